@@ -1,0 +1,1 @@
+//! May they, with this key.

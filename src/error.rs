@@ -1,0 +1,189 @@
+//! The one error vocabulary of the service: KMS code, HTTP status and message, in one table.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::model::ParamError;
+
+/// Writes the enum of codes and their table in one go, so that none can lack a row.
+macro_rules! error_codes {
+    ($($variant:ident = $status:literal $code:literal $message:literal,)+) => {
+        /// An error code of the KMS API. The documentation of each is its message.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $message] $variant,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The code as the client sees it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The HTTP status that goes with it.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// The message that goes with it, unless an error carries one of its own.
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    // Who is calling, and is it them
+    InvalidAccessKeyIdNotFound = 404 "InvalidAccessKeyId.NotFound" "The Access Key ID provided does not exist in our records.",
+    InvalidAccessKeyIdInactive = 400 "InvalidAccessKeyId.Inactive" "Specified access key is disabled.",
+    SignatureDoesNotMatch = 400 "SignatureDoesNotMatch" "Specified signature is not matched with our calculation.",
+    IncompleteSignature = 400 "IncompleteSignature" "The request signature does not conform to Aliyun standards.",
+    InvalidSignatureMethod = 400 "InvalidSignatureMethod" "Specified signature method is not valid.",
+    SignatureNonceUsed = 400 "SignatureNonceUsed" "Specified signature nonce was used already.",
+    InvalidTimeStampFormat = 400 "InvalidTimeStamp.Format" "Specified time stamp or date value is not well formatted.",
+    InvalidTimeStampExpired = 400 "InvalidTimeStamp.Expired" "Specified time stamp or date value is expired.",
+    MissingSecurityToken = 400 "MissingSecurityToken" "SecurityToken is mandatory for this action.",
+    InvalidSecurityTokenExpired = 400 "InvalidSecurityToken.Expired" "Specified SecurityToken is expired.",
+    InvalidSecurityTokenMalformed = 400 "InvalidSecurityToken.Malformed" "Specified SecurityToken is malformed.",
+    InvalidSecurityTokenMismatch = 400 "InvalidSecurityToken.MismatchWithAccessKey" "Specified SecurityToken mismatch with the AccessKey.",
+    MissingAccessKeyId = 400 "MissingAccessKeyId" "AccessKeyId is mandatory for this action.",
+    MissingSignature = 400 "MissingSignature" "Signature is mandatory for this action.",
+    MissingSignatureNonce = 400 "MissingSignatureNonce" "SignatureNonce is mandatory for this action.",
+    MissingTimestamp = 400 "MissingTimestamp" "Timestamp is mandatory for this action.",
+    MissingAction = 400 "MissingAction" "Action is mandatory for this action.",
+    MissingVersion = 400 "MissingVersion" "Version is mandatory for this action.",
+
+    // What is being asked
+    InvalidActionNotFound = 404 "InvalidAction.NotFound" "Specified api is not found, please check your url and method.",
+    InvalidVersion = 400 "InvalidVersion" "Specified parameter Version is not valid.",
+    InvalidParameterFormat = 400 "InvalidParameter.Format" "Specified parameter Format is not valid.",
+    UnsupportedHttpMethod = 403 "UnsupportedHTTPMethod" "This http method is not supported.",
+    ParseRequestParameter = 400 "ParseRequestParameterException" "The request parameters could not be parsed.",
+    RequestTooLarge = 413 "RequestEntityTooLarge" "The request is too large.",
+    InvalidParameter = 400 "InvalidParameter" "The specified parameter is not valid.",
+    MissingParameter = 400 "MissingParameter" "A parameter is needed but not provided.",
+    UnsupportedOperation = 400 "UnsupportedOperation" "This action is not supported.",
+    DryRunOperation = 400 "DryRunOperationError" "The request would have succeeded, but the DryRun parameter is set.",
+    DryRunValidation = 400 "ValidationError" "The request would have failed, and the DryRun parameter is set.",
+    DryRunAccessDenied = 403 "AccessDeniedError" "The request would have been denied, and the DryRun parameter is set.",
+
+    // May they
+    NoPermission = 403 "Forbidden.NoPermission" "This operation is forbidden by permission system.",
+    Throttling = 429 "Rejected.Throttling" "QPS Limit Exceeded",
+
+    // Keys, versions, aliases
+    KeyNotFound = 404 "Forbidden.KeyNotFound" "The specified Key is not found.",
+    KeyVersionNotFound = 404 "Forbidden.KeyVersionNotFound" "The specified Key version is not found.",
+    AliasNotFound = 404 "Forbidden.AliasNotFound" "The specified Alias is not found.",
+    ResourceNotFound = 404 "Forbidden.ResourceNotFound" "Resource not found.",
+    AliasAlreadyExists = 400 "AliasAlreadyExists" "AliasName Already Exists.",
+    ResourceExist = 409 "Rejected.ResourceExist" "The request was rejected because the resource already exists.",
+    RejectedUnsupportedOperation = 400 "Rejected.UnsupportedOperation" "Unsupported operation.",
+    LimitExceeded = 400 "Rejected.LimitExceeded" "The request was rejected because user create resource limit was exceeded",
+    KeyDisabled = 409 "Rejected.Disabled" "The request was rejected because the key state is Disabled.",
+    KeyPendingDeletion = 409 "Rejected.PendingDeletion" "The request was rejected because the key state is PendingDeletion.",
+    KeyPendingImport = 409 "Rejected.PendingImport" "The request was rejected because the key state is PendingImport.",
+    KeyUnavailable = 409 "Rejected.Unavailable" "The request was rejected because the key state is Unavailable.",
+    StateModifiedFailed = 409 "Rejected.StateModifiedFailed" "Keystate modified failed.",
+
+    // What is wrong on our side
+    InternalFailure = 500 "InternalFailure" "Internal Failure",
+    Unavailable = 503 "ServiceUnavailableTemporary" "Service Unavailable Temporary",
+}
+
+/// A refusal or a failure as a caller sees it, with its cause for the log alone.
+#[derive(Debug)]
+pub struct ApiError {
+    code: ErrorCode,
+    message: Cow<'static, str>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl ApiError {
+    /// An error with a message of its own in place of the table's.
+    pub fn with_message(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), cause: None }
+    }
+
+    /// The error for a parameter that is not valid, by its name.
+    pub fn invalid_parameter(name: &str) -> Self {
+        let message = format!("The specified parameter \"{name}\" is not valid.");
+        Self::with_message(ErrorCode::InvalidParameter, message)
+    }
+
+    /// Keeps `cause` for the log. It never reaches the caller.
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Its code.
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The text for the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// How long the caller should wait before another try, for refusals that pass.
+    pub const fn retry_after_seconds(&self) -> Option<u32> {
+        match self.code {
+            ErrorCode::Throttling | ErrorCode::Unavailable => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: Cow::Borrowed(code.message()), cause: None }
+    }
+}
+
+impl From<ParamError> for ApiError {
+    fn from(error: ParamError) -> Self {
+        match error {
+            ParamError::Missing(name) => Self::with_message(
+                ErrorCode::MissingParameter,
+                format!("The parameter \"{name}\" is needed but not provided."),
+            ),
+            ParamError::Invalid(name) => Self::invalid_parameter(&name),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl StdError for ApiError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_code_stands_twice_and_each_is_an_error_to_every_sdk() {
+        let mut seen = HashSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.as_str()), "{} stands twice", code.as_str());
+            assert!((400..=503).contains(&code.status()), "{}", code.as_str());
+            assert!(!matches!(code.as_str(), "200" | "OK" | "Success"));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! hsmgate: a self-hosted, HSM-backed encryption gateway that speaks the Alibaba Cloud KMS API.
+//!
+//! The rooms, from the bottom up; a room uses only what stands above it in this list
+//! (`tests/architecture.rs` holds the rule, `docs/architecture.md` tells why).
+
+pub mod error;
+pub mod model;
+
+pub mod config;
+pub mod telemetry;
+
+pub mod store;
+pub mod token;
+
+pub mod authn;
+pub mod authz;
+
+pub mod keyring;
+
+pub mod ops;
+
+pub mod gate;
+
+pub mod wire;
+
+pub mod app;
+
+pub mod cli;

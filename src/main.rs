@@ -1,0 +1,2 @@
+//! hsmgate.
+fn main() {}

@@ -1,0 +1,131 @@
+//! The ciphertext blob of the public API.
+
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
+
+use super::KeyVersionId;
+use super::id::InvalidId;
+
+/// Bytes of an AES-GCM initialisation vector here, the 96 bits of NIST SP 800-38D, section 5.2.1.1.
+pub const IV_BYTES: usize = 12;
+/// Bytes of an AES-GCM tag here, the full 128 bits.
+pub const TAG_BYTES: usize = 16;
+
+const VERSION_BYTES: usize = 36;
+/// The most bytes that a blob has: a plaintext's Base64 text of 8,192 bytes and the frame, with
+/// room for the data keys and texts that other doors seal.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// What Encrypt gives and Decrypt takes: 36 ASCII bytes of the key version id, 12 bytes IV, the
+/// ciphertext and the 16-byte tag.
+///
+/// This is the layout of the real service, which the vendor's transfer SDKs build and open. The
+/// key version id selects the key, so that a blob can mean only one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CiphertextBlob {
+    /// The key version that sealed.
+    pub version: KeyVersionId,
+    /// The initialisation vector.
+    pub iv: [u8; IV_BYTES],
+    /// Ciphertext and tag, at least [`TAG_BYTES`] long when parsed.
+    pub sealed: Vec<u8>,
+}
+
+impl CiphertextBlob {
+    /// The blob's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(VERSION_BYTES + IV_BYTES + self.sealed.len());
+        bytes.extend_from_slice(&self.version.to_ascii());
+        bytes.extend_from_slice(&self.iv);
+        bytes.extend_from_slice(&self.sealed);
+        bytes
+    }
+
+    /// Splits a blob.
+    ///
+    /// # Errors
+    /// When it is too short or too long, or does not begin with a key version id.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("ciphertext blob");
+        if bytes.len() > MAX_BYTES {
+            return Err(invalid);
+        }
+        let (version, rest) = bytes.split_at_checked(VERSION_BYTES).ok_or(invalid)?;
+        let (iv, sealed) = rest.split_first_chunk::<IV_BYTES>().ok_or(invalid)?;
+        if sealed.len() < TAG_BYTES {
+            return Err(invalid);
+        }
+        let version = std::str::from_utf8(version).map_err(|_source| invalid)?;
+        Ok(Self {
+            version: version.parse().map_err(|_source| invalid)?,
+            iv: *iv,
+            sealed: sealed.to_vec(),
+        })
+    }
+}
+
+impl FromStr for CiphertextBlob {
+    type Err = InvalidId;
+
+    fn from_str(base64: &str) -> Result<Self, InvalidId> {
+        if base64.len() > 2 * MAX_BYTES {
+            return Err(InvalidId("ciphertext blob"));
+        }
+        match STANDARD.decode(base64) {
+            Ok(bytes) => Self::from_bytes(&bytes),
+            Err(_) => Err(InvalidId("ciphertext blob")),
+        }
+    }
+}
+
+impl Serialize for CiphertextBlob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&base64::display::Base64Display::new(&self.to_bytes(), &STANDARD))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+    use super::*;
+    use crate::model::EncryptionContext;
+
+    const VECTOR: &str = "NDZhOWVmZDktM2QxNi00ODk0LWJkNGYtMWZjNDNmM2YyYWJmEBESExQVFhcYGRobHIrsdyqiGtK+VWx8eBdRH8lZGJvR1di6RsHADA2y";
+
+    #[test]
+    fn the_layout_is_the_one_of_the_transfer_sdks() {
+        let key: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let iv: [u8; IV_BYTES] = std::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
+        let context: EncryptionContext = r#"{"a":"1","b":"2"}"#.parse().unwrap();
+        let mut sealed = b"attack at dawn".to_vec();
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap())
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(iv),
+                Aad::from(context.aad().unwrap()),
+                &mut sealed,
+            )
+            .unwrap();
+        let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse().unwrap();
+        let blob = CiphertextBlob { version, iv, sealed };
+        assert_eq!(STANDARD.encode(blob.to_bytes()), VECTOR);
+        assert_eq!(VECTOR.parse::<CiphertextBlob>(), Ok(blob));
+    }
+
+    #[test]
+    fn a_blob_without_version_iv_and_tag_is_refused() {
+        let bytes = STANDARD.decode(VECTOR).unwrap();
+        for length in 0..VERSION_BYTES + IV_BYTES + TAG_BYTES {
+            assert!(CiphertextBlob::from_bytes(&bytes[..length]).is_err(), "{length}");
+        }
+        for start in [&b"key-"[..], b"$\0\x02", "ä".as_bytes()] {
+            let mut other = bytes.clone();
+            other[..start.len()].copy_from_slice(start);
+            assert!(CiphertextBlob::from_bytes(&other).is_err());
+        }
+        assert!(CiphertextBlob::from_bytes(&vec![b'0'; MAX_BYTES + 1]).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Binary values that arrive and leave as Base64.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::id::InvalidId;
+
+/// Bytes that travel as standard Base64 with padding (RFC 4648, section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base64Bytes(pub Vec<u8>);
+
+impl FromStr for Base64Bytes {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        STANDARD.decode(text).map(Self).map_err(|_source| InvalidId("Base64 value"))
+    }
+}
+
+impl Serialize for Base64Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&base64::display::Base64Display::new(&self.0, &STANDARD))
+    }
+}
+
+/// The most bytes that a plaintext of the public API has, after Base64 decoding (Encrypt).
+pub const MAX_PLAINTEXT_BYTES: usize = 6144;
+
+/// A secret text that a caller hands in or gets back: the Base64 spelling of its data. It is
+/// wiped when dropped, and never shown in logs.
+///
+/// The real service encrypts this text itself, not the bytes that it stands for, and Decrypt
+/// gives the same text back; so the text is what is kept.
+pub struct Plaintext(Zeroizing<String>);
+
+impl Plaintext {
+    /// Encodes `data` as Base64 text.
+    pub fn encode(data: &[u8]) -> Self {
+        Self(Zeroizing::new(STANDARD.encode(data)))
+    }
+
+    /// Takes text that the token has opened. It must be UTF-8, as everything sealed here is.
+    ///
+    /// # Errors
+    /// When the bytes are no UTF-8 text.
+    pub fn from_opened(opened: &[u8]) -> Result<Self, InvalidId> {
+        match std::str::from_utf8(opened) {
+            Ok(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
+            Err(_) => Err(InvalidId("text")),
+        }
+    }
+
+    /// Takes any text of at most `MAX_PLAINTEXT_BYTES`, Base64 or not (a switch of the
+    /// configuration, for clients that send bare text).
+    ///
+    /// # Errors
+    /// When the text is empty or too long.
+    pub fn from_bare_text(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() || text.len() > MAX_PLAINTEXT_BYTES {
+            return Err(InvalidId("plaintext"));
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The text: the one way to the secret.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The bytes that the Base64 text stands for.
+    ///
+    /// # Errors
+    /// When the text is not Base64.
+    pub fn decode(&self) -> Result<Zeroizing<Vec<u8>>, InvalidId> {
+        STANDARD
+            .decode(self.0.as_bytes())
+            .map(Zeroizing::new)
+            .map_err(|_source| InvalidId("Base64 value"))
+    }
+}
+
+impl FromStr for Plaintext {
+    type Err = InvalidId;
+
+    /// Takes standard Base64 of 1 to [`MAX_PLAINTEXT_BYTES`] bytes.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let data =
+            Zeroizing::new(STANDARD.decode(text).map_err(|_source| InvalidId("Base64 plaintext"))?);
+        if data.is_empty() || data.len() > MAX_PLAINTEXT_BYTES {
+            return Err(InvalidId("plaintext of 1 to 6144 bytes"));
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plaintext(..)")
+    }
+}
+
+impl Serialize for Plaintext {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_counts_decoded_bytes() {
+        assert!(STANDARD.encode([255; 6144]).parse::<Plaintext>().is_ok());
+        assert!(STANDARD.encode([255; 6145]).parse::<Plaintext>().is_err());
+    }
+
+    #[test]
+    fn text_that_is_not_standard_base64_is_refused() {
+        for text in ["", "a", "hello world", "_-8=", "SGVsbG8", "SGVsbG8=\n"] {
+            assert!(text.parse::<Plaintext>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let plaintext: Plaintext = "SGVsbG8=".parse().unwrap();
+        assert!(!format!("{plaintext:?}").contains("SGVs"));
+    }
+}

@@ -1,0 +1,190 @@
+//! The encryption context: what is authenticated beside a ciphertext and not stored in it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+/// The most characters that the names and values of a context have together.
+pub const MAX_CONTEXT_CHARS: usize = 8192;
+
+/// Why a text is no encryption context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidContext {
+    /// Not a JSON object of strings, or a name stands in it twice.
+    #[error("not a JSON object of distinct names and string values")]
+    NotAMapOfStrings,
+    /// More than [`MAX_CONTEXT_CHARS`] characters.
+    #[error("more than 8192 characters")]
+    TooLong,
+}
+
+/// A map of strings that must be given again, pair for pair, to decrypt. Absent and `{}` are the
+/// same thing.
+///
+/// ```
+/// use hsmgate::model::EncryptionContext;
+/// let one: EncryptionContext = r#"{"b":"2","a":"1"}"#.parse()?;
+/// let two: EncryptionContext = r#"{ "a": "\u0031", "b": "2" }"#.parse()?;
+/// assert_eq!(one.aad(), two.aad());
+/// assert_eq!("{}".parse::<EncryptionContext>()?.aad(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncryptionContext(BTreeMap<String, String>);
+
+impl EncryptionContext {
+    /// A context of these pairs.
+    ///
+    /// # Errors
+    /// When the pairs have more than [`MAX_CONTEXT_CHARS`] characters together.
+    pub fn new(pairs: BTreeMap<String, String>) -> Result<Self, InvalidContext> {
+        let chars: usize =
+            pairs.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        if chars > MAX_CONTEXT_CHARS {
+            return Err(InvalidContext::TooLong);
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The pairs, sorted by name.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The additional authenticated data of AES-GCM, 32 bytes, or none for an empty context.
+    ///
+    /// SHA-256 over the pairs `name=value`, sorted by name and joined by `&`, as the vendor's
+    /// transfer SDKs build it. A map that this form could confuse with another (`=` or `&` in a
+    /// name, `&` in a value) is hashed instead as a zero byte, the number of pairs, and each name
+    /// and value behind its length (all numbers 64 bits, big endian); no joined form begins with
+    /// a zero byte unless a name does, and such a name takes the second form too.
+    pub fn aad(&self) -> Option<[u8; 32]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut hash = digest::Context::new(&digest::SHA256);
+        if self.0.iter().any(|(name, value)| is_ambiguous(name, value)) {
+            hash.update(&[0]);
+            hash.update(&length(self.0.len()));
+            for text in self.0.iter().flat_map(|(name, value)| [name, value]) {
+                hash.update(&length(text.len()));
+                hash.update(text.as_bytes());
+            }
+        } else {
+            let mut separator: &[u8] = b"";
+            for (name, value) in &self.0 {
+                for part in [separator, name.as_bytes(), b"=", value.as_bytes()] {
+                    hash.update(part);
+                }
+                separator = b"&";
+            }
+        }
+        hash.finish().as_ref().try_into().ok()
+    }
+}
+
+fn is_ambiguous(name: &str, value: &str) -> bool {
+    name.contains(['=', '&', '\0']) || value.contains('&')
+}
+
+fn length(count: usize) -> [u8; 8] {
+    u64::try_from(count).unwrap_or(u64::MAX).to_be_bytes()
+}
+
+impl FromStr for EncryptionContext {
+    type Err = InvalidContext;
+
+    fn from_str(json: &str) -> Result<Self, InvalidContext> {
+        // A character is at most 12 bytes of JSON (a surrogate pair of escapes); the rest is room
+        // for quotes and white space.
+        if json.len() > 16 * MAX_CONTEXT_CHARS {
+            return Err(InvalidContext::TooLong);
+        }
+        match serde_json::from_str::<DistinctPairs>(json) {
+            Ok(DistinctPairs(pairs)) => Self::new(pairs),
+            Err(_) => Err(InvalidContext::NotAMapOfStrings),
+        }
+    }
+}
+
+/// A JSON object of strings in which no name stands twice.
+struct DistinctPairs(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for DistinctPairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = DistinctPairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctPairs, A::Error> {
+                let mut pairs = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    if pairs.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(DistinctPairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aad(json: &str) -> Option<[u8; 32]> {
+        json.parse::<EncryptionContext>().unwrap().aad()
+    }
+
+    fn hex(text: &str) -> [u8; 32] {
+        let byte = |at: usize| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap();
+        std::array::from_fn(byte)
+    }
+
+    #[test]
+    fn the_aad_is_the_one_of_the_transfer_sdks() {
+        let vector = "8e85be58c1c372ac29fe7bfa80d8ddcbd04a4032c7b51c1c026d67c55b1ab23f";
+        assert_eq!(aad(r#"{"b":"2","a":"1"}"#), Some(hex(vector)));
+    }
+
+    #[test]
+    fn maps_that_read_alike_when_joined_have_different_aads() {
+        let maps = [
+            r#"{"a":"1","b":"2"}"#,
+            r#"{"a":"1&b=2"}"#,
+            r#"{"a=1&b":"2"}"#,
+            r#"{"a=1":"","b":"2"}"#,
+            r#"{"a":"=1","b":"2"}"#,
+        ];
+        let aads: std::collections::HashSet<_> = maps.iter().map(|map| aad(map)).collect();
+        assert_eq!(aads.len(), maps.len());
+    }
+
+    #[test]
+    fn only_an_object_of_distinct_names_and_strings_is_a_context() {
+        for json in ["", "null", "[]", "{'a': 'b'}", r#"{"a":1}"#, r#"{"a":{}}"#, "[object Object]"]
+        {
+            assert!(json.parse::<EncryptionContext>().is_err(), "{json}");
+        }
+        assert!(r#"{"a":"1","\u0061":"1"}"#.parse::<EncryptionContext>().is_err());
+    }
+
+    #[test]
+    fn the_limit_counts_characters_and_not_bytes() {
+        let of = |count: usize| format!(r#"{{"a":"{}"}}"#, "字".repeat(count));
+        assert!(of(MAX_CONTEXT_CHARS - 1).parse::<EncryptionContext>().is_ok());
+        assert_eq!(
+            of(MAX_CONTEXT_CHARS).parse::<EncryptionContext>(),
+            Err(InvalidContext::TooLong)
+        );
+    }
+}

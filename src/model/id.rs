@@ -1,0 +1,259 @@
+//! Identifiers: key, key version, request, AccessKey.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+/// A string that is not an identifier of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {0}")]
+pub struct InvalidId(pub(crate) &'static str);
+
+/// Letters after `key-` that stand where the real service has its region and zone.
+const KEY_ID_ZONE: &str = "hsm";
+const KEY_ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstuvwxy";
+const KEY_ID_BYTES: usize = 25;
+const UUID_BYTES: usize = 36;
+
+/// The id of a key: `key-` and 21 lower-case letters or digits (25 bytes in all), or the older
+/// form, a lower-case UUID of 36 bytes.
+///
+/// ```
+/// use hsmgate::model::KeyId;
+/// assert!("key-hzz630494463ejqjx1234".parse::<KeyId>().is_ok());
+/// assert!("86a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse::<KeyId>().is_ok());
+/// assert!("key-HZZ630494463ejqjx1234".parse::<KeyId>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId {
+    bytes: [u8; UUID_BYTES],
+    len: u8,
+}
+
+impl KeyId {
+    /// A new id of 25 bytes with 90 random bits.
+    pub fn random() -> Self {
+        let random = Uuid::new_v4().as_u128();
+        let mut text = String::with_capacity(KEY_ID_BYTES);
+        text.push_str("key-");
+        text.push_str(KEY_ID_ZONE);
+        // The low 62 and the high 48 bits of a version 4 UUID are random (RFC 9562, section 5.4).
+        for step in 0..18_u32 {
+            let shift = if step < 9 { step * 5 } else { step * 5 + 35 };
+            let index = usize::try_from((random >> shift) & 31).unwrap_or_default();
+            text.push(char::from(KEY_ID_ALPHABET.get(index).copied().unwrap_or(b'0')));
+        }
+        Self::copied(&text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        let used = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(used).unwrap_or_default()
+    }
+
+    fn copied(text: &str) -> Self {
+        let mut bytes = [0; UUID_BYTES];
+        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+            *to = from;
+        }
+        Self { bytes, len: u8::try_from(text.len().min(UUID_BYTES)).unwrap_or_default() }
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let lower_alphanumeric = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+        let is_new_form = text.len() == KEY_ID_BYTES
+            && text.strip_prefix("key-").is_some_and(|rest| rest.bytes().all(lower_alphanumeric));
+        if is_new_form || lower_uuid(text).is_some() {
+            Ok(Self::copied(text))
+        } else {
+            Err(InvalidId("key id"))
+        }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({})", self.as_str())
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The id of a key version: a lower-case UUID, 36 ASCII bytes in a ciphertext blob.
+///
+/// Its 16 raw bytes are the `CKA_ID` of the token object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyVersionId(Uuid);
+
+impl KeyVersionId {
+    /// A new random version id (UUID version 4).
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The 16 raw bytes of the UUID.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The version id with these 16 raw bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The 36 ASCII bytes that stand at the head of a ciphertext blob.
+    pub fn to_ascii(self) -> [u8; UUID_BYTES] {
+        let mut ascii = [0; UUID_BYTES];
+        self.0.hyphenated().encode_lower(&mut ascii);
+        ascii
+    }
+}
+
+impl FromStr for KeyVersionId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        lower_uuid(text).map(Self).ok_or(InvalidId("key version id"))
+    }
+}
+
+impl fmt::Display for KeyVersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for KeyVersionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.hyphenated())
+    }
+}
+
+/// The id of one request, a UUID: in the answer's body, in its `x-acs-request-id` header, in the
+/// log and in the audit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A new random request id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.hyphenated())
+    }
+}
+
+/// The public half of an AccessKey: 1 to 64 ASCII letters, digits, dots, dashes or underscores.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccessKeyId(Arc<str>);
+
+impl AccessKeyId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for AccessKeyId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AccessKeyId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId("AccessKey id"))
+        }
+    }
+}
+
+impl fmt::Display for AccessKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for AccessKeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A UUID in the one spelling that the service uses: hyphenated, lower case.
+fn lower_uuid(text: &str) -> Option<Uuid> {
+    if text.len() != UUID_BYTES || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    Uuid::try_parse(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_key_id_parses_as_the_id_that_it_is() {
+        let id = KeyId::random();
+        assert_eq!(id.as_str().len(), 25);
+        assert_eq!(id.as_str().parse(), Ok(id));
+        assert_ne!(KeyId::random(), KeyId::random());
+    }
+
+    #[test]
+    fn a_key_id_of_another_shape_is_refused() {
+        for text in ["", "key-", "key-hzz", "alias/x", "86A9EFD9-3d16-4894-bd4f-1fc43f3f2abf"] {
+            assert!(text.parse::<KeyId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_version_id_keeps_its_bytes_and_its_spelling() {
+        let text = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+        let id: KeyVersionId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.to_ascii(), text.as_bytes());
+        assert_eq!(KeyVersionId::from_bytes(*id.as_bytes()), id);
+    }
+
+    #[test]
+    fn an_access_key_id_holds_no_separator_of_any_header() {
+        assert!("STS.NexampleTempKeyId".parse::<AccessKeyId>().is_ok());
+        for text in ["", "a,b", "a b", "a/b", "a=b", "ä"] {
+            assert!(text.parse::<AccessKeyId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The vocabulary of the service: identifiers, key facts and request values.
+//!
+//! Everything here is pure: it parses at the edge into types that cannot hold a bad value, and
+//! knows nothing of HTTP, SQL or PKCS#11.
+
+pub mod alias;
+pub mod arn;
+pub mod blob;
+pub mod bytes;
+pub mod context;
+pub mod id;
+pub mod key;
+pub mod key_ref;
+pub mod page;
+pub mod params;
+pub mod spec;
+pub mod time;
+
+pub use alias::Alias;
+pub use arn::{AccountId, Place, Region};
+pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
+pub use bytes::{Base64Bytes, Plaintext};
+pub use context::EncryptionContext;
+pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
+pub use key::{KeyRecord, KeyState, KeyVersion, Origin, ProtectionLevel};
+pub use key_ref::KeyRef;
+pub use page::{Page, PageOf};
+pub use params::{FromParam, FromParams, ParamError, Params};
+pub use spec::{KeySpec, KeyUsage};
+pub use time::Time;

@@ -1,0 +1,89 @@
+//! Lists by page.
+
+use super::id::InvalidId;
+use super::params::{FromParam, ParamError, Params};
+
+/// Which page of a list a caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Counted from 1.
+    pub number: u32,
+    /// Rows on a page.
+    pub size: u32,
+}
+
+/// One page of a list, and how many rows the whole list has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageOf<T> {
+    /// The rows of this page.
+    pub rows: Vec<T>,
+    /// The rows of all pages.
+    pub total: usize,
+}
+
+impl Page {
+    /// Reads `PageNumber` (default 1) and `PageSize` (default `default_size`, at most `max_size`).
+    ///
+    /// # Errors
+    /// When one of them is no number or out of its range.
+    pub fn from_params(
+        params: &Params<'_>,
+        default_size: u32,
+        max_size: u32,
+    ) -> Result<Self, ParamError> {
+        let number: u32 = params.optional("PageNumber")?.unwrap_or(1);
+        let size: u32 = params.optional("PageSize")?.unwrap_or(default_size);
+        if number == 0 {
+            return Err(ParamError::invalid("PageNumber"));
+        }
+        if size > max_size {
+            return Err(ParamError::invalid("PageSize"));
+        }
+        Ok(Self { number, size })
+    }
+
+    /// Cuts this page out of all rows. A page beyond the end is empty.
+    pub fn cut<T>(self, rows: impl IntoIterator<Item = T>) -> PageOf<T> {
+        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let skipped = usize::try_from(self.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
+        let mut total = 0;
+        let mut page = Vec::new();
+        for row in rows {
+            if total >= skipped && page.len() < size {
+                page.push(row);
+            }
+            total += 1;
+        }
+        PageOf { rows: page, total }
+    }
+}
+
+impl FromParam for u32 {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map_err(|_source| InvalidId("number"))
+    }
+}
+
+impl FromParam for i64 {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map_err(|_source| InvalidId("number"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_cut_a_list_without_gap_or_overlap() {
+        let all: Vec<u32> = (0..25).collect();
+        let mut seen = Vec::new();
+        for number in 1..=4 {
+            let page = Page { number, size: 10 }.cut(all.clone());
+            assert_eq!(page.total, 25);
+            seen.extend(page.rows);
+        }
+        assert_eq!(seen, all);
+        assert_eq!(Page { number: u32::MAX, size: u32::MAX }.cut(all).rows, Vec::<u32>::new());
+    }
+}

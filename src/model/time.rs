@@ -1,0 +1,97 @@
+//! Points in time as the API writes them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::id::InvalidId;
+
+/// A point in time in whole seconds, UTC, written `YYYY-MM-DDTHH:MM:SSZ`.
+///
+/// ```
+/// use hsmgate::model::Time;
+/// let time: Time = "2024-03-01T08:30:00Z".parse()?;
+/// assert_eq!(time.to_string(), "2024-03-01T08:30:00Z");
+/// assert!("2024-03-01 08:30:00".parse::<Time>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(jiff::Timestamp);
+
+impl Time {
+    /// The time now, cut to whole seconds.
+    pub fn now() -> Self {
+        Self::from_unix(jiff::Timestamp::now().as_second())
+    }
+
+    /// The time that many seconds after 1970-01-01T00:00:00Z, held within the years that can be
+    /// written with four digits.
+    pub fn from_unix(seconds: i64) -> Self {
+        const YEAR_0: i64 = -62_167_219_200;
+        const YEAR_9999: i64 = 253_402_207_200;
+        let seconds = seconds.clamp(YEAR_0, YEAR_9999);
+        Self(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub fn unix(self) -> i64 {
+        self.0.as_second()
+    }
+
+    /// This time moved by so many seconds, forwards or backwards.
+    pub fn plus_seconds(self, seconds: i64) -> Self {
+        Self::from_unix(self.unix().saturating_add(seconds))
+    }
+}
+
+impl FromStr for Time {
+    type Err = InvalidId;
+
+    /// Takes exactly the form that the API writes: 20 bytes, no fraction, no offset but `Z`.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("time");
+        let shape = |(at, byte): (usize, u8)| match at {
+            4 | 7 => byte == b'-',
+            10 => byte == b'T',
+            13 | 16 => byte == b':',
+            19 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        };
+        if text.len() != 20 || !text.bytes().enumerate().all(shape) {
+            return Err(invalid);
+        }
+        text.parse().map(Self).map_err(|_source: jiff::Error| invalid)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_spellings_of_a_time_are_refused() {
+        for text in
+            ["", "2024-03-01T08:30:00+00:00", "2024-13-01T08:30:00Z", "2024-03-01T08:30:00.5Z"]
+        {
+            assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_out_of_reach_is_held_at_the_edge() {
+        assert!(Time::now().plus_seconds(i64::MAX).to_string().starts_with("9999-"));
+    }
+}

@@ -1,0 +1,1 @@
+//! The store: SQL, and the catalogue of keys in memory.

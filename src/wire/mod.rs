@@ -1,0 +1,1 @@
+//! The wires: bytes to requests, outcomes to bytes.
