@@ -77,12 +77,14 @@ error_codes! {
     Throttling = 429 "Rejected.Throttling" "QPS Limit Exceeded",
 
     // Keys, versions, aliases
+    InstanceNotFound = 403 "Forbidden.DKMSInstanceNotFound" "The specified DKMS Instance is not found.",
     KeyNotFound = 404 "Forbidden.KeyNotFound" "The specified Key is not found.",
     KeyVersionNotFound = 404 "Forbidden.KeyVersionNotFound" "The specified Key version is not found.",
     AliasNotFound = 404 "Forbidden.AliasNotFound" "The specified Alias is not found.",
     ResourceNotFound = 404 "Forbidden.ResourceNotFound" "Resource not found.",
     AliasAlreadyExists = 400 "AliasAlreadyExists" "AliasName Already Exists.",
     ResourceExist = 409 "Rejected.ResourceExist" "The request was rejected because the resource already exists.",
+    ResourceInUse = 409 "Rejected.ResourceInUse" "The request was rejected because the resource is still in use.",
     RejectedUnsupportedOperation = 400 "Rejected.UnsupportedOperation" "Unsupported operation.",
     LimitExceeded = 400 "Rejected.LimitExceeded" "The request was rejected because user create resource limit was exceeded",
     KeyDisabled = 409 "Rejected.Disabled" "The request was rejected because the key state is Disabled.",
@@ -117,6 +119,7 @@ impl ApiError {
     }
 
     /// Keeps `cause` for the log. It never reaches the caller.
+    #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self

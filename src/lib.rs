@@ -5,24 +5,3 @@
 
 pub mod error;
 pub mod model;
-
-pub mod config;
-pub mod telemetry;
-
-pub mod store;
-pub mod token;
-
-pub mod authn;
-pub mod authz;
-
-pub mod keyring;
-
-pub mod ops;
-
-pub mod gate;
-
-pub mod wire;
-
-pub mod app;
-
-pub mod cli;

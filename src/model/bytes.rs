@@ -55,18 +55,6 @@ impl Plaintext {
         }
     }
 
-    /// Takes any text of at most `MAX_PLAINTEXT_BYTES`, Base64 or not (a switch of the
-    /// configuration, for clients that send bare text).
-    ///
-    /// # Errors
-    /// When the text is empty or too long.
-    pub fn from_bare_text(text: &str) -> Result<Self, InvalidId> {
-        if text.is_empty() || text.len() > MAX_PLAINTEXT_BYTES {
-            return Err(InvalidId("plaintext"));
-        }
-        Ok(Self(Zeroizing::new(text.to_owned())))
-    }
-
     /// The text: the one way to the secret.
     pub fn expose(&self) -> &str {
         &self.0
@@ -107,6 +95,30 @@ impl fmt::Debug for Plaintext {
 impl Serialize for Plaintext {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())
+    }
+}
+
+/// A plaintext as sent: standard Base64 as the API asks for, or bare text, which some clients
+/// send and a switch of the configuration lets through.
+#[derive(Debug)]
+pub enum SentPlaintext {
+    /// Standard Base64.
+    Base64(Plaintext),
+    /// Any other text of at most [`MAX_PLAINTEXT_BYTES`].
+    Bare(Plaintext),
+}
+
+impl FromStr for SentPlaintext {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.parse() {
+            Ok(plaintext) => Ok(Self::Base64(plaintext)),
+            Err(_) if !text.is_empty() && text.len() <= MAX_PLAINTEXT_BYTES => {
+                Ok(Self::Bare(Plaintext(Zeroizing::new(text.to_owned()))))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

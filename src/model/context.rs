@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::params::{ParamError, Params};
 use aws_lc_rs::digest;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -47,6 +48,27 @@ impl EncryptionContext {
             return Err(InvalidContext::TooLong);
         }
         Ok(Self(pairs))
+    }
+
+    /// Reads the context of a request: a JSON object in the parameter `name`, or, as an older Node
+    /// SDK flattens it, one parameter `name.<pair's name>` for each pair.
+    ///
+    /// # Errors
+    /// When the text is no context, or both forms are there.
+    pub fn from_params(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
+        let flattened: BTreeMap<String, String> = params
+            .iter()
+            .filter_map(|(key, value)| {
+                let pair = key.strip_prefix(name)?.strip_prefix('.')?;
+                Some((pair.to_owned(), value.to_owned()))
+            })
+            .collect();
+        let invalid = |_source| ParamError::invalid(name);
+        match params.text(name) {
+            None | Some("") => Self::new(flattened).map_err(invalid),
+            Some(json) if flattened.is_empty() => json.parse().map_err(invalid),
+            Some(_) => Err(ParamError::invalid(name)),
+        }
     }
 
     /// The pairs, sorted by name.

@@ -214,7 +214,7 @@ impl Serialize for AccessKeyId {
 }
 
 /// A UUID in the one spelling that the service uses: hyphenated, lower case.
-fn lower_uuid(text: &str) -> Option<Uuid> {
+pub(super) fn lower_uuid(text: &str) -> Option<Uuid> {
     if text.len() != UUID_BYTES || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }

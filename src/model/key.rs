@@ -1,12 +1,16 @@
 //! Keys and their versions as the service knows them.
 
-use super::spec::words;
-use super::{KeyId, KeySpec, KeyUsage, KeyVersionId, Time};
-use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use super::id::InvalidId;
+use super::spec::words;
+use super::{
+    ImportedMaterial, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey, TagValue, Time,
+};
 
 words! {
     /// The state of a key.
@@ -69,6 +73,16 @@ pub struct KeyVersion {
     pub is_live: bool,
 }
 
+impl KeyVersion {
+    /// The first version of a key, not live yet.
+    pub fn initial(created: Time) -> Self {
+        Self { id: KeyVersionId::random(), number: 1, created, is_live: false }
+    }
+}
+
+/// The most bytes that the text of a key policy has (CreateKey and SetKeyPolicy, parameter Policy).
+pub const MAX_KEY_POLICY_BYTES: usize = 32_768;
+
 /// Everything that the store knows of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
@@ -90,6 +104,17 @@ pub struct KeyRecord {
     pub created: Time,
     /// When it will be destroyed, in state `PendingDeletion`.
     pub delete_at: Option<Time>,
+    /// The owner's tags, at most [`MAX_TAGS`](super::MAX_TAGS).
+    pub tags: BTreeMap<TagKey, TagValue>,
+    /// Why the key must not be deleted, when its deletion protection is on.
+    pub deletion_protection: Option<String>,
+    /// How it rotates, if it does so by itself.
+    pub rotation: Option<Rotation>,
+    /// Its key policy as its owner wrote it, at most [`MAX_KEY_POLICY_BYTES`], if it has one of
+    /// its own.
+    pub policy: Option<String>,
+    /// What is remembered of its material, once some was imported.
+    pub material: Option<ImportedMaterial>,
     /// The version that encrypts, once there is one.
     pub primary: Option<KeyVersionId>,
     /// Its versions by rising number.
@@ -97,6 +122,35 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// A key with a new id in state `Creating`, with nothing but what must be decided: no text, no
+    /// tags, no version.
+    pub fn new(
+        spec: KeySpec,
+        usage: KeyUsage,
+        origin: Origin,
+        protection: ProtectionLevel,
+        created: Time,
+    ) -> Self {
+        Self {
+            id: KeyId::random(),
+            spec,
+            usage,
+            origin,
+            protection,
+            state: KeyState::Creating,
+            description: String::new(),
+            created,
+            delete_at: None,
+            tags: BTreeMap::new(),
+            deletion_protection: None,
+            rotation: None,
+            policy: None,
+            material: None,
+            primary: None,
+            versions: Vec::new(),
+        }
+    }
+
     /// The version with this id, if it is one of this key's and live.
     pub fn version(&self, id: KeyVersionId) -> Option<&KeyVersion> {
         self.live_versions().find(|version| version.id == id)
@@ -110,5 +164,20 @@ impl KeyRecord {
     /// The version that encrypts.
     pub fn primary_version(&self) -> Option<&KeyVersion> {
         self.primary.and_then(|id| self.version(id))
+    }
+
+    /// The number of the next version.
+    pub fn next_version_number(&self) -> u32 {
+        self.versions.iter().map(|version| version.number).max().unwrap_or_default() + 1
+    }
+
+    /// Makes a version live, and the primary one if the key is a symmetric cipher's.
+    pub fn go_live(&mut self, id: KeyVersionId) {
+        for version in self.versions.iter_mut().filter(|version| version.id == id) {
+            version.is_live = true;
+            if self.spec.is_symmetric_cipher() {
+                self.primary = Some(id);
+            }
+        }
     }
 }

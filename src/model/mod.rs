@@ -3,6 +3,7 @@
 //! Everything here is pure: it parses at the edge into types that cannot hold a bad value, and
 //! knows nothing of HTTP, SQL or PKCS#11.
 
+pub mod access;
 pub mod alias;
 pub mod arn;
 pub mod blob;
@@ -11,20 +12,34 @@ pub mod context;
 pub mod id;
 pub mod key;
 pub mod key_ref;
+pub mod list;
+pub mod material;
 pub mod page;
 pub mod params;
+pub mod rotation;
 pub mod spec;
+pub mod tag;
+mod text;
 pub mod time;
 
+pub use access::{
+    AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
+    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyRecord, NetworkRule,
+    PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
+};
 pub use alias::Alias;
 pub use arn::{AccountId, Place, Region};
 pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
-pub use key::{KeyRecord, KeyState, KeyVersion, Origin, ProtectionLevel};
+pub use key::{KeyRecord, KeyState, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel};
 pub use key_ref::KeyRef;
+pub use list::DistinctList;
+pub use material::{ImportId, ImportParameters, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
 pub use params::{FromParam, FromParams, ParamError, Params};
+pub use rotation::{Rotation, RotationInterval};
 pub use spec::{KeySpec, KeyUsage};
+pub use tag::{MAX_TAGS, TagKey, TagKeyList, TagList, TagValue};
 pub use time::Time;

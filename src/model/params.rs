@@ -109,9 +109,12 @@ macro_rules! from_str {
 }
 
 from_str!(
+    super::AccessName,
     super::Alias,
+    super::AuthenticationMethod,
     super::Base64Bytes,
     super::CiphertextBlob,
+    super::ClientKeyId,
     super::KeyId,
     super::KeyRef,
     super::KeySpec,
@@ -120,6 +123,11 @@ from_str!(
     super::Origin,
     super::Plaintext,
     super::ProtectionLevel,
+    super::RotationInterval,
+    super::TagKey,
+    super::TagValue,
+    super::WrappingAlgorithm,
+    super::bytes::SentPlaintext,
 );
 
 impl FromParam for String {
@@ -138,12 +146,6 @@ impl FromParam for bool {
         } else {
             Err(InvalidId("boolean"))
         }
-    }
-}
-
-impl FromParam for super::EncryptionContext {
-    fn from_param(text: &str) -> Result<Self, InvalidId> {
-        text.parse().map_err(|_source| InvalidId("encryption context"))
     }
 }
 

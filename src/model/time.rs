@@ -40,6 +40,7 @@ impl Time {
     }
 
     /// This time moved by so many seconds, forwards or backwards.
+    #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self::from_unix(self.unix().saturating_add(seconds))
     }

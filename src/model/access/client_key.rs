@@ -1,0 +1,79 @@
+//! Client keys: certificates with which applications come in. The private half is given out once
+//! and not kept.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::AccessName;
+use crate::model::id::{InvalidId, lower_uuid};
+use crate::model::{Base64Bytes, Time};
+
+/// The id of a client key: `KAAP.` and a lower-case UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientKeyId(Uuid);
+
+impl ClientKeyId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for ClientKeyId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let uuid = text.strip_prefix("KAAP.").and_then(lower_uuid);
+        uuid.map(Self).ok_or(InvalidId("client key id"))
+    }
+}
+
+impl fmt::Display for ClientKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KAAP.{}", self.0.hyphenated())
+    }
+}
+
+impl Serialize for ClientKeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is kept of a client key (CreateClientKey); all of it is public.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientKeyRecord {
+    /// Its id.
+    pub id: ClientKeyId,
+    /// The access point that it opens.
+    pub access_point: AccessName,
+    /// Its certificate, PEM.
+    pub certificate_pem: String,
+    /// Its public key, DER SubjectPublicKeyInfo.
+    pub public_key: Base64Bytes,
+    /// From when it is valid.
+    pub not_before: Time,
+    /// Until when it is valid.
+    pub not_after: Time,
+    /// When it was made.
+    pub created: Time,
+    /// Whether it opens anything.
+    pub is_active: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_key_id_keeps_its_prefix() {
+        let text = "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+        assert_eq!(text.parse::<ClientKeyId>().unwrap().to_string(), text);
+        for text in ["", "KAAP.", "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf", "KAAP.46A9EFD9"] {
+            assert!(text.parse::<ClientKeyId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Tags: small texts by name that an owner hangs on a key.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::id::InvalidId;
+use super::params::FromParam;
+
+/// The most tags that a key has (CreateKey, TagResources; TagResource speaks of 10, and the larger
+/// number is taken everywhere).
+pub const MAX_TAGS: usize = 20;
+
+const MAX_CHARS: usize = 128;
+
+/// The name of a tag: 1 to 128 letters of any script, digits and `/ \ _ - . + = : @` (CreateKey,
+/// parameter Tags). Names that begin with `aliyun` or `acs:` belong to the cloud itself.
+///
+/// ```
+/// use hsmgate::model::TagKey;
+/// assert!("team:訂單".parse::<TagKey>().is_ok());
+/// assert!("".parse::<TagKey>().is_err());
+/// assert!("acs:team".parse::<TagKey>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TagKey(Arc<str>);
+
+/// The value of a tag: up to 128 of the characters that [`TagKey`] may have, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TagValue(Arc<str>);
+
+impl TagKey {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TagValue {
+    /// The value as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TagKey {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let is_reserved = text.starts_with("aliyun") || text.starts_with("acs:");
+        if text.is_empty() || is_reserved || !is_tag_text(text) {
+            return Err(InvalidId("tag key"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl FromStr for TagValue {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if is_tag_text(text) { Ok(Self(text.into())) } else { Err(InvalidId("tag value")) }
+    }
+}
+
+fn is_tag_text(text: &str) -> bool {
+    let allowed =
+        |char: char| char.is_alphabetic() || char.is_ascii_digit() || r"/\_-.+=:@".contains(char);
+    text.chars().count() <= MAX_CHARS && text.chars().all(allowed)
+}
+
+impl Borrow<str> for TagKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TagValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for TagKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for TagValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Tags as a request brings them: a JSON array of `{"TagKey":..,"TagValue":..}`, at most
+/// [`MAX_TAGS`], no key twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagList(pub BTreeMap<TagKey, TagValue>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct SentTag {
+    tag_key: TagKey,
+    tag_value: TagValue,
+}
+
+impl FromParam for TagList {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("list of tags");
+        let sent: Vec<SentTag> = serde_json::from_str(text).map_err(|_source| invalid)?;
+        let count = sent.len();
+        let tags: BTreeMap<_, _> =
+            sent.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect();
+        if count > MAX_TAGS || tags.len() < count { Err(invalid) } else { Ok(Self(tags)) }
+    }
+}
+
+/// The keys of tags that are to go (UntagResource, parameter TagKeys): a JSON array of texts, as
+/// the clients send it, or the texts between commas, as the documentation has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagKeyList(pub Vec<TagKey>);
+
+impl FromParam for TagKeyList {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        // No tag key holds a bracket, so the two forms cannot be taken for each other.
+        let keys = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text).map_err(|_source| InvalidId("list of tag keys"))?
+        } else {
+            text.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?
+        };
+        if keys.len() > MAX_TAGS { Err(InvalidId("list of tag keys")) } else { Ok(Self(keys)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_1_to_128_characters_and_a_value_none_to_128() {
+        for (length, key, value) in [(0, false, true), (1, true, true), (128, true, true)] {
+            let text = "ж".repeat(length);
+            assert_eq!(text.parse::<TagKey>().is_ok(), key, "{length}");
+            assert_eq!(text.parse::<TagValue>().is_ok(), value, "{length}");
+        }
+        assert!("a".repeat(129).parse::<TagKey>().is_err());
+        assert!("a".repeat(129).parse::<TagValue>().is_err());
+    }
+
+    #[test]
+    fn a_tag_holds_the_documented_characters_and_no_other() {
+        assert!(r"Ab9/\_-.+=:@".parse::<TagKey>().is_ok());
+        for text in ["a b", "a,b", "a\"b", "a[", "a\n", "½"] {
+            assert!(text.parse::<TagKey>().is_err(), "{text:?}");
+            assert!(text.parse::<TagValue>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_cloud_are_refused_and_its_values_are_not() {
+        for text in ["aliyun", "aliyun.x", "acs:", "acs:team"] {
+            assert!(text.parse::<TagKey>().is_err(), "{text}");
+            assert!(text.parse::<TagValue>().is_ok(), "{text}");
+        }
+        assert!("acs".parse::<TagKey>().is_ok());
+    }
+
+    #[test]
+    fn a_list_of_tags_is_read_and_a_repeated_key_refused() {
+        let list =
+            TagList::from_param(r#"[{"TagKey":"b","TagValue":""},{"TagValue":"1","TagKey":"a"}]"#);
+        let pairs: Vec<_> = list.unwrap().0.into_iter().collect();
+        let pair = |key: &str, value: &str| (key.parse().unwrap(), value.parse().unwrap());
+        assert_eq!(pairs, [pair("a", "1"), pair("b", "")]);
+        for text in [
+            "",
+            "{}",
+            r#"[{"TagKey":"a"}]"#,
+            r#"[{"TagKey":"a b","TagValue":""}]"#,
+            r#"[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"1"}]"#,
+        ] {
+            assert!(TagList::from_param(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_holds_at_most_20() {
+        let tags = |count| {
+            let tag = |at| format!(r#"{{"TagKey":"k{at}","TagValue":"v"}}"#);
+            format!("[{}]", (0..count).map(tag).collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(TagList::from_param(&tags(20)).unwrap().0.len(), 20);
+        assert!(TagList::from_param(&tags(21)).is_err());
+        assert!(TagKeyList::from_param(&vec!["a"; 21].join(",")).is_err());
+    }
+
+    #[test]
+    fn tag_keys_come_as_json_or_between_commas() {
+        let keys = ["a", "b"].map(|key| key.parse().unwrap()).to_vec();
+        for text in [r#"["a","b"]"#, r#" ["a", "b"]"#, "a,b"] {
+            assert_eq!(
+                TagKeyList::from_param(text).as_ref(),
+                Ok(&TagKeyList(keys.clone())),
+                "{text}"
+            );
+        }
+        for text in ["", "a,", "[a]", r#"["acs:a"]"#, "a, b"] {
+            assert!(TagKeyList::from_param(text).is_err(), "{text}");
+        }
+    }
+}
