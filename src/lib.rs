@@ -5,3 +5,6 @@
 
 pub mod error;
 pub mod model;
+
+pub mod config;
+pub mod telemetry;

@@ -1,1 +1,131 @@
-//! Strict TOML configuration.
+//! The configuration: strict TOML in, a checked [`Config`] out.
+//!
+//! Knows the settings, their forms and limits, and how a secret file is read. Must not know what
+//! the other rooms do with a setting.
+
+mod check;
+mod faults;
+mod reader;
+pub mod reference;
+pub mod secret;
+pub mod settings;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use faults::{ConfigError, ConfigFaults, Fault};
+pub use secret::{PinSource, SecretError};
+pub use settings::{SETTINGS, Setting};
+
+use crate::model::Place;
+use reader::Reader;
+
+/// A configuration in which every setting has been checked, alone and against the others.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the gateway listens. Beyond loopback only when the operator asked for plain HTTP.
+    pub listen: SocketAddr,
+    /// The region and the account that the gateway serves.
+    pub place: Place,
+    /// The token and how it is worked.
+    pub token: TokenConfig,
+    /// The database URL, as `sqlx` takes it.
+    pub store_url: String,
+    /// A directory for the small files that must survive a restart.
+    pub state_directory: PathBuf,
+    /// What bounds the work.
+    pub limits: Limits,
+    /// Whether Encrypt takes a plaintext that is not Base64.
+    pub accept_bare_text: bool,
+    /// How the log is written.
+    pub log: Log,
+}
+
+/// Which token, how to log in, and how it is worked.
+#[derive(Debug, Clone)]
+pub struct TokenConfig {
+    /// The PKCS#11 module, a shared library.
+    pub module: PathBuf,
+    /// Which of the module's tokens.
+    pub name: TokenName,
+    /// Where its user PIN comes from.
+    pub pin: PinSource,
+    /// Worker threads; the token room chooses when absent.
+    pub workers: Option<NonZeroUsize>,
+    /// Calls that may wait for a worker.
+    pub queue: NonZeroUsize,
+    /// How long a call may take, its wait included.
+    pub deadline: Duration,
+    /// The same for the making of a key pair.
+    pub key_pair_deadline: Duration,
+}
+
+/// What a token is known by. Never a slot number: those move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenName {
+    /// Its label, 1 to 32 bytes.
+    Label(String),
+    /// Its serial number, 1 to 16 bytes.
+    Serial(String),
+}
+
+/// What bounds the work of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a second for an account and a cryptographic operation; 0 is no limit.
+    pub calls_per_second: u32,
+    /// How long a request may take as a whole.
+    pub request_timeout: Duration,
+    /// How long the head of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// Connections at a time.
+    pub connections: usize,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is written: a level, or directives such as `info,hsmgate::token=debug`.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads a configuration from its text.
+    ///
+    /// # Errors
+    /// All faults at once, each with its line and its setting.
+    pub fn parse(text: &str) -> Result<Self, ConfigFaults> {
+        let mut reader = Reader::new(text);
+        let config = check::config(&mut reader);
+        match (config, reader.into_faults()) {
+            (Some(config), faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(ConfigFaults::new(faults)),
+        }
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or with all of its faults.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|faults| faults.of_file(path).into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

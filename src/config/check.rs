@@ -1,0 +1,130 @@
+//! From single settings to a whole configuration: typed values, and rules between settings.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::reader::Reader;
+use super::{Config, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName};
+use crate::model::Place;
+
+/// The configuration, or `None` when the reader has got a fault. Every part is looked at before
+/// one is found wanting, so that all faults are told.
+pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
+    let listen = listen(reader);
+    let place = place(reader);
+    let token = token(reader);
+    let store_url = reader.text("store.url", store_url);
+    let state_directory = reader.text("store.state_directory", absolute);
+    let limits = limits(reader);
+    let accept_bare_text = reader.flag("crypto.accept_bare_text");
+    let log = log(reader);
+    Some(Config {
+        listen: listen?,
+        place: place?,
+        token: token?,
+        store_url: store_url?,
+        state_directory: state_directory?,
+        limits: limits?,
+        accept_bare_text: accept_bare_text?,
+        log: log?,
+    })
+}
+
+fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let address: SocketAddr = reader.text("listen.address", parsed)?;
+    let beyond = reader.flag("listen.plain_http_beyond_loopback")?;
+    if !address.ip().is_loopback() && !beyond {
+        reader.fault_of(
+            "listen.address",
+            "is beyond loopback, where plain HTTP must be asked for with \
+             listen.plain_http_beyond_loopback = true",
+        );
+        return None;
+    }
+    Some(address)
+}
+
+fn place(reader: &mut Reader<'_>) -> Option<Place> {
+    let region = reader.text("service.region", parsed);
+    let account = reader.text("service.account", parsed);
+    Some(Place { region: region?, account: account? })
+}
+
+fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
+    let module = reader.text("token.module", absolute);
+    let label = reader.text("token.label", |text| of_bytes(text, 32)).map(TokenName::Label);
+    let serial = reader.text("token.serial", |text| of_bytes(text, 16)).map(TokenName::Serial);
+    let pin_file = reader.text("token.pin_file", absolute).map(PinSource::File);
+    let pin_credential =
+        reader.text("token.pin_credential", credential_name).map(PinSource::Credential);
+    let workers = match reader.number::<usize>("token.workers") {
+        None if reader.is_set("token.workers") => return None,
+        workers => workers.and_then(NonZeroUsize::new),
+    };
+    let queue = reader.number("token.queue").and_then(NonZeroUsize::new);
+    let deadline = milliseconds(reader, "token.deadline_ms");
+    let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
+    Some(TokenConfig {
+        module: module?,
+        name: label.or(serial)?,
+        pin: pin_file.or(pin_credential)?,
+        workers,
+        queue: queue?,
+        deadline: deadline?,
+        key_pair_deadline: key_pair_deadline?,
+    })
+}
+
+fn limits(reader: &Reader<'_>) -> Option<Limits> {
+    Some(Limits {
+        calls_per_second: reader.number("limits.calls_per_second")?,
+        request_timeout: milliseconds(reader, "limits.request_timeout_ms")?,
+        header_timeout: milliseconds(reader, "limits.header_timeout_ms")?,
+        connections: reader.number("limits.connections")?,
+    })
+}
+
+fn log(reader: &mut Reader<'_>) -> Option<Log> {
+    let format = reader.text("log.format", |word| match word {
+        "json" => Some(LogFormat::Json),
+        _ => Some(LogFormat::Text),
+    });
+    let filter =
+        reader.text("log.filter", |text| EnvFilter::try_new(text).is_ok().then(|| text.to_owned()));
+    Some(Log { format: format?, filter: filter? })
+}
+
+fn milliseconds(reader: &Reader<'_>, name: &'static str) -> Option<Duration> {
+    reader.number(name).map(Duration::from_millis)
+}
+
+fn parsed<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+/// A service's working directory is no place to find things from.
+fn absolute(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    path.is_absolute().then_some(path)
+}
+
+fn of_bytes(text: &str, most: usize) -> Option<String> {
+    (1..=most).contains(&text.len()).then(|| text.to_owned())
+}
+
+/// A plain file name, so that the credential lies in its directory and nowhere else.
+fn credential_name(text: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_plain =
+        (1..=255).contains(&text.len()) && text.bytes().all(allowed) && !matches!(text, "." | "..");
+    is_plain.then(|| text.to_owned())
+}
+
+fn store_url(text: &str) -> Option<String> {
+    text.starts_with("sqlite://").then(|| text.to_owned())
+}

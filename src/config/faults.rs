@@ -1,0 +1,77 @@
+//! What is wrong with a configuration, told all at once.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One fault of a configuration. It never shows the value, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// Counted from 1. For a missing setting, the line of its section, or the last one.
+    pub line: usize,
+    /// The setting or section; empty when the text is no TOML.
+    pub subject: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subject.is_empty() {
+            return write!(f, "{}: {}", self.line, self.what);
+        }
+        write!(f, "{}: {}: {}", self.line, self.subject, self.what)
+    }
+}
+
+/// All faults of a configuration, by line. Written as one line per fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFaults {
+    file: String,
+    faults: Vec<Fault>,
+}
+
+impl ConfigFaults {
+    pub(super) fn new(mut faults: Vec<Fault>) -> Self {
+        faults.sort();
+        Self { file: "hsmgate.toml".to_owned(), faults }
+    }
+
+    /// Names the file that the faults are in.
+    #[must_use]
+    pub fn of_file(self, path: &Path) -> Self {
+        Self { file: path.display().to_string(), ..self }
+    }
+
+    /// The faults, by line.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter()
+    }
+}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.faults.iter().enumerate() {
+            let end = if at == 0 { "" } else { "\n" };
+            write!(f, "{end}{}:{fault}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is read, and wrong.
+    #[error(transparent)]
+    Faults(#[from] ConfigFaults),
+}

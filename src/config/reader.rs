@@ -1,0 +1,256 @@
+//! The text of a configuration against the table of settings.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::faults::Fault;
+use super::settings::{Fallback, Kind, SECTIONS, SETTINGS, Setting};
+
+/// How much alike a word must be to a known one to be offered in its place.
+const LIKENESS: f64 = 0.8;
+
+/// A value of the right kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Text(String),
+    Flag(bool),
+    Number(u64),
+}
+
+/// The values that the text sets, and the faults found so far.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    values: BTreeMap<&'static str, (usize, Value)>,
+    present: Vec<&'static str>,
+    sections: BTreeMap<&'static str, usize>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the text: syntax, names, kinds and bounds, presence and alternatives.
+    pub(super) fn new(text: &'a str) -> Self {
+        let mut reader = Self {
+            text,
+            values: BTreeMap::new(),
+            present: Vec::new(),
+            sections: BTreeMap::new(),
+            faults: Vec::new(),
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        reader.read_sections(table.get_ref());
+        if errors.is_empty() {
+            reader.check_presence();
+        } else {
+            // What stands after a broken place may be lost to the parser: nothing is "missing".
+            reader.take_syntax(&errors);
+        }
+        reader
+    }
+
+    /// A text that `parse` understands; `None` when it is not set or faulty.
+    pub(super) fn text<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (line, Value::Text(text)) = self.value(name)? else { return None };
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            let form = Setting::named(name).map_or_else(String::new, form);
+            self.fault(line, name, format!("must be {form}"));
+        }
+        parsed
+    }
+
+    /// A switch.
+    pub(super) fn flag(&self, name: &'static str) -> Option<bool> {
+        match self.value(name)? {
+            (_, Value::Flag(flag)) => Some(flag),
+            _ => None,
+        }
+    }
+
+    /// A number, which fits its type because of its setting's bounds.
+    pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str) -> Option<T> {
+        match self.value(name)? {
+            (_, Value::Number(number)) => T::try_from(number).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether the text sets it, rightly or wrongly.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.present.contains(&name)
+    }
+
+    /// Adds a fault of a setting's value.
+    pub(super) fn fault_of(&mut self, name: &'static str, what: impl Into<String>) {
+        let line = self.values.get(name).map_or_else(|| self.place_of(name), |(line, _)| *line);
+        self.fault(line, name, what);
+    }
+
+    /// All faults.
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    fn value(&self, name: &'static str) -> Option<(usize, Value)> {
+        if self.is_set(name) {
+            return self.values.get(name).cloned();
+        }
+        let setting = Setting::named(name)?;
+        let Fallback::Value(text) = setting.default else { return None };
+        Some((self.place_of(name), default_value(setting.kind, text)?))
+    }
+
+    fn read_sections(&mut self, root: &DeTable<'_>) {
+        for (key, value) in root {
+            let line = self.line(&key.span());
+            let known = SECTIONS.iter().find(|(name, _)| *name == key.get_ref().as_ref());
+            match (known, value.get_ref()) {
+                (Some((section, _)), DeValue::Table(table)) => {
+                    self.sections.insert(section, line);
+                    self.read_section(section, table);
+                }
+                (Some(_), _) => self.fault(line, key.get_ref(), "must be a section"),
+                (None, DeValue::Table(_)) => {
+                    let near = nearest(key.get_ref(), SECTIONS.iter().map(|(name, _)| *name));
+                    self.fault(line, key.get_ref(), with_hint("unknown section", near));
+                }
+                (None, _) => self.unknown(line, key.get_ref()),
+            }
+        }
+    }
+
+    fn read_section(&mut self, section: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let line = self.line(&key.span());
+            let name = format!("{section}.{}", key.get_ref());
+            match Setting::named(&name) {
+                None => self.unknown(line, &name),
+                Some(setting) => self.read_setting(setting, line, value),
+            }
+        }
+    }
+
+    fn read_setting(&mut self, setting: &Setting, line: usize, value: &Spanned<DeValue<'_>>) {
+        self.present.push(setting.name);
+        match taken(setting.kind, value.get_ref()) {
+            Some(value) => {
+                self.values.insert(setting.name, (line, value));
+            }
+            None => self.fault(line, setting.name, format!("must be {}", form(setting))),
+        }
+    }
+
+    fn unknown(&mut self, line: usize, name: &str) {
+        let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+        let elsewhere = SETTINGS.iter().map(|setting| setting.name);
+        let near = nearest(name, elsewhere.clone())
+            .or_else(|| elsewhere.into_iter().find(|known| last(known) == last(name)));
+        self.fault(line, name, with_hint("unknown setting", near));
+    }
+
+    fn check_presence(&mut self) {
+        for setting in SETTINGS {
+            let line = self.place_of(setting.name);
+            match setting.default {
+                Fallback::Required if !self.is_set(setting.name) => {
+                    self.fault(line, setting.name, "missing");
+                }
+                // Of a pair, the one that stands first in the table speaks for both.
+                Fallback::OrElse(other) if stands_first(setting.name, other) => {
+                    let what = match (self.is_set(setting.name), self.is_set(other)) {
+                        (false, false) => format!("missing (or {other})"),
+                        (true, true) => format!("conflicts with {other}: only one may be set"),
+                        _ => continue,
+                    };
+                    let line = self.values.get(setting.name).map_or(line, |(line, _)| *line);
+                    self.fault(line, setting.name, what);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_syntax(&mut self, errors: &[toml::de::Error]) {
+        for error in errors {
+            let line = error.span().map_or(1, |span| self.line(&span));
+            self.faults.retain(|fault| fault.line != line);
+            self.fault(line, "", format!("not TOML: {}", error.message()));
+        }
+    }
+
+    fn fault(&mut self, line: usize, subject: &str, what: impl Into<String>) {
+        self.faults.push(Fault { line, subject: subject.to_owned(), what: what.into() });
+    }
+
+    /// Where a setting that is not there would belong: its section, or the end of the text.
+    fn place_of(&self, name: &str) -> usize {
+        let section = name.split('.').next().unwrap_or_default();
+        self.sections.get(section).copied().unwrap_or_else(|| self.text.lines().count().max(1))
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+    }
+}
+
+/// What a value must be, in words.
+pub(super) fn form(setting: &Setting) -> String {
+    match setting.kind {
+        Kind::Text(form) => form.to_owned(),
+        Kind::Word(words) => {
+            let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            quoted.join(" or ")
+        }
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Number(least, most) => format!("a whole number from {least} to {most}"),
+    }
+}
+
+fn taken(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
+    match (kind, value) {
+        (Kind::Text(_), DeValue::String(text)) => Some(Value::Text(text.to_string())),
+        (Kind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {
+            Some(Value::Text(text.to_string()))
+        }
+        (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (Kind::Number(least, most), DeValue::Integer(number)) => {
+            let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            (least..=most).contains(&number).then_some(Value::Number(number))
+        }
+        _ => None,
+    }
+}
+
+fn default_value(kind: Kind, text: &str) -> Option<Value> {
+    match kind {
+        Kind::Text(_) | Kind::Word(_) => Some(Value::Text(text.to_owned())),
+        Kind::Flag => text.parse().ok().map(Value::Flag),
+        Kind::Number(..) => text.parse().ok().map(Value::Number),
+    }
+}
+
+fn stands_first(name: &str, other: &str) -> bool {
+    SETTINGS.iter().map(|setting| setting.name).find(|known| *known == name || *known == other)
+        == Some(name)
+}
+
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, known)| known)
+}
+
+fn with_hint(what: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("{what} (did you mean {near}?)"),
+        None => what.to_owned(),
+    }
+}

@@ -1,0 +1,246 @@
+//! Every setting, once: name, form, default and meaning.
+//!
+//! The check for unknown settings, the defaults and `docs/configuration.md` come from this table.
+
+/// One setting of the configuration file.
+#[derive(Debug)]
+pub struct Setting {
+    /// The section and the name in it, joined by a dot.
+    pub name: &'static str,
+    /// The form of its value.
+    pub kind: Kind,
+    /// What holds when it is not there.
+    pub default: Fallback,
+    /// What it means, in sentences.
+    pub doc: &'static str,
+}
+
+/// The form of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string of the named form.
+    Text(&'static str),
+    /// One of these strings.
+    Word(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number within these bounds, both included.
+    Number(u64, u64),
+}
+
+/// What holds when a setting is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// The configuration is refused.
+    Required,
+    /// Exactly one of this setting and that one must be there.
+    OrElse(&'static str),
+    /// Nothing is set, which the text explains.
+    Unset(&'static str),
+    /// This value, written as its text without quotes.
+    Value(&'static str),
+}
+
+impl Setting {
+    /// The setting with this dotted name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Section and name.
+    pub fn parts(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+}
+
+/// The sections of the file in their order, and what each is about.
+pub static SECTIONS: &[(&str, &str)] = &[
+    ("listen", "Where the gateway listens."),
+    ("service", "What the gateway is to its callers. Both values are part of every ARN."),
+    ("token", "The PKCS#11 token that holds the keys."),
+    ("store", "Where the catalogue of keys and aliases lives."),
+    ("limits", "What bounds the work."),
+    ("crypto", "Switches of the cryptographic operations."),
+    ("log", "How the log is written. It goes to standard error."),
+];
+
+const LONGEST_WAIT_MS: u64 = 600_000;
+
+/// Every setting, in the order of the documentation.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen.address",
+        kind: Kind::Text("an IP address and a port, such as \"127.0.0.1:8200\""),
+        default: Fallback::Value("127.0.0.1:8200"),
+        doc: "The address and port to listen on. Port 0 takes a free port.",
+    },
+    Setting {
+        name: "listen.plain_http_beyond_loopback",
+        kind: Kind::Flag,
+        default: Fallback::Value("false"),
+        doc: "Allows an address beyond loopback. The gateway speaks plain HTTP: plaintexts and \
+              ciphertexts cross the network as they are, so set this only behind a proxy that \
+              speaks TLS.",
+    },
+    Setting {
+        name: "service.region",
+        kind: Kind::Text("a region id, such as \"cn-hangzhou\""),
+        default: Fallback::Value("cn-hangzhou"),
+        doc: "The region id. Never change it once clients keep ARNs.",
+    },
+    Setting {
+        name: "service.account",
+        kind: Kind::Text("an account id of 16 digits"),
+        default: Fallback::Required,
+        doc: "The account id. Never change it once clients keep ARNs.",
+    },
+    Setting {
+        name: "token.module",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Required,
+        doc: "The PKCS#11 module, a shared library.",
+    },
+    Setting {
+        name: "token.label",
+        kind: Kind::Text("a token label of 1 to 32 bytes"),
+        default: Fallback::OrElse("token.serial"),
+        doc: "The label of the token. A slot number cannot be given, because slots move.",
+    },
+    Setting {
+        name: "token.serial",
+        kind: Kind::Text("a token serial number of 1 to 16 bytes"),
+        default: Fallback::OrElse("token.label"),
+        doc: "The serial number of the token.",
+    },
+    Setting {
+        name: "token.pin_file",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::OrElse("token.pin_credential"),
+        doc: "A file with the user PIN, which only its owner may read. One newline at its end is \
+              no part of the PIN.",
+    },
+    Setting {
+        name: "token.pin_credential",
+        kind: Kind::Text("a file name of letters, digits, dots, dashes and underscores"),
+        default: Fallback::OrElse("token.pin_file"),
+        doc: "The name of a file with the user PIN in `$CREDENTIALS_DIRECTORY`, as systemd hands \
+              it over with `LoadCredential=`.",
+    },
+    Setting {
+        name: "token.workers",
+        kind: Kind::Number(1, 256),
+        default: Fallback::Unset("chosen by the token's kind and the processors"),
+        doc: "Threads that work on the token, each with a session of its own.",
+    },
+    Setting {
+        name: "token.queue",
+        kind: Kind::Number(1, 65_536),
+        default: Fallback::Value("1024"),
+        doc: "Calls that may wait for a worker. One more is refused with 503.",
+    },
+    Setting {
+        name: "token.deadline_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("5000"),
+        doc: "Milliseconds that a call to the token may take, its wait included.",
+    },
+    Setting {
+        name: "token.key_pair_deadline_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("30000"),
+        doc: "Milliseconds that the making of a key pair may take, its wait included.",
+    },
+    Setting {
+        name: "store.url",
+        kind: Kind::Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""),
+        default: Fallback::Required,
+        doc: "The database. A SQLite file is made when it is not there.",
+    },
+    Setting {
+        name: "store.state_directory",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Required,
+        doc: "A directory for the small files that must survive a restart, such as the journal \
+              of used signature nonces.",
+    },
+    Setting {
+        name: "limits.calls_per_second",
+        kind: Kind::Number(0, 1_000_000),
+        default: Fallback::Value("750"),
+        doc: "Calls a second for an account and a cryptographic operation, beyond which \
+              `Rejected.Throttling` is answered; 0 is no limit.",
+    },
+    Setting {
+        name: "limits.request_timeout_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("15000"),
+        doc: "Milliseconds that a request may take as a whole.",
+    },
+    Setting {
+        name: "limits.header_timeout_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("10000"),
+        doc: "Milliseconds that the head of a request may take to arrive.",
+    },
+    Setting {
+        name: "limits.connections",
+        kind: Kind::Number(1, 65_536),
+        default: Fallback::Value("1024"),
+        doc: "Connections at a time. More wait until one is closed.",
+    },
+    Setting {
+        name: "crypto.accept_bare_text",
+        kind: Kind::Flag,
+        default: Fallback::Value("false"),
+        doc: "Lets Encrypt take a Plaintext that is not Base64, for clients that send bare text.",
+    },
+    Setting {
+        name: "log.format",
+        kind: Kind::Word(&["text", "json"]),
+        default: Fallback::Value("text"),
+        doc: "The form of a line: `text` for people, `json` for one JSON object a line.",
+    },
+    Setting {
+        name: "log.filter",
+        kind: Kind::Text("a log filter, such as \"info\" or \"info,hsmgate::token=debug\""),
+        default: Fallback::Value("info"),
+        doc: "What is written: a level (`error`, `warn`, `info`, `debug`, `trace`), or several \
+              directives with targets. `HSMGATE_LOG` takes precedence.",
+    },
+];
+
+/// The environment variables that `hsmgate serve` reads, and what they mean.
+pub static ENVIRONMENT: &[(&str, &str)] = &[
+    ("HSMGATE_LOG", "Takes the place of `log.filter`."),
+    (
+        "CREDENTIALS_DIRECTORY",
+        "The directory of `token.pin_credential`. systemd sets it for a unit with credentials.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_stands_once_in_a_known_section() {
+        let mut seen = HashSet::new();
+        for setting in SETTINGS {
+            assert!(seen.insert(setting.name), "{}", setting.name);
+            let section = setting.parts().0;
+            assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn alternatives_name_each_other() {
+        for setting in SETTINGS {
+            if let Fallback::OrElse(other) = setting.default {
+                let other = Setting::named(other).unwrap();
+                assert_eq!(other.default, Fallback::OrElse(setting.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The sample and the faulty configurations of `tests/config/`, through the public face.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::settings::Fallback;
+use super::*;
+
+const SAMPLE: &str = include_str!("../../docs/hsmgate.sample.toml");
+
+const SHORTEST: &str = r#"
+[service]
+account = "1234567890123456"
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+serial = "16b40f6b9ae3e8ef"
+pin_credential = "hsm-pin"
+[store]
+url = "sqlite:///var/lib/hsmgate/hsmgate.db"
+state_directory = "/var/lib/hsmgate"
+"#;
+
+fn fixtures() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn every_faulty_configuration_gives_exactly_its_words() {
+    let fixtures = fixtures();
+    assert!(fixtures.len() >= 10);
+    for path in fixtures {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let words = std::fs::read_to_string(path.with_extension("txt")).unwrap();
+        let faults = Config::parse(&text).expect_err(&path.display().to_string());
+        assert_eq!(faults.to_string(), words.trim_end(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_sample_is_a_configuration_and_names_every_setting_with_its_default() {
+    Config::parse(SAMPLE).unwrap();
+    let mut section = "";
+    let mut shown = HashMap::new();
+    for line in SAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some((name, value)) = line.trim_start_matches('#').split_once(" = ") {
+            shown.insert(format!("{section}.{name}"), value.trim_matches('"'));
+        }
+    }
+    for setting in SETTINGS {
+        let shown = shown.get(setting.name).copied();
+        match setting.default {
+            Fallback::Value(default) => assert_eq!(shown, Some(default), "{}", setting.name),
+            _ => assert!(shown.is_some(), "{}", setting.name),
+        }
+    }
+}
+
+#[test]
+fn what_is_not_set_has_its_default() {
+    let config = Config::parse(SHORTEST).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:8200".parse().unwrap());
+    assert_eq!(config.place.arn("key"), "acs:kms:cn-hangzhou:1234567890123456:key");
+    assert_eq!(config.token.name, TokenName::Serial("16b40f6b9ae3e8ef".to_owned()));
+    assert_eq!(config.token.pin, PinSource::Credential("hsm-pin".to_owned()));
+    assert_eq!(config.token.workers, None);
+    assert_eq!(config.token.queue.get(), 1024);
+    assert_eq!(config.token.deadline, Duration::from_secs(5));
+    assert_eq!(config.token.key_pair_deadline, Duration::from_secs(30));
+    assert_eq!(config.limits.calls_per_second, 750);
+    assert_eq!(config.limits.request_timeout, Duration::from_secs(15));
+    assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
+    assert_eq!(config.limits.connections, 1024);
+    assert!(!config.accept_bare_text);
+    assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });
+}
+
+#[test]
+fn plain_http_beyond_loopback_is_had_by_asking() {
+    let listen = "[listen]\naddress = \"0.0.0.0:80\"\nplain_http_beyond_loopback = true\n";
+    let config = Config::parse(&format!("{listen}{SHORTEST}")).unwrap();
+    assert_eq!(config.listen, "0.0.0.0:80".parse().unwrap());
+}
+
+#[test]
+fn a_file_is_named_in_its_faults() {
+    let path = fixtures().remove(0);
+    let error = Config::load(&path).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{}:", path.display())), "{error}");
+    let missing = Config::load(Path::new("/nonexistent/hsmgate.toml")).unwrap_err();
+    assert_eq!(missing.to_string(), "cannot read /nonexistent/hsmgate.toml");
+}
