@@ -1,1 +1,258 @@
 //! The store: SQL, and the catalogue of keys in memory.
+//!
+//! It knows what is kept of keys, aliases, documents and AccessKeys, and that a change is lasting
+//! before anyone sees it. It knows neither what may be done with a key nor any key material.
+//!
+//! Reading the catalogue never does I/O. A change takes its turn, writes one transaction and then
+//! brings the catalogue in line; what another process changes in keys, aliases and documents is
+//! seen after the next start, what it changes in AccessKeys and facts at once.
+
+mod access_keys;
+mod aliases;
+mod catalogue;
+mod connect;
+mod documents;
+mod error;
+mod facts;
+mod key_row;
+mod keys;
+mod row;
+mod shelves;
+mod write;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use sqlx::AnyPool;
+use tokio::sync::Mutex;
+
+pub use access_keys::AccessKeyRow;
+pub use aliases::AliasRecord;
+pub use error::StoreError;
+pub use shelves::{Document, Reference, Shelf, Shelves};
+
+use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
+use catalogue::Catalogue;
+use write::Write;
+
+/// The store of one gateway. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: AnyPool,
+    catalogue: RwLock<Catalogue>,
+    /// Held by the one that changes something.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Store {
+    /// Opens the database that `url` names and loads the catalogue.
+    ///
+    /// `sqlite:///absolute/path` makes the file if it is not there (mode 0600; its directory must
+    /// exist); `postgres://…` names a database that exists. Missing tables are made.
+    ///
+    /// # Errors
+    /// When the URL is of no use, the database cannot be opened, its tables are those of a newer
+    /// program, or a row cannot be read.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let pool = connect::connect(url).await?;
+        let catalogue = load(&pool).await?;
+        let inner = Inner { pool, catalogue: RwLock::new(catalogue), turn: Arc::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Waits for what is under way and closes the database; later calls that need it fail.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
+    /// The key with this id, in whatever state.
+    pub fn key(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
+        self.inner.catalogue().key(id).map(Arc::clone)
+    }
+
+    /// The key that has this version, live or not.
+    pub fn key_of_version(&self, version: KeyVersionId) -> Option<Arc<KeyRecord>> {
+        self.inner.catalogue().key_of_version(version).map(Arc::clone)
+    }
+
+    /// Every key in whatever state, by time of creation and then id.
+    pub fn keys(&self) -> Vec<Arc<KeyRecord>> {
+        self.inner.catalogue().keys().map(Arc::clone).collect()
+    }
+
+    /// The key that an alias names.
+    pub fn alias_target(&self, name: &Alias) -> Option<KeyId> {
+        self.inner.catalogue().alias(name).map(|alias| alias.key)
+    }
+
+    /// Every alias, by name.
+    pub fn aliases(&self) -> Vec<AliasRecord> {
+        self.inner.catalogue().aliases().cloned().collect()
+    }
+
+    /// The aliases of one key, by name.
+    pub fn aliases_of(&self, key: KeyId) -> Vec<AliasRecord> {
+        self.inner.catalogue().aliases_of(key).cloned().collect()
+    }
+
+    /// Waits for the turn to change something.
+    async fn write(&self) -> Result<Write, StoreError> {
+        Write::begin(&self.inner).await
+    }
+}
+
+impl Inner {
+    // A writer only puts complete records in, so that a poisoned lock still guards good data.
+    fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn catalogue_mut(&self) -> RwLockWriteGuard<'_, Catalogue> {
+        self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
+    let mut catalogue = Catalogue::default();
+    let mut connection = pool.acquire().await?;
+    for record in keys::load(&mut connection).await? {
+        catalogue.put_key(&Arc::new(record));
+    }
+    for alias in aliases::load(&mut connection).await? {
+        catalogue.put_alias(alias);
+    }
+    *catalogue.shelves_mut() = documents::load(&mut connection).await?;
+    Ok(catalogue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        ImportedMaterial, KeySpec, KeyState, KeyUsage, KeyVersion, Origin, ProtectionLevel,
+        Rotation, Time,
+    };
+
+    /// A store on a file of its own.
+    pub(super) struct Bench {
+        pub(super) store: Store,
+        pub(super) url: String,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        pub(super) async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}/store.db", directory.path().display());
+            Self { store: Store::open(&url).await.unwrap(), url, _directory: directory }
+        }
+
+        /// Changes a row behind the store's back.
+        pub(super) async fn tamper(&self, sql: &'static str) {
+            sqlx::raw_sql(sql).execute(&self.store.inner.pool).await.unwrap();
+        }
+
+        /// Another handle on the same file shows what is on disk.
+        pub(super) async fn assert_disk_is_memory(&self) {
+            let again = Store::open(&self.url).await.unwrap();
+            assert_eq!(again.keys(), self.store.keys());
+            assert_eq!(again.aliases(), self.store.aliases());
+            assert_eq!(again.inner.catalogue().shelves(), self.store.inner.catalogue().shelves());
+            for key in self.store.keys() {
+                assert_eq!(again.aliases_of(key.id), self.store.aliases_of(key.id));
+            }
+        }
+    }
+
+    /// A key whose every field differs from what a default would be.
+    pub(super) fn sample_key() -> KeyRecord {
+        let versions: Vec<_> = [(1, true), (2, true), (3, false)].map(version).into();
+        KeyRecord {
+            id: KeyId::random(),
+            spec: KeySpec::Aes128,
+            usage: KeyUsage::EncryptDecrypt,
+            origin: Origin::External,
+            protection: ProtectionLevel::Hsm,
+            state: KeyState::PendingDeletion,
+            description: "it's \"quoted\"; ключ 🔑".to_owned(),
+            created: Time::from_unix(1_700_000_000),
+            delete_at: Some(Time::from_unix(1_800_000_000)),
+            tags: [("team", "orders"), (r"a\b", "")]
+                .map(|(key, value)| (key.parse().unwrap(), value.parse().unwrap()))
+                .into(),
+            deletion_protection: Some(String::new()),
+            rotation: Some(Rotation { interval: "7d".parse().unwrap() }),
+            policy: Some(r#"{"Version":"1"}"#.to_owned()),
+            material: Some(ImportedMaterial {
+                check_value: vec![0, 255, 7],
+                expires: Some(Time::from_unix(1_900_000_000)),
+                is_present: true,
+            }),
+            primary: Some(versions[1].id),
+            versions,
+        }
+    }
+
+    pub(super) fn version((number, is_live): (u32, bool)) -> KeyVersion {
+        let created = Time::from_unix(1_700_000_000 + i64::from(number));
+        KeyVersion { id: KeyVersionId::random(), number, created, is_live }
+    }
+
+    #[tokio::test]
+    async fn reopening_finds_the_same_catalogue() {
+        let bench = Bench::new().await;
+        let full = sample_key();
+        let bare = KeyRecord::new(full.spec, full.usage, full.origin, full.protection, Time::now());
+        for (record, alias) in [(&full, "alias/full"), (&bare, "alias/bare")] {
+            bench.store.insert_key(record.clone()).await.unwrap();
+            bench.store.create_alias(&alias.parse().unwrap(), record.id).await.unwrap();
+        }
+        bench.store.close().await;
+        let again = Store::open(&bench.url).await.unwrap();
+        assert_eq!(again.key(full.id).as_deref(), Some(&full));
+        assert_eq!(again.key(bare.id).as_deref(), Some(&bare));
+        assert_eq!(again.key_of_version(full.versions[2].id).as_deref(), Some(&full));
+        assert_eq!(again.alias_target(&"alias/full".parse().unwrap()), Some(full.id));
+        assert_eq!(again.aliases(), bench.store.aliases());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_new_file_can_be_opened_by_many_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/store.db", directory.path().display());
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let url = url.clone();
+            tasks.spawn(async move { Store::open(&url).await.map(drop) });
+        }
+        for opened in tasks.join_all().await {
+            opened.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_come_by_age_and_then_id() {
+        let bench = Bench::new().await;
+        let at = |seconds| KeyRecord { created: Time::from_unix(seconds), ..sample_key() };
+        let mut records = [at(30), at(10), at(20), at(10)];
+        for record in &records {
+            bench.store.insert_key(record.clone()).await.unwrap();
+        }
+        records.sort_by_key(|record| (record.created, record.id));
+        let found: Vec<_> = bench.store.keys().iter().map(|record| record.id).collect();
+        assert_eq!(found, records.map(|record| record.id));
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_still_reads_and_refuses_to_write() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        bench.store.close().await;
+        let error = bench.store.remove_key(record.id).await.expect_err("closed");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        assert_eq!(bench.store.key(record.id), Some(record));
+    }
+}

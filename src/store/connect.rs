@@ -1,0 +1,230 @@
+//! From a URL to a pool of connections on tables of the right form.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, AnyPool, Executor as _};
+
+use super::StoreError;
+
+static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+
+/// One writes, some read; more would only wait for the same file.
+const CONNECTIONS: u32 = 4;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every connection to SQLite must have. With `synchronous = NORMAL`, a WAL database loses
+/// transactions that were acknowledged before a power cut; and foreign keys are off by default.
+const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
+                       PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+
+/// Opens the database that `url` names, a new one if need be, and brings its tables up to date.
+pub(super) async fn connect(url: &str) -> Result<AnyPool, StoreError> {
+    sqlx::any::install_default_drivers();
+    // The parser's error is not kept: it may quote the URL, and a URL may hold a password.
+    let Ok(options) = url.parse::<AnyConnectOptions>() else {
+        return Err(StoreError::Url("is not a URL"));
+    };
+    match options.database_url.scheme() {
+        "sqlite" => sqlite(options).await,
+        "postgres" | "postgresql" => postgres(options).await,
+        _ => Err(StoreError::Url("begins with neither `sqlite:` nor `postgres:`")),
+    }
+}
+
+async fn sqlite(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+    let path = sqlite_path(&options)?;
+    let claim = tokio::task::spawn_blocking(move || claim_file(&path)).await;
+    let claim = claim.map_err(|source| StoreError::Unavailable { source: source.into() })??;
+    let pool = pool_options()
+        .after_connect(|connection, _| Box::pin(set_pragmas(connection)))
+        .connect_with(options)
+        .await?;
+    require_wal(&pool).await?;
+    SQLITE.run(&pool).await?;
+    drop(claim);
+    Ok(pool)
+}
+
+async fn postgres(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+    let pool = pool_options().connect_with(options).await?;
+    POSTGRES.run(&pool).await?;
+    Ok(pool)
+}
+
+fn pool_options() -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT)
+}
+
+/// The file, as the driver itself reads it from the URL. Parameters are refused: each of them
+/// (memory, read only, immutable, another VFS) would take away something that the store promises.
+fn sqlite_path(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
+    let url = &options.database_url;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(StoreError::Url("has parameters, which are not allowed"));
+    }
+    let Ok(sqlite) = SqliteConnectOptions::try_from(options) else {
+        return Err(StoreError::Url("names no file"));
+    };
+    let path = sqlite.get_filename();
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Err(StoreError::Url("must have the form `sqlite:///absolute/path`"));
+    }
+    Ok(path.to_owned())
+}
+
+/// Holds the directory against others who open a store there, as neither the change to WAL nor
+/// the migrations wait for each other, and makes the file if it is not there.
+///
+/// SQLite would make a file that others can read; it gives the file's permissions to the log
+/// beside it. A file that is there is not touched: to close it would free the locks that this
+/// process has on it (POSIX advisory locks).
+fn claim_file(path: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source };
+    let parent = path.parent().unwrap_or(path);
+    let directory = File::open(parent).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::NoDirectory(parent.to_owned()),
+        _ => failed(source),
+    })?;
+    directory.lock().map_err(failed)?;
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(failed(source)),
+        _ => Ok(directory),
+    }
+}
+
+async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::raw_sql(PRAGMAS)).await.map(drop)
+}
+
+/// SQLite answers a refused `journal_mode` with the mode that stays, not with an error.
+async fn require_wal(pool: &AnyPool) -> Result<(), StoreError> {
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let source = format!("the journal stays in mode {mode}; WAL needs a local file system").into();
+    Err(StoreError::Unavailable { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn url_in(directory: &tempfile::TempDir) -> String {
+        format!("sqlite://{}/store.db", directory.path().display())
+    }
+
+    #[tokio::test]
+    async fn the_pragmas_are_in_force_on_every_connection() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = connect(&url_in(&directory)).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut connection = pool.acquire().await.unwrap();
+            for (pragma, wanted) in [
+                ("PRAGMA synchronous", 2),
+                ("PRAGMA foreign_keys", 1),
+                ("PRAGMA busy_timeout", 5000),
+            ] {
+                let value: i64 =
+                    sqlx::query_scalar(pragma).fetch_one(&mut *connection).await.unwrap();
+                assert_eq!(value, wanted, "{pragma}");
+            }
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            assert_eq!(mode, "wal");
+            held.push(connection);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_can_read_the_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let _pool = connect(&url_in(&directory)).await.unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        assert!(names.contains(&"store.db-wal".to_owned()), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let error =
+            connect(&format!("sqlite://{}/a.db", missing.display())).await.expect_err("refused");
+        assert!(matches!(&error, StoreError::NoDirectory(path) if *path == missing), "{error:?}");
+        assert!(error.to_string().contains("missing"));
+    }
+
+    #[tokio::test]
+    async fn a_path_with_spaces_is_the_path_that_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("my store.db");
+        let _pool = connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_url_that_would_weaken_the_store_is_refused_without_being_quoted() {
+        for url in [
+            "",
+            "nonsense",
+            "mysql://root:hunter2@localhost/db",
+            "postgres://root:hunter2@:bad/db",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite://relative.db",
+            "sqlite:///",
+            "sqlite:///tmp/a.db?mode=memory",
+            "sqlite:///tmp/a.db?vfs=unix-none",
+        ] {
+            let error = connect(url).await.expect_err(url);
+            assert!(matches!(error, StoreError::Url(_)), "{url}: {error:?}");
+            assert!(!format!("{error:?} {error}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn both_migration_folders_have_the_same_list() {
+        let list = |migrator: &'static Migrator| -> Vec<_> {
+            migrator.iter().map(|one| (one.version, one.description.as_ref())).collect()
+        };
+        assert_eq!(list(&SQLITE), list(&POSTGRES));
+    }
+
+    #[test]
+    fn both_migration_folders_say_the_same_but_for_the_type_of_bytes() {
+        for (sqlite, postgres) in SQLITE.iter().zip(POSTGRES.iter()) {
+            assert_eq!(sqlite.sql.as_str().replace("BLOB", "BYTEA"), postgres.sql.as_str());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_newer_program_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = connect(&url_in(&directory)).await.unwrap();
+        sqlx::raw_sql("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2")
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+        let error = connect(&url_in(&directory)).await.expect_err("refused");
+        assert!(matches!(error, StoreError::Migration { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,423 @@
+//! Documents in SQL: one table for all kinds, and one for which of them names which other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::row::Table;
+use super::shelves::{Document, Reference, Shelves};
+use super::{Store, StoreError};
+use crate::model::{
+    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Time,
+};
+
+const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "body"] };
+
+const REFERENCES: Table =
+    Table { name: "document_references", columns: &["kind", "name", "target_kind", "target_name"] };
+
+impl Store {
+    /// The document of this kind and name.
+    pub fn document<D: Document>(&self, name: &str) -> Option<Arc<D>> {
+        D::shelf(self.inner.catalogue().shelves()).get(name).map(Arc::clone)
+    }
+
+    /// Every document of this kind, by name.
+    pub fn documents<D: Document>(&self) -> Vec<Arc<D>> {
+        D::shelf(self.inner.catalogue().shelves()).values().map(Arc::clone).collect()
+    }
+
+    /// The import parameters whose date has come.
+    pub fn expired_imports(&self, now: Time) -> Vec<Arc<ImportParameters>> {
+        let mut parameters = self.documents::<ImportParameters>();
+        parameters.retain(|parameters| parameters.expires <= now);
+        parameters
+    }
+
+    /// Adds a document.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when its kind has its name already, [`StoreError::NotFound`] when a
+    /// document that it names is not there.
+    pub async fn insert_document<D: Document>(&self, document: D) -> Result<Arc<D>, StoreError> {
+        let name = document.name();
+        let mut write = self.write().await?;
+        sqlx::query(DOCUMENTS.insert())
+            .bind(name.clone())
+            .bind(D::KIND)
+            .bind(body(&document)?)
+            .execute(write.connection())
+            .await?;
+        save_references(write.connection(), &document).await?;
+        let document = Arc::new(document);
+        let remembered = Arc::clone(&document);
+        write.commit(move |catalogue| put(catalogue.shelves_mut(), name, remembered)).await?;
+        Ok(document)
+    }
+
+    /// Hands a document to `change` and keeps what it made of it. Nothing is written when `change`
+    /// refuses or changes nothing.
+    ///
+    /// The document is the one on disk, held against every other writer until the change is made.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such document, or one that it now names is not
+    /// there; [`StoreError::Exists`] when `change` gave it another name, which names it for good;
+    /// what `change` returns.
+    pub async fn change_document<D, E, F>(&self, name: &str, change: F) -> Result<Arc<D>, E>
+    where
+        D: Document,
+        E: From<StoreError>,
+        F: FnOnce(&mut D) -> Result<(), E>,
+    {
+        let mut write = self.write().await?;
+        let before: D = hold(write.connection(), name).await?;
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after == before {
+            return Ok(Arc::new(before));
+        }
+        if after.name() != name {
+            return Err(StoreError::Exists.into());
+        }
+        save(write.connection(), &after).await?;
+        let after = Arc::new(after);
+        let (name, remembered) = (name.to_owned(), Arc::clone(&after));
+        write.commit(move |catalogue| put(catalogue.shelves_mut(), name, remembered)).await?;
+        Ok(after)
+    }
+
+    /// Removes a document.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such document, [`StoreError::InUse`] while another
+    /// one names it.
+    pub async fn remove_document<D: Document>(&self, name: &str) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        // What it names itself is forgotten with the row (ON DELETE CASCADE).
+        let removed = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2")
+            .bind(D::KIND)
+            .bind(name.to_owned())
+            .execute(write.connection())
+            .await
+            .map_err(still_named)?;
+        if removed.rows_affected() == 0 {
+            return Err(StoreError::NotFound);
+        }
+        let name = name.to_owned();
+        let forget = move |shelves: &mut Shelves| drop(D::shelf_mut(shelves).remove(&name));
+        write.commit(move |catalogue| forget(catalogue.shelves_mut())).await
+    }
+}
+
+/// Every document.
+pub(super) async fn load(connection: &mut AnyConnection) -> Result<Shelves, StoreError> {
+    let mut shelves = Shelves::default();
+    load_kind::<NetworkRule>(connection, &mut shelves).await?;
+    load_kind::<AccessPolicy>(connection, &mut shelves).await?;
+    load_kind::<AccessPoint>(connection, &mut shelves).await?;
+    load_kind::<ClientKeyRecord>(connection, &mut shelves).await?;
+    load_kind::<ImportParameters>(connection, &mut shelves).await?;
+    Ok(shelves)
+}
+
+async fn load_kind<D: Document>(
+    connection: &mut AnyConnection,
+    shelves: &mut Shelves,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(DOCUMENTS.select("WHERE kind = $1"))
+        .bind(D::KIND)
+        .fetch_all(connection)
+        .await?;
+    for row in &rows {
+        let document: D = read(row)?;
+        put(shelves, document.name(), Arc::new(document));
+    }
+    Ok(())
+}
+
+fn put<D: Document>(shelves: &mut Shelves, name: String, document: Arc<D>) {
+    D::shelf_mut(shelves).insert(name, document);
+}
+
+fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
+    DOCUMENTS.fields(row).json("body")
+}
+
+/// Reads a document and holds its row, as with a key.
+async fn hold<D: Document>(connection: &mut AnyConnection, name: &str) -> Result<D, StoreError> {
+    let row = sqlx::query(
+        "UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2 \
+         RETURNING name, kind, body",
+    )
+    .bind(D::KIND)
+    .bind(name.to_owned())
+    .fetch_optional(connection)
+    .await?;
+    read(&row.ok_or(StoreError::NotFound)?)
+}
+
+async fn save<D: Document>(connection: &mut AnyConnection, document: &D) -> Result<(), StoreError> {
+    sqlx::query("UPDATE documents SET body = $3 WHERE kind = $1 AND name = $2")
+        .bind(D::KIND)
+        .bind(document.name())
+        .bind(body(document)?)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM document_references WHERE kind = $1 AND name = $2")
+        .bind(D::KIND)
+        .bind(document.name())
+        .execute(&mut *connection)
+        .await?;
+    save_references(connection, document).await
+}
+
+async fn save_references<D: Document>(
+    connection: &mut AnyConnection,
+    document: &D,
+) -> Result<(), StoreError> {
+    let references: BTreeSet<Reference> = document.references().into_iter().collect();
+    for target in references {
+        sqlx::query(REFERENCES.insert())
+            .bind(D::KIND)
+            .bind(document.name())
+            .bind(target.kind)
+            .bind(target.name)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn body<D: Document>(document: &D) -> Result<String, StoreError> {
+    serde_json::to_string(document).map_err(|source| StoreError::Corrupt {
+        table: DOCUMENTS.name,
+        row: document.name(),
+        column: "body",
+        source: source.into(),
+    })
+}
+
+/// A foreign key stands against an insertion where the target is missing, but against a removal
+/// where something still points to the row.
+fn still_named(error: sqlx::Error) -> StoreError {
+    match error.into() {
+        StoreError::NotFound => StoreError::InUse,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        AccessControlRules, AccessName, AuthenticationMethod, ClientKeyId, FromParam, ImportId,
+        KeyId, KeyVersionId, WrappingAlgorithm,
+    };
+    use crate::store::tests::Bench;
+
+    const NOON: i64 = 1_700_000_000;
+
+    fn rule(name: &str) -> NetworkRule {
+        NetworkRule {
+            name: name.parse().unwrap(),
+            source_private_ip: FromParam::from_param(r#"["10.0.0.0/8","::1"]"#).unwrap(),
+            description: "it's \"quoted\"; 🔑".to_owned(),
+            created: Time::from_unix(NOON),
+        }
+    }
+
+    fn policy(name: &str, rules: &[&str]) -> AccessPolicy {
+        AccessPolicy {
+            name: name.parse().unwrap(),
+            permissions: FromParam::from_param(
+                r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#,
+            )
+            .unwrap(),
+            resources: FromParam::from_param(r#"["key/*","secret/db"]"#).unwrap(),
+            rules: AccessControlRules { network_rules: names(rules).try_into().unwrap() },
+            kms_instance: "kst-1".to_owned(),
+            description: String::new(),
+            created: Time::from_unix(NOON),
+        }
+    }
+
+    fn point(name: &str, policies: &[&str]) -> AccessPoint {
+        AccessPoint {
+            name: name.parse().unwrap(),
+            policies: names(policies).try_into().unwrap(),
+            authentication_method: AuthenticationMethod::ClientKey,
+            description: String::new(),
+            created: Time::from_unix(NOON),
+        }
+    }
+
+    fn client_key(access_point: &str) -> ClientKeyRecord {
+        ClientKeyRecord {
+            id: ClientKeyId::random(),
+            access_point: access_point.parse().unwrap(),
+            certificate_pem: "-----BEGIN CERTIFICATE-----\n".to_owned(),
+            public_key: crate::model::Base64Bytes(vec![0x30, 0, 255]),
+            not_before: Time::from_unix(NOON),
+            not_after: Time::from_unix(NOON + 1),
+            created: Time::from_unix(NOON),
+            is_active: true,
+        }
+    }
+
+    fn import(expires: i64) -> ImportParameters {
+        ImportParameters {
+            id: ImportId::random(),
+            key: KeyId::random(),
+            wrapping: KeyVersionId::random(),
+            algorithm: WrappingAlgorithm::RsaesOaepSha256,
+            expires: Time::from_unix(expires),
+        }
+    }
+
+    fn names(texts: &[&str]) -> Vec<AccessName> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// A rule, a policy, an access point and a client key, each named by the next.
+    async fn chain(bench: &Bench) -> Arc<ClientKeyRecord> {
+        bench.store.insert_document(rule("rule")).await.unwrap();
+        bench.store.insert_document(policy("policy", &["rule"])).await.unwrap();
+        bench.store.insert_document(point("point", &["policy"])).await.unwrap();
+        bench.store.insert_document(client_key("point")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_kind_is_found_again_after_reopening() {
+        let bench = Bench::new().await;
+        let key = chain(&bench).await;
+        let import = bench.store.insert_document(import(NOON)).await.unwrap();
+        let again = Store::open(&bench.url).await.unwrap();
+        assert_eq!(again.document("rule").as_deref(), Some(&rule("rule")));
+        assert_eq!(again.document("policy").as_deref(), Some(&policy("policy", &["rule"])));
+        assert_eq!(again.document("point").as_deref(), Some(&point("point", &["policy"])));
+        assert_eq!(again.document(&key.id.to_string()), Some(key));
+        assert_eq!(again.document(&import.id.to_string()), Some(import));
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_name_is_taken_once_in_its_kind_and_free_in_another() {
+        let bench = Bench::new().await;
+        bench.store.insert_document(rule("b")).await.unwrap();
+        let again = NetworkRule { description: String::new(), ..rule("b") };
+        let error = bench.store.insert_document(again).await.unwrap_err();
+        assert!(matches!(error, StoreError::Exists), "{error:?}");
+        bench.store.insert_document(policy("b", &[])).await.unwrap();
+        bench.store.insert_document(rule("B")).await.unwrap();
+        let listed = bench.store.documents::<NetworkRule>();
+        assert_eq!(listed, [Arc::new(rule("B")), Arc::new(rule("b"))]);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_still_named_is_not_removed() {
+        let bench = Bench::new().await;
+        let key = chain(&bench).await;
+        let store = &bench.store;
+        for refused in [
+            store.remove_document::<NetworkRule>("rule").await,
+            store.remove_document::<AccessPolicy>("policy").await,
+            store.remove_document::<AccessPoint>("point").await,
+        ] {
+            assert!(matches!(refused, Err(StoreError::InUse)), "{refused:?}");
+        }
+        bench.assert_disk_is_memory().await;
+        store.remove_document::<ClientKeyRecord>(&key.id.to_string()).await.unwrap();
+        store.remove_document::<AccessPoint>("point").await.unwrap();
+        store.remove_document::<AccessPolicy>("policy").await.unwrap();
+        store.remove_document::<NetworkRule>("rule").await.unwrap();
+        assert_eq!(store.documents::<NetworkRule>(), []);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn what_names_a_document_that_is_not_there_is_refused() {
+        let bench = Bench::new().await;
+        let store = &bench.store;
+        for refused in [
+            store.insert_document(policy("policy", &["rule"])).await.map(drop),
+            store.insert_document(point("point", &["policy"])).await.map(drop),
+            store.insert_document(client_key("point")).await.map(drop),
+        ] {
+            assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
+        }
+        assert_eq!(store.documents::<AccessPolicy>(), []);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_moves_the_names_that_hold_others() {
+        let bench = Bench::new().await;
+        chain(&bench).await;
+        let store = &bench.store;
+        store.insert_document(rule("other")).await.unwrap();
+        let change = async |rules: &'static [&'static str]| {
+            let change = |policy: &mut AccessPolicy| {
+                policy.rules.network_rules = names(rules).try_into().unwrap();
+                Ok::<_, StoreError>(())
+            };
+            store.change_document("policy", change).await
+        };
+        assert_eq!(*change(&["other"]).await.unwrap(), policy("policy", &["other"]));
+        assert!(matches!(change(&["gone"]).await, Err(StoreError::NotFound)));
+        bench.assert_disk_is_memory().await;
+        store.remove_document::<NetworkRule>("rule").await.unwrap();
+        let refused = store.remove_document::<NetworkRule>("other").await;
+        assert!(matches!(refused, Err(StoreError::InUse)), "{refused:?}");
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_refused_change_or_another_name_leaves_no_trace() {
+        let bench = Bench::new().await;
+        bench.store.insert_document(rule("a")).await.unwrap();
+        let refused = bench.store.change_document("a", |rule: &mut NetworkRule| {
+            rule.description.clear();
+            Err(StoreError::Url("stands for any refusal"))
+        });
+        assert!(matches!(refused.await, Err(StoreError::Url(_))));
+        let renamed = bench.store.change_document("a", |rule: &mut NetworkRule| {
+            rule.name = "b".parse().unwrap();
+            Ok::<_, StoreError>(())
+        });
+        assert!(matches!(renamed.await, Err(StoreError::Exists)));
+        assert_eq!(bench.store.documents::<NetworkRule>(), [Arc::new(rule("a"))]);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_document_that_is_not_there_is_neither_changed_nor_removed() {
+        let Bench { store, .. } = &Bench::new().await;
+        store.insert_document(policy("a", &[])).await.unwrap();
+        let change = store.change_document("a", |_: &mut NetworkRule| Ok::<_, StoreError>(()));
+        assert!(matches!(change.await, Err(StoreError::NotFound)));
+        let remove = store.remove_document::<NetworkRule>("a").await;
+        assert!(matches!(remove, Err(StoreError::NotFound)));
+        assert_eq!(store.document::<NetworkRule>("a"), None);
+    }
+
+    #[tokio::test]
+    async fn import_parameters_expire_at_their_date() {
+        let Bench { store, .. } = &Bench::new().await;
+        let due = store.insert_document(import(NOON)).await.unwrap();
+        store.insert_document(import(NOON + 1)).await.unwrap();
+        assert_eq!(store.expired_imports(Time::from_unix(NOON)), [due]);
+    }
+
+    #[tokio::test]
+    async fn a_document_that_cannot_be_read_is_named() {
+        let bench = Bench::new().await;
+        bench.store.insert_document(rule("a")).await.unwrap();
+        bench.tamper("UPDATE documents SET body = '{}'").await;
+        let Err(error) = Store::open(&bench.url).await else { panic!("opened") };
+        assert!(error.to_string().contains("table documents, row \"a\": column body"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What can go wrong in the store, split by what the caller can do about it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+
+/// A cause of any kind.
+pub(super) type Cause = Box<dyn StdError + Send + Sync>;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What was asked for, or what it points to, is not there. The caller's request is wrong.
+    #[error("not in the store")]
+    NotFound,
+    /// What was to be added is there already. The caller's request is wrong.
+    #[error("in the store already")]
+    Exists,
+    /// What was to be removed is still named by something else. The caller's request is wrong.
+    #[error("still named by something in the store")]
+    InUse,
+    /// The database does not answer or refuses. Trying again may help.
+    #[error("the store's database does not do what it is asked")]
+    Unavailable {
+        /// What the database said.
+        #[source]
+        source: Cause,
+    },
+    /// A row holds what the program cannot read. An operator must look at it.
+    #[error("table {table}, row {row:?}: column {column} cannot be read")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row, by its first column.
+        row: String,
+        /// The column.
+        column: &'static str,
+        /// What is wrong with its value.
+        #[source]
+        source: Cause,
+    },
+    /// The tables are not those of this program, or could not be made so.
+    #[error("the store's tables cannot be brought to the form that this program uses")]
+    Migration {
+        /// What the migration said.
+        #[source]
+        source: Cause,
+    },
+    /// The store's URL is of no use. The configuration is wrong.
+    #[error("the store's URL {0}")]
+    Url(&'static str),
+    /// The directory that should hold the database file is not there.
+    #[error("the store's directory {} does not exist", .0.display())]
+    NoDirectory(PathBuf),
+    /// The database file cannot be made or opened.
+    #[error("the store's file {} cannot be opened", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
+            Some(sqlx::error::ErrorKind::UniqueViolation) => Self::Exists,
+            Some(sqlx::error::ErrorKind::ForeignKeyViolation) => Self::NotFound,
+            _ => Self::Unavailable { source: error.into() },
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migration { source: error.into() }
+    }
+}

@@ -1,0 +1,63 @@
+//! Facts of this instance: a few texts by name.
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::{Store, StoreError};
+
+impl Store {
+    /// The fact with this name, as the database has it now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.inner.pool)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Keeps a fact, in place of an older one with its name.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(
+            "INSERT INTO facts (name, value) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(write.connection())
+        .await?;
+        write.commit(|_| ()).await
+    }
+}
+
+/// Adds one to a fact that counts; a fact that is not there counts as 0.
+pub(super) async fn raise(connection: &mut AnyConnection, name: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO facts (name, value) VALUES ($1, '1') \
+         ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(facts.value AS BIGINT) + 1 AS TEXT)",
+    )
+    .bind(name)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::tests::Bench;
+
+    #[tokio::test]
+    async fn a_fact_is_absent_until_it_is_set_and_the_last_value_stays() {
+        let Bench { store, .. } = &Bench::new().await;
+        assert_eq!(store.fact("instance").await.unwrap(), None);
+        for value in ["one", "", "ünï"] {
+            store.set_fact("instance", value).await.unwrap();
+            assert_eq!(store.fact("instance").await.unwrap().as_deref(), Some(value));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What the rows of keys and key versions hold: the one place that a new field of a key touches,
+//! beside a migration. It is said three times here: the list of columns, the values bound in the
+//! order of the list, and the reading back.
+
+use std::collections::BTreeMap;
+
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, SqlSafeStr};
+
+use super::StoreError;
+use super::row::{Fields, Table};
+use crate::model::{
+    ImportedMaterial, KeyId, KeyRecord, KeyVersion, Rotation, TagKey, TagValue, Time,
+};
+
+/// The keys, without their versions.
+pub(super) const KEYS: Table = Table {
+    name: "keys",
+    columns: &[
+        "id",
+        "spec",
+        "key_usage",
+        "origin",
+        "protection",
+        "state",
+        "description",
+        "created",
+        "delete_at",
+        "tags",
+        "deletion_protection",
+        "rotation_seconds",
+        "policy",
+        "material_check",
+        "material_expires",
+        "material_is_present",
+        "primary_version",
+    ],
+};
+
+/// The values of a key's row, in the order of [`KEYS`].
+pub(super) fn bind_key(
+    sql: impl SqlSafeStr,
+    record: &KeyRecord,
+) -> Query<'static, Any, AnyArguments> {
+    let material = record.material.as_ref();
+    sqlx::query(sql)
+        .bind(record.id.to_string())
+        .bind(record.spec.as_str())
+        .bind(record.usage.as_str())
+        .bind(record.origin.as_str())
+        .bind(record.protection.as_str())
+        .bind(record.state.as_str())
+        .bind(record.description.clone())
+        .bind(record.created.unix())
+        .bind(record.delete_at.map(Time::unix))
+        .bind(tags_text(&record.tags))
+        .bind(record.deletion_protection.clone())
+        .bind(record.rotation.map(|rotation| rotation.interval.seconds()))
+        .bind(record.policy.clone())
+        .bind(material.map(|material| material.check_value.clone()))
+        .bind(material.and_then(|material| material.expires).map(Time::unix))
+        .bind(material.map(|material| i64::from(material.is_present)))
+        .bind(record.primary.map(|id| id.to_string()))
+}
+
+/// The key of a row, to which `versions` belong.
+pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRecord, StoreError> {
+    let fields = KEYS.fields(row);
+    Ok(KeyRecord {
+        id: fields.parsed("id")?,
+        spec: fields.parsed("spec")?,
+        usage: fields.parsed("key_usage")?,
+        origin: fields.parsed("origin")?,
+        protection: fields.parsed("protection")?,
+        state: fields.parsed("state")?,
+        description: fields.get("description")?,
+        created: fields.time("created")?,
+        delete_at: fields.time_or_null("delete_at")?,
+        tags: fields.json("tags")?,
+        deletion_protection: fields.get("deletion_protection")?,
+        rotation: fields.number_or_null("rotation_seconds")?.map(|interval| Rotation { interval }),
+        policy: fields.get("policy")?,
+        material: read_material(&fields)?,
+        primary: fields.parsed_or_null("primary_version")?,
+        versions,
+    })
+}
+
+/// A JSON object. Written by way of a value, which, unlike a serializer, cannot fail.
+fn tags_text(tags: &BTreeMap<TagKey, TagValue>) -> String {
+    let pairs = tags.iter().map(|(key, value)| (key.to_string(), value.to_string().into()));
+    serde_json::Value::Object(pairs.collect()).to_string()
+}
+
+/// The check value stands for the whole: where it is NULL, nothing was ever imported.
+fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreError> {
+    let Some(check_value) = fields.get("material_check")? else { return Ok(None) };
+    Ok(Some(ImportedMaterial {
+        check_value,
+        expires: fields.time_or_null("material_expires")?,
+        is_present: fields.truth("material_is_present")?,
+    }))
+}
+
+/// The versions, each with its key.
+pub(super) const VERSIONS: Table =
+    Table { name: "key_versions", columns: &["id", "key_id", "number", "created", "is_live"] };
+
+/// The values of a version's row, in the order of [`VERSIONS`].
+pub(super) fn bind_version(
+    sql: impl SqlSafeStr,
+    key: KeyId,
+    version: &KeyVersion,
+) -> Query<'static, Any, AnyArguments> {
+    sqlx::query(sql)
+        .bind(version.id.to_string())
+        .bind(key.to_string())
+        .bind(i64::from(version.number))
+        .bind(version.created.unix())
+        .bind(i64::from(version.is_live))
+}
+
+/// The version of a row, and its key's id.
+pub(super) fn read_version(row: &AnyRow) -> Result<(KeyId, KeyVersion), StoreError> {
+    let fields = VERSIONS.fields(row);
+    let version = KeyVersion {
+        id: fields.parsed("id")?,
+        number: fields.number("number")?,
+        created: fields.time("created")?,
+        is_live: fields.truth("is_live")?,
+    };
+    Ok((fields.parsed("key_id")?, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{KeyRecord, KeySpec, KeyUsage, Origin, ProtectionLevel, Time};
+    use crate::store::tests::{Bench, sample_key};
+    use crate::store::{Store, StoreError};
+
+    fn corrupt(error: &StoreError) -> (&str, &str, &str) {
+        match error {
+            StoreError::Corrupt { table, row, column, .. } => (table, row, column),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_from_before_tags_and_rotation_has_none() {
+        let bench = Bench::new().await;
+        bench
+            .tamper(
+                "INSERT INTO keys (id, spec, key_usage, origin, protection, state, description, \
+                 created) VALUES ('key-hzz630494463ejqjx1234', 'Aliyun_AES_256', \
+                 'ENCRYPT/DECRYPT', 'Aliyun_KMS', 'HSM', 'Creating', '', 1700000000)",
+            )
+            .await;
+        let id = "key-hzz630494463ejqjx1234".parse().unwrap();
+        let record = Store::open(&bench.url).await.unwrap().key(id).unwrap();
+        let bare = KeyRecord::new(
+            KeySpec::Aes256,
+            KeyUsage::EncryptDecrypt,
+            Origin::AliyunKms,
+            ProtectionLevel::Hsm,
+            Time::from_unix(1_700_000_000),
+        );
+        assert_eq!(*record, KeyRecord { id, ..bare });
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_named() {
+        for (sql, table, column) in [
+            ("UPDATE keys SET state = 'Asleep'", "keys", "state"),
+            ("UPDATE keys SET spec = 'DES'", "keys", "spec"),
+            ("UPDATE keys SET created = 9223372036854775807", "keys", "created"),
+            ("UPDATE keys SET description = x'00'", "keys", "description"),
+            ("UPDATE keys SET tags = '{\"a b\":\"\"}'", "keys", "tags"),
+            ("UPDATE keys SET rotation_seconds = 60", "keys", "rotation_seconds"),
+            ("UPDATE keys SET material_is_present = NULL", "keys", "material_is_present"),
+            ("UPDATE keys SET primary_version = 'A'", "keys", "primary_version"),
+            ("UPDATE key_versions SET number = -1 WHERE number = 2", "key_versions", "number"),
+            ("UPDATE key_versions SET is_live = 2 WHERE number = 2", "key_versions", "is_live"),
+        ] {
+            let bench = Bench::new().await;
+            let record = bench.store.insert_key(sample_key()).await.unwrap();
+            bench.tamper(sql).await;
+            let row = match table {
+                "keys" => record.id.to_string(),
+                _ => record.versions[1].id.to_string(),
+            };
+            let Err(error) = Store::open(&bench.url).await else { panic!("{sql}") };
+            assert_eq!(corrupt(&error), (table, row.as_str(), column), "{sql}");
+            let change = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(()));
+            assert_eq!(corrupt(&change.await.unwrap_err()), (table, row.as_str(), column));
+        }
+    }
+}

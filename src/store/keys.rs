@@ -1,0 +1,376 @@
+//! Keys and their versions in SQL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::{AnyConnection, AssertSqlSafe};
+
+use super::key_row::{KEYS, VERSIONS, bind_key, bind_version, read_key, read_version};
+use super::row::Table;
+use super::{Store, StoreError};
+use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time};
+
+impl Store {
+    /// Adds a key with its versions.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the key's id or a version's id or number is taken.
+    pub async fn insert_key(&self, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
+        let mut record = record;
+        sort_versions(&mut record);
+        let mut write = self.write().await?;
+        bind_key(KEYS.insert(), &record).execute(write.connection()).await?;
+        save_versions(write.connection(), record.id, &[], &record.versions).await?;
+        let record = Arc::new(record);
+        let remembered = Arc::clone(&record);
+        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+        Ok(record)
+    }
+
+    /// Hands the key's record to `change` and keeps what it made of it, versions included. The id
+    /// stays as it is. Nothing is written when `change` refuses or changes nothing.
+    ///
+    /// The record is the one on disk, held against every other writer until the change is made,
+    /// so that no change can be lost.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key; what `change` returns.
+    pub async fn change_key<E, F>(&self, id: KeyId, change: F) -> Result<Arc<KeyRecord>, E>
+    where
+        E: From<StoreError>,
+        F: FnOnce(&mut KeyRecord) -> Result<(), E>,
+    {
+        let mut write = self.write().await?;
+        let before = hold_key(write.connection(), id).await?;
+        let mut after = before.clone();
+        change(&mut after)?;
+        after.id = id;
+        sort_versions(&mut after);
+        if after == before {
+            return Ok(Arc::new(before));
+        }
+        save_key(write.connection(), &before, &after).await?;
+        let after = Arc::new(after);
+        let remembered = Arc::clone(&after);
+        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+        Ok(after)
+    }
+
+    /// Removes a key with its versions and aliases. A tombstone stays, see [`Store::removed_at`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key.
+    pub async fn remove_key(&self, id: KeyId) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        // Versions and aliases go with the row (ON DELETE CASCADE).
+        let removed = sqlx::query("DELETE FROM keys WHERE id = $1")
+            .bind(id.to_string())
+            .execute(write.connection())
+            .await?;
+        if removed.rows_affected() == 0 {
+            return Err(StoreError::NotFound);
+        }
+        sqlx::query(
+            "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
+             ON CONFLICT (key_id) DO UPDATE SET removed = excluded.removed",
+        )
+        .bind(id.to_string())
+        .bind(Time::now().unix())
+        .execute(write.connection())
+        .await?;
+        write.commit(move |catalogue| catalogue.remove_key(id)).await
+    }
+
+    /// When a key was removed: its tombstone tells what was destroyed from what was lost.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn removed_at(&self, id: KeyId) -> Result<Option<Time>, StoreError> {
+        const TOMBSTONES: Table = Table { name: "key_tombstones", columns: &["key_id", "removed"] };
+        let row = sqlx::query(TOMBSTONES.select("WHERE key_id = $1"))
+            .bind(id.to_string())
+            .fetch_optional(&self.inner.pool)
+            .await?;
+        row.map(|row| TOMBSTONES.fields(&row).time("removed")).transpose()
+    }
+}
+
+/// Every key with its versions.
+pub(super) async fn load(connection: &mut AnyConnection) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = sqlx::query(VERSIONS.select("ORDER BY number")).fetch_all(&mut *connection).await?;
+    let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
+    for row in &rows {
+        let (key, version) = read_version(row)?;
+        versions.entry(key).or_default().push(version);
+    }
+    let rows = sqlx::query(KEYS.select("")).fetch_all(connection).await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut record = read_key(row, Vec::new())?;
+        record.versions = versions.remove(&record.id).unwrap_or_default();
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Reads one key and holds its row until the transaction ends: an UPDATE does that on both
+/// databases, where only PostgreSQL has SELECT … FOR UPDATE.
+async fn hold_key(connection: &mut AnyConnection, id: KeyId) -> Result<KeyRecord, StoreError> {
+    let hold =
+        format!("UPDATE keys SET revision = revision + 1 WHERE id = $1 RETURNING {}", KEYS.list());
+    let row = sqlx::query(AssertSqlSafe(hold))
+        .bind(id.to_string())
+        .fetch_optional(&mut *connection)
+        .await?
+        .ok_or(StoreError::NotFound)?;
+    let versions = sqlx::query(VERSIONS.select("WHERE key_id = $1 ORDER BY number"))
+        .bind(id.to_string())
+        .fetch_all(connection)
+        .await?;
+    let versions: Result<Vec<_>, _> =
+        versions.iter().map(|row| read_version(row).map(|(_, version)| version)).collect();
+    read_key(&row, versions?)
+}
+
+async fn save_key(
+    connection: &mut AnyConnection,
+    before: &KeyRecord,
+    after: &KeyRecord,
+) -> Result<(), StoreError> {
+    bind_key(KEYS.update(), after).execute(&mut *connection).await?;
+    save_versions(connection, after.id, &before.versions, &after.versions).await
+}
+
+/// Writes the difference between two lists of one key's versions.
+async fn save_versions(
+    connection: &mut AnyConnection,
+    key: KeyId,
+    before: &[KeyVersion],
+    after: &[KeyVersion],
+) -> Result<(), StoreError> {
+    for gone in before.iter().filter(|version| find(after, version.id).is_none()) {
+        sqlx::query("DELETE FROM key_versions WHERE id = $1")
+            .bind(gone.id.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    for version in after {
+        match find(before, version.id) {
+            Some(same) if same == version => {}
+            Some(_) => {
+                bind_version(VERSIONS.update(), key, version).execute(&mut *connection).await?;
+            }
+            None => {
+                bind_version(VERSIONS.insert(), key, version).execute(&mut *connection).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find(versions: &[KeyVersion], id: KeyVersionId) -> Option<&KeyVersion> {
+    versions.iter().find(|version| version.id == id)
+}
+
+fn sort_versions(record: &mut KeyRecord) {
+    record.versions.sort_by_key(|version| version.number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::KeyState;
+    use crate::store::tests::{Bench, sample_key, version};
+
+    #[tokio::test]
+    async fn a_change_reaches_memory_and_disk_with_its_versions() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let fresh = version((4, true));
+        let changed = bench
+            .store
+            .change_key(record.id, |key| {
+                key.state = KeyState::Enabled;
+                key.delete_at = None;
+                key.description.clear();
+                key.primary = Some(fresh.id);
+                key.versions[1].is_live = false;
+                key.versions[0] = fresh.clone();
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(changed.versions.iter().map(|one| one.number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(bench.store.key(record.id), Some(Arc::clone(&changed)));
+        assert_eq!(bench.store.key_of_version(fresh.id), Some(changed));
+        assert_eq!(bench.store.key_of_version(record.versions[0].id), None);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_refused_change_leaves_memory_and_disk_as_they_were() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let refused = bench.store.change_key(record.id, |key| {
+            key.description.clear();
+            Err(StoreError::Url("stands for any refusal"))
+        });
+        assert!(matches!(refused.await, Err(StoreError::Url(_))));
+        assert_eq!(bench.store.key(record.id), Some(record));
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_that_the_database_refuses_half_way_leaves_no_trace() {
+        let bench = Bench::new().await;
+        let other = bench.store.insert_key(sample_key()).await.unwrap();
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let failed = bench.store.change_key(record.id, |key| {
+            key.description.clear();
+            key.versions.remove(0);
+            key.versions.push(KeyVersion { number: 9, ..other.versions[0].clone() });
+            Ok::<_, StoreError>(())
+        });
+        assert!(matches!(failed.await, Err(StoreError::Exists)));
+        assert_eq!(bench.store.key(record.id), Some(record));
+        assert_eq!(bench.store.key_of_version(other.versions[0].id), Some(other));
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_of_nothing_writes_nothing() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let revision = async || -> i64 {
+            let query = sqlx::query_scalar("SELECT revision FROM keys");
+            query.fetch_one(&bench.store.inner.pool).await.unwrap()
+        };
+        let same = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(())).await.unwrap();
+        assert_eq!((&same, revision().await), (&record, 0));
+        let change = |key: &mut KeyRecord| {
+            key.description.clear();
+            Ok::<_, StoreError>(())
+        };
+        bench.store.change_key(record.id, change).await.unwrap();
+        assert_eq!(revision().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_there_is_not_inserted_again() {
+        let bench = Bench::new().await;
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        let again = KeyRecord { description: String::new(), ..(*record).clone() };
+        assert!(matches!(bench.store.insert_key(again).await, Err(StoreError::Exists)));
+        let same_version = KeyRecord { id: KeyId::random(), ..(*record).clone() };
+        assert!(matches!(bench.store.insert_key(same_version).await, Err(StoreError::Exists)));
+        assert_eq!(bench.store.keys(), [record]);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_removed_key_takes_versions_and_aliases_and_leaves_a_tombstone() {
+        let bench = Bench::new().await;
+        let kept = bench.store.insert_key(sample_key()).await.unwrap();
+        let record = bench.store.insert_key(sample_key()).await.unwrap();
+        for (name, key) in [("alias/a", record.id), ("alias/b", kept.id), ("alias/c", record.id)] {
+            bench.store.create_alias(&name.parse().unwrap(), key).await.unwrap();
+        }
+        bench.store.remove_key(record.id).await.unwrap();
+        assert_eq!(bench.store.keys(), [Arc::clone(&kept)]);
+        assert_eq!(bench.store.key_of_version(record.versions[0].id), None);
+        assert_eq!(bench.store.alias_target(&"alias/a".parse().unwrap()), None);
+        assert_eq!(bench.store.aliases(), bench.store.aliases_of(kept.id));
+        let versions: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM key_versions")
+            .fetch_one(&bench.store.inner.pool)
+            .await
+            .unwrap();
+        assert_eq!(versions, 3);
+        assert!(bench.store.removed_at(record.id).await.unwrap().is_some());
+        assert_eq!(bench.store.removed_at(kept.id).await.unwrap(), None);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_there_is_neither_changed_nor_removed() {
+        let bench = Bench::new().await;
+        let id = KeyId::random();
+        let change = bench.store.change_key(id, |_| Ok::<_, StoreError>(()));
+        assert!(matches!(change.await, Err(StoreError::NotFound)));
+        assert!(matches!(bench.store.remove_key(id).await, Err(StoreError::NotFound)));
+        assert_eq!(bench.store.removed_at(id).await.unwrap(), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn changes_at_once_through_two_handles_lose_nothing() {
+        let bench = Bench::new().await;
+        let id = bench.store.insert_key(sample_key()).await.unwrap().id;
+        let other = Store::open(&bench.url).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for at in 0..16 {
+            let store = if at % 4 == 0 { other.clone() } else { bench.store.clone() };
+            tasks.spawn(async move {
+                let add = |key: &mut KeyRecord| {
+                    key.description.push('+');
+                    Ok::<_, StoreError>(())
+                };
+                store.change_key(id, add).await.unwrap();
+            });
+        }
+        tasks.join_all().await;
+        let again = Store::open(&bench.url).await.unwrap();
+        assert_eq!(again.key(id).unwrap().description.matches('+').count(), 16);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn sixteen_changes_at_once_are_all_seen_in_memory() {
+        let bench = Bench::new().await;
+        let id = bench.store.insert_key(sample_key()).await.unwrap().id;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let store = bench.store.clone();
+            tasks.spawn(async move {
+                let later = |key: &mut KeyRecord| {
+                    key.created = key.created.plus_seconds(1);
+                    Ok::<_, StoreError>(())
+                };
+                store.change_key(id, later).await.unwrap();
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(bench.store.key(id).unwrap().created, Time::from_unix(1_700_000_016));
+        assert_eq!(bench.store.keys().len(), 1);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_gives_up_at_any_point_does_not_part_memory_and_disk() {
+        let bench = Bench::new().await;
+        let id = bench.store.insert_key(sample_key()).await.unwrap().id;
+        for polls in 0..40 {
+            let change = bench.store.change_key(id, |key| {
+                key.description.push('+');
+                Ok::<_, StoreError>(())
+            });
+            let mut change = Box::pin(change);
+            for _ in 0..polls {
+                if futures_poll(change.as_mut()).await {
+                    break;
+                }
+            }
+            drop(change);
+            // The next turn comes when the abandoned one is over.
+            drop(bench.store.write().await.unwrap());
+            bench.assert_disk_is_memory().await;
+        }
+    }
+
+    /// Polls once, lets the others run, and tells whether it is done.
+    async fn futures_poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_ready())
+        });
+        let is_ready = polled.await;
+        tokio::task::yield_now().await;
+        is_ready
+    }
+}

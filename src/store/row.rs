@@ -1,0 +1,137 @@
+//! Tables by their columns, and the fields of one row.
+
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use sqlx::any::AnyRow;
+use sqlx::{Any, AssertSqlSafe, Decode, Row as _, SqlSafeStr, Type};
+
+use super::error::{Cause, StoreError};
+use crate::model::Time;
+
+/// A table and its columns. The first column names the row; values are bound in this order.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [&'static str],
+}
+
+impl Table {
+    /// The columns as SQL lists them.
+    pub(super) fn list(&self) -> String {
+        self.columns.join(", ")
+    }
+
+    /// Reads all rows, with what comes after the table's name.
+    pub(super) fn select(&self, rest: &'static str) -> impl SqlSafeStr + use<> {
+        AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.list(), self.name))
+    }
+
+    /// Adds a row.
+    pub(super) fn insert(&self) -> impl SqlSafeStr + use<> {
+        let values: Vec<_> = (1..=self.columns.len()).map(|at| format!("${at}")).collect();
+        AssertSqlSafe(format!(
+            "INSERT INTO {} ({}) VALUES ({})",
+            self.name,
+            self.list(),
+            values.join(", ")
+        ))
+    }
+
+    /// Rewrites the row that the first column names.
+    pub(super) fn update(&self) -> impl SqlSafeStr + use<> {
+        let numbered = self.columns.iter().zip(1..).map(|(column, at)| format!("{column} = ${at}"));
+        let settings: Vec<_> = numbered.collect();
+        let (row, values) =
+            settings.split_first().map_or(("", &[][..]), |(row, values)| (row, values));
+        AssertSqlSafe(format!("UPDATE {} SET {} WHERE {row}", self.name, values.join(", ")))
+    }
+
+    /// The fields of a row that was read.
+    pub(super) fn fields<'r>(&self, row: &'r AnyRow) -> Fields<'r> {
+        Fields { table: self.name, row }
+    }
+}
+
+/// A row whose fields are read by name; what cannot be read is reported by table, row and column.
+pub(super) struct Fields<'r> {
+    table: &'static str,
+    row: &'r AnyRow,
+}
+
+impl<'r> Fields<'r> {
+    /// A field of one of the database's own types.
+    pub(super) fn get<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: Decode<'r, Any> + Type<Any>,
+    {
+        self.row.try_get(column).map_err(|source| self.corrupt(column, source))
+    }
+
+    /// A text that stands for something: an id or a word of the API.
+    pub(super) fn parsed<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: FromStr<Err: Into<Cause>>,
+    {
+        self.get::<&str>(column)?.parse().map_err(|source: T::Err| self.corrupt(column, source))
+    }
+
+    /// The same where the field may be NULL.
+    pub(super) fn parsed_or_null<T>(&self, column: &'static str) -> Result<Option<T>, StoreError>
+    where
+        T: FromStr<Err: Into<Cause>>,
+    {
+        let text: Option<&str> = self.get(column)?;
+        text.map(str::parse).transpose().map_err(|source: T::Err| self.corrupt(column, source))
+    }
+
+    /// A number within the bounds of its type.
+    pub(super) fn number<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: TryFrom<i64, Error: Into<Cause>>,
+    {
+        T::try_from(self.get(column)?).map_err(|source| self.corrupt(column, source))
+    }
+
+    /// The same where the field may be NULL.
+    pub(super) fn number_or_null<T>(&self, column: &'static str) -> Result<Option<T>, StoreError>
+    where
+        T: TryFrom<i64, Error: Into<Cause>>,
+    {
+        let number: Option<i64> = self.get(column)?;
+        number.map(T::try_from).transpose().map_err(|source| self.corrupt(column, source))
+    }
+
+    /// A value kept as JSON text.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
+        serde_json::from_str(self.get(column)?).map_err(|source| self.corrupt(column, source))
+    }
+
+    /// A truth, kept as 0 or 1.
+    pub(super) fn truth(&self, column: &'static str) -> Result<bool, StoreError> {
+        match self.get::<i64>(column)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.corrupt(column, "neither 0 nor 1")),
+        }
+    }
+
+    /// A time, kept as seconds since 1970.
+    pub(super) fn time(&self, column: &'static str) -> Result<Time, StoreError> {
+        self.to_time(column, self.get(column)?)
+    }
+
+    /// The same where the field may be NULL.
+    pub(super) fn time_or_null(&self, column: &'static str) -> Result<Option<Time>, StoreError> {
+        self.get::<Option<i64>>(column)?.map(|unix| self.to_time(column, unix)).transpose()
+    }
+
+    fn to_time(&self, column: &'static str, unix: i64) -> Result<Time, StoreError> {
+        let time = Time::from_unix(unix);
+        if time.unix() == unix { Ok(time) } else { Err(self.corrupt(column, "not a time")) }
+    }
+
+    fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
+        let row = self.row.try_get::<String, _>(0).unwrap_or_default();
+        StoreError::Corrupt { table: self.table, row, column, source: source.into() }
+    }
+}
