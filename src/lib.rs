@@ -10,3 +10,4 @@ pub mod config;
 pub mod telemetry;
 
 pub mod store;
+pub mod token;

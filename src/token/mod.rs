@@ -1,1 +1,147 @@
-//! The PKCS#11 token.
+//! The token: keys live and die in it, and everything on key material happens in it.
+//!
+//! The one room that knows PKCS#11. It knows objects by their id (`CKA_ID`), sessions, threads
+//! and error codes; it must not know rows, requests, users or ciphertext blobs. Handles and
+//! sessions never leave it.
+
+mod breaker;
+mod budget;
+mod cache;
+mod canary;
+mod cipher;
+mod error;
+mod handles;
+mod hub;
+mod instance;
+mod locks;
+mod mechanism;
+mod name;
+mod objects;
+mod pool;
+mod provision;
+mod quirks;
+mod random;
+mod selftest;
+mod settings;
+mod template;
+mod trial;
+mod worker;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+pub use breaker::AwayReason;
+pub use budget::Budget;
+pub use cipher::Encrypted;
+pub use error::{ErrorClass, TokenError};
+pub use mechanism::Capability;
+pub use name::{ObjectName, ObjectOwner, ServiceKey};
+pub use settings::{TokenInfo, TokenSelector, TokenSettings};
+pub use template::Curve;
+pub use worker::Worker;
+
+use hub::Hub;
+use pool::{Lane, Pool};
+
+/// An open token. Clones are the same token.
+#[derive(Clone)]
+pub struct Token(Arc<Open>);
+
+struct Open {
+    hub: Arc<Hub>,
+    pool: Pool,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Token").field(&self.0.hub.info).finish()
+    }
+}
+
+impl Token {
+    /// Loads the module, finds the token, logs in once, tests the token, starts its threads.
+    /// Blocking, some milliseconds for a software token.
+    ///
+    /// # Errors
+    /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token can not
+    /// be used as it is set up; others when it is not there.
+    pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
+        let queue = settings.queue.get();
+        let hub = Arc::new(Hub::open(settings)?);
+        let pool = Pool::start(&hub, queue)?;
+        Ok(Self(Arc::new(Open { hub, pool })))
+    }
+
+    /// Makes a token with this label in the first slot that has none, with these PINs.
+    /// A token that has the label already is left as it is, except that a user PIN that was
+    /// never set is set now. Blocking.
+    ///
+    /// # Errors
+    /// When there is no free slot, or a PIN does not please the token. A label has 1 to 32 bytes.
+    pub fn initialize(
+        module: &Path,
+        label: &str,
+        so_pin: &SecretString,
+        pin: &SecretString,
+    ) -> Result<(), TokenError> {
+        provision::run(module, label, so_pin, pin)
+    }
+
+    /// What the token says of itself.
+    pub fn info(&self) -> &TokenInfo {
+        &self.0.hub.info
+    }
+
+    /// Whether the token can do something, as far as its mechanism list tells.
+    pub fn supports(&self, capability: Capability) -> bool {
+        self.0.hub.supports(capability)
+    }
+
+    /// Whether calls can go to the token now.
+    ///
+    /// # Errors
+    /// Says why they can not.
+    pub fn ready(&self) -> Result<(), TokenError> {
+        self.0.hub.breaker.check()
+    }
+
+    /// Runs a job on a token thread and waits for its answer until the budget's deadline. The
+    /// job must do nothing but work with the token. A job that nobody waits for any more is
+    /// not begun; one that was begun runs to its end.
+    ///
+    /// # Errors
+    /// The job's; `Busy` when the queue is full, `Away` when the token is known to be, both at
+    /// once; `Deadline` when time runs out; `Panicked` when the job does.
+    pub async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        self.0.hub.breaker.check()?;
+        self.0.pool.submit(Lane::Calls, budget, job).await
+    }
+
+    /// As `run`, for jobs that make or destroy objects: they run one after another, on a
+    /// thread of their own, under the lock that holds other searches off.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub async fn change<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        self.0.hub.breaker.check()?;
+        self.0.pool.submit(Lane::Changes, budget, job).await
+    }
+
+    /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
+    /// Blocking. Whatever comes later is told that the token is closed.
+    pub fn close(&self) {
+        self.0.pool.drain();
+        self.0.hub.close();
+    }
+}

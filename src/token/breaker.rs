@@ -1,0 +1,100 @@
+//! The breaker: whether calls may go to the token at all.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::error::TokenError;
+
+/// Why the token is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwayReason {
+    /// It was lost and is being brought back.
+    Recovering,
+    /// It refused the PIN. Nobody logs in again until the service is started anew: every
+    /// further try may lock the token for good.
+    PinRefused,
+    /// It was closed in an orderly way.
+    Closed,
+}
+
+impl fmt::Display for AwayReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recovering => "it was lost and is being brought back",
+            Self::PinRefused => "it refused the PIN, and an operator must act",
+            Self::Closed => "it is closed",
+        })
+    }
+}
+
+const READY: u8 = 0;
+const RECOVERING: u8 = 1;
+const PIN_REFUSED: u8 = 2;
+const CLOSED: u8 = 3;
+
+/// One state for all threads. It leaves `PinRefused` for `Closed` only, and `Closed` never.
+#[derive(Debug, Default)]
+pub(super) struct Breaker(AtomicU8);
+
+impl Breaker {
+    /// Fails when calls may not go to the token.
+    pub(super) fn check(&self) -> Result<(), TokenError> {
+        match self.0.load(Ordering::Acquire) {
+            READY => Ok(()),
+            RECOVERING => Err(TokenError::Away(AwayReason::Recovering)),
+            PIN_REFUSED => Err(TokenError::Away(AwayReason::PinRefused)),
+            _ => Err(TokenError::Away(AwayReason::Closed)),
+        }
+    }
+
+    /// Whether the token is gone for good as far as this process goes.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.0.load(Ordering::Acquire), PIN_REFUSED | CLOSED)
+    }
+
+    /// Opens the breaker. True for the one caller that has to start the recovery.
+    pub(super) fn trip(&self) -> bool {
+        self.0.compare_exchange(READY, RECOVERING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Lets calls through again after a recovery.
+    pub(super) fn reset(&self) {
+        let _ = self.0.compare_exchange(RECOVERING, READY, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Holds everything off after a refused PIN.
+    pub(super) fn refuse_pin(&self) {
+        let _ = self.0.fetch_max(PIN_REFUSED, Ordering::AcqRel);
+    }
+
+    /// Holds everything off for good.
+    pub(super) fn close(&self) {
+        self.0.store(CLOSED, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_caller_alone_starts_the_recovery() {
+        let breaker = Breaker::default();
+        assert!(breaker.check().is_ok());
+        assert!(breaker.trip());
+        assert!(!breaker.trip());
+        assert!(matches!(breaker.check(), Err(TokenError::Away(AwayReason::Recovering))));
+        breaker.reset();
+        assert!(breaker.check().is_ok());
+    }
+
+    #[test]
+    fn a_refused_pin_is_not_reset_by_a_recovery() {
+        let breaker = Breaker::default();
+        assert!(breaker.trip());
+        breaker.refuse_pin();
+        breaker.reset();
+        assert!(!breaker.trip());
+        assert!(matches!(breaker.check(), Err(TokenError::Away(AwayReason::PinRefused))));
+    }
+}

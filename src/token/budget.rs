@@ -1,0 +1,36 @@
+//! How long a request may keep the token busy, and how long it did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The time that one request may wait for the token, over all of its calls, and a meter of the
+/// time that a token thread worked for it. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    deadline: Instant,
+    spent: Arc<AtomicU64>,
+}
+
+impl Budget {
+    /// A budget that ends so long after now.
+    pub fn new(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, spent: Arc::default() }
+    }
+
+    /// When waiting ends.
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The time that token threads have worked for this budget so far, without waiting.
+    pub fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+    }
+
+    /// Adds to the meter.
+    pub(super) fn add(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.spent.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,88 @@
+//! When to make a control call after a doubtful answer, so that nobody can double the token's
+//! load by sending bad ciphertexts.
+
+use std::time::{Duration, Instant};
+
+use crate::model::KeyVersionId;
+
+/// How long a control call speaks for its key on its session.
+const TRUST: Duration = Duration::from_secs(1);
+/// Control calls per window and thread; beyond, the last one speaks for all keys.
+const MOST: u32 = 50;
+
+/// One thread's memory of its control calls.
+#[derive(Debug, Default)]
+pub(super) struct Canary {
+    proven: Option<(KeyVersionId, Instant)>,
+    window: Option<Instant>,
+    calls: u32,
+}
+
+impl Canary {
+    /// Whether a control call has to be made for this key, at this time.
+    pub(super) fn is_due(&mut self, key: KeyVersionId, now: Instant) -> bool {
+        let is_new = |start: Instant| now.saturating_duration_since(start) >= TRUST;
+        if self.window.is_none_or(is_new) {
+            self.window = Some(now);
+            self.calls = 0;
+        }
+        if let Some((proven, at)) = self.proven
+            && !is_new(at)
+            && (proven == key || self.calls >= MOST)
+        {
+            return false;
+        }
+        self.calls += 1;
+        true
+    }
+
+    /// A control call for this key went well.
+    pub(super) fn prove(&mut self, key: KeyVersionId, now: Instant) {
+        self.proven = Some((key, now));
+    }
+
+    /// The session is another one: nothing is proven.
+    pub(super) fn forget(&mut self) {
+        self.proven = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_control_call_speaks_for_its_key_for_a_second() {
+        let (key, other, start) = (KeyVersionId::random(), KeyVersionId::random(), Instant::now());
+        let mut canary = Canary::default();
+        assert!(canary.is_due(key, start));
+        canary.prove(key, start);
+        assert!(!canary.is_due(key, start + Duration::from_millis(999)));
+        assert!(canary.is_due(other, start));
+        assert!(canary.is_due(key, start + TRUST));
+    }
+
+    #[test]
+    fn many_keys_do_not_make_many_control_calls() {
+        let start = Instant::now();
+        let mut canary = Canary::default();
+        let mut calls = 0;
+        for _ in 0..1000 {
+            let key = KeyVersionId::random();
+            if canary.is_due(key, start) {
+                calls += 1;
+                canary.prove(key, start);
+            }
+        }
+        assert_eq!(calls, MOST);
+    }
+
+    #[test]
+    fn a_new_session_has_proven_nothing() {
+        let (key, now) = (KeyVersionId::random(), Instant::now());
+        let mut canary = Canary::default();
+        canary.prove(key, now);
+        canary.forget();
+        assert!(canary.is_due(key, now));
+    }
+}

@@ -1,0 +1,138 @@
+//! AES-GCM and random bytes.
+
+use std::time::Instant;
+
+use cryptoki::object::ObjectHandle;
+use zeroize::Zeroizing;
+
+use super::cache::Control;
+use super::error::TokenError;
+use super::mechanism::{gcm_open, gcm_seal};
+use super::worker::Worker;
+use crate::model::{IV_BYTES, KeyVersionId};
+
+const CONTROL: &[u8] = b"hsmgate control message";
+
+/// What an encryption gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encrypted {
+    /// The IV, 96 random bits from the token's generator.
+    pub iv: [u8; IV_BYTES],
+    /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
+    pub sealed: Vec<u8>,
+}
+
+impl Worker<'_> {
+    /// Encrypts with AES-GCM. An empty `aad` is the same as none.
+    ///
+    /// # Errors
+    /// `NotFound` when the key is not in the token, and what the token room's errors tell.
+    pub fn encrypt(
+        &mut self,
+        key: KeyVersionId,
+        aad: Option<&[u8]>,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, TokenError> {
+        let aad = aad.unwrap_or_default();
+        self.steady(Some(key), |worker| {
+            let handle = worker.handles(key)?.hot();
+            let (session, kit) = worker.session_and_kit()?;
+            // A retry takes another IV: nobody knows what became of the first.
+            let iv = kit.random.iv(session)?;
+            let sealed = gcm_seal(session, handle, &iv, aad, plaintext)?;
+            Ok(Encrypted { iv, sealed })
+        })
+    }
+
+    /// Decrypts with AES-GCM. An empty `aad` is the same as none.
+    ///
+    /// # Errors
+    /// `BadCiphertext` for anything that was not sealed by this key with this IV and data;
+    /// `NotFound` when the key is not in the token.
+    pub fn decrypt(
+        &mut self,
+        key: KeyVersionId,
+        iv: &[u8; IV_BYTES],
+        aad: Option<&[u8]>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let aad = aad.unwrap_or_default();
+        self.steady(Some(key), |worker| {
+            let handle = worker.handles(key)?.hot();
+            match gcm_open(worker.session()?, handle, iv, aad, sealed) {
+                Err(error) => {
+                    Err(worker.judge(key, error, |worker| worker.control_gcm(key, handle)))
+                }
+                opened => opened,
+            }
+        })
+    }
+
+    /// So many random bytes from the token's generator.
+    ///
+    /// # Errors
+    /// When the generator fails, or fails its health check.
+    pub fn random(&mut self, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.steady(None, |worker| {
+            let (session, kit) = worker.session_and_kit()?;
+            kit.random.bytes(session, bytes)
+        })
+    }
+
+    /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
+    /// control call on the same session with the same key tells: if that works, it is the data.
+    /// So no ciphertext from outside can ever cost a session.
+    pub(super) fn judge(
+        &mut self,
+        key: KeyVersionId,
+        error: TokenError,
+        control: impl FnOnce(&mut Self) -> Result<(), TokenError>,
+    ) -> TokenError {
+        if is_about_the_data(&error) {
+            return TokenError::BadCiphertext;
+        }
+        if !error.is_doubtful_answer() {
+            return error;
+        }
+        let now = Instant::now();
+        if !self.kit.canary.is_due(key, now) {
+            return TokenError::BadCiphertext;
+        }
+        if control(self).is_err() {
+            return error;
+        }
+        self.kit.canary.prove(key, now);
+        TokenError::BadCiphertext
+    }
+
+    /// Opens the key's control message, which is made when it is first wanted.
+    fn control_gcm(&mut self, key: KeyVersionId, handle: ObjectHandle) -> Result<(), TokenError> {
+        let control = match self.hub.keys.control(key) {
+            Some(control) => control,
+            None => self.make_control(key, handle)?,
+        };
+        let opened = gcm_open(self.session()?, handle, &control.iv, CONTROL, &control.sealed)?;
+        if *opened == CONTROL {
+            Ok(())
+        } else {
+            Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
+        }
+    }
+
+    fn make_control(
+        &mut self,
+        key: KeyVersionId,
+        handle: ObjectHandle,
+    ) -> Result<Control, TokenError> {
+        let (session, kit) = self.session_and_kit()?;
+        let iv = kit.random.iv(session)?;
+        let control = Control { iv, sealed: gcm_seal(session, handle, &iv, CONTROL, CONTROL)? };
+        self.hub.keys.keep_control(key, control.clone());
+        Ok(control)
+    }
+}
+
+/// Whether the token itself says that the data is at fault.
+fn is_about_the_data(error: &TokenError) -> bool {
+    matches!(error, TokenError::Call { .. }) && error.class() == super::error::ErrorClass::BadInput
+}

@@ -1,0 +1,286 @@
+//! What can go wrong with the token, and the one table of what may be done about it.
+
+use std::path::PathBuf;
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+
+use super::breaker::AwayReason;
+
+/// A failure of the token room. No message carries a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The ciphertext does not open: a wrong tag, other associated data, a bad padding, a bad
+    /// length. Which of them is never told.
+    #[error("the ciphertext does not open with this key")]
+    BadCiphertext,
+    /// Wrapped key material does not unwrap, or is of another length than the key spec's.
+    #[error("the wrapped key material is not a key of this kind")]
+    BadKeyMaterial,
+    /// An argument that this call can not take; the text names it.
+    #[error("{0}")]
+    BadInput(&'static str),
+    /// No object with the key version's id, though the session is logged in.
+    #[error("the token holds no such key")]
+    NotFound,
+    /// More than one object of one class has the key version's id. None is chosen.
+    #[error("the token holds more than one key with this id")]
+    Duplicate,
+    /// The token, or this build, can not do what was asked for; the text names it.
+    #[error("the token can not do {0}")]
+    Unsupported(&'static str),
+    /// The queue before the token threads is full.
+    #[error("the queue before the token is full")]
+    Busy,
+    /// The call's time ran out, before or while the token worked on it.
+    #[error("the token did not answer in time")]
+    Deadline,
+    /// The token is known to be away; nothing was tried.
+    #[error("the token is away: {0}")]
+    Away(AwayReason),
+    /// The token answers, but not as a token may; the text names the failed check.
+    #[error("the token can not be trusted: {0}")]
+    Untrusted(&'static str),
+    /// The token made an object with other attributes than asked for. It was destroyed again.
+    #[error("the token made an object with other attributes than asked for: {0}")]
+    WrongAttributes(String),
+    /// A call into the module panicked.
+    #[error("a call into the PKCS#11 module panicked")]
+    Panicked,
+    /// No slot, or more than one, holds the configured token.
+    #[error("{found} of {slots} slots hold a token with {selector}")]
+    Selection {
+        /// Slots that match.
+        found: usize,
+        /// Slots with a token.
+        slots: usize,
+        /// What was looked for.
+        selector: String,
+    },
+    /// The module can not be loaded.
+    #[error("the PKCS#11 module {path} can not be loaded")]
+    Module {
+        /// Its path.
+        path: PathBuf,
+        /// What the loader says.
+        #[source]
+        source: Pkcs11Error,
+    },
+    /// A PKCS#11 function answered with an error code.
+    #[error("C_{function:?} answered {}", ckr_name(*.code))]
+    Call {
+        /// The function.
+        function: Function,
+        /// Its answer.
+        code: RvError,
+    },
+    /// The system gave no thread.
+    #[error("no thread could be started for the token")]
+    Thread(#[source] std::io::Error),
+    /// The binding refused a call or an answer by itself.
+    #[error("the PKCS#11 binding failed")]
+    Binding(#[source] Pkcs11Error),
+}
+
+/// What may be done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The caller's data is at fault, or a plain fact was found. The session is good.
+    BadInput,
+    /// Anything may have happened: a new session, login state, the handle, then one retry.
+    Ambiguous,
+    /// The session is lost or jammed: a new one, then one retry.
+    SessionGone,
+    /// Nobody is logged in: log in once, then one retry.
+    LoginGone,
+    /// The handle names nothing: find the key again, then one retry.
+    HandleGone,
+    /// The module must be initialised anew; calls fail at once until it is.
+    DeviceGone,
+    /// Sessions, memory or time ran short: back-pressure.
+    NoRoom,
+    /// The PIN was refused. Never tried again by itself: each try may lock the token for good.
+    Pin,
+    /// It can not work as things are set up. No retry.
+    Configuration,
+}
+
+impl TokenError {
+    /// What may be done about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::BadCiphertext | Self::BadKeyMaterial | Self::BadInput(_) | Self::NotFound => {
+                ErrorClass::BadInput
+            }
+            Self::Busy | Self::Deadline => ErrorClass::NoRoom,
+            Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
+            Self::Panicked => ErrorClass::SessionGone,
+            Self::Duplicate
+            | Self::Unsupported(_)
+            | Self::WrongAttributes(_)
+            | Self::Selection { .. }
+            | Self::Module { .. }
+            | Self::Thread(_)
+            | Self::Binding(_) => ErrorClass::Configuration,
+            Self::Call { function, code } => class_of(*function, *code),
+        }
+    }
+
+    /// Whether the caller's ciphertext is at fault.
+    pub const fn is_bad_ciphertext(&self) -> bool {
+        matches!(self, Self::BadCiphertext)
+    }
+
+    /// Whether the key is not in the token.
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound)
+    }
+
+    /// Whether the same call may work a little later: answer 503 with Retry-After.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self.class(),
+            ErrorClass::Ambiguous
+                | ErrorClass::SessionGone
+                | ErrorClass::LoginGone
+                | ErrorClass::HandleGone
+                | ErrorClass::DeviceGone
+                | ErrorClass::NoRoom
+                | ErrorClass::Pin
+        )
+    }
+
+    /// Whether the call itself, past its Init, left open if the data or the token is at fault.
+    /// SoftHSM says GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for a bad padding.
+    pub(super) fn is_doubtful_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                function: Function::Decrypt | Function::Verify | Function::UnwrapKey,
+                code: RvError::GeneralError | RvError::FunctionFailed | RvError::DeviceError
+            }
+        )
+    }
+}
+
+impl From<Pkcs11Error> for TokenError {
+    fn from(error: Pkcs11Error) -> Self {
+        match error {
+            Pkcs11Error::Pkcs11(code, function) => Self::Call { function, code },
+            other => Self::Binding(other),
+        }
+    }
+}
+
+/// AEAD_DECRYPT_FAILED of PKCS#11 3.0, which the binding has no name for.
+const CKR_AEAD_DECRYPT_FAILED: u64 = 0x42;
+
+/// The table (decision D7): first the function, then the code.
+fn class_of(function: Function, code: RvError) -> ErrorClass {
+    match (function, code) {
+        // AWS CloudHSM's word for "no more sessions".
+        (Function::OpenSession, RvError::ArgumentsBad) => ErrorClass::NoRoom,
+        // openCryptoki's word for "the daemon is not running".
+        (Function::Initialize, RvError::HostMemory) => ErrorClass::DeviceGone,
+        // A refused damage of data, or a broken device; a control call tells.
+        (Function::Decrypt | Function::Verify | Function::UnwrapKey, RvError::DeviceError) => {
+            ErrorClass::Ambiguous
+        }
+        (_, code) => class_of_code(code),
+    }
+}
+
+fn class_of_code(code: RvError) -> ErrorClass {
+    match code {
+        RvError::EncryptedDataInvalid
+        | RvError::EncryptedDataLenRange
+        | RvError::DataInvalid
+        | RvError::DataLenRange
+        | RvError::SignatureInvalid
+        | RvError::SignatureLenRange
+        | RvError::WrappedKeyInvalid
+        | RvError::WrappedKeyLenRange
+        | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED) => ErrorClass::BadInput,
+        RvError::GeneralError | RvError::FunctionFailed => ErrorClass::Ambiguous,
+        RvError::SessionHandleInvalid
+        | RvError::SessionClosed
+        | RvError::OperationActive
+        | RvError::OperationNotInitialized
+        | RvError::BufferTooSmall => ErrorClass::SessionGone,
+        RvError::UserNotLoggedIn => ErrorClass::LoginGone,
+        RvError::KeyHandleInvalid
+        | RvError::ObjectHandleInvalid
+        | RvError::UnwrappingKeyHandleInvalid
+        | RvError::KeyChanged => ErrorClass::HandleGone,
+        RvError::CryptokiNotInitialized
+        | RvError::DeviceError
+        | RvError::DeviceRemoved
+        | RvError::TokenNotPresent
+        | RvError::TokenNotRecognized
+        | RvError::SlotIdInvalid => ErrorClass::DeviceGone,
+        RvError::SessionCount | RvError::DeviceMemory | RvError::HostMemory => ErrorClass::NoRoom,
+        RvError::PinIncorrect
+        | RvError::PinInvalid
+        | RvError::PinLenRange
+        | RvError::PinExpired
+        | RvError::PinLocked
+        | RvError::UserPinNotInitialized => ErrorClass::Pin,
+        _ => ErrorClass::Configuration,
+    }
+}
+
+/// The code's name as PKCS#11 spells it: `CKR_KEY_HANDLE_INVALID`.
+fn ckr_name(code: RvError) -> String {
+    if let RvError::UnknownErrorCode(value) | RvError::VendorDefined(value) = code {
+        return format!("return code {value:#x}");
+    }
+    let mut name = String::from("CKR");
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(function: Function, code: RvError) -> TokenError {
+        Pkcs11Error::Pkcs11(code, function).into()
+    }
+
+    #[test]
+    fn the_same_code_means_another_thing_from_another_function() {
+        let device_error = |function| call(function, RvError::DeviceError).class();
+        assert_eq!(device_error(Function::Encrypt), ErrorClass::DeviceGone);
+        assert_eq!(device_error(Function::Decrypt), ErrorClass::Ambiguous);
+        let bad = |function| call(function, RvError::ArgumentsBad).class();
+        assert_eq!(bad(Function::OpenSession), ErrorClass::NoRoom);
+        assert_eq!(bad(Function::DecryptInit), ErrorClass::Configuration);
+    }
+
+    #[test]
+    fn only_the_call_itself_is_doubtful_never_its_init() {
+        assert!(call(Function::Decrypt, RvError::GeneralError).is_doubtful_answer());
+        assert!(!call(Function::DecryptInit, RvError::GeneralError).is_doubtful_answer());
+    }
+
+    #[test]
+    fn a_message_names_function_and_code_as_the_specification_does() {
+        let error = call(Function::EncryptInit, RvError::KeyHandleInvalid);
+        assert_eq!(error.to_string(), "C_EncryptInit answered CKR_KEY_HANDLE_INVALID");
+        let unknown = call(Function::Decrypt, RvError::UnknownErrorCode(0x42));
+        assert_eq!(unknown.to_string(), "C_Decrypt answered return code 0x42");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        assert!(TokenError::Busy.is_away());
+        assert!(call(Function::Encrypt, RvError::DeviceRemoved).is_away());
+        assert!(!TokenError::BadCiphertext.is_away());
+        assert!(!call(Function::EncryptInit, RvError::MechanismInvalid).is_away());
+    }
+}

@@ -1,0 +1,165 @@
+//! From a key's id to its handles: the cache first, a search only where it must be.
+
+use std::time::Instant;
+
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::cache::Handles;
+use super::error::{ErrorClass, TokenError};
+use super::template;
+use super::worker::Worker;
+use crate::model::KeyVersionId;
+
+/// The objects that have one `CKA_ID`.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Found {
+    secret: Option<ObjectHandle>,
+    private: Option<ObjectHandle>,
+    public: Option<ObjectHandle>,
+}
+
+impl Worker<'_> {
+    /// The handles of a key.
+    pub(super) fn handles(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
+        match self.hub.keys.handles(key, self.instance.epoch) {
+            Some(handles) if !handles.is_stale() => Ok(handles),
+            Some(handles) => self.look_again(key, handles),
+            None => self.with_objects(|worker| worker.resolve(key)),
+        }
+    }
+
+    /// Keeps the handles of a key that was just made.
+    pub(super) fn adopt(&mut self, key: KeyVersionId, found: Found) -> Result<(), TokenError> {
+        self.admit(key, found).map(|_handles| ())
+    }
+
+    /// Searches for a key, under the object lock.
+    fn resolve(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
+        // Another thread may have found it while this one waited for the lock.
+        if let Some(handles) = self.hub.keys.handles(key, self.instance.epoch)
+            && !handles.is_stale()
+        {
+            return Ok(handles);
+        }
+        let found = self.find(key)?;
+        self.admit(key, found)
+    }
+
+    /// Searches; "nothing found" is believed only of a session that is logged in.
+    pub(super) fn find(&mut self, key: KeyVersionId) -> Result<Found, TokenError> {
+        let found = search(self.session()?, key)?;
+        if found.secret.or(found.private).is_some() || !self.log_in_if_out()? {
+            return Ok(found);
+        }
+        search(self.session()?, key)
+    }
+
+    fn admit(&mut self, key: KeyVersionId, found: Found) -> Result<Handles, TokenError> {
+        let main = found.secret.or(found.private).ok_or(TokenError::NotFound)?;
+        // Only with secret keys does the copy pay: a private key's arithmetic outweighs it.
+        let copy = match found.secret {
+            Some(secret) if self.instance.copies => {
+                self.instance.with_anchor(|anchor| copy(anchor, secret)).ok()
+            }
+            _ => None,
+        };
+        let epoch = self.instance.epoch;
+        let handles = Handles { epoch, main, public: found.public, copy, seen: Instant::now() };
+        self.hub.keys.keep(key, handles);
+        Ok(handles)
+    }
+
+    /// Looks whether the original of a copy is still there.
+    fn look_again(&mut self, key: KeyVersionId, handles: Handles) -> Result<Handles, TokenError> {
+        let id = Attribute::Id(key.as_bytes().to_vec());
+        match template::check(self.session()?, handles.main, &[id]) {
+            Ok(()) => {
+                let handles = Handles { seen: Instant::now(), ..handles };
+                self.hub.keys.keep(key, handles);
+                Ok(handles)
+            }
+            Err(error) if is_about_the_handle(&error) => self.with_objects(|worker| {
+                worker.drop_copy(key);
+                worker.resolve(key)
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets a key and destroys its copy, which would outlive it.
+    pub(super) fn drop_copy(&mut self, key: KeyVersionId) {
+        let epoch = self.instance.epoch;
+        let copy = self.hub.keys.forget(key).filter(|handles| handles.epoch == epoch);
+        if let Some(copy) = copy.and_then(|handles| handles.copy)
+            && let Ok(session) = self.session()
+        {
+            // A copy that is gone already is what is wanted.
+            let _ = session.destroy_object(copy);
+        }
+    }
+}
+
+fn is_about_the_handle(error: &TokenError) -> bool {
+    matches!(error, TokenError::WrongAttributes(_)) || error.class() == ErrorClass::HandleGone
+}
+
+impl Found {
+    /// A secret key alone.
+    pub(super) fn secret(secret: ObjectHandle) -> Self {
+        Self { secret: Some(secret), ..Self::default() }
+    }
+
+    /// A key pair.
+    pub(super) fn pair(public: ObjectHandle, private: ObjectHandle) -> Self {
+        Self { public: Some(public), private: Some(private), ..Self::default() }
+    }
+
+    /// Whether there is a key that can be used.
+    pub(super) fn has_key(self) -> bool {
+        self.secret.or(self.private).is_some()
+    }
+}
+
+/// Every object of the token with the key's id, of whatever class. A short template: some
+/// tokens search five times slower with a longer one.
+pub(super) fn search_all(
+    session: &Session,
+    key: KeyVersionId,
+) -> Result<Vec<ObjectHandle>, TokenError> {
+    let id = Attribute::Id(key.as_bytes().to_vec());
+    Ok(session.find_objects(&[Attribute::Token(true), id])?)
+}
+
+fn search(session: &Session, key: KeyVersionId) -> Result<Found, TokenError> {
+    let mut found = Found::default();
+    for object in search_all(session, key)? {
+        let class = session.get_attributes(object, &[AttributeType::Class])?;
+        let place = match class.first() {
+            Some(Attribute::Class(ObjectClass::SECRET_KEY)) => &mut found.secret,
+            Some(Attribute::Class(ObjectClass::PRIVATE_KEY)) => &mut found.private,
+            Some(Attribute::Class(ObjectClass::PUBLIC_KEY)) => &mut found.public,
+            _ => continue,
+        };
+        // More than one is an error, not a choice.
+        if place.replace(object).is_some() {
+            return Err(TokenError::Duplicate);
+        }
+    }
+    Ok(found)
+}
+
+/// A copy in the session, no less closed than its original, or none.
+pub(super) fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle, TokenError> {
+    // TOKEN alone may stand here: with PRIVATE=false some tokens open the copy up.
+    let copy = session.copy_object(key, &[Attribute::Token(false)])?;
+    let closed =
+        [Attribute::Token(false), Attribute::Sensitive(true), Attribute::Extractable(false)];
+    match template::check(session, copy, &closed) {
+        Ok(()) => Ok(copy),
+        Err(error) => {
+            session.destroy_object(copy)?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the token threads share, and how a lost token is brought back.
+//!
+//! Threads hold the read guard of the instance while they are inside the module; whoever ends
+//! an initialisation holds the write guard, so that nobody is inside: C_Finalize under a
+//! running call crashes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::MechanismType;
+use cryptoki::session::{Session, SessionState};
+
+use super::breaker::{AwayReason, Breaker};
+use super::cache::KeyCache;
+use super::error::{ErrorClass, TokenError};
+use super::instance::{self, Instance};
+use super::locks::{lock, read, write};
+use super::mechanism::Capability;
+use super::quirks;
+use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+
+/// The pause before the second try of a recovery; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Hub {
+    pub(super) breaker: Breaker,
+    pub(super) keys: KeyCache,
+    /// Held for create, find, copy and destroy: SoftHSM answers wrongly when they overlap.
+    pub(super) objects: Mutex<()>,
+    pub(super) instance: RwLock<Option<Instance>>,
+    pub(super) info: TokenInfo,
+    mechanisms: Vec<MechanismType>,
+    settings: TokenSettings,
+    pkcs11: Pkcs11,
+    logins: Mutex<()>,
+    epochs: AtomicU64,
+}
+
+impl Hub {
+    /// Loads the module and opens the token.
+    pub(super) fn open(settings: TokenSettings) -> Result<Self, TokenError> {
+        let pkcs11 = instance::load(&settings.module)?;
+        let first = Instance::open(&pkcs11, &settings, &settings.selector, 1, false)?;
+        let info = first.info.clone();
+        let mechanisms = first.mechanisms.clone();
+        tracing::info!(
+            label = info.label,
+            serial = info.serial,
+            manufacturer = info.manufacturer,
+            copies = first.copies,
+            threads = first.threads(),
+            "the token is open"
+        );
+        Ok(Self {
+            breaker: Breaker::default(),
+            keys: KeyCache::default(),
+            objects: Mutex::default(),
+            instance: RwLock::new(Some(first)),
+            info,
+            mechanisms,
+            settings,
+            pkcs11,
+            logins: Mutex::default(),
+            epochs: AtomicU64::new(1),
+        })
+    }
+
+    /// Token threads that the current initialisation has sessions for.
+    pub(super) fn threads(&self) -> usize {
+        read(&self.instance).as_ref().map_or(0, Instance::threads)
+    }
+
+    /// Whether the token can do something.
+    pub(super) fn supports(&self, capability: Capability) -> bool {
+        capability.is_among(&self.mechanisms, quirks::knows_oaep_sha1_only(&self.info))
+    }
+
+    /// Logs in if the session says that nobody is. True if somebody had to: then every handle
+    /// died with the login before.
+    pub(super) fn log_in_if_out(&self, session: &Session) -> Result<bool, TokenError> {
+        // One at a time, and only after looking: a refused PIN counts against the token.
+        let _login = lock(&self.logins);
+        let state = session.get_session_info()?.session_state();
+        if matches!(state, SessionState::RwUser | SessionState::RoUser) {
+            return Ok(false);
+        }
+        self.breaker.check()?;
+        tracing::warn!("the token has logged us out; logging in once");
+        if let Err(error) = instance::log_in(session, &self.settings.pin) {
+            self.note(&error);
+            return Err(error);
+        }
+        self.keys.clear();
+        Ok(true)
+    }
+
+    /// Holds further logins off after a refused PIN.
+    pub(super) fn note(&self, error: &TokenError) {
+        if error.class() == ErrorClass::Pin {
+            self.breaker.refuse_pin();
+            tracing::error!(%error, "the token refused the PIN; nobody logs in again");
+        }
+    }
+
+    /// Opens the breaker, and starts the recovery unless one is running.
+    pub(super) fn lose(self: &Arc<Self>, cause: &TokenError) {
+        if !self.breaker.trip() {
+            return;
+        }
+        tracing::error!(%cause, "the token is lost; recovery begins");
+        let hub = Arc::clone(self);
+        let thread = thread::Builder::new().name("token-recovery".into());
+        if let Err(error) = thread.spawn(move || hub.recover()) {
+            tracing::error!(%error, "the recovery can not begin; the next call tries again");
+            self.breaker.reset();
+        }
+    }
+
+    /// Tries until the token is back, the PIN is refused, or the token is closed.
+    fn recover(&self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.breaker.is_final() {
+            match self.reinitialize() {
+                Ok(()) => {
+                    self.breaker.reset();
+                    tracing::info!("the token is back");
+                    return;
+                }
+                Err(error) => {
+                    self.note(&error);
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "the token is still away");
+                }
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn reinitialize(&self) -> Result<(), TokenError> {
+        let mut instance = write(&self.instance);
+        if self.breaker.is_final() {
+            return Err(TokenError::Away(AwayReason::Closed));
+        }
+        // Without an instance an earlier try failed, and cleaned up behind itself.
+        let was_ours = instance.take().is_some_and(Instance::retire);
+        self.keys.clear();
+        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+        // The very token that was lost: another one with its label has other keys.
+        let selector = TokenSelector::Serial(self.info.serial.clone());
+        *instance = Some(Instance::open(&self.pkcs11, &self.settings, &selector, epoch, was_ours)?);
+        Ok(())
+    }
+
+    /// Ends the last initialisation for good.
+    pub(super) fn close(&self) {
+        self.breaker.close();
+        let instance = write(&self.instance).take();
+        if let Some(instance) = instance {
+            instance.retire();
+            tracing::info!("the token is closed");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One initialisation of the module: its token, its sessions, its epoch.
+//!
+//! Handles and sessions are numbers. After C_Finalize the same numbers name other keys and
+//! other sessions, so everything that belongs to an initialisation lives and dies in here.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::mechanism::MechanismType;
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Limit, Slot};
+use secrecy::SecretString;
+
+use super::error::TokenError;
+use super::locks::lock;
+use super::selftest;
+use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use super::{mechanism, quirks};
+
+/// Sessions beside the workers': the anchor and the one for changes.
+const EXTRA_SESSIONS: u64 = 2;
+
+pub(super) struct Instance {
+    pub(super) epoch: u64,
+    pub(super) info: TokenInfo,
+    pub(super) mechanisms: Vec<MechanismType>,
+    /// Whether the hot path works on session copies.
+    pub(super) copies: bool,
+    pkcs11: Pkcs11,
+    slot: Slot,
+    /// Whether this process's part of the module is ours to finalize.
+    is_ours: bool,
+    /// Opened first, closed last: keeps the token logged in and owns the session copies.
+    anchor: Mutex<Option<Session>>,
+    /// One for each token thread.
+    sessions: Vec<Mutex<Option<Session>>>,
+}
+
+/// Loads the module.
+pub(super) fn load(module: &Path) -> Result<Pkcs11, TokenError> {
+    Pkcs11::new(module).map_err(|source| TokenError::Module { path: module.to_owned(), source })
+}
+
+/// Initialises the module. True if it was not initialised before, so that it is ours.
+pub(super) fn initialize(pkcs11: &Pkcs11) -> Result<bool, TokenError> {
+    match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) => Ok(true),
+        Err(Pkcs11Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Every slot with a token that can be read. A bad slot must not hide the good ones.
+pub(super) fn tokens(
+    pkcs11: &Pkcs11,
+) -> Result<Vec<(Slot, cryptoki::slot::TokenInfo)>, TokenError> {
+    let mut tokens = Vec::new();
+    for slot in pkcs11.get_slots_with_token()? {
+        match pkcs11.get_token_info(slot) {
+            Ok(info) => tokens.push((slot, info)),
+            Err(error) => tracing::warn!(slot = slot.id(), %error, "a slot is passed over"),
+        }
+    }
+    Ok(tokens)
+}
+
+/// Logs in. Login is per process and token, so that somebody else may have done it.
+pub(super) fn log_in(session: &Session, pin: &SecretString) -> Result<(), TokenError> {
+    match session.login(UserType::User, Some(pin)) {
+        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Instance {
+    /// Initialises the module, finds the token, logs in once, and tests the token.
+    /// `was_ours`: whether an earlier initialisation was ours.
+    pub(super) fn open(
+        pkcs11: &Pkcs11,
+        settings: &TokenSettings,
+        selector: &TokenSelector,
+        epoch: u64,
+        was_ours: bool,
+    ) -> Result<Self, TokenError> {
+        let is_ours = initialize(pkcs11)? || was_ours;
+        let opened = Self::assemble(pkcs11, settings, selector, epoch, is_ours);
+        if opened.is_err() && is_ours {
+            // All sessions of the failed try are closed by now.
+            let _ = pkcs11.clone().finalize();
+        }
+        opened
+    }
+
+    fn assemble(
+        pkcs11: &Pkcs11,
+        settings: &TokenSettings,
+        selector: &TokenSelector,
+        epoch: u64,
+        is_ours: bool,
+    ) -> Result<Self, TokenError> {
+        let (slot, raw_info) = find(pkcs11, selector)?;
+        let info = TokenInfo::from(&raw_info);
+        let mechanisms = pkcs11.get_mechanism_list(slot)?;
+        if !mechanism::Capability::AesGcm.is_among(&mechanisms, false) {
+            return Err(TokenError::Unsupported("AES-GCM"));
+        }
+        let anchor = pkcs11.open_rw_session(slot)?;
+        log_in(&anchor, &settings.pin)?;
+        let copies = selftest::run(&anchor)?;
+        let workers = workers(settings, &info, raw_info.max_rw_session_count());
+        Ok(Self {
+            epoch,
+            info,
+            mechanisms,
+            copies,
+            pkcs11: pkcs11.clone(),
+            slot,
+            is_ours,
+            anchor: Mutex::new(Some(anchor)),
+            sessions: (0..=workers).map(|_index| Mutex::new(None)).collect(),
+        })
+    }
+
+    /// Token threads, the one for changes included.
+    pub(super) fn threads(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The session slot of a token thread.
+    pub(super) fn session(&self, thread: usize) -> Option<&Mutex<Option<Session>>> {
+        self.sessions.get(thread)
+    }
+
+    /// A new session.
+    pub(super) fn open_session(&self) -> Result<Session, TokenError> {
+        Ok(self.pkcs11.open_rw_session(self.slot)?)
+    }
+
+    /// Works with the anchor session, opening it anew if it was lost.
+    pub(super) fn with_anchor<T>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let mut anchor = lock(&self.anchor);
+        let session = match anchor.take() {
+            Some(session) => session,
+            None => self.open_session()?,
+        };
+        let result = work(&session);
+        let is_lost =
+            result.as_ref().is_err_and(|error| error.class() == super::ErrorClass::SessionGone);
+        if !is_lost {
+            *anchor = Some(session);
+        }
+        result
+    }
+
+    /// Ends this initialisation: sessions first, while their numbers still mean them, then
+    /// C_Finalize. Nobody else may be inside. True if the module was ours.
+    pub(super) fn retire(self) -> bool {
+        let Self { sessions, anchor, pkcs11, is_ours, .. } = self;
+        drop(sessions);
+        drop(anchor);
+        if is_ours {
+            // A module that is lost can not finalize either; C_Initialize will tell.
+            let _ = pkcs11.finalize();
+        }
+        is_ours
+    }
+}
+
+/// The one slot with the wanted token.
+fn find(
+    pkcs11: &Pkcs11,
+    selector: &TokenSelector,
+) -> Result<(Slot, cryptoki::slot::TokenInfo), TokenError> {
+    let tokens = tokens(pkcs11)?;
+    let slots = tokens.len();
+    let mut matching: Vec<_> = tokens
+        .into_iter()
+        .filter(|(_slot, info)| info.token_initialized() && selector.matches(&info.into()))
+        .collect();
+    let found = matching.len();
+    match (matching.pop(), found) {
+        (Some(token), 1) => Ok(token),
+        _ => Err(TokenError::Selection { found, slots, selector: selector.to_string() }),
+    }
+}
+
+/// Worker threads: as set, or by the token's make, and never more than it has sessions for.
+fn workers(settings: &TokenSettings, info: &TokenInfo, sessions: Limit) -> usize {
+    let wanted = settings.workers.map_or_else(|| quirks::default_workers(info), usize::from);
+    let most = match sessions {
+        Limit::Max(limit) => {
+            usize::try_from(limit.saturating_sub(EXTRA_SESSIONS)).unwrap_or(usize::MAX)
+        }
+        Limit::Unavailable | Limit::Infinite => usize::MAX,
+    };
+    wanted.min(most).max(1)
+}

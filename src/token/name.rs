@@ -1,0 +1,131 @@
+//! The names of our objects in the token: `CKA_LABEL`, readable without any database.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::model::id::InvalidId;
+use crate::model::{KeyId, KeyVersionId};
+
+const PREFIX: &str = "hsmgate";
+
+/// Whose key an object is, which version, and by which id it is found. As a label:
+/// `hsmgate/<owner>/<number>/<version>`, at most 92 bytes.
+///
+/// ```
+/// use hsmgate::token::ObjectName;
+/// let label = "hsmgate/access-key-seal/1/46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+/// assert_eq!(label.parse::<ObjectName>()?.to_string(), label);
+/// assert!("another/access-key-seal/1/46a9efd9".parse::<ObjectName>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Whose key it is.
+    pub owner: ObjectOwner,
+    /// The version's number, 1 for the first.
+    pub number: u32,
+    /// The version's id; its 16 raw bytes are the object's `CKA_ID`.
+    pub version: KeyVersionId,
+}
+
+/// Whose key a token object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectOwner {
+    /// A customer key of the catalogue.
+    Key(KeyId),
+    /// The service itself.
+    Service(ServiceKey),
+}
+
+/// The keys that the service holds for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServiceKey {
+    /// Seals the AccessKey secrets at rest.
+    AccessKeySeal,
+}
+
+impl ServiceKey {
+    const ALL: &'static [Self] = &[Self::AccessKeySeal];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessKeySeal => "access-key-seal",
+        }
+    }
+}
+
+impl fmt::Display for ObjectOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::Service(key) => f.write_str(key.as_str()),
+        }
+    }
+}
+
+impl FromStr for ObjectOwner {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match ServiceKey::ALL.iter().find(|key| key.as_str() == text) {
+            Some(key) => Ok(Self::Service(*key)),
+            None => text.parse().map(Self::Key),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}/{}/{}/{}", self.owner, self.number, self.version)
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = InvalidId;
+
+    fn from_str(label: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("object name");
+        let mut parts = label.split('/');
+        let mut part = || parts.next().ok_or(invalid);
+        if part()? != PREFIX {
+            return Err(invalid);
+        }
+        let owner = part()?.parse()?;
+        let number = part()?.parse().map_err(|_source: std::num::ParseIntError| invalid)?;
+        let version = part()?.parse()?;
+        let name = Self { owner, number, version };
+        // One spelling per name: no sign, no leading zero, nothing behind.
+        if name.to_string() == label { Ok(name) } else { Err(invalid) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_reads_back_as_the_name_that_it_is() {
+        let name = ObjectName {
+            owner: ObjectOwner::Key(KeyId::random()),
+            number: 7,
+            version: KeyVersionId::random(),
+        };
+        assert_eq!(name.to_string().parse(), Ok(name));
+        assert!(name.to_string().len() <= 92);
+    }
+
+    #[test]
+    fn a_label_of_somebody_else_is_not_ours() {
+        let id = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+        for label in [
+            String::new(),
+            "my key".into(),
+            format!("hsmgate/access-key-seal/01/{id}"),
+            format!("hsmgate/access-key-seal/+1/{id}"),
+            format!("hsmgate/access-key-seal/1/{id}/more"),
+            format!("hsmgate/nobody/1/{id}"),
+        ] {
+            assert!(label.parse::<ObjectName>().is_err(), "{label}");
+        }
+    }
+}

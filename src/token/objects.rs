@@ -1,0 +1,222 @@
+//! Making, destroying and listing keys. All of it runs under the object lock.
+
+use std::collections::BTreeSet;
+
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use cryptoki::session::Session;
+use cryptoki::types::Ulong;
+
+use super::error::{ErrorClass, TokenError};
+use super::handles::{Found, search_all};
+use super::name::ObjectName;
+use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
+use super::trial;
+use super::worker::Worker;
+use crate::model::{KeySpec, KeyUsage, KeyVersionId};
+
+/// What has to be made for a key spec.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Material {
+    Secret { key_type: KeyType, bytes: Ulong, secret_use: SecretUse },
+    Pair { kind: PairKind, pair_use: PairUse },
+}
+
+impl Material {
+    /// The material of a key of this spec and usage.
+    pub(super) fn of(spec: KeySpec, usage: KeyUsage) -> Result<Self, TokenError> {
+        if !spec.usages().contains(&usage) {
+            return Err(TokenError::BadInput("a key of this spec has no such usage"));
+        }
+        let aes = |bytes| Self::Secret {
+            key_type: KeyType::AES,
+            bytes: Ulong::new(bytes),
+            secret_use: SecretUse::Cipher,
+        };
+        let mac = |bytes| Self::Secret {
+            key_type: KeyType::GENERIC_SECRET,
+            bytes: Ulong::new(bytes),
+            secret_use: SecretUse::Mac,
+        };
+        let pair_use = match usage {
+            KeyUsage::EncryptDecrypt => PairUse::Cipher,
+            KeyUsage::SignVerify | KeyUsage::GenerateVerifyMac => PairUse::Signature,
+        };
+        let rsa = |bits| Self::Pair { kind: PairKind::Rsa { bits: Ulong::new(bits) }, pair_use };
+        let ec = |curve| Self::Pair { kind: PairKind::Ec { curve }, pair_use };
+        Ok(match spec {
+            KeySpec::Aes128 => aes(16),
+            KeySpec::Aes192 => aes(24),
+            KeySpec::Aes256 => aes(32),
+            KeySpec::HmacSha224 => mac(28),
+            KeySpec::HmacSha256 => mac(32),
+            KeySpec::HmacSha384 => mac(48),
+            KeySpec::HmacSha512 => mac(64),
+            KeySpec::Rsa2048 => rsa(2048),
+            KeySpec::Rsa3072 => rsa(3072),
+            KeySpec::Rsa4096 => rsa(4096),
+            KeySpec::EcP256 => ec(Curve::P256),
+            KeySpec::EcP256k => ec(Curve::Secp256k1),
+            // PKCS#11 has no numbers for them, and vendors' own differ.
+            KeySpec::Sm4 => return Err(TokenError::Unsupported("SM4")),
+            KeySpec::EcSm2 => return Err(TokenError::Unsupported("SM2")),
+        })
+    }
+
+    fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
+        match self {
+            Self::Secret { key_type: KeyType::AES, .. } => {
+                (Mechanism::AesKeyGen, MechanismType::AES_KEY_GEN, "AES keys")
+            }
+            Self::Secret { .. } => {
+                (Mechanism::GenericSecretKeyGen, MechanismType::GENERIC_SECRET_KEY_GEN, "HMAC keys")
+            }
+            Self::Pair { kind: PairKind::Rsa { .. }, .. } => (
+                Mechanism::RsaPkcsKeyPairGen,
+                MechanismType::RSA_PKCS_KEY_PAIR_GEN,
+                "RSA key pairs",
+            ),
+            Self::Pair { kind: PairKind::Ec { .. }, .. } => {
+                (Mechanism::EccKeyPairGen, MechanismType::ECC_KEY_PAIR_GEN, "EC key pairs")
+            }
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Makes the key, or the key pair, of one key version in the token. When this returns `Ok`
+    /// its attributes were read back and it was used once; on failure nothing is left of it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the token has no such keys, `BadInput` for a usage that the spec does
+    /// not have, `WrongAttributes` when the token makes something else.
+    pub fn generate(
+        &mut self,
+        name: &ObjectName,
+        spec: KeySpec,
+        usage: KeyUsage,
+    ) -> Result<(), TokenError> {
+        self.make(name, Material::of(spec, usage)?)
+    }
+
+    /// Destroys the key, or the key pair, with this id. An absent key is as good.
+    ///
+    /// # Errors
+    /// When the token does not say that every object is gone.
+    pub fn destroy(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+        self.with_objects(|worker| {
+            worker.steady(Some(key), |worker| {
+                worker.drop_copy(key);
+                worker.log_in_if_out()?;
+                destroy_all(worker.session()?, key)
+            })
+        })
+    }
+
+    /// Whether the token holds a key with this id that can be used. The cache is not asked.
+    ///
+    /// # Errors
+    /// When the token can not be searched.
+    pub fn exists(&mut self, key: KeyVersionId) -> Result<bool, TokenError> {
+        self.with_objects(|worker| {
+            worker.steady(Some(key), |worker| worker.find(key).map(Found::has_key))
+        })
+    }
+
+    /// The names of all objects whose label is one of ours, sorted, each once. It reads the
+    /// label of every object: seconds, on some tokens minutes, where there are many.
+    ///
+    /// # Errors
+    /// When the token can not be searched.
+    pub fn list(&mut self) -> Result<Vec<ObjectName>, TokenError> {
+        self.with_objects(|worker| {
+            worker.steady(None, |worker| {
+                worker.log_in_if_out()?;
+                names(worker.session()?)
+            })
+        })
+    }
+
+    /// Makes the objects of `material`, proves them, and puts them into the cache.
+    pub(super) fn make(&mut self, name: &ObjectName, material: Material) -> Result<(), TokenError> {
+        let (mechanism, mechanism_type, what) = material.generator();
+        if !self.instance.mechanisms.contains(&mechanism_type) {
+            return Err(TokenError::Unsupported(what));
+        }
+        let key = name.version;
+        self.with_objects(|worker| {
+            worker.steady(Some(key), |worker| {
+                worker.log_in_if_out()?;
+                let copies = worker.instance.copies;
+                let session = worker.session()?;
+                let made = make_in(session, &mechanism, name, material, copies);
+                let made = made.inspect_err(|_error| discard(session, key))?;
+                worker.adopt(key, made)
+            })
+        })
+    }
+}
+
+/// Generates, reads back, uses once.
+fn make_in(
+    session: &Session,
+    mechanism: &Mechanism<'_>,
+    name: &ObjectName,
+    material: Material,
+    copies: bool,
+) -> Result<Found, TokenError> {
+    match material {
+        Material::Secret { key_type, bytes, secret_use } => {
+            let home = Home::Token(name);
+            let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
+            let key = session.generate_key(mechanism, &template)?;
+            template::check(session, key, &template)?;
+            trial::secret(session, key, secret_use, bytes)?;
+            Ok(Found::secret(key))
+        }
+        Material::Pair { kind, pair_use } => {
+            let public_template = template::public_key(kind, pair_use, Home::Token(name));
+            let private_template = template::private_key(kind, pair_use, Home::Token(name));
+            let (public, private) =
+                session.generate_key_pair(mechanism, &public_template, &private_template)?;
+            template::check(session, public, &public_template)?;
+            template::check(session, private, &private_template)?;
+            trial::pair(session, public, private, kind, pair_use)?;
+            Ok(Found::pair(public, private))
+        }
+    }
+}
+
+/// Removes what a failed attempt left behind, as far as the session still can: a half-written
+/// object is listed like a whole one. What remains has no row, and reconciliation reports it.
+pub(super) fn discard(session: &Session, key: KeyVersionId) {
+    if let Err(error) = destroy_all(session, key) {
+        tracing::warn!(%key, %error, "a key that failed its proof may be left in the token");
+    }
+}
+
+fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
+    for object in search_all(session, key)? {
+        match session.destroy_object(object).map_err(TokenError::from) {
+            // Another process was faster.
+            Err(error) if error.class() == ErrorClass::HandleGone => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+fn names(session: &Session) -> Result<Vec<ObjectName>, TokenError> {
+    let objects: Vec<ObjectHandle> = session.find_objects(&[Attribute::Token(true)])?;
+    let mut names = BTreeSet::new();
+    for object in objects {
+        let label = session.get_attributes(object, &[AttributeType::Label])?;
+        if let Some(Attribute::Label(label)) = label.first()
+            && let Ok(label) = std::str::from_utf8(label)
+            && let Ok(name) = label.parse()
+        {
+            names.insert(name);
+        }
+    }
+    Ok(names.into_iter().collect())
+}

@@ -1,0 +1,72 @@
+//! Making a new token in a free slot.
+
+use std::path::Path;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use secrecy::SecretString;
+
+use super::error::TokenError;
+use super::instance;
+
+/// The room for a label in CK_TOKEN_INFO, in bytes.
+const LABEL_BYTES: usize = 32;
+
+/// Makes a token with this label unless there is one.
+pub(super) fn run(
+    module: &Path,
+    label: &str,
+    so_pin: &SecretString,
+    pin: &SecretString,
+) -> Result<(), TokenError> {
+    if label.is_empty() || label.len() > LABEL_BYTES || label.trim() != label {
+        return Err(TokenError::BadInput("a token label has 1 to 32 bytes and no outer spaces"));
+    }
+    let pkcs11 = instance::load(module)?;
+    let is_ours = instance::initialize(&pkcs11)?;
+    let result = provision(&pkcs11, label, so_pin, pin);
+    if is_ours {
+        pkcs11.finalize()?;
+    }
+    result
+}
+
+fn provision(
+    pkcs11: &Pkcs11,
+    label: &str,
+    so_pin: &SecretString,
+    pin: &SecretString,
+) -> Result<(), TokenError> {
+    let tokens = instance::tokens(pkcs11)?;
+    let same = |info: &cryptoki::slot::TokenInfo| info.token_initialized() && info.label() == label;
+    if let Some((slot, info)) = tokens.iter().find(|(_slot, info)| same(info)) {
+        // A run that was killed between the two steps left a token without a user PIN.
+        return if info.user_pin_initialized() {
+            Ok(())
+        } else {
+            set_user_pin(pkcs11, *slot, so_pin, pin)
+        };
+    }
+    let free = tokens.iter().find(|(_slot, info)| !info.token_initialized());
+    let (slot, _info) = free.ok_or(TokenError::Unsupported("one token more: no slot is free"))?;
+    pkcs11.init_token(*slot, so_pin, label)?;
+    set_user_pin(pkcs11, *slot, so_pin, pin)
+}
+
+fn set_user_pin(
+    pkcs11: &Pkcs11,
+    slot: Slot,
+    so_pin: &SecretString,
+    pin: &SecretString,
+) -> Result<(), TokenError> {
+    let session = pkcs11.open_rw_session(slot)?;
+    match session.login(UserType::So, Some(so_pin)) {
+        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let set = session.init_pin(pin);
+    session.logout()?;
+    Ok(set?)
+}

@@ -1,0 +1,132 @@
+//! Whether a token can be trusted with AES-GCM: one that was tried takes any associated data
+//! and ignores the IV. Run on a session key at each initialisation.
+
+use cryptoki::error::RvError;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{KeyType, ObjectHandle};
+use cryptoki::session::Session;
+use cryptoki::types::Ulong;
+
+use super::error::TokenError;
+use super::handles::copy;
+use super::mechanism::{gcm_open, gcm_seal};
+use super::random::RandomSource;
+use super::template::{self, Home, SecretUse};
+use crate::model::IV_BYTES;
+
+const AAD: &[u8] = b"hsmgate self-test: associated data";
+const MESSAGE: &[u8] = b"hsmgate self-test: a message";
+/// The longest plaintext of the API: 6,144 bytes as Base64 text.
+const LONGEST: usize = 8_192;
+
+/// Tests the token. True if session copies of keys work there as they should.
+pub(super) fn run(session: &Session) -> Result<bool, TokenError> {
+    let mut random = RandomSource::default();
+    random.bytes(session, 64)?;
+    with_key(session, |key| {
+        let mut iv = || random.iv(session);
+        gcm_honours_the_iv(session, key, &iv()?, &iv()?)?;
+        gcm_refuses(session, key, &iv()?, &iv()?)?;
+        round_trip(session, key, &iv()?, AAD, MESSAGE)?;
+        // A build of SoftHSM aborts the process on a message without associated data: better
+        // here than later.
+        round_trip(session, key, &iv()?, &[], MESSAGE)?;
+        round_trip(session, key, &iv()?, AAD, &[])?;
+        round_trip(session, key, &iv()?, AAD, &vec![7; LONGEST])?;
+        Ok(copy_works(session, key, &iv()?))
+    })
+}
+
+/// Whether the token does anything at all: one message to and fro.
+pub(super) fn pulse(session: &Session) -> Result<(), TokenError> {
+    with_key(session, |key| round_trip(session, key, &[0x5a; IV_BYTES], AAD, MESSAGE))
+}
+
+/// Makes a session key for `test` and destroys it afterwards.
+fn with_key<T>(
+    session: &Session,
+    test: impl FnOnce(ObjectHandle) -> Result<T, TokenError>,
+) -> Result<T, TokenError> {
+    let template = template::secret_key(
+        KeyType::AES,
+        Some(Ulong::new(32)),
+        SecretUse::Cipher,
+        Home::Session,
+        true,
+    );
+    let key = session.generate_key(&Mechanism::AesKeyGen, &template)?;
+    let result = template::check(session, key, &template).and_then(|()| test(key));
+    let destroyed = session.destroy_object(key);
+    let value = result?;
+    destroyed?;
+    Ok(value)
+}
+
+fn gcm_honours_the_iv(
+    session: &Session,
+    key: ObjectHandle,
+    iv: &[u8; IV_BYTES],
+    other_iv: &[u8; IV_BYTES],
+) -> Result<(), TokenError> {
+    let sealed = gcm_seal(session, key, iv, AAD, MESSAGE)?;
+    match gcm_seal(session, key, iv, AAD, MESSAGE) {
+        Ok(again) if again != sealed => {
+            return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
+        }
+        // A token that remembers IVs and refuses a second use is welcome.
+        Ok(_) | Err(TokenError::Call { code: RvError::MechanismParamInvalid, .. }) => {}
+        Err(error) => return Err(error),
+    }
+    if gcm_seal(session, key, other_iv, AAD, MESSAGE)? == sealed {
+        return Err(TokenError::Untrusted("AES-GCM ignores the IV"));
+    }
+    Ok(())
+}
+
+fn gcm_refuses(
+    session: &Session,
+    key: ObjectHandle,
+    iv: &[u8; IV_BYTES],
+    other_iv: &[u8; IV_BYTES],
+) -> Result<(), TokenError> {
+    let sealed = gcm_seal(session, key, iv, AAD, MESSAGE)?;
+    let mut changed = sealed.clone();
+    if let Some(last) = changed.last_mut() {
+        *last ^= 1;
+    }
+    let opens = |iv, aad, sealed: &[u8]| gcm_open(session, key, iv, aad, sealed).is_ok();
+    if opens(iv, b"other associated data", &sealed) || opens(iv, &[], &sealed) {
+        return Err(TokenError::Untrusted("AES-GCM takes other associated data"));
+    }
+    if opens(iv, AAD, &changed) {
+        return Err(TokenError::Untrusted("AES-GCM takes a changed tag"));
+    }
+    if opens(other_iv, AAD, &sealed) {
+        return Err(TokenError::Untrusted("AES-GCM takes another IV"));
+    }
+    Ok(())
+}
+
+fn round_trip(
+    session: &Session,
+    key: ObjectHandle,
+    iv: &[u8; IV_BYTES],
+    aad: &[u8],
+    message: &[u8],
+) -> Result<(), TokenError> {
+    let sealed = gcm_seal(session, key, iv, aad, message)?;
+    if *gcm_open(session, key, iv, aad, &sealed)? == message {
+        Ok(())
+    } else {
+        Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
+    }
+}
+
+/// Copies are an optimisation: whatever goes wrong with them, they are not used.
+fn copy_works(session: &Session, key: ObjectHandle, iv: &[u8; IV_BYTES]) -> bool {
+    let Ok(copy) = copy(session, key) else { return false };
+    let sealed = gcm_seal(session, copy, iv, AAD, MESSAGE);
+    let opened = sealed.and_then(|sealed| gcm_open(session, key, iv, AAD, &sealed));
+    let is_destroyed = session.destroy_object(copy).is_ok();
+    is_destroyed && opened.is_ok_and(|opened| *opened == MESSAGE)
+}

@@ -1,0 +1,213 @@
+//! The attributes of our objects: every one said out loud, for PKCS#11 defaults are permissive
+//! (decision D1), and read back.
+
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use cryptoki::types::Ulong;
+
+use super::error::TokenError;
+use super::name::ObjectName;
+
+/// What a secret key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretUse {
+    Cipher,
+    Mac,
+}
+
+/// Where an object lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Home<'a> {
+    /// In the token, under a name.
+    Token(&'a ObjectName),
+    /// In the session that makes it, for a test.
+    Session,
+}
+
+/// A secret key. `bytes` stays out of a template for C_UnwrapKey, where tokens refuse it.
+pub(super) fn secret_key(
+    key_type: KeyType,
+    bytes: Option<Ulong>,
+    secret_use: SecretUse,
+    home: Home<'_>,
+    copies: bool,
+) -> Vec<Attribute> {
+    let is_cipher = secret_use == SecretUse::Cipher;
+    let mut template = vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(key_type),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(is_cipher),
+        Attribute::Decrypt(is_cipher),
+        Attribute::Sign(!is_cipher),
+        Attribute::Verify(!is_cipher),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+        Attribute::Modifiable(false),
+    ];
+    template.extend(bytes.map(Attribute::ValueLen));
+    // Where copies are used the default, true, is wanted; NSS fails on the attribute as such.
+    if !copies {
+        template.push(Attribute::Copyable(false));
+    }
+    settle(&mut template, home);
+    template
+}
+
+/// Adds where it lives and under which name.
+pub(super) fn settle(template: &mut Vec<Attribute>, home: Home<'_>) {
+    match home {
+        Home::Session => template.push(Attribute::Token(false)),
+        Home::Token(name) => template.extend([
+            Attribute::Token(true),
+            Attribute::Id(name.version.as_bytes().to_vec()),
+            Attribute::Label(name.to_string().into_bytes()),
+        ]),
+    }
+}
+
+/// Reads back what was asked for, and gives what is otherwise: openCryptoki ignores SENSITIVE
+/// in C_UnwrapKey. An attribute that the token does not know is passed over, unless a key is
+/// not a safe one without it.
+pub(super) fn differences(
+    session: &Session,
+    object: ObjectHandle,
+    template: &[Attribute],
+) -> Result<Vec<Attribute>, TokenError> {
+    let types: Vec<AttributeType> = template.iter().map(Attribute::attribute_type).collect();
+    let found = session.get_attributes(object, &types)?;
+    let differs = |wanted: &&Attribute| {
+        let same_type = found.iter().find(|one| one.attribute_type() == wanted.attribute_type());
+        match same_type {
+            Some(one) => one != *wanted,
+            None => is_essential(wanted),
+        }
+    };
+    Ok(template.iter().filter(differs).cloned().collect())
+}
+
+fn is_essential(attribute: &Attribute) -> bool {
+    matches!(
+        attribute,
+        Attribute::Class(_)
+            | Attribute::KeyType(_)
+            | Attribute::Token(_)
+            | Attribute::Private(_)
+            | Attribute::Sensitive(_)
+            | Attribute::Extractable(_)
+            | Attribute::Id(_)
+            | Attribute::Label(_)
+    )
+}
+
+/// Fails when an object is not what was asked for.
+pub(super) fn check(
+    session: &Session,
+    object: ObjectHandle,
+    template: &[Attribute],
+) -> Result<(), TokenError> {
+    let differences = differences(session, object, template)?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        differences.iter().map(|one| one.attribute_type().to_string()).collect();
+    Err(TokenError::WrongAttributes(names.join(", ")))
+}
+
+/// What a key pair is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PairUse {
+    Cipher,
+    Signature,
+    /// The private key unwraps imported material, and decrypts to prove that it can.
+    Wrapping,
+}
+
+/// What is particular to a kind of key pair.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PairKind {
+    Rsa { bits: Ulong },
+    Ec { curve: Curve },
+}
+
+/// The named curves of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// P-256 of NIST SP 800-186 (secp256r1).
+    P256,
+    /// secp256k1 of SEC 2.
+    Secp256k1,
+}
+
+impl Curve {
+    /// Both curves.
+    pub const ALL: &'static [Self] = &[Self::P256, Self::Secp256k1];
+
+    /// The DER encoding of the curve's object identifier, as it stands in `CKA_EC_PARAMS`.
+    pub const fn oid(self) -> &'static [u8] {
+        match self {
+            // 1.2.840.10045.3.1.7
+            Self::P256 => &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+            // 1.3.132.0.10
+            Self::Secp256k1 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a],
+        }
+    }
+}
+
+const PUBLIC_EXPONENT: [u8; 3] = [0x01, 0x00, 0x01];
+
+/// The public half of a key pair.
+pub(super) fn public_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(kind.key_type()),
+        Attribute::Private(false),
+        Attribute::Encrypt(pair_use != PairUse::Signature),
+        Attribute::Verify(pair_use == PairUse::Signature),
+        Attribute::VerifyRecover(false),
+        Attribute::Wrap(false),
+        Attribute::Derive(false),
+        Attribute::Modifiable(false),
+    ];
+    match kind {
+        PairKind::Rsa { bits } => template.extend([
+            Attribute::ModulusBits(bits),
+            Attribute::PublicExponent(PUBLIC_EXPONENT.to_vec()),
+        ]),
+        PairKind::Ec { curve } => template.push(Attribute::EcParams(curve.oid().to_vec())),
+    }
+    settle(&mut template, home);
+    template
+}
+
+/// The private half of a key pair.
+pub(super) fn private_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(kind.key_type()),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Decrypt(pair_use != PairUse::Signature),
+        Attribute::Sign(pair_use == PairUse::Signature),
+        Attribute::SignRecover(false),
+        Attribute::Unwrap(pair_use == PairUse::Wrapping),
+        Attribute::Derive(false),
+        Attribute::Modifiable(false),
+    ];
+    settle(&mut template, home);
+    template
+}
+
+impl PairKind {
+    fn key_type(self) -> KeyType {
+        match self {
+            Self::Rsa { .. } => KeyType::RSA,
+            Self::Ec { .. } => KeyType::EC,
+        }
+    }
+}

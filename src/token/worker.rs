@@ -1,0 +1,167 @@
+//! One token thread's hands: its session, and what is done when a call fails (decision D7).
+
+use std::sync::{Arc, Mutex};
+
+use cryptoki::session::Session;
+
+use super::canary::Canary;
+use super::error::{ErrorClass, TokenError};
+use super::hub::Hub;
+use super::instance::Instance;
+use super::locks::lock;
+use super::random::RandomSource;
+use super::selftest;
+use crate::model::KeyVersionId;
+
+/// What a token thread keeps from job to job, beside its session.
+#[derive(Default)]
+pub(super) struct Kit {
+    pub(super) random: RandomSource,
+    pub(super) canary: Canary,
+}
+
+/// The token as a job sees it, for as long as the job runs.
+pub struct Worker<'a> {
+    pub(super) hub: &'a Arc<Hub>,
+    pub(super) instance: &'a Instance,
+    pub(super) kit: &'a mut Kit,
+    session: &'a mut Option<Session>,
+    holds_objects: bool,
+}
+
+impl std::fmt::Debug for Worker<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("epoch", &self.instance.epoch).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Worker<'a> {
+    /// Hands for one job.
+    pub(super) fn new(
+        hub: &'a Arc<Hub>,
+        instance: &'a Instance,
+        kit: &'a mut Kit,
+        session: &'a mut Option<Session>,
+    ) -> Self {
+        Self { hub, instance, kit, session, holds_objects: false }
+    }
+
+    /// The thread's session, opened if there is none.
+    pub(super) fn session(&mut self) -> Result<&Session, TokenError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.instance.open_session()?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// The session beside the thread's kit.
+    pub(super) fn session_and_kit(&mut self) -> Result<(&Session, &mut Kit), TokenError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.instance.open_session()?,
+        };
+        Ok((self.session.insert(session), self.kit))
+    }
+
+    /// Works under the lock for create, find, copy and destroy. It may be nested.
+    pub(super) fn with_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        if self.holds_objects {
+            return work(self);
+        }
+        let objects: &Mutex<()> = &self.hub.objects;
+        let guard = lock(objects);
+        self.holds_objects = true;
+        let result = work(self);
+        self.holds_objects = false;
+        drop(guard);
+        result
+    }
+
+    /// Makes a call; when it fails, does what its error's class asks for, and makes it once
+    /// more if that can help. `key` is the key that it works with.
+    pub(super) fn steady<T>(
+        &mut self,
+        key: Option<KeyVersionId>,
+        mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let first = match call(self) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if !self.repair(key, &first) {
+            return Err(first);
+        }
+        call(self).inspect_err(|second| self.settle(second))
+    }
+
+    /// After a first failure. True if a retry makes sense.
+    fn repair(&mut self, key: Option<KeyVersionId>, error: &TokenError) -> bool {
+        let class = error.class();
+        if class == ErrorClass::BadInput {
+            return false;
+        }
+        // Jammed sessions are not repaired: the ways to do that differ on every token.
+        self.drop_session();
+        match class {
+            ErrorClass::SessionGone => true,
+            ErrorClass::HandleGone | ErrorClass::LoginGone | ErrorClass::Ambiguous => {
+                // Logged out looks like "no such key" and like anything else.
+                if let Err(error) = self.log_in_if_out() {
+                    self.settle(&error);
+                    return false;
+                }
+                if let Some(key) = key {
+                    self.hub.keys.forget(key);
+                }
+                true
+            }
+            ErrorClass::DeviceGone => {
+                self.hub.lose(error);
+                false
+            }
+            _ => {
+                self.hub.note(error);
+                false
+            }
+        }
+    }
+
+    /// After a last failure: nothing is left but to find out whether the token is well. One
+    /// key alone may be at fault, and then the others must not suffer for it.
+    fn settle(&mut self, error: &TokenError) {
+        match error.class() {
+            ErrorClass::BadInput => {}
+            ErrorClass::DeviceGone => {
+                self.drop_session();
+                self.hub.lose(error);
+            }
+            ErrorClass::Ambiguous
+            | ErrorClass::SessionGone
+            | ErrorClass::LoginGone
+            | ErrorClass::HandleGone => {
+                self.drop_session();
+                let pulse = self.with_objects(|worker| worker.session().and_then(selftest::pulse));
+                if pulse.is_err() {
+                    self.drop_session();
+                    self.hub.lose(error);
+                }
+            }
+            ErrorClass::NoRoom | ErrorClass::Configuration | ErrorClass::Pin => {
+                self.drop_session();
+                self.hub.note(error);
+            }
+        }
+    }
+
+    /// Logs in if nobody is.
+    pub(super) fn log_in_if_out(&mut self) -> Result<bool, TokenError> {
+        let hub = self.hub;
+        hub.log_in_if_out(self.session()?)
+    }
+
+    fn drop_session(&mut self) {
+        *self.session = None;
+        self.kit.canary.forget();
+    }
+}

@@ -1,0 +1,134 @@
+//! A process and a token for each test.
+
+use std::env;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use hsmgate::model::{KeyId, KeySpec, KeyVersionId};
+use hsmgate::token::{
+    Budget, ObjectName, ObjectOwner, Token, TokenError, TokenSelector, TokenSettings, Worker,
+};
+use secrecy::SecretString;
+
+/// Names the test that this process was started for.
+const INNER: &str = "HSMGATE_TOKEN_TEST";
+pub(crate) const LABEL: &str = "hsmgate test";
+pub(crate) const PIN: &str = "648219";
+pub(crate) const SO_PIN: &str = "7315508";
+
+/// Runs `test` in a process of its own with a fresh token directory. `name` is the test's path.
+pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
+    match env::var(INNER) {
+        Ok(inner) if inner == name => test(),
+        _ => spawn(name),
+    }
+}
+
+/// As `in_own_process`, with the token made and open.
+pub(crate) fn with_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Token) -> F) {
+    in_own_process(name, || {
+        initialize(LABEL);
+        let token = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap();
+        runtime().block_on(test(token.clone()));
+        token.close();
+    });
+}
+
+fn spawn(name: &str) {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+    let directory = tempfile::Builder::new().prefix("hsmgate-token-").tempdir_in(parent).unwrap();
+    let tokens = directory.path().join("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let configuration = directory.path().join("softhsm2.conf");
+    let text = format!(
+        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+        tokens.display()
+    );
+    std::fs::write(&configuration, text).unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(INNER, name)
+        .env("SOFTHSM2_CONF", &configuration)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} failed in its own process:\n{text}");
+    // A name that matches no test would pass as well.
+    assert!(text.contains("1 passed"), "{name} names no test:\n{text}");
+}
+
+pub(crate) fn module() -> PathBuf {
+    let candidates = [
+        env::var("SOFTHSM2_MODULE").unwrap_or_default(),
+        "/usr/lib/softhsm/libsofthsm2.so".into(),
+        "/usr/lib64/softhsm/libsofthsm2.so".into(),
+        "/usr/lib64/pkcs11/libsofthsm2.so".into(),
+    ];
+    candidates.iter().map(PathBuf::from).find(|path| path.is_file()).expect("SoftHSM2 is needed")
+}
+
+pub(crate) fn initialize(label: &str) {
+    let pins: [SecretString; 2] = [SO_PIN.into(), PIN.into()];
+    Token::initialize(&module(), label, &pins[0], &pins[1]).unwrap();
+}
+
+pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
+    TokenSettings {
+        module: module(),
+        selector,
+        pin: PIN.into(),
+        workers: None,
+        queue: NonZeroUsize::new(1024).unwrap(),
+    }
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+pub(crate) fn budget() -> Budget {
+    Budget::new(Duration::from_mins(1))
+}
+
+/// Runs a call job with a generous budget.
+pub(crate) async fn run<T: Send + 'static>(
+    token: &Token,
+    job: impl FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+) -> Result<T, TokenError> {
+    token.run(&budget(), job).await
+}
+
+/// Runs a change job with a generous budget.
+pub(crate) async fn change<T: Send + 'static>(
+    token: &Token,
+    job: impl FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+) -> Result<T, TokenError> {
+    token.change(&budget(), job).await
+}
+
+pub(crate) fn name() -> ObjectName {
+    ObjectName {
+        owner: ObjectOwner::Key(KeyId::random()),
+        number: 1,
+        version: KeyVersionId::random(),
+    }
+}
+
+/// Makes a key of this spec, with the spec's first usage.
+pub(crate) async fn key(token: &Token, spec: KeySpec) -> KeyVersionId {
+    let name = name();
+    change(token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
+    name.version
+}
+
+/// A second way into the same module, past the gateway: the test's own session, logged in.
+pub(crate) fn back_door() -> (cryptoki::context::Pkcs11, cryptoki::session::Session) {
+    let pkcs11 = cryptoki::context::Pkcs11::new(module()).unwrap();
+    let slots = pkcs11.get_slots_with_initialized_token().unwrap();
+    let session = pkcs11.open_rw_session(slots[0]).unwrap();
+    (pkcs11, session)
+}

@@ -1,0 +1,18 @@
+//! The token room on a real SoftHSM2 token.
+//!
+//! A PKCS#11 module initialises once per process and takes its configuration from the
+//! environment, so each test runs in a process of its own, with a token of its own
+//! (see `harness.rs`).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod cipher;
+mod harness;
+mod objects;
+mod opening;

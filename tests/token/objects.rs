@@ -1,0 +1,89 @@
+//! Making, destroying, listing; and what a key looks like from outside.
+
+use cryptoki::object::{Attribute, AttributeType};
+use hsmgate::model::KeySpec;
+use hsmgate::token::{ObjectName, ObjectOwner, ServiceKey};
+
+use super::harness::{back_door, change, key, name, run, with_token};
+
+#[test]
+fn a_secret_key_is_closed_and_its_value_can_not_be_read() {
+    with_token("objects::a_secret_key_is_closed_and_its_value_can_not_be_read", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        let (_pkcs11, session) = back_door();
+        let id = Attribute::Id(key.as_bytes().to_vec());
+        let objects = session.find_objects(&[Attribute::Token(true), id]).unwrap();
+        assert_eq!(objects.len(), 1);
+        let wanted = [
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(true),
+            Attribute::Wrap(false),
+            Attribute::Unwrap(false),
+            Attribute::Sign(false),
+            Attribute::Verify(false),
+            Attribute::Derive(false),
+            Attribute::Modifiable(false),
+        ];
+        let types: Vec<_> = wanted.iter().map(Attribute::attribute_type).collect();
+        assert_eq!(session.get_attributes(objects[0], &types).unwrap(), wanted);
+        let value = session.get_attributes(objects[0], &[AttributeType::Value]).unwrap();
+        assert!(value.is_empty(), "the value of a sensitive key was given out");
+    });
+}
+
+#[test]
+fn a_destroyed_key_stops_working_with_its_copy() {
+    with_token("objects::a_destroyed_key_stops_working_with_its_copy", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
+        assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+        change(&token, move |worker| worker.destroy(key)).await.unwrap();
+        let error = run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        assert!(!run(&token, move |worker| worker.exists(key)).await.unwrap());
+        let (_pkcs11, session) = back_door();
+        let id = Attribute::Id(key.as_bytes().to_vec());
+        assert!(session.find_objects(&[id]).unwrap().is_empty(), "a copy lives on");
+        change(&token, move |worker| worker.destroy(key)).await.unwrap();
+    });
+}
+
+#[test]
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general enough over the worker's lifetime"
+)]
+fn our_keys_are_listed_by_name_and_others_are_not() {
+    with_token("objects::our_keys_are_listed_by_name_and_others_are_not", async |token| {
+        let seal = ObjectName { owner: ObjectOwner::Service(ServiceKey::AccessKeySeal), ..name() };
+        let mut names = vec![name(), name(), seal];
+        for name in names.clone() {
+            change(&token, move |worker| {
+                worker.generate(&name, KeySpec::Aes256, KeySpec::Aes256.usages()[0])
+            })
+            .await
+            .unwrap();
+        }
+        let (_pkcs11, session) = back_door();
+        let foreign = [Attribute::Token(true), Attribute::Label(b"somebody's".to_vec())];
+        let data = Attribute::Class(cryptoki::object::ObjectClass::DATA);
+        session.create_object(&[&foreign[..], &[data]].concat()).unwrap();
+        names.sort();
+        assert_eq!(run(&token, |worker| worker.list()).await.unwrap(), names);
+    });
+}
+
+#[test]
+fn two_keys_with_one_id_are_an_error_and_not_a_choice() {
+    with_token("objects::two_keys_with_one_id_are_an_error_and_not_a_choice", async |token| {
+        let name = name();
+        let key = name.version;
+        let spec = KeySpec::Aes256;
+        change(&token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
+        change(&token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
+        assert!(run(&token, move |worker| worker.exists(key)).await.is_err());
+    });
+}
