@@ -11,3 +11,5 @@ pub mod telemetry;
 
 pub mod store;
 pub mod token;
+
+pub mod authn;

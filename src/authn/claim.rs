@@ -1,0 +1,71 @@
+//! What a request says about its sender: an AccessKey id and a signature that is still unproved.
+//!
+//! It knows the schemes by name. It does not know where in a request the parts stood; the wire
+//! has picked them out.
+
+use std::fmt;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::model::Time;
+
+/// A signature scheme, with the part of its key derivation that the request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    /// RPC 1.0: HMAC-SHA1 over the sorted parameters, keyed with the secret and `&`.
+    Rpc1,
+    /// ACS3-HMAC-SHA256, keyed with the secret as it is.
+    Acs3,
+    /// ACS4-HMAC-SHA256, keyed with a key derived for a day, a region and a product.
+    Acs4 {
+        /// The day, `YYYYMMDD`, UTC.
+        date: &'a str,
+        /// The client's region, or `center`.
+        region: &'a str,
+        /// The product, `Kms`.
+        product: &'a str,
+    },
+}
+
+/// A request's unproved statement of who sent it, and what proves it.
+pub struct Claim<'a> {
+    /// How it is signed.
+    pub scheme: Scheme<'a>,
+    /// The AccessKey id as sent; not empty, otherwise unchecked.
+    pub access_key_id: &'a str,
+    /// What the signature must be over, computed from the request as received. For RPC 1.0 it
+    /// holds every parameter, a plaintext among them: never log it.
+    pub string_to_sign: String,
+    /// The signature as sent, decoded from Base64 or hex.
+    pub signature: Vec<u8>,
+    /// When the sender says that it signed.
+    pub timestamp: Time,
+    /// The sender's nonce: 1 to 128 bytes.
+    pub nonce: &'a str,
+    /// The STS token, for temporary credentials.
+    pub security_token: Option<&'a str>,
+}
+
+impl Claim<'_> {
+    /// The refusal for a signature that does not match.
+    ///
+    /// The old Python and Go SDKs search the text for a colon and compare what follows with their
+    /// own string to sign, so for RPC 1.0 it must stand there; the others get their digest.
+    pub fn mismatch(&self) -> ApiError {
+        let message = format!(
+            "{} server string to sign is:{}",
+            ErrorCode::SignatureDoesNotMatch.message(),
+            self.string_to_sign
+        );
+        ApiError::with_message(ErrorCode::SignatureDoesNotMatch, message)
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("scheme", &self.scheme)
+            .field("access_key_id", &self.access_key_id)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
+}
