@@ -13,3 +13,6 @@ pub mod store;
 pub mod token;
 
 pub mod authn;
+pub mod authz;
+
+pub mod keyring;

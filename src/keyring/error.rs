@@ -1,0 +1,76 @@
+//! What can go wrong with a key, and what the caller is told.
+
+use crate::error::{ApiError, ErrorCode};
+use crate::model::id::InvalidId;
+use crate::store::StoreError;
+use crate::token::TokenError;
+
+/// Why a key could not be used or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The key's state, usage or spec forbids it.
+    #[error("the key does not allow this: {}", .0.as_str())]
+    Refused(ErrorCode),
+    /// The ciphertext does not open: altered, of another key, or with another context. One answer
+    /// for all, so that nobody learns which.
+    #[error("the ciphertext does not open")]
+    BadCiphertext,
+    /// What the token opened is not what this gateway seals.
+    #[error("the opened text is malformed")]
+    Malformed(#[from] InvalidId),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The token failed.
+    #[error("the token failed")]
+    Token(#[source] TokenError),
+}
+
+impl From<TokenError> for KeyringError {
+    fn from(error: TokenError) -> Self {
+        if error.is_bad_ciphertext() { Self::BadCiphertext } else { Self::Token(error) }
+    }
+}
+
+impl From<ErrorCode> for KeyringError {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+impl From<KeyringError> for ApiError {
+    fn from(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Refused(code) => code.into(),
+            KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
+                Self::invalid_parameter("CiphertextBlob")
+            }
+            KeyringError::Store(source) => Self::from(source),
+            KeyringError::Token(source) => Self::from(source),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::NotFound => ErrorCode::KeyNotFound,
+            StoreError::Exists => ErrorCode::ResourceExist,
+            StoreError::InUse => ErrorCode::ResourceInUse,
+            StoreError::Unavailable { .. } => ErrorCode::Unavailable,
+            _ => ErrorCode::InternalFailure,
+        };
+        Self::from(code).because(error)
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::Unsupported(_) => ErrorCode::UnsupportedOperation,
+            _ if error.is_away() => ErrorCode::Unavailable,
+            _ => ErrorCode::InternalFailure,
+        };
+        Self::from(code).because(error)
+    }
+}

@@ -1,0 +1,101 @@
+//! Brings token and store together again after a kill, and destroys what is due.
+
+use super::{Keyring, KeyringError};
+use crate::model::{KeyId, KeyRecord, KeyState, KeyVersionId, Time};
+use crate::token::Budget;
+
+impl Keyring {
+    /// Finishes what the last process left half done: versions that never came alive are taken
+    /// back with their token objects, deletions that had begun are carried through.
+    ///
+    /// Token objects without a row are left alone: after a restore of an older store, good keys
+    /// look like that.
+    ///
+    /// # Errors
+    /// When store or token fail.
+    pub async fn reconcile(&self) -> Result<(), KeyringError> {
+        for record in self.store.keys() {
+            if record.state == KeyState::Deleting {
+                self.finish_deletion(&record).await?;
+                continue;
+            }
+            for version in record.versions.iter().filter(|version| !version.is_live) {
+                let budget = Budget::new(self.times.call);
+                self.remove_version(record.id, version.id, &budget).await?;
+                tracing::warn!(key_id = %record.id, key_version_id = %version.id,
+                    "took back a key version that was half made when the process ended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys every key whose deletion date has passed, and tells how many.
+    ///
+    /// # Errors
+    /// When store or token fail; what was begun is finished by the next call or start.
+    pub async fn purge(&self, now: Time) -> Result<usize, KeyringError> {
+        let mut purged = 0;
+        for record in self.store.keys() {
+            let is_due = |record: &KeyRecord| {
+                record.state == KeyState::PendingDeletion
+                    && record.delete_at.is_some_and(|date| date <= now)
+            };
+            if !is_due(&record) && record.state != KeyState::Deleting {
+                continue;
+            }
+            // Decided anew under the store's lock: the deletion may have been cancelled.
+            let record = self
+                .store
+                .change_key(record.id, |record| {
+                    if is_due(record) {
+                        record.state = KeyState::Deleting;
+                    }
+                    Ok::<_, KeyringError>(())
+                })
+                .await?;
+            if record.state == KeyState::Deleting {
+                self.finish_deletion(&record).await?;
+                tracing::info!(key_id = %record.id, "destroyed a key whose deletion was due");
+                purged += 1;
+            }
+        }
+        Ok(purged)
+    }
+
+    async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
+        for version in &record.versions {
+            self.destroy_object(version.id, &Budget::new(self.times.call)).await?;
+        }
+        Ok(self.store.remove_key(record.id).await?)
+    }
+
+    /// Destroys the token object of a version that is not live, then its row; a key whose only
+    /// version it was goes too, if it never came alive itself.
+    pub(super) async fn remove_version(
+        &self,
+        key: KeyId,
+        version: KeyVersionId,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        self.destroy_object(version, budget).await?;
+        let record = self
+            .store
+            .change_key(key, |record| {
+                record.versions.retain(|held| held.id != version || held.is_live);
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        if record.state == KeyState::Creating && record.versions.is_empty() {
+            self.store.remove_key(key).await?;
+        }
+        Ok(())
+    }
+
+    async fn destroy_object(
+        &self,
+        version: KeyVersionId,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        Ok(self.token.change(budget, move |worker| worker.destroy(version)).await?)
+    }
+}

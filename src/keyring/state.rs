@@ -1,0 +1,88 @@
+//! The published table of key states and what may be done in each (KMS API, key states).
+
+use crate::error::ErrorCode;
+use crate::model::KeyState;
+
+/// What a caller wants to do with a key, as far as its state decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Any cryptographic operation, a new version, the rotation policy.
+    Cryptographic,
+    /// Change of description or tags; an alias's new target.
+    Annotate,
+    /// Enable or disable.
+    Toggle,
+    /// Schedule the deletion.
+    ScheduleDeletion,
+    /// Cancel the deletion.
+    CancelDeletion,
+    /// A new alias.
+    CreateAlias,
+}
+
+/// Whether a key in `state` allows `wanted`.
+///
+/// # Errors
+/// The code of the table's cell.
+#[expect(clippy::match_same_arms, reason = "the published table is told row by row")]
+pub(super) fn check(state: KeyState, wanted: Use) -> Result<(), ErrorCode> {
+    use KeyState::{
+        Creating, Deleting, Disabled, Enabled, PendingDeletion, PendingImport, Unavailable,
+    };
+    match (wanted, state) {
+        (_, Creating | Deleting) => Err(ErrorCode::KeyNotFound),
+        (_, Unavailable) => Err(ErrorCode::KeyUnavailable),
+
+        (Use::Cryptographic, Enabled) => Ok(()),
+        (Use::Cryptographic, Disabled) => Err(ErrorCode::KeyDisabled),
+        (Use::Cryptographic | Use::Annotate, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
+        (Use::Cryptographic, PendingImport) => Err(ErrorCode::KeyPendingImport),
+
+        (Use::CancelDeletion, PendingDeletion) => Ok(()),
+        (Use::CancelDeletion, _) | (Use::Toggle, PendingImport) => {
+            Err(ErrorCode::StateModifiedFailed)
+        }
+        (Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias, PendingDeletion) => {
+            Err(ErrorCode::StateModifiedFailed)
+        }
+        (
+            Use::Annotate | Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias,
+            Enabled | Disabled | PendingImport,
+        ) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &str = "ok";
+    const DISABLED: &str = "Rejected.Disabled";
+    const DELETION: &str = "Rejected.PendingDeletion";
+    const IMPORT: &str = "Rejected.PendingImport";
+    const MODIFIED: &str = "Rejected.StateModifiedFailed";
+
+    #[test]
+    fn every_cell_is_the_published_one() {
+        let states = [
+            KeyState::Enabled,
+            KeyState::Disabled,
+            KeyState::PendingDeletion,
+            KeyState::PendingImport,
+        ];
+        let table = [
+            (Use::Cryptographic, [OK, DISABLED, DELETION, IMPORT]),
+            (Use::Annotate, [OK, OK, DELETION, OK]),
+            (Use::Toggle, [OK, OK, MODIFIED, MODIFIED]),
+            (Use::ScheduleDeletion, [OK, OK, MODIFIED, OK]),
+            (Use::CancelDeletion, [MODIFIED, MODIFIED, OK, MODIFIED]),
+            (Use::CreateAlias, [OK, OK, MODIFIED, OK]),
+        ];
+        for (wanted, row) in table {
+            for (state, cell) in states.into_iter().zip(row) {
+                let verdict = check(state, wanted).map_or_else(ErrorCode::as_str, |()| OK);
+                assert_eq!(verdict, cell, "{wanted:?} in {state:?}");
+            }
+        }
+    }
+}
