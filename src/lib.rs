@@ -16,3 +16,8 @@ pub mod authn;
 pub mod authz;
 
 pub mod keyring;
+
+pub mod ops;
+
+pub mod gate;
+pub mod jobs;

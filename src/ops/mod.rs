@@ -1,1 +1,217 @@
-//! One file per operation.
+//! What the service does: one file per operation, with its request, its output and its `run`.
+//!
+//! By the time an operation runs, parsing and replying belong to someone else. It asks for its
+//! key, which is the authorisation, and lets the keyring work.
+
+pub mod account;
+pub mod aliases;
+mod answer;
+pub mod crypto;
+pub mod keys;
+pub mod versions;
+
+use std::sync::{Arc, OnceLock};
+
+pub use answer::{Done, KeyMetadata};
+
+use crate::authn::Caller;
+use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission};
+use crate::error::ApiError;
+use crate::keyring::Keyring;
+use crate::model::{Alias, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::store::Store;
+use crate::token::Budget;
+
+/// One verb of the service.
+pub trait Operation: Permission + Send + Sized + 'static {
+    /// Its name on the wire, for instance `Encrypt`.
+    const NAME: &'static str;
+    /// What it costs the token, which decides throttling and deadlines.
+    const LOAD: Load = Load::Store;
+    /// What it answers.
+    type Output: Send + 'static;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Every refusal and failure as the caller is to see it.
+    fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
+}
+
+/// What an operation costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Store and memory only.
+    Store,
+    /// Uses a key in the token: throttled for each account, as the real service does.
+    Cryptographic,
+    /// Makes a key in the token, which takes seconds for the largest.
+    Generate,
+}
+
+/// Settings that change what an operation accepts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Acceptance {
+    /// Take plaintexts that are not Base64 as bare text (Terraform's provider sends them).
+    pub bare_text: bool,
+}
+
+/// What all requests share.
+pub struct Services {
+    /// The region and account served here.
+    pub place: Place,
+    /// Keys, aliases and their facts.
+    pub store: Store,
+    /// Finds keys and decides.
+    pub authorizer: Authorizer,
+    /// Uses and changes keys.
+    pub keyring: Keyring,
+    /// What operations accept.
+    pub acceptance: Acceptance,
+}
+
+/// One request: who, when, and what it may reach.
+pub struct Context {
+    services: Arc<Services>,
+    caller: Caller,
+    request_id: RequestId,
+    now: Time,
+    budget: Budget,
+    touched: OnceLock<KeyId>,
+    version: OnceLock<KeyVersionId>,
+}
+
+impl Context {
+    /// The context of a caller's request. An anonymous request has none.
+    pub fn new(
+        services: Arc<Services>,
+        caller: Caller,
+        request_id: RequestId,
+        now: Time,
+        budget: Budget,
+    ) -> Self {
+        Self {
+            services,
+            caller,
+            request_id,
+            now,
+            budget,
+            touched: OnceLock::new(),
+            version: OnceLock::new(),
+        }
+    }
+
+    /// Finds a key and asks leave to do `P` with it.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key`].
+    pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key(&self.caller, key))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key_of_version`].
+    pub fn key_of_version<P: Permission>(
+        &self,
+        version: KeyVersionId,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key_of_version(&self.caller, version))
+    }
+
+    /// Asks leave to do `P` with an alias, whatever key it names.
+    ///
+    /// # Errors
+    /// As [`Authorizer::alias`].
+    pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
+        self.services.authorizer.alias::<P>(&self.caller, alias)
+    }
+
+    /// Finds the key that an alias names and asks leave to do `P` with both.
+    ///
+    /// # Errors
+    /// `Forbidden.AliasNotFound`, and as [`Authorizer::key`].
+    pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
+        self.alias::<P>(alias)?;
+        let id = self
+            .services
+            .store
+            .alias_target(alias)
+            .ok_or(crate::error::ErrorCode::AliasNotFound)?;
+        self.noted(self.services.authorizer.key_with_id(&self.caller, id))
+    }
+
+    /// Asks leave to do `P` in the account.
+    ///
+    /// # Errors
+    /// As [`Authorizer::account`].
+    pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
+        self.services.authorizer.account(&self.caller, container)
+    }
+
+    /// Uses and changes keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.services.keyring
+    }
+
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.services.store
+    }
+
+    /// The region and account served here.
+    pub fn place(&self) -> &Place {
+        &self.services.place
+    }
+
+    /// What operations accept.
+    pub fn acceptance(&self) -> Acceptance {
+        self.services.acceptance
+    }
+
+    /// When the request came.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Its time in the token.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Who is calling.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Its id.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// Notes the key of an operation that makes one, for the record of the request.
+    pub fn note_key(&self, key: KeyId) {
+        let _ = self.touched.set(key);
+    }
+
+    /// Notes the key version that was used, for the record of the request.
+    pub fn note_version(&self, version: KeyVersionId) {
+        let _ = self.version.set(version);
+    }
+
+    /// The key and key version that the request has used, as far as it came.
+    pub fn touched(&self) -> (Option<KeyId>, Option<KeyVersionId>) {
+        (self.touched.get().copied(), self.version.get().copied())
+    }
+
+    fn noted<P>(
+        &self,
+        key: Result<AuthorizedKey<P>, ApiError>,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        if let Ok(key) = &key {
+            self.note_key(key.record().id);
+        }
+        key
+    }
+}

@@ -1,0 +1,69 @@
+//! What runs beside the requests: destroying keys that are due, and following changes that
+//! another process made to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::authn::AccessKeys;
+use crate::keyring::Keyring;
+use crate::model::Time;
+
+/// How long after its deletion date a key may still be there.
+const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long an AccessKey that another process deleted may still be good (five seconds are
+/// promised).
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// The running jobs; dropping them stops them.
+#[derive(Debug)]
+pub struct Jobs(JoinSet<()>);
+
+impl Jobs {
+    /// Starts every job. Each does its work at once and then at its interval.
+    pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
+        let mut jobs = JoinSet::new();
+        jobs.spawn(every(PURGE_EVERY, "purge", move || {
+            let keyring = keyring.clone();
+            async move { keyring.purge(Time::now()).await.map(drop) }
+        }));
+        jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
+            let access_keys = Arc::clone(&access_keys);
+            async move { access_keys.refresh().await }
+        }));
+        Self(jobs)
+    }
+
+    /// Stops every job where it awaits, and waits for it.
+    pub async fn stop(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+/// Does `work` at every interval. Of failures in a row only the first is logged, and the success
+/// that ends them.
+async fn every<Work, Outcome, Failure>(interval: Duration, name: &'static str, work: Work)
+where
+    Work: Fn() -> Outcome,
+    Outcome: Future<Output = Result<(), Failure>>,
+    Failure: std::error::Error + 'static,
+{
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_failing = false;
+    loop {
+        ticks.tick().await;
+        let outcome = work().await;
+        match &outcome {
+            Ok(()) if is_failing => tracing::info!(job = name, "the job works again"),
+            Err(error) if !is_failing => {
+                let error: &(dyn std::error::Error + 'static) = error;
+                tracing::error!(job = name, error, "the job fails and will be tried again");
+            }
+            _ => {}
+        }
+        is_failing = outcome.is_err();
+    }
+}

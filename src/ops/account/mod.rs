@@ -1,0 +1,3 @@
+//! Account and region.
+
+pub mod describe_regions;

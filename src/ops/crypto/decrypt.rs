@@ -1,0 +1,66 @@
+//! Decrypt: opens a blob with the key version that it names.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use crate::authz::{Opens, Permission};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{
+    CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params,
+    Plaintext,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct Decrypt {
+    blob: CiphertextBlob,
+    context: EncryptionContext,
+    dry_run: bool,
+    for_recipient: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Decrypted {
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    plaintext: Plaintext,
+}
+
+impl FromParams for Decrypt {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            blob: params.required("CiphertextBlob")?,
+            context: EncryptionContext::from_params(params, "EncryptionContext")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+            for_recipient: params.optional::<String>("Recipient")?.is_some(),
+        })
+    }
+}
+
+impl Permission for Decrypt {
+    const ACTION: &'static str = "kms:Decrypt";
+}
+
+impl Opens for Decrypt {}
+
+impl Operation for Decrypt {
+    const NAME: &'static str = "Decrypt";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Decrypted;
+
+    async fn run(self, cx: &Context) -> Result<Decrypted, ApiError> {
+        if self.for_recipient {
+            return Err(ErrorCode::UnsupportedOperation.into());
+        }
+        let version = self.blob.version;
+        let key = cx.key_of_version::<Self>(version)?;
+        cx.note_version(version);
+        // A dry run opens the blob too: whether it opens is one of the checks.
+        let plaintext = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;
+        end_dry_run(self.dry_run)?;
+        Ok(Decrypted { key_id: key.record().id, key_version_id: version, plaintext })
+    }
+}

@@ -1,0 +1,66 @@
+//! Encrypt: seals a text with the primary version of a symmetric key.
+
+use serde::Serialize;
+
+use super::{accepted, end_dry_run};
+use crate::authz::{Permission, Seals};
+use crate::error::ApiError;
+use crate::model::bytes::SentPlaintext;
+use crate::model::{
+    CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct Encrypt {
+    key: KeyRef,
+    plaintext: SentPlaintext,
+    context: EncryptionContext,
+    dry_run: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Encrypted {
+    key_version_id: KeyVersionId,
+    ciphertext_blob: CiphertextBlob,
+    key_id: KeyId,
+}
+
+impl FromParams for Encrypt {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            key: params.required("KeyId")?,
+            plaintext: params.required("Plaintext")?,
+            context: EncryptionContext::from_params(params, "EncryptionContext")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for Encrypt {
+    const ACTION: &'static str = "kms:Encrypt";
+}
+
+impl Seals for Encrypt {}
+
+impl Operation for Encrypt {
+    const NAME: &'static str = "Encrypt";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Encrypted;
+
+    async fn run(self, cx: &Context) -> Result<Encrypted, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let plaintext = accepted(self.plaintext, cx)?;
+        cx.note_version(cx.keyring().sealing_version(&key)?);
+        end_dry_run(self.dry_run)?;
+        let blob = cx.keyring().seal(&key, plaintext, &self.context, cx.budget()).await?;
+        Ok(Encrypted {
+            key_version_id: blob.version,
+            ciphertext_blob: blob,
+            key_id: key.record().id,
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! GenerateDataKey: a random key of the caller's, in clear and sealed.
+
+use serde::Serialize;
+
+use super::data_key::DataKeyRequest;
+use super::end_dry_run;
+use crate::authz::{Permission, Seals};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{
+    CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GenerateDataKey {
+    request: DataKeyRequest,
+    for_recipient: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DataKey {
+    ciphertext_blob: CiphertextBlob,
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    plaintext: Plaintext,
+}
+
+impl FromParams for GenerateDataKey {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            request: DataKeyRequest::from_params(params)?,
+            for_recipient: params.optional::<String>("Recipient")?.is_some(),
+        })
+    }
+}
+
+impl Permission for GenerateDataKey {
+    const ACTION: &'static str = "kms:GenerateDataKey";
+}
+
+impl Seals for GenerateDataKey {}
+
+impl Operation for GenerateDataKey {
+    const NAME: &'static str = "GenerateDataKey";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = DataKey;
+
+    async fn run(self, cx: &Context) -> Result<DataKey, ApiError> {
+        if self.for_recipient {
+            return Err(ErrorCode::UnsupportedOperation.into());
+        }
+        let DataKeyRequest { key, bytes, context, dry_run } = self.request;
+        let key = cx.key::<Self>(&key)?;
+        cx.note_version(cx.keyring().sealing_version(&key)?);
+        end_dry_run(dry_run)?;
+        let (plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
+        Ok(DataKey {
+            key_version_id: blob.version,
+            ciphertext_blob: blob,
+            key_id: key.record().id,
+            plaintext,
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! GenerateDataKeyWithoutPlaintext: a random key of the caller's, sealed only.
+
+use serde::Serialize;
+
+use super::data_key::DataKeyRequest;
+use super::end_dry_run;
+use crate::authz::{Permission, Seals};
+use crate::error::ApiError;
+use crate::model::{CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GenerateDataKeyWithoutPlaintext(DataKeyRequest);
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SealedDataKey {
+    ciphertext_blob: CiphertextBlob,
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+}
+
+impl FromParams for GenerateDataKeyWithoutPlaintext {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        DataKeyRequest::from_params(params).map(Self)
+    }
+}
+
+impl Permission for GenerateDataKeyWithoutPlaintext {
+    const ACTION: &'static str = "kms:GenerateDataKeyWithoutPlaintext";
+}
+
+impl Seals for GenerateDataKeyWithoutPlaintext {}
+
+impl Operation for GenerateDataKeyWithoutPlaintext {
+    const NAME: &'static str = "GenerateDataKeyWithoutPlaintext";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = SealedDataKey;
+
+    async fn run(self, cx: &Context) -> Result<SealedDataKey, ApiError> {
+        let DataKeyRequest { key, bytes, context, dry_run } = self.0;
+        let key = cx.key::<Self>(&key)?;
+        cx.note_version(cx.keyring().sealing_version(&key)?);
+        end_dry_run(dry_run)?;
+        let (_plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
+        Ok(SealedDataKey {
+            key_version_id: blob.version,
+            ciphertext_blob: blob,
+            key_id: key.record().id,
+        })
+    }
+}

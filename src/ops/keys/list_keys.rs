@@ -1,0 +1,135 @@
+//! ListKeys: the keys of the account, oldest first.
+
+use serde::{Deserialize, Serialize};
+
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::id::InvalidId;
+use crate::model::{FromParam, FromParams, KeyId, KeyRecord, Page, ParamError, Params};
+use crate::ops::{Context, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct ListKeys {
+    page: Page,
+    filters: Filters,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KeyList {
+    keys: Keys,
+    page_number: u32,
+    page_size: u32,
+    total_count: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Keys {
+    key: Vec<Key>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Key {
+    key_id: KeyId,
+    key_arn: String,
+}
+
+impl FromParams for ListKeys {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let page = Page::from_params(params, 10, 100)?;
+        if page.size == 0 {
+            return Err(ParamError::invalid("PageSize"));
+        }
+        Ok(Self { page, filters: params.optional("Filters")?.unwrap_or_default() })
+    }
+}
+
+impl Permission for ListKeys {
+    const ACTION: &'static str = "kms:ListKeys";
+}
+
+impl Operation for ListKeys {
+    const NAME: &'static str = "ListKeys";
+    type Output = KeyList;
+
+    async fn run(self, cx: &Context) -> Result<KeyList, ApiError> {
+        cx.account::<Self>("key")?;
+        let shown = cx
+            .store()
+            .keys()
+            .into_iter()
+            .filter(|record| record.state.is_visible() && self.filters.let_through(record));
+        let page = self.page.cut(shown);
+        let key = |id| Key { key_id: id, key_arn: cx.place().arn(format_args!("key/{id}")) };
+        Ok(KeyList {
+            keys: Keys { key: page.rows.into_iter().map(|record| key(record.id)).collect() },
+            page_number: self.page.number,
+            page_size: self.page.size,
+            total_count: page.total,
+        })
+    }
+}
+
+/// The parameter Filters: the values of one name are alternatives, different names must all
+/// match.
+#[derive(Debug, Default, Deserialize)]
+struct Filters(Vec<Filter>);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Filter {
+    key: FilterKey,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum FilterKey {
+    KeyState,
+    KeySpec,
+    KeyUsage,
+    ProtectionLevel,
+    CreatorType,
+    #[serde(rename = "DKMSInstanceId")]
+    DkmsInstanceId,
+    KeyId,
+}
+
+impl FilterKey {
+    /// What a record shows for this name. Every key is made by a user, none is in an instance.
+    fn of(self, record: &KeyRecord) -> &str {
+        match self {
+            Self::KeyState => record.state.as_str(),
+            Self::KeySpec => record.spec.as_str(),
+            Self::KeyUsage => record.usage.as_str(),
+            Self::ProtectionLevel => record.protection.as_str(),
+            Self::CreatorType => "User",
+            Self::DkmsInstanceId => "",
+            Self::KeyId => record.id.as_str(),
+        }
+    }
+}
+
+impl Filters {
+    fn let_through(&self, record: &KeyRecord) -> bool {
+        self.0.iter().all(|filter| {
+            let shown = filter.key.of(record);
+            let alternatives = self.0.iter().filter(|other| other.key == filter.key);
+            let mut values = alternatives.flat_map(|other| &other.values).peekable();
+            values.peek().is_none() || values.any(|value| value == shown)
+        })
+    }
+}
+
+impl FromParam for Filters {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        let filters: Self =
+            serde_json::from_str(text).map_err(|_source| InvalidId("list of filters"))?;
+        let within_limits =
+            filters.0.len() <= 10 && filters.0.iter().all(|filter| filter.values.len() <= 10);
+        if within_limits { Ok(filters) } else { Err(InvalidId("list of at most 10 filters")) }
+    }
+}

@@ -1,0 +1,50 @@
+//! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over.
+
+use crate::authz::{Changes, Permission};
+use crate::error::ApiError;
+use crate::keyring::Use;
+use crate::model::{FromParams, KeyRef, KeyState, ParamError, Params};
+use crate::ops::{Context, Done, Operation};
+
+const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+
+/// The request.
+#[derive(Debug)]
+pub struct ScheduleKeyDeletion {
+    key: KeyRef,
+    /// 7 to 366.
+    window_days: u32,
+}
+
+impl FromParams for ScheduleKeyDeletion {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let window_days = params.required("PendingWindowInDays")?;
+        if !(7..=366).contains(&window_days) {
+            return Err(ParamError::invalid("PendingWindowInDays"));
+        }
+        Ok(Self { key: params.required("KeyId")?, window_days })
+    }
+}
+
+impl Permission for ScheduleKeyDeletion {
+    const ACTION: &'static str = "kms:ScheduleKeyDeletion";
+}
+
+impl Changes for ScheduleKeyDeletion {}
+
+impl Operation for ScheduleKeyDeletion {
+    const NAME: &'static str = "ScheduleKeyDeletion";
+    type Output = Done;
+
+    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_OF_A_DAY);
+        cx.keyring()
+            .change(&key, Use::ScheduleDeletion, |record| {
+                record.state = KeyState::PendingDeletion;
+                record.delete_at = Some(delete_at);
+            })
+            .await?;
+        Ok(Done {})
+    }
+}
