@@ -21,3 +21,5 @@ pub mod ops;
 
 pub mod gate;
 pub mod jobs;
+
+pub mod wire;

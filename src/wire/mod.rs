@@ -1,1 +1,7 @@
-//! The wires: bytes to requests, outcomes to bytes.
+//! The wires: bytes to requests, outcomes to bytes. They know nothing of PKCS#11.
+
+mod connection;
+pub mod http;
+pub mod long_target;
+mod refusal;
+pub mod rpc;

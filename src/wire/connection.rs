@@ -1,0 +1,278 @@
+//! One connection as the HTTP library sees it: bytes, with long request lines shortened and with
+//! an end to every wait.
+//!
+//! The library's own timer for heads also runs while a kept-alive connection rests, and would cut
+//! off SDKs that keep one connection and retry nothing. So the waits are timed here, where it is
+//! known whether a head has begun.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::long_target::{Framer, Misframed};
+use super::refusal;
+
+/// How much room is made for what arrives behind held bytes.
+const MORE_BYTES: usize = 64 * 1024;
+
+/// How long a connection may keep the service waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the first byte of a head to its last, and from the start to the first head.
+    pub(super) head: Duration,
+    /// From an answer to the next request.
+    pub(super) rest: Duration,
+    /// For a client that does not take its answer.
+    pub(super) write: Duration,
+}
+
+/// What the connection and the service on it tell each other.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exchange(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    framer: Framer,
+    /// How many requests have been begun.
+    begun: u64,
+    is_serving: bool,
+}
+
+/// While it lives a request is being served, and the connection waits for us.
+pub(super) struct Serving(Exchange);
+
+impl Exchange {
+    /// Tells that a request with a body of so many bytes, where known, is being served, and gives
+    /// the query that was kept from it.
+    ///
+    /// # Errors
+    /// When its query cannot be told from another's.
+    pub(super) fn enter(&self, body: Option<u64>) -> Result<(Serving, Option<Bytes>), Misframed> {
+        let mut state = self.lock();
+        state.begun += 1;
+        let query = state.framer.enter(body)?;
+        state.is_serving = true;
+        drop(state);
+        Ok((Serving(self.clone()), query))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.lock().is_serving = false;
+    }
+}
+
+/// A stream with the framer and the timers around it.
+pub(super) struct Connection<S> {
+    stream: S,
+    exchange: Exchange,
+    patience: Patience,
+    reading: Alarm<(Wait, u64)>,
+    writing: Alarm<()>,
+    /// Our refusal in place of the library's, as far as it is not yet written.
+    refusal: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Head,
+    Rest,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(stream: S, exchange: Exchange, patience: Patience) -> Self {
+        let (reading, writing) = (Alarm::default(), Alarm::default());
+        Self { stream, exchange, patience, reading, writing, refusal: Bytes::new() }
+    }
+
+    /// Nothing arrives: waits on, but not for ever.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.exchange.lock();
+        if state.is_serving {
+            return Poll::Pending;
+        }
+        let (wait, limit) = if state.begun == 0 || state.framer.is_within_head() {
+            (Wait::Head, self.patience.head)
+        } else {
+            (Wait::Rest, self.patience.rest)
+        };
+        ready!(self.reading.poll(cx, (wait, state.begun), limit));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Reads and passes on what may pass: nothing yet is `Ok(None)`.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Option<()>>> {
+        let mut state = self.exchange.lock();
+        let framer = &mut state.framer;
+        if framer.pass(out) > 0 {
+            return Poll::Ready(Ok(Some(())));
+        }
+        if framer.is_holding() {
+            let held = framer.held_mut();
+            let before = held.len();
+            held.resize(before + MORE_BYTES, 0);
+            let mut more = ReadBuf::new(held.get_mut(before..).unwrap_or_default());
+            let polled = Pin::new(&mut self.stream).poll_read(cx, &mut more);
+            let count = more.filled().len();
+            held.truncate(before + count);
+            ready!(polled)?;
+            if count == 0 {
+                framer.end();
+            }
+            return Poll::Ready(Ok(None));
+        }
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, out))?;
+        let arrived = out.filled().get(before..).unwrap_or_default();
+        if arrived.is_empty() {
+            return Poll::Ready(Ok(Some(())));
+        }
+        let passed = framer.arrive(arrived);
+        out.set_filled(before + passed);
+        Poll::Ready(Ok((passed > 0).then_some(())))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            match this.read(cx, out) {
+                Poll::Pending => return this.wait(cx),
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(done) => return Poll::Ready(done.map(drop)),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    /// Waits for a write, but not for ever.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.writing.quiet();
+            return poll;
+        }
+        ready!(self.writing.poll(cx, (), self.patience.write));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Writes what is left of our own refusal.
+    fn write_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.refusal);
+            let count = ready!(self.written(cx, polled))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.refusal.advance(count.min(self.refusal.len()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.write_refusal(cx))?;
+        if let [only] = slices
+            && let Some(refusal) = refusal::in_place_of(only)
+        {
+            this.refusal = refusal;
+            return Poll::Ready(Ok(only.len()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.write_refusal(cx))?;
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        ready!(this.written(cx, polled))?;
+        // The library does not ask again for bytes that it has asked for while it was serving, so
+        // the rest begins here. When the timer rings the library asks, and gets the error.
+        let _armed = this.wait(cx);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.write_refusal(cx))?;
+        let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.written(cx, polled)
+    }
+}
+
+/// A timer that starts with a wait and keeps running as long as the wait is the same one.
+struct Alarm<K> {
+    set_for: Option<K>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<K> Default for Alarm<K> {
+    fn default() -> Self {
+        Self { set_for: None, sleep: None }
+    }
+}
+
+impl<K: PartialEq> Alarm<K> {
+    fn poll(&mut self, cx: &mut Context<'_>, key: K, limit: Duration) -> Poll<()> {
+        let is_set = self.set_for.as_ref() == Some(&key);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !is_set {
+            sleep.as_mut().reset(Instant::now() + limit);
+            self.set_for = Some(key);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    fn quiet(&mut self) {
+        self.set_for = None;
+    }
+}

@@ -1,0 +1,270 @@
+//! The server as clients meet it, byte by byte.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::extract::Request as AxumRequest;
+use axum::response::IntoResponse as _;
+use axum::routing::any;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::*;
+
+const SETTINGS: HttpSettings = HttpSettings {
+    connections: 2,
+    header_timeout: Duration::from_secs(10),
+    request_timeout: Duration::from_secs(15),
+    drain: Duration::from_secs(5),
+};
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
+
+/// Answers with the sizes of query and body, and the last bytes of both.
+async fn echo(request: AxumRequest) -> Response {
+    let query = request.extensions().get::<RawQuery>().unwrap().0.clone();
+    assert_eq!(request.extensions().get::<Peer>(), Some(&Peer(PEER)));
+    let path = request.uri().path().to_owned();
+    match collect_body(request.into_body()).await {
+        Ok(body) => {
+            let last = |bytes: &[u8]| bytes.last().map(|byte| char::from(*byte));
+            let (of_query, of_body) = (last(&query), last(&body));
+            format!("{path} {} {of_query:?} {} {of_body:?}", query.len(), body.len())
+                .into_response()
+        }
+        Err(error) => failure(Format::Json, RequestId::random(), "", &error),
+    }
+}
+
+/// A connection to `router` through a pipe of so many bytes.
+fn connect(router: Router) -> DuplexStream {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(connection(server, PEER, router, SETTINGS));
+    client
+}
+
+fn echoing() -> DuplexStream {
+    connect(Router::new().fallback(echo))
+}
+
+/// Reads one answer: its status line, its head and its body.
+async fn answer(client: &mut (impl AsyncRead + Unpin)) -> (String, String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+    client.read_exact(&mut body).await.unwrap();
+    let status = head.lines().next().unwrap().to_owned();
+    (status, head, String::from_utf8(body).unwrap())
+}
+
+async fn call(client: &mut DuplexStream, request: &str) -> String {
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let (written, (_status, _head, body)) =
+        tokio::join!(writer.write_all(request.as_bytes()), answer(&mut reader));
+    written.unwrap();
+    body
+}
+
+fn post(query_bytes: usize, body: &str) -> String {
+    let (query, length) = ("x".repeat(query_bytes), body.len());
+    format!("POST /?{query} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn one_connection_serves_long_and_short_lines_and_bodies_like_requests() {
+    let mut client = echoing();
+    let trap = post(90_000, "");
+    for _round in 0..3 {
+        assert_eq!(call(&mut client, &post(3, "")).await, "/ 3 Some('x') 0 None");
+        assert_eq!(call(&mut client, &post(131_000, "ab")).await, "/ 131000 Some('x') 2 Some('b')");
+        let expected = format!("/ 65000 Some('x') {} Some('\\n')", trap.len());
+        assert_eq!(call(&mut client, &post(65_000, &trap)).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn requests_sent_without_waiting_are_each_answered() {
+    let all = [post(3, "a"), post(90_000, "b"), post(0, "c"), post(70_000, "")].concat();
+    let (mut reader, mut writer) = tokio::io::split(echoing());
+    let sent = tokio::spawn(async move { writer.write_all(all.as_bytes()).await.map(|()| writer) });
+    for expected in [
+        "/ 3 Some('x') 1 Some('a')",
+        "/ 90000 Some('x') 1 Some('b')",
+        "/ 0 None 1 Some('c')",
+        "/ 70000 Some('x') 0 None",
+    ] {
+        assert_eq!(answer(&mut reader).await.2, expected);
+    }
+    sent.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_waits_for_the_continue_stays_a_body() {
+    let mut client = echoing();
+    let trap = post(90_000, "");
+    let length = trap.len();
+    let head = format!(
+        "POST /?a HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut client).await.0, "HTTP/1.1 100 Continue");
+    assert_eq!(call(&mut client, &trap).await, format!("/ 1 Some('a') {length} Some('\\n')"));
+    assert_eq!(call(&mut client, &post(70_000, "")).await, "/ 70000 Some('x') 0 None");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_read_and_the_lines_after_it_are_not_touched() {
+    let mut client = echoing();
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    assert_eq!(call(&mut client, chunked).await, "/ 0 None 2 Some('b')");
+    assert_eq!(call(&mut client, &post(100, "")).await, "/ 100 Some('x') 0 None");
+    assert!(call(&mut client, &post(70_000, "")).await.contains("RequestEntityTooLarge"));
+}
+
+#[tokio::test]
+async fn what_the_library_cannot_read_is_refused_in_our_form() {
+    for (request, status, code) in [
+        ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400", "ParseRequestParameterException"),
+        (post(300_000, ""), "HTTP/1.1 413", "RequestEntityTooLarge"),
+        (
+            format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(300_000)),
+            "HTTP/1.1 413",
+            "RequestEntityTooLarge",
+        ),
+    ] {
+        let (mut reader, mut writer) = tokio::io::split(echoing());
+        tokio::spawn(async move { writer.write_all(request.as_bytes()).await });
+        let (line, _head, body) = answer(&mut reader).await;
+        assert!(line.starts_with(status), "{line}");
+        assert!(body.contains(code), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let body = "x".repeat(MAX_BODY_BYTES);
+    assert!(call(&mut echoing(), &post(0, &body)).await.starts_with("/ 0 None 262144"));
+    let (mut reader, mut writer) = tokio::io::split(echoing());
+    let request = post(0, &(body + "x"));
+    tokio::spawn(async move { writer.write_all(request.as_bytes()).await });
+    let (line, _head, body) = answer(&mut reader).await;
+    assert_eq!(line, "HTTP/1.1 413 Payload Too Large");
+    assert!(body.contains("RequestEntityTooLarge"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_connection_is_kept_and_a_slow_head_is_not() {
+    let mut client = echoing();
+    call(&mut client, &post(3, "")).await;
+    tokio::time::advance(REST / 2).await;
+    call(&mut client, &post(3, "")).await;
+    let start = Instant::now();
+    for byte in b"POST /?x".iter().cycle() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        if client.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(start.elapsed() <= SETTINGS.header_timeout + Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_nothing_is_dropped() {
+    let start = Instant::now();
+    let mut client = echoing();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+    let mut rested = echoing();
+    call(&mut rested, &post(3, "")).await;
+    let start = Instant::now();
+    assert_eq!(rested.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(start.elapsed().as_secs(), REST.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_take_its_answer_is_dropped() {
+    let (client, server) = tokio::io::duplex(64);
+    let driven = tokio::spawn(connection(server, PEER, Router::new().fallback(echo), SETTINGS));
+    let (_reader, mut writer) = tokio::io::split(client);
+    writer.write_all(post(1, "").as_bytes()).await.unwrap();
+    driven.await.unwrap().unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_takes_too_long_is_answered() {
+    let mut client = connect(Router::new().fallback(std::future::pending::<()>));
+    let start = Instant::now();
+    client.write_all(post(1, "").as_bytes()).await.unwrap();
+    let (line, head, body) = answer(&mut client).await;
+    assert_eq!(line, "HTTP/1.1 503 Service Unavailable");
+    assert!(head.contains("connection: close"));
+    assert!(body.contains("ServiceUnavailableTemporary") && body.contains("\"HostId\":\"h\""));
+    assert_eq!(start.elapsed().as_secs(), SETTINGS.request_timeout.as_secs());
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// Starts a server on a socket of its own.
+async fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let server = tokio::spawn(async move {
+        serve(listener, router, SETTINGS, stopped.notified()).await;
+    });
+    (address, stop, server)
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_at_once() {
+    let (address, _stop, _server) = start(Router::new().route("/", any(|| async { "ok" }))).await;
+    let mut open = Vec::new();
+    for _count in 0..SETTINGS.connections {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(post(1, "").as_bytes()).await.unwrap();
+        assert_eq!(answer(&mut client).await.2, "ok");
+        open.push(client);
+    }
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    assert_eq!(refused.read(&mut [0]).await.unwrap_or(0), 0);
+    drop(open);
+    loop {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        if client.write_all(post(1, "").as_bytes()).await.is_ok() && client.read_u8().await.is_ok()
+        {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_finished_before_the_server_stops() {
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let count = Arc::new(AtomicU32::new(0));
+    let handler = {
+        let (begun, go_on, count) = (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&count));
+        move || async move {
+            begun.notify_one();
+            go_on.notified().await;
+            count.fetch_add(1, Ordering::Relaxed);
+            "done"
+        }
+    };
+    let (address, stop, server) = start(Router::new().route("/", any(handler))).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(post(1, "").as_bytes()).await.unwrap();
+    begun.notified().await;
+    stop.notify_one();
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    go_on.notify_one();
+    assert_eq!(answer(&mut client).await.2, "done");
+    server.await.unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,278 @@
+//! Request lines that are longer than the HTTP library takes.
+//!
+//! The SDKs send every parameter in the request line. A legal call makes one of up to 98 KB, but
+//! `http::Uri` ends at 65,534 bytes and refuses what is longer before anyone sees it. So this
+//! stands between the connection and the library: where a line is too long, its query is taken
+//! out and kept, and the library reads the request as one without a query.
+//!
+//! To find the lines it must know where each message begins, to the byte; otherwise a body could
+//! be read as a request line. It follows the head to its empty line and is told the length of the
+//! body by the library's own reading of that head. The moment the two disagree it stops looking
+//! and passes everything on. It knows nothing of sockets, timers or parameters.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::ReadBuf;
+
+/// Up to this many bytes a request line goes to the library as it is.
+const SHORT_LINE_BYTES: usize = 60_000;
+
+/// Beyond this many bytes a line goes to the library as it is, to be refused there.
+const LONGEST_LINE_BYTES: usize = 192 * 1024;
+
+/// The longest method that is looked for; `OPTIONS` has 7 letters.
+const LONGEST_METHOD_BYTES: usize = 16;
+
+/// The library took the end of a head to be elsewhere, just where a query was being kept for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the head of a request did not end where expected")]
+pub struct Misframed;
+
+/// Follows the messages of one connection and keeps the queries that are too long for the library.
+#[derive(Debug)]
+pub struct Framer {
+    stage: Stage,
+    scan: HeadScan,
+    /// Bytes that have arrived and may not pass yet, or had no room.
+    held: BytesMut,
+    /// How many bytes of `held` hold no line feed.
+    checked: usize,
+    /// The start of a shortened line: it passes before `held`.
+    front: Bytes,
+    query: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// A message begins here.
+    Line,
+    /// Within a head, its first line decided.
+    Head,
+    /// The whole head has passed; the library must now begin to serve the request.
+    HeadDone,
+    /// So many bytes of a body are still to pass.
+    Body(u64),
+    /// No longer followed.
+    Open,
+}
+
+enum Verdict {
+    Wait,
+    Pass(usize),
+    Shorten(Cut),
+}
+
+/// Where the query of a line stands: after the `?` and before the space.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    question_mark: usize,
+    space: usize,
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Line,
+            scan: HeadScan::WithinLine,
+            held: BytesMut::new(),
+            checked: 0,
+            front: Bytes::new(),
+            query: None,
+        }
+    }
+}
+
+impl Framer {
+    /// Takes bytes that have just arrived and says how many of them, from the first, may be passed
+    /// on from where they are; it keeps a copy of the rest. Only while nothing `is_holding`.
+    pub fn arrive(&mut self, bytes: &[u8]) -> usize {
+        let Verdict::Pass(count) = self.judge(bytes, bytes.len()) else {
+            self.held.extend_from_slice(bytes);
+            return 0;
+        };
+        self.held.extend_from_slice(bytes.get(count..).unwrap_or_default());
+        count
+    }
+
+    /// Whether bytes are kept that have not passed.
+    pub fn is_holding(&self) -> bool {
+        !(self.front.is_empty() && self.held.is_empty())
+    }
+
+    /// Whether a head has begun that has not ended.
+    pub fn is_within_head(&self) -> bool {
+        self.is_holding() || self.stage == Stage::Head
+    }
+
+    /// The bytes that are kept, for what arrives behind them to be added.
+    pub fn held_mut(&mut self) -> &mut BytesMut {
+        &mut self.held
+    }
+
+    /// Passes on what may pass of the bytes that are kept, as far as there is room for it, and
+    /// says how many bytes that were.
+    pub fn pass(&mut self, out: &mut ReadBuf<'_>) -> usize {
+        loop {
+            if !self.front.is_empty() {
+                let front = self.front.split_to(self.front.len().min(out.remaining()));
+                out.put_slice(&front);
+                return front.len();
+            }
+            if self.held.is_empty() {
+                return 0;
+            }
+            let held = std::mem::take(&mut self.held);
+            let verdict = self.judge(&held, out.remaining());
+            self.held = held;
+            match verdict {
+                Verdict::Wait => return 0,
+                Verdict::Shorten(cut) => self.shorten(cut),
+                Verdict::Pass(count) => {
+                    out.put_slice(&self.held.split_to(count.min(self.held.len())));
+                    return count;
+                }
+            }
+        }
+    }
+
+    /// Nothing more will arrive: what is kept passes as it is.
+    pub fn end(&mut self) {
+        self.stage = Stage::Open;
+    }
+
+    /// The library has read a head and begins to serve its request, whose body has `body` bytes
+    /// where that is known. Gives the query that was kept from it.
+    ///
+    /// # Errors
+    /// When there is a query but it cannot be sure that it is this request's.
+    pub fn enter(&mut self, body: Option<u64>) -> Result<Option<Bytes>, Misframed> {
+        let is_in_step = self.stage == Stage::HeadDone;
+        self.stage = match body {
+            Some(0) if is_in_step => Stage::Line,
+            Some(length) if is_in_step => Stage::Body(length),
+            _ => Stage::Open,
+        };
+        let query = self.query.take();
+        if query.is_some() && !is_in_step { Err(Misframed) } else { Ok(query) }
+    }
+
+    /// What may happen with the first of `bytes`, at most `room` of them.
+    fn judge(&mut self, bytes: &[u8], room: usize) -> Verdict {
+        if self.stage == Stage::Line {
+            let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            if blank > 0 {
+                return Verdict::Pass(blank.min(room));
+            }
+            match self.judge_line(bytes) {
+                Verdict::Pass(_) => self.begin_head(),
+                other => return other,
+            }
+        }
+        let within = bytes.get(..room).unwrap_or(bytes);
+        Verdict::Pass(match self.stage {
+            Stage::Head => self.scan.end_of_head(within).map_or(within.len(), |end| {
+                self.stage = Stage::HeadDone;
+                end
+            }),
+            Stage::Body(left) => {
+                let count = within.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+                self.stage = if left == 0 { Stage::Line } else { Stage::Body(left) };
+                count
+            }
+            // To ask for more after a whole head is to have read that head differently.
+            Stage::HeadDone | Stage::Open | Stage::Line => {
+                self.stage = Stage::Open;
+                within.len()
+            }
+        })
+    }
+
+    /// Whether the line at the start of `bytes` may pass as it is.
+    fn judge_line(&mut self, bytes: &[u8]) -> Verdict {
+        if !may_be_request_line(bytes) {
+            return Verdict::Pass(bytes.len());
+        }
+        let unchecked = bytes.get(self.checked..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', unchecked).map(|at| self.checked + at);
+        match end {
+            None if bytes.len() <= LONGEST_LINE_BYTES => {
+                self.checked = bytes.len();
+                Verdict::Wait
+            }
+            Some(end) if (SHORT_LINE_BYTES..=LONGEST_LINE_BYTES).contains(&end) => {
+                let cut = bytes.get(..end).and_then(Cut::of);
+                cut.map_or(Verdict::Pass(bytes.len()), Verdict::Shorten)
+            }
+            _ => Verdict::Pass(bytes.len()),
+        }
+    }
+
+    fn begin_head(&mut self) {
+        self.stage = Stage::Head;
+        self.scan = HeadScan::WithinLine;
+        self.checked = 0;
+    }
+
+    fn shorten(&mut self, cut: Cut) {
+        let mut line = self.held.split_to(cut.space.min(self.held.len()));
+        self.front = line.split_to(cut.question_mark.min(line.len())).freeze();
+        let query = line.freeze();
+        self.query = Some(query.slice(query.len().min(1)..));
+        self.begin_head();
+    }
+}
+
+impl Cut {
+    /// Finds the query in a request line, where it is one that the library would take if only it
+    /// were shorter.
+    fn of(line: &[u8]) -> Option<Self> {
+        let question_mark = memchr::memchr(b'?', line)?;
+        let space = memchr::memrchr(b' ', line)?;
+        let query = line.get(question_mark..space)?;
+        let is_legal = query.iter().all(|byte| !matches!(byte, 0..=0x20 | 0x7f | b'#'));
+        (question_mark <= SHORT_LINE_BYTES && is_legal).then_some(Self { question_mark, space })
+    }
+}
+
+/// Whether `bytes` are `METHOD /...`, as far as they go.
+fn may_be_request_line(bytes: &[u8]) -> bool {
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let rest = bytes.get(method..).unwrap_or_default();
+    method <= LONGEST_METHOD_BYTES
+        && matches!((method, rest), (_, []) | (1.., [b' '] | [b' ', b'/', ..]))
+}
+
+/// Finds the empty line that ends a head. A line ends with a line feed or with both, as the
+/// library has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadScan {
+    WithinLine,
+    AtLineStart,
+    AfterReturn,
+}
+
+impl HeadScan {
+    /// Where in `bytes` the head ends, if it does; else remembers where it stands.
+    fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match (*self, rest) {
+                (Self::WithinLine, _) => {
+                    let feed = memchr::memchr(b'\n', rest)?;
+                    at += feed + 1;
+                    *self = Self::AtLineStart;
+                }
+                (Self::AtLineStart | Self::AfterReturn, [b'\n', ..]) => return Some(at + 1),
+                (Self::AtLineStart, [b'\r', ..]) => {
+                    at += 1;
+                    *self = Self::AfterReturn;
+                }
+                _ => *self = Self::WithinLine,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Conversations cut into pieces of every kind.
+
+use super::*;
+
+/// A reader that does what the library does with what it is given: it reads whole heads, then
+/// bodies by `content-length`, and tells the framer.
+#[derive(Default)]
+struct Reader {
+    framer: Framer,
+    buffer: Vec<u8>,
+    requests: Vec<(String, Option<Bytes>, Vec<u8>)>,
+    body_left: usize,
+}
+
+impl Reader {
+    fn read(pieces: &[&[u8]], room: usize) -> Self {
+        let mut reader = Self::default();
+        for piece in pieces {
+            if reader.framer.is_holding() {
+                reader.framer.held_mut().extend_from_slice(piece);
+            } else {
+                let count = reader.framer.arrive(piece);
+                reader.take(&piece[..count]);
+            }
+            reader.drain(room);
+        }
+        reader
+    }
+
+    fn drain(&mut self, room: usize) {
+        let mut space = vec![0; room];
+        loop {
+            let mut out = ReadBuf::new(&mut space);
+            if self.framer.pass(&mut out) == 0 {
+                break;
+            }
+            let bytes = out.filled().to_vec();
+            self.take(&bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        loop {
+            if self.body_left > 0 {
+                let count = self.body_left.min(self.buffer.len());
+                let body = self.buffer.drain(..count);
+                self.requests.last_mut().unwrap().2.extend(body);
+                self.body_left -= count;
+                if self.body_left > 0 {
+                    return;
+                }
+            }
+            let Some(end) = HeadScan::WithinLine.end_of_head(&self.buffer) else { return };
+            let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            self.body_left = length.map_or(0, |text| text.parse().unwrap());
+            let query = self.framer.enter(Some(self.body_left as u64)).unwrap();
+            let line = head.trim_start().lines().next().unwrap().to_owned();
+            self.requests.push((line, query, Vec::new()));
+        }
+    }
+}
+
+const SHORT: &str = "GET /?a=1 HTTP/1.1\r\nhost: h\r\n\r\n";
+
+fn long_query(byte: char) -> String {
+    byte.to_string().repeat(98_000)
+}
+
+fn long(byte: char, body: &str) -> String {
+    let query = long_query(byte);
+    let length = body.len();
+    format!("POST /?{query} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+/// The request that a body pretends to be must stay a body.
+fn conversation() -> String {
+    let trap = long('t', "");
+    let with_trap = format!("POST / HTTP/1.1\ncontent-length: {}\n\n{trap}", trap.len());
+    [SHORT, &long('x', "A=1"), "\r\n", &with_trap, &long('y', &trap), SHORT].concat()
+}
+
+fn check_conversation(reader: &Reader) {
+    let trap = long('t', "");
+    let lines: Vec<&str> = reader.requests.iter().map(|(line, ..)| line.as_str()).collect();
+    let queries: Vec<_> = reader.requests.iter().map(|(_, query, _)| query.clone()).collect();
+    let bodies: Vec<&[u8]> = reader.requests.iter().map(|(.., body)| &body[..]).collect();
+    let (get, post) = ("GET /?a=1 HTTP/1.1", "POST / HTTP/1.1");
+    assert_eq!(lines, [get, post, post, post, get]);
+    let (x, y) = (long_query('x').into(), long_query('y').into());
+    assert!(queries == [None, Some(x), None, Some(y), None]);
+    assert!(bodies == [&b""[..], b"A=1", trap.as_bytes(), trap.as_bytes(), b""]);
+}
+
+#[test]
+fn long_queries_are_kept_and_all_else_passes_whatever_the_pieces() {
+    let all = conversation();
+    for size in [1, 7, 4096, 8191, 65_536, all.len()] {
+        for room in [1000, 8192, 300_000] {
+            let pieces: Vec<&[u8]> = all.as_bytes().chunks(size).collect();
+            check_conversation(&Reader::read(&pieces, room));
+        }
+    }
+}
+
+#[test]
+fn the_bytes_may_be_split_anywhere() {
+    let message = [SHORT, &long('x', "A=1&b"), SHORT].concat();
+    let long_at = SHORT.len();
+    let tail_at = long_at + 98_000;
+    let near_ends = (0..long_at + 20).chain(tail_at - 10..message.len());
+    for at in near_ends.chain((long_at..tail_at).step_by(7919)) {
+        let (first, second) = message.as_bytes().split_at(at);
+        let reader = Reader::read(&[first, second], 8192);
+        assert_eq!(reader.requests.len(), 3, "{at}");
+        let (line, query, body) = &reader.requests[1];
+        assert_eq!((line.as_str(), &body[..]), ("POST / HTTP/1.1", &b"A=1&b"[..]), "{at}");
+        assert!(query.as_deref() == Some(long_query('x').as_bytes()), "{at}");
+        assert_eq!(reader.requests[2].0, "GET /?a=1 HTTP/1.1", "{at}");
+    }
+}
+
+fn passed_at_once(bytes: &[u8]) -> bool {
+    Framer::default().arrive(bytes) == bytes.len()
+}
+
+#[test]
+fn a_common_request_passes_from_where_it_is() {
+    assert!(passed_at_once(SHORT.as_bytes()));
+}
+
+#[test]
+fn what_does_not_look_like_a_request_line_is_never_kept_waiting() {
+    for bytes in [
+        &b"\x16\x03\x01"[..],
+        b"PRI * HTTP/2.0",
+        b"get /",
+        b" /",
+        b"POST  /",
+        b"POST http://h/",
+        b"ABCDEFGHIJKLMNOPQ",
+    ] {
+        assert!(passed_at_once(bytes), "{bytes:?}");
+    }
+    for bytes in [&b"P"[..], b"POST", b"POST ", b"POST /?a"] {
+        assert!(!passed_at_once(bytes), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_or_not_legal_passes_to_be_refused() {
+    let too_long = format!("POST /?{}", "x".repeat(LONGEST_LINE_BYTES));
+    let query = long_query('x');
+    let with_space = format!("POST /?{query} {query} HTTP/1.1\r\n\r\n");
+    let no_query = format!("POST /{query} HTTP/1.1\r\n\r\n");
+    for text in [too_long, with_space, no_query] {
+        assert!(passed_at_once(text.as_bytes()), "{}", &text[..9]);
+    }
+}
+
+#[test]
+fn what_was_held_passes_when_nothing_more_comes() {
+    let mut framer = Framer::default();
+    assert_eq!(framer.arrive(b"POST /?a"), 0);
+    framer.end();
+    let mut space = [0; 64];
+    let mut out = ReadBuf::new(&mut space);
+    assert_eq!(framer.pass(&mut out), 8);
+    assert_eq!(out.filled(), b"POST /?a");
+}
+
+#[test]
+fn out_of_step_with_the_library_nothing_is_shortened() {
+    // The library asks for more although the head has passed.
+    let mut framer = Framer::default();
+    framer.arrive(SHORT.as_bytes());
+    assert!(passed_whole(&mut framer, &long('x', "")));
+    // The length of a body is not known.
+    let mut framer = Framer::default();
+    framer.arrive(SHORT.as_bytes());
+    assert_eq!(framer.enter(None), Ok(None));
+    assert!(passed_whole(&mut framer, &long('x', "")));
+    // The library has found a head where none has ended.
+    let mut framer = Framer::default();
+    framer.arrive(b"GET / HTTP/1.1\r\n");
+    assert_eq!(framer.enter(Some(0)), Ok(None));
+    assert!(passed_whole(&mut framer, &long('x', "")));
+}
+
+fn passed_whole(framer: &mut Framer, text: &str) -> bool {
+    framer.arrive(text.as_bytes()) == text.len()
+}
+
+#[test]
+fn a_query_is_never_given_to_another_request() {
+    let mut framer = Framer::default();
+    framer.arrive(long('x', "").as_bytes());
+    let mut space = [0; 12];
+    framer.pass(&mut ReadBuf::new(&mut space));
+    assert_eq!(framer.enter(Some(0)), Err(Misframed));
+}

@@ -1,0 +1,72 @@
+//! The refusals that the HTTP library writes itself, in the form that the SDKs can read.
+//!
+//! The library answers a head that it cannot read with an empty body, which SDKs report as a
+//! failure to parse. Such an answer is exchanged on its way out.
+
+use bytes::Bytes;
+
+use super::rpc::format;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::RequestId;
+
+/// What to send in place of `answer`, where that is a bodiless refusal of the library.
+pub(super) fn in_place_of(answer: &[u8]) -> Option<Bytes> {
+    let text = std::str::from_utf8(answer.get(..256).unwrap_or(answer)).ok()?;
+    let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
+    let code = match line.split(' ').next() {
+        Some("400") => ErrorCode::ParseRequestParameter,
+        Some("414" | "431") => ErrorCode::RequestTooLarge,
+        _ => return None,
+    };
+    let is_bare = headers.contains("content-length: 0\r\n");
+    let is_last = headers.contains("connection: close\r\n");
+    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| written(code))
+}
+
+fn written(code: ErrorCode) -> Bytes {
+    let request_id = RequestId::random();
+    let body = format::failure_text(request_id, &ApiError::from(code));
+    let (status, length) = (code.status(), body.len());
+    let reason =
+        if code == ErrorCode::RequestTooLarge { "Content Too Large" } else { "Bad Request" };
+    let answer = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json;charset=utf-8\r\n\
+         content-length: {length}\r\nx-acs-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}"
+    );
+    answer.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_refusal_gets_a_body_that_names_the_code() {
+        for (status, code) in [
+            ("400 Bad Request", "ParseRequestParameterException"),
+            ("414 URI Too Long", "RequestEntityTooLarge"),
+            ("431 Request Header Fields Too Large", "RequestEntityTooLarge"),
+        ] {
+            let bare =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let answer = in_place_of(bare.as_bytes()).unwrap();
+            let text = std::str::from_utf8(&answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["Code"], code);
+            assert!(head.contains(body["RequestId"].as_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn every_other_answer_goes_out_as_it_is() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "",
+        ] {
+            assert_eq!(in_place_of(answer.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The canonical request of ACS3 and ACS4: the one text that a request and its signature share.
+//!
+//! Public because the command line's client signs with the same text.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use http::{HeaderMap, HeaderName};
+
+use super::sign::{Received, incomplete};
+use super::{params, percent};
+use crate::error::ApiError;
+
+/// The scheme whose key is the secret itself.
+pub const ACS3: &str = "ACS3-HMAC-SHA256";
+/// The scheme whose key is derived.
+pub const ACS4: &str = "ACS4-HMAC-SHA256";
+/// The header that holds the lower-case hex digest of the body.
+pub const BODY_DIGEST: &str = "x-acs-content-sha256";
+
+/// The string that is signed: the algorithm and the digest of the canonical request.
+/// `body_digest` is the value of `BODY_DIGEST`.
+///
+/// # Errors
+/// When a signed header is absent, or the query does not decode.
+pub fn string_to_sign(
+    algorithm: &str,
+    received: &Received<'_>,
+    signed_headers: &str,
+    body_digest: &str,
+) -> Result<String, ApiError> {
+    let request = canonical_request(received, signed_headers, body_digest)?;
+    Ok(format!("{algorithm}\n{}", sha256_hex(&request)))
+}
+
+/// Hex(SHA-256(data)), lower case.
+pub fn sha256_hex(data: &[u8]) -> String {
+    hex(digest(&SHA256, data).as_ref())
+}
+
+/// Bytes as lower-case hex, as digests and signatures are written.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The canonical request, byte for byte.
+pub(super) fn canonical_request(
+    received: &Received<'_>,
+    signed_headers: &str,
+    body_digest: &str,
+) -> Result<Vec<u8>, ApiError> {
+    let mut request = Vec::with_capacity(received.query.len() + 1024);
+    request.extend_from_slice(received.method.as_str().as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(received.path.as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(&canonical_query(received.query)?);
+    request.push(b'\n');
+    for name in signed_headers.split(';') {
+        append_header(&mut request, received.headers, name)?;
+    }
+    request.push(b'\n');
+    request.extend_from_slice(signed_headers.as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(body_digest.as_bytes());
+    Ok(request)
+}
+
+/// `name:value\n`; several values are sorted and joined by a comma.
+fn append_header(request: &mut Vec<u8>, headers: &HeaderMap, name: &str) -> Result<(), ApiError> {
+    let absent = || incomplete("SignedHeaders, which names a header that is not there");
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| absent().because(error))?;
+    let values = headers.get_all(&name).iter();
+    let mut values: Vec<&[u8]> = values.map(|value| value.as_bytes().trim_ascii()).collect();
+    if values.is_empty() {
+        return Err(absent());
+    }
+    values.sort_unstable();
+    request.extend_from_slice(name.as_str().as_bytes());
+    request.push(b':');
+    request.extend_from_slice(&values.join(&b','));
+    request.push(b'\n');
+    Ok(())
+}
+
+/// The query in its one canonical spelling, sorted by name. Form parameters are not part of it;
+/// the digest of the body covers them.
+fn canonical_query(query: &[u8]) -> Result<Cow<'_, [u8]>, ApiError> {
+    if is_canonical(query) {
+        return Ok(Cow::Borrowed(query));
+    }
+    let mut text = String::with_capacity(query.len() + query.len() / 8);
+    for (name, value) in params::read(query, &[])?.iter() {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        percent::encode_into(&mut text, name);
+        text.push('=');
+        percent::encode_into(&mut text, value);
+    }
+    Ok(Cow::Owned(text.into_bytes()))
+}
+
+/// Whether a query stands as it is signed: plain names in ascending order, canonical values.
+fn is_canonical(query: &[u8]) -> bool {
+    let mut previous: &[u8] = &[];
+    query.is_empty()
+        || query.split(|byte| *byte == b'&').all(|piece| {
+            let at = memchr::memchr(b'=', piece).unwrap_or(piece.len());
+            let Some((name, [b'=', value @ ..])) = piece.split_at_checked(at) else {
+                return false;
+            };
+            let is_plain = name.iter().all(|byte| percent::is_unreserved(*byte));
+            let is_next = is_plain && name > previous && percent::is_encoded(value);
+            previous = name;
+            is_next
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::sign::tests::Parts;
+    use super::*;
+
+    fn canonical(name: &'static str, values: &[&str]) -> String {
+        let headers = values.iter().map(|value| (name, (*value).to_owned())).collect();
+        let parts =
+            Parts { method: Method::GET, query: String::new(), headers, body: String::new() };
+        let bytes = parts.receive(|received| canonical_request(received, name, "")).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn several_values_of_a_header_are_sorted_and_joined() {
+        assert!(canonical("x-acs-extra", &["b ", "a"]).contains("\nx-acs-extra:a,b\n"));
+    }
+
+    /// A client given a whole URL as its endpoint sends and signs that text as its host.
+    #[test]
+    fn the_host_is_signed_as_the_text_that_it_is() {
+        let request = canonical("host", &["http://127.0.0.1:8199"]);
+        assert!(request.contains("\nhost:http://127.0.0.1:8199\n"));
+    }
+
+    #[test]
+    fn an_empty_value_keeps_its_equals_sign() {
+        for (query, expected) in
+            [("", ""), ("B&A=", "A=&B="), ("A.2=x&A.1=%7e", "A.1=~&A.2=x"), ("%41=1", "A=1")]
+        {
+            assert_eq!(canonical_query(query.as_bytes()).unwrap().as_ref(), expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The public RPC wire (KMS API 2016-01-20): `/` by GET and by POST, parameters in query and form.
+
+pub mod canonical;
+pub mod coverage;
+pub mod format;
+pub mod params;
+pub mod percent;
+pub mod sign;
+mod sign_v1;
+mod sign_v3;
+pub mod table;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ::http::header::HOST;
+use ::http::{Method, request};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use self::format::Format;
+use self::sign::{Received, Target};
+use self::table::{Entry, Found};
+use crate::authn::{Authenticator, Caller};
+use crate::error::{ApiError, ErrorCode};
+use crate::gate::{Arrival, Gate};
+use crate::wire::http::{Peer, RawQuery, collect_body};
+
+/// The one version of the API.
+const VERSION: &str = "2016-01-20";
+/// Stands in the log for the action of a request that does not tell one.
+const NO_ACTION: &str = "-";
+
+struct Rpc {
+    gate: Gate,
+    authenticator: Authenticator,
+}
+
+/// A router that answers every request as the RPC API does.
+pub fn router(gate: Gate, authenticator: Authenticator) -> Router {
+    Router::new().fallback(serve).with_state(Arc::new(Rpc { gate, authenticator }))
+}
+
+async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let peer = head.extensions.get().map(|Peer(address)| address.ip());
+    let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let mut answer = Answer { format: Format::Json, action: NO_ACTION };
+    match rpc.answer(&arrival, &head, body, &mut answer).await {
+        Ok(response) => response,
+        Err(Refusal { error, is_recorded }) => {
+            if !is_recorded {
+                rpc.gate.refuse(&arrival, answer.action, &error);
+            }
+            let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+            format::failure(answer.format, arrival.request_id, host.unwrap_or_default(), &error)
+        }
+    }
+}
+
+/// What is known of the answer so far, should the request be refused here.
+struct Answer {
+    format: Format,
+    action: &'static str,
+}
+
+struct Refusal {
+    error: ApiError,
+    is_recorded: bool,
+}
+
+impl<E: Into<ApiError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), is_recorded: false }
+    }
+}
+
+impl Rpc {
+    async fn answer(
+        &self,
+        arrival: &Arrival,
+        head: &request::Parts,
+        body: Body,
+        answer: &mut Answer,
+    ) -> Result<Response, Refusal> {
+        let body = collect_body(body).await?;
+        let query = head.extensions.get().map_or(&[][..], |RawQuery(query)| query);
+        let params = params::read(query, params::form(&head.headers, &body)?)?;
+        answer.format = Format::requested(&params, &head.headers)?;
+        let received = Received {
+            method: &head.method,
+            path: head.uri.path(),
+            query,
+            headers: &head.headers,
+            body: &body,
+            params: &params,
+        };
+        let (entry, caller) = self.admit(arrival, &received, answer)?;
+        entry
+            .serve(&self.gate, arrival, caller, &params, answer.format)
+            .await
+            .map_err(|error| Refusal { error, is_recorded: true })
+    }
+
+    /// Finds the operation and proves the caller.
+    fn admit(
+        &self,
+        arrival: &Arrival,
+        received: &Received<'_>,
+        answer: &mut Answer,
+    ) -> Result<(&'static Entry, Caller), ApiError> {
+        if !matches!(*received.method, Method::GET | Method::POST) {
+            return Err(ErrorCode::UnsupportedHttpMethod.into());
+        }
+        let Target { action, version } = sign::target(received)?;
+        let found = table::find(action).filter(|_found| received.path == "/");
+        // Only the name of a known action is let into the log.
+        let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
+        answer.action = found.name();
+        if version != VERSION {
+            return Err(ErrorCode::InvalidVersion.into());
+        }
+        let claim = sign::claim(received)?;
+        let caller = self.authenticator.authenticate(&claim, arrival.now)?;
+        match found {
+            Found::Served(entry) => Ok((entry, caller)),
+            Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),
+        }
+    }
+}

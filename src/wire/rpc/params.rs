@@ -1,0 +1,162 @@
+//! Query string and form body to one map of parameters.
+//!
+//! It knows the encoding, not the meaning: no parameter has a name here.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use super::percent;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::Params;
+
+/// The most parameters that one request may have, query and form together.
+pub const MAX_PARAMETERS: usize = 256;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Decodes the query and the form into one map.
+///
+/// # Errors
+/// `ParseRequestParameterException` for a bad encoding, an empty name or too many parameters, and
+/// `InvalidParameter` for a name that stands twice, wherever the two stand.
+pub fn read<'a>(query: &'a [u8], form: &'a [u8]) -> Result<Params<'a>, ApiError> {
+    let mut params = Params::default();
+    let pairs = pairs(query).chain(pairs(form));
+    for (count, (name, value)) in pairs.enumerate() {
+        if count >= MAX_PARAMETERS {
+            return Err(unreadable(&format!("more than {MAX_PARAMETERS} parameters")));
+        }
+        let name = decode_name(name)?;
+        let Ok(value) = percent::decode(value) else {
+            return Err(unreadable(&format!(
+                "the value of \"{name}\" is not percent-encoded UTF-8"
+            )));
+        };
+        params.insert(name, value)?;
+    }
+    Ok(params)
+}
+
+/// The form in a body: all of it, or nothing where the body is empty.
+///
+/// The asynchronous Python client sends an empty body as `application/octet-stream`, so the type
+/// counts only where there is something of it.
+///
+/// # Errors
+/// `ParseRequestParameterException` when there is a body that is not declared, once, as a form.
+pub fn form<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], ApiError> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let is_form = match (types.next(), types.next()) {
+        (Some(one), None) => {
+            let media_type = one.to_str().ok().and_then(|text| text.split(';').next());
+            media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case(FORM))
+        }
+        _ => false,
+    };
+    if body.is_empty() || is_form {
+        Ok(body)
+    } else {
+        Err(unreadable(&format!("the Content-Type of a body must be {FORM}")))
+    }
+}
+
+/// The raw pairs of form text. A piece without `=` is a name with an empty value; empty pieces,
+/// as a closing `&` leaves one, are nothing.
+fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        match memchr::memchr(b'=', piece).and_then(|at| piece.split_at_checked(at)) {
+            Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
+            None => (piece, Default::default()),
+        }
+    })
+}
+
+fn decode_name(name: &[u8]) -> Result<Cow<'_, str>, ApiError> {
+    match percent::decode(name) {
+        Ok(name) if !name.is_empty() => Ok(name),
+        _ => Err(unreadable("a parameter has no readable name")),
+    }
+}
+
+fn unreadable(reason: &str) -> ApiError {
+    let message = format!("{} {reason}.", ErrorCode::ParseRequestParameter.message());
+    ApiError::with_message(ErrorCode::ParseRequestParameter, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text<'a>(query: &'a str, form: &'a str) -> Result<Params<'a>, ApiError> {
+        read(query.as_bytes(), form.as_bytes())
+    }
+
+    fn with_type(types: &[&str]) -> HeaderMap {
+        types.iter().map(|text| (CONTENT_TYPE, text.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn query_and_form_make_one_map() {
+        let params = read_text("KeyId=alias%2Fdemo+key&Empty=&Bare&", "Plaintext=SGk%3D").unwrap();
+        let all: Vec<_> = params.iter().collect();
+        assert_eq!(
+            all,
+            [("Bare", ""), ("Empty", ""), ("KeyId", "alias/demo key"), ("Plaintext", "SGk=")]
+        );
+    }
+
+    #[test]
+    fn a_raw_equals_sign_belongs_to_the_value() {
+        assert_eq!(read_text("A=b==", "").unwrap().text("A"), Some("b=="));
+    }
+
+    #[test]
+    fn a_repeated_name_is_refused_by_name_wherever_it_stands() {
+        for (query, form) in [("A=1&A=1", ""), ("A=1", "A=2"), ("A=1&%41=2", "")] {
+            let error = read_text(query, form).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidParameter);
+            assert!(error.message().contains("\"A\""));
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_decode_is_refused_by_name() {
+        for query in ["Key=%", "Key=%ff"] {
+            let error = read_text(query, "").unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ParseRequestParameter);
+            assert!(error.message().contains("\"Key\""));
+        }
+        for query in ["=1", "%zz=1", "%ff"] {
+            assert_eq!(
+                read_text(query, "").unwrap_err().code(),
+                ErrorCode::ParseRequestParameter,
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn there_is_a_limit_to_the_number_of_parameters() {
+        let query = |count: usize| {
+            let pieces: Vec<String> = (0..count).map(|number| format!("P{number}=1")).collect();
+            pieces.join("&")
+        };
+        assert!(read_text(&query(MAX_PARAMETERS), "").is_ok());
+        assert!(read_text(&query(MAX_PARAMETERS), "Q=1").is_err());
+    }
+
+    #[test]
+    fn only_a_declared_form_is_read() {
+        assert_eq!(
+            form(&with_type(&["Application/X-WWW-Form-Urlencoded; charset=UTF-8"]), b"a").unwrap(),
+            b"a"
+        );
+        assert!(form(&with_type(&["application/octet-stream"]), b"").unwrap().is_empty());
+        for types in [&[][..], &["application/json"], &[FORM, FORM]] {
+            let error = form(&with_type(types), b"a").unwrap_err();
+            assert!(error.message().contains("Content-Type"), "{types:?}");
+        }
+    }
+}

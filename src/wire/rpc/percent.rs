@@ -1,0 +1,172 @@
+//! Percent-encoding: the strict decoding of what arrives and the one canonical spelling that is
+//! signed (`docs` call it `enc`): `A-Z a-z 0-9 - _ . ~` stay, every other byte is `%XX`.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Which bytes stand for themselves in the canonical spelling.
+const UNRESERVED: [bool; 256] = unreserved();
+
+/// Text that is not percent-encoded UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not percent-encoded UTF-8")]
+pub struct BadEncoding;
+
+/// Decodes form text: `%XX` is a byte, `+` is a space, all else stands for itself. Borrows where
+/// nothing is encoded.
+///
+/// # Errors
+/// When a `%` is not followed by two hex digits, or the outcome is not UTF-8.
+pub fn decode(text: &[u8]) -> Result<Cow<'_, str>, BadEncoding> {
+    let Some(first) = memchr::memchr2(b'%', b'+', text) else {
+        return std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_source| BadEncoding);
+    };
+    let (plain, mut rest) = text.split_at(first);
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend_from_slice(plain);
+    loop {
+        match rest {
+            [] => break,
+            [b'%', high, low, tail @ ..] => {
+                decoded.push(hex_value(*high)? << 4 | hex_value(*low)?);
+                rest = tail;
+            }
+            [b'%', ..] => return Err(BadEncoding),
+            [b'+', tail @ ..] => {
+                decoded.push(b' ');
+                rest = tail;
+            }
+            _ => {
+                let run = memchr::memchr2(b'%', b'+', rest).unwrap_or(rest.len());
+                let (plain, tail) = rest.split_at(run);
+                decoded.extend_from_slice(plain);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_source| BadEncoding)
+}
+
+/// Appends `enc(text)`.
+pub fn encode_into(out: &mut String, text: &str) {
+    out.extend(utf8_percent_encode(text, RESERVED));
+}
+
+/// Appends `enc(enc(text))`, in one pass.
+pub fn encode_twice_into(out: &mut String, text: &str) {
+    for piece in utf8_percent_encode(text, RESERVED) {
+        match piece.strip_prefix('%') {
+            Some(digits) => {
+                out.push_str("%25");
+                out.push_str(digits);
+            }
+            None => out.push_str(piece),
+        }
+    }
+}
+
+/// Whether `text` is `enc` of some text, up to whether its bytes are UTF-8.
+pub fn is_encoded(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        let run = rest.iter().position(|byte| !is_unreserved(*byte)).unwrap_or(rest.len());
+        match rest.get(run..).unwrap_or_default() {
+            [] => return true,
+            [b'%', high, low, tail @ ..] if is_canonical_escape(*high, *low) => rest = tail,
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a byte stands for itself in the canonical spelling.
+pub fn is_unreserved(byte: u8) -> bool {
+    UNRESERVED.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+fn is_canonical_escape(high: u8, low: u8) -> bool {
+    let is_upper = !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+    let byte = hex_value(high).and_then(|high| Ok(high << 4 | hex_value(low)?));
+    is_upper && byte.is_ok_and(|byte| !is_unreserved(byte))
+}
+
+const fn unreserved() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut rest: &mut [bool] = &mut table;
+    let mut byte: u8 = 0;
+    while let [entry, tail @ ..] = rest {
+        *entry = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        byte = byte.wrapping_add(1);
+        rest = tail;
+    }
+    table
+}
+
+const fn hex_value(digit: u8) -> Result<u8, BadEncoding> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(BadEncoding),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(text: &str) -> String {
+        let mut out = String::new();
+        encode_into(&mut out, text);
+        out
+    }
+
+    #[test]
+    fn plain_text_is_borrowed() {
+        assert!(matches!(decode(b"SGVsbG8"), Ok(Cow::Borrowed("SGVsbG8"))));
+    }
+
+    #[test]
+    fn both_spellings_of_a_space_are_one() {
+        assert_eq!(decode(b"a+b%20c%2Bd").unwrap(), "a b c+d");
+    }
+
+    #[test]
+    fn broken_escapes_and_bytes_that_are_no_text_are_refused() {
+        for text in ["%", "a%4", "%zz", "%2", "%%41", "%ff", "%c3", "%C0%80"] {
+            assert_eq!(decode(text.as_bytes()), Err(BadEncoding), "{text}");
+        }
+        assert_eq!(decode(b"\xff"), Err(BadEncoding));
+    }
+
+    #[test]
+    fn the_canonical_spelling_is_the_published_one() {
+        assert_eq!(encode("a*b~c+d/e f_g.h-测"), "a%2Ab~c%2Bd%2Fe%20f_g.h-%E6%B5%8B");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_itself(text in "\\PC{0,40}") {
+            let encoded = encode(&text);
+            prop_assert!(is_encoded(encoded.as_bytes()));
+            prop_assert_eq!(decode(encoded.as_bytes()).unwrap(), text.as_str());
+            let mut twice = String::new();
+            encode_twice_into(&mut twice, &text);
+            prop_assert_eq!(twice, encode(&encoded));
+        }
+
+        #[test]
+        fn only_the_canonical_spelling_counts_as_encoded(text in "[a-c~*+%0-9A-Fa-f/ ]{0,12}") {
+            let is_canonical =
+                decode(text.as_bytes()).is_ok_and(|decoded| encode(&decoded) == text);
+            // Bytes that are no UTF-8 are the one difference; `decode` refuses them.
+            if decode(text.as_bytes()).is_ok() {
+                prop_assert_eq!(is_encoded(text.as_bytes()), is_canonical);
+            }
+        }
+    }
+}
