@@ -23,3 +23,7 @@ pub mod gate;
 pub mod jobs;
 
 pub mod wire;
+
+pub mod app;
+
+pub mod cli;

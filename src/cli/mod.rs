@@ -1,1 +1,138 @@
-//! The command line.
+//! The command line: one file per command.
+//!
+//! Knows arguments, exit codes and what people read. Must not know SQL, PKCS#11 or how a request is
+//! signed: commands drive the gateway through `app`, or call it through the client.
+
+mod access_key;
+mod answer;
+pub mod client;
+mod client_file;
+mod configured;
+mod connection;
+mod data;
+mod decrypt;
+mod dev;
+mod encrypt;
+mod exit;
+mod init;
+mod key;
+mod output;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// A self-hosted, HSM-backed encryption gateway that speaks the Alibaba Cloud KMS API.
+#[derive(Debug, Parser)]
+#[command(name = "hsmgate", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
+                          4 refused, 5 wrong state, 6 unreachable";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a gateway for development on loopback, with a SoftHSM2 token of its own
+    Dev(dev::Dev),
+    /// Start the gateway
+    Serve(serve::Serve),
+    /// Prepare token and database, and make the first AccessKey
+    Init(init::Init),
+    /// Manage AccessKeys, beside a running gateway or without one
+    #[command(subcommand)]
+    AccessKey(access_key::AccessKey),
+    /// Manage keys through the API
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Encrypt up to 6 KiB through the API
+    Encrypt(encrypt::Encrypt),
+    /// Decrypt through the API
+    Decrypt(decrypt::Decrypt),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let exit = match Cli::parse().command.run() {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            output::complain(&error);
+            Exit::of(&error)
+        }
+    };
+    exit.into()
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Dev(dev) => dev.run(),
+            Self::Serve(serve) => serve.run(),
+            Self::Init(init) => init.run(),
+            Self::AccessKey(access_key) => access_key.run(),
+            Self::Key(key) => key.run(),
+            Self::Encrypt(encrypt) => encrypt.run(),
+            Self::Decrypt(decrypt) => decrypt.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn refusal(line: &str) -> ErrorKind {
+        Cli::try_parse_from(line.split(' ')).expect_err(line).kind()
+    }
+
+    #[test]
+    fn the_command_line_is_free_of_conflicts() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_its_arguments() {
+        for line in [
+            "hsmgate dev",
+            "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
+            "hsmgate dev --access-key-id a --access-key-secret s",
+            "hsmgate serve --config c",
+            "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate access-key create --config c --user u",
+            "hsmgate access-key list --config c --json",
+            "hsmgate access-key delete --config c LTAIx",
+            "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
+            "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
+            "hsmgate key describe alias/a --access-key-secret-file f",
+            "hsmgate encrypt alias/a --context a=1 b=2 --in f --out g",
+            "hsmgate encrypt --context a=1 --context b= -- alias/a",
+            "hsmgate decrypt --in - --json",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for (line, kind) in [
+            ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
+            ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
+            ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
+            ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
+            ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
+            ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),
+        ] {
+            assert_eq!(refusal(line), kind, "{line}");
+        }
+    }
+}

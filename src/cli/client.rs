@@ -1,0 +1,316 @@
+//! A client of the HTTP API that signs as an SDK does.
+//!
+//! It knows how a call is signed and how an answer is told from a refusal. It knows no operation.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use secrecy::SecretString;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::authn::claim::Scheme;
+use crate::authn::signature;
+use crate::model::{AccessKeyId, Params, Time};
+use crate::wire::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use crate::wire::rpc::percent;
+use crate::wire::rpc::sign::{Received, rpc1_string_to_sign};
+
+const VERSION: &str = "2016-01-20";
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// Beyond this many bytes parameters go into a form: `http::Uri` takes 65,534.
+const LONGEST_QUERY_BYTES: usize = 60_000;
+
+const LONGEST_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Key pairs may take half a minute in an HSM.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The gateway refused it.
+    #[error("{code}: {message} (request {request_id})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The KMS error code.
+        code: String,
+        /// The text for people.
+        message: String,
+        /// The id of the request.
+        request_id: String,
+    },
+    /// There is no connection, or no answer came over it in time.
+    #[error("the gateway cannot be reached")]
+    Unreachable(#[source] Box<dyn StdError + Send + Sync>),
+    /// The call cannot be written, or its answer is not one of a KMS.
+    #[error("the call or its answer is malformed")]
+    Malformed,
+}
+
+/// Why there is no client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTarget {
+    /// The endpoint has another form.
+    #[error("not of the form http://host:port")]
+    Endpoint,
+    /// The AccessKey id is none.
+    #[error("not a valid AccessKey id")]
+    AccessKeyId,
+}
+
+/// A gateway, and who calls it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    authority: Authority,
+    access_key_id: AccessKeyId,
+    secret: SecretString,
+}
+
+/// What makes two equal calls different, and a signature good for a quarter of an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// The time of signing.
+    pub date: Time,
+    /// A text that is not used twice: up to 128 letters or digits.
+    pub nonce: &'a str,
+}
+
+/// A client of one gateway.
+#[derive(Debug, Clone)]
+pub struct Client {
+    target: Target,
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client of the gateway at `endpoint`, `http://host:port`. It connects with the first call.
+    ///
+    /// # Errors
+    /// When `endpoint` or `access_key_id` has another form.
+    pub fn new(
+        endpoint: &str,
+        access_key_id: &str,
+        secret: SecretString,
+    ) -> Result<Self, InvalidTarget> {
+        let target = Target::new(endpoint, access_key_id, secret)?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        Ok(Self { target, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Calls an operation and gives its answer, a JSON object.
+    ///
+    /// # Errors
+    /// When the gateway refuses, does not answer in time, or answers what no KMS does.
+    pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
+        let nonce = Uuid::new_v4().simple().to_string();
+        let stamp = Stamp { date: Time::now(), nonce: &nonce };
+        let request = signed_request(&self.target, action, params, stamp);
+        let request = request.map_err(|_source| CallError::Malformed)?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
+            Ok(answer) => answer,
+            Err(elapsed) => Err(CallError::Unreachable(elapsed.into())),
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Value, CallError> {
+        let unreachable = |error: hyper_util::client::legacy::Error| error.into();
+        let sent = self.http.request(request).await;
+        read_answer(sent.map_err(|error| CallError::Unreachable(unreachable(error)))?).await
+    }
+}
+
+impl Target {
+    /// The gateway at `endpoint`, `http://host:port`, and an AccessKey.
+    ///
+    /// # Errors
+    /// When `endpoint` or `access_key_id` has another form.
+    pub fn new(
+        endpoint: &str,
+        access_key_id: &str,
+        secret: SecretString,
+    ) -> Result<Self, InvalidTarget> {
+        let uri: Uri = endpoint.parse().map_err(|_source| InvalidTarget::Endpoint)?;
+        let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let parts = uri.into_parts();
+        let authority = parts.authority.filter(|authority| !authority.as_str().contains('@'));
+        let is_http = parts.scheme == Some(UriScheme::HTTP);
+        let access_key_id = access_key_id.parse().map_err(|_source| InvalidTarget::AccessKeyId)?;
+        match authority {
+            Some(authority) if is_http && is_root => Ok(Self { authority, access_key_id, secret }),
+            _ => Err(InvalidTarget::Endpoint),
+        }
+    }
+
+    fn uri(&self, query: &str) -> Result<Uri, http::Error> {
+        let question_mark = if query.is_empty() { "" } else { "?" };
+        Uri::builder()
+            .scheme(UriScheme::HTTP)
+            .authority(self.authority.clone())
+            .path_and_query(format!("/{question_mark}{query}"))
+            .build()
+    }
+}
+
+/// A call signed as ACS3-HMAC-SHA256: a POST with the parameters in its query, or in a form where
+/// they are too long for a URI.
+///
+/// # Errors
+/// When the action or the nonce cannot stand in a header.
+pub fn signed_request(
+    target: &Target,
+    action: &str,
+    params: &[(&str, &str)],
+    stamp: Stamp<'_>,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let text = encoded(params);
+    let (query, body) = if text.len() <= LONGEST_QUERY_BYTES {
+        (text, String::new())
+    } else {
+        (String::new(), text)
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
+    headers.insert("x-acs-action", HeaderValue::from_str(action)?);
+    headers.insert("x-acs-version", HeaderValue::from_static(VERSION));
+    headers.insert("x-acs-date", HeaderValue::try_from(stamp.date.to_string())?);
+    headers.insert("x-acs-signature-nonce", HeaderValue::from_str(stamp.nonce)?);
+    headers.insert(BODY_DIGEST, HeaderValue::try_from(sha256_hex(body.as_bytes()))?);
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, FORM);
+    }
+    let authorization = authorization(target, &query, &headers, &body);
+    headers.insert(AUTHORIZATION, HeaderValue::try_from(authorization)?);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request(&Method::POST, target.uri(&query)?, headers, body)
+}
+
+/// A call signed as RPC 1.0, as the older SDKs do: a GET with all parameters in its query, or a
+/// POST with all of them in a form.
+///
+/// # Errors
+/// When the parameters of a GET are too long for a URI.
+pub fn signed_request_v1(
+    target: &Target,
+    method: &Method,
+    action: &str,
+    params: &[(&str, &str)],
+    stamp: Stamp<'_>,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let date = stamp.date.to_string();
+    let common = [
+        ("AccessKeyId", target.access_key_id.as_str()),
+        ("Action", action),
+        ("Format", "JSON"),
+        ("SignatureMethod", "HMAC-SHA1"),
+        ("SignatureNonce", stamp.nonce),
+        ("SignatureVersion", "1.0"),
+        ("Timestamp", &date),
+        ("Version", VERSION),
+    ];
+    let mut all = [&common, params].concat();
+    let mut signed = Params::default();
+    for (name, value) in &all {
+        // A name that stands twice is refused by the gateway; the first is as good as any.
+        let _first_stays = signed.insert(*name, *value);
+    }
+    let text = rpc1_string_to_sign(method, &signed);
+    let signature = STANDARD.encode(signature::sign(Scheme::Rpc1, &target.secret, &text));
+    all.push(("Signature", &signature));
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
+    if method == Method::GET {
+        return request(method, target.uri(&encoded(&all))?, headers, String::new());
+    }
+    headers.insert(CONTENT_TYPE, FORM);
+    request(method, target.uri("")?, headers, encoded(&all))
+}
+
+fn request(
+    method: &Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder().method(method).uri(uri).body(Full::from(body))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The `Authorization` header of a POST with these parts; every header so far is signed.
+fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) -> String {
+    let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    let signed_headers = names.join(";");
+    let received = Received {
+        method: &Method::POST,
+        path: "/",
+        query: query.as_bytes(),
+        headers,
+        body: body.as_bytes(),
+        params: &Params::default(),
+    };
+    let digest = headers.get(BODY_DIGEST).and_then(|value| value.to_str().ok());
+    // Only a header that is not there, or a query that is not encoded, has no string to sign.
+    let text = string_to_sign(ACS3, &received, &signed_headers, digest.unwrap_or_default());
+    let signature = signature::sign(Scheme::Acs3, &target.secret, &text.unwrap_or_default());
+    let signature = hex(&signature);
+    format!(
+        "{ACS3} Credential={},SignedHeaders={signed_headers},Signature={signature}",
+        target.access_key_id
+    )
+}
+
+/// The parameters in the canonical spelling, sorted by name.
+fn encoded(params: &[(&str, &str)]) -> String {
+    let mut sorted = params.to_vec();
+    sorted.sort_unstable();
+    let mut text = String::new();
+    for (name, value) in sorted {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        percent::encode_into(&mut text, name);
+        text.push('=');
+        percent::encode_into(&mut text, value);
+    }
+    text
+}
+
+async fn read_answer(response: Response<Incoming>) -> Result<Value, CallError> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_ANSWER_BYTES).collect().await;
+    let body = body.map_err(CallError::Unreachable)?.to_bytes();
+    let answer: Value = serde_json::from_slice(&body).map_err(|_source| CallError::Malformed)?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+    match text("Code") {
+        Some(code) => Err(CallError::Refused {
+            status: status.as_u16(),
+            code,
+            message: text("Message").unwrap_or_default(),
+            request_id: text("RequestId").unwrap_or_default(),
+        }),
+        None if status == StatusCode::OK && answer.is_object() => Ok(answer),
+        None => Err(CallError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The client against a server that checks what it gets, as the gateway does.
+
+use std::net::Ipv4Addr;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::RequestId;
+use crate::wire::http::{HttpSettings, RawQuery, collect_body, serve};
+use crate::wire::rpc::format::{Format, failure, success};
+use crate::wire::rpc::params;
+use crate::wire::rpc::sign;
+
+const SECRET: &str = "exampleSecretDoNotUse0123456789";
+const NONCE: &str = "c0ffee00112233445566778899aabbcc";
+
+fn stamp() -> Stamp<'static> {
+    Stamp { date: Time::now(), nonce: NONCE }
+}
+
+fn target(endpoint: &str) -> Result<Target, InvalidTarget> {
+    Target::new(endpoint, "LTAIexampleAccessKeyId01", SECRET.into())
+}
+
+/// Proves the request as the wire and `authn` do, and gives its action and its parameters.
+async fn prove(request: Request<axum::body::Body>) -> Result<(String, Vec<String>), ApiError> {
+    let (head, body) = request.into_parts();
+    let body = collect_body(body).await?;
+    let query = head.extensions.get().map(|RawQuery(query)| query.to_vec());
+    let query = query.unwrap_or_else(|| head.uri.query().unwrap_or_default().into());
+    let params = params::read(&query, params::form(&head.headers, &body)?)?;
+    let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
+    let received = Received { method, path, query: &query, headers, body: &body, params: &params };
+    let claim = sign::claim(&received)?;
+    if !signature::verify(&claim, &SECRET.into()) {
+        return Err(claim.mismatch());
+    }
+    let pairs = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Ok((sign::target(&received)?.action.to_owned(), pairs))
+}
+
+#[tokio::test]
+async fn each_signed_request_is_proved() {
+    let target = target("http://127.0.0.1:8200").unwrap();
+    let long = "ä/".repeat(10_000);
+    for value in ["a b+c/*~", "", &long] {
+        let params = [("Plaintext", value), ("KeyId", "alias/x")];
+        for request in [
+            signed_request(&target, "Encrypt", &params, stamp()).unwrap(),
+            signed_request_v1(&target, &Method::POST, "Encrypt", &params, stamp()).unwrap(),
+        ] {
+            let (action, pairs) = prove(request.map(axum::body::Body::new)).await.unwrap();
+            assert_eq!(action, "Encrypt");
+            assert!(pairs.contains(&format!("Plaintext={value}")));
+        }
+    }
+    let get =
+        signed_request_v1(&target, &Method::GET, "ListKeys", &[("A", "b c")], stamp()).unwrap();
+    assert_eq!(prove(get.map(axum::body::Body::new)).await.unwrap().0, "ListKeys");
+}
+
+#[test]
+fn a_call_goes_into_the_query_as_from_the_sdks() {
+    let target = target("http://127.0.0.1:8200/").unwrap();
+    let params = [("Plaintext", "SGk="), ("KeyId", "alias/x y")];
+    let request = signed_request(&target, "Encrypt", &params, stamp()).unwrap();
+    assert_eq!(request.uri(), "http://127.0.0.1:8200/?KeyId=alias%2Fx%20y&Plaintext=SGk%3D");
+    assert_eq!(request.headers()["host"], "127.0.0.1:8200");
+    assert!(!request.headers().contains_key("content-type"));
+}
+
+#[test]
+fn only_a_plain_endpoint_is_taken() {
+    for endpoint in ["http://127.0.0.1:8200", "http://kms.example", "http://[::1]:80/"] {
+        assert!(target(endpoint).is_ok(), "{endpoint}");
+    }
+    for endpoint in [
+        "",
+        "127.0.0.1:8200",
+        "https://h",
+        "http://h/path",
+        "http://h/?a",
+        "http://a:b@h",
+        "http:///",
+    ] {
+        assert_eq!(target(endpoint).unwrap_err(), InvalidTarget::Endpoint, "{endpoint}");
+    }
+    let error = Client::new("http://h", "a b", SECRET.into()).unwrap_err();
+    assert_eq!(error, InvalidTarget::AccessKeyId);
+}
+
+/// A gateway of three operations, and a client of it.
+async fn client() -> Client {
+    let router = Router::new().fallback(async |request: Request<axum::body::Body>| {
+        let id = RequestId::random();
+        match prove(request).await {
+            Ok((action, _)) if action == "Garble" => "no JSON".into_response(),
+            Ok((action, _)) if action == "Refuse" => {
+                failure(Format::Json, id, "h", &ErrorCode::KeyDisabled.into())
+            }
+            Ok((action, pairs)) => {
+                let output = serde_json::json!({ "Pairs": pairs });
+                success(Format::Json, &action, id, &output)
+            }
+            Err(error) => failure(Format::Json, id, "h", &error),
+        }
+    });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let second = Duration::from_secs(1);
+    let settings = HttpSettings {
+        connections: 8,
+        header_timeout: second,
+        request_timeout: second,
+        drain: second,
+    };
+    tokio::spawn(serve(listener, router, settings, std::future::pending()));
+    Client::new(&format!("http://{address}"), "ak", SECRET.into()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_is_told_from_a_refusal_and_from_neither() {
+    let client = client().await;
+    let answer = client.call("Encrypt", &[("KeyId", "alias/x")]).await.unwrap();
+    assert_eq!(answer["Pairs"][0], "KeyId=alias/x");
+    let refused = client.call("Refuse", &[]).await.unwrap_err();
+    let CallError::Refused { status, code, message, request_id } = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((status, code.as_str()), (409, "Rejected.Disabled"));
+    assert!(message.contains("Disabled") && request_id.len() == 36);
+    assert!(matches!(client.call("Garble", &[]).await, Err(CallError::Malformed)));
+    assert!(matches!(client.call("Bad\nName", &[]).await, Err(CallError::Malformed)));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_there_cannot_be_reached() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = Client::new(&format!("http://{address}"), "ak", SECRET.into()).unwrap();
+    assert!(matches!(client.call("Encrypt", &[]).await, Err(CallError::Unreachable(_))));
+}

@@ -1,0 +1,81 @@
+//! What the commands with a configuration file share: from the file to what `app` takes.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::app::{self, Vault};
+use crate::config::{Config, TokenConfig, TokenName};
+use crate::keyring::TokenTimes;
+use crate::ops::Acceptance;
+use crate::telemetry;
+use crate::token::{TokenSelector, TokenSettings};
+
+/// The configuration file.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration file (docs/configuration.md)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads the configuration and starts the log as it says.
+    ///
+    /// # Errors
+    /// With all faults of the file.
+    pub(super) fn load(&self) -> anyhow::Result<Config> {
+        let config = Config::load(Path::new(&self.config))?;
+        telemetry::init(&config.log)?;
+        Ok(config)
+    }
+}
+
+/// What a gateway needs, with the PIN read.
+///
+/// # Errors
+/// When the PIN cannot be read.
+pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
+    Ok(app::Settings {
+        place: config.place,
+        store_url: config.store_url,
+        state_directory: config.state_directory,
+        limits: app::Limits {
+            calls_per_second: NonZeroU32::new(config.limits.calls_per_second),
+            request_time: config.limits.request_timeout,
+            header_time: config.limits.header_timeout,
+            connections: config.limits.connections,
+            token: TokenTimes {
+                call: config.token.deadline,
+                generate: config.token.key_pair_deadline,
+            },
+        },
+        acceptance: Acceptance { bare_text: config.accept_bare_text },
+        token: token_settings(config.token)?,
+    })
+}
+
+/// Store and token, opened beside a gateway or without one.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
+    let token = token_settings(config.token)?;
+    Ok(Vault::open(token, &config.store_url, &config.place).await?)
+}
+
+fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
+    let pin = token.pin.read().context("there is no PIN")?;
+    Ok(TokenSettings {
+        module: token.module,
+        selector: match token.name {
+            TokenName::Label(label) => TokenSelector::Label(label),
+            TokenName::Serial(serial) => TokenSelector::Serial(serial),
+        },
+        pin,
+        workers: token.workers,
+        queue: token.queue,
+    })
+}

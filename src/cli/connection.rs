@@ -1,0 +1,174 @@
+//! Which gateway a client command calls, and with which AccessKey.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::runtime::{self, Runtime};
+
+use super::client::{CallError, Client};
+use super::client_file::ClientFile;
+use super::exit::Complaint;
+use crate::config::secret::read_private_file;
+
+/// The gateway when nothing names another.
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8200";
+/// What `hsmgate dev` leaves in the directory that it is started in.
+const CLIENT_FILE: &str = ".hsmgate/client.json";
+const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
+
+/// Gateway and AccessKey. What is not given is taken from `.hsmgate/client.json` here, where
+/// `hsmgate dev` leaves its own.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Connection {
+    /// The gateway [default: that of `hsmgate dev` here, or http://127.0.0.1:8200]
+    #[arg(long, env = "HSMGATE_ENDPOINT", value_name = "URL")]
+    endpoint: Option<String>,
+    /// The AccessKey's public half [default: that of `hsmgate dev` here]
+    #[arg(long, env = "HSMGATE_ACCESS_KEY_ID", value_name = "ID")]
+    access_key_id: Option<String>,
+    /// A file with the AccessKey's secret half, in place of HSMGATE_ACCESS_KEY_SECRET
+    #[arg(long, value_name = "FILE")]
+    access_key_secret_file: Option<PathBuf>,
+}
+
+/// A client that waits for its answers.
+#[derive(Debug)]
+pub(super) struct Remote {
+    client: Client,
+    runtime: Runtime,
+}
+
+#[derive(Debug)]
+struct Target {
+    endpoint: String,
+    access_key_id: String,
+    secret: SecretString,
+}
+
+impl Connection {
+    /// A client of the gateway that was named.
+    ///
+    /// # Errors
+    /// When there is no AccessKey, or the endpoint is no URL.
+    pub(super) fn open(self) -> anyhow::Result<Remote> {
+        let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
+        let target = self.target(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
+        let client = Client::new(&target.endpoint, &target.access_key_id, target.secret).map_err(
+            |error| Complaint::usage(format!("endpoint {:?}: {error}", target.endpoint)),
+        )?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Remote { client, runtime })
+    }
+
+    fn target(self, variable: Option<SecretString>, file: &Path) -> anyhow::Result<Target> {
+        let secret = match &self.access_key_secret_file {
+            Some(path) => Some(read_private_file(path)?),
+            None => variable,
+        };
+        let is_whole = self.endpoint.is_some() && self.access_key_id.is_some() && secret.is_some();
+        let file = if is_whole { None } else { ClientFile::load(file)? };
+        let file_endpoint = file.as_ref().map(|file| file.endpoint.clone());
+        let (access_key_id, secret) = match (self.access_key_id, secret, file) {
+            (Some(id), Some(secret), _) => (id, secret),
+            (None, None, Some(file)) => (file.access_key_id, file.access_key_secret),
+            (None, None, None) => {
+                return Err(Complaint::usage(format!(
+                    "no AccessKey: set HSMGATE_ACCESS_KEY_ID and {SECRET_VARIABLE}, or call from \
+                     the directory in which hsmgate dev was started"
+                ))
+                .into());
+            }
+            (Some(_), None, _) => {
+                let what = "an AccessKey id without its secret: set HSMGATE_ACCESS_KEY_SECRET or \
+                            give --access-key-secret-file";
+                return Err(Complaint::usage(what).into());
+            }
+            (None, Some(_), _) => {
+                let what = "an AccessKey secret without its id: set HSMGATE_ACCESS_KEY_ID or give \
+                            --access-key-id";
+                return Err(Complaint::usage(what).into());
+            }
+        };
+        let endpoint = self.endpoint.or(file_endpoint);
+        Ok(Target {
+            endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            access_key_id,
+            secret,
+        })
+    }
+}
+
+impl Remote {
+    /// Calls an action of the API.
+    ///
+    /// # Errors
+    /// When the gateway refuses, cannot be reached, or answers no JSON.
+    pub(super) fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
+        self.runtime.block_on(self.client.call(action, params))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    fn given(endpoint: Option<&str>, id: Option<&str>) -> Connection {
+        Connection {
+            endpoint: endpoint.map(str::to_owned),
+            access_key_id: id.map(str::to_owned),
+            access_key_secret_file: None,
+        }
+    }
+
+    fn dev_file(directory: &TempDir) -> PathBuf {
+        let path = directory.path().join("client.json");
+        let file = ClientFile {
+            endpoint: "http://127.0.0.1:9".to_owned(),
+            region: "cn-hangzhou".to_owned(),
+            account: "1234567890123456".to_owned(),
+            access_key_id: "dev".to_owned(),
+            access_key_secret: "dev-secret".into(),
+        };
+        file.save(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_not_given_comes_from_the_file_of_dev() {
+        let directory = TempDir::new().unwrap();
+        let file = dev_file(&directory);
+        let target = given(None, None).target(None, &file).unwrap();
+        assert_eq!(target.endpoint, "http://127.0.0.1:9");
+        assert_eq!(target.access_key_id, "dev");
+        assert_eq!(target.secret.expose_secret(), "dev-secret");
+        let target = given(Some("http://h"), Some("me")).target(Some("s".into()), &file).unwrap();
+        assert_eq!(target.endpoint, "http://h");
+        assert_eq!(target.access_key_id, "me");
+    }
+
+    #[test]
+    fn an_access_key_is_taken_whole_or_not_at_all() {
+        let directory = TempDir::new().unwrap();
+        let file = dev_file(&directory);
+        for (id, secret) in [(Some("me"), None), (None, Some("s".into()))] {
+            let error = given(None, id).target(secret, &file).unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn without_a_file_the_default_endpoint_is_called() {
+        let nowhere = Path::new("/nonexistent/client.json");
+        let target = given(None, Some("me")).target(Some("s".into()), nowhere).unwrap();
+        assert_eq!(target.endpoint, DEFAULT_ENDPOINT);
+        let error = given(None, None).target(None, nowhere).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage);
+    }
+}

@@ -1,0 +1,143 @@
+//! What `encrypt` and `decrypt` take and give: data from a file or a pipe, and a context.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::exit::Complaint;
+use super::output;
+
+/// The arguments that both commands share.
+#[derive(Debug, Args)]
+pub(super) struct Data {
+    /// The encryption context: pairs that must be the same to decrypt
+    #[arg(long, value_name = "NAME=VALUE", num_args = 1.., value_parser = pair)]
+    context: Vec<(String, String)>,
+    /// Where the data comes from; - is standard input
+    #[arg(long = "in", value_name = "FILE", default_value = "-")]
+    input: PathBuf,
+    /// Where the result goes, in place of standard output; a new file is its owner's alone
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Data {
+    /// All bytes of the input.
+    ///
+    /// # Errors
+    /// When it cannot be read, is empty, or is longer than `most` bytes.
+    pub(super) fn read(&self, most: usize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        let bytes = if self.input == Path::new("-") {
+            read_up_to(most, io::stdin().lock())
+        } else {
+            File::open(&self.input).and_then(|file| read_up_to(most, file))
+        };
+        let bytes = bytes.with_context(|| format!("cannot read {}", self.input.display()))?;
+        match bytes.len() {
+            0 => Err(Complaint::usage("the input is empty").into()),
+            length if length > most => {
+                Err(Complaint::usage(format!("the input is longer than {most} bytes")).into())
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// The context as the API takes it; `None` when there is none.
+    ///
+    /// # Errors
+    /// When a name stands twice.
+    pub(super) fn context_json(&self) -> anyhow::Result<Option<String>> {
+        let mut pairs = BTreeMap::new();
+        for (name, value) in &self.context {
+            if pairs.insert(name, value).is_some() {
+                let what = format!("the name {name:?} stands twice in the context");
+                return Err(Complaint::usage(what).into());
+            }
+        }
+        if pairs.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::to_string(&pairs)?))
+    }
+
+    /// Whether the result goes to a file.
+    pub(super) fn has_out_file(&self) -> bool {
+        self.out.is_some()
+    }
+
+    /// Writes the result to its file or to standard output.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(&self, result: &[u8]) -> anyhow::Result<()> {
+        let Some(path) = &self.out else {
+            return Ok(output::bytes(result)?);
+        };
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|mut file| file.write_all(result))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Reads at most one byte more than `most`, which tells that there is more.
+fn read_up_to(most: usize, source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    source.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a pair has the form NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    fn data(input: &Path, context: &[&str]) -> Data {
+        let context = context.iter().map(|text| pair(text).unwrap()).collect();
+        Data { context, input: input.to_owned(), out: None }
+    }
+
+    #[test]
+    fn a_context_is_a_map_in_which_no_name_stands_twice() {
+        let json = data(Path::new("-"), &["b=2=2", "a="]).context_json().unwrap();
+        assert_eq!(json.as_deref(), Some(r#"{"a":"","b":"2=2"}"#));
+        assert_eq!(data(Path::new("-"), &[]).context_json().unwrap(), None);
+        let error = data(Path::new("-"), &["a=1", "a=1"]).context_json().unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn an_input_that_is_empty_or_too_long_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("in");
+        for (length, fits) in [(0, false), (1, true), (10, true), (11, false), (99, false)] {
+            fs::write(&path, vec![0; length]).unwrap();
+            match data(&path, &[]).read(10) {
+                Ok(bytes) => assert_eq!((bytes.len(), fits), (length, true)),
+                Err(error) => assert_eq!((Exit::of(&error), fits), (Exit::Usage, false)),
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The demo key, and its first use, through the API like any client's.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::answer;
+use super::super::client::{CallError, Client};
+
+/// The alias of the demo key.
+pub(super) const ALIAS: &str = "alias/demo";
+/// What is encrypted to show that it works.
+pub(super) const MESSAGE: &str = "Hello, HSM!";
+
+/// What became of the first Encrypt and Decrypt.
+#[derive(Debug)]
+pub(super) enum FirstUse {
+    /// The ciphertext blob, and the text that came back.
+    Done { blob: String, opened: String },
+    /// The key's state forbids it, as its owner has ordered since the last start: nothing is wrong.
+    Refused(String),
+}
+
+/// The id of the demo key, which is made when there is none.
+///
+/// # Errors
+/// When the gateway refuses or does not answer.
+pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
+    let answer = match client.call("DescribeKey", &[("KeyId", ALIAS)]).await {
+        Err(CallError::Refused { code, .. }) if code == "Forbidden.AliasNotFound" => {
+            let made = client
+                .call("CreateKey", &[("Description", "Made by hsmgate dev to try things with")])
+                .await?;
+            let key_id = answer::text(&made, &["KeyMetadata", "KeyId"])?;
+            client.call("CreateAlias", &[("AliasName", ALIAS), ("KeyId", key_id)]).await?;
+            made
+        }
+        answer => answer?,
+    };
+    Ok(answer::text(&answer, &["KeyMetadata", "KeyId"])?.to_owned())
+}
+
+/// Encrypts and decrypts a message with the demo key.
+///
+/// # Errors
+/// When the gateway does not answer, or refuses for another reason than the key's state.
+pub(super) async fn first_use(client: &Client) -> anyhow::Result<FirstUse> {
+    match round_trip(client).await {
+        Ok((blob, opened)) => Ok(FirstUse::Done { blob, opened }),
+        Err(error) => match error.downcast_ref::<CallError>() {
+            Some(CallError::Refused { code, .. }) if code.starts_with("Rejected.") => {
+                Ok(FirstUse::Refused(code.clone()))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+async fn round_trip(client: &Client) -> anyhow::Result<(String, String)> {
+    let plaintext = STANDARD.encode(MESSAGE);
+    let answer = client.call("Encrypt", &[("KeyId", ALIAS), ("Plaintext", &plaintext)]).await?;
+    let blob = answer::text(&answer, &["CiphertextBlob"])?.to_owned();
+    let answer = client.call("Decrypt", &[("CiphertextBlob", &blob)]).await?;
+    let opened = STANDARD.decode(answer::text(&answer, &["Plaintext"])?)?;
+    anyhow::ensure!(opened == MESSAGE.as_bytes(), "Decrypt gave back another text");
+    Ok((blob, String::from_utf8_lossy(&opened).into_owned()))
+}

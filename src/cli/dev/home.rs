@@ -1,0 +1,227 @@
+//! The directory of a gateway for development: token, PINs, database, AccessKey.
+
+use std::env;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::super::client_file::{ClientFile, write_private_file};
+use super::super::exit::Complaint;
+use crate::config::secret::read_private_file;
+
+/// The variable in which SoftHSM2 finds its configuration.
+const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
+const SOFTHSM2_CONF_TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.conf.in");
+const PIN_BYTES: usize = 16;
+
+/// A prepared directory, held for this process until it is dropped or the process dies.
+#[derive(Debug)]
+pub(super) struct Home {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Makes what is not there yet, and leaves alone what is. Everything made is its owner's alone.
+    ///
+    /// # Errors
+    /// When another process holds the directory, something cannot be made, or the directory's path
+    /// cannot stand in a configuration file.
+    pub(super) fn prepare(directory: &Path) -> anyhow::Result<Self> {
+        let shown = directory.display();
+        make_directory(directory).with_context(|| format!("cannot make {shown}"))?;
+        let directory = directory.canonicalize().with_context(|| format!("cannot find {shown}"))?;
+        // Both SoftHSM2's configuration and the database's URL hold the path as text.
+        let Some(text) = directory.to_str().filter(|text| !text.contains(['\n', '?', '#', '%']))
+        else {
+            let what = format!("{shown}: another directory is needed, with a plain path");
+            return Err(Complaint::usage(what).into());
+        };
+        let configuration = SOFTHSM2_CONF_TEMPLATE.replace("@DIR@", text);
+        let home = Self { _lock: lock(&directory)?, directory };
+        make_directory(&home.path("tokens")).context("cannot make the token directory")?;
+        write_private_file(&home.path("softhsm2.conf"), configuration.as_bytes())
+            .context("cannot write softhsm2.conf")?;
+        home.make_pin("pin")?;
+        home.make_pin("so-pin")?;
+        Ok(home)
+    }
+
+    /// Goes on only in a process whose SoftHSM2 finds this directory's token: replaces this process
+    /// by itself when the variable is not set so. (Setting a variable of the running process is
+    /// unsafe.)
+    ///
+    /// # Errors
+    /// When the process cannot be replaced.
+    pub(super) fn enter(&self) -> anyhow::Result<()> {
+        let configuration = self.path("softhsm2.conf");
+        if env::var_os(SOFTHSM2_CONF).is_some_and(|set| set == *configuration) {
+            return Ok(());
+        }
+        let mut arguments = env::args_os();
+        let program = env::current_exe().context("cannot find this program")?;
+        let error = Command::new(program)
+            .arg0(arguments.next().unwrap_or_else(|| "hsmgate".into()))
+            .args(arguments)
+            .env(SOFTHSM2_CONF, configuration)
+            .exec();
+        Err(error).context("cannot start this program again")
+    }
+
+    /// The directory itself, absolute.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The database in it.
+    ///
+    /// # Errors
+    /// Never for a directory that was prepared.
+    pub(super) fn store_url(&self) -> anyhow::Result<String> {
+        let path = self.path("hsmgate.db");
+        let text = path.to_str().context("the path is no text")?;
+        Ok(format!("sqlite://{text}"))
+    }
+
+    /// The user PIN.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(super) fn pin(&self) -> anyhow::Result<SecretString> {
+        Ok(read_private_file(&self.path("pin"))?)
+    }
+
+    /// The SO PIN.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(super) fn so_pin(&self) -> anyhow::Result<SecretString> {
+        Ok(read_private_file(&self.path("so-pin"))?)
+    }
+
+    /// Endpoint and AccessKey of the last start, if there was one.
+    ///
+    /// # Errors
+    /// When the file is damaged or open to others.
+    pub(super) fn client_file(&self) -> anyhow::Result<Option<ClientFile>> {
+        ClientFile::load(&self.client_path())
+    }
+
+    /// Where that file is.
+    pub(super) fn client_path(&self) -> PathBuf {
+        self.path("client.json")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn make_pin(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        if path.exists() {
+            return Ok(());
+        }
+        let mut random = Zeroizing::new([0; PIN_BYTES]);
+        rand::fill(random.as_mut()).map_err(|_source| anyhow::anyhow!("no random bytes"))?;
+        let pin = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_ref()));
+        write_private_file(&path, pin.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn lock(directory: &Path) -> anyhow::Result<File> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another hsmgate dev is running in {}", directory.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Makes a directory for its owner alone. One that is there keeps its mode: it may be somebody's
+/// current directory, and the files in it are private by themselves.
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::ExposeSecret;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn everything_made_is_its_owners_alone() {
+        let outer = TempDir::new().unwrap();
+        let directory = outer.path().join("a/b");
+        let _home = Home::prepare(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(&directory.join("tokens")), 0o700);
+        for name in ["softhsm2.conf", "pin", "so-pin", "lock"] {
+            assert_eq!(mode(&directory.join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_next_start_finds_the_same_pins() {
+        let directory = TempDir::new().unwrap();
+        let pins = || {
+            let home = Home::prepare(directory.path()).unwrap();
+            let exposed = |pin: SecretString| pin.expose_secret().to_owned();
+            (exposed(home.pin().unwrap()), exposed(home.so_pin().unwrap()))
+        };
+        let (pin, so_pin) = pins();
+        assert_ne!(pin, so_pin);
+        assert_eq!(pins(), (pin, so_pin));
+    }
+
+    #[test]
+    fn the_directory_may_move_with_its_token() {
+        let outer = TempDir::new().unwrap();
+        drop(Home::prepare(&outer.path().join("old")).unwrap());
+        fs::rename(outer.path().join("old"), outer.path().join("new")).unwrap();
+        let home = Home::prepare(&outer.path().join("new")).unwrap();
+        let configuration = fs::read_to_string(home.path("softhsm2.conf")).unwrap();
+        let tokens = home.path("tokens");
+        assert!(configuration.contains(&format!("tokendir = {}\n", tokens.display())));
+    }
+
+    #[test]
+    fn a_directory_serves_one_process_at_a_time() {
+        let directory = TempDir::new().unwrap();
+        let home = Home::prepare(directory.path()).unwrap();
+        let error = Home::prepare(directory.path()).unwrap_err();
+        assert!(error.to_string().starts_with("another hsmgate dev is running in "));
+        drop(home);
+        assert!(Home::prepare(directory.path()).is_ok());
+    }
+}

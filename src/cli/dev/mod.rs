@@ -1,0 +1,200 @@
+//! `hsmgate dev`: a gateway for development with a SoftHSM2 token of its own, in one directory.
+
+mod banner;
+mod demo;
+mod home;
+mod module;
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use super::client::Client;
+use super::client_file::ClientFile;
+use super::exit::Complaint;
+use super::output;
+use super::signals::StopSignals;
+use crate::app::{self, Gateway};
+use crate::config::{Log, LogFormat};
+use crate::keyring::TokenTimes;
+use crate::model::{AccessKeyId, Place};
+use crate::ops::Acceptance;
+use crate::telemetry;
+use crate::token::{Token, TokenSelector, TokenSettings};
+use banner::Banner;
+use home::Home;
+
+/// The user whom the AccessKey of a gateway for development belongs to.
+const USER: &str = "dev";
+const REGION: &str = "cn-hangzhou";
+const ACCOUNT: &str = "1234567890123456";
+const TOKEN_LABEL: &str = "hsmgate-dev";
+const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
+/// next. Serves on loopback until Ctrl-C.
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    /// The directory of token, PINs, database and AccessKey
+    #[arg(long, default_value = ".hsmgate", value_name = "DIR")]
+    dir: PathBuf,
+    /// The loopback address to listen on; port 0 takes a free port
+    #[arg(long, default_value = "127.0.0.1:8200", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The PKCS#11 module of SoftHSM2 [default: where distributions install it]
+    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
+    module: Option<PathBuf>,
+    /// An AccessKey to use in place of one that is made
+    #[arg(long, value_name = "ID", requires = "access_key_secret")]
+    access_key_id: Option<AccessKeyId>,
+    /// Its secret, which other users of the machine can see here: for development only
+    #[arg(long, value_name = "SECRET", requires = "access_key_id", value_parser = secret)]
+    access_key_secret: Option<SecretString>,
+    /// Calls a second for each cryptographic operation; 0 is no limit
+    #[arg(long, default_value_t = 750, value_name = "N")]
+    calls_per_second: u32,
+    /// Print one line of JSON on standard output once it serves
+    #[arg(long)]
+    json: bool,
+}
+
+impl Dev {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        if !self.listen.ip().is_loopback() {
+            let what = format!("{} is beyond loopback, where dev does not listen", self.listen);
+            return Err(Complaint::usage(what).into());
+        }
+        let module = module::find(self.module.as_deref())?;
+        let home = Home::prepare(&self.dir)?;
+        home.enter()?;
+        telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
+        let listener = TcpListener::bind(self.listen)
+            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
+            .context("cannot make the token")?;
+        let settings = self.settings(&home, module)?;
+        Runtime::new()?.block_on(self.serve(&home, settings, listener))
+    }
+
+    fn settings(&self, home: &Home, module: PathBuf) -> anyhow::Result<app::Settings> {
+        let known = home.client_file()?;
+        let region = known.as_ref().map_or(REGION, |file| file.region.as_str());
+        let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
+        Ok(app::Settings {
+            place: Place { region: region.parse()?, account: account.parse()? },
+            token: TokenSettings {
+                module,
+                selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
+                pin: home.pin()?,
+                workers: None,
+                queue: TOKEN_QUEUE,
+            },
+            store_url: home.store_url()?,
+            state_directory: home.directory().to_owned(),
+            limits: app::Limits {
+                calls_per_second: NonZeroU32::new(self.calls_per_second),
+                request_time: Duration::from_secs(15),
+                header_time: Duration::from_secs(10),
+                connections: 1024,
+                token: TokenTimes {
+                    call: Duration::from_secs(5),
+                    generate: Duration::from_secs(30),
+                },
+            },
+            acceptance: Acceptance::default(),
+        })
+    }
+
+    async fn serve(
+        &self,
+        home: &Home,
+        settings: app::Settings,
+        listener: TcpListener,
+    ) -> anyhow::Result<()> {
+        let signals = StopSignals::catch()?;
+        let place = settings.place.clone();
+        let gateway = Gateway::start(settings, listener).await?;
+        let file = self.access_key(home, &gateway, place).await?;
+        let failed = Arc::new(Notify::new());
+        let has_failed = Arc::clone(&failed);
+        let serving = gateway.serve_until(async move {
+            tokio::select! {
+                () = signals.asked() => {}
+                () = has_failed.notified() => {}
+            }
+        });
+        let opening = async {
+            let opened = self.open_house(&file).await;
+            if opened.is_err() {
+                failed.notify_one();
+            }
+            opened
+        };
+        let ((), opened) = tokio::join!(serving, opening);
+        opened
+    }
+
+    /// The AccessKey that was given, or that of the first start; kept for the client commands.
+    async fn access_key(
+        &self,
+        home: &Home,
+        gateway: &Gateway,
+        place: Place,
+    ) -> anyhow::Result<ClientFile> {
+        let given = self.access_key_id.clone().zip(self.access_key_secret.clone());
+        let kept = match home.client_file()? {
+            Some(file) => Some((file.access_key_id.parse()?, file.access_key_secret)),
+            None => None,
+        };
+        let keys = gateway.access_keys();
+        let key = match given.or(kept) {
+            Some((id, secret)) => keys.ensure(id, USER, secret).await?,
+            None => keys.create(USER).await?,
+        };
+        let file = ClientFile {
+            endpoint: format!("http://{}", gateway.address()?),
+            region: place.region.to_string(),
+            account: place.account.to_string(),
+            access_key_id: key.id.to_string(),
+            access_key_secret: key.secret.clone(),
+        };
+        file.save(&home.client_path())?;
+        Ok(file)
+    }
+
+    /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
+    async fn open_house(&self, file: &ClientFile) -> anyhow::Result<()> {
+        let client =
+            Client::new(&file.endpoint, &file.access_key_id, file.access_key_secret.clone())?;
+        let key_id = demo::key(&client).await?;
+        let first_use = demo::first_use(&client).await?;
+        let banner = Banner { file, key_id: &key_id, first_use: &first_use, dir: &self.dir };
+        output::tell(&banner.to_string());
+        if self.json {
+            output::json(&banner::Line {
+                endpoint: &file.endpoint,
+                region: &file.region,
+                account: &file.account,
+                access_key_id: &file.access_key_id,
+                access_key_secret: file.access_key_secret.expose_secret(),
+                key_id: &key_id,
+                alias: demo::ALIAS,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(SecretString::from(text))
+}

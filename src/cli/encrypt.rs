@@ -1,0 +1,43 @@
+//! `hsmgate encrypt`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::connection::Connection;
+use super::data::Data;
+use super::{answer, output};
+use crate::model::bytes::MAX_PLAINTEXT_BYTES;
+
+/// Reads data, and prints the ciphertext blob that a key makes of it.
+#[derive(Debug, Args)]
+pub(super) struct Encrypt {
+    /// The key: its id, an alias (alias/...) or an ARN
+    key: String,
+    #[command(flatten)]
+    data: Data,
+    /// Print the whole answer as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Encrypt {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let context = self.data.context_json()?;
+        let plaintext = Zeroizing::new(STANDARD.encode(self.data.read(MAX_PLAINTEXT_BYTES)?));
+        let mut params = vec![("KeyId", self.key.as_str()), ("Plaintext", plaintext.as_str())];
+        params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
+        let answer = self.connection.open()?.call("Encrypt", &params)?;
+        let blob = answer::text(&answer, &["CiphertextBlob"])?;
+        if self.data.has_out_file() || !self.json {
+            self.data.write(format!("{blob}\n").as_bytes())?;
+        }
+        if self.json {
+            output::json(&answer)?;
+        }
+        Ok(())
+    }
+}

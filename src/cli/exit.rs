@@ -1,0 +1,182 @@
+//! How a command ends: the exit codes, and which failure has which.
+
+use std::process::ExitCode;
+
+use super::client::CallError;
+use crate::config::{ConfigError, SecretError};
+use crate::telemetry::TelemetryError;
+
+/// The exit codes of every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// It failed in a way that no other code stands for.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// What was asked for is not there.
+    NotFound = 3,
+    /// The caller may not: signature, permission, or too many calls.
+    Refused = 4,
+    /// The key is in a state that forbids it.
+    WrongState = 5,
+    /// The gateway does not answer.
+    Unreachable = 6,
+}
+
+/// A failure that the command line itself finds.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Complaint {
+    /// The command cannot be run as it was given.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+}
+
+impl Complaint {
+    pub(super) fn usage(what: impl Into<String>) -> Self {
+        Self::Usage(what.into())
+    }
+}
+
+impl Exit {
+    /// The code for a failure, wherever in its chain of causes the telling one stands.
+    pub(super) fn of(error: &anyhow::Error) -> Self {
+        error
+            .chain()
+            .find_map(|cause| {
+                if let Some(call) = cause.downcast_ref::<CallError>() {
+                    return Some(Self::of_call(call));
+                }
+                if let Some(complaint) = cause.downcast_ref::<Complaint>() {
+                    return Some(match complaint {
+                        Complaint::Usage(_) => Self::Usage,
+                        Complaint::NotFound(_) => Self::NotFound,
+                    });
+                }
+                let is_configuration = cause.is::<ConfigError>()
+                    || cause.is::<SecretError>()
+                    || cause.is::<TelemetryError>();
+                is_configuration.then_some(Self::Usage)
+            })
+            .unwrap_or(Self::Failed)
+    }
+
+    fn of_call(error: &CallError) -> Self {
+        match error {
+            CallError::Refused { code, .. } => Self::of_code(code),
+            CallError::Unreachable(_) => Self::Unreachable,
+            CallError::Malformed => Self::Failed,
+        }
+    }
+
+    fn of_code(code: &str) -> Self {
+        let is_of = |families: &[&str]| families.iter().any(|family| code.starts_with(family));
+        if code.starts_with("Forbidden.") && code.ends_with("NotFound") {
+            Self::NotFound
+        } else if is_of(WRONG_STATE) {
+            Self::WrongState
+        } else if is_of(REFUSED) {
+            Self::Refused
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What the codes of a wrong key state begin with.
+const WRONG_STATE: &[&str] =
+    &["Rejected.Disabled", "Rejected.Pending", "Rejected.StateModified", "Rejected.Unavailable"];
+
+/// What the codes of a caller who may not begin with: permission, limits, AccessKey, signature.
+const REFUSED: &[&str] = &[
+    "Forbidden.",
+    "AccessDenied",
+    "Rejected.Throttling",
+    "InvalidAccessKeyId",
+    "MissingAccessKeyId",
+    "SignatureDoesNotMatch",
+    "SignatureNonceUsed",
+    "IncompleteSignature",
+    "InvalidSignature",
+    "MissingSignature",
+    "InvalidTimeStamp",
+    "MissingTimestamp",
+    "InvalidSecurityToken",
+    "MissingSecurityToken",
+];
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::error::ErrorCode;
+
+    #[test]
+    fn the_codes_of_the_api_end_as_they_should() {
+        let expected = |code: ErrorCode| match code {
+            ErrorCode::KeyNotFound
+            | ErrorCode::KeyVersionNotFound
+            | ErrorCode::AliasNotFound
+            | ErrorCode::ResourceNotFound => Exit::NotFound,
+            ErrorCode::KeyDisabled
+            | ErrorCode::KeyPendingDeletion
+            | ErrorCode::KeyPendingImport
+            | ErrorCode::KeyUnavailable
+            | ErrorCode::StateModifiedFailed => Exit::WrongState,
+            ErrorCode::NoPermission
+            | ErrorCode::Throttling
+            | ErrorCode::DryRunAccessDenied
+            | ErrorCode::InvalidAccessKeyIdNotFound
+            | ErrorCode::InvalidAccessKeyIdInactive
+            | ErrorCode::SignatureDoesNotMatch
+            | ErrorCode::IncompleteSignature
+            | ErrorCode::InvalidSignatureMethod
+            | ErrorCode::SignatureNonceUsed
+            | ErrorCode::InvalidTimeStampFormat
+            | ErrorCode::InvalidTimeStampExpired
+            | ErrorCode::MissingSecurityToken
+            | ErrorCode::InvalidSecurityTokenExpired
+            | ErrorCode::InvalidSecurityTokenMalformed
+            | ErrorCode::InvalidSecurityTokenMismatch
+            | ErrorCode::MissingAccessKeyId
+            | ErrorCode::MissingSignature
+            | ErrorCode::MissingSignatureNonce
+            | ErrorCode::MissingTimestamp => Exit::Refused,
+            other if other.as_str() == "Forbidden.DKMSInstanceNotFound" => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        for code in ErrorCode::ALL {
+            assert_eq!(Exit::of_code(code.as_str()), expected(*code), "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_its_code_under_any_context() {
+        let refused = CallError::Refused {
+            status: 409,
+            code: "Rejected.Disabled".to_owned(),
+            message: String::new(),
+            request_id: String::new(),
+        };
+        let error = Err::<(), _>(refused).context("outer").context("outermost").unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::WrongState);
+        let faults = ConfigError::from(Config::parse("").unwrap_err());
+        assert_eq!(Exit::of(&faults.into()), Exit::Usage);
+        assert_eq!(Exit::of(&Complaint::usage("x").into()), Exit::Usage);
+        assert_eq!(Exit::of(&Complaint::NotFound("x".to_owned()).into()), Exit::NotFound);
+        assert_eq!(Exit::of(&anyhow::anyhow!("x")), Exit::Failed);
+    }
+}

@@ -1,0 +1,83 @@
+//! `hsmgate init`.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::configured::{self, ConfigFile};
+use super::exit::Complaint;
+use super::output;
+use crate::app::Vault;
+use crate::config::secret::read_private_file;
+use crate::config::{Config, TokenName};
+use crate::token::Token;
+
+/// Prepares what is not there yet, and leaves alone what is. May be run again at any time.
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// A file with the SO PIN: with it, a token of the configured label is made when there is none
+    #[arg(long, value_name = "FILE")]
+    so_pin_file: Option<PathBuf>,
+    /// The user whom the first AccessKey belongs to
+    #[arg(long, default_value = "admin", value_name = "NAME")]
+    user: String,
+    /// Print the AccessKey as JSON; its fields are null when there was one already
+    #[arg(long)]
+    json: bool,
+}
+
+impl Init {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        self.make_token(&config)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.state_directory)
+            .with_context(|| format!("cannot make {}", config.state_directory.display()))?;
+        Runtime::new()?.block_on(async {
+            let vault = configured::vault(config).await.inspect_err(|_error| {
+                if self.so_pin_file.is_none() {
+                    output::tell("If there is no such token yet: --so-pin-file FILE makes it.");
+                }
+            })?;
+            let outcome = self.first_access_key(&vault).await;
+            vault.close().await;
+            outcome
+        })
+    }
+
+    fn make_token(&self, config: &Config) -> anyhow::Result<()> {
+        let Some(so_pin_file) = &self.so_pin_file else { return Ok(()) };
+        let TokenName::Label(label) = &config.token.name else {
+            let what = "--so-pin-file makes a token by its label, and token.serial is set";
+            return Err(Complaint::usage(what).into());
+        };
+        let so_pin = read_private_file(so_pin_file)?;
+        let pin = config.token.pin.read()?;
+        Token::initialize(&config.token.module, label, &so_pin, &pin)
+            .with_context(|| format!("cannot make the token {label:?}"))
+    }
+
+    async fn first_access_key(&self, vault: &Vault) -> anyhow::Result<()> {
+        if !vault.access_keys().list().is_empty() {
+            output::tell("Token and database are ready. There are AccessKeys already.");
+            if self.json {
+                output::json(&json!({"access_key_id": null, "access_key_secret": null}))?;
+            }
+            return Ok(());
+        }
+        let key = vault.access_keys().create(&self.user).await?;
+        output::tell("Token and database are ready. The AccessKey is shown this once:");
+        output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
+        Ok(())
+    }
+}

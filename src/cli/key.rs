@@ -1,0 +1,168 @@
+//! `hsmgate key create|list|describe`.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::connection::{Connection, Remote};
+use super::{answer, output};
+use crate::model::{Alias, KeySpec, KeyUsage};
+
+/// The most rows that the API gives on a page.
+const PAGE_SIZE: &str = "100";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Make a key, and print its id
+    Create(Create),
+    /// List all keys with their aliases
+    List(List),
+    /// Show what is known of a key
+    Describe(Describe),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// What the key is for, in words
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// An alias for the key, with or without alias/ in front
+    #[arg(long, value_name = "NAME", value_parser = alias)]
+    alias: Option<Alias>,
+    /// Its kind and size [default: Aliyun_AES_256]
+    #[arg(long)]
+    spec: Option<KeySpec>,
+    /// What it may be used for [default: the spec's first usage]
+    #[arg(long)]
+    usage: Option<KeyUsage>,
+    /// Print the key's metadata as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Describe {
+    /// The key: its id, an alias (alias/...) or an ARN
+    key: String,
+    /// Print the key's metadata as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Key {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(create) => create.run(),
+            Self::List(list) => list.run(),
+            Self::Describe(describe) => describe.run(),
+        }
+    }
+}
+
+impl Create {
+    fn run(self) -> anyhow::Result<()> {
+        let given = [
+            ("Description", self.description.as_deref()),
+            ("KeySpec", self.spec.map(KeySpec::as_str)),
+            ("KeyUsage", self.usage.map(KeyUsage::as_str)),
+        ];
+        let params: Vec<(&str, &str)> =
+            given.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+        let remote = self.connection.open()?;
+        let answer = remote.call("CreateKey", &params)?;
+        let key_id = answer::text(&answer, &["KeyMetadata", "KeyId"])?;
+        if let Some(alias) = &self.alias {
+            remote
+                .call("CreateAlias", &[("AliasName", alias.as_str()), ("KeyId", key_id)])
+                .with_context(|| format!("key {key_id} was made, but not {alias}"))?;
+        }
+        if self.json {
+            output::json(&answer.get("KeyMetadata"))?;
+        } else {
+            output::line(key_id)?;
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<()> {
+        let remote = self.connection.open()?;
+        let keys = all(&remote, "ListKeys", "Keys", "Key")?;
+        let mut aliases: HashMap<String, Vec<String>> = HashMap::new();
+        for row in all(&remote, "ListAliases", "Aliases", "Alias")? {
+            let name = answer::text(&row, &["AliasName"])?.to_owned();
+            aliases.entry(answer::text(&row, &["KeyId"])?.to_owned()).or_default().push(name);
+        }
+        let mut rows = Vec::new();
+        for key in &keys {
+            let id = answer::text(key, &["KeyId"])?;
+            rows.push((id, key.get("KeyArn"), aliases.remove(id).unwrap_or_default()));
+        }
+        if self.json {
+            let objects: Vec<Value> = rows
+                .iter()
+                .map(|(id, arn, aliases)| json!({"KeyId": id, "KeyArn": arn, "Aliases": aliases}))
+                .collect();
+            return Ok(output::json(&objects)?);
+        }
+        let rows: Vec<_> = rows.iter().map(|(id, _, aliases)| (*id, aliases.join(" "))).collect();
+        Ok(output::columns(&rows)?)
+    }
+}
+
+impl Describe {
+    fn run(self) -> anyhow::Result<()> {
+        let answer = self.connection.open()?.call("DescribeKey", &[("KeyId", &self.key)])?;
+        let metadata = answer
+            .get("KeyMetadata")
+            .and_then(Value::as_object)
+            .context("the answer has no KeyMetadata")?;
+        if self.json {
+            return Ok(output::json(metadata)?);
+        }
+        let rows: Vec<_> =
+            metadata.iter().map(|(name, value)| (name.as_str(), in_words(value))).collect();
+        Ok(output::columns(&rows)?)
+    }
+}
+
+/// The rows of all pages.
+fn all(remote: &Remote, action: &str, outer: &str, inner: &str) -> anyhow::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for page in 1_u64.. {
+        let number = page.to_string();
+        let params = [("PageNumber", number.as_str()), ("PageSize", PAGE_SIZE)];
+        let answer = remote.call(action, &params)?;
+        let (rows, total) = answer::rows(&answer, outer, inner)?;
+        all.extend_from_slice(rows);
+        if rows.is_empty() || u64::try_from(all.len()).is_ok_and(|length| length >= total) {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn in_words(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn alias(text: &str) -> Result<Alias, String> {
+    let name = text.strip_prefix("alias/").unwrap_or(text);
+    format!("alias/{name}").parse().map_err(|error| format!("{error}"))
+}
