@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs Debian packages: as root, or through sudo where there is one.
+#
+#   scripts/apt-install.sh PACKAGE...
+set -euo pipefail
+
+fail() {
+    echo "cannot install $packages: $1" >&2
+    echo "install it by hand (Debian: apt-get install $packages), then try again" >&2
+    exit 1
+}
+
+packages=$*
+command -v apt-get >/dev/null || fail "there is no apt-get here"
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "neither root nor sudo"
+    as_root=(sudo)
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -q || fail "apt-get update failed"
+"${as_root[@]}" apt-get install -q -y --no-install-recommends "$@" || fail "apt-get install failed"

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Makes sure that SoftHSM2, the token for work and tests, is on this machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+has_softhsm() {
+    command -v softhsm2-util >/dev/null && [ -n "$(softhsm/module.sh 2>/dev/null)" ]
+}
+
+has_softhsm || scripts/apt-install.sh softhsm2
+has_softhsm || { echo "softhsm2 is installed, but its PKCS#11 module was not found" >&2; exit 1; }

@@ -1,0 +1,114 @@
+//! Holds the direction of use between the rooms, by reading the sources.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the bottom up; those of one row do not use each other.
+const ROOMS: &[&[&str]] = &[
+    &["error", "model"],
+    &["config", "telemetry"],
+    &["store", "token"],
+    &["authn"],
+    &["authz"],
+    &["keyring"],
+    &["ops"],
+    &["gate", "jobs"],
+    &["wire"],
+    &["app"],
+    &["cli"],
+];
+
+/// Crates that only one room may name.
+const OWNED_CRATES: &[(&str, &[&str])] = &[
+    ("cryptoki", &["token"]),
+    ("sqlx", &["store"]),
+    ("axum", &["wire", "app"]),
+    ("hyper", &["wire", "cli"]),
+    ("anyhow", &["cli", "main"]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|is| is == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of every room, without comments and without the tests at the end of its files.
+fn rooms() -> BTreeMap<String, String> {
+    let sources_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&sources_root, &mut files);
+    let mut rooms: BTreeMap<String, String> = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let first = file.strip_prefix(&sources_root).unwrap().components().next().unwrap();
+        let room = Path::new(first.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned();
+        rooms.entry(room).or_default().extend(code.flat_map(|line| [line, "\n"]));
+    }
+    rooms
+}
+
+fn height(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|row| row.contains(&room))
+}
+
+/// The rooms that `code` names as `crate::room` or within `use crate::{room, …}`.
+fn used_rooms(code: &str) -> Vec<String> {
+    let mut used = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        assert!(!rest.starts_with('{'), "write `use crate::room::…`, one line a room");
+        used.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+    }
+    used
+}
+
+#[test]
+fn a_room_uses_only_rooms_below_it() {
+    for (room, code) in rooms() {
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let own = height(&room).unwrap_or_else(|| panic!("the room {room} has no place"));
+        for used in used_rooms(&code) {
+            let below = height(&used).unwrap_or_else(|| panic!("{room} uses the unknown {used}"));
+            let is_error_in_model = used == "model" && room == "error";
+            assert!(
+                below < own || used == room || is_error_in_model,
+                "{room} uses {used}, which does not stand below it"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_crate_of_one_room_is_named_nowhere_else() {
+    for (room, code) in rooms() {
+        for (name, owners) in OWNED_CRATES {
+            let named = [format!("{name}::"), format!("use {name};")];
+            assert!(
+                owners.contains(&room.as_str()) || !named.iter().any(|name| code.contains(name)),
+                "{room} names {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_code_reads_the_value_of_a_key() {
+    for (room, code) in rooms() {
+        for name in ["AttributeType::Value,", "AttributeType::Value]", "CKA_VALUE,"] {
+            assert!(!code.contains(name), "{room} names {name}");
+        }
+    }
+}

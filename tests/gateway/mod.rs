@@ -1,0 +1,134 @@
+//! A gateway of its own for a test: `hsmgate dev` as a child process in a directory that goes away.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a gateway may take to make its token and serve, on a busy machine.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long a gateway may take to end after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running gateway. It is killed when dropped; [`Gateway::stop`] ends it as an operator would.
+pub(crate) struct Gateway {
+    process: Option<Child>,
+    dev_json: String,
+    dir: TempDir,
+}
+
+impl Gateway {
+    /// Starts `hsmgate dev` on a free port, with more options where a test needs them.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_in(TempDir::new_in(scratch()).expect("a temporary directory"), options)
+    }
+
+    /// As [`Gateway::start`], in the directory that an earlier one has left.
+    pub(crate) fn start_in(dir: TempDir, options: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(dir.path().join("log"));
+        let log = log.expect("a log file");
+        let process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(dir.path().join("state"))
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("hsmgate starts");
+        let mut gateway = Self { process: Some(process), dev_json: String::new(), dir };
+        gateway.dev_json = gateway.first_line();
+        gateway
+    }
+
+    /// The line with which it introduced itself: endpoint, access key and demo key, as JSON.
+    pub(crate) fn dev_json(&self) -> &str {
+        &self.dev_json
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).expect("the log is text")
+    }
+
+    /// The directory of its token and its store.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Asks it to end with SIGTERM, waits until it has, and gives its directory.
+    pub(crate) fn stop(mut self) -> TempDir {
+        let mut process = self.process.take().expect("it runs until it is stopped");
+        let id = process.id().to_string();
+        signal("TERM", &id);
+        let ended = within(STOP_LIMIT, move || process.wait().expect("a child can be waited for"));
+        if ended.is_none() {
+            signal("KILL", &id);
+        }
+        assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", self.log());
+        self.into_directory()
+    }
+
+    /// Kills it where it stands, and gives its directory.
+    pub(crate) fn kill(mut self) -> TempDir {
+        let mut process = self.process.take().expect("it runs until it is stopped");
+        process.kill().expect("a child can be killed");
+        process.wait().expect("a child can be waited for");
+        self.into_directory()
+    }
+
+    fn into_directory(mut self) -> TempDir {
+        let unused = TempDir::new_in(scratch()).expect("a temporary directory");
+        std::mem::replace(&mut self.dir, unused)
+    }
+
+    fn first_line(&mut self) -> String {
+        let stdout = self.process.as_mut().and_then(|process| process.stdout.take());
+        let mut lines = BufReader::new(stdout.expect("standard output is piped")).lines();
+        match within(START_LIMIT, move || lines.next()) {
+            Some(Some(Ok(line))) => line,
+            _ => panic!("the gateway does not serve; its log:\n{}", self.log()),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Fails only when it has ended already.
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+}
+
+/// Memory where there is some: a token on disk makes keys fifteen times slower.
+fn scratch() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory } else { Path::new("/tmp") }
+}
+
+fn signal(name: &str, process: &str) {
+    let option = format!("-{name}");
+    let status = Command::new("kill").args([option.as_str(), process]).status().expect("kill runs");
+    assert!(status.success(), "kill {option} {process}: {status}");
+}
+
+/// The result of `work`, unless it takes longer than `limit`.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = mpsc::channel();
+    // Nobody listens any more after the limit.
+    thread::spawn(move || done.send(work()).ok());
+    result.recv_timeout(limit).ok()
+}

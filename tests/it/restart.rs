@@ -1,0 +1,87 @@
+//! What outlives the process: keys, ciphertexts, deletions; and what a stop does.
+
+use std::path::Path;
+
+use crate::gateway;
+use crate::harness::{Gateway, text};
+
+const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+
+#[tokio::test]
+async fn what_was_encrypted_before_a_restart_decrypts_after_it() {
+    for restart in [Gateway::restart, Gateway::kill_and_restart] {
+        let gateway = Gateway::start();
+        let key = gateway.create_key().await;
+        let sealed = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
+        let before = gateway.dev.clone();
+        let gateway = restart(gateway);
+        assert_eq!(gateway.dev.key_id, before.key_id);
+        assert_eq!(gateway.dev.access_key_secret, before.access_key_secret);
+        let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+        assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_destroyed_once_its_window_is_over() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    let id = [("KeyId", key.as_str())];
+    let sealed = gateway.call("Encrypt", &[id[0], ("Plaintext", PLAINTEXT)]).await;
+    gateway.call("CreateAlias", &[id[0], ("AliasName", "alias/doomed")]).await;
+    gateway.call("ScheduleKeyDeletion", &[id[0], ("PendingWindowInDays", "7")]).await;
+    let objects = token_objects(&gateway.process.state());
+
+    let directory = gateway.process.stop();
+    let_the_window_pass(&directory.path().join("state")).await;
+    let gateway = Gateway::of(gateway::Gateway::start_in(directory, &[]));
+    let gone = (404, "Forbidden.KeyNotFound".to_owned());
+    let mut last = (0, String::new());
+    for _attempt in 0..100 {
+        last = gateway.refused("DescribeKey", &id).await;
+        if last == gone {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(last, gone);
+    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    assert_eq!(gateway.refused("Decrypt", &blob).await, gone);
+    let alias = gateway.refused("DescribeKey", &[("KeyId", "alias/doomed")]).await;
+    assert_eq!(alias, (404, "Forbidden.AliasNotFound".to_owned()));
+    assert_eq!(
+        token_objects(&gateway.process.state()),
+        objects - 1,
+        "its token object is destroyed"
+    );
+    let gateway = gateway.kill_and_restart();
+    assert_eq!(gateway.refused("DescribeKey", &id).await, gone);
+}
+
+/// Moves every deletion date into the past, as if the window had passed.
+async fn let_the_window_pass(state: &Path) {
+    let url = format!("sqlite://{}", state.join("hsmgate.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let moved = sqlx::query("UPDATE keys SET delete_at = 1 WHERE delete_at IS NOT NULL")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(moved.rows_affected(), 1);
+    pool.close().await;
+}
+
+/// How many objects the SoftHSM2 token has, by its files.
+fn token_objects(state: &Path) -> usize {
+    let mut count = 0;
+    for token in std::fs::read_dir(state.join("tokens")).unwrap() {
+        let files = std::fs::read_dir(token.unwrap().path()).unwrap();
+        count += files
+            .filter(|file| {
+                let name = file.as_ref().unwrap().file_name();
+                let name = name.to_str().unwrap();
+                name.ends_with(".object") && name != "token.object"
+            })
+            .count();
+    }
+    count
+}

@@ -1,0 +1,97 @@
+//! The official SDKs against a running gateway: each goes through the cases of `tests/sdk/`.
+//!
+//! Nothing is skipped. Without an interpreter or without the SDKs that `tests/sdk/setup.sh` installs,
+//! these tests fail and say what to do.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on shall fail")]
+
+mod gateway;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use gateway::Gateway;
+
+#[test]
+fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
+    passes_every_case("python-new-acs3");
+}
+
+#[test]
+fn the_new_python_sdk_passes_every_case_signed_with_acs4() {
+    passes_every_case("python-new-acs4");
+}
+
+#[test]
+fn the_new_python_sdk_passes_every_case_signed_with_rpc1() {
+    passes_every_case("python-new-rpc1");
+}
+
+#[test]
+fn the_async_methods_of_the_new_python_sdk_pass_every_case() {
+    passes_every_case("python-new-async");
+}
+
+#[test]
+fn the_old_python_sdk_passes_every_case() {
+    passes_every_case("python-old");
+}
+
+#[test]
+fn the_node_sdk_passes_every_case_that_it_knows() {
+    passes_every_case("node-kms20160120");
+}
+
+#[test]
+fn the_node_openapi_client_passes_every_case() {
+    passes_every_case("node-openapi-client");
+}
+
+#[test]
+fn pop_core_passes_every_case_by_get() {
+    passes_every_case("node-pop-core-get");
+}
+
+#[test]
+fn pop_core_passes_every_case_by_post() {
+    passes_every_case("node-pop-core-post");
+}
+
+/// Whether interpreters and SDKs are there, asked once for all tests.
+static SET_UP: LazyLock<Output> =
+    LazyLock::new(|| run(Command::new(root().join("tests/sdk/setup.sh")).arg("--check")));
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn passes_every_case(sdk: &str) {
+    expect_success(&SET_UP, "");
+    let gateway = Gateway::start(&[]);
+    let throttled = Gateway::start(&["--calls-per-second", "5"]);
+    let cases = run(Command::new(root().join("target/sdk/python/bin/python"))
+        .args(["-m", "pytest", "--quiet", "--sdk", sdk])
+        .arg(root().join("tests/sdk"))
+        .env("HSMGATE_DEV_JSON", gateway.dev_json())
+        .env("HSMGATE_THROTTLED_DEV_JSON", throttled.dev_json())
+        .env("NODE_PATH", root().join("target/sdk/node/node_modules"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("NO_PROXY", "127.0.0.1"));
+    expect_success(&cases, &format!("the log of the gateway:\n{}", gateway.log()));
+    gateway.stop();
+    throttled.stop();
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
+}
+
+fn expect_success(output: &Output, log: &str) {
+    assert!(
+        output.status.success(),
+        "{}{}{log}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}

@@ -1,0 +1,62 @@
+"""The Python SDK `aliyun-python-sdk-kms`."""
+
+import importlib
+import json
+
+from aliyunsdkcore.acs_exception.exceptions import ServerException
+from aliyunsdkcore.client import AcsClient
+
+from .refused import Refused
+
+
+class OldPython:
+    """Signs with RPC 1.0, everything in the query of a POST."""
+
+    def __init__(self, gateway):
+        self._host = gateway.host
+        self._client = AcsClient(
+            gateway.access_key_id,
+            gateway.access_key_secret,
+            gateway.region,
+            port=gateway.port,
+        )
+
+    def call(self, action, **parameters):
+        return self.send(self.request(action, **parameters))
+
+    def request(self, action, **parameters):
+        """A request of the SDK, not sent yet."""
+        module = importlib.import_module(f"aliyunsdkkms.request.v20160120.{action}Request")
+        request = getattr(module, f"{action}Request")()
+        request.set_endpoint(self._host)
+        request.set_protocol_type("http")
+        for name, value in parameters.items():
+            if value is not None:
+                getattr(request, f"set_{name}")(_text(name, value))
+        return request
+
+    def send(self, request):
+        try:
+            return json.loads(self._client.do_action_with_exception(request))
+        except ServerException as error:
+            raise Refused(
+                error.get_error_code(),
+                error.get_http_status(),
+                error.get_error_msg(),
+                error.get_request_id(),
+            ) from error
+
+    def send_for_xml(self, request):
+        """The body of the answer, as text."""
+        request.set_accept_format("XML")
+        return self._client.do_action(request).decode()
+
+    def close(self):
+        pass
+
+
+def _text(name, value):
+    """Programs make the JSON text of a context themselves."""
+    if name.endswith("EncryptionContext") and isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return value

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs the pinned SDKs into target/sdk: a Python environment and the modules for Node.
+#
+#   tests/sdk/setup.sh          installs what is missing or out of date
+#   tests/sdk/setup.sh --check  only says whether everything is there (exit status 1 if not)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+here=tests/sdk
+there=target/sdk
+python=${PYTHON:-python3}
+
+fail() {
+    echo "$1" >&2
+    echo "then run $here/setup.sh (make setup runs it too)" >&2
+    exit 1
+}
+
+need_interpreters() {
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+        fail "the SDK tests need Python 3.10 or later as $python: install python3 (or set PYTHON),"
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null ||
+        fail "the SDK tests need Node 20 or later as node: install it,"
+}
+
+# What is pinned; an interpreter that has changed shows when the SDKs no longer load.
+fingerprint() {
+    sha256sum "$here/requirements.txt" "$here/node/package.json" "$here/node/package-lock.json"
+}
+
+is_installed() {
+    [ "$(cat "$there/stamp" 2>/dev/null)" = "$(fingerprint)" ] &&
+        "$there/python/bin/python" -c 'import pytest, aliyunsdkkms, alibabacloud_kms20160120' &&
+        [ -d "$there/node/node_modules/@alicloud/kms20160120" ]
+}
+
+install_python() {
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        # Debian keeps what makes an environment in a package of its own.
+        scripts/apt-install.sh python3-venv
+    fi
+    "$python" -m venv --clear "$there/python"
+    "$there/python/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --requirement "$here/requirements.txt"
+}
+
+install_node() {
+    command -v npm >/dev/null || fail "the SDK tests need npm: install it,"
+    mkdir -p "$there/node"
+    cp "$here/node/package.json" "$here/node/package-lock.json" "$there/node/"
+    (cd "$there/node" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund)
+}
+
+need_interpreters
+is_installed && exit 0
+if [ "${1:-}" = --check ]; then
+    fail "the SDKs in $there are missing or out of date;"
+fi
+rm -f "$there/stamp"
+install_python
+install_node
+fingerprint >"$there/stamp"
+is_installed || fail "the SDKs were installed but cannot be loaded: remove $there,"
