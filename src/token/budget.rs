@@ -15,7 +15,8 @@ pub struct Budget {
 impl Budget {
     /// A budget that ends so long after now.
     pub fn new(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, spent: Arc::default() }
+        let now = Instant::now();
+        Self { deadline: now.checked_add(limit).unwrap_or(now), spent: Arc::default() }
     }
 
     /// When waiting ends.

@@ -64,6 +64,18 @@ impl KeyCache {
         keys.get(&key).map(|entry| entry.handles).filter(|handles| handles.epoch == epoch)
     }
 
+    /// A few keys of this epoch beside `key`, with their handles in the token.
+    pub(super) fn others(
+        &self,
+        key: KeyVersionId,
+        epoch: u64,
+        most: usize,
+    ) -> Vec<(KeyVersionId, ObjectHandle)> {
+        let keys = read(&self.0);
+        let others = keys.iter().filter(|(id, entry)| **id != key && entry.handles.epoch == epoch);
+        others.map(|(id, entry)| (*id, entry.handles.main)).take(most).collect()
+    }
+
     /// Keeps the handles of a key, and its control message if it has one.
     pub(super) fn keep(&self, key: KeyVersionId, handles: Handles) {
         let mut keys = write(&self.0);

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Control;
 use super::error::TokenError;
-use super::mechanism::{gcm_open, gcm_seal};
+use super::gcm;
 use super::worker::Worker;
 use crate::model::{IV_BYTES, KeyVersionId};
 
@@ -39,7 +39,7 @@ impl Worker<'_> {
             let (session, kit) = worker.session_and_kit()?;
             // A retry takes another IV: nobody knows what became of the first.
             let iv = kit.random.iv(session)?;
-            let sealed = gcm_seal(session, handle, &iv, aad, plaintext)?;
+            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
             Ok(Encrypted { iv, sealed })
         })
     }
@@ -59,7 +59,7 @@ impl Worker<'_> {
         let aad = aad.unwrap_or_default();
         self.steady(Some(key), |worker| {
             let handle = worker.handles(key)?.hot();
-            match gcm_open(worker.session()?, handle, iv, aad, sealed) {
+            match gcm::open(worker.session()?, handle, iv, aad, sealed) {
                 Err(error) => {
                     Err(worker.judge(key, error, |worker| worker.control_gcm(key, handle)))
                 }
@@ -111,7 +111,7 @@ impl Worker<'_> {
             Some(control) => control,
             None => self.make_control(key, handle)?,
         };
-        let opened = gcm_open(self.session()?, handle, &control.iv, CONTROL, &control.sealed)?;
+        let opened = gcm::open(self.session()?, handle, &control.iv, CONTROL, &control.sealed)?;
         if *opened == CONTROL {
             Ok(())
         } else {
@@ -126,7 +126,7 @@ impl Worker<'_> {
     ) -> Result<Control, TokenError> {
         let (session, kit) = self.session_and_kit()?;
         let iv = kit.random.iv(session)?;
-        let control = Control { iv, sealed: gcm_seal(session, handle, &iv, CONTROL, CONTROL)? };
+        let control = Control { iv, sealed: gcm::seal(session, handle, &iv, CONTROL, CONTROL)? };
         self.hub.keys.keep_control(key, control.clone());
         Ok(control)
     }

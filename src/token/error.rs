@@ -186,6 +186,8 @@ fn class_of(function: Function, code: RvError) -> ErrorClass {
         (Function::Decrypt | Function::Verify | Function::UnwrapKey, RvError::DeviceError) => {
             ErrorClass::Ambiguous
         }
+        // Unwrapped material of a length that no key of this type has.
+        (Function::UnwrapKey, RvError::KeySizeRange) => ErrorClass::BadInput,
         (_, code) => class_of_code(code),
     }
 }

@@ -11,6 +11,10 @@ use super::template;
 use super::worker::Worker;
 use crate::model::KeyVersionId;
 
+/// Known keys that are looked for before a key counts as absent. Each may have been destroyed
+/// by another process; all of them at once is another matter.
+const WITNESSES: usize = 3;
+
 /// The objects that have one `CKA_ID`.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Found {
@@ -49,10 +53,30 @@ impl Worker<'_> {
     /// Searches; "nothing found" is believed only of a session that is logged in.
     pub(super) fn find(&mut self, key: KeyVersionId) -> Result<Found, TokenError> {
         let found = search(self.session()?, key)?;
-        if found.secret.or(found.private).is_some() || !self.log_in_if_out()? {
+        if found.has_key() {
             return Ok(found);
         }
-        search(self.session()?, key)
+        if self.log_in_if_out()? {
+            return search(self.session()?, key);
+        }
+        self.vouch_for_absence(key)?;
+        Ok(found)
+    }
+
+    /// Believes that a key is absent only of a token that still shows other keys that it had:
+    /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
+    fn vouch_for_absence(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+        let others = self.hub.keys.others(key, self.instance.epoch, WITNESSES);
+        let session = self.session()?;
+        let is_seen = |(id, object): &(KeyVersionId, ObjectHandle)| {
+            let id = Attribute::Id(id.as_bytes().to_vec());
+            template::check(session, *object, &[id]).is_ok()
+        };
+        if others.is_empty() || others.iter().any(is_seen) {
+            Ok(())
+        } else {
+            Err(TokenError::Untrusted("it no longer shows the keys that it had"))
+        }
     }
 
     fn admit(&mut self, key: KeyVersionId, found: Found) -> Result<Handles, TokenError> {

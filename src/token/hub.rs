@@ -4,7 +4,7 @@
 //! an initialisation holds the write guard, so that nobody is inside: C_Finalize under a
 //! running call crashes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::cache::KeyCache;
 use super::error::{ErrorClass, TokenError};
 use super::instance::{self, Instance};
 use super::locks::{lock, read, write};
-use super::mechanism::Capability;
+use super::mechanism::{Capability, OaepHash};
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 
@@ -34,6 +34,7 @@ pub(super) struct Hub {
     pub(super) instance: RwLock<Option<Instance>>,
     pub(super) info: TokenInfo,
     mechanisms: Vec<MechanismType>,
+    lacks_oaep_sha256: AtomicBool,
     settings: TokenSettings,
     pkcs11: Pkcs11,
     logins: Mutex<()>,
@@ -60,6 +61,7 @@ impl Hub {
             keys: KeyCache::default(),
             objects: Mutex::default(),
             instance: RwLock::new(Some(first)),
+            lacks_oaep_sha256: AtomicBool::new(quirks::knows_oaep_sha1_only(&info)),
             info,
             mechanisms,
             settings,
@@ -76,7 +78,19 @@ impl Hub {
 
     /// Whether the token can do something.
     pub(super) fn supports(&self, capability: Capability) -> bool {
-        capability.is_among(&self.mechanisms, quirks::knows_oaep_sha1_only(&self.info))
+        capability.is_among(&self.mechanisms, self.lacks_oaep_sha256.load(Ordering::Relaxed))
+    }
+
+    /// Whether OAEP with this hash can be tried in the token.
+    pub(super) fn has_oaep(&self, hash: OaepHash) -> bool {
+        let is_listed = self.mechanisms.contains(&MechanismType::RSA_PKCS_OAEP);
+        let is_refused = hash == OaepHash::Sha256 && self.lacks_oaep_sha256.load(Ordering::Relaxed);
+        is_listed && !is_refused
+    }
+
+    /// Remembers that the token refused OAEP with SHA-256.
+    pub(super) fn learn_without_oaep_sha256(&self) {
+        self.lacks_oaep_sha256.store(true, Ordering::Relaxed);
     }
 
     /// Logs in if the session says that nobody is. True if somebody had to: then every handle

@@ -1,14 +1,11 @@
 //! The mechanisms that we use, with the only parameters that we use them with.
 
-use cryptoki::mechanism::aead::GcmParams;
+use aws_lc_rs::digest;
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
 use cryptoki::types::Ulong;
-use zeroize::Zeroizing;
 
 use super::error::TokenError;
-use crate::model::{IV_BYTES, TAG_BYTES};
 
 /// Something that a token may be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,50 +84,136 @@ impl Capability {
 
 const GENERIC_SECRET_KEY_GEN: MechanismType = MechanismType::GENERIC_SECRET_KEY_GEN;
 
-/// AES-GCM with the one shape that all tokens agree on: a 96-bit IV from the caller, a 128-bit
-/// tag behind the ciphertext. No associated data means a length of zero.
-pub(super) fn gcm_seal(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    aad: &[u8],
-    plaintext: &[u8],
-) -> Result<Vec<u8>, TokenError> {
-    // The token gets a copy: one that makes its own IV writes it back, and then ours is not
-    // the IV of this ciphertext.
-    let mut token_iv = *iv;
-    let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let sealed = session.encrypt(&Mechanism::AesGcm(params), key, plaintext)?;
-    if token_iv != *iv {
-        return Err(TokenError::Untrusted("it replaces the IV of AES-GCM by its own"));
-    }
-    if sealed.len() != plaintext.len() + TAG_BYTES {
-        return Err(TokenError::Untrusted("its AES-GCM ciphertexts have another length"));
-    }
-    Ok(sealed)
+/// A way to sign a SHA-256 digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignAlgorithm {
+    /// RSASSA-PSS with SHA-256 for the digest and the mask, a salt of 32 bytes.
+    RsaPssSha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RsaPkcs1Sha256,
+    /// ECDSA on either curve.
+    EcdsaSha256,
 }
 
-/// The way back of `gcm_seal`. A ciphertext shorter than the tag never reaches the token:
-/// openCryptoki jams the session on one.
-pub(super) fn gcm_open(
-    session: &Session,
-    key: ObjectHandle,
-    iv: &[u8; IV_BYTES],
-    aad: &[u8],
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    if sealed.len() < TAG_BYTES {
-        return Err(TokenError::BadCiphertext);
+/// The DER encoding of `DigestInfo` up to the digest, for SHA-256 (RFC 8017, section 9.2).
+const SHA256_DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0x04, 0x20,
+];
+
+impl SignAlgorithm {
+    /// The mechanism, and what it takes as its input. The hash stays outside: SoftHSM has no
+    /// ECDSA that hashes.
+    pub(super) fn prepare(self, digest: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
+        match self {
+            Self::RsaPssSha256 => {
+                let params = PkcsPssParams {
+                    hash_alg: MechanismType::SHA256,
+                    mgf: PkcsMgfType::MGF1_SHA256,
+                    s_len: Ulong::new(32),
+                };
+                (Mechanism::RsaPkcsPss(params), digest.to_vec())
+            }
+            Self::RsaPkcs1Sha256 => (Mechanism::RsaPkcs, [&SHA256_DIGEST_INFO, digest].concat()),
+            Self::EcdsaSha256 => (Mechanism::Ecdsa, digest.to_vec()),
+        }
     }
-    let mut token_iv = *iv;
-    let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let plaintext = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, sealed)?);
-    if plaintext.len() + TAG_BYTES != sealed.len() {
-        return Err(TokenError::Untrusted("its AES-GCM plaintexts have another length"));
-    }
-    Ok(plaintext)
 }
 
-fn tag_bits() -> Ulong {
-    Ulong::new(128)
+/// An HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MacAlgorithm {
+    /// With SHA-224.
+    HmacSha224,
+    /// With SHA-256.
+    HmacSha256,
+    /// With SHA-384.
+    HmacSha384,
+    /// With SHA-512.
+    HmacSha512,
+}
+
+impl MacAlgorithm {
+    const ALL: [Self; 4] = [Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
+
+    /// The length of its MACs, and of the keys that we make for it, in bytes.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::HmacSha224 => 28,
+            Self::HmacSha256 => 32,
+            Self::HmacSha384 => 48,
+            Self::HmacSha512 => 64,
+        }
+    }
+
+    /// The one whose keys have so many bytes.
+    pub(super) fn of_key(bytes: u64) -> Result<Self, TokenError> {
+        let bytes = usize::try_from(bytes).unwrap_or_default();
+        let found = Self::ALL.into_iter().find(|algorithm| algorithm.bytes() == bytes);
+        found.ok_or(TokenError::BadInput("no HMAC of ours has keys of this length"))
+    }
+
+    pub(super) const fn mechanism(self) -> Mechanism<'static> {
+        match self {
+            Self::HmacSha224 => Mechanism::Sha224Hmac,
+            Self::HmacSha256 => Mechanism::Sha256Hmac,
+            Self::HmacSha384 => Mechanism::Sha384Hmac,
+            Self::HmacSha512 => Mechanism::Sha512Hmac,
+        }
+    }
+}
+
+/// The hash of RSAES-OAEP, for its label and its mask alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OaepHash {
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl OaepHash {
+    pub(super) fn mechanism(self) -> Mechanism<'static> {
+        let (hash, mask) = match self {
+            Self::Sha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+            Self::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        };
+        Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash, mask, PkcsOaepSource::empty()))
+    }
+
+    pub(super) fn digest(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+        }
+    }
+}
+
+/// How imported key material is wrapped with an RSA key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnwrapAlgorithm {
+    /// RSAES-PKCS1-v1_5.
+    Pkcs1,
+    /// RSAES-OAEP with SHA-1.
+    OaepSha1,
+    /// RSAES-OAEP with SHA-256.
+    OaepSha256,
+}
+
+impl UnwrapAlgorithm {
+    pub(super) fn mechanism(self) -> Mechanism<'static> {
+        match self {
+            Self::Pkcs1 => Mechanism::RsaPkcs,
+            Self::OaepSha1 => OaepHash::Sha1.mechanism(),
+            Self::OaepSha256 => OaepHash::Sha256.mechanism(),
+        }
+    }
+
+    pub(super) const fn capability(self) -> Capability {
+        match self {
+            Self::Pkcs1 => Capability::UnwrapPkcs1,
+            Self::OaepSha1 => Capability::UnwrapOaepSha1,
+            Self::OaepSha256 => Capability::UnwrapOaepSha256,
+        }
+    }
 }

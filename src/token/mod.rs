@@ -4,18 +4,24 @@
 //! and error codes; it must not know rows, requests, users or ciphertext blobs. Handles and
 //! sessions never leave it.
 
+mod asymmetric;
 mod breaker;
 mod budget;
 mod cache;
 mod canary;
 mod cipher;
 mod error;
+mod gcm;
 mod handles;
 mod hub;
+mod import;
 mod instance;
 mod locks;
+mod mac;
+mod material;
 mod mechanism;
 mod name;
+mod oaep;
 mod objects;
 mod pool;
 mod provision;
@@ -33,11 +39,13 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
 pub use budget::Budget;
 pub use cipher::Encrypted;
 pub use error::{ErrorClass, TokenError};
-pub use mechanism::Capability;
+pub use import::CheckValue;
+pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
 pub use name::{ObjectName, ObjectOwner, ServiceKey};
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
 pub use template::Curve;

@@ -63,6 +63,12 @@ impl Material {
         })
     }
 
+    /// The material of a key of this spec and its first usage.
+    pub(super) fn of_default(spec: KeySpec) -> Result<Self, TokenError> {
+        let usage = spec.usages().first().copied();
+        Self::of(spec, usage.unwrap_or(KeyUsage::EncryptDecrypt))
+    }
+
     fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
         match self {
             Self::Secret { key_type: KeyType::AES, .. } => {

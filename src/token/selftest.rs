@@ -8,8 +8,8 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use super::error::TokenError;
+use super::gcm;
 use super::handles::copy;
-use super::mechanism::{gcm_open, gcm_seal};
 use super::random::RandomSource;
 use super::template::{self, Home, SecretUse};
 use crate::model::IV_BYTES;
@@ -68,8 +68,8 @@ fn gcm_honours_the_iv(
     iv: &[u8; IV_BYTES],
     other_iv: &[u8; IV_BYTES],
 ) -> Result<(), TokenError> {
-    let sealed = gcm_seal(session, key, iv, AAD, MESSAGE)?;
-    match gcm_seal(session, key, iv, AAD, MESSAGE) {
+    let sealed = gcm::seal(session, key, iv, AAD, MESSAGE)?;
+    match gcm::seal(session, key, iv, AAD, MESSAGE) {
         Ok(again) if again != sealed => {
             return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
         }
@@ -77,7 +77,7 @@ fn gcm_honours_the_iv(
         Ok(_) | Err(TokenError::Call { code: RvError::MechanismParamInvalid, .. }) => {}
         Err(error) => return Err(error),
     }
-    if gcm_seal(session, key, other_iv, AAD, MESSAGE)? == sealed {
+    if gcm::seal(session, key, other_iv, AAD, MESSAGE)? == sealed {
         return Err(TokenError::Untrusted("AES-GCM ignores the IV"));
     }
     Ok(())
@@ -89,12 +89,12 @@ fn gcm_refuses(
     iv: &[u8; IV_BYTES],
     other_iv: &[u8; IV_BYTES],
 ) -> Result<(), TokenError> {
-    let sealed = gcm_seal(session, key, iv, AAD, MESSAGE)?;
+    let sealed = gcm::seal(session, key, iv, AAD, MESSAGE)?;
     let mut changed = sealed.clone();
     if let Some(last) = changed.last_mut() {
         *last ^= 1;
     }
-    let opens = |iv, aad, sealed: &[u8]| gcm_open(session, key, iv, aad, sealed).is_ok();
+    let opens = |iv, aad, sealed: &[u8]| gcm::open(session, key, iv, aad, sealed).is_ok();
     if opens(iv, b"other associated data", &sealed) || opens(iv, &[], &sealed) {
         return Err(TokenError::Untrusted("AES-GCM takes other associated data"));
     }
@@ -114,8 +114,8 @@ fn round_trip(
     aad: &[u8],
     message: &[u8],
 ) -> Result<(), TokenError> {
-    let sealed = gcm_seal(session, key, iv, aad, message)?;
-    if *gcm_open(session, key, iv, aad, &sealed)? == message {
+    let sealed = gcm::seal(session, key, iv, aad, message)?;
+    if *gcm::open(session, key, iv, aad, &sealed)? == message {
         Ok(())
     } else {
         Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
@@ -125,8 +125,8 @@ fn round_trip(
 /// Copies are an optimisation: whatever goes wrong with them, they are not used.
 fn copy_works(session: &Session, key: ObjectHandle, iv: &[u8; IV_BYTES]) -> bool {
     let Ok(copy) = copy(session, key) else { return false };
-    let sealed = gcm_seal(session, copy, iv, AAD, MESSAGE);
-    let opened = sealed.and_then(|sealed| gcm_open(session, key, iv, AAD, &sealed));
+    let sealed = gcm::seal(session, copy, iv, AAD, MESSAGE);
+    let opened = sealed.and_then(|sealed| gcm::open(session, key, iv, AAD, &sealed));
     let is_destroyed = session.destroy_object(copy).is_ok();
     is_destroyed && opened.is_ok_and(|opened| *opened == MESSAGE)
 }

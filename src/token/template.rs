@@ -46,7 +46,6 @@ pub(super) fn secret_key(
         Attribute::Wrap(false),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
-        Attribute::Modifiable(false),
     ];
     template.extend(bytes.map(Attribute::ValueLen));
     // Where copies are used the default, true, is wanted; NSS fails on the attribute as such.
@@ -54,6 +53,8 @@ pub(super) fn secret_key(
         template.push(Attribute::Copyable(false));
     }
     settle(&mut template, home);
+    // Last: SoftHSM takes a template in order, and nothing after this one when it unwraps.
+    template.push(Attribute::Modifiable(false));
     template
 }
 

@@ -132,3 +132,9 @@ pub(crate) fn back_door() -> (cryptoki::context::Pkcs11, cryptoki::session::Sess
     let session = pkcs11.open_rw_session(slots[0]).unwrap();
     (pkcs11, session)
 }
+
+/// Where the token of this process lives.
+pub(crate) fn token_directory() -> PathBuf {
+    let configuration = PathBuf::from(env::var("SOFTHSM2_CONF").unwrap());
+    configuration.with_file_name("tokens")
+}

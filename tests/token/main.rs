@@ -7,12 +7,14 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
 
 mod cipher;
 mod harness;
+mod import;
+mod losses;
 mod objects;
 mod opening;
+mod pairs;

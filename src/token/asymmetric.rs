@@ -1,0 +1,291 @@
+//! Key pairs: the public half out of the token, signatures, RSA decryption.
+
+use cryptoki::context::Function;
+use cryptoki::error::RvError;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::session::Session;
+use zeroize::Zeroizing;
+
+use super::cache::Handles;
+use super::error::TokenError;
+use super::mechanism::{OaepHash, SignAlgorithm};
+use super::oaep;
+use super::template::Curve;
+use super::worker::Worker;
+use crate::model::KeyVersionId;
+
+/// `r` and `s` of a signature on a 256-bit curve.
+const ECDSA_BYTES: usize = 64;
+const DIGEST_BYTES: usize = 32;
+const CONTROL: &[u8] = b"hsmgate control message";
+
+/// The public half of a key pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicKey {
+    /// RSA, both numbers big-endian without leading zeros.
+    Rsa {
+        /// The modulus.
+        modulus: Vec<u8>,
+        /// The public exponent.
+        exponent: Vec<u8>,
+    },
+    /// A point on a curve.
+    Ec {
+        /// The curve.
+        curve: Curve,
+        /// The point, uncompressed (SEC 1, section 2.3.3): `04`, x, y, 65 bytes.
+        point: Vec<u8>,
+    },
+}
+
+impl Worker<'_> {
+    /// The public half of a key pair.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such pair; `Unsupported` for a curve that is none of ours.
+    pub fn public_key(&mut self, key: KeyVersionId) -> Result<PublicKey, TokenError> {
+        self.steady(Some(key), |worker| {
+            let public = public_of(&worker.handles(key)?)?;
+            read_public_key(worker.session()?, public)
+        })
+    }
+
+    /// Signs a SHA-256 digest with a private key. ECDSA gives `r` and `s`, 32 bytes each; RSA a
+    /// signature as long as the modulus.
+    ///
+    /// # Errors
+    /// `BadInput` when the digest does not have 32 bytes; `NotFound`.
+    pub fn sign(
+        &mut self,
+        key: KeyVersionId,
+        algorithm: SignAlgorithm,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        check_digest(digest)?;
+        self.steady(Some(key), |worker| {
+            let private = worker.handles(key)?.main;
+            let (mechanism, input) = algorithm.prepare(digest);
+            let signature = worker.session()?.sign(&mechanism, private, &input)?;
+            if algorithm == SignAlgorithm::EcdsaSha256 && signature.len() != ECDSA_BYTES {
+                return Err(TokenError::Unsupported("ECDSA signatures of two times 32 bytes"));
+            }
+            Ok(signature)
+        })
+    }
+
+    /// Whether a signature is the key pair's over a SHA-256 digest. The forms are as in `sign`.
+    ///
+    /// # Errors
+    /// `BadInput` when the digest does not have 32 bytes; `NotFound`. A signature of a wrong
+    /// form is not an error, it is not the key's.
+    pub fn verify(
+        &mut self,
+        key: KeyVersionId,
+        algorithm: SignAlgorithm,
+        digest: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, TokenError> {
+        check_digest(digest)?;
+        self.steady(Some(key), |worker| {
+            let handles = worker.handles(key)?;
+            let public = public_of(&handles)?;
+            let session = worker.session()?;
+            let bytes = match algorithm {
+                SignAlgorithm::EcdsaSha256 => ECDSA_BYTES,
+                SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => {
+                    modulus_bytes(session, public)?
+                }
+            };
+            if signature.len() != bytes {
+                return Ok(false);
+            }
+            let (mechanism, input) = algorithm.prepare(digest);
+            let Err(error) = session.verify(&mechanism, public, &input, signature) else {
+                return Ok(true);
+            };
+            let control = |worker: &mut Self| {
+                let session = worker.session()?;
+                let good = session.sign(&mechanism, handles.main, &input)?;
+                Ok(session.verify(&mechanism, public, &input, &good)?)
+            };
+            match worker.judge(key, error.into(), control) {
+                TokenError::BadCiphertext => Ok(false),
+                error => Err(error),
+            }
+        })
+    }
+
+    /// Decrypts RSAES-OAEP with an empty label, both its hash and its mask's as given.
+    ///
+    /// # Errors
+    /// `BadCiphertext` for every ciphertext that does not open, whatever the reason is;
+    /// `NotFound`.
+    pub fn rsa_decrypt(
+        &mut self,
+        key: KeyVersionId,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.steady(Some(key), |worker| {
+            let handles = worker.handles(key)?;
+            if ciphertext.len() != modulus_bytes(worker.session()?, handles.main)? {
+                return Err(TokenError::BadCiphertext);
+            }
+            if worker.hub.has_oaep(hash) {
+                let opened = worker.decrypt_with(key, &handles, &hash.mechanism(), ciphertext);
+                if !opened.as_ref().is_err_and(is_unknown_parameter) {
+                    return opened;
+                }
+                worker.hub.learn_without_oaep_sha256();
+            }
+            worker.decrypt_raw(key, &handles, hash, ciphertext)
+        })
+    }
+
+    /// Raw RSA in the token, the padding taken off out here: the only way to keep the key
+    /// inside where the token knows no OAEP with this hash.
+    fn decrypt_raw(
+        &mut self,
+        key: KeyVersionId,
+        handles: &Handles,
+        hash: OaepHash,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let raw = self.decrypt_with(key, handles, &Mechanism::RsaX509, ciphertext)?;
+        // A token may leave out leading zeros.
+        let missing = ciphertext.len().saturating_sub(raw.len());
+        let mut encoded = Zeroizing::new(vec![0; missing]);
+        encoded.extend_from_slice(&raw);
+        oaep::unpad(hash, &encoded).ok_or(TokenError::BadCiphertext)
+    }
+
+    fn decrypt_with(
+        &mut self,
+        key: KeyVersionId,
+        handles: &Handles,
+        mechanism: &Mechanism<'_>,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        match self.session()?.decrypt(mechanism, handles.main, ciphertext) {
+            Ok(plaintext) => Ok(Zeroizing::new(plaintext)),
+            Err(error) => Err(self.judge(key, error.into(), |worker| {
+                worker.control_rsa(handles, mechanism, ciphertext.len())
+            })),
+        }
+    }
+
+    /// Encrypts and decrypts a known message with the mechanism that just failed.
+    pub(super) fn control_rsa(
+        &mut self,
+        handles: &Handles,
+        mechanism: &Mechanism<'_>,
+        bytes: usize,
+    ) -> Result<(), TokenError> {
+        let public = public_of(handles)?;
+        let session = self.session()?;
+        let mut message = CONTROL.to_vec();
+        if matches!(mechanism, Mechanism::RsaX509) {
+            // A whole block, and a smaller number than any modulus.
+            message.resize(bytes.saturating_sub(1), 0x5a);
+            message.insert(0, 0);
+        }
+        let sealed = session.encrypt(mechanism, public, &message)?;
+        let opened = session.decrypt(mechanism, handles.main, &sealed)?;
+        if opened.ends_with(message.strip_prefix(&[0]).unwrap_or(&message)) {
+            Ok(())
+        } else {
+            Err(TokenError::Untrusted("RSA does not open what it sealed"))
+        }
+    }
+}
+
+fn public_of(handles: &Handles) -> Result<ObjectHandle, TokenError> {
+    handles.public.ok_or(TokenError::NotFound)
+}
+
+fn check_digest(digest: &[u8]) -> Result<(), TokenError> {
+    if digest.len() == DIGEST_BYTES {
+        Ok(())
+    } else {
+        Err(TokenError::BadInput("a SHA-256 digest has 32 bytes"))
+    }
+}
+
+/// Whether the token refused the parameters of the mechanism, before it saw any data.
+fn is_unknown_parameter(error: &TokenError) -> bool {
+    matches!(
+        error,
+        TokenError::Call {
+            function: Function::DecryptInit,
+            code: RvError::ArgumentsBad
+                | RvError::MechanismParamInvalid
+                | RvError::MechanismInvalid
+        }
+    )
+}
+
+/// The length of an RSA key's modulus, of its public or its private half.
+pub(super) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usize, TokenError> {
+    match session.get_attributes(key, &[AttributeType::Modulus])?.first() {
+        Some(Attribute::Modulus(modulus)) => Ok(without_leading_zeros(modulus).len()),
+        _ => Err(TokenError::Unsupported("reading the modulus of an RSA key")),
+    }
+}
+
+fn read_public_key(session: &Session, public: ObjectHandle) -> Result<PublicKey, TokenError> {
+    let types = [
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+        AttributeType::EcParams,
+        AttributeType::EcPoint,
+    ];
+    let (mut rsa, mut ec) = ((None, None), (None, None));
+    for attribute in session.get_attributes(public, &types)? {
+        match attribute {
+            Attribute::Modulus(modulus) => rsa.0 = Some(modulus),
+            Attribute::PublicExponent(exponent) => rsa.1 = Some(exponent),
+            Attribute::EcParams(curve) => ec.0 = Some(curve),
+            Attribute::EcPoint(point) => ec.1 = Some(point),
+            _ => {}
+        }
+    }
+    if let (Some(modulus), Some(exponent)) = rsa {
+        let plain = |number: Vec<u8>| without_leading_zeros(&number).to_vec();
+        return Ok(PublicKey::Rsa { modulus: plain(modulus), exponent: plain(exponent) });
+    }
+    let (Some(curve), Some(point)) = ec else {
+        return Err(TokenError::Unsupported("reading this kind of public key"));
+    };
+    let curve = Curve::ALL.iter().find(|known| known.oid() == curve.as_slice());
+    let curve = *curve.ok_or(TokenError::Unsupported("this curve"))?;
+    let point = plain_point(&point).ok_or(TokenError::Unsupported("this form of a point"))?;
+    Ok(PublicKey::Ec { curve, point: point.to_vec() })
+}
+
+fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+/// Takes a point out of the DER octet string that PKCS#11 puts it into; some tokens do not.
+fn plain_point(der: &[u8]) -> Option<&[u8]> {
+    let point = der.strip_prefix(&[0x04, 0x41]).filter(|point| point.len() == 65).unwrap_or(der);
+    (point.len() == 65 && point.first() == Some(&0x04)).then_some(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_comes_out_of_its_octet_string_and_nothing_else_passes() {
+        let point = [&[0x04][..], &[7; 64]].concat();
+        let der = [&[0x04, 0x41][..], &point].concat();
+        assert_eq!(plain_point(&der), Some(point.as_slice()));
+        assert_eq!(plain_point(&point), Some(point.as_slice()));
+        assert_eq!(plain_point(&[]), None);
+        assert_eq!(plain_point(&der[..66]), None);
+        assert_eq!(plain_point(&[2; 65]), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Key material from outside (BYOK): it comes in wrapped and is unwrapped in the token. It is
+//! never in our memory in clear.
+
+use std::fmt;
+
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::types::Ulong;
+
+use super::asymmetric::modulus_bytes;
+use super::error::TokenError;
+use super::handles::Found;
+use super::material::Wrapped;
+use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
+use super::name::ObjectName;
+use super::objects::{Material, discard};
+use super::template::{PairKind, PairUse, SecretUse};
+use super::worker::Worker;
+use crate::model::{KeySpec, KeyVersionId};
+
+const WRAPPING_BITS: u64 = 2048;
+const CHECK_VALUE_BYTES: usize = 16;
+
+/// One block of AES that shows which key it is and harms nothing that AES-GCM does with it:
+/// it is neither the zero block (that is GCM's secret hash key, which the usual check value
+/// gives away in part) nor any counter block (those end in 1 or more, up to the last block of
+/// the longest message; this one ends in 0).
+const CHECK_BLOCK: [u8; 16] = *b"hsmgate kcv \0\0\0\0";
+const CHECK_MESSAGE: &[u8] = b"hsmgate key check value";
+
+/// Tells whether two secret keys are the same, and nothing else of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckValue([u8; CHECK_VALUE_BYTES]);
+
+impl CheckValue {
+    /// Its 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; CHECK_VALUE_BYTES] {
+        &self.0
+    }
+}
+
+/// In lower-case hexadecimal digits.
+impl fmt::Display for CheckValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Worker<'_> {
+    /// Makes an RSA key pair of 2,048 bits that unwraps key material. Its private key also
+    /// decrypts, which a control call needs and which gives nothing to a caller.
+    ///
+    /// # Errors
+    /// As `generate`.
+    pub fn generate_wrapping_pair(&mut self, name: &ObjectName) -> Result<(), TokenError> {
+        let kind = PairKind::Rsa { bits: Ulong::new(WRAPPING_BITS) };
+        self.make(name, Material::Pair { kind, pair_use: PairUse::Wrapping })
+    }
+
+    /// Unwraps key material straight into a closed key of the token. Its attributes and its
+    /// length are read back and it is used once before this returns `Ok`; on failure nothing is
+    /// left of it.
+    ///
+    /// # Errors
+    /// `BadKeyMaterial` when it does not unwrap or has another length than the spec's;
+    /// `Unsupported` when the token can not unwrap so; `BadInput` for a spec of key pairs.
+    pub fn unwrap_secret(
+        &mut self,
+        wrapping: KeyVersionId,
+        algorithm: UnwrapAlgorithm,
+        wrapped: &[u8],
+        target: &ObjectName,
+        spec: KeySpec,
+    ) -> Result<CheckValue, TokenError> {
+        if !self.hub.supports(algorithm.capability()) {
+            return Err(TokenError::Unsupported("this way of unwrapping"));
+        }
+        let material = Material::of_default(spec)?;
+        self.with_objects(|worker| {
+            worker.steady(Some(wrapping), |worker| {
+                worker.unwrap_once(wrapping, algorithm, wrapped, target, material)
+            })?;
+            worker.check_value(target.version, spec)
+        })
+    }
+
+    fn unwrap_once(
+        &mut self,
+        wrapping: KeyVersionId,
+        algorithm: UnwrapAlgorithm,
+        wrapped: &[u8],
+        target: &ObjectName,
+        material: Material,
+    ) -> Result<(), TokenError> {
+        let Material::Secret { key_type, bytes: length, secret_use } = material else {
+            return Err(TokenError::BadInput("only secret keys are imported"));
+        };
+        let handles = self.handles(wrapping)?;
+        let copies = self.instance.copies;
+        let session = self.session()?;
+        if wrapped.len() != modulus_bytes(session, handles.main)? {
+            return Err(TokenError::BadKeyMaterial);
+        }
+        let mechanism = algorithm.mechanism();
+        let wrapped = Wrapped {
+            bytes: wrapped,
+            mechanism: &mechanism,
+            unwrapping: handles.main,
+            key_type,
+            length: *length,
+            secret_use,
+            target,
+        };
+        match wrapped.unwrap(session, copies) {
+            Ok(key) => {
+                let proof = wrapped.prove(session, key, copies);
+                proof.inspect_err(|_error| discard(session, target.version))?;
+                self.adopt(target.version, Found::secret(key))
+            }
+            Err(error) => {
+                let bytes = wrapped.bytes.len();
+                let control = |worker: &mut Self| worker.control_rsa(&handles, &mechanism, bytes);
+                Err(match self.judge(wrapping, error, control) {
+                    TokenError::BadCiphertext => TokenError::BadKeyMaterial,
+                    error => error,
+                })
+            }
+        }
+    }
+
+    /// The check value of a secret key of this spec: for AES the encryption of a fixed block by
+    /// AES-ECB, for HMAC the first 16 bytes of the MAC of a fixed message.
+    ///
+    /// # Errors
+    /// `NotFound`; `BadInput` for a spec of key pairs; `Unsupported` without AES-ECB.
+    pub fn check_value(
+        &mut self,
+        key: KeyVersionId,
+        spec: KeySpec,
+    ) -> Result<CheckValue, TokenError> {
+        let Material::Secret { bytes, secret_use, .. } = Material::of_default(spec)? else {
+            return Err(TokenError::BadInput("a key pair has no check value"));
+        };
+        self.steady(Some(key), |worker| {
+            let handle = worker.handles(key)?.hot();
+            let has_ecb = worker.instance.mechanisms.contains(&MechanismType::AES_ECB);
+            let session = worker.session()?;
+            let long = match secret_use {
+                SecretUse::Cipher if !has_ecb => {
+                    return Err(TokenError::Unsupported("AES-ECB, for a check value"));
+                }
+                SecretUse::Cipher => session.encrypt(&Mechanism::AesEcb, handle, &CHECK_BLOCK)?,
+                SecretUse::Mac => {
+                    let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();
+                    session.sign(&mechanism, handle, CHECK_MESSAGE)?
+                }
+            };
+            let short = long.first_chunk().ok_or(TokenError::Unsupported("check values"))?;
+            Ok(CheckValue(*short))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_block_is_no_block_that_gcm_encrypts() {
+        assert_ne!(CHECK_BLOCK, [0; 16]);
+        assert_eq!(CHECK_BLOCK[12..], [0; 4]);
+    }
+}

@@ -1,0 +1,29 @@
+//! HMAC.
+
+use super::error::TokenError;
+use super::mechanism::MacAlgorithm;
+use super::worker::Worker;
+use crate::model::KeyVersionId;
+
+impl Worker<'_> {
+    /// The MAC of a message, as long as the hash. To verify one, make it again and compare in
+    /// constant time.
+    ///
+    /// # Errors
+    /// `NotFound` when the key is not in the token, and what the token room's errors tell.
+    pub fn mac(
+        &mut self,
+        key: KeyVersionId,
+        algorithm: MacAlgorithm,
+        message: &[u8],
+    ) -> Result<Vec<u8>, TokenError> {
+        self.steady(Some(key), |worker| {
+            let handle = worker.handles(key)?.hot();
+            let mac = worker.session()?.sign(&algorithm.mechanism(), handle, message)?;
+            if mac.len() != algorithm.bytes() {
+                return Err(TokenError::Untrusted("its MACs have another length"));
+            }
+            Ok(mac)
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! One piece of wrapped key material on its way into the token.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::error::{ErrorClass, TokenError};
+use super::name::ObjectName;
+use super::template::{self, Home, SecretUse};
+use super::trial;
+
+/// Wrapped key material, and what it has to become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrapped<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) mechanism: &'a Mechanism<'a>,
+    /// The private key that unwraps it.
+    pub(super) unwrapping: ObjectHandle,
+    pub(super) key_type: KeyType,
+    /// The length that the key must have, in bytes.
+    pub(super) length: u64,
+    pub(super) secret_use: SecretUse,
+    pub(super) target: &'a ObjectName,
+}
+
+impl Wrapped<'_> {
+    /// Unwraps into the token. The key is not proven yet.
+    pub(super) fn unwrap(
+        &self,
+        session: &Session,
+        copies: bool,
+    ) -> Result<ObjectHandle, TokenError> {
+        let template = self.template(Home::Token(self.target), copies);
+        Ok(session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?)
+    }
+
+    /// Reads the key's attributes and length back, and uses it once.
+    pub(super) fn prove(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        copies: bool,
+    ) -> Result<(), TokenError> {
+        close(session, key, &self.template(Home::Token(self.target), copies))?;
+        if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
+            return Err(TokenError::BadKeyMaterial);
+        }
+        let trial = trial::secret(session, key, self.secret_use, self.length.into());
+        trial.map_err(|error| match error.class() {
+            // Material of an odd length fails here, each token with a word of its own.
+            ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {
+                TokenError::BadKeyMaterial
+            }
+            _ => error,
+        })
+    }
+
+    fn template(&self, home: Home<'_>, copies: bool) -> Vec<Attribute> {
+        template::secret_key(self.key_type, None, self.secret_use, home, copies)
+    }
+
+    /// The key's length in bytes. SoftHSM says 0 of unwrapped keys; then AES keys are measured,
+    /// and of a MAC key the trial tells that it is long enough, which is what matters.
+    fn length_of(&self, session: &Session, key: ObjectHandle) -> Result<Option<u64>, TokenError> {
+        match session.get_attributes(key, &[AttributeType::ValueLen])?.first() {
+            Some(Attribute::ValueLen(length)) if **length != 0 => Ok(Some(**length)),
+            _ if self.secret_use == SecretUse::Cipher => self.measure(session).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells AES keys of 16, 24 and 32 bytes apart without seeing them: HMAC takes no key that
+    /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material becomes a
+    /// MAC key of the session for a moment, as closed as any.
+    fn measure(&self, session: &Session) -> Result<u64, TokenError> {
+        let mut template = template::secret_key(
+            KeyType::GENERIC_SECRET,
+            None,
+            SecretUse::Mac,
+            Home::Session,
+            true,
+        );
+        let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
+        let takes = |mechanism| session.sign(&mechanism, key, b"length").is_ok();
+        let (has_20, has_32) = (takes(Mechanism::Sha1Hmac), takes(Mechanism::Sha256Hmac));
+        session.destroy_object(key)?;
+        Ok(match (has_20, has_32) {
+            (_, true) => 32,
+            (true, false) => 24,
+            (false, false) => 16,
+        })
+    }
+}
+
+/// Makes an unwrapped key what was asked for, where the token took no notice of the template:
+/// openCryptoki leaves it open otherwise.
+fn close(session: &Session, key: ObjectHandle, template: &[Attribute]) -> Result<(), TokenError> {
+    let differences = template::differences(session, key, template)?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    session.update_attributes(key, &differences)?;
+    template::check(session, key, template)
+}

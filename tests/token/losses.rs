@@ -1,0 +1,122 @@
+//! What is lost under the gateway's feet, and how it comes back.
+
+use std::time::Duration;
+
+use cryptoki::object::Attribute;
+use hsmgate::model::{KeySpec, KeyVersionId};
+use hsmgate::token::{AwayReason, Token, TokenError};
+
+use super::harness::{PIN, back_door, key, run, token_directory, with_token};
+
+async fn works(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
+    let opened = run(token, move |worker| {
+        let sealed = worker.encrypt(key, None, b"text")?;
+        worker.decrypt(key, &sealed.iv, None, &sealed.sealed)
+    });
+    assert_eq!(*opened.await?, b"text");
+    Ok(())
+}
+
+/// Waits until the token is ready, or away for the reason.
+async fn until(token: &Token, wanted: Option<AwayReason>) {
+    let waiting = async {
+        loop {
+            let reason = match token.ready() {
+                Ok(()) => None,
+                Err(TokenError::Away(reason)) => Some(reason),
+                Err(error) => panic!("{error}"),
+            };
+            if reason == wanted {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+}
+
+#[test]
+fn a_logout_under_our_feet_is_made_good_unnoticed() {
+    with_token("losses::a_logout_under_our_feet_is_made_good_unnoticed", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        works(&token, key).await.unwrap();
+        for _ in 0..3 {
+            back_door().1.logout().unwrap();
+            works(&token, key).await.unwrap();
+            back_door().1.logout().unwrap();
+            assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+            back_door().1.logout().unwrap();
+            assert_eq!(run(&token, |worker| Ok(worker.list()?.len())).await.unwrap(), 1);
+        }
+        token.ready().unwrap();
+    });
+}
+
+#[test]
+fn a_module_that_was_finalized_is_brought_back() {
+    with_token("losses::a_module_that_was_finalized_is_brought_back", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        let old = run(&token, move |worker| worker.encrypt(key, None, b"before")).await.unwrap();
+        let (pkcs11, session) = back_door();
+        drop(session);
+        pkcs11.finalize().unwrap();
+        let error = works(&token, key).await.unwrap_err();
+        assert!(error.is_away(), "{error}");
+        until(&token, None).await;
+        works(&token, key).await.unwrap();
+        let opened = run(&token, move |worker| worker.decrypt(key, &old.iv, None, &old.sealed));
+        assert_eq!(*opened.await.unwrap(), b"before");
+    });
+}
+
+#[test]
+fn after_a_refused_pin_nobody_logs_in_again() {
+    with_token("losses::after_a_refused_pin_nobody_logs_in_again", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        let (pkcs11, session) = back_door();
+        session.set_pin(&PIN.into(), &"another PIN".into()).unwrap();
+        drop(session);
+        pkcs11.finalize().unwrap();
+        assert!(works(&token, key).await.is_err());
+        until(&token, Some(AwayReason::PinRefused)).await;
+        let error = works(&token, key).await.unwrap_err();
+        assert!(matches!(error, TokenError::Away(AwayReason::PinRefused)), "{error}");
+    });
+}
+
+#[test]
+fn storage_that_went_away_is_not_taken_for_destroyed_keys() {
+    let name = "losses::storage_that_went_away_is_not_taken_for_destroyed_keys";
+    with_token(name, async |token| {
+        let first = key(&token, KeySpec::Aes256).await;
+        let second = key(&token, KeySpec::Aes256).await;
+        let tokens = token_directory();
+        let aside = tokens.with_extension("aside");
+        std::fs::rename(&tokens, &aside).unwrap();
+        let exists = run(&token, move |worker| worker.exists(first)).await;
+        assert!(exists.is_err(), "a key counts as destroyed because its storage is away");
+        assert!(works(&token, second).await.unwrap_err().is_away());
+        std::fs::rename(&aside, &tokens).unwrap();
+        until(&token, None).await;
+        works(&token, first).await.unwrap();
+        works(&token, second).await.unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_somebody_else_destroyed_is_not_found() {
+    with_token("losses::a_key_that_somebody_else_destroyed_is_not_found", async |token| {
+        let doomed = key(&token, KeySpec::EcP256).await;
+        let other = key(&token, KeySpec::Aes256).await;
+        let (_pkcs11, session) = back_door();
+        let id = Attribute::Id(doomed.as_bytes().to_vec());
+        for object in session.find_objects(&[id]).unwrap() {
+            session.destroy_object(object).unwrap();
+        }
+        let algorithm = hsmgate::token::SignAlgorithm::EcdsaSha256;
+        let signed = run(&token, move |worker| worker.sign(doomed, algorithm, &[1; 32])).await;
+        let error = signed.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        works(&token, other).await.unwrap();
+    });
+}
