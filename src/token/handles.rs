@@ -83,7 +83,7 @@ impl Worker<'_> {
         let main = found.secret.or(found.private).ok_or(TokenError::NotFound)?;
         // Only with secret keys does the copy pay: a private key's arithmetic outweighs it.
         let copy = match found.secret {
-            Some(secret) if self.instance.copies => {
+            Some(secret) if self.instance.copies.are_used() => {
                 self.instance.with_anchor(|anchor| copy(anchor, secret)).ok()
             }
             _ => None,

@@ -52,7 +52,7 @@ impl Hub {
             label = info.label,
             serial = info.serial,
             manufacturer = info.manufacturer,
-            copies = first.copies,
+            copies = ?first.copies,
             threads = first.threads(),
             "the token is open"
         );

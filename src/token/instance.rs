@@ -17,6 +17,7 @@ use super::error::TokenError;
 use super::locks::lock;
 use super::selftest;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use super::template::Copies;
 use super::{mechanism, quirks};
 
 /// Sessions beside the workers': the anchor and the one for changes.
@@ -26,8 +27,7 @@ pub(super) struct Instance {
     pub(super) epoch: u64,
     pub(super) info: TokenInfo,
     pub(super) mechanisms: Vec<MechanismType>,
-    /// Whether the hot path works on session copies.
-    pub(super) copies: bool,
+    pub(super) copies: Copies,
     pkcs11: Pkcs11,
     slot: Slot,
     /// Whether this process's part of the module is ours to finalize.

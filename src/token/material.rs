@@ -6,7 +6,7 @@ use cryptoki::session::Session;
 
 use super::error::{ErrorClass, TokenError};
 use super::name::ObjectName;
-use super::template::{self, Home, SecretUse};
+use super::template::{self, Copies, Home, SecretUse};
 use super::trial;
 
 /// Wrapped key material, and what it has to become.
@@ -28,7 +28,7 @@ impl Wrapped<'_> {
     pub(super) fn unwrap(
         &self,
         session: &Session,
-        copies: bool,
+        copies: Copies,
     ) -> Result<ObjectHandle, TokenError> {
         let template = self.template(Home::Token(self.target), copies);
         Ok(session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?)
@@ -39,7 +39,7 @@ impl Wrapped<'_> {
         &self,
         session: &Session,
         key: ObjectHandle,
-        copies: bool,
+        copies: Copies,
     ) -> Result<(), TokenError> {
         close(session, key, &self.template(Home::Token(self.target), copies))?;
         if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
@@ -55,7 +55,7 @@ impl Wrapped<'_> {
         })
     }
 
-    fn template(&self, home: Home<'_>, copies: bool) -> Vec<Attribute> {
+    fn template(&self, home: Home<'_>, copies: Copies) -> Vec<Attribute> {
         template::secret_key(self.key_type, None, self.secret_use, home, copies)
     }
 
@@ -73,12 +73,12 @@ impl Wrapped<'_> {
     /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material becomes a
     /// MAC key of the session for a moment, as closed as any.
     fn measure(&self, session: &Session) -> Result<u64, TokenError> {
-        let mut template = template::secret_key(
+        let template = template::secret_key(
             KeyType::GENERIC_SECRET,
             None,
             SecretUse::Mac,
             Home::Session,
-            true,
+            Copies::OfClosed,
         );
         let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
         let takes = |mechanism| session.sign(&mechanism, key, b"length").is_ok();

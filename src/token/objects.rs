@@ -10,7 +10,7 @@ use cryptoki::types::Ulong;
 use super::error::{ErrorClass, TokenError};
 use super::handles::{Found, search_all};
 use super::name::ObjectName;
-use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
+use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
 use super::trial;
 use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage, KeyVersionId};
@@ -169,7 +169,7 @@ fn make_in(
     mechanism: &Mechanism<'_>,
     name: &ObjectName,
     material: Material,
-    copies: bool,
+    copies: Copies,
 ) -> Result<Found, TokenError> {
     match material {
         Material::Secret { key_type, bytes, secret_use } => {

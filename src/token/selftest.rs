@@ -11,7 +11,7 @@ use super::error::TokenError;
 use super::gcm;
 use super::handles::copy;
 use super::random::RandomSource;
-use super::template::{self, Home, SecretUse};
+use super::template::{self, Copies, Home, SecretUse};
 use crate::model::IV_BYTES;
 
 const AAD: &[u8] = b"hsmgate self-test: associated data";
@@ -19,11 +19,13 @@ const MESSAGE: &[u8] = b"hsmgate self-test: a message";
 /// The longest plaintext of the API: 6,144 bytes as Base64 text.
 const LONGEST: usize = 8_192;
 
-/// Tests the token. True if session copies of keys work there as they should.
-pub(super) fn run(session: &Session) -> Result<bool, TokenError> {
+/// Tests the token, with a key that is made as all others will be. Tells which copies of keys
+/// work there.
+pub(super) fn run(session: &Session) -> Result<Copies, TokenError> {
     let mut random = RandomSource::default();
     random.bytes(session, 64)?;
-    with_key(session, |key| {
+    let copies = copies(session, &mut random);
+    with_key(session, copies, |key| {
         let mut iv = || random.iv(session);
         gcm_honours_the_iv(session, key, &iv()?, &iv()?)?;
         gcm_refuses(session, key, &iv()?, &iv()?)?;
@@ -32,28 +34,42 @@ pub(super) fn run(session: &Session) -> Result<bool, TokenError> {
         // here than later.
         round_trip(session, key, &iv()?, &[], MESSAGE)?;
         round_trip(session, key, &iv()?, AAD, &[])?;
-        round_trip(session, key, &iv()?, AAD, &vec![7; LONGEST])?;
-        Ok(copy_works(session, key, &iv()?))
-    })
+        round_trip(session, key, &iv()?, AAD, &vec![7; LONGEST])
+    })?;
+    Ok(copies)
 }
 
 /// Whether the token does anything at all: one message to and fro.
-pub(super) fn pulse(session: &Session) -> Result<(), TokenError> {
-    with_key(session, |key| round_trip(session, key, &[0x5a; IV_BYTES], AAD, MESSAGE))
+pub(super) fn pulse(session: &Session, copies: Copies) -> Result<(), TokenError> {
+    with_key(session, copies, |key| round_trip(session, key, &[0x5a; IV_BYTES], AAD, MESSAGE))
+}
+
+/// Copies are an optimisation: whatever goes wrong with them, they are not used.
+fn copies(session: &Session, random: &mut RandomSource) -> Copies {
+    let mut work = |copies| {
+        let outcome = with_key(session, copies, |key| {
+            let iv = random.iv(session)?;
+            let copy = copy(session, key)?;
+            let sealed = gcm::seal(session, copy, &iv, AAD, MESSAGE)?;
+            let opened = gcm::open(session, key, &iv, AAD, &sealed)?;
+            session.destroy_object(copy)?;
+            Ok(*opened == MESSAGE)
+        });
+        outcome.unwrap_or(false)
+    };
+    let mut candidates = [Copies::OfClosed, Copies::OfModifiable].into_iter();
+    candidates.find(|copies| work(*copies)).unwrap_or(Copies::Never)
 }
 
 /// Makes a session key for `test` and destroys it afterwards.
 fn with_key<T>(
     session: &Session,
+    copies: Copies,
     test: impl FnOnce(ObjectHandle) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
-    let template = template::secret_key(
-        KeyType::AES,
-        Some(Ulong::new(32)),
-        SecretUse::Cipher,
-        Home::Session,
-        true,
-    );
+    let bytes = Some(Ulong::new(32));
+    let template =
+        template::secret_key(KeyType::AES, bytes, SecretUse::Cipher, Home::Session, copies);
     let key = session.generate_key(&Mechanism::AesKeyGen, &template)?;
     let result = template::check(session, key, &template).and_then(|()| test(key));
     let destroyed = session.destroy_object(key);
@@ -120,13 +136,4 @@ fn round_trip(
     } else {
         Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
     }
-}
-
-/// Copies are an optimisation: whatever goes wrong with them, they are not used.
-fn copy_works(session: &Session, key: ObjectHandle, iv: &[u8; IV_BYTES]) -> bool {
-    let Ok(copy) = copy(session, key) else { return false };
-    let sealed = gcm::seal(session, copy, iv, AAD, MESSAGE);
-    let opened = sealed.and_then(|sealed| gcm::open(session, key, iv, AAD, &sealed));
-    let is_destroyed = session.destroy_object(copy).is_ok();
-    is_destroyed && opened.is_ok_and(|opened| *opened == MESSAGE)
 }

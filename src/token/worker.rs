@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => {
                 self.drop_session();
-                let pulse = self.with_objects(|worker| worker.session().and_then(selftest::pulse));
+                let pulse = self.with_objects(Self::pulse);
                 if pulse.is_err() {
                     self.drop_session();
                     self.hub.lose(error);
@@ -158,6 +158,11 @@ impl<'a> Worker<'a> {
     pub(super) fn log_in_if_out(&mut self) -> Result<bool, TokenError> {
         let hub = self.hub;
         hub.log_in_if_out(self.session()?)
+    }
+
+    fn pulse(&mut self) -> Result<(), TokenError> {
+        let copies = self.instance.copies;
+        selftest::pulse(self.session()?, copies)
     }
 
     fn drop_session(&mut self) {

@@ -7,6 +7,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
@@ -18,3 +19,4 @@ mod losses;
 mod objects;
 mod opening;
 mod pairs;
+mod vectors;

@@ -25,12 +25,14 @@ fn a_secret_key_is_closed_and_its_value_can_not_be_read() {
             Attribute::Sign(false),
             Attribute::Verify(false),
             Attribute::Derive(false),
-            Attribute::Modifiable(false),
         ];
         let types: Vec<_> = wanted.iter().map(Attribute::attribute_type).collect();
         assert_eq!(session.get_attributes(objects[0], &types).unwrap(), wanted);
         let value = session.get_attributes(objects[0], &[AttributeType::Value]).unwrap();
         assert!(value.is_empty(), "the value of a sensitive key was given out");
+        for opening in [Attribute::Sensitive(false), Attribute::Extractable(true)] {
+            assert!(session.update_attributes(objects[0], &[opening]).is_err());
+        }
     });
 }
 
@@ -40,12 +42,14 @@ fn a_destroyed_key_stops_working_with_its_copy() {
         let key = key(&token, KeySpec::Aes256).await;
         run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
         assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+        let (_pkcs11, session) = back_door();
+        let id = Attribute::Id(key.as_bytes().to_vec());
+        let copy = [Attribute::Token(false), Attribute::Sensitive(true), id.clone()];
+        assert_eq!(session.find_objects(&copy).unwrap().len(), 1, "no closed copy is in use");
         change(&token, move |worker| worker.destroy(key)).await.unwrap();
         let error = run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
         assert!(error.is_not_found(), "{error}");
         assert!(!run(&token, move |worker| worker.exists(key)).await.unwrap());
-        let (_pkcs11, session) = back_door();
-        let id = Attribute::Id(key.as_bytes().to_vec());
         assert!(session.find_objects(&[id]).unwrap().is_empty(), "a copy lives on");
         change(&token, move |worker| worker.destroy(key)).await.unwrap();
     });
