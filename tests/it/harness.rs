@@ -52,6 +52,11 @@ impl Gateway {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
     }
 
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.dev.endpoint.strip_prefix("http://").unwrap()
+    }
+
     pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Value {
         match self.client.call(action, params).await {
             Ok(answer) => answer,
