@@ -35,6 +35,10 @@ impl Gateway {
         Self::of(gateway::Gateway::start(options))
     }
 
+    pub(crate) fn start_with_log(filter: &str) -> Self {
+        Self::of(gateway::Gateway::start_with_log(filter))
+    }
+
     pub(crate) fn of(process: gateway::Gateway) -> Self {
         let dev: Dev = serde_json::from_str(process.dev_json()).unwrap();
         let secret = SecretString::from(dev.access_key_secret.clone());

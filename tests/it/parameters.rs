@@ -8,6 +8,9 @@ use crate::raw::{self, Answer, Connection};
 use crate::signed::{Call, FORM, Place, Signing, Way};
 
 const ACS3: Way = Way(Signing::Acs3, Place::PostQuery);
+/// An action, its parameters, and the code and parameter of its refusal.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
+
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
 async fn send(gateway: &Gateway, action: &str, params: &[(&str, &str)]) -> Answer {
@@ -58,7 +61,7 @@ async fn a_value_that_is_missing_or_of_the_wrong_form_is_refused_by_name() {
     let (key, text) = (("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8="));
     let long = "A".repeat(8196);
     let context = |json| ("EncryptionContext", json);
-    let cases: &[(&str, &[(&str, &str)], &str, &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("Encrypt", &[key], "MissingParameter", "Plaintext"),
         ("Encrypt", &[text], "MissingParameter", "KeyId"),
         ("Encrypt", &[key, ("Plaintext", "")], "MissingParameter", "Plaintext"),

@@ -13,6 +13,9 @@ const ENCRYPT: &[(&str, &str)] = &[
     ("EncryptionContext", r#"{"purpose":"测试","owner":"a*b~c+d e"}"#),
 ];
 
+/// What somebody does to a request on its way.
+type Change = fn(&mut Call);
+
 fn encrypt(gateway: &Gateway, way: Way) -> Call {
     Call::new(gateway, way, "Encrypt", ENCRYPT)
 }
@@ -200,13 +203,13 @@ async fn a_refused_signature_does_not_use_up_its_nonce() {
 #[tokio::test]
 async fn parameters_changed_dropped_or_added_behind_the_signer_are_refused() {
     let gateway = Gateway::start();
-    let changes: &[(&str, fn(&mut Call))] = &[
+    let changes: [(&str, Change); 3] = [
         ("changed", |call| call.set("Plaintext", "b3RoZXI=")),
         ("dropped", |call| call.remove("EncryptionContext")),
         ("added", |call| call.add("DryRun", "true")),
     ];
     for way in Way::all() {
-        for (name, change) in changes {
+        for (name, change) in &changes {
             let mut call = encrypt(&gateway, way).signed();
             change(&mut call);
             let expected = refused(400, "SignatureDoesNotMatch");

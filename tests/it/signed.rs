@@ -1,6 +1,8 @@
 //! Requests signed by every scheme and in every place, in parts that a test may change before or
 //! after they are signed.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::authn::claim::Scheme;
@@ -250,6 +252,22 @@ impl Call {
         self
     }
 
+    /// Signs it, unless its parameters cannot even be read.
+    pub(crate) fn signed_or_as_it_is(self) -> Self {
+        if self.query.contains("%zz") { self } else { self.signed() }
+    }
+
+    /// The signature alone, decoded.
+    pub(crate) fn signature(&self) -> String {
+        if self.way.is_rpc1() {
+            let text = if self.query.is_empty() { &self.body } else { &self.query };
+            let params = params::read(text.as_bytes(), &[]).unwrap();
+            return params.text("Signature").unwrap().to_owned();
+        }
+        let header = self.header_map()["authorization"].to_str().unwrap().to_owned();
+        header.rsplit_once("Signature=").unwrap().1.to_owned()
+    }
+
     /// Sends it over a connection of its own.
     pub(crate) async fn send(&self, gateway: &Gateway) -> Answer {
         raw::exchange(gateway.address(), &self.bytes()).await
@@ -260,9 +278,9 @@ impl Call {
         let mut text =
             format!("{} {}{question_mark}{} HTTP/1.1\r\n", self.method, self.path, self.query);
         for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
-        text.push_str(&format!("content-length: {}\r\n\r\n{}", self.body.len(), self.body));
+        write!(text, "content-length: {}\r\n\r\n{}", self.body.len(), self.body).unwrap();
         text.into_bytes()
     }
 
