@@ -127,6 +127,9 @@ from_str!(
     super::TagKey,
     super::TagValue,
     super::WrappingAlgorithm,
+    super::algorithm::EncryptionAlgorithm,
+    super::algorithm::MacAlgorithm,
+    super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
 );
 
