@@ -115,6 +115,7 @@ from_str!(
     super::Base64Bytes,
     super::CiphertextBlob,
     super::ClientKeyId,
+    super::ClientKeyPassword,
     super::KeyId,
     super::KeyRef,
     super::KeySpec,
@@ -126,6 +127,7 @@ from_str!(
     super::RotationInterval,
     super::TagKey,
     super::TagValue,
+    super::Time,
     super::WrappingAlgorithm,
     super::bytes::SentPlaintext,
 );
