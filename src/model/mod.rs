@@ -4,6 +4,7 @@
 //! knows nothing of HTTP, SQL or PKCS#11.
 
 pub mod access;
+pub mod algorithm;
 pub mod alias;
 pub mod arn;
 pub mod blob;

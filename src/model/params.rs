@@ -129,6 +129,9 @@ from_str!(
     super::TagValue,
     super::Time,
     super::WrappingAlgorithm,
+    super::algorithm::EncryptionAlgorithm,
+    super::algorithm::MacAlgorithm,
+    super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
 );
 

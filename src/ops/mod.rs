@@ -9,6 +9,7 @@ pub mod aliases;
 mod answer;
 pub mod crypto;
 pub mod keys;
+pub mod material;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};

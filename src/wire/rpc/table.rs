@@ -36,11 +36,20 @@ use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
 use crate::ops::aliases::list_aliases_by_key_id::ListAliasesByKeyId;
 use crate::ops::aliases::update_alias::UpdateAlias;
+use crate::ops::crypto::asymmetric_decrypt::AsymmetricDecrypt;
+use crate::ops::crypto::asymmetric_encrypt::AsymmetricEncrypt;
+use crate::ops::crypto::asymmetric_sign::AsymmetricSign;
+use crate::ops::crypto::asymmetric_verify::AsymmetricVerify;
 use crate::ops::crypto::decrypt::Decrypt;
 use crate::ops::crypto::encrypt::Encrypt;
+use crate::ops::crypto::export_data_key::ExportDataKey;
+use crate::ops::crypto::generate_and_export_data_key::GenerateAndExportDataKey;
 use crate::ops::crypto::generate_data_key::GenerateDataKey;
 use crate::ops::crypto::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext;
+use crate::ops::crypto::generate_mac::GenerateMac;
+use crate::ops::crypto::get_public_key::GetPublicKey;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
+use crate::ops::crypto::verify_mac::VerifyMac;
 use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
 use crate::ops::keys::create_key::CreateKey;
 use crate::ops::keys::describe_key::DescribeKey;
@@ -49,6 +58,9 @@ use crate::ops::keys::enable_key::EnableKey;
 use crate::ops::keys::list_keys::ListKeys;
 use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
+use crate::ops::material::delete_key_material::DeleteKeyMaterial;
+use crate::ops::material::get_parameters_for_import::GetParametersForImport;
+use crate::ops::material::import_key_material::ImportKeyMaterial;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -60,6 +72,15 @@ pub static TABLE: &[Entry] = &[
     entry::<ReEncrypt>(),
     entry::<GenerateDataKey>(),
     entry::<GenerateDataKeyWithoutPlaintext>(),
+    entry::<GenerateAndExportDataKey>(),
+    entry::<ExportDataKey>(),
+    entry::<AsymmetricEncrypt>(),
+    entry::<AsymmetricDecrypt>(),
+    entry::<AsymmetricSign>(),
+    entry::<AsymmetricVerify>(),
+    entry::<GetPublicKey>(),
+    entry::<GenerateMac>(),
+    entry::<VerifyMac>(),
     entry::<CreateKey>(),
     entry::<DescribeKey>(),
     entry::<ListKeys>(),
@@ -71,6 +92,9 @@ pub static TABLE: &[Entry] = &[
     entry::<CreateKeyVersion>(),
     entry::<DescribeKeyVersion>(),
     entry::<ListKeyVersions>(),
+    entry::<GetParametersForImport>(),
+    entry::<ImportKeyMaterial>(),
+    entry::<DeleteKeyMaterial>(),
     entry::<CreateAlias>(),
     entry::<UpdateAlias>(),
     entry::<DeleteAlias>(),
@@ -101,10 +125,6 @@ pub static TABLE: &[Entry] = &[
 /// Actions of the API that answer `UnsupportedOperation`: secrets, certificates, the purchase of
 /// instances, and what is not built yet.
 pub static UNSUPPORTED: &[&str] = &[
-    "AsymmetricDecrypt",
-    "AsymmetricEncrypt",
-    "AsymmetricSign",
-    "AsymmetricVerify",
     "BatchGetSecretValue",
     "CertificatePrivateKeyDecrypt",
     "CertificatePrivateKeySign",
@@ -114,14 +134,10 @@ pub static UNSUPPORTED: &[&str] = &[
     "CreateCertificate",
     "CreateSecret",
     "DeleteCertificate",
-    "DeleteKeyMaterial",
     "DeleteSecret",
     "DescribeAccountKmsStatus",
     "DescribeCertificate",
     "DescribeSecret",
-    "ExportDataKey",
-    "GenerateAndExportDataKey",
-    "GenerateMac",
     "GetCertificate",
     "GetChallenge",
     "GetDefaultKmsInstance",
@@ -129,12 +145,9 @@ pub static UNSUPPORTED: &[&str] = &[
     "GetKmsInstance",
     "GetKmsInstanceQuotaInfos",
     "GetManagedDataKey",
-    "GetParametersForImport",
-    "GetPublicKey",
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ImportKeyMaterial",
     "ListKmsInstances",
     "ListManagedDataKeyVersions",
     "ListResourceTags",
@@ -160,7 +173,6 @@ pub static UNSUPPORTED: &[&str] = &[
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
     "UploadCertificate",
-    "VerifyMac",
 ];
 
 /// What becomes of an action.
