@@ -9,6 +9,7 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod access;
 mod aliases;
 mod cli;
 mod crypto;
