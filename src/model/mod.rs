@@ -25,8 +25,8 @@ pub mod time;
 
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
-    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyRecord, NetworkRule,
-    PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
+    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
+    NetworkRule, PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
 };
 pub use alias::Alias;
 pub use arn::{AccountId, Place, Region};

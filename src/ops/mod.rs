@@ -3,6 +3,7 @@
 //! By the time an operation runs, parsing and replying belong to someone else. It asks for its
 //! key, which is the authorisation, and lets the keyring work.
 
+pub mod access;
 pub mod account;
 pub mod aliases;
 mod answer;

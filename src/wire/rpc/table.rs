@@ -11,6 +11,25 @@ use crate::error::ApiError;
 use crate::gate::{Arrival, Gate};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
+use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
+use crate::ops::access::access_points::delete_application_access_point::DeleteApplicationAccessPoint;
+use crate::ops::access::access_points::describe_application_access_point::DescribeApplicationAccessPoint;
+use crate::ops::access::access_points::list_application_access_points::ListApplicationAccessPoints;
+use crate::ops::access::access_points::update_application_access_point::UpdateApplicationAccessPoint;
+use crate::ops::access::client_keys::create_client_key::CreateClientKey;
+use crate::ops::access::client_keys::delete_client_key::DeleteClientKey;
+use crate::ops::access::client_keys::get_client_key::GetClientKey;
+use crate::ops::access::client_keys::list_client_keys::ListClientKeys;
+use crate::ops::access::network_rules::create_network_rule::CreateNetworkRule;
+use crate::ops::access::network_rules::delete_network_rule::DeleteNetworkRule;
+use crate::ops::access::network_rules::describe_network_rule::DescribeNetworkRule;
+use crate::ops::access::network_rules::list_network_rules::ListNetworkRules;
+use crate::ops::access::network_rules::update_network_rule::UpdateNetworkRule;
+use crate::ops::access::policies::create_policy::CreatePolicy;
+use crate::ops::access::policies::delete_policy::DeletePolicy;
+use crate::ops::access::policies::describe_policy::DescribePolicy;
+use crate::ops::access::policies::list_policies::ListPolicies;
+use crate::ops::access::policies::update_policy::UpdatePolicy;
 use crate::ops::account::describe_regions::DescribeRegions;
 use crate::ops::aliases::create_alias::CreateAlias;
 use crate::ops::aliases::delete_alias::DeleteAlias;
@@ -81,6 +100,25 @@ pub static TABLE: &[Entry] = &[
     entry::<DeleteAlias>(),
     entry::<ListAliases>(),
     entry::<ListAliasesByKeyId>(),
+    entry::<CreateNetworkRule>(),
+    entry::<DeleteNetworkRule>(),
+    entry::<DescribeNetworkRule>(),
+    entry::<ListNetworkRules>(),
+    entry::<UpdateNetworkRule>(),
+    entry::<CreatePolicy>(),
+    entry::<DeletePolicy>(),
+    entry::<DescribePolicy>(),
+    entry::<ListPolicies>(),
+    entry::<UpdatePolicy>(),
+    entry::<CreateApplicationAccessPoint>(),
+    entry::<DeleteApplicationAccessPoint>(),
+    entry::<DescribeApplicationAccessPoint>(),
+    entry::<ListApplicationAccessPoints>(),
+    entry::<UpdateApplicationAccessPoint>(),
+    entry::<CreateClientKey>(),
+    entry::<DeleteClientKey>(),
+    entry::<GetClientKey>(),
+    entry::<ListClientKeys>(),
     entry::<DescribeRegions>(),
 ];
 
@@ -93,27 +131,15 @@ pub static UNSUPPORTED: &[&str] = &[
     "CertificatePublicKeyEncrypt",
     "CertificatePublicKeyVerify",
     "ConnectKmsInstance",
-    "CreateApplicationAccessPoint",
     "CreateCertificate",
-    "CreateClientKey",
-    "CreateNetworkRule",
-    "CreatePolicy",
     "CreateSecret",
-    "DeleteApplicationAccessPoint",
     "DeleteCertificate",
-    "DeleteClientKey",
-    "DeleteNetworkRule",
-    "DeletePolicy",
     "DeleteSecret",
     "DescribeAccountKmsStatus",
-    "DescribeApplicationAccessPoint",
     "DescribeCertificate",
-    "DescribeNetworkRule",
-    "DescribePolicy",
     "DescribeSecret",
     "GetCertificate",
     "GetChallenge",
-    "GetClientKey",
     "GetDefaultKmsInstance",
     "GetKeyPolicy",
     "GetKmsInstance",
@@ -122,12 +148,8 @@ pub static UNSUPPORTED: &[&str] = &[
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ListApplicationAccessPoints",
-    "ListClientKeys",
     "ListKmsInstances",
     "ListManagedDataKeyVersions",
-    "ListNetworkRules",
-    "ListPolicies",
     "ListResourceTags",
     "ListSecretVersionIds",
     "ListSecrets",
@@ -144,11 +166,8 @@ pub static UNSUPPORTED: &[&str] = &[
     "TagResources",
     "UntagResource",
     "UntagResources",
-    "UpdateApplicationAccessPoint",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
-    "UpdateNetworkRule",
-    "UpdatePolicy",
     "UpdateRotationPolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
