@@ -37,7 +37,7 @@ pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
 pub use key::{KeyRecord, KeyState, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel};
 pub use key_ref::KeyRef;
 pub use list::DistinctList;
-pub use material::{ImportId, ImportParameters, ImportedMaterial, WrappingAlgorithm};
+pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
 pub use params::{FromParam, FromParams, ParamError, Params};
 pub use rotation::{Rotation, RotationInterval};
