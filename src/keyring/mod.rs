@@ -5,6 +5,7 @@
 pub mod error;
 mod lifecycle;
 mod reconcile;
+mod rotation;
 mod state;
 mod symmetric;
 

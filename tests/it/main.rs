@@ -9,11 +9,16 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod account;
 mod aliases;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod key_policy;
+mod key_specs;
 mod keys;
+mod protection;
 mod restart;
+mod rotation;
 mod throttle;

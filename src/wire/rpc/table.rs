@@ -11,7 +11,9 @@ use crate::error::ApiError;
 use crate::gate::{Arrival, Gate};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
+use crate::ops::account::describe_account_kms_status::DescribeAccountKmsStatus;
 use crate::ops::account::describe_regions::DescribeRegions;
+use crate::ops::account::open_kms_service::OpenKmsService;
 use crate::ops::aliases::create_alias::CreateAlias;
 use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
@@ -22,6 +24,12 @@ use crate::ops::crypto::encrypt::Encrypt;
 use crate::ops::crypto::generate_data_key::GenerateDataKey;
 use crate::ops::crypto::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
+use crate::ops::instances::get_default_kms_instance::GetDefaultKmsInstance;
+use crate::ops::instances::get_kms_instance::GetKmsInstance;
+use crate::ops::instances::get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos;
+use crate::ops::instances::list_kms_instances::ListKmsInstances;
+use crate::ops::key_policy::get_key_policy::GetKeyPolicy;
+use crate::ops::key_policy::set_key_policy::SetKeyPolicy;
 use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
 use crate::ops::keys::create_key::CreateKey;
 use crate::ops::keys::describe_key::DescribeKey;
@@ -29,7 +37,9 @@ use crate::ops::keys::disable_key::DisableKey;
 use crate::ops::keys::enable_key::EnableKey;
 use crate::ops::keys::list_keys::ListKeys;
 use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
+use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
+use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -58,6 +68,16 @@ pub static TABLE: &[Entry] = &[
     entry::<ListAliases>(),
     entry::<ListAliasesByKeyId>(),
     entry::<DescribeRegions>(),
+    entry::<UpdateRotationPolicy>(),
+    entry::<SetDeletionProtection>(),
+    entry::<SetKeyPolicy>(),
+    entry::<GetKeyPolicy>(),
+    entry::<DescribeAccountKmsStatus>(),
+    entry::<OpenKmsService>(),
+    entry::<ListKmsInstances>(),
+    entry::<GetKmsInstance>(),
+    entry::<GetKmsInstanceQuotaInfos>(),
+    entry::<GetDefaultKmsInstance>(),
 ];
 
 /// Actions of the API that answer `UnsupportedOperation`: secrets, certificates, the purchase of
@@ -86,7 +106,6 @@ pub static UNSUPPORTED: &[&str] = &[
     "DeleteNetworkRule",
     "DeletePolicy",
     "DeleteSecret",
-    "DescribeAccountKmsStatus",
     "DescribeApplicationAccessPoint",
     "DescribeCertificate",
     "DescribeNetworkRule",
@@ -98,10 +117,6 @@ pub static UNSUPPORTED: &[&str] = &[
     "GetCertificate",
     "GetChallenge",
     "GetClientKey",
-    "GetDefaultKmsInstance",
-    "GetKeyPolicy",
-    "GetKmsInstance",
-    "GetKmsInstanceQuotaInfos",
     "GetManagedDataKey",
     "GetParametersForImport",
     "GetPublicKey",
@@ -111,7 +126,6 @@ pub static UNSUPPORTED: &[&str] = &[
     "ImportKeyMaterial",
     "ListApplicationAccessPoints",
     "ListClientKeys",
-    "ListKmsInstances",
     "ListManagedDataKeyVersions",
     "ListNetworkRules",
     "ListPolicies",
@@ -119,13 +133,10 @@ pub static UNSUPPORTED: &[&str] = &[
     "ListSecretVersionIds",
     "ListSecrets",
     "ListTagResources",
-    "OpenKmsService",
     "PutSecretValue",
     "ReleaseKmsInstance",
     "RestoreSecret",
     "RotateSecret",
-    "SetDeletionProtection",
-    "SetKeyPolicy",
     "SetSecretPolicy",
     "TagResource",
     "TagResources",
@@ -136,7 +147,6 @@ pub static UNSUPPORTED: &[&str] = &[
     "UpdateKmsInstanceBindVpc",
     "UpdateNetworkRule",
     "UpdatePolicy",
-    "UpdateRotationPolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
