@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod instances;
 pub mod key_policy;
 pub mod keys;
+pub mod tags;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};

@@ -21,4 +21,6 @@ mod keys;
 mod protection;
 mod restart;
 mod rotation;
+mod states;
+mod tags;
 mod throttle;

@@ -40,6 +40,12 @@ use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
 use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
 use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
+use crate::ops::tags::list_resource_tags::ListResourceTags;
+use crate::ops::tags::list_tag_resources::ListTagResources;
+use crate::ops::tags::tag_resource::TagResource;
+use crate::ops::tags::tag_resources::TagResources;
+use crate::ops::tags::untag_resource::UntagResource;
+use crate::ops::tags::untag_resources::UntagResources;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -70,6 +76,12 @@ pub static TABLE: &[Entry] = &[
     entry::<DescribeRegions>(),
     entry::<UpdateRotationPolicy>(),
     entry::<SetDeletionProtection>(),
+    entry::<TagResource>(),
+    entry::<UntagResource>(),
+    entry::<ListResourceTags>(),
+    entry::<TagResources>(),
+    entry::<UntagResources>(),
+    entry::<ListTagResources>(),
     entry::<SetKeyPolicy>(),
     entry::<GetKeyPolicy>(),
     entry::<DescribeAccountKmsStatus>(),
@@ -129,19 +141,13 @@ pub static UNSUPPORTED: &[&str] = &[
     "ListManagedDataKeyVersions",
     "ListNetworkRules",
     "ListPolicies",
-    "ListResourceTags",
     "ListSecretVersionIds",
     "ListSecrets",
-    "ListTagResources",
     "PutSecretValue",
     "ReleaseKmsInstance",
     "RestoreSecret",
     "RotateSecret",
     "SetSecretPolicy",
-    "TagResource",
-    "TagResources",
-    "UntagResource",
-    "UntagResources",
     "UpdateApplicationAccessPoint",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
