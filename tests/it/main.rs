@@ -24,3 +24,4 @@ mod rotation;
 mod states;
 mod tags;
 mod throttle;
+mod token_info;
