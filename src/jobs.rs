@@ -30,7 +30,10 @@ impl Jobs {
         let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
             let keyring = purging.clone();
-            async move { keyring.purge(Time::now()).await.map(drop) }
+            async move {
+                keyring.expire_material(Time::now()).await?;
+                keyring.purge(Time::now()).await.map(drop)
+            }
         }));
         jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
             let keyring = keyring.clone();

@@ -162,6 +162,7 @@ from_str!(
     super::Base64Bytes,
     super::CiphertextBlob,
     super::ClientKeyId,
+    super::ClientKeyPassword,
     super::KeyId,
     super::KeyRef,
     super::KeySpec,
@@ -174,7 +175,11 @@ from_str!(
     super::RotationInterval,
     super::TagKey,
     super::TagValue,
+    super::Time,
     super::WrappingAlgorithm,
+    super::algorithm::EncryptionAlgorithm,
+    super::algorithm::MacAlgorithm,
+    super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
 );
 

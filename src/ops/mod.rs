@@ -3,6 +3,7 @@
 //! By the time an operation runs, parsing and replying belong to someone else. It asks for its
 //! key, which is the authorisation, and lets the keyring work.
 
+pub mod access;
 pub mod account;
 pub mod aliases;
 mod answer;
@@ -10,6 +11,7 @@ pub mod crypto;
 pub mod instances;
 pub mod key_policy;
 pub mod keys;
+pub mod material;
 pub mod tags;
 pub mod versions;
 

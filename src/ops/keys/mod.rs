@@ -17,7 +17,7 @@ use crate::model::{ParamError, Params, Rotation, RotationInterval};
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 
 /// A description as sent; `None` when the parameter is absent, which an empty one is not.
-fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
+pub(in crate::ops) fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
     description_in(params, "Description")
 }
 

@@ -11,6 +11,25 @@ use crate::error::ApiError;
 use crate::gate::{Arrival, Gate};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
+use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
+use crate::ops::access::access_points::delete_application_access_point::DeleteApplicationAccessPoint;
+use crate::ops::access::access_points::describe_application_access_point::DescribeApplicationAccessPoint;
+use crate::ops::access::access_points::list_application_access_points::ListApplicationAccessPoints;
+use crate::ops::access::access_points::update_application_access_point::UpdateApplicationAccessPoint;
+use crate::ops::access::client_keys::create_client_key::CreateClientKey;
+use crate::ops::access::client_keys::delete_client_key::DeleteClientKey;
+use crate::ops::access::client_keys::get_client_key::GetClientKey;
+use crate::ops::access::client_keys::list_client_keys::ListClientKeys;
+use crate::ops::access::network_rules::create_network_rule::CreateNetworkRule;
+use crate::ops::access::network_rules::delete_network_rule::DeleteNetworkRule;
+use crate::ops::access::network_rules::describe_network_rule::DescribeNetworkRule;
+use crate::ops::access::network_rules::list_network_rules::ListNetworkRules;
+use crate::ops::access::network_rules::update_network_rule::UpdateNetworkRule;
+use crate::ops::access::policies::create_policy::CreatePolicy;
+use crate::ops::access::policies::delete_policy::DeletePolicy;
+use crate::ops::access::policies::describe_policy::DescribePolicy;
+use crate::ops::access::policies::list_policies::ListPolicies;
+use crate::ops::access::policies::update_policy::UpdatePolicy;
 use crate::ops::account::describe_account_kms_status::DescribeAccountKmsStatus;
 use crate::ops::account::describe_regions::DescribeRegions;
 use crate::ops::account::open_kms_service::OpenKmsService;
@@ -19,11 +38,20 @@ use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
 use crate::ops::aliases::list_aliases_by_key_id::ListAliasesByKeyId;
 use crate::ops::aliases::update_alias::UpdateAlias;
+use crate::ops::crypto::asymmetric_decrypt::AsymmetricDecrypt;
+use crate::ops::crypto::asymmetric_encrypt::AsymmetricEncrypt;
+use crate::ops::crypto::asymmetric_sign::AsymmetricSign;
+use crate::ops::crypto::asymmetric_verify::AsymmetricVerify;
 use crate::ops::crypto::decrypt::Decrypt;
 use crate::ops::crypto::encrypt::Encrypt;
+use crate::ops::crypto::export_data_key::ExportDataKey;
+use crate::ops::crypto::generate_and_export_data_key::GenerateAndExportDataKey;
 use crate::ops::crypto::generate_data_key::GenerateDataKey;
 use crate::ops::crypto::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext;
+use crate::ops::crypto::generate_mac::GenerateMac;
+use crate::ops::crypto::get_public_key::GetPublicKey;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
+use crate::ops::crypto::verify_mac::VerifyMac;
 use crate::ops::instances::get_default_kms_instance::GetDefaultKmsInstance;
 use crate::ops::instances::get_kms_instance::GetKmsInstance;
 use crate::ops::instances::get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos;
@@ -40,6 +68,9 @@ use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
 use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
 use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
+use crate::ops::material::delete_key_material::DeleteKeyMaterial;
+use crate::ops::material::get_parameters_for_import::GetParametersForImport;
+use crate::ops::material::import_key_material::ImportKeyMaterial;
 use crate::ops::tags::list_resource_tags::ListResourceTags;
 use crate::ops::tags::list_tag_resources::ListTagResources;
 use crate::ops::tags::tag_resource::TagResource;
@@ -57,6 +88,15 @@ pub static TABLE: &[Entry] = &[
     entry::<ReEncrypt>(),
     entry::<GenerateDataKey>(),
     entry::<GenerateDataKeyWithoutPlaintext>(),
+    entry::<GenerateAndExportDataKey>(),
+    entry::<ExportDataKey>(),
+    entry::<AsymmetricEncrypt>(),
+    entry::<AsymmetricDecrypt>(),
+    entry::<AsymmetricSign>(),
+    entry::<AsymmetricVerify>(),
+    entry::<GetPublicKey>(),
+    entry::<GenerateMac>(),
+    entry::<VerifyMac>(),
     entry::<CreateKey>(),
     entry::<DescribeKey>(),
     entry::<ListKeys>(),
@@ -68,12 +108,33 @@ pub static TABLE: &[Entry] = &[
     entry::<CreateKeyVersion>(),
     entry::<DescribeKeyVersion>(),
     entry::<ListKeyVersions>(),
+    entry::<GetParametersForImport>(),
+    entry::<ImportKeyMaterial>(),
+    entry::<DeleteKeyMaterial>(),
     entry::<CreateAlias>(),
     entry::<UpdateAlias>(),
     entry::<DeleteAlias>(),
     entry::<ListAliases>(),
     entry::<ListAliasesByKeyId>(),
-    entry::<DescribeRegions>(),
+    entry::<CreateNetworkRule>(),
+    entry::<DeleteNetworkRule>(),
+    entry::<DescribeNetworkRule>(),
+    entry::<ListNetworkRules>(),
+    entry::<UpdateNetworkRule>(),
+    entry::<CreatePolicy>(),
+    entry::<DeletePolicy>(),
+    entry::<DescribePolicy>(),
+    entry::<ListPolicies>(),
+    entry::<UpdatePolicy>(),
+    entry::<CreateApplicationAccessPoint>(),
+    entry::<DeleteApplicationAccessPoint>(),
+    entry::<DescribeApplicationAccessPoint>(),
+    entry::<ListApplicationAccessPoints>(),
+    entry::<UpdateApplicationAccessPoint>(),
+    entry::<CreateClientKey>(),
+    entry::<DeleteClientKey>(),
+    entry::<GetClientKey>(),
+    entry::<ListClientKeys>(),
     entry::<UpdateRotationPolicy>(),
     entry::<SetDeletionProtection>(),
     entry::<TagResource>(),
@@ -90,57 +151,31 @@ pub static TABLE: &[Entry] = &[
     entry::<GetKmsInstance>(),
     entry::<GetKmsInstanceQuotaInfos>(),
     entry::<GetDefaultKmsInstance>(),
+    entry::<DescribeRegions>(),
 ];
 
 /// Actions of the API that answer `UnsupportedOperation`: secrets, certificates, the purchase of
 /// instances, and what is not built yet.
 pub static UNSUPPORTED: &[&str] = &[
-    "AsymmetricDecrypt",
-    "AsymmetricEncrypt",
-    "AsymmetricSign",
-    "AsymmetricVerify",
     "BatchGetSecretValue",
     "CertificatePrivateKeyDecrypt",
     "CertificatePrivateKeySign",
     "CertificatePublicKeyEncrypt",
     "CertificatePublicKeyVerify",
     "ConnectKmsInstance",
-    "CreateApplicationAccessPoint",
     "CreateCertificate",
-    "CreateClientKey",
-    "CreateNetworkRule",
-    "CreatePolicy",
     "CreateSecret",
-    "DeleteApplicationAccessPoint",
     "DeleteCertificate",
-    "DeleteClientKey",
-    "DeleteKeyMaterial",
-    "DeleteNetworkRule",
-    "DeletePolicy",
     "DeleteSecret",
-    "DescribeApplicationAccessPoint",
     "DescribeCertificate",
-    "DescribeNetworkRule",
-    "DescribePolicy",
     "DescribeSecret",
-    "ExportDataKey",
-    "GenerateAndExportDataKey",
-    "GenerateMac",
     "GetCertificate",
     "GetChallenge",
-    "GetClientKey",
     "GetManagedDataKey",
-    "GetParametersForImport",
-    "GetPublicKey",
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ImportKeyMaterial",
-    "ListApplicationAccessPoints",
-    "ListClientKeys",
     "ListManagedDataKeyVersions",
-    "ListNetworkRules",
-    "ListPolicies",
     "ListSecretVersionIds",
     "ListSecrets",
     "PutSecretValue",
@@ -148,16 +183,12 @@ pub static UNSUPPORTED: &[&str] = &[
     "RestoreSecret",
     "RotateSecret",
     "SetSecretPolicy",
-    "UpdateApplicationAccessPoint",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
-    "UpdateNetworkRule",
-    "UpdatePolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
     "UploadCertificate",
-    "VerifyMac",
 ];
 
 /// What becomes of an action.

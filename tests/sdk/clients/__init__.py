@@ -37,6 +37,7 @@ LACKS = {
     "python-new-async": {"AdvanceEncrypt"},
     "python-old": {"GetDefaultKmsInstance"},
     "node-kms20160120": {
+        "AccessPoints",
         "AdvanceEncrypt",
         "CreateKey.Tags",
         "DescribeAccountKmsStatus",
