@@ -19,6 +19,7 @@ mod key;
 mod output;
 mod serve;
 mod signals;
+mod token;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,9 @@ enum Command {
     Serve(serve::Serve),
     /// Prepare token and database, and make the first AccessKey
     Init(init::Init),
+    /// Look at the token
+    #[command(subcommand)]
+    Token(token::Token),
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
@@ -75,6 +79,7 @@ impl Command {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
+            Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
             Self::Key(key) => key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
@@ -107,6 +112,8 @@ mod tests {
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate token info --config c",
+            "hsmgate token info --dir d --module m --json",
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
             "hsmgate access-key delete --config c LTAIx",
@@ -125,6 +132,8 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),

@@ -9,6 +9,7 @@ mod mac;
 mod pair;
 mod public_key;
 mod reconcile;
+mod rotation;
 mod state;
 mod symmetric;
 

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::{Value, json};
@@ -251,4 +252,16 @@ async fn a_development_gateway_takes_the_access_key_that_it_is_given() {
     gateway.call("DescribeRegions", &[]).await;
     let log = gateway.process.log();
     assert!(log.contains("FOR DEVELOPMENT ONLY"), "{log}");
+}
+
+#[test]
+fn the_lines_that_dev_prints_can_be_pasted() {
+    let gateway = Gateway::start();
+    let log = gateway.process.log();
+    let is_to_paste =
+        |line: &&str| line.starts_with("export ") || line.starts_with("echo hello | ");
+    let lines: Vec<&str> = log.lines().filter(is_to_paste).collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    let shell = Command::new("sh").arg("-c").arg(lines.join("\n")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shell.stdout), "hello\n", "{shell:?}");
 }
