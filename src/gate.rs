@@ -8,6 +8,7 @@ use std::time::Instant;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::authn::Caller;
+use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
@@ -29,6 +30,8 @@ pub struct Arrival {
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
@@ -36,9 +39,20 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request that arrives now.
+    /// A request that arrives now, in clear.
     pub fn now(source: IpAddr) -> Self {
-        Self { request_id: RequestId::random(), source, at: Instant::now(), now: Time::now() }
+        Self {
+            request_id: RequestId::random(),
+            source,
+            is_secure: false,
+            at: Instant::now(),
+            now: Time::now(),
+        }
+    }
+
+    /// What policies may ask of it.
+    fn facts(&self) -> Facts {
+        Facts { source: self.source, is_secure: self.is_secure, now: self.now }
     }
 }
 
@@ -67,7 +81,7 @@ impl Gate {
             Arc::clone(&self.services),
             caller,
             arrival.request_id,
-            arrival.now,
+            arrival.facts(),
             Budget::new(time),
         );
         let outcome = match self.limit::<O>(cx.caller()).and(request) {

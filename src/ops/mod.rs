@@ -15,10 +15,10 @@ use std::sync::{Arc, OnceLock};
 pub use answer::{Done, KeyMetadata};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission};
+use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
-use crate::model::{Alias, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::model::{Alias, EncryptionContext, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
 use crate::store::Store;
 use crate::token::Budget;
 
@@ -75,7 +75,7 @@ pub struct Context {
     services: Arc<Services>,
     caller: Caller,
     request_id: RequestId,
-    now: Time,
+    facts: Facts,
     budget: Budget,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
@@ -87,29 +87,55 @@ impl Context {
         services: Arc<Services>,
         caller: Caller,
         request_id: RequestId,
-        now: Time,
+        facts: Facts,
         budget: Budget,
     ) -> Self {
         Self {
             services,
             caller,
             request_id,
-            now,
+            facts,
             budget,
             touched: OnceLock::new(),
             version: OnceLock::new(),
         }
     }
 
-    /// Finds a key and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it, in an operation without an encryption
+    /// context.
     ///
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key(&self.caller, key))
+        self.noted(self.services.authorizer.key(&self.asker(None), key))
     }
 
-    /// Finds the key of a version and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
+    /// ask for.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key`].
+    pub fn key_in<P: Permission>(
+        &self,
+        context: &EncryptionContext,
+        key: &KeyRef,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key(&self.asker(Some(context)), key))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key_of_version`].
+    pub fn key_of_version_in<P: Permission>(
+        &self,
+        context: &EncryptionContext,
+        version: KeyVersionId,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key_of_version(&self.asker(Some(context)), version))
+    }
+
+    /// As [`Context::key_of_version_in`], in an operation without an encryption context.
     ///
     /// # Errors
     /// As [`Authorizer::key_of_version`].
@@ -117,7 +143,7 @@ impl Context {
         &self,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.caller, version))
+        self.noted(self.services.authorizer.key_of_version(&self.asker(None), version))
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.
@@ -125,21 +151,15 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        self.services.authorizer.alias::<P>(&self.caller, alias)
+        self.services.authorizer.alias::<P>(&self.asker(None), alias)
     }
 
     /// Finds the key that an alias names and asks leave to do `P` with both.
     ///
     /// # Errors
-    /// `Forbidden.AliasNotFound`, and as [`Authorizer::key`].
+    /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        self.alias::<P>(alias)?;
-        let id = self
-            .services
-            .store
-            .alias_target(alias)
-            .ok_or(crate::error::ErrorCode::AliasNotFound)?;
-        self.noted(self.services.authorizer.key_with_id(&self.caller, id))
+        self.noted(self.services.authorizer.key_of_alias(&self.asker(None), alias))
     }
 
     /// Asks leave to do `P` in the account.
@@ -147,7 +167,11 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        self.services.authorizer.account(&self.caller, container)
+        self.services.authorizer.account(&self.asker(None), container)
+    }
+
+    fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
+        Asker { caller: &self.caller, facts: &self.facts, context }
     }
 
     /// Uses and changes keys.
@@ -172,7 +196,7 @@ impl Context {
 
     /// When the request came.
     pub fn now(&self) -> Time {
-        self.now
+        self.facts.now
     }
 
     /// Its time in the token.

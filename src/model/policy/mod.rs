@@ -7,6 +7,7 @@
 //! A document is read once, and refused with the place of its fault; matching it later allocates
 //! nothing but the ARN of the resource, and that only for a statement that names resources.
 
+mod attached;
 mod condition;
 mod document;
 mod json;
@@ -15,8 +16,9 @@ mod pattern;
 mod question;
 mod system;
 
+pub use attached::{AttachedPolicy, InvalidAttachment};
 pub use document::{Effect, MAX_POLICY_BYTES, Policy, Statement};
 pub use json::{FaultPlace, PolicyFault};
 pub use key_policy::{DEFAULT_SID, KeyPolicy, KeyStatement};
 pub use question::{Question, Resource, ResourceName};
-pub use system::{SYSTEM_POLICIES, SystemPolicy};
+pub use system::{FULL_ACCESS, SYSTEM_POLICIES, SystemPolicy};

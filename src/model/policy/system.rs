@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use super::Policy;
 
+/// The system policy that allows everything.
+pub const FULL_ACCESS: &str = "AliyunKMSFullAccess";
+
 /// A policy that is there under a name.
 #[derive(Debug)]
 pub struct SystemPolicy {
@@ -36,7 +39,7 @@ pub static SYSTEM_POLICIES: LazyLock<Vec<SystemPolicy>> = LazyLock::new(|| {
 
 const DOCUMENTS: [(&str, &str, &str); 5] = [
     (
-        "AliyunKMSFullAccess",
+        FULL_ACCESS,
         "Everything.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}]}"#,

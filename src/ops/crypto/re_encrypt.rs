@@ -73,9 +73,9 @@ impl Operation for ReEncrypt {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
         let version = self.blob.version;
-        let source = cx.key_of_version::<Self>(version)?;
+        let source = cx.key_of_version_in::<Self>(&self.source_context, version)?;
         cx.note_version(version);
-        let destination = cx.key::<ReEncryptTo>(&self.destination)?;
+        let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
         cx.keyring().sealing_version(&destination)?;
         let text = cx.keyring().open(&source, self.blob, &self.source_context, cx.budget()).await?;
         end_dry_run(self.dry_run)?;
