@@ -1,10 +1,13 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod dry_run;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use dry_run::takes_dry_run;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::authn::Caller;
@@ -32,6 +35,8 @@ pub struct Arrival {
     pub source: IpAddr,
     /// Whether it came over TLS.
     pub is_secure: bool,
+    /// Whether everything is to be checked and nothing done.
+    pub is_dry_run: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
@@ -45,6 +50,7 @@ impl Arrival {
             request_id: RequestId::random(),
             source,
             is_secure: false,
+            is_dry_run: false,
             at: Instant::now(),
             now: Time::now(),
         }
@@ -88,6 +94,7 @@ impl Gate {
             Ok(operation) => operation.run(&cx).await,
             Err(error) => Err(error),
         };
+        let outcome = if arrival.is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         record(arrival, O::NAME, Some(&cx), outcome.as_ref().err());
         outcome
     }

@@ -31,7 +31,10 @@ impl Jobs {
         let mut jobs = JoinSet::new();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
             let keyring = keyring.clone();
-            async move { keyring.purge(Time::now()).await.map(drop) }
+            async move {
+                keyring.expire_material(Time::now()).await?;
+                keyring.purge(Time::now()).await.map(drop)
+            }
         }));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {

@@ -4,6 +4,7 @@
 
 pub mod access_key;
 pub mod claim;
+pub mod client_key;
 pub mod identity;
 mod principals;
 pub mod replay;

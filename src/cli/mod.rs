@@ -149,8 +149,8 @@ mod tests {
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
-            "hsmgate encrypt alias/a --context a=1 b=2 --in f --out g",
-            "hsmgate encrypt --context a=1 --context b= -- alias/a",
+            "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
+            "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -173,6 +173,7 @@ mod tests {
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
+            ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),
         ] {
             assert_eq!(refusal(line), kind, "{line}");

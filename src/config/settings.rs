@@ -186,7 +186,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.connections",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Connections at a time. More wait until one is closed.",
+        doc: "Connections at a time. One more is closed at once.",
     },
     Setting {
         name: "crypto.accept_bare_text",

@@ -18,6 +18,9 @@ pub enum KeyringError {
     /// What the token opened is not what this gateway seals.
     #[error("the opened text is malformed")]
     Malformed(#[from] InvalidId),
+    /// A public key or signature of the token cannot be written in DER.
+    #[error("what the token gave cannot be encoded")]
+    Encoding(#[from] der::Error),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -45,6 +48,7 @@ impl From<KeyringError> for ApiError {
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }
+            KeyringError::Encoding(_) => Self::from(ErrorCode::InternalFailure).because(error),
             KeyringError::Store(source) => Self::from(source),
             KeyringError::Token(source) => Self::from(source),
         }

@@ -151,7 +151,7 @@ impl Keyring {
     ///
     /// It has a time of its own, since the request's may be used up. The object lock puts it behind
     /// a generation that is still under way.
-    async fn forget_version(&self, key: KeyId, version: KeyVersionId) {
+    pub(super) async fn forget_version(&self, key: KeyId, version: KeyVersionId) {
         let budget = Budget::new(self.times.call);
         if let Err(error) = self.remove_version(key, version, &budget).await {
             tracing::warn!(

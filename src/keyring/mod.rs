@@ -3,7 +3,11 @@
 //! Takes an [`AuthorizedKey`], never a key id. Knows nothing of wires.
 
 pub mod error;
+mod import;
 mod lifecycle;
+mod mac;
+mod pair;
+mod public_key;
 mod reconcile;
 mod state;
 mod symmetric;
@@ -11,7 +15,9 @@ mod symmetric;
 use std::time::Duration;
 
 pub use error::KeyringError;
+pub use import::{WrappedMaterial, WrappingKey};
 pub use lifecycle::NewKey;
+pub use public_key::RecipientKey;
 pub use state::Use;
 
 use crate::store::Store;

@@ -4,6 +4,7 @@
 //! knows nothing of HTTP, SQL or PKCS#11.
 
 pub mod access;
+pub mod algorithm;
 pub mod alias;
 pub mod arn;
 pub mod blob;
@@ -26,8 +27,8 @@ pub mod time;
 
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
-    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyRecord, NetworkRule,
-    PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
+    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
+    NetworkRule, PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
 };
 pub use alias::Alias;
 pub use arn::{AccountId, Place, Region};

@@ -115,6 +115,7 @@ from_str!(
     super::Base64Bytes,
     super::CiphertextBlob,
     super::ClientKeyId,
+    super::ClientKeyPassword,
     super::KeyId,
     super::KeyRef,
     super::KeySpec,
@@ -126,7 +127,11 @@ from_str!(
     super::RotationInterval,
     super::TagKey,
     super::TagValue,
+    super::Time,
     super::WrappingAlgorithm,
+    super::algorithm::EncryptionAlgorithm,
+    super::algorithm::MacAlgorithm,
+    super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
 );
 

@@ -3,11 +3,13 @@
 //! By the time an operation runs, parsing and replying belong to someone else. It asks for its
 //! key, which is the authorisation, and lets the keyring work.
 
+pub mod access;
 pub mod account;
 pub mod aliases;
 mod answer;
 pub mod crypto;
 pub mod keys;
+pub mod material;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,8 @@ use crate::token::Budget;
 pub trait Operation: Permission + Send + Sized + 'static {
     /// Its name on the wire, for instance `Encrypt`.
     const NAME: &'static str;
+    /// The actions of RAM policies that it needs beside its own.
+    const MORE_ACTIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides throttling and deadlines.
     const LOAD: Load = Load::Store;
     /// What it answers.
@@ -133,17 +137,6 @@ impl Context {
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         self.noted(self.services.authorizer.key_of_version(&self.asker(Some(context)), version))
-    }
-
-    /// As [`Context::key_of_version_in`], in an operation without an encryption context.
-    ///
-    /// # Errors
-    /// As [`Authorizer::key_of_version`].
-    pub fn key_of_version<P: Permission>(
-        &self,
-        version: KeyVersionId,
-    ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.asker(None), version))
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.

@@ -35,6 +35,10 @@ impl Gateway {
         Self::of(gateway::Gateway::start(options))
     }
 
+    pub(crate) fn start_with_log(filter: &str) -> Self {
+        Self::of(gateway::Gateway::start_with_log(filter))
+    }
+
     pub(crate) fn of(process: gateway::Gateway) -> Self {
         let dev: Dev = serde_json::from_str(process.dev_json()).unwrap();
         let secret = SecretString::from(dev.access_key_secret.clone());
@@ -50,6 +54,11 @@ impl Gateway {
     /// Kills the process and starts another one on the same state.
     pub(crate) fn kill_and_restart(self) -> Self {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.dev.endpoint.strip_prefix("http://").unwrap()
     }
 
     pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Value {

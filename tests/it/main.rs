@@ -9,11 +9,21 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod access;
 mod aliases;
+mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod installation;
 mod keys;
+mod logs;
+mod parameters;
+mod raw;
 mod restart;
+mod signatures;
+mod signed;
+mod stop;
 mod throttle;
+mod token_objects;

@@ -15,7 +15,7 @@ use crate::model::{ParamError, Params};
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 
 /// A description as sent; `None` when the parameter is absent, which an empty one is not.
-fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
+pub(in crate::ops) fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
     match params.text("Description") {
         Some(text) if text.chars().count() > MAX_DESCRIPTION_CHARS => {
             Err(ParamError::invalid("Description"))

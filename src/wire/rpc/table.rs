@@ -8,20 +8,48 @@ use serde::Serialize;
 use super::format::{self, Format};
 use crate::authn::Caller;
 use crate::error::ApiError;
-use crate::gate::{Arrival, Gate};
+use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
+use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
+use crate::ops::access::access_points::delete_application_access_point::DeleteApplicationAccessPoint;
+use crate::ops::access::access_points::describe_application_access_point::DescribeApplicationAccessPoint;
+use crate::ops::access::access_points::list_application_access_points::ListApplicationAccessPoints;
+use crate::ops::access::access_points::update_application_access_point::UpdateApplicationAccessPoint;
+use crate::ops::access::client_keys::create_client_key::CreateClientKey;
+use crate::ops::access::client_keys::delete_client_key::DeleteClientKey;
+use crate::ops::access::client_keys::get_client_key::GetClientKey;
+use crate::ops::access::client_keys::list_client_keys::ListClientKeys;
+use crate::ops::access::network_rules::create_network_rule::CreateNetworkRule;
+use crate::ops::access::network_rules::delete_network_rule::DeleteNetworkRule;
+use crate::ops::access::network_rules::describe_network_rule::DescribeNetworkRule;
+use crate::ops::access::network_rules::list_network_rules::ListNetworkRules;
+use crate::ops::access::network_rules::update_network_rule::UpdateNetworkRule;
+use crate::ops::access::policies::create_policy::CreatePolicy;
+use crate::ops::access::policies::delete_policy::DeletePolicy;
+use crate::ops::access::policies::describe_policy::DescribePolicy;
+use crate::ops::access::policies::list_policies::ListPolicies;
+use crate::ops::access::policies::update_policy::UpdatePolicy;
 use crate::ops::account::describe_regions::DescribeRegions;
 use crate::ops::aliases::create_alias::CreateAlias;
 use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
 use crate::ops::aliases::list_aliases_by_key_id::ListAliasesByKeyId;
 use crate::ops::aliases::update_alias::UpdateAlias;
+use crate::ops::crypto::asymmetric_decrypt::AsymmetricDecrypt;
+use crate::ops::crypto::asymmetric_encrypt::AsymmetricEncrypt;
+use crate::ops::crypto::asymmetric_sign::AsymmetricSign;
+use crate::ops::crypto::asymmetric_verify::AsymmetricVerify;
 use crate::ops::crypto::decrypt::Decrypt;
 use crate::ops::crypto::encrypt::Encrypt;
+use crate::ops::crypto::export_data_key::ExportDataKey;
+use crate::ops::crypto::generate_and_export_data_key::GenerateAndExportDataKey;
 use crate::ops::crypto::generate_data_key::GenerateDataKey;
 use crate::ops::crypto::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext;
+use crate::ops::crypto::generate_mac::GenerateMac;
+use crate::ops::crypto::get_public_key::GetPublicKey;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
+use crate::ops::crypto::verify_mac::VerifyMac;
 use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
 use crate::ops::keys::create_key::CreateKey;
 use crate::ops::keys::describe_key::DescribeKey;
@@ -30,6 +58,9 @@ use crate::ops::keys::enable_key::EnableKey;
 use crate::ops::keys::list_keys::ListKeys;
 use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
+use crate::ops::material::delete_key_material::DeleteKeyMaterial;
+use crate::ops::material::get_parameters_for_import::GetParametersForImport;
+use crate::ops::material::import_key_material::ImportKeyMaterial;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -41,6 +72,15 @@ pub static TABLE: &[Entry] = &[
     entry::<ReEncrypt>(),
     entry::<GenerateDataKey>(),
     entry::<GenerateDataKeyWithoutPlaintext>(),
+    entry::<GenerateAndExportDataKey>(),
+    entry::<ExportDataKey>(),
+    entry::<AsymmetricEncrypt>(),
+    entry::<AsymmetricDecrypt>(),
+    entry::<AsymmetricSign>(),
+    entry::<AsymmetricVerify>(),
+    entry::<GetPublicKey>(),
+    entry::<GenerateMac>(),
+    entry::<VerifyMac>(),
     entry::<CreateKey>(),
     entry::<DescribeKey>(),
     entry::<ListKeys>(),
@@ -52,69 +92,64 @@ pub static TABLE: &[Entry] = &[
     entry::<CreateKeyVersion>(),
     entry::<DescribeKeyVersion>(),
     entry::<ListKeyVersions>(),
+    entry::<GetParametersForImport>(),
+    entry::<ImportKeyMaterial>(),
+    entry::<DeleteKeyMaterial>(),
     entry::<CreateAlias>(),
     entry::<UpdateAlias>(),
     entry::<DeleteAlias>(),
     entry::<ListAliases>(),
     entry::<ListAliasesByKeyId>(),
+    entry::<CreateNetworkRule>(),
+    entry::<DeleteNetworkRule>(),
+    entry::<DescribeNetworkRule>(),
+    entry::<ListNetworkRules>(),
+    entry::<UpdateNetworkRule>(),
+    entry::<CreatePolicy>(),
+    entry::<DeletePolicy>(),
+    entry::<DescribePolicy>(),
+    entry::<ListPolicies>(),
+    entry::<UpdatePolicy>(),
+    entry::<CreateApplicationAccessPoint>(),
+    entry::<DeleteApplicationAccessPoint>(),
+    entry::<DescribeApplicationAccessPoint>(),
+    entry::<ListApplicationAccessPoints>(),
+    entry::<UpdateApplicationAccessPoint>(),
+    entry::<CreateClientKey>(),
+    entry::<DeleteClientKey>(),
+    entry::<GetClientKey>(),
+    entry::<ListClientKeys>(),
     entry::<DescribeRegions>(),
 ];
 
 /// Actions of the API that answer `UnsupportedOperation`: secrets, certificates, the purchase of
 /// instances, and what is not built yet.
 pub static UNSUPPORTED: &[&str] = &[
-    "AsymmetricDecrypt",
-    "AsymmetricEncrypt",
-    "AsymmetricSign",
-    "AsymmetricVerify",
     "BatchGetSecretValue",
     "CertificatePrivateKeyDecrypt",
     "CertificatePrivateKeySign",
     "CertificatePublicKeyEncrypt",
     "CertificatePublicKeyVerify",
     "ConnectKmsInstance",
-    "CreateApplicationAccessPoint",
     "CreateCertificate",
-    "CreateClientKey",
-    "CreateNetworkRule",
-    "CreatePolicy",
     "CreateSecret",
-    "DeleteApplicationAccessPoint",
     "DeleteCertificate",
-    "DeleteClientKey",
-    "DeleteKeyMaterial",
-    "DeleteNetworkRule",
-    "DeletePolicy",
     "DeleteSecret",
     "DescribeAccountKmsStatus",
-    "DescribeApplicationAccessPoint",
     "DescribeCertificate",
-    "DescribeNetworkRule",
-    "DescribePolicy",
     "DescribeSecret",
-    "ExportDataKey",
-    "GenerateAndExportDataKey",
-    "GenerateMac",
     "GetCertificate",
     "GetChallenge",
-    "GetClientKey",
     "GetDefaultKmsInstance",
     "GetKeyPolicy",
     "GetKmsInstance",
     "GetKmsInstanceQuotaInfos",
     "GetManagedDataKey",
-    "GetParametersForImport",
-    "GetPublicKey",
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ImportKeyMaterial",
-    "ListApplicationAccessPoints",
-    "ListClientKeys",
     "ListKmsInstances",
     "ListManagedDataKeyVersions",
-    "ListNetworkRules",
-    "ListPolicies",
     "ListResourceTags",
     "ListSecretVersionIds",
     "ListSecrets",
@@ -131,17 +166,13 @@ pub static UNSUPPORTED: &[&str] = &[
     "TagResources",
     "UntagResource",
     "UntagResources",
-    "UpdateApplicationAccessPoint",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
-    "UpdateNetworkRule",
-    "UpdatePolicy",
     "UpdateRotationPolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
     "UploadCertificate",
-    "VerifyMac",
 ];
 
 /// What becomes of an action.
@@ -170,6 +201,8 @@ pub struct Entry {
     pub name: &'static str,
     /// The permission that it needs first.
     pub permission: &'static str,
+    /// The permissions that it needs beside.
+    pub more_permissions: &'static [&'static str],
     serve: Serve,
 }
 
@@ -217,6 +250,7 @@ where
     Entry {
         name: O::NAME,
         permission: O::ACTION,
+        more_permissions: O::MORE_ACTIONS,
         serve: |gate, arrival, caller, params, format| {
             Box::pin(serve::<O>(gate, arrival, caller, params, format))
         },
@@ -235,7 +269,9 @@ where
     O::Output: Serialize + Sync,
 {
     let request = O::from_params(params).map_err(ApiError::from);
-    let output = gate.pass(arrival, caller, request).await?;
+    let is_dry_run = takes_dry_run(O::NAME) && params.optional("DryRun") == Ok(Some(true));
+    let rehearsal = is_dry_run.then(|| Arrival { is_dry_run, ..arrival.clone() });
+    let output = gate.pass(rehearsal.as_ref().unwrap_or(arrival), caller, request).await?;
     Ok(format::success(format, O::NAME, arrival.request_id, &output))
 }
 

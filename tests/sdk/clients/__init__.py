@@ -35,7 +35,7 @@ LACKS = {
     "python-new-acs4": {"AdvanceEncrypt"},
     "python-new-rpc1": {"AdvanceEncrypt"},
     "python-new-async": {"AdvanceEncrypt"},
-    "node-kms20160120": {"AdvanceEncrypt", "DryRun", "ReEncrypt"},
+    "node-kms20160120": {"AccessPoints", "AdvanceEncrypt", "DryRun", "ReEncrypt"},
 }
 
 
