@@ -1,5 +1,5 @@
-//! What runs beside the requests: destroying keys that are due, and following changes that
-//! another process made to the store.
+//! What runs beside the requests: destroying and rotating keys that are due, and following changes
+//! that another process made to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ const REFRESH_EVERY: Duration = Duration::from_millis(500);
 const USES_EVERY: Duration = Duration::from_mins(1);
 /// How long temporary credentials stay known after their end, to be refused as expired.
 const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
+/// How long after its date a key may still wait for its next version.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
 
 /// The running jobs; dropping them stops them.
 #[derive(Debug)]
@@ -29,12 +31,17 @@ impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
     pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
         let mut jobs = JoinSet::new();
+        let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
-            let keyring = keyring.clone();
+            let keyring = purging.clone();
             async move {
                 keyring.expire_material(Time::now()).await?;
                 keyring.purge(Time::now()).await.map(drop)
             }
+        }));
+        jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
+            let keyring = keyring.clone();
+            async move { keyring.rotate(Time::now()).await.map(drop) }
         }));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {

@@ -23,6 +23,7 @@ mod principal;
 mod serve;
 mod signals;
 mod sts;
+mod token;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,9 @@ enum Command {
     Serve(serve::Serve),
     /// Prepare token and database, and make the first AccessKey
     Init(init::Init),
+    /// Look at the token
+    #[command(subcommand)]
+    Token(token::Token),
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
@@ -92,6 +96,7 @@ impl Command {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
+            Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
             Self::User(user) => user.run(PrincipalKind::User),
             Self::Role(role) => role.run(PrincipalKind::Role),
@@ -128,6 +133,8 @@ mod tests {
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate token info --config c",
+            "hsmgate token info --dir d --module m --json",
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
             "hsmgate access-key create --config c --root --policy a --policy b --json",
@@ -161,6 +168,8 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c", ErrorKind::MissingRequiredArgument),
             ("hsmgate access-key create --config c --user u --root", ErrorKind::ArgumentConflict),

@@ -11,6 +11,7 @@ pub mod blob;
 pub mod bytes;
 pub mod context;
 pub mod id;
+pub mod instance;
 pub mod key;
 pub mod key_ref;
 pub mod list;
@@ -36,12 +37,15 @@ pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
-pub use key::{KeyRecord, KeyState, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel};
+pub use instance::{Instance, InstanceId};
+pub use key::{
+    KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
+};
 pub use key_ref::KeyRef;
 pub use list::DistinctList;
-pub use material::{ImportId, ImportParameters, ImportedMaterial, WrappingAlgorithm};
+pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
-pub use params::{FromParam, FromParams, ParamError, Params};
+pub use params::{Element, FromParam, FromParams, ParamError, Params};
 pub use principal::{PrincipalKind, PrincipalName};
 pub use rotation::{Rotation, RotationInterval};
 pub use spec::{KeySpec, KeyUsage};

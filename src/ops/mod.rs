@@ -8,8 +8,11 @@ pub mod account;
 pub mod aliases;
 mod answer;
 pub mod crypto;
+pub mod instances;
+pub mod key_policy;
 pub mod keys;
 pub mod material;
+pub mod tags;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};
@@ -20,7 +23,9 @@ use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
-use crate::model::{Alias, EncryptionContext, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::model::{
+    Alias, EncryptionContext, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time,
+};
 use crate::store::Store;
 use crate::token::Budget;
 
@@ -64,6 +69,8 @@ pub struct Acceptance {
 pub struct Services {
     /// The region and account served here.
     pub place: Place,
+    /// What this gateway is called as a KMS instance.
+    pub instance: Instance,
     /// Keys, aliases and their facts.
     pub store: Store,
     /// Finds keys and decides.
@@ -180,6 +187,11 @@ impl Context {
     /// The region and account served here.
     pub fn place(&self) -> &Place {
         &self.services.place
+    }
+
+    /// What this gateway is called as a KMS instance.
+    pub fn instance(&self) -> &Instance {
+        &self.services.instance
     }
 
     /// What operations accept.

@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod account;
 mod aliases;
 mod cli;
 mod crypto;
@@ -17,15 +18,22 @@ mod crypto;
 mod gateway;
 mod harness;
 mod installation;
+mod key_policy;
+mod key_specs;
 mod keys;
 mod logs;
 mod parameters;
 mod policies;
+mod protection;
 mod raw;
 mod refusals;
 mod restart;
+mod rotation;
 mod signatures;
 mod signed;
+mod states;
 mod stop;
+mod tags;
 mod throttle;
+mod token_info;
 mod token_objects;

@@ -30,7 +30,9 @@ use crate::ops::access::policies::delete_policy::DeletePolicy;
 use crate::ops::access::policies::describe_policy::DescribePolicy;
 use crate::ops::access::policies::list_policies::ListPolicies;
 use crate::ops::access::policies::update_policy::UpdatePolicy;
+use crate::ops::account::describe_account_kms_status::DescribeAccountKmsStatus;
 use crate::ops::account::describe_regions::DescribeRegions;
+use crate::ops::account::open_kms_service::OpenKmsService;
 use crate::ops::aliases::create_alias::CreateAlias;
 use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
@@ -50,6 +52,12 @@ use crate::ops::crypto::generate_mac::GenerateMac;
 use crate::ops::crypto::get_public_key::GetPublicKey;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
 use crate::ops::crypto::verify_mac::VerifyMac;
+use crate::ops::instances::get_default_kms_instance::GetDefaultKmsInstance;
+use crate::ops::instances::get_kms_instance::GetKmsInstance;
+use crate::ops::instances::get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos;
+use crate::ops::instances::list_kms_instances::ListKmsInstances;
+use crate::ops::key_policy::get_key_policy::GetKeyPolicy;
+use crate::ops::key_policy::set_key_policy::SetKeyPolicy;
 use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
 use crate::ops::keys::create_key::CreateKey;
 use crate::ops::keys::describe_key::DescribeKey;
@@ -57,10 +65,18 @@ use crate::ops::keys::disable_key::DisableKey;
 use crate::ops::keys::enable_key::EnableKey;
 use crate::ops::keys::list_keys::ListKeys;
 use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
+use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
+use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
 use crate::ops::material::delete_key_material::DeleteKeyMaterial;
 use crate::ops::material::get_parameters_for_import::GetParametersForImport;
 use crate::ops::material::import_key_material::ImportKeyMaterial;
+use crate::ops::tags::list_resource_tags::ListResourceTags;
+use crate::ops::tags::list_tag_resources::ListTagResources;
+use crate::ops::tags::tag_resource::TagResource;
+use crate::ops::tags::tag_resources::TagResources;
+use crate::ops::tags::untag_resource::UntagResource;
+use crate::ops::tags::untag_resources::UntagResources;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -119,6 +135,22 @@ pub static TABLE: &[Entry] = &[
     entry::<DeleteClientKey>(),
     entry::<GetClientKey>(),
     entry::<ListClientKeys>(),
+    entry::<UpdateRotationPolicy>(),
+    entry::<SetDeletionProtection>(),
+    entry::<TagResource>(),
+    entry::<UntagResource>(),
+    entry::<ListResourceTags>(),
+    entry::<TagResources>(),
+    entry::<UntagResources>(),
+    entry::<ListTagResources>(),
+    entry::<SetKeyPolicy>(),
+    entry::<GetKeyPolicy>(),
+    entry::<DescribeAccountKmsStatus>(),
+    entry::<OpenKmsService>(),
+    entry::<ListKmsInstances>(),
+    entry::<GetKmsInstance>(),
+    entry::<GetKmsInstanceQuotaInfos>(),
+    entry::<GetDefaultKmsInstance>(),
     entry::<DescribeRegions>(),
 ];
 
@@ -135,40 +167,24 @@ pub static UNSUPPORTED: &[&str] = &[
     "CreateSecret",
     "DeleteCertificate",
     "DeleteSecret",
-    "DescribeAccountKmsStatus",
     "DescribeCertificate",
     "DescribeSecret",
     "GetCertificate",
     "GetChallenge",
-    "GetDefaultKmsInstance",
-    "GetKeyPolicy",
-    "GetKmsInstance",
-    "GetKmsInstanceQuotaInfos",
     "GetManagedDataKey",
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ListKmsInstances",
     "ListManagedDataKeyVersions",
-    "ListResourceTags",
     "ListSecretVersionIds",
     "ListSecrets",
-    "ListTagResources",
-    "OpenKmsService",
     "PutSecretValue",
     "ReleaseKmsInstance",
     "RestoreSecret",
     "RotateSecret",
-    "SetDeletionProtection",
-    "SetKeyPolicy",
     "SetSecretPolicy",
-    "TagResource",
-    "TagResources",
-    "UntagResource",
-    "UntagResources",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
-    "UpdateRotationPolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
