@@ -12,8 +12,8 @@ use super::{Keyring, KeyringError, Use, public_key, state};
 use crate::authz::{AuthorizedKey, Imports};
 use crate::error::ErrorCode;
 use crate::model::{
-    ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState, KeyVersion,
-    KeyVersionId, Origin, Time, WrappingAlgorithm,
+    ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState,
+    KeyVersion, KeyVersionId, Origin, Time, WrappingAlgorithm,
 };
 use crate::store::StoreError;
 use crate::token::{

@@ -95,10 +95,7 @@ impl FromStr for ImportToken {
         let token = std::str::from_utf8(&token).map_err(|_source| invalid)?;
         let (id, expires) = token.split_once('.').ok_or(invalid)?;
         let seconds = expires.parse().map_err(|_source| invalid)?;
-        Ok(Self {
-            id: id.parse().map_err(|_source| invalid)?,
-            expires: Time::from_unix(seconds),
-        })
+        Ok(Self { id: id.parse().map_err(|_source| invalid)?, expires: Time::from_unix(seconds) })
     }
 }
 
