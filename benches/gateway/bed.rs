@@ -10,7 +10,7 @@ use hsmgate::app::{Gateway, Limits, Settings};
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::keyring::TokenTimes;
-use hsmgate::model::{KeyVersionId, Place};
+use hsmgate::model::{KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings};
