@@ -27,7 +27,7 @@ pub struct Gate {
 type Throttle = DefaultKeyedRateLimiter<(AccountId, &'static str)>;
 
 /// A request as it arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// Its id.
     pub request_id: RequestId,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::evaluate::Rights;
 use crate::authn::Caller;
 use crate::model::policy::{Question, Resource};
 use crate::model::{EncryptionContext, KeyRecord, Time};
@@ -29,6 +30,18 @@ pub struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
+    /// What says what the caller may do, but for the key policy.
+    pub(super) fn rights(&self) -> Rights<'a> {
+        let Caller { account, identity, session, .. } = self.caller;
+        Rights {
+            account,
+            principal: &identity.name,
+            policies: &identity.policies,
+            session: session.as_ref().and_then(|session| session.policy.as_ref()),
+            key_policy: None,
+        }
+    }
+
     /// What the policies are asked. The record is that of the key, where one is asked for.
     pub(super) fn question<'q>(
         &self,

@@ -73,7 +73,16 @@ impl Verdict<'_> {
 
 /// Decides.
 pub fn decide<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
-    let owner = &question.resource.place().account;
+    decide_for(&question.resource.place().account, rights, question)
+}
+
+/// Decides as if the caller's account owned the resource: what his own side says, where there is
+/// no other that could speak.
+pub(super) fn decide_own_side<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
+    decide_for(rights.account, rights, question)
+}
+
+fn decide_for<'a>(owner: &AccountId, rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
     let session = rights.session.map(|policy| of_policy(Layer::Session, policy, question));
     let principal = of_principal(rights, question);
     let key = of_key(rights, owner, question);

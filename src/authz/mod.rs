@@ -158,7 +158,7 @@ impl Authorizer {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         if let Some(place) = key.place.as_ref().filter(|place| **place != self.place) {
             let resource = Resource::new(place, named(&key.name));
-            return Err(self.absent(asker, resource, ErrorCode::KeyNotFound));
+            return Err(absent(asker, resource, ErrorCode::KeyNotFound));
         }
         match &key.name {
             KeyName::Id(id) => self.key_with_id(asker, *id),
@@ -182,7 +182,7 @@ impl Authorizer {
             Some(record) if record.state.is_visible() => self.grant(asker, record),
             _ => {
                 let resource = Resource::new(&self.place, ResourceName::Key(id));
-                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+                Err(absent(asker, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -196,18 +196,17 @@ impl Authorizer {
         asker: &Asker<'_>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let record = self.store.key_of_version(version);
-        match record.filter(|record| record.state.is_visible() && record.version(version).is_some())
-        {
-            Some(record) => self.grant(asker, record),
-            None => {
-                // Nobody knows the id of its key. Its own stands in: whoever may describe any key
-                // is told, and whoever may describe some is not.
-                let name = format!("key/{version}");
-                let resource = Resource::new(&self.place, ResourceName::Other(&name));
-                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
-            }
+        let is_known = |record: &Arc<KeyRecord>| {
+            record.state.is_visible() && record.version(version).is_some()
+        };
+        if let Some(record) = self.store.key_of_version(version).filter(is_known) {
+            return self.grant(asker, record);
         }
+        // Nobody knows the id of its key. Its own stands in: whoever may describe any key is told,
+        // and whoever may describe some is not.
+        let name = format!("key/{version}");
+        let resource = Resource::new(&self.place, ResourceName::Other(&name));
+        Err(absent(asker, resource, ErrorCode::KeyNotFound))
     }
 
     /// Finds the key that an alias names and asks whether `asker` may do `P` with both.
@@ -271,29 +270,24 @@ impl Authorizer {
             Ok(policy) => policy.flatten(),
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
-        let caller = asker.caller;
-        let rights = Rights {
-            account: &caller.account,
-            principal: &caller.identity.name,
-            policies: &caller.identity.policies,
-            session: caller.session.as_ref().and_then(|session| session.policy.as_ref()),
-            key_policy: key_policy.as_ref(),
-        };
+        let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
         let verdict = decide(&rights, &asker.question(action, resource, record));
         if verdict.is_allowed() { Ok(()) } else { Err(ErrorCode::NoPermission.into()) }
     }
 
     fn no_alias(&self, asker: &Asker<'_>, alias: &Alias) -> ApiError {
         let resource = Resource::new(&self.place, ResourceName::Alias(alias));
-        self.absent(asker, resource, ErrorCode::AliasNotFound)
+        absent(asker, resource, ErrorCode::AliasNotFound)
     }
+}
 
-    /// The refusal of what is not there: `code`, for whoever might know.
-    fn absent(&self, asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
-        match self.check(asker, DESCRIBE_KEY, resource, None) {
-            Ok(()) => code.into(),
-            Err(refusal) => refusal,
-        }
+/// The refusal of what is not there: `code`, for whoever might know.
+fn absent(asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
+    let question = asker.question(DESCRIBE_KEY, resource, None);
+    if evaluate::decide_own_side(&asker.rights(), &question).is_allowed() {
+        code.into()
+    } else {
+        ErrorCode::NoPermission.into()
     }
 }
 

@@ -11,6 +11,7 @@ use super::configured::ConfigFile;
 use super::exit::Complaint;
 use super::{attachment, output};
 use crate::authn::Identity;
+use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
 
 #[derive(Debug, Subcommand)]
@@ -151,5 +152,5 @@ fn in_json(identity: &Identity) -> Value {
 }
 
 fn names(identity: &Identity) -> Vec<&str> {
-    identity.policies.iter().map(|policy| policy.name()).collect()
+    identity.policies.iter().map(AttachedPolicy::name).collect()
 }

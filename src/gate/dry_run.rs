@@ -29,10 +29,7 @@ pub fn takes_dry_run(action: &str) -> bool {
 /// The answer of a dry run, for what the operation came to. A failure on our side, or a limit,
 /// says nothing about the request and stays what it is.
 pub(super) fn answer<T>(outcome: Result<T, ApiError>) -> ApiError {
-    let error = match outcome {
-        Ok(_) => return ErrorCode::DryRunOperation.into(),
-        Err(error) => error,
-    };
+    let Err(error) = outcome else { return ErrorCode::DryRunOperation.into() };
     let code = match error.code() {
         ErrorCode::NoPermission => ErrorCode::DryRunAccessDenied,
         ErrorCode::DryRunOperation | ErrorCode::Throttling => return error,

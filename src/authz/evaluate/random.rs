@@ -390,22 +390,24 @@ mod naive {
                 .is_some_and(|(one, other)| compare(relation, Some(one.cmp(&other))));
         }
         match operator {
-            "StringEquals" => fact == value,
+            "StringEquals" | "Bool" => fact == value,
             "StringEqualsIgnoreCase" => fact.to_lowercase() == value.to_lowercase(),
             "StringLike" => like(value, fact),
-            "Bool" => fact == value,
             _ => in_range(fact, value),
         }
     }
 
     fn in_range(address: &str, range: &str) -> bool {
-        let bits = |text: &str| {
-            let bytes: Vec<u8> = text.split('.').map(|byte| byte.parse().unwrap()).collect();
-            bytes.iter().map(|byte| format!("{byte:08b}")).collect::<String>()
-        };
         let (start, length) = range.split_once('/').unwrap_or((range, "32"));
         let length: usize = length.parse().unwrap();
-        bits(address)[..length] == bits(start)[..length]
+        bits(address).take(length).eq(bits(start).take(length))
+    }
+
+    fn bits(address: &str) -> impl Iterator<Item = u8> {
+        address.split('.').flat_map(|byte| {
+            let byte: u8 = byte.parse().unwrap();
+            (0..8).rev().map(move |bit| byte >> bit & 1)
+        })
     }
 
     /// By definition: a star is nothing, or one character and a star.

@@ -207,7 +207,7 @@ impl Test {
         let text = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| text.into());
         let pattern = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| Pattern::new(text));
         let what_text = "must be a text of at most 1024 bytes";
-        let test = match operator {
+        let read = match operator {
             "StringEquals" => Self::Equals(read_values(values, text, what_text)?),
             "StringEqualsIgnoreCase" => {
                 Self::EqualsIgnoringCase(read_values(values, text, what_text)?)
@@ -220,7 +220,7 @@ impl Test {
             }
             _ => return Ok(None),
         };
-        Ok(Some(test))
+        Ok(Some(read))
     }
 
     fn is_met(&self, fact: &Fact<'_>) -> bool {

@@ -53,7 +53,7 @@ impl Pattern {
                 .get(..prefix.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
             Self::Glob(glob) => {
-                glob_matches(glob.as_bytes(), text.as_bytes(), |a, b| a.eq_ignore_ascii_case(b))
+                glob_matches(glob.as_bytes(), text.as_bytes(), u8::eq_ignore_ascii_case)
             }
         }
     }
