@@ -98,7 +98,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
     ensure!(!options.connections.contains(&0), "--connections begins with 1");
     let Some(home) = process::home() else { return process::start_anew() };
-    let outcome = Bed::prepare(home).and_then(|bed| measure(&options, bed));
+    let outcome = Bed::prepare(&home).and_then(|bed| measure(&options, bed));
     hsmgate::telemetry::flush();
     outcome
 }

@@ -71,14 +71,8 @@ pub fn encode_twice_into(out: &mut String, text: &str) {
 /// Whether `text` is `enc` of some text, up to whether its bytes are UTF-8.
 pub fn is_encoded(text: &[u8]) -> bool {
     // First all bytes without a branch between them, many at a time; then the few escapes.
-    let is_legal = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            | (byte == b'-')
-            | (byte == b'_')
-            | (byte == b'.')
-            | (byte == b'~')
-            | (byte == b'%')
-    };
+    let is_legal =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'%');
     text.iter().fold(true, |all, byte| all & is_legal(*byte))
         && memchr::memchr_iter(b'%', text).all(|at| {
             let digits = text.get(at..).and_then(|rest| rest.get(1..3));
