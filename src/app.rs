@@ -119,6 +119,11 @@ impl Vault {
         &self.access_keys
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) {
         close_token(self.token).await;
@@ -192,6 +197,10 @@ impl Gateway {
         let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
         http::serve(self.listener, self.router, self.http, stop).await;
         jobs.stop().await;
+        if let Err(error) = self.vault.access_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
         self.vault.close().await;
     }
 }

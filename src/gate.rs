@@ -1,13 +1,17 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod dry_run;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use dry_run::takes_dry_run;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::authn::Caller;
+use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
@@ -29,6 +33,10 @@ pub struct Arrival {
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// Whether everything is to be checked and nothing done.
+    pub is_dry_run: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
@@ -36,9 +44,21 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request that arrives now.
+    /// A request that arrives now, in clear.
     pub fn now(source: IpAddr) -> Self {
-        Self { request_id: RequestId::random(), source, at: Instant::now(), now: Time::now() }
+        Self {
+            request_id: RequestId::random(),
+            source,
+            is_secure: false,
+            is_dry_run: false,
+            at: Instant::now(),
+            now: Time::now(),
+        }
+    }
+
+    /// What policies may ask of it.
+    fn facts(&self) -> Facts {
+        Facts { source: self.source, is_secure: self.is_secure, now: self.now }
     }
 }
 
@@ -67,13 +87,14 @@ impl Gate {
             Arc::clone(&self.services),
             caller,
             arrival.request_id,
-            arrival.now,
+            arrival.facts(),
             Budget::new(time),
         );
         let outcome = match self.limit::<O>(cx.caller()).and(request) {
             Ok(operation) => operation.run(&cx).await,
             Err(error) => Err(error),
         };
+        let outcome = if arrival.is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         record(arrival, O::NAME, Some(&cx), outcome.as_ref().err());
         outcome
     }

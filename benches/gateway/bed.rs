@@ -10,7 +10,7 @@ use hsmgate::app::{Gateway, Limits, Settings};
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::keyring::TokenTimes;
-use hsmgate::model::{KeyVersionId, Place};
+use hsmgate::model::{KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings};
@@ -132,7 +132,7 @@ async fn start(
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let gateway = Gateway::start(settings, listener).await?;
-    let access_key = gateway.access_keys().create("bench").await?;
+    let access_key = gateway.access_keys().create(&PrincipalName::root()).await?;
     let address = gateway.address()?;
     let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))

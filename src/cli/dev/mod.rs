@@ -26,7 +26,8 @@ use super::signals::StopSignals;
 use crate::app::{self, Gateway};
 use crate::config::{Log, LogFormat};
 use crate::keyring::TokenTimes;
-use crate::model::{AccessKeyId, Place};
+use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use crate::model::{AccessKeyId, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -150,9 +151,11 @@ impl Dev {
             None => None,
         };
         let keys = gateway.access_keys();
+        let user = PrincipalName::user(USER)?;
+        keys.ensure_principal(&user, vec![AttachedPolicy::system(FULL_ACCESS)?]).await?;
         let key = match given.or(kept) {
-            Some((id, secret)) => keys.ensure(id, USER, secret).await?,
-            None => keys.create(USER).await?,
+            Some((id, secret)) => keys.ensure(id, &user, secret).await?,
+            None => keys.create(&user).await?,
         };
         let file = ClientFile {
             endpoint: format!("http://{}", gateway.address()?),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::format::{self, Format};
 use crate::authn::Caller;
 use crate::error::ApiError;
-use crate::gate::{Arrival, Gate};
+use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
 use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
@@ -217,6 +217,8 @@ pub struct Entry {
     pub name: &'static str,
     /// The permission that it needs first.
     pub permission: &'static str,
+    /// The permissions that it needs beside.
+    pub more_permissions: &'static [&'static str],
     serve: Serve,
 }
 
@@ -264,6 +266,7 @@ where
     Entry {
         name: O::NAME,
         permission: O::ACTION,
+        more_permissions: O::MORE_ACTIONS,
         serve: |gate, arrival, caller, params, format| {
             Box::pin(serve::<O>(gate, arrival, caller, params, format))
         },
@@ -282,7 +285,9 @@ where
     O::Output: Serialize + Sync,
 {
     let request = O::from_params(params).map_err(ApiError::from);
-    let output = gate.pass(arrival, caller, request).await?;
+    let is_dry_run = takes_dry_run(O::NAME) && params.optional("DryRun") == Ok(Some(true));
+    let rehearsal = is_dry_run.then(|| Arrival { is_dry_run, ..arrival.clone() });
+    let output = gate.pass(rehearsal.as_ref().unwrap_or(arrival), caller, request).await?;
     Ok(format::success(format, O::NAME, arrival.request_id, &output))
 }
 
