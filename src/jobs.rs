@@ -13,6 +13,8 @@ use crate::model::Time;
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long after its date a key may still wait for its next version.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
 /// How long an AccessKey or a policy that another process took away may still be good (one second
 /// is promised).
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
@@ -20,8 +22,6 @@ const REFRESH_EVERY: Duration = Duration::from_millis(500);
 const USES_EVERY: Duration = Duration::from_mins(1);
 /// How long temporary credentials stay known after their end, to be refused as expired.
 const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
-/// How long after its date a key may still wait for its next version.
-const ROTATE_EVERY: Duration = Duration::from_secs(5);
 
 /// The running jobs; dropping them stops them.
 #[derive(Debug)]

@@ -57,13 +57,13 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
-    pub(crate) fn prepare(home: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(home: &Path) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
-        let settings = settings(&home, token_settings(&module))?;
+        let settings = settings(home, token_settings(&module))?;
         let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;

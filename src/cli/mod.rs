@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::model::PrincipalKind;
+use crate::telemetry;
 use exit::Exit;
 
 /// A self-hosted, HSM-backed encryption gateway that speaks the Alibaba Cloud KMS API.
@@ -80,7 +81,9 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let exit = match Cli::parse().command.run() {
+    let outcome = Cli::parse().command.run();
+    telemetry::flush();
+    let exit = match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::complain(&error);
