@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::audit::{Asked, Identity, IdentityKind, Recorded, Recorder, Request, Touched};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
@@ -16,6 +17,7 @@ use crate::token::Budget;
 /// The gate that every request passes.
 pub struct Gate {
     services: Arc<Services>,
+    audit: Recorder,
     throttle: Option<Throttle>,
 }
 
@@ -23,7 +25,7 @@ pub struct Gate {
 type Throttle = DefaultKeyedRateLimiter<(AccountId, &'static str)>;
 
 /// A request as it arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// Its id.
     pub request_id: RequestId,
@@ -33,34 +35,52 @@ pub struct Arrival {
     pub at: Instant,
     /// When it came, by the clock.
     pub now: Time,
+    /// What it asks for, as far as that is recorded.
+    pub asked: Asked,
 }
 
 impl Arrival {
     /// A request that arrives now.
     pub fn now(source: IpAddr) -> Self {
-        Self { request_id: RequestId::random(), source, at: Instant::now(), now: Time::now() }
+        let asked = Asked::default();
+        let (at, now) = (Instant::now(), Time::now());
+        Self { request_id: RequestId::random(), source, at, now, asked }
+    }
+
+    fn request(&self, action: &'static str, caller: Option<&Caller>) -> Request {
+        let identity = caller.map(|caller| Identity {
+            kind: IdentityKind::RamUser,
+            account: caller.account.clone(),
+            user: Arc::clone(&caller.user),
+            access_key_id: caller.access_key_id.clone(),
+        });
+        let (request_id, time, source) = (self.request_id, self.now, self.source);
+        Request { action, request_id, time, source, asked: self.asked.clone(), identity }
     }
 }
 
 impl Gate {
     /// A gate before `services`. `calls_per_second` holds for each account and cryptographic
     /// operation; none is no limit.
-    pub fn new(services: Arc<Services>, calls_per_second: Option<NonZeroU32>) -> Self {
+    pub fn new(
+        services: Arc<Services>,
+        audit: Recorder,
+        calls_per_second: Option<NonZeroU32>,
+    ) -> Self {
         let throttle = calls_per_second.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
-        Self { services, throttle }
+        Self { services, audit, throttle }
     }
 
     /// Lets a caller's request pass: checks the limit, runs the operation with its deadline, and
-    /// records the outcome. A request that could not be read is recorded all the same.
-    ///
-    /// # Errors
-    /// `Rejected.Throttling`, the fault of the request, or what the operation answers.
+    /// records the outcome. A request that could not be read is recorded all the same. The
+    /// outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
+    /// `ServiceUnavailableTemporary` when it could not be recorded.
     pub async fn pass<O: Operation>(
         &self,
         arrival: &Arrival,
         caller: Caller,
         request: Result<O, ApiError>,
-    ) -> Result<O::Output, ApiError> {
+    ) -> Recorded<O::Output> {
         let times = self.services.keyring.times();
         let time = if O::LOAD == Load::Generate { times.generate } else { times.call };
         let cx = Context::new(
@@ -70,17 +90,26 @@ impl Gate {
             arrival.now,
             Budget::new(time),
         );
+        let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
         let outcome = match self.limit::<O>(cx.caller()).and(request) {
-            Ok(operation) => operation.run(&cx).await,
-            Err(error) => Err(error),
+            Ok(operation) => record.of(operation.run(&cx), || touched(&cx)).await,
+            Err(error) => record.refused(error).await,
         };
-        record(arrival, O::NAME, Some(&cx), outcome.as_ref().err());
+        log(arrival, O::NAME, Some(&cx), outcome.error());
         outcome
     }
 
     /// Records a request that came no further than to its refusal: no caller, or no operation.
-    pub fn refuse(&self, arrival: &Arrival, action: &str, error: &ApiError) {
-        record(arrival, action, None, Some(error));
+    pub async fn refuse<T>(
+        &self,
+        arrival: &Arrival,
+        action: &'static str,
+        error: ApiError,
+    ) -> Recorded<T> {
+        let record = self.audit.open(arrival.request(action, None));
+        let outcome = record.refused(error).await;
+        log(arrival, action, None, outcome.error());
+        outcome
     }
 
     fn limit<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
@@ -94,9 +123,14 @@ impl Gate {
     }
 }
 
-/// One line a request. It holds names and times only: no parameter, and no message, since the
+fn touched(cx: &Context) -> Touched {
+    let (key, version) = cx.touched();
+    Touched { key, version }
+}
+
+/// One line a request, for operators; the audit is another thing. It holds names and times only: no parameter, and no message, since the
 /// message of a refused signature repeats what was signed.
-fn record(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
+fn log(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let caller = cx.map(Context::caller);
     let cause =

@@ -13,6 +13,7 @@ const ROOMS: &[&[&str]] = &[
     &["store", "token"],
     &["authn"],
     &["authz"],
+    &["audit"],
     &["keyring"],
     &["ops"],
     &["gate", "jobs"],

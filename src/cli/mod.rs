@@ -5,6 +5,7 @@
 
 mod access_key;
 mod answer;
+mod audit;
 pub mod client;
 mod client_file;
 mod configured;
@@ -48,6 +49,9 @@ enum Command {
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
+    /// Verify and export the record of operations
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
@@ -76,6 +80,7 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
             Self::AccessKey(access_key) => access_key.run(),
+            Self::Audit(audit) => audit.run(),
             Self::Key(key) => key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
@@ -110,6 +115,10 @@ mod tests {
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
             "hsmgate access-key delete --config c LTAIx",
+            "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
+            "hsmgate audit verify --expect-sequence 7 bundle",
+            "hsmgate audit export --config c --out o",
+            "hsmgate audit export --dev-dir d --out o --json",
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
@@ -125,6 +134,9 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit export --out o", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),

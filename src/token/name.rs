@@ -42,14 +42,17 @@ pub enum ObjectOwner {
 pub enum ServiceKey {
     /// Seals the AccessKey secrets at rest.
     AccessKeySeal,
+    /// Signs the checkpoints of the audit.
+    AuditCheckpoint,
 }
 
 impl ServiceKey {
-    const ALL: &'static [Self] = &[Self::AccessKeySeal];
+    const ALL: &'static [Self] = &[Self::AccessKeySeal, Self::AuditCheckpoint];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AccessKeySeal => "access-key-seal",
+            Self::AuditCheckpoint => "audit-checkpoint",
         }
     }
 }
