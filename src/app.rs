@@ -12,7 +12,7 @@ use crate::authz::Authorizer;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, TokenTimes};
-use crate::model::{Place, Time};
+use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
@@ -21,6 +21,9 @@ use crate::wire::rpc;
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(8);
+/// The facts of the instance in the store.
+const INSTANCE_ID: &str = "instance-id";
+const INSTANCE_CREATED: &str = "instance-created";
 
 /// What a gateway needs to know.
 #[derive(Debug)]
@@ -122,6 +125,11 @@ impl Vault {
         &self.access_keys
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) {
         close_token(self.token).await;
@@ -165,6 +173,7 @@ impl Gateway {
         let services = Arc::new(Services {
             authorizer: Authorizer::new(settings.place.clone(), vault.store.clone()),
             place: settings.place,
+            instance: instance(&vault.store).await?,
             store: vault.store.clone(),
             keyring,
             acceptance: settings.acceptance,
@@ -173,7 +182,8 @@ impl Gateway {
         let http = HttpSettings {
             connections: settings.limits.connections,
             header_timeout: settings.limits.header_time,
-            request_timeout: settings.limits.request_time,
+            // Making a key may take longer than any other request.
+            request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
             drain: DRAIN,
         };
         let router = rpc::router(gate, authenticator);
@@ -202,6 +212,10 @@ impl Gateway {
         if let Some(audit) = self.audit {
             audit.stop().await;
         }
+        if let Err(error) = self.vault.access_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
         self.vault.close().await;
     }
 }
@@ -212,6 +226,25 @@ async fn start_audit(
     vault: &Vault,
 ) -> Result<Audit, AuditError> {
     Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
+}
+
+/// How long a request that makes a key may take: its time in the token, and that of taking a
+/// failure back.
+fn longest_generation(limits: &Limits) -> Duration {
+    limits.token.generate + limits.token.call
+}
+
+/// The instance that the store belongs to; the first start names it.
+async fn instance(store: &Store) -> Result<Instance, StoreError> {
+    let id = store.fact(INSTANCE_ID).await?.and_then(|id| id.parse().ok());
+    let created = store.fact(INSTANCE_CREATED).await?.and_then(|created| created.parse().ok());
+    if let (Some(id), Some(created)) = (id, created) {
+        return Ok(Instance { id, created });
+    }
+    let new = Instance { id: InstanceId::random(), created: Time::now() };
+    store.set_fact(INSTANCE_CREATED, &new.created.to_string()).await?;
+    store.set_fact(INSTANCE_ID, new.id.as_str()).await?;
+    Ok(new)
 }
 
 async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {

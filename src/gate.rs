@@ -1,14 +1,18 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod dry_run;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use dry_run::takes_dry_run;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::audit::{Asked, Identity, IdentityKind, Recorded, Recorder, Request, Touched};
+use crate::audit::{Asked, Identity, Recorded, Recorder, Request, Touched};
 use crate::authn::Caller;
+use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
@@ -31,6 +35,10 @@ pub struct Arrival {
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// Whether everything is to be checked and nothing done.
+    pub is_dry_run: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
@@ -40,22 +48,47 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request that arrives now.
+    /// A request that arrives now, in clear.
     pub fn now(source: IpAddr) -> Self {
-        let asked = Asked::default();
-        let (at, now) = (Instant::now(), Time::now());
-        Self { request_id: RequestId::random(), source, at, now, asked }
+        Self {
+            request_id: RequestId::random(),
+            source,
+            is_secure: false,
+            is_dry_run: false,
+            at: Instant::now(),
+            now: Time::now(),
+            asked: Asked::default(),
+        }
     }
 
+    /// What policies may ask of it.
+    fn facts(&self) -> Facts {
+        Facts { source: self.source, is_secure: self.is_secure, now: self.now }
+    }
+
+    /// What the caller is told: of a dry run, only what would have come of it.
+    fn told<T>(&self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
+        if self.is_dry_run { Err(dry_run::answer(outcome)) } else { outcome }
+    }
+
+    /// What its record holds.
     fn request(&self, action: &'static str, caller: Option<&Caller>) -> Request {
         let identity = caller.map(|caller| Identity {
-            kind: IdentityKind::RamUser,
+            kind: caller.identity.name.kind(),
             account: caller.account.clone(),
             user: Arc::clone(&caller.user),
+            session: caller.session.as_ref().map(|session| session.name.as_str().into()),
             access_key_id: caller.access_key_id.clone(),
         });
-        let (request_id, time, source) = (self.request_id, self.now, self.source);
-        Request { action, request_id, time, source, asked: self.asked.clone(), identity }
+        Request {
+            action,
+            request_id: self.request_id,
+            time: self.now,
+            source: self.source,
+            is_secure: self.is_secure,
+            asked: self.asked.clone(),
+            identity,
+        }
     }
 }
 
@@ -87,13 +120,16 @@ impl Gate {
             Arc::clone(&self.services),
             caller,
             arrival.request_id,
-            arrival.now,
+            arrival.facts(),
             Budget::new(time),
         );
         let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
         let outcome = match self.limit::<O>(cx.caller()).and(request) {
-            Ok(operation) => record.of(operation.run(&cx), || touched(&cx)).await,
-            Err(error) => record.refused(error).await,
+            Ok(operation) => {
+                let told = async { arrival.told(operation.run(&cx).await) };
+                record.of(told, || touched(&cx)).await
+            }
+            Err(error) => record.refused(arrival.told(Err(error))).await,
         };
         log(arrival, O::NAME, Some(&cx), outcome.error());
         outcome
@@ -107,7 +143,7 @@ impl Gate {
         error: ApiError,
     ) -> Recorded<T> {
         let record = self.audit.open(arrival.request(action, None));
-        let outcome = record.refused(error).await;
+        let outcome = record.refused(Err(error)).await;
         log(arrival, action, None, outcome.error());
         outcome
     }
@@ -128,8 +164,8 @@ fn touched(cx: &Context) -> Touched {
     Touched { key, version }
 }
 
-/// One line a request, for operators; the audit is another thing. It holds names and times only: no parameter, and no message, since the
-/// message of a refused signature repeats what was signed.
+/// One line a request, for operators; the audit is another thing. It holds names and times only:
+/// no parameter, and no message, since that of a refused signature repeats what was signed.
 fn log(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let caller = cx.map(Context::caller);

@@ -45,7 +45,7 @@ pub use export::{
 };
 pub use keeper::Audit;
 pub use parameters::{NEVER, Parameters};
-pub use record::{Asked, Identity, IdentityKind, Request, Touched};
+pub use record::{Asked, Identity, Request, Touched};
 pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, Verifier};
 

@@ -11,7 +11,9 @@ use super::action::{self, Access};
 use super::line;
 use super::parameters::{Parameters, cut};
 use crate::error::ErrorCode;
-use crate::model::{AccessKeyId, AccountId, KeyId, KeyVersionId, Place, RequestId, Time};
+use crate::model::{
+    AccessKeyId, AccountId, KeyId, KeyVersionId, Place, PrincipalKind, RequestId, Time,
+};
 
 /// The most bytes of a `Host` or `User-Agent` in a record.
 const MAX_HEADER_BYTES: usize = 256;
@@ -27,6 +29,8 @@ pub struct Request {
     pub time: Time,
     /// Where it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
     /// What it asked for.
     pub asked: Asked,
     /// Who is calling, once that is proven.
@@ -50,22 +54,15 @@ pub struct Asked {
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Of which kind.
-    pub kind: IdentityKind,
+    pub kind: PrincipalKind,
     /// The account.
     pub account: AccountId,
-    /// The user, or the role and session.
+    /// The name of user or role.
     pub user: Arc<str>,
+    /// The name of the session, with temporary credentials.
+    pub session: Option<Box<str>>,
     /// The AccessKey, or the client key.
     pub access_key_id: AccessKeyId,
-}
-
-/// The kinds of callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdentityKind {
-    /// A user with a lasting AccessKey.
-    RamUser,
-    /// Somebody with temporary credentials.
-    AssumedRole,
 }
 
 /// The key and the key version that an operation has used, as far as it came.
@@ -134,6 +131,8 @@ impl Serialize for Event<'_> {
         self.write_resources(&mut map)?;
         map.serialize_entry("recipientAccountId", place.account.as_str())?;
         map.serialize_entry("isGlobal", &false)?;
+        let scheme = if request.is_secure { "https" } else { "http" };
+        map.serialize_entry("additionalEventData", &json!({"Scheme": scheme}))?;
         map.serialize_entry("userIdentity", &user_identity(request))?;
         match outcome {
             Outcome::Intended => {}
@@ -193,14 +192,21 @@ fn user_identity(request: &Request) -> Value {
         return json!({"type": "unknown", "accessKeyId": request.asked.access_key_id});
     };
     let kind = match identity.kind {
-        IdentityKind::RamUser => "ram-user",
-        IdentityKind::AssumedRole => "assumed-role",
+        _ if identity.session.is_some() => "assumed-role",
+        PrincipalKind::Root => "root-account",
+        PrincipalKind::User => "ram-user",
+        PrincipalKind::Role => "assumed-role",
+        PrincipalKind::ClientKey => "client-key",
+    };
+    let name = match &identity.session {
+        Some(session) => format!("{}:{session}", identity.user),
+        None => identity.user.to_string(),
     };
     json!({
         "type": kind,
-        "principalId": identity.user.as_ref(),
+        "principalId": name,
         "accountId": identity.account.as_str(),
-        "userName": identity.user.as_ref(),
+        "userName": name,
         "accessKeyId": identity.access_key_id,
     })
 }
@@ -249,6 +255,7 @@ pub(super) mod tests {
             request_id: RequestId::random(),
             time: "2024-03-01T08:30:00Z".parse().unwrap(),
             source: Ipv4Addr::LOCALHOST.into(),
+            is_secure: false,
             asked: Asked {
                 host: "kms.example:8200".into(),
                 user_agent: "agent\n{\"sequence\":1}".into(),
@@ -267,9 +274,10 @@ pub(super) mod tests {
     fn a_record_has_the_fields_of_action_trail() {
         let mut request = request("Encrypt");
         request.identity = Some(Identity {
-            kind: IdentityKind::RamUser,
+            kind: PrincipalKind::User,
             account: "1234567890123456".parse().unwrap(),
             user: "alice".into(),
+            session: None,
             access_key_id: "LTAIexample".parse().unwrap(),
         });
         let key = KeyId::random();

@@ -161,13 +161,13 @@ impl OpenRecord {
     }
 
     /// Records that the request was refused before there was an operation to do.
-    pub async fn refused<T>(mut self, error: ApiError) -> Recorded<T> {
+    pub async fn refused<T>(mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
         // Refusing is nothing that leaves no record.
         self.class.is_recorded = true;
         if let Some(request) = &mut self.request {
             request.cut_for_stranger();
         }
-        self.finish(Err(error), Touched::default()).await
+        self.finish(outcome, Touched::default()).await
     }
 
     async fn record_intent(&self) -> Result<(), ApiError> {

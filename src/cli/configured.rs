@@ -75,7 +75,11 @@ pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
     Ok(Vault::open(token, &config.store_url, &config.place).await?)
 }
 
-fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
+/// What opens the token, with the PIN read.
+///
+/// # Errors
+/// When the PIN cannot be read.
+pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
     let pin = token.pin.read().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,

@@ -175,7 +175,8 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.request_timeout_ms",
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("15000"),
-        doc: "Milliseconds that a request may take as a whole.",
+        doc: "Milliseconds that a request may take as a whole, but never less than \
+              `token.key_pair_deadline_ms` and `token.deadline_ms` together.",
     },
     Setting {
         name: "limits.header_timeout_ms",
@@ -187,7 +188,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.connections",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Connections at a time. More wait until one is closed.",
+        doc: "Connections at a time. One more is closed at once.",
     },
     Setting {
         name: "crypto.accept_bare_text",

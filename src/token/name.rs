@@ -42,16 +42,20 @@ pub enum ObjectOwner {
 pub enum ServiceKey {
     /// Seals the AccessKey secrets at rest.
     AccessKeySeal,
+    /// Unwraps imported key material, one pair for each import token.
+    ImportWrapping,
     /// Signs the checkpoints of the audit.
     AuditCheckpoint,
 }
 
 impl ServiceKey {
-    const ALL: &'static [Self] = &[Self::AccessKeySeal, Self::AuditCheckpoint];
+    const ALL: &'static [Self] =
+        &[Self::AccessKeySeal, Self::ImportWrapping, Self::AuditCheckpoint];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AccessKeySeal => "access-key-seal",
+            Self::ImportWrapping => "import-wrapping",
             Self::AuditCheckpoint => "audit-checkpoint",
         }
     }

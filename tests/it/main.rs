@@ -9,11 +9,29 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod access;
+mod account;
 mod aliases;
+mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod installation;
+mod key_policy;
+mod key_specs;
 mod keys;
+mod logs;
+mod parameters;
+mod protection;
+mod raw;
 mod restart;
+mod rotation;
+mod signatures;
+mod signed;
+mod states;
+mod stop;
+mod tags;
 mod throttle;
+mod token_info;
+mod token_objects;

@@ -8,7 +8,7 @@ mod module;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ use crate::app::{self, Gateway};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::keyring::TokenTimes;
-use crate::model::{AccessKeyId, Place};
+use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use crate::model::{AccessKeyId, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -98,13 +99,7 @@ impl Dev {
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
         Ok(app::Settings {
             place: Place { region: region.parse()?, account: account.parse()? },
-            token: TokenSettings {
-                module,
-                selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
-                pin: home.pin()?,
-                workers: None,
-                queue: TOKEN_QUEUE,
-            },
+            token: token_of(home, module)?,
             store_url: home.store_url()?,
             state_directory: home.directory().to_owned(),
             limits: app::Limits {
@@ -175,9 +170,11 @@ impl Dev {
             None => None,
         };
         let keys = gateway.access_keys();
+        let user = PrincipalName::user(USER)?;
+        keys.ensure_principal(&user, vec![AttachedPolicy::system(FULL_ACCESS)?]).await?;
         let key = match given.or(kept) {
-            Some((id, secret)) => keys.ensure(id, USER, secret).await?,
-            None => keys.create(USER).await?,
+            Some((id, secret)) => keys.ensure(id, &user, secret).await?,
+            None => keys.create(&user).await?,
         };
         let file = ClientFile {
             endpoint: format!("http://{}", gateway.address()?),
@@ -211,6 +208,27 @@ impl Dev {
         }
         Ok(())
     }
+}
+
+/// What opens the token of a gateway for development, in a process that finds it.
+///
+/// # Errors
+/// When there is no such directory or no module.
+pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
+    let module = module::find(module)?;
+    let home = Home::find(dir)?;
+    home.enter()?;
+    token_of(&home, module)
+}
+
+fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
+    Ok(TokenSettings {
+        module,
+        selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
+        pin: home.pin()?,
+        workers: None,
+        queue: TOKEN_QUEUE,
+    })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]

@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod format;
 pub mod params;
 pub mod percent;
+pub mod permissions;
 pub mod sign;
 mod sign_v1;
 mod sign_v3;
