@@ -14,6 +14,7 @@ const ROOMS: &[&[&str]] = &[
     &["store", "token"],
     &["authn"],
     &["authz"],
+    &["audit"],
     &["keyring"],
     &["ops"],
     &["gate", "jobs"],

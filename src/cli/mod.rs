@@ -6,6 +6,7 @@
 mod access_key;
 mod answer;
 mod attachment;
+mod audit;
 pub mod client;
 mod client_file;
 mod configured;
@@ -58,6 +59,9 @@ enum Command {
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
+    /// Verify and export the record of operations
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Manage users and their policies, beside a running gateway or without one
     #[command(subcommand)]
     User(principal::Principal),
@@ -101,6 +105,7 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
+            Self::Audit(audit) => audit.run(),
             Self::User(user) => user.run(PrincipalKind::User),
             Self::Role(role) => role.run(PrincipalKind::Role),
             Self::Sts(sts) => sts.run(),
@@ -145,6 +150,10 @@ mod tests {
             "hsmgate access-key enable --config c LTAIx",
             "hsmgate access-key rotate --config c LTAIx --json",
             "hsmgate access-key delete --config c LTAIx",
+            "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
+            "hsmgate audit verify --expect-sequence 7 bundle",
+            "hsmgate audit export --config c --out o",
+            "hsmgate audit export --dev-dir d --out o --json",
             "hsmgate user create --config c alice --policy AliyunKMSFullAccess",
             "hsmgate user list --config c --json",
             "hsmgate user attach --config c alice p.json",
@@ -171,6 +180,9 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit export --out o", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),
             ("hsmgate token info", ErrorKind::MissingRequiredArgument),
             ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
