@@ -187,6 +187,7 @@ fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
             token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
         },
         acceptance: Acceptance::default(),
+        audit: None,
     })
 }
 
