@@ -1,6 +1,6 @@
 //! SetKeyPolicy: replaces a key's policy.
 
-use super::{PolicyText, names_default, no_such_policy};
+use super::{SentPolicy, names_default, no_such_policy};
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -11,7 +11,7 @@ use crate::ops::{Context, Done, Operation};
 #[derive(Debug)]
 pub struct SetKeyPolicy {
     key: KeyRef,
-    policy: PolicyText,
+    policy: SentPolicy,
     is_default: bool,
 }
 
@@ -40,7 +40,7 @@ impl Operation for SetKeyPolicy {
         if !self.is_default {
             return Err(no_such_policy());
         }
-        let policy = self.policy.into_string();
+        let policy = self.policy.into_text(&cx.place().account)?;
         cx.keyring().change(&key, Use::Annotate, |record| record.policy = Some(policy)).await?;
         Ok(Done {})
     }

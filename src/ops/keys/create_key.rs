@@ -11,7 +11,7 @@ use crate::model::{
     FromParams, KeySpec, KeyStorage, KeyUsage, Origin, ParamError, Params, ProtectionLevel,
     Rotation, TagList,
 };
-use crate::ops::key_policy::PolicyText;
+use crate::ops::key_policy::SentPolicy;
 use crate::ops::{Context, KeyMetadata, Load, Operation};
 
 /// The request.
@@ -26,7 +26,7 @@ pub struct CreateKey {
     instance: Option<String>,
     rotation: Option<Rotation>,
     tags: TagList,
-    policy: Option<PolicyText>,
+    policy: Option<SentPolicy>,
 }
 
 /// The answer.
@@ -90,6 +90,7 @@ impl Operation for CreateKey {
         if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
+        let policy = self.policy.map(|policy| policy.into_text(&cx.place().account)).transpose()?;
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,
@@ -99,7 +100,7 @@ impl Operation for CreateKey {
             description: self.description,
             tags: self.tags.0,
             rotation: self.rotation,
-            policy: self.policy.map(PolicyText::into_string),
+            policy,
         };
         let record = cx.keyring().create(&grant, new, cx.now(), cx.budget()).await?;
         cx.note_key(record.id);
