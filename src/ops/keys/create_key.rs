@@ -11,7 +11,7 @@ use crate::model::{
     FromParams, KeySpec, KeyStorage, KeyUsage, Origin, ParamError, Params, ProtectionLevel,
     Rotation, TagList,
 };
-use crate::ops::key_policy::PolicyText;
+use crate::ops::key_policy::SentPolicy;
 use crate::ops::{Context, KeyMetadata, Load, Operation};
 
 /// The request.
@@ -26,7 +26,7 @@ pub struct CreateKey {
     instance: Option<String>,
     rotation: Option<Rotation>,
     tags: TagList,
-    policy: Option<PolicyText>,
+    policy: Option<SentPolicy>,
 }
 
 /// The answer.
@@ -91,6 +91,7 @@ impl Operation for CreateKey {
         if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
+        let policy = self.policy.map(|policy| policy.into_text(&cx.place().account)).transpose()?;
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,
