@@ -12,6 +12,7 @@
 mod access;
 mod account;
 mod aliases;
+mod audit;
 mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
