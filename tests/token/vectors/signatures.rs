@@ -69,7 +69,8 @@ fn ecdsa_takes_good_signatures_and_no_others() {
                 let key = put_ec_public(&session, curve, &point);
                 for test in tests(&group) {
                     let sent = bytes(&test["sig"]);
-                    let raw = if form == Form::Der { signature_from_der(&sent) } else { Some(sent) };
+                    let raw =
+                        if form == Form::Der { signature_from_der(&sent) } else { Some(sent) };
                     let is_good = match raw {
                         Some(raw) => {
                             verify(&token, key, SignAlgorithm::EcdsaSha256, test, raw).await
