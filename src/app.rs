@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
 use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::gate::Gate;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What operations accept.
     pub acceptance: Acceptance,
+    /// How the audit is kept; none is no audit, for measurements only.
+    pub audit: Option<AuditSettings>,
 }
 
 /// How much a caller may ask for, and how long things may take.
@@ -84,6 +87,9 @@ pub enum StartError {
     /// What the last process left half done cannot be finished.
     #[error("what the last process left half done cannot be finished")]
     Reconcile(#[from] KeyringError),
+    /// The audit cannot be kept.
+    #[error("the audit cannot be kept")]
+    Audit(#[from] AuditError),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listen(#[from] std::io::Error),
@@ -119,6 +125,11 @@ impl Vault {
         &self.access_keys
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) {
         close_token(self.token).await;
@@ -129,6 +140,7 @@ impl Vault {
 /// A gateway that is ready to serve.
 pub struct Gateway {
     vault: Vault,
+    audit: Option<Audit>,
     services: Arc<Services>,
     listener: tokio::net::TcpListener,
     router: axum::Router,
@@ -153,6 +165,11 @@ impl Gateway {
             Arc::clone(&vault.access_keys),
             replay,
         );
+        let audit = match settings.audit {
+            Some(audit) => Some(start_audit(audit, &settings.place, &vault).await?),
+            None => None,
+        };
+        let recorder = audit.as_ref().map_or(Recorder::off(), Audit::recorder);
         let services = Arc::new(Services {
             authorizer: Authorizer::new(settings.place.clone(), vault.store.clone()),
             place: settings.place,
@@ -161,7 +178,7 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), settings.limits.calls_per_second);
+        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.calls_per_second);
         let http = HttpSettings {
             connections: settings.limits.connections,
             header_timeout: settings.limits.header_time,
@@ -170,7 +187,7 @@ impl Gateway {
             drain: DRAIN,
         };
         let router = rpc::router(gate, authenticator);
-        Ok(Self { vault, services, listener, router, http })
+        Ok(Self { vault, audit, services, listener, router, http })
     }
 
     /// The address that it listens on.
@@ -192,8 +209,23 @@ impl Gateway {
         let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
         http::serve(self.listener, self.router, self.http, stop).await;
         jobs.stop().await;
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
+        if let Err(error) = self.vault.access_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
         self.vault.close().await;
     }
+}
+
+async fn start_audit(
+    settings: AuditSettings,
+    place: &Place,
+    vault: &Vault,
+) -> Result<Audit, AuditError> {
+    Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
 }
 
 /// How long a request that makes a key may take: its time in the token, and that of taking a

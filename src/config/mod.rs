@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether Encrypt takes a plaintext that is not Base64.
     pub accept_bare_text: bool,
+    /// How the audit is kept.
+    pub audit: AuditConfig,
     /// How the log is written.
     pub log: Log,
 }
@@ -82,6 +84,23 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Connections at a time.
     pub connections: usize,
+}
+
+/// How the audit is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// The file of the records.
+    pub file: PathBuf,
+    /// Whether an operation without its record is refused.
+    pub required: bool,
+    /// How long an operation waits for its record.
+    pub deadline: Duration,
+    /// Records between checkpoints.
+    pub checkpoint_records: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// A second file, or a syslog socket.
+    pub second: Option<PathBuf>,
 }
 
 /// How the log is written.

@@ -82,6 +82,7 @@ impl Operation for CreateKey {
     type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
+        let policy = self.policy.clone().map(|policy| policy.checked(cx)).transpose()?;
         let grant = cx.account::<Self>("key")?;
         let instance = cx.instance().id.clone();
         if self.instance.as_ref().is_some_and(|named| named != instance.as_str()) {
@@ -99,7 +100,7 @@ impl Operation for CreateKey {
             description: self.description,
             tags: self.tags.0,
             rotation: self.rotation,
-            policy: self.policy.map(PolicyText::into_string),
+            policy,
         };
         let record = cx.keyring().create(&grant, new, cx.now(), cx.budget()).await?;
         cx.note_key(record.id);
