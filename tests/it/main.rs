@@ -18,6 +18,7 @@ mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod import;
 mod installation;
 mod key_policy;
 mod key_specs;
