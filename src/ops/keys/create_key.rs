@@ -11,7 +11,7 @@ use crate::model::{
     FromParams, KeySpec, KeyStorage, KeyUsage, Origin, ParamError, Params, ProtectionLevel,
     Rotation, TagList,
 };
-use crate::ops::key_policy::SentPolicy;
+use crate::ops::key_policy::PolicyText;
 use crate::ops::{Context, KeyMetadata, Load, Operation};
 
 /// The request.
@@ -26,7 +26,7 @@ pub struct CreateKey {
     instance: Option<String>,
     rotation: Option<Rotation>,
     tags: TagList,
-    policy: Option<SentPolicy>,
+    policy: Option<PolicyText>,
 }
 
 /// The answer.
@@ -82,7 +82,6 @@ impl Operation for CreateKey {
     type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
-        let policy = self.policy.clone().map(|policy| policy.checked(cx)).transpose()?;
         let grant = cx.account::<Self>("key")?;
         let instance = cx.instance().id.clone();
         if self.instance.as_ref().is_some_and(|named| named != instance.as_str()) {
@@ -91,7 +90,7 @@ impl Operation for CreateKey {
         if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
-        let policy = self.policy.map(|policy| policy.into_text(&cx.place().account)).transpose()?;
+        let policy = self.policy.map(|policy| policy.checked(cx)).transpose()?;
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,
