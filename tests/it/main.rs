@@ -12,11 +12,13 @@
 mod access;
 mod account;
 mod aliases;
+mod audit;
 mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod import;
 mod installation;
 mod key_policy;
 mod key_specs;
