@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
 use crate::authz::Authorizer;
+use crate::config::CertificateFiles;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, TokenTimes};
@@ -15,8 +16,9 @@ use crate::model::{Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
-use crate::wire::http::{self, HttpSettings};
+use crate::wire::http::{self, Door, HttpSettings};
 use crate::wire::rpc;
+use crate::wire::tls::{Identity, TlsError, TlsServer};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -32,6 +34,8 @@ pub struct Settings {
     pub store_url: String,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
+    /// The certificate; none is plain HTTP.
+    pub tls: Option<CertificateFiles>,
     /// How much a caller may ask for.
     pub limits: Limits,
     /// What operations accept.
@@ -81,6 +85,9 @@ pub enum StartError {
     /// What the last process left half done cannot be finished.
     #[error("what the last process left half done cannot be finished")]
     Reconcile(#[from] KeyringError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listen(#[from] std::io::Error),
@@ -127,7 +134,9 @@ impl Vault {
 pub struct Gateway {
     vault: Vault,
     services: Arc<Services>,
-    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+    identity: Option<Arc<Identity>>,
+    door: Door,
     router: axum::Router,
     http: HttpSettings,
 }
@@ -139,8 +148,10 @@ impl Gateway {
     /// # Errors
     /// When any part cannot be used.
     pub async fn start(settings: Settings, listener: TcpListener) -> Result<Self, StartError> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let identity = settings.tls.map(Identity::open).transpose()?;
+        let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
+        let door = Door::new(open_listener(listener)?, tls.transpose()?);
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
         let keyring = Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.token);
         keyring.reconcile().await?;
@@ -165,15 +176,17 @@ impl Gateway {
             drain: DRAIN,
         };
         let router = rpc::router(gate, authenticator);
-        Ok(Self { vault, services, listener, router, http })
+        Ok(Self { vault, services, address, identity, door, router, http })
     }
 
     /// The address that it listens on.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate that it shows; none over plain HTTP.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.clone()
     }
 
     /// The AccessKeys.
@@ -185,10 +198,19 @@ impl Gateway {
     /// are under way, and closes every session.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) {
         let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
-        http::serve(self.listener, self.router, self.http, stop).await;
+        let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
+        http::serve(self.door, self.router, self.http, stop).await;
+        if let Some(following) = following {
+            following.abort();
+        }
         jobs.stop().await;
         self.vault.close().await;
     }
+}
+
+fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {

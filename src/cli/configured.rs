@@ -42,6 +42,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         place: config.place,
         store_url: config.store_url,
         state_directory: config.state_directory,
+        tls: config.tls,
         limits: app::Limits {
             calls_per_second: NonZeroU32::new(config.limits.calls_per_second),
             request_time: config.limits.request_timeout,

@@ -19,6 +19,7 @@ mod key;
 mod output;
 mod serve;
 mod signals;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,9 @@ enum Command {
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
+    /// Make certificates for development
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
@@ -76,6 +80,7 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
             Self::AccessKey(access_key) => access_key.run(),
+            Self::Tls(tls) => tls.run(),
             Self::Key(key) => key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
@@ -107,6 +112,7 @@ mod tests {
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
             "hsmgate access-key delete --config c LTAIx",

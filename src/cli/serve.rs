@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::configured::{self, ConfigFile};
-use super::signals::StopSignals;
+use super::signals::{StopSignals, on_hangup};
 use crate::app::Gateway;
 
 /// Serves until SIGTERM or SIGINT, then finishes the requests that are under way.
@@ -29,12 +29,21 @@ impl Serve {
             let place = settings.place.clone();
             let gateway = Gateway::start(settings, listener).await?;
             tracing::info!(
-                address = %gateway.address()?,
+                address = %gateway.address(),
+                tls = gateway.identity().is_some(),
                 region = %place.region,
                 account = %place.account,
                 "serving"
             );
+            let identity = gateway.identity();
+            let reloads = on_hangup(move || {
+                if let Some(identity) = &identity {
+                    identity.ask_for_reload();
+                }
+            })?;
+            let reloads = tokio::spawn(reloads);
             gateway.serve_until(signals.asked()).await;
+            reloads.abort();
             tracing::info!("stopped");
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! The signals that ask a server to stop.
+//! The signals that ask a server to stop, or to read its files again.
 
 use std::io;
 
@@ -32,4 +32,19 @@ impl StopSignals {
         };
         tracing::info!(signal = name, "stopping");
     }
+}
+
+/// Calls `reload` with every SIGHUP, for as long as it is polled. The signal is caught from the
+/// moment of the call, also where there is nothing to reload: it ends the process otherwise.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn on_hangup(reload: impl Fn()) -> io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading files again");
+            reload();
+        }
+    })
 }

@@ -5,3 +5,4 @@ pub mod http;
 pub mod long_target;
 mod refusal;
 pub mod rpc;
+pub mod tls;

@@ -17,3 +17,4 @@ mod harness;
 mod keys;
 mod restart;
 mod throttle;
+mod tls;

@@ -23,6 +23,8 @@ pub(super) struct Line<'a> {
     pub(super) access_key_secret: &'a str,
     pub(super) key_id: &'a str,
     pub(super) alias: &'a str,
+    /// The CA of its certificate; null over plain HTTP.
+    pub(super) ca_file: Option<&'a Path>,
 }
 
 /// The words for people.
@@ -42,10 +44,13 @@ impl fmt::Display for Banner<'_> {
         let file = self.file;
         let secret = file.access_key_secret.expose_secret();
         writeln!(f)?;
-        writeln!(f, "  hsmgate dev serves. FOR DEVELOPMENT ONLY: plain HTTP, and the PINs lie")?;
-        writeln!(f, "  beside the token in {}. Ctrl-C stops it.", self.dir.display())?;
+        writeln!(f, "  hsmgate dev serves. FOR DEVELOPMENT ONLY: the PINs lie beside the token")?;
+        writeln!(f, "  in {}. Ctrl-C stops it.", self.dir.display())?;
         writeln!(f)?;
         writeln!(f, "  Endpoint         {}", file.endpoint)?;
+        if let Some(ca) = &file.ca_file {
+            writeln!(f, "  CA file          {}", ca.display())?;
+        }
         writeln!(f, "  Region, account  {}, {}", file.region, file.account)?;
         writeln!(f, "  AccessKey        {}  {secret}", file.access_key_id)?;
         writeln!(f, "  Key              {ALIAS} = {}", self.key_id)?;
@@ -80,6 +85,9 @@ impl Banner<'_> {
             writeln!(f, "export HSMGATE_ACCESS_KEY_ID={}", self.file.access_key_id)?;
             let secret = self.file.access_key_secret.expose_secret();
             writeln!(f, "export HSMGATE_ACCESS_KEY_SECRET='{secret}'")?;
+            if let Some(ca) = &self.file.ca_file {
+                writeln!(f, "export HSMGATE_CA_FILE='{}'", ca.display())?;
+            }
         }
         writeln!(f, "echo hello | {program} encrypt {ALIAS} | {program} decrypt")?;
         writeln!(f)
@@ -87,7 +95,11 @@ impl Banner<'_> {
 
     fn python(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file;
-        let address = file.endpoint.trim_start_matches("http://");
+        let (protocol, address) = file.endpoint.split_once("://").unwrap_or_default();
+        let trust = match &file.ca_file {
+            Some(ca) => format!(", ca='{}'", ca.display()),
+            None => String::new(),
+        };
         writeln!(f, "  Or with the Python SDK (pip install alibabacloud-kms20160120):")?;
         write!(
             f,
@@ -97,7 +109,7 @@ from alibabacloud_kms20160120.client import Client
 from alibabacloud_kms20160120.models import DecryptRequest, EncryptRequest
 from alibabacloud_tea_openapi.models import Config
 kms = Client(Config(access_key_id='{}', access_key_secret='{}',
-                    endpoint='{address}', protocol='http'))
+                    endpoint='{address}', protocol='{protocol}'{trust}))
 sealed = kms.encrypt(EncryptRequest(key_id='{ALIAS}', plaintext='SGVsbG8=')).body
 print(kms.decrypt(DecryptRequest(ciphertext_blob=sealed.ciphertext_blob)).body.plaintext)
 END
@@ -119,6 +131,7 @@ mod tests {
             account: "1234567890123456".to_owned(),
             access_key_id: "LTAIx".to_owned(),
             access_key_secret: "s3cret".into(),
+            ca_file: None,
         };
         Banner { file: &file, key_id: "key-x", first_use, dir: Path::new(dir) }.to_string()
     }

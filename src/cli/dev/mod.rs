@@ -23,6 +23,7 @@ use super::client_file::ClientFile;
 use super::exit::Complaint;
 use super::output;
 use super::signals::StopSignals;
+use super::tls::certificate::Files;
 use crate::app::{self, Gateway};
 use crate::config::{Log, LogFormat};
 use crate::keyring::TokenTimes;
@@ -62,6 +63,9 @@ pub(super) struct Dev {
     /// Calls a second for each cryptographic operation; 0 is no limit
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
+    /// Speak TLS, with a certificate that is made at the first start and kept in the directory
+    #[arg(long)]
+    tls: bool,
     /// Print one line of JSON on standard output once it serves
     #[arg(long)]
     json: bool,
@@ -81,11 +85,18 @@ impl Dev {
             .with_context(|| format!("cannot listen on {}", self.listen))?;
         Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
             .context("cannot make the token")?;
-        let settings = self.settings(&home, module)?;
-        Runtime::new()?.block_on(self.serve(&home, settings, listener))
+        let tls = self.tls.then(|| home.certificate(self.listen.ip())).transpose()?;
+        let settings = self.settings(&home, module, tls.as_ref())?;
+        let ca_file = tls.map(|files| files.ca);
+        Runtime::new()?.block_on(self.serve(&home, settings, listener, ca_file))
     }
 
-    fn settings(&self, home: &Home, module: PathBuf) -> anyhow::Result<app::Settings> {
+    fn settings(
+        &self,
+        home: &Home,
+        module: PathBuf,
+        tls: Option<&Files>,
+    ) -> anyhow::Result<app::Settings> {
         let known = home.client_file()?;
         let region = known.as_ref().map_or(REGION, |file| file.region.as_str());
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
@@ -100,6 +111,7 @@ impl Dev {
             },
             store_url: home.store_url()?,
             state_directory: home.directory().to_owned(),
+            tls: tls.map(|files| files.server.clone()),
             limits: app::Limits {
                 calls_per_second: NonZeroU32::new(self.calls_per_second),
                 request_time: Duration::from_secs(15),
@@ -119,11 +131,12 @@ impl Dev {
         home: &Home,
         settings: app::Settings,
         listener: TcpListener,
+        ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
         let signals = StopSignals::catch()?;
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listener).await?;
-        let file = self.access_key(home, &gateway, place).await?;
+        let file = self.access_key(home, &gateway, place, ca_file).await?;
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
         let serving = gateway.serve_until(async move {
@@ -149,6 +162,7 @@ impl Dev {
         home: &Home,
         gateway: &Gateway,
         place: Place,
+        ca_file: Option<PathBuf>,
     ) -> anyhow::Result<ClientFile> {
         let given = self.access_key_id.clone().zip(self.access_key_secret.clone());
         let kept = match home.client_file()? {
@@ -160,12 +174,14 @@ impl Dev {
             Some((id, secret)) => keys.ensure(id, USER, secret).await?,
             None => keys.create(USER).await?,
         };
+        let scheme = if ca_file.is_some() { "https" } else { "http" };
         let file = ClientFile {
-            endpoint: format!("http://{}", gateway.address()?),
+            endpoint: format!("{scheme}://{}", gateway.address()),
             region: place.region.to_string(),
             account: place.account.to_string(),
             access_key_id: key.id.to_string(),
             access_key_secret: key.secret.clone(),
+            ca_file,
         };
         file.save(&home.client_path())?;
         Ok(file)
@@ -173,8 +189,12 @@ impl Dev {
 
     /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
     async fn open_house(&self, file: &ClientFile) -> anyhow::Result<()> {
-        let client =
-            Client::new(&file.endpoint, &file.access_key_id, file.access_key_secret.clone())?;
+        let client = Client::trusting(
+            file.ca_file.as_deref(),
+            &file.endpoint,
+            &file.access_key_id,
+            file.access_key_secret.clone(),
+        )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
         let banner = Banner { file, key_id: &key_id, first_use: &first_use, dir: &self.dir };
@@ -188,6 +208,7 @@ impl Dev {
                 access_key_secret: file.access_key_secret.expose_secret(),
                 key_id: &key_id,
                 alias: demo::ALIAS,
+                ca_file: file.ca_file.as_deref(),
             })?;
         }
         Ok(())

@@ -50,6 +50,7 @@ class Gateway:
     access_key_secret: str
     key_id: str
     alias: str
+    ca_file: str | None = None
 
     @property
     def host(self):
@@ -62,7 +63,11 @@ class Gateway:
     @property
     def address(self):
         """Host and port."""
-        return self.endpoint.removeprefix("http://")
+        return self.endpoint.partition("://")[2]
+
+    @property
+    def protocol(self):
+        return self.endpoint.partition("://")[0]
 
     def arn(self, resource):
         return f"acs:kms:{self.region}:{self.account}:{resource}"
