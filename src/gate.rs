@@ -1,9 +1,11 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod sources;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -11,12 +13,24 @@ use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
+use crate::telemetry::metrics::{Limit, Outcome, metrics};
 use crate::token::Budget;
+use sources::FailureLimit;
 
 /// The gate that every request passes.
 pub struct Gate {
     services: Arc<Services>,
     throttle: Option<Throttle>,
+    failures: Option<FailureLimit>,
+}
+
+/// How often a caller may come, each a second; none is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Calls of an account and a cryptographic operation.
+    pub calls: Option<NonZeroU32>,
+    /// Failed authentications of a source.
+    pub authentication_failures: Option<NonZeroU32>,
 }
 
 /// One limiter for each account and operation, as the real service counts.
@@ -29,6 +43,8 @@ pub struct Arrival {
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
@@ -37,17 +53,43 @@ pub struct Arrival {
 
 impl Arrival {
     /// A request that arrives now.
-    pub fn now(source: IpAddr) -> Self {
-        Self { request_id: RequestId::random(), source, at: Instant::now(), now: Time::now() }
+    pub fn now(source: IpAddr, is_secure: bool) -> Self {
+        let (request_id, at, now) = (RequestId::random(), Instant::now(), Time::now());
+        Self { request_id, source, is_secure, at, now }
     }
 }
 
 impl Gate {
-    /// A gate before `services`. `calls_per_second` holds for each account and cryptographic
-    /// operation; none is no limit.
-    pub fn new(services: Arc<Services>, calls_per_second: Option<NonZeroU32>) -> Self {
-        let throttle = calls_per_second.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
-        Self { services, throttle }
+    /// A gate before `services`.
+    pub fn new(services: Arc<Services>, rates: Rates) -> Self {
+        let throttle = rates.calls.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
+        Self { services, throttle, failures: rates.authentication_failures.map(FailureLimit::new) }
+    }
+
+    /// Lets a source be heard that has not failed too often to prove who it is. Comes before all
+    /// work on a signature.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`.
+    pub fn hear(&self, arrival: &Arrival) -> Result<(), ApiError> {
+        match &self.failures {
+            Some(failures) if !failures.hears(arrival.source, arrival.at) => {
+                metrics().throttled(Limit::authentication);
+                Err(ErrorCode::Throttling.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a caller did not prove who it is. Faults of our own do not count.
+    pub fn note_failed_authentication(&self, arrival: &Arrival, error: &ApiError) {
+        if error.code().status() >= 500 {
+            return;
+        }
+        metrics().authentication_failed(error.code().as_str());
+        if let Some(failures) = &self.failures {
+            failures.note(arrival.source, arrival.at);
+        }
     }
 
     /// Lets a caller's request pass: checks the limit, runs the operation with its deadline, and
@@ -79,7 +121,7 @@ impl Gate {
     }
 
     /// Records a request that came no further than to its refusal: no caller, or no operation.
-    pub fn refuse(&self, arrival: &Arrival, action: &str, error: &ApiError) {
+    pub fn refuse(&self, arrival: &Arrival, action: &'static str, error: &ApiError) {
         record(arrival, action, None, Some(error));
     }
 
@@ -89,14 +131,20 @@ impl Gate {
         };
         match throttle.check_key(&(caller.account.clone(), O::NAME)) {
             Ok(()) => Ok(()),
-            Err(_not_until) => Err(ErrorCode::Throttling.into()),
+            Err(_not_until) => {
+                metrics().throttled(Limit::calls);
+                Err(ErrorCode::Throttling.into())
+            }
         }
     }
 }
 
-/// One line a request. It holds names and times only: no parameter, and no message, since the
+/// Counts a request, and writes one line about it. The line holds names and times only: no parameter, and no message, since the
 /// message of a refused signature repeats what was signed.
-fn record(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
+fn record(arrival: &Arrival, action: &'static str, cx: Option<&Context>, error: Option<&ApiError>) {
+    let total = arrival.at.elapsed();
+    let in_token = cx.map(|cx| cx.budget().spent());
+    metrics().request(action, class(error), total, in_token.unwrap_or_default());
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let caller = cx.map(Context::caller);
     let cause =
@@ -112,12 +160,21 @@ fn record(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&
         key_version_id = version.as_ref().map(tracing::field::display),
         outcome = error.map_or("ok", |error| error.code().as_str()),
         cause,
-        token_us = cx.map(|cx| micros(cx.budget().spent())),
-        total_us = micros(arrival.at.elapsed()),
+        token_us = in_token.map(micros),
+        total_us = micros(total),
         "request"
     );
 }
 
-fn micros(time: std::time::Duration) -> u64 {
+fn class(error: Option<&ApiError>) -> Outcome {
+    match error.map(|error| error.code().status()) {
+        None => Outcome::ok,
+        Some(429) => Outcome::throttled,
+        Some(500..) => Outcome::failed,
+        Some(_) => Outcome::refused,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,5 @@
-//! What runs beside the requests: destroying keys that are due, and following changes that
-//! another process made to the store.
+//! What runs beside the requests: destroying and rotating keys that are due, and following changes
+//! that another process made to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::model::Time;
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long after its date a key may still wait for its next version.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
 /// How long an AccessKey that another process deleted may still be good (five seconds are
 /// promised).
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -25,9 +27,17 @@ impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
     pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
         let mut jobs = JoinSet::new();
+        let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
+            let keyring = purging.clone();
+            async move {
+                keyring.expire_material(Time::now()).await?;
+                keyring.purge(Time::now()).await.map(drop)
+            }
+        }));
+        jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
             let keyring = keyring.clone();
-            async move { keyring.purge(Time::now()).await.map(drop) }
+            async move { keyring.rotate(Time::now()).await.map(drop) }
         }));
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
             let access_keys = Arc::clone(&access_keys);

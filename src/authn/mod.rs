@@ -4,6 +4,7 @@
 
 pub mod access_key;
 pub mod claim;
+pub mod client_key;
 pub mod replay;
 pub mod signature;
 
@@ -15,6 +16,7 @@ pub use replay::{ReplayError, ReplayGuard};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, Time};
+use crate::telemetry::metrics::metrics;
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
@@ -68,7 +70,10 @@ impl Authenticator {
         match self.replay.first_use(&key.id, claim.nonce, expires, now) {
             Ok(true) => {}
             Ok(false) => return Err(ErrorCode::SignatureNonceUsed.into()),
-            Err(error) => return Err(ApiError::from(ErrorCode::Unavailable).because(error)),
+            Err(error) => {
+                metrics().replay_journal_failed();
+                return Err(ApiError::from(ErrorCode::Unavailable).because(error));
+            }
         }
         if claim.security_token.is_some() {
             // Every AccessKey here is a lasting one, which has no security token.

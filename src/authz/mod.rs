@@ -35,6 +35,24 @@ pub trait Seals: Permission {}
 /// Permissions that let the holder decrypt with a symmetric key.
 pub trait Opens: Permission {}
 
+/// Permissions that let the holder sign with a key pair.
+pub trait Signs: Permission {}
+
+/// Permissions that let the holder verify signatures of a key pair.
+pub trait Verifies: Permission {}
+
+/// Permissions that let the holder read the public half of a key pair, or encrypt with it.
+pub trait ReadsPublicKey: Permission {}
+
+/// Permissions that let the holder decrypt with the private half of a key pair.
+pub trait OpensWithPair: Permission {}
+
+/// Permissions that let the holder make or verify message authentication codes.
+pub trait Macs: Permission {}
+
+/// Permissions that let the holder bring material into an EXTERNAL key, or take it out.
+pub trait Imports: Permission {}
+
 /// Permissions that let the holder change a key: its state, its versions, its facts.
 pub trait Changes: Permission {}
 

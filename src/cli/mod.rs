@@ -14,15 +14,18 @@ mod decrypt;
 mod dev;
 mod encrypt;
 mod exit;
+mod hardening;
 mod init;
 mod key;
 mod output;
 mod serve;
 mod signals;
 mod tls;
+mod token;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use exit::Exit;
@@ -46,6 +49,9 @@ enum Command {
     Serve(serve::Serve),
     /// Prepare token and database, and make the first AccessKey
     Init(init::Init),
+    /// Look at the token
+    #[command(subcommand)]
+    Token(token::Token),
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
@@ -63,7 +69,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let exit = match Cli::parse().command.run() {
+    let exit = match run_command(Cli::parse().command) {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::complain(&error);
@@ -73,12 +79,18 @@ pub fn run() -> ExitCode {
     exit.into()
 }
 
+fn run_command(command: Command) -> anyhow::Result<()> {
+    hardening::close_memory().context("cannot close the memory of this process to others")?;
+    command.run()
+}
+
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
+            Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
             Self::Tls(tls) => tls.run(),
             Self::Key(key) => key.run(),
@@ -113,14 +125,16 @@ mod tests {
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
             "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
+            "hsmgate token info --config c",
+            "hsmgate token info --dir d --module m --json",
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
             "hsmgate access-key delete --config c LTAIx",
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
-            "hsmgate encrypt alias/a --context a=1 b=2 --in f --out g",
-            "hsmgate encrypt --context a=1 --context b= -- alias/a",
+            "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
+            "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -131,11 +145,14 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
+            ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),
         ] {
             assert_eq!(refusal(line), kind, "{line}");

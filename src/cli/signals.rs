@@ -34,17 +34,25 @@ impl StopSignals {
     }
 }
 
-/// Calls `reload` with every SIGHUP, for as long as it is polled. The signal is caught from the
-/// moment of the call, also where there is nothing to reload: it ends the process otherwise.
-///
-/// # Errors
-/// When the system refuses.
-pub(super) fn on_hangup(reload: impl Fn()) -> io::Result<impl Future<Output = ()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
+/// SIGHUP, caught from the moment this is made, also where nothing is read again: it ends the
+/// process otherwise.
+#[derive(Debug)]
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// Catches the signal.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn catch() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Calls `reload` with every signal, for as long as it is polled.
+    pub(super) async fn each(mut self, reload: impl Fn()) {
+        while self.0.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "reading files again");
             reload();
         }
-    })
+    }
 }

@@ -209,7 +209,8 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.request_timeout_ms",
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("15000"),
-        doc: "Milliseconds that a request may take as a whole.",
+        doc: "Milliseconds that a request may take as a whole, but never less than \
+              `token.key_pair_deadline_ms` and `token.deadline_ms` together.",
     },
     Setting {
         name: "limits.header_timeout_ms",

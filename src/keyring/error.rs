@@ -11,6 +11,9 @@ pub enum KeyringError {
     /// The key's state, usage or spec forbids it.
     #[error("the key does not allow this: {}", .0.as_str())]
     Refused(ErrorCode),
+    /// The key must not be deleted, says its owner.
+    #[error("the key's deletion protection is on")]
+    Protected,
     /// The ciphertext does not open: altered, of another key, or with another context. One answer
     /// for all, so that nobody learns which.
     #[error("the ciphertext does not open")]
@@ -18,6 +21,9 @@ pub enum KeyringError {
     /// What the token opened is not what this gateway seals.
     #[error("the opened text is malformed")]
     Malformed(#[from] InvalidId),
+    /// A public key or signature of the token cannot be written in DER.
+    #[error("what the token gave cannot be encoded")]
+    Encoding(#[from] der::Error),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -42,9 +48,16 @@ impl From<KeyringError> for ApiError {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Refused(code) => code.into(),
+            KeyringError::Protected => {
+                let code = ErrorCode::RejectedUnsupportedOperation;
+                let message =
+                    format!("{} The deletion protection of the key is on.", code.message());
+                Self::with_message(code, message)
+            }
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }
+            KeyringError::Encoding(_) => Self::from(ErrorCode::InternalFailure).because(error),
             KeyringError::Store(source) => Self::from(source),
             KeyringError::Token(source) => Self::from(source),
         }

@@ -19,6 +19,7 @@ impl Keyring {
                 self.finish_deletion(&record).await?;
                 continue;
             }
+            self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
             for version in record.versions.iter().filter(|version| !version.is_live) {
                 let budget = Budget::new(self.times.call);
                 self.remove_version(record.id, version.id, &budget).await?;
@@ -91,7 +92,7 @@ impl Keyring {
         Ok(())
     }
 
-    async fn destroy_object(
+    pub(super) async fn destroy_object(
         &self,
         version: KeyVersionId,
         budget: &Budget,

@@ -16,8 +16,12 @@ pub enum Use {
     ScheduleDeletion,
     /// Cancel the deletion.
     CancelDeletion,
+    /// Bring material in.
+    Import,
     /// A new alias.
     CreateAlias,
+    /// Read the public half.
+    ReadPublicKey,
 }
 
 /// Whether a key in `state` allows `wanted`.
@@ -42,11 +46,16 @@ pub(super) fn check(state: KeyState, wanted: Use) -> Result<(), ErrorCode> {
         (Use::CancelDeletion, _) | (Use::Toggle, PendingImport) => {
             Err(ErrorCode::StateModifiedFailed)
         }
-        (Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias, PendingDeletion) => {
+        (Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias | Use::Import, PendingDeletion) => {
             Err(ErrorCode::StateModifiedFailed)
         }
+        // Not in the table: a public key is no use of the key, but a doomed key shall not gain
+        // new ones.
+        (Use::ReadPublicKey, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
+        (Use::ReadPublicKey, Enabled | Disabled) => Ok(()),
+        (Use::ReadPublicKey, PendingImport) => Err(ErrorCode::KeyPendingImport),
         (
-            Use::Annotate | Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias,
+            Use::Annotate | Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias | Use::Import,
             Enabled | Disabled | PendingImport,
         ) => Ok(()),
     }
@@ -77,6 +86,8 @@ mod tests {
             (Use::ScheduleDeletion, [OK, OK, MODIFIED, OK]),
             (Use::CancelDeletion, [MODIFIED, MODIFIED, OK, MODIFIED]),
             (Use::CreateAlias, [OK, OK, MODIFIED, OK]),
+            (Use::Import, [OK, OK, MODIFIED, OK]),
+            (Use::ReadPublicKey, [OK, OK, DELETION, IMPORT]),
         ];
         for (wanted, row) in table {
             for (state, cell) in states.into_iter().zip(row) {

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::{Keyring, KeyringError, Use, state};
 use crate::authz::{AuthorizedKey, Opens, Seals};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, EncryptionContext, KeyRecord, KeyVersionId, Plaintext};
+use crate::model::{CiphertextBlob, EncryptionContext, KeyRecord, KeyVersionId, Plaintext, Time};
 use crate::token::{Budget, Encrypted, TokenError, Worker};
 
 impl Keyring {
@@ -101,6 +101,10 @@ impl Keyring {
 fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
     if !record.spec.is_symmetric_cipher() {
         return Err(ErrorCode::RejectedUnsupportedOperation);
+    }
+    // The job that takes expired material out may be some seconds late.
+    if record.material.as_ref().is_some_and(|material| material.is_due(Time::now())) {
+        return Err(ErrorCode::KeyPendingImport);
     }
     state::check(record.state, Use::Cryptographic)
 }

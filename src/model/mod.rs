@@ -4,12 +4,14 @@
 //! knows nothing of HTTP, SQL or PKCS#11.
 
 pub mod access;
+pub mod algorithm;
 pub mod alias;
 pub mod arn;
 pub mod blob;
 pub mod bytes;
 pub mod context;
 pub mod id;
+pub mod instance;
 pub mod key;
 pub mod key_ref;
 pub mod list;
@@ -24,8 +26,8 @@ pub mod time;
 
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
-    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyRecord, NetworkRule,
-    PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
+    AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
+    NetworkRule, PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
 };
 pub use alias::Alias;
 pub use arn::{AccountId, Place, Region};
@@ -33,12 +35,15 @@ pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
-pub use key::{KeyRecord, KeyState, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel};
+pub use instance::{Instance, InstanceId};
+pub use key::{
+    KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
+};
 pub use key_ref::KeyRef;
 pub use list::DistinctList;
-pub use material::{ImportId, ImportParameters, ImportedMaterial, WrappingAlgorithm};
+pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
-pub use params::{FromParam, FromParams, ParamError, Params};
+pub use params::{Element, FromParam, FromParams, ParamError, Params};
 pub use rotation::{Rotation, RotationInterval};
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagKey, TagKeyList, TagList, TagValue};

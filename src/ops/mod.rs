@@ -3,11 +3,16 @@
 //! By the time an operation runs, parsing and replying belong to someone else. It asks for its
 //! key, which is the authorisation, and lets the keyring work.
 
+pub mod access;
 pub mod account;
 pub mod aliases;
 mod answer;
 pub mod crypto;
+pub mod instances;
+pub mod key_policy;
 pub mod keys;
+pub mod material;
+pub mod tags;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};
@@ -18,7 +23,7 @@ use crate::authn::Caller;
 use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
-use crate::model::{Alias, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::model::{Alias, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
 use crate::store::Store;
 use crate::token::Budget;
 
@@ -60,6 +65,8 @@ pub struct Acceptance {
 pub struct Services {
     /// The region and account served here.
     pub place: Place,
+    /// What this gateway is called as a KMS instance.
+    pub instance: Instance,
     /// Keys, aliases and their facts.
     pub store: Store,
     /// Finds keys and decides.
@@ -163,6 +170,11 @@ impl Context {
     /// The region and account served here.
     pub fn place(&self) -> &Place {
         &self.services.place
+    }
+
+    /// What this gateway is called as a KMS instance.
+    pub fn instance(&self) -> &Instance {
+        &self.services.instance
     }
 
     /// What operations accept.

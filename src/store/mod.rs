@@ -132,8 +132,8 @@ async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
 mod tests {
     use super::*;
     use crate::model::{
-        ImportedMaterial, KeySpec, KeyState, KeyUsage, KeyVersion, Origin, ProtectionLevel,
-        Rotation, Time,
+        ImportedMaterial, InstanceId, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
+        ProtectionLevel, Rotation, Time,
     };
 
     /// A store on a file of its own.
@@ -176,6 +176,7 @@ mod tests {
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::External,
             protection: ProtectionLevel::Hsm,
+            instance: Some(InstanceId::random()),
             state: KeyState::PendingDeletion,
             description: "it's \"quoted\"; ключ 🔑".to_owned(),
             created: Time::from_unix(1_700_000_000),

@@ -209,7 +209,7 @@ impl UnwrapAlgorithm {
         }
     }
 
-    pub(super) const fn capability(self) -> Capability {
+    pub(crate) const fn capability(self) -> Capability {
         match self {
             Self::Pkcs1 => Capability::UnwrapPkcs1,
             Self::OaepSha1 => Capability::UnwrapOaepSha1,

@@ -63,6 +63,32 @@ struct Open {
     pool: Pool,
 }
 
+/// A start that fails after the token is open ends without `close`. No thread may be inside the
+/// module then: the process would crash while the module ends itself at exit.
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Open {
+    fn close(&self) {
+        self.pool.drain();
+        self.hub.close();
+    }
+}
+
+/// How busy a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenLoad {
+    /// Threads that have a session of their own; 0 while the token is brought back.
+    pub sessions: usize,
+    /// Jobs that use keys and wait for a thread.
+    pub waiting_calls: usize,
+    /// Jobs that make or destroy keys and wait for their turn.
+    pub waiting_changes: usize,
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Token").field(&self.0.hub.info).finish()
@@ -79,7 +105,7 @@ impl Token {
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let queue = settings.queue.get();
         let hub = Arc::new(Hub::open(settings)?);
-        let pool = Pool::start(&hub, queue)?;
+        let pool = Pool::start(&hub, queue).inspect_err(|_error| hub.close())?;
         Ok(Self(Arc::new(Open { hub, pool })))
     }
 
@@ -116,6 +142,12 @@ impl Token {
         self.0.hub.breaker.check()
     }
 
+    /// How busy it is, without asking it.
+    pub fn load(&self) -> TokenLoad {
+        let (waiting_calls, waiting_changes) = self.0.pool.waiting();
+        TokenLoad { sessions: self.0.hub.sessions(), waiting_calls, waiting_changes }
+    }
+
     /// Runs a job on a token thread and waits for its answer until the budget's deadline. The
     /// job must do nothing but work with the token. A job that nobody waits for any more is
     /// not begun; one that was begun runs to its end.
@@ -147,9 +179,9 @@ impl Token {
     }
 
     /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
-    /// Blocking. Whatever comes later is told that the token is closed.
+    /// Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
+    /// does the same.
     pub fn close(&self) {
-        self.0.pool.drain();
-        self.0.hub.close();
+        self.0.close();
     }
 }

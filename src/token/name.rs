@@ -42,14 +42,17 @@ pub enum ObjectOwner {
 pub enum ServiceKey {
     /// Seals the AccessKey secrets at rest.
     AccessKeySeal,
+    /// Unwraps imported key material, one pair for each import token.
+    ImportWrapping,
 }
 
 impl ServiceKey {
-    const ALL: &'static [Self] = &[Self::AccessKeySeal];
+    const ALL: &'static [Self] = &[Self::AccessKeySeal, Self::ImportWrapping];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AccessKeySeal => "access-key-seal",
+            Self::ImportWrapping => "import-wrapping",
         }
     }
 }

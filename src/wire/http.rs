@@ -38,6 +38,7 @@ use super::rpc::format::{Format, failure};
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
+use crate::telemetry::metrics::{OpenConnection, metrics};
 
 /// The most bytes of a body. A legal form has up to 98 KB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -152,6 +153,7 @@ struct Guest {
     /// When it came.
     since: Instant,
     _place: OwnedSemaphorePermit,
+    _counted: OpenConnection,
 }
 
 impl Server {
@@ -170,11 +172,13 @@ impl Server {
     async fn admit(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
         let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() else {
+            metrics().connection_refused();
             tracing::warn!(%peer, "too many connections, this one is closed");
             return;
         };
         let is_secure = self.tls.is_some();
-        let guest = Guest { peer, is_secure, since: Instant::now(), _place: place };
+        let (since, counted) = (Instant::now(), metrics().connection());
+        let guest = Guest { peer, is_secure, since, _place: place, _counted: counted };
         match self.tls.clone() {
             None => self.connect(guest, stream),
             Some(tls) => {
@@ -213,14 +217,14 @@ async fn greet(
     stream: TcpStream,
     limit: Duration,
 ) -> Option<(Guest, TlsStream<TcpStream>)> {
-    match tokio::time::timeout(limit, tls.greet(stream)).await {
-        Ok(Ok(stream)) => Some((guest, stream)),
-        Ok(Err(error)) => {
-            tracing::debug!(peer = %guest.peer, %error, "no TLS connection");
-            None
-        }
-        Err(_elapsed) => None,
-    }
+    let greeted = tokio::time::timeout(limit, tls.greet(stream)).await;
+    let failed = match greeted.map_err(std::io::Error::from) {
+        Ok(Ok(stream)) => return Some((guest, stream)),
+        Ok(Err(error)) | Err(error) => error,
+    };
+    metrics().tls_handshake_failed();
+    tracing::debug!(peer = %guest.peer, error = %failed, "no TLS connection");
+    None
 }
 
 /// Reads a body to its end.

@@ -26,6 +26,7 @@ use x509_cert::der::Decode as _;
 use crate::config::secret::read_private_text;
 use crate::config::{CertificateFiles, SecretError};
 use crate::model::Time;
+use crate::telemetry::metrics::metrics;
 
 /// The one protocol inside TLS.
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -180,6 +181,7 @@ impl Identity {
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
+                metrics().tls_reload_failed();
                 tracing::error!(%error, cause, "the TLS certificate stays the old one");
             }
         }

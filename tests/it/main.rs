@@ -9,12 +9,33 @@
     reason = "a test that cannot go on shall fail"
 )]
 
+mod access;
+mod account;
+mod admin;
 mod aliases;
+mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod hardening;
 mod harness;
+mod installation;
+mod key_policy;
+mod key_specs;
 mod keys;
+mod logs;
+mod parameters;
+mod protection;
+mod raw;
 mod restart;
+mod rotation;
+mod signatures;
+mod signed;
+mod slow;
+mod states;
+mod stop;
+mod tags;
 mod throttle;
 mod tls;
+mod token_info;
+mod token_objects;

@@ -1,5 +1,6 @@
 //! TLS from outside: the development gateway over HTTPS, and `hsmgate tls self-signed`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use hsmgate::cli::client::{CallError, Client};
 use tempfile::TempDir;
 
 use crate::harness::{Gateway, text};
+use crate::installation::Installation;
 
 #[tokio::test]
 async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
@@ -61,6 +63,39 @@ async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
         new_client().call("DescribeRegions", &[]).await.unwrap();
     }
     new_client().call("DescribeRegions", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_production_gateway_serves_tls_and_a_new_certificate_after_sighup() {
+    let (installation, user) = Installation::prepared();
+    let out = installation.path("tls");
+    let make = ["tls", "self-signed", "--force", "--out", out.to_str().unwrap()];
+    assert!(hsmgate(&make).status.success());
+    installation.configure(|text| {
+        let out = out.display();
+        let tls =
+            format!("[tls]\ncertificate = \"{out}/server.pem\"\nkey = \"{out}/server.key\"\n");
+        text.push_str(&tls);
+    });
+    let server = installation.serve();
+    let endpoint = server.endpoint.replace("http://", "https://");
+    let client = || {
+        let secret = user.secret.clone().into();
+        Client::trusting(Some(&out.join("ca.pem")), &endpoint, &user.id, secret).unwrap()
+    };
+    client().call("DescribeRegions", &[]).await.unwrap();
+    assert!(hsmgate(&make).status.success());
+    server.signal("HUP");
+    let give_up = Instant::now() + Duration::from_mins(1);
+    while client().call("DescribeRegions", &[]).await.is_err() {
+        assert!(Instant::now() < give_up);
+    }
+    assert_eq!(server.stop(), Some(0));
+
+    let key = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(out.join("server.key"), key).unwrap();
+    let told = installation.configured(&["serve"]).failed(2);
+    assert!(told.contains("server.key is open to others"), "{told}");
 }
 
 #[test]

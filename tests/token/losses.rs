@@ -6,7 +6,7 @@ use cryptoki::object::Attribute;
 use hsmgate::model::{KeySpec, KeyVersionId};
 use hsmgate::token::{AwayReason, Token, TokenError};
 
-use super::harness::{PIN, back_door, key, run, token_directory, with_token};
+use super::harness::{PIN, back_door, change, key, run, token_directory, with_token};
 
 async fn works(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
     let opened = run(token, move |worker| {
@@ -118,5 +118,31 @@ fn a_key_that_somebody_else_destroyed_is_not_found() {
         let error = signed.unwrap_err();
         assert!(error.is_not_found(), "{error}");
         works(&token, other).await.unwrap();
+    });
+}
+
+#[test]
+fn keys_come_and_go_beside_encryption_and_logouts() {
+    with_token("losses::keys_come_and_go_beside_encryption_and_logouts", async |token| {
+        let lasting = key(&token, KeySpec::Aes256).await;
+        let other = token.clone();
+        let changes = tokio::spawn(async move {
+            for _ in 0..100 {
+                let passing = key(&other, KeySpec::Aes256).await;
+                works(&other, passing).await.unwrap();
+                change(&other, move |worker| worker.destroy(passing)).await.unwrap();
+            }
+        });
+        let mut round = 0_u32;
+        while !changes.is_finished() {
+            works(&token, lasting).await.unwrap();
+            round += 1;
+            if round.is_multiple_of(50) {
+                // Twice at once is no logout, and no harm either.
+                let _ = back_door().1.logout();
+            }
+        }
+        changes.await.unwrap();
+        token.ready().unwrap();
     });
 }

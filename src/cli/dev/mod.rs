@@ -6,9 +6,9 @@ mod home;
 mod module;
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +22,12 @@ use super::client::Client;
 use super::client_file::ClientFile;
 use super::exit::Complaint;
 use super::output;
+use super::serve::bind;
 use super::signals::StopSignals;
 use super::tls::certificate::Files;
-use crate::app::{self, Gateway};
+use crate::app::{self, Gateway, Listeners};
 use crate::config::{Log, LogFormat};
+use crate::gate::Rates;
 use crate::keyring::TokenTimes;
 use crate::model::{AccessKeyId, Place};
 use crate::ops::Acceptance;
@@ -63,9 +65,15 @@ pub(super) struct Dev {
     /// Calls a second for each cryptographic operation; 0 is no limit
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
+    /// Refused AccessKeys and signatures a second for each source; 0 is no limit
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    authentication_failures_per_second: u32,
     /// Speak TLS, with a certificate that is made at the first start and kept in the directory
     #[arg(long)]
     tls: bool,
+    /// The loopback address of health and metrics; port 0 takes a free port
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    admin: SocketAddr,
     /// Print one line of JSON on standard output once it serves
     #[arg(long)]
     json: bool,
@@ -73,22 +81,23 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        if !self.listen.ip().is_loopback() {
-            let what = format!("{} is beyond loopback, where dev does not listen", self.listen);
-            return Err(Complaint::usage(what).into());
+        for address in [self.listen, self.admin] {
+            if !address.ip().is_loopback() {
+                let what = format!("{address} is beyond loopback, where dev does not listen");
+                return Err(Complaint::usage(what).into());
+            }
         }
         let module = module::find(self.module.as_deref())?;
         let home = Home::prepare(&self.dir)?;
         home.enter()?;
         telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
-        let listener = TcpListener::bind(self.listen)
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
             .context("cannot make the token")?;
         let tls = self.tls.then(|| home.certificate(self.listen.ip())).transpose()?;
         let settings = self.settings(&home, module, tls.as_ref())?;
         let ca_file = tls.map(|files| files.ca);
-        Runtime::new()?.block_on(self.serve(&home, settings, listener, ca_file))
+        Runtime::new()?.block_on(self.serve(&home, settings, listeners, ca_file))
     }
 
     fn settings(
@@ -102,18 +111,18 @@ impl Dev {
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
         Ok(app::Settings {
             place: Place { region: region.parse()?, account: account.parse()? },
-            token: TokenSettings {
-                module,
-                selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
-                pin: home.pin()?,
-                workers: None,
-                queue: TOKEN_QUEUE,
-            },
+            token: token_of(home, module)?,
             store_url: home.store_url()?,
             state_directory: home.directory().to_owned(),
             tls: tls.map(|files| files.server.clone()),
+            admin_client_ca: None,
             limits: app::Limits {
-                calls_per_second: NonZeroU32::new(self.calls_per_second),
+                rates: Rates {
+                    calls: NonZeroU32::new(self.calls_per_second),
+                    authentication_failures: NonZeroU32::new(
+                        self.authentication_failures_per_second,
+                    ),
+                },
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
                 connections: 1024,
@@ -130,13 +139,14 @@ impl Dev {
         &self,
         home: &Home,
         settings: app::Settings,
-        listener: TcpListener,
+        listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
         let signals = StopSignals::catch()?;
         let place = settings.place.clone();
-        let gateway = Gateway::start(settings, listener).await?;
+        let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
+        let admin = gateway.admin_address().map(|address| format!("http://{address}"));
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
         let serving = gateway.serve_until(async move {
@@ -146,7 +156,7 @@ impl Dev {
             }
         });
         let opening = async {
-            let opened = self.open_house(&file).await;
+            let opened = self.open_house(&file, admin.as_deref().unwrap_or_default()).await;
             if opened.is_err() {
                 failed.notify_one();
             }
@@ -188,7 +198,7 @@ impl Dev {
     }
 
     /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
-    async fn open_house(&self, file: &ClientFile) -> anyhow::Result<()> {
+    async fn open_house(&self, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
         let client = Client::trusting(
             file.ca_file.as_deref(),
             &file.endpoint,
@@ -197,7 +207,8 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
-        let banner = Banner { file, key_id: &key_id, first_use: &first_use, dir: &self.dir };
+        let (key_id, first_use) = (key_id.as_str(), &first_use);
+        let banner = Banner { file, admin, key_id, first_use, dir: &self.dir };
         output::tell(&banner.to_string());
         if self.json {
             output::json(&banner::Line {
@@ -206,13 +217,35 @@ impl Dev {
                 account: &file.account,
                 access_key_id: &file.access_key_id,
                 access_key_secret: file.access_key_secret.expose_secret(),
-                key_id: &key_id,
+                key_id,
                 alias: demo::ALIAS,
                 ca_file: file.ca_file.as_deref(),
+                admin,
             })?;
         }
         Ok(())
     }
+}
+
+/// What opens the token of a gateway for development, in a process that finds it.
+///
+/// # Errors
+/// When there is no such directory or no module.
+pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
+    let module = module::find(module)?;
+    let home = Home::find(dir)?;
+    home.enter()?;
+    token_of(&home, module)
+}
+
+fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
+    Ok(TokenSettings {
+        module,
+        selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
+        pin: home.pin()?,
+        workers: None,
+        queue: TOKEN_QUEUE,
+    })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -64,9 +65,62 @@ pub struct ClientKeyRecord {
     pub is_active: bool,
 }
 
+/// The password of a client key's PKCS#12 (CreateClientKey, parameter Password): 8 to 64 ASCII
+/// letters, digits and `~!@#$%^&*?_-`, of at least two of these three classes.
+#[derive(Debug)]
+pub struct ClientKeyPassword(SecretString);
+
+impl ClientKeyPassword {
+    /// The text: the one way to the secret.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl FromStr for ClientKeyPassword {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let is_sign = |byte: u8| b"~!@#$%^&*?_-".contains(&byte);
+        let classes = [
+            text.bytes().any(|byte| byte.is_ascii_alphabetic()),
+            text.bytes().any(|byte| byte.is_ascii_digit()),
+            text.bytes().any(is_sign),
+        ];
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || is_sign(byte);
+        if (8..=64).contains(&text.len())
+            && text.bytes().all(allowed)
+            && classes.iter().filter(|is_there| **is_there).count() >= 2
+        {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId("client key password"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_holds_two_classes_of_the_characters_that_are_allowed() {
+        for text in ["abcdefg1", "12345678-", "password_", &"a1".repeat(32)] {
+            assert!(text.parse::<ClientKeyPassword>().is_ok(), "{text}");
+        }
+        let too_long = format!("{}-", "a1".repeat(32));
+        for text in
+            ["", "abcde-1", "abcdefgh", "12345678", "~!@#$%^&", "abcdefg 1", "abcdefg1ä", &too_long]
+        {
+            assert!(text.parse::<ClientKeyPassword>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let password: ClientKeyPassword = "abcdefg1".parse().unwrap();
+        assert!(!format!("{password:?}").contains("abc"));
+    }
 
     #[test]
     fn a_client_key_id_keeps_its_prefix() {

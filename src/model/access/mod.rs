@@ -8,7 +8,7 @@ mod point;
 mod policy;
 
 pub use address::AddressRange;
-pub use client_key::{ClientKeyId, ClientKeyRecord};
+pub use client_key::{ClientKeyId, ClientKeyPassword, ClientKeyRecord};
 pub use name::AccessName;
 pub use point::{AccessPoint, AuthenticationMethod, PolicyNames};
 pub use policy::{

@@ -1,24 +1,39 @@
-//! ReEncrypt: opens a blob and seals its text anew, which never leaves the gateway in between.
+//! ReEncrypt: opens a ciphertext and seals its text anew, which never leaves the gateway in
+//! between.
 
 use serde::Serialize;
 
 use super::end_dry_run;
-use crate::authz::{Opens, Permission, Seals};
-use crate::error::{ApiError, ErrorCode};
+use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission, Seals};
+use crate::error::ApiError;
+use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
-    CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params,
+    Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId,
+    ParamError, Params, Plaintext,
 };
 use crate::ops::{Context, Load, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct ReEncrypt {
-    blob: CiphertextBlob,
-    source_context: EncryptionContext,
-    source_is_asymmetric: bool,
+    source: Source,
     destination: KeyRef,
     destination_context: EncryptionContext,
     dry_run: bool,
+}
+
+/// What is opened.
+#[derive(Debug)]
+enum Source {
+    /// A blob of a symmetric key, which names its key version.
+    Blob { blob: CiphertextBlob, context: EncryptionContext },
+    /// A bare block that was encrypted to a key pair.
+    Block {
+        key: KeyRef,
+        version: KeyVersionId,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: Base64Bytes,
+    },
 }
 
 /// The answer. Key and version are those that opened the source, as the API documents.
@@ -33,15 +48,30 @@ pub struct ReEncrypted {
 impl FromParams for ReEncrypt {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         Ok(Self {
-            blob: params.required("CiphertextBlob")?,
-            source_context: EncryptionContext::from_params(params, "SourceEncryptionContext")?,
-            source_is_asymmetric: params.optional::<String>("SourceEncryptionAlgorithm")?.is_some(),
+            source: Source::from_params(params)?,
             destination: params.required("DestinationKeyId")?,
             destination_context: EncryptionContext::from_params(
                 params,
                 "DestinationEncryptionContext",
             )?,
             dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl FromParams for Source {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let Some(algorithm) = params.optional("SourceEncryptionAlgorithm")? else {
+            return Ok(Self::Blob {
+                blob: params.required("CiphertextBlob")?,
+                context: EncryptionContext::from_params(params, "SourceEncryptionContext")?,
+            });
+        };
+        Ok(Self::Block {
+            key: params.required("SourceKeyId")?,
+            version: params.required("SourceKeyVersionId")?,
+            algorithm,
+            ciphertext: params.required("CiphertextBlob")?,
         })
     }
 }
@@ -53,6 +83,8 @@ impl Permission for ReEncrypt {
 
 impl Opens for ReEncrypt {}
 
+impl OpensWithPair for ReEncrypt {}
+
 /// Leave to seal with the destination key.
 #[derive(Debug)]
 pub struct ReEncryptTo;
@@ -63,21 +95,46 @@ impl Permission for ReEncryptTo {
 
 impl Seals for ReEncryptTo {}
 
+impl Source {
+    /// The key that opens it, and its version.
+    fn key(&self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, KeyVersionId), ApiError> {
+        match self {
+            Self::Blob { blob, .. } => Ok((cx.key_of_version(blob.version)?, blob.version)),
+            Self::Block { key, version, .. } => Ok((cx.key(key)?, *version)),
+        }
+    }
+
+    async fn open(
+        self,
+        key: &AuthorizedKey<ReEncrypt>,
+        cx: &Context,
+    ) -> Result<Plaintext, ApiError> {
+        match self {
+            Self::Blob { blob, context } => {
+                Ok(cx.keyring().open(key, blob, &context, cx.budget()).await?)
+            }
+            Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext), .. } => {
+                let opened = cx
+                    .keyring()
+                    .open_with_pair(key, version, algorithm, ciphertext, cx.budget())
+                    .await?;
+                Ok(Plaintext::encode(&opened))
+            }
+        }
+    }
+}
+
 impl Operation for ReEncrypt {
     const NAME: &'static str = "ReEncrypt";
     const LOAD: Load = Load::Cryptographic;
     type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {
-        if self.source_is_asymmetric {
-            return Err(ErrorCode::UnsupportedOperation.into());
-        }
-        let version = self.blob.version;
-        let source = cx.key_of_version::<Self>(version)?;
+        let (source, version) = self.source.key(cx)?;
         cx.note_version(version);
         let destination = cx.key::<ReEncryptTo>(&self.destination)?;
         cx.keyring().sealing_version(&destination)?;
-        let text = cx.keyring().open(&source, self.blob, &self.source_context, cx.budget()).await?;
+        let text = self.source.open(&source, cx).await?;
         end_dry_run(self.dry_run)?;
         let blob =
             cx.keyring().seal(&destination, text, &self.destination_context, cx.budget()).await?;

@@ -36,7 +36,13 @@ async fn echo(request: AxumRequest) -> Response {
 
 fn guest() -> Guest {
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    Guest { peer: PEER, is_secure: false, since: Instant::now(), _place: place }
+    Guest {
+        peer: PEER,
+        is_secure: false,
+        since: Instant::now(),
+        _place: place,
+        _counted: metrics().connection(),
+    }
 }
 
 /// A connection to `router` through a pipe of so many bytes.

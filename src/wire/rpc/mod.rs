@@ -26,7 +26,7 @@ use self::table::{Entry, Found};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::wire::http::{Peer, RawQuery, collect_body};
+use crate::wire::http::{Peer, RawQuery, SecureTransport, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
@@ -46,7 +46,8 @@ pub fn router(gate: Gate, authenticator: Authenticator) -> Router {
 async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let is_secure = head.extensions.get() == Some(&SecureTransport(true));
+    let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), is_secure);
     let mut answer = Answer { format: Format::Json, action: NO_ACTION };
     match rpc.answer(&arrival, &head, body, &mut answer).await {
         Ok(response) => response,
@@ -122,8 +123,11 @@ impl Rpc {
         if version != VERSION {
             return Err(ErrorCode::InvalidVersion.into());
         }
-        let claim = sign::claim(received)?;
-        let caller = self.authenticator.authenticate(&claim, arrival.now)?;
+        self.gate.hear(arrival)?;
+        let proved = sign::claim(received)
+            .and_then(|claim| self.authenticator.authenticate(&claim, arrival.now))
+            .inspect_err(|error| self.gate.note_failed_authentication(arrival, error));
+        let caller = proved?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),

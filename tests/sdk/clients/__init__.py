@@ -35,7 +35,20 @@ LACKS = {
     "python-new-acs4": {"AdvanceEncrypt"},
     "python-new-rpc1": {"AdvanceEncrypt"},
     "python-new-async": {"AdvanceEncrypt"},
-    "node-kms20160120": {"AdvanceEncrypt", "DryRun", "ReEncrypt"},
+    "python-old": {"GetDefaultKmsInstance"},
+    "node-kms20160120": {
+        "AccessPoints",
+        "AdvanceEncrypt",
+        "CreateKey.Tags",
+        "DescribeAccountKmsStatus",
+        "DryRun",
+        "GetDefaultKmsInstance",
+        "GetKeyPolicy",
+        "GetKmsInstance",
+        "ReEncrypt",
+        "SetDeletionProtection",
+        "TagResources",
+    },
 }
 
 
@@ -50,6 +63,7 @@ class Gateway:
     access_key_secret: str
     key_id: str
     alias: str
+    admin: str
     ca_file: str | None = None
 
     @property

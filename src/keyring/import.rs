@@ -1,0 +1,361 @@
+//! Imported material (BYOK): in by C_UnwrapKey with a pair of the token, out by destruction.
+//!
+//! The rows go first, as everywhere: a version that is not live is taken back with its token object
+//! at the next start, and so is the object of a version whose material the row calls absent.
+//!
+//! One change of material at a time, for all keys: between the two looks at a row that an import
+//! takes, another import, a deletion or an expiry would change what the first look said.
+
+use std::sync::Arc;
+
+use super::{Keyring, KeyringError, Use, public_key, state};
+use crate::authz::{AuthorizedKey, Imports};
+use crate::error::ErrorCode;
+use crate::model::{
+    ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState,
+    KeyVersion, KeyVersionId, Origin, Time, WrappingAlgorithm,
+};
+use crate::store::StoreError;
+use crate::token::{
+    Budget, CheckValue, ObjectName, ObjectOwner, ServiceKey, TokenError, UnwrapAlgorithm,
+};
+
+/// How long an import token is good (GetParametersForImport: 24 hours).
+const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+
+/// What a caller needs to wrap material.
+#[derive(Debug)]
+pub struct WrappingKey {
+    /// What the import token says, and until when.
+    pub parameters: ImportParameters,
+    /// The public half of the wrapping pair, SubjectPublicKeyInfo in DER.
+    pub public_key: Vec<u8>,
+}
+
+/// Wrapped material as a caller hands it in.
+#[derive(Debug)]
+pub struct WrappedMaterial {
+    /// What the import token says; none when it is no import token of this gateway's.
+    pub import: Option<ImportToken>,
+    /// The material under the wrapping key.
+    pub wrapped: Vec<u8>,
+    /// When the material is to be deleted.
+    pub expires: Option<Time>,
+}
+
+impl Keyring {
+    /// Makes a wrapping pair in the token and an import token that is bound to it, to the key, and
+    /// to 24 hours.
+    ///
+    /// # Errors
+    /// `Unsupported.Origin` when the key is not EXTERNAL, `UnsupportedOperation` when the token
+    /// cannot unwrap so, or store or token fail.
+    pub async fn import_parameters<P: Imports>(
+        &self,
+        key: &AuthorizedKey<P>,
+        algorithm: WrappingAlgorithm,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<WrappingKey, KeyringError> {
+        check_origin(key.record())?;
+        if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
+            return Err(TokenError::Unsupported("this way of unwrapping").into());
+        }
+        let wrapping = KeyVersionId::random();
+        let parameters = ImportParameters {
+            id: ImportId::random(),
+            key: key.record().id,
+            wrapping,
+            algorithm,
+            expires: now.plus_seconds(TOKEN_SECONDS),
+        };
+        // The row first: a pair that was half made is destroyed with its row when that is due.
+        let parameters = self.store.insert_document(parameters).await?;
+        let name = ObjectName {
+            owner: ObjectOwner::Service(ServiceKey::ImportWrapping),
+            number: 1,
+            version: wrapping,
+        };
+        self.token.change(budget, move |worker| worker.generate_wrapping_pair(&name)).await?;
+        let public = self.token.run(budget, move |worker| worker.public_key(wrapping)).await?;
+        Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public_key::der(&public)? })
+    }
+
+    /// Takes material in. The first material of a key decides; later only the same can come back,
+    /// under the same key version, so that old ciphertexts open again.
+    ///
+    /// # Errors
+    /// `InvalidImportToken`, `ExpiredImportToken`, `InvalidKeyMaterial`, `Unsupported.Origin`, the
+    /// state table's codes, or store or token fail; the key then is as before.
+    pub async fn import<P: Imports>(
+        &self,
+        key: &AuthorizedKey<P>,
+        material: WrappedMaterial,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        check_origin(key.record())?;
+        let parameters = self.allowed(key.record().id, material.import, now)?;
+        // It goes on to its end when nobody waits any more: what is half done would stay so until
+        // the next start.
+        let (keyring, budget) = (self.clone(), budget.clone());
+        let work = tokio::spawn(async move {
+            let _only_one = keyring.material.lock().await;
+            keyring.take_in(&parameters, &material, now, &budget).await
+        });
+        work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
+    }
+
+    /// What an import token allows for this key now.
+    fn allowed(
+        &self,
+        key: KeyId,
+        token: Option<ImportToken>,
+        now: Time,
+    ) -> Result<Arc<ImportParameters>, ErrorCode> {
+        let token = token.ok_or(ErrorCode::InvalidImportToken)?;
+        let parameters = self.store.document::<ImportParameters>(&token.id.to_string());
+        match parameters.filter(|parameters| parameters.key == key) {
+            Some(parameters) if parameters.expires > now => Ok(parameters),
+            Some(_) => Err(ErrorCode::ExpiredImportToken),
+            // What has expired is forgotten soon, so its date is taken from the token itself. It
+            // may be a lie; no lie opens anything.
+            None if token.expires <= now => Err(ErrorCode::ExpiredImportToken),
+            None => Err(ErrorCode::InvalidImportToken),
+        }
+    }
+
+    async fn take_in(
+        &self,
+        parameters: &ImportParameters,
+        material: &WrappedMaterial,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        let (record, trial) = self.try_material(parameters, material, now, budget).await?;
+        match &record.material {
+            None => {
+                let adopted = self.adopt(&record, &trial, material.expires).await;
+                if adopted.is_err() {
+                    self.forget_version(record.id, trial.version.id).await;
+                }
+                adopted
+            }
+            Some(known) => {
+                let (is_same, is_present) =
+                    (known.check_value == trial.check.as_bytes(), known.is_present);
+                self.remove_version(record.id, trial.version.id, budget).await?;
+                if !is_same {
+                    return Err(ErrorCode::InvalidKeyMaterial.into());
+                }
+                self.bring_back(&record, parameters, material, is_present, budget).await
+            }
+        }
+    }
+
+    /// Takes the material out; the key then waits for it to come back, unless it is to be deleted
+    /// anyhow.
+    ///
+    /// # Errors
+    /// `Unsupported.Origin` when the key is not EXTERNAL, or store or token fail; what was begun is
+    /// finished at the next start.
+    pub async fn delete_material<P: Imports>(
+        &self,
+        key: &AuthorizedKey<P>,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        check_origin(key.record())?;
+        let _only_one = self.material.lock().await;
+        self.take_out(key.record().id, |_material| true, budget).await
+    }
+
+    /// Takes out every material whose date has come, and forgets import tokens that are void.
+    ///
+    /// # Errors
+    /// When store or token fail; the next call finishes what was begun.
+    pub async fn expire_material(&self, now: Time) -> Result<(), KeyringError> {
+        for record in self.store.keys() {
+            if record.material.as_ref().is_some_and(|material| material.is_due(now)) {
+                let _only_one = self.material.lock().await;
+                let budget = Budget::new(self.times.call);
+                self.take_out(record.id, |material| material.is_due(now), &budget).await?;
+                tracing::info!(key_id = %record.id, "took out imported material whose date has come");
+            }
+        }
+        for parameters in self.store.expired_imports(now) {
+            self.destroy_object(parameters.wrapping, &Budget::new(self.times.call)).await?;
+            match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {
+                Ok(()) | Err(StoreError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Unwraps the material as a version that is not live, to learn its check value.
+    async fn try_material(
+        &self,
+        parameters: &ImportParameters,
+        material: &WrappedMaterial,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<(Arc<KeyRecord>, Trial), KeyringError> {
+        let (key, id) = (parameters.key, KeyVersionId::random());
+        let record = self
+            .store
+            .change_key(key, |record| {
+                state::check(record.state, Use::Import)?;
+                let number = record.next_version_number();
+                record.versions.push(KeyVersion { id, number, created: now, is_live: false });
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        let version = record.versions.iter().find(|version| version.id == id).cloned();
+        let version = version.ok_or(ErrorCode::InternalFailure)?;
+        match self.unwrap(&record, &version, parameters, material, budget).await {
+            Ok(check) => Ok((record, Trial { version, check })),
+            Err(error) => {
+                self.forget_version(key, id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The first material of a key: the version that was tried comes alive.
+    async fn adopt(
+        &self,
+        record: &KeyRecord,
+        trial: &Trial,
+        expires: Option<Time>,
+    ) -> Result<(), KeyringError> {
+        let material = ImportedMaterial {
+            check_value: trial.check.as_bytes().to_vec(),
+            expires,
+            is_present: true,
+        };
+        self.store
+            .change_key(record.id, |record| {
+                // Its deletion may have been scheduled in the meantime.
+                state::check(record.state, Use::Import)?;
+                record.go_live(trial.version.id);
+                record.material = Some(material);
+                record.state = KeyState::Enabled;
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The same material again: under the key's own version, if it is not there still.
+    async fn bring_back(
+        &self,
+        record: &KeyRecord,
+        parameters: &ImportParameters,
+        material: &WrappedMaterial,
+        is_present: bool,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        let version = record.live_versions().next().ok_or(ErrorCode::InternalFailure)?;
+        if !is_present {
+            self.destroy_object(version.id, budget).await?;
+            self.unwrap(record, version, parameters, material, budget).await?;
+        }
+        self.store
+            .change_key(record.id, |record| {
+                if let Some(known) = &mut record.material {
+                    known.expires = material.expires;
+                    known.is_present = true;
+                }
+                if record.state == KeyState::PendingImport {
+                    record.state = KeyState::Enabled;
+                }
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn unwrap(
+        &self,
+        record: &KeyRecord,
+        version: &KeyVersion,
+        parameters: &ImportParameters,
+        material: &WrappedMaterial,
+        budget: &Budget,
+    ) -> Result<CheckValue, KeyringError> {
+        let target = ObjectName {
+            owner: ObjectOwner::Key(record.id),
+            number: version.number,
+            version: version.id,
+        };
+        let (wrapping, spec) = (parameters.wrapping, record.spec);
+        let algorithm = unwrap_algorithm(parameters.algorithm);
+        let wrapped = material.wrapped.clone();
+        let outcome = self
+            .token
+            .change(budget, move |worker| {
+                worker.unwrap_secret(wrapping, algorithm, &wrapped, &target, spec)
+            })
+            .await;
+        match outcome {
+            Err(TokenError::BadKeyMaterial) => Err(ErrorCode::InvalidKeyMaterial.into()),
+            Err(error) if error.is_not_found() => Err(ErrorCode::InvalidImportToken.into()),
+            other => Ok(other?),
+        }
+    }
+
+    async fn take_out(
+        &self,
+        key: KeyId,
+        is_meant: impl FnOnce(&ImportedMaterial) -> bool,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        let record = self
+            .store
+            .change_key(key, |record| {
+                let Some(material) = &mut record.material else { return Ok(()) };
+                if is_meant(material) {
+                    material.is_present = false;
+                    material.expires = None;
+                    if record.state != KeyState::PendingDeletion {
+                        record.state = KeyState::PendingImport;
+                    }
+                }
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        self.destroy_absent_material(&record, budget).await
+    }
+
+    /// Destroys the token objects of a key whose row says that its material is not there.
+    pub(super) async fn destroy_absent_material(
+        &self,
+        record: &KeyRecord,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        if record.material.as_ref().is_some_and(|material| !material.is_present) {
+            for version in record.live_versions() {
+                self.destroy_object(version.id, budget).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Material that was unwrapped, and what it is known by.
+struct Trial {
+    version: KeyVersion,
+    check: CheckValue,
+}
+
+fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {
+    if record.origin == Origin::External { Ok(()) } else { Err(ErrorCode::UnsupportedOrigin) }
+}
+
+const fn unwrap_algorithm(algorithm: WrappingAlgorithm) -> UnwrapAlgorithm {
+    match algorithm {
+        WrappingAlgorithm::RsaesPkcs1 => UnwrapAlgorithm::Pkcs1,
+        WrappingAlgorithm::RsaesOaepSha1 => UnwrapAlgorithm::OaepSha1,
+        WrappingAlgorithm::RsaesOaepSha256 => UnwrapAlgorithm::OaepSha256,
+    }
+}

@@ -1,0 +1,216 @@
+//! Key pairs: sign, verify, decrypt in the token; the public half outside.
+
+use zeroize::Zeroizing;
+
+use super::public_key::OaepKey;
+use super::{Keyring, KeyringError, Use, public_key, state};
+use crate::authz::{AuthorizedKey, OpensWithPair, ReadsPublicKey, Signs, Verifies};
+use crate::error::ErrorCode;
+use crate::model::algorithm::{Digest, EncryptionAlgorithm, SignatureAlgorithm};
+use crate::model::{KeyRecord, KeySpec, KeyUsage, KeyVersionId};
+use crate::token::{Budget, OaepHash, PublicKey, SignAlgorithm};
+
+impl Keyring {
+    /// Signs a digest. RSA signatures are as long as the modulus, ECDSA ones are DER.
+    ///
+    /// # Errors
+    /// When the key's state, usage or spec forbids it, the version is not the key's, or the token
+    /// fails.
+    pub async fn sign<P: Signs>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: SignatureAlgorithm,
+        digest: Digest,
+        budget: &Budget,
+    ) -> Result<Vec<u8>, KeyringError> {
+        let algorithm = signing(key.record(), version, algorithm)?;
+        let raw = self
+            .token
+            .run(budget, move |worker| worker.sign(version, algorithm, &digest.0))
+            .await?;
+        match algorithm {
+            SignAlgorithm::EcdsaSha256 => public_key::signature_to_der(&raw),
+            SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Ok(raw),
+        }
+    }
+
+    /// Whether a signature is the key's over the digest; one of a wrong form is not.
+    ///
+    /// # Errors
+    /// As [`Keyring::sign`].
+    pub async fn verify<P: Verifies>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: SignatureAlgorithm,
+        digest: Digest,
+        signature: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<bool, KeyringError> {
+        let algorithm = signing(key.record(), version, algorithm)?;
+        let raw = match algorithm {
+            SignAlgorithm::EcdsaSha256 => public_key::signature_from_der(&signature),
+            SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Some(signature),
+        };
+        let Some(raw) = raw else { return Ok(false) };
+        Ok(self
+            .token
+            .run(budget, move |worker| worker.verify(version, algorithm, &digest.0, &raw))
+            .await?)
+    }
+
+    /// Whether [`Keyring::sign`] and [`Keyring::verify`] would be let through to the token.
+    ///
+    /// # Errors
+    /// As they.
+    pub fn check_signing<P>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<(), KeyringError> {
+        signing(key.record(), version, algorithm).map(drop).map_err(KeyringError::from)
+    }
+
+    /// Encrypts to the key pair, outside the token: the public half is no secret.
+    ///
+    /// # Errors
+    /// As [`Keyring::open_with_pair`]; `InvalidParameter` when the plaintext is too long for the
+    /// key.
+    pub async fn seal_to_pair<P: ReadsPublicKey>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: EncryptionAlgorithm,
+        plaintext: &[u8],
+        budget: &Budget,
+    ) -> Result<Vec<u8>, KeyringError> {
+        decrypting(key.record(), version, algorithm)?;
+        let public = self.read_public_key(version, budget).await?;
+        let key = OaepKey::from_der(&public_key::der(&public)?, algorithm)?;
+        Ok(key.encrypt(plaintext)?)
+    }
+
+    /// Decrypts with the private half.
+    ///
+    /// # Errors
+    /// When the key's state, usage or spec forbids it, the version is not the key's, the
+    /// ciphertext does not open, or the token fails.
+    pub async fn open_with_pair<P: OpensWithPair>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        let hash = decrypting(key.record(), version, algorithm)?;
+        Ok(self
+            .token
+            .run(budget, move |worker| worker.rsa_decrypt(version, hash, &ciphertext))
+            .await?)
+    }
+
+    /// Whether the two above would be let through.
+    ///
+    /// # Errors
+    /// As they.
+    pub fn check_decrypting<P>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        algorithm: EncryptionAlgorithm,
+    ) -> Result<(), KeyringError> {
+        decrypting(key.record(), version, algorithm).map(drop).map_err(KeyringError::from)
+    }
+
+    /// The public half as PEM.
+    ///
+    /// # Errors
+    /// When the key is no pair or pending deletion, the version is not the key's, or the token
+    /// fails.
+    pub async fn public_key_pem<P: ReadsPublicKey>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        budget: &Budget,
+    ) -> Result<String, KeyringError> {
+        self.check_public_key(key, version)?;
+        public_key::pem(&self.read_public_key(version, budget).await?)
+    }
+
+    /// Whether [`Keyring::public_key_pem`] would be let through to the token.
+    ///
+    /// # Errors
+    /// As it.
+    pub fn check_public_key<P>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+    ) -> Result<(), KeyringError> {
+        let record = key.record();
+        if !record.spec.is_asymmetric() {
+            return Err(ErrorCode::RejectedUnsupportedOperation.into());
+        }
+        state::check(record.state, Use::ReadPublicKey)?;
+        Ok(check_version(record, version)?)
+    }
+
+    async fn read_public_key(
+        &self,
+        version: KeyVersionId,
+        budget: &Budget,
+    ) -> Result<PublicKey, KeyringError> {
+        Ok(self.token.run(budget, move |worker| worker.public_key(version)).await?)
+    }
+}
+
+/// The token's way to sign, when the key may.
+fn signing(
+    record: &KeyRecord,
+    version: KeyVersionId,
+    algorithm: SignatureAlgorithm,
+) -> Result<SignAlgorithm, ErrorCode> {
+    check_use(record, version, KeyUsage::SignVerify)?;
+    let is_rsa = matches!(record.spec, KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096);
+    let is_ec = matches!(record.spec, KeySpec::EcP256 | KeySpec::EcP256k);
+    match algorithm {
+        SignatureAlgorithm::RsaPssSha256 if is_rsa => Ok(SignAlgorithm::RsaPssSha256),
+        SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa => Ok(SignAlgorithm::RsaPkcs1Sha256),
+        SignatureAlgorithm::EcdsaSha256 if is_ec => Ok(SignAlgorithm::EcdsaSha256),
+        _ => Err(ErrorCode::RejectedUnsupportedOperation),
+    }
+}
+
+/// The token's way to decrypt, when the key may.
+fn decrypting(
+    record: &KeyRecord,
+    version: KeyVersionId,
+    algorithm: EncryptionAlgorithm,
+) -> Result<OaepHash, ErrorCode> {
+    check_use(record, version, KeyUsage::EncryptDecrypt)?;
+    match (record.spec, algorithm) {
+        (
+            KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
+            EncryptionAlgorithm::RsaesOaepSha256,
+        ) => Ok(OaepHash::Sha256),
+        (
+            KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
+            EncryptionAlgorithm::RsaesOaepSha1,
+        ) => Ok(OaepHash::Sha1),
+        _ => Err(ErrorCode::RejectedUnsupportedOperation),
+    }
+}
+
+fn check_use(record: &KeyRecord, version: KeyVersionId, usage: KeyUsage) -> Result<(), ErrorCode> {
+    if !record.spec.is_asymmetric() || record.usage != usage {
+        return Err(ErrorCode::RejectedUnsupportedOperation);
+    }
+    state::check(record.state, Use::Cryptographic)?;
+    check_version(record, version)
+}
+
+fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
+    record.version(version).map(drop).ok_or(ErrorCode::KeyVersionNotFound)
+}

@@ -1,0 +1,215 @@
+//! Public keys and signatures in the forms that the world reads: SubjectPublicKeyInfo
+//! (RFC 5280, section 4.1.2.7) and DER signatures (RFC 3279, section 2.2.3).
+
+use std::fmt;
+
+use aws_lc_rs::rsa::{
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey,
+    PublicEncryptingKey,
+};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use der::pem::LineEnding;
+use der::{Decode as _, Encode as _, EncodePem as _};
+use pkcs1::RsaPublicKey;
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+
+use super::KeyringError;
+use crate::error::ErrorCode;
+use crate::model::algorithm::EncryptionAlgorithm;
+use crate::token::{Curve, PublicKey};
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+
+/// Bytes of `r` and of `s` on a 256-bit curve.
+const SCALAR_BYTES: usize = 32;
+
+/// Calls `use_it` with the SubjectPublicKeyInfo of a public key.
+fn with_info<T>(
+    key: &PublicKey,
+    use_it: impl FnOnce(&SubjectPublicKeyInfoRef<'_>) -> der::Result<T>,
+) -> der::Result<T> {
+    match key {
+        PublicKey::Rsa { modulus, exponent } => {
+            let key = RsaPublicKey {
+                modulus: UintRef::new(modulus)?,
+                public_exponent: UintRef::new(exponent)?,
+            };
+            let bits = key.to_der()?;
+            use_it(&SubjectPublicKeyInfoRef {
+                algorithm: AlgorithmIdentifierRef {
+                    oid: RSA_ENCRYPTION,
+                    parameters: Some(AnyRef::NULL),
+                },
+                subject_public_key: BitStringRef::from_bytes(&bits)?,
+            })
+        }
+        PublicKey::Ec { curve, point } => {
+            let curve = match curve {
+                Curve::P256 => P256,
+                Curve::Secp256k1 => SECP256K1,
+            };
+            use_it(&SubjectPublicKeyInfoRef {
+                algorithm: AlgorithmIdentifierRef {
+                    oid: EC_PUBLIC_KEY,
+                    parameters: Some(AnyRef::from(&curve)),
+                },
+                subject_public_key: BitStringRef::from_bytes(point)?,
+            })
+        }
+    }
+}
+
+/// The key as PEM, with its header lines.
+pub(super) fn pem(key: &PublicKey) -> Result<String, KeyringError> {
+    Ok(with_info(key, |info| info.to_pem(LineEnding::LF))?)
+}
+
+/// The key as DER.
+pub(super) fn der(key: &PublicKey) -> Result<Vec<u8>, KeyringError> {
+    Ok(with_info(key, |info| info.to_der())?)
+}
+
+/// A public key that a caller has brought along, to wrap a data key for its owner.
+#[derive(Debug)]
+pub struct RecipientKey(OaepKey);
+
+impl RecipientKey {
+    /// Bytes of the modulus of the one kind of key that the API takes, RSA_2048.
+    const MODULUS_BYTES: usize = 256;
+
+    /// Reads a SubjectPublicKeyInfo in DER.
+    ///
+    /// # Errors
+    /// `InvalidParameter` when it is no RSA public key of 2,048 bits; `UnsupportedOperation` for
+    /// SM2.
+    pub fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
+        let key = OaepKey::from_der(der, algorithm)?;
+        if key.key.ciphertext_size() != Self::MODULUS_BYTES {
+            return Err(ErrorCode::InvalidParameter);
+        }
+        Ok(Self(key))
+    }
+
+    /// The most bytes that a data key may have under this key.
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes()
+    }
+
+    /// A data key under this public key.
+    ///
+    /// # Errors
+    /// `InvalidParameter` when the data key is too long.
+    pub fn wrap(&self, data_key: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        self.0.encrypt(data_key)
+    }
+}
+
+/// An RSA public key with a way to encrypt.
+pub(super) struct OaepKey {
+    key: OaepPublicEncryptingKey,
+    padding: &'static OaepAlgorithm,
+}
+
+impl fmt::Debug for OaepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OaepKey").field("padding", self.padding).finish_non_exhaustive()
+    }
+}
+
+impl OaepKey {
+    /// Reads a SubjectPublicKeyInfo in DER.
+    pub(super) fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
+        let padding = match algorithm {
+            EncryptionAlgorithm::RsaesOaepSha256 => &OAEP_SHA256_MGF1SHA256,
+            EncryptionAlgorithm::RsaesOaepSha1 => &OAEP_SHA1_MGF1SHA1,
+            EncryptionAlgorithm::Sm2Pke => return Err(ErrorCode::UnsupportedOperation),
+        };
+        let key = PublicEncryptingKey::from_der(der)
+            .map_err(|_rejected| ErrorCode::InvalidParameter)
+            .and_then(|key| {
+                OaepPublicEncryptingKey::new(key)
+                    .map_err(|_unspecified| ErrorCode::InvalidParameter)
+            })?;
+        Ok(Self { key, padding })
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.key.max_plaintext_size(self.padding)
+    }
+
+    /// A plaintext that is too long for the key is an invalid parameter.
+    pub(super) fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        if plaintext.len() > self.max_bytes() {
+            return Err(ErrorCode::InvalidParameter);
+        }
+        let mut ciphertext = vec![0; self.key.ciphertext_size()];
+        let written = self
+            .key
+            .encrypt(self.padding, plaintext, &mut ciphertext, None)
+            .map(|written| written.len())
+            .map_err(|_unspecified| ErrorCode::InternalFailure)?;
+        ciphertext.truncate(written);
+        Ok(ciphertext)
+    }
+}
+
+/// `r` and `s` side by side, 32 bytes each as tokens write them, to the DER form of the API.
+///
+/// # Errors
+/// When `raw` does not have 64 bytes.
+pub fn signature_to_der(raw: &[u8]) -> Result<Vec<u8>, KeyringError> {
+    let (r, s) = raw.split_at_checked(SCALAR_BYTES).ok_or(ErrorCode::InternalFailure)?;
+    if s.len() != SCALAR_BYTES {
+        return Err(ErrorCode::InternalFailure.into());
+    }
+    Ok(EcdsaSignature { r: UintRef::new(r)?, s: UintRef::new(s)? }.to_der()?)
+}
+
+/// The DER form to `r` and `s` side by side, 64 bytes; none when it is no strict DER of two
+/// numbers that fit. Whether they are a signature only the key can tell.
+pub fn signature_from_der(der: &[u8]) -> Option<Vec<u8>> {
+    let signature = EcdsaSignature::from_der(der).ok()?;
+    let mut raw = vec![0; 2 * SCALAR_BYTES];
+    for (half, number) in raw.chunks_exact_mut(SCALAR_BYTES).zip([signature.r, signature.s]) {
+        let start = SCALAR_BYTES.checked_sub(number.as_bytes().len())?;
+        half.get_mut(start..)?.copy_from_slice(number.as_bytes());
+    }
+    Some(raw)
+}
+
+#[derive(der::Sequence)]
+struct EcdsaSignature<'a> {
+    r: UintRef<'a>,
+    s: UintRef<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_keeps_its_numbers_in_both_forms() {
+        for raw in [[0xff; 64], [1; 64], std::array::from_fn(|at| u8::from(at == 31 || at == 63))] {
+            let der = signature_to_der(&raw).unwrap();
+            assert_eq!(signature_from_der(&der).unwrap(), raw);
+        }
+    }
+
+    #[test]
+    fn only_strict_der_of_two_fitting_numbers_is_a_signature() {
+        let good = signature_to_der(&[0x7f; 64]).unwrap();
+        let mut longer = good.clone();
+        longer.push(0);
+        let mut negative = good.clone();
+        negative[4] = 0xff;
+        let mut too_long = vec![0x30, 2 + 34 + 3, 0x02, 34, 0x7f];
+        too_long.extend([0; 33]);
+        too_long.extend([0x02, 1, 1]);
+        for bad in [&b""[..], &good[..good.len() - 1], &longer, &negative, &too_long] {
+            assert_eq!(signature_from_der(bad), None, "{bad:02x?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The algorithms that callers name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::id::InvalidId;
+use super::params::FromParam;
+use super::spec::words;
+
+words! {
+    /// How a digest is signed (AsymmetricSign, parameter Algorithm).
+    SignatureAlgorithm, "signature algorithm" {
+        /// RSASSA-PSS with SHA-256 and a salt of 32 bytes (RFC 8017, section 8.1).
+        RsaPssSha256 = "RSA_PSS_SHA_256",
+        /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2).
+        RsaPkcs1Sha256 = "RSA_PKCS1_SHA_256",
+        /// ECDSA over a SHA-256 digest (FIPS 186-5, section 6), signatures in DER.
+        EcdsaSha256 = "ECDSA_SHA_256",
+        /// SM2 (GB/T 32918.2).
+        Sm2Dsa = "SM2DSA",
+    }
+}
+
+words! {
+    /// How data is encrypted to a key pair (AsymmetricEncrypt, parameter Algorithm).
+    EncryptionAlgorithm, "encryption algorithm" {
+        /// RSAES-OAEP, SHA-256 for hash and mask, empty label (RFC 8017, section 7.1).
+        RsaesOaepSha256 = "RSAES_OAEP_SHA_256",
+        /// RSAES-OAEP, SHA-1 for hash and mask, empty label.
+        RsaesOaepSha1 = "RSAES_OAEP_SHA_1",
+        /// SM2 (GB/T 32918.4).
+        Sm2Pke = "SM2PKE",
+    }
+}
+
+words! {
+    /// How a message authentication code is made (GenerateMac, parameter Algorithm).
+    MacAlgorithm, "MAC algorithm" {
+        /// HMAC with SM3.
+        HmacSm3 = "HMAC_SM3",
+        /// HMAC with SHA-224 (RFC 2104).
+        HmacSha224 = "HMAC_SHA_224",
+        /// HMAC with SHA-256.
+        HmacSha256 = "HMAC_SHA_256",
+        /// HMAC with SHA-384.
+        HmacSha384 = "HMAC_SHA_384",
+        /// HMAC with SHA-512.
+        HmacSha512 = "HMAC_SHA_512",
+    }
+}
+
+/// A SHA-256 digest that the caller has made: 32 bytes, in Base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest(pub [u8; 32]);
+
+impl FromStr for Digest {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let bytes: super::Base64Bytes = text.parse()?;
+        bytes.0.try_into().map(Self).map_err(|_bytes| InvalidId("digest of 32 bytes"))
+    }
+}
+
+impl FromParam for Digest {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_digest_of_32_bytes_is_one() {
+        let of = |bytes: usize| {
+            let text = serde_json::to_value(crate::model::Base64Bytes(vec![7; bytes])).unwrap();
+            text.as_str().unwrap().parse::<Digest>()
+        };
+        assert_eq!(of(32), Ok(Digest([7; 32])));
+        for bytes in [0, 20, 31, 33, 48, 64] {
+            assert!(of(bytes).is_err(), "{bytes}");
+        }
+    }
+}

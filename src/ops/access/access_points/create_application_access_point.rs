@@ -1,0 +1,51 @@
+//! CreateApplicationAccessPoint: a door for applications, behind which up to three policies hold.
+
+use super::ShownAccessPoint;
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{
+    AccessName, AccessPoint, AuthenticationMethod, FromParams, ParamError, Params, PolicyNames,
+};
+use crate::ops::keys::description;
+use crate::ops::{Context, Operation, access};
+
+/// The request.
+#[derive(Debug)]
+pub struct CreateApplicationAccessPoint {
+    name: AccessName,
+    policies: PolicyNames,
+    authentication_method: AuthenticationMethod,
+    description: String,
+}
+
+impl FromParams for CreateApplicationAccessPoint {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let method = params.optional("AuthenticationMethod")?;
+        Ok(Self {
+            name: params.required("Name")?,
+            policies: params.required("Policies")?,
+            authentication_method: method.unwrap_or(AuthenticationMethod::ClientKey),
+            description: description(params)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for CreateApplicationAccessPoint {
+    const ACTION: &'static str = "kms:CreateApplicationAccessPoint";
+}
+
+impl Operation for CreateApplicationAccessPoint {
+    const NAME: &'static str = "CreateApplicationAccessPoint";
+    type Output = ShownAccessPoint;
+
+    async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {
+        let point = AccessPoint {
+            name: self.name.clone(),
+            policies: self.policies,
+            authentication_method: self.authentication_method,
+            description: self.description,
+            created: cx.now(),
+        };
+        ShownAccessPoint::of(&*access::create::<Self, _>(cx, &self.name, point).await?, cx)
+    }
+}

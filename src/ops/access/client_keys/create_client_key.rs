@@ -1,0 +1,114 @@
+//! CreateClientKey: a key pair and certificate for an application. The private half leaves with
+//! the answer and is kept nowhere.
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::ALGORITHM;
+use crate::authn::client_key::{Minted, mint};
+use crate::authz::Permission;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{
+    AccessName, AccessPoint, Base64Bytes, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
+    FromParams, ParamError, Params, Plaintext, Time,
+};
+use crate::ops::{Context, Operation, access};
+
+/// How long a client key is valid unless the caller says: five years.
+const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
+
+/// One at a time: making a pair takes a processor, and the others are for the token.
+static MINT: Semaphore = Semaphore::const_new(1);
+
+/// The request.
+#[derive(Debug)]
+pub struct CreateClientKey {
+    access_point: AccessName,
+    password: ClientKeyPassword,
+    validity: Option<(Time, Time)>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreatedClientKey {
+    client_key_id: ClientKeyId,
+    key_algorithm: &'static str,
+    not_before: Time,
+    not_after: Time,
+    /// Base64 of the PKCS#12.
+    private_key_data: Plaintext,
+}
+
+impl FromParams for CreateClientKey {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let validity = match (params.optional("NotBefore")?, params.optional("NotAfter")?) {
+            (None, None) => None,
+            (Some(not_before), Some(not_after)) if not_before < not_after => {
+                Some((not_before, not_after))
+            }
+            (None, Some(_)) => return Err(ParamError::invalid("NotBefore")),
+            (Some(_), _) => return Err(ParamError::invalid("NotAfter")),
+        };
+        Ok(Self {
+            access_point: params.required("AapName")?,
+            password: params.required("Password")?,
+            validity,
+        })
+    }
+}
+
+impl Permission for CreateClientKey {
+    const ACTION: &'static str = "kms:CreateClientKey";
+}
+
+impl Operation for CreateClientKey {
+    const NAME: &'static str = "CreateClientKey";
+    type Output = CreatedClientKey;
+
+    async fn run(self, cx: &Context) -> Result<CreatedClientKey, ApiError> {
+        access::find::<Self, AccessPoint>(cx, &self.access_point)?;
+        let (not_before, not_after) = self
+            .validity
+            .unwrap_or_else(|| (cx.now(), cx.now().plus_seconds(DEFAULT_LIFE_SECONDS)));
+        let id = ClientKeyId::random();
+        let minted = minted(id, self.password, not_before, not_after).await?;
+        let record = ClientKeyRecord {
+            id,
+            access_point: self.access_point,
+            certificate_pem: minted.certificate_pem,
+            public_key: Base64Bytes(minted.public_key),
+            not_before,
+            not_after,
+            created: cx.now(),
+            is_active: true,
+        };
+        cx.store().insert_document(record).await.map_err(access::refusal)?;
+        Ok(CreatedClientKey {
+            client_key_id: id,
+            key_algorithm: ALGORITHM,
+            not_before,
+            not_after,
+            private_key_data: Plaintext::encode(&minted.pkcs12),
+        })
+    }
+}
+
+async fn minted(
+    id: ClientKeyId,
+    password: ClientKeyPassword,
+    not_before: Time,
+    not_after: Time,
+) -> Result<Minted, ApiError> {
+    let failed = || ApiError::from(ErrorCode::InternalFailure);
+    // Held to the end of the work, also when the caller has gone.
+    let turn = MINT.acquire().await.map_err(|error| failed().because(error))?;
+    let work = spawn_blocking(move || {
+        let minted = mint(id, &password, not_before, not_after);
+        drop(turn);
+        minted
+    });
+    let minted = work.await.map_err(|error| failed().because(error))?;
+    minted.map_err(|error| failed().because(error))
+}

@@ -1,0 +1,50 @@
+//! Client keys: the certificates with which applications come through an access point.
+
+pub mod create_client_key;
+pub mod delete_client_key;
+pub mod get_client_key;
+pub mod list_client_keys;
+
+use serde::Serialize;
+
+use crate::model::{AccessName, ClientKeyId, ClientKeyRecord, Time};
+
+/// The one kind of client keys.
+const ALGORITHM: &str = "RSA_2048";
+
+/// What stands for all client keys, and before the id of one, in an ARN.
+const CONTAINER: &str = "clientkey";
+
+fn resource(id: ClientKeyId) -> String {
+    format!("{CONTAINER}/{id}")
+}
+
+/// What the API tells of a client key.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShownClientKey {
+    client_key_id: ClientKeyId,
+    aap_name: AccessName,
+    create_time: Time,
+    key_algorithm: &'static str,
+    key_origin: &'static str,
+    not_before: Time,
+    not_after: Time,
+    /// The certificate, PEM.
+    public_key_data: String,
+}
+
+impl ShownClientKey {
+    fn of(record: &ClientKeyRecord) -> Self {
+        Self {
+            client_key_id: record.id,
+            aap_name: record.access_point.clone(),
+            create_time: record.created,
+            key_algorithm: ALGORITHM,
+            key_origin: "KMS_PROVIDED",
+            not_before: record.not_before,
+            not_after: record.not_after,
+            public_key_data: record.certificate_pem.clone(),
+        }
+    }
+}

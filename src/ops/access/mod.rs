@@ -1,0 +1,108 @@
+//! Access documents and client keys: make, describe, list, change, delete.
+//!
+//! What a document allows is decided in `authz`; here it is kept.
+
+pub mod access_points;
+pub mod client_keys;
+pub mod network_rules;
+pub mod policies;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Context, Done};
+use crate::authz::Permission;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{
+    AccessName, AccessPoint, AccessPolicy, NetworkRule, Page, PageOf, ParamError, Params,
+};
+use crate::store::{Document, StoreError};
+
+/// A kind of document that its owner names.
+trait Named: Document {
+    /// What stands before its name in its ARN, and for all of its kind without a name.
+    const CONTAINER: &'static str;
+
+    fn arn(cx: &Context, name: &AccessName) -> String {
+        cx.place().arn(resource::<Self>(name))
+    }
+}
+
+impl Named for NetworkRule {
+    const CONTAINER: &'static str = "network";
+}
+
+impl Named for AccessPolicy {
+    const CONTAINER: &'static str = "policy";
+}
+
+impl Named for AccessPoint {
+    const CONTAINER: &'static str = "applicationaccesspoint";
+}
+
+fn resource<D: Named>(name: &AccessName) -> String {
+    format!("{}/{name}", D::CONTAINER)
+}
+
+async fn create<P: Permission, D: Named>(
+    cx: &Context,
+    name: &AccessName,
+    document: D,
+) -> Result<Arc<D>, ApiError> {
+    cx.account::<P>(&resource::<D>(name))?;
+    cx.store().insert_document(document).await.map_err(refusal)
+}
+
+fn find<P: Permission, D: Named>(cx: &Context, name: &AccessName) -> Result<Arc<D>, ApiError> {
+    cx.account::<P>(&resource::<D>(name))?;
+    cx.store().document(name.as_str()).ok_or_else(|| ErrorCode::ResourceNotFound.into())
+}
+
+async fn change<P: Permission, D: Named>(
+    cx: &Context,
+    name: &AccessName,
+    change: impl FnOnce(&mut D),
+) -> Result<Done, ApiError> {
+    cx.account::<P>(&resource::<D>(name))?;
+    let change = |document: &mut D| {
+        change(document);
+        Ok::<_, StoreError>(())
+    };
+    cx.store().change_document(name.as_str(), change).await.map_err(refusal)?;
+    Ok(Done {})
+}
+
+async fn delete<P: Permission, D: Named>(
+    cx: &Context,
+    name: &AccessName,
+) -> Result<Done, ApiError> {
+    cx.account::<P>(&resource::<D>(name))?;
+    cx.store().remove_document::<D>(name.as_str()).await.map_err(refusal)?;
+    Ok(Done {})
+}
+
+fn list<P: Permission, D: Named>(cx: &Context, page: Page) -> Result<PageOf<Arc<D>>, ApiError> {
+    cx.account::<P>(D::CONTAINER)?;
+    Ok(page.cut(cx.store().documents::<D>()))
+}
+
+/// A document that is missing is no missing key.
+fn refusal(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NotFound => ErrorCode::ResourceNotFound.into(),
+        error => error.into(),
+    }
+}
+
+/// `PageNumber` and `PageSize`, 20 rows unless said, at most 100 (ListPolicies and its like).
+fn page(params: &Params<'_>) -> Result<Page, ParamError> {
+    let page = Page::from_params(params, 20, 100)?;
+    if page.size == 0 { Err(ParamError::invalid("PageSize")) } else { Ok(page) }
+}
+
+/// The JSON text of a list or of rules, as most answers carry them.
+fn json_text(value: &impl Serialize) -> Result<String, ApiError> {
+    serde_json::to_string(value)
+        .map_err(|error| ApiError::from(ErrorCode::InternalFailure).because(error))
+}

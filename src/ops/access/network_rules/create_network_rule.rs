@@ -1,0 +1,49 @@
+//! CreateNetworkRule: addresses from which requests may come, under a name.
+
+use super::{ShownNetworkRule, TYPE};
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params, SourceAddresses};
+use crate::ops::keys::description;
+use crate::ops::{Context, Operation, access};
+
+/// The request.
+#[derive(Debug)]
+pub struct CreateNetworkRule {
+    name: AccessName,
+    source_private_ip: SourceAddresses,
+    description: String,
+}
+
+impl FromParams for CreateNetworkRule {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        if params.required::<String>("Type")? != TYPE {
+            return Err(ParamError::invalid("Type"));
+        }
+        Ok(Self {
+            name: params.required("Name")?,
+            source_private_ip: params.optional("SourcePrivateIp")?.unwrap_or_default(),
+            description: description(params)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for CreateNetworkRule {
+    const ACTION: &'static str = "kms:CreateNetworkRule";
+}
+
+impl Operation for CreateNetworkRule {
+    const NAME: &'static str = "CreateNetworkRule";
+    type Output = ShownNetworkRule;
+
+    async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {
+        let rule = NetworkRule {
+            name: self.name.clone(),
+            source_private_ip: self.source_private_ip,
+            description: self.description,
+            created: cx.now(),
+        };
+        let rule = access::create::<Self, _>(cx, &self.name, rule).await?;
+        Ok(ShownNetworkRule { name: Some(self.name), ..ShownNetworkRule::of(&rule, cx)? })
+    }
+}

@@ -1,0 +1,31 @@
+//! DeleteNetworkRule: removes a network rule that no policy names.
+
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params};
+use crate::ops::{Context, Done, Operation, access};
+
+/// The request.
+#[derive(Debug)]
+pub struct DeleteNetworkRule {
+    name: AccessName,
+}
+
+impl FromParams for DeleteNetworkRule {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self { name: params.required("Name")? })
+    }
+}
+
+impl Permission for DeleteNetworkRule {
+    const ACTION: &'static str = "kms:DeleteNetworkRule";
+}
+
+impl Operation for DeleteNetworkRule {
+    const NAME: &'static str = "DeleteNetworkRule";
+    type Output = Done;
+
+    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        access::delete::<Self, NetworkRule>(cx, &self.name).await
+    }
+}

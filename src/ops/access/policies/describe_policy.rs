@@ -1,0 +1,35 @@
+//! DescribePolicy: what a policy allows. Unlike CreatePolicy it answers with lists.
+
+use super::ShownPolicy;
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{
+    AccessName, AccessPolicy, AccessResources, FromParams, ParamError, Params, PermissionTemplates,
+};
+use crate::ops::{Context, Operation, access};
+
+/// The request.
+#[derive(Debug)]
+pub struct DescribePolicy {
+    name: AccessName,
+}
+
+impl FromParams for DescribePolicy {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self { name: params.required("Name")? })
+    }
+}
+
+impl Permission for DescribePolicy {
+    const ACTION: &'static str = "kms:DescribePolicy";
+}
+
+impl Operation for DescribePolicy {
+    const NAME: &'static str = "DescribePolicy";
+    type Output = ShownPolicy<PermissionTemplates, AccessResources>;
+
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        let policy = access::find::<Self, AccessPolicy>(cx, &self.name)?;
+        ShownPolicy::of(&policy, policy.permissions.clone(), policy.resources.clone(), cx)
+    }
+}

@@ -1,0 +1,47 @@
+//! Policies: what may be done with what, from where.
+
+pub mod create_policy;
+pub mod delete_policy;
+pub mod describe_policy;
+pub mod list_policies;
+pub mod update_policy;
+
+use serde::Serialize;
+
+use super::{Named as _, json_text};
+use crate::error::ApiError;
+use crate::model::{AccessName, AccessPolicy};
+use crate::ops::Context;
+
+/// What the API tells of a policy. `P` and `R` are the forms of the two lists: JSON text in one
+/// answer, lists in the other.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ShownPolicy<P, R> {
+    arn: String,
+    name: AccessName,
+    description: String,
+    kms_instance: String,
+    permissions: P,
+    resources: R,
+    access_control_rules: String,
+}
+
+impl<P, R> ShownPolicy<P, R> {
+    fn of(
+        policy: &AccessPolicy,
+        permissions: P,
+        resources: R,
+        cx: &Context,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            arn: AccessPolicy::arn(cx, &policy.name),
+            name: policy.name.clone(),
+            description: policy.description.clone(),
+            kms_instance: policy.kms_instance.clone(),
+            permissions,
+            resources,
+            access_control_rules: json_text(&policy.rules)?,
+        })
+    }
+}

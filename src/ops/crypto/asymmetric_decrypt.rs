@@ -1,0 +1,77 @@
+//! AsymmetricDecrypt: decrypts with the private half of a key pair, in the token.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use crate::authz::{OpensWithPair, Permission};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::algorithm::EncryptionAlgorithm;
+use crate::model::{
+    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct AsymmetricDecrypt {
+    key: KeyRef,
+    version: KeyVersionId,
+    algorithm: EncryptionAlgorithm,
+    ciphertext: Base64Bytes,
+    dry_run: bool,
+    for_recipient: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OpenedByPair {
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    plaintext: Plaintext,
+}
+
+impl FromParams for AsymmetricDecrypt {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            key: params.required("KeyId")?,
+            version: params.required("KeyVersionId")?,
+            algorithm: params.required("Algorithm")?,
+            ciphertext: params.required("CiphertextBlob")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+            for_recipient: params.optional::<String>("Recipient")?.is_some(),
+        })
+    }
+}
+
+impl Permission for AsymmetricDecrypt {
+    const ACTION: &'static str = "kms:AsymmetricDecrypt";
+}
+
+impl OpensWithPair for AsymmetricDecrypt {}
+
+impl Operation for AsymmetricDecrypt {
+    const NAME: &'static str = "AsymmetricDecrypt";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = OpenedByPair;
+
+    async fn run(self, cx: &Context) -> Result<OpenedByPair, ApiError> {
+        if self.for_recipient {
+            return Err(ErrorCode::UnsupportedOperation.into());
+        }
+        let key = cx.key::<Self>(&self.key)?;
+        cx.keyring().check_decrypting(&key, self.version, self.algorithm)?;
+        cx.note_version(self.version);
+        let Base64Bytes(ciphertext) = self.ciphertext;
+        let opened = cx
+            .keyring()
+            .open_with_pair(&key, self.version, self.algorithm, ciphertext, cx.budget())
+            .await?;
+        end_dry_run(self.dry_run)?;
+        Ok(OpenedByPair {
+            key_id: key.record().id,
+            key_version_id: self.version,
+            plaintext: Plaintext::encode(&opened),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! AsymmetricSign: signs a digest with the private half of a key pair.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use crate::authz::{Permission, Signs};
+use crate::error::ApiError;
+use crate::model::algorithm::{Digest, SignatureAlgorithm};
+use crate::model::{Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct AsymmetricSign {
+    key: KeyRef,
+    version: KeyVersionId,
+    algorithm: SignatureAlgorithm,
+    digest: Digest,
+    dry_run: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Signed {
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    value: Base64Bytes,
+}
+
+impl FromParams for AsymmetricSign {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            key: params.required("KeyId")?,
+            version: params.required("KeyVersionId")?,
+            algorithm: params.required("Algorithm")?,
+            digest: params.required("Digest")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for AsymmetricSign {
+    const ACTION: &'static str = "kms:AsymmetricSign";
+}
+
+impl Signs for AsymmetricSign {}
+
+impl Operation for AsymmetricSign {
+    const NAME: &'static str = "AsymmetricSign";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Signed;
+
+    async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        cx.keyring().check_signing(&key, self.version, self.algorithm)?;
+        cx.note_version(self.version);
+        end_dry_run(self.dry_run)?;
+        let value =
+            cx.keyring().sign(&key, self.version, self.algorithm, self.digest, cx.budget()).await?;
+        Ok(Signed {
+            key_id: key.record().id,
+            key_version_id: self.version,
+            value: Base64Bytes(value),
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! AsymmetricVerify: tells whether a signature is a key pair's over a digest.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use crate::authz::{Permission, Verifies};
+use crate::error::ApiError;
+use crate::model::algorithm::{Digest, SignatureAlgorithm};
+use crate::model::{Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct AsymmetricVerify {
+    key: KeyRef,
+    version: KeyVersionId,
+    algorithm: SignatureAlgorithm,
+    digest: Digest,
+    signature: Base64Bytes,
+    dry_run: bool,
+}
+
+/// The answer. A signature that does not match is no error, it is `false`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Verified {
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    value: bool,
+}
+
+impl FromParams for AsymmetricVerify {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            key: params.required("KeyId")?,
+            version: params.required("KeyVersionId")?,
+            algorithm: params.required("Algorithm")?,
+            digest: params.required("Digest")?,
+            signature: params.required("Value")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for AsymmetricVerify {
+    const ACTION: &'static str = "kms:AsymmetricVerify";
+}
+
+impl Verifies for AsymmetricVerify {}
+
+impl Operation for AsymmetricVerify {
+    const NAME: &'static str = "AsymmetricVerify";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Verified;
+
+    async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        cx.keyring().check_signing(&key, self.version, self.algorithm)?;
+        cx.note_version(self.version);
+        end_dry_run(self.dry_run)?;
+        let Base64Bytes(signature) = self.signature;
+        let value = cx
+            .keyring()
+            .verify(&key, self.version, self.algorithm, self.digest, signature, cx.budget())
+            .await?;
+        Ok(Verified { key_id: key.record().id, key_version_id: self.version, value })
+    }
+}

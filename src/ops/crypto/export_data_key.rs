@@ -1,0 +1,66 @@
+//! ExportDataKey: opens a data key and wraps it under the public key of whom it is for. It leaves
+//! the gateway wrapped only.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use super::export::{ExportRequest, wrap};
+use crate::authz::{Opens, Permission};
+use crate::error::ApiError;
+use crate::model::{
+    Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError,
+    Params,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct ExportDataKey {
+    blob: CiphertextBlob,
+    context: EncryptionContext,
+    recipient: ExportRequest,
+    dry_run: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WrappedDataKey {
+    exported_data_key: Base64Bytes,
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+}
+
+impl FromParams for ExportDataKey {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            blob: params.required("CiphertextBlob")?,
+            context: EncryptionContext::from_params(params, "EncryptionContext")?,
+            recipient: ExportRequest::from_params(params)?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for ExportDataKey {
+    const ACTION: &'static str = "kms:ExportDataKey";
+}
+
+impl Opens for ExportDataKey {}
+
+impl Operation for ExportDataKey {
+    const NAME: &'static str = "ExportDataKey";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = WrappedDataKey;
+
+    async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
+        let version = self.blob.version;
+        let key = cx.key_of_version::<Self>(version)?;
+        cx.note_version(version);
+        let recipient = self.recipient.recipient()?;
+        let data_key = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;
+        let exported_data_key = wrap(&recipient, &data_key, "CiphertextBlob")?;
+        end_dry_run(self.dry_run)?;
+        Ok(WrappedDataKey { exported_data_key, key_id: key.record().id, key_version_id: version })
+    }
+}

@@ -1,0 +1,60 @@
+//! GetPublicKey: the public half of a key pair, as PEM.
+
+use serde::Serialize;
+
+use super::end_dry_run;
+use crate::authz::{Permission, ReadsPublicKey};
+use crate::error::ApiError;
+use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GetPublicKey {
+    key: KeyRef,
+    version: KeyVersionId,
+    dry_run: bool,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublicHalf {
+    key_id: KeyId,
+    key_version_id: KeyVersionId,
+    public_key: String,
+}
+
+impl FromParams for GetPublicKey {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            key: params.required("KeyId")?,
+            version: params.required("KeyVersionId")?,
+            dry_run: params.optional("DryRun")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission for GetPublicKey {
+    const ACTION: &'static str = "kms:GetPublicKey";
+}
+
+impl ReadsPublicKey for GetPublicKey {}
+
+impl Operation for GetPublicKey {
+    const NAME: &'static str = "GetPublicKey";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = PublicHalf;
+
+    async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        cx.keyring().check_public_key(&key, self.version)?;
+        cx.note_version(self.version);
+        end_dry_run(self.dry_run)?;
+        Ok(PublicHalf {
+            key_id: key.record().id,
+            key_version_id: self.version,
+            public_key: cx.keyring().public_key_pem(&key, self.version, cx.budget()).await?,
+        })
+    }
+}

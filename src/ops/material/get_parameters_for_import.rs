@@ -1,0 +1,78 @@
+//! GetParametersForImport: a fresh wrapping key of the token's, and the import token that goes with
+//! it.
+
+use serde::Serialize;
+
+use crate::authz::{Imports, Permission};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{
+    Base64Bytes, FromParams, ImportToken, KeyId, KeyRef, ParamError, Params, Time,
+    WrappingAlgorithm,
+};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GetParametersForImport {
+    key: KeyRef,
+    wrapping: Wrapping,
+}
+
+#[derive(Debug)]
+enum Wrapping {
+    Rsa2048(WrappingAlgorithm),
+    /// No token that is supported unwraps with SM2.
+    Sm2,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImportParameters {
+    import_token: ImportToken,
+    key_id: KeyId,
+    public_key: Base64Bytes,
+    token_expire_time: Time,
+}
+
+impl FromParams for GetParametersForImport {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let spec: String = params.required("WrappingKeySpec")?;
+        let algorithm: String = params.required("WrappingAlgorithm")?;
+        let invalid = ParamError::invalid("WrappingAlgorithm");
+        let wrapping = match (spec.as_str(), algorithm.as_str()) {
+            ("EC_SM2", "SM2PKE") => Wrapping::Sm2,
+            ("RSA_2048", name) => Wrapping::Rsa2048(name.parse().map_err(|_source| invalid)?),
+            ("EC_SM2", _) => return Err(invalid),
+            _ => return Err(ParamError::invalid("WrappingKeySpec")),
+        };
+        Ok(Self { key: params.required("KeyId")?, wrapping })
+    }
+}
+
+impl Permission for GetParametersForImport {
+    const ACTION: &'static str = "kms:GetParametersForImport";
+}
+
+impl Imports for GetParametersForImport {}
+
+impl Operation for GetParametersForImport {
+    const NAME: &'static str = "GetParametersForImport";
+    const LOAD: Load = Load::Generate;
+    type Output = ImportParameters;
+
+    async fn run(self, cx: &Context) -> Result<ImportParameters, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let Wrapping::Rsa2048(algorithm) = self.wrapping else {
+            return Err(ErrorCode::UnsupportedOperation.into());
+        };
+        let wrapping =
+            cx.keyring().import_parameters(&key, algorithm, cx.now(), cx.budget()).await?;
+        Ok(ImportParameters {
+            import_token: wrapping.parameters.token(),
+            key_id: key.record().id,
+            public_key: Base64Bytes(wrapping.public_key),
+            token_expire_time: wrapping.parameters.expires,
+        })
+    }
+}
