@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
 use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What operations accept.
     pub acceptance: Acceptance,
+    /// How the audit is kept; none is no audit, for measurements only.
+    pub audit: Option<AuditSettings>,
 }
 
 /// The sockets that a gateway serves on.
@@ -111,6 +114,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The audit cannot be kept.
+    #[error("the audit cannot be kept")]
+    Audit(#[from] AuditError),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listen(#[from] std::io::Error),
@@ -146,6 +152,11 @@ impl Vault {
         &self.access_keys
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) {
         close_token(self.token).await;
@@ -156,6 +167,7 @@ impl Vault {
 /// A gateway that is ready to serve.
 pub struct Gateway {
     vault: Vault,
+    audit: Option<Audit>,
     services: Arc<Services>,
     address: SocketAddr,
     identity: Option<Arc<Identity>>,
@@ -192,6 +204,11 @@ impl Gateway {
             Arc::clone(&vault.access_keys),
             replay,
         );
+        let audit = match settings.audit {
+            Some(audit) => Some(start_audit(audit, &settings.place, &vault).await?),
+            None => None,
+        };
+        let recorder = audit.as_ref().map_or(Recorder::off(), Audit::recorder);
         let services = Arc::new(Services {
             authorizer: Authorizer::new(settings.place.clone(), vault.store.clone()),
             place: settings.place,
@@ -200,7 +217,7 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), settings.limits.rates);
+        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.rates);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
@@ -218,7 +235,7 @@ impl Gateway {
             drain: DRAIN,
         };
         let router = rpc::router(gate, authenticator);
-        Ok(Self { vault, services, address, identity, door, admin, router, http })
+        Ok(Self { vault, audit, services, address, identity, door, admin, router, http })
     }
 
     /// The address that it listens on.
@@ -266,6 +283,13 @@ impl Gateway {
             tracing::error!(%error, "the admin listener failed");
         }
         jobs.stop().await;
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
+        if let Err(error) = self.vault.access_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
         self.vault.close().await;
     }
 }
@@ -301,6 +325,14 @@ impl AdminDesk {
 fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
+}
+
+async fn start_audit(
+    settings: AuditSettings,
+    place: &Place,
+    vault: &Vault,
+) -> Result<Audit, AuditError> {
+    Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
 }
 
 /// How long a request that makes a key may take: its time in the token, and that of taking a

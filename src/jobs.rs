@@ -15,9 +15,13 @@ use crate::model::Time;
 const PURGE_EVERY: Duration = Duration::from_secs(10);
 /// How long after its date a key may still wait for its next version.
 const ROTATE_EVERY: Duration = Duration::from_secs(5);
-/// How long an AccessKey that another process deleted may still be good (five seconds are
-/// promised).
-const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long an AccessKey or a policy that another process took away may still be good (one second
+/// is promised).
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// How often the hours of last use are written down.
+const USES_EVERY: Duration = Duration::from_mins(1);
+/// How long temporary credentials stay known after their end, to be refused as expired.
+const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
 
 /// The running jobs; dropping them stops them.
 #[derive(Debug)]
@@ -39,9 +43,17 @@ impl Jobs {
             let keyring = keyring.clone();
             async move { keyring.rotate(Time::now()).await.map(drop) }
         }));
+        let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
             let access_keys = Arc::clone(&access_keys);
             async move { access_keys.refresh().await }
+        }));
+        jobs.spawn(every(USES_EVERY, "uses of AccessKeys", move || {
+            let access_keys = Arc::clone(&used);
+            async move {
+                access_keys.write_uses().await?;
+                access_keys.purge_sessions(Time::now().plus_seconds(-EXPIRED_FOR_SECONDS)).await
+            }
         }));
         Self(jobs)
     }

@@ -11,7 +11,8 @@ use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::gate::Rates;
 use hsmgate::keyring::TokenTimes;
-use hsmgate::model::{KeyVersionId, Place};
+use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use hsmgate::model::{KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings};
@@ -57,13 +58,13 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
-    pub(crate) fn prepare(home: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(home: &Path) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
-        let settings = settings(&home, token_settings(&module))?;
+        let settings = settings(home, token_settings(&module))?;
         let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
@@ -133,7 +134,10 @@ async fn start(
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
     let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let gateway = Gateway::start(settings, Listeners { api, admin: None }).await?;
-    let access_key = gateway.access_keys().create("bench").await?;
+    let user = PrincipalName::user("bench")?;
+    let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
+    gateway.access_keys().ensure_principal(&user, full_access).await?;
+    let access_key = gateway.access_keys().create(&user).await?;
     let address = gateway.address();
     let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
@@ -186,6 +190,7 @@ fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
             token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
         },
         acceptance: Acceptance::default(),
+        audit: None,
     })
 }
 

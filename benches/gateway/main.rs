@@ -97,10 +97,10 @@ fn main() -> anyhow::Result<()> {
     ensure!(seconds > 0.0 && seconds <= LONGEST_WINDOW_SECONDS, "--seconds is 0 to 60");
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
     ensure!(!options.connections.contains(&0), "--connections begins with 1");
-    match process::home() {
-        Some(home) => measure(&options, Bed::prepare(home)?),
-        None => process::start_anew(),
-    }
+    let Some(home) = process::home() else { return process::start_anew() };
+    let outcome = Bed::prepare(&home).and_then(|bed| measure(&options, bed));
+    hsmgate::telemetry::flush();
+    outcome
 }
 
 fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {

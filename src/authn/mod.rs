@@ -5,14 +5,19 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
+pub mod identity;
+mod principals;
 pub mod replay;
+pub mod session;
 pub mod signature;
 
 use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
+pub use identity::{Identity, Session};
 pub use replay::{ReplayError, ReplayGuard};
+pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, Time};
@@ -26,10 +31,14 @@ pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 pub struct Caller {
     /// The account that the AccessKey belongs to.
     pub account: AccountId,
-    /// The user within the account.
+    /// The name of user or role within the account.
     pub user: Arc<str>,
     /// The AccessKey that signed.
     pub access_key_id: AccessKeyId,
+    /// Who it is and what it may do.
+    pub identity: Arc<Identity>,
+    /// The session, where the credentials are temporary.
+    pub session: Option<Arc<Session>>,
 }
 
 /// Verifies claims.
@@ -75,14 +84,18 @@ impl Authenticator {
                 return Err(ApiError::from(ErrorCode::Unavailable).because(error));
             }
         }
-        if claim.security_token.is_some() {
-            // Every AccessKey here is a lasting one, which has no security token.
-            return Err(ErrorCode::InvalidSecurityTokenMismatch.into());
+        match &key.session {
+            Some(session) => session.check(claim.security_token, now)?,
+            None if claim.security_token.is_none() => {}
+            None => return Err(ErrorCode::InvalidSecurityTokenMismatch.into()),
         }
+        key.note_use(now);
         Ok(Caller {
             account: self.account.clone(),
-            user: Arc::clone(&key.user),
+            user: key.identity.name.shared_name(),
             access_key_id: key.id.clone(),
+            identity: Arc::clone(&key.identity),
+            session: key.session.as_ref().map(Arc::clone),
         })
     }
 }

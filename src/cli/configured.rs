@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::app::{self, Vault};
+use crate::audit::AuditSettings;
 use crate::config::{Config, TokenConfig, TokenName};
 use crate::gate::Rates;
 use crate::keyring::TokenTimes;
@@ -61,6 +62,14 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             },
         },
         acceptance: Acceptance { bare_text: config.accept_bare_text },
+        audit: Some(AuditSettings {
+            file: config.audit.file,
+            deadline: config.audit.deadline,
+            required: config.audit.required,
+            checkpoint_records: config.audit.checkpoint_records,
+            checkpoint_interval: config.audit.checkpoint_interval,
+            second: config.audit.second,
+        }),
         token: token_settings(config.token)?,
     })
 }

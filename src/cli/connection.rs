@@ -18,6 +18,8 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8200";
 /// What `hsmgate dev` leaves in the directory that it is started in.
 const CLIENT_FILE: &str = ".hsmgate/client.json";
 const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
+/// The security token, where the AccessKey is a temporary one.
+const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
 
 /// Gateway and AccessKey. What is not given is taken from `.hsmgate/client.json` here, where
 /// `hsmgate dev` leaves its own.
@@ -68,6 +70,10 @@ impl Connection {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             Complaint::usage(format!("endpoint {endpoint:?}: {error}{cause}"))
         })?;
+        let client = match std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty()) {
+            Some(token) => client.with_security_token(token.into()),
+            None => client,
+        };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Remote { client, runtime })
     }

@@ -36,6 +36,9 @@ pub(super) enum Complaint {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// A simulated request is denied.
+    #[error("denied")]
+    Denied,
 }
 
 impl Complaint {
@@ -57,6 +60,7 @@ impl Exit {
                     return Some(match complaint {
                         Complaint::Usage(_) => Self::Usage,
                         Complaint::NotFound(_) => Self::NotFound,
+                        Complaint::Denied => Self::Refused,
                     });
                 }
                 let is_certificate =

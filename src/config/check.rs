@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 use super::{
-    AdminConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource, TokenConfig,
-    TokenName,
+    AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
+    TokenConfig, TokenName,
 };
 use crate::model::Place;
 
@@ -27,6 +27,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
+    let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
         listen: listen?,
@@ -38,6 +39,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         state_directory: state_directory?,
         limits: limits?,
         accept_bare_text: accept_bare_text?,
+        audit: audit?,
         log: log?,
     })
 }
@@ -128,6 +130,27 @@ fn limits(reader: &Reader<'_>) -> Option<Limits> {
         connections: reader.number("limits.connections")?,
         authentication_failures_per_second: reader
             .number("limits.authentication_failures_per_second")?,
+    })
+}
+
+fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditConfig> {
+    let file = match reader.text("audit.file", absolute) {
+        None if reader.is_set("audit.file") => None,
+        None => state_directory.map(|directory| directory.join("audit.jsonl")),
+        file => file,
+    };
+    let second = reader.text("audit.second", absolute);
+    if second.is_none() && reader.is_set("audit.second") {
+        return None;
+    }
+    let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
+    Some(AuditConfig {
+        file: file?,
+        required: reader.flag("audit.required")?,
+        deadline: milliseconds(reader, "audit.deadline_ms")?,
+        checkpoint_records: reader.number("audit.checkpoint_records")?,
+        checkpoint_interval: Duration::from_secs(seconds),
+        second,
     })
 }
 

@@ -44,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether Encrypt takes a plaintext that is not Base64.
     pub accept_bare_text: bool,
+    /// How the audit is kept.
+    pub audit: AuditConfig,
     /// How the log is written.
     pub log: Log,
 }
@@ -108,6 +110,23 @@ pub struct Limits {
     pub connections: usize,
     /// Refused AccessKeys and signatures a second from one source; 0 is no limit.
     pub authentication_failures_per_second: u32,
+}
+
+/// How the audit is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// The file of the records.
+    pub file: PathBuf,
+    /// Whether an operation without its record is refused.
+    pub required: bool,
+    /// How long an operation waits for its record.
+    pub deadline: Duration,
+    /// Records between checkpoints.
+    pub checkpoint_records: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// A second file, or a syslog socket.
+    pub second: Option<PathBuf>,
 }
 
 /// How the log is written.

@@ -63,6 +63,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("store", "Where the catalogue of keys and aliases lives."),
     ("limits", "What bounds the work."),
     ("crypto", "Switches of the cryptographic operations."),
+    ("audit", "The record of every operation (docs/reference/audit-record.md)."),
     ("log", "How the log is written. It goes to standard error."),
 ];
 
@@ -238,6 +239,44 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Flag,
         default: Fallback::Value("false"),
         doc: "Lets Encrypt take a Plaintext that is not Base64, for clients that send bare text.",
+    },
+    Setting {
+        name: "audit.file",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("`audit.jsonl` in `store.state_directory`"),
+        doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
+    },
+    Setting {
+        name: "audit.required",
+        kind: Kind::Flag,
+        default: Fallback::Value("true"),
+        doc: "Refuses an operation with a retryable 503 when its record is not on disk in time. \
+              With `false` it is answered all the same, and the log tells of the missing record.",
+    },
+    Setting {
+        name: "audit.deadline_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("1000"),
+        doc: "Milliseconds that an operation waits for its record to be on disk.",
+    },
+    Setting {
+        name: "audit.checkpoint_records",
+        kind: Kind::Number(1, 10_000_000),
+        default: Fallback::Value("10000"),
+        doc: "Records after which a checkpoint is signed by the token.",
+    },
+    Setting {
+        name: "audit.checkpoint_seconds",
+        kind: Kind::Number(1, 86_400),
+        default: Fallback::Value("60"),
+        doc: "Seconds after which new records are covered by a signed checkpoint.",
+    },
+    Setting {
+        name: "audit.second",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("none"),
+        doc: "A second place for the records, which may lag: a file, or a datagram socket such \
+              as `/dev/log` that takes syslog messages.",
     },
     Setting {
         name: "log.format",

@@ -23,6 +23,13 @@ use crate::token::{
 /// How long an import token is good (GetParametersForImport: 24 hours).
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
+/// How many refusals of material make an import token void.
+///
+/// Whoever may try wrapped texts without end, and sees which unwrap, can open one that somebody
+/// else has wrapped (Bleichenbacher 1998, and there is no hiding all of it: an import that goes well
+/// takes longer). That takes thousands of tries at the least, under one wrapping pair.
+const MOST_REFUSALS: u32 = 100;
+
 /// What a caller needs to wrap material.
 #[derive(Debug)]
 pub struct WrappingKey {
@@ -68,6 +75,7 @@ impl Keyring {
             wrapping,
             algorithm,
             expires: now.plus_seconds(TOKEN_SECONDS),
+            refusals: 0,
         };
         // The row first: a pair that was half made is destroyed with its row when that is due.
         let parameters = self.store.insert_document(parameters).await?;
@@ -95,13 +103,18 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
-        let parameters = self.allowed(key.record().id, material.import, now)?;
+        let key = key.record().id;
         // It goes on to its end when nobody waits any more: what is half done would stay so until
         // the next start.
         let (keyring, budget) = (self.clone(), budget.clone());
         let work = tokio::spawn(async move {
             let _only_one = keyring.material.lock().await;
-            keyring.take_in(&parameters, &material, now, &budget).await
+            let parameters = keyring.allowed(key, material.import, now)?;
+            let outcome = keyring.take_in(&parameters, &material, now, &budget).await;
+            if let Err(KeyringError::Refused(ErrorCode::InvalidKeyMaterial)) = &outcome {
+                keyring.count_refusal(parameters.id).await?;
+            }
+            outcome
         });
         work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
     }
@@ -116,13 +129,27 @@ impl Keyring {
         let token = token.ok_or(ErrorCode::InvalidImportToken)?;
         let parameters = self.store.document::<ImportParameters>(&token.id.to_string());
         match parameters.filter(|parameters| parameters.key == key) {
-            Some(parameters) if parameters.expires > now => Ok(parameters),
-            Some(_) => Err(ErrorCode::ExpiredImportToken),
+            Some(parameters) if parameters.expires <= now => Err(ErrorCode::ExpiredImportToken),
+            Some(parameters) if parameters.refusals >= MOST_REFUSALS => {
+                Err(ErrorCode::InvalidImportToken)
+            }
+            Some(parameters) => Ok(parameters),
             // What has expired is forgotten soon, so its date is taken from the token itself. It
             // may be a lie; no lie opens anything.
             None if token.expires <= now => Err(ErrorCode::ExpiredImportToken),
             None => Err(ErrorCode::InvalidImportToken),
         }
+    }
+
+    /// Remembers that material was refused under these parameters.
+    async fn count_refusal(&self, import: ImportId) -> Result<(), KeyringError> {
+        self.store
+            .change_document(&import.to_string(), |parameters: &mut ImportParameters| {
+                parameters.refusals = parameters.refusals.saturating_add(1);
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        Ok(())
     }
 
     async fn take_in(

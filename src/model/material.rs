@@ -120,6 +120,9 @@ pub struct ImportParameters {
     pub algorithm: WrappingAlgorithm,
     /// When the token is void and the pair may be destroyed.
     pub expires: Time,
+    /// How often material was refused under them.
+    #[serde(default)]
+    pub refusals: u32,
 }
 
 impl ImportParameters {
@@ -152,6 +155,7 @@ mod tests {
             wrapping: KeyVersionId::random(),
             algorithm: WrappingAlgorithm::RsaesOaepSha256,
             expires: Time::from_unix(1_700_000_000),
+            refusals: 3,
         };
         let json = serde_json::to_string(&parameters).unwrap();
         assert!(json.contains("RSAES_OAEP_SHA_256"), "{json}");

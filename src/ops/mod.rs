@@ -20,10 +20,12 @@ use std::sync::{Arc, OnceLock};
 pub use answer::{Done, KeyMetadata};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission};
+use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
-use crate::model::{Alias, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::model::{
+    Alias, EncryptionContext, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time,
+};
 use crate::store::Store;
 use crate::token::Budget;
 
@@ -31,6 +33,8 @@ use crate::token::Budget;
 pub trait Operation: Permission + Send + Sized + 'static {
     /// Its name on the wire, for instance `Encrypt`.
     const NAME: &'static str;
+    /// The actions of RAM policies that it needs beside its own.
+    const MORE_ACTIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides throttling and deadlines.
     const LOAD: Load = Load::Store;
     /// What it answers.
@@ -82,7 +86,7 @@ pub struct Context {
     services: Arc<Services>,
     caller: Caller,
     request_id: RequestId,
-    now: Time,
+    facts: Facts,
     budget: Budget,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
@@ -94,37 +98,52 @@ impl Context {
         services: Arc<Services>,
         caller: Caller,
         request_id: RequestId,
-        now: Time,
+        facts: Facts,
         budget: Budget,
     ) -> Self {
         Self {
             services,
             caller,
             request_id,
-            now,
+            facts,
             budget,
             touched: OnceLock::new(),
             version: OnceLock::new(),
         }
     }
 
-    /// Finds a key and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it, in an operation without an encryption
+    /// context.
     ///
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key(&self.caller, key))
+        self.noted(self.services.authorizer.key(&self.asker(None), key))
     }
 
-    /// Finds the key of a version and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
+    /// ask for.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key`].
+    pub fn key_in<P: Permission>(
+        &self,
+        context: &EncryptionContext,
+        key: &KeyRef,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key(&self.asker(Some(context)), key))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
     ///
     /// # Errors
     /// As [`Authorizer::key_of_version`].
-    pub fn key_of_version<P: Permission>(
+    pub fn key_of_version_in<P: Permission>(
         &self,
+        context: &EncryptionContext,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.caller, version))
+        self.noted(self.services.authorizer.key_of_version(&self.asker(Some(context)), version))
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.
@@ -132,21 +151,15 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        self.services.authorizer.alias::<P>(&self.caller, alias)
+        self.services.authorizer.alias::<P>(&self.asker(None), alias)
     }
 
     /// Finds the key that an alias names and asks leave to do `P` with both.
     ///
     /// # Errors
-    /// `Forbidden.AliasNotFound`, and as [`Authorizer::key`].
+    /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        self.alias::<P>(alias)?;
-        let id = self
-            .services
-            .store
-            .alias_target(alias)
-            .ok_or(crate::error::ErrorCode::AliasNotFound)?;
-        self.noted(self.services.authorizer.key_with_id(&self.caller, id))
+        self.noted(self.services.authorizer.key_of_alias(&self.asker(None), alias))
     }
 
     /// Asks leave to do `P` in the account.
@@ -154,7 +167,11 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        self.services.authorizer.account(&self.caller, container)
+        self.services.authorizer.account(&self.asker(None), container)
+    }
+
+    fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
+        Asker { caller: &self.caller, facts: &self.facts, context }
     }
 
     /// Uses and changes keys.
@@ -184,7 +201,7 @@ impl Context {
 
     /// When the request came.
     pub fn now(&self) -> Time {
-        self.now
+        self.facts.now
     }
 
     /// Its time in the token.

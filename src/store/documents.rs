@@ -274,6 +274,7 @@ mod tests {
             wrapping: KeyVersionId::random(),
             algorithm: WrappingAlgorithm::RsaesOaepSha256,
             expires: Time::from_unix(expires),
+            refusals: 0,
         }
     }
 

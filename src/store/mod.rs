@@ -16,6 +16,7 @@ mod error;
 mod facts;
 mod key_row;
 mod keys;
+mod principals;
 mod row;
 mod shelves;
 mod write;
@@ -25,9 +26,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
-pub use access_keys::AccessKeyRow;
+pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
+pub use principals::PrincipalRow;
 pub use shelves::{Document, Reference, Shelf, Shelves};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};

@@ -3,9 +3,11 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
+mod lines;
 pub mod metrics;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Stderr};
+use std::sync::OnceLock;
 
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
@@ -14,6 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
+use lines::Lines;
 
 /// The environment variable that takes the place of the configured filter.
 pub const FILTER_VARIABLE: &str = "HSMGATE_LOG";
@@ -37,7 +40,13 @@ pub enum TelemetryError {
     /// Something else in this process has begun to log.
     #[error("the log has been started before")]
     Started(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no thread to write it.
+    #[error("the log has no thread")]
+    Thread(#[source] io::Error),
 }
+
+/// The log of this process, once it has begun.
+static LINES: OnceLock<Lines<Stderr>> = OnceLock::new();
 
 /// Starts the log of this process, once. `HSMGATE_LOG` takes the place of the filter.
 ///
@@ -45,7 +54,9 @@ pub enum TelemetryError {
 /// When the filter cannot be understood, or the log has been started before.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(log, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-    dispatch(log, filter, io::stderr, io::stderr().is_terminal())
+    let lines = Lines::start(io::stderr()).map_err(TelemetryError::Thread)?;
+    let lines = LINES.get_or_init(|| lines).clone();
+    dispatch(log, filter, lines, io::stderr().is_terminal())
         .try_init()
         .map_err(|source| TelemetryError::Started(source.into()))
 }
@@ -61,6 +72,13 @@ fn dispatch(
     match log.format {
         LogFormat::Text => lines.with_ansi(has_colours).into(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).into(),
+    }
+}
+
+/// Writes what has been logged so far, at the end of the process.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
     }
 }
 

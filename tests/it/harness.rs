@@ -61,6 +61,22 @@ impl Gateway {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
     }
 
+    /// How many objects its SoftHSM2 token has, by their files.
+    pub(crate) fn token_objects(&self) -> usize {
+        let mut count = 0;
+        for token in std::fs::read_dir(self.process.state().join("tokens")).unwrap() {
+            let files = std::fs::read_dir(token.unwrap().path()).unwrap();
+            count += files
+                .filter(|file| {
+                    let name = file.as_ref().unwrap().file_name();
+                    let name = name.to_str().unwrap();
+                    name.ends_with(".object") && name != "token.object"
+                })
+                .count();
+        }
+        count
+    }
+
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
         self.dev.endpoint.strip_prefix("http://").unwrap()

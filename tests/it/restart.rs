@@ -30,7 +30,7 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
     let sealed = gateway.call("Encrypt", &[id[0], ("Plaintext", PLAINTEXT)]).await;
     gateway.call("CreateAlias", &[id[0], ("AliasName", "alias/doomed")]).await;
     gateway.call("ScheduleKeyDeletion", &[id[0], ("PendingWindowInDays", "7")]).await;
-    let objects = token_objects(&gateway.process.state());
+    let objects = gateway.token_objects();
 
     let directory = gateway.process.stop();
     let_the_window_pass(&directory.path().join("state")).await;
@@ -49,11 +49,7 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
     assert_eq!(gateway.refused("Decrypt", &blob).await, gone);
     let alias = gateway.refused("DescribeKey", &[("KeyId", "alias/doomed")]).await;
     assert_eq!(alias, (404, "Forbidden.AliasNotFound".to_owned()));
-    assert_eq!(
-        token_objects(&gateway.process.state()),
-        objects - 1,
-        "its token object is destroyed"
-    );
+    assert_eq!(gateway.token_objects(), objects - 1, "its token object is destroyed");
     let gateway = gateway.kill_and_restart();
     assert_eq!(gateway.refused("DescribeKey", &id).await, gone);
 }
@@ -68,20 +64,4 @@ async fn let_the_window_pass(state: &Path) {
         .unwrap();
     assert_eq!(moved.rows_affected(), 1);
     pool.close().await;
-}
-
-/// How many objects the SoftHSM2 token has, by its files.
-fn token_objects(state: &Path) -> usize {
-    let mut count = 0;
-    for token in std::fs::read_dir(state.join("tokens")).unwrap() {
-        let files = std::fs::read_dir(token.unwrap().path()).unwrap();
-        count += files
-            .filter(|file| {
-                let name = file.as_ref().unwrap().file_name();
-                let name = name.to_str().unwrap();
-                name.ends_with(".object") && name != "token.object"
-            })
-            .count();
-    }
-    count
 }

@@ -26,6 +26,9 @@ use crate::wire::tls::Identity;
 /// The variable in which SoftHSM2 finds its configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
 const SOFTHSM2_CONF_TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.conf.in");
+/// The database, and the records of operations.
+pub(in crate::cli) const DATABASE: &str = "hsmgate.db";
+pub(in crate::cli) const AUDIT_FILE: &str = "audit.jsonl";
 /// That configuration.
 const CONFIGURATION: &str = "softhsm2.conf";
 const PIN_BYTES: usize = 16;
@@ -110,9 +113,14 @@ impl Home {
     /// # Errors
     /// Never for a directory that was prepared.
     pub(super) fn store_url(&self) -> anyhow::Result<String> {
-        let path = self.path("hsmgate.db");
+        let path = self.path(DATABASE);
         let text = path.to_str().context("the path is no text")?;
         Ok(format!("sqlite://{text}"))
+    }
+
+    /// The records of its operations.
+    pub(super) fn audit_file(&self) -> PathBuf {
+        self.path(AUDIT_FILE)
     }
 
     /// The user PIN.

@@ -2,7 +2,7 @@
 
 mod banner;
 mod demo;
-mod home;
+pub(super) mod home;
 mod module;
 
 use std::convert::Infallible;
@@ -26,10 +26,12 @@ use super::serve::bind;
 use super::signals::StopSignals;
 use super::tls::certificate::Files;
 use crate::app::{self, Gateway, Listeners};
+use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::gate::Rates;
 use crate::keyring::TokenTimes;
-use crate::model::{AccessKeyId, Place};
+use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use crate::model::{AccessKeyId, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -74,6 +76,12 @@ pub(super) struct Dev {
     /// The loopback address of health and metrics; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     admin: SocketAddr,
+    /// The file of the audit [default: audit.jsonl in the directory]
+    #[arg(long, value_name = "FILE")]
+    audit_file: Option<PathBuf>,
+    /// Keep no audit: to measure what it costs
+    #[arg(long, hide = true)]
+    no_audit: bool,
     /// Print one line of JSON on standard output once it serves
     #[arg(long)]
     json: bool,
@@ -132,7 +140,19 @@ impl Dev {
                 },
             },
             acceptance: Acceptance::default(),
+            audit: (!self.no_audit).then(|| self.audit(home)),
         })
+    }
+
+    fn audit(&self, home: &Home) -> AuditSettings {
+        AuditSettings {
+            file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            deadline: Duration::from_secs(1),
+            required: true,
+            checkpoint_records: 10_000,
+            checkpoint_interval: Duration::from_mins(1),
+            second: None,
+        }
     }
 
     async fn serve(
@@ -180,9 +200,11 @@ impl Dev {
             None => None,
         };
         let keys = gateway.access_keys();
+        let user = PrincipalName::user(USER)?;
+        keys.ensure_principal(&user, vec![AttachedPolicy::system(FULL_ACCESS)?]).await?;
         let key = match given.or(kept) {
-            Some((id, secret)) => keys.ensure(id, USER, secret).await?,
-            None => keys.create(USER).await?,
+            Some((id, secret)) => keys.ensure(id, &user, secret).await?,
+            None => keys.create(&user).await?,
         };
         let scheme = if ca_file.is_some() { "https" } else { "http" };
         let file = ClientFile {

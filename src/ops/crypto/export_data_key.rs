@@ -55,7 +55,7 @@ impl Operation for ExportDataKey {
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
         let version = self.blob.version;
-        let key = cx.key_of_version::<Self>(version)?;
+        let key = cx.key_of_version_in::<Self>(&self.context, version)?;
         cx.note_version(version);
         let recipient = self.recipient.recipient()?;
         let data_key = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;

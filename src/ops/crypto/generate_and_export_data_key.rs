@@ -52,7 +52,7 @@ impl Operation for GenerateAndExportDataKey {
 
     async fn run(self, cx: &Context) -> Result<GeneratedAndExported, ApiError> {
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
-        let key = cx.key::<Self>(&key)?;
+        let key = cx.key_in::<Self>(&context, &key)?;
         cx.note_version(cx.keyring().sealing_version(&key)?);
         let recipient = self.recipient.recipient()?;
         if bytes > recipient.max_bytes() {

@@ -36,11 +36,11 @@ impl Operation for SetKeyPolicy {
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        let policy = self.policy.checked(cx)?;
         let key = cx.key::<Self>(&self.key)?;
         if !self.is_default {
             return Err(no_such_policy());
         }
-        let policy = self.policy.into_string();
         cx.keyring().change(&key, Use::Annotate, |record| record.policy = Some(policy)).await?;
         Ok(Done {})
     }

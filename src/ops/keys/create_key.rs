@@ -90,6 +90,7 @@ impl Operation for CreateKey {
         if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
+        let policy = self.policy.map(|policy| policy.checked(cx)).transpose()?;
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,
@@ -99,7 +100,7 @@ impl Operation for CreateKey {
             description: self.description,
             tags: self.tags.0,
             rotation: self.rotation,
-            policy: self.policy.map(PolicyText::into_string),
+            policy,
         };
         let record = cx.keyring().create(&grant, new, cx.now(), cx.budget()).await?;
         cx.note_key(record.id);

@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod format;
 pub mod params;
 pub mod percent;
+pub mod permissions;
 pub mod sign;
 mod sign_v1;
 mod sign_v3;
@@ -13,7 +14,7 @@ pub mod table;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ::http::header::HOST;
+use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::{Method, request};
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +24,7 @@ use axum::response::Response;
 use self::format::Format;
 use self::sign::{Received, Target};
 use self::table::{Entry, Found};
+use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
@@ -46,19 +48,23 @@ pub fn router(gate: Gate, authenticator: Authenticator) -> Router {
 async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let is_secure = head.extensions.get() == Some(&SecureTransport(true));
-    let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), is_secure);
+    let mut arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    arrival.is_secure = head.extensions.get() == Some(&SecureTransport(true));
+    arrival.asked.host = header(&head, &HOST).into();
+    arrival.asked.user_agent = header(&head, &USER_AGENT).into();
     let mut answer = Answer { format: Format::Json, action: NO_ACTION };
-    match rpc.answer(&arrival, &head, body, &mut answer).await {
-        Ok(response) => response,
-        Err(Refusal { error, is_recorded }) => {
-            if !is_recorded {
-                rpc.gate.refuse(&arrival, answer.action, &error);
-            }
-            let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-            format::failure(answer.format, arrival.request_id, host.unwrap_or_default(), &error)
-        }
-    }
+    let outcome = match rpc.answer(&mut arrival, &head, body, &mut answer).await {
+        Ok(outcome) => outcome,
+        Err(error) => rpc.gate.refuse(&arrival, answer.action, error).await,
+    };
+    outcome.into_result().unwrap_or_else(|error| {
+        format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
+    })
+}
+
+/// A header as text; nothing where it is none.
+fn header<'a>(head: &'a request::Parts, name: &HeaderName) -> &'a str {
+    head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// What is known of the answer so far, should the request be refused here.
@@ -67,28 +73,20 @@ struct Answer {
     action: &'static str,
 }
 
-struct Refusal {
-    error: ApiError,
-    is_recorded: bool,
-}
-
-impl<E: Into<ApiError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), is_recorded: false }
-    }
-}
-
 impl Rpc {
+    /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
+    /// none.
     async fn answer(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         head: &request::Parts,
         body: Body,
         answer: &mut Answer,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Recorded<Response>, ApiError> {
         let body = collect_body(body).await?;
         let query = head.extensions.get().map_or(&[][..], |RawQuery(query)| query);
         let params = params::read(query, params::form(&head.headers, &body)?)?;
+        arrival.asked.parameters = Parameters::of(&params);
         answer.format = Format::requested(&params, &head.headers)?;
         let received = Received {
             method: &head.method,
@@ -99,16 +97,13 @@ impl Rpc {
             params: &params,
         };
         let (entry, caller) = self.admit(arrival, &received, answer)?;
-        entry
-            .serve(&self.gate, arrival, caller, &params, answer.format)
-            .await
-            .map_err(|error| Refusal { error, is_recorded: true })
+        Ok(entry.serve(&self.gate, arrival, caller, &params, answer.format).await)
     }
 
     /// Finds the operation and proves the caller.
     fn admit(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         received: &Received<'_>,
         answer: &mut Answer,
     ) -> Result<(&'static Entry, Caller), ApiError> {
@@ -125,7 +120,10 @@ impl Rpc {
         }
         self.gate.hear(arrival)?;
         let proved = sign::claim(received)
-            .and_then(|claim| self.authenticator.authenticate(&claim, arrival.now))
+            .and_then(|claim| {
+                arrival.asked.access_key_id = claim.access_key_id.parse().ok();
+                self.authenticator.authenticate(&claim, arrival.now)
+            })
             .inspect_err(|error| self.gate.note_failed_authentication(arrival, error));
         let caller = proved?;
         match found {

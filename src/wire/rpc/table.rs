@@ -6,9 +6,10 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::format::{self, Format};
+use crate::audit::Recorded;
 use crate::authn::Caller;
 use crate::error::ApiError;
-use crate::gate::{Arrival, Gate};
+use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
 use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
@@ -217,11 +218,13 @@ pub struct Entry {
     pub name: &'static str,
     /// The permission that it needs first.
     pub permission: &'static str,
+    /// The permissions that it needs beside.
+    pub more_permissions: &'static [&'static str],
     serve: Serve,
 }
 
 type Serve = for<'a> fn(&'a Gate, &'a Arrival, Caller, &'a Params<'a>, Format) -> Served<'a>;
-type Served<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
+type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// Looks an action up.
 pub fn find(action: &str) -> Option<Found> {
@@ -233,11 +236,8 @@ pub fn find(action: &str) -> Option<Found> {
 }
 
 impl Entry {
-    /// Reads the request from its parameters, lets it pass the gate, and writes the
-    /// answer.
-    ///
-    /// # Errors
-    /// As the caller is to see it.
+    /// Reads the request from its parameters, lets it pass the gate, and writes the answer. A
+    /// refusal is left to be written, as the caller is to see it.
     pub fn serve<'a>(
         &self,
         gate: &'a Gate,
@@ -264,6 +264,7 @@ where
     Entry {
         name: O::NAME,
         permission: O::ACTION,
+        more_permissions: O::MORE_ACTIONS,
         serve: |gate, arrival, caller, params, format| {
             Box::pin(serve::<O>(gate, arrival, caller, params, format))
         },
@@ -276,14 +277,16 @@ async fn serve<O>(
     caller: Caller,
     params: &Params<'_>,
     format: Format,
-) -> Result<Response, ApiError>
+) -> Recorded<Response>
 where
     O: Operation + FromParams,
     O::Output: Serialize + Sync,
 {
     let request = O::from_params(params).map_err(ApiError::from);
-    let output = gate.pass(arrival, caller, request).await?;
-    Ok(format::success(format, O::NAME, arrival.request_id, &output))
+    let is_dry_run = takes_dry_run(O::NAME) && params.optional("DryRun") == Ok(Some(true));
+    let rehearsal = is_dry_run.then(|| Arrival { is_dry_run, ..arrival.clone() });
+    let outcome = gate.pass(rehearsal.as_ref().unwrap_or(arrival), caller, request).await;
+    outcome.map(|output| format::success(format, O::NAME, arrival.request_id, &output))
 }
 
 #[cfg(test)]
@@ -295,6 +298,13 @@ mod tests {
         assert!(UNSUPPORTED.is_sorted());
         for entry in TABLE {
             assert!(!UNSUPPORTED.contains(&entry.name), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn the_audit_knows_what_every_action_does() {
+        for action in TABLE.iter().map(|entry| entry.name).chain(UNSUPPORTED.iter().copied()) {
+            assert!(crate::audit::is_known(action), "{action} has no class in src/audit/action.rs");
         }
     }
 
