@@ -75,6 +75,11 @@ impl Gateway {
         fs::read_to_string(self.dir.path().join("log")).expect("the log is text")
     }
 
+    /// The id of its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it runs until it is stopped").id()
+    }
+
     /// The directory of its token and its store.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
