@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
+use crate::authn::{
+    AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard,
+};
 use crate::authz::Authorizer;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
@@ -15,8 +17,8 @@ use crate::model::{Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
+use crate::wire;
 use crate::wire::http::{self, HttpSettings};
-use crate::wire::rpc;
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -164,7 +166,8 @@ impl Gateway {
             request_timeout: settings.limits.request_time,
             drain: DRAIN,
         };
-        let router = rpc::router(gate, authenticator);
+        let client_keys = ClientKeys::new(services.place.account.clone(), vault.store.clone());
+        let router = wire::router(gate, authenticator, client_keys);
         Ok(Self { vault, services, listener, router, http })
     }
 

@@ -1,4 +1,4 @@
-//! Who is calling: AccessKeys, signatures, clock window and replay.
+//! Who is calling: AccessKeys, client keys, signatures, clock window and replay.
 //!
 //! Knows nothing of HTTP: the wires hand over a [`Claim`] and get a [`Caller`] or a refusal.
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
+pub use client_key::{ClientKeyClaim, ClientKeys, Visitor};
 pub use replay::{ReplayError, ReplayGuard};
 
 use crate::error::{ApiError, ErrorCode};
@@ -25,10 +26,12 @@ pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 pub struct Caller {
     /// The account that the AccessKey belongs to.
     pub account: AccountId,
-    /// The user within the account.
+    /// The user within the account; the access point of a client key.
     pub user: Arc<str>,
-    /// The AccessKey that signed.
+    /// The AccessKey or client key that signed.
     pub access_key_id: AccessKeyId,
+    /// Where the rights come from, if it was a client key: it has none as a user.
+    pub visitor: Option<Visitor>,
 }
 
 /// Verifies claims.
@@ -79,6 +82,7 @@ impl Authenticator {
             account: self.account.clone(),
             user: Arc::clone(&key.user),
             access_key_id: key.id.clone(),
+            visitor: None,
         })
     }
 }

@@ -12,12 +12,13 @@
 //! let forged = AuthorizedKey::<Encrypt> { record: unimplemented!(), permission: std::marker::PhantomData };
 //! ```
 
+mod access_point;
 mod evaluate;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::authn::Caller;
+use crate::authn::{Caller, Visitor};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
 use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, Place};
@@ -141,7 +142,7 @@ impl Authorizer {
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn alias<P: Permission>(&self, caller: &Caller, alias: &Alias) -> Result<(), ApiError> {
-        evaluate::allows(&self.place, caller, P::ACTION, &self.place.arn(alias))
+        self.allows(caller, P::ACTION, || self.place.arn(alias))
     }
 
     /// Asks whether `caller` may do `P` in the account; `container` is the resource that stands
@@ -154,7 +155,7 @@ impl Authorizer {
         caller: &Caller,
         container: &str,
     ) -> Result<AccountGrant<P>, ApiError> {
-        evaluate::allows(&self.place, caller, P::ACTION, &self.place.arn(container))?;
+        self.allows(caller, P::ACTION, || self.place.arn(container))?;
         Ok(AccountGrant { permission: PhantomData })
     }
 
@@ -165,7 +166,35 @@ impl Authorizer {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let record =
             record.filter(|record| record.state.is_visible()).ok_or(ErrorCode::KeyNotFound)?;
-        evaluate::allows_key(&self.place, caller, P::ACTION, &record)?;
+        match &caller.visitor {
+            Some(visitor) => self.allows_visitor(visitor, P::ACTION, Some(record.id))?,
+            None => evaluate::allows_key(&self.place, caller, P::ACTION, &record)?,
+        }
         Ok(AuthorizedKey { record, permission: PhantomData })
+    }
+
+    fn allows(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        resource: impl FnOnce() -> String,
+    ) -> Result<(), ApiError> {
+        match &caller.visitor {
+            Some(visitor) => self.allows_visitor(visitor, action, None),
+            None => evaluate::allows(&self.place, caller, action, &resource()),
+        }
+    }
+
+    fn allows_visitor(
+        &self,
+        visitor: &Visitor,
+        action: &str,
+        key: Option<KeyId>,
+    ) -> Result<(), ApiError> {
+        if access_point::allows(&self.store, visitor, action, key) {
+            Ok(())
+        } else {
+            Err(ErrorCode::NoPermission.into())
+        }
     }
 }

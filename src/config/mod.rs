@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether Encrypt takes a plaintext that is not Base64.
     pub accept_bare_text: bool,
+    /// Let callers of the KMS instance protocol choose the IV of an encryption.
+    pub accept_caller_iv: bool,
     /// How the log is written.
     pub log: Log,
 }

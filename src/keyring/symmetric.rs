@@ -5,7 +5,9 @@ use zeroize::Zeroizing;
 use super::{Keyring, KeyringError, Use, state};
 use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, EncryptionContext, KeyRecord, KeyVersionId, Plaintext, Time};
+use crate::model::{
+    CiphertextBlob, EncryptionContext, IV_BYTES, KeyRecord, KeyVersionId, Plaintext, Time,
+};
 use crate::token::{Budget, Encrypted};
 
 impl Keyring {
@@ -23,17 +25,6 @@ impl Keyring {
         Ok(primary.id)
     }
 
-    /// The version that the key began with, if it may be used now.
-    ///
-    /// # Errors
-    /// When the key's state or spec forbids it.
-    pub fn initial_version<P>(&self, key: &AuthorizedKey<P>) -> Result<KeyVersionId, KeyringError> {
-        let record = key.record();
-        check_cipher(record)?;
-        let initial = record.live_versions().next().ok_or(ErrorCode::KeyUnavailable)?;
-        Ok(initial.id)
-    }
-
     /// Seals the text with the key's primary version.
     ///
     /// # Errors
@@ -46,10 +37,11 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         let version = self.sealing_version(key)?;
-        self.seal_with(key, version, plaintext.into_bytes(), aad(context), budget).await
+        self.seal_with(key, version, None, plaintext.into_bytes(), aad(context), budget).await
     }
 
-    /// Seals bytes with a version of the key. Empty `aad` is the same as none.
+    /// Seals bytes with a version of the key. Empty `aad` is the same as none. An `iv` is the
+    /// caller's to answer for; without one the token draws it.
     ///
     /// # Errors
     /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
@@ -57,6 +49,7 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         version: KeyVersionId,
+        iv: Option<[u8; IV_BYTES]>,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
@@ -64,7 +57,10 @@ impl Keyring {
         check_version(key.record(), version)?;
         let sealed = self
             .token
-            .run(budget, move |worker| worker.encrypt(version, Some(&aad), &plaintext))
+            .run(budget, move |worker| match iv {
+                None => worker.encrypt(version, Some(&aad), &plaintext),
+                Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
+            })
             .await?;
         Ok(blob(version, sealed))
     }

@@ -71,6 +71,16 @@ words! {
     }
 }
 
+words! {
+    /// What is handed over to be signed (Sign of the KMS instance protocol, field MessageType).
+    MessageType, "message type" {
+        /// The message; the service makes its digest with SHA-256.
+        Raw = "RAW",
+        /// The digest.
+        Digest = "DIGEST",
+    }
+}
+
 /// A SHA-256 digest that the caller has made: 32 bytes, in Base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);

@@ -8,6 +8,7 @@ pub mod account;
 pub mod aliases;
 mod answer;
 pub mod crypto;
+pub mod instance;
 pub mod keys;
 pub mod material;
 pub mod versions;
@@ -56,6 +57,8 @@ pub enum Load {
 pub struct Acceptance {
     /// Take plaintexts that are not Base64 as bare text (Terraform's provider sends them).
     pub bare_text: bool,
+    /// Take IVs that callers of the KMS instance protocol have chosen.
+    pub caller_iv: bool,
 }
 
 /// What all requests share.

@@ -15,6 +15,8 @@ mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod instance;
+mod instance_client;
 mod keys;
 mod restart;
 mod throttle;

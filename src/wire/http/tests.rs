@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
+use crate::model::RequestId;
+use crate::wire::rpc::format::{Format, failure};
 
 const SETTINGS: HttpSettings = HttpSettings {
     connections: 2,

@@ -15,9 +15,8 @@ use std::sync::Arc;
 
 use ::http::header::HOST;
 use ::http::{Method, request};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 
 use self::format::Format;
@@ -33,31 +32,10 @@ const VERSION: &str = "2016-01-20";
 /// Stands in the log for the action of a request that does not tell one.
 const NO_ACTION: &str = "-";
 
-struct Rpc {
-    gate: Gate,
+/// Answers the requests of the RPC API.
+pub struct Rpc {
+    gate: Arc<Gate>,
     authenticator: Authenticator,
-}
-
-/// A router that answers every request as the RPC API does.
-pub fn router(gate: Gate, authenticator: Authenticator) -> Router {
-    Router::new().fallback(serve).with_state(Arc::new(Rpc { gate, authenticator }))
-}
-
-async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-    let mut answer = Answer { format: Format::Json, action: NO_ACTION };
-    match rpc.answer(&arrival, &head, body, &mut answer).await {
-        Ok(response) => response,
-        Err(Refusal { error, is_recorded }) => {
-            if !is_recorded {
-                rpc.gate.refuse(&arrival, answer.action, &error);
-            }
-            let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-            format::failure(answer.format, arrival.request_id, host.unwrap_or_default(), &error)
-        }
-    }
 }
 
 /// What is known of the answer so far, should the request be refused here.
@@ -78,6 +56,29 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 }
 
 impl Rpc {
+    /// With the users who may come in.
+    pub fn new(gate: Arc<Gate>, authenticator: Authenticator) -> Self {
+        Self { gate, authenticator }
+    }
+
+    /// Answers one request.
+    pub async fn serve(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let peer = head.extensions.get().map(|Peer(address)| address.ip());
+        let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let mut answer = Answer { format: Format::Json, action: NO_ACTION };
+        match self.answer(&arrival, &head, body, &mut answer).await {
+            Ok(response) => response,
+            Err(Refusal { error, is_recorded }) => {
+                if !is_recorded {
+                    self.gate.refuse(&arrival, answer.action, &error);
+                }
+                let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+                format::failure(answer.format, arrival.request_id, host.unwrap_or_default(), &error)
+            }
+        }
+    }
+
     async fn answer(
         &self,
         arrival: &Arrival,
