@@ -2,10 +2,10 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit setup setup-token setup-tools setup-sdk
+.PHONY: run test bench audit setup setup-build setup-token setup-tools setup-sdk
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
-run: setup-token
+run: setup-build setup-token
 	cargo run --release -- dev --dir .hsmgate
 
 # Everything a commit has to pass. The SDKs are driven by tests/sdk.rs.
@@ -15,14 +15,18 @@ test: setup
 	cargo deny check bans licenses sources
 	cargo test
 
-bench: setup-token
+bench: setup-build setup-token
 	cargo bench --bench gateway
 
 # Known weaknesses of the crates in use. Fetches the advisory database, so it needs the network.
 audit: setup-tools
 	cargo deny check advisories
 
-setup: setup-token setup-tools setup-sdk
+setup: setup-build setup-token setup-tools setup-sdk
+
+# The toolchain links with cc, and some crates hold C.
+setup-build:
+	command -v cc >/dev/null || scripts/apt-install.sh build-essential
 
 setup-token:
 	softhsm/install.sh

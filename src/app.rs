@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
 use crate::authn::{
     AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard,
 };
@@ -13,7 +14,7 @@ use crate::authz::Authorizer;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, TokenTimes};
-use crate::model::{Place, Time};
+use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
@@ -22,6 +23,9 @@ use crate::wire::http::{self, HttpSettings};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(8);
+/// The facts of the instance in the store.
+const INSTANCE_ID: &str = "instance-id";
+const INSTANCE_CREATED: &str = "instance-created";
 
 /// What a gateway needs to know.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What operations accept.
     pub acceptance: Acceptance,
+    /// How the audit is kept; none is no audit, for measurements only.
+    pub audit: Option<AuditSettings>,
 }
 
 /// How much a caller may ask for, and how long things may take.
@@ -83,6 +89,9 @@ pub enum StartError {
     /// What the last process left half done cannot be finished.
     #[error("what the last process left half done cannot be finished")]
     Reconcile(#[from] KeyringError),
+    /// The audit cannot be kept.
+    #[error("the audit cannot be kept")]
+    Audit(#[from] AuditError),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listen(#[from] std::io::Error),
@@ -118,6 +127,11 @@ impl Vault {
         &self.access_keys
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) {
         close_token(self.token).await;
@@ -128,6 +142,7 @@ impl Vault {
 /// A gateway that is ready to serve.
 pub struct Gateway {
     vault: Vault,
+    audit: Option<Audit>,
     services: Arc<Services>,
     listener: tokio::net::TcpListener,
     router: axum::Router,
@@ -152,23 +167,30 @@ impl Gateway {
             Arc::clone(&vault.access_keys),
             replay,
         );
+        let audit = match settings.audit {
+            Some(audit) => Some(start_audit(audit, &settings.place, &vault).await?),
+            None => None,
+        };
+        let recorder = audit.as_ref().map_or(Recorder::off(), Audit::recorder);
         let services = Arc::new(Services {
             authorizer: Authorizer::new(settings.place.clone(), vault.store.clone()),
             place: settings.place,
+            instance: instance(&vault.store).await?,
             store: vault.store.clone(),
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), settings.limits.calls_per_second);
+        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.calls_per_second);
         let http = HttpSettings {
             connections: settings.limits.connections,
             header_timeout: settings.limits.header_time,
-            request_timeout: settings.limits.request_time,
+            // Making a key may take longer than any other request.
+            request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
             drain: DRAIN,
         };
         let client_keys = ClientKeys::new(services.place.account.clone(), vault.store.clone());
         let router = wire::router(gate, authenticator, client_keys);
-        Ok(Self { vault, services, listener, router, http })
+        Ok(Self { vault, audit, services, listener, router, http })
     }
 
     /// The address that it listens on.
@@ -190,8 +212,42 @@ impl Gateway {
         let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
         http::serve(self.listener, self.router, self.http, stop).await;
         jobs.stop().await;
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
+        if let Err(error) = self.vault.access_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
         self.vault.close().await;
     }
+}
+
+async fn start_audit(
+    settings: AuditSettings,
+    place: &Place,
+    vault: &Vault,
+) -> Result<Audit, AuditError> {
+    Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
+}
+
+/// How long a request that makes a key may take: its time in the token, and that of taking a
+/// failure back.
+fn longest_generation(limits: &Limits) -> Duration {
+    limits.token.generate + limits.token.call
+}
+
+/// The instance that the store belongs to; the first start names it.
+async fn instance(store: &Store) -> Result<Instance, StoreError> {
+    let id = store.fact(INSTANCE_ID).await?.and_then(|id| id.parse().ok());
+    let created = store.fact(INSTANCE_CREATED).await?.and_then(|created| created.parse().ok());
+    if let (Some(id), Some(created)) = (id, created) {
+        return Ok(Instance { id, created });
+    }
+    let new = Instance { id: InstanceId::random(), created: Time::now() };
+    store.set_fact(INSTANCE_CREATED, &new.created.to_string()).await?;
+    store.set_fact(INSTANCE_ID, new.id.as_str()).await?;
+    Ok(new)
 }
 
 async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {

@@ -67,6 +67,9 @@ error_codes! {
     RequestTooLarge = 413 "RequestEntityTooLarge" "The request is too large.",
     InvalidParameter = 400 "InvalidParameter" "The specified parameter is not valid.",
     MissingParameter = 400 "MissingParameter" "A parameter is needed but not provided.",
+    InvalidTagKey = 400 "InvalidParameter.TagKey" "The specified parameter is not valid.",
+    InvalidTagValue = 400 "InvalidParameter.TagValue" "The specified parameter is not valid.",
+    DuplicateTagKey = 400 "Duplicate.TagKey" "The specified tagKey is duplicate.",
     UnsupportedOperation = 400 "UnsupportedOperation" "This action is not supported.",
     DryRunOperation = 400 "DryRunOperationError" "The request would have succeeded, but the DryRun parameter is set.",
     DryRunValidation = 400 "ValidationError" "The request would have failed, and the DryRun parameter is set.",
@@ -76,12 +79,14 @@ error_codes! {
     NoPermission = 403 "Forbidden.NoPermission" "This operation is forbidden by permission system.",
     Throttling = 429 "Rejected.Throttling" "QPS Limit Exceeded",
 
-    // Keys, versions, aliases
+    // Account, keys, versions, aliases
+    ServiceOpened = 400 "Forbidden.Opened" "Your kms service has been opened.",
     InstanceNotFound = 403 "Forbidden.DKMSInstanceNotFound" "The specified DKMS Instance is not found.",
     KeyNotFound = 404 "Forbidden.KeyNotFound" "The specified Key is not found.",
     KeyVersionNotFound = 404 "Forbidden.KeyVersionNotFound" "The specified Key version is not found.",
     AliasNotFound = 404 "Forbidden.AliasNotFound" "The specified Alias is not found.",
     ResourceNotFound = 404 "Forbidden.ResourceNotFound" "Resource not found.",
+    ResourceIdNotFound = 404 "InvalidResourceId.NotFound" "The specified ResourceId is not found.",
     AliasAlreadyExists = 400 "AliasAlreadyExists" "AliasName Already Exists.",
     ResourceExist = 409 "Rejected.ResourceExist" "The request was rejected because the resource already exists.",
     ResourceInUse = 409 "Rejected.ResourceInUse" "The request was rejected because the resource is still in use.",

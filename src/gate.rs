@@ -1,13 +1,18 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod dry_run;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use dry_run::takes_dry_run;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::audit::{Asked, Identity, Recorded, Recorder, Request, Touched};
 use crate::authn::Caller;
+use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
@@ -16,6 +21,7 @@ use crate::token::Budget;
 /// The gate that every request passes.
 pub struct Gate {
     services: Arc<Services>,
+    audit: Recorder,
     throttle: Option<Throttle>,
 }
 
@@ -23,64 +29,123 @@ pub struct Gate {
 type Throttle = DefaultKeyedRateLimiter<(AccountId, &'static str)>;
 
 /// A request as it arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// Its id.
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// Whether everything is to be checked and nothing done.
+    pub is_dry_run: bool,
     /// When it came, for its duration.
     pub at: Instant,
     /// When it came, by the clock.
     pub now: Time,
+    /// What it asks for, as far as that is recorded.
+    pub asked: Asked,
 }
 
 impl Arrival {
-    /// A request that arrives now.
+    /// A request that arrives now, in clear.
     pub fn now(source: IpAddr) -> Self {
-        Self { request_id: RequestId::random(), source, at: Instant::now(), now: Time::now() }
+        Self {
+            request_id: RequestId::random(),
+            source,
+            is_secure: false,
+            is_dry_run: false,
+            at: Instant::now(),
+            now: Time::now(),
+            asked: Asked::default(),
+        }
+    }
+
+    /// What policies may ask of it.
+    fn facts(&self) -> Facts {
+        Facts { source: self.source, is_secure: self.is_secure, now: self.now }
+    }
+
+    /// What the caller is told: of a dry run, only what would have come of it.
+    fn told<T>(&self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
+        if self.is_dry_run { Err(dry_run::answer(outcome)) } else { outcome }
+    }
+
+    /// What its record holds.
+    fn request(&self, action: &'static str, caller: Option<&Caller>) -> Request {
+        let identity = caller.map(|caller| Identity {
+            kind: caller.identity.name.kind(),
+            account: caller.account.clone(),
+            user: Arc::clone(&caller.user),
+            session: caller.session.as_ref().map(|session| session.name.as_str().into()),
+            access_key_id: caller.access_key_id.clone(),
+        });
+        Request {
+            action,
+            request_id: self.request_id,
+            time: self.now,
+            source: self.source,
+            is_secure: self.is_secure,
+            asked: self.asked.clone(),
+            identity,
+        }
     }
 }
 
 impl Gate {
     /// A gate before `services`. `calls_per_second` holds for each account and cryptographic
     /// operation; none is no limit.
-    pub fn new(services: Arc<Services>, calls_per_second: Option<NonZeroU32>) -> Self {
+    pub fn new(
+        services: Arc<Services>,
+        audit: Recorder,
+        calls_per_second: Option<NonZeroU32>,
+    ) -> Self {
         let throttle = calls_per_second.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
-        Self { services, throttle }
+        Self { services, audit, throttle }
     }
 
     /// Lets a caller's request pass: checks the limit, runs the operation with its deadline, and
-    /// records the outcome. A request that could not be read is recorded all the same.
-    ///
-    /// # Errors
-    /// `Rejected.Throttling`, the fault of the request, or what the operation answers.
+    /// records the outcome. A request that could not be read is recorded all the same. The
+    /// outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
+    /// `ServiceUnavailableTemporary` when it could not be recorded.
     pub async fn pass<O: Operation>(
         &self,
         arrival: &Arrival,
         caller: Caller,
         request: Result<O, ApiError>,
-    ) -> Result<O::Output, ApiError> {
+    ) -> Recorded<O::Output> {
         let times = self.services.keyring.times();
         let time = if O::LOAD == Load::Generate { times.generate } else { times.call };
         let cx = Context::new(
             Arc::clone(&self.services),
             caller,
             arrival.request_id,
-            arrival.now,
+            arrival.facts(),
             Budget::new(time),
         );
+        let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
         let outcome = match self.limit::<O>(cx.caller()).and(request) {
-            Ok(operation) => operation.run(&cx).await,
-            Err(error) => Err(error),
+            Ok(operation) => {
+                let told = async { arrival.told(operation.run(&cx).await) };
+                record.of(told, || touched(&cx)).await
+            }
+            Err(error) => record.refused(arrival.told(Err(error))).await,
         };
-        record(arrival, O::NAME, Some(&cx), outcome.as_ref().err());
+        log(arrival, O::NAME, Some(&cx), outcome.error());
         outcome
     }
 
     /// Records a request that came no further than to its refusal: no caller, or no operation.
-    pub fn refuse(&self, arrival: &Arrival, action: &str, error: &ApiError) {
-        record(arrival, action, None, Some(error));
+    pub async fn refuse<T>(
+        &self,
+        arrival: &Arrival,
+        action: &'static str,
+        error: ApiError,
+    ) -> Recorded<T> {
+        let record = self.audit.open(arrival.request(action, None));
+        let outcome = record.refused(Err(error)).await;
+        log(arrival, action, None, outcome.error());
+        outcome
     }
 
     fn limit<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
@@ -94,9 +159,14 @@ impl Gate {
     }
 }
 
-/// One line a request. It holds names and times only: no parameter, and no message, since the
-/// message of a refused signature repeats what was signed.
-fn record(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
+fn touched(cx: &Context) -> Touched {
+    let (key, version) = cx.touched();
+    Touched { key, version }
+}
+
+/// One line a request, for operators; the audit is another thing. It holds names and times only:
+/// no parameter, and no message, since that of a refused signature repeats what was signed.
+fn log(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let caller = cx.map(Context::caller);
     let cause =

@@ -1,5 +1,5 @@
-//! What runs beside the requests: destroying keys that are due, and following changes that
-//! another process made to the store.
+//! What runs beside the requests: destroying and rotating keys that are due, and following changes
+//! that another process made to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,15 @@ use crate::model::Time;
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
-/// How long an AccessKey that another process deleted may still be good (five seconds are
-/// promised).
-const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long after its date a key may still wait for its next version.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
+/// How long an AccessKey or a policy that another process took away may still be good (one second
+/// is promised).
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// How often the hours of last use are written down.
+const USES_EVERY: Duration = Duration::from_mins(1);
+/// How long temporary credentials stay known after their end, to be refused as expired.
+const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
 
 /// The running jobs; dropping them stops them.
 #[derive(Debug)]
@@ -25,16 +31,29 @@ impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
     pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
         let mut jobs = JoinSet::new();
+        let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
-            let keyring = keyring.clone();
+            let keyring = purging.clone();
             async move {
                 keyring.expire_material(Time::now()).await?;
                 keyring.purge(Time::now()).await.map(drop)
             }
         }));
+        jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
+            let keyring = keyring.clone();
+            async move { keyring.rotate(Time::now()).await.map(drop) }
+        }));
+        let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
             let access_keys = Arc::clone(&access_keys);
             async move { access_keys.refresh().await }
+        }));
+        jobs.spawn(every(USES_EVERY, "uses of AccessKeys", move || {
+            let access_keys = Arc::clone(&used);
+            async move {
+                access_keys.write_uses().await?;
+                access_keys.purge_sessions(Time::now().plus_seconds(-EXPIRED_FOR_SECONDS)).await
+            }
         }));
         Self(jobs)
     }

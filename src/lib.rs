@@ -15,6 +15,8 @@ pub mod token;
 pub mod authn;
 pub mod authz;
 
+pub mod audit;
+
 pub mod keyring;
 
 pub mod ops;

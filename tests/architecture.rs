@@ -14,6 +14,7 @@ const ROOMS: &[&[&str]] = &[
     &["store", "token"],
     &["authn"],
     &["authz"],
+    &["audit"],
     &["keyring"],
     &["ops"],
     &["gate", "jobs"],
@@ -112,4 +113,20 @@ fn no_code_reads_the_value_of_a_key() {
             assert!(!code.contains(name), "{room} names {name}");
         }
     }
+}
+
+/// Conditions on the encryption context can only hold if the context is told when leave is asked.
+#[test]
+fn an_operation_with_an_encryption_context_asks_leave_in_it() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops"), &mut files);
+    let mut checked = 0;
+    for file in files {
+        let code = fs::read_to_string(&file).unwrap();
+        if [".seal(", ".open(", ".data_key("].iter().any(|call| code.contains(call)) {
+            assert!(!code.contains("cx.key::") && !code.contains("cx.key("), "{}", file.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 7, "only {checked} operations with a context were found");
 }

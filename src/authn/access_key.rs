@@ -1,6 +1,9 @@
 //! AccessKeys: sealed by a token key at rest, zeroizing secrets in memory.
+//!
+//! They are read together with their principals, as one state under one counter of changes: what
+//! is known of both is never from two different times.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,16 +14,21 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
+use super::identity::{Identity, Session};
 use crate::model::id::InvalidId;
-use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, Time};
-use crate::store::{AccessKeyRow, Store, StoreError};
+use crate::model::policy::{Policy, PolicyFault};
+use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time};
+use crate::store::{AccessKeyRow, SessionRow, Store, StoreError};
 use crate::token::{Budget, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
 /// The fact of the store that names the token key which seals the secrets.
 const SEAL_KEY_FACT: &str = "access-key-seal";
 /// Time for one round trip to the token when AccessKeys are made or loaded.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
+const SECONDS_OF_AN_HOUR: i64 = 3600;
 
 /// Why AccessKeys could not be made, loaded or changed.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +52,72 @@ pub enum AccessKeyError {
     /// The AccessKey is there with another secret.
     #[error("the AccessKey {0} exists with another secret")]
     OtherSecret(AccessKeyId),
+    /// There is no such AccessKey.
+    #[error("there is no AccessKey {0}")]
+    NotFound(AccessKeyId),
+    /// There is no such principal.
+    #[error("there is no {0}")]
+    NoPrincipal(PrincipalName),
+    /// The principal is there already.
+    #[error("{0} exists")]
+    PrincipalExists(PrincipalName),
+    /// One more would be too many.
+    #[error("{0} has two active AccessKeys, which is the most: disable or delete one first")]
+    TooManyKeys(PrincipalName),
+    /// The policy of a session cannot be read.
+    #[error("the session policy is no policy")]
+    SessionPolicy(#[from] PolicyFault),
 }
 
 /// An AccessKey in memory.
 pub struct AccessKey {
     /// The public half.
     pub id: AccessKeyId,
-    /// The user that it belongs to.
-    pub user: Arc<str>,
+    /// Whom it belongs to.
+    pub identity: Arc<Identity>,
     /// The secret half, the key of the signature's HMAC.
     pub secret: SecretString,
     /// When it was made.
     pub created: Time,
     /// Whether it may be used.
     pub is_active: bool,
+    /// What makes it temporary.
+    pub session: Option<Arc<Session>>,
+    /// The secret as it is stored, to know it again without asking the token.
+    sealed_secret: Vec<u8>,
+    uses: Arc<Uses>,
+}
+
+/// The hours, since 1970, in which an AccessKey was last used and which is known to be stored; 0
+/// for never.
+#[derive(Debug, Default)]
+struct Uses {
+    last_hour: AtomicI64,
+    stored_hour: AtomicI64,
+}
+
+impl AccessKey {
+    /// The start of the hour in which it was last used.
+    pub fn last_used(&self) -> Option<Time> {
+        let hour = self.uses.last_hour.load(Ordering::Relaxed);
+        (hour > 0).then(|| Time::from_unix(hour * SECONDS_OF_AN_HOUR))
+    }
+
+    /// Notes a use. It is written down by [`AccessKeys::write_uses`].
+    pub(super) fn note_use(&self, now: Time) {
+        let hour = now.unix() / SECONDS_OF_AN_HOUR;
+        if self.uses.last_hour.load(Ordering::Relaxed) != hour {
+            self.uses.last_hour.store(hour, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A credential that is to be made.
+pub(super) struct New {
+    pub(super) id: AccessKeyId,
+    pub(super) principal: PrincipalName,
+    pub(super) secret: SecretString,
+    pub(super) session: Option<SessionRow>,
 }
 
 impl fmt::Debug for AccessKey {
@@ -66,13 +126,21 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// All AccessKeys of the account.
+/// All AccessKeys of the account, and whom they belong to.
 pub struct AccessKeys {
     store: Store,
     token: Token,
     seal_key: KeyVersionId,
-    revision: AtomicI64,
-    known: ArcSwap<HashMap<AccessKeyId, Arc<AccessKey>>>,
+    /// Held by the one that reads everything again, so that no older state replaces a newer one.
+    revision: Mutex<i64>,
+    known: ArcSwap<Known>,
+}
+
+/// All of it at one time.
+#[derive(Default)]
+pub(super) struct Known {
+    keys: HashMap<AccessKeyId, Arc<AccessKey>>,
+    pub(super) identities: BTreeMap<PrincipalName, Arc<Identity>>,
 }
 
 impl AccessKeys {
@@ -104,7 +172,7 @@ impl AccessKeys {
             store,
             token,
             seal_key,
-            revision: AtomicI64::new(i64::MIN),
+            revision: Mutex::new(i64::MIN),
             known: ArcSwap::default(),
         };
         keys.refresh().await?;
@@ -113,12 +181,12 @@ impl AccessKeys {
 
     /// The AccessKey with this id, from memory.
     pub fn find(&self, id: &str) -> Option<Arc<AccessKey>> {
-        self.known.load().get(id).map(Arc::clone)
+        self.known.load().keys.get(id).map(Arc::clone)
     }
 
-    /// All AccessKeys by id.
+    /// All AccessKeys by id, temporary ones too.
     pub fn list(&self) -> Vec<Arc<AccessKey>> {
-        let mut keys: Vec<_> = self.known.load().values().map(Arc::clone).collect();
+        let mut keys: Vec<_> = self.known.load().keys.values().map(Arc::clone).collect();
         keys.sort_by(|one, other| one.id.cmp(&other.id));
         keys
     }
@@ -126,32 +194,58 @@ impl AccessKeys {
     /// Makes an AccessKey with a random id and secret.
     ///
     /// # Errors
-    /// When store or token fail.
-    pub async fn create(&self, user: &str) -> Result<Arc<AccessKey>, AccessKeyError> {
-        let random =
-            self.token.run(&Budget::new(TOKEN_TIME), |worker| worker.random(18 + 24)).await?;
+    /// When there is no such principal, it has two active AccessKeys, or store or token fail.
+    pub async fn create(
+        &self,
+        principal: &PrincipalName,
+    ) -> Result<Arc<AccessKey>, AccessKeyError> {
+        let random = self.random(18 + 24).await?;
         let (for_id, for_secret) = random.split_at_checked(18).unwrap_or((&random, &[]));
         let id = format!("LTAI{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
-        let id = id.parse::<AccessKeyId>()?;
         let secret = SecretString::from(URL_SAFE_NO_PAD.encode(for_secret));
-        self.insert(id, user, secret).await
+        self.insert(New { id: id.parse()?, principal: principal.clone(), secret, session: None })
+            .await
     }
 
     /// Makes an AccessKey with a given id and secret, unless it is there with the same secret.
     ///
     /// # Errors
-    /// When it is there with another secret, or store or token fail.
+    /// When it is there with another secret, and as [`AccessKeys::create`].
     pub async fn ensure(
         &self,
         id: AccessKeyId,
-        user: &str,
+        principal: &PrincipalName,
         secret: SecretString,
     ) -> Result<Arc<AccessKey>, AccessKeyError> {
         match self.find(id.as_str()) {
-            None => self.insert(id, user, secret).await,
+            None => {
+                let principal = principal.clone();
+                self.insert(New { id, principal, secret, session: None }).await
+            }
             Some(key) if is_same(&key.secret, &secret) => Ok(key),
             Some(_) => Err(AccessKeyError::OtherSecret(id)),
         }
+    }
+
+    /// Switches an AccessKey on or off.
+    ///
+    /// # Errors
+    /// When there is none with this id, its principal would have more than two active ones, or
+    /// the store fails.
+    pub async fn set_active(
+        &self,
+        id: &AccessKeyId,
+        is_active: bool,
+    ) -> Result<(), AccessKeyError> {
+        let changed = self.store.set_access_key_active(id, is_active).await;
+        changed.map_err(|error| match (error, self.find(id.as_str())) {
+            (StoreError::NotFound, _) => AccessKeyError::NotFound(id.clone()),
+            (StoreError::LimitReached, Some(key)) => {
+                AccessKeyError::TooManyKeys(key.identity.name.clone())
+            }
+            (other, _) => other.into(),
+        })?;
+        self.refresh().await
     }
 
     /// Deletes an AccessKey; false when there is none with this id.
@@ -164,56 +258,125 @@ impl AccessKeys {
         Ok(was_there)
     }
 
-    /// Loads all AccessKeys again if any has changed, here or through another process.
+    /// Writes down the hours of last use that are not written down yet.
+    ///
+    /// # Errors
+    /// When the store fails; they are then written the next time.
+    pub async fn write_uses(&self) -> Result<(), AccessKeyError> {
+        let known = self.known.load_full();
+        let uses: Vec<_> = known
+            .keys
+            .values()
+            .map(|key| (key, key.uses.last_hour.load(Ordering::Relaxed)))
+            .filter(|(key, hour)| key.uses.stored_hour.load(Ordering::Relaxed) < *hour)
+            .collect();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let hours = uses
+            .iter()
+            .map(|(key, hour)| (key.id.clone(), Time::from_unix(hour * SECONDS_OF_AN_HOUR)));
+        self.store.note_uses(&hours.collect::<Vec<_>>()).await?;
+        for (key, hour) in uses {
+            key.uses.stored_hour.store(hour, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Loads AccessKeys and principals again if any has changed, here or through another process.
     ///
     /// # Errors
     /// When store or token fail; what was known before stays in force.
     pub async fn refresh(&self) -> Result<(), AccessKeyError> {
+        let mut known_revision = self.revision.lock().await;
         let revision = self.store.access_keys_revision().await?;
-        if revision == self.revision.load(Ordering::Acquire) {
+        if revision == *known_revision {
             return Ok(());
         }
-        let mut known = HashMap::new();
+        let before = self.known.load_full();
+        let mut known = Known::default();
+        for row in self.store.principals().await? {
+            let identity =
+                Identity { name: row.name.clone(), policies: row.policies, created: row.created };
+            known.identities.insert(row.name, Arc::new(identity));
+        }
         for row in self.store.access_keys().await? {
-            let key = self.unseal(row).await?;
-            known.insert(key.id.clone(), Arc::new(key));
+            // Its principal was deleted between the two readings: the next one shows both.
+            let Some(identity) = known.identities.get(&row.principal) else { continue };
+            let key = self.read(row, Arc::clone(identity), &before).await?;
+            known.keys.insert(key.id.clone(), Arc::new(key));
         }
         self.known.store(Arc::new(known));
-        self.revision.store(revision, Ordering::Release);
+        *known_revision = revision;
         Ok(())
     }
 
-    async fn insert(
-        &self,
-        id: AccessKeyId,
-        user: &str,
-        secret: SecretString,
-    ) -> Result<Arc<AccessKey>, AccessKeyError> {
-        let key = AccessKey {
-            id: id.clone(),
-            user: user.into(),
-            secret,
+    pub(super) fn known(&self) -> arc_swap::Guard<Arc<Known>> {
+        self.known.load()
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Random bytes from the token.
+    pub(super) async fn random(&self, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.token.run(&Budget::new(TOKEN_TIME), move |worker| worker.random(bytes)).await
+    }
+
+    pub(super) async fn insert(&self, new: New) -> Result<Arc<AccessKey>, AccessKeyError> {
+        let row = AccessKeyRow {
+            sealed_secret: self.seal(&new.id, &new.secret).await?,
+            id: new.id.clone(),
+            principal: new.principal.clone(),
             created: Time::now(),
             is_active: true,
+            last_used: None,
+            session: new.session,
         };
-        let row = AccessKeyRow {
-            id,
-            user: user.to_owned(),
-            sealed_secret: self.seal(&key).await?,
-            created: key.created,
-            is_active: true,
-        };
-        self.store.insert_access_key(row).await?;
+        self.store.insert_access_key(row).await.map_err(|error| match error {
+            StoreError::NotFound => AccessKeyError::NoPrincipal(new.principal),
+            StoreError::LimitReached => AccessKeyError::TooManyKeys(new.principal),
+            other => other.into(),
+        })?;
         self.refresh().await?;
-        Ok(Arc::new(key))
+        self.find(new.id.as_str()).ok_or(AccessKeyError::NotFound(new.id))
+    }
+
+    /// A row, with what `before` knows of it already.
+    async fn read(
+        &self,
+        row: AccessKeyRow,
+        identity: Arc<Identity>,
+        before: &Known,
+    ) -> Result<AccessKey, AccessKeyError> {
+        let same = before.keys.get(&row.id).filter(|key| key.sealed_secret == row.sealed_secret);
+        let (secret, uses) = match same {
+            Some(key) => (key.secret.clone(), Arc::clone(&key.uses)),
+            None => (self.unseal(&row).await?, Arc::default()),
+        };
+        let stored = row.last_used.map_or(0, |time| time.unix() / SECONDS_OF_AN_HOUR);
+        uses.last_hour.fetch_max(stored, Ordering::Relaxed);
+        uses.stored_hour.fetch_max(stored, Ordering::Relaxed);
+        let session = row.session.map(|session| read_session(&row.id, session)).transpose()?;
+        Ok(AccessKey {
+            id: row.id,
+            identity,
+            secret,
+            created: row.created,
+            is_active: row.is_active,
+            session: session.map(Arc::new),
+            sealed_secret: row.sealed_secret,
+            uses,
+        })
     }
 
     /// IV, ciphertext and tag of the secret; the AccessKey id is authenticated beside it, so that
     /// sealed secrets cannot be swapped between rows.
-    async fn seal(&self, key: &AccessKey) -> Result<Vec<u8>, TokenError> {
+    async fn seal(&self, id: &AccessKeyId, secret: &SecretString) -> Result<Vec<u8>, TokenError> {
         let seal_key = self.seal_key;
-        let aad = key.id.to_string();
-        let secret = key.secret.clone();
+        let aad = id.to_string();
+        let secret = secret.clone();
         let sealed = self
             .token
             .run(&Budget::new(TOKEN_TIME), move |worker| {
@@ -224,7 +387,7 @@ impl AccessKeys {
         Ok([&sealed.iv, sealed.sealed.as_slice()].concat())
     }
 
-    async fn unseal(&self, row: AccessKeyRow) -> Result<AccessKey, AccessKeyError> {
+    async fn unseal(&self, row: &AccessKeyRow) -> Result<SecretString, AccessKeyError> {
         let seal_key = self.seal_key;
         let aad = row.id.to_string();
         let damaged = || AccessKeyError::Damaged(row.id.clone());
@@ -237,14 +400,19 @@ impl AccessKeys {
             })
             .await?;
         let secret = std::str::from_utf8(&secret).map_err(|_not_text| damaged())?;
-        Ok(AccessKey {
-            secret: SecretString::from(secret),
-            user: row.user.into(),
-            created: row.created,
-            is_active: row.is_active,
-            id: row.id,
-        })
+        Ok(SecretString::from(secret))
     }
+}
+
+/// A session whose policy cannot be read is damaged, and not one without a policy.
+fn read_session(id: &AccessKeyId, row: SessionRow) -> Result<Session, AccessKeyError> {
+    let policy = row.policy.as_deref().map(Policy::parse).transpose();
+    Ok(Session {
+        name: row.name,
+        expires: row.expires,
+        policy: policy.map_err(|_fault| AccessKeyError::Damaged(id.clone()))?,
+        token_hash: row.token_hash,
+    })
 }
 
 fn is_same(one: &SecretString, other: &SecretString) -> bool {

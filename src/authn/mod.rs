@@ -5,18 +5,23 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
+pub mod identity;
+mod principals;
 pub mod replay;
+pub mod session;
 pub mod signature;
 
 use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
-pub use client_key::{ClientKeyClaim, ClientKeys, Visitor};
+pub use client_key::{ClientKeyClaim, ClientKeys};
+pub use identity::{Identity, Session};
 pub use replay::{ReplayError, ReplayGuard};
+pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccessKeyId, AccountId, Time};
+use crate::model::{AccessKeyId, AccountId, ClientKeyRecord, Time};
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
@@ -26,12 +31,16 @@ pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 pub struct Caller {
     /// The account that the AccessKey belongs to.
     pub account: AccountId,
-    /// The user within the account; the access point of a client key.
+    /// The name of user or role within the account; of the access point of a client key.
     pub user: Arc<str>,
     /// The AccessKey or client key that signed.
     pub access_key_id: AccessKeyId,
-    /// Where the rights come from, if it was a client key: it has none as a user.
-    pub visitor: Option<Visitor>,
+    /// Who it is and what it may do.
+    pub identity: Arc<Identity>,
+    /// The session, where the credentials are temporary.
+    pub session: Option<Arc<Session>>,
+    /// The client key, if it was one: what it may do is what its access point lets it.
+    pub client_key: Option<Arc<ClientKeyRecord>>,
 }
 
 /// Verifies claims.
@@ -74,15 +83,19 @@ impl Authenticator {
             Ok(false) => return Err(ErrorCode::SignatureNonceUsed.into()),
             Err(error) => return Err(ApiError::from(ErrorCode::Unavailable).because(error)),
         }
-        if claim.security_token.is_some() {
-            // Every AccessKey here is a lasting one, which has no security token.
-            return Err(ErrorCode::InvalidSecurityTokenMismatch.into());
+        match &key.session {
+            Some(session) => session.check(claim.security_token, now)?,
+            None if claim.security_token.is_none() => {}
+            None => return Err(ErrorCode::InvalidSecurityTokenMismatch.into()),
         }
+        key.note_use(now);
         Ok(Caller {
             account: self.account.clone(),
-            user: Arc::clone(&key.user),
+            user: key.identity.name.shared_name(),
             access_key_id: key.id.clone(),
-            visitor: None,
+            identity: Arc::clone(&key.identity),
+            session: key.session.as_ref().map(Arc::clone),
+            client_key: None,
         })
     }
 }

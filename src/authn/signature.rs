@@ -15,8 +15,12 @@ pub fn sign(scheme: Scheme<'_>, secret: &SecretString, string_to_sign: &str) -> 
 
 /// Whether the claim's signature was made with `secret`. Compares in constant time.
 pub fn verify(claim: &Claim<'_>, secret: &SecretString) -> bool {
-    let key = key(claim.scheme, secret);
-    hmac::verify(&key, claim.string_to_sign.as_bytes(), &claim.signature).is_ok()
+    is_mac(&key(claim.scheme, secret), claim.string_to_sign.as_bytes(), &claim.signature)
+}
+
+/// Whether `mac` is the whole MAC of the message. A shortened one is none.
+fn is_mac(key: &Key, message: &[u8], mac: &[u8]) -> bool {
+    hmac::verify(key, message, mac).is_ok()
 }
 
 fn key(scheme: Scheme<'_>, secret: &SecretString) -> Key {
@@ -90,5 +94,39 @@ mod tests {
         ];
         assert_eq!(signatures.each_ref().map(Vec::len), [20, 32, 32]);
         assert_ne!(signatures[1], signatures[2]);
+    }
+
+    fn unhex(text: &serde_json::Value) -> Vec<u8> {
+        let digits = text.as_str().unwrap().as_bytes().chunks(2);
+        digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn published_vectors_verify_when_they_are_good_and_whole() {
+        for (name, algorithm, whole_bits) in
+            [("sha1", HMAC_SHA1_FOR_LEGACY_USE_ONLY, 160), ("sha256", HMAC_SHA256, 256)]
+        {
+            let root = env!("CARGO_MANIFEST_DIR");
+            let path = format!("{root}/tests/vectors/wycheproof_hmac_{name}.json");
+            let text = std::fs::read_to_string(path).unwrap();
+            let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let (mut accepted, mut refused, mut shortened) = (0, 0, 0);
+            for group in vectors["testGroups"].as_array().unwrap() {
+                for test in group["tests"].as_array().unwrap() {
+                    let key = Key::new(algorithm, &unhex(&test["key"]));
+                    let is_good = is_mac(&key, &unhex(&test["msg"]), &unhex(&test["tag"]));
+                    let is_whole = group["tagSize"] == whole_bits;
+                    let is_expected = is_whole && test["result"] == "valid";
+                    assert_eq!(is_good, is_expected, "{name}, test {}", test["tcId"]);
+                    *match (is_whole, is_good) {
+                        (false, _) => &mut shortened,
+                        (true, true) => &mut accepted,
+                        (true, false) => &mut refused,
+                    } += 1;
+                }
+            }
+            assert_eq!(accepted + refused + shortened, vectors["numberOfTests"]);
+            println!("vectors: {name}: {accepted} accepted, {refused} refused, {shortened} short");
+        }
     }
 }

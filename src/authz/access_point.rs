@@ -1,10 +1,12 @@
 //! What a client key may do: what the policies of its access point say.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::authn::Visitor;
+use crate::model::policy::{Resource, ResourceName};
 use crate::model::{
-    AccessPoint, AccessPolicy, AccessResource, KeyId, NetworkRule, PermissionTemplate,
+    AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyId, KeyRecord, NetworkRule,
+    PermissionTemplate,
 };
 use crate::store::Store;
 
@@ -26,46 +28,74 @@ const KEY_USER: &[&str] = &[
     "kms:Verify",
 ];
 
+/// A client key that comes from somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit<'a> {
+    /// The client key, which names the access point.
+    pub(super) client_key: &'a ClientKeyRecord,
+    /// The address that the request came from.
+    pub(super) source: IpAddr,
+}
+
 /// Whether one of the policies lets the visitor in from where it is, to do this with the key, or
 /// with no key at all.
-pub(super) fn allows(store: &Store, visitor: &Visitor, action: &str, key: Option<KeyId>) -> bool {
-    let point = store.document::<AccessPoint>(visitor.key.access_point.as_str());
-    let Some(point) = point.filter(|_point| KEY_USER.contains(&action)) else { return false };
-    let policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
-    policies.into_iter().any(|policy: Arc<AccessPolicy>| {
+pub(super) fn allows(
+    store: &Store,
+    visit: Visit<'_>,
+    action: &str,
+    key: Option<&KeyRecord>,
+) -> bool {
+    let is_about_it = |policy: &AccessPolicy| key.is_none_or(|key| is_about(policy, Some(key.id)));
+    KEY_USER.contains(&action) && lets_in(store, visit, is_about_it)
+}
+
+/// Whether the visitor may know that there is no such key.
+pub(super) fn may_know(store: &Store, visit: Visit<'_>, resource: &Resource<'_>) -> bool {
+    let key = match resource.name() {
+        ResourceName::Key(id) => Some(id),
+        ResourceName::Alias(_) | ResourceName::Other(_) => None,
+    };
+    lets_in(store, visit, |policy| is_about(policy, key))
+}
+
+/// Whether a policy that is about what is asked lets the visitor in.
+fn lets_in(store: &Store, visit: Visit<'_>, is_about: impl Fn(&AccessPolicy) -> bool) -> bool {
+    let point = store.document::<AccessPoint>(visit.client_key.access_point.as_str());
+    let Some(point) = point else { return false };
+    let mut policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
+    policies.any(|policy: Arc<AccessPolicy>| {
         policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
-            && key.is_none_or(|key| is_about(&policy, key))
-            && lets_in(store, &policy, visitor)
+            && is_about(&policy)
+            && admits(store, &policy, visit.source)
     })
 }
 
-fn is_about(policy: &AccessPolicy, key: KeyId) -> bool {
+/// Whether the policy is about a key, or about any key.
+fn is_about(policy: &AccessPolicy, key: Option<KeyId>) -> bool {
     policy.resources.iter().any(|resource| match resource {
         AccessResource::AnyKey => true,
-        AccessResource::Key(id) => *id == key,
+        AccessResource::Key(id) => Some(*id) == key,
         AccessResource::Secret(_) | AccessResource::AnySecret => false,
     })
 }
 
-/// A policy without network rules lets in from everywhere; one with rules where one of them does.
-fn lets_in(store: &Store, policy: &AccessPolicy, visitor: &Visitor) -> bool {
+/// A policy without network rules admits every address; one with rules those of any of them.
+fn admits(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
     let names = &policy.rules.network_rules;
     let mut rules = names.iter().filter_map(|name| store.document(name.as_str()));
     names.is_empty()
         || rules.any(|rule: Arc<NetworkRule>| {
-            rule.source_private_ip.iter().any(|range| range.contains(visitor.source))
+            rule.source_private_ip.iter().any(|range| range.contains(source))
         })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use serde_json::{from_value, json};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::{ClientKeyRecord, Time};
+    use crate::model::{KeySpec, KeyUsage, Origin, Place, ProtectionLevel, Time};
 
     /// A store with the access point `shop`, whose policies are `policies`, and the rules `here`
     /// (10.0.0.0/8) and `nowhere`.
@@ -105,6 +135,32 @@ mod tests {
     const KEY: &str = "key-hzz630494463ejqjx1234";
     const OTHER: &str = "key-hzz630494463ejqjx9999";
 
+    fn record(id: &str) -> KeyRecord {
+        let (spec, usage) = (KeySpec::Aes256, KeyUsage::EncryptDecrypt);
+        let (origin, level) = (Origin::AliyunKms, ProtectionLevel::Hsm);
+        let record = KeyRecord::new(spec, usage, origin, level, Time::now());
+        KeyRecord { id: id.parse().unwrap(), ..record }
+    }
+
+    #[tokio::test]
+    async fn only_who_may_use_every_key_learns_that_one_is_not_there() {
+        let user = "CryptoServiceKeyUser";
+        for (resources, known) in
+            [(&["key/*"][..], [true; 2]), (&[&format!("key/{KEY}")], [true, false])]
+        {
+            let (_directory, store, key) = shop(&[policy(user, resources, &[])]).await;
+            let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
+            let place = Place {
+                region: "cn-hangzhou".parse().unwrap(),
+                account: "1234567890123456".parse().unwrap(),
+            };
+            let learns = |name| may_know(&store, visit, &Resource::new(&place, name));
+            let names = [ResourceName::Key(KEY.parse().unwrap()), ResourceName::Other("key/x")];
+            assert_eq!(names.map(learns), known);
+            store.close().await;
+        }
+    }
+
     #[tokio::test]
     async fn one_policy_must_allow_action_key_and_address_alike() {
         let user = "CryptoServiceKeyUser";
@@ -128,14 +184,12 @@ mod tests {
         ] {
             let (_directory, store, key) = shop(&policies).await;
             let source: IpAddr = address.parse().unwrap();
-            let visitor = Visitor { key, source };
-            let verdict = |key: Option<&str>| {
-                let key = key.map(|id| id.parse().unwrap());
-                allows(&store, &visitor, "kms:Encrypt", key)
-            };
-            let verdicts = [verdict(Some(KEY)), verdict(Some(OTHER)), verdict(None)];
+            let visit = Visit { client_key: &key, source };
+            let verdict = |key| allows(&store, visit, "kms:Encrypt", key);
+            let verdicts =
+                [verdict(Some(&record(KEY))), verdict(Some(&record(OTHER))), verdict(None)];
             assert_eq!(verdicts, allowed, "{policies:?} {address}");
-            assert!(!allows(&store, &visitor, "kms:CreateKey", None));
+            assert!(!allows(&store, visit, "kms:CreateKey", None));
             store.close().await;
         }
     }

@@ -5,24 +5,77 @@
 //! `AuthorizedKey`, never a `KeyId`. The permission is part of its type, so that leave to
 //! describe a key cannot be spent on decrypting with it.
 //!
-//! ```compile_fail
+//! One cannot be made by hand, since its fields are private:
+//!
+//! ```compile_fail,E0451
 //! use hsmgate::authz::AuthorizedKey;
 //! use hsmgate::ops::crypto::encrypt::Encrypt;
-//! // There is no way to make one by hand.
-//! let forged = AuthorizedKey::<Encrypt> { record: unimplemented!(), permission: std::marker::PhantomData };
+//! fn forge(record: std::sync::Arc<hsmgate::model::KeyRecord>) -> AuthorizedKey<Encrypt> {
+//!     AuthorizedKey { record, permission: std::marker::PhantomData }
+//! }
+//! ```
+//!
+//! Nor can one be spent on something else. Leave to encrypt seals:
+//!
+//! ```
+//! # use hsmgate::{authz::AuthorizedKey, keyring::Keyring, ops, token::Budget};
+//! # use hsmgate::model::{EncryptionContext, Plaintext};
+//! use hsmgate::ops::crypto::encrypt::Encrypt;
+//! # async fn seal(
+//! #     keyring: Keyring, text: Plaintext, context: EncryptionContext, budget: Budget,
+//! #     key: AuthorizedKey<Encrypt>,
+//! # ) {
+//! let sealed = keyring.seal::<Encrypt>(&key, text, &context, &budget).await;
+//! # }
+//! ```
+//!
+//! and leave to describe does not:
+//!
+//! ```compile_fail,E0277
+//! # use hsmgate::{authz::AuthorizedKey, keyring::Keyring, ops, token::Budget};
+//! # use hsmgate::model::{EncryptionContext, Plaintext};
+//! use hsmgate::ops::keys::describe_key::DescribeKey;
+//! # async fn seal(
+//! #     keyring: Keyring, text: Plaintext, context: EncryptionContext, budget: Budget,
+//! #     key: AuthorizedKey<DescribeKey>,
+//! # ) {
+//! let sealed = keyring.seal(&key, text, &context, &budget).await;
+//! # }
+//! ```
+//!
+//! A key that was authorised for one permission is not one that was authorised for another:
+//!
+//! ```compile_fail,E0308
+//! use hsmgate::authz::AuthorizedKey;
+//! use hsmgate::ops::{crypto::decrypt::Decrypt, crypto::encrypt::Encrypt};
+//! fn swap(key: AuthorizedKey<Encrypt>) -> AuthorizedKey<Decrypt> {
+//!     key
+//! }
 //! ```
 
 mod access_point;
+mod asker;
 mod evaluate;
+mod key_policies;
+mod simulate;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::authn::{Caller, Visitor};
+pub use asker::{Asker, Facts};
+pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
+pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};
+
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
+use crate::model::policy::{Resource, ResourceName};
 use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, Place};
 use crate::store::Store;
+use access_point::Visit;
+use key_policies::KeyPolicies;
+
+/// The action of whoever may know that a key is there.
+const DESCRIBE_KEY: &str = "kms:DescribeKey";
 
 /// A permission of the policy language. An operation that needs just one is its own permission.
 pub trait Permission {
@@ -78,38 +131,44 @@ pub struct AccountGrant<P> {
 }
 
 /// Finds keys and decides.
+///
+/// A refusal does not tell whether a key is there: whoever asks for one that is not gets
+/// `Forbidden.KeyNotFound` only if he might describe it, and otherwise the `Forbidden.NoPermission`
+/// that he would have got.
 #[derive(Clone)]
 pub struct Authorizer {
     place: Place,
     store: Store,
+    key_policies: Arc<KeyPolicies>,
 }
 
 impl Authorizer {
     /// Decides over the keys of one place.
     pub fn new(place: Place, store: Store) -> Self {
-        Self { place, store }
+        Self { place, store, key_policies: Arc::default() }
     }
 
-    /// Finds the key that `key` names and asks whether `caller` may do `P` with it.
+    /// Finds the key that `key` names and asks whether `asker` may do `P` with it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.AliasNotFound`, `Forbidden.NoPermission`. An ARN of
     /// another region or account names a key that is not here: `Forbidden.KeyNotFound`.
     pub fn key<P: Permission>(
         &self,
-        caller: &Caller,
+        asker: &Asker<'_>,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        if key.place.as_ref().is_some_and(|place| *place != self.place) {
-            return Err(ErrorCode::KeyNotFound.into());
+        if let Some(place) = key.place.as_ref().filter(|place| **place != self.place) {
+            let resource = Resource::new(place, named(&key.name));
+            return Err(self.absent(asker, resource, ErrorCode::KeyNotFound));
         }
-        let id = match &key.name {
-            KeyName::Id(id) => *id,
-            KeyName::Alias(alias) => {
-                self.store.alias_target(alias).ok_or(ErrorCode::AliasNotFound)?
-            }
-        };
-        self.decide(caller, self.store.key(id))
+        match &key.name {
+            KeyName::Id(id) => self.key_with_id(asker, *id),
+            KeyName::Alias(alias) => match self.store.alias_target(alias) {
+                Some(id) => self.key_with_id(asker, id),
+                None => Err(self.no_alias(asker, alias)),
+            },
+        }
     }
 
     /// As [`Authorizer::key`], for a key named by its plain id.
@@ -118,10 +177,16 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_with_id<P: Permission>(
         &self,
-        caller: &Caller,
+        asker: &Asker<'_>,
         id: KeyId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.decide(caller, self.store.key(id))
+        match self.store.key(id) {
+            Some(record) if record.state.is_visible() => self.grant(asker, record),
+            _ => {
+                let resource = Resource::new(&self.place, ResourceName::Key(id));
+                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+            }
+        }
     }
 
     /// As [`Authorizer::key`], for the key that a version belongs to.
@@ -130,71 +195,119 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_of_version<P: Permission>(
         &self,
-        caller: &Caller,
+        asker: &Asker<'_>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let record = self.store.key_of_version(version);
-        self.decide(caller, record.filter(|record| record.version(version).is_some()))
+        let is_known = |record: &Arc<KeyRecord>| {
+            record.state.is_visible() && record.version(version).is_some()
+        };
+        if let Some(record) = self.store.key_of_version(version).filter(is_known) {
+            return self.grant(asker, record);
+        }
+        // Nobody knows the id of its key. Its own stands in: whoever may describe any key is told,
+        // and whoever may describe some is not.
+        let name = format!("key/{version}");
+        let resource = Resource::new(&self.place, ResourceName::Other(&name));
+        Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
     }
 
-    /// Asks whether `caller` may do `P` with an alias, whatever key it names.
+    /// Finds the key that an alias names and asks whether `asker` may do `P` with both.
+    ///
+    /// # Errors
+    /// `Forbidden.AliasNotFound`, `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
+    pub fn key_of_alias<P: Permission>(
+        &self,
+        asker: &Asker<'_>,
+        alias: &Alias,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.alias::<P>(asker, alias)?;
+        match self.store.alias_target(alias) {
+            Some(id) => self.key_with_id(asker, id),
+            None => Err(self.no_alias(asker, alias)),
+        }
+    }
+
+    /// Asks whether `asker` may do `P` with an alias, whatever key it names.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
-    pub fn alias<P: Permission>(&self, caller: &Caller, alias: &Alias) -> Result<(), ApiError> {
-        self.allows(caller, P::ACTION, || self.place.arn(alias))
+    pub fn alias<P: Permission>(&self, asker: &Asker<'_>, alias: &Alias) -> Result<(), ApiError> {
+        self.check(asker, P::ACTION, Resource::new(&self.place, ResourceName::Alias(alias)), None)
     }
 
-    /// Asks whether `caller` may do `P` in the account; `container` is the resource that stands
+    /// Asks whether `asker` may do `P` in the account; `container` is the resource that stands
     /// for all of a kind, such as `key` or `alias`.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn account<P: Permission>(
         &self,
-        caller: &Caller,
+        asker: &Asker<'_>,
         container: &str,
     ) -> Result<AccountGrant<P>, ApiError> {
-        self.allows(caller, P::ACTION, || self.place.arn(container))?;
+        let resource = Resource::new(&self.place, ResourceName::Other(container));
+        self.check(asker, P::ACTION, resource, None)?;
         Ok(AccountGrant { permission: PhantomData })
     }
 
-    fn decide<P: Permission>(
+    fn grant<P: Permission>(
         &self,
-        caller: &Caller,
-        record: Option<Arc<KeyRecord>>,
+        asker: &Asker<'_>,
+        record: Arc<KeyRecord>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let record =
-            record.filter(|record| record.state.is_visible()).ok_or(ErrorCode::KeyNotFound)?;
-        match &caller.visitor {
-            Some(visitor) => self.allows_visitor(visitor, P::ACTION, Some(record.id))?,
-            None => evaluate::allows_key(&self.place, caller, P::ACTION, &record)?,
-        }
+        let resource = Resource::new(&self.place, ResourceName::Key(record.id));
+        self.check(asker, P::ACTION, resource, Some(&record))?;
         Ok(AuthorizedKey { record, permission: PhantomData })
     }
 
-    fn allows(
+    fn check(
         &self,
-        caller: &Caller,
-        action: &'static str,
-        resource: impl FnOnce() -> String,
+        asker: &Asker<'_>,
+        action: &str,
+        resource: Resource<'_>,
+        record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
-        match &caller.visitor {
-            Some(visitor) => self.allows_visitor(visitor, action, None),
-            None => evaluate::allows(&self.place, caller, action, &resource()),
+        if let Some(client_key) = &asker.caller.client_key {
+            let visit = Visit { client_key, source: asker.facts.source };
+            return verdict(access_point::allows(&self.store, visit, action, record));
         }
+        // A policy that cannot be read allows nothing, and says so to the operator alone.
+        let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
+            Ok(policy) => policy.flatten(),
+            Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
+        };
+        let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
+        verdict(decide(&rights, &asker.question(action, resource, record)).is_allowed())
     }
 
-    fn allows_visitor(
-        &self,
-        visitor: &Visitor,
-        action: &str,
-        key: Option<KeyId>,
-    ) -> Result<(), ApiError> {
-        if access_point::allows(&self.store, visitor, action, key) {
-            Ok(())
-        } else {
-            Err(ErrorCode::NoPermission.into())
-        }
+    /// The refusal of what is not there: `code`, for whoever might know.
+    fn absent(&self, asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
+        let may_know = match &asker.caller.client_key {
+            Some(client_key) => {
+                let visit = Visit { client_key, source: asker.facts.source };
+                access_point::may_know(&self.store, visit, &resource)
+            }
+            None => {
+                let question = asker.question(DESCRIBE_KEY, resource, None);
+                evaluate::decide_own_side(&asker.rights(), &question).is_allowed()
+            }
+        };
+        if may_know { code.into() } else { ErrorCode::NoPermission.into() }
+    }
+
+    fn no_alias(&self, asker: &Asker<'_>, alias: &Alias) -> ApiError {
+        let resource = Resource::new(&self.place, ResourceName::Alias(alias));
+        self.absent(asker, resource, ErrorCode::AliasNotFound)
+    }
+}
+
+fn verdict(is_allowed: bool) -> Result<(), ApiError> {
+    if is_allowed { Ok(()) } else { Err(ErrorCode::NoPermission.into()) }
+}
+
+fn named(name: &KeyName) -> ResourceName<'_> {
+    match name {
+        KeyName::Id(id) => ResourceName::Key(*id),
+        KeyName::Alias(alias) => ResourceName::Alias(alias),
     }
 }

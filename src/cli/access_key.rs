@@ -1,4 +1,4 @@
-//! `hsmgate access-key create|list|delete`.
+//! `hsmgate access-key create|list|disable|enable|rotate|delete`.
 //!
 //! They work on store and token themselves, so that the first AccessKey needs none. A gateway that
 //! runs beside them takes the change over from the store.
@@ -10,30 +10,51 @@ use tokio::runtime::Runtime;
 
 use super::configured::{self, ConfigFile};
 use super::exit::Complaint;
-use super::output;
+use super::{attachment, output};
 use crate::authn::AccessKeys;
-use crate::model::AccessKeyId;
+use crate::authn::access_key::AccessKey as Key;
+use crate::model::{AccessKeyId, PrincipalName};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccessKey {
-    /// Make an AccessKey, and print it once
+    /// Make an AccessKey, and its user where there is none, and print it once
     Create(Create),
     /// List all AccessKeys, without their secrets
     List(List),
+    /// Refuse calls with an AccessKey from now on
+    Disable(One),
+    /// Let calls with an AccessKey in again
+    Enable(One),
+    /// Make a second AccessKey for the user of this one, and print it once; this one stays until
+    /// it is disabled or deleted
+    Rotate(Rotate),
     /// Delete an AccessKey
-    Delete(Delete),
+    Delete(One),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
     file: ConfigFile,
-    /// The user whom it belongs to
-    #[arg(long, value_name = "NAME")]
-    user: String,
+    #[command(flatten)]
+    owner: Owner,
+    /// Attach a system policy or the document in a file (may be repeated)
+    #[arg(long = "policy", value_name = "NAME|FILE")]
+    policies: Vec<String>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Owner {
+    /// The user whom it belongs to
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// It belongs to the account's root, which may do everything
+    #[arg(long)]
+    root: bool,
 }
 
 #[derive(Debug, Args)]
@@ -46,11 +67,20 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Delete {
+pub(super) struct One {
     #[command(flatten)]
     file: ConfigFile,
     /// The AccessKey's public half
     id: AccessKeyId,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    one: One,
+    /// Print the new AccessKey as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl AccessKey {
@@ -62,15 +92,20 @@ impl AccessKey {
             Self::List(list) => {
                 with_access_keys(&list.file, async |keys| list_keys(keys, list.json))
             }
-            Self::Delete(delete) => {
-                with_access_keys(&delete.file, async |keys| delete_key(keys, &delete.id).await)
+            Self::Disable(one) => set_active(&one, false),
+            Self::Enable(one) => set_active(&one, true),
+            Self::Rotate(rotate) => {
+                with_access_keys(&rotate.one.file, async |keys| rotate_key(keys, &rotate).await)
+            }
+            Self::Delete(one) => {
+                with_access_keys(&one.file, async |keys| delete_key(keys, &one.id).await)
             }
         }
     }
 }
 
 /// Opens store and token, does the work, and closes them however it ends.
-fn with_access_keys(
+pub(super) fn with_access_keys(
     file: &ConfigFile,
     work: impl AsyncFnOnce(&AccessKeys) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -84,40 +119,82 @@ fn with_access_keys(
 }
 
 async fn create_key(keys: &AccessKeys, create: &Create) -> anyhow::Result<()> {
-    let key = keys.create(&create.user).await?;
+    let owner = match &create.owner.user {
+        Some(user) => PrincipalName::user(user)?,
+        None => PrincipalName::root(),
+    };
+    let policies: Vec<_> =
+        create.policies.iter().map(|one| attachment::read(one)).collect::<Result<_, _>>()?;
+    keys.ensure_principal(&owner, Vec::new()).await?;
+    for policy in policies {
+        keys.attach(&owner, policy).await?;
+    }
+    let key = keys.create(&owner).await?;
+    if key.identity.policies.is_empty() && owner != PrincipalName::root() {
+        output::tell(
+            "No policy is attached to the user, who may do nothing yet: hsmgate user attach",
+        );
+    }
     output::access_key(&key.id, key.secret.expose_secret(), create.json)?;
+    Ok(())
+}
+
+async fn rotate_key(keys: &AccessKeys, rotate: &Rotate) -> anyhow::Result<()> {
+    let old = keys.find(rotate.one.id.as_str()).filter(|key| key.session.is_none());
+    let old = old.ok_or_else(|| not_found(&rotate.one.id))?;
+    let new = keys.create(&old.identity.name).await?;
+    output::tell(&format!("Once nothing signs with {} any more, disable and delete it.", old.id));
+    output::access_key(&new.id, new.secret.expose_secret(), rotate.json)?;
     Ok(())
 }
 
 fn list_keys(keys: &AccessKeys, as_json: bool) -> anyhow::Result<()> {
     let keys = keys.list();
     if as_json {
-        let objects: Vec<Value> = keys
-            .iter()
-            .map(|key| {
-                json!({
-                    "access_key_id": key.id,
-                    "user": key.user.as_ref(),
-                    "created": key.created,
-                    "active": key.is_active,
-                })
-            })
-            .collect();
+        let objects: Vec<Value> = keys.iter().map(|key| in_json(key)).collect();
         return Ok(output::json(&objects)?);
     }
-    let rows: Vec<_> = keys
-        .iter()
-        .map(|key| {
-            let state = if key.is_active { "active" } else { "inactive" };
-            (key.id.as_str(), format!("{}  {state}  {}", key.created, key.user))
-        })
-        .collect();
+    let rows: Vec<_> = keys.iter().map(|key| (key.id.as_str(), in_words(key))).collect();
     Ok(output::columns(&rows)?)
 }
 
-async fn delete_key(keys: &AccessKeys, id: &AccessKeyId) -> anyhow::Result<()> {
-    if keys.delete(id).await? {
-        return Ok(());
+fn in_json(key: &Key) -> Value {
+    let mut object = json!({
+        "access_key_id": key.id,
+        "user": key.identity.name.name(),
+        "principal": key.identity.name,
+        "created": key.created,
+        "active": key.is_active,
+        "last_used": key.last_used(),
+    });
+    if let (Some(session), Some(object)) = (&key.session, object.as_object_mut()) {
+        object.insert("session".to_owned(), session.name.clone().into());
+        object.insert("expires".to_owned(), session.expires.to_string().into());
     }
-    Err(Complaint::NotFound(format!("there is no AccessKey {id}")).into())
+    object
+}
+
+fn in_words(key: &Key) -> String {
+    let state = match &key.session {
+        Some(session) => format!("until {}", session.expires),
+        None if key.is_active => "active".to_owned(),
+        None => "inactive".to_owned(),
+    };
+    let last_used = key.last_used().map_or("never used".to_owned(), |hour| format!("used {hour}"));
+    format!("{}  {state}  {last_used}  {}", key.created, key.identity.name)
+}
+
+fn set_active(one: &One, is_active: bool) -> anyhow::Result<()> {
+    with_access_keys(&one.file, async |keys| {
+        keys.find(one.id.as_str()).ok_or_else(|| not_found(&one.id))?;
+        Ok(keys.set_active(&one.id, is_active).await?)
+    })
+}
+
+async fn delete_key(keys: &AccessKeys, id: &AccessKeyId) -> anyhow::Result<()> {
+    if keys.delete(id).await? { Ok(()) } else { Err(not_found(id).into()) }
+}
+
+fn not_found(id: &AccessKeyId) -> Complaint {
+    Complaint::NotFound(format!("there is no AccessKey {id}"))
 }

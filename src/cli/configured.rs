@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::app::{self, Vault};
+use crate::audit::AuditSettings;
 use crate::config::{Config, TokenConfig, TokenName};
 use crate::keyring::TokenTimes;
 use crate::ops::Acceptance;
@@ -56,6 +57,14 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             bare_text: config.accept_bare_text,
             caller_iv: config.accept_caller_iv,
         },
+        audit: Some(AuditSettings {
+            file: config.audit.file,
+            deadline: config.audit.deadline,
+            required: config.audit.required,
+            checkpoint_records: config.audit.checkpoint_records,
+            checkpoint_interval: config.audit.checkpoint_interval,
+            second: config.audit.second,
+        }),
         token: token_settings(config.token)?,
     })
 }
@@ -69,7 +78,11 @@ pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
     Ok(Vault::open(token, &config.store_url, &config.place).await?)
 }
 
-fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
+/// What opens the token, with the PIN read.
+///
+/// # Errors
+/// When the PIN cannot be read.
+pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
     let pin = token.pin.read().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,

@@ -17,6 +17,8 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8200";
 /// What `hsmgate dev` leaves in the directory that it is started in.
 const CLIENT_FILE: &str = ".hsmgate/client.json";
 const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
+/// The security token, where the AccessKey is a temporary one.
+const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
 
 /// Gateway and AccessKey. What is not given is taken from `.hsmgate/client.json` here, where
 /// `hsmgate dev` leaves its own.
@@ -59,6 +61,10 @@ impl Connection {
         let client = Client::new(&target.endpoint, &target.access_key_id, target.secret).map_err(
             |error| Complaint::usage(format!("endpoint {:?}: {error}", target.endpoint)),
         )?;
+        let client = match std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty()) {
+            Some(token) => client.with_security_token(token.into()),
+            None => client,
+        };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Remote { client, runtime })
     }

@@ -16,8 +16,8 @@ use super::output;
 /// The arguments that both commands share.
 #[derive(Debug, Args)]
 pub(super) struct Data {
-    /// The encryption context: pairs that must be the same to decrypt
-    #[arg(long, value_name = "NAME=VALUE", num_args = 1.., value_parser = pair)]
+    /// A pair of the encryption context, which must be the same to decrypt; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
     /// Where the data comes from; - is standard input
     #[arg(long = "in", value_name = "FILE", default_value = "-")]

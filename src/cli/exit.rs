@@ -35,6 +35,9 @@ pub(super) enum Complaint {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// A simulated request is denied.
+    #[error("denied")]
+    Denied,
 }
 
 impl Complaint {
@@ -56,6 +59,7 @@ impl Exit {
                     return Some(match complaint {
                         Complaint::Usage(_) => Self::Usage,
                         Complaint::NotFound(_) => Self::NotFound,
+                        Complaint::Denied => Self::Refused,
                     });
                 }
                 let is_configuration = cause.is::<ConfigError>()
@@ -138,6 +142,7 @@ mod tests {
             | ErrorCode::StateModifiedFailed => Exit::WrongState,
             ErrorCode::NoPermission
             | ErrorCode::Throttling
+            | ErrorCode::ServiceOpened
             | ErrorCode::DryRunAccessDenied
             | ErrorCode::InvalidAccessKeyIdNotFound
             | ErrorCode::InvalidAccessKeyIdInactive

@@ -16,6 +16,8 @@ use super::output;
 use crate::app::Vault;
 use crate::config::secret::read_private_file;
 use crate::config::{Config, TokenName};
+use crate::model::PrincipalName;
+use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::token::Token;
 
 /// Prepares what is not there yet, and leaves alone what is. May be run again at any time.
@@ -26,7 +28,7 @@ pub(super) struct Init {
     /// A file with the SO PIN: with it, a token of the configured label is made when there is none
     #[arg(long, value_name = "FILE")]
     so_pin_file: Option<PathBuf>,
-    /// The user whom the first AccessKey belongs to
+    /// The user whom the first AccessKey belongs to, and who may do everything
     #[arg(long, default_value = "admin", value_name = "NAME")]
     user: String,
     /// Print the AccessKey as JSON; its fields are null when there was one already
@@ -75,7 +77,11 @@ impl Init {
             }
             return Ok(());
         }
-        let key = vault.access_keys().create(&self.user).await?;
+        let user = PrincipalName::user(&self.user)
+            .map_err(|error| Complaint::usage(format!("--user: {error}")))?;
+        let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
+        vault.access_keys().ensure_principal(&user, full_access).await?;
+        let key = vault.access_keys().create(&user).await?;
         output::tell("Token and database are ready. The AccessKey is shown this once:");
         output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
         Ok(())

@@ -5,6 +5,8 @@
 
 mod access_key;
 mod answer;
+mod attachment;
+mod audit;
 pub mod client;
 mod client_file;
 mod configured;
@@ -17,13 +19,19 @@ mod exit;
 mod init;
 mod key;
 mod output;
+mod policy;
+mod principal;
 mod serve;
 mod signals;
+mod sts;
+mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::model::PrincipalKind;
+use crate::telemetry;
 use exit::Exit;
 
 /// A self-hosted, HSM-backed encryption gateway that speaks the Alibaba Cloud KMS API.
@@ -45,9 +53,27 @@ enum Command {
     Serve(serve::Serve),
     /// Prepare token and database, and make the first AccessKey
     Init(init::Init),
+    /// Look at the token
+    #[command(subcommand)]
+    Token(token::Token),
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
+    /// Verify and export the record of operations
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Manage users and their policies, beside a running gateway or without one
+    #[command(subcommand)]
+    User(principal::Principal),
+    /// Manage roles and their policies, beside a running gateway or without one
+    #[command(subcommand)]
+    Role(principal::Principal),
+    /// Make temporary credentials, beside a running gateway or without one
+    #[command(subcommand)]
+    Sts(sts::Sts),
+    /// Check policy documents and try them out
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
@@ -59,7 +85,9 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let exit = match Cli::parse().command.run() {
+    let outcome = Cli::parse().command.run();
+    telemetry::flush();
+    let exit = match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::complain(&error);
@@ -75,7 +103,13 @@ impl Command {
             Self::Dev(dev) => dev.run(),
             Self::Serve(serve) => serve.run(),
             Self::Init(init) => init.run(),
+            Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
+            Self::Audit(audit) => audit.run(),
+            Self::User(user) => user.run(PrincipalKind::User),
+            Self::Role(role) => role.run(PrincipalKind::Role),
+            Self::Sts(sts) => sts.run(),
+            Self::Policy(policy) => policy.run(),
             Self::Key(key) => key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
@@ -107,14 +141,35 @@ mod tests {
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate token info --config c",
+            "hsmgate token info --dir d --module m --json",
             "hsmgate access-key create --config c --user u",
             "hsmgate access-key list --config c --json",
+            "hsmgate access-key create --config c --root --policy a --policy b --json",
+            "hsmgate access-key disable --config c LTAIx",
+            "hsmgate access-key enable --config c LTAIx",
+            "hsmgate access-key rotate --config c LTAIx --json",
             "hsmgate access-key delete --config c LTAIx",
+            "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
+            "hsmgate audit verify --expect-sequence 7 bundle",
+            "hsmgate audit export --config c --out o",
+            "hsmgate audit export --dev-dir d --out o --json",
+            "hsmgate user create --config c alice --policy AliyunKMSFullAccess",
+            "hsmgate user list --config c --json",
+            "hsmgate user attach --config c alice p.json",
+            "hsmgate user detach --config c alice p",
+            "hsmgate user delete --config c alice",
+            "hsmgate role create --config c ci",
+            "hsmgate sts assume --config c --role-name ci --duration 900 --policy f --json",
+            "hsmgate sts assume --config c --user-name alice --session-name s",
+            "hsmgate policy validate f",
+            "hsmgate policy validate f --key-policy-for 1234567890123456",
+            "hsmgate policy simulate --config c --principal user/a --action kms:Encrypt --resource key/k --condition acs:SourceIp=::1 --json",
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
-            "hsmgate encrypt alias/a --context a=1 b=2 --in f --out g",
-            "hsmgate encrypt --context a=1 --context b= -- alias/a",
+            "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
+            "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -125,11 +180,24 @@ mod tests {
     fn a_wrong_command_line_is_refused() {
         for (line, kind) in [
             ("hsmgate serve", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit export --out o", ErrorKind::MissingRequiredArgument),
+            ("hsmgate audit verify a --from then", ErrorKind::ValueValidation),
+            ("hsmgate token info", ErrorKind::MissingRequiredArgument),
+            ("hsmgate token info --config c --dir d", ErrorKind::ArgumentConflict),
             ("hsmgate encrypt", ErrorKind::MissingRequiredArgument),
+            ("hsmgate access-key create --config c", ErrorKind::MissingRequiredArgument),
+            ("hsmgate access-key create --config c --user u --root", ErrorKind::ArgumentConflict),
+            ("hsmgate sts assume --config c", ErrorKind::MissingRequiredArgument),
+            (
+                "hsmgate sts assume --config c --role-name r --duration 60",
+                ErrorKind::ValueValidation,
+            ),
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
+            ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),
         ] {
             assert_eq!(refusal(line), kind, "{line}");

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
-use super::{Config, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName};
+use super::{AuditConfig, Config, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName};
 use crate::model::Place;
 
 /// The configuration, or `None` when the reader has got a fault. Every part is looked at before
@@ -23,6 +23,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
+    let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
         listen: listen?,
@@ -33,6 +34,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         limits: limits?,
         accept_bare_text: accept_bare_text?,
         accept_caller_iv: accept_caller_iv?,
+        audit: audit?,
         log: log?,
     })
 }
@@ -88,6 +90,27 @@ fn limits(reader: &Reader<'_>) -> Option<Limits> {
         request_timeout: milliseconds(reader, "limits.request_timeout_ms")?,
         header_timeout: milliseconds(reader, "limits.header_timeout_ms")?,
         connections: reader.number("limits.connections")?,
+    })
+}
+
+fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditConfig> {
+    let file = match reader.text("audit.file", absolute) {
+        None if reader.is_set("audit.file") => None,
+        None => state_directory.map(|directory| directory.join("audit.jsonl")),
+        file => file,
+    };
+    let second = reader.text("audit.second", absolute);
+    if second.is_none() && reader.is_set("audit.second") {
+        return None;
+    }
+    let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
+    Some(AuditConfig {
+        file: file?,
+        required: reader.flag("audit.required")?,
+        deadline: milliseconds(reader, "audit.deadline_ms")?,
+        checkpoint_records: reader.number("audit.checkpoint_records")?,
+        checkpoint_interval: Duration::from_secs(seconds),
+        second,
     })
 }
 

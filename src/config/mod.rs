@@ -41,6 +41,8 @@ pub struct Config {
     pub accept_bare_text: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
+    /// How the audit is kept.
+    pub audit: AuditConfig,
     /// How the log is written.
     pub log: Log,
 }
@@ -84,6 +86,23 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Connections at a time.
     pub connections: usize,
+}
+
+/// How the audit is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// The file of the records.
+    pub file: PathBuf,
+    /// Whether an operation without its record is refused.
+    pub required: bool,
+    /// How long an operation waits for its record.
+    pub deadline: Duration,
+    /// Records between checkpoints.
+    pub checkpoint_records: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// A second file, or a syslog socket.
+    pub second: Option<PathBuf>,
 }
 
 /// How the log is written.

@@ -61,6 +61,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("store", "Where the catalogue of keys and aliases lives."),
     ("limits", "What bounds the work."),
     ("crypto", "Switches of the cryptographic operations."),
+    ("audit", "The record of every operation (docs/reference/audit-record.md)."),
     ("log", "How the log is written. It goes to standard error."),
 ];
 
@@ -174,7 +175,8 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.request_timeout_ms",
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("15000"),
-        doc: "Milliseconds that a request may take as a whole.",
+        doc: "Milliseconds that a request may take as a whole, but never less than \
+              `token.key_pair_deadline_ms` and `token.deadline_ms` together.",
     },
     Setting {
         name: "limits.header_timeout_ms",
@@ -186,7 +188,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.connections",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Connections at a time. More wait until one is closed.",
+        doc: "Connections at a time. One more is closed at once.",
     },
     Setting {
         name: "crypto.accept_bare_text",
@@ -202,6 +204,44 @@ pub static SETTINGS: &[Setting] = &[
               is used twice with a key breaks AES-GCM for that key: whoever sees both ciphertexts \
               can forge others. Set it only for programs that cannot do without, and that never \
               repeat one.",
+    },
+    Setting {
+        name: "audit.file",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("`audit.jsonl` in `store.state_directory`"),
+        doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
+    },
+    Setting {
+        name: "audit.required",
+        kind: Kind::Flag,
+        default: Fallback::Value("true"),
+        doc: "Refuses an operation with a retryable 503 when its record is not on disk in time. \
+              With `false` it is answered all the same, and the log tells of the missing record.",
+    },
+    Setting {
+        name: "audit.deadline_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("1000"),
+        doc: "Milliseconds that an operation waits for its record to be on disk.",
+    },
+    Setting {
+        name: "audit.checkpoint_records",
+        kind: Kind::Number(1, 10_000_000),
+        default: Fallback::Value("10000"),
+        doc: "Records after which a checkpoint is signed by the token.",
+    },
+    Setting {
+        name: "audit.checkpoint_seconds",
+        kind: Kind::Number(1, 86_400),
+        default: Fallback::Value("60"),
+        doc: "Seconds after which new records are covered by a signed checkpoint.",
+    },
+    Setting {
+        name: "audit.second",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("none"),
+        doc: "A second place for the records, which may lag: a file, or a datagram socket such \
+              as `/dev/log` that takes syslog messages.",
     },
     Setting {
         name: "log.format",

@@ -81,6 +81,15 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.connections, 1024);
     assert!(!config.accept_bare_text);
+    let audit = AuditConfig {
+        file: "/var/lib/hsmgate/audit.jsonl".into(),
+        required: true,
+        deadline: Duration::from_secs(1),
+        checkpoint_records: 10_000,
+        checkpoint_interval: Duration::from_mins(1),
+        second: None,
+    };
+    assert_eq!(config.audit, audit);
     assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });
 }
 

@@ -11,6 +11,9 @@ pub enum KeyringError {
     /// The key's state, usage or spec forbids it.
     #[error("the key does not allow this: {}", .0.as_str())]
     Refused(ErrorCode),
+    /// The key must not be deleted, says its owner.
+    #[error("the key's deletion protection is on")]
+    Protected,
     /// The ciphertext does not open: altered, of another key, or with another context. One answer
     /// for all, so that nobody learns which.
     #[error("the ciphertext does not open")]
@@ -45,6 +48,12 @@ impl From<KeyringError> for ApiError {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Refused(code) => code.into(),
+            KeyringError::Protected => {
+                let code = ErrorCode::RejectedUnsupportedOperation;
+                let message =
+                    format!("{} The deletion protection of the key is on.", code.message());
+                Self::with_message(code, message)
+            }
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }

@@ -2,13 +2,18 @@
 //!
 //! The rows go first, as everywhere: a version that is not live is taken back with its token object
 //! at the next start, and so is the object of a version whose material the row calls absent.
+//!
+//! One change of material at a time, for all keys: between the two looks at a row that an import
+//! takes, another import, a deletion or an expiry would change what the first look said.
+
+use std::sync::Arc;
 
 use super::{Keyring, KeyringError, Use, public_key, state};
 use crate::authz::{AuthorizedKey, Imports};
 use crate::error::ErrorCode;
 use crate::model::{
-    ImportId, ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeyState, KeyVersion,
-    KeyVersionId, Origin, Time, WrappingAlgorithm,
+    ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState,
+    KeyVersion, KeyVersionId, Origin, Time, WrappingAlgorithm,
 };
 use crate::store::StoreError;
 use crate::token::{
@@ -30,8 +35,8 @@ pub struct WrappingKey {
 /// Wrapped material as a caller hands it in.
 #[derive(Debug)]
 pub struct WrappedMaterial {
-    /// The import token's id.
-    pub import: ImportId,
+    /// What the import token says; none when it is no import token of this gateway's.
+    pub import: Option<ImportToken>,
     /// The material under the wrapping key.
     pub wrapped: Vec<u8>,
     /// When the material is to be deleted.
@@ -90,26 +95,60 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
-        let parameters = self
-            .store
-            .document::<ImportParameters>(&material.import.to_string())
-            .filter(|parameters| parameters.key == key.record().id)
-            .ok_or(ErrorCode::InvalidImportToken)?;
-        if parameters.expires <= now {
-            return Err(ErrorCode::ExpiredImportToken.into());
+        let parameters = self.allowed(key.record().id, material.import, now)?;
+        // It goes on to its end when nobody waits any more: what is half done would stay so until
+        // the next start.
+        let (keyring, budget) = (self.clone(), budget.clone());
+        let work = tokio::spawn(async move {
+            let _only_one = keyring.material.lock().await;
+            keyring.take_in(&parameters, &material, now, &budget).await
+        });
+        work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
+    }
+
+    /// What an import token allows for this key now.
+    fn allowed(
+        &self,
+        key: KeyId,
+        token: Option<ImportToken>,
+        now: Time,
+    ) -> Result<Arc<ImportParameters>, ErrorCode> {
+        let token = token.ok_or(ErrorCode::InvalidImportToken)?;
+        let parameters = self.store.document::<ImportParameters>(&token.id.to_string());
+        match parameters.filter(|parameters| parameters.key == key) {
+            Some(parameters) if parameters.expires > now => Ok(parameters),
+            Some(_) => Err(ErrorCode::ExpiredImportToken),
+            // What has expired is forgotten soon, so its date is taken from the token itself. It
+            // may be a lie; no lie opens anything.
+            None if token.expires <= now => Err(ErrorCode::ExpiredImportToken),
+            None => Err(ErrorCode::InvalidImportToken),
         }
-        let trial = self.try_material(key.record().id, &parameters, &material, now, budget).await;
-        let (record, trial) = trial?;
+    }
+
+    async fn take_in(
+        &self,
+        parameters: &ImportParameters,
+        material: &WrappedMaterial,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        let (record, trial) = self.try_material(parameters, material, now, budget).await?;
         match &record.material {
-            None => self.adopt(&record, &trial, material.expires).await,
-            Some(known) if known.check_value == trial.check.as_bytes() => {
-                let is_present = known.is_present;
-                self.remove_version(record.id, trial.version.id, budget).await?;
-                self.bring_back(&record, &parameters, &material, is_present, budget).await
+            None => {
+                let adopted = self.adopt(&record, &trial, material.expires).await;
+                if adopted.is_err() {
+                    self.forget_version(record.id, trial.version.id).await;
+                }
+                adopted
             }
-            Some(_) => {
+            Some(known) => {
+                let (is_same, is_present) =
+                    (known.check_value == trial.check.as_bytes(), known.is_present);
                 self.remove_version(record.id, trial.version.id, budget).await?;
-                Err(ErrorCode::InvalidKeyMaterial.into())
+                if !is_same {
+                    return Err(ErrorCode::InvalidKeyMaterial.into());
+                }
+                self.bring_back(&record, parameters, material, is_present, budget).await
             }
         }
     }
@@ -126,6 +165,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
+        let _only_one = self.material.lock().await;
         self.take_out(key.record().id, |_material| true, budget).await
     }
 
@@ -136,6 +176,7 @@ impl Keyring {
     pub async fn expire_material(&self, now: Time) -> Result<(), KeyringError> {
         for record in self.store.keys() {
             if record.material.as_ref().is_some_and(|material| material.is_due(now)) {
+                let _only_one = self.material.lock().await;
                 let budget = Budget::new(self.times.call);
                 self.take_out(record.id, |material| material.is_due(now), &budget).await?;
                 tracing::info!(key_id = %record.id, "took out imported material whose date has come");
@@ -154,13 +195,12 @@ impl Keyring {
     /// Unwraps the material as a version that is not live, to learn its check value.
     async fn try_material(
         &self,
-        key: KeyId,
         parameters: &ImportParameters,
         material: &WrappedMaterial,
         now: Time,
         budget: &Budget,
-    ) -> Result<(std::sync::Arc<KeyRecord>, Trial), KeyringError> {
-        let id = KeyVersionId::random();
+    ) -> Result<(Arc<KeyRecord>, Trial), KeyringError> {
+        let (key, id) = (parameters.key, KeyVersionId::random());
         let record = self
             .store
             .change_key(key, |record| {
@@ -195,6 +235,8 @@ impl Keyring {
         };
         self.store
             .change_key(record.id, |record| {
+                // Its deletion may have been scheduled in the meantime.
+                state::check(record.state, Use::Import)?;
                 record.go_live(trial.version.id);
                 record.material = Some(material);
                 record.state = KeyState::Enabled;

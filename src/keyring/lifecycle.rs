@@ -2,14 +2,15 @@
 //! repairable: the row says `Creating` before the token makes the object, and `Deleting` before
 //! the token destroys it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Keyring, KeyringError, Use, state};
 use crate::authz::{AccountGrant, AuthorizedKey, Changes, Permission};
 use crate::error::ErrorCode;
 use crate::model::{
-    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, KeyVersionId, Origin,
-    ProtectionLevel, Time,
+    InstanceId, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, KeyVersionId, Origin,
+    ProtectionLevel, Rotation, TagKey, TagValue, Time,
 };
 use crate::token::{Budget, ObjectName, ObjectOwner};
 
@@ -20,17 +21,43 @@ pub struct NewKey {
     pub spec: KeySpec,
     /// What it is for; one of the spec's usages.
     pub usage: KeyUsage,
+    /// Where its material is to come from.
+    pub origin: Origin,
     /// The protection level asked for.
     pub protection: ProtectionLevel,
+    /// The instance, where one was named.
+    pub instance: Option<InstanceId>,
     /// The owner's text.
     pub description: String,
+    /// The owner's tags.
+    pub tags: BTreeMap<TagKey, TagValue>,
+    /// How it rotates; only for a key that can.
+    pub rotation: Option<Rotation>,
+    /// The key policy, where it has one of its own.
+    pub policy: Option<String>,
+}
+
+impl NewKey {
+    /// The key, without any version.
+    fn record(self, now: Time) -> KeyRecord {
+        KeyRecord {
+            instance: self.instance,
+            description: self.description,
+            tags: self.tags,
+            rotation: self.rotation,
+            policy: self.policy,
+            ..KeyRecord::new(self.spec, self.usage, self.origin, self.protection, now)
+        }
+    }
 }
 
 impl Keyring {
-    /// Makes a key with its initial version in the token.
+    /// Makes a key with its initial version in the token; a key of origin EXTERNAL waits for its
+    /// material and has none.
     ///
     /// # Errors
-    /// When store or token fail; nothing of the key is visible then.
+    /// When the token has no such keys, or store or token fail; nothing of the key is visible
+    /// then.
     pub async fn create<P: Permission>(
         &self,
         _grant: &AccountGrant<P>,
@@ -38,71 +65,99 @@ impl Keyring {
         now: Time,
         budget: &Budget,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        let version = KeyVersion::initial(now);
-        let record = KeyRecord {
-            description: new.description,
-            versions: vec![version.clone()],
-            ..KeyRecord::new(new.spec, new.usage, Origin::AliyunKms, new.protection, now)
-        };
-        let record = self.store.insert_key(record).await?;
-        if let Err(error) = self.generate(&record, &version, budget).await {
-            self.forget_version(record.id, version.id).await;
-            return Err(error);
+        let mut record = new.record(now);
+        if record.origin == Origin::External {
+            record.state = KeyState::PendingImport;
+            return Ok(self.store.insert_key(record).await?);
         }
-        self.store
-            .change_key(record.id, |record| {
-                record.state = KeyState::Enabled;
-                record.go_live(version.id);
-                Ok::<_, KeyringError>(())
-            })
-            .await
+        let version = KeyVersion::initial(now);
+        record.versions = vec![version.clone()];
+        let record = self.store.insert_key(record).await?;
+        self.bring_to_life(record, version, budget).await
     }
 
-    /// Makes a new version of a key; for a symmetric key it becomes the primary one.
+    /// Makes a new version of a key; for a symmetric key it becomes the primary one. A MAC key has
+    /// one version for good, since a MAC does not tell which one made it.
     ///
     /// # Errors
-    /// When the key's state or origin forbids it, or store or token fail; the key then stays as
-    /// it was.
+    /// When the key's state, spec or origin forbids it, or store or token fail; the key then stays
+    /// as it was.
     pub async fn add_version<P: Changes>(
         &self,
         key: &AuthorizedKey<P>,
         now: Time,
         budget: &Budget,
     ) -> Result<KeyVersion, KeyringError> {
+        let begun = self
+            .begin_version(key.record().id, now, |record| {
+                state::check(record.state, Use::Cryptographic)?;
+                let is_mac = record.usage == KeyUsage::GenerateVerifyMac;
+                if record.origin == Origin::External || is_mac {
+                    return Err(ErrorCode::RejectedUnsupportedOperation);
+                }
+                Ok(true)
+            })
+            .await?;
+        let (record, version) = begun.ok_or(ErrorCode::InternalFailure)?;
+        self.bring_to_life(record, version.clone(), budget).await?;
+        Ok(version)
+    }
+
+    /// Writes the row of a new version, not live yet, if `decide` wants it of the key as it is
+    /// under the store's lock.
+    pub(super) async fn begin_version(
+        &self,
+        key: KeyId,
+        now: Time,
+        decide: impl FnOnce(&KeyRecord) -> Result<bool, ErrorCode>,
+    ) -> Result<Option<(Arc<KeyRecord>, KeyVersion)>, KeyringError> {
         let id = KeyVersionId::random();
         let record = self
             .store
-            .change_key(key.record().id, |record| {
-                state::check(record.state, Use::Cryptographic)?;
-                if record.origin == Origin::External {
-                    return Err(ErrorCode::RejectedUnsupportedOperation.into());
+            .change_key(key, |record| {
+                if decide(record)? {
+                    record.versions.push(KeyVersion {
+                        id,
+                        number: record.next_version_number(),
+                        created: now,
+                        is_live: false,
+                    });
                 }
-                record.versions.push(KeyVersion {
-                    id,
-                    number: record.next_version_number(),
-                    created: now,
-                    is_live: false,
-                });
                 Ok::<_, KeyringError>(())
             })
             .await?;
-        let version = record
-            .versions
-            .iter()
-            .find(|version| version.id == id)
-            .cloned()
-            .ok_or(ErrorCode::InternalFailure)?;
-        if let Err(error) = self.generate(&record, &version, budget).await {
-            self.forget_version(record.id, id).await;
-            return Err(error);
-        }
-        self.store
-            .change_key(record.id, |record| {
-                record.go_live(id);
-                Ok::<_, KeyringError>(())
-            })
-            .await?;
-        Ok(version)
+        let version = record.versions.iter().find(|version| version.id == id).cloned();
+        Ok(version.map(|version| (record, version)))
+    }
+
+    /// Makes the token object of a version whose row is written, and lets the version live.
+    ///
+    /// It goes on to its end when nobody waits any more: clients give up before a large key is
+    /// made, and what is half made would stay so until the next start.
+    pub(super) async fn bring_to_life(
+        &self,
+        record: Arc<KeyRecord>,
+        version: KeyVersion,
+        budget: &Budget,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        let (keyring, budget) = (self.clone(), budget.clone());
+        let work = tokio::spawn(async move {
+            if let Err(error) = keyring.generate(&record, &version, &budget).await {
+                keyring.forget_version(record.id, version.id).await;
+                return Err(error);
+            }
+            keyring
+                .store
+                .change_key(record.id, |record| {
+                    if record.state == KeyState::Creating {
+                        record.state = KeyState::Enabled;
+                    }
+                    record.go_live(version.id);
+                    Ok::<_, KeyringError>(())
+                })
+                .await
+        });
+        work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
     }
 
     /// Changes a key's facts if its state allows `wanted`.
@@ -115,13 +170,68 @@ impl Keyring {
         wanted: Use,
         change: impl FnOnce(&mut KeyRecord),
     ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.try_change(key, wanted, |record| {
+            change(record);
+            Ok(())
+        })
+        .await
+    }
+
+    /// As [`Keyring::change`], where the key as it is under the store's lock has a word in it.
+    ///
+    /// # Errors
+    /// As [`Keyring::change`], and what `change` refuses; the key then stays as it was.
+    pub async fn try_change<P: Changes>(
+        &self,
+        key: &AuthorizedKey<P>,
+        wanted: Use,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), ErrorCode>,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.store
             .change_key(key.record().id, |record| {
                 state::check(record.state, wanted)?;
-                change(record);
+                Ok(change(record)?)
+            })
+            .await
+    }
+
+    /// Schedules the destruction of a key.
+    ///
+    /// # Errors
+    /// When the key's state or its deletion protection forbids it, or the store fails.
+    pub async fn schedule_deletion<P: Changes>(
+        &self,
+        key: &AuthorizedKey<P>,
+        delete_at: Time,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.store
+            .change_key(key.record().id, |record| {
+                state::check(record.state, Use::ScheduleDeletion)?;
+                if record.deletion_protection.is_some() {
+                    return Err(KeyringError::Protected);
+                }
+                record.state = KeyState::PendingDeletion;
+                record.delete_at = Some(delete_at);
                 Ok(())
             })
             .await
+    }
+
+    /// Takes a scheduled destruction back. The key is enabled again, or waits for its material
+    /// where it has none.
+    ///
+    /// # Errors
+    /// When no destruction is scheduled, or the store fails.
+    pub async fn cancel_deletion<P: Changes>(
+        &self,
+        key: &AuthorizedKey<P>,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.change(key, Use::CancelDeletion, |record| {
+            record.delete_at = None;
+            record.state =
+                if record.has_material() { KeyState::Enabled } else { KeyState::PendingImport };
+        })
+        .await
     }
 
     /// Whether the key's state allows `wanted`.

@@ -9,15 +9,17 @@ mod mac;
 mod pair;
 mod public_key;
 mod reconcile;
+mod rotation;
 mod state;
 mod symmetric;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::KeyringError;
 pub use import::{WrappedMaterial, WrappingKey};
 pub use lifecycle::NewKey;
-pub use public_key::RecipientKey;
+pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
 use crate::store::Store;
@@ -29,6 +31,8 @@ pub struct Keyring {
     store: Store,
     token: Token,
     times: TokenTimes,
+    /// Held while imported material changes.
+    material: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How long the token may take.
@@ -43,7 +47,7 @@ pub struct TokenTimes {
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
     pub fn new(store: Store, token: Token, times: TokenTimes) -> Self {
-        Self { store, token, times }
+        Self { store, token, times, material: Arc::default() }
     }
 
     /// How long the token may take.

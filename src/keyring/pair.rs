@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::public_key::OaepKey;
 use super::{Keyring, KeyringError, Use, public_key, state};
 use crate::authz::{AuthorizedKey, OpensWithPair, ReadsPublicKey, Signs, Verifies};
 use crate::error::ErrorCode;
@@ -87,7 +88,8 @@ impl Keyring {
     ) -> Result<Vec<u8>, KeyringError> {
         decrypting(key.record(), version, algorithm)?;
         let public = self.read_public_key(version, budget).await?;
-        Ok(public_key::encrypt(&public_key::der(&public)?, algorithm, plaintext)?)
+        let key = OaepKey::from_der(&public_key::der(&public)?, algorithm)?;
+        Ok(key.encrypt(plaintext)?)
     }
 
     /// Decrypts with the private half.

@@ -1,8 +1,11 @@
 //! Public keys and signatures in the forms that the world reads: SubjectPublicKeyInfo
 //! (RFC 5280, section 4.1.2.7) and DER signatures (RFC 3279, section 2.2.3).
 
+use std::fmt;
+
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey,
+    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey,
+    PublicEncryptingKey,
 };
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::pem::LineEnding;
@@ -71,62 +74,103 @@ pub(super) fn der(key: &PublicKey) -> Result<Vec<u8>, KeyringError> {
 
 /// A public key that a caller has brought along, to wrap a data key for its owner.
 #[derive(Debug)]
-pub struct RecipientKey {
-    /// SubjectPublicKeyInfo in DER; an RSA key.
-    pub der: Vec<u8>,
-    /// How to wrap.
-    pub algorithm: EncryptionAlgorithm,
-}
+pub struct RecipientKey(OaepKey);
 
 impl RecipientKey {
+    /// Bytes of the modulus of the one kind of key that the API takes, RSA_2048.
+    const MODULUS_BYTES: usize = 256;
+
+    /// Reads a SubjectPublicKeyInfo in DER.
+    ///
+    /// # Errors
+    /// `InvalidParameter` when it is no RSA public key of 2,048 bits; `UnsupportedOperation` for
+    /// SM2.
+    pub fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
+        let key = OaepKey::from_der(der, algorithm)?;
+        if key.key.ciphertext_size() != Self::MODULUS_BYTES {
+            return Err(ErrorCode::InvalidParameter);
+        }
+        Ok(Self(key))
+    }
+
+    /// The most bytes that a data key may have under this key.
+    pub fn max_bytes(&self) -> usize {
+        self.0.max_bytes()
+    }
+
     /// A data key under this public key.
     ///
     /// # Errors
-    /// `InvalidParameter` when this is no RSA public key, or the data key is too long for it;
-    /// `UnsupportedOperation` for SM2.
+    /// `InvalidParameter` when the data key is too long.
     pub fn wrap(&self, data_key: &[u8]) -> Result<Vec<u8>, ErrorCode> {
-        encrypt(&self.der, self.algorithm, data_key)
+        self.0.encrypt(data_key)
     }
 }
 
-/// Encrypts with an RSA public key in DER. A plaintext that is too long for the key is an invalid
-/// parameter.
-pub(super) fn encrypt(
-    public_key: &[u8],
-    algorithm: EncryptionAlgorithm,
-    plaintext: &[u8],
-) -> Result<Vec<u8>, ErrorCode> {
-    let padding = match algorithm {
-        EncryptionAlgorithm::RsaesOaepSha256 => &OAEP_SHA256_MGF1SHA256,
-        EncryptionAlgorithm::RsaesOaepSha1 => &OAEP_SHA1_MGF1SHA1,
-        EncryptionAlgorithm::Sm2Pke => return Err(ErrorCode::UnsupportedOperation),
-    };
-    let key = PublicEncryptingKey::from_der(public_key)
-        .map_err(|_rejected| ErrorCode::InvalidParameter)
-        .and_then(|key| {
-            OaepPublicEncryptingKey::new(key).map_err(|_unspecified| ErrorCode::InvalidParameter)
-        })?;
-    if plaintext.len() > key.max_plaintext_size(padding) {
-        return Err(ErrorCode::InvalidParameter);
-    }
-    let mut ciphertext = vec![0; key.ciphertext_size()];
-    let written = key
-        .encrypt(padding, plaintext, &mut ciphertext, None)
-        .map(|written| written.len())
-        .map_err(|_unspecified| ErrorCode::InternalFailure)?;
-    ciphertext.truncate(written);
-    Ok(ciphertext)
+/// An RSA public key with a way to encrypt.
+pub(super) struct OaepKey {
+    key: OaepPublicEncryptingKey,
+    padding: &'static OaepAlgorithm,
 }
 
-/// `r` and `s` side by side, as tokens write them, to the DER form of the API.
-pub(super) fn signature_to_der(raw: &[u8]) -> Result<Vec<u8>, KeyringError> {
+impl fmt::Debug for OaepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OaepKey").field("padding", self.padding).finish_non_exhaustive()
+    }
+}
+
+impl OaepKey {
+    /// Reads a SubjectPublicKeyInfo in DER.
+    pub(super) fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
+        let padding = match algorithm {
+            EncryptionAlgorithm::RsaesOaepSha256 => &OAEP_SHA256_MGF1SHA256,
+            EncryptionAlgorithm::RsaesOaepSha1 => &OAEP_SHA1_MGF1SHA1,
+            EncryptionAlgorithm::Sm2Pke => return Err(ErrorCode::UnsupportedOperation),
+        };
+        let key = PublicEncryptingKey::from_der(der)
+            .map_err(|_rejected| ErrorCode::InvalidParameter)
+            .and_then(|key| {
+                OaepPublicEncryptingKey::new(key)
+                    .map_err(|_unspecified| ErrorCode::InvalidParameter)
+            })?;
+        Ok(Self { key, padding })
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.key.max_plaintext_size(self.padding)
+    }
+
+    /// A plaintext that is too long for the key is an invalid parameter.
+    pub(super) fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, ErrorCode> {
+        if plaintext.len() > self.max_bytes() {
+            return Err(ErrorCode::InvalidParameter);
+        }
+        let mut ciphertext = vec![0; self.key.ciphertext_size()];
+        let written = self
+            .key
+            .encrypt(self.padding, plaintext, &mut ciphertext, None)
+            .map(|written| written.len())
+            .map_err(|_unspecified| ErrorCode::InternalFailure)?;
+        ciphertext.truncate(written);
+        Ok(ciphertext)
+    }
+}
+
+/// `r` and `s` side by side, 32 bytes each as tokens write them, to the DER form of the API.
+///
+/// # Errors
+/// When `raw` does not have 64 bytes.
+pub fn signature_to_der(raw: &[u8]) -> Result<Vec<u8>, KeyringError> {
     let (r, s) = raw.split_at_checked(SCALAR_BYTES).ok_or(ErrorCode::InternalFailure)?;
+    if s.len() != SCALAR_BYTES {
+        return Err(ErrorCode::InternalFailure.into());
+    }
     Ok(EcdsaSignature { r: UintRef::new(r)?, s: UintRef::new(s)? }.to_der()?)
 }
 
-/// The DER form to `r` and `s` side by side; none when it is no strict DER of two numbers that
-/// fit.
-pub(super) fn signature_from_der(der: &[u8]) -> Option<Vec<u8>> {
+/// The DER form to `r` and `s` side by side, 64 bytes; none when it is no strict DER of two
+/// numbers that fit. Whether they are a signature only the key can tell.
+pub fn signature_from_der(der: &[u8]) -> Option<Vec<u8>> {
     let signature = EcdsaSignature::from_der(der).ok()?;
     let mut raw = vec![0; 2 * SCALAR_BYTES];
     for (half, number) in raw.chunks_exact_mut(SCALAR_BYTES).zip([signature.r, signature.s]) {

@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 use super::id::InvalidId;
 use super::spec::words;
 use super::{
-    ImportedMaterial, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey, TagValue, Time,
+    ImportedMaterial, InstanceId, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey,
+    TagValue, Time,
 };
 
 words! {
@@ -50,6 +51,16 @@ words! {
         Software = "SOFTWARE",
         /// The hardware level.
         Hsm = "HSM",
+    }
+}
+
+words! {
+    /// Where a key's material is kept (CreateKey, parameter KeyStorageMechanism).
+    KeyStorage, "key storage mechanism" {
+        /// In the token.
+        HsmInternal = "HsmInternal",
+        /// Outside of it, encrypted by it. No key of ours is kept so.
+        HsmEncryptedDatabase = "HsmEncryptedDatabase",
     }
 }
 
@@ -96,6 +107,8 @@ pub struct KeyRecord {
     pub origin: Origin,
     /// The protection level that was asked for.
     pub protection: ProtectionLevel,
+    /// The instance that it was made in, if its owner named one.
+    pub instance: Option<InstanceId>,
     /// Its state.
     pub state: KeyState,
     /// The owner's text, at most 8,192 characters.
@@ -137,6 +150,7 @@ impl KeyRecord {
             usage,
             origin,
             protection,
+            instance: None,
             state: KeyState::Creating,
             description: String::new(),
             created,
@@ -164,6 +178,31 @@ impl KeyRecord {
     /// The version that encrypts.
     pub fn primary_version(&self) -> Option<&KeyVersion> {
         self.primary.and_then(|id| self.version(id))
+    }
+
+    /// When it last got new material: when the version that is used for new things was made, or
+    /// the key itself while it has none.
+    pub fn last_rotation(&self) -> Time {
+        self.primary_version()
+            .or_else(|| self.live_versions().next_back())
+            .map_or(self.created, |version| version.created)
+    }
+
+    /// When it is to get its next version, if it gets them by itself.
+    pub fn next_rotation(&self) -> Option<Time> {
+        self.rotation.map(|rotation| rotation.interval.next_after(self.last_rotation()))
+    }
+
+    /// Whether it can get new versions by itself (UpdateRotationPolicy): a symmetric key whose
+    /// material is made here.
+    pub fn can_rotate(&self) -> bool {
+        self.spec.is_symmetric_cipher() && self.origin == Origin::AliyunKms
+    }
+
+    /// Whether its material is in the token, which an imported one may not be.
+    pub fn has_material(&self) -> bool {
+        let is_imported = || self.material.as_ref().is_some_and(|material| material.is_present);
+        self.origin == Origin::AliyunKms || is_imported()
     }
 
     /// The number of the next version.

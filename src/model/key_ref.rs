@@ -53,6 +53,12 @@ impl FromStr for KeyRef {
     }
 }
 
+impl From<KeyId> for KeyRef {
+    fn from(id: KeyId) -> Self {
+        Self { place: None, name: KeyName::Id(id) }
+    }
+}
+
 impl KeyName {
     fn parse(text: &str) -> Result<Self, InvalidId> {
         if text.starts_with("alias/") {

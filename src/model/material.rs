@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::id::{InvalidId, lower_uuid};
 use super::spec::words;
-use super::{KeyId, KeyVersionId, Time};
+use super::{Base64Bytes, KeyId, KeyVersionId, Time};
 
 /// What is remembered of the imported material of a key of origin EXTERNAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,38 @@ impl Serialize for ImportId {
     }
 }
 
+/// What an import token says: which answer to GetParametersForImport it came with, and until when
+/// it is good. It is written `<import id>.<seconds since 1970>` in Base64.
+///
+/// It is no secret and proves nothing; what it allows is written in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportToken {
+    /// The id of the answer.
+    pub id: ImportId,
+    /// When it becomes void.
+    pub expires: Time,
+}
+
+impl FromStr for ImportToken {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("import token");
+        let Base64Bytes(token) = text.parse().map_err(|_source| invalid)?;
+        let token = std::str::from_utf8(&token).map_err(|_source| invalid)?;
+        let (id, expires) = token.split_once('.').ok_or(invalid)?;
+        let seconds = expires.parse().map_err(|_source| invalid)?;
+        Ok(Self { id: id.parse().map_err(|_source| invalid)?, expires: Time::from_unix(seconds) })
+    }
+}
+
+impl Serialize for ImportToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = format!("{}.{}", self.id, self.expires.unix());
+        Base64Bytes(text.into_bytes()).serialize(serializer)
+    }
+}
+
 /// What one answer to GetParametersForImport allows: material for this key, wrapped with this
 /// pair, in this way, until then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +120,13 @@ pub struct ImportParameters {
     pub algorithm: WrappingAlgorithm,
     /// When the token is void and the pair may be destroyed.
     pub expires: Time,
+}
+
+impl ImportParameters {
+    /// The import token that goes with them.
+    pub const fn token(&self) -> ImportToken {
+        ImportToken { id: self.id, expires: self.expires }
+    }
 }
 
 #[cfg(test)]
@@ -117,5 +156,15 @@ mod tests {
         let json = serde_json::to_string(&parameters).unwrap();
         assert!(json.contains("RSAES_OAEP_SHA_256"), "{json}");
         assert_eq!(serde_json::from_str::<ImportParameters>(&json).unwrap(), parameters);
+    }
+
+    #[test]
+    fn an_import_token_says_what_it_was_made_of_and_nothing_else_is_one() {
+        let token = ImportToken { id: ImportId::random(), expires: Time::from_unix(1_700_000_000) };
+        let text = serde_json::to_value(token).unwrap();
+        assert_eq!(text.as_str().unwrap().parse(), Ok(token));
+        for other in ["", "AAAA", "not Base64", "e30=", "LjE3MDAwMDAwMDA="] {
+            assert!(other.parse::<ImportToken>().is_err(), "{other}");
+        }
     }
 }

@@ -74,6 +74,37 @@ impl<'a> Params<'a> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
+    /// The elements of a list that travels as `name.1`, `name.2` and so on, or with fields as
+    /// `name.1.Key`. Whatever their order in the request, they come by their numbers.
+    ///
+    /// # Errors
+    /// When there are more than `most`, or the numbers are not 1, 2, 3 and so on without a gap,
+    /// each in its one spelling: two readers could take such a list for two lists.
+    pub fn numbered(
+        &self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Vec<Element<'_>>, ParamError> {
+        let mut elements: BTreeMap<usize, Element<'_>> = BTreeMap::new();
+        for (full, text) in self.iter() {
+            let Some(rest) = full.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else {
+                continue;
+            };
+            let (digits, field) = rest.split_once('.').unwrap_or((rest, ""));
+            let number = digits.parse().ok().filter(|number: &usize| number.to_string() == digits);
+            let number = number.ok_or_else(|| ParamError::Invalid(full.to_owned().into()))?;
+            elements.entry(number).or_default().0.insert(field, text);
+        }
+        if elements.len() > most {
+            return Err(ParamError::invalid(name));
+        }
+        let expected = elements.keys().zip(1..).find(|(number, expected)| *number != expected);
+        match expected {
+            Some((_, expected)) => Err(ParamError::Invalid(format!("{name}.{expected}").into())),
+            None => Ok(elements.into_values().collect()),
+        }
+    }
+
     /// A parameter that must be there and not empty.
     ///
     /// # Errors
@@ -94,6 +125,22 @@ impl<'a> Params<'a> {
                 Err(InvalidId(_)) => Err(ParamError::invalid(name)),
             },
         }
+    }
+}
+
+/// One element of a numbered list: a text, or texts by field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Element<'p>(BTreeMap<&'p str, &'p str>);
+
+impl<'p> Element<'p> {
+    /// Its own text; an absent one counts as empty.
+    pub fn text(&self) -> &'p str {
+        self.field("")
+    }
+
+    /// The text of one of its fields; an absent one counts as empty.
+    pub fn field(&self, name: &str) -> &'p str {
+        self.0.get(name).copied().unwrap_or_default()
     }
 }
 
@@ -119,6 +166,7 @@ from_str!(
     super::KeyId,
     super::KeyRef,
     super::KeySpec,
+    super::KeyStorage,
     super::KeyUsage,
     super::KeyVersionId,
     super::Origin,
@@ -172,6 +220,55 @@ mod tests {
         params.insert("A", "1").unwrap();
         assert_eq!(params.insert("A", "1"), Err(ParamError::Invalid("A".into())));
         assert_eq!(params.text("A"), Some("1"));
+    }
+
+    fn of(names: &[&'static str]) -> Params<'static> {
+        let mut params = Params::default();
+        for name in names {
+            params.insert(*name, name.to_lowercase()).unwrap();
+        }
+        params
+    }
+
+    #[test]
+    fn a_numbered_list_comes_by_its_numbers_and_not_by_their_spelling() {
+        let params = of(&["Id.10", "Id.2", "Id.1", "Id.3", "Id.4", "Id.5", "Id.6", "Id.7", "Id.8"]);
+        assert_eq!(params.numbered("Id", 10), Err(ParamError::Invalid("Id.9".into())));
+        let mut whole = params.clone();
+        whole.insert("Id.9", "id.9").unwrap();
+        whole.insert("Ids.1", "another list").unwrap();
+        whole.insert("Id", "no list").unwrap();
+        let texts: Vec<_> = whole.numbered("Id", 10).unwrap().iter().map(Element::text).collect();
+        assert_eq!(texts, (1..=10).map(|number| format!("id.{number}")).collect::<Vec<_>>());
+        assert_eq!(whole.numbered("Id", 9), Err(ParamError::invalid("Id")));
+        assert_eq!(whole.numbered("Nothing", 0), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_element_may_have_fields_and_an_absent_one_is_empty() {
+        let params = of(&["Tag.2.Value", "Tag.1.Key", "Tag.2.Key"]);
+        let tags = params.numbered("Tag", 2).unwrap();
+        let pairs: Vec<_> = tags.iter().map(|tag| (tag.field("Key"), tag.field("Value"))).collect();
+        assert_eq!(pairs, [("tag.1.key", ""), ("tag.2.key", "tag.2.value")]);
+        assert_eq!(tags[0].text(), "");
+    }
+
+    #[test]
+    fn a_list_whose_numbers_are_not_1_2_3_is_refused_by_name() {
+        for (names, wrong) in [
+            (vec!["Id.0"], "Id.1"),
+            (vec!["Id.2"], "Id.1"),
+            (vec!["Id.1", "Id.3"], "Id.2"),
+            (vec!["Id.01"], "Id.01"),
+            (vec!["Id.+1"], "Id.+1"),
+            (vec!["Id.x"], "Id.x"),
+            (vec!["Id."], "Id."),
+            (vec!["Id.-1"], "Id.-1"),
+        ] {
+            let params = of(&names);
+            let refused = params.numbered("Id", 10);
+            assert_eq!(refused, Err(ParamError::Invalid(wrong.into())), "{names:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::model::{
-    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersionId, Origin, Place, ProtectionLevel,
-    Time,
+    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Place, ProtectionLevel,
+    RotationInterval, Time,
 };
 
 /// The answer of an operation that has nothing to tell but its request id.
@@ -25,24 +25,37 @@ pub struct KeyMetadata {
     key_state: KeyState,
     origin: Origin,
     protection_level: ProtectionLevel,
+    /// Empty when the key was made without naming one.
     #[serde(rename = "DKMSInstanceId")]
-    dkms_instance_id: &'static str,
+    dkms_instance_id: String,
+    /// Symmetric keys only; empty while there is no version.
     #[serde(skip_serializing_if = "Option::is_none")]
-    primary_key_version: Option<KeyVersionId>,
+    primary_key_version: Option<String>,
     last_rotation_date: Time,
     automatic_rotation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation_interval: Option<RotationInterval>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_rotation_date: Option<Time>,
     /// Empty unless the deletion is pending.
     delete_date: String,
-    material_expire_time: &'static str,
+    /// Empty when it never expires.
+    material_expire_time: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    protection: Option<DeletionProtection>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeletionProtection {
+    deletion_protection: &'static str,
+    deletion_protection_description: String,
 }
 
 impl KeyMetadata {
-    /// What is told of `record`, a key of `place`.
+    /// What is told of `record`, a key of `place`, when it is made.
     pub fn of(record: &KeyRecord, place: &Place) -> Self {
-        let last_rotation = record
-            .primary_version()
-            .or_else(|| record.live_versions().next_back())
-            .map_or(record.created, |version| version.created);
+        let material = record.material.as_ref().filter(|material| material.is_present);
         Self {
             key_id: record.id,
             arn: place.arn(format_args!("key/{}", record.id)),
@@ -54,12 +67,40 @@ impl KeyMetadata {
             key_state: record.state,
             origin: record.origin,
             protection_level: record.protection,
-            dkms_instance_id: "",
-            primary_key_version: record.primary,
-            last_rotation_date: last_rotation,
-            automatic_rotation: "Disabled",
-            delete_date: record.delete_at.map(|date| date.to_string()).unwrap_or_default(),
-            material_expire_time: "",
+            dkms_instance_id: or_empty(record.instance.as_ref()),
+            primary_key_version: record
+                .spec
+                .is_symmetric_cipher()
+                .then(|| or_empty(record.primary)),
+            last_rotation_date: record.last_rotation(),
+            automatic_rotation: automatic_rotation(record),
+            rotation_interval: record.rotation.map(|rotation| rotation.interval),
+            next_rotation_date: record.next_rotation(),
+            delete_date: or_empty(record.delete_at),
+            material_expire_time: or_empty(material.and_then(|material| material.expires)),
+            protection: None,
         }
     }
+
+    /// What is told of a key to one who asks for it.
+    pub fn in_full(record: &KeyRecord, place: &Place) -> Self {
+        let description = record.deletion_protection.clone();
+        let protection = DeletionProtection {
+            deletion_protection: if description.is_some() { "Enabled" } else { "Disabled" },
+            deletion_protection_description: description.unwrap_or_default(),
+        };
+        Self { protection: Some(protection), ..Self::of(record, place) }
+    }
+}
+
+fn automatic_rotation(record: &KeyRecord) -> &'static str {
+    match (record.rotation, record.state) {
+        (None, _) => "Disabled",
+        (Some(_), KeyState::Enabled) => "Enabled",
+        (Some(_), _) => "Suspended",
+    }
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
 }

@@ -9,8 +9,11 @@ pub mod aliases;
 mod answer;
 pub mod crypto;
 pub mod instance;
+pub mod instances;
+pub mod key_policy;
 pub mod keys;
 pub mod material;
+pub mod tags;
 pub mod versions;
 
 use std::sync::{Arc, OnceLock};
@@ -18,10 +21,12 @@ use std::sync::{Arc, OnceLock};
 pub use answer::{Done, KeyMetadata};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission};
+use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
-use crate::model::{Alias, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time};
+use crate::model::{
+    Alias, EncryptionContext, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time,
+};
 use crate::store::Store;
 use crate::token::Budget;
 
@@ -29,6 +34,8 @@ use crate::token::Budget;
 pub trait Operation: Permission + Send + Sized + 'static {
     /// Its name on the wire, for instance `Encrypt`.
     const NAME: &'static str;
+    /// The actions of RAM policies that it needs beside its own.
+    const MORE_ACTIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides throttling and deadlines.
     const LOAD: Load = Load::Store;
     /// What it answers.
@@ -65,6 +72,8 @@ pub struct Acceptance {
 pub struct Services {
     /// The region and account served here.
     pub place: Place,
+    /// What this gateway is called as a KMS instance.
+    pub instance: Instance,
     /// Keys, aliases and their facts.
     pub store: Store,
     /// Finds keys and decides.
@@ -80,7 +89,7 @@ pub struct Context {
     services: Arc<Services>,
     caller: Caller,
     request_id: RequestId,
-    now: Time,
+    facts: Facts,
     budget: Budget,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
@@ -92,29 +101,44 @@ impl Context {
         services: Arc<Services>,
         caller: Caller,
         request_id: RequestId,
-        now: Time,
+        facts: Facts,
         budget: Budget,
     ) -> Self {
         Self {
             services,
             caller,
             request_id,
-            now,
+            facts,
             budget,
             touched: OnceLock::new(),
             version: OnceLock::new(),
         }
     }
 
-    /// Finds a key and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it, in an operation without an encryption
+    /// context.
     ///
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key(&self.caller, key))
+        self.noted(self.services.authorizer.key(&self.asker(None), key))
     }
 
-    /// Finds the key of a version and asks leave to do `P` with it.
+    /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
+    /// ask for.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key`].
+    pub fn key_in<P: Permission>(
+        &self,
+        context: &EncryptionContext,
+        key: &KeyRef,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key(&self.asker(Some(context)), key))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it, in an operation without an
+    /// encryption context.
     ///
     /// # Errors
     /// As [`Authorizer::key_of_version`].
@@ -122,7 +146,19 @@ impl Context {
         &self,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.caller, version))
+        self.noted(self.services.authorizer.key_of_version(&self.asker(None), version))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key_of_version`].
+    pub fn key_of_version_in<P: Permission>(
+        &self,
+        context: &EncryptionContext,
+        version: KeyVersionId,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key_of_version(&self.asker(Some(context)), version))
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.
@@ -130,21 +166,15 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        self.services.authorizer.alias::<P>(&self.caller, alias)
+        self.services.authorizer.alias::<P>(&self.asker(None), alias)
     }
 
     /// Finds the key that an alias names and asks leave to do `P` with both.
     ///
     /// # Errors
-    /// `Forbidden.AliasNotFound`, and as [`Authorizer::key`].
+    /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        self.alias::<P>(alias)?;
-        let id = self
-            .services
-            .store
-            .alias_target(alias)
-            .ok_or(crate::error::ErrorCode::AliasNotFound)?;
-        self.noted(self.services.authorizer.key_with_id(&self.caller, id))
+        self.noted(self.services.authorizer.key_of_alias(&self.asker(None), alias))
     }
 
     /// Asks leave to do `P` in the account.
@@ -152,7 +182,11 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        self.services.authorizer.account(&self.caller, container)
+        self.services.authorizer.account(&self.asker(None), container)
+    }
+
+    fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
+        Asker { caller: &self.caller, facts: &self.facts, context }
     }
 
     /// Uses and changes keys.
@@ -170,6 +204,11 @@ impl Context {
         &self.services.place
     }
 
+    /// What this gateway is called as a KMS instance.
+    pub fn instance(&self) -> &Instance {
+        &self.services.instance
+    }
+
     /// What operations accept.
     pub fn acceptance(&self) -> Acceptance {
         self.services.acceptance
@@ -177,7 +216,7 @@ impl Context {
 
     /// When the request came.
     pub fn now(&self) -> Time {
-        self.now
+        self.facts.now
     }
 
     /// Its time in the token.

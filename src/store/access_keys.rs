@@ -1,44 +1,90 @@
-//! AccessKeys in SQL, and the counter of their changes.
+//! AccessKeys and temporary credentials in SQL, and the counter of their changes.
 
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use super::row::Table;
+use super::row::{Fields, Table};
 use super::{Store, StoreError, facts};
-use crate::model::{AccessKeyId, Time};
+use crate::model::{AccessKeyId, PrincipalName, Time};
+
+/// The most active AccessKeys of one principal, so that one can take the place of another.
+/// Temporary credentials do not count.
+pub const MAX_ACTIVE_KEYS: i64 = 2;
 
 /// What is kept of an AccessKey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessKeyRow {
     /// Its public half.
     pub id: AccessKeyId,
-    /// The user who calls with it.
-    pub user: String,
+    /// Whom it belongs to.
+    pub principal: PrincipalName,
     /// Its secret half, sealed by a key of the token.
     pub sealed_secret: Vec<u8>,
     /// When it was made.
     pub created: Time,
     /// Whether calls with it are let in.
     pub is_active: bool,
+    /// The hour in which it was last used.
+    pub last_used: Option<Time>,
+    /// What makes it temporary.
+    pub session: Option<SessionRow>,
 }
 
-/// The fact that counts changes. Every statement that changes `access_keys` raises it in the same
-/// transaction.
+/// What temporary credentials have beside an AccessKey.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The name of the session.
+    pub name: String,
+    /// SHA-256 of the security token.
+    pub token_hash: Vec<u8>,
+    /// When it ends.
+    pub expires: Time,
+    /// The policy that limits it, as it was written.
+    pub policy: Option<String>,
+}
+
+/// The fact that counts changes. Every statement that changes AccessKeys or principals raises it
+/// in the same transaction; the last use is no change.
 const REVISION: &str = "access-keys-revision";
 
 const ACCESS_KEYS: Table = Table {
     name: "access_keys",
-    columns: &["id", "user_name", "sealed_secret", "created", "is_active"],
+    columns: &[
+        "id",
+        "principal",
+        "sealed_secret",
+        "created",
+        "is_active",
+        "last_used",
+        "session_name",
+        "token_hash",
+        "expires",
+        "session_policy",
+    ],
 };
 
 fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
     let fields = ACCESS_KEYS.fields(row);
     Ok(AccessKeyRow {
         id: fields.parsed("id")?,
-        user: fields.get("user_name")?,
+        principal: fields.parsed("principal")?,
         sealed_secret: fields.get("sealed_secret")?,
         created: fields.time("created")?,
         is_active: fields.truth("is_active")?,
+        last_used: fields.time_or_null("last_used")?,
+        session: read_session(&fields)?,
     })
+}
+
+/// The hash stands for the whole: where it is NULL, the AccessKey is a lasting one.
+fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
+    let Some(token_hash) = fields.get("token_hash")? else { return Ok(None) };
+    Ok(Some(SessionRow {
+        name: fields.get("session_name")?,
+        token_hash,
+        expires: fields.time("expires")?,
+        policy: fields.get("session_policy")?,
+    }))
 }
 
 impl Store {
@@ -55,18 +101,59 @@ impl Store {
     /// Adds an AccessKey.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when its id is taken.
+    /// [`StoreError::NotFound`] when there is no such principal, [`StoreError::Exists`] when the
+    /// id is taken, [`StoreError::LimitReached`] when its principal would have more than
+    /// [`MAX_ACTIVE_KEYS`].
     pub async fn insert_access_key(&self, row: AccessKeyRow) -> Result<(), StoreError> {
         let mut write = self.write().await?;
+        // Whoever raises the counter has it to himself until the end, so that counts stay true.
+        raise_revision(write.connection()).await?;
+        let principal = row.principal.to_string();
+        super::principals::require(write.connection(), &principal).await?;
+        let session = row.session;
+        let counts = row.is_active && session.is_none();
         sqlx::query(ACCESS_KEYS.insert())
             .bind(row.id.to_string())
-            .bind(row.user)
+            .bind(principal.clone())
             .bind(row.sealed_secret)
             .bind(row.created.unix())
             .bind(i64::from(row.is_active))
+            .bind(row.last_used.map(Time::unix))
+            .bind(session.as_ref().map(|session| session.name.clone()))
+            .bind(session.as_ref().map(|session| session.token_hash.clone()))
+            .bind(session.as_ref().map(|session| session.expires.unix()))
+            .bind(session.and_then(|session| session.policy))
             .execute(write.connection())
             .await?;
-        facts::raise(write.connection(), REVISION).await?;
+        if counts {
+            check_limit(write.connection(), &principal).await?;
+        }
+        write.commit(|_| ()).await
+    }
+
+    /// Switches an AccessKey on or off.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such AccessKey, [`StoreError::LimitReached`] when
+    /// its principal would have more than [`MAX_ACTIVE_KEYS`].
+    pub async fn set_access_key_active(
+        &self,
+        id: &AccessKeyId,
+        is_active: bool,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        raise_revision(write.connection()).await?;
+        let principal: Option<String> = sqlx::query_scalar(
+            "UPDATE access_keys SET is_active = $2 WHERE id = $1 RETURNING principal",
+        )
+        .bind(id.to_string())
+        .bind(i64::from(is_active))
+        .fetch_optional(write.connection())
+        .await?;
+        let principal = principal.ok_or(StoreError::NotFound)?;
+        if is_active {
+            check_limit(write.connection(), &principal).await?;
+        }
         write.commit(|_| ()).await
     }
 
@@ -83,13 +170,51 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        facts::raise(write.connection(), REVISION).await?;
+        raise_revision(write.connection()).await?;
         write.commit(|_| ()).await?;
         Ok(true)
     }
 
-    /// How often AccessKeys were changed, by this process or another: when the number is the same
-    /// as before, so is what [`Store::access_keys`] returns.
+    /// Removes temporary credentials that ended before a time; how many there were.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn delete_expired_sessions(&self, before: Time) -> Result<u64, StoreError> {
+        let mut write = self.write().await?;
+        let removed = sqlx::query("DELETE FROM access_keys WHERE expires < $1")
+            .bind(before.unix())
+            .execute(write.connection())
+            .await?
+            .rows_affected();
+        if removed > 0 {
+            raise_revision(write.connection()).await?;
+            write.commit(|_| ()).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Keeps when AccessKeys were last used; a later time that is kept already stays.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn note_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for (id, hour) in uses {
+            sqlx::query(
+                "UPDATE access_keys SET last_used = $2 \
+                 WHERE id = $1 AND COALESCE(last_used, 0) < $2",
+            )
+            .bind(id.to_string())
+            .bind(hour.unix())
+            .execute(write.connection())
+            .await?;
+        }
+        write.commit(|_| ()).await
+    }
+
+    /// How often AccessKeys or principals were changed, by this process or another: when the
+    /// number is the same as before, so is what [`Store::access_keys`] and [`Store::principals`]
+    /// return, but for the last uses.
     ///
     /// Read it before the keys, not after: a change in between is then seen the next time.
     ///
@@ -106,55 +231,143 @@ impl Store {
     }
 }
 
+/// Counts a change.
+pub(super) async fn raise_revision(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    facts::raise(connection, REVISION).await
+}
+
+async fn check_limit(connection: &mut AnyConnection, principal: &str) -> Result<(), StoreError> {
+    let active: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM access_keys \
+         WHERE principal = $1 AND is_active = 1 AND token_hash IS NULL",
+    )
+    .bind(principal.to_owned())
+    .fetch_one(connection)
+    .await?;
+    if active > MAX_ACTIVE_KEYS { Err(StoreError::LimitReached) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::PrincipalRow;
     use crate::store::tests::Bench;
 
     fn row(id: &str) -> AccessKeyRow {
         AccessKeyRow {
             id: id.parse().unwrap(),
-            user: "alice".to_owned(),
+            principal: "user/alice".parse().unwrap(),
             sealed_secret: vec![0, 255, 7],
             created: Time::from_unix(1_700_000_000),
             is_active: id != "LTAI-2",
+            last_used: None,
+            session: None,
         }
+    }
+
+    fn session(id: &str, expires: i64) -> AccessKeyRow {
+        let session = SessionRow {
+            name: "build-7".to_owned(),
+            token_hash: vec![7; 32],
+            expires: Time::from_unix(expires),
+            policy: Some("{}".to_owned()),
+        };
+        AccessKeyRow { session: Some(session), ..row(id) }
+    }
+
+    async fn bench() -> Bench {
+        let bench = Bench::new().await;
+        let alice = PrincipalRow {
+            name: "user/alice".parse().unwrap(),
+            policies: Vec::new(),
+            created: Time::from_unix(1_700_000_000),
+        };
+        bench.store.insert_principal(alice).await.unwrap();
+        bench
     }
 
     #[tokio::test]
     async fn what_is_inserted_is_read_back_by_id() {
-        let Bench { store, .. } = &Bench::new().await;
-        for id in ["LTAI-2", "LTAI-1"] {
-            store.insert_access_key(row(id)).await.unwrap();
+        let Bench { store, .. } = &bench().await;
+        let rows = [row("LTAI-1"), row("LTAI-2"), session("STS.1", 1_800_000_000)];
+        for row in rows.iter().rev() {
+            store.insert_access_key(row.clone()).await.unwrap();
         }
-        assert_eq!(store.access_keys().await.unwrap(), [row("LTAI-1"), row("LTAI-2")]);
+        assert_eq!(store.access_keys().await.unwrap(), rows);
     }
 
     #[tokio::test]
     async fn another_handle_sees_the_revision_rise_with_every_change() {
-        let bench = Bench::new().await;
+        let bench = bench().await;
         let other = Store::open(&bench.url).await.unwrap();
-        assert_eq!(other.access_keys_revision().await.unwrap(), 0);
+        let before = other.access_keys_revision().await.unwrap();
         bench.store.insert_access_key(row("LTAI-1")).await.unwrap();
-        assert_eq!(other.access_keys_revision().await.unwrap(), 1);
+        assert_eq!(other.access_keys_revision().await.unwrap(), before + 1);
+        other.set_access_key_active(&row("LTAI-1").id, false).await.unwrap();
         assert!(other.delete_access_key(&row("LTAI-1").id).await.unwrap());
-        assert_eq!(bench.store.access_keys_revision().await.unwrap(), 2);
+        assert_eq!(bench.store.access_keys_revision().await.unwrap(), before + 3);
         assert_eq!(bench.store.access_keys().await.unwrap(), []);
     }
 
     #[tokio::test]
     async fn what_changes_nothing_leaves_the_revision() {
-        let Bench { store, .. } = &Bench::new().await;
+        let Bench { store, .. } = &bench().await;
         store.insert_access_key(row("LTAI-1")).await.unwrap();
+        let before = store.access_keys_revision().await.unwrap();
         let again = store.insert_access_key(row("LTAI-1")).await;
         assert!(matches!(again, Err(StoreError::Exists)));
+        let nobody = AccessKeyRow { principal: PrincipalName::root(), ..row("LTAI-3") };
+        let orphan = store.insert_access_key(nobody).await;
+        assert!(matches!(orphan, Err(StoreError::NotFound)));
+        let unknown = store.set_access_key_active(&row("LTAI-2").id, true).await;
+        assert!(matches!(unknown, Err(StoreError::NotFound)));
         assert!(!store.delete_access_key(&row("LTAI-2").id).await.unwrap());
-        assert_eq!(store.access_keys_revision().await.unwrap(), 1);
+        store.note_uses(&[(row("LTAI-1").id, Time::from_unix(7200))]).await.unwrap();
+        assert_eq!(store.access_keys_revision().await.unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_principal_has_at_most_two_active_keys() {
+        let Bench { store, .. } = &bench().await;
+        for id in ["LTAI-1", "LTAI-2", "LTAI-3"] {
+            store.insert_access_key(row(id)).await.unwrap();
+        }
+        store.insert_access_key(session("STS.1", 1_800_000_000)).await.unwrap();
+        let third = store.insert_access_key(row("LTAI-4")).await;
+        assert!(matches!(third, Err(StoreError::LimitReached)));
+        let enabled = store.set_access_key_active(&row("LTAI-2").id, true).await;
+        assert!(matches!(enabled, Err(StoreError::LimitReached)));
+        store.set_access_key_active(&row("LTAI-1").id, false).await.unwrap();
+        store.set_access_key_active(&row("LTAI-2").id, true).await.unwrap();
+        assert_eq!(store.access_keys().await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_last_use_only_rises() {
+        let Bench { store, .. } = &bench().await;
+        store.insert_access_key(row("LTAI-1")).await.unwrap();
+        for hour in [7200, 3600] {
+            store.note_uses(&[(row("LTAI-1").id, Time::from_unix(hour))]).await.unwrap();
+        }
+        let kept = store.access_keys().await.unwrap();
+        assert_eq!(kept[0].last_used, Some(Time::from_unix(7200)));
+    }
+
+    #[tokio::test]
+    async fn sessions_go_when_they_have_ended_and_lasting_keys_stay() {
+        let Bench { store, .. } = &bench().await;
+        for row in [row("LTAI-1"), session("STS.1", 100), session("STS.2", 200)] {
+            store.insert_access_key(row).await.unwrap();
+        }
+        assert_eq!(store.delete_expired_sessions(Time::from_unix(200)).await.unwrap(), 1);
+        let left: Vec<_> =
+            store.access_keys().await.unwrap().into_iter().map(|row| row.id).collect();
+        assert_eq!(left, [row("LTAI-1").id, row("STS.2").id]);
     }
 
     #[tokio::test]
     async fn a_revision_that_is_no_number_is_named() {
-        let Bench { store, .. } = &Bench::new().await;
+        let Bench { store, .. } = &bench().await;
         store.set_fact(REVISION, "many").await.unwrap();
         let error = store.access_keys_revision().await.expect_err("no number");
         assert!(error.to_string().contains(REVISION), "{error}");

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// What was to be removed is still named by something else. The caller's request is wrong.
     #[error("still named by something in the store")]
     InUse,
+    /// There are as many of these as there may be. The caller's request is wrong.
+    #[error("the store holds as many of these as there may be")]
+    LimitReached,
     /// The database does not answer or refuses. Trying again may help.
     #[error("the store's database does not do what it is asked")]
     Unavailable {

@@ -23,6 +23,7 @@ pub(super) const KEYS: Table = Table {
         "key_usage",
         "origin",
         "protection",
+        "instance",
         "state",
         "description",
         "created",
@@ -50,6 +51,7 @@ pub(super) fn bind_key(
         .bind(record.usage.as_str())
         .bind(record.origin.as_str())
         .bind(record.protection.as_str())
+        .bind(record.instance.as_ref().map(ToString::to_string))
         .bind(record.state.as_str())
         .bind(record.description.clone())
         .bind(record.created.unix())
@@ -73,6 +75,7 @@ pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRec
         usage: fields.parsed("key_usage")?,
         origin: fields.parsed("origin")?,
         protection: fields.parsed("protection")?,
+        instance: fields.parsed_or_null("instance")?,
         state: fields.parsed("state")?,
         description: fields.get("description")?,
         created: fields.time("created")?,

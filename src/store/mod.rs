@@ -16,6 +16,7 @@ mod error;
 mod facts;
 mod key_row;
 mod keys;
+mod principals;
 mod row;
 mod shelves;
 mod write;
@@ -25,9 +26,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sqlx::AnyPool;
 use tokio::sync::Mutex;
 
-pub use access_keys::AccessKeyRow;
+pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
+pub use principals::PrincipalRow;
 pub use shelves::{Document, Reference, Shelf, Shelves};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
@@ -132,8 +134,8 @@ async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
 mod tests {
     use super::*;
     use crate::model::{
-        ImportedMaterial, KeySpec, KeyState, KeyUsage, KeyVersion, Origin, ProtectionLevel,
-        Rotation, Time,
+        ImportedMaterial, InstanceId, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
+        ProtectionLevel, Rotation, Time,
     };
 
     /// A store on a file of its own.
@@ -176,6 +178,7 @@ mod tests {
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::External,
             protection: ProtectionLevel::Hsm,
+            instance: Some(InstanceId::random()),
             state: KeyState::PendingDeletion,
             description: "it's \"quoted\"; ключ 🔑".to_owned(),
             created: Time::from_unix(1_700_000_000),

@@ -3,15 +3,27 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
-use std::io::{self, IsTerminal};
+mod lines;
 
+use std::io::{self, IsTerminal, Stderr};
+use std::sync::OnceLock;
+
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
+use lines::Lines;
 
 /// The environment variable that takes the place of the configured filter.
 pub const FILTER_VARIABLE: &str = "HSMGATE_LOG";
+
+/// Comes before every filter, which may name the crate again. `cryptoki` writes an error for each
+/// mechanism of a token that it has no name for, though nothing is wrong; its real failures are
+/// values that the token room reports.
+const ALWAYS: &str = "cryptoki=off";
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +39,13 @@ pub enum TelemetryError {
     /// Something else in this process has begun to log.
     #[error("the log has been started before")]
     Started(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no thread to write it.
+    #[error("the log has no thread")]
+    Thread(#[source] io::Error),
 }
+
+/// The log of this process, once it has begun.
+static LINES: OnceLock<Lines<Stderr>> = OnceLock::new();
 
 /// Starts the log of this process, once. `HSMGATE_LOG` takes the place of the filter.
 ///
@@ -35,12 +53,32 @@ pub enum TelemetryError {
 /// When the filter cannot be understood, or the log has been started before.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(log, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = Lines::start(io::stderr()).map_err(TelemetryError::Thread)?;
+    let lines = LINES.get_or_init(|| lines).clone();
+    dispatch(log, filter, lines, io::stderr().is_terminal())
+        .try_init()
+        .map_err(|source| TelemetryError::Started(source.into()))
+}
+
+/// What writes the lines that pass the filter.
+fn dispatch(
+    log: &Log,
+    filter: EnvFilter,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    has_colours: bool,
+) -> Dispatch {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match log.format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Text => lines.with_ansi(has_colours).into(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).into(),
     }
-    .map_err(TelemetryError::Started)
+}
+
+/// Writes what has been logged so far, at the end of the process.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
 }
 
 fn filter(log: &Log, variable: Option<&str>) -> Result<EnvFilter, TelemetryError> {
@@ -48,20 +86,91 @@ fn filter(log: &Log, variable: Option<&str>) -> Result<EnvFilter, TelemetryError
         Some(text) if !text.is_empty() => (FILTER_VARIABLE, text),
         _ => ("log.filter", log.filter.as_str()),
     };
-    EnvFilter::try_new(text).map_err(|source| TelemetryError::Filter { origin, source })
+    // The text is read by itself first: the error of a wrong one shall name nothing else.
+    EnvFilter::try_new(text)
+        .and_then(|_read| EnvFilter::try_new(format!("{ALWAYS},{text}")))
+        .map_err(|source| TelemetryError::Filter { origin, source })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    fn settings(format: LogFormat, filter: &str) -> Log {
+        Log { format, filter: filter.to_owned() }
+    }
+
+    /// Where the lines of a test go.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written of the events of `work`.
+    fn written(log: &Log, work: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let dispatch = dispatch(log, filter(log, None).unwrap(), move || writer.clone(), false);
+        tracing::dispatcher::with_default(&dispatch, work);
+        lines.text()
+    }
 
     #[test]
     fn the_variable_takes_the_place_of_the_setting() {
-        let log = Log { format: LogFormat::Text, filter: "info".to_owned() };
-        assert_eq!(filter(&log, None).unwrap().to_string(), "info");
-        assert_eq!(filter(&log, Some("")).unwrap().to_string(), "info");
-        assert_eq!(filter(&log, Some("debug")).unwrap().to_string(), "debug");
+        let log = settings(LogFormat::Text, "info");
+        assert_eq!(filter(&log, None).unwrap().to_string(), "cryptoki=off,info");
+        assert_eq!(filter(&log, Some("")).unwrap().to_string(), "cryptoki=off,info");
+        assert_eq!(filter(&log, Some("debug")).unwrap().to_string(), "cryptoki=off,debug");
         let error = filter(&log, Some("=,=")).unwrap_err();
         assert_eq!(error.to_string(), "HSMGATE_LOG is not a log filter");
+    }
+
+    #[test]
+    fn the_pkcs11_crate_is_silent_until_a_filter_names_it() {
+        let speak = || tracing::error!(target: "cryptoki::mechanism", "not supported");
+        assert_eq!(written(&settings(LogFormat::Text, "trace"), speak), "");
+        let named = settings(LogFormat::Text, "info,cryptoki=error");
+        assert!(written(&named, speak).contains("not supported"));
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_flat_object() {
+        let log = settings(LogFormat::Json, "info");
+        let text = written(&log, || {
+            tracing::info!(target: "hsmgate::request", action = "Encrypt", total_us = 7, "request");
+            tracing::info!("line one\nline \"two\"");
+        });
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["target"], "hsmgate::request");
+        assert_eq!(lines[0]["action"], "Encrypt");
+        assert_eq!(lines[0]["total_us"], 7);
+        assert_eq!(lines[1]["message"], "line one\nline \"two\"");
+    }
+
+    #[test]
+    fn a_line_of_text_stays_one_line() {
+        let log = settings(LogFormat::Text, "info");
+        let text = written(&log, || tracing::info!(host = "a\nb", "request"));
+        assert_eq!(text.lines().count(), 1, "{text}");
     }
 }

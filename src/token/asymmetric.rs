@@ -153,10 +153,13 @@ impl Worker<'_> {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let raw = self.decrypt_with(key, handles, &Mechanism::RsaX509, ciphertext)?;
-        // A token may leave out leading zeros.
-        let missing = ciphertext.len().saturating_sub(raw.len());
-        let mut encoded = Zeroizing::new(vec![0; missing]);
-        encoded.extend_from_slice(&raw);
+        let mut encoded = Zeroizing::new(vec![0; ciphertext.len()]);
+        // A token may leave out leading zeros. It tells how many there were by that, so what is
+        // saved here is the meaning and not the secrecy; SoftHSM gives whole blocks.
+        let missing = encoded.len().checked_sub(raw.len());
+        let tail = missing.and_then(|missing| encoded.get_mut(missing..));
+        tail.ok_or(TokenError::Untrusted("it opens RSA to more than the modulus"))?
+            .copy_from_slice(&raw);
         oaep::unpad(hash, &encoded).ok_or(TokenError::BadCiphertext)
     }
 

@@ -63,6 +63,21 @@ struct Open {
     pool: Pool,
 }
 
+/// A start that fails after the token is open ends without `close`. No thread may be inside the
+/// module then: the process would crash while the module ends itself at exit.
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Open {
+    fn close(&self) {
+        self.pool.drain();
+        self.hub.close();
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Token").field(&self.0.hub.info).finish()
@@ -79,7 +94,7 @@ impl Token {
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let queue = settings.queue.get();
         let hub = Arc::new(Hub::open(settings)?);
-        let pool = Pool::start(&hub, queue)?;
+        let pool = Pool::start(&hub, queue).inspect_err(|_error| hub.close())?;
         Ok(Self(Arc::new(Open { hub, pool })))
     }
 
@@ -147,9 +162,9 @@ impl Token {
     }
 
     /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
-    /// Blocking. Whatever comes later is told that the token is closed.
+    /// Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
+    /// does the same.
     pub fn close(&self) {
-        self.0.pool.drain();
-        self.0.hub.close();
+        self.0.close();
     }
 }

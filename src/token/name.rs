@@ -44,15 +44,19 @@ pub enum ServiceKey {
     AccessKeySeal,
     /// Unwraps imported key material, one pair for each import token.
     ImportWrapping,
+    /// Signs the checkpoints of the audit.
+    AuditCheckpoint,
 }
 
 impl ServiceKey {
-    const ALL: &'static [Self] = &[Self::AccessKeySeal, Self::ImportWrapping];
+    const ALL: &'static [Self] =
+        &[Self::AccessKeySeal, Self::ImportWrapping, Self::AuditCheckpoint];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AccessKeySeal => "access-key-seal",
             Self::ImportWrapping => "import-wrapping",
+            Self::AuditCheckpoint => "audit-checkpoint",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The wires: bytes to requests, outcomes to bytes. They know nothing of PKCS#11.
 
+mod arrival;
 mod connection;
 mod doors;
 pub mod http;

@@ -13,10 +13,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a gateway may take to make its token and serve, on a busy machine.
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a gateway may take to end after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running gateway. It is killed when dropped; [`Gateway::stop`] ends it as an operator would.
 pub(crate) struct Gateway {
@@ -31,14 +31,25 @@ impl Gateway {
         Self::start_in(TempDir::new_in(scratch()).expect("a temporary directory"), options)
     }
 
+    /// As [`Gateway::start`], with another filter of its log than the usual one.
+    pub(crate) fn start_with_log(filter: &str) -> Self {
+        let dir = TempDir::new_in(scratch()).expect("a temporary directory");
+        Self::start_process(dir, &[], filter)
+    }
+
     /// As [`Gateway::start`], in the directory that an earlier one has left.
     pub(crate) fn start_in(dir: TempDir, options: &[&str]) -> Self {
+        Self::start_process(dir, options, "")
+    }
+
+    fn start_process(dir: TempDir, options: &[&str], log_filter: &str) -> Self {
         let log = File::options().create(true).append(true).open(dir.path().join("log"));
         let log = log.expect("a log file");
         let process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
             .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
             .arg(dir.path().join("state"))
             .args(options)
+            .env("HSMGATE_LOG", log_filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -65,10 +76,21 @@ impl Gateway {
     }
 
     /// Asks it to end with SIGTERM, waits until it has, and gives its directory.
-    pub(crate) fn stop(mut self) -> TempDir {
+    pub(crate) fn stop(self) -> TempDir {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Asks it to end with SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let process = self.process.as_ref().expect("it runs until it is stopped");
+        signal("TERM", &process.id().to_string());
+    }
+
+    /// Waits until it has ended, as one that was asked to, and gives its directory.
+    pub(crate) fn ended(mut self) -> TempDir {
         let mut process = self.process.take().expect("it runs until it is stopped");
         let id = process.id().to_string();
-        signal("TERM", &id);
         let ended = within(STOP_LIMIT, move || process.wait().expect("a child can be waited for"));
         if ended.is_none() {
             signal("KILL", &id);
@@ -111,19 +133,19 @@ impl Drop for Gateway {
 }
 
 /// Memory where there is some: a token on disk makes keys fifteen times slower.
-fn scratch() -> &'static Path {
+pub(crate) fn scratch() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-fn signal(name: &str, process: &str) {
+pub(crate) fn signal(name: &str, process: &str) {
     let option = format!("-{name}");
     let status = Command::new("kill").args([option.as_str(), process]).status().expect("kill runs");
     assert!(status.success(), "kill {option} {process}: {status}");
 }
 
 /// The result of `work`, unless it takes longer than `limit`.
-fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

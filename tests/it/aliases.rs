@@ -42,6 +42,33 @@ async fn a_name_that_is_no_alias_is_refused() {
 }
 
 #[tokio::test]
+async fn the_longest_alias_has_255_characters_and_an_alias_may_name_a_key_by_another() {
+    let gateway = Gateway::start();
+    let longest = format!("alias/{}", "a".repeat(249));
+    let by_alias = ("KeyId", gateway.dev.alias.as_str());
+    gateway.call("CreateAlias", &[by_alias, ("AliasName", &longest)]).await;
+    assert_eq!(target(&gateway, &longest).await, gateway.dev.key_id);
+    let longer = longest + "a";
+    let too_long = gateway.refused("CreateAlias", &[by_alias, ("AliasName", &longer)]).await;
+    assert_eq!(too_long, (400, "InvalidParameter".to_owned()));
+}
+
+#[tokio::test]
+async fn a_page_of_aliases_may_be_empty_and_has_its_own_limits() {
+    let gateway = Gateway::start();
+    let id = ("KeyId", gateway.dev.key_id.as_str());
+    for (action, most) in [("ListAliases", "100"), ("ListAliasesByKeyId", "101")] {
+        for (size, rows) in [("0", 0), (most, 1)] {
+            let page = gateway.call(action, &[id, ("PageSize", size)]).await;
+            assert_eq!(page["Aliases"]["Alias"].as_array().unwrap().len(), rows, "{action} {size}");
+            assert_eq!(page["TotalCount"], 1);
+        }
+        let refused = gateway.refused(action, &[id, ("PageSize", "102")]).await;
+        assert_eq!(refused, (400, "InvalidParameter".to_owned()), "{action}");
+    }
+}
+
+#[tokio::test]
 async fn aliases_are_listed_by_account_and_by_key() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;

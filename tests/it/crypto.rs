@@ -227,9 +227,19 @@ async fn a_dry_run_checks_everything_and_does_nothing() {
         let params = [params, vec![("DryRun", "false")]].concat();
         gateway.call(action, &params).await;
     }
-    let unknown = [("KeyId", "alias/nobody"), ("Plaintext", PLAINTEXT), ("DryRun", "true")];
-    let refused = gateway.refused("Encrypt", &unknown).await;
-    assert_eq!(refused, (404, "Forbidden.AliasNotFound".to_owned()));
+    let would_fail = (400, "ValidationError".to_owned());
+    for (action, params) in [
+        ("Encrypt", vec![("KeyId", "alias/nobody"), ("Plaintext", PLAINTEXT)]),
+        ("Encrypt", vec![("KeyId", alias)]),
+        ("Encrypt", vec![("KeyId", alias), ("Plaintext", "no base64")]),
+        ("Decrypt", vec![("CiphertextBlob", blob), ("EncryptionContext", CONTEXT)]),
+        ("GenerateDataKey", vec![("KeyId", alias), ("NumberOfBytes", "0")]),
+    ] {
+        let params = [params, vec![("DryRun", "true")]].concat();
+        assert_eq!(gateway.refused(action, &params).await, would_fail, "{action} {params:?}");
+    }
+    // Where DryRun is not a parameter, it is not one of a dry run.
+    gateway.call("DescribeKey", &[("KeyId", alias), ("DryRun", "true")]).await;
 }
 
 async fn encrypt(gateway: &Gateway, context: Option<&str>) -> Value {

@@ -35,6 +35,10 @@ impl Gateway {
         Self::of(gateway::Gateway::start(options))
     }
 
+    pub(crate) fn start_with_log(filter: &str) -> Self {
+        Self::of(gateway::Gateway::start_with_log(filter))
+    }
+
     pub(crate) fn of(process: gateway::Gateway) -> Self {
         let dev: Dev = serde_json::from_str(process.dev_json()).unwrap();
         let secret = SecretString::from(dev.access_key_secret.clone());
@@ -50,6 +54,11 @@ impl Gateway {
     /// Kills the process and starts another one on the same state.
     pub(crate) fn kill_and_restart(self) -> Self {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.dev.endpoint.strip_prefix("http://").unwrap()
     }
 
     pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Value {
@@ -69,9 +78,37 @@ impl Gateway {
 
     /// A new key's id.
     pub(crate) async fn create_key(&self) -> String {
-        let answer = self.call("CreateKey", &[]).await;
+        self.create_key_with(&[]).await
+    }
+
+    /// The id of a new key of another kind.
+    pub(crate) async fn create_key_with(&self, params: &[(&str, &str)]) -> String {
+        let answer = self.call("CreateKey", params).await;
         text(&answer["KeyMetadata"]["KeyId"]).to_owned()
     }
+
+    /// What DescribeKey tells of a key.
+    pub(crate) async fn describe(&self, key: &str) -> Value {
+        self.call("DescribeKey", &[("KeyId", key)]).await["KeyMetadata"].clone()
+    }
+
+    /// Stops the process, changes its database, and starts another process on the same state. The
+    /// statement must change something.
+    pub(crate) async fn restart_with(self, change: &'static str) -> Self {
+        let directory = self.process.stop();
+        let database = directory.path().join("state/hsmgate.db");
+        let url = format!("sqlite://{}", database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let changed = sqlx::query(change).execute(&pool).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{change}");
+        pool.close().await;
+        Self::of(gateway::Gateway::start_in(directory, &[]))
+    }
+}
+
+/// What a refusal is compared with.
+pub(crate) fn refusal(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
 }
 
 pub(crate) fn text(value: &Value) -> &str {

@@ -10,13 +10,32 @@
 )]
 
 mod access;
+mod account;
 mod aliases;
+mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod harness;
+mod installation;
 mod instance;
 mod instance_client;
+mod key_policy;
+mod key_specs;
 mod keys;
+mod logs;
+mod parameters;
+mod policies;
+mod protection;
+mod raw;
+mod refusals;
 mod restart;
+mod rotation;
+mod signatures;
+mod signed;
+mod states;
+mod stop;
+mod tags;
 mod throttle;
+mod token_info;
+mod token_objects;

@@ -45,7 +45,8 @@ install_python() {
 }
 
 install_node() {
-    command -v npm >/dev/null || fail "the SDK tests need npm: install it,"
+    # Debian's Node comes without it.
+    command -v npm >/dev/null || scripts/apt-install.sh npm
     mkdir -p "$there/node"
     cp "$here/node/package.json" "$here/node/package-lock.json" "$there/node/"
     (cd "$there/node" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund)

@@ -57,6 +57,7 @@ fn spawn(name: &str) {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} failed in its own process:\n{text}");
+    print!("{text}");
     // A name that matches no test would pass as well.
     assert!(text.contains("1 passed"), "{name} names no test:\n{text}");
 }

@@ -33,6 +33,20 @@ fn a_token_is_found_by_label_or_serial_and_by_nothing_else() {
 }
 
 #[test]
+fn a_token_that_is_dropped_is_closed() {
+    in_own_process("opening::a_token_that_is_dropped_is_closed", || {
+        initialize(LABEL);
+        let token = Token::open(settings(TokenSelector::Label(LABEL.into()))).unwrap();
+        let module = cryptoki::context::Pkcs11::new(module()).unwrap();
+        let clone = token.clone();
+        drop(token);
+        assert!(module.get_slots_with_token().is_ok(), "a clone keeps it open");
+        drop(clone);
+        assert!(module.get_slots_with_token().is_err(), "the module is still initialised");
+    });
+}
+
+#[test]
 fn a_token_that_is_there_is_left_as_it_is() {
     in_own_process("opening::a_token_that_is_there_is_left_as_it_is", || {
         initialize(LABEL);

@@ -1,14 +1,13 @@
 //! Proves that a request comes from the holder of a client key.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
-use crate::authn::{CLOCK_WINDOW_SECONDS, Caller};
+use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Identity};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, Time};
+use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, PrincipalName, Time};
 use crate::store::Store;
 
 /// A request's unproved statement of which client key sent it, and what proves it.
@@ -32,15 +31,6 @@ impl fmt::Debug for ClientKeyClaim<'_> {
     }
 }
 
-/// What a caller with a client key may do depends on.
-#[derive(Debug, Clone)]
-pub struct Visitor {
-    /// The client key, which names the access point.
-    pub key: Arc<ClientKeyRecord>,
-    /// The address that the request came from.
-    pub source: IpAddr,
-}
-
 /// Verifies the claims of client keys.
 pub struct ClientKeys {
     account: AccountId,
@@ -61,12 +51,7 @@ impl ClientKeys {
     ///
     /// # Errors
     /// `RequestTimeTooSkewed`, `Unauthorized`, `SignatureNotMatch`.
-    pub fn authenticate(
-        &self,
-        claim: &ClientKeyClaim<'_>,
-        source: IpAddr,
-        now: Time,
-    ) -> Result<Caller, ApiError> {
+    pub fn authenticate(&self, claim: &ClientKeyClaim<'_>, now: Time) -> Result<Caller, ApiError> {
         if (claim.timestamp.unix() - now.unix()).abs() > CLOCK_WINDOW_SECONDS {
             return Err(ErrorCode::RequestTimeTooSkewed.into());
         }
@@ -77,12 +62,15 @@ impl ClientKeys {
         }
         // A client key's id is of the form of an AccessKey's.
         let access_key_id = key.id.to_string().parse();
+        let name = PrincipalName::client_key(key.access_point.as_str());
         Ok(Caller {
             account: self.account.clone(),
-            user: key.access_point.as_str().into(),
+            user: name.shared_name(),
             access_key_id: access_key_id
                 .map_err(|error| ApiError::from(ErrorCode::InternalFailure).because(error))?,
-            visitor: Some(Visitor { key, source }),
+            identity: Arc::new(Identity { name, policies: Vec::new(), created: key.created }),
+            session: None,
+            client_key: Some(key),
         })
     }
 

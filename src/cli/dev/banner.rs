@@ -13,6 +13,12 @@ use super::demo::{ALIAS, FirstUse, MESSAGE};
 /// Characters of a ciphertext blob that are shown.
 const SHOWN: usize = 56;
 
+/// The program of the README, which the SDK tests run.
+const EXAMPLE: &str = include_str!("../../../examples/first_encryption.py");
+
+/// The package that it needs.
+const SDK: &str = "alibabacloud-kms20160120==3.3.1";
+
 /// The line of `--json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Line<'a> {
@@ -51,8 +57,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  Key              {ALIAS} = {}", self.key_id)?;
         writeln!(f)?;
         self.first_use(f)?;
-        self.own_client(f)?;
-        self.python(f)
+        self.to_paste(f)
     }
 }
 
@@ -69,42 +74,25 @@ impl Banner<'_> {
         writeln!(f)
     }
 
-    /// Lines for the gateway's own client, which finds its AccessKey by itself in the directory
-    /// that holds `.hsmgate`.
-    fn own_client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The variables that the gateway's own client and the example read, and lines for both.
+    fn to_paste(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file;
         let program = env::args().next().unwrap_or_else(|| "hsmgate".to_owned());
         writeln!(f, "  Try it, in another shell:")?;
         writeln!(f)?;
-        if self.dir != Path::new(".hsmgate") {
-            writeln!(f, "export HSMGATE_ENDPOINT={}", self.file.endpoint)?;
-            writeln!(f, "export HSMGATE_ACCESS_KEY_ID={}", self.file.access_key_id)?;
-            let secret = self.file.access_key_secret.expose_secret();
-            writeln!(f, "export HSMGATE_ACCESS_KEY_SECRET='{secret}'")?;
-        }
-        writeln!(f, "echo hello | {program} encrypt {ALIAS} | {program} decrypt")?;
-        writeln!(f)
-    }
-
-    fn python(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file;
-        let address = file.endpoint.trim_start_matches("http://");
-        writeln!(f, "  Or with the Python SDK (pip install alibabacloud-kms20160120):")?;
-        write!(
+        writeln!(f, "export HSMGATE_ENDPOINT={}", file.endpoint)?;
+        writeln!(f, "export HSMGATE_ACCESS_KEY_ID={}", file.access_key_id)?;
+        writeln!(
             f,
-            "
-python3 - <<'END'
-from alibabacloud_kms20160120.client import Client
-from alibabacloud_kms20160120.models import DecryptRequest, EncryptRequest
-from alibabacloud_tea_openapi.models import Config
-kms = Client(Config(access_key_id='{}', access_key_secret='{}',
-                    endpoint='{address}', protocol='http'))
-sealed = kms.encrypt(EncryptRequest(key_id='{ALIAS}', plaintext='SGVsbG8=')).body
-print(kms.decrypt(DecryptRequest(ciphertext_blob=sealed.ciphertext_blob)).body.plaintext)
-END
-",
-            file.access_key_id,
+            "export HSMGATE_ACCESS_KEY_SECRET='{}'",
             file.access_key_secret.expose_secret()
-        )
+        )?;
+        writeln!(f, "echo hello | {program} encrypt {ALIAS} | {program} decrypt")?;
+        writeln!(f)?;
+        writeln!(f, "  And with the official Python SDK:")?;
+        writeln!(f)?;
+        writeln!(f, "pip install {SDK}")?;
+        write!(f, "python3 - <<'END'\n{EXAMPLE}END\n")
     }
 }
 
@@ -128,10 +116,16 @@ mod tests {
         let done = FirstUse::Done { blob: "NDZh".to_owned(), opened: MESSAGE.to_owned() };
         let text = banner(".hsmgate", &done);
         assert!(text.contains("FOR DEVELOPMENT ONLY"));
-        assert!(text.contains("endpoint='127.0.0.1:8200', protocol='http'"));
+        assert!(text.contains("\nexport HSMGATE_ENDPOINT=http://127.0.0.1:8200\n"));
+        assert!(text.contains("\nexport HSMGATE_ACCESS_KEY_SECRET='s3cret'\n"));
         assert!(text.contains("encrypt alias/demo"));
-        assert!(!text.contains("export"), "the client finds .hsmgate by itself");
-        assert!(banner("/tmp/other", &done).contains("export HSMGATE_ACCESS_KEY_SECRET='s3cret'"));
+        assert!(text.contains(EXAMPLE));
+    }
+
+    #[test]
+    fn the_package_is_the_one_that_the_tests_install() {
+        let requirements = include_str!("../../../tests/sdk/requirements.txt");
+        assert!(requirements.lines().any(|line| line == SDK));
     }
 
     #[test]

@@ -22,13 +22,19 @@ use crate::config::secret::read_private_file;
 /// The variable in which SoftHSM2 finds its configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
 const SOFTHSM2_CONF_TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.conf.in");
+/// The database, and the records of operations.
+pub(in crate::cli) const DATABASE: &str = "hsmgate.db";
+pub(in crate::cli) const AUDIT_FILE: &str = "audit.jsonl";
+/// That configuration.
+const CONFIGURATION: &str = "softhsm2.conf";
 const PIN_BYTES: usize = 16;
 
-/// A prepared directory, held for this process until it is dropped or the process dies.
+/// A prepared directory. While a gateway runs in it, it is held for that process until it is dropped
+/// or the process dies.
 #[derive(Debug)]
 pub(super) struct Home {
     directory: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Home {
@@ -48,12 +54,27 @@ impl Home {
             return Err(Complaint::usage(what).into());
         };
         let configuration = SOFTHSM2_CONF_TEMPLATE.replace("@DIR@", text);
-        let home = Self { _lock: lock(&directory)?, directory };
+        let home = Self { _lock: Some(lock(&directory)?), directory };
         make_directory(&home.path("tokens")).context("cannot make the token directory")?;
-        write_private_file(&home.path("softhsm2.conf"), configuration.as_bytes())
+        write_private_file(&home.path(CONFIGURATION), configuration.as_bytes())
             .context("cannot write softhsm2.conf")?;
         home.make_pin("pin")?;
         home.make_pin("so-pin")?;
+        Ok(home)
+    }
+
+    /// A directory that was prepared before, to look at beside a gateway that may run in it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(super) fn find(directory: &Path) -> anyhow::Result<Self> {
+        let shown = directory.display();
+        let directory = directory.canonicalize().with_context(|| format!("cannot find {shown}"))?;
+        let home = Self { _lock: None, directory };
+        if !home.path(CONFIGURATION).is_file() {
+            let what = format!("{shown} is not a directory of hsmgate dev");
+            return Err(Complaint::NotFound(what).into());
+        }
         Ok(home)
     }
 
@@ -64,7 +85,7 @@ impl Home {
     /// # Errors
     /// When the process cannot be replaced.
     pub(super) fn enter(&self) -> anyhow::Result<()> {
-        let configuration = self.path("softhsm2.conf");
+        let configuration = self.path(CONFIGURATION);
         if env::var_os(SOFTHSM2_CONF).is_some_and(|set| set == *configuration) {
             return Ok(());
         }
@@ -88,9 +109,14 @@ impl Home {
     /// # Errors
     /// Never for a directory that was prepared.
     pub(super) fn store_url(&self) -> anyhow::Result<String> {
-        let path = self.path("hsmgate.db");
+        let path = self.path(DATABASE);
         let text = path.to_str().context("the path is no text")?;
         Ok(format!("sqlite://{text}"))
+    }
+
+    /// The records of its operations.
+    pub(super) fn audit_file(&self) -> PathBuf {
+        self.path(AUDIT_FILE)
     }
 
     /// The user PIN.

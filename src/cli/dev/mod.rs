@@ -2,13 +2,13 @@
 
 mod banner;
 mod demo;
-mod home;
+pub(super) mod home;
 mod module;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,11 @@ use super::exit::Complaint;
 use super::output;
 use super::signals::StopSignals;
 use crate::app::{self, Gateway};
+use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::keyring::TokenTimes;
-use crate::model::{AccessKeyId, Place};
+use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use crate::model::{AccessKeyId, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -62,6 +64,12 @@ pub(super) struct Dev {
     /// Calls a second for each cryptographic operation; 0 is no limit
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
+    /// The file of the audit [default: audit.jsonl in the directory]
+    #[arg(long, value_name = "FILE")]
+    audit_file: Option<PathBuf>,
+    /// Keep no audit: to measure what it costs
+    #[arg(long, hide = true)]
+    no_audit: bool,
     /// Print one line of JSON on standard output once it serves
     #[arg(long)]
     json: bool,
@@ -91,13 +99,7 @@ impl Dev {
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
         Ok(app::Settings {
             place: Place { region: region.parse()?, account: account.parse()? },
-            token: TokenSettings {
-                module,
-                selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
-                pin: home.pin()?,
-                workers: None,
-                queue: TOKEN_QUEUE,
-            },
+            token: token_of(home, module)?,
             store_url: home.store_url()?,
             state_directory: home.directory().to_owned(),
             limits: app::Limits {
@@ -111,7 +113,19 @@ impl Dev {
                 },
             },
             acceptance: Acceptance::default(),
+            audit: (!self.no_audit).then(|| self.audit(home)),
         })
+    }
+
+    fn audit(&self, home: &Home) -> AuditSettings {
+        AuditSettings {
+            file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            deadline: Duration::from_secs(1),
+            required: true,
+            checkpoint_records: 10_000,
+            checkpoint_interval: Duration::from_mins(1),
+            second: None,
+        }
     }
 
     async fn serve(
@@ -156,9 +170,11 @@ impl Dev {
             None => None,
         };
         let keys = gateway.access_keys();
+        let user = PrincipalName::user(USER)?;
+        keys.ensure_principal(&user, vec![AttachedPolicy::system(FULL_ACCESS)?]).await?;
         let key = match given.or(kept) {
-            Some((id, secret)) => keys.ensure(id, USER, secret).await?,
-            None => keys.create(USER).await?,
+            Some((id, secret)) => keys.ensure(id, &user, secret).await?,
+            None => keys.create(&user).await?,
         };
         let file = ClientFile {
             endpoint: format!("http://{}", gateway.address()?),
@@ -192,6 +208,27 @@ impl Dev {
         }
         Ok(())
     }
+}
+
+/// What opens the token of a gateway for development, in a process that finds it.
+///
+/// # Errors
+/// When there is no such directory or no module.
+pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
+    let module = module::find(module)?;
+    let home = Home::find(dir)?;
+    home.enter()?;
+    token_of(&home, module)
+}
+
+fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
+    Ok(TokenSettings {
+        module,
+        selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
+        pin: home.pin()?,
+        workers: None,
+        queue: TOKEN_QUEUE,
+    })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]

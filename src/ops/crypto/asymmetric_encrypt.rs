@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 use super::end_dry_run;
 use crate::authz::{Permission, ReadsPublicKey};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
+use crate::keyring::KeyringError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext,
@@ -60,15 +61,27 @@ impl Operation for AsymmetricEncrypt {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring().check_decrypting(&key, self.version, self.algorithm)?;
         cx.note_version(self.version);
-        end_dry_run(self.dry_run)?;
         let ciphertext = cx
             .keyring()
             .seal_to_pair(&key, self.version, self.algorithm, &self.plaintext, cx.budget())
-            .await?;
+            .await
+            .map_err(too_long)?;
+        // Whether the plaintext fits is one of the checks, and to encrypt harms nothing.
+        end_dry_run(self.dry_run)?;
         Ok(SealedToPair {
             ciphertext_blob: Base64Bytes(ciphertext),
             key_id: key.record().id,
             key_version_id: self.version,
         })
+    }
+}
+
+/// The one parameter that can be found invalid so late.
+fn too_long(error: KeyringError) -> ApiError {
+    match error {
+        KeyringError::Refused(ErrorCode::InvalidParameter) => {
+            ApiError::invalid_parameter("Plaintext")
+        }
+        error => error.into(),
     }
 }

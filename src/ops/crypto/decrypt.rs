@@ -56,7 +56,7 @@ impl Operation for Decrypt {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
         let version = self.blob.version;
-        let key = cx.key_of_version::<Self>(version)?;
+        let key = cx.key_of_version_in::<Self>(&self.context, version)?;
         cx.note_version(version);
         // A dry run opens the blob too: whether it opens is one of the checks.
         let plaintext = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;

@@ -52,7 +52,7 @@ impl Operation for Encrypt {
     type Output = Encrypted;
 
     async fn run(self, cx: &Context) -> Result<Encrypted, ApiError> {
-        let key = cx.key::<Self>(&self.key)?;
+        let key = cx.key_in::<Self>(&self.context, &self.key)?;
         let plaintext = accepted(self.plaintext, cx)?;
         cx.note_version(cx.keyring().sealing_version(&key)?);
         end_dry_run(self.dry_run)?;

@@ -1,6 +1,6 @@
 //! What the operations that export a data key ask for: the public key of whom it is for.
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::keyring::RecipientKey;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{Base64Bytes, FromParams, ParamError, Params, Plaintext};
@@ -8,7 +8,8 @@ use crate::model::{Base64Bytes, FromParams, ParamError, Params, Plaintext};
 /// The parameters that the family shares.
 #[derive(Debug)]
 pub(super) struct ExportRequest {
-    key: RecipientKey,
+    der: Vec<u8>,
+    algorithm: EncryptionAlgorithm,
 }
 
 impl FromParams for ExportRequest {
@@ -21,26 +22,37 @@ impl FromParams for ExportRequest {
             _ => return Err(ParamError::invalid("WrappingKeySpec")),
         }
         let Base64Bytes(der) = params.required("PublicKeyBlob")?;
-        Ok(Self { key: RecipientKey { der, algorithm } })
+        Ok(Self { der, algorithm })
     }
 }
 
 impl ExportRequest {
-    /// The data key under the recipient's public key.
+    /// The recipient's public key.
     ///
     /// # Errors
-    /// `InvalidParameter` when the public key is none, or the data key is too long for it.
-    pub(super) fn wrap(&self, data_key: &Plaintext) -> Result<Base64Bytes, ApiError> {
-        let data_key =
-            data_key.decode().map_err(|_source| ApiError::invalid_parameter("CiphertextBlob"))?;
-        Ok(Base64Bytes(self.key.wrap(&data_key)?))
+    /// `InvalidParameter` when it is none that can be used; `UnsupportedOperation` for SM2.
+    pub(super) fn recipient(&self) -> Result<RecipientKey, ApiError> {
+        RecipientKey::from_der(&self.der, self.algorithm).map_err(|code| match code {
+            ErrorCode::InvalidParameter => ApiError::invalid_parameter("PublicKeyBlob"),
+            code => code.into(),
+        })
     }
+}
 
-    /// Whether the public key can be used.
-    ///
-    /// # Errors
-    /// As [`ExportRequest::wrap`].
-    pub(super) fn check(&self) -> Result<(), ApiError> {
-        self.key.wrap(&[0]).map(drop).map_err(ApiError::from)
+/// A data key under the recipient's public key.
+///
+/// # Errors
+/// `InvalidParameter` by the name of `source`, where the data key came from, when it is too long
+/// or no data key at all.
+pub(super) fn wrap(
+    recipient: &RecipientKey,
+    data_key: &Plaintext,
+    source: &'static str,
+) -> Result<Base64Bytes, ApiError> {
+    let invalid = || ApiError::invalid_parameter(source);
+    let data_key = data_key.decode().map_err(|_source| invalid())?;
+    if data_key.len() > recipient.max_bytes() {
+        return Err(invalid());
     }
+    Ok(Base64Bytes(recipient.wrap(&data_key)?))
 }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
-use super::export::ExportRequest;
+use super::export::{ExportRequest, wrap};
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
 use crate::model::{
@@ -55,11 +55,11 @@ impl Operation for ExportDataKey {
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
         let version = self.blob.version;
-        let key = cx.key_of_version::<Self>(version)?;
+        let key = cx.key_of_version_in::<Self>(&self.context, version)?;
         cx.note_version(version);
-        self.recipient.check()?;
+        let recipient = self.recipient.recipient()?;
         let data_key = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;
-        let exported_data_key = self.recipient.wrap(&data_key)?;
+        let exported_data_key = wrap(&recipient, &data_key, "CiphertextBlob")?;
         end_dry_run(self.dry_run)?;
         Ok(WrappedDataKey { exported_data_key, key_id: key.record().id, key_version_id: version })
     }

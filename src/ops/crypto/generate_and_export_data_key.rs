@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::data_key::DataKeyRequest;
 use super::end_dry_run;
-use super::export::ExportRequest;
+use super::export::{ExportRequest, wrap};
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::{
@@ -52,13 +52,16 @@ impl Operation for GenerateAndExportDataKey {
 
     async fn run(self, cx: &Context) -> Result<GeneratedAndExported, ApiError> {
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
-        let key = cx.key::<Self>(&key)?;
+        let key = cx.key_in::<Self>(&context, &key)?;
         cx.note_version(cx.keyring().sealing_version(&key)?);
-        self.recipient.check()?;
+        let recipient = self.recipient.recipient()?;
+        if bytes > recipient.max_bytes() {
+            return Err(ApiError::invalid_parameter("NumberOfBytes"));
+        }
         end_dry_run(dry_run)?;
         let (data_key, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
         Ok(GeneratedAndExported {
-            exported_data_key: self.recipient.wrap(&data_key)?,
+            exported_data_key: wrap(&recipient, &data_key, "NumberOfBytes")?,
             key_version_id: blob.version,
             ciphertext_blob: blob,
             key_id: key.record().id,

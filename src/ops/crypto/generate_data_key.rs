@@ -53,7 +53,7 @@ impl Operation for GenerateDataKey {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
-        let key = cx.key::<Self>(&key)?;
+        let key = cx.key_in::<Self>(&context, &key)?;
         cx.note_version(cx.keyring().sealing_version(&key)?);
         end_dry_run(dry_run)?;
         let (plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;

@@ -41,7 +41,7 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
 
     async fn run(self, cx: &Context) -> Result<SealedDataKey, ApiError> {
         let DataKeyRequest { key, bytes, context, dry_run } = self.0;
-        let key = cx.key::<Self>(&key)?;
+        let key = cx.key_in::<Self>(&context, &key)?;
         cx.note_version(cx.keyring().sealing_version(&key)?);
         end_dry_run(dry_run)?;
         let (_plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;

@@ -99,8 +99,12 @@ impl Source {
     /// The key that opens it, and its version.
     fn key(&self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, KeyVersionId), ApiError> {
         match self {
-            Self::Blob { blob, .. } => Ok((cx.key_of_version(blob.version)?, blob.version)),
-            Self::Block { key, version, .. } => Ok((cx.key(key)?, *version)),
+            Self::Blob { blob, context } => {
+                Ok((cx.key_of_version_in(context, blob.version)?, blob.version))
+            }
+            Self::Block { key, version, .. } => {
+                Ok((cx.key_in(&EncryptionContext::default(), key)?, *version))
+            }
         }
     }
 
@@ -126,13 +130,14 @@ impl Source {
 
 impl Operation for ReEncrypt {
     const NAME: &'static str = "ReEncrypt";
+    const MORE_ACTIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
     const LOAD: Load = Load::Cryptographic;
     type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {
         let (source, version) = self.source.key(cx)?;
         cx.note_version(version);
-        let destination = cx.key::<ReEncryptTo>(&self.destination)?;
+        let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
         cx.keyring().sealing_version(&destination)?;
         let text = self.source.open(&source, cx).await?;
         end_dry_run(self.dry_run)?;

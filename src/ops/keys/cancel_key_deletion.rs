@@ -1,9 +1,9 @@
-//! CancelKeyDeletion: takes back a scheduled deletion; the key is enabled again.
+//! CancelKeyDeletion: takes back a scheduled deletion; the key is enabled again, if it has its
+//! material.
 
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
-use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, KeyState, ParamError, Params};
+use crate::model::{FromParams, KeyRef, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
 
 /// The request.
@@ -30,12 +30,7 @@ impl Operation for CancelKeyDeletion {
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring()
-            .change(&key, Use::CancelDeletion, |record| {
-                record.state = KeyState::Enabled;
-                record.delete_at = None;
-            })
-            .await?;
+        cx.keyring().cancel_deletion(&key).await?;
         Ok(Done {})
     }
 }

@@ -1,12 +1,17 @@
-//! CreateKey: makes a key with its initial version in the token.
+//! CreateKey: makes a key with its initial version in the token, or a key that waits for imported
+//! material.
 
 use serde::Serialize;
 
-use super::description;
+use super::{description, rotation};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::NewKey;
-use crate::model::{FromParams, KeySpec, KeyUsage, Origin, ParamError, Params, ProtectionLevel};
+use crate::model::{
+    FromParams, KeySpec, KeyStorage, KeyUsage, Origin, ParamError, Params, ProtectionLevel,
+    Rotation, TagList,
+};
+use crate::ops::key_policy::PolicyText;
 use crate::ops::{Context, KeyMetadata, Load, Operation};
 
 /// The request.
@@ -16,9 +21,12 @@ pub struct CreateKey {
     usage: KeyUsage,
     origin: Origin,
     protection: ProtectionLevel,
+    storage: KeyStorage,
     description: String,
     instance: Option<String>,
-    rotates: bool,
+    rotation: Option<Rotation>,
+    tags: TagList,
+    policy: Option<PolicyText>,
 }
 
 /// The answer.
@@ -35,15 +43,32 @@ impl FromParams for CreateKey {
             None => spec.usages().first().copied(),
             Some(usage) => spec.usages().iter().copied().find(|possible| *possible == usage),
         };
+        let rotates = params.optional("EnableAutomaticRotation")?.unwrap_or_default();
         Ok(Self {
             spec,
             usage: usage.ok_or(ParamError::invalid("KeyUsage"))?,
             origin: params.optional("Origin")?.unwrap_or(Origin::AliyunKms),
             protection: params.optional("ProtectionLevel")?.unwrap_or(ProtectionLevel::Software),
+            storage: params.optional("KeyStorageMechanism")?.unwrap_or(KeyStorage::HsmInternal),
             description: description(params)?.unwrap_or_default(),
             instance: params.optional("DKMSInstanceId")?,
-            rotates: params.optional("EnableAutomaticRotation")?.unwrap_or_default(),
+            rotation: rotation(params, rotates)?,
+            tags: params.optional("Tags")?.unwrap_or_default(),
+            policy: params.optional("Policy")?,
         })
+    }
+}
+
+impl CreateKey {
+    /// Whether such a key can be, as far as that is known without the token: only a symmetric
+    /// key's material can be imported, only one that is made here rotates, and all are kept in
+    /// the token.
+    fn is_possible(&self) -> bool {
+        let is_external = self.origin == Origin::External;
+        let is_cipher = self.spec.is_symmetric_cipher() && self.spec != KeySpec::Sm4;
+        self.storage == KeyStorage::HsmInternal
+            && (is_cipher || !is_external)
+            && ((is_cipher && !is_external) || self.rotation.is_none())
     }
 }
 
@@ -57,18 +82,25 @@ impl Operation for CreateKey {
     type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
+        let policy = self.policy.clone().map(|policy| policy.checked(cx)).transpose()?;
         let grant = cx.account::<Self>("key")?;
-        if self.instance.is_some() {
+        let instance = cx.instance().id.clone();
+        if self.instance.as_ref().is_some_and(|named| named != instance.as_str()) {
             return Err(ErrorCode::InstanceNotFound.into());
         }
-        if self.spec != KeySpec::Aes256 || self.origin != Origin::AliyunKms || self.rotates {
+        if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,
+            origin: self.origin,
             protection: self.protection,
+            instance: self.instance.map(|_same| instance),
             description: self.description,
+            tags: self.tags.0,
+            rotation: self.rotation,
+            policy,
         };
         let record = cx.keyring().create(&grant, new, cx.now(), cx.budget()).await?;
         cx.note_key(record.id);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::id::InvalidId;
-use crate::model::{FromParam, FromParams, KeyId, KeyRecord, Page, ParamError, Params};
+use crate::model::{FromParam, FromParams, InstanceId, KeyId, KeyRecord, Page, ParamError, Params};
 use crate::ops::{Context, Operation};
 
 /// The request.
@@ -62,7 +62,7 @@ impl Operation for ListKeys {
             .store()
             .keys()
             .into_iter()
-            .filter(|record| record.state.is_visible() && self.filters.let_through(record));
+            .filter(|record| record.state.is_visible() && self.filters.let_through(record, cx));
         let page = self.page.cut(shown);
         let key = |id| Key { key_id: id, key_arn: cx.place().arn(format_args!("key/{id}")) };
         Ok(KeyList {
@@ -96,30 +96,41 @@ enum FilterKey {
     #[serde(rename = "DKMSInstanceId")]
     DkmsInstanceId,
     KeyId,
+    AliasName,
+    Creator,
+    TagKey,
+    TagValue,
 }
 
 impl FilterKey {
-    /// What a record shows for this name. Every key is made by a user, none is in an instance.
-    fn of(self, record: &KeyRecord) -> &str {
+    /// Whether a key shows `value` for this name. Every key was made by a user of the account.
+    fn shows(self, value: &str, record: &KeyRecord, cx: &Context) -> bool {
         match self {
-            Self::KeyState => record.state.as_str(),
-            Self::KeySpec => record.spec.as_str(),
-            Self::KeyUsage => record.usage.as_str(),
-            Self::ProtectionLevel => record.protection.as_str(),
-            Self::CreatorType => "User",
-            Self::DkmsInstanceId => "",
-            Self::KeyId => record.id.as_str(),
+            Self::KeyState => record.state.as_str() == value,
+            Self::KeySpec => record.spec.as_str() == value,
+            Self::KeyUsage => record.usage.as_str() == value,
+            Self::ProtectionLevel => record.protection.as_str() == value,
+            Self::CreatorType => value == "User",
+            Self::DkmsInstanceId => {
+                record.instance.as_ref().map(InstanceId::as_str).unwrap_or_default() == value
+            }
+            Self::KeyId => record.id.as_str() == value,
+            Self::AliasName => {
+                cx.store().aliases_of(record.id).iter().any(|alias| alias.name.as_str() == value)
+            }
+            Self::Creator => cx.place().account.as_str() == value,
+            Self::TagKey => record.tags.contains_key(value),
+            Self::TagValue => record.tags.values().any(|tag| tag.as_str() == value),
         }
     }
 }
 
 impl Filters {
-    fn let_through(&self, record: &KeyRecord) -> bool {
+    fn let_through(&self, record: &KeyRecord, cx: &Context) -> bool {
         self.0.iter().all(|filter| {
-            let shown = filter.key.of(record);
             let alternatives = self.0.iter().filter(|other| other.key == filter.key);
             let mut values = alternatives.flat_map(|other| &other.values).peekable();
-            values.peek().is_none() || values.any(|value| value == shown)
+            values.peek().is_none() || values.any(|value| filter.key.shows(value, record, cx))
         })
     }
 }

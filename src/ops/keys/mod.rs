@@ -7,19 +7,37 @@ pub mod disable_key;
 pub mod enable_key;
 pub mod list_keys;
 pub mod schedule_key_deletion;
+pub mod set_deletion_protection;
 pub mod update_key_description;
+pub mod update_rotation_policy;
 
-use crate::model::{ParamError, Params};
+use crate::model::{ParamError, Params, Rotation, RotationInterval};
 
 /// The most characters of a key's description (CreateKey, parameter Description).
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 
 /// A description as sent; `None` when the parameter is absent, which an empty one is not.
 pub(in crate::ops) fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
-    match params.text("Description") {
+    description_in(params, "Description")
+}
+
+fn description_in(params: &Params<'_>, name: &'static str) -> Result<Option<String>, ParamError> {
+    match params.text(name) {
         Some(text) if text.chars().count() > MAX_DESCRIPTION_CHARS => {
-            Err(ParamError::invalid("Description"))
+            Err(ParamError::invalid(name))
         }
         text => Ok(text.map(str::to_owned)),
+    }
+}
+
+/// The rotation policy of a request that wants one or not. An interval that is not needed must be
+/// a good one all the same.
+fn rotation(params: &Params<'_>, is_wanted: bool) -> Result<Option<Rotation>, ParamError> {
+    const INTERVAL: &str = "RotationInterval";
+    let interval: Option<RotationInterval> = params.optional(INTERVAL)?;
+    match interval {
+        None if is_wanted => Err(ParamError::Missing(INTERVAL.into())),
+        Some(interval) if is_wanted => Ok(Some(Rotation { interval })),
+        _ => Ok(None),
     }
 }

@@ -1,9 +1,9 @@
-//! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over.
+//! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over. The
+//! owner's deletion protection forbids it.
 
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
-use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, KeyState, ParamError, Params};
+use crate::model::{FromParams, KeyRef, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
@@ -39,12 +39,7 @@ impl Operation for ScheduleKeyDeletion {
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_OF_A_DAY);
-        cx.keyring()
-            .change(&key, Use::ScheduleDeletion, |record| {
-                record.state = KeyState::PendingDeletion;
-                record.delete_at = Some(delete_at);
-            })
-            .await?;
+        cx.keyring().schedule_deletion(&key, delete_at).await?;
         Ok(Done {})
     }
 }

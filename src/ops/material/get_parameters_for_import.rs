@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::authz::{Imports, Permission};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{
-    Base64Bytes, FromParams, KeyId, KeyRef, ParamError, Params, Time, WrappingAlgorithm,
+    Base64Bytes, FromParams, ImportToken, KeyId, KeyRef, ParamError, Params, Time,
+    WrappingAlgorithm,
 };
 use crate::ops::{Context, Load, Operation};
 
@@ -28,7 +29,7 @@ enum Wrapping {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImportParameters {
-    import_token: Base64Bytes,
+    import_token: ImportToken,
     key_id: KeyId,
     public_key: Base64Bytes,
     token_expire_time: Time,
@@ -68,7 +69,7 @@ impl Operation for GetParametersForImport {
         let wrapping =
             cx.keyring().import_parameters(&key, algorithm, cx.now(), cx.budget()).await?;
         Ok(ImportParameters {
-            import_token: Base64Bytes(wrapping.parameters.id.to_string().into_bytes()),
+            import_token: wrapping.parameters.token(),
             key_id: key.record().id,
             public_key: Base64Bytes(wrapping.public_key),
             token_expire_time: wrapping.parameters.expires,

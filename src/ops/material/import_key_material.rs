@@ -1,9 +1,9 @@
 //! ImportKeyMaterial: wrapped material into the token, by C_UnwrapKey.
 
 use crate::authz::{Imports, Permission};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::keyring::WrappedMaterial;
-use crate::model::{Base64Bytes, FromParams, ImportId, KeyRef, ParamError, Params, Time};
+use crate::model::{Base64Bytes, FromParams, ImportToken, KeyRef, ParamError, Params, Time};
 use crate::ops::{Context, Done, Load, Operation};
 
 /// The request.
@@ -12,7 +12,7 @@ pub struct ImportKeyMaterial {
     key: KeyRef,
     wrapped: Base64Bytes,
     /// None when the token is no import token of this gateway's.
-    import: Option<ImportId>,
+    import: Option<ImportToken>,
     expires: Option<Time>,
 }
 
@@ -26,16 +26,11 @@ impl FromParams for ImportKeyMaterial {
         Ok(Self {
             key: params.required("KeyId")?,
             wrapped: params.required("EncryptedKeyMaterial")?,
-            import: import_id(&token),
+            import: token.parse().ok(),
             // Zero stands for never, as absence does.
             expires: expires.filter(|seconds| *seconds != 0).map(Time::from_unix),
         })
     }
-}
-
-fn import_id(token: &str) -> Option<ImportId> {
-    let Base64Bytes(token) = token.parse().ok()?;
-    std::str::from_utf8(&token).ok()?.parse().ok()
 }
 
 impl Permission for ImportKeyMaterial {
@@ -55,11 +50,7 @@ impl Operation for ImportKeyMaterial {
             return Err(ApiError::invalid_parameter("KeyMaterialExpireUnix"));
         }
         let Base64Bytes(wrapped) = self.wrapped;
-        let material = WrappedMaterial {
-            import: self.import.ok_or(ErrorCode::InvalidImportToken)?,
-            wrapped,
-            expires: self.expires,
-        };
+        let material = WrappedMaterial { import: self.import, wrapped, expires: self.expires };
         cx.keyring().import(&key, material, cx.now(), cx.budget()).await?;
         Ok(Done {})
     }

@@ -11,7 +11,6 @@ mod operations;
 pub(in crate::wire) mod sign;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ::http::{Method, request};
@@ -21,10 +20,12 @@ use axum::response::Response;
 
 pub use self::error::failure;
 use self::table::{Asked, Entry, Found};
+use crate::audit::Recorded;
 use crate::authn::{Caller, ClientKeys};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::wire::http::{MAX_BODY_BYTES, Peer, collect_body_up_to};
+use crate::wire::arrival::arrival;
+use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
 
 /// The content type of everything here.
 pub const PROTOBUF: &str = "application/x-protobuf";
@@ -41,17 +42,6 @@ pub struct Instance {
     client_keys: ClientKeys,
 }
 
-struct Refusal {
-    error: ApiError,
-    is_recorded: bool,
-}
-
-impl<E: Into<ApiError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), is_recorded: false }
-    }
-}
-
 impl Instance {
     /// With the client keys that may come in.
     pub fn new(gate: Arc<Gate>, client_keys: ClientKeys) -> Self {
@@ -61,27 +51,24 @@ impl Instance {
     /// Answers one request.
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
-        let peer = head.extensions.get().map(|Peer(address)| address.ip());
-        let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let mut arrival = arrival(&head);
         let mut name = NO_OPERATION;
-        match self.answer(&arrival, &head, body, &mut name).await {
-            Ok(response) => response,
-            Err(Refusal { error, is_recorded }) => {
-                if !is_recorded {
-                    self.gate.refuse(&arrival, name, &error);
-                }
-                failure(arrival.request_id, &error)
-            }
-        }
+        let outcome = match self.answer(&mut arrival, &head, body, &mut name).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.gate.refuse(&arrival, name, error).await,
+        };
+        outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error))
     }
 
+    /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
+    /// none.
     async fn answer(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         head: &request::Parts,
         body: Body,
         name: &mut &'static str,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Recorded<Response>, ApiError> {
         // The signature is over the digest of the body, so it is checked before the body takes
         // room; a stranger's is read all the same, so that the refusal arrives.
         let admitted = self.admit(arrival, head, name);
@@ -91,14 +78,13 @@ impl Instance {
         let body = body?;
         sign::check_body(&head.headers, &body)?;
         let asked = Asked { body, version: sign::key_version(&head.headers) };
-        let served = entry.serve(&self.gate, arrival, caller, asked).await;
-        served.map_err(|error| Refusal { error, is_recorded: true })
+        Ok(entry.serve(&self.gate, arrival, caller, asked).await)
     }
 
     /// Finds the operation and proves the caller.
     fn admit(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         head: &request::Parts,
         name: &mut &'static str,
     ) -> Result<(&'static Entry, Caller), ApiError> {
@@ -112,7 +98,8 @@ impl Instance {
         let found = table::find(asked).ok_or_else(|| sign::no_such_api(asked))?;
         *name = found.name();
         let claim = sign::claim(&head.method, &head.headers)?;
-        let caller = self.client_keys.authenticate(&claim, arrival.source, arrival.now)?;
+        arrival.asked.access_key_id = claim.client_key_id.parse().ok();
+        let caller = self.client_keys.authenticate(&claim, arrival.now)?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),

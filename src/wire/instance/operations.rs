@@ -39,6 +39,9 @@ pub(super) trait Spoken: Operation {
     /// Its answer.
     type Answer: Message;
 
+    /// The fields that its record may show.
+    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)>;
+
     /// Reads the request; `version` is the key version that its head names.
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError>;
 
@@ -52,6 +55,10 @@ pub(super) trait Spoken: Operation {
 impl Spoken for Encrypt {
     type Request = EncryptRequest;
     type Answer = EncryptResponse;
+
+    fn shown(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
 
     fn read(request: EncryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         to_seal(request, version).map(Self)
@@ -69,6 +76,10 @@ impl Spoken for Encrypt {
 impl Spoken for AdvanceEncrypt {
     type Request = EncryptRequest;
     type Answer = EncryptResponse;
+
+    fn shown(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
 
     fn read(request: EncryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         to_seal(request, version).map(Self)
@@ -88,6 +99,10 @@ impl Spoken for Decrypt {
     type Request = DecryptRequest;
     type Answer = DecryptResponse;
 
+    fn shown(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
+
     fn read(request: DecryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         to_open(request, version).map(Self)
     }
@@ -104,6 +119,10 @@ impl Spoken for Decrypt {
 impl Spoken for AdvanceDecrypt {
     type Request = DecryptRequest;
     type Answer = DecryptResponse;
+
+    fn shown(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
 
     fn read(request: DecryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         to_open(request, version).map(Self)
@@ -122,6 +141,10 @@ impl Spoken for AdvanceDecrypt {
 impl Spoken for GenerateDataKey {
     type Request = GenerateDataKeyRequest;
     type Answer = GenerateDataKeyResponse;
+
+    fn shown(request: &GenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
 
     fn read(
         request: GenerateDataKeyRequest,
@@ -147,6 +170,10 @@ impl Spoken for GenerateDataKey {
 impl Spoken for AdvanceGenerateDataKey {
     type Request = AdvanceGenerateDataKeyRequest;
     type Answer = GenerateDataKeyResponse;
+
+    fn shown(request: &AdvanceGenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id)]
+    }
 
     fn read(
         request: AdvanceGenerateDataKeyRequest,
@@ -174,6 +201,10 @@ impl Spoken for GenerateRandom {
     type Request = GenerateRandomRequest;
     type Answer = GenerateRandomResponse;
 
+    fn shown(_request: &GenerateRandomRequest) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+
     fn read(
         request: GenerateRandomRequest,
         _version: Option<KeyVersionId>,
@@ -193,6 +224,10 @@ impl Spoken for GenerateRandom {
 impl Spoken for Sign {
     type Request = SignRequest;
     type Answer = SignResponse;
+
+    fn shown(request: &SignRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
 
     fn read(request: SignRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         let (digest, message_type) =
@@ -226,6 +261,10 @@ impl Spoken for Verify {
     type Request = VerifyRequest;
     type Answer = VerifyResponse;
 
+    fn shown(request: &VerifyRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
+    }
+
     fn read(request: VerifyRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         let (digest, message_type) =
             digest_of(&request.message, &request.digest, &request.message_type)?;
@@ -258,6 +297,10 @@ impl Spoken for Verify {
 impl Spoken for GetPublicKey {
     type Request = GetPublicKeyRequest;
     type Answer = GetPublicKeyResponse;
+
+    fn shown(request: &GetPublicKeyRequest) -> Vec<(&'static str, &str)> {
+        vec![("KeyId", &request.key_id)]
+    }
 
     fn read(request: GetPublicKeyRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
         Ok(Self { key: key(&request.key_id)?, version })

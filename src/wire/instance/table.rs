@@ -7,16 +7,17 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use prost::Message as _;
+use prost::Message;
 use zeroize::Zeroizing;
 
 use super::PROTOBUF;
 use super::operations::Spoken;
 use super::sign::KEY_VERSION;
+use crate::audit::{Parameters, Recorded};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::model::KeyVersionId;
+use crate::model::{KeyVersionId, Params};
 use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
 use crate::ops::instance::advance_encrypt::AdvanceEncrypt;
 use crate::ops::instance::advance_generate_data_key::AdvanceGenerateDataKey;
@@ -72,8 +73,8 @@ pub struct Entry {
     serve: Serve,
 }
 
-type Serve = for<'a> fn(&'a Gate, &'a Arrival, Caller, Asked) -> Served<'a>;
-type Served<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
+type Serve = for<'a> fn(&'a Gate, &'a mut Arrival, Caller, Asked) -> Served<'a>;
+type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// What a request asks of its operation.
 #[derive(Debug)]
@@ -93,14 +94,12 @@ pub fn find(name: &str) -> Option<Found> {
 }
 
 impl Entry {
-    /// Reads the request, lets it pass the gate, and writes the answer.
-    ///
-    /// # Errors
-    /// As the caller is to see it.
+    /// Reads the request, lets it pass the gate, and writes the answer. A refusal is left to be
+    /// written, as the caller is to see it.
     pub fn serve<'a>(
         &self,
         gate: &'a Gate,
-        arrival: &'a Arrival,
+        arrival: &'a mut Arrival,
         caller: Caller,
         asked: Asked,
     ) -> Served<'a> {
@@ -123,14 +122,30 @@ const fn entry<O: Spoken>() -> Entry {
 
 async fn serve<O: Spoken>(
     gate: &Gate,
-    arrival: &Arrival,
+    arrival: &mut Arrival,
     caller: Caller,
     asked: Asked,
-) -> Result<Response, ApiError> {
-    let request = read::<O>(asked);
-    let output = gate.pass(arrival, caller, request).await?;
-    let version = O::version(&output);
-    let answer = O::write(output, arrival.request_id.to_string());
+) -> Recorded<Response> {
+    let request = read::<O>(asked, arrival);
+    let outcome = gate.pass(arrival, caller, request).await;
+    outcome.map(|output| {
+        let version = O::version(&output);
+        success(version, &O::write(output, arrival.request_id.to_string()))
+    })
+}
+
+fn read<O: Spoken>(asked: Asked, arrival: &mut Arrival) -> Result<O, ApiError> {
+    let message = O::Request::decode(asked.body)
+        .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
+    let mut shown = Params::default();
+    for (name, value) in O::shown(&message) {
+        shown.insert(name, value)?;
+    }
+    arrival.asked.parameters = Parameters::of(&shown);
+    O::read(message, asked.version?)
+}
+
+fn success(version: Option<KeyVersionId>, answer: &impl Message) -> Response {
     // It may hold a plaintext, so it is wiped when it has been sent.
     let body = Zeroizing::new(answer.encode_to_vec());
     let mut response = Response::new(Body::from(Bytes::from_owner(body)));
@@ -139,18 +154,19 @@ async fn serve<O: Spoken>(
     if let Some(value) = version.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
         headers.insert(KEY_VERSION, value);
     }
-    Ok(response)
-}
-
-fn read<O: Spoken>(asked: Asked) -> Result<O, ApiError> {
-    let message = O::Request::decode(asked.body)
-        .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
-    O::read(message, asked.version?)
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_audit_knows_what_every_operation_does() {
+        for name in TABLE.iter().map(|entry| entry.name).chain(UNSUPPORTED.iter().copied()) {
+            assert!(crate::audit::is_known(name), "{name} has no class in src/audit/action.rs");
+        }
+    }
 
     #[test]
     fn a_name_is_found_in_its_one_spelling() {

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use super::sign::{Received, incomplete};
 use super::{params, percent};
@@ -69,17 +69,20 @@ pub(super) fn canonical_request(
 
 /// `name:value\n`; several values are sorted and joined by a comma.
 fn append_header(request: &mut Vec<u8>, headers: &HeaderMap, name: &str) -> Result<(), ApiError> {
-    let absent = || incomplete("SignedHeaders, which names a header that is not there");
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| absent().because(error))?;
-    let values = headers.get_all(&name).iter();
-    let mut values: Vec<&[u8]> = values.map(|value| value.as_bytes().trim_ascii()).collect();
-    if values.is_empty() {
-        return Err(absent());
-    }
-    values.sort_unstable();
-    request.extend_from_slice(name.as_str().as_bytes());
+    let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    let first = values.next();
+    let first =
+        first.ok_or_else(|| incomplete("SignedHeaders, which names a header that is not there"))?;
+    request.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
     request.push(b':');
-    request.extend_from_slice(&values.join(&b','));
+    match values.next() {
+        None => request.extend_from_slice(first),
+        Some(second) => {
+            let mut values: Vec<&[u8]> = [first, second].into_iter().chain(values).collect();
+            values.sort_unstable();
+            request.extend_from_slice(&values.join(&b','));
+        }
+    }
     request.push(b'\n');
     Ok(())
 }
@@ -106,7 +109,7 @@ fn canonical_query(query: &[u8]) -> Result<Cow<'_, [u8]>, ApiError> {
 fn is_canonical(query: &[u8]) -> bool {
     let mut previous: &[u8] = &[];
     query.is_empty()
-        || query.split(|byte| *byte == b'&').all(|piece| {
+        || params::pieces(query).all(|piece| {
             let at = memchr::memchr(b'=', piece).unwrap_or(piece.len());
             let Some((name, [b'=', value @ ..])) = piece.split_at_checked(at) else {
                 return false;

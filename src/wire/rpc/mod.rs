@@ -5,12 +5,12 @@ pub mod coverage;
 pub mod format;
 pub mod params;
 pub mod percent;
+pub mod permissions;
 pub mod sign;
 mod sign_v1;
 mod sign_v3;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ::http::header::HOST;
@@ -22,10 +22,12 @@ use axum::response::Response;
 use self::format::Format;
 use self::sign::{Received, Target};
 use self::table::{Entry, Found};
+use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::wire::http::{Peer, RawQuery, collect_body};
+use crate::wire::arrival::{arrival, header};
+use crate::wire::http::{RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
@@ -44,17 +46,6 @@ struct Answer {
     action: &'static str,
 }
 
-struct Refusal {
-    error: ApiError,
-    is_recorded: bool,
-}
-
-impl<E: Into<ApiError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self { error: error.into(), is_recorded: false }
-    }
-}
-
 impl Rpc {
     /// With the users who may come in.
     pub fn new(gate: Arc<Gate>, authenticator: Authenticator) -> Self {
@@ -64,31 +55,30 @@ impl Rpc {
     /// Answers one request.
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
-        let peer = head.extensions.get().map(|Peer(address)| address.ip());
-        let arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let mut arrival = arrival(&head);
         let mut answer = Answer { format: Format::Json, action: NO_ACTION };
-        match self.answer(&arrival, &head, body, &mut answer).await {
-            Ok(response) => response,
-            Err(Refusal { error, is_recorded }) => {
-                if !is_recorded {
-                    self.gate.refuse(&arrival, answer.action, &error);
-                }
-                let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-                format::failure(answer.format, arrival.request_id, host.unwrap_or_default(), &error)
-            }
-        }
+        let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.gate.refuse(&arrival, answer.action, error).await,
+        };
+        outcome.into_result().unwrap_or_else(|error| {
+            format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
+        })
     }
 
+    /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
+    /// none.
     async fn answer(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         head: &request::Parts,
         body: Body,
         answer: &mut Answer,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Recorded<Response>, ApiError> {
         let body = collect_body(body).await?;
         let query = head.extensions.get().map_or(&[][..], |RawQuery(query)| query);
         let params = params::read(query, params::form(&head.headers, &body)?)?;
+        arrival.asked.parameters = Parameters::of(&params);
         answer.format = Format::requested(&params, &head.headers)?;
         let received = Received {
             method: &head.method,
@@ -99,16 +89,13 @@ impl Rpc {
             params: &params,
         };
         let (entry, caller) = self.admit(arrival, &received, answer)?;
-        entry
-            .serve(&self.gate, arrival, caller, &params, answer.format)
-            .await
-            .map_err(|error| Refusal { error, is_recorded: true })
+        Ok(entry.serve(&self.gate, arrival, caller, &params, answer.format).await)
     }
 
     /// Finds the operation and proves the caller.
     fn admit(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         received: &Received<'_>,
         answer: &mut Answer,
     ) -> Result<(&'static Entry, Caller), ApiError> {
@@ -124,6 +111,7 @@ impl Rpc {
             return Err(ErrorCode::InvalidVersion.into());
         }
         let claim = sign::claim(received)?;
+        arrival.asked.access_key_id = claim.access_key_id.parse().ok();
         let caller = self.authenticator.authenticate(&claim, arrival.now)?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),

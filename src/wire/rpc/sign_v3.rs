@@ -11,6 +11,9 @@ use crate::error::{ApiError, ErrorCode};
 const DATE: &str = "x-acs-date";
 const TOKEN: &str = "x-acs-security-token";
 
+/// The digest of an empty body, which almost every request has.
+const EMPTY_DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// The claim in the `Authorization` header of a request.
 pub(super) fn claim<'a>(
     received: &Received<'a>,
@@ -153,6 +156,9 @@ fn check_coverage(received: &Received<'_>, signed_headers: &str) -> Result<(), A
 }
 
 fn check_body(body: &[u8], claimed: &str) -> Result<(), ApiError> {
+    if body.is_empty() && claimed == EMPTY_DIGEST {
+        return Ok(());
+    }
     let actual = sha256_hex(body);
     if actual == claimed {
         return Ok(());

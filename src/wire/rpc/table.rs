@@ -6,9 +6,10 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::format::{self, Format};
+use crate::audit::Recorded;
 use crate::authn::Caller;
 use crate::error::ApiError;
-use crate::gate::{Arrival, Gate};
+use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
 use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
@@ -30,7 +31,9 @@ use crate::ops::access::policies::delete_policy::DeletePolicy;
 use crate::ops::access::policies::describe_policy::DescribePolicy;
 use crate::ops::access::policies::list_policies::ListPolicies;
 use crate::ops::access::policies::update_policy::UpdatePolicy;
+use crate::ops::account::describe_account_kms_status::DescribeAccountKmsStatus;
 use crate::ops::account::describe_regions::DescribeRegions;
+use crate::ops::account::open_kms_service::OpenKmsService;
 use crate::ops::aliases::create_alias::CreateAlias;
 use crate::ops::aliases::delete_alias::DeleteAlias;
 use crate::ops::aliases::list_aliases::ListAliases;
@@ -50,6 +53,12 @@ use crate::ops::crypto::generate_mac::GenerateMac;
 use crate::ops::crypto::get_public_key::GetPublicKey;
 use crate::ops::crypto::re_encrypt::ReEncrypt;
 use crate::ops::crypto::verify_mac::VerifyMac;
+use crate::ops::instances::get_default_kms_instance::GetDefaultKmsInstance;
+use crate::ops::instances::get_kms_instance::GetKmsInstance;
+use crate::ops::instances::get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos;
+use crate::ops::instances::list_kms_instances::ListKmsInstances;
+use crate::ops::key_policy::get_key_policy::GetKeyPolicy;
+use crate::ops::key_policy::set_key_policy::SetKeyPolicy;
 use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
 use crate::ops::keys::create_key::CreateKey;
 use crate::ops::keys::describe_key::DescribeKey;
@@ -57,10 +66,18 @@ use crate::ops::keys::disable_key::DisableKey;
 use crate::ops::keys::enable_key::EnableKey;
 use crate::ops::keys::list_keys::ListKeys;
 use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
+use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
 use crate::ops::keys::update_key_description::UpdateKeyDescription;
+use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
 use crate::ops::material::delete_key_material::DeleteKeyMaterial;
 use crate::ops::material::get_parameters_for_import::GetParametersForImport;
 use crate::ops::material::import_key_material::ImportKeyMaterial;
+use crate::ops::tags::list_resource_tags::ListResourceTags;
+use crate::ops::tags::list_tag_resources::ListTagResources;
+use crate::ops::tags::tag_resource::TagResource;
+use crate::ops::tags::tag_resources::TagResources;
+use crate::ops::tags::untag_resource::UntagResource;
+use crate::ops::tags::untag_resources::UntagResources;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
@@ -119,6 +136,22 @@ pub static TABLE: &[Entry] = &[
     entry::<DeleteClientKey>(),
     entry::<GetClientKey>(),
     entry::<ListClientKeys>(),
+    entry::<UpdateRotationPolicy>(),
+    entry::<SetDeletionProtection>(),
+    entry::<TagResource>(),
+    entry::<UntagResource>(),
+    entry::<ListResourceTags>(),
+    entry::<TagResources>(),
+    entry::<UntagResources>(),
+    entry::<ListTagResources>(),
+    entry::<SetKeyPolicy>(),
+    entry::<GetKeyPolicy>(),
+    entry::<DescribeAccountKmsStatus>(),
+    entry::<OpenKmsService>(),
+    entry::<ListKmsInstances>(),
+    entry::<GetKmsInstance>(),
+    entry::<GetKmsInstanceQuotaInfos>(),
+    entry::<GetDefaultKmsInstance>(),
     entry::<DescribeRegions>(),
 ];
 
@@ -135,40 +168,24 @@ pub static UNSUPPORTED: &[&str] = &[
     "CreateSecret",
     "DeleteCertificate",
     "DeleteSecret",
-    "DescribeAccountKmsStatus",
     "DescribeCertificate",
     "DescribeSecret",
     "GetCertificate",
     "GetChallenge",
-    "GetDefaultKmsInstance",
-    "GetKeyPolicy",
-    "GetKmsInstance",
-    "GetKmsInstanceQuotaInfos",
     "GetManagedDataKey",
     "GetRandomPassword",
     "GetSecretPolicy",
     "GetSecretValue",
-    "ListKmsInstances",
     "ListManagedDataKeyVersions",
-    "ListResourceTags",
     "ListSecretVersionIds",
     "ListSecrets",
-    "ListTagResources",
-    "OpenKmsService",
     "PutSecretValue",
     "ReleaseKmsInstance",
     "RestoreSecret",
     "RotateSecret",
-    "SetDeletionProtection",
-    "SetKeyPolicy",
     "SetSecretPolicy",
-    "TagResource",
-    "TagResources",
-    "UntagResource",
-    "UntagResources",
     "UpdateCertificateStatus",
     "UpdateKmsInstanceBindVpc",
-    "UpdateRotationPolicy",
     "UpdateSecret",
     "UpdateSecretRotationPolicy",
     "UpdateSecretVersionStage",
@@ -201,11 +218,13 @@ pub struct Entry {
     pub name: &'static str,
     /// The permission that it needs first.
     pub permission: &'static str,
+    /// The permissions that it needs beside.
+    pub more_permissions: &'static [&'static str],
     serve: Serve,
 }
 
 type Serve = for<'a> fn(&'a Gate, &'a Arrival, Caller, &'a Params<'a>, Format) -> Served<'a>;
-type Served<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
+type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// Looks an action up.
 pub fn find(action: &str) -> Option<Found> {
@@ -217,11 +236,8 @@ pub fn find(action: &str) -> Option<Found> {
 }
 
 impl Entry {
-    /// Reads the request from its parameters, lets it pass the gate, and writes the
-    /// answer.
-    ///
-    /// # Errors
-    /// As the caller is to see it.
+    /// Reads the request from its parameters, lets it pass the gate, and writes the answer. A
+    /// refusal is left to be written, as the caller is to see it.
     pub fn serve<'a>(
         &self,
         gate: &'a Gate,
@@ -248,6 +264,7 @@ where
     Entry {
         name: O::NAME,
         permission: O::ACTION,
+        more_permissions: O::MORE_ACTIONS,
         serve: |gate, arrival, caller, params, format| {
             Box::pin(serve::<O>(gate, arrival, caller, params, format))
         },
@@ -260,14 +277,16 @@ async fn serve<O>(
     caller: Caller,
     params: &Params<'_>,
     format: Format,
-) -> Result<Response, ApiError>
+) -> Recorded<Response>
 where
     O: Operation + FromParams,
     O::Output: Serialize + Sync,
 {
     let request = O::from_params(params).map_err(ApiError::from);
-    let output = gate.pass(arrival, caller, request).await?;
-    Ok(format::success(format, O::NAME, arrival.request_id, &output))
+    let is_dry_run = takes_dry_run(O::NAME) && params.optional("DryRun") == Ok(Some(true));
+    let rehearsal = is_dry_run.then(|| Arrival { is_dry_run, ..arrival.clone() });
+    let outcome = gate.pass(rehearsal.as_ref().unwrap_or(arrival), caller, request).await;
+    outcome.map(|output| format::success(format, O::NAME, arrival.request_id, &output))
 }
 
 #[cfg(test)]
@@ -279,6 +298,13 @@ mod tests {
         assert!(UNSUPPORTED.is_sorted());
         for entry in TABLE {
             assert!(!UNSUPPORTED.contains(&entry.name), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn the_audit_knows_what_every_action_does() {
+        for action in TABLE.iter().map(|entry| entry.name).chain(UNSUPPORTED.iter().copied()) {
+            assert!(crate::audit::is_known(action), "{action} has no class in src/audit/action.rs");
         }
     }
 

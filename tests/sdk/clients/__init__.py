@@ -35,7 +35,20 @@ LACKS = {
     "python-new-acs4": {"AdvanceEncrypt"},
     "python-new-rpc1": {"AdvanceEncrypt"},
     "python-new-async": {"AdvanceEncrypt"},
-    "node-kms20160120": {"AccessPoints", "AdvanceEncrypt", "DryRun", "ReEncrypt"},
+    "python-old": {"GetDefaultKmsInstance"},
+    "node-kms20160120": {
+        "AccessPoints",
+        "AdvanceEncrypt",
+        "CreateKey.Tags",
+        "DescribeAccountKmsStatus",
+        "DryRun",
+        "GetDefaultKmsInstance",
+        "GetKeyPolicy",
+        "GetKmsInstance",
+        "ReEncrypt",
+        "SetDeletionProtection",
+        "TagResources",
+    },
 }
 
 

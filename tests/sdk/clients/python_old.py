@@ -30,9 +30,12 @@ class OldPython:
         request = getattr(module, f"{action}Request")()
         request.set_endpoint(self._host)
         request.set_protocol_type("http")
+        # The client adds its own region.
+        parameters.pop("RegionId", None)
         for name, value in parameters.items():
             if value is not None:
-                getattr(request, f"set_{name}")(_text(name, value))
+                setter = f"set_{name}s" if isinstance(value, list) else f"set_{name}"
+                getattr(request, setter)(_text(name, value))
         return request
 
     def send(self, request):

@@ -41,6 +41,7 @@ function kms20160120(gateway) {
 
 function openapiClient(gateway) {
   const { default: Client, Config, OpenApiRequest, Params } = require('@alicloud/openapi-client');
+  const { default: OpenApiUtil } = require('@alicloud/openapi-util');
   const { RuntimeOptions } = require('@alicloud/tea-util');
   const client = new Client(new Config(settings(gateway)));
   return {
@@ -56,7 +57,10 @@ function openapiClient(gateway) {
         reqBodyType: 'formData',
         bodyType: 'json',
       });
-      const request = new OpenApiRequest({ query: parameters });
+      // As generated code does it where a request has a list.
+      const hasList = Object.values(parameters).some(Array.isArray);
+      const query = hasList ? OpenApiUtil.query(parameters) : parameters;
+      const request = new OpenApiRequest({ query });
       return (await client.callApi(params, request, new RuntimeOptions({}))).body;
     },
     code: (error) => error.code,
@@ -96,9 +100,10 @@ function expectNames(action, given, sent) {
   }
 }
 
-// Programs make the JSON text of a context themselves.
+// Programs make the JSON text of a context themselves. Lists are left to the SDK.
 function contextsAsText(parameters) {
-  const text = (value) => (typeof value === 'object' ? JSON.stringify(value) : value);
+  const isContext = (value) => typeof value === 'object' && !Array.isArray(value);
+  const text = (value) => (isContext(value) ? JSON.stringify(value) : value);
   return Object.fromEntries(
     Object.entries(parameters).map(([name, value]) => [name, text(value)]),
   );

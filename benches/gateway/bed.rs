@@ -1,0 +1,201 @@
+//! What is measured, running: a gateway, its baselines and a token, all in this process.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hsmgate::app::{Gateway, Limits, Settings};
+use hsmgate::cli::client::{Client, Target};
+use hsmgate::config::{Log, LogFormat};
+use hsmgate::keyring::TokenTimes;
+use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
+use hsmgate::model::{KeyVersionId, Place, PrincipalName};
+use hsmgate::ops::Acceptance;
+use hsmgate::telemetry;
+use hsmgate::token::{Token, TokenSelector, TokenSettings};
+use hsmgate::wire::http::{self, HttpSettings};
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::load::Window;
+use crate::requests::{self, Signer};
+use crate::{Case, Subject, baseline};
+
+const LABEL: &str = "hsmgate-bench";
+const PIN: &str = "482915";
+const SO_PIN: &str = "91528471";
+/// Where distributions install the module; the variable names another place.
+const MODULES: &[&str] = &[
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+];
+const HEADER_TIME: Duration = Duration::from_secs(10);
+const REQUEST_TIME: Duration = Duration::from_secs(15);
+const CONNECTIONS: usize = 1024;
+
+/// Everything that runs.
+pub(crate) struct Bed {
+    /// Signs for the gateway, with its one key.
+    pub(crate) signer: Signer,
+    runtime: Runtime,
+    /// The baselines' own door to the token: another thread and session like the gateway's.
+    token: Token,
+    version: KeyVersionId,
+    full: SocketAddr,
+    minimal: SocketAddr,
+    empty: SocketAddr,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Bed {
+    /// Makes token, key and AccessKey in `home` and starts to serve.
+    pub(crate) fn prepare(home: &Path) -> anyhow::Result<Self> {
+        telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
+        let module = module()?;
+        Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
+        let runtime = Runtime::new()?;
+        let (stop, stopped) = watch::channel(false);
+        let settings = settings(home, token_settings(&module))?;
+        let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
+        let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
+        let (key_id, version) = runtime.block_on(make_key(&client))?;
+        let token = Token::open(token_settings(&module))?;
+        let mut servers = vec![gateway];
+        let mut serve = |router| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            let stopped = stopped.clone();
+            servers.push(runtime.spawn(async move {
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        http::serve(listener, router, http_settings(), ended(stopped)).await;
+                    }
+                    Err(error) => tracing::error!(%error, "a baseline does not serve"),
+                }
+            }));
+            anyhow::Ok(address)
+        };
+        let minimal = serve(baseline::minimal(token.clone(), &key_id, version))?;
+        let empty = serve(baseline::empty())?;
+        let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
+        let signer = Signer::new(target, key_id);
+        Ok(Self { signer, runtime, token, version, full, minimal, empty, stop, servers })
+    }
+
+    /// Where a subject listens. The token alone does not, and stands for the gateway here.
+    pub(crate) fn address(&self, subject: Subject) -> SocketAddr {
+        match subject {
+            Subject::Empty => self.empty,
+            Subject::Minimal => self.minimal,
+            Subject::Full | Subject::Raw => self.full,
+        }
+    }
+
+    /// Token calls from as many tasks as the case has connections.
+    pub(crate) fn raw(&self, case: Case, length: Duration) -> anyhow::Result<Window> {
+        let text = requests::plaintext(case.bytes);
+        let calls = baseline::raw(&self.token, self.version, &text, case.connections, length);
+        self.runtime.block_on(calls)
+    }
+
+    /// Token calls in a plain loop on the token thread, for so long: their number a second.
+    pub(crate) fn token_loop(&self, bytes: usize, length: Duration) -> anyhow::Result<f64> {
+        let text = requests::plaintext(bytes);
+        self.runtime.block_on(baseline::token_loop(&self.token, self.version, text, length))
+    }
+
+    /// Stops everything.
+    pub(crate) fn close(self) {
+        // The gateway came first and ends the module, so it goes last.
+        self.token.close();
+        self.stop.send_replace(true);
+        for server in self.servers {
+            if let Err(error) = self.runtime.block_on(server) {
+                tracing::error!(%error, "a server failed");
+            }
+        }
+    }
+}
+
+/// Starts a gateway and makes an AccessKey.
+async fn start(
+    settings: Settings,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let gateway = Gateway::start(settings, listener).await?;
+    let user = PrincipalName::user("bench")?;
+    let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
+    gateway.access_keys().ensure_principal(&user, full_access).await?;
+    let access_key = gateway.access_keys().create(&user).await?;
+    let address = gateway.address()?;
+    let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
+    Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
+}
+
+/// Makes a key; gives its id and that of its one version.
+async fn make_key(client: &Client) -> anyhow::Result<(String, KeyVersionId)> {
+    let made = client.call("CreateKey", &[]).await?;
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let key_id = made.pointer("/KeyMetadata/KeyId").and_then(text).context("no KeyId")?;
+    let version = made.pointer("/KeyMetadata/PrimaryKeyVersion").and_then(text);
+    Ok((key_id, version.context("no PrimaryKeyVersion")?.parse()?))
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+}
+
+fn module() -> anyhow::Result<PathBuf> {
+    let named = std::env::var("SOFTHSM2_MODULE").ok();
+    let mut candidates = named.as_deref().into_iter().chain(MODULES.iter().copied());
+    let found = candidates.find(|path| Path::new(path).is_file());
+    found.map(PathBuf::from).context("SoftHSM2 is not installed: softhsm/install.sh")
+}
+
+fn token_settings(module: &Path) -> TokenSettings {
+    TokenSettings {
+        module: module.to_owned(),
+        selector: TokenSelector::Label(LABEL.to_owned()),
+        pin: PIN.into(),
+        workers: None,
+        queue: NonZeroUsize::MIN.saturating_add(1023),
+    }
+}
+
+fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
+        token,
+        store_url: format!("sqlite://{}", home.join("hsmgate.db").display()),
+        state_directory: home.to_owned(),
+        limits: Limits {
+            calls_per_second: None,
+            request_time: REQUEST_TIME,
+            header_time: HEADER_TIME,
+            connections: CONNECTIONS,
+            token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
+        },
+        acceptance: Acceptance::default(),
+        audit: None,
+    })
+}
+
+fn http_settings() -> HttpSettings {
+    HttpSettings {
+        connections: CONNECTIONS,
+        header_timeout: HEADER_TIME,
+        request_timeout: REQUEST_TIME,
+        drain: Duration::from_secs(1),
+    }
+}

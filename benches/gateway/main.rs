@@ -1,0 +1,165 @@
+//! Requests a second of the gateway beside baselines in the same run: `make bench`.
+//!
+//! docs/performance.md tells what each baseline is and how to read the figures.
+
+#![expect(clippy::print_stdout, reason = "the tables are what it is for")]
+
+mod baseline;
+mod bed;
+mod cpu;
+mod load;
+mod process;
+mod report;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Parser;
+
+use bed::Bed;
+use load::Window;
+use requests::Requests;
+
+/// The allocator of the program, which the PKCS#11 module uses too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A signature is good for a quarter of an hour, and what is signed has to fit into memory.
+const LONGEST_WINDOW_SECONDS: f64 = 60.0;
+/// Requests a second that are signed while nobody knows how many the gateway will want.
+const WARM_UP_RATE: f64 = 20_000.0;
+
+/// Signed Encrypt calls against a gateway in this process, beside its parts alone.
+#[derive(Debug, Parser)]
+#[command(name = "gateway")]
+struct Options {
+    /// The length of one window
+    #[arg(long, default_value_t = 0.6)]
+    seconds: f64,
+    /// Windows of each kind; the tables show the medians
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
+    /// Numbers of connections
+    #[arg(long, num_args = 1.., default_values_t = [1, 16, 64])]
+    connections: Vec<usize>,
+    /// Sizes of plaintexts, 1 to 6144 bytes
+    #[arg(long, num_args = 1.., default_values_t = [32, 6144])]
+    bytes: Vec<usize>,
+    /// What to measure
+    #[arg(long, num_args = 1.., value_enum, default_values_t = Subject::ALL)]
+    subjects: Vec<Subject>,
+    /// Cargo's word for "measure": without it this is a test run, which only has to build
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+enum Subject {
+    /// The HTTP stack around a handler that does nothing.
+    Empty,
+    /// The HTTP stack, the parameters that Encrypt needs, the token call.
+    Minimal,
+    /// The gateway.
+    Full,
+    /// The token call alone, from as many tasks as there are connections.
+    Raw,
+}
+
+impl Subject {
+    const ALL: [Self; 4] = [Self::Empty, Self::Minimal, Self::Full, Self::Raw];
+}
+
+/// One row of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Case {
+    bytes: usize,
+    connections: usize,
+}
+
+impl Options {
+    fn cases(&self) -> impl Iterator<Item = Case> {
+        self.bytes.iter().flat_map(move |&bytes| {
+            self.connections.iter().map(move |&connections| Case { bytes, connections })
+        })
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let options = Options::parse();
+    let seconds = options.seconds;
+    ensure!(seconds > 0.0 && seconds <= LONGEST_WINDOW_SECONDS, "--seconds is 0 to 60");
+    ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
+    ensure!(!options.connections.contains(&0), "--connections begins with 1");
+    let Some(home) = process::home() else { return process::start_anew() };
+    let outcome = Bed::prepare(&home).and_then(|bed| measure(&options, bed));
+    hsmgate::telemetry::flush();
+    outcome
+}
+
+fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
+    let length = Duration::from_secs_f64(options.seconds);
+    let mut measured = report::Measured::default();
+    let mut needed = warm_up(options, &bed, length / 4)?;
+    for round in 0..options.rounds.get() {
+        for &bytes in &options.bytes {
+            measured.note_loop(bytes, bed.token_loop(bytes, length)?);
+        }
+        for case in options.cases() {
+            let rate = needed.get(&case).copied().unwrap_or_default();
+            let requests = Requests::signed(&bed.signer, case.bytes, rate, length)?;
+            for subject in in_turn(&options.subjects, round) {
+                let window = window(&bed, subject, case, &requests, length)?;
+                if subject == Subject::Full {
+                    needed.insert(case, rate.max(window.rate));
+                }
+                measured.note(case, subject, window);
+            }
+        }
+    }
+    bed.close();
+    println!("{}", report::Tables { options, measured: &measured });
+    Ok(())
+}
+
+/// Runs everything once; tells how many requests a second the gateway will want.
+fn warm_up(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<BTreeMap<Case, f64>> {
+    let mut rates = BTreeMap::new();
+    for case in options.cases() {
+        let requests = Requests::signed(&bed.signer, case.bytes, WARM_UP_RATE, length)?;
+        for subject in options.subjects.iter().copied() {
+            let window = window(bed, subject, case, &requests, length)?;
+            if subject == Subject::Full {
+                rates.insert(case, window.rate);
+            }
+        }
+    }
+    Ok(rates)
+}
+
+/// Each round begins with another one, so that none always runs behind the same neighbour.
+fn in_turn(subjects: &[Subject], round: usize) -> impl Iterator<Item = Subject> {
+    subjects.iter().copied().cycle().skip(round % subjects.len().max(1)).take(subjects.len())
+}
+
+fn window(
+    bed: &Bed,
+    subject: Subject,
+    case: Case,
+    requests: &Requests,
+    length: Duration,
+) -> anyhow::Result<Window> {
+    let before = cpu::Times::now()?;
+    let mut window = match subject {
+        Subject::Raw => bed.raw(case, length)?,
+        _ => load::run(bed.address(subject), requests, case.connections, length, subject)?,
+    };
+    window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);
+    Ok(window)
+}

@@ -1,0 +1,82 @@
+//! Requests, signed before the clock runs: signing is the client's work.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hsmgate::cli::client::{Stamp, Target, signed_request};
+use hsmgate::model::Time;
+use http::{HeaderMap, Request};
+
+/// Signed beyond what is expected: a window that is short of requests ends early.
+const SPARE: f64 = 1.3;
+
+/// Who signs, and for which key.
+pub(crate) struct Signer {
+    target: Target,
+    key_id: String,
+}
+
+impl Signer {
+    pub(crate) fn new(target: Target, key_id: String) -> Self {
+        Self { target, key_id }
+    }
+
+    fn encrypt(&self, plaintext: &str) -> anyhow::Result<Vec<u8>> {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let stamp = Stamp { date: Time::now(), nonce: &nonce };
+        let params = [("KeyId", self.key_id.as_str()), ("Plaintext", plaintext)];
+        let request = signed_request(&self.target, "Encrypt", &params, stamp)?;
+        written(&request)
+    }
+}
+
+/// Requests as they are sent, each with a nonce of its own.
+#[derive(Clone)]
+pub(crate) struct Requests(pub(crate) Arc<Vec<Vec<u8>>>);
+
+impl Requests {
+    /// Signs Encrypt calls for a plaintext of `bytes` bytes, enough for a window with so many a
+    /// second.
+    pub(crate) fn signed(
+        signer: &Signer,
+        bytes: usize,
+        rate: f64,
+        length: Duration,
+    ) -> anyhow::Result<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small positive number"
+        )]
+        let count = (rate * length.as_secs_f64() * SPARE) as usize + 1;
+        let plaintext = plaintext(bytes);
+        let requests: anyhow::Result<_> =
+            (0..count).map(|_index| signer.encrypt(&plaintext)).collect();
+        Ok(Self(Arc::new(requests?)))
+    }
+}
+
+/// Base64 text of `bytes` bytes of every value.
+pub(crate) fn plaintext(bytes: usize) -> Arc<str> {
+    let data: Vec<u8> = (0..=u8::MAX).rev().cycle().take(bytes).collect();
+    STANDARD.encode(data).into()
+}
+
+fn written<B>(request: &Request<B>) -> anyhow::Result<Vec<u8>> {
+    let target = request.uri().path_and_query().context("a request without a path")?;
+    let mut head = format!("{} {target} HTTP/1.1\r\n", request.method());
+    append(&mut head, request.headers())?;
+    head.push_str("content-length: 0\r\n\r\n");
+    Ok(head.into_bytes())
+}
+
+fn append(head: &mut String, headers: &HeaderMap) -> anyhow::Result<()> {
+    for (name, value) in headers {
+        write!(head, "{name}: {}\r\n", value.to_str()?)?;
+    }
+    Ok(())
+}

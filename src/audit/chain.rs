@@ -1,0 +1,126 @@
+//! The chain: each record carries a value over the record before it and its own bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::id::InvalidId;
+
+const VALUE_BYTES: usize = 32;
+
+/// A value of the chain: SHA-256 over the value before it and the bytes of a record. Written as
+/// 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChainValue([u8; VALUE_BYTES]);
+
+/// The last record of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its sequence number, 1 for the first; 0 stands for a chain without records.
+    pub sequence: u64,
+    /// Its chain value.
+    pub chain: ChainValue,
+}
+
+impl Head {
+    /// Where a chain begins: no record, and 32 zero bytes.
+    pub const START: Self = Self { sequence: 0, chain: ChainValue([0; VALUE_BYTES]) };
+
+    /// The head when a record with these bytes comes next. The bytes hold the sequence number,
+    /// so the chain covers it too.
+    #[must_use]
+    pub fn followed_by(self, record: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.chain.0);
+        context.update(record);
+        let mut value = [0; VALUE_BYTES];
+        for (to, from) in value.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        Self { sequence: self.sequence.saturating_add(1), chain: ChainValue(value) }
+    }
+}
+
+impl fmt::Display for ChainValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChainValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChainValue({self})")
+    }
+}
+
+impl FromStr for ChainValue {
+    type Err = InvalidId;
+
+    /// Takes the one spelling that is written.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("chain value");
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(invalid),
+        };
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != VALUE_BYTES || !rest.is_empty() {
+            return Err(invalid);
+        }
+        let mut value = [0; VALUE_BYTES];
+        for (to, [high, low]) in value.iter_mut().zip(pairs) {
+            *to = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(value))
+    }
+}
+
+impl Serialize for ChainValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChainValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_record_and_of_all_before_it_counts() {
+        let one = Head::START.followed_by(b"one").followed_by(b"two");
+        assert_eq!(one.sequence, 2);
+        assert_ne!(one.chain, Head::START.followed_by(b"onf").followed_by(b"two").chain);
+        assert_ne!(one.chain, Head::START.followed_by(b"one").followed_by(b"twp").chain);
+        assert_ne!(one.chain, Head::START.followed_by(b"onet").followed_by(b"wo").chain);
+    }
+
+    #[test]
+    fn the_value_is_plain_sha_256() {
+        // printf '%064d' 0 | xxd -r -p | cat - <(printf 'record') | sha256sum
+        let value = Head::START.followed_by(b"record").chain;
+        let mut bytes = vec![0; 32];
+        bytes.extend_from_slice(b"record");
+        let digest = aws_lc_rs::digest::digest(&SHA256, &bytes);
+        let hex: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(value.to_string(), hex.concat());
+        assert_eq!(value.to_string().parse(), Ok(value));
+    }
+
+    #[test]
+    fn another_spelling_of_a_value_is_refused() {
+        let text = Head::START.chain.to_string();
+        for other in [text.replace('0', "G"), text.replacen('0', "A", 1), format!("{text}0")] {
+            assert!(other.parse::<ChainValue>().is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Signatures over the chain: whoever rewrites records can compute the chain anew, but not these.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::chain::Head;
+use crate::model::{KeyVersionId, Time};
+
+/// `SubjectPublicKeyInfo` of a point on P-256 up to the point (RFC 5480, section 2).
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const POINT_BYTES: usize = 65;
+const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const PEM_END: &str = "-----END PUBLIC KEY-----";
+
+/// What a checkpoint signs: all records up to one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// When it was signed, as text.
+    pub time: String,
+    /// The last record that it covers.
+    pub covers: Head,
+    /// The version id of the signing key, by which the token knows it.
+    pub key_id: String,
+    /// ECDSA on P-256 with SHA-256: `r` and `s`, 64 bytes in Base64.
+    pub signature: String,
+}
+
+impl Checkpoint {
+    /// The text that is signed.
+    pub fn text(covers: Head, time: &str, key_id: &str) -> String {
+        let Head { sequence, chain } = covers;
+        format!("hsmgate audit checkpoint 1\n{sequence}\n{chain}\n{time}\n{key_id}\n")
+    }
+
+    /// The digest that the token signs.
+    pub(super) fn digest(covers: Head, time: Time, key: KeyVersionId) -> Vec<u8> {
+        let text = Self::text(covers, &time.to_string(), &key.to_string());
+        digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+    }
+
+    pub(super) fn new(covers: Head, time: Time, key: KeyVersionId, signature: &[u8]) -> Self {
+        Self {
+            time: time.to_string(),
+            covers,
+            key_id: key.to_string(),
+            signature: STANDARD.encode(signature),
+        }
+    }
+}
+
+/// A text is no public key for checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the PEM of a public key on P-256")]
+pub struct InvalidKey;
+
+/// The public half of the key that signs checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditKey([u8; POINT_BYTES]);
+
+impl AuditKey {
+    /// The key with this uncompressed point.
+    ///
+    /// # Errors
+    /// When it is not 65 bytes that begin with `04`.
+    pub fn from_point(point: &[u8]) -> Result<Self, InvalidKey> {
+        let point: [u8; POINT_BYTES] = point.try_into().map_err(|_size| InvalidKey)?;
+        if point.first() == Some(&4) { Ok(Self(point)) } else { Err(InvalidKey) }
+    }
+
+    /// Reads a key from the PEM of a `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// When it is another text, or another kind of key.
+    pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
+        let rest = pem.trim().strip_prefix(PEM_BEGIN).ok_or(InvalidKey)?;
+        let base64 = rest.strip_suffix(PEM_END).ok_or(InvalidKey)?;
+        let base64: String = base64.split_ascii_whitespace().collect();
+        let der = STANDARD.decode(base64).map_err(|_source| InvalidKey)?;
+        Self::from_point(der.strip_prefix(&SPKI_PREFIX).ok_or(InvalidKey)?)
+    }
+
+    /// Writes the key as PEM.
+    pub fn to_pem(&self) -> String {
+        let base64 = STANDARD.encode(self.der());
+        let mut pem = format!("{PEM_BEGIN}\n");
+        for line in base64.as_bytes().chunks(64) {
+            let _ = writeln!(pem, "{}", String::from_utf8_lossy(line));
+        }
+        let _ = writeln!(pem, "{PEM_END}");
+        pem
+    }
+
+    /// SHA-256 over its DER form, in hexadecimal: to compare keys by eye.
+    pub fn fingerprint(&self) -> String {
+        let digest = digest(&SHA256, &self.der());
+        digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Whether the key has signed the checkpoint.
+    pub fn has_signed(&self, checkpoint: &Checkpoint) -> bool {
+        let text = Checkpoint::text(checkpoint.covers, &checkpoint.time, &checkpoint.key_id);
+        let Ok(signature) = STANDARD.decode(&checkpoint.signature) else { return false };
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0);
+        key.verify(text.as_bytes(), &signature).is_ok()
+    }
+
+    fn der(&self) -> Vec<u8> {
+        [&SPKI_PREFIX[..], &self.0].concat()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+
+    use super::*;
+
+    /// A key outside of any token.
+    pub(in super::super) struct TestSigner(EcdsaKeyPair, KeyVersionId);
+
+    impl TestSigner {
+        pub(in super::super) fn new() -> Self {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            Self(pair, KeyVersionId::random())
+        }
+
+        pub(in super::super) fn key(&self) -> AuditKey {
+            AuditKey::from_point(self.0.public_key().as_ref()).unwrap()
+        }
+
+        pub(in super::super) fn sign(&self, covers: Head) -> Checkpoint {
+            let time = Time::from_unix(1_700_000_000);
+            let text = Checkpoint::text(covers, &time.to_string(), &self.1.to_string());
+            let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+            Checkpoint::new(covers, time, self.1, signature.as_ref())
+        }
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_checkpoint_alone() {
+        let signer = TestSigner::new();
+        let good = signer.sign(Head::START.followed_by(b"record"));
+        assert!(signer.key().has_signed(&good));
+        assert!(!TestSigner::new().key().has_signed(&good));
+        let mut other = good.clone();
+        other.covers.sequence += 1;
+        assert!(!signer.key().has_signed(&other));
+        let other = Checkpoint { time: "2030-01-01T00:00:00Z".to_owned(), ..good };
+        assert!(!signer.key().has_signed(&other));
+    }
+
+    #[test]
+    fn a_key_reads_back_from_its_pem() {
+        let key = TestSigner::new().key();
+        assert_eq!(AuditKey::from_pem(&key.to_pem()), Ok(key));
+        for text in ["", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"] {
+            assert_eq!(AuditKey::from_pem(text), Err(InvalidKey));
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What the store knows about the audit, and the bundle that verifies without it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::AuditError;
+use super::chain::Head;
+use super::checkpoint::{AuditKey, Checkpoint};
+use super::verify::Expectation;
+use crate::model::Time;
+use crate::store::Store;
+
+/// The name of a bundle's manifest.
+pub const MANIFEST: &str = "manifest.json";
+/// The name of a bundle's public key.
+pub const PUBLIC_KEY: &str = "public-key.pem";
+
+const HEAD_FACT: &str = "audit-head";
+const PUBLIC_KEY_FACT: &str = "audit-public-key";
+
+/// What the store knows of the chain: it cannot go back behind this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Known {
+    /// A record that is on disk.
+    pub head: Head,
+    /// Whether it was the last one of a gateway that ended in order.
+    pub is_closed: bool,
+    /// The last checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Known {
+    /// What the store knows; `None` before the first checkpoint.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds something else.
+    pub async fn load(store: &Store) -> Result<Option<Self>, AuditError> {
+        let Some(text) = store.fact(HEAD_FACT).await? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|_form| AuditError::Damaged)
+    }
+
+    pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
+        let text = serde_json::to_string(self).map_err(|_form| AuditError::Damaged)?;
+        Ok(store.set_fact(HEAD_FACT, &text).await?)
+    }
+
+    /// The key that signs the checkpoints; `None` before the first start with an audit.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds something else.
+    pub async fn public_key(store: &Store) -> Result<Option<AuditKey>, AuditError> {
+        let Some(pem) = store.fact(PUBLIC_KEY_FACT).await? else { return Ok(None) };
+        AuditKey::from_pem(&pem).map(Some).map_err(|_form| AuditError::Damaged)
+    }
+
+    pub(super) async fn save_public_key(store: &Store, key: &AuditKey) -> Result<(), AuditError> {
+        Ok(store.set_fact(PUBLIC_KEY_FACT, &key.to_pem()).await?)
+    }
+}
+
+/// What a bundle holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// When it was made.
+    pub made: String,
+    /// The fingerprint of the public key.
+    pub key_fingerprint: String,
+    /// The record that the files reach at least, by the store.
+    pub known: Option<Head>,
+    /// The last checkpoint, by the store.
+    pub checkpoint: Option<Checkpoint>,
+    /// The files, by name.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Its name in the bundle.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// Why there is no bundle, or why it cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no audit file.
+    #[error("there is no audit file at {}", .0.display())]
+    Nothing(PathBuf),
+    /// The manifest or the key has another form.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// A file is not what the manifest says.
+    #[error("{} is not the file that was exported", .0.display())]
+    Changed(PathBuf),
+}
+
+/// A bundle, read: its files, and what they must reach.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// The key in the bundle. It is as good as the way that the bundle came by.
+    pub key: AuditKey,
+    /// What the manifest promises.
+    pub expectation: Expectation,
+}
+
+impl Bundle {
+    /// Reads a bundle, and compares its files with its manifest.
+    ///
+    /// # Errors
+    /// When something is missing, damaged, or another file.
+    pub fn open(directory: &Path) -> Result<Self, ExportError> {
+        let path = directory.join(MANIFEST);
+        let manifest: Manifest = serde_json::from_slice(&read(&path)?)
+            .map_err(|_form| ExportError::Damaged(path.clone()))?;
+        let key_path = directory.join(PUBLIC_KEY);
+        let pem = String::from_utf8(read(&key_path)?);
+        let key = pem.ok().and_then(|pem| AuditKey::from_pem(&pem).ok());
+        let key = key.ok_or(ExportError::Damaged(key_path))?;
+        let mut files = Vec::new();
+        for file in manifest.files {
+            let is_plain =
+                Path::new(&file.name).file_name().is_some_and(|name| *name == *file.name);
+            if !is_plain {
+                return Err(ExportError::Damaged(path));
+            }
+            let path = directory.join(&file.name);
+            if sha256(&read(&path)?) != file.sha256 {
+                return Err(ExportError::Changed(path));
+            }
+            files.push(path);
+        }
+        if manifest.checkpoint.as_ref().is_some_and(|last| !key.has_signed(last)) {
+            return Err(ExportError::Damaged(path));
+        }
+        let known = manifest.known.into_iter().chain(manifest.checkpoint.map(|last| last.covers));
+        let expectation = Expectation { sequence: None, heads: known.collect() };
+        Ok(Self { files, key, expectation })
+    }
+}
+
+/// Writes a bundle of an audit file and of those that were rotated away from it, which stand
+/// beside it under names that begin with its own. A record that is just being written is left out.
+///
+/// # Errors
+/// When there is no such file, or something cannot be read or written.
+pub fn export(
+    file: &Path,
+    key: &AuditKey,
+    known: Option<Known>,
+    out: &Path,
+) -> Result<Manifest, ExportError> {
+    let sources = family(file)?;
+    if sources.is_empty() {
+        return Err(ExportError::Nothing(file.to_owned()));
+    }
+    fs::create_dir_all(out).map_err(|source| fault(out, source))?;
+    let mut files = Vec::new();
+    for source in sources {
+        let Some(name) = source.file_name().and_then(|name| name.to_str()) else { continue };
+        let mut bytes = read(&source)?;
+        let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
+        bytes.truncate(whole);
+        write(&out.join(name), &bytes)?;
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        files.push(ManifestFile { name: name.to_owned(), bytes: size, sha256: sha256(&bytes) });
+    }
+    write(&out.join(PUBLIC_KEY), key.to_pem().as_bytes())?;
+    let manifest = Manifest {
+        made: Time::now().to_string(),
+        key_fingerprint: key.fingerprint(),
+        known: known.as_ref().map(|known| known.head),
+        checkpoint: known.and_then(|known| known.checkpoint),
+        files,
+    };
+    let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    text.push(b'\n');
+    write(&out.join(MANIFEST), &text)?;
+    Ok(manifest)
+}
+
+/// The file and those beside it whose names go on behind its own, by name.
+fn family(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let Some(own) = file.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
+    let entries = fs::read_dir(parent).map_err(|source| fault(parent, source))?;
+    let mut family = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|source| fault(parent, source))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rest = name.strip_prefix(own);
+        if path.is_file()
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+        {
+            family.push(path);
+        }
+    }
+    family.sort();
+    Ok(family)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ExportError> {
+    fs::read(path).map_err(|source| fault(path, source))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    fs::write(path, bytes).map_err(|source| fault(path, source))
+}
+
+fn fault(path: &Path, source: io::Error) -> ExportError {
+    ExportError::File { path: path.to_owned(), source }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,150 @@
+//! The file: whole records at its end, or none.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::AuditError;
+use super::chain::Head;
+use super::line::{Line, MAX_LINE_BYTES};
+
+/// An audit file that this process alone writes.
+#[derive(Debug)]
+pub(super) struct AuditFile {
+    path: PathBuf,
+    file: File,
+    /// The bytes of whole records, all on disk.
+    length: u64,
+    /// Whether bytes of a failed write may stand behind them.
+    is_torn: bool,
+}
+
+/// How a file ended when it was opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    /// Its last record, unless it has none.
+    pub(super) head: Option<Head>,
+    /// Bytes of a record that was never finished, and so never answered; they are removed.
+    pub(super) torn_bytes: u64,
+}
+
+/// What has become of a file behind our back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Nothing.
+    Good,
+    /// It was deleted: nobody can find what is written to it.
+    Deleted,
+    /// It was made shorter.
+    Shortened,
+    /// Somebody else has written to it.
+    Grown,
+}
+
+impl AuditFile {
+    /// Opens or makes a file, which no other process may be writing, and finds its end.
+    pub(super) fn open(path: &Path) -> Result<(Self, Tail), AuditError> {
+        let fault = |source| AuditError::File { path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).append(true).create(true).mode(0o600).open(path).map_err(fault)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(fault(source)),
+        }
+        if !file.metadata().map_err(fault)?.is_file() {
+            return Err(AuditError::Foreign(path.to_owned()));
+        }
+        let (end, size) = end_of(&mut file).map_err(fault)?;
+        let tail = tail(&end, size).ok_or_else(|| AuditError::Foreign(path.to_owned()))?;
+        let length = size.saturating_sub(tail.torn_bytes);
+        if tail.torn_bytes > 0 {
+            file.set_len(length).map_err(fault)?;
+        }
+        sync_directory(path).map_err(fault)?;
+        Ok((Self { path: path.to_owned(), file, length, is_torn: false }, tail))
+    }
+
+    /// The path that it was opened by.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes whole records and waits until they are on disk. When it fails nothing of them is
+    /// left, as far as the system lets us; and nothing is written before that is so.
+    pub(super) fn commit(&mut self, records: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.length)?;
+            self.is_torn = false;
+        }
+        match self.file.write_all(records).and_then(|()| self.file.sync_data()) {
+            Ok(()) => {
+                self.length = self.length.saturating_add(bytes(records));
+                Ok(())
+            }
+            Err(error) => {
+                self.is_torn = self.file.set_len(self.length).is_err();
+                Err(error)
+            }
+        }
+    }
+
+    /// What has become of it since the last look. A new length is taken over.
+    pub(super) fn condition(&mut self) -> io::Result<Condition> {
+        if self.is_torn {
+            return Ok(Condition::Good);
+        }
+        let metadata = self.file.metadata()?;
+        let before = std::mem::replace(&mut self.length, metadata.len());
+        Ok(match metadata.len() {
+            _ if metadata.nlink() == 0 => Condition::Deleted,
+            now if now < before => Condition::Shortened,
+            now if now > before => Condition::Grown,
+            _ => Condition::Good,
+        })
+    }
+
+    /// Whether its path still leads to it.
+    pub(super) fn is_at_its_path(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The last bytes, enough to hold a whole line, and the size.
+fn end_of(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let window = 2 * u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX / 2);
+    file.seek(SeekFrom::Start(size.saturating_sub(window)))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    Ok((end, size))
+}
+
+/// The last whole line; `None` when it is no record.
+fn tail(end: &[u8], size: u64) -> Option<Tail> {
+    let Some(newline) = memchr::memrchr(b'\n', end) else {
+        // Without any newline there is at most the one record that was never finished.
+        return (bytes(end) == size).then_some(Tail { head: None, torn_bytes: size });
+    };
+    let (whole, torn) = end.split_at_checked(newline)?;
+    let start = memchr::memrchr(b'\n', whole).map_or(0, |at| at + 1);
+    let line = Line::parse(whole.get(start..)?)?;
+    Some(Tail { head: Some(line.head()), torn_bytes: bytes(torn).saturating_sub(1) })
+}
+
+/// A new file is there after a crash of the machine only when its directory is on disk too.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn bytes(of: &[u8]) -> u64 {
+    u64::try_from(of.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,177 @@
+//! A record as a line of a file: `{"sequence":…,"record":…,…,"chain":"…"}` and a newline.
+//!
+//! The chain value covers every byte from the opening brace to the comma before `"chain"`. A line
+//! is printable ASCII: what a client sends cannot end it, hide in it or move a cursor.
+
+use std::io::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
+
+use super::chain::{ChainValue, Head};
+
+/// The most bytes of a line, far beyond what the largest request makes.
+pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+const CHAIN_MEMBER: &[u8] = b",\"chain\":\"";
+const CHAIN_DIGITS: usize = 64;
+const END: &[u8] = b"\"}";
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// A file begins, or a process.
+    Open,
+    /// An operation that changes something is about to begin.
+    Intent,
+    /// An operation was done or refused.
+    Event,
+    /// A signature over the chain.
+    Checkpoint,
+    /// A file ends, or a process.
+    Close,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Intent => "intent",
+            Self::Event => "event",
+            Self::Checkpoint => "checkpoint",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// The members of a JSON object, without its braces.
+///
+/// Nothing that is recorded fails to serialize; if it did, the record would say so.
+pub(super) fn members(value: &impl Serialize) -> Box<[u8]> {
+    let mut json = Vec::with_capacity(1024);
+    if value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Ascii)).is_err() {
+        return Box::from(&b"\"unwritable\":true"[..]);
+    }
+    let inner = json.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    inner.unwrap_or_default().into()
+}
+
+/// Appends the record that follows `head`, and gives the head that it makes.
+pub(super) fn append(lines: &mut Vec<u8>, head: Head, kind: Kind, members: &[u8]) -> Head {
+    let start = lines.len();
+    let sequence = head.sequence.saturating_add(1);
+    // Writing to memory does not fail.
+    let _ = write!(lines, "{{\"sequence\":{sequence},\"record\":\"{}\"", kind.as_str());
+    if !members.is_empty() {
+        lines.push(b',');
+        lines.extend_from_slice(members);
+    }
+    let next = head.followed_by(lines.get(start..).unwrap_or_default());
+    lines.extend_from_slice(CHAIN_MEMBER);
+    let _ = write!(lines, "{}", next.chain);
+    lines.extend_from_slice(END);
+    lines.push(b'\n');
+    next
+}
+
+/// A line, read.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    /// The bytes that the chain value covers.
+    pub(super) covered: &'a [u8],
+    pub(super) chain: ChainValue,
+    pub(super) frame: Frame,
+}
+
+/// The members of a line that verification needs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Frame {
+    pub(super) sequence: u64,
+    pub(super) record: Kind,
+    #[serde(alias = "time")]
+    pub(super) event_time: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) previous: Option<Head>,
+    pub(super) reason: Option<String>,
+    pub(super) covers: Option<Head>,
+    pub(super) key_id: Option<String>,
+    pub(super) signature: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line without its newline; `None` when it is none of ours.
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        let rest = line.strip_suffix(END)?;
+        let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(CHAIN_DIGITS)?)?;
+        let covered = rest.strip_suffix(CHAIN_MEMBER)?;
+        let chain = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let frame = serde_json::from_slice(line).ok()?;
+        Some(Self { covered, chain, frame })
+    }
+
+    /// The head that the line says it is.
+    pub(super) fn head(&self) -> Head {
+        Head { sequence: self.frame.sequence, chain: self.chain }
+    }
+}
+
+/// Writes JSON in printable ASCII: everything else is escaped.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        let is_printable = |c: char| matches!(c, ' '..='~');
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c: char| !is_printable(c)) {
+            let (plain, other) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            writer.write_all(plain.as_bytes())?;
+            let mut chars = other.chars();
+            for unit in chars.next().unwrap_or_default().encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back_as_what_was_written() {
+        let mut lines = Vec::new();
+        let head = append(&mut lines, Head::START, Kind::Close, &members(&json!({"time": "now"})));
+        let text = lines.strip_suffix(b"\n").unwrap();
+        let line = Line::parse(text).unwrap();
+        assert_eq!(line.head(), head);
+        assert_eq!(Head::START.followed_by(line.covered), head);
+        assert_eq!(line.frame.record, Kind::Close);
+        assert_eq!(line.frame.event_time.as_deref(), Some("now"));
+    }
+
+    #[test]
+    fn no_text_ends_a_line_or_hides_in_it() {
+        let evil = "a\n{\"sequence\":1}\r\u{0}\u{7f}\u{9b}31m\u{202e}\u{2028}\u{1f600}\"\\";
+        let written = members(&json!({"userAgent": evil}));
+        assert!(written.iter().all(|byte| (b' '..=b'~').contains(byte)));
+        let back: serde_json::Value =
+            serde_json::from_slice(&[b"{", &*written, b"}"].concat()).unwrap();
+        assert_eq!(back["userAgent"], evil);
+    }
+
+    #[test]
+    fn a_line_of_somebody_else_is_not_ours() {
+        for line in ["", "{}", "{\"chain\":\"\"}", "not json"] {
+            assert!(Line::parse(line.as_bytes()).is_none(), "{line}");
+        }
+    }
+}

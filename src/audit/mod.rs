@@ -1,0 +1,105 @@
+//! The audit: one record an operation, on disk before its answer.
+//!
+//! It knows how records are written, chained, signed and verified, and which facts of a request
+//! may stand in one. It must not know wires, operations or how a decision was made.
+//!
+//! # What is recorded when
+//!
+//! - An operation that changes nothing (reads, and every use of a key) leaves one record, between
+//!   its end and its answer. Where that record does not reach the disk in time, the answer is
+//!   dropped and the caller is told to try again: what a key has produced leaves the process only
+//!   with its record.
+//! - An operation that changes something could not be undone at that point. So its *intent* is
+//!   on disk before it begins, and its outcome before it is answered. An outcome that cannot be
+//!   written is owed: it stands in front of the next records that can.
+//! - A refusal is recorded as an operation is, and so is a request whose caller nobody knows.
+//! - A request that ends in between (its client goes away, its time is over) leaves a record that
+//!   says so.
+//!
+//! A record can therefore stand for an answer that never arrived; an answer without its record
+//! there is not.
+
+mod action;
+mod chain;
+mod checkpoint;
+mod export;
+mod file;
+mod keeper;
+mod line;
+mod parameters;
+mod record;
+mod recorder;
+mod second;
+mod sink;
+mod verify;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use action::is_known;
+pub use chain::{ChainValue, Head};
+pub use checkpoint::{AuditKey, Checkpoint, InvalidKey};
+pub use export::{
+    Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, export,
+};
+pub use keeper::Audit;
+pub use parameters::{NEVER, Parameters};
+pub use record::{Asked, Identity, Request, Touched};
+pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
+pub use verify::{Bound, Expectation, Fault, FaultKind, Report, Verifier};
+
+use crate::store::StoreError;
+use crate::token::TokenError;
+
+/// How the audit is kept.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// The file of the records.
+    pub file: PathBuf,
+    /// How long an operation waits for its record to be on disk.
+    pub deadline: Duration,
+    /// Whether an operation whose record is not on disk by then is refused. Else it is answered,
+    /// and the log tells.
+    pub required: bool,
+    /// Records between two signed checkpoints, at most.
+    pub checkpoint_records: u64,
+    /// Time between a record and the checkpoint that covers it, at most.
+    pub checkpoint_interval: Duration,
+    /// A second place for the records: a file, or a datagram socket that takes syslog messages.
+    pub second: Option<PathBuf>,
+}
+
+/// Why there is no audit.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file of the audit cannot be used.
+    #[error("the audit file {} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file does not end with a record, so the chain cannot go on in it.
+    #[error("{} does not end with an audit record; verify it, and move it away", .0.display())]
+    Foreign(PathBuf),
+    /// Another process writes the file.
+    #[error("another process writes the audit file {}", .0.display())]
+    InUse(PathBuf),
+    /// The token failed.
+    #[error("the token failed")]
+    Token(#[from] TokenError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The token lacks the key that signed the checkpoints so far.
+    #[error("the token has no key {0}, which signs the checkpoints of the audit")]
+    KeyMissing(String),
+    /// What the store keeps about the audit cannot be what this gateway wrote.
+    #[error("what the store keeps about the audit is damaged")]
+    Damaged,
+    /// The system refuses a thread or a signal.
+    #[error("the audit cannot be started")]
+    System(#[source] io::Error),
+}

@@ -1,0 +1,180 @@
+//! Which parameters of a request stand in its record.
+//!
+//! They are named one by one. A list of what to leave out would be unsafe: a client can send any
+//! name, a misspelt `plaintext` among them, and an operation added later would show its secrets
+//! until somebody thought of the list. With a list of what to show, what is forgotten is missing.
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use crate::model::Params;
+
+/// Parameters that never stand in a record, whatever else changes: what they hold is secret, or
+/// proves who is calling.
+pub const NEVER: &[&str] = &[
+    "Plaintext",
+    "PrivateKeyData",
+    "EncryptedKeyMaterial",
+    "ImportToken",
+    "Password",
+    "SecretData",
+    "ExtendedConfig",
+    "Message",
+    "Signature",
+    "SecurityToken",
+    "SignatureNonce",
+];
+
+/// The parameters that stand in a record. Ciphertexts, digests and signed values are left out
+/// because they are long and tell nothing.
+const SHOWN: &[&str] = &[
+    "AapName",
+    "AccessControlRules",
+    "Algorithm",
+    "AliasName",
+    "All",
+    "AuthenticationMethod",
+    "ClientKeyId",
+    "DKMSInstanceId",
+    "DataKeyName",
+    "DataKeyVersionId",
+    "DeletionProtectionDescription",
+    "Description",
+    "DestinationEncryptionContext",
+    "DestinationKeyId",
+    "DryRun",
+    "EnableAutomaticRotation",
+    "EnableDeletionProtection",
+    "EncryptionContext",
+    "Filters",
+    "KeyId",
+    "KeyMaterialExpireUnix",
+    "KeySpec",
+    "KeyStorageMechanism",
+    "KeyUsage",
+    "KeyVersionId",
+    "KmsInstance",
+    "Name",
+    "NextToken",
+    "NotAfter",
+    "NotBefore",
+    "NumberOfBytes",
+    "Origin",
+    "PageNumber",
+    "PageSize",
+    "PendingWindowInDays",
+    "Permissions",
+    "Policies",
+    "Policy",
+    "PolicyName",
+    "ProtectedResourceArn",
+    "ProtectionLevel",
+    "ResourceId",
+    "ResourceType",
+    "Resources",
+    "RotationInterval",
+    "SourceEncryptionAlgorithm",
+    "SourceEncryptionContext",
+    "SourceKeyId",
+    "SourceKeyVersionId",
+    "SourcePrivateIp",
+    "Tag",
+    "TagKey",
+    "TagKeys",
+    "Tags",
+    "Type",
+    "WrappingAlgorithm",
+    "WrappingKeySpec",
+];
+
+/// The most bytes of a value in the record of a caller who is known. No legal value is longer.
+const MAX_VALUE_BYTES: usize = 40 * 1024;
+/// The same where nobody knows who is calling.
+const MAX_STRANGERS_VALUE_BYTES: usize = 256;
+/// The most parameters that stand in the record of a stranger.
+const MAX_STRANGERS_PARAMETERS: usize = 16;
+
+/// The parameters of a request that may stand in its record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parameters(Vec<(Box<str>, Box<str>)>);
+
+impl Parameters {
+    /// Takes those out of all parameters of a request. A name with a dot, such as `Tag.1.Key`,
+    /// counts as what stands before the dot.
+    pub fn of(params: &Params<'_>) -> Self {
+        let is_shown = |(name, _): &(&str, &str)| {
+            let name = name.split_once('.').map_or(*name, |(before, _)| before);
+            SHOWN.binary_search(&name).is_ok()
+        };
+        let shown = params.iter().filter(is_shown);
+        Self(shown.map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// The value of one of them.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    /// Cuts down what a caller whom nobody knows could fill a disk with.
+    pub(super) fn cut_for_stranger(&mut self) {
+        self.0.truncate(MAX_STRANGERS_PARAMETERS);
+        for (name, value) in &mut self.0 {
+            *name = cut(name, MAX_STRANGERS_VALUE_BYTES).into();
+            *value = cut(value, MAX_STRANGERS_VALUE_BYTES).into();
+        }
+    }
+
+    /// Writes them as members of a JSON object.
+    pub(super) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        self.0
+            .iter()
+            .try_for_each(|(name, value)| map.serialize_entry(&**name, cut(value, MAX_VALUE_BYTES)))
+    }
+}
+
+impl Serialize for Parameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.write(&mut map)?;
+        map.end()
+    }
+}
+
+/// The first so many bytes of a text, at a boundary of characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let end = text.floor_char_boundary(most);
+    text.get(..end).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_holds_no_secret() {
+        assert!(SHOWN.is_sorted());
+        assert!(NEVER.iter().all(|name| !SHOWN.contains(name)));
+    }
+
+    #[test]
+    fn what_is_not_named_is_not_shown() {
+        let mut params = Params::default();
+        for name in ["KeyId", "EncryptionContext.a", "Tag.1.Key", "plaintext", "CiphertextBlob"] {
+            params.insert(name, "value").unwrap();
+        }
+        for name in NEVER {
+            params.insert(*name, "value").unwrap();
+        }
+        let shown = Parameters::of(&params);
+        let json = serde_json::to_string(&shown).unwrap();
+        assert_eq!(json, r#"{"EncryptionContext.a":"value","KeyId":"value","Tag.1.Key":"value"}"#);
+    }
+
+    #[test]
+    fn a_stranger_cannot_fill_the_disk() {
+        let mut params = Params::default();
+        params.insert("KeyId", "ä".repeat(50_000)).unwrap();
+        let mut shown = Parameters::of(&params);
+        shown.cut_for_stranger();
+        assert_eq!(shown.text("KeyId").unwrap().len(), 256);
+    }
+}

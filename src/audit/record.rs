@@ -1,0 +1,311 @@
+//! What a record says of an operation, in the field names of ActionTrail.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::action::{self, Access};
+use super::line;
+use super::parameters::{Parameters, cut};
+use crate::error::ErrorCode;
+use crate::model::{
+    AccessKeyId, AccountId, KeyId, KeyVersionId, Place, PrincipalKind, RequestId, Time,
+};
+
+/// The most bytes of a `Host` or `User-Agent` in a record.
+const MAX_HEADER_BYTES: usize = 256;
+
+/// A request, as far as it is known when it is about to be done or refused.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The action, `-` where the request names none that is known.
+    pub action: &'static str,
+    /// Its id, as in the answer.
+    pub request_id: RequestId,
+    /// When it came.
+    pub time: Time,
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub is_secure: bool,
+    /// What it asked for.
+    pub asked: Asked,
+    /// Who is calling, once that is proven.
+    pub identity: Option<Identity>,
+}
+
+/// What a request asked for, as it was received.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The host that was called.
+    pub host: Box<str>,
+    /// What the client calls itself.
+    pub user_agent: Box<str>,
+    /// The parameters that may be recorded.
+    pub parameters: Parameters,
+    /// The AccessKey that the request names, proven or not.
+    pub access_key_id: Option<AccessKeyId>,
+}
+
+/// A caller whose identity is proven.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Of which kind.
+    pub kind: PrincipalKind,
+    /// The account.
+    pub account: AccountId,
+    /// The name of user or role.
+    pub user: Arc<str>,
+    /// The name of the session, with temporary credentials.
+    pub session: Option<Box<str>>,
+    /// The AccessKey, or the client key.
+    pub access_key_id: AccessKeyId,
+}
+
+/// The key and the key version that an operation has used, as far as it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Touched {
+    /// The key.
+    pub key: Option<KeyId>,
+    /// Its version.
+    pub version: Option<KeyVersionId>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    /// It is about to begin.
+    Intended,
+    /// It was done.
+    Done,
+    /// It was refused, or failed. Only the code's own text is recorded: a message of its own may
+    /// repeat what was sent, as that of a wrong signature does.
+    Failed(ErrorCode),
+    /// The request ended before its outcome was known.
+    Abandoned,
+}
+
+impl Request {
+    /// The members of its record.
+    pub(super) fn members(&self, place: &Place, touched: Touched, outcome: Outcome) -> Box<[u8]> {
+        line::members(&Event { request: self, place, touched, outcome })
+    }
+
+    /// Cuts down what may be recorded of somebody who is not known.
+    pub(super) fn cut_for_stranger(&mut self) {
+        if self.identity.is_none() {
+            self.asked.parameters.cut_for_stranger();
+        }
+    }
+}
+
+struct Event<'a> {
+    request: &'a Request,
+    place: &'a Place,
+    touched: Touched,
+    outcome: Outcome,
+}
+
+impl Serialize for Event<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { request, place, touched, outcome } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("eventId", &Uuid::new_v4().hyphenated().to_string())?;
+        map.serialize_entry("eventVersion", "1")?;
+        map.serialize_entry("eventType", "ApiCall")?;
+        map.serialize_entry("eventCategory", "Management")?;
+        map.serialize_entry("eventName", request.action)?;
+        map.serialize_entry("eventRW", &access(request.action))?;
+        map.serialize_entry("eventSource", cut(&request.asked.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("eventTime", &request.time)?;
+        map.serialize_entry("serviceName", "Kms")?;
+        map.serialize_entry("apiVersion", "2016-01-20")?;
+        map.serialize_entry("acsRegion", place.region.as_str())?;
+        map.serialize_entry("requestId", &request.request_id)?;
+        map.serialize_entry("requestParameters", &RequestParameters(self))?;
+        map.serialize_entry("sourceIpAddress", &request.source)?;
+        map.serialize_entry("userAgent", cut(&request.asked.user_agent, MAX_HEADER_BYTES))?;
+        self.write_resources(&mut map)?;
+        map.serialize_entry("recipientAccountId", place.account.as_str())?;
+        map.serialize_entry("isGlobal", &false)?;
+        let scheme = if request.is_secure { "https" } else { "http" };
+        map.serialize_entry("additionalEventData", &json!({"Scheme": scheme}))?;
+        map.serialize_entry("userIdentity", &user_identity(request))?;
+        match outcome {
+            Outcome::Intended => {}
+            Outcome::Done => map.serialize_entry("responseElements", &answered(*touched))?,
+            Outcome::Failed(code) => write_error(&mut map, *code, code.message())?,
+            Outcome::Abandoned => {
+                let message = "The request ended before its outcome was known.";
+                write_error(&mut map, ErrorCode::Unavailable, message)?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl Event<'_> {
+    fn write_resources<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let alias = self.request.asked.parameters.text("AliasName");
+        let mut resources = serde_json::Map::new();
+        if let Some(key) = self.touched.key {
+            resources.insert(KEY.to_owned(), json!([key]));
+        }
+        if let Some(alias) = alias {
+            resources.insert("ACS::KMS::Alias".to_owned(), json!([alias]));
+        }
+        if let Some(key) = self.touched.key {
+            map.serialize_entry("resourceType", KEY)?;
+            map.serialize_entry("resourceName", &key)?;
+        }
+        map.serialize_entry("referencedResources", &resources)
+    }
+}
+
+const KEY: &str = "ACS::KMS::Key";
+
+struct RequestParameters<'a>(&'a Event<'a>);
+
+impl Serialize for RequestParameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Event { request, place, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("AcsHost", cut(&request.asked.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("AcsProduct", "Kms")?;
+        map.serialize_entry("RegionId", place.region.as_str())?;
+        map.serialize_entry("RequestId", &request.request_id)?;
+        request.asked.parameters.write(&mut map)?;
+        map.end()
+    }
+}
+
+fn access(action: &str) -> Option<Access> {
+    // Of a request that names no action nobody can say what it would have done.
+    (action != "-").then(|| action::class(action).access)
+}
+
+fn user_identity(request: &Request) -> Value {
+    let Some(identity) = &request.identity else {
+        return json!({"type": "unknown", "accessKeyId": request.asked.access_key_id});
+    };
+    let kind = match identity.kind {
+        _ if identity.session.is_some() => "assumed-role",
+        PrincipalKind::Root => "root-account",
+        PrincipalKind::User => "ram-user",
+        PrincipalKind::Role => "assumed-role",
+        PrincipalKind::ClientKey => "client-key",
+    };
+    let name = match &identity.session {
+        Some(session) => format!("{}:{session}", identity.user),
+        None => identity.user.to_string(),
+    };
+    json!({
+        "type": kind,
+        "principalId": name,
+        "accountId": identity.account.as_str(),
+        "userName": name,
+        "accessKeyId": identity.access_key_id,
+    })
+}
+
+fn answered(touched: Touched) -> Value {
+    let mut answered = serde_json::Map::new();
+    if let Some(key) = touched.key {
+        answered.insert("KeyId".to_owned(), json!(key));
+    }
+    if let Some(version) = touched.version {
+        answered.insert("KeyVersionId".to_owned(), json!(version));
+    }
+    answered.into()
+}
+
+fn write_error<M: serde::ser::SerializeMap>(
+    map: &mut M,
+    code: ErrorCode,
+    message: &str,
+) -> Result<(), M::Error> {
+    map.serialize_entry("responseElements", &())?;
+    map.serialize_entry("errorCode", code.as_str())?;
+    map.serialize_entry("errorMessage", message)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::model::Params;
+
+    pub(in super::super) fn place() -> Place {
+        Place {
+            region: "cn-hangzhou".parse().unwrap(),
+            account: "1234567890123456".parse().unwrap(),
+        }
+    }
+
+    pub(in super::super) fn request(action: &'static str) -> Request {
+        let mut params = Params::default();
+        params.insert("KeyId", "alias/demo").unwrap();
+        params.insert("Plaintext", "bWFya2Vy").unwrap();
+        Request {
+            action,
+            request_id: RequestId::random(),
+            time: "2024-03-01T08:30:00Z".parse().unwrap(),
+            source: Ipv4Addr::LOCALHOST.into(),
+            is_secure: false,
+            asked: Asked {
+                host: "kms.example:8200".into(),
+                user_agent: "agent\n{\"sequence\":1}".into(),
+                parameters: Parameters::of(&params),
+                access_key_id: Some("LTAIclaimed".parse().unwrap()),
+            },
+            identity: None,
+        }
+    }
+
+    fn read(members: &[u8]) -> Value {
+        serde_json::from_slice(&[b"{", members, b"}"].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_record_has_the_fields_of_action_trail() {
+        let mut request = request("Encrypt");
+        request.identity = Some(Identity {
+            kind: PrincipalKind::User,
+            account: "1234567890123456".parse().unwrap(),
+            user: "alice".into(),
+            session: None,
+            access_key_id: "LTAIexample".parse().unwrap(),
+        });
+        let key = KeyId::random();
+        let touched = Touched { key: Some(key), version: None };
+        let record = read(&request.members(&place(), touched, Outcome::Done));
+        assert_eq!(record["eventName"], "Encrypt");
+        assert_eq!(record["eventRW"], "Read");
+        assert_eq!(record["eventTime"], "2024-03-01T08:30:00Z");
+        assert_eq!(record["requestParameters"]["KeyId"], "alias/demo");
+        assert!(record["requestParameters"].get("Plaintext").is_none());
+        assert_eq!(record["referencedResources"], json!({"ACS::KMS::Key": [key]}));
+        assert_eq!(record["responseElements"], json!({"KeyId": key}));
+        assert_eq!(record["userIdentity"]["userName"], "alice");
+        assert_eq!(record["userIdentity"]["type"], "ram-user");
+        assert!(record.get("errorCode").is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_code_and_the_text_of_the_table() {
+        let code = ErrorCode::SignatureDoesNotMatch;
+        let record =
+            request("Decrypt").members(&place(), Touched::default(), Outcome::Failed(code));
+        let record = read(&record);
+        assert_eq!(record["errorCode"], code.as_str());
+        assert_eq!(record["errorMessage"], code.message());
+        assert_eq!(record["responseElements"], Value::Null);
+        let identity = json!({"type": "unknown", "accessKeyId": "LTAIclaimed"});
+        assert_eq!(record["userIdentity"], identity);
+        assert_eq!(record["userAgent"], "agent\n{\"sequence\":1}");
+    }
+}

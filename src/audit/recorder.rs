@@ -1,0 +1,255 @@
+//! An operation's record, from before it begins until its answer may be written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use tokio::sync::oneshot;
+
+use super::action::{self, Class};
+use super::chain::Head;
+use super::line::Kind;
+use super::record::{Outcome, Request, Touched};
+use super::sink::{Command, Entry, Gauge};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::Place;
+
+/// Why a record is not on disk, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// It could not be written.
+    #[error("the audit record cannot be written: {0}")]
+    Failed(std::io::ErrorKind),
+    /// It was not on disk in time; it may be later.
+    #[error("the audit record was not on disk in time")]
+    Late,
+    /// Too many records are waiting.
+    #[error("too many audit records are waiting")]
+    Busy,
+    /// The audit has ended.
+    #[error("the audit has ended")]
+    Ended,
+}
+
+/// Takes the records of all requests. Clones are the same recorder.
+#[derive(Clone)]
+pub struct Recorder(Option<Arc<Inner>>);
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Recorder").field(&self.status()).finish()
+    }
+}
+
+pub(super) struct Inner {
+    pub(super) commands: Sender<Command>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) deadline: Duration,
+    pub(super) required: bool,
+    pub(super) place: Place,
+}
+
+/// How the audit does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The last record on disk.
+    pub head: Head,
+    /// Records that wait to be written.
+    pub waiting: usize,
+    /// Outcomes of changes that could not be written yet.
+    pub owed: u64,
+    /// Writes that failed since the start.
+    pub failures: u64,
+    /// Writes that the second place has not taken yet.
+    pub second_waiting: u64,
+    /// Writes that the second place never got.
+    pub second_lost: u64,
+}
+
+/// The outcome of an operation, with its record on disk. Answers are written from this, and only
+/// this room can make one.
+///
+/// ```compile_fail
+/// use hsmgate::audit::Recorded;
+/// // An outcome that nobody has recorded cannot be answered.
+/// let unrecorded: Recorded<u8> = Recorded(Ok(1));
+/// ```
+#[derive(Debug)]
+#[must_use = "it is what may be answered"]
+pub struct Recorded<T>(Result<T, ApiError>);
+
+impl<T> Recorded<T> {
+    /// What happened.
+    ///
+    /// # Errors
+    /// The refusal or failure that is on record, or that it could not be recorded.
+    pub fn into_result(self) -> Result<T, ApiError> {
+        self.0
+    }
+
+    /// The refusal, if it is one.
+    pub fn error(&self) -> Option<&ApiError> {
+        self.0.as_ref().err()
+    }
+
+    /// The same outcome in another form.
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Recorded<U> {
+        Recorded(self.0.map(form))
+    }
+}
+
+/// The record of an operation that has not ended. Dropped, it tells that the request ended before
+/// its outcome was known.
+#[must_use = "an operation needs a record"]
+pub struct OpenRecord {
+    recorder: Recorder,
+    class: Class,
+    request: Option<Request>,
+}
+
+impl Recorder {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self(Some(Arc::new(inner)))
+    }
+
+    /// A recorder that records nothing, for a gateway without audit.
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Opens the record of an operation, before it begins.
+    pub fn open(&self, request: Request) -> OpenRecord {
+        let class = action::class(request.action);
+        OpenRecord { recorder: self.clone(), class, request: Some(request) }
+    }
+
+    /// How the audit does; `None` when there is none.
+    pub fn status(&self) -> Option<Status> {
+        let inner = self.0.as_ref()?;
+        let lag = inner.gauge.lag.as_ref();
+        Some(Status {
+            head: inner.gauge.head(),
+            waiting: inner.commands.len(),
+            owed: inner.gauge.owed.load(Ordering::Relaxed),
+            failures: inner.gauge.failures.load(Ordering::Relaxed),
+            second_waiting: lag.map_or(0, |lag| lag.waiting()),
+            second_lost: lag.map_or(0, |lag| lag.lost()),
+        })
+    }
+
+    pub(super) fn inner(&self) -> Option<&Inner> {
+        self.0.as_deref()
+    }
+}
+
+impl OpenRecord {
+    /// Does an operation and records it: its intent before it begins where it changes something,
+    /// and its outcome. `touched` is asked for the key when it has ended.
+    pub async fn of<T>(
+        mut self,
+        operation: impl Future<Output = Result<T, ApiError>>,
+        touched: impl FnOnce() -> Touched,
+    ) -> Recorded<T> {
+        if let Err(error) = self.record_intent().await {
+            // Nothing was done, and nothing more can be written.
+            self.request = None;
+            return Recorded(Err(error));
+        }
+        let outcome = operation.await;
+        self.finish(outcome, touched()).await
+    }
+
+    /// Records that the request was refused before there was an operation to do.
+    pub async fn refused<T>(mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
+        // Refusing is nothing that leaves no record.
+        self.class.is_recorded = true;
+        if let Some(request) = &mut self.request {
+            request.cut_for_stranger();
+        }
+        self.finish(outcome, Touched::default()).await
+    }
+
+    async fn record_intent(&self) -> Result<(), ApiError> {
+        let (Some(inner), Some(request), true) =
+            (self.recorder.inner(), &self.request, self.class.is_change)
+        else {
+            return Ok(());
+        };
+        let members = request.members(&inner.place, Touched::default(), Outcome::Intended);
+        inner.recorded(Kind::Intent, members, false).await
+    }
+
+    async fn finish<T>(mut self, outcome: Result<T, ApiError>, touched: Touched) -> Recorded<T> {
+        let (Some(inner), Some(request), true) =
+            (self.recorder.0.clone(), self.request.take(), self.class.is_recorded)
+        else {
+            return Recorded(outcome);
+        };
+        let told = match &outcome {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed(error.code()),
+        };
+        let members = request.members(&inner.place, touched, told);
+        match inner.recorded(Kind::Event, members, self.class.is_change).await {
+            Ok(()) => Recorded(outcome),
+            Err(error) => Recorded(Err(error)),
+        }
+    }
+}
+
+impl Drop for OpenRecord {
+    fn drop(&mut self) {
+        let (Some(inner), Some(request), true) =
+            (self.recorder.inner(), self.request.take(), self.class.is_recorded)
+        else {
+            return;
+        };
+        let members = request.members(&inner.place, Touched::default(), Outcome::Abandoned);
+        let entry = Entry { kind: Kind::Event, members, is_owed: self.class.is_change, done: None };
+        if inner.commands.try_send(Command::Write(entry)).is_err() {
+            tracing::error!(request_id = %request.request_id, "an abandoned request is not on record");
+        }
+    }
+}
+
+impl Inner {
+    /// Writes a record, and waits until it is on disk.
+    async fn recorded(
+        &self,
+        kind: Kind,
+        members: Box<[u8]>,
+        is_owed: bool,
+    ) -> Result<(), ApiError> {
+        match self.write(kind, members, is_owed).await {
+            Ok(()) => Ok(()),
+            Err(error) if self.required => {
+                Err(ApiError::from(ErrorCode::Unavailable).because(error))
+            }
+            Err(error) => {
+                tracing::error!(%error, "an operation goes on without its audit record");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a record, and waits until it is on disk, but not longer than the deadline.
+    pub(super) async fn write(
+        &self,
+        kind: Kind,
+        members: Box<[u8]>,
+        is_owed: bool,
+    ) -> Result<(), NotRecorded> {
+        let (done, told) = oneshot::channel();
+        let entry = Entry { kind, members, is_owed, done: Some(done) };
+        self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
+            TrySendError::Full(_) => NotRecorded::Busy,
+            TrySendError::Disconnected(_) => NotRecorded::Ended,
+        })?;
+        match tokio::time::timeout(self.deadline, told).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_ended)) => Err(NotRecorded::Ended),
+            Err(_elapsed) => Err(NotRecorded::Late),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The second place for the records: it may lag, and never holds the first one up.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Commits that may wait for the second place. Beyond, they are left out and counted.
+const QUEUE: usize = 4096;
+/// How long one message may wait for the syslog daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Facility local0, severity informational (RFC 3164, section 4.1.1).
+const SYSLOG_PREFIX: &[u8] = b"<134>hsmgate: ";
+
+/// Hands records to the thread that writes them.
+#[derive(Debug)]
+pub(super) struct Second {
+    queue: Sender<Work>,
+    ended: Receiver<()>,
+    lag: Arc<Lag>,
+}
+
+/// How far the second place is behind.
+#[derive(Debug, Default)]
+pub(super) struct Lag {
+    waiting: AtomicU64,
+    lost: AtomicU64,
+}
+
+enum Work {
+    Lines(Arc<[u8]>),
+    Reopen,
+}
+
+impl Second {
+    /// Starts the thread. The place is opened with the first record, and again after a failure.
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let (queue, work) = bounded(QUEUE);
+        let (end, ended) = bounded(1);
+        let lag = Arc::new(Lag::default());
+        let writer = Writer { path, lag: Arc::clone(&lag), place: None, is_failing: false };
+        thread::Builder::new().name("audit-second".to_owned()).spawn(move || {
+            writer.run(&work);
+            // Nobody may be waiting any more.
+            let _ = end.send(());
+        })?;
+        Ok(Self { queue, ended, lag })
+    }
+
+    /// Hands over the lines of a commit, unless too many are waiting.
+    pub(super) fn offer(&self, lines: &[u8]) {
+        self.lag.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.queue.try_send(Work::Lines(lines.into())).is_err() {
+            self.lag.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.lag.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens the place anew, after the lines that are waiting.
+    pub(super) fn reopen(&self) {
+        // With a full queue it stays with the old file until the next time.
+        let _ = self.queue.try_send(Work::Reopen);
+    }
+
+    /// Takes no more lines, and waits a little for those that are waiting.
+    pub(super) fn finish(self) {
+        drop(self.queue);
+        let _ = self.ended.recv_timeout(PATIENCE);
+    }
+
+    /// How far it is behind.
+    pub(super) fn lag(&self) -> Arc<Lag> {
+        Arc::clone(&self.lag)
+    }
+}
+
+impl Lag {
+    /// Commits that wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Commits that were left out.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+enum Place {
+    File(File),
+    Syslog(UnixDatagram),
+}
+
+struct Writer {
+    path: PathBuf,
+    lag: Arc<Lag>,
+    place: Option<Place>,
+    is_failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, work: &Receiver<Work>) {
+        for work in work {
+            let Work::Lines(lines) = work else {
+                self.place = None;
+                continue;
+            };
+            let written = self.write(&lines);
+            self.lag.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = &written {
+                self.place = None;
+                self.lag.lost.fetch_add(1, Ordering::Relaxed);
+                if !self.is_failing {
+                    tracing::error!(path = %self.path.display(), %error,
+                        "the second place of the audit takes no records");
+                }
+            } else if self.is_failing {
+                tracing::info!(path = %self.path.display(),
+                    "the second place of the audit takes records again");
+            }
+            self.is_failing = written.is_err();
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => Place::open(&self.path)?,
+        };
+        self.place.insert(place).write(lines)
+    }
+}
+
+impl Place {
+    fn open(path: &Path) -> io::Result<Self> {
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.connect(path)?;
+            return Ok(Self::Syslog(socket));
+        }
+        let mut options = OpenOptions::new();
+        Ok(Self::File(options.append(true).create(true).mode(0o600).open(path)?))
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all(lines),
+            Self::Syslog(socket) => lines
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .try_for_each(|line| socket.send(&[SYSLOG_PREFIX, line].concat()).map(drop)),
+        }
+    }
+}

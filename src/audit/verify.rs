@@ -1,0 +1,381 @@
+//! Finds what was done to audit files afterwards, and says where.
+//!
+//! Every record is held against the chain, every checkpoint against the signing key. What cannot
+//! be found without more: records that were cut off behind the last checkpoint that anybody knows
+//! of, and records behind the last checkpoint that were rewritten together with their chain.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::chain::{ChainValue, Head};
+use super::checkpoint::{AuditKey, Checkpoint};
+use super::line::{Frame, Kind, Line};
+use crate::model::Time;
+
+/// What was found to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// A line is no record.
+    Malformed,
+    /// The last line is not whole.
+    Torn,
+    /// A record does not have the bytes, or not the predecessor, that it was chained with.
+    Altered,
+    /// Records are missing before this one.
+    Missing,
+    /// A record stands where an earlier one has stood: doubled, or moved from its place.
+    OutOfPlace,
+    /// A file does not begin as files do.
+    NoBeginning,
+    /// A file does not go on where the one before it ends.
+    Unlinked,
+    /// A checkpoint was not signed by the key.
+    BadSignature,
+    /// A checkpoint was signed over other records than those that stand here.
+    Rewritten,
+    /// The files end before the last record that is known.
+    Truncated,
+    /// The gateway itself found its file gone or changed.
+    Noticed,
+}
+
+/// A fault, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What it is.
+    pub kind: FaultKind,
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1; 0 for the file as a whole.
+    pub line: u64,
+    /// The sequence number there, or the next one expected.
+    pub sequence: u64,
+    /// The time of the last readable record there.
+    pub time: Option<String>,
+    /// What it is, in a sentence.
+    pub text: String,
+}
+
+/// What is known of the records from elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expectation {
+    /// A record that the files must reach.
+    pub sequence: Option<u64>,
+    /// Records of which the chain value is known.
+    pub heads: Vec<Head>,
+}
+
+/// A record by its number or by its time: the ends of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// By sequence number.
+    Sequence(u64),
+    /// By the time in the record.
+    Time(Time),
+}
+
+impl std::str::FromStr for Bound {
+    type Err = crate::model::id::InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(sequence) => Ok(Self::Sequence(sequence)),
+            Err(_number) => text.parse().map(Self::Time),
+        }
+    }
+}
+
+/// The result.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Files read, in the order of their records.
+    pub files: Vec<PathBuf>,
+    /// Records read, of every kind.
+    pub records: u64,
+    /// The sequence number of the first record.
+    pub first: Option<u64>,
+    /// The sequence number of the last.
+    pub last: Option<u64>,
+    /// Checkpoints whose signature holds.
+    pub checkpoints: u64,
+    /// The last record that a good signature covers.
+    pub signed_through: Option<u64>,
+    /// Whether the last record is that of an orderly end.
+    pub is_closed: bool,
+    /// Requests whose intent is recorded and whose outcome is not: a process was killed in them.
+    pub unfinished: Vec<String>,
+    /// Everything that is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl Report {
+    /// The faults between two bounds, both included.
+    pub fn keep_faults(&mut self, from: Option<Bound>, to: Option<Bound>) {
+        self.faults.retain(|fault| {
+            let time = fault.time.as_deref().and_then(|text| text.parse::<Time>().ok());
+            let is_after = match from {
+                None => true,
+                Some(Bound::Sequence(from)) => fault.sequence >= from,
+                Some(Bound::Time(from)) => time.is_none_or(|time| time >= from),
+            };
+            let is_before = match to {
+                None => true,
+                Some(Bound::Sequence(to)) => fault.sequence <= to,
+                Some(Bound::Time(to)) => time.is_none_or(|time| time <= to),
+            };
+            is_after && is_before
+        });
+    }
+}
+
+/// Reads files one after another.
+#[derive(Debug)]
+pub struct Verifier {
+    key: Option<AuditKey>,
+    report: Report,
+    /// The record before the next one, once it is known.
+    head: Option<Head>,
+    /// The next record was promised by nothing that could still be read: what it says counts.
+    is_lost: bool,
+    /// Chain values since the last checkpoint.
+    chain: BTreeMap<u64, ChainValue>,
+    intents: HashSet<String>,
+    expectation: Expectation,
+    time: Option<String>,
+    file: PathBuf,
+    line: u64,
+}
+
+impl Verifier {
+    /// A verifier with the key of the checkpoints, without which signatures are not looked at,
+    /// and with what is known from elsewhere.
+    pub fn new(key: Option<AuditKey>, expectation: Expectation) -> Self {
+        Self {
+            key,
+            expectation,
+            report: Report::default(),
+            head: None,
+            is_lost: true,
+            chain: BTreeMap::new(),
+            intents: HashSet::new(),
+            time: None,
+            file: PathBuf::new(),
+            line: 0,
+        }
+    }
+
+    /// Verifies files, in the order of their first records.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn files(mut self, files: &[PathBuf]) -> Result<Report, (PathBuf, io::Error)> {
+        let mut ordered = Vec::new();
+        for path in files {
+            let first = first_sequence(path).map_err(|error| (path.clone(), error))?;
+            ordered.push((first.unwrap_or(u64::MAX), path.clone()));
+        }
+        ordered.sort_by_key(|(first, _)| *first);
+        for (_, path) in ordered {
+            self.read(&path).map_err(|error| (path, error))?;
+        }
+        Ok(self.finish())
+    }
+
+    /// Reads the next file.
+    fn read(&mut self, path: &Path) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(256 * 1024, File::open(path)?);
+        self.begin(path);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            self.take(&line);
+        }
+        if self.line == 0 {
+            self.fault(FaultKind::NoBeginning, "the file is empty");
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, path: &Path) {
+        path.clone_into(&mut self.file);
+        self.line = 0;
+        self.report.files.push(path.to_owned());
+    }
+
+    /// Takes the next line of the file, with its newline.
+    fn take(&mut self, line: &[u8]) {
+        self.line += 1;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            self.fault(FaultKind::Torn, "the last line is not whole");
+            self.is_lost = true;
+            return;
+        };
+        let Some(line) = Line::parse(text) else {
+            self.fault(FaultKind::Malformed, "this is no audit record");
+            self.is_lost = true;
+            return;
+        };
+        self.time = line.frame.event_time.clone().or(self.time.take());
+        if self.line == 1 {
+            self.take_beginning(&line.frame);
+        }
+        self.hold_against_chain(&line);
+        let head = line.head();
+        let is_known = |known: &Head| known.sequence == head.sequence && *known != head;
+        if self.expectation.heads.iter().any(is_known) {
+            let text = format!("record {} is not the one that is known", head.sequence);
+            self.fault(FaultKind::Rewritten, &text);
+        }
+        self.report.records += 1;
+        self.report.first = self.report.first.or(Some(line.frame.sequence));
+        self.report.is_closed = line.frame.record == Kind::Close;
+        self.chain.insert(line.frame.sequence, line.chain);
+        self.head = Some(line.head());
+        self.is_lost = false;
+        self.take_contents(line.frame);
+    }
+
+    /// The first line of a file names the record before it.
+    fn take_beginning(&mut self, frame: &Frame) {
+        let Some(previous) = frame.previous.filter(|_| frame.record == Kind::Open) else {
+            self.fault(FaultKind::NoBeginning, "the file does not begin with an opening record");
+            self.is_lost = true;
+            return;
+        };
+        match self.head {
+            None => {
+                // Nothing before this file is there to compare; the gateway's own word counts.
+                self.head = Some(previous);
+                self.is_lost = false;
+                if let Some(reason) = alarming(frame) {
+                    let text = format!("records before this file are gone: it was {reason}");
+                    self.fault(FaultKind::Noticed, &text);
+                }
+            }
+            Some(head) if head == previous => {}
+            Some(head) => {
+                let text = format!(
+                    "the file goes on after record {}, the one before it ends with {}",
+                    previous.sequence, head.sequence
+                );
+                self.fault(FaultKind::Unlinked, &text);
+                self.is_lost = true;
+            }
+        }
+    }
+
+    fn hold_against_chain(&mut self, line: &Line<'_>) {
+        let Some(head) = self.head.filter(|_| !self.is_lost) else { return };
+        let sequence = line.frame.sequence;
+        let expected = head.sequence.saturating_add(1);
+        if sequence > expected {
+            let last = sequence - 1;
+            let text = format!("records {expected} to {last} are missing before this one");
+            self.fault(FaultKind::Missing, &text);
+        } else if sequence < expected {
+            let text = format!("record {sequence} stands where record {expected} belongs");
+            self.fault(FaultKind::OutOfPlace, &text);
+        } else if head.followed_by(line.covered) != line.head() {
+            let text = format!(
+                "record {sequence} was altered, or the chain value of record {} was",
+                head.sequence
+            );
+            self.fault(FaultKind::Altered, &text);
+        }
+    }
+
+    fn take_contents(&mut self, frame: Frame) {
+        match frame.record {
+            Kind::Open if self.line > 1 => {
+                if let Some(reason) = alarming(&frame) {
+                    let text = format!("the gateway found this file {reason}");
+                    self.fault(FaultKind::Noticed, &text);
+                }
+            }
+            Kind::Intent => self.intents.extend(frame.request_id),
+            Kind::Event => {
+                if let Some(request_id) = &frame.request_id {
+                    self.intents.remove(request_id);
+                }
+            }
+            Kind::Checkpoint => self.take_checkpoint(frame),
+            Kind::Open | Kind::Close => {}
+        }
+    }
+
+    fn take_checkpoint(&mut self, frame: Frame) {
+        let (Some(time), Some(covers), Some(key_id), Some(signature)) =
+            (frame.event_time, frame.covers, frame.key_id, frame.signature)
+        else {
+            self.fault(FaultKind::BadSignature, "the checkpoint is not whole");
+            return;
+        };
+        let checkpoint = Checkpoint { time, covers, key_id, signature };
+        if self.key.is_some_and(|key| !key.has_signed(&checkpoint)) {
+            let text = "the checkpoint was not signed by this key";
+            self.fault(FaultKind::BadSignature, text);
+            return;
+        }
+        // Records before the first file are covered too, and not here to compare.
+        if self.chain.get(&covers.sequence).is_some_and(|chain| *chain != covers.chain) {
+            let text = format!("the records up to {} are not those signed here", covers.sequence);
+            self.fault(FaultKind::Rewritten, &text);
+            return;
+        }
+        self.chain = self.chain.split_off(&covers.sequence);
+        if self.key.is_some() {
+            self.report.checkpoints += 1;
+            self.report.signed_through = self.report.signed_through.max(Some(covers.sequence));
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.last = self.head.map(|head| head.sequence);
+        let last = self.report.last.unwrap_or_default();
+        let heads = self.expectation.heads.iter().map(|head| head.sequence);
+        let expected = heads.chain(self.expectation.sequence).max();
+        if let Some(expected) = expected.filter(|expected| *expected > last) {
+            let text = format!("the files end with record {last}, and record {expected} is known");
+            self.fault(FaultKind::Truncated, &text);
+        }
+        self.report.unfinished = self.intents.into_iter().collect();
+        self.report.unfinished.sort();
+        self.report
+    }
+
+    fn fault(&mut self, kind: FaultKind, text: &str) {
+        self.report.faults.push(Fault {
+            kind,
+            file: self.file.clone(),
+            line: self.line,
+            sequence: self.head.map_or(0, |head| head.sequence.saturating_add(1)),
+            time: self.time.clone(),
+            text: text.to_owned(),
+        });
+    }
+}
+
+/// What the gateway has noticed when it wrote an opening record, unless all was well.
+fn alarming(frame: &Frame) -> Option<&str> {
+    frame.reason.as_deref().filter(|reason| !matches!(*reason, "start" | "rotated"))
+}
+
+fn first_sequence(path: &Path) -> io::Result<Option<u64>> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    let line = line.strip_suffix(b"\n").and_then(Line::parse);
+    Ok(line.map(|line| line.frame.sequence))
+}
+
+#[cfg(test)]
+mod tests;

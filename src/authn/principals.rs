@@ -1,0 +1,107 @@
+//! Users and roles: whom AccessKeys and temporary credentials belong to.
+
+use std::sync::Arc;
+
+use super::access_key::{AccessKeyError, AccessKeys};
+use super::identity::Identity;
+use crate::model::policy::AttachedPolicy;
+use crate::model::{PrincipalName, Time};
+use crate::store::{PrincipalRow, StoreError};
+
+impl AccessKeys {
+    /// The principal with this name, from memory.
+    pub fn identity(&self, name: &PrincipalName) -> Option<Arc<Identity>> {
+        self.known().identities.get(name).map(Arc::clone)
+    }
+
+    /// All principals by kind and name.
+    pub fn identities(&self) -> Vec<Arc<Identity>> {
+        self.known().identities.values().map(Arc::clone).collect()
+    }
+
+    /// Makes a principal with these policies.
+    ///
+    /// # Errors
+    /// When its name is taken, or the store fails.
+    pub async fn create_principal(
+        &self,
+        name: &PrincipalName,
+        policies: Vec<AttachedPolicy>,
+    ) -> Result<(), AccessKeyError> {
+        let row = PrincipalRow { name: name.clone(), policies, created: Time::now() };
+        match self.store().insert_principal(row).await {
+            Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
+            done => {
+                done?;
+                self.refresh().await
+            }
+        }
+    }
+
+    /// Makes a principal with these policies, unless it is there: it then keeps its own.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ensure_principal(
+        &self,
+        name: &PrincipalName,
+        policies: Vec<AttachedPolicy>,
+    ) -> Result<(), AccessKeyError> {
+        match self.create_principal(name, policies).await {
+            Err(AccessKeyError::PrincipalExists(_)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Attaches a policy, in place of one with its name if there is one.
+    ///
+    /// # Errors
+    /// When there is no such principal, or the store fails.
+    pub async fn attach(
+        &self,
+        name: &PrincipalName,
+        policy: AttachedPolicy,
+    ) -> Result<(), AccessKeyError> {
+        let change = self.store().change_policies(name, |policies| {
+            policies.retain(|other| other.name() != policy.name());
+            policies.push(policy);
+            Ok::<_, StoreError>(())
+        });
+        found(name, change.await)?;
+        self.refresh().await
+    }
+
+    /// Detaches a policy; whether it was attached.
+    ///
+    /// # Errors
+    /// When there is no such principal, or the store fails.
+    pub async fn detach(&self, name: &PrincipalName, policy: &str) -> Result<bool, AccessKeyError> {
+        let mut was_attached = false;
+        let change = self.store().change_policies(name, |policies| {
+            let before = policies.len();
+            policies.retain(|other| other.name() != policy);
+            was_attached = policies.len() < before;
+            Ok::<_, StoreError>(())
+        });
+        found(name, change.await)?;
+        self.refresh().await?;
+        Ok(was_attached)
+    }
+
+    /// Deletes a principal with its AccessKeys and sessions; false when there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, AccessKeyError> {
+        let was_there = self.store().delete_principal(name).await?;
+        self.refresh().await?;
+        Ok(was_there)
+    }
+}
+
+fn found(name: &PrincipalName, outcome: Result<(), StoreError>) -> Result<(), AccessKeyError> {
+    outcome.map_err(|error| match error {
+        StoreError::NotFound => AccessKeyError::NoPrincipal(name.clone()),
+        other => other.into(),
+    })
+}

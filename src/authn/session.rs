@@ -1,0 +1,146 @@
+//! Temporary credentials: an AccessKey with a security token and an end, as STS hands them out.
+//!
+//! The security token is 32 random bytes, and only its hash is kept: whoever reads the store
+//! cannot use it.
+
+use std::fmt;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+
+use super::access_key::{AccessKeyError, AccessKeys, New};
+use super::identity::Session;
+use crate::error::ErrorCode;
+use crate::model::policy::Policy;
+use crate::model::{AccessKeyId, PrincipalName, Time};
+use crate::store::SessionRow;
+
+const TOKEN_BYTES: usize = 32;
+/// Bytes of an id and of a secret.
+const ID_BYTES: usize = 18;
+const SECRET_BYTES: usize = 24;
+
+/// What a session is asked for with.
+#[derive(Debug)]
+pub struct Assume {
+    /// The user or role whose rights it has.
+    pub principal: PrincipalName,
+    /// Its name, for the records.
+    pub name: String,
+    /// When it ends.
+    pub expires: Time,
+    /// A policy document that limits it.
+    pub policy: Option<String>,
+}
+
+/// New temporary credentials: the one time that secret and token are shown.
+pub struct Credentials {
+    /// The public half.
+    pub access_key_id: AccessKeyId,
+    /// The secret half.
+    pub secret: SecretString,
+    /// What must be sent beside the signature.
+    pub security_token: SecretString,
+    /// When they end.
+    pub expires: Time,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AccessKeys {
+    /// Makes temporary credentials for a user or a role.
+    ///
+    /// # Errors
+    /// When there is no such principal, the policy cannot be read, or store or token fail.
+    pub async fn assume(&self, asked: Assume) -> Result<Credentials, AccessKeyError> {
+        if let Some(text) = &asked.policy {
+            Policy::parse(text)?;
+        }
+        let random = self.random(ID_BYTES + SECRET_BYTES + TOKEN_BYTES).await?;
+        let (for_id, rest) = random.split_at_checked(ID_BYTES).unwrap_or((&random, &[]));
+        let (for_secret, for_token) = rest.split_at_checked(SECRET_BYTES).unwrap_or((rest, &[]));
+        let id = format!("STS.{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
+        let session = SessionRow {
+            name: asked.name,
+            token_hash: digest(&SHA256, for_token).as_ref().to_vec(),
+            expires: asked.expires,
+            policy: asked.policy,
+        };
+        let new = New {
+            id: id.parse()?,
+            principal: asked.principal,
+            secret: SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)),
+            session: Some(session),
+        };
+        let key = self.insert(new).await?;
+        Ok(Credentials {
+            access_key_id: key.id.clone(),
+            secret: key.secret.clone(),
+            security_token: SecretString::from(URL_SAFE_NO_PAD.encode(for_token)),
+            expires: asked.expires,
+        })
+    }
+
+    /// Removes temporary credentials that ended before a time.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn purge_sessions(&self, before: Time) -> Result<(), AccessKeyError> {
+        self.store().delete_expired_sessions(before).await?;
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Whether a request may use the session: by its token, and not after its end.
+    pub(super) fn check(&self, token: Option<&str>, now: Time) -> Result<(), ErrorCode> {
+        let token = token.ok_or(ErrorCode::MissingSecurityToken)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() == TOKEN_BYTES);
+        let bytes = bytes.ok_or(ErrorCode::InvalidSecurityTokenMalformed)?;
+        let hash = digest(&SHA256, &bytes);
+        if verify_slices_are_equal(hash.as_ref(), &self.token_hash).is_err() {
+            return Err(ErrorCode::InvalidSecurityTokenMismatch);
+        }
+        if now >= self.expires { Err(ErrorCode::InvalidSecurityTokenExpired) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_wants_its_own_token_until_it_ends() {
+        let token = [7; TOKEN_BYTES];
+        let session = Session {
+            name: "build-7".to_owned(),
+            expires: Time::from_unix(1000),
+            policy: None,
+            token_hash: digest(&SHA256, &token).as_ref().to_vec(),
+        };
+        let sent = URL_SAFE_NO_PAD.encode(token);
+        let other = URL_SAFE_NO_PAD.encode([8; TOKEN_BYTES]);
+        let (before, after) = (Time::from_unix(999), Time::from_unix(1000));
+        assert_eq!(session.check(Some(&sent), before), Ok(()));
+        for (token, now, code) in [
+            (None, before, ErrorCode::MissingSecurityToken),
+            (Some("CAIS token"), before, ErrorCode::InvalidSecurityTokenMalformed),
+            (Some("AAAA"), before, ErrorCode::InvalidSecurityTokenMalformed),
+            (Some(other.as_str()), before, ErrorCode::InvalidSecurityTokenMismatch),
+            (Some(other.as_str()), after, ErrorCode::InvalidSecurityTokenMismatch),
+            (Some(sent.as_str()), after, ErrorCode::InvalidSecurityTokenExpired),
+        ] {
+            assert_eq!(session.check(token, now), Err(code));
+        }
+    }
+}

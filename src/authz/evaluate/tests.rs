@@ -1,0 +1,175 @@
+use super::*;
+use crate::model::policy::{FULL_ACCESS, Resource, ResourceName};
+use crate::model::{Place, Time};
+
+const ALLOW: &str =
+    r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
+const DENY: &str =
+    r#"{"Version":"1","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}"#;
+const OTHER: &str =
+    r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
+const OWNER: &str = "1234567890123456";
+const STRANGER: &str = "9999999999999999";
+
+/// Decides over kms:Encrypt with a key, for `caller` of `account`.
+fn verdict(
+    (account, caller): (&str, &str),
+    policies: &[&str],
+    session: Option<&str>,
+    key: Option<&str>,
+) -> &'static str {
+    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let attach =
+        |(at, text): (usize, &&str)| AttachedPolicy::custom(&format!("p{at}"), text).unwrap();
+    let policies: Vec<_> = policies.iter().enumerate().map(attach).collect();
+    let session = session.map(|text| Policy::parse(text).unwrap());
+    let key = key.map(|text| KeyPolicy::parse(text).unwrap());
+    let rights = Rights {
+        account: &account.parse().unwrap(),
+        principal: &caller.parse().unwrap(),
+        policies: &policies,
+        session: session.as_ref(),
+        key_policy: key.as_ref(),
+    };
+    let question = Question {
+        action: "kms:Encrypt",
+        resource: Resource::new(&place, ResourceName::Other("key/a")),
+        source: [127, 0, 0, 1].into(),
+        is_secure: false,
+        now: Time::from_unix(0),
+        tags: None,
+        context: None,
+    };
+    match decide(&rights, &question) {
+        Verdict::Allowed(ground) => match ground.layer {
+            Layer::Principal(_) => "principal",
+            Layer::Key => "key",
+            Layer::Root => "root",
+            Layer::Session => "session",
+        },
+        Verdict::Denied(_) => "denied",
+        Verdict::Unspoken => "unspoken",
+        Verdict::OutsideSession => "outside",
+    }
+}
+
+fn key_policy(effect: &str, principal: &str) -> String {
+    format!(
+        r#"{{"Version":"1","Statement":[{{"Effect":"{effect}","Principal":{{"RAM":"acs:ram::{principal}"}},"Action":"kms:Encrypt","Resource":"*"}}]}}"#
+    )
+}
+
+#[test]
+fn in_the_owners_account_either_side_allows_and_any_deny_wins() {
+    let alice = (OWNER, "user/alice");
+    let allowed = key_policy("Allow", "1234567890123456:user/alice");
+    let others = key_policy("Allow", "1234567890123456:user/bob");
+    let denied = key_policy("Deny", "1234567890123456:*");
+    for (policies, key, expected) in [
+        (vec![], None, "unspoken"),
+        (vec![OTHER], None, "unspoken"),
+        (vec![OTHER, ALLOW], None, "principal"),
+        (vec![ALLOW, DENY], None, "denied"),
+        (vec![], Some(&allowed), "key"),
+        (vec![], Some(&others), "unspoken"),
+        (vec![ALLOW], Some(&others), "principal"),
+        (vec![ALLOW], Some(&denied), "denied"),
+        (vec![DENY], Some(&allowed), "denied"),
+    ] {
+        let key = key.map(String::as_str);
+        assert_eq!(verdict(alice, &policies, None, key), expected, "{policies:?} {key:?}");
+    }
+}
+
+#[test]
+fn across_accounts_both_sides_must_allow() {
+    let stranger = (STRANGER, "user/alice");
+    let allowed = key_policy("Allow", "9999999999999999:*");
+    let others = key_policy("Allow", "1234567890123456:*");
+    for (policies, key, expected) in [
+        (vec![ALLOW], None, "unspoken"),
+        (vec![], Some(&allowed), "unspoken"),
+        (vec![ALLOW], Some(&others), "unspoken"),
+        (vec![ALLOW], Some(&allowed), "key"),
+        (vec![DENY], Some(&allowed), "denied"),
+    ] {
+        let key = key.map(String::as_str);
+        assert_eq!(verdict(stranger, &policies, None, key), expected, "{policies:?} {key:?}");
+    }
+    assert_eq!(verdict((STRANGER, "root"), &[], None, None), "unspoken");
+}
+
+#[test]
+fn a_session_policy_takes_away_and_gives_nothing() {
+    let ci = (OWNER, "role/ci");
+    let key = key_policy("Allow", "1234567890123456:role/ci");
+    for (policies, session, key, expected) in [
+        (vec![ALLOW], ALLOW, None, "principal"),
+        (vec![ALLOW], OTHER, None, "outside"),
+        (vec![ALLOW], DENY, None, "denied"),
+        (vec![], ALLOW, None, "unspoken"),
+        (vec![], ALLOW, Some(&key), "key"),
+        (vec![], OTHER, Some(&key), "outside"),
+    ] {
+        let key = key.map(String::as_str);
+        assert_eq!(verdict(ci, &policies, Some(session), key), expected, "{policies:?} {session}");
+    }
+}
+
+#[test]
+fn the_root_may_do_what_no_policy_denies() {
+    let root = (OWNER, "root");
+    assert_eq!(verdict(root, &[], None, None), "root");
+    assert_eq!(verdict(root, &[DENY], None, None), "denied");
+    let denied = key_policy("Deny", "1234567890123456:root");
+    assert_eq!(verdict(root, &[], None, Some(&denied)), "denied");
+    let others = key_policy("Deny", "1234567890123456:user/root");
+    assert_eq!(verdict(root, &[], None, Some(&others)), "root");
+}
+
+#[test]
+fn the_default_key_policy_leaves_the_decision_to_the_principals() {
+    let default = KeyPolicy::default_text(&OWNER.parse().unwrap());
+    let alice = (OWNER, "user/alice");
+    assert_eq!(verdict(alice, &[], None, Some(&default)), "unspoken");
+    assert_eq!(verdict(alice, &[ALLOW], None, Some(&default)), "principal");
+}
+
+#[test]
+fn the_statement_that_decided_is_named() {
+    let text = r#"{"Version":"1","Statement":[
+        {"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"},
+        {"Sid":"seal","Effect":"Allow","Action":"kms:Enc*","Resource":"*"}]}"#;
+    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let policies = [
+        AttachedPolicy::system("AliyunKMSReadOnlyAccess").unwrap(),
+        AttachedPolicy::custom("own", text).unwrap(),
+    ];
+    let rights = Rights {
+        account: &place.account,
+        principal: &"user/alice".parse().unwrap(),
+        policies: &policies,
+        session: None,
+        key_policy: None,
+    };
+    let question = Question {
+        action: "kms:Encrypt",
+        resource: Resource::new(&place, ResourceName::Other("key/a")),
+        source: [127, 0, 0, 1].into(),
+        is_secure: false,
+        now: Time::from_unix(0),
+        tags: None,
+        context: None,
+    };
+    let Verdict::Allowed(ground) = decide(&rights, &question) else { panic!("not allowed") };
+    assert_eq!(ground.layer, Layer::Principal("own"));
+    let (number, statement) = ground.statement.unwrap();
+    assert_eq!((number, statement.sid.as_deref()), (1, Some("seal")));
+}
+
+#[test]
+fn an_auditor_stays_one_whatever_else_is_attached() {
+    let text = |name| crate::model::policy::SystemPolicy::find(name).unwrap().text;
+    let both = [text(FULL_ACCESS), text("AliyunKMSAuditorAccess")];
+    assert_eq!(verdict((OWNER, "user/alice"), &both, None, None), "denied");
+}

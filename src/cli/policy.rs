@@ -1,0 +1,215 @@
+//! `hsmgate policy validate|simulate`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use tokio::runtime::Runtime;
+
+use super::configured::ConfigFile;
+use super::exit::Complaint;
+use super::{attachment, output};
+use crate::authn::Identity;
+use crate::authz::{Facts, Outcome, Supposed, simulate};
+use crate::config::Config;
+use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
+use crate::model::{AccountId, EncryptionContext, Place, PrincipalName, TagKey, TagValue, Time};
+use crate::store::Store;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// Say whether a policy document can be used, and where its fault is
+    Validate(Validate),
+    /// Say whether a request would be allowed, and which statement decides
+    Simulate(Box<Simulate>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// The file with the document
+    file: PathBuf,
+    /// It is a key policy for a key of this account
+    #[arg(long, value_name = "ACCOUNT")]
+    key_policy_for: Option<AccountId>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Who asks: root, user/NAME or role/NAME
+    #[arg(long, value_name = "PRINCIPAL")]
+    principal: PrincipalName,
+    /// The action, such as kms:Encrypt
+    #[arg(long, value_name = "ACTION")]
+    action: String,
+    /// The resource: its ARN, or key/ID, alias/NAME, key, alias
+    #[arg(long, value_name = "RESOURCE")]
+    resource: String,
+    /// What the request has for a condition key, such as acs:SourceIp=10.0.0.7 (may be repeated)
+    #[arg(long = "condition", value_name = "KEY=VALUE", value_parser = pair)]
+    conditions: Vec<(String, String)>,
+    /// The policy document of the session
+    #[arg(long, value_name = "FILE")]
+    session_policy: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Policy {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Validate(validate) => validate.run(),
+            Self::Simulate(simulate) => simulate.run(),
+        }
+    }
+}
+
+impl Validate {
+    fn run(&self) -> anyhow::Result<()> {
+        let text = attachment::text(&self.file)?;
+        let checked = match &self.key_policy_for {
+            None => Document::parse(&text).map(drop),
+            Some(account) => {
+                KeyPolicy::parse(&text).and_then(|policy| policy.keeps_an_owner(account))
+            }
+        };
+        checked.map_err(|fault| complaint(&self.file, &fault))?;
+        Ok(output::line("valid")?)
+    }
+}
+
+fn complaint(file: &std::path::Path, fault: &PolicyFault) -> Complaint {
+    Complaint::usage(format!("{}: {fault}", file.display()))
+}
+
+impl Simulate {
+    fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let outcome = Runtime::new()?.block_on(async {
+            let store = Store::open(&config.store_url).await.context("the store cannot be used")?;
+            let outcome = self.outcome(&config, &store).await;
+            store.close().await;
+            outcome
+        })?;
+        self.print(&outcome)?;
+        if outcome.allowed { Ok(()) } else { Err(Complaint::Denied.into()) }
+    }
+
+    async fn identity(&self, store: &Store) -> anyhow::Result<Identity> {
+        let rows = store.principals().await?;
+        match rows.into_iter().find(|row| row.name == self.principal) {
+            Some(row) => {
+                Ok(Identity { name: row.name, policies: row.policies, created: row.created })
+            }
+            // The root is there without having been made.
+            None if self.principal == PrincipalName::root() => {
+                let name = PrincipalName::root();
+                Ok(Identity { name, policies: Vec::new(), created: Time::now() })
+            }
+            None => Err(Complaint::NotFound(format!("there is no {}", self.principal)).into()),
+        }
+    }
+
+    async fn outcome(&self, config: &Config, store: &Store) -> anyhow::Result<Outcome> {
+        let identity = self.identity(store).await?;
+        let session = match &self.session_policy {
+            None => None,
+            Some(file) => {
+                let text = attachment::text(file)?;
+                Some(Document::parse(&text).map_err(|fault| complaint(file, &fault))?)
+            }
+        };
+        let (resource_place, resource) = resource(&self.resource, &config.place)?;
+        let is_here = resource_place == config.place;
+        let id = resource.strip_prefix("key/").filter(|_id| is_here);
+        let record = id.and_then(|id| store.key(id.parse().ok()?));
+        let supposed = Supposition::of(&self.conditions)?;
+        Ok(simulate(&Supposed {
+            identity: &identity,
+            session: session.as_ref(),
+            place: &config.place,
+            action: &self.action,
+            resource_place: &resource_place,
+            resource,
+            record: record.as_deref(),
+            facts: supposed.facts,
+            tags: (!supposed.tags.is_empty()).then_some(&supposed.tags),
+            context: &supposed.context,
+        })?)
+    }
+
+    fn print(&self, outcome: &Outcome) -> std::io::Result<()> {
+        if self.json {
+            return output::json(outcome);
+        }
+        let verdict = if outcome.allowed { "allow" } else { "deny" };
+        let ground = match (&outcome.policy, outcome.statement) {
+            (Some(policy), Some(number)) => {
+                let sid = outcome.sid.as_ref().map(|sid| format!(" ({sid})")).unwrap_or_default();
+                format!("{}: {policy}, Statement[{number}]{sid}", outcome.reason)
+            }
+            _ => outcome.reason.to_owned(),
+        };
+        output::line(&format!("{verdict}: {ground}"))
+    }
+}
+
+/// Place and name of a resource, given by its ARN or its name here.
+fn resource<'a>(text: &'a str, here: &Place) -> anyhow::Result<(Place, &'a str)> {
+    let Some(rest) = text.strip_prefix("acs:kms:") else { return Ok((here.clone(), text)) };
+    let malformed = || Complaint::usage(format!("{text}: not acs:kms:<region>:<account>:<name>"));
+    let mut parts = rest.splitn(3, ':');
+    let mut part = || parts.next().ok_or_else(malformed);
+    let place = Place {
+        region: part()?.parse().map_err(|_invalid| malformed())?,
+        account: part()?.parse().map_err(|_invalid| malformed())?,
+    };
+    Ok((place, part()?))
+}
+
+/// What is supposed of a request.
+struct Supposition {
+    facts: Facts,
+    tags: BTreeMap<TagKey, TagValue>,
+    context: EncryptionContext,
+}
+
+impl Supposition {
+    fn of(conditions: &[(String, String)]) -> anyhow::Result<Self> {
+        let mut facts =
+            Facts { source: IpAddr::V4(Ipv4Addr::LOCALHOST), is_secure: false, now: Time::now() };
+        let (mut tags, mut context) = (BTreeMap::new(), BTreeMap::new());
+        for (key, value) in conditions {
+            let invalid = || Complaint::usage(format!("--condition {key}={value} is not valid"));
+            match key.split_once('/') {
+                None if key == "acs:SourceIp" => {
+                    facts.source = value.parse().map_err(|_invalid| invalid())?;
+                }
+                None if key == "acs:SecureTransport" => {
+                    facts.is_secure = value.parse().map_err(|_invalid| invalid())?;
+                }
+                None if key == "acs:CurrentTime" => {
+                    facts.now = value.parse().map_err(|_invalid| invalid())?;
+                }
+                Some(("kms:tag", key)) => {
+                    let key = key.parse().map_err(|_invalid| invalid())?;
+                    tags.insert(key, value.parse().map_err(|_invalid| invalid())?);
+                }
+                Some(("kms:EncryptionContext", name)) => {
+                    context.insert(name.to_owned(), value.clone());
+                }
+                _ => return Err(invalid().into()),
+            }
+        }
+        Ok(Self { facts, tags, context: EncryptionContext::new(context)? })
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

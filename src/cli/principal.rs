@@ -1,0 +1,156 @@
+//! `hsmgate user|role create|list|attach|detach|delete`.
+//!
+//! They work on store and token themselves; a gateway that runs beside them takes the change over
+//! within a second.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::access_key::with_access_keys;
+use super::configured::ConfigFile;
+use super::exit::Complaint;
+use super::{attachment, output};
+use crate::authn::Identity;
+use crate::model::policy::AttachedPolicy;
+use crate::model::{PrincipalKind, PrincipalName};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Principal {
+    /// Make one, with the policies that are named
+    Create(Create),
+    /// List all, with the names of their policies
+    List(List),
+    /// Attach a policy, in place of one with its name
+    Attach(Policy),
+    /// Detach a policy by its name
+    Detach(Policy),
+    /// Delete one, with its AccessKeys and temporary credentials
+    Delete(One),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    one: One,
+    /// Attach a system policy or the document in a file (may be repeated)
+    #[arg(long = "policy", value_name = "NAME|FILE")]
+    policies: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Policy {
+    #[command(flatten)]
+    one: One,
+    /// The system policy, or the file with the document; the name where it is detached
+    #[arg(value_name = "NAME|FILE")]
+    policy: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct One {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Its name
+    name: String,
+}
+
+impl Principal {
+    /// Runs it for users or for roles.
+    pub(super) fn run(self, kind: PrincipalKind) -> anyhow::Result<()> {
+        match self {
+            Self::Create(create) => create.run(kind),
+            Self::List(list) => list.run(kind),
+            Self::Attach(attach) => attach.attach(kind),
+            Self::Detach(detach) => detach.detach(kind),
+            Self::Delete(one) => one.delete(kind),
+        }
+    }
+}
+
+impl One {
+    fn name(&self, kind: PrincipalKind) -> anyhow::Result<PrincipalName> {
+        let name = match kind {
+            PrincipalKind::Role => PrincipalName::role(&self.name),
+            _ => PrincipalName::user(&self.name),
+        };
+        name.map_err(|error| Complaint::usage(format!("{:?}: {error}", self.name)).into())
+    }
+
+    fn delete(&self, kind: PrincipalKind) -> anyhow::Result<()> {
+        let name = self.name(kind)?;
+        with_access_keys(&self.file, async |keys| {
+            if keys.delete_principal(&name).await? {
+                return Ok(());
+            }
+            Err(Complaint::NotFound(format!("there is no {name}")).into())
+        })
+    }
+}
+
+impl Create {
+    fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
+        let name = self.one.name(kind)?;
+        let policies =
+            self.policies.iter().map(|one| attachment::read(one)).collect::<Result<_, _>>()?;
+        with_access_keys(&self.one.file, async |keys| {
+            Ok(keys.create_principal(&name, policies).await?)
+        })
+    }
+}
+
+impl Policy {
+    fn attach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
+        let name = self.one.name(kind)?;
+        let policy = attachment::read(&self.policy)?;
+        with_access_keys(&self.one.file, async |keys| Ok(keys.attach(&name, policy).await?))
+    }
+
+    fn detach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
+        let name = self.one.name(kind)?;
+        with_access_keys(&self.one.file, async |keys| {
+            if keys.detach(&name, &self.policy).await? {
+                return Ok(());
+            }
+            Err(Complaint::NotFound(format!("{name} has no policy {}", self.policy)).into())
+        })
+    }
+}
+
+impl List {
+    fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
+        with_access_keys(&self.file, async |keys| {
+            let mut all = keys.identities();
+            all.retain(|identity| identity.name.kind() == kind);
+            if self.json {
+                let objects: Vec<Value> = all.iter().map(|one| in_json(one)).collect();
+                return Ok(output::json(&objects)?);
+            }
+            let rows: Vec<_> = all
+                .iter()
+                .map(|one| (one.name.name(), format!("{}  {}", one.created, names(one).join(" "))))
+                .collect();
+            Ok(output::columns(&rows)?)
+        })
+    }
+}
+
+fn in_json(identity: &Identity) -> Value {
+    json!({
+        "name": identity.name.name(),
+        "created": identity.created,
+        "policies": names(identity),
+    })
+}
+
+fn names(identity: &Identity) -> Vec<&str> {
+    identity.policies.iter().map(AttachedPolicy::name).collect()
+}

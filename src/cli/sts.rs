@@ -1,0 +1,112 @@
+//! `hsmgate sts assume`: temporary credentials for a user or a role.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::access_key::with_access_keys;
+use super::configured::ConfigFile;
+use super::exit::Complaint;
+use super::{attachment, output};
+use crate::authn::{Assume, Credentials};
+use crate::model::policy::Policy;
+use crate::model::{PrincipalName, Time};
+
+/// How long credentials are good, in seconds (STS, AssumeRole, parameter DurationSeconds).
+const SHORTEST: i64 = 900;
+const LONGEST: i64 = 43_200;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Sts {
+    /// Make temporary credentials, and print them once
+    Assume(AssumeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AssumeArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    who: Who,
+    /// The name of the session, for the records
+    #[arg(long, default_value = "hsmgate", value_name = "NAME")]
+    session_name: String,
+    /// Seconds until they end
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS",
+          value_parser = clap::value_parser!(i64).range(SHORTEST..=LONGEST))]
+    duration: i64,
+    /// A policy document that limits them further
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Print them as STS answers AssumeRole, in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Who {
+    /// The role whose rights they have
+    #[arg(long, value_name = "NAME")]
+    role_name: Option<String>,
+    /// The user whose rights they have
+    #[arg(long, value_name = "NAME")]
+    user_name: Option<String>,
+}
+
+impl Sts {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self::Assume(assume) = self;
+        let asked = assume.asked()?;
+        with_access_keys(&assume.file, async |keys| {
+            let credentials = keys.assume(asked).await?;
+            Ok(print(&credentials, assume.json)?)
+        })
+    }
+}
+
+impl AssumeArgs {
+    fn asked(&self) -> anyhow::Result<Assume> {
+        let principal = match (&self.who.role_name, &self.who.user_name) {
+            (Some(role), _) => PrincipalName::role(role),
+            (None, user) => PrincipalName::user(user.as_deref().unwrap_or_default()),
+        };
+        let principal = principal.map_err(|error| Complaint::usage(error.to_string()))?;
+        // The form of a name is that of a user's (STS, parameter RoleSessionName).
+        if PrincipalName::user(&self.session_name).is_err() {
+            return Err(Complaint::usage("--session-name is no name").into());
+        }
+        let policy = self.policy.as_deref().map(attachment::text).transpose()?;
+        if let (Some(text), Some(path)) = (&policy, &self.policy) {
+            Policy::parse(text)
+                .map_err(|fault| Complaint::usage(format!("{}: {fault}", path.display())))?;
+        }
+        Ok(Assume {
+            principal,
+            name: self.session_name.clone(),
+            expires: Time::now().plus_seconds(self.duration),
+            policy,
+        })
+    }
+}
+
+fn print(credentials: &Credentials, as_json: bool) -> std::io::Result<()> {
+    let secret = credentials.secret.expose_secret();
+    let token = credentials.security_token.expose_secret();
+    if as_json {
+        return output::json(&json!({"Credentials": {
+            "AccessKeyId": credentials.access_key_id,
+            "AccessKeySecret": secret,
+            "SecurityToken": token,
+            "Expiration": credentials.expires,
+        }}));
+    }
+    output::columns(&[
+        ("AccessKeyId", credentials.access_key_id.to_string()),
+        ("AccessKeySecret", secret.to_owned()),
+        ("SecurityToken", token.to_owned()),
+        ("Expiration", credentials.expires.to_string()),
+    ])
+}

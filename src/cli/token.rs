@@ -1,0 +1,153 @@
+//! `hsmgate token info`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::configured::{self, ConfigFile};
+use super::exit::Complaint;
+use super::{dev, output};
+use crate::token::{self, Capability, TokenInfo, TokenSettings};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Show what the token is and what it can do
+    Info(Info),
+}
+
+/// Logs in to the token, tests it as a start does, and changes nothing. May be run beside a gateway.
+#[derive(Debug, Args)]
+pub(super) struct Info {
+    #[command(flatten)]
+    file: Option<ConfigFile>,
+    /// The directory of a gateway for development, in place of a configuration
+    #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
+    dir: Option<PathBuf>,
+    /// Its PKCS#11 module of SoftHSM2 [default: where distributions install it]
+    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH", conflicts_with = "config")]
+    module: Option<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    label: &'a str,
+    serial: &'a str,
+    manufacturer: &'a str,
+    model: &'a str,
+    firmware: &'a str,
+    capabilities: Vec<ShownCapability>,
+}
+
+#[derive(Serialize)]
+struct ShownCapability {
+    name: &'static str,
+    serves: &'static str,
+    is_supported: bool,
+}
+
+impl Token {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Info(info) => info.run(),
+        }
+    }
+}
+
+impl Info {
+    fn run(self) -> anyhow::Result<()> {
+        let token = token::Token::open(self.settings()?)?;
+        let shown = Shown::of(token.info(), |capability| token.supports(capability));
+        let outcome = if self.json { output::json(&shown) } else { shown.write() };
+        token.close();
+        Ok(outcome?)
+    }
+
+    fn settings(&self) -> anyhow::Result<TokenSettings> {
+        match (&self.file, &self.dir) {
+            (Some(file), _) => configured::token_settings(file.load()?.token),
+            (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
+            (None, None) => Err(Complaint::usage("--config or --dir is needed").into()),
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn of(info: &'a TokenInfo, supports: impl Fn(Capability) -> bool) -> Self {
+        let capability = |one: &Capability| {
+            let (name, serves) = words(*one);
+            ShownCapability { name, serves, is_supported: supports(*one) }
+        };
+        Self {
+            label: &info.label,
+            serial: &info.serial,
+            manufacturer: &info.manufacturer,
+            model: &info.model,
+            firmware: &info.firmware,
+            capabilities: Capability::ALL.iter().map(capability).collect(),
+        }
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let facts = [
+            ("Label", self.label),
+            ("Serial", self.serial),
+            ("Manufacturer", self.manufacturer),
+            ("Model", self.model),
+            ("Firmware", self.firmware),
+        ];
+        output::columns(&facts.map(|(name, value)| (name, value.to_owned())))?;
+        output::line("")?;
+        let row = |one: &ShownCapability| {
+            let verdict = if one.is_supported { "yes" } else { "no " };
+            (one.name, format!("{verdict}  {}", one.serves))
+        };
+        output::columns(&self.capabilities.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+/// A capability by name, and what it serves in words of the API.
+const fn words(capability: Capability) -> (&'static str, &'static str) {
+    match capability {
+        Capability::AesGcm => {
+            ("aes-gcm", "Aliyun_AES_256, _192, _128: Encrypt, Decrypt, data keys")
+        }
+        Capability::RsaKeys => ("rsa-keys", "RSA_2048, RSA_3072, RSA_4096"),
+        Capability::RsaOaepSha1 => ("rsa-oaep-sha1", "AsymmetricDecrypt with RSAES_OAEP_SHA_1"),
+        Capability::RsaOaepSha256 => {
+            ("rsa-oaep-sha256", "AsymmetricDecrypt with RSAES_OAEP_SHA_256")
+        }
+        Capability::RsaPss => ("rsa-pss-sha256", "AsymmetricSign with RSA_PSS_SHA_256"),
+        Capability::RsaPkcs1 => ("rsa-pkcs1-sha256", "AsymmetricSign with RSA_PKCS1_SHA_256"),
+        Capability::Ecdsa => {
+            ("ecdsa", "EC_P256, EC_P256K (each if the token has the curve): AsymmetricSign")
+        }
+        Capability::HmacSha224 => ("hmac-sha224", "HMAC_SHA_224: GenerateMac, VerifyMac"),
+        Capability::HmacSha256 => ("hmac-sha256", "HMAC_SHA_256: GenerateMac, VerifyMac"),
+        Capability::HmacSha384 => ("hmac-sha384", "HMAC_SHA_384: GenerateMac, VerifyMac"),
+        Capability::HmacSha512 => ("hmac-sha512", "HMAC_SHA_512: GenerateMac, VerifyMac"),
+        Capability::UnwrapPkcs1 => ("unwrap-pkcs1", "ImportKeyMaterial with RSAES_PKCS1_V1_5"),
+        Capability::UnwrapOaepSha1 => {
+            ("unwrap-oaep-sha1", "ImportKeyMaterial with RSAES_OAEP_SHA_1")
+        }
+        Capability::UnwrapOaepSha256 => {
+            ("unwrap-oaep-sha256", "ImportKeyMaterial with RSAES_OAEP_SHA_256")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_capability_has_a_name_of_its_own() {
+        let names: HashSet<_> = Capability::ALL.iter().map(|one| words(*one).0).collect();
+        assert_eq!(names.len(), Capability::ALL.len());
+    }
+}

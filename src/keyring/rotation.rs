@@ -1,0 +1,90 @@
+//! Gives keys their next version when it is due.
+
+use super::{Keyring, KeyringError};
+use crate::model::{KeyId, KeyRecord, KeyState, Time};
+use crate::token::Budget;
+
+impl Keyring {
+    /// Makes a new primary version of every key whose rotation is due, and tells of how many.
+    ///
+    /// What is due is told by the date of the newest version alone, so that a rotation that was
+    /// missed is made up for by one, and none is made twice: its row is written under the store's
+    /// lock before the token makes the object.
+    ///
+    /// # Errors
+    /// The first of the failures of store and token; the other keys have had their turn all the
+    /// same, and those that failed are due again.
+    pub async fn rotate(&self, now: Time) -> Result<usize, KeyringError> {
+        let mut rotated = 0;
+        let mut failure = None;
+        for record in self.store.keys().into_iter().filter(|record| is_due(record, now)) {
+            match self.rotate_key(record.id, now).await {
+                Ok(true) => rotated += 1,
+                Ok(false) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(rotated), Err)
+    }
+
+    async fn rotate_key(&self, key: KeyId, now: Time) -> Result<bool, KeyringError> {
+        let begun = self.begin_version(key, now, |record| Ok(is_due(record, now))).await?;
+        let Some((record, version)) = begun else { return Ok(false) };
+        let budget = Budget::new(self.times.generate);
+        let id = version.id;
+        self.bring_to_life(record, version, &budget).await?;
+        tracing::info!(key_id = %key, key_version_id = %id, "rotated a key that was due");
+        Ok(true)
+    }
+}
+
+/// Rotation rests while a key is not enabled, and waits for a version that is being made.
+fn is_due(record: &KeyRecord, now: Time) -> bool {
+    record.state == KeyState::Enabled
+        && record.can_rotate()
+        && record.versions.iter().all(|version| version.is_live)
+        && record.next_rotation().is_some_and(|due| due <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeySpec, KeyUsage, KeyVersion, Origin, ProtectionLevel, Rotation};
+
+    const WEEK: i64 = 7 * 86_400;
+
+    fn key(now: Time) -> KeyRecord {
+        let mut version = KeyVersion::initial(now.plus_seconds(-WEEK));
+        version.is_live = true;
+        let (spec, usage) = (KeySpec::Aes256, KeyUsage::EncryptDecrypt);
+        KeyRecord {
+            state: KeyState::Enabled,
+            rotation: Some(Rotation { interval: "7d".parse().unwrap() }),
+            primary: Some(version.id),
+            versions: vec![version],
+            ..KeyRecord::new(spec, usage, Origin::AliyunKms, ProtectionLevel::Hsm, now)
+        }
+    }
+
+    #[test]
+    fn a_key_is_due_from_the_second_on_that_was_told() {
+        let now = Time::now();
+        let key = key(now);
+        assert_eq!(key.next_rotation(), Some(now));
+        assert!(is_due(&key, now));
+        assert!(!is_due(&key, now.plus_seconds(-1)));
+    }
+
+    #[test]
+    fn a_key_that_rests_or_is_being_rotated_is_not_due() {
+        let now = Time::now();
+        for state in KeyState::ALL {
+            let resting = KeyRecord { state: *state, ..key(now) };
+            assert_eq!(is_due(&resting, now), *state == KeyState::Enabled, "{state}");
+        }
+        assert!(!is_due(&KeyRecord { rotation: None, ..key(now) }, now));
+        let mut busy = key(now);
+        busy.versions.push(KeyVersion { number: 2, ..KeyVersion::initial(now) });
+        assert!(!is_due(&busy, now));
+    }
+}

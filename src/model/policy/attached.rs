@@ -1,0 +1,123 @@
+//! Policies that are attached to a principal, under a name.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Policy, PolicyFault, SystemPolicy};
+use crate::model::id::InvalidId;
+
+/// A policy of a principal: a system policy, or a document of its own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttachedPolicy {
+    name: Arc<str>,
+    /// The document as it was written; none for a system policy, which may change with the
+    /// program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Arc<str>>,
+    #[serde(skip)]
+    policy: Policy,
+}
+
+/// Why a policy cannot be attached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAttachment {
+    /// There is no system policy of this name.
+    #[error("there is no system policy {0:?}")]
+    NoSystemPolicy(String),
+    /// The name is none: 1 to 128 letters, digits, dots, dashes and underscores.
+    #[error(transparent)]
+    Name(#[from] InvalidId),
+    /// A system policy has this name.
+    #[error("{0:?} is the name of a system policy")]
+    SystemName(String),
+    /// The document is no policy.
+    #[error(transparent)]
+    Document(#[from] PolicyFault),
+}
+
+impl AttachedPolicy {
+    /// A system policy.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn system(name: &str) -> Result<Self, InvalidAttachment> {
+        let system = SystemPolicy::find(name)
+            .ok_or_else(|| InvalidAttachment::NoSystemPolicy(name.to_owned()))?;
+        Ok(Self { name: system.name.into(), document: None, policy: system.policy.clone() })
+    }
+
+    /// A document of its own.
+    ///
+    /// # Errors
+    /// When the name is none, or a system policy's, or the document is no policy.
+    pub fn custom(name: &str, document: &str) -> Result<Self, InvalidAttachment> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if !(1..=128).contains(&name.len()) || !name.bytes().all(allowed) {
+            return Err(InvalidId("policy name").into());
+        }
+        if SystemPolicy::find(name).is_some() {
+            return Err(InvalidAttachment::SystemName(name.to_owned()));
+        }
+        let policy = Policy::parse(document)?;
+        Ok(Self { name: name.into(), document: Some(document.into()), policy })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a system policy.
+    pub fn is_system(&self) -> bool {
+        self.document.is_none()
+    }
+
+    /// The policy itself.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+impl<'de> Deserialize<'de> for AttachedPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Stored {
+            name: String,
+            document: Option<String>,
+        }
+        let Stored { name, document } = Stored::deserialize(deserializer)?;
+        let attached = match document {
+            None => Self::system(&name),
+            Some(document) => Self::custom(&name, &document),
+        };
+        attached.map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str =
+        r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
+
+    #[test]
+    fn what_is_attached_is_read_back() {
+        let attached = vec![
+            AttachedPolicy::system("AliyunKMSFullAccess").unwrap(),
+            AttachedPolicy::custom("orders", DOCUMENT).unwrap(),
+        ];
+        let json = serde_json::to_string(&attached).unwrap();
+        assert!(json.starts_with(r#"[{"name":"AliyunKMSFullAccess"},{"name":"orders","#), "{json}");
+        assert_eq!(serde_json::from_str::<Vec<AttachedPolicy>>(&json).unwrap(), attached);
+    }
+
+    #[test]
+    fn a_document_cannot_pass_for_a_system_policy() {
+        assert!(AttachedPolicy::custom("AliyunKMSFullAccess", DOCUMENT).is_err());
+        assert!(AttachedPolicy::system("orders").is_err());
+        assert!(AttachedPolicy::custom("a/b", DOCUMENT).is_err());
+        assert!(AttachedPolicy::custom("a", "{}").is_err());
+    }
+}

@@ -1,0 +1,306 @@
+//! Conditions: an operator, a condition key, and the values that it is held against.
+//!
+//! The values of one key are alternatives; several keys and several operators must all hold. A
+//! negated operator is the opposite of its positive one over all of its values. Where a request
+//! has no value for a key, the positive operators do not hold and the negated ones do.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use super::json::{At, PolicyFault};
+use super::pattern::{MAX_PATTERN_BYTES, Pattern};
+use super::question::Question;
+use crate::model::{AddressRange, TagKey, Time};
+
+/// One key of one operator.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Condition {
+    key: ConditionKey,
+    test: Test,
+    is_negated: bool,
+}
+
+/// What a condition asks for.
+#[derive(Debug, Clone, PartialEq)]
+enum ConditionKey {
+    /// `acs:SourceIp`: the address that the request came from.
+    SourceIp,
+    /// `acs:SourceVpc`: no request has one here.
+    SourceVpc,
+    /// `acs:SecureTransport`: whether it came over TLS.
+    SecureTransport,
+    /// `acs:CurrentTime`: when it came.
+    CurrentTime,
+    /// `acs:MFAPresent`: false, since programs sign with AccessKeys.
+    MfaPresent,
+    /// `kms:tag/<tag key>`: the value of the key's tag.
+    Tag(TagKey),
+    /// `kms:EncryptionContext/<name>`: the value of this name in the encryption context. Not in
+    /// the real service: an extension of this gateway.
+    Context(Box<str>),
+}
+
+/// What a request has for a condition key.
+enum Fact<'a> {
+    Text(&'a str),
+    Address(IpAddr),
+    Time(Time),
+    Truth(bool),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    Equals(Vec<Box<str>>),
+    EqualsIgnoringCase(Vec<Box<str>>),
+    Like(Vec<Pattern>),
+    Number(Relation, Vec<f64>),
+    Date(Relation, Vec<Time>),
+    Truth(Vec<bool>),
+    Address(Vec<AddressRange>),
+}
+
+/// How the request's value stands to the condition's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Condition {
+    /// Reads `{"<operator>": {"<condition key>": <values>}}`.
+    pub(super) fn read_all(at: &At<'_>) -> Result<Vec<Self>, PolicyFault> {
+        let mut conditions = Vec::new();
+        for (name, operator) in at.members()? {
+            for (key, values) in operator.members()? {
+                conditions.push(Self::read(name, &operator, key, &values)?);
+            }
+        }
+        Ok(conditions)
+    }
+
+    fn read(
+        operator: &str,
+        at_operator: &At<'_>,
+        key: &str,
+        values: &At<'_>,
+    ) -> Result<Self, PolicyFault> {
+        let key = ConditionKey::read(key)
+            .ok_or_else(|| values.fault("is no condition key of this service"))?;
+        let (positive, is_negated) = positive(operator);
+        let test = Test::read(&positive, values)?
+            .ok_or_else(|| at_operator.fault("is no condition operator"))?;
+        if !key.can_be_held_against(&test) {
+            return Err(values.fault(format!("can never match: {operator} does not fit this key")));
+        }
+        Ok(Self { key, test, is_negated })
+    }
+
+    pub(super) fn holds(&self, question: &Question<'_>) -> bool {
+        match self.key.fact(question) {
+            None => self.is_negated,
+            Some(fact) => self.test.is_met(&fact) != self.is_negated,
+        }
+    }
+}
+
+/// The operator without its negation, and whether it had one.
+fn positive(operator: &str) -> (Cow<'_, str>, bool) {
+    match operator.split_once("Not") {
+        // `NotIpAddress`, and `StringNotEquals` and its like.
+        Some(("", rest)) if rest == "IpAddress" => (rest.into(), true),
+        Some((kind @ ("String" | "Numeric" | "Date"), rest))
+            if rest.starts_with("Equals") || (kind == "String" && rest == "Like") =>
+        {
+            (format!("{kind}{rest}").into(), true)
+        }
+        _ => (operator.into(), false),
+    }
+}
+
+impl ConditionKey {
+    fn read(text: &str) -> Option<Self> {
+        const NAMED: [(&str, ConditionKey); 5] = [
+            ("acs:SourceIp", ConditionKey::SourceIp),
+            ("acs:SourceVpc", ConditionKey::SourceVpc),
+            ("acs:SecureTransport", ConditionKey::SecureTransport),
+            ("acs:CurrentTime", ConditionKey::CurrentTime),
+            ("acs:MFAPresent", ConditionKey::MfaPresent),
+        ];
+        if let Some((family, name)) = text.split_once('/') {
+            return if family.eq_ignore_ascii_case("kms:tag") {
+                name.parse().ok().map(Self::Tag)
+            } else if family.eq_ignore_ascii_case("kms:EncryptionContext") && !name.is_empty() {
+                Some(Self::Context(name.into()))
+            } else {
+                None
+            };
+        }
+        let mut named = NAMED.into_iter();
+        named.find(|(name, _key)| name.eq_ignore_ascii_case(text)).map(|(_name, key)| key)
+    }
+
+    /// A condition that can never match would, in a Deny, be a hole that nobody sees.
+    fn can_be_held_against(&self, test: &Test) -> bool {
+        let is_text = matches!(test, Test::Equals(_) | Test::EqualsIgnoringCase(_) | Test::Like(_));
+        is_text
+            || match self {
+                Self::SourceIp => matches!(test, Test::Address(_)),
+                Self::SourceVpc => false,
+                Self::SecureTransport | Self::MfaPresent => matches!(test, Test::Truth(_)),
+                Self::CurrentTime => matches!(test, Test::Date(..)),
+                Self::Tag(_) | Self::Context(_) => !matches!(test, Test::Address(_)),
+            }
+    }
+
+    fn fact<'q>(&self, question: &'q Question<'_>) -> Option<Fact<'q>> {
+        match self {
+            Self::SourceIp => Some(Fact::Address(question.source.to_canonical())),
+            Self::SourceVpc => None,
+            Self::SecureTransport => Some(Fact::Truth(question.is_secure)),
+            Self::CurrentTime => Some(Fact::Time(question.now)),
+            Self::MfaPresent => Some(Fact::Truth(false)),
+            Self::Tag(key) => {
+                let value = question.tags.and_then(|tags| tags.get(key))?;
+                Some(Fact::Text(value.as_str()))
+            }
+            Self::Context(name) => {
+                question.context.and_then(|pairs| pairs.get(name)).map(Fact::Text)
+            }
+        }
+    }
+}
+
+impl Fact<'_> {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Address(address) => address.to_string().into(),
+            Self::Time(time) => time.to_string().into(),
+            Self::Truth(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
+        }
+    }
+}
+
+impl Test {
+    /// The test of a positive operator; none when there is no such operator.
+    fn read(operator: &str, values: &At<'_>) -> Result<Option<Self>, PolicyFault> {
+        let relation = |text: &str| match text {
+            "Equals" => Some(Relation::Equal),
+            "LessThan" => Some(Relation::Less),
+            "LessThanEquals" => Some(Relation::LessOrEqual),
+            "GreaterThan" => Some(Relation::Greater),
+            "GreaterThanEquals" => Some(Relation::GreaterOrEqual),
+            _ => None,
+        };
+        if let Some(relation) = operator.strip_prefix("Numeric").and_then(relation) {
+            return read_values(values, number, "must be a number")
+                .map(|values| Some(Self::Number(relation, values)));
+        }
+        if let Some(relation) = operator.strip_prefix("Date").and_then(relation) {
+            return read_values(values, date, "must be a time, such as 2024-03-01T08:30:00Z")
+                .map(|values| Some(Self::Date(relation, values)));
+        }
+        let text = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| text.into());
+        let pattern = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| Pattern::new(text));
+        let what_text = "must be a text of at most 1024 bytes";
+        let read = match operator {
+            "StringEquals" => Self::Equals(read_values(values, text, what_text)?),
+            "StringEqualsIgnoreCase" => {
+                Self::EqualsIgnoringCase(read_values(values, text, what_text)?)
+            }
+            "StringLike" => Self::Like(read_values(values, pattern, what_text)?),
+            "Bool" => Self::Truth(read_values(values, truth, "must be true or false")?),
+            "IpAddress" => {
+                let what = "must be an IP address or a CIDR range";
+                Self::Address(read_values(values, |text| text.parse().ok(), what)?)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(read))
+    }
+
+    fn is_met(&self, fact: &Fact<'_>) -> bool {
+        match self {
+            Self::Equals(values) => {
+                let text = fact.text();
+                values.iter().any(|value| **value == *text)
+            }
+            Self::EqualsIgnoringCase(values) => {
+                let text = fact.text();
+                values.iter().any(|value| is_same_ignoring_case(value, &text))
+            }
+            Self::Like(patterns) => {
+                let text = fact.text();
+                patterns.iter().any(|pattern| pattern.matches(&text))
+            }
+            Self::Number(relation, values) => number(&fact.text()).is_some_and(|fact| {
+                values.iter().any(|value| relation.holds(fact.partial_cmp(value)))
+            }),
+            Self::Date(relation, values) => {
+                let time = match fact {
+                    Fact::Time(time) => Some(*time),
+                    other => date(&other.text()),
+                };
+                time.is_some_and(|fact| {
+                    values.iter().any(|value| relation.holds(Some(fact.cmp(value))))
+                })
+            }
+            Self::Truth(values) => truth(&fact.text()).is_some_and(|fact| values.contains(&fact)),
+            Self::Address(ranges) => match fact {
+                Fact::Address(address) => ranges.iter().any(|range| range.contains(*address)),
+                _ => false,
+            },
+        }
+    }
+}
+
+impl Relation {
+    fn holds(self, order: Option<Ordering>) -> bool {
+        order.is_some_and(|order| match self {
+            Self::Equal => order.is_eq(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        })
+    }
+}
+
+fn read_values<T>(
+    at: &At<'_>,
+    read: impl Fn(&str) -> Option<T>,
+    what: &'static str,
+) -> Result<Vec<T>, PolicyFault> {
+    at.items()?.iter().map(|item| read(item.scalar()?).ok_or_else(|| item.fault(what))).collect()
+}
+
+fn number(text: &str) -> Option<f64> {
+    let looks_like_one = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse().ok().filter(|number: &f64| looks_like_one && number.is_finite())
+}
+
+/// A time with any offset, in whole seconds.
+fn date(text: &str) -> Option<Time> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    (time.subsec_nanosecond() == 0).then(|| Time::from_unix(time.as_second()))
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" => Some(true),
+        "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn is_same_ignoring_case(one: &str, other: &str) -> bool {
+    let lower = |text| str::chars(text).flat_map(char::to_lowercase);
+    lower(one).eq(lower(other))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! RAM policies: what a principal may do, in statements.
+
+use std::sync::Arc;
+
+use super::condition::Condition;
+use super::json::{At, Node, PolicyFault};
+use super::pattern::{MAX_PATTERN_BYTES, Pattern};
+use super::question::Question;
+
+/// The most bytes of a policy document. (Key policies: KMS API, SetKeyPolicy. RAM's own quota is
+/// smaller, and not a matter of this service.)
+pub const MAX_POLICY_BYTES: usize = crate::model::MAX_KEY_POLICY_BYTES;
+/// The most bytes of a `Sid`.
+const MAX_SID_BYTES: usize = 128;
+
+/// A RAM policy document.
+///
+/// ```
+/// use hsmgate::model::policy::Policy;
+/// let text = r#"{"Version":"1","Statement":[{"Effect":"allow","Action":"*","Resource":"*"}]}"#;
+/// let fault = Policy::parse(text).unwrap_err();
+/// assert_eq!(fault.to_string(), "Statement[0].Effect: must be Allow or Deny");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    statements: Arc<[Statement]>,
+}
+
+/// What a statement that applies says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The action is allowed, unless another statement denies it.
+    Allow,
+    /// The action is denied, whatever other statements say.
+    Deny,
+}
+
+/// One statement of a policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// What it says when it applies.
+    pub effect: Effect,
+    /// Its name, if it has one.
+    pub sid: Option<Box<str>>,
+    pub(super) actions: Scope,
+    pub(super) resources: Scope,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// What a statement is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scope {
+    /// What one of these stands for.
+    Only(Vec<Pattern>),
+    /// What none of these stands for.
+    AllBut(Vec<Pattern>),
+}
+
+impl Policy {
+    /// Reads a policy document: `Version` "1" and a `Statement` or a list of them, each with
+    /// `Effect`, `Action` or `NotAction`, `Resource` or `NotResource`, and, if it has them, `Sid`
+    /// and `Condition`. Anything else is refused: what is not understood could have been a limit.
+    ///
+    /// # Errors
+    /// With the place of the first fault.
+    pub fn parse(text: &str) -> Result<Self, PolicyFault> {
+        let node = Node::read(text, MAX_POLICY_BYTES)?;
+        let statements = read_document(&At::root(&node), read_statement)?;
+        Ok(Self { statements: statements.into() })
+    }
+
+    /// Its statements in the order of the document.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+}
+
+impl Statement {
+    /// Whether it speaks about what is asked.
+    pub fn applies(&self, question: &Question<'_>) -> bool {
+        self.covers_action(question.action)
+            && self.resources.covers(|pattern| pattern.matches(question.resource.arn()))
+            && self.conditions.iter().all(|condition| condition.holds(question))
+    }
+
+    /// Whether it speaks about an action, whatever its resources and conditions are.
+    pub fn covers_action(&self, action: &str) -> bool {
+        self.actions.covers(|pattern| pattern.matches_ignoring_case(action))
+    }
+
+    /// Whether it has a condition.
+    pub fn is_conditional(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+}
+
+impl Scope {
+    fn covers(&self, matches: impl Fn(&Pattern) -> bool) -> bool {
+        let is_one_of =
+            |patterns: &[Pattern]| patterns.iter().any(|one| one.is_any() || matches(one));
+        match self {
+            Self::Only(patterns) => is_one_of(patterns),
+            Self::AllBut(patterns) => !is_one_of(patterns),
+        }
+    }
+}
+
+/// Reads what all policy documents have around their statements.
+pub(super) fn read_document<S>(
+    at: &At<'_>,
+    read_statement: fn(&At<'_>) -> Result<S, PolicyFault>,
+) -> Result<Vec<S>, PolicyFault> {
+    let mut version = None;
+    let mut statements = None;
+    for (name, member) in at.members()? {
+        match name {
+            "Version" => version = Some(member.text()?),
+            "Statement" => {
+                let items = member.items()?;
+                statements = Some(items.iter().map(read_statement).collect::<Result<_, _>>()?);
+            }
+            _ => return Err(member.fault("is not known here")),
+        }
+        if version.is_some_and(|version| version != "1") {
+            return Err(member.fault("must be \"1\""));
+        }
+    }
+    version.ok_or_else(|| at.fault("has no Version"))?;
+    statements.ok_or_else(|| at.fault("has no Statement"))
+}
+
+fn read_statement(at: &At<'_>) -> Result<Statement, PolicyFault> {
+    let mut parts = Parts::default();
+    for (name, member) in at.members()? {
+        match name {
+            "NotAction" => parts.set_actions(&member, Scope::AllBut(read_actions(&member)?))?,
+            "Resource" => parts.set_resources(&member, Scope::Only(read_resources(&member)?))?,
+            "NotResource" => {
+                parts.set_resources(&member, Scope::AllBut(read_resources(&member)?))?;
+            }
+            _ if parts.take(name, &member)? => {}
+            _ => return Err(member.fault("is not known here")),
+        }
+    }
+    parts.finish(at)
+}
+
+/// A statement while it is read.
+#[derive(Default)]
+pub(super) struct Parts {
+    sid: Option<Box<str>>,
+    effect: Option<Effect>,
+    actions: Option<Scope>,
+    resources: Option<Scope>,
+    conditions: Vec<Condition>,
+}
+
+impl Parts {
+    /// Takes a member that every kind of statement may have; whether it is one.
+    pub(super) fn take(&mut self, name: &str, member: &At<'_>) -> Result<bool, PolicyFault> {
+        match name {
+            "Sid" => self.sid = Some(read_sid(member)?.into()),
+            "Effect" => self.effect = Some(read_effect(member)?),
+            "Action" => self.set_actions(member, Scope::Only(read_actions(member)?))?,
+            "Condition" => self.conditions = Condition::read_all(member)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn set_actions(&mut self, member: &At<'_>, actions: Scope) -> Result<(), PolicyFault> {
+        match self.actions.replace(actions) {
+            None => Ok(()),
+            Some(_) => Err(member.fault("stands beside its opposite")),
+        }
+    }
+
+    pub(super) fn set_resources(
+        &mut self,
+        member: &At<'_>,
+        resources: Scope,
+    ) -> Result<(), PolicyFault> {
+        match self.resources.replace(resources) {
+            None => Ok(()),
+            Some(_) => Err(member.fault("stands beside its opposite")),
+        }
+    }
+
+    pub(super) fn finish(self, at: &At<'_>) -> Result<Statement, PolicyFault> {
+        Ok(Statement {
+            effect: self.effect.ok_or_else(|| at.fault("has no Effect"))?,
+            sid: self.sid,
+            actions: self.actions.ok_or_else(|| at.fault("has no Action"))?,
+            resources: self.resources.ok_or_else(|| at.fault("has no Resource"))?,
+            conditions: self.conditions,
+        })
+    }
+}
+
+fn read_sid<'a>(at: &At<'a>) -> Result<&'a str, PolicyFault> {
+    let text = at.text()?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_/+=.@- ".contains(&byte);
+    if (1..=MAX_SID_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text)
+    } else {
+        Err(at.fault("must be 1 to 128 letters, digits, spaces and _ / + = . @ -"))
+    }
+}
+
+fn read_effect(at: &At<'_>) -> Result<Effect, PolicyFault> {
+    match at.text() {
+        Ok("Allow") => Ok(Effect::Allow),
+        Ok("Deny") => Ok(Effect::Deny),
+        _ => Err(at.fault("must be Allow or Deny")),
+    }
+}
+
+fn read_actions(at: &At<'_>) -> Result<Vec<Pattern>, PolicyFault> {
+    let is_word = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"*?-_".contains(&byte);
+        !text.is_empty() && text.bytes().all(allowed)
+    };
+    let is_action = |text: &str| match text.split_once(':') {
+        None => text == "*",
+        Some((product, action)) => is_word(product) && is_word(action),
+    };
+    read_patterns(at, is_action, "must be * or of the form kms:<Operation>")
+}
+
+fn read_resources(at: &At<'_>) -> Result<Vec<Pattern>, PolicyFault> {
+    // A `*` may stand for the parts that are missing at the end.
+    let is_resource = |text: &str| {
+        text == "*"
+            || text.strip_prefix("acs:").is_some_and(|rest| {
+                let parts = rest.splitn(4, ':').count();
+                parts == 4 || rest.ends_with('*')
+            })
+    };
+    let what = "must be * or of the form acs:kms:<region>:<account>:<resource>";
+    read_patterns(at, is_resource, what)
+}
+
+/// Reads one pattern or a list of them.
+pub(super) fn read_patterns(
+    at: &At<'_>,
+    is_valid: impl Fn(&str) -> bool,
+    what: &'static str,
+) -> Result<Vec<Pattern>, PolicyFault> {
+    let read = |item: &At<'_>| {
+        let text = item.text()?;
+        if text.len() > MAX_PATTERN_BYTES {
+            return Err(item.fault(format!("has more than {MAX_PATTERN_BYTES} bytes")));
+        }
+        if is_valid(text) { Ok(Pattern::new(text)) } else { Err(item.fault(what)) }
+    };
+    at.items()?.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+use super::*;
+use crate::model::policy::{Resource, ResourceName};
+use crate::model::{Place, Time};
+
+fn place() -> Place {
+    Place { region: "cn-hangzhou".parse().unwrap(), account: "1234567890123456".parse().unwrap() }
+}
+
+fn applies(statement: &str, action: &str, resource: &str) -> bool {
+    let text = format!(r#"{{"Version":"1","Statement":{{"Effect":"Allow",{statement}}}}}"#);
+    let policy = Policy::parse(&text).unwrap();
+    let place = place();
+    let question = Question {
+        action,
+        resource: Resource::new(&place, ResourceName::Other(resource)),
+        source: [127, 0, 0, 1].into(),
+        is_secure: false,
+        now: Time::from_unix(0),
+        tags: None,
+        context: None,
+    };
+    policy.statements()[0].applies(&question)
+}
+
+#[test]
+fn a_statement_applies_to_its_actions_on_its_resources() {
+    for (statement, action, resource, expected) in [
+        (r#""Action":"*","Resource":"*""#, "kms:Encrypt", "key/a", true),
+        (r#""Action":"kms:*","Resource":"*""#, "kms:Encrypt", "key/a", true),
+        (r#""Action":"KMS:encrypt","Resource":"*""#, "kms:Encrypt", "key/a", true),
+        (r#""Action":"ecs:*","Resource":"*""#, "kms:Encrypt", "key/a", false),
+        (r#""Action":["kms:De*","kms:En*"],"Resource":"*""#, "kms:Encrypt", "key/a", true),
+        (r#""NotAction":"kms:En*","Resource":"*""#, "kms:Encrypt", "key/a", false),
+        (r#""NotAction":"kms:En*","Resource":"*""#, "kms:Decrypt", "key/a", true),
+        (r#""Action":"*","Resource":"acs:kms:*:*:key/a""#, "kms:Encrypt", "key/a", true),
+        (r#""Action":"*","Resource":"acs:kms:*:*:key/?""#, "kms:Encrypt", "key/ab", false),
+        (r#""Action":"*","Resource":"acs:kms:*""#, "kms:Encrypt", "alias/x", true),
+        (
+            r#""Action":"*","Resource":"acs:kms:cn-hangzhou:1234567890123456:key""#,
+            "kms:CreateKey",
+            "key",
+            true,
+        ),
+        (r#""Action":"*","Resource":"acs:kms:cn-shanghai:*:key/a""#, "kms:Encrypt", "key/a", false),
+        (r#""Action":"*","NotResource":"acs:kms:*:*:key/a""#, "kms:Encrypt", "key/a", false),
+        (r#""Action":"*","NotResource":"acs:kms:*:*:key/a""#, "kms:Encrypt", "key/b", true),
+    ] {
+        assert_eq!(applies(statement, action, resource), expected, "{statement} {action}");
+    }
+}
+
+fn fault(text: &str) -> String {
+    Policy::parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn a_fault_is_told_with_its_place() {
+    let statement = |inner: &str| format!(r#"{{"Version":"1","Statement":[{{{inner}}}]}}"#);
+    for (inner, expected) in [
+        ("", "Statement[0]: has no Effect"),
+        (r#""Effect":"Allow""#, "Statement[0]: has no Action"),
+        (r#""Effect":"Allow","Action":"*""#, "Statement[0]: has no Resource"),
+        (r#""Effect":true"#, "Statement[0].Effect: must be Allow or Deny"),
+        (r#""Effect":"Allow","Effect":"Deny""#, "Statement[0].Effect: stands here twice"),
+        (r#""Action":[]"#, "Statement[0].Action: must not be empty"),
+        (
+            r#""Action":["kms:*","Encrypt"]"#,
+            "Statement[0].Action[1]: must be * or of the form kms:<Operation>",
+        ),
+        (r#""Action":"*","NotAction":"*""#, "Statement[0].NotAction: stands beside its opposite"),
+        (
+            r#""Resource":"key/a""#,
+            "Statement[0].Resource: must be * or of the form \
+             acs:kms:<region>:<account>:<resource>",
+        ),
+        (r#""Resource":7"#, "Statement[0].Resource: must be a text"),
+        (r#""Principal":"*""#, "Statement[0].Principal: is not known here"),
+        (
+            r#""Condition":{"IpAdress":{"acs:SourceIp":"10.0.0.0/8"}}"#,
+            "Statement[0].Condition.IpAdress: is no condition operator",
+        ),
+        (
+            r#""Condition":{"IpAddress":{"acs:SourceIP":["10.0.0.0/8","10.0.0.0/33"]}}"#,
+            "Statement[0].Condition.IpAddress.acs:SourceIP[1]: must be an IP address or a CIDR range",
+        ),
+        (
+            r#""Condition":{"Bool":{"acs:Secure":"true"}}"#,
+            "Statement[0].Condition.Bool.acs:Secure: is no condition key of this service",
+        ),
+    ] {
+        assert_eq!(fault(&statement(inner)), expected, "{inner}");
+    }
+    assert_eq!(fault("{}"), "policy: has no Version");
+    assert_eq!(fault(r#"{"Version":"1"}"#), "policy: has no Statement");
+    assert_eq!(fault(r#"{"Version":"2012-10-17"}"#), "Version: must be \"1\"");
+    assert_eq!(fault("[]"), "policy: must be an object");
+    assert_eq!(fault("{\n  \"Version\": 1x"), "line 2, column 15: expected `,` or `}`");
+    assert_eq!(fault(&" ".repeat(MAX_POLICY_BYTES + 1)), "policy: has more than 32768 bytes");
+}
+
+#[test]
+fn a_document_that_is_nested_without_end_is_refused() {
+    assert!(fault(&"[".repeat(10_000)).contains("recursion limit"));
+}

@@ -1,0 +1,193 @@
+//! Key policies: who may do what with one key.
+
+use std::sync::Arc;
+
+use super::document::{Effect, MAX_POLICY_BYTES, Parts, Scope, Statement, read_document};
+use super::json::{At, Node, PolicyFault};
+use super::pattern::Pattern;
+use crate::model::{AccountId, PrincipalName};
+
+/// The `Sid` of the statement that stands for a key without a policy of its own.
+pub const DEFAULT_SID: &str = "kms default key policy";
+
+/// The action that whoever could undo a policy needs.
+const SET_KEY_POLICY: &str = "kms:SetKeyPolicy";
+
+/// A key policy document (KMS API, SetKeyPolicy).
+///
+/// ```
+/// use hsmgate::model::policy::KeyPolicy;
+/// let account = "1234567890123456".parse()?;
+/// KeyPolicy::parse(&KeyPolicy::default_text(&account))?.keeps_an_owner(&account)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyPolicy {
+    statements: Arc<[KeyStatement]>,
+}
+
+/// One statement of a key policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyStatement {
+    principals: Vec<KeyPrincipal>,
+    statement: Statement,
+}
+
+/// Whom a statement is about: `acs:ram::<account>:` and what follows.
+#[derive(Debug, Clone, PartialEq)]
+struct KeyPrincipal {
+    account: AccountId,
+    /// None for `*`: everyone in the account.
+    name: Option<PrincipalName>,
+}
+
+impl KeyPolicy {
+    /// Reads a key policy document: as a RAM policy, but each statement has a `Principal`, actions
+    /// begin with `kms:`, the resource is `*`, which is the key, and there is no `NotAction` and
+    /// no `NotResource`.
+    ///
+    /// # Errors
+    /// With the place of the first fault.
+    pub fn parse(text: &str) -> Result<Self, PolicyFault> {
+        let node = Node::read(text, MAX_POLICY_BYTES)?;
+        let statements = read_document(&At::root(&node), read_statement)?;
+        Ok(Self { statements: statements.into() })
+    }
+
+    /// Refuses a policy after which nobody in `account` could set another one: every Allow for
+    /// kms:SetKeyPolicy is to someone else, hangs on a condition, or is denied again.
+    ///
+    /// # Errors
+    /// When it is so.
+    pub fn keeps_an_owner(&self, account: &AccountId) -> Result<(), PolicyFault> {
+        let named = self.statements.iter().flat_map(|statement| &statement.principals);
+        let named = named.filter_map(|principal| principal.name.clone());
+        let someone = [PrincipalName::root(), PrincipalName::anonymous()];
+        if someone.into_iter().chain(named).any(|name| self.lets_set_policy(account, &name)) {
+            return Ok(());
+        }
+        let place = super::FaultPlace::Path(String::new());
+        let what = format!("would let nobody in account {account} call {SET_KEY_POLICY} again");
+        Err(PolicyFault { place, what: what.into() })
+    }
+
+    /// The text of the policy that a key without one of its own has: it leaves the decision to
+    /// the RAM policies in the account.
+    pub fn default_text(account: &AccountId) -> String {
+        format!(
+            r#"{{"Version":"1","Statement":[{{"Sid":"{DEFAULT_SID}","Effect":"Allow","Principal":{{"RAM":["acs:ram::{account}:*"]}},"Action":["kms:*"],"Resource":["*"]}}]}}"#
+        )
+    }
+
+    /// Its statements in the order of the document.
+    pub fn statements(&self) -> &[KeyStatement] {
+        &self.statements
+    }
+
+    fn lets_set_policy(&self, account: &AccountId, name: &PrincipalName) -> bool {
+        let has = |effect| {
+            self.statements.iter().any(|statement| {
+                statement.statement.effect == effect
+                    && statement.is_about(account, name)
+                    && statement.statement.covers_action(SET_KEY_POLICY)
+                    && !statement.statement.is_conditional()
+            })
+        };
+        has(Effect::Allow) && !has(Effect::Deny)
+    }
+}
+
+impl KeyStatement {
+    /// Whether it speaks about this caller.
+    pub fn is_about(&self, account: &AccountId, name: &PrincipalName) -> bool {
+        self.principals.iter().any(|principal| principal.is(account, name))
+    }
+
+    /// What it says.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Whether it is the default one for keys of `account`: it allows everyone there everything,
+    /// which leaves the decision to the RAM policies.
+    pub fn is_default_in(&self, account: &AccountId) -> bool {
+        let is_everyone = |one: &KeyPrincipal| one.account == *account && one.name.is_none();
+        self.statement.effect == Effect::Allow
+            && !self.statement.is_conditional()
+            && self.principals.iter().any(is_everyone)
+            && matches!(&self.statement.actions, Scope::Only(actions) if actions.iter().any(is_all))
+    }
+}
+
+fn is_all(action: &Pattern) -> bool {
+    *action == Pattern::new("kms:*")
+}
+
+impl KeyPrincipal {
+    fn is(&self, account: &AccountId, name: &PrincipalName) -> bool {
+        self.account == *account && self.name.as_ref().is_none_or(|own| own == name)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (account, name) = text.strip_prefix("acs:ram::")?.split_once(':')?;
+        let name = match name {
+            "*" => None,
+            name => Some(name.parse().ok()?),
+        };
+        Some(Self { account: account.parse().ok()?, name })
+    }
+}
+
+fn read_statement(at: &At<'_>) -> Result<KeyStatement, PolicyFault> {
+    let mut parts = Parts::default();
+    let mut principals = None;
+    for (name, member) in at.members()? {
+        match name {
+            "Principal" => principals = Some(read_principals(&member)?),
+            "Resource" => parts.set_resources(&member, read_resource(&member)?)?,
+            "Action" => {
+                check_actions(&member)?;
+                parts.take(name, &member)?;
+            }
+            _ if parts.take(name, &member)? => {}
+            _ => return Err(member.fault("is not known in a key policy")),
+        }
+    }
+    let principals = principals.ok_or_else(|| at.fault("has no Principal"))?;
+    Ok(KeyStatement { principals, statement: parts.finish(at)? })
+}
+
+fn read_principals(at: &At<'_>) -> Result<Vec<KeyPrincipal>, PolicyFault> {
+    let mut principals = None;
+    for (name, member) in at.members()? {
+        if name != "RAM" {
+            return Err(member.fault("is not known here: principals stand under RAM"));
+        }
+        let what = "must be acs:ram::<account>:* or …:root, …:user/<name>, …:role/<name>";
+        let read =
+            |item: &At<'_>| KeyPrincipal::parse(item.text()?).ok_or_else(|| item.fault(what));
+        principals = Some(member.items()?.iter().map(read).collect::<Result<_, _>>()?);
+    }
+    principals.ok_or_else(|| at.fault("has no RAM"))
+}
+
+fn read_resource(at: &At<'_>) -> Result<Scope, PolicyFault> {
+    for item in at.items()? {
+        if item.text()? != "*" {
+            return Err(item.fault("must be *, which is the key itself"));
+        }
+    }
+    Ok(Scope::Only(vec![Pattern::Any]))
+}
+
+fn check_actions(at: &At<'_>) -> Result<(), PolicyFault> {
+    for item in at.items()? {
+        if !item.text()?.starts_with("kms:") {
+            return Err(item.fault("must begin with kms:"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::*;
+
+const ACCOUNT: &str = "1234567890123456";
+
+fn statement(principal: &str, rest: &str) -> String {
+    format!(r#"{{"Effect":"Allow","Principal":{{"RAM":{principal}}},"Resource":"*",{rest}}}"#)
+}
+
+fn document(statements: &[String]) -> String {
+    format!(r#"{{"Version":"1","Statement":[{}]}}"#, statements.join(","))
+}
+
+fn one(principal: &str, rest: &str) -> Result<KeyPolicy, String> {
+    KeyPolicy::parse(&document(&[statement(principal, rest)])).map_err(|fault| fault.to_string())
+}
+
+#[test]
+fn principals_are_the_account_its_root_its_users_and_its_roles() {
+    let account = ACCOUNT.parse().unwrap();
+    let other = "9999999999999999".parse().unwrap();
+    let (alice, bob) = ("user/alice".parse().unwrap(), "user/bob".parse().unwrap());
+    for (principal, is_alice, is_bob, is_root) in [
+        (r#""acs:ram::1234567890123456:*""#, true, true, true),
+        (r#""acs:ram::1234567890123456:root""#, false, false, true),
+        (r#"["acs:ram::1234567890123456:user/alice"]"#, true, false, false),
+        (r#"["acs:ram::1234567890123456:role/alice","acs:ram::1:x"]"#, false, false, false),
+        (
+            r#"["acs:ram::1234567890123456:root","acs:ram::1234567890123456:user/bob"]"#,
+            false,
+            true,
+            true,
+        ),
+    ] {
+        let Ok(policy) = one(principal, r#""Action":"kms:*""#) else {
+            assert!(principal.contains("::1:x"), "{principal}");
+            continue;
+        };
+        let statement = &policy.statements()[0];
+        for (name, expected) in
+            [(&alice, is_alice), (&bob, is_bob), (&PrincipalName::root(), is_root)]
+        {
+            assert_eq!(statement.is_about(&account, name), expected, "{principal} {name}");
+            assert!(!statement.is_about(&other, name));
+        }
+    }
+}
+
+#[test]
+fn a_fault_is_told_with_its_place() {
+    let all = r#""acs:ram::1234567890123456:*""#;
+    for (principal, rest, expected) in [
+        (all, r#""Action":"*""#, "Statement[0].Action: must begin with kms:"),
+        (all, r#""NotAction":"kms:*""#, "Statement[0].NotAction: is not known in a key policy"),
+        (all, r#""Action":"kms:*","Sid":"a;b""#, "Statement[0].Sid: must be 1 to 128"),
+        (r#"["*"]"#, r#""Action":"kms:*""#, "Statement[0].Principal.RAM[0]: must be acs:ram::"),
+        (r#""acs:ram::1:*""#, r#""Action":"kms:*""#, "Statement[0].Principal.RAM: must be"),
+        ("[]", r#""Action":"kms:*""#, "Statement[0].Principal.RAM: must not be empty"),
+    ] {
+        let fault = one(principal, rest).expect_err(rest);
+        assert!(fault.starts_with(expected), "{fault}");
+    }
+    let bare = r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
+    let fault = KeyPolicy::parse(bare).unwrap_err().to_string();
+    assert_eq!(fault, "Statement: has no Principal");
+    let elsewhere = document(&[statement(all, r#""Action":"kms:*""#)])
+        .replace(r#""Resource":"*""#, r#""Resource":"acs:kms:*:*:key/a""#);
+    let fault = KeyPolicy::parse(&elsewhere).unwrap_err().to_string();
+    assert_eq!(fault, "Statement[0].Resource: must be *, which is the key itself");
+}
+
+#[test]
+fn a_policy_must_leave_somebody_of_the_account_who_can_change_it() {
+    let account: AccountId = ACCOUNT.parse().unwrap();
+    let (all, user) =
+        (r#""acs:ram::1234567890123456:*""#, r#""acs:ram::1234567890123456:user/alice""#);
+    let deny = |principal, rest| statement(principal, rest).replace("Allow", "Deny");
+    let any = r#""Action":"kms:*""#;
+    let encrypt = r#""Action":"kms:Encrypt""#;
+    let from_office = r#""Action":"kms:*","Condition":{"IpAddress":{"acs:SourceIp":"10.0.0.0/8"}}"#;
+    let other = r#""acs:ram::9999999999999999:*""#;
+    for (statements, keeps) in [
+        (vec![statement(all, any)], true),
+        (vec![statement(user, r#""Action":"kms:Set*""#)], true),
+        (vec![statement(all, encrypt)], false),
+        (vec![statement(other, any)], false),
+        (vec![statement(all, from_office)], false),
+        (vec![statement(all, any), deny(all, encrypt)], true),
+        (vec![statement(all, any), deny(all, r#""Action":"kms:SetKeyPolicy""#)], false),
+        (vec![statement(all, any), deny(user, any)], true),
+        (vec![statement(user, any), deny(user, any)], false),
+        (vec![statement(all, any), deny(all, from_office)], true),
+    ] {
+        let policy = KeyPolicy::parse(&document(&statements)).unwrap();
+        assert_eq!(policy.keeps_an_owner(&account).is_ok(), keeps, "{statements:?}");
+    }
+}
+
+#[test]
+fn the_default_policy_is_recognised() {
+    let account: AccountId = ACCOUNT.parse().unwrap();
+    let default = KeyPolicy::parse(&KeyPolicy::default_text(&account)).unwrap();
+    assert!(default.statements()[0].is_default_in(&account));
+    assert!(!default.statements()[0].is_default_in(&"9999999999999999".parse().unwrap()));
+    let narrower = one(r#""acs:ram::1234567890123456:*""#, r#""Action":"kms:Encrypt""#).unwrap();
+    assert!(!narrower.statements()[0].is_default_in(&account));
+}

@@ -1,0 +1,147 @@
+//! Principals: who calls, by kind and name.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::id::InvalidId;
+
+/// What a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PrincipalKind {
+    /// The account itself: it has all rights that no policy denies.
+    Root,
+    /// A user with AccessKeys.
+    User,
+    /// A role, which has no AccessKey: it is assumed, by temporary credentials.
+    Role,
+    /// A program with a client key; its name is that of its access point.
+    ClientKey,
+}
+
+/// A principal of an account, written `root`, `user/<name>` or `role/<name>`.
+///
+/// ```
+/// use hsmgate::model::PrincipalName;
+/// let name: PrincipalName = "user/alice".parse()?;
+/// assert_eq!((name.name(), name.to_string().as_str()), ("alice", "user/alice"));
+/// assert!("alice".parse::<PrincipalName>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrincipalName {
+    kind: PrincipalKind,
+    name: Arc<str>,
+}
+
+/// The most characters of a name.
+const MAX_NAME_CHARS: usize = 64;
+
+impl PrincipalName {
+    /// The account's root.
+    pub fn root() -> Self {
+        Self { kind: PrincipalKind::Root, name: "root".into() }
+    }
+
+    /// A user.
+    ///
+    /// # Errors
+    /// When `name` is none: 1 to 64 letters, digits and `. _ - @ + =`.
+    pub fn user(name: &str) -> Result<Self, InvalidId> {
+        Ok(Self { kind: PrincipalKind::User, name: checked(name, "user name")? })
+    }
+
+    /// A role.
+    ///
+    /// # Errors
+    /// When `name` is none, as for a user.
+    pub fn role(name: &str) -> Result<Self, InvalidId> {
+        Ok(Self { kind: PrincipalKind::Role, name: checked(name, "role name")? })
+    }
+
+    /// The program that calls with a client key of an access point.
+    pub fn client_key(access_point: impl Into<Arc<str>>) -> Self {
+        Self { kind: PrincipalKind::ClientKey, name: access_point.into() }
+    }
+
+    /// A user whom no policy can name, to stand for everyone whom none does.
+    pub(super) fn anonymous() -> Self {
+        Self { kind: PrincipalKind::User, name: "*".into() }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> PrincipalKind {
+        self.kind
+    }
+
+    /// Its name without its kind.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same, shared.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+}
+
+fn checked(name: &str, what: &'static str) -> Result<Arc<str>, InvalidId> {
+    let allowed = |char: char| char.is_alphanumeric() || "._-@+=".contains(char);
+    if (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && name.chars().all(allowed) {
+        Ok(name.into())
+    } else {
+        Err(InvalidId(what))
+    }
+}
+
+impl FromStr for PrincipalName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('/') {
+            Some(("user", name)) => Self::user(name),
+            Some(("role", name)) => Self::role(name),
+            None if text == "root" => Ok(Self::root()),
+            _ => Err(InvalidId("principal: root, user/<name> or role/<name>")),
+        }
+    }
+}
+
+impl fmt::Display for PrincipalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            PrincipalKind::Root => f.write_str("root"),
+            PrincipalKind::User => write!(f, "user/{}", self.name),
+            PrincipalKind::Role => write!(f, "role/{}", self.name),
+            PrincipalKind::ClientKey => write!(f, "client-key/{}", self.name),
+        }
+    }
+}
+
+impl Serialize for PrincipalName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_principal_keeps_its_spelling() {
+        for text in ["root", "user/alice", "role/ci.deploy-1", "user/жанна@x"] {
+            assert_eq!(text.parse::<PrincipalName>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_could_be_a_pattern_or_a_path_is_no_name() {
+        for text in ["", "user/", "user/*", "user/a/b", "user/a:b", "user/a b", "group/a", "*"] {
+            assert!(text.parse::<PrincipalName>().is_err(), "{text}");
+        }
+        assert!(PrincipalName::user(&"a".repeat(65)).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! GetKmsInstance: what is known of the instance. It is not for sale, has no end and is in no
+//! network of the cloud, so that it has none of the facts about that.
+
+use serde::Serialize;
+
+use super::{NO_LIMIT, instance};
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{FromParams, InstanceId, ParamError, Params, Time};
+use crate::ops::{Context, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GetKmsInstance {
+    instance: String,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DescribedInstance {
+    kms_instance: KmsInstance,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct KmsInstance {
+    instance_id: InstanceId,
+    instance_name: &'static str,
+    status: &'static str,
+    create_time: Time,
+    start_date: Time,
+    product_version: &'static str,
+    /// The most keys.
+    key_num: u32,
+    /// The most secrets, as a text.
+    secret_num: &'static str,
+    vpc_num: u32,
+    bind_vpcs: BindVpcs,
+    vswitch_ids: [&'static str; 0],
+    zone_ids: [&'static str; 0],
+    deletion_protection: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct BindVpcs {
+    bind_vpc: [&'static str; 0],
+}
+
+impl FromParams for GetKmsInstance {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self { instance: params.required("KmsInstanceId")? })
+    }
+}
+
+impl Permission for GetKmsInstance {
+    const ACTION: &'static str = "kms:GetKmsInstance";
+}
+
+impl Operation for GetKmsInstance {
+    const NAME: &'static str = "GetKmsInstance";
+    type Output = DescribedInstance;
+
+    async fn run(self, cx: &Context) -> Result<DescribedInstance, ApiError> {
+        instance::<Self>(cx, &self.instance)?;
+        let this = cx.instance();
+        let kms_instance = KmsInstance {
+            instance_id: this.id.clone(),
+            instance_name: "hsmgate",
+            status: "Connected",
+            create_time: this.created,
+            start_date: this.created,
+            product_version: env!("CARGO_PKG_VERSION"),
+            key_num: NO_LIMIT,
+            secret_num: "0",
+            vpc_num: 0,
+            bind_vpcs: BindVpcs { bind_vpc: [] },
+            vswitch_ids: [],
+            zone_ids: [],
+            deletion_protection: false,
+        };
+        Ok(DescribedInstance { kms_instance })
+    }
+}

@@ -1,0 +1,74 @@
+//! GetKmsInstanceQuotaInfos: how much of what the instance has, and may have.
+
+use serde::Serialize;
+
+use super::{NO_LIMIT, instance, keys};
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::{FromParams, ParamError, Params};
+use crate::ops::{Context, Operation};
+
+/// The kinds of quota that the API knows.
+const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
+
+/// The request.
+#[derive(Debug)]
+pub struct GetKmsInstanceQuotaInfos {
+    instance: Option<String>,
+    types: Vec<&'static str>,
+}
+
+/// The answer; its list is not wrapped.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct KmsInstanceQuotas {
+    kms_instance_id: String,
+    kms_instance_quota_infos: Vec<QuotaInfo>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct QuotaInfo {
+    resource_type: &'static str,
+    resource_quota: u32,
+    used_quantity: usize,
+}
+
+impl FromParams for GetKmsInstanceQuotaInfos {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let wanted: Option<String> = params.optional("ResourceType")?;
+        let is_wanted = |one: &&str| wanted.as_ref().is_none_or(|wanted| wanted == one);
+        let types: Vec<_> = TYPES.into_iter().filter(is_wanted).collect();
+        if types.is_empty() {
+            return Err(ParamError::invalid("ResourceType"));
+        }
+        Ok(Self { instance: params.optional("KmsInstanceId")?, types })
+    }
+}
+
+impl Permission for GetKmsInstanceQuotaInfos {
+    const ACTION: &'static str = "kms:GetKmsInstanceQuotaInfos";
+}
+
+impl Operation for GetKmsInstanceQuotaInfos {
+    const NAME: &'static str = "GetKmsInstanceQuotaInfos";
+    type Output = KmsInstanceQuotas;
+
+    async fn run(self, cx: &Context) -> Result<KmsInstanceQuotas, ApiError> {
+        let named = self.instance.unwrap_or_else(|| cx.instance().id.to_string());
+        instance::<Self>(cx, &named)?;
+        let quota = |resource_type| {
+            let (resource_quota, used_quantity) = match resource_type {
+                "key" => (NO_LIMIT, keys(cx)),
+                // Calls are limited for each operation, if at all, and not for the instance.
+                "qps" => (NO_LIMIT, 0),
+                _ => (0, 0),
+            };
+            QuotaInfo { resource_type, resource_quota, used_quantity }
+        };
+        Ok(KmsInstanceQuotas {
+            kms_instance_id: named,
+            kms_instance_quota_infos: self.types.into_iter().map(quota).collect(),
+        })
+    }
+}

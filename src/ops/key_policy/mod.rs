@@ -1,0 +1,66 @@
+//! The key policy: a document that the owner of a key writes. It is kept as it was written; what
+//! follows from it is decided in `authz`.
+
+pub mod get_key_policy;
+pub mod set_key_policy;
+
+use super::Context;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::id::InvalidId;
+use crate::model::policy::KeyPolicy;
+use crate::model::{FromParam, MAX_KEY_POLICY_BYTES, ParamError, Params};
+
+/// The one policy that a key has.
+const DEFAULT_NAME: &str = "default";
+
+/// The text of a key policy as it was sent (CreateKey and SetKeyPolicy, parameter Policy), at most
+/// [`MAX_KEY_POLICY_BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyText(String);
+
+impl PolicyText {
+    /// The text, if it is a key policy, and one under which somebody in the account can set
+    /// another.
+    ///
+    /// # Errors
+    /// `InvalidParameter`, with the place of the fault.
+    pub fn checked(self, cx: &Context) -> Result<String, ApiError> {
+        let account = &cx.place().account;
+        let checked = KeyPolicy::parse(&self.0).and_then(|policy| policy.keeps_an_owner(account));
+        checked.map(|()| self.0).map_err(|fault| {
+            let message = format!("The specified parameter \"Policy\" is not valid. {fault}.");
+            ApiError::with_message(ErrorCode::InvalidParameter, message)
+        })
+    }
+}
+
+impl FromParam for PolicyText {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        if text.len() > MAX_KEY_POLICY_BYTES {
+            return Err(InvalidId("key policy"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The parameter PolicyName: whether the policy that is asked for can be there.
+fn names_default(params: &Params<'_>) -> Result<bool, ParamError> {
+    let name: Option<String> = params.optional("PolicyName")?;
+    Ok(name.is_none_or(|name| name == DEFAULT_NAME))
+}
+
+fn no_such_policy() -> ApiError {
+    ApiError::with_message(ErrorCode::ResourceNotFound, "Policy not found.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_ends_at_32_kib() {
+        let of_length = |length: usize| PolicyText::from_param(&" ".repeat(length));
+        assert!(of_length(MAX_KEY_POLICY_BYTES).is_ok());
+        assert!(of_length(MAX_KEY_POLICY_BYTES + 1).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! SetDeletionProtection: whether a key may be scheduled for deletion.
+
+use super::description_in;
+use crate::authz::{Changes, Permission};
+use crate::error::{ApiError, ErrorCode};
+use crate::keyring::Use;
+use crate::model::key_ref::KeyName;
+use crate::model::{FromParams, KeyRef, ParamError, Params};
+use crate::ops::{Context, Done, Operation};
+
+const ARN: &str = "ProtectedResourceArn";
+
+/// The request.
+#[derive(Debug)]
+pub struct SetDeletionProtection {
+    /// None when the instance is meant.
+    key: Option<KeyRef>,
+    /// Why the key must not be deleted; none to let it be.
+    protection: Option<String>,
+}
+
+impl FromParams for SetDeletionProtection {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let is_wanted: bool = params.required("EnableDeletionProtection")?;
+        let description = description_in(params, "DeletionProtectionDescription")?;
+        Ok(Self {
+            key: protected(params)?,
+            protection: is_wanted.then(|| description.unwrap_or_default()),
+        })
+    }
+}
+
+/// The one resource that is named: a key by its id or its ARN, or the instance.
+fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
+    let by_id: Option<KeyRef> = params.optional("KeyId")?;
+    let by_arn: Option<KeyRef> = params.optional(ARN)?;
+    let instance: Option<String> = params.optional("KmsInstanceId")?;
+    match (by_id, by_arn, instance) {
+        (Some(key), None, None) => Ok(Some(key)),
+        (None, Some(key), None) if key.place.is_some() && matches!(key.name, KeyName::Id(_)) => {
+            Ok(Some(key))
+        }
+        (None, None, Some(_)) => Ok(None),
+        (None, None, None) => Err(ParamError::Missing(ARN.into())),
+        _ => Err(ParamError::invalid(ARN)),
+    }
+}
+
+impl Permission for SetDeletionProtection {
+    const ACTION: &'static str = "kms:SetDeletionProtection";
+}
+
+impl Changes for SetDeletionProtection {}
+
+impl Operation for SetDeletionProtection {
+    const NAME: &'static str = "SetDeletionProtection";
+    type Output = Done;
+
+    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        // The instance cannot be released through the API at all.
+        let key = self.key.ok_or(ErrorCode::UnsupportedOperation)?;
+        let key = cx.key::<Self>(&key)?;
+        cx.keyring()
+            .change(&key, Use::Annotate, |record| record.deletion_protection = self.protection)
+            .await?;
+        Ok(Done {})
+    }
+}

@@ -1,0 +1,158 @@
+//! ListTagResources: the tags of some keys, or of all, 200 at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::bulk::{Resources, SentTags};
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::model::id::InvalidId;
+use crate::model::{FromParam, FromParams, KeyId, KeyRecord, ParamError, Params, TagKey, TagValue};
+use crate::ops::{Context, Operation};
+
+/// The most rows of one answer.
+const ROWS: usize = 200;
+
+/// The request.
+#[derive(Debug)]
+pub struct ListTagResources {
+    resources: Resources,
+    /// What a key must have to be listed, with all of its tags.
+    tags: SentTags,
+    after: Option<Place>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TaggedResources {
+    tag_resources: TagResources,
+    /// Empty at the end.
+    next_token: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TagResources {
+    tag_resource: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    resource_id: KeyId,
+    resource_type: &'static str,
+    tag_key: TagKey,
+    tag_value: TagValue,
+}
+
+/// Where a row stands among all: they are sorted by key and then by tag, so that a list goes on in
+/// the right place whatever has come or gone meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    key: KeyId,
+    tag: TagKey,
+}
+
+impl FromParams for ListTagResources {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        Ok(Self {
+            resources: Resources::from_params(params)?,
+            tags: SentTags::from_params(params)?,
+            after: params.optional("NextToken")?,
+        })
+    }
+}
+
+impl Permission for ListTagResources {
+    const ACTION: &'static str = "kms:ListTagResources";
+}
+
+impl Operation for ListTagResources {
+    const NAME: &'static str = "ListTagResources";
+    type Output = TaggedResources;
+
+    async fn run(self, cx: &Context) -> Result<TaggedResources, ApiError> {
+        let wanted = self.tags.parse()?;
+        let mut records = records(&self.resources, cx)?;
+        records.retain(|record| has_all(record, &wanted));
+        records.sort_by_key(|record| record.id);
+        records.dedup_by_key(|record| record.id);
+        let mut rows = records.iter().flat_map(|record| rows(record)).filter(|row| {
+            let place = Place { key: row.resource_id, tag: row.tag_key.clone() };
+            self.after.as_ref().is_none_or(|after| place > *after)
+        });
+        let page: Vec<Row> = rows.by_ref().take(ROWS).collect();
+        let is_end = rows.next().is_none();
+        let last = page.last().filter(|_row| !is_end);
+        Ok(TaggedResources {
+            next_token: last.map(token).unwrap_or_default(),
+            tag_resources: TagResources { tag_resource: page },
+        })
+    }
+}
+
+fn records(resources: &Resources, cx: &Context) -> Result<Vec<Arc<KeyRecord>>, ApiError> {
+    if resources.is_empty() {
+        resources.check_served(cx)?;
+        cx.account::<ListTagResources>("key")?;
+        let keys = cx.store().keys().into_iter();
+        return Ok(keys.filter(|record| record.state.is_visible()).collect());
+    }
+    let keys = resources.keys::<ListTagResources>(cx)?;
+    Ok(keys.iter().map(|key| Arc::clone(key.record())).collect())
+}
+
+/// Whether a key has every wanted tag; one that is wanted without a value may have any.
+fn has_all(record: &KeyRecord, wanted: &BTreeMap<TagKey, TagValue>) -> bool {
+    wanted.iter().all(|(key, value)| {
+        record.tags.get(key).is_some_and(|own| value.as_str().is_empty() || own == value)
+    })
+}
+
+fn rows(record: &KeyRecord) -> impl Iterator<Item = Row> {
+    record.tags.iter().map(|(key, value)| Row {
+        resource_id: record.id,
+        resource_type: "key",
+        tag_key: key.clone(),
+        tag_value: value.clone(),
+    })
+}
+
+fn token(row: &Row) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", row.resource_id, row.tag_key))
+}
+
+impl FromParam for Place {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("token");
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_source| invalid)?;
+        let text = String::from_utf8(bytes).map_err(|_source| invalid)?;
+        let (key, tag) = text.split_once(' ').ok_or(invalid)?;
+        Ok(Self { key: key.parse()?, tag: tag.parse()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_tells_the_place_of_its_row() {
+        let row = Row {
+            resource_id: KeyId::random(),
+            resource_type: "key",
+            tag_key: "team:訂單".parse().unwrap(),
+            tag_value: "x".parse().unwrap(),
+        };
+        let place = Place { key: row.resource_id, tag: row.tag_key.clone() };
+        assert_eq!(Place::from_param(&token(&row)), Ok(place));
+        for text in ["x", "eHg", "=", "a2V5"] {
+            assert!(Place::from_param(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! TagResources: adds tags to several keys, or replaces their values.
+
+use super::add;
+use super::bulk::{Resources, SentTags};
+use crate::authz::{Changes, Permission};
+use crate::error::ApiError;
+use crate::model::{FromParams, ParamError, Params};
+use crate::ops::{Context, Done, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct TagResources {
+    resources: Resources,
+    tags: SentTags,
+}
+
+impl FromParams for TagResources {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let tags = SentTags::from_params(params)?;
+        if tags.is_empty() {
+            return Err(ParamError::Missing("Tag.1.Key".into()));
+        }
+        Ok(Self { resources: Resources::at_least_one(params)?, tags })
+    }
+}
+
+impl Permission for TagResources {
+    const ACTION: &'static str = "kms:TagResources";
+}
+
+impl Changes for TagResources {}
+
+impl Operation for TagResources {
+    const NAME: &'static str = "TagResources";
+    type Output = Done;
+
+    /// All keys are found and allowed before the first is changed. A key that refuses leaves those
+    /// before it changed; the same request may be sent again.
+    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        let tags = self.tags.parse()?;
+        for key in self.resources.keys::<Self>(cx)? {
+            add(cx, &key, tags.clone()).await?;
+        }
+        Ok(Done {})
+    }
+}

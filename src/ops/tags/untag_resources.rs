@@ -1,0 +1,55 @@
+//! UntagResources: takes tags from several keys.
+
+use super::bulk::{Resources, tag_key};
+use super::remove;
+use crate::authz::{Changes, Permission};
+use crate::error::ApiError;
+use crate::model::{Element, FromParams, MAX_TAGS, ParamError, Params, TagKey};
+use crate::ops::{Context, Done, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct UntagResources {
+    resources: Resources,
+    /// None for all tags.
+    tags: Option<Vec<String>>,
+}
+
+impl FromParams for UntagResources {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let tags = params.numbered("TagKey", MAX_TAGS)?;
+        let tags: Vec<_> = tags.iter().map(Element::text).map(str::to_owned).collect();
+        // All counts only where no tag is named.
+        let all: bool = params.optional("All")?.unwrap_or_default();
+        if tags.is_empty() && !all {
+            return Err(ParamError::Missing("TagKey.1".into()));
+        }
+        let tags = (!tags.is_empty()).then_some(tags);
+        Ok(Self { resources: Resources::at_least_one(params)?, tags })
+    }
+}
+
+impl Permission for UntagResources {
+    const ACTION: &'static str = "kms:UntagResources";
+}
+
+impl Changes for UntagResources {}
+
+impl Operation for UntagResources {
+    const NAME: &'static str = "UntagResources";
+    type Output = Done;
+
+    /// All keys are found and allowed before the first is changed. A key that refuses leaves those
+    /// before it changed; the same request may be sent again.
+    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+        let tags: Option<Result<Vec<TagKey>, _>> =
+            self.tags.map(|tags| tags.iter().map(|tag| tag_key(tag)).collect());
+        let tags = tags.transpose()?;
+        for key in self.resources.keys::<Self>(cx)? {
+            let is_to_go =
+                |tag: &TagKey| tags.as_ref().is_none_or(|tags: &Vec<TagKey>| tags.contains(tag));
+            remove(cx, &key, is_to_go).await?;
+        }
+        Ok(Done {})
+    }
+}

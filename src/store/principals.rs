@@ -1,0 +1,188 @@
+//! Principals and their policies in SQL.
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::access_keys::raise_revision;
+use super::row::Table;
+use super::{Store, StoreError};
+use crate::model::policy::AttachedPolicy;
+use crate::model::{PrincipalName, Time};
+
+/// What is kept of a principal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrincipalRow {
+    /// Its kind and name.
+    pub name: PrincipalName,
+    /// The policies that say what it may do.
+    pub policies: Vec<AttachedPolicy>,
+    /// When it was made.
+    pub created: Time,
+}
+
+const PRINCIPALS: Table = Table { name: "principals", columns: &["name", "policies", "created"] };
+
+fn read_principal(row: &AnyRow) -> Result<PrincipalRow, StoreError> {
+    let fields = PRINCIPALS.fields(row);
+    Ok(PrincipalRow {
+        name: fields.parsed("name")?,
+        policies: fields.json("policies")?,
+        created: fields.time("created")?,
+    })
+}
+
+impl Store {
+    /// Every principal by name, as the database has them now.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or a row cannot.
+    pub async fn principals(&self) -> Result<Vec<PrincipalRow>, StoreError> {
+        let rows =
+            sqlx::query(PRINCIPALS.select("ORDER BY name")).fetch_all(&self.inner.pool).await?;
+        rows.iter().map(read_principal).collect()
+    }
+
+    /// Adds a principal.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when its name is taken.
+    pub async fn insert_principal(&self, row: PrincipalRow) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query(PRINCIPALS.insert())
+            .bind(row.name.to_string())
+            .bind(policies_text(&row)?)
+            .bind(row.created.unix())
+            .execute(write.connection())
+            .await?;
+        raise_revision(write.connection()).await?;
+        write.commit(|_| ()).await
+    }
+
+    /// Hands a principal's policies to `change` and keeps what it made of them.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such principal; what `change` returns.
+    pub async fn change_policies<E, F>(&self, name: &PrincipalName, change: F) -> Result<(), E>
+    where
+        E: From<StoreError>,
+        F: FnOnce(&mut Vec<AttachedPolicy>) -> Result<(), E>,
+    {
+        let mut write = self.write().await?;
+        raise_revision(write.connection()).await?;
+        let row = sqlx::query(PRINCIPALS.select("WHERE name = $1"))
+            .bind(name.to_string())
+            .fetch_optional(write.connection())
+            .await
+            .map_err(StoreError::from)?;
+        let mut row = read_principal(&row.ok_or(StoreError::NotFound)?)?;
+        change(&mut row.policies)?;
+        sqlx::query(PRINCIPALS.update())
+            .bind(name.to_string())
+            .bind(policies_text(&row)?)
+            .bind(row.created.unix())
+            .execute(write.connection())
+            .await
+            .map_err(StoreError::from)?;
+        Ok(write.commit(|_| ()).await?)
+    }
+
+    /// Removes a principal with its AccessKeys and temporary credentials; whether it was there.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, StoreError> {
+        let mut write = self.write().await?;
+        raise_revision(write.connection()).await?;
+        let removed = sqlx::query("DELETE FROM principals WHERE name = $1")
+            .bind(name.to_string())
+            .execute(write.connection())
+            .await?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM access_keys WHERE principal = $1")
+            .bind(name.to_string())
+            .execute(write.connection())
+            .await?;
+        write.commit(|_| ()).await?;
+        Ok(true)
+    }
+}
+
+/// Refuses when there is no such principal.
+pub(super) async fn require(connection: &mut AnyConnection, name: &str) -> Result<(), StoreError> {
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principals WHERE name = $1")
+        .bind(name.to_owned())
+        .fetch_one(connection)
+        .await?;
+    if count == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+}
+
+fn policies_text(row: &PrincipalRow) -> Result<String, StoreError> {
+    serde_json::to_string(&row.policies).map_err(|source| StoreError::Corrupt {
+        table: PRINCIPALS.name,
+        row: row.name.to_string(),
+        column: "policies",
+        source: source.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Bench;
+
+    fn row(name: &str, policies: &[&str]) -> PrincipalRow {
+        PrincipalRow {
+            name: name.parse().unwrap(),
+            policies: policies.iter().map(|name| AttachedPolicy::system(name).unwrap()).collect(),
+            created: Time::from_unix(1_700_000_000),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_inserted_is_read_back_by_name() {
+        let Bench { store, .. } = &Bench::new().await;
+        let rows =
+            [row("root", &[]), row("role/ci", &["AliyunKMSReadOnlyAccess"]), row("user/a", &[])];
+        for row in &rows {
+            store.insert_principal(row.clone()).await.unwrap();
+        }
+        let mut sorted = rows.clone().to_vec();
+        sorted.sort_by_key(|row| row.name.to_string());
+        assert_eq!(store.principals().await.unwrap(), sorted);
+        let again = store.insert_principal(row("user/a", &[])).await;
+        assert!(matches!(again, Err(StoreError::Exists)));
+    }
+
+    #[tokio::test]
+    async fn policies_change_whole_or_not_at_all() {
+        let Bench { store, .. } = &Bench::new().await;
+        store.insert_principal(row("user/a", &["AliyunKMSReadOnlyAccess"])).await.unwrap();
+        let name = "user/a".parse().unwrap();
+        let revision = store.access_keys_revision().await.unwrap();
+        let refused = store.change_policies(&name, |policies| {
+            policies.clear();
+            Err(StoreError::Exists)
+        });
+        assert!(refused.await.is_err());
+        assert_eq!(store.access_keys_revision().await.unwrap(), revision);
+        let change = store.change_policies(&name, |policies| {
+            *policies = row("user/a", &["AliyunKMSFullAccess"]).policies;
+            Ok::<_, StoreError>(())
+        });
+        change.await.unwrap();
+        let kept = store.principals().await.unwrap();
+        assert_eq!(kept, [row("user/a", &["AliyunKMSFullAccess"])]);
+        assert_eq!(store.access_keys_revision().await.unwrap(), revision + 1);
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_cannot_be_read_is_named_by_its_principal() {
+        let bench = Bench::new().await;
+        bench.store.insert_principal(row("user/a", &[])).await.unwrap();
+        bench.tamper(r#"UPDATE principals SET policies = '[{"name":"AliyunNothing"}]'"#).await;
+        let error = bench.store.principals().await.unwrap_err().to_string();
+        assert!(error.contains("user/a") && error.contains("policies"), "{error}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The page of the documentation that says which permission each operation needs, and which of
+//! them the system policies give. It is written from the table and decided by the policies
+//! themselves.
+
+use std::fmt::Write as _;
+
+use super::table::TABLE;
+use crate::authz::{Rights, decide};
+use crate::model::policy::{
+    AttachedPolicy, Question, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
+};
+use crate::model::{Place, PrincipalName, Time};
+
+const HEAD: &str = "\
+# Permissions
+
+Written from the table of operations and the system policies in the program; a test holds them
+together. Every operation asks for its permissions in this table; only DescribeRegions needs none.
+What they are checked on, and how policies are written, is in [access-control.md](access-control.md).
+
+| operation | permission |";
+
+/// Actions that are answered to every caller whose signature is good.
+const FREE: &[&str] = &["DescribeRegions"];
+
+/// The page in Markdown. `place` is any.
+pub fn page(place: &Place) -> String {
+    let mut page = String::from(HEAD);
+    // Writing to a string cannot fail.
+    for policy in SYSTEM_POLICIES.iter() {
+        let _ = write!(page, " {} |", short(policy));
+    }
+    let _ = writeln!(page, "\n|---|---|{}", "---|".repeat(SYSTEM_POLICIES.len()));
+    let mut rows: Vec<(&str, &str)> = TABLE
+        .iter()
+        .flat_map(|entry| {
+            let more = entry.more_permissions.iter().copied();
+            std::iter::once(entry.permission).chain(more).map(|action| (entry.name, action))
+        })
+        .collect();
+    rows.sort_unstable();
+    for (name, action) in rows {
+        let shown = if FREE.contains(&name) { "none".to_owned() } else { format!("`{action}`") };
+        let _ = write!(page, "| {name} | {shown} |");
+        for policy in SYSTEM_POLICIES.iter() {
+            let is_given = FREE.contains(&name) || gives(policy, action, place);
+            let _ = write!(page, " {} |", if is_given { "yes" } else { "" });
+        }
+        page.push('\n');
+    }
+    page.push_str("\n## The system policies\n");
+    for policy in SYSTEM_POLICIES.iter() {
+        let _ = write!(page, "\n### {}\n\n{}\n\n", policy.name, policy.purpose);
+        let _ = write!(page, "```json\n{}\n```\n", policy.text);
+    }
+    page
+}
+
+fn short(policy: &SystemPolicy) -> &str {
+    let name = policy.name;
+    let short = name.strip_prefix("AliyunKMS").and_then(|name| name.strip_suffix("Access"));
+    short.unwrap_or(name)
+}
+
+fn gives(policy: &SystemPolicy, action: &str, place: &Place) -> bool {
+    let Ok(attached) = AttachedPolicy::system(policy.name) else { return false };
+    let (Ok(principal), policies) = (PrincipalName::user("anyone"), [attached]) else {
+        return false;
+    };
+    let rights = Rights {
+        account: &place.account,
+        principal: &principal,
+        policies: &policies,
+        session: None,
+        key_policy: None,
+    };
+    let question = Question {
+        action,
+        resource: Resource::new(place, ResourceName::Other("key/any")),
+        source: [127, 0, 0, 1].into(),
+        is_secure: false,
+        now: Time::from_unix(0),
+        tags: None,
+        context: None,
+    };
+    decide(&rights, &question).is_allowed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set `UPDATE_DOCS=1` to write the page instead.
+    #[test]
+    fn the_permissions_page_says_what_table_and_policies_say() {
+        let place = Place {
+            region: "cn-hangzhou".parse().unwrap(),
+            account: "1234567890123456".parse().unwrap(),
+        };
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/permissions.md");
+        let page = page(&place);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == page, "docs/permissions.md is out of date: run with UPDATE_DOCS=1");
+    }
+
+    #[test]
+    fn only_full_access_gives_everything() {
+        let place = Place {
+            region: "cn-hangzhou".parse().unwrap(),
+            account: "1234567890123456".parse().unwrap(),
+        };
+        for policy in SYSTEM_POLICIES.iter() {
+            let all = TABLE.iter().all(|entry| gives(policy, entry.permission, &place));
+            assert_eq!(all, policy.name == "AliyunKMSFullAccess", "{}", policy.name);
+        }
+    }
+}

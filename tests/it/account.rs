@@ -1,0 +1,78 @@
+//! Account, region and the inventory of instances.
+
+use crate::harness::{Gateway, refusal, text};
+
+#[tokio::test]
+async fn the_service_is_open_and_cannot_be_opened_again() {
+    let gateway = Gateway::start();
+    let status = gateway.call("DescribeAccountKmsStatus", &[]).await;
+    assert_eq!(text(&status["AccountStatus"]), "Enabled");
+    assert_eq!(gateway.refused("OpenKmsService", &[]).await, refusal(400, "Forbidden.Opened"));
+}
+
+#[tokio::test]
+async fn the_gateway_is_the_one_instance_under_one_id_for_good() {
+    let gateway = Gateway::start();
+    let default = gateway.call("GetDefaultKmsInstance", &[]).await;
+    let id = text(&default["DefaultKmsInstanceId"]).to_owned();
+    assert!(id.starts_with("kst-"), "{id}");
+
+    let listed = gateway.call("ListKmsInstances", &[]).await;
+    assert_eq!(listed["TotalCount"], 1);
+    assert_eq!(listed["PageSize"], 20);
+    let row = &listed["KmsInstances"]["KmsInstance"][0];
+    assert_eq!(text(&row["KmsInstanceId"]), id);
+    let dev = &gateway.dev;
+    let arn = format!("acs:kms:{}:{}:keystore/{id}", dev.region, dev.account);
+    assert_eq!(text(&row["KmsInstanceArn"]), arn);
+
+    let described = gateway.call("GetKmsInstance", &[("KmsInstanceId", &id)]).await;
+    assert_eq!(text(&described["KmsInstance"]["InstanceId"]), id);
+    assert_eq!(text(&described["KmsInstance"]["Status"]), "Connected");
+    let gateway = gateway.restart();
+    let again = gateway.call("GetKmsInstance", &[("KmsInstanceId", &id)]).await;
+    assert_eq!(again["KmsInstance"], described["KmsInstance"]);
+}
+
+#[tokio::test]
+async fn the_quotas_count_the_keys_that_are_there() {
+    let gateway = Gateway::start();
+    gateway.create_key().await;
+    let all = gateway.call("GetKmsInstanceQuotaInfos", &[]).await;
+    assert_eq!(all["KmsInstanceQuotaInfos"].as_array().unwrap().len(), 4);
+    let id = text(&all["KmsInstanceId"]);
+    let params = [("KmsInstanceId", id), ("ResourceType", "key")];
+    let of_keys = gateway.call("GetKmsInstanceQuotaInfos", &params).await;
+    let quotas = of_keys["KmsInstanceQuotaInfos"].as_array().unwrap();
+    assert_eq!(quotas.len(), 1);
+    assert_eq!(quotas[0]["UsedQuantity"], 2);
+    let refused = gateway.refused("GetKmsInstanceQuotaInfos", &[("ResourceType", "moon")]).await;
+    assert_eq!(refused, refusal(400, "InvalidParameter"));
+}
+
+#[tokio::test]
+async fn another_instance_is_not_found_and_none_is_bought_or_released() {
+    let gateway = Gateway::start();
+    let other = [("KmsInstanceId", "kst-hzz62f1cb66fa42qo1234")];
+    for action in ["GetKmsInstance", "GetKmsInstanceQuotaInfos"] {
+        let refused = gateway.refused(action, &other).await;
+        assert_eq!(refused, refusal(403, "Forbidden.DKMSInstanceNotFound"), "{action}");
+    }
+    for action in ["ConnectKmsInstance", "ReleaseKmsInstance", "UpdateKmsInstanceBindVpc"] {
+        let refused = gateway.refused(action, &other).await;
+        assert_eq!(refused, refusal(400, "UnsupportedOperation"), "{action}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_shows_its_instance_if_its_owner_named_it() {
+    let gateway = Gateway::start();
+    let default = gateway.call("GetDefaultKmsInstance", &[]).await;
+    let id = text(&default["DefaultKmsInstanceId"]);
+    let key = gateway.create_key_with(&[("DKMSInstanceId", id)]).await;
+    assert_eq!(text(&gateway.describe(&key).await["DKMSInstanceId"]), id);
+    assert_eq!(text(&gateway.describe(&gateway.dev.key_id).await["DKMSInstanceId"]), "");
+    let filters = format!(r#"[{{"Key":"DKMSInstanceId","Values":["{id}"]}}]"#);
+    let listed = gateway.call("ListKeys", &[("Filters", &filters)]).await;
+    assert_eq!(listed["TotalCount"], 1);
+}

@@ -1,0 +1,267 @@
+//! The commands, run as an operator runs them.
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use hsmgate::cli::client::{CallError, Client};
+use serde_json::{Value, json};
+
+use crate::harness::{Gateway, text};
+use crate::installation::{ACCOUNT, AccessKey, Installation, run};
+
+fn mode(installation: &Installation, name: &str) -> u32 {
+    fs::metadata(installation.path(name)).unwrap().permissions().mode() & 0o777
+}
+
+fn so_pin_file(installation: &Installation) -> String {
+    installation.path("so-pin").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_production_start_from_an_empty_token_to_yesterdays_ciphertext() {
+    let (installation, user) = Installation::prepared();
+    for (name, expected) in [("hsmgate.db", 0o600), ("state", 0o700)] {
+        assert_eq!(mode(&installation, name), expected, "{name}");
+    }
+    let server = installation.serve();
+    let call = |server: &str, arguments: &[&str], input: &[u8]| {
+        installation.client(server, &user, arguments, input)
+    };
+    let create = ["key", "create", "--alias", "orders", "--description", "of orders", "--json"];
+    let key = call(&server.endpoint, &create, b"").json();
+    let id = text(&key["KeyId"]).to_owned();
+    assert_eq!(key["Creator"], ACCOUNT);
+    assert_eq!(call(&server.endpoint, &["key", "create"], b"").done().trim().len(), 25);
+
+    let listed = call(&server.endpoint, &["key", "list", "--json"], b"").json();
+    let rows = listed.as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    let row = rows.iter().find(|row| row["KeyId"] == *id).unwrap();
+    assert_eq!(row["Aliases"], json!(["alias/orders"]));
+    let table = call(&server.endpoint, &["key", "list"], b"").done();
+    assert!(table.contains(&format!("{id}  alias/orders")), "{table}");
+    let described = call(&server.endpoint, &["key", "describe", "alias/orders", "--json"], b"");
+    assert_eq!(described.json()["Description"], "of orders");
+    let table = call(&server.endpoint, &["key", "describe", &id], b"").done();
+    assert!(table.lines().any(|line| line.ends_with("Enabled")), "{table}");
+
+    let data = b"any \0 bytes\xff\n";
+    let encrypt = ["encrypt", "--context", "a=1", "--context", "b=2", "alias/orders"];
+    let blob = call(&server.endpoint, &encrypt, data).done();
+    let decrypt = ["decrypt", "--context", "b=2", "--context", "a=1"];
+    assert_eq!(call(&server.endpoint, &decrypt, blob.as_bytes()).stdout, data);
+    assert_eq!(server.stop(), Some(0));
+
+    let server = installation.serve();
+    assert_eq!(call(&server.endpoint, &decrypt, blob.as_bytes()).stdout, data);
+    let opened = call(&server.endpoint, &[&decrypt[..], &["--json"]].concat(), blob.as_bytes());
+    assert_eq!(opened.json()["KeyId"], id.as_str());
+    let (sealed, out) = (installation.path("sealed"), installation.path("out"));
+    fs::write(&sealed, &blob).unwrap();
+    let files = ["--in", sealed.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    assert_eq!(call(&server.endpoint, &[&decrypt[..], &files].concat(), b"").done(), "");
+    assert_eq!(fs::read(&out).unwrap(), data);
+    assert_eq!(mode(&installation, "out"), 0o600);
+}
+
+#[test]
+fn init_may_be_run_again_and_changes_nothing() {
+    let (installation, _user) = Installation::prepared();
+    let so_pin = so_pin_file(&installation);
+    for arguments in [&["init", "--json"][..], &["init", "--json", "--so-pin-file", &so_pin]] {
+        let again = installation.configured(arguments).json();
+        assert_eq!(again["access_key_id"], Value::Null);
+    }
+    let keys = installation.configured(&["access-key", "list", "--json"]).json();
+    assert_eq!(keys.as_array().unwrap().len(), 1);
+    assert_eq!(fs::read_dir(installation.path("tokens")).unwrap().count(), 1);
+}
+
+#[test]
+fn init_says_how_a_token_is_made_when_there_is_none() {
+    let installation = Installation::new();
+    let told = installation.configured(&["init"]).failed(1);
+    assert!(told.contains("--so-pin-file") && told.contains("production"), "{told}");
+    let told = installation.configured(&["init", "--so-pin-file", "/nonexistent"]).failed(2);
+    assert!(told.contains("/nonexistent"), "{told}");
+}
+
+#[tokio::test]
+async fn a_running_gateway_takes_over_new_and_deleted_access_keys() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let create = ["access-key", "create", "--user", "ci", "--json"];
+    let made = AccessKey::of(&installation.configured(&create).json());
+    let client = server.client(&made);
+    until(&client, Result::is_ok).await;
+
+    let keys = installation.configured(&["access-key", "list", "--json"]).json();
+    let row = keys.as_array().unwrap().iter().find(|key| key["access_key_id"] == *made.id);
+    assert_eq!(row.unwrap()["user"], "ci");
+    let table = installation.configured(&["access-key", "list"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains(&made.id) && !table.contains(&made.secret), "{table}");
+
+    assert_eq!(installation.configured(&["access-key", "delete", &made.id]).done(), "");
+    let is_unknown = |outcome: &Result<Value, CallError>| matches!(outcome, Err(CallError::Refused { code, .. }) if code == "InvalidAccessKeyId.NotFound");
+    until(&client, is_unknown).await;
+    assert!(server.client(&user).call("DescribeRegions", &[]).await.is_ok());
+    let told = installation.configured(&["access-key", "delete", &made.id]).failed(3);
+    assert!(told.contains(&made.id), "{told}");
+}
+
+/// Calls until the outcome is as it shall be. Five seconds are promised; a busy machine gets more.
+async fn until(client: &Client, is_so: impl Fn(&Result<Value, CallError>) -> bool) {
+    let start = std::time::Instant::now();
+    loop {
+        let outcome = client.call("DescribeRegions", &[]).await;
+        if is_so(&outcome) {
+            return;
+        }
+        assert!(start.elapsed().as_secs() < 30, "still {outcome:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn every_exit_code_means_what_the_help_says() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let call = |user: &AccessKey, arguments: &[&str]| {
+        installation.client(&server.endpoint, user, arguments, b"data")
+    };
+    let key = call(&user, &["key", "create"]).done().trim().to_owned();
+    let told = call(&user, &["key", "describe", "../etc/passwd"]).failed(1);
+    assert!(told.contains("InvalidParameter") && told.contains("KeyId"), "{told}");
+    call(&user, &["key", "explain"]).failed(2);
+    call(&user, &["encrypt", &key, "--context", "a=1", "--context", "a=2"]).failed(2);
+    call(&user, &["key", "describe", "alias/nothing"]).failed(3);
+    let stranger = AccessKey { secret: "wrong".to_owned(), ..user.clone() };
+    call(&stranger, &["encrypt", &key]).failed(4);
+    server.client(&user).call("DisableKey", &[("KeyId", &key)]).await.unwrap();
+    call(&user, &["encrypt", &key]).failed(5);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    installation.client(&format!("http://{free}"), &user, &["key", "list"], b"").failed(6);
+    run(installation.command(&["key", "list"]), b"").failed(2);
+    let help = run(installation.command(&["--help"]), b"").done();
+    assert!(help.contains("Exit codes: 0 done, 1 failed, 2 usage"), "{help}");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_all_of_its_faults() {
+    let installation = Installation::new();
+    installation.configure(|text| {
+        *text = text.replace("account = \"1234567890123456\"", "account = \"1\"\nacount = \"2\"");
+        text.push_str("[limits]\nconnections = 0\n");
+    });
+    for command in ["serve", "init"] {
+        let told = installation.configured(&[command]).failed(2);
+        for part in [
+            "hsmgate.toml:4",
+            "service.account",
+            "hsmgate.toml:5",
+            "service.acount",
+            "limits.connections",
+        ] {
+            assert!(told.contains(part), "no {part} in {told}");
+        }
+    }
+    let config = installation.path("nowhere.toml");
+    let serve = installation.command(&["serve", "--config", config.to_str().unwrap()]);
+    assert!(run(serve, b"").failed(2).contains("nowhere.toml"));
+}
+
+#[test]
+fn an_address_beyond_loopback_must_be_asked_for() {
+    let installation = Installation::new();
+    installation.configure(|text| *text = text.replace("127.0.0.1:0", "0.0.0.0:0"));
+    let told = installation.configured(&["serve"]).failed(2);
+    assert!(told.contains("listen.plain_http_beyond_loopback"), "{told}");
+    let dev = ["dev", "--dir", "dev", "--listen", "0.0.0.0:0"];
+    let told = run(installation.command(&dev), b"").failed(2);
+    assert!(told.contains("loopback"), "{told}");
+    assert!(!installation.path("dev").exists(), "a refused start makes nothing");
+}
+
+#[test]
+fn a_pin_that_others_can_read_is_refused() {
+    let (installation, _user) = Installation::prepared();
+    let pin = installation.path("pin");
+    fs::set_permissions(&pin, Permissions::from_mode(0o640)).unwrap();
+    for arguments in [&["serve"][..], &["init"], &["access-key", "list"]] {
+        let told = installation.configured(arguments).failed(2);
+        assert!(told.contains(pin.to_str().unwrap()), "{told}");
+        assert!(!told.contains("user-pin"), "{told}");
+    }
+}
+
+#[test]
+fn another_token_than_the_configured_one_is_never_used() {
+    let (installation, _user) = Installation::prepared();
+    installation.configure(|text| *text = text.replace("\"production\"", "\"testing\""));
+    let told = installation.configured(&["serve"]).failed(1);
+    assert!(told.contains("testing"), "{told}");
+
+    let so_pin = so_pin_file(&installation);
+    let told = installation.configured(&["init", "--so-pin-file", &so_pin]).failed(1);
+    assert!(told.contains("the store belongs to token serial"), "{told}");
+    for (from, to, what) in [
+        ("1234567890123456", "6543210987654321", "account"),
+        ("[service]\n", "[service]\nregion = \"cn-beijing\"\n", "region"),
+    ] {
+        installation.configure(|text| *text = text.replace(from, to));
+        let told = installation.configured(&["serve"]).failed(1);
+        assert!(told.contains(&format!("the store belongs to {what}")), "{told}");
+    }
+    installation.configure(|_text| {});
+    fs::write(installation.path("pin"), "another-pin").unwrap();
+    let told = installation.configured(&["serve"]).failed(1);
+    assert!(told.contains("PIN") && !told.contains("another-pin"), "{told}");
+}
+
+#[test]
+fn a_token_is_found_by_its_serial_number() {
+    let (installation, user) = Installation::prepared();
+    let serial = fs::read_dir(installation.path("tokens")).unwrap().next().unwrap().unwrap();
+    // SoftHSM2 names the directory by a UUID, whose last 16 digits are the serial number.
+    let name = serial.file_name().into_string().unwrap().replace('-', "");
+    let serial = format!("serial = \"{}\"", &name[16..]);
+    installation.configure(|text| *text = text.replace("label = \"production\"", &serial));
+    let server = installation.serve();
+    installation.client(&server.endpoint, &user, &["key", "list"], b"").done();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_directory_serves_one_development_gateway_at_a_time() {
+    let gateway = Gateway::start();
+    let state = gateway.process.state();
+    let installation = Installation::new();
+    let dev = ["dev", "--listen", "127.0.0.1:0", "--json", "--dir", state.to_str().unwrap()];
+    let told = run(installation.command(&dev), b"").failed(1);
+    assert!(told.contains("another hsmgate dev is running"), "{told}");
+}
+
+#[tokio::test]
+async fn a_development_gateway_takes_the_access_key_that_it_is_given() {
+    let given = ["--access-key-id", "LTAIgiven", "--access-key-secret", "given-secret"];
+    let gateway = Gateway::start_with(&given);
+    assert_eq!(gateway.dev.access_key_id, "LTAIgiven");
+    gateway.call("DescribeRegions", &[]).await;
+    let log = gateway.process.log();
+    assert!(log.contains("FOR DEVELOPMENT ONLY"), "{log}");
+}
+
+#[test]
+fn the_lines_that_dev_prints_can_be_pasted() {
+    let gateway = Gateway::start();
+    let log = gateway.process.log();
+    let is_to_paste =
+        |line: &&str| line.starts_with("export ") || line.starts_with("echo hello | ");
+    let lines: Vec<&str> = log.lines().filter(is_to_paste).collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    let shell = Command::new("sh").arg("-c").arg(lines.join("\n")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shell.stdout), "hello\n", "{shell:?}");
+}

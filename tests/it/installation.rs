@@ -1,0 +1,234 @@
+//! A production installation in a directory of its own: a configuration, PIN files, and a
+//! SoftHSM2 that has no token yet.
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use hsmgate::cli::client::Client;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::gateway::{START_LIMIT, STOP_LIMIT, scratch, signal, within};
+
+pub(crate) const ACCOUNT: &str = "1234567890123456";
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    /// The result of a command that must have been done.
+    #[track_caller]
+    pub(crate) fn done(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        String::from_utf8(self.stdout).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let text = self.done();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// What was told to a person by a command that must have ended with this code.
+    #[track_caller]
+    pub(crate) fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stdout.is_empty(), "a failure has no result: {self:?}");
+        assert!(!self.stderr.is_empty());
+        self.stderr
+    }
+}
+
+/// An AccessKey.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessKey {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+impl AccessKey {
+    pub(crate) fn of(json: &Value) -> Self {
+        let text = |name: &str| json[name].as_str().unwrap_or_else(|| panic!("{json}")).to_owned();
+        Self { id: text("access_key_id"), secret: text("access_key_secret") }
+    }
+}
+
+/// The directory.
+pub(crate) struct Installation {
+    dir: TempDir,
+}
+
+impl Installation {
+    /// With a configuration and nothing prepared.
+    pub(crate) fn new() -> Self {
+        let installation = Self { dir: TempDir::new_in(scratch()).unwrap() };
+        fs::create_dir(installation.path("tokens")).unwrap();
+        let tokens = installation.path("tokens");
+        let softhsm2 = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            tokens.display()
+        );
+        fs::write(installation.path("softhsm2.conf"), softhsm2).unwrap();
+        for (name, pin) in [("pin", "user-pin-8163\n"), ("so-pin", "so-pin-59027\n")] {
+            fs::write(installation.path(name), pin).unwrap();
+            fs::set_permissions(installation.path(name), Permissions::from_mode(0o600)).unwrap();
+        }
+        installation.configure(|_text| {});
+        installation
+    }
+
+    /// With a token, a database and the first AccessKey.
+    pub(crate) fn prepared() -> (Self, AccessKey) {
+        let installation = Self::new();
+        let so_pin = installation.path("so-pin");
+        let init = ["init", "--so-pin-file", so_pin.to_str().unwrap(), "--json"];
+        let key = AccessKey::of(&installation.configured(&init).json());
+        (installation, key)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the configuration, changed by `edit`.
+    pub(crate) fn configure(&self, edit: impl FnOnce(&mut String)) {
+        let dir = self.dir.path().display();
+        let mut text = format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\n\
+             [service]\naccount = \"{ACCOUNT}\"\n\
+             [token]\nmodule = \"{}\"\nlabel = \"production\"\npin_file = \"{dir}/pin\"\n\
+             [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n",
+            module().display()
+        );
+        edit(&mut text);
+        fs::write(self.path("hsmgate.toml"), text).unwrap();
+    }
+
+    /// Runs a command that takes `--config`.
+    pub(crate) fn configured(&self, arguments: &[&str]) -> Outcome {
+        let config = self.path("hsmgate.toml");
+        let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        run(self.command(&arguments), b"")
+    }
+
+    /// Runs a client command as this user, with an input.
+    pub(crate) fn client(
+        &self,
+        endpoint: &str,
+        user: &AccessKey,
+        arguments: &[&str],
+        input: &[u8],
+    ) -> Outcome {
+        let mut command = self.command(arguments);
+        command
+            .env("HSMGATE_ENDPOINT", endpoint)
+            .env("HSMGATE_ACCESS_KEY_ID", &user.id)
+            .env("HSMGATE_ACCESS_KEY_SECRET", &user.secret);
+        run(command, input)
+    }
+
+    /// `hsmgate` in this directory, with an environment of nothing but this SoftHSM2.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
+        command
+    }
+
+    /// Starts `hsmgate serve` and waits until it does.
+    pub(crate) fn serve(&self) -> Server {
+        let config = self.path("hsmgate.toml");
+        let mut process = self
+            .command(&["serve", "--config", config.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (tell, told) = mpsc::channel();
+        // Reads on to the end, so that the gateway never waits for a reader.
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_before, rest)) = line.split_once("serving address=") {
+                    tell.send(rest.split(' ').next().unwrap_or_default().to_owned()).ok();
+                }
+            }
+        });
+        let address = told.recv_timeout(START_LIMIT).expect("the gateway serves");
+        Server { process: Some(process), endpoint: format!("http://{address}") }
+    }
+}
+
+/// A running `hsmgate serve`. It is killed when dropped.
+pub(crate) struct Server {
+    process: Option<Child>,
+    pub(crate) endpoint: String,
+}
+
+impl Server {
+    pub(crate) fn client(&self, user: &AccessKey) -> Client {
+        Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
+    }
+
+    /// Asks it to end with SIGTERM, and gives its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        let mut process = self.process.take().unwrap();
+        let id = process.id().to_string();
+        signal("TERM", &id);
+        let ended = within(STOP_LIMIT, move || process.wait().unwrap());
+        if ended.is_none() {
+            signal("KILL", &id);
+        }
+        ended.expect("it ends in time").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(mut command: Command, input: &[u8]) -> Outcome {
+    let mut process = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails at once does not read its input.
+    process.stdin.take().unwrap().write_all(input).ok();
+    let output = process.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// SoftHSM2's module.
+pub(crate) fn module() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/module.sh");
+    let output = Command::new(script).output().unwrap();
+    assert!(output.status.success(), "SoftHSM2 is needed: softhsm/install.sh");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}

@@ -1,0 +1,148 @@
+//! What the gateway writes about its requests, and what it never writes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::harness::{Gateway, text};
+use crate::signed::{Call, Place, Signing, Way};
+
+const RPC1: Way = Way(Signing::Rpc1, Place::PostQuery);
+const ACS3: Way = Way(Signing::Acs3, Place::PostQuery);
+
+/// The one line about a request.
+fn line_of(gateway: &Gateway, request_id: &str) -> String {
+    let log = gateway.process.log();
+    let about: Vec<&str> = log.lines().filter(|line| line.contains(request_id)).collect();
+    assert_eq!(about.len(), 1, "{request_id} in:\n{log}");
+    about[0].to_owned()
+}
+
+fn expect_all(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_that_says_who_did_what_with_which_key() {
+    let gateway = Gateway::start();
+    let dev = &gateway.dev;
+    let params = [("KeyId", dev.alias.as_str()), ("Plaintext", "SGVsbG8=")];
+    let answer = gateway.call("Encrypt", &params).await;
+    let line = line_of(&gateway, text(&answer["RequestId"]));
+    expect_all(
+        &line,
+        &[
+            "INFO hsmgate::request: ",
+            "action=\"Encrypt\"",
+            "source=127.0.0.1",
+            "user=\"dev\"",
+            &format!("access_key_id=\"{}\"", dev.access_key_id),
+            &format!("key_id={}", dev.key_id),
+            &format!("key_version_id={}", text(&answer["KeyVersionId"])),
+            "outcome=\"ok\"",
+            "token_us=",
+            "total_us=",
+        ],
+    );
+    let token_us = |line: &str| -> u64 {
+        let (_before, rest) = line.split_once("token_us=").unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(token_us(&line) > 0, "{line}");
+    let answer = gateway.call("DescribeKey", &params[..1]).await;
+    let line = line_of(&gateway, text(&answer["RequestId"]));
+    assert_eq!(token_us(&line), 0, "{line}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_line_with_its_code_whoever_made_it() {
+    let gateway = Gateway::start();
+    let unknown = Call::new(&gateway, ACS3, "DescribeKey", &[("KeyId", "alias/nothing")]);
+    let nobody = Call::new(&gateway, ACS3, "Encrypt", &[]).by("LTAInobody", "secret");
+    let not_served = Call::new(&gateway, ACS3, "GetSecretValue", &[]);
+    let mut garbage = Call::new(&gateway, ACS3, "Encrypt", &[]);
+    garbage.query = "KeyId=%zz".to_owned();
+    for (call, action, code) in [
+        (unknown, "DescribeKey", "Forbidden.AliasNotFound"),
+        (nobody, "Encrypt", "InvalidAccessKeyId.NotFound"),
+        (not_served, "GetSecretValue", "UnsupportedOperation"),
+        (garbage, "-", "ParseRequestParameterException"),
+    ] {
+        let answer = call.signed_or_as_it_is().send(&gateway).await;
+        let line = line_of(&gateway, answer.header("x-acs-request-id"));
+        let (action, code) = (format!("action=\"{action}\""), format!("outcome=\"{code}\""));
+        expect_all(&line, &["INFO hsmgate::request: ", &action, &code, "source=127.0.0.1"]);
+    }
+}
+
+#[tokio::test]
+async fn no_action_or_name_of_a_stranger_gets_into_the_log() {
+    let gateway = Gateway::start();
+    let forged = "Encrypt\n2030-01-01T00:00:00Z INFO hsmgate::request: forged";
+    let mut call = Call::new(&gateway, RPC1, "Encrypt", &[]);
+    call.set("Action", forged);
+    let call = call.by("forged\nforged", "secret").signed();
+    assert_eq!(call.send(&gateway).await.status, 404);
+    assert!(!gateway.process.log().contains("forged"));
+}
+
+/// Markers in everything that is secret, through every scheme, in calls that succeed and fail.
+#[tokio::test]
+async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
+    for filter in ["info", "trace"] {
+        let gateway = Gateway::start_with_log(filter);
+        // The words of `dev` at its start tell the AccessKey, on purpose.
+        let start = gateway.process.log();
+        assert_eq!(start.contains(" DEBUG "), filter == "trace", "{filter}");
+        let marker = STANDARD.encode("PLAINTEXT-marker-PLAINTEXT");
+        let context = r#"{"purpose":"CONTEXT-marker"}"#;
+        let params =
+            [("KeyId", "alias/demo"), ("Plaintext", &*marker), ("EncryptionContext", context)];
+        let mut hidden = vec![
+            marker.clone(),
+            "PLAINTEXT-marker".to_owned(),
+            "CONTEXT-marker".to_owned(),
+            "SECRET-marker".to_owned(),
+            gateway.dev.access_key_secret.clone(),
+        ];
+        for name in ["pin", "so-pin"] {
+            let pin = std::fs::read_to_string(gateway.process.state().join(name)).unwrap();
+            assert!(!start.contains(pin.trim()), "{name} at {filter}");
+            hidden.push(pin.trim().to_owned());
+        }
+        for way in Way::all() {
+            let good = Call::new(&gateway, way, "Encrypt", &params).signed();
+            assert_eq!(good.send(&gateway).await.status, 200);
+            let forged = Call::new(&gateway, way, "Encrypt", &params)
+                .by(&gateway.dev.access_key_id, "SECRET-marker")
+                .signed();
+            assert_eq!(forged.send(&gateway).await.status, 400);
+            hidden.extend([good.signature(), forged.signature()]);
+        }
+        let sealed = gateway.call("Encrypt", &params).await;
+        let blob = ("CiphertextBlob", text(&sealed["CiphertextBlob"]));
+        gateway.call("Decrypt", &[blob, params[2]]).await;
+        gateway.refused("Decrypt", &[blob]).await;
+        let data_key = gateway.call("GenerateDataKey", &params[..1]).await;
+        hidden.push(text(&data_key["Plaintext"]).to_owned());
+
+        let log = gateway.process.log();
+        let written = log.strip_prefix(&start).unwrap();
+        assert!(written.lines().count() > 18, "{written}");
+        for secret in &hidden {
+            assert!(secret.len() > 8, "{secret:?} would be found by chance");
+            let found = written.lines().find(|line| line.contains(secret.as_str()));
+            assert_eq!(found, None, "{secret} in the log at {filter}");
+        }
+    }
+}
+
+#[test]
+fn a_start_is_quiet_about_what_the_token_lacks() {
+    let gateway = Gateway::start();
+    let log = gateway.process.log();
+    for level in [" ERROR ", " WARN "] {
+        assert!(!log.contains(level), "{log}");
+    }
+}

@@ -1,0 +1,366 @@
+//! Users, roles, sessions and what their policies let them do.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use hsmgate::cli::client::{CallError, Client};
+use serde_json::{Value, json};
+
+use crate::harness::text;
+use crate::installation::{AccessKey, Installation, Server};
+
+const PLAINTEXT: (&str, &str) = ("Plaintext", "SGVsbG8=");
+
+/// A running gateway with an administrator and a key.
+struct House {
+    installation: Installation,
+    server: Server,
+    admin: Client,
+    key: String,
+}
+
+impl House {
+    async fn open() -> Self {
+        let (installation, admin) = Installation::prepared();
+        let server = installation.serve();
+        let admin = server.client(&admin);
+        let created = admin.call("CreateKey", &[]).await.unwrap();
+        let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
+        Self { installation, server, admin, key }
+    }
+
+    /// A client of a new user with these policies, once the gateway knows it.
+    async fn user(&self, name: &str, policies: &[&str]) -> Client {
+        let mut create = vec!["access-key", "create", "--json", "--user", name];
+        create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
+        let key = AccessKey::of(&self.installation.configured(&create).json());
+        let client = self.server.client(&key);
+        self.known(&client).await;
+        client
+    }
+
+    async fn known(&self, client: &Client) {
+        soon(client, "DescribeRegions", &[], "").await;
+    }
+
+    fn policy(&self, name: &str, document: &Value) -> String {
+        let path = self.installation.path(name);
+        fs::write(&path, document.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    async fn encrypt(&self, client: &Client, expected: &str) {
+        expect(client, "Encrypt", &[("KeyId", &self.key), PLAINTEXT], expected).await;
+    }
+}
+
+fn allow(action: &str, resource: &str) -> Value {
+    json!({"Version": "1", "Statement":
+        [{"Effect": "Allow", "Action": action, "Resource": resource}]})
+}
+
+/// The code of a refusal, or nothing for an answer.
+async fn code(client: &Client, action: &str, params: &[(&str, &str)]) -> String {
+    match client.call(action, params).await {
+        Ok(_) => String::new(),
+        Err(CallError::Refused { code, .. }) => code,
+        Err(other) => panic!("{action}: {other:?}"),
+    }
+}
+
+async fn expect(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
+    assert_eq!(code(client, action, params).await, expected, "{action}");
+}
+
+/// Waits until a call comes to this. One second is promised; a busy machine gets more.
+async fn soon(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
+    let start = Instant::now();
+    loop {
+        let code = code(client, action, params).await;
+        if code == expected {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "still {code}, not {expected}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_attached_policy_gives_rights_until_it_is_detached() {
+    let house = House::open().await;
+    let alice = house.user("alice", &[]).await;
+    house.encrypt(&alice, "Forbidden.NoPermission").await;
+    let params = [("KeyId", house.key.as_str()), PLAINTEXT];
+    let change = |verb: &str, policy: &str| {
+        house.installation.configured(&["user", verb, "alice", policy]).done();
+    };
+    change("attach", "AliyunKMSCryptoUserAccess");
+    soon(&alice, "Encrypt", &params, "").await;
+    expect(&alice, "CreateKey", &[], "Forbidden.NoPermission").await;
+    let listed = house.installation.configured(&["user", "list", "--json"]).json();
+    let row = listed.as_array().unwrap().iter().find(|row| row["name"] == "alice").unwrap();
+    assert_eq!(row["policies"], json!(["AliyunKMSCryptoUserAccess"]));
+    change("detach", "AliyunKMSCryptoUserAccess");
+    soon(&alice, "Encrypt", &params, "Forbidden.NoPermission").await;
+    let detach = ["user", "detach", "alice", "AliyunKMSCryptoUserAccess"];
+    house.installation.configured(&detach).failed(3);
+    house.installation.configured(&["user", "delete", "alice"]).done();
+    soon(&alice, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
+    house.installation.configured(&["user", "delete", "alice"]).failed(3);
+}
+
+#[tokio::test]
+async fn a_document_limits_by_resource_tag_source_and_context() {
+    let house = House::open().await;
+    let other = house.admin.call("CreateKey", &[]).await.unwrap();
+    let other = text(&other["KeyMetadata"]["KeyId"]).to_owned();
+    let arn = format!("acs:kms:*:*:key/{}", house.key);
+    let conditional = |condition: Value| {
+        json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "kms:Encrypt",
+            "Resource": arn, "Condition": condition}]})
+    };
+    for (name, document, with, without) in [
+        ("of-one-key", allow("kms:Encrypt", &arn), "", ""),
+        ("from-here", conditional(json!({"IpAddress": {"acs:SourceIp": "127.0.0.0/8"}})), "", ""),
+        (
+            "from-elsewhere",
+            conditional(json!({"IpAddress": {"acs:SourceIp": "10.0.0.0/8"}})),
+            "Forbidden.NoPermission",
+            "Forbidden.NoPermission",
+        ),
+        (
+            "over-tls",
+            conditional(json!({"Bool": {"acs:SecureTransport": "true"}})),
+            "Forbidden.NoPermission",
+            "Forbidden.NoPermission",
+        ),
+        (
+            "in-context",
+            conditional(json!({"StringEquals": {"kms:EncryptionContext/for": "backup"}})),
+            "",
+            "Forbidden.NoPermission",
+        ),
+        (
+            "before-2000",
+            conditional(json!({"DateLessThan": {"acs:CurrentTime": "2000-01-01T00:00:00Z"}})),
+            "Forbidden.NoPermission",
+            "Forbidden.NoPermission",
+        ),
+    ] {
+        let file = house.policy(&format!("{name}.json"), &document);
+        let user = house.user(name, &[&file]).await;
+        let context = ("EncryptionContext", r#"{"for":"backup"}"#);
+        let id = ("KeyId", house.key.as_str());
+        let calls = [
+            (vec![id, PLAINTEXT, context], with),
+            (vec![id, PLAINTEXT], without),
+            (vec![("KeyId", other.as_str()), PLAINTEXT, context], "Forbidden.NoPermission"),
+        ];
+        for (params, expected) in calls {
+            assert_eq!(code(&user, "Encrypt", &params).await, expected, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_has_the_rights_of_its_role_as_far_as_its_policy_goes() {
+    let house = House::open().await;
+    let create = ["role", "create", "ci", "--policy", "AliyunKMSCryptoUserAccess"];
+    house.installation.configured(&create).done();
+    let limit = house.policy("limit.json", &allow("kms:Encrypt", "*"));
+    let assume = ["sts", "assume", "--role-name", "ci", "--policy", &limit, "--json"];
+    let made = house.installation.configured(&assume).json();
+    let made = &made["Credentials"];
+    let (id, token) = (text(&made["AccessKeyId"]), text(&made["SecurityToken"]));
+    assert!(id.starts_with("STS."), "{id}");
+    let secret = text(&made["AccessKeySecret"]);
+    let bare = Client::new(&house.server.endpoint, id, secret.into()).unwrap();
+    let with = |token: &str| bare.clone().with_security_token(token.into());
+    let session = with(token);
+    house.known(&session).await;
+    house.encrypt(&session, "").await;
+    let generate = [("KeyId", house.key.as_str())];
+    expect(&session, "GenerateDataKey", &generate, "Forbidden.NoPermission").await;
+    expect(&session, "CreateKey", &[], "Forbidden.NoPermission").await;
+
+    house.encrypt(&bare, "MissingSecurityToken").await;
+    house.encrypt(&with("CAIS"), "InvalidSecurityToken.Malformed").await;
+    let other = token.chars().rev().collect::<String>();
+    let other = format!("A{}", &other[1..other.len() - 1]) + "A";
+    house.encrypt(&with(&other), "InvalidSecurityToken.MismatchWithAccessKey").await;
+    let admin = house.admin.clone().with_security_token(token.into());
+    house.encrypt(&admin, "InvalidSecurityToken.MismatchWithAccessKey").await;
+
+    let listed = house.installation.configured(&["access-key", "list", "--json"]).json();
+    let row = listed.as_array().unwrap().iter().find(|row| row["access_key_id"] == id).unwrap();
+    assert_eq!((&row["principal"], &row["session"]), (&json!("role/ci"), &json!("hsmgate")));
+
+    end_all_sessions(&house.installation).await;
+    let params = [("KeyId", house.key.as_str()), PLAINTEXT];
+    soon(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
+    let unknown = ["sts", "assume", "--role-name", "nobody"];
+    house.installation.configured(&unknown).failed(1);
+}
+
+/// Moves the end of every session into the past, as if its time had passed.
+async fn end_all_sessions(installation: &Installation) {
+    let url = format!("sqlite://{}", installation.path("hsmgate.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    for sql in [
+        "UPDATE access_keys SET expires = CAST(strftime('%s', 'now') AS BIGINT) - 60 \
+         WHERE expires IS NOT NULL",
+        "UPDATE facts SET value = CAST(value + 1 AS TEXT) WHERE name = 'access-keys-revision'",
+    ] {
+        assert_eq!(sqlx::query(sql).execute(&pool).await.unwrap().rows_affected(), 1, "{sql}");
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn an_access_key_is_rotated_disabled_and_enabled() {
+    let house = House::open().await;
+    let create = ["access-key", "create", "--json", "--user", "alice"];
+    let old = AccessKey::of(&house.installation.configured(&create).json());
+    let rotate = ["access-key", "rotate", "--json", &old.id];
+    let new = AccessKey::of(&house.installation.configured(&rotate).json());
+    let told = house.installation.configured(&rotate).failed(1);
+    assert!(told.contains("two active AccessKeys"), "{told}");
+    let (old_client, new_client) = (house.server.client(&old), house.server.client(&new));
+    house.known(&old_client).await;
+    house.known(&new_client).await;
+    house.installation.configured(&["access-key", "disable", &old.id]).done();
+    soon(&old_client, "DescribeRegions", &[], "InvalidAccessKeyId.Inactive").await;
+    let third = AccessKey::of(&house.installation.configured(&rotate).json());
+    let told = house.installation.configured(&["access-key", "enable", &old.id]).failed(1);
+    assert!(told.contains("two active AccessKeys"), "{told}");
+    house.installation.configured(&["access-key", "delete", &third.id]).done();
+    house.installation.configured(&["access-key", "enable", &old.id]).done();
+    house.known(&old_client).await;
+    house.installation.configured(&["access-key", "enable", "LTAIunknown"]).failed(3);
+}
+
+#[tokio::test]
+async fn the_last_use_is_known_to_the_hour() {
+    let house = House::open().await;
+    house.admin.call("ListKeys", &[]).await.unwrap();
+    let list = ["access-key", "list", "--json"];
+    assert_eq!(house.server.stop(), Some(0));
+    let listed = house.installation.configured(&list).json();
+    let last_used = text(&listed[0]["last_used"]);
+    assert!(last_used.ends_with(":00:00Z"), "{last_used}");
+}
+
+#[tokio::test]
+async fn a_key_policy_denies_even_the_administrator_and_allows_the_one_it_names() {
+    let house = House::open().await;
+    let bob = house.user("bob", &[]).await;
+    let policy = json!({"Version": "1", "Statement": [
+        {"Effect": "Allow", "Principal": {"RAM": "acs:ram::1234567890123456:*"},
+         "Action": "kms:*", "Resource": "*"},
+        {"Effect": "Allow", "Principal": {"RAM": "acs:ram::1234567890123456:user/bob"},
+         "Action": "kms:Encrypt", "Resource": "*"},
+        {"Effect": "Deny", "Principal": {"RAM": "acs:ram::1234567890123456:user/admin"},
+         "Action": "kms:Encrypt", "Resource": "*"}]});
+    let text = policy.to_string();
+    let set = [("KeyId", house.key.as_str()), ("Policy", text.as_str())];
+    expect(&house.admin, "SetKeyPolicy", &set, "").await;
+    let locked_out = text.replace("kms:*", "kms:Get*");
+    let set = [("KeyId", house.key.as_str()), ("Policy", locked_out.as_str())];
+    expect(&house.admin, "SetKeyPolicy", &set, "InvalidParameter").await;
+    let resource = format!("key/{}", house.key);
+    let simulate = |principal: &str, action: &str| {
+        let arguments = [
+            "policy",
+            "simulate",
+            "--json",
+            "--principal",
+            principal,
+            "--action",
+            action,
+            "--resource",
+            &resource,
+        ];
+        let outcome = house.installation.configured(&arguments);
+        serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
+    };
+    let denied = simulate("user/admin", "kms:Encrypt");
+    assert_eq!(denied["allowed"], false);
+    assert_eq!((&denied["policy"], &denied["statement"]), (&json!("key policy"), &json!(2)));
+    assert_eq!(simulate("user/bob", "kms:Encrypt")["allowed"], true);
+    assert_eq!(simulate("user/bob", "kms:Decrypt")["allowed"], false);
+    assert_eq!(simulate("root", "kms:Encrypt")["allowed"], true);
+    let (admin, key) = (&house.admin, house.key.as_str());
+    let params = [("KeyId", key), PLAINTEXT];
+    expect(admin, "Encrypt", &params, "Forbidden.NoPermission").await;
+    expect(admin, "DescribeKey", &[("KeyId", key)], "").await;
+    expect(&bob, "Encrypt", &params, "").await;
+    expect(&bob, "DescribeKey", &[("KeyId", key)], "Forbidden.NoPermission").await;
+}
+
+#[test]
+fn a_request_can_be_tried_out_and_a_document_checked() {
+    let (installation, _admin) = Installation::prepared();
+    let file = |name: &str, text: &str| {
+        fs::write(installation.path(name), text).unwrap();
+        installation.path(name).to_str().unwrap().to_owned()
+    };
+    let good = file(
+        "office.json",
+        r#"{"Version":"1","Statement":[
+        {"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"},
+        {"Sid":"office only","Effect":"Allow","Action":"kms:Enc*","Resource":"acs:kms:*:*:key/*",
+         "Condition":{"IpAddress":{"acs:SourceIp":"10.0.0.0/8"}}}]}"#,
+    );
+    let bad = file("bad.json", r#"{"Version":"1","Statement":[{"Effect":"Alow"}]}"#);
+    let broken = file("broken.json", "{\n  \"Version\": \"1\",\n}");
+    let validate =
+        |arguments: &[&str]| crate::installation::run(installation.command(arguments), b"");
+    assert_eq!(validate(&["policy", "validate", &good]).done(), "valid\n");
+    let told = validate(&["policy", "validate", &bad]).failed(2);
+    assert!(told.contains("bad.json: Statement[0].Effect: must be Allow or Deny"), "{told}");
+    let told = validate(&["policy", "validate", &broken]).failed(2);
+    assert!(told.contains("broken.json: line 3, column 1:"), "{told}");
+    let told = installation.configured(&["user", "create", "alice", "--policy", &bad]).failed(2);
+    assert!(told.contains("Statement[0].Effect"), "{told}");
+
+    installation.configured(&["user", "create", "alice", "--policy", &good]).done();
+    let simulate = |more: &[&str]| {
+        let base = [
+            "policy",
+            "simulate",
+            "--principal",
+            "user/alice",
+            "--action",
+            "kms:Encrypt",
+            "--resource",
+            "key/key-hsm00000000000000000z",
+        ];
+        installation.configured(&[&base[..], more].concat())
+    };
+    let allowed = simulate(&["--condition", "acs:SourceIp=10.1.1.1"]).done();
+    assert_eq!(allowed, "allow: a statement allows it: office, Statement[1] (office only)\n");
+    let denied = simulate(&["--condition", "acs:SourceIp=11.1.1.1"]);
+    assert_eq!(denied.code, Some(4));
+    assert_eq!(denied.stdout, b"deny: no statement allows it\n");
+    let session = simulate(&[
+        "--condition",
+        "acs:SourceIp=10.1.1.1",
+        "--session-policy",
+        &file("none.json", &allow("kms:Decrypt", "*").to_string()),
+        "--json",
+    ]);
+    let outcome: Value = serde_json::from_slice(&session.stdout).unwrap();
+    assert_eq!(outcome["reason"], "the session policy does not allow it");
+    simulate(&["--condition", "acs:Nothing=1"]).failed(2);
+}
+
+#[tokio::test]
+async fn the_root_needs_no_policy() {
+    let house = House::open().await;
+    let create = ["access-key", "create", "--root", "--json"];
+    let root = AccessKey::of(&house.installation.configured(&create).json());
+    let root = house.server.client(&root);
+    house.known(&root).await;
+    house.encrypt(&root, "").await;
+    expect(&root, "CreateKey", &[], "").await;
+}

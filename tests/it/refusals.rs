@@ -1,0 +1,209 @@
+//! Every operation, called by somebody without rights.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hsmgate::cli::client::{CallError, Client};
+use hsmgate::gate::takes_dry_run;
+use hsmgate::wire::rpc::table::TABLE;
+
+use crate::harness::text;
+use crate::installation::{AccessKey, Installation, Server};
+
+/// The operations that need no permission.
+const FREE: &[&str] = &["DescribeRegions"];
+
+const CONTEXT: (&str, &str) = ("EncryptionContext", r#"{"purpose":"backup"}"#);
+
+/// A gateway with a key, somebody who may do everything and somebody who may do nothing.
+struct House {
+    installation: Installation,
+    server: Server,
+    admin: Client,
+    nobody: Client,
+    key: String,
+    blob: String,
+}
+
+impl House {
+    async fn open() -> Self {
+        let (installation, admin) = Installation::prepared();
+        let create = ["access-key", "create", "--user", "nobody", "--json"];
+        let nobody = AccessKey::of(&installation.configured(&create).json());
+        let server = installation.serve();
+        let (admin, nobody) = (server.client(&admin), server.client(&nobody));
+        let created = admin.call("CreateKey", &[]).await.unwrap();
+        let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
+        let alias = [("KeyId", key.as_str()), ("AliasName", "alias/there")];
+        admin.call("CreateAlias", &alias).await.unwrap();
+        let encrypt = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8="), CONTEXT];
+        let sealed = admin.call("Encrypt", &encrypt).await.unwrap();
+        let blob = text(&sealed["CiphertextBlob"]).to_owned();
+        Self { installation, server, admin, nobody, key, blob }
+    }
+
+    /// Parameters with which every operation can be read.
+    fn params(&self, action: &str) -> Vec<(&'static str, String)> {
+        let algorithm = match action {
+            "AsymmetricEncrypt" | "AsymmetricDecrypt" => "RSAES_OAEP_SHA_256",
+            "GenerateMac" | "VerifyMac" => "HMAC_SHA_256",
+            _ => "RSA_PSS_SHA_256",
+        };
+        let wrapping =
+            if action.contains("Export") { "RSAES_OAEP_SHA_256" } else { "RSAES_OAEP_SHA_1" };
+        let name_of_policy = if action.contains("Policy") { "default" } else { "a" };
+        let digest = STANDARD.encode([7; 32]);
+        let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+        let permissions = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
+        // The instance is named where nothing else is: elsewhere it would be one resource too many.
+        let instance = match action {
+            "GetKmsInstance" | "GetKmsInstanceQuotaInfos" => "KmsInstanceId",
+            _ => "-",
+        };
+        [
+            (instance, "kst-hzz0123456789abcdefgh"),
+            ("KeyId", self.key.as_str()),
+            ("AliasName", "alias/there"),
+            ("Plaintext", "SGVsbG8="),
+            ("CiphertextBlob", &self.blob),
+            CONTEXT,
+            ("SourceEncryptionContext", CONTEXT.1),
+            ("DestinationKeyId", &self.key),
+            ("KeyVersionId", version),
+            ("Algorithm", algorithm),
+            ("Digest", &digest),
+            ("Message", &digest),
+            ("Mac", &digest),
+            ("Value", &digest),
+            ("WrappingAlgorithm", wrapping),
+            ("WrappingKeySpec", "RSA_2048"),
+            ("PublicKeyBlob", RSA_2048),
+            ("PendingWindowInDays", "7"),
+            ("Description", "x"),
+            ("EncryptedKeyMaterial", &digest),
+            ("ImportToken", &digest),
+            ("KeyMaterialExpireUnix", "0"),
+            ("Name", "a"),
+            ("Type", "Private"),
+            ("SourcePrivateIp", r#"["10.0.0.0/8"]"#),
+            ("Permissions", permissions),
+            ("Resources", r#"["key/*"]"#),
+            ("Policies", r#"["a"]"#),
+            ("AapName", "a"),
+            ("Password", "Abcdef12"),
+            ("ClientKeyId", "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf"),
+            ("PolicyName", name_of_policy),
+            ("Policy", KEY_POLICY),
+            ("Tags", r#"[{"TagKey":"a","TagValue":"b"}]"#),
+            ("TagKeys", r#"["a"]"#),
+            ("RegionId", "cn-hangzhou"),
+            ("ResourceType", "key"),
+            ("ResourceId.1", &self.key),
+            ("Tag.1.Key", "a"),
+            ("Tag.1.Value", "b"),
+            ("TagKey.1", "a"),
+            ("EnableDeletionProtection", "true"),
+            ("EnableAutomaticRotation", "true"),
+            ("RotationInterval", "7d"),
+            ("NumberOfBytes", "32"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect()
+    }
+}
+
+const KEY_POLICY: &str = r#"{"Version":"1","Statement":[{"Effect":"Allow","Principal":{"RAM":["acs:ram::1234567890123456:*"]},"Action":["kms:*"],"Resource":["*"]}]}"#;
+
+/// A public key of 2048 bits, in DER and Base64.
+const RSA_2048: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA";
+
+async fn refusal(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16, String) {
+    match client.call(action, params).await {
+        Err(CallError::Refused { status, code, .. }) => (status, code),
+        other => panic!("{action} was not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_operation_refuses_a_caller_without_rights() {
+    let house = House::open().await;
+    let mut wrong = Vec::new();
+    for entry in TABLE {
+        let owned = house.params(entry.name);
+        let params: Vec<(&str, &str)> =
+            owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let outcome = house.nobody.call(entry.name, &params).await;
+        let is_right = match &outcome {
+            Ok(_) => FREE.contains(&entry.name),
+            Err(CallError::Refused { status, code, .. }) => {
+                !FREE.contains(&entry.name) && *status == 403 && code == "Forbidden.NoPermission"
+            }
+            Err(_) => false,
+        };
+        if !is_right {
+            wrong.push(format!("{}: {outcome:?}", entry.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    drop(house.server);
+    drop(house.installation);
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_caller_without_rights_is_denied() {
+    let house = House::open().await;
+    for entry in TABLE.iter().filter(|entry| takes_dry_run(entry.name)) {
+        let owned = house.params(entry.name);
+        let mut params: Vec<(&str, &str)> =
+            owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        params.push(("DryRun", "true"));
+        let denied = (403, "AccessDeniedError".to_owned());
+        assert_eq!(refusal(&house.nobody, entry.name, &params).await, denied, "{}", entry.name);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_tell_whether_a_key_is_there() {
+    let house = House::open().await;
+    let forbidden = (403, "Forbidden.NoPermission".to_owned());
+    let absent_version =
+        STANDARD.encode([b"46a9efd9-3d16-4894-bd4f-1fc43f3f2abf", &[7; 64][..]].concat());
+    let arn = |id: &str| format!("acs:kms:cn-hangzhou:1234567890123456:key/{id}");
+    let elsewhere = "acs:kms:cn-hangzhou:9999999999999999:key/key-hsm00000000000000000z";
+    let absent = "key-hsm00000000000000000z";
+    let plaintext = ("Plaintext", "SGVsbG8=");
+    for key in [
+        house.key.as_str(),
+        absent,
+        &arn(&house.key),
+        &arn(absent),
+        elsewhere,
+        "alias/there",
+        "alias/absent",
+    ] {
+        let id = ("KeyId", key);
+        for (action, params) in [("Encrypt", vec![id, plaintext]), ("DescribeKey", vec![id])] {
+            assert_eq!(refusal(&house.nobody, action, &params).await, forbidden, "{action} {key}");
+        }
+    }
+    for blob in [&house.blob, &absent_version] {
+        let params = [("CiphertextBlob", blob.as_str()), CONTEXT];
+        assert_eq!(refusal(&house.nobody, "Decrypt", &params).await, forbidden);
+    }
+    for alias in ["alias/there", "alias/absent"] {
+        let params = [("AliasName", alias), ("KeyId", &house.key)];
+        for action in ["DeleteAlias", "UpdateAlias", "CreateAlias"] {
+            assert_eq!(refusal(&house.nobody, action, &params).await, forbidden);
+        }
+    }
+    // Whoever may describe keys is told.
+    let missing = (404, "Forbidden.KeyNotFound".to_owned());
+    for key in [absent, &arn(absent), elsewhere] {
+        let params = [("KeyId", key), plaintext];
+        assert_eq!(refusal(&house.admin, "Encrypt", &params).await, missing);
+    }
+    let params = [("CiphertextBlob", absent_version.as_str())];
+    assert_eq!(refusal(&house.admin, "Decrypt", &params).await, missing);
+    let missing = (404, "Forbidden.AliasNotFound".to_owned());
+    assert_eq!(refusal(&house.admin, "DescribeKey", &[("KeyId", "alias/absent")]).await, missing);
+}

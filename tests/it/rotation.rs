@@ -1,0 +1,141 @@
+//! Automatic rotation. Time passes by moving the dates of the versions while no gateway runs.
+
+use std::future::Future;
+
+use serde_json::Value;
+
+use crate::harness::{Gateway, refusal, text};
+
+const ON: (&str, &str) = ("EnableAutomaticRotation", "true");
+const OFF: (&str, &str) = ("EnableAutomaticRotation", "false");
+const WEEK: (&str, &str) = ("RotationInterval", "7d");
+const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+/// Eight days pass for every version that is there.
+const EIGHT_DAYS: &str = "UPDATE key_versions SET created = created - 8 * 86400";
+
+#[tokio::test]
+async fn a_key_tells_how_and_when_it_rotates() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key_with(&[ON, ("RotationInterval", "365d")]).await;
+    let id = ("KeyId", key.as_str());
+    let described = gateway.describe(&key).await;
+    assert_eq!(text(&described["AutomaticRotation"]), "Enabled");
+    assert_eq!(text(&described["RotationInterval"]), "31536000s");
+    let year = text(&described["LastRotationDate"])[..4].parse::<u32>().unwrap();
+    let next = text(&described["NextRotationDate"])[..4].parse::<u32>().unwrap();
+    assert!((year..=year + 1).contains(&next));
+
+    gateway.call("DisableKey", &[id]).await;
+    let described = gateway.describe(&key).await;
+    assert_eq!(text(&described["AutomaticRotation"]), "Suspended");
+    assert!(described.get("NextRotationDate").is_some());
+    gateway.call("EnableKey", &[id]).await;
+    gateway.call("UpdateRotationPolicy", &[id, OFF]).await;
+    let described = gateway.describe(&key).await;
+    assert_eq!(text(&described["AutomaticRotation"]), "Disabled");
+    assert!(described.get("RotationInterval").is_none());
+    assert!(described.get("NextRotationDate").is_none());
+}
+
+#[tokio::test]
+async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_open() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    let id = ("KeyId", key.as_str());
+    gateway.call("UpdateRotationPolicy", &[id, ON, WEEK]).await;
+    let sealed = gateway.call("Encrypt", &[id, ("Plaintext", PLAINTEXT)]).await;
+    let before = primary(&gateway, &key).await;
+
+    let gateway = gateway.restart_with(EIGHT_DAYS).await;
+    until(async || primary(&gateway, &key).await != before).await;
+    assert_eq!(versions(&gateway, &key).await, 2);
+    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
+
+    // A younger key whose turn has come tells that the first one has had its chance again.
+    let younger = gateway.create_key_with(&[ON, WEEK]).await;
+    let sixty = "UPDATE key_versions SET created = created - 60 * 86400 \
+                 WHERE key_id = (SELECT id FROM keys ORDER BY created DESC, rowid DESC LIMIT 1)";
+    let gateway = gateway.restart_with(sixty).await;
+    until(async || versions(&gateway, &younger).await == 2).await;
+    assert_eq!(versions(&gateway, &key).await, 2, "no key rotates twice");
+}
+
+#[tokio::test]
+async fn a_rotation_rests_while_a_key_is_not_enabled_and_is_made_up_for() {
+    let gateway = Gateway::start();
+    let resting = gateway.create_key_with(&[ON, WEEK]).await;
+    let witness = gateway.create_key_with(&[ON, WEEK]).await;
+    gateway.call("DisableKey", &[("KeyId", &resting)]).await;
+    let gateway = gateway.restart_with(EIGHT_DAYS).await;
+    until(async || versions(&gateway, &witness).await == 2).await;
+    assert_eq!(versions(&gateway, &resting).await, 1);
+    gateway.call("EnableKey", &[("KeyId", &resting)]).await;
+    let gateway = gateway.kill_and_restart();
+    until(async || versions(&gateway, &resting).await == 2).await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_a_kill_cut_short_is_made_once() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key_with(&[ON, WEEK]).await;
+    let half_made = "INSERT INTO key_versions (id, key_id, number, created, is_live) \
+                     SELECT '46a9efd9-3d16-4894-bd4f-1fc43f3f2abf', id, 2, created, 0 FROM keys \
+                     WHERE rotation_seconds IS NOT NULL";
+    let gateway = gateway.restart_with(half_made).await;
+    assert_eq!(versions(&gateway, &key).await, 1, "it is taken back");
+    let gateway = gateway.restart_with(EIGHT_DAYS).await;
+    until(async || versions(&gateway, &key).await == 2).await;
+}
+
+#[tokio::test]
+async fn an_interval_is_needed_and_has_7_to_730_days() {
+    let gateway = Gateway::start();
+    let id = ("KeyId", gateway.dev.key_id.as_str());
+    for interval in ["7d", "730d", "168h", "604800s"] {
+        let params = [id, ON, ("RotationInterval", interval)];
+        gateway.call("UpdateRotationPolicy", &params).await;
+    }
+    for interval in ["6d", "731d", "7", "x"] {
+        let interval = ("RotationInterval", interval);
+        let refused = gateway.refused("UpdateRotationPolicy", &[id, ON, interval]).await;
+        assert_eq!(refused, refusal(400, "InvalidParameter"));
+        let refused = gateway.refused("CreateKey", &[ON, interval]).await;
+        assert_eq!(refused, refusal(400, "InvalidParameter"));
+    }
+    for (action, params) in [("UpdateRotationPolicy", vec![id, ON]), ("CreateKey", vec![ON])] {
+        let refused = gateway.refused(action, &params).await;
+        assert_eq!(refused, refusal(400, "MissingParameter"), "{action}");
+    }
+    let refused = gateway.refused("UpdateRotationPolicy", &[id]).await;
+    assert_eq!(refused, refusal(400, "MissingParameter"));
+}
+
+#[tokio::test]
+async fn a_key_of_a_kind_that_does_not_rotate_is_refused() {
+    let gateway = Gateway::start();
+    for spec in ["RSA_2048", "EC_P256", "HMAC_SHA_256"] {
+        let key = gateway.create_key_with(&[("KeySpec", spec)]).await;
+        let refused = gateway.refused("UpdateRotationPolicy", &[("KeyId", &key), ON, WEEK]).await;
+        assert_eq!(refused, refusal(400, "Rejected.UnsupportedOperation"), "{spec}");
+    }
+}
+
+async fn versions(gateway: &Gateway, key: &str) -> Value {
+    gateway.call("ListKeyVersions", &[("KeyId", key)]).await["TotalCount"].clone()
+}
+
+async fn primary(gateway: &Gateway, key: &str) -> String {
+    text(&gateway.describe(key).await["PrimaryKeyVersion"]).to_owned()
+}
+
+/// Asks until the job, which runs at once after a start, has done its work.
+async fn until<Answer: Future<Output = bool>>(is_done: impl Fn() -> Answer) {
+    for _attempt in 0..1000 {
+        if is_done().await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it does not come about");
+}

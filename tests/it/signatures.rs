@@ -1,0 +1,328 @@
+//! Who is let in: three schemes, each by GET and by POST, in query and in form.
+
+use hsmgate::model::Time;
+use hsmgate::wire::rpc::canonical::sha256_hex;
+
+use crate::harness::Gateway;
+use crate::signed::{Call, Place, Signing, Way};
+
+const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
+const ENCRYPT: &[(&str, &str)] = &[
+    ("KeyId", "alias/demo"),
+    ("Plaintext", PLAINTEXT),
+    ("EncryptionContext", r#"{"purpose":"测试","owner":"a*b~c+d e"}"#),
+];
+
+/// What somebody does to a request on its way.
+type Change = fn(&mut Call);
+
+fn encrypt(gateway: &Gateway, way: Way) -> Call {
+    Call::new(gateway, way, "Encrypt", ENCRYPT)
+}
+
+async fn refusal(gateway: &Gateway, call: &Call) -> (u16, String) {
+    call.send(gateway).await.refusal()
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+fn minutes_from_now(minutes: i64) -> String {
+    Time::now().plus_seconds(60 * minutes).to_string()
+}
+
+#[tokio::test]
+async fn every_scheme_is_accepted_by_get_and_by_post_in_query_and_in_form() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let answer = encrypt(&gateway, way).signed().send(&gateway).await;
+        assert_eq!(answer.status, 200, "{way:?} {}", answer.body);
+        let body = answer.json();
+        assert_eq!(body["RequestId"], answer.header("x-acs-request-id"));
+        assert_eq!(body["KeyId"], gateway.dev.key_id.as_str());
+        let blob = [("CiphertextBlob", body["CiphertextBlob"].as_str().unwrap()), ENCRYPT[2]];
+        let opened = Call::new(&gateway, way, "Decrypt", &blob).signed().send(&gateway).await;
+        assert_eq!(opened.json()["Plaintext"], PLAINTEXT, "{way:?} {}", opened.body);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_told_with_the_string_that_the_server_signs() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let call = encrypt(&gateway, way).by(&gateway.dev.access_key_id, "not the secret");
+        let answer = call.clone().signed().send(&gateway).await;
+        assert_eq!(answer.refusal(), refused(400, "SignatureDoesNotMatch"), "{way:?}");
+        let message = answer.message();
+        let start = "Specified signature is not matched with our calculation. \
+                     server string to sign is:";
+        // The old Python SDK takes all after the first colon and compares it with its own.
+        let text = message.strip_prefix(start).unwrap_or_else(|| panic!("{message}"));
+        if way.is_rpc1() {
+            assert_eq!(text, call.string_to_sign(), "{way:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_caller_is_refused() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let call = encrypt(&gateway, way).by("LTAInobody", "secret").signed();
+        let expected = refused(404, "InvalidAccessKeyId.NotFound");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+        let call = encrypt(&gateway, way).by("", "secret").signed();
+        let expected = refused(400, "MissingAccessKeyId");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_signing_must_be_within_a_quarter_of_an_hour() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        for minutes in [-14, 14] {
+            let call = encrypt(&gateway, way).at(&minutes_from_now(minutes)).signed();
+            assert_eq!(call.send(&gateway).await.status, 200, "{way:?} {minutes}");
+        }
+        for minutes in [-16, 16, -60 * 24 * 365] {
+            let call = encrypt(&gateway, way).at(&minutes_from_now(minutes)).signed();
+            let expected = refused(400, "InvalidTimeStamp.Expired");
+            assert_eq!(refusal(&gateway, &call).await, expected, "{way:?} {minutes}");
+        }
+        for date in ["yesterday", "2024-03-01 08:30:00", "2024-13-01T08:30:00Z", "1709281800"] {
+            let call = encrypt(&gateway, way).at(date).signed();
+            let expected = refused(400, "InvalidTimeStamp.Format");
+            assert_eq!(refusal(&gateway, &call).await, expected, "{way:?} {date}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_signature_needs_is_named_when_it_is_missing() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let call = encrypt(&gateway, way).at("").signed();
+        let expected = refused(400, "MissingTimestamp");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+        let call = encrypt(&gateway, way).with_nonce("").signed();
+        let expected = refused(400, "MissingSignatureNonce");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+        let mut call = encrypt(&gateway, way).signed();
+        if way.is_rpc1() {
+            call.remove("Signature");
+        } else {
+            call.edit_signature(|text| text.rsplit_once(',').unwrap().0.to_owned());
+        }
+        let expected = refused(400, "MissingSignature");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_of_no_known_form_is_incomplete() {
+    let gateway = Gateway::start();
+    let incomplete = refused(400, "IncompleteSignature");
+    let mut nobody = encrypt(&gateway, Way(Signing::Rpc1, Place::PostQuery));
+    nobody.remove("AccessKeyId");
+    assert_eq!(refusal(&gateway, &nobody).await, incomplete, "nothing is signed");
+    for way in Way::all() {
+        let edits: &[fn(&str) -> String] = if way.is_rpc1() {
+            &[|_signature| "Signature=%21%21".to_owned()]
+        } else {
+            &[
+                |text| text.replace("Signature=", "Signature=xyz"),
+                |text| text.replace("SignedHeaders=", "Signed="),
+                |text| text.replace("Credential=", "Credential=a,Credential="),
+                |text| text.split_once(' ').unwrap().0.to_owned(),
+            ]
+        };
+        for edit in edits {
+            let mut call = encrypt(&gateway, way).signed();
+            call.edit_signature(edit);
+            assert_eq!(refusal(&gateway, &call).await, incomplete, "{way:?} {call:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_algorithm_is_refused() {
+    let gateway = Gateway::start();
+    let expected = refused(400, "InvalidSignatureMethod");
+    for way in Way::all() {
+        if way.is_rpc1() {
+            for (name, value) in [
+                ("SignatureMethod", "HMAC-SHA256"),
+                ("SignatureVersion", "2.0"),
+                ("SignatureType", "BEARERTOKEN"),
+            ] {
+                let mut call = encrypt(&gateway, way);
+                call.set(name, value);
+                assert_eq!(refusal(&gateway, &call.signed()).await, expected, "{way:?} {name}");
+            }
+            continue;
+        }
+        let mut call = encrypt(&gateway, way).signed();
+        call.edit_signature(|text| text.replace("-HMAC-SHA256", "-RSA-SHA256"));
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_good_once_across_a_restart_and_a_kill() {
+    let mut gateway = Gateway::start();
+    let calls: Vec<Call> = Way::all().map(|way| encrypt(&gateway, way).signed()).collect();
+    for call in &calls {
+        assert_eq!(call.send(&gateway).await.status, 200, "{call:?}");
+    }
+    for restart in
+        [None, Some(Gateway::restart as fn(Gateway) -> Gateway), Some(Gateway::kill_and_restart)]
+    {
+        if let Some(restart) = restart {
+            gateway = restart(gateway);
+        }
+        for call in &calls {
+            let expected = refused(400, "SignatureNonceUsed");
+            assert_eq!(refusal(&gateway, call).await, expected, "{call:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_signature_does_not_use_up_its_nonce() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let call = encrypt(&gateway, way).with_nonce(&format!("nonce-{way:?}"));
+        let forged = call.clone().by(&gateway.dev.access_key_id, "not the secret").signed();
+        assert_eq!(refusal(&gateway, &forged).await, refused(400, "SignatureDoesNotMatch"));
+        assert_eq!(call.signed().send(&gateway).await.status, 200, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_changed_dropped_or_added_behind_the_signer_are_refused() {
+    let gateway = Gateway::start();
+    let changes: [(&str, Change); 3] = [
+        ("changed", |call| call.set("Plaintext", "b3RoZXI=")),
+        ("dropped", |call| call.remove("EncryptionContext")),
+        ("added", |call| call.add("DryRun", "true")),
+    ];
+    for way in Way::all() {
+        for (name, change) in &changes {
+            let mut call = encrypt(&gateway, way).signed();
+            change(&mut call);
+            let expected = refused(400, "SignatureDoesNotMatch");
+            assert_eq!(refusal(&gateway, &call).await, expected, "{way:?} {name}");
+        }
+        let mut call = encrypt(&gateway, way).signed();
+        call.add("KeyId", "alias/demo");
+        let answer = call.send(&gateway).await;
+        assert_eq!(answer.refusal(), refused(400, "InvalidParameter"), "{way:?} doubled");
+        assert!(answer.message().contains("KeyId"), "{}", answer.message());
+    }
+}
+
+#[tokio::test]
+async fn parameters_in_another_order_or_spelling_are_the_same_request() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let mut call = encrypt(&gateway, way).signed();
+        if way.1 == Place::PostForm && !way.is_rpc1() {
+            continue; // The digest covers the body byte by byte.
+        }
+        let text = call.params_text();
+        let mut pairs: Vec<&str> = text.split('&').collect();
+        pairs.reverse();
+        *text = pairs.join("&").replace("%20", "+").replace("%2A", "*").replace("%2F", "/");
+        assert_eq!(call.send(&gateway).await.status, 200, "{way:?} {call:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_moved_to_another_method_or_place_is_refused() {
+    let gateway = Gateway::start();
+    let expected = refused(400, "SignatureDoesNotMatch");
+    for way in Way::all().filter(|way| way.1 != Place::PostForm) {
+        let mut call = encrypt(&gateway, way).signed();
+        let is_get = call.method == http::Method::GET;
+        call.method = if is_get { http::Method::POST } else { http::Method::GET };
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+    }
+    for scheme in [Signing::Acs3, Signing::Acs4] {
+        let mut call = encrypt(&gateway, Way(scheme, Place::PostForm)).signed();
+        call.query = std::mem::take(&mut call.body);
+        assert_eq!(refusal(&gateway, &call).await, expected, "{scheme:?}");
+    }
+    // RPC 1.0 signs the union of query and form, so a moved parameter is the same call: good once.
+    let mut call = encrypt(&gateway, Way(Signing::Rpc1, Place::PostForm)).signed();
+    assert_eq!(call.send(&gateway).await.status, 200);
+    call.query = std::mem::take(&mut call.body);
+    assert_eq!(refusal(&gateway, &call).await, refused(400, "SignatureNonceUsed"));
+}
+
+#[tokio::test]
+async fn a_changed_body_is_refused_with_its_old_digest_and_with_a_new_one() {
+    let gateway = Gateway::start();
+    let expected = refused(400, "SignatureDoesNotMatch");
+    for scheme in [Signing::Acs3, Signing::Acs4] {
+        let mut call = encrypt(&gateway, Way(scheme, Place::PostForm)).signed();
+        call.body.push_str("&DryRun=true");
+        let answer = call.send(&gateway).await;
+        assert_eq!(answer.refusal(), expected, "{scheme:?}");
+        assert!(answer.message().contains(':'), "SDKs split the message at its colon");
+        call.set_header("x-acs-content-sha256", &sha256_hex(call.body.as_bytes()));
+        assert_eq!(refusal(&gateway, &call).await, expected, "{scheme:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_signed_counts_among_the_headers() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let mut call = encrypt(&gateway, way).signed();
+        call.set_header("x-acs-extra", "unsigned");
+        call.set_header("user-agent", "a proxy's");
+        assert_eq!(call.send(&gateway).await.status, 200, "{way:?}");
+    }
+    for way in Way::all().filter(|way| !way.is_rpc1()) {
+        let mut call = encrypt(&gateway, way);
+        call.set_header("user-agent", "signed");
+        let mut call = call.signed();
+        call.set_header("user-agent", "changed");
+        let expected = refused(400, "SignatureDoesNotMatch");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+        for header in
+            ["host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce"]
+        {
+            let mut call = encrypt(&gateway, way).signed();
+            call.edit_signature(|text| {
+                text.replacen(&format!("{header};"), "", 1).replacen(&format!(";{header}"), "", 1)
+            });
+            let answer = call.send(&gateway).await;
+            assert_eq!(answer.refusal(), refused(400, "IncompleteSignature"), "{way:?} {header}");
+            assert!(answer.message().contains(header), "{}", answer.message());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_security_token_with_a_lasting_key_is_refused() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let call = encrypt(&gateway, way).with_security_token("CAIS+token/with=chars").signed();
+        let expected = refused(400, "InvalidSecurityToken.MismatchWithAccessKey");
+        assert_eq!(refusal(&gateway, &call).await, expected, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_a_whole_url_is_signed_as_it_stands() {
+    let gateway = Gateway::start();
+    for way in Way::all() {
+        let mut call = encrypt(&gateway, way);
+        let url = gateway.dev.endpoint.clone();
+        call.set_header("host", &url);
+        assert_eq!(call.signed().send(&gateway).await.status, 200, "{way:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What SIGTERM does: what is under way is finished, and nothing new is begun.
+
+use tokio::net::TcpStream;
+
+use crate::harness::Gateway;
+use crate::raw::Connection;
+use crate::signed::{Call, Place, Signing, Way};
+
+const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
+
+#[tokio::test]
+async fn a_request_whose_body_is_half_sent_is_still_answered() {
+    let gateway = Gateway::start();
+    let address = gateway.address().to_owned();
+    let mut call = Call::new(&gateway, Way(Signing::Acs3, Place::PostForm), "Encrypt", ENCRYPT);
+    call.set_header("expect", "100-continue");
+    let bytes = call.signed().bytes();
+    let (sent, kept) = bytes.split_at(bytes.len() - 10);
+    let mut connection = Connection::open(&address).await;
+    connection.send(sent).await;
+    // It asks for the body, so it has the request in its hands.
+    assert_eq!(connection.head().await.map(|head| head.status), Some(100));
+
+    gateway.process.terminate();
+    until_refused(&address).await;
+    connection.send(kept).await;
+    let answer = connection.answer().await.expect("it was under way before the signal");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.json()["CiphertextBlob"].is_string());
+    assert!(connection.is_closed().await);
+    gateway.process.ended();
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_is_closed_and_does_not_delay_the_end() {
+    let gateway = Gateway::start();
+    let call =
+        |gateway| Call::new(gateway, Way(Signing::Acs3, Place::PostQuery), "Encrypt", ENCRYPT);
+    let mut connection = Connection::open(gateway.address()).await;
+    connection.send(&call(&gateway).signed().bytes()).await;
+    assert_eq!(connection.answer().await.unwrap().status, 200);
+    gateway.process.terminate();
+    assert!(connection.is_closed().await);
+    let log = gateway.process.log();
+    assert!(!log.contains("cut off"), "{log}");
+    gateway.process.ended();
+}
+
+/// Waits until nobody listens any more.
+async fn until_refused(address: &str) {
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,49 @@
+//! `hsmgate token info`, beside a running gateway.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::Gateway;
+
+fn token_info(gateway: &Gateway, options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+        .args(["token", "info", "--dir"])
+        .arg(gateway.process.state())
+        .args(options)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn it_tells_what_the_token_is_and_what_it_can_do() {
+    let gateway = Gateway::start();
+    let output = token_info(&gateway, &["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["label"], "hsmgate-dev");
+    assert!(!info["serial"].as_str().unwrap().is_empty());
+    let capabilities = info["capabilities"].as_array().unwrap();
+    let supports = |name: &str| {
+        let found = capabilities.iter().find(|one| one["name"] == name).unwrap();
+        found["is_supported"].as_bool().unwrap()
+    };
+    assert!(supports("aes-gcm") && supports("rsa-keys") && supports("ecdsa"));
+
+    let table = String::from_utf8(token_info(&gateway, &[]).stdout).unwrap();
+    let rows: Vec<_> = table.lines().collect();
+    assert!(rows.iter().any(|row| row.starts_with("aes-gcm ") && row.contains("  yes  ")));
+    assert_eq!(rows.len(), 5 + 1 + capabilities.len());
+}
+
+#[tokio::test]
+async fn a_directory_of_something_else_is_not_found() {
+    let gateway = Gateway::start();
+    let elsewhere = gateway.process.state().join("tokens");
+    let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+        .args(["token", "info", "--dir"])
+        .arg(elsewhere)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+}

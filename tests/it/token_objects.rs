@@ -1,0 +1,99 @@
+//! The key objects of a running gateway, looked at from another process with the user PIN.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
+use cryptoki::session::{Session, UserType};
+use hsmgate::model::KeyVersionId;
+use hsmgate::token::{ObjectName, ObjectOwner, ServiceKey};
+use secrecy::SecretString;
+
+use crate::harness::{Gateway, text};
+use crate::installation::module;
+
+/// Where the child finds the state directory, and the labels that it shall find in the token.
+const STATE: &str = "HSMGATE_TEST_STATE";
+const LABELS: &str = "HSMGATE_TEST_LABELS";
+
+#[tokio::test]
+async fn every_key_in_the_token_is_closed_and_named_as_the_documentation_says() {
+    if let Some(state) = env::var_os(STATE) {
+        return inspect(Path::new(&state));
+    }
+    let gateway = Gateway::start();
+    let second = gateway.create_key().await;
+    gateway.call("CreateKeyVersion", &[("KeyId", &second)]).await;
+    let mut labels = Vec::new();
+    for key in [&gateway.dev.key_id, &second] {
+        let answer = gateway.call("ListKeyVersions", &[("KeyId", key)]).await;
+        let versions = answer["KeyVersions"]["KeyVersion"].as_array().unwrap().clone();
+        labels.extend(versions.iter().enumerate().map(|(at, version)| {
+            format!("hsmgate/{key}/{}/{}", at + 1, text(&version["KeyVersionId"]))
+        }));
+    }
+    // SoftHSM2 reads its configuration from the environment, once for a process.
+    let name =
+        "token_objects::every_key_in_the_token_is_closed_and_named_as_the_documentation_says";
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(STATE, gateway.process.state())
+        .env(LABELS, labels.join("\n"))
+        .env("SOFTHSM2_CONF", gateway.process.state().join("softhsm2.conf"))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && shown.contains("1 passed"), "{shown}");
+}
+
+fn inspect(state: &Path) {
+    let pkcs11 = Pkcs11::new(module()).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_ro_session(slot).unwrap();
+    let pin = SecretString::from(fs::read_to_string(state.join("pin")).unwrap());
+    session.login(UserType::User, Some(&pin)).unwrap();
+    let names = names(&session);
+    let (ours, keys): (Vec<ObjectName>, Vec<ObjectName>) = names
+        .into_iter()
+        .partition(|name| name.owner == ObjectOwner::Service(ServiceKey::AccessKeySeal));
+    assert_eq!(ours.len(), 1, "one key seals the AccessKeys");
+    let found: BTreeSet<String> = keys.iter().map(ToString::to_string).collect();
+    let expected = env::var(LABELS).unwrap();
+    assert_eq!(found, expected.lines().map(ToOwned::to_owned).collect());
+}
+
+/// The names of all objects in the token, each of which must be a closed key.
+fn names(session: &Session) -> Vec<ObjectName> {
+    let objects = session.find_objects(&[Attribute::Token(true)]).unwrap();
+    objects
+        .into_iter()
+        .map(|object| {
+            let closed = [
+                Attribute::Class(ObjectClass::SECRET_KEY),
+                Attribute::Private(true),
+                Attribute::Sensitive(true),
+                Attribute::AlwaysSensitive(true),
+                Attribute::Extractable(false),
+                Attribute::NeverExtractable(true),
+                Attribute::Local(true),
+            ];
+            let types: Vec<_> = closed.iter().map(Attribute::attribute_type).collect();
+            assert_eq!(session.get_attributes(object, &types).unwrap(), closed);
+            assert!(session.get_attributes(object, &[AttributeType::Value]).unwrap().is_empty());
+            let wanted = [AttributeType::Label, AttributeType::Id];
+            let attributes = session.get_attributes(object, &wanted).unwrap();
+            let [Attribute::Label(label), Attribute::Id(id)] = &attributes[..] else {
+                panic!("{attributes:?}");
+            };
+            let name: ObjectName = std::str::from_utf8(label).unwrap().parse().unwrap();
+            let version: KeyVersionId = name.version;
+            assert_eq!(id, version.as_bytes(), "CKA_ID is the bytes of the version's UUID");
+            name
+        })
+        .collect()
+}
