@@ -253,7 +253,8 @@ async fn key_pairs_sign_verify_encrypt_and_decrypt() {
     let advance = encrypt(&pair, b"x", b"");
     assert_eq!(visitor.refused("AdvanceEncrypt", &advance).await, only_symmetric);
 
-    let made = gateway.call("CreateKey", &[("KeySpec", "RSA_2048")]).await;
+    let create = [("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")];
+    let made = gateway.call("CreateKey", &create).await;
     let pair = text(&made["KeyMetadata"]["KeyId"]).to_owned();
     let (sealed, version): (EncryptResponse, _) =
         visitor.call("Encrypt", &encrypt(&pair, b"secret", b"")).await;
