@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hsmgate::app::{Gateway, Limits, Settings};
+use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::keyring::TokenTimes;
@@ -38,6 +39,8 @@ const MODULES: &[&str] = &[
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(15);
 const CONNECTIONS: usize = 1024;
+/// The variable that names an audit file; without it the gateway keeps no audit.
+const AUDIT_FILE: &str = "HSMGATE_BENCH_AUDIT";
 
 /// Everything that runs.
 pub(crate) struct Bed {
@@ -183,7 +186,19 @@ fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
             token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
         },
         acceptance: Acceptance::default(),
+        audit: std::env::var_os(AUDIT_FILE).map(|file| audit_settings(file.into())),
     })
+}
+
+fn audit_settings(file: PathBuf) -> AuditSettings {
+    AuditSettings {
+        file,
+        deadline: Duration::from_secs(1),
+        required: true,
+        checkpoint_records: 10_000,
+        checkpoint_interval: Duration::from_mins(1),
+        second: None,
+    }
 }
 
 fn http_settings() -> HttpSettings {
