@@ -10,10 +10,12 @@ from alibabacloud_kms20160120 import models
 from alibabacloud_kms20160120.client import Client
 from alibabacloud_tea_openapi.utils_models import Config
 
+protocol, _, address = os.environ["HSMGATE_ENDPOINT"].partition("://")
 kms = Client(
     Config(
-        endpoint=os.environ["HSMGATE_ENDPOINT"].removeprefix("http://"),
-        protocol="http",
+        endpoint=address,
+        protocol=protocol,
+        ca=os.environ.get("HSMGATE_CA_FILE"),
         access_key_id=os.environ["HSMGATE_ACCESS_KEY_ID"],
         access_key_secret=os.environ["HSMGATE_ACCESS_KEY_SECRET"],
     )

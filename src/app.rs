@@ -1,26 +1,37 @@
 //! The parts, put together: a gateway that starts, serves and stops.
 
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
 use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
 use crate::authz::Authorizer;
-use crate::gate::Gate;
+use crate::config::CertificateFiles;
+use crate::gate::{Gate, Rates};
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, TokenTimes};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
-use crate::wire::http::{self, HttpSettings};
+use crate::wire::admin::{self, Health, Sources};
+use crate::wire::http::{self, Door, HttpSettings};
 use crate::wire::rpc;
+use crate::wire::tls::{Identity, TlsError, TlsServer};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(8);
+/// The limits of the admin listener.
+const ADMIN: HttpSettings = HttpSettings {
+    connections: 64,
+    header_timeout: Duration::from_secs(10),
+    request_timeout: Duration::from_secs(10),
+    drain: Duration::from_secs(1),
+};
 /// The facts of the instance in the store.
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
@@ -36,6 +47,10 @@ pub struct Settings {
     pub store_url: String,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
+    /// The certificate; none is plain HTTP.
+    pub tls: Option<CertificateFiles>,
+    /// Whose clients the admin listener lets in, by mutual TLS; none is plain HTTP.
+    pub admin_client_ca: Option<PathBuf>,
     /// How much a caller may ask for.
     pub limits: Limits,
     /// What operations accept.
@@ -44,14 +59,23 @@ pub struct Settings {
     pub audit: Option<AuditSettings>,
 }
 
+/// The sockets that a gateway serves on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the API.
+    pub api: TcpListener,
+    /// For health and metrics, where they are wanted.
+    pub admin: Option<TcpListener>,
+}
+
 /// How much a caller may ask for, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// For each account and cryptographic operation; none is no limit.
-    pub calls_per_second: Option<NonZeroU32>,
+    /// How often a caller may come.
+    pub rates: Rates,
     /// For a whole request.
     pub request_time: Duration,
-    /// For a request's head.
+    /// For a request's head, then for its body, then for its answer to be taken.
     pub header_time: Duration,
     /// Open at once.
     pub connections: usize,
@@ -87,6 +111,9 @@ pub enum StartError {
     /// What the last process left half done cannot be finished.
     #[error("what the last process left half done cannot be finished")]
     Reconcile(#[from] KeyringError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The audit cannot be kept.
     #[error("the audit cannot be kept")]
     Audit(#[from] AuditError),
@@ -142,20 +169,32 @@ pub struct Gateway {
     vault: Vault,
     audit: Option<Audit>,
     services: Arc<Services>,
-    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+    identity: Option<Arc<Identity>>,
+    door: Door,
+    admin: Option<AdminDesk>,
     router: axum::Router,
     http: HttpSettings,
 }
 
+/// Where health and metrics are told.
+struct AdminDesk {
+    address: SocketAddr,
+    door: Door,
+    health: Arc<Health>,
+}
+
 impl Gateway {
     /// Opens everything, finishes what the last process left half done, and is then ready to
-    /// serve on `listener`.
+    /// serve on the listeners.
     ///
     /// # Errors
     /// When any part cannot be used.
-    pub async fn start(settings: Settings, listener: TcpListener) -> Result<Self, StartError> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+    pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
+        let address = listeners.api.local_addr()?;
+        let identity = settings.tls.map(Identity::open).transpose()?;
+        let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
+        let door = Door::new(open_listener(listeners.api)?, tls.transpose()?);
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
         let keyring = Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.token);
         keyring.reconcile().await?;
@@ -178,7 +217,16 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.calls_per_second);
+        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.rates);
+        let admin = match listeners.admin {
+            Some(listener) => {
+                let (token, store) = (vault.token.clone(), vault.store.clone());
+                let sources = Sources { token, store, identity: identity.clone() };
+                let client_ca = settings.admin_client_ca.as_deref();
+                Some(AdminDesk::open(listener, client_ca, sources)?)
+            }
+            None => None,
+        };
         let http = HttpSettings {
             connections: settings.limits.connections,
             header_timeout: settings.limits.header_time,
@@ -187,15 +235,22 @@ impl Gateway {
             drain: DRAIN,
         };
         let router = rpc::router(gate, authenticator);
-        Ok(Self { vault, audit, services, listener, router, http })
+        Ok(Self { vault, audit, services, address, identity, door, admin, router, http })
     }
 
     /// The address that it listens on.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of the admin listener, where there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// The certificate that it shows; none over plain HTTP.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.clone()
     }
 
     /// The AccessKeys.
@@ -207,7 +262,26 @@ impl Gateway {
     /// are under way, and closes every session.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) {
         let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
-        http::serve(self.listener, self.router, self.http, stop).await;
+        let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
+        let (told, is_over) = oneshot::channel();
+        let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
+        let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(is_over)));
+        let stop = async move {
+            stop.await;
+            if let Some(health) = health {
+                health.stop();
+            }
+        };
+        http::serve(self.door, self.router, self.http, stop).await;
+        drop(told);
+        if let Some(following) = following {
+            following.abort();
+        }
+        if let Some(admin) = admin
+            && let Err(error) = admin.await
+        {
+            tracing::error!(%error, "the admin listener failed");
+        }
         jobs.stop().await;
         if let Some(audit) = self.audit {
             audit.stop().await;
@@ -218,6 +292,39 @@ impl Gateway {
         }
         self.vault.close().await;
     }
+}
+
+impl AdminDesk {
+    fn open(
+        listener: TcpListener,
+        client_ca: Option<&Path>,
+        sources: Sources,
+    ) -> Result<Self, StartError> {
+        let tls = match (client_ca, &sources.identity) {
+            (Some(ca), Some(identity)) => {
+                Some(TlsServer::open_to_clients_of(ca, Arc::clone(identity))?)
+            }
+            _ => None,
+        };
+        let address = listener.local_addr()?;
+        let door = Door::new(open_listener(listener)?, tls);
+        Ok(Self { address, door, health: Arc::new(Health::new(sources)) })
+    }
+
+    /// Answers until the other end of `is_over` is gone: longer than the API, so that it can tell
+    /// that the gateway is stopping.
+    async fn serve_until(self, is_over: oneshot::Receiver<()>) {
+        let stop = async {
+            // It is never sent, only dropped.
+            let _ = is_over.await;
+        };
+        http::serve(self.door, admin::router(self.health), ADMIN, stop).await;
+    }
+}
+
+fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 async fn start_audit(

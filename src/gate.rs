@@ -1,11 +1,12 @@
 //! The one way in, for both wires: limit, deadline, record.
 
 mod dry_run;
+mod sources;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use dry_run::takes_dry_run;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -16,13 +17,25 @@ use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, RequestId, Time};
 use crate::ops::{Context, Load, Operation, Services};
+use crate::telemetry::metrics::{Limit, Outcome, metrics};
 use crate::token::Budget;
+use sources::FailureLimit;
 
 /// The gate that every request passes.
 pub struct Gate {
     services: Arc<Services>,
     audit: Recorder,
     throttle: Option<Throttle>,
+    failures: Option<FailureLimit>,
+}
+
+/// How often a caller may come, each a second; none is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Calls of an account and a cryptographic operation.
+    pub calls: Option<NonZeroU32>,
+    /// Failed authentications of a source.
+    pub authentication_failures: Option<NonZeroU32>,
 }
 
 /// One limiter for each account and operation, as the real service counts.
@@ -93,15 +106,37 @@ impl Arrival {
 }
 
 impl Gate {
-    /// A gate before `services`. `calls_per_second` holds for each account and cryptographic
-    /// operation; none is no limit.
-    pub fn new(
-        services: Arc<Services>,
-        audit: Recorder,
-        calls_per_second: Option<NonZeroU32>,
-    ) -> Self {
-        let throttle = calls_per_second.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
-        Self { services, audit, throttle }
+    /// A gate before `services`.
+    pub fn new(services: Arc<Services>, audit: Recorder, rates: Rates) -> Self {
+        let throttle = rates.calls.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
+        let failures = rates.authentication_failures.map(FailureLimit::new);
+        Self { services, audit, throttle, failures }
+    }
+
+    /// Lets a source be heard that has not failed too often to prove who it is. Comes before all
+    /// work on a signature.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`.
+    pub fn hear(&self, arrival: &Arrival) -> Result<(), ApiError> {
+        match &self.failures {
+            Some(failures) if !failures.hears(arrival.source, arrival.at) => {
+                metrics().throttled(Limit::authentication);
+                Err(ErrorCode::Throttling.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a caller did not prove who it is. Faults of our own do not count.
+    pub fn note_failed_authentication(&self, arrival: &Arrival, error: &ApiError) {
+        if error.code().status() >= 500 {
+            return;
+        }
+        metrics().authentication_failed(error.code().as_str());
+        if let Some(failures) = &self.failures {
+            failures.note(arrival.source, arrival.at);
+        }
     }
 
     /// Lets a caller's request pass: checks the limit, runs the operation with its deadline, and
@@ -154,7 +189,10 @@ impl Gate {
         };
         match throttle.check_key(&(caller.account.clone(), O::NAME)) {
             Ok(()) => Ok(()),
-            Err(_not_until) => Err(ErrorCode::Throttling.into()),
+            Err(_not_until) => {
+                metrics().throttled(Limit::calls);
+                Err(ErrorCode::Throttling.into())
+            }
         }
     }
 }
@@ -164,9 +202,13 @@ fn touched(cx: &Context) -> Touched {
     Touched { key, version }
 }
 
-/// One line a request, for operators; the audit is another thing. It holds names and times only:
-/// no parameter, and no message, since that of a refused signature repeats what was signed.
-fn log(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&ApiError>) {
+/// Counts a request, and writes one line about it, for operators; the audit is another thing. It
+/// holds names and times only: no parameter, and no message, since that of a refused signature
+/// repeats what was signed.
+fn log(arrival: &Arrival, action: &'static str, cx: Option<&Context>, error: Option<&ApiError>) {
+    let total = arrival.at.elapsed();
+    let in_token = cx.map(|cx| cx.budget().spent());
+    metrics().request(action, class(error), total, in_token.unwrap_or_default());
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let caller = cx.map(Context::caller);
     let cause =
@@ -182,12 +224,21 @@ fn log(arrival: &Arrival, action: &str, cx: Option<&Context>, error: Option<&Api
         key_version_id = version.as_ref().map(tracing::field::display),
         outcome = error.map_or("ok", |error| error.code().as_str()),
         cause,
-        token_us = cx.map(|cx| micros(cx.budget().spent())),
-        total_us = micros(arrival.at.elapsed()),
+        token_us = in_token.map(micros),
+        total_us = micros(total),
         "request"
     );
 }
 
-fn micros(time: std::time::Duration) -> u64 {
+fn class(error: Option<&ApiError>) -> Outcome {
+    match error.map(|error| error.code().status()) {
+        None => Outcome::ok,
+        Some(429) => Outcome::throttled,
+        Some(500..) => Outcome::failed,
+        Some(_) => Outcome::refused,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -34,7 +34,7 @@ fn nearly_a_context() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn any_bytes_are_parameters_or_are_refused(query in nearly_a_form(), form in nearly_a_form()) {

@@ -70,17 +70,20 @@ fn passes_every_case(sdk: &str) {
     expect_success(&SET_UP, "");
     let gateway = Gateway::start(&[]);
     let throttled = Gateway::start(&["--calls-per-second", "5"]);
+    let secured = Gateway::start(&["--tls"]);
     let cases = run(Command::new(root().join("target/sdk/python/bin/python"))
         .args(["-m", "pytest", "--quiet", "--sdk", sdk])
         .arg(root().join("tests/sdk"))
         .env("HSMGATE_DEV_JSON", gateway.dev_json())
         .env("HSMGATE_THROTTLED_DEV_JSON", throttled.dev_json())
+        .env("HSMGATE_TLS_DEV_JSON", secured.dev_json())
         .env("NODE_PATH", root().join("target/sdk/node/node_modules"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("NO_PROXY", "127.0.0.1"));
     expect_success(&cases, &format!("the log of the gateway:\n{}", gateway.log()));
     gateway.stop();
     throttled.stop();
+    secured.stop();
 }
 
 fn run(command: &mut Command) -> Output {

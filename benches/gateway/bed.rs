@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hsmgate::app::{Gateway, Limits, Settings};
+use hsmgate::app::{Gateway, Limits, Listeners, Settings};
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
+use hsmgate::gate::Rates;
 use hsmgate::keyring::TokenTimes;
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{KeyVersionId, Place, PrincipalName};
@@ -147,13 +148,13 @@ async fn start(
     settings: Settings,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>, (String, SecretString))> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let gateway = Gateway::start(settings, listener).await?;
+    let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let gateway = Gateway::start(settings, Listeners { api, admin: None }).await?;
     let user = PrincipalName::user("bench")?;
     let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
     gateway.access_keys().ensure_principal(&user, full_access).await?;
     let access_key = gateway.access_keys().create(&user).await?;
-    let address = gateway.address()?;
+    let address = gateway.address();
     let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
 }
@@ -195,8 +196,10 @@ fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
         token,
         store_url: format!("sqlite://{}", home.join("hsmgate.db").display()),
         state_directory: home.to_owned(),
+        tls: None,
+        admin_client_ca: None,
         limits: Limits {
-            calls_per_second: None,
+            rates: Rates::default(),
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
             connections: CONNECTIONS,

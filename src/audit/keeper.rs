@@ -140,13 +140,12 @@ impl Keeper {
             tracing::error!("the audit has not ended in order");
             return;
         }
-        match tokio::time::timeout(TOKEN_TIME, closed).await {
-            Ok(Ok(head)) => {
-                let checkpoint = self.checkpoint.clone();
-                self.remember(Known { head, is_closed: true, checkpoint }).await;
-            }
-            _ => tracing::error!("the audit has not ended in order"),
-        }
+        let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIME, closed).await else {
+            tracing::error!("the audit has not ended in order");
+            return;
+        };
+        let checkpoint = self.checkpoint.clone();
+        self.remember(Known { head, is_closed: true, checkpoint }).await;
     }
 
     async fn remember(&self, known: Known) {

@@ -26,6 +26,8 @@ mod export;
 mod file;
 mod keeper;
 mod line;
+#[cfg(test)]
+mod page;
 mod parameters;
 mod record;
 mod recorder;

@@ -26,7 +26,7 @@ pub const NEVER: &[&str] = &[
 
 /// The parameters that stand in a record. Ciphertexts, digests and signed values are left out
 /// because they are long and tell nothing.
-const SHOWN: &[&str] = &[
+pub(super) const SHOWN: &[&str] = &[
     "AapName",
     "AccessControlRules",
     "Algorithm",

@@ -44,6 +44,23 @@ pub enum FaultKind {
     Noticed,
 }
 
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::Malformed,
+        Self::Torn,
+        Self::Altered,
+        Self::Missing,
+        Self::OutOfPlace,
+        Self::NoBeginning,
+        Self::Unlinked,
+        Self::BadSignature,
+        Self::Rewritten,
+        Self::Truncated,
+        Self::Noticed,
+    ];
+}
+
 /// A fault, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {

@@ -21,6 +21,7 @@ pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, Time};
+use crate::telemetry::metrics::metrics;
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
@@ -78,7 +79,10 @@ impl Authenticator {
         match self.replay.first_use(&key.id, claim.nonce, expires, now) {
             Ok(true) => {}
             Ok(false) => return Err(ErrorCode::SignatureNonceUsed.into()),
-            Err(error) => return Err(ApiError::from(ErrorCode::Unavailable).because(error)),
+            Err(error) => {
+                metrics().replay_journal_failed();
+                return Err(ApiError::from(ErrorCode::Unavailable).because(error));
+            }
         }
         match &key.session {
             Some(session) => session.check(claim.security_token, now)?,

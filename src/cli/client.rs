@@ -2,7 +2,10 @@
 //!
 //! It knows how a call is signed and how an answer is told from a refusal. It knows no operation.
 
+mod trust;
+
 use std::error::Error as StdError;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +16,7 @@ use http::uri::{Authority, Scheme as UriScheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -26,6 +30,7 @@ use crate::model::{AccessKeyId, Params, Time};
 use crate::wire::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
 use crate::wire::rpc::percent;
 use crate::wire::rpc::sign::{Received, rpc1_string_to_sign};
+use crate::wire::tls::TlsError;
 
 const VERSION: &str = "2016-01-20";
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -64,19 +69,23 @@ pub enum CallError {
 }
 
 /// Why there is no client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum InvalidTarget {
     /// The endpoint has another form.
-    #[error("not of the form http://host:port")]
+    #[error("not of the form https://host:port or http://host:port")]
     Endpoint,
     /// The AccessKey id is none.
     #[error("not a valid AccessKey id")]
     AccessKeyId,
+    /// Nobody says whom to trust over TLS.
+    #[error("the gateway's certificate could not be checked")]
+    Trust(#[source] TlsError),
 }
 
 /// A gateway, and who calls it.
 #[derive(Debug, Clone)]
 pub struct Target {
+    scheme: UriScheme,
     authority: Authority,
     access_key_id: AccessKeyId,
     secret: SecretString,
@@ -96,11 +105,12 @@ pub struct Stamp<'a> {
 #[derive(Debug, Clone)]
 pub struct Client {
     target: Target,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
-    /// A client of the gateway at `endpoint`, `http://host:port`. It connects with the first call.
+    /// A client of the gateway at `endpoint`, `https://host:port` or `http://host:port`. It
+    /// connects with the first call, and over TLS trusts whom the system trusts.
     ///
     /// # Errors
     /// When `endpoint` or `access_key_id` has another form.
@@ -109,10 +119,31 @@ impl Client {
         access_key_id: &str,
         secret: SecretString,
     ) -> Result<Self, InvalidTarget> {
+        Self::trusting(None, endpoint, access_key_id, secret)
+    }
+
+    /// As [`Client::new`], but over TLS it trusts only the CAs in this PEM file, where one is given.
+    ///
+    /// # Errors
+    /// As there, and when the file cannot be used.
+    pub fn trusting(
+        ca: Option<&Path>,
+        endpoint: &str,
+        access_key_id: &str,
+        secret: SecretString,
+    ) -> Result<Self, InvalidTarget> {
         let target = Target::new(endpoint, access_key_id, secret)?;
+        let is_https = target.scheme == UriScheme::HTTPS;
+        let tls = trust::config(ca.filter(|_ca| is_https), is_https);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.map_err(InvalidTarget::Trust)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         Ok(Self { target, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
     }
 
@@ -146,7 +177,7 @@ impl Client {
 }
 
 impl Target {
-    /// The gateway at `endpoint`, `http://host:port`, and an AccessKey.
+    /// The gateway at `endpoint`, `https://host:port` or `http://host:port`, and an AccessKey.
     ///
     /// # Errors
     /// When `endpoint` or `access_key_id` has another form.
@@ -159,11 +190,12 @@ impl Target {
         let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
         let parts = uri.into_parts();
         let authority = parts.authority.filter(|authority| !authority.as_str().contains('@'));
-        let is_http = parts.scheme == Some(UriScheme::HTTP);
+        let is_known = |scheme: &UriScheme| [UriScheme::HTTP, UriScheme::HTTPS].contains(scheme);
+        let scheme = parts.scheme.filter(is_known);
         let access_key_id = access_key_id.parse().map_err(|_source| InvalidTarget::AccessKeyId)?;
-        match authority {
-            Some(authority) if is_http && is_root => {
-                Ok(Self { authority, access_key_id, secret, security_token: None })
+        match (scheme, authority) {
+            (Some(scheme), Some(authority)) if is_root => {
+                Ok(Self { scheme, authority, access_key_id, secret, security_token: None })
             }
             _ => Err(InvalidTarget::Endpoint),
         }
@@ -172,7 +204,7 @@ impl Target {
     fn uri(&self, query: &str) -> Result<Uri, http::Error> {
         let question_mark = if query.is_empty() { "" } else { "?" };
         Uri::builder()
-            .scheme(UriScheme::HTTP)
+            .scheme(self.scheme.clone())
             .authority(self.authority.clone())
             .path_and_query(format!("/{question_mark}{query}"))
             .build()

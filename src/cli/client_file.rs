@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
@@ -26,6 +26,9 @@ pub(super) struct ClientFile {
     /// The AccessKey's secret half.
     #[serde(serialize_with = "expose", deserialize_with = "hide")]
     pub(super) access_key_secret: SecretString,
+    /// The CA of its certificate; none over plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 impl ClientFile {
@@ -100,6 +103,7 @@ mod tests {
             account: "1234567890123456".to_owned(),
             access_key_id: "LTAIx".to_owned(),
             access_key_secret: "s3cret".into(),
+            ca_file: None,
         };
         for _ in 0..2 {
             file.save(&path).unwrap();

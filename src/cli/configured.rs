@@ -9,6 +9,7 @@ use clap::Args;
 use crate::app::{self, Vault};
 use crate::audit::AuditSettings;
 use crate::config::{Config, TokenConfig, TokenName};
+use crate::gate::Rates;
 use crate::keyring::TokenTimes;
 use crate::ops::Acceptance;
 use crate::telemetry;
@@ -43,8 +44,15 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         place: config.place,
         store_url: config.store_url,
         state_directory: config.state_directory,
+        tls: config.tls,
+        admin_client_ca: config.admin.client_ca,
         limits: app::Limits {
-            calls_per_second: NonZeroU32::new(config.limits.calls_per_second),
+            rates: Rates {
+                calls: NonZeroU32::new(config.limits.calls_per_second),
+                authentication_failures: NonZeroU32::new(
+                    config.limits.authentication_failures_per_second,
+                ),
+            },
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections: config.limits.connections,

@@ -1,5 +1,6 @@
 //! Which gateway a client command calls, and with which AccessKey.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -34,6 +35,10 @@ pub(super) struct Connection {
     /// A file with the AccessKey's secret half, in place of HSMGATE_ACCESS_KEY_SECRET
     #[arg(long, value_name = "FILE")]
     access_key_secret_file: Option<PathBuf>,
+    /// A PEM file with the CA of the gateway's certificate [default: that of `hsmgate dev` here,
+    /// or the CAs that the system trusts]
+    #[arg(long, env = "HSMGATE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// A client that waits for its answers.
@@ -46,6 +51,7 @@ pub(super) struct Remote {
 #[derive(Debug)]
 struct Target {
     endpoint: String,
+    ca_file: Option<PathBuf>,
     access_key_id: String,
     secret: SecretString,
 }
@@ -58,9 +64,12 @@ impl Connection {
     pub(super) fn open(self) -> anyhow::Result<Remote> {
         let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
         let target = self.target(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
-        let client = Client::new(&target.endpoint, &target.access_key_id, target.secret).map_err(
-            |error| Complaint::usage(format!("endpoint {:?}: {error}", target.endpoint)),
-        )?;
+        let Target { endpoint, ca_file, access_key_id, secret } = target;
+        let client = Client::trusting(ca_file.as_deref(), &endpoint, &access_key_id, secret);
+        let client = client.map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Complaint::usage(format!("endpoint {endpoint:?}: {error}{cause}"))
+        })?;
         let client = match std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty()) {
             Some(token) => client.with_security_token(token.into()),
             None => client,
@@ -77,6 +86,11 @@ impl Connection {
         let is_whole = self.endpoint.is_some() && self.access_key_id.is_some() && secret.is_some();
         let file = if is_whole { None } else { ClientFile::load(file)? };
         let file_endpoint = file.as_ref().map(|file| file.endpoint.clone());
+        // The CA belongs to the file's endpoint, and to no other.
+        let file_ca = match &self.endpoint {
+            Some(endpoint) if file_endpoint.as_ref() != Some(endpoint) => None,
+            _ => file.as_ref().and_then(|file| file.ca_file.clone()),
+        };
         let (access_key_id, secret) = match (self.access_key_id, secret, file) {
             (Some(id), Some(secret), _) => (id, secret),
             (None, None, Some(file)) => (file.access_key_id, file.access_key_secret),
@@ -101,6 +115,7 @@ impl Connection {
         let endpoint = self.endpoint.or(file_endpoint);
         Ok(Target {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            ca_file: self.ca_file.or(file_ca),
             access_key_id,
             secret,
         })
@@ -130,6 +145,7 @@ mod tests {
             endpoint: endpoint.map(str::to_owned),
             access_key_id: id.map(str::to_owned),
             access_key_secret_file: None,
+            ca_file: None,
         }
     }
 
@@ -141,6 +157,7 @@ mod tests {
             account: "1234567890123456".to_owned(),
             access_key_id: "dev".to_owned(),
             access_key_secret: "dev-secret".into(),
+            ca_file: Some("/dev/ca.pem".into()),
         };
         file.save(&path).unwrap();
         path
@@ -154,8 +171,10 @@ mod tests {
         assert_eq!(target.endpoint, "http://127.0.0.1:9");
         assert_eq!(target.access_key_id, "dev");
         assert_eq!(target.secret.expose_secret(), "dev-secret");
+        assert_eq!(target.ca_file.as_deref(), Some(Path::new("/dev/ca.pem")));
         let target = given(Some("http://h"), Some("me")).target(Some("s".into()), &file).unwrap();
         assert_eq!(target.endpoint, "http://h");
+        assert_eq!(target.ca_file, None);
         assert_eq!(target.access_key_id, "me");
     }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::client::CallError;
+use crate::app::StartError;
 use crate::config::{ConfigError, SecretError};
 use crate::telemetry::TelemetryError;
 
@@ -62,7 +63,10 @@ impl Exit {
                         Complaint::Denied => Self::Refused,
                     });
                 }
-                let is_configuration = cause.is::<ConfigError>()
+                let is_certificate =
+                    matches!(cause.downcast_ref::<StartError>(), Some(StartError::Tls(_)));
+                let is_configuration = is_certificate
+                    || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
                     || cause.is::<TelemetryError>();
                 is_configuration.then_some(Self::Usage)

@@ -16,6 +16,7 @@ mod decrypt;
 mod dev;
 mod encrypt;
 mod exit;
+mod hardening;
 mod init;
 mod key;
 mod output;
@@ -24,10 +25,12 @@ mod principal;
 mod serve;
 mod signals;
 mod sts;
+mod tls;
 mod token;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::model::PrincipalKind;
@@ -59,6 +62,9 @@ enum Command {
     /// Manage AccessKeys, beside a running gateway or without one
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
+    /// Make certificates for development
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Verify and export the record of operations
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -85,7 +91,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let outcome = Cli::parse().command.run();
+    let outcome = run_command(Cli::parse().command);
     telemetry::flush();
     let exit = match outcome {
         Ok(()) => Exit::Done,
@@ -97,6 +103,11 @@ pub fn run() -> ExitCode {
     exit.into()
 }
 
+fn run_command(command: Command) -> anyhow::Result<()> {
+    hardening::close_memory().context("cannot close the memory of this process to others")?;
+    command.run()
+}
+
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
@@ -105,6 +116,7 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
+            Self::Tls(tls) => tls.run(),
             Self::Audit(audit) => audit.run(),
             Self::User(user) => user.run(PrincipalKind::User),
             Self::Role(role) => role.run(PrincipalKind::Role),
@@ -141,6 +153,7 @@ mod tests {
             "hsmgate dev --access-key-id a --access-key-secret s",
             "hsmgate serve --config c",
             "hsmgate init --config c --so-pin-file p --json",
+            "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
             "hsmgate token info --config c",
             "hsmgate token info --dir d --module m --json",
             "hsmgate access-key create --config c --user u",

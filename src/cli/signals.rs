@@ -1,4 +1,4 @@
-//! The signals that ask a server to stop.
+//! The signals that ask a server to stop, or to read its files again.
 
 use std::io;
 
@@ -31,5 +31,28 @@ impl StopSignals {
             _ = self.interrupt.recv() => "SIGINT",
         };
         tracing::info!(signal = name, "stopping");
+    }
+}
+
+/// SIGHUP, caught from the moment this is made, also where nothing is read again: it ends the
+/// process otherwise.
+#[derive(Debug)]
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// Catches the signal.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn catch() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Calls `reload` with every signal, for as long as it is polled.
+    pub(super) async fn each(mut self, reload: impl Fn()) {
+        while self.0.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading files again");
+            reload();
+        }
     }
 }

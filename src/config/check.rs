@@ -9,13 +9,18 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
-use super::{AuditConfig, Config, Limits, Log, LogFormat, PinSource, TokenConfig, TokenName};
+use super::{
+    AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
+    TokenConfig, TokenName,
+};
 use crate::model::Place;
 
 /// The configuration, or `None` when the reader has got a fault. Every part is looked at before
 /// one is found wanting, so that all faults are told.
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
-    let listen = listen(reader);
+    let tls = tls(reader);
+    let listen = listen(reader, tls.is_some());
+    let admin = admin(reader, tls.is_some());
     let place = place(reader);
     let token = token(reader);
     let store_url = reader.text("store.url", store_url);
@@ -26,6 +31,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let log = log(reader);
     Some(Config {
         listen: listen?,
+        tls,
+        admin: admin?,
         place: place?,
         token: token?,
         store_url: store_url?,
@@ -37,18 +44,51 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     })
 }
 
-fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+fn listen(reader: &mut Reader<'_>, is_tls: bool) -> Option<SocketAddr> {
     let address: SocketAddr = reader.text("listen.address", parsed)?;
     let beyond = reader.flag("listen.plain_http_beyond_loopback")?;
-    if !address.ip().is_loopback() && !beyond {
+    if !address.ip().is_loopback() && !is_tls && !beyond {
         reader.fault_of(
             "listen.address",
-            "is beyond loopback, where plain HTTP must be asked for with \
+            "is beyond loopback: set tls.certificate, or ask for plain HTTP with \
              listen.plain_http_beyond_loopback = true",
         );
         return None;
     }
     Some(address)
+}
+
+/// None is plain HTTP; a half of it is a fault.
+fn tls(reader: &mut Reader<'_>) -> Option<CertificateFiles> {
+    let certificate = reader.text("tls.certificate", absolute);
+    let key = reader.text("tls.key", absolute);
+    match (reader.is_set("tls.certificate"), reader.is_set("tls.key")) {
+        (true, false) => reader.fault_of("tls.certificate", "needs tls.key"),
+        (false, true) => reader.fault_of("tls.key", "needs tls.certificate"),
+        _ => {}
+    }
+    Some(CertificateFiles { certificate: certificate?, key: key? })
+}
+
+fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {
+    let address = reader.text("admin.address", |text| match text {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
+    })?;
+    let client_ca = reader.text("admin.client_ca", absolute);
+    let beyond = reader.flag("admin.plain_http_beyond_loopback")?;
+    if client_ca.is_some() && !is_tls {
+        reader.fault_of("admin.client_ca", "needs tls.certificate and tls.key");
+    }
+    let is_beyond = address.is_some_and(|address: SocketAddr| !address.ip().is_loopback());
+    if is_beyond && !reader.is_set("admin.client_ca") && !beyond {
+        reader.fault_of(
+            "admin.address",
+            "is beyond loopback: set admin.client_ca, or ask for plain HTTP with \
+             admin.plain_http_beyond_loopback = true",
+        );
+    }
+    Some(AdminConfig { address, client_ca })
 }
 
 fn place(reader: &mut Reader<'_>) -> Option<Place> {
@@ -88,6 +128,8 @@ fn limits(reader: &Reader<'_>) -> Option<Limits> {
         request_timeout: milliseconds(reader, "limits.request_timeout_ms")?,
         header_timeout: milliseconds(reader, "limits.header_timeout_ms")?,
         connections: reader.number("limits.connections")?,
+        authentication_failures_per_second: reader
+            .number("limits.authentication_failures_per_second")?,
     })
 }
 

@@ -25,8 +25,13 @@ use reader::Reader;
 /// A configuration in which every setting has been checked, alone and against the others.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the gateway listens. Beyond loopback only when the operator asked for plain HTTP.
+    /// Where the gateway listens. Beyond loopback only with TLS, or when the operator asked for
+    /// plain HTTP.
     pub listen: SocketAddr,
+    /// The certificate; none is plain HTTP.
+    pub tls: Option<CertificateFiles>,
+    /// The listener for health and metrics.
+    pub admin: AdminConfig,
     /// The region and the account that the gateway serves.
     pub place: Place,
     /// The token and how it is worked.
@@ -43,6 +48,24 @@ pub struct Config {
     pub audit: AuditConfig,
     /// How the log is written.
     pub log: Log,
+}
+
+/// Where a certificate and its key are, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate of the server, then those that lead to its CA, without the CA itself.
+    pub certificate: PathBuf,
+    /// Its private key, which only its owner may read.
+    pub key: PathBuf,
+}
+
+/// The listener for health and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens; none is off.
+    pub address: Option<SocketAddr>,
+    /// Whose clients it lets in, by mutual TLS; none is plain HTTP.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Which token, how to log in, and how it is worked.
@@ -80,10 +103,13 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// How long a request may take as a whole.
     pub request_timeout: Duration,
-    /// How long the head of a request may take to arrive.
+    /// How long the head of a request may take to arrive, then its body, then its answer to be
+    /// taken.
     pub header_timeout: Duration,
     /// Connections at a time.
     pub connections: usize,
+    /// Refused AccessKeys and signatures a second from one source; 0 is no limit.
+    pub authentication_failures_per_second: u32,
 }
 
 /// How the audit is kept.

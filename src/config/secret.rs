@@ -39,8 +39,8 @@ pub enum SecretError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is empty, longer than 4096 bytes or no UTF-8 text.
-    #[error("{} holds no secret: a line of text is expected", .0.display())]
+    /// The file is empty, too long or no UTF-8 text.
+    #[error("{} holds no secret: a short text is expected", .0.display())]
     Form(PathBuf),
     /// `$CREDENTIALS_DIRECTORY` is not set.
     #[error("token.pin_credential is set, but the variable CREDENTIALS_DIRECTORY is not")]
@@ -63,7 +63,7 @@ impl PinSource {
             // systemd guards the directory, and may show an access list as a group's mode bits.
             Self::Credential(name) => {
                 let path = credentials.ok_or(SecretError::NoCredentials)?.join(name);
-                read_from(&open(&path)?, &path)
+                read_from(&open(&path)?, &path, MAX_BYTES)
             }
         }
     }
@@ -75,6 +75,14 @@ impl PinSource {
 /// # Errors
 /// When the file cannot be read, holds no text of 1 to 4096 bytes, or is open to others.
 pub fn read_private_file(path: &Path) -> Result<SecretString, SecretError> {
+    read_private_text(path, MAX_BYTES)
+}
+
+/// As [`read_private_file`], for a text of up to so many bytes.
+///
+/// # Errors
+/// As there.
+pub fn read_private_text(path: &Path, most: usize) -> Result<SecretString, SecretError> {
     let file = open(path)?;
     // The opened file is asked, not the path, which may name another file by now.
     let metadata = file.metadata().map_err(read_error(path))?;
@@ -82,21 +90,21 @@ pub fn read_private_file(path: &Path) -> Result<SecretString, SecretError> {
     if mode & 0o077 != 0 {
         return Err(SecretError::Open { path: path.to_owned(), mode });
     }
-    read_from(&file, path)
+    read_from(&file, path, most)
 }
 
 fn open(path: &Path) -> Result<File, SecretError> {
     File::open(path).map_err(read_error(path))
 }
 
-fn read_from(file: &File, path: &Path) -> Result<SecretString, SecretError> {
+fn read_from(file: &File, path: &Path, most: usize) -> Result<SecretString, SecretError> {
     // Made in its full size, so that no growth leaves a copy of the secret behind.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
-    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
+    let mut text = Zeroizing::new(String::with_capacity(most + 1));
+    let limit = u64::try_from(most + 1).unwrap_or(u64::MAX);
     let read = file.take(limit).read_to_string(&mut text);
     let form = || SecretError::Form(path.to_owned());
     match read {
-        Ok(length) if length <= MAX_BYTES => {}
+        Ok(length) if length <= most => {}
         Ok(_) => return Err(form()),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Err(form()),
         Err(error) => return Err(read_error(path)(error)),

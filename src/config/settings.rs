@@ -56,6 +56,8 @@ impl Setting {
 /// The sections of the file in their order, and what each is about.
 pub static SECTIONS: &[(&str, &str)] = &[
     ("listen", "Where the gateway listens."),
+    ("tls", "The certificate of the gateway. Without it the gateway speaks plain HTTP."),
+    ("admin", "The listener for health and metrics, apart from the API."),
     ("service", "What the gateway is to its callers. Both values are part of every ARN."),
     ("token", "The PKCS#11 token that holds the keys."),
     ("store", "Where the catalogue of keys and aliases lives."),
@@ -79,9 +81,42 @@ pub static SETTINGS: &[Setting] = &[
         name: "listen.plain_http_beyond_loopback",
         kind: Kind::Flag,
         default: Fallback::Value("false"),
-        doc: "Allows an address beyond loopback. The gateway speaks plain HTTP: plaintexts and \
-              ciphertexts cross the network as they are, so set this only behind a proxy that \
-              speaks TLS.",
+        doc: "Allows an address beyond loopback without `[tls]`. Plaintexts and ciphertexts then \
+              cross the network as they are, so set this only behind a proxy that speaks TLS.",
+    },
+    Setting {
+        name: "tls.certificate",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("none: plain HTTP"),
+        doc: "A PEM file with the server's certificate, then those that lead to its CA. The \
+              gateway then speaks TLS 1.3 and 1.2. Certificate and key are read anew when they \
+              change and on SIGHUP; what cannot be used leaves the old ones in place.",
+    },
+    Setting {
+        name: "tls.key",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("none: plain HTTP"),
+        doc: "A PEM file with the certificate's private key, which only its owner may read.",
+    },
+    Setting {
+        name: "admin.address",
+        kind: Kind::Text("an IP address and a port, or \"\" for no such listener"),
+        default: Fallback::Value("127.0.0.1:8201"),
+        doc: "The address and port of `/livez`, `/readyz` and `/metrics`. Empty is off.",
+    },
+    Setting {
+        name: "admin.client_ca",
+        kind: Kind::Text("an absolute path"),
+        default: Fallback::Unset("none: plain HTTP"),
+        doc: "A PEM file with a CA. The admin listener then speaks TLS with the certificate of \
+              `[tls]`, and lets in only who has a client certificate of this CA.",
+    },
+    Setting {
+        name: "admin.plain_http_beyond_loopback",
+        kind: Kind::Flag,
+        default: Fallback::Value("false"),
+        doc: "Allows an admin address beyond loopback without `admin.client_ca`. Everybody who \
+              reaches it can then read the metrics.",
     },
     Setting {
         name: "service.region",
@@ -182,13 +217,22 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.header_timeout_ms",
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("10000"),
-        doc: "Milliseconds that the head of a request may take to arrive.",
+        doc: "Milliseconds that the head of a request may take to arrive, the TLS handshake \
+              before it included; then as many for its body, and for its answer to be taken.",
     },
     Setting {
         name: "limits.connections",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
         doc: "Connections at a time. One more is closed at once.",
+    },
+    Setting {
+        name: "limits.authentication_failures_per_second",
+        kind: Kind::Number(0, 1_000_000),
+        default: Fallback::Value("10"),
+        doc: "Requests a second from one source address whose AccessKey or signature is refused, \
+              beyond which that source is answered `Rejected.Throttling` unheard; 0 is no limit. \
+              A source is an IPv4 address or a /64 network of IPv6.",
     },
     Setting {
         name: "crypto.accept_bare_text",

@@ -1,9 +1,10 @@
-//! The log: lines to standard error, as text or as JSON.
+//! The log: lines to standard error, as text or as JSON; and the metrics.
 //!
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
 mod lines;
+pub mod metrics;
 
 use std::io::{self, IsTerminal, Stderr};
 use std::sync::OnceLock;

@@ -76,6 +76,15 @@ impl Hub {
         read(&self.instance).as_ref().map_or(0, Instance::threads)
     }
 
+    /// As `threads`, without waiting: 0 while an initialisation ends or begins.
+    pub(super) fn sessions(&self) -> usize {
+        self.instance
+            .try_read()
+            .ok()
+            .and_then(|held| held.as_ref().map(Instance::threads))
+            .unwrap_or(0)
+    }
+
     /// Whether the token can do something.
     pub(super) fn supports(&self, capability: Capability) -> bool {
         capability.is_among(&self.mechanisms, self.lacks_oaep_sha256.load(Ordering::Relaxed))

@@ -78,6 +78,17 @@ impl Open {
     }
 }
 
+/// How busy a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenLoad {
+    /// Threads that have a session of their own; 0 while the token is brought back.
+    pub sessions: usize,
+    /// Jobs that use keys and wait for a thread.
+    pub waiting_calls: usize,
+    /// Jobs that make or destroy keys and wait for their turn.
+    pub waiting_changes: usize,
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Token").field(&self.0.hub.info).finish()
@@ -129,6 +140,12 @@ impl Token {
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
         self.0.hub.breaker.check()
+    }
+
+    /// How busy it is, without asking it.
+    pub fn load(&self) -> TokenLoad {
+        let (waiting_calls, waiting_changes) = self.0.pool.waiting();
+        TokenLoad { sessions: self.0.hub.sessions(), waiting_calls, waiting_changes }
     }
 
     /// Runs a job on a token thread and waits for its answer until the budget's deadline. The

@@ -92,6 +92,11 @@ impl Pool {
         }
     }
 
+    /// Jobs that wait in the two queues.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.calls.len(), self.changes.len())
+    }
+
     /// Lets the threads finish what is queued, and waits for their end.
     pub(super) fn drain(&self) {
         let mut threads = lock(&self.threads);

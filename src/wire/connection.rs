@@ -25,11 +25,14 @@ const MORE_BYTES: usize = 64 * 1024;
 /// How long a connection may keep the service waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// From the first byte of a head to its last, and from the start to the first head.
+    /// From the start to the end of the first head.
+    pub(super) first_head: Duration,
+    /// From the first byte of a head to its last, and from an answer to the next request as long
+    /// as nothing has succeeded.
     pub(super) head: Duration,
-    /// From an answer to the next request.
+    /// From an answer to the next request once one has succeeded.
     pub(super) rest: Duration,
-    /// For a client that does not take its answer.
+    /// For a client to take an answer.
     pub(super) write: Duration,
 }
 
@@ -43,6 +46,8 @@ struct State {
     /// How many requests have been begun.
     begun: u64,
     is_serving: bool,
+    /// Whether a request has been answered with success: a stranger has none.
+    has_succeeded: bool,
 }
 
 /// While it lives a request is being served, and the connection waits for us.
@@ -65,6 +70,13 @@ impl Exchange {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Serving {
+    /// Tells that the request is answered with success.
+    pub(super) fn well_done(&self) {
+        self.0.lock().has_succeeded = true;
     }
 }
 
@@ -103,10 +115,14 @@ impl<S> Connection<S> {
         if state.is_serving {
             return Poll::Pending;
         }
-        let (wait, limit) = if state.begun == 0 || state.framer.is_within_head() {
+        let (wait, limit) = if state.begun == 0 {
+            (Wait::Head, self.patience.first_head)
+        } else if state.framer.is_within_head() {
             (Wait::Head, self.patience.head)
-        } else {
+        } else if state.has_succeeded {
             (Wait::Rest, self.patience.rest)
+        } else {
+            (Wait::Rest, self.patience.head)
         };
         ready!(self.reading.poll(cx, (wait, state.begun), limit));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -172,14 +188,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Connection<S> {
-    /// Waits for a write, but not for ever.
+    /// Waits for a write, but not for ever: the time runs from the first wait until everything is
+    /// flushed, so that taking an answer byte by byte gains nothing.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.writing.quiet();
             return poll;
         }
         ready!(self.writing.poll(cx, (), self.patience.write));
@@ -235,6 +251,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         ready!(this.write_refusal(cx))?;
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
         ready!(this.written(cx, polled))?;
+        this.writing.quiet();
         // The library does not ask again for bytes that it has asked for while it was serving, so
         // the rest begins here. When the timer rings the library asks, and gets the error.
         let _armed = this.wait(cx);

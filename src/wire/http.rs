@@ -1,6 +1,8 @@
-//! The HTTP/1.1 server: connections in, a router's answers out.
+//! The HTTP/1.1 server: connections in, plain or over TLS, a router's answers out.
 //!
 //! It holds the limits of size, number and time. It knows nothing of what is served.
+
+mod body;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,14 +26,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use self::body::TimedBody;
 use super::connection::{Connection, Exchange, Patience};
 use super::rpc::format::{Format, failure};
+use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
+use crate::telemetry::metrics::{OpenConnection, metrics};
 
 /// The most bytes of a body. A legal form has up to 98 KB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -39,7 +46,11 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// The most bytes of a head, and of what is read ahead. A legal request line has up to 98 KB.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 
-/// How long a kept-alive connection may rest: the SDKs keep one open and do not retry on a reset.
+/// The most header fields of a request, as the HTTP library has it by itself.
+const MAX_HEADERS: usize = 100;
+
+/// How long a kept-alive connection may rest once a request on it has been answered with success:
+/// the SDKs keep one open and do not retry on a reset.
 const REST: Duration = Duration::from_mins(10);
 
 /// How long to wait before accepting again when the system refuses, as it does when it has no
@@ -51,9 +62,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct HttpSettings {
     /// The most connections at one time; those beyond are closed at once.
     pub connections: usize,
-    /// The longest time for a head to arrive.
+    /// The longest time for a head to arrive, the TLS handshake before it included; then for its
+    /// body; and for the client to take the answer.
     pub header_timeout: Duration,
-    /// The longest time from a whole head to its answer, and for the client to take it.
+    /// The longest time from a whole head to its answer.
     pub request_timeout: Duration,
     /// How long requests in flight may go on when the server is told to stop.
     pub drain: Duration,
@@ -68,47 +80,151 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawQuery(pub Bytes);
 
-/// Serves `router` on `listener` until `stop` is done; then finishes what is in flight, for at
-/// most the drain time.
-pub async fn serve(
+/// Whether a request came over TLS; an extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecureTransport(pub bool);
+
+/// Where connections come in.
+pub struct Door {
     listener: TcpListener,
+    tls: Option<TlsServer>,
+}
+
+impl Door {
+    /// A listener for plain HTTP, or for TLS where there is some.
+    pub fn new(listener: TcpListener, tls: Option<TlsServer>) -> Self {
+        Self { listener, tls }
+    }
+}
+
+impl From<TcpListener> for Door {
+    fn from(listener: TcpListener) -> Self {
+        Self::new(listener, None)
+    }
+}
+
+/// Serves `router` to who comes in by `door` until `stop` is done; then finishes what is in
+/// flight, for at most the drain time.
+pub async fn serve(
+    door: impl Into<Door>,
     router: Router,
     settings: HttpSettings,
     stop: impl Future<Output = ()>,
 ) {
+    let Door { listener, tls } = door.into();
     let mut stop = pin!(stop);
-    let permits = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut server = Server::new(router, tls, settings);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            Some(ended) = connections.join_next() => {
+            Some(ended) = server.connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task failed");
                 }
-                continue;
             }
-            accepted = listener.accept() => accepted,
-        };
-        let Some((stream, peer)) = accepted_stream(accepted).await else { continue };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections, this one is closed");
-            continue;
-        };
-        let served = graceful.watch(connection(stream, peer, router.clone(), settings));
-        connections.spawn(async move {
-            if let Err(error) = served.await {
-                tracing::debug!(%peer, %error, "connection ended");
+            Some(greeted) = server.greetings.join_next() => {
+                if let Ok(Some((guest, stream))) = greeted {
+                    server.connect(guest, stream);
+                }
             }
-            drop(permit);
-        });
+            accepted = listener.accept() => server.admit(accepted).await,
+        }
     }
     drop(listener);
-    if tokio::time::timeout(settings.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections are cut off: they did not finish in time");
+    server.finish().await;
+}
+
+/// The connections of one listener.
+struct Server {
+    router: Router,
+    tls: Option<TlsServer>,
+    settings: HttpSettings,
+    permits: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    /// Shaking hands; nothing is lost with one that is dropped.
+    greetings: JoinSet<Option<(Guest, TlsStream<TcpStream>)>>,
+    connections: JoinSet<()>,
+}
+
+/// Who came in, and its place among the connections.
+struct Guest {
+    peer: SocketAddr,
+    is_secure: bool,
+    /// When it came.
+    since: Instant,
+    _place: OwnedSemaphorePermit,
+    _counted: OpenConnection,
+}
+
+impl Server {
+    fn new(router: Router, tls: Option<TlsServer>, settings: HttpSettings) -> Self {
+        Self {
+            router,
+            tls,
+            settings,
+            permits: Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS))),
+            graceful: GracefulShutdown::new(),
+            greetings: JoinSet::new(),
+            connections: JoinSet::new(),
+        }
     }
-    connections.shutdown().await;
+
+    async fn admit(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+        let Some((stream, peer)) = accepted_stream(accepted).await else { return };
+        let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() else {
+            metrics().connection_refused();
+            tracing::warn!(%peer, "too many connections, this one is closed");
+            return;
+        };
+        let is_secure = self.tls.is_some();
+        let (since, counted) = (Instant::now(), metrics().connection());
+        let guest = Guest { peer, is_secure, since, _place: place, _counted: counted };
+        match self.tls.clone() {
+            None => self.connect(guest, stream),
+            Some(tls) => {
+                let limit = self.settings.header_timeout;
+                self.greetings.spawn(greet(tls, guest, stream, limit));
+            }
+        }
+    }
+
+    fn connect<S>(&mut self, guest: Guest, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let served = connection(stream, &guest, self.router.clone(), self.settings);
+        let served = self.graceful.watch(served);
+        self.connections.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::debug!(peer = %guest.peer, %error, "connection ended");
+            }
+            drop(guest);
+        });
+    }
+
+    async fn finish(mut self) {
+        self.greetings.shutdown().await;
+        if tokio::time::timeout(self.settings.drain, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!("connections are cut off: they did not finish in time");
+        }
+        self.connections.shutdown().await;
+    }
+}
+
+async fn greet(
+    tls: TlsServer,
+    guest: Guest,
+    stream: TcpStream,
+    limit: Duration,
+) -> Option<(Guest, TlsStream<TcpStream>)> {
+    let greeted = tokio::time::timeout(limit, tls.greet(stream)).await;
+    let failed = match greeted.map_err(std::io::Error::from) {
+        Ok(Ok(stream)) => return Some((guest, stream)),
+        Ok(Err(error)) | Err(error) => error,
+    };
+    metrics().tls_handshake_failed();
+    tracing::debug!(peer = %guest.peer, error = %failed, "no TLS connection");
+    None
 }
 
 /// Reads a body to its end.
@@ -149,18 +265,23 @@ async fn accepted_stream(
 /// One connection, ready to be driven.
 fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    peer: SocketAddr,
+    guest: &Guest,
     router: Router,
     settings: HttpSettings,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
     let exchange = Exchange::default();
-    let patience =
-        Patience { head: settings.header_timeout, rest: REST, write: settings.request_timeout };
+    let patience = Patience {
+        first_head: settings.header_timeout.saturating_sub(guest.since.elapsed()),
+        head: settings.header_timeout,
+        rest: REST,
+        write: settings.header_timeout,
+    };
     let service = ConnectionService {
         router,
-        peer,
+        peer: Peer(guest.peer),
+        security: SecureTransport(guest.is_secure),
         exchange: exchange.clone(),
-        timeout: settings.request_timeout,
+        settings,
     };
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -168,15 +289,17 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         .header_read_timeout(None)
         .keep_alive(true)
         .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(Connection::new(stream, exchange, patience)), service)
 }
 
 /// The router, with what the connection knows of each request.
 struct ConnectionService {
     router: Router,
-    peer: SocketAddr,
+    peer: Peer,
+    security: SecureTransport,
     exchange: Exchange,
-    timeout: Duration,
+    settings: HttpSettings,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -191,18 +314,26 @@ impl Service<Request<Incoming>> for ConnectionService {
             let error = ApiError::from(ErrorCode::ParseRequestParameter);
             return Box::pin(std::future::ready(Ok(closing("", &error))));
         };
-        let mut request = request.map(Body::new);
+        let mut request =
+            request.map(|body| Body::new(TimedBody::new(body, self.settings.header_timeout)));
         let query = kept_query.unwrap_or_else(|| {
             Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
         });
         request.extensions_mut().insert(RawQuery(query));
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.security);
         let host = request.headers().get(HOST).cloned();
-        let answer = tokio::time::timeout(self.timeout, self.router.clone().oneshot(request));
+        let limit = self.settings.request_timeout;
+        let answer = tokio::time::timeout(limit, self.router.clone().oneshot(request));
         Box::pin(async move {
-            let _serving = serving;
             match answer.await {
-                Ok(answer) => answer,
+                Ok(Ok(answer)) => {
+                    if answer.status().is_success() {
+                        serving.well_done();
+                    }
+                    Ok(answer)
+                }
+                Ok(Err(never)) => match never {},
                 Err(_elapsed) => {
                     let host = host.as_ref().and_then(|host| host.to_str().ok());
                     let message =

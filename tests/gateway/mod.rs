@@ -65,9 +65,19 @@ impl Gateway {
         &self.dev_json
     }
 
+    /// The id of its process.
+    pub(crate) fn id(&self) -> String {
+        self.process.as_ref().expect("it runs until it is stopped").id().to_string()
+    }
+
     /// What it wrote to standard error so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).expect("the log is text")
+    }
+
+    /// The id of its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it runs until it is stopped").id()
     }
 
     /// The directory of its token and its store.

@@ -1,5 +1,7 @@
 //! A gateway and a caller that signs like an SDK.
 
+use std::path::PathBuf;
+
 use hsmgate::cli::client::{CallError, Client};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -17,6 +19,8 @@ pub(crate) struct Dev {
     pub(crate) access_key_secret: String,
     pub(crate) key_id: String,
     pub(crate) alias: String,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) admin: String,
 }
 
 /// A running gateway with a token and a directory of its own.
@@ -42,7 +46,8 @@ impl Gateway {
     pub(crate) fn of(process: gateway::Gateway) -> Self {
         let dev: Dev = serde_json::from_str(process.dev_json()).unwrap();
         let secret = SecretString::from(dev.access_key_secret.clone());
-        let client = Client::new(&dev.endpoint, &dev.access_key_id, secret).unwrap();
+        let ca = dev.ca_file.as_deref();
+        let client = Client::trusting(ca, &dev.endpoint, &dev.access_key_id, secret).unwrap();
         Self { process, dev, client }
     }
 

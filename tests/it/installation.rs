@@ -108,7 +108,8 @@ impl Installation {
             "[listen]\naddress = \"127.0.0.1:0\"\n\
              [service]\naccount = \"{ACCOUNT}\"\n\
              [token]\nmodule = \"{}\"\nlabel = \"production\"\npin_file = \"{dir}/pin\"\n\
-             [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n",
+             [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n\
+             [admin]\naddress = \"\"\n",
             module().display()
         );
         edit(&mut text);
@@ -145,7 +146,9 @@ impl Installation {
             .args(arguments)
             .current_dir(self.dir.path())
             .env_clear()
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
+            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
+            // The tests may run as root, as in a container.
+            .env("HSMGATE_ALLOW_ROOT", "1");
         command
     }
 
@@ -183,6 +186,10 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn client(&self, user: &AccessKey) -> Client {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &self.process.as_ref().unwrap().id().to_string());
     }
 
     /// Asks it to end with SIGTERM, and gives its exit code.

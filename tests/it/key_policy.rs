@@ -71,6 +71,10 @@ async fn what_is_no_policy_is_refused_and_there_is_no_other_name() {
             assert_eq!(refused, refusal(400, "InvalidParameter"), "{action}");
         }
     }
+    // Nobody of the account could ever change it again.
+    let lost = good.replace(&gateway.dev.account, "9999999999999999");
+    let refused = gateway.refused("SetKeyPolicy", &[id, ("Policy", &lost)]).await;
+    assert_eq!(refused, refusal(400, "InvalidParameter"));
     assert_eq!(gateway.refused("SetKeyPolicy", &[id]).await, refusal(400, "MissingParameter"));
     let other = ("PolicyName", "other");
     let not_found = refusal(404, "Forbidden.ResourceNotFound");

@@ -11,11 +11,14 @@
 
 mod access;
 mod account;
+mod admin;
 mod aliases;
+mod audit;
 mod cli;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod hardening;
 mod harness;
 mod import;
 mod installation;
@@ -32,9 +35,11 @@ mod restart;
 mod rotation;
 mod signatures;
 mod signed;
+mod slow;
 mod states;
 mod stop;
 mod tags;
 mod throttle;
+mod tls;
 mod token_info;
 mod token_objects;

@@ -4,6 +4,7 @@ tests/sdk.rs starts the gateways and runs pytest once for each SDK. By hand:
 
     export HSMGATE_DEV_JSON="$(the line that `hsmgate dev --json` prints)"
     export HSMGATE_THROTTLED_DEV_JSON="$(the same of a second one with --calls-per-second 5)"
+    export HSMGATE_TLS_DEV_JSON="$(the same of a third one with --tls)"
     NODE_PATH=target/sdk/node/node_modules target/sdk/python/bin/python -m pytest \
         --sdk python-new-acs3 tests/sdk
 """
@@ -56,6 +57,12 @@ def gateway():
 def throttled_gateway():
     """It takes five calls of a cryptographic operation a second."""
     return _gateway("HSMGATE_THROTTLED_DEV_JSON")
+
+
+@pytest.fixture(scope="session")
+def tls_gateway():
+    """It speaks TLS, with a certificate of a CA that only this run knows."""
+    return _gateway("HSMGATE_TLS_DEV_JSON")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
+#![expect(clippy::print_stdout, reason = "what a child counted is told by its parent")]
 
 mod cipher;
 mod harness;

@@ -143,9 +143,9 @@ fn a_thousand_tampered_files_are_all_found() {
                 to += usize::from(to == line);
                 let to = to.min(files[file].len());
                 if to == line {
-                    files[file].insert(0, moved)
+                    files[file].insert(0, moved);
                 } else {
-                    files[file].insert(to, moved)
+                    files[file].insert(to, moved);
                 }
                 "move"
             }

@@ -29,12 +29,18 @@ pub(super) struct Line<'a> {
     pub(super) access_key_secret: &'a str,
     pub(super) key_id: &'a str,
     pub(super) alias: &'a str,
+    /// The CA of its certificate; null over plain HTTP.
+    pub(super) ca_file: Option<&'a Path>,
+    /// Where health and metrics are.
+    pub(super) admin: &'a str,
 }
 
 /// The words for people.
 pub(super) struct Banner<'a> {
     /// Endpoint and AccessKey.
     pub(super) file: &'a ClientFile,
+    /// Where health and metrics are.
+    pub(super) admin: &'a str,
     /// The demo key.
     pub(super) key_id: &'a str,
     /// What became of its first use.
@@ -48,10 +54,14 @@ impl fmt::Display for Banner<'_> {
         let file = self.file;
         let secret = file.access_key_secret.expose_secret();
         writeln!(f)?;
-        writeln!(f, "  hsmgate dev serves. FOR DEVELOPMENT ONLY: plain HTTP, and the PINs lie")?;
-        writeln!(f, "  beside the token in {}. Ctrl-C stops it.", self.dir.display())?;
+        writeln!(f, "  hsmgate dev serves. FOR DEVELOPMENT ONLY: the PINs lie beside the token")?;
+        writeln!(f, "  in {}. Ctrl-C stops it.", self.dir.display())?;
         writeln!(f)?;
         writeln!(f, "  Endpoint         {}", file.endpoint)?;
+        if let Some(ca) = &file.ca_file {
+            writeln!(f, "  CA file          {}", ca.display())?;
+        }
+        writeln!(f, "  Health, metrics  {0}/readyz, {0}/metrics", self.admin)?;
         writeln!(f, "  Region, account  {}, {}", file.region, file.account)?;
         writeln!(f, "  AccessKey        {}  {secret}", file.access_key_id)?;
         writeln!(f, "  Key              {ALIAS} = {}", self.key_id)?;
@@ -87,6 +97,9 @@ impl Banner<'_> {
             "export HSMGATE_ACCESS_KEY_SECRET='{}'",
             file.access_key_secret.expose_secret()
         )?;
+        if let Some(ca) = &file.ca_file {
+            writeln!(f, "export HSMGATE_CA_FILE='{}'", ca.display())?;
+        }
         writeln!(f, "echo hello | {program} encrypt {ALIAS} | {program} decrypt")?;
         writeln!(f)?;
         writeln!(f, "  And with the official Python SDK:")?;
@@ -107,8 +120,10 @@ mod tests {
             account: "1234567890123456".to_owned(),
             access_key_id: "LTAIx".to_owned(),
             access_key_secret: "s3cret".into(),
+            ca_file: None,
         };
-        Banner { file: &file, key_id: "key-x", first_use, dir: Path::new(dir) }.to_string()
+        let (admin, dir) = ("http://127.0.0.1:8201", Path::new(dir));
+        Banner { file: &file, admin, key_id: "key-x", first_use, dir }.to_string()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,10 @@ use zeroize::Zeroizing;
 
 use super::super::client_file::{ClientFile, write_private_file};
 use super::super::exit::Complaint;
+use super::super::tls::certificate::Files;
 use crate::config::secret::read_private_file;
+use crate::model::Time;
+use crate::wire::tls::Identity;
 
 /// The variable in which SoftHSM2 finds its configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
@@ -141,6 +145,20 @@ impl Home {
     /// When the file is damaged or open to others.
     pub(super) fn client_file(&self) -> anyhow::Result<Option<ClientFile>> {
         ClientFile::load(&self.client_path())
+    }
+
+    /// A certificate for a listener on this address, which is made when there is none that lasts.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn certificate(&self, address: IpAddr) -> anyhow::Result<Files> {
+        let files = Files::of(&self.path("tls"));
+        let is_good = Identity::open(files.server.clone())
+            .is_ok_and(|identity| identity.days_left(Time::now()) >= 1.0);
+        if !is_good {
+            files.make(&[address.to_string().parse()?])?;
+        }
+        Ok(files)
     }
 
     /// Where that file is.

@@ -6,7 +6,7 @@ pub(super) mod home;
 mod module;
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +22,13 @@ use super::client::Client;
 use super::client_file::ClientFile;
 use super::exit::Complaint;
 use super::output;
+use super::serve::bind;
 use super::signals::StopSignals;
-use crate::app::{self, Gateway};
+use super::tls::certificate::Files;
+use crate::app::{self, Gateway, Listeners};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
+use crate::gate::Rates;
 use crate::keyring::TokenTimes;
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, Place, PrincipalName};
@@ -64,6 +67,15 @@ pub(super) struct Dev {
     /// Calls a second for each cryptographic operation; 0 is no limit
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
+    /// Refused AccessKeys and signatures a second for each source; 0 is no limit
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    authentication_failures_per_second: u32,
+    /// Speak TLS, with a certificate that is made at the first start and kept in the directory
+    #[arg(long)]
+    tls: bool,
+    /// The loopback address of health and metrics; port 0 takes a free port
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    admin: SocketAddr,
     /// The file of the audit [default: audit.jsonl in the directory]
     #[arg(long, value_name = "FILE")]
     audit_file: Option<PathBuf>,
@@ -77,23 +89,31 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        if !self.listen.ip().is_loopback() {
-            let what = format!("{} is beyond loopback, where dev does not listen", self.listen);
-            return Err(Complaint::usage(what).into());
+        for address in [self.listen, self.admin] {
+            if !address.ip().is_loopback() {
+                let what = format!("{address} is beyond loopback, where dev does not listen");
+                return Err(Complaint::usage(what).into());
+            }
         }
         let module = module::find(self.module.as_deref())?;
         let home = Home::prepare(&self.dir)?;
         home.enter()?;
         telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
-        let listener = TcpListener::bind(self.listen)
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
             .context("cannot make the token")?;
-        let settings = self.settings(&home, module)?;
-        Runtime::new()?.block_on(self.serve(&home, settings, listener))
+        let tls = self.tls.then(|| home.certificate(self.listen.ip())).transpose()?;
+        let settings = self.settings(&home, module, tls.as_ref())?;
+        let ca_file = tls.map(|files| files.ca);
+        Runtime::new()?.block_on(self.serve(&home, settings, listeners, ca_file))
     }
 
-    fn settings(&self, home: &Home, module: PathBuf) -> anyhow::Result<app::Settings> {
+    fn settings(
+        &self,
+        home: &Home,
+        module: PathBuf,
+        tls: Option<&Files>,
+    ) -> anyhow::Result<app::Settings> {
         let known = home.client_file()?;
         let region = known.as_ref().map_or(REGION, |file| file.region.as_str());
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
@@ -102,8 +122,15 @@ impl Dev {
             token: token_of(home, module)?,
             store_url: home.store_url()?,
             state_directory: home.directory().to_owned(),
+            tls: tls.map(|files| files.server.clone()),
+            admin_client_ca: None,
             limits: app::Limits {
-                calls_per_second: NonZeroU32::new(self.calls_per_second),
+                rates: Rates {
+                    calls: NonZeroU32::new(self.calls_per_second),
+                    authentication_failures: NonZeroU32::new(
+                        self.authentication_failures_per_second,
+                    ),
+                },
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
                 connections: 1024,
@@ -132,12 +159,14 @@ impl Dev {
         &self,
         home: &Home,
         settings: app::Settings,
-        listener: TcpListener,
+        listeners: Listeners,
+        ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
         let signals = StopSignals::catch()?;
         let place = settings.place.clone();
-        let gateway = Gateway::start(settings, listener).await?;
-        let file = self.access_key(home, &gateway, place).await?;
+        let gateway = Gateway::start(settings, listeners).await?;
+        let file = self.access_key(home, &gateway, place, ca_file).await?;
+        let admin = gateway.admin_address().map(|address| format!("http://{address}"));
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
         let serving = gateway.serve_until(async move {
@@ -147,7 +176,7 @@ impl Dev {
             }
         });
         let opening = async {
-            let opened = self.open_house(&file).await;
+            let opened = self.open_house(&file, admin.as_deref().unwrap_or_default()).await;
             if opened.is_err() {
                 failed.notify_one();
             }
@@ -163,6 +192,7 @@ impl Dev {
         home: &Home,
         gateway: &Gateway,
         place: Place,
+        ca_file: Option<PathBuf>,
     ) -> anyhow::Result<ClientFile> {
         let given = self.access_key_id.clone().zip(self.access_key_secret.clone());
         let kept = match home.client_file()? {
@@ -176,24 +206,31 @@ impl Dev {
             Some((id, secret)) => keys.ensure(id, &user, secret).await?,
             None => keys.create(&user).await?,
         };
+        let scheme = if ca_file.is_some() { "https" } else { "http" };
         let file = ClientFile {
-            endpoint: format!("http://{}", gateway.address()?),
+            endpoint: format!("{scheme}://{}", gateway.address()),
             region: place.region.to_string(),
             account: place.account.to_string(),
             access_key_id: key.id.to_string(),
             access_key_secret: key.secret.clone(),
+            ca_file,
         };
         file.save(&home.client_path())?;
         Ok(file)
     }
 
     /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
-    async fn open_house(&self, file: &ClientFile) -> anyhow::Result<()> {
-        let client =
-            Client::new(&file.endpoint, &file.access_key_id, file.access_key_secret.clone())?;
+    async fn open_house(&self, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
+        let client = Client::trusting(
+            file.ca_file.as_deref(),
+            &file.endpoint,
+            &file.access_key_id,
+            file.access_key_secret.clone(),
+        )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
-        let banner = Banner { file, key_id: &key_id, first_use: &first_use, dir: &self.dir };
+        let (key_id, first_use) = (key_id.as_str(), &first_use);
+        let banner = Banner { file, admin, key_id, first_use, dir: &self.dir };
         output::tell(&banner.to_string());
         if self.json {
             output::json(&banner::Line {
@@ -202,8 +239,10 @@ impl Dev {
                 account: &file.account,
                 access_key_id: &file.access_key_id,
                 access_key_secret: file.access_key_secret.expose_secret(),
-                key_id: &key_id,
+                key_id,
                 alias: demo::ALIAS,
+                ca_file: file.ca_file.as_deref(),
+                admin,
             })?;
         }
         Ok(())

@@ -82,7 +82,6 @@ impl Operation for CreateKey {
     type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
-        let policy = self.policy.clone().map(|policy| policy.checked(cx)).transpose()?;
         let grant = cx.account::<Self>("key")?;
         let instance = cx.instance().id.clone();
         if self.instance.as_ref().is_some_and(|named| named != instance.as_str()) {
@@ -91,6 +90,7 @@ impl Operation for CreateKey {
         if !self.is_possible() {
             return Err(ErrorCode::UnsupportedOperation.into());
         }
+        let policy = self.policy.map(|policy| policy.checked(cx)).transpose()?;
         let new = NewKey {
             spec: self.spec,
             usage: self.usage,

@@ -7,7 +7,6 @@ use axum::response::IntoResponse as _;
 use axum::routing::any;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::*;
 
@@ -35,10 +34,21 @@ async fn echo(request: AxumRequest) -> Response {
     }
 }
 
+fn guest() -> Guest {
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    Guest {
+        peer: PEER,
+        is_secure: false,
+        since: Instant::now(),
+        _place: place,
+        _counted: metrics().connection(),
+    }
+}
+
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, PEER, router, SETTINGS));
+    tokio::spawn(connection(server, &guest(), router, SETTINGS));
     client
 }
 
@@ -187,9 +197,53 @@ async fn a_client_that_sends_nothing_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stranger_whose_requests_are_refused_does_not_rest_long() {
+    let mut client = connect(Router::new().fallback(|| async { http::StatusCode::FORBIDDEN }));
+    call(&mut client, &post(3, "")).await;
+    let start = Instant::now();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_cut_off_in_time() {
+    let start = Instant::now();
+    let (mut reader, mut writer) = tokio::io::split(echoing());
+    let head = b"POST /?x HTTP/1.1\r\nhost: h\r\ncontent-length: 1000\r\n\r\n";
+    let trickle = tokio::spawn(async move {
+        writer.write_all(head).await.unwrap();
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let (line, _head, body) = answer(&mut reader).await;
+    assert_eq!(line, "HTTP/1.1 400 Bad Request");
+    assert!(body.contains("ParseRequestParameterException"));
+    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+    assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
+    drop(reader);
+    trickle.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
+    let (client, server) = tokio::io::duplex(64);
+    let router = Router::new().fallback(|| async { "x".repeat(10_000) });
+    tokio::spawn(connection(server, &guest(), router, SETTINGS));
+    let (mut reader, mut writer) = tokio::io::split(client);
+    writer.write_all(post(1, "").as_bytes()).await.unwrap();
+    let start = Instant::now();
+    while reader.read(&mut [0]).await.is_ok_and(|count| count > 0) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // What the pipe had taken by then is read to its end.
+    assert!(start.elapsed().as_secs() <= SETTINGS.header_timeout.as_secs() + 64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
-    let driven = tokio::spawn(connection(server, PEER, Router::new().fallback(echo), SETTINGS));
+    let driven = tokio::spawn(connection(server, &guest(), Router::new().fallback(echo), SETTINGS));
     let (_reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     driven.await.unwrap().unwrap_err();

@@ -28,7 +28,7 @@ use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::wire::http::{Peer, RawQuery, collect_body};
+use crate::wire::http::{Peer, RawQuery, SecureTransport, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
@@ -49,6 +49,7 @@ async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let peer = head.extensions.get().map(|Peer(address)| address.ip());
     let mut arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    arrival.is_secure = head.extensions.get() == Some(&SecureTransport(true));
     arrival.asked.host = header(&head, &HOST).into();
     arrival.asked.user_agent = header(&head, &USER_AGENT).into();
     let mut answer = Answer { format: Format::Json, action: NO_ACTION };
@@ -117,9 +118,14 @@ impl Rpc {
         if version != VERSION {
             return Err(ErrorCode::InvalidVersion.into());
         }
-        let claim = sign::claim(received)?;
-        arrival.asked.access_key_id = claim.access_key_id.parse().ok();
-        let caller = self.authenticator.authenticate(&claim, arrival.now)?;
+        self.gate.hear(arrival)?;
+        let proved = sign::claim(received)
+            .and_then(|claim| {
+                arrival.asked.access_key_id = claim.access_key_id.parse().ok();
+                self.authenticator.authenticate(&claim, arrival.now)
+            })
+            .inspect_err(|error| self.gate.note_failed_authentication(arrival, error));
+        let caller = proved?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),

@@ -65,6 +65,8 @@ class Gateway:
     access_key_secret: str
     key_id: str
     alias: str
+    admin: str
+    ca_file: str | None = None
 
     @property
     def host(self):
@@ -77,7 +79,11 @@ class Gateway:
     @property
     def address(self):
         """Host and port."""
-        return self.endpoint.removeprefix("http://")
+        return self.endpoint.partition("://")[2]
+
+    @property
+    def protocol(self):
+        return self.endpoint.partition("://")[0]
 
     def arn(self, resource):
         return f"acs:kms:{self.region}:{self.account}:{resource}"

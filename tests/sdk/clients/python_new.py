@@ -20,7 +20,8 @@ class NewPython:
                 access_key_id=gateway.access_key_id,
                 access_key_secret=gateway.access_key_secret,
                 region_id=gateway.region,
-                **{"endpoint": gateway.address, "protocol": "http", **config},
+                ca=gateway.ca_file,
+                **{"endpoint": gateway.address, "protocol": gateway.protocol, **config},
             )
         )
 

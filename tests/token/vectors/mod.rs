@@ -107,8 +107,9 @@ fn every_file_is_used() {
         .collect();
     let there: BTreeSet<String> = std::fs::read_dir(directory())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json"))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|is| is == "json"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     assert_eq!(used, there);
 }

@@ -1,0 +1,61 @@
+//! `hsmgate tls`: certificates for development.
+
+pub(super) mod certificate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use self::certificate::{Files, Name};
+use super::exit::Complaint;
+use super::output;
+
+/// The commands under `hsmgate tls`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Tls {
+    /// Make a CA and a server certificate of it. For development: nothing revokes them
+    SelfSigned(SelfSigned),
+}
+
+/// Writes `ca.pem` for clients, and `server.pem` and `server.key` for the gateway. The certificate
+/// is good for localhost, 127.0.0.1, ::1 and the given names, for a year. The key of the CA is
+/// thrown away, so that nobody can sign more in its name.
+#[derive(Debug, Args)]
+pub(super) struct SelfSigned {
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// One more host name or IP address of the gateway; may be given several times
+    #[arg(long, value_name = "NAME")]
+    name: Vec<Name>,
+    /// Replace what is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl Tls {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::SelfSigned(command) => command.run(),
+        }
+    }
+}
+
+impl SelfSigned {
+    fn run(self) -> anyhow::Result<()> {
+        let files = Files::of(&self.out);
+        if let Some(there) = files.all().into_iter().find(|path| path.exists())
+            && !self.force
+        {
+            let what = format!("{} is there already: --force replaces it", there.display());
+            return Err(Complaint::usage(what).into());
+        }
+        files.make(&self.name)?;
+        output::columns(&[
+            ("CA", files.ca.display().to_string()),
+            ("Certificate", files.server.certificate.display().to_string()),
+            ("Key", files.server.key.display().to_string()),
+        ])?;
+        Ok(())
+    }
+}

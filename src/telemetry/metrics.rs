@@ -1,0 +1,464 @@
+//! The numbers of this process: one registry, and a method for each thing that is counted.
+//!
+//! It knows names, labels and help; `docs/reference/metrics.md` is written from the same lines. It
+//! must not know who counts, nor have a label with a value that a caller chooses: no key id, no
+//! user, no address.
+
+use std::fmt::{self, Write as _};
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds: a software token answers in under a millisecond, a deadline is seconds.
+const BUCKETS: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+
+/// How a request ended, as a class of its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum Outcome {
+    /// It was answered with success.
+    ok,
+    /// The caller was refused: any status from 400 to 499 but 429.
+    refused,
+    /// The caller asked too often: 429.
+    throttled,
+    /// The gateway could not do it: 500 and above.
+    failed,
+}
+
+/// Which limit a caller came up against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum Limit {
+    /// Calls a second of an account and an operation.
+    calls,
+    /// Failed authentications a second of a source.
+    authentication,
+}
+
+/// Which of the token's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum Queue {
+    /// That of everything that uses keys.
+    calls,
+    /// That of making and destroying keys.
+    changes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    operation: &'static str,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOperation {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLimit {
+    limit: Limit,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQueue {
+    queue: Queue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBuild {
+    version: &'static str,
+}
+
+/// For a metric that may be absent, which only a family can be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Unlabelled {}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    described: Vec<Description>,
+    requests: Family<OfRequest, Counter>,
+    request_seconds: Family<OfOperation, Histogram>,
+    token_seconds: Family<OfOperation, Histogram>,
+    throttled: Family<OfLimit, Counter>,
+    authentication_failures: Family<OfCode, Counter>,
+    replay_journal_errors: Counter,
+    connections: Gauge,
+    connections_refused: Counter,
+    tls_handshake_failures: Counter,
+    tls_reload_failures: Counter,
+    certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
+    token_ready: Gauge,
+    token_sessions: Gauge,
+    token_queue: Family<OfQueue, Gauge>,
+}
+
+/// A metric as its page tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// The whole name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in a sentence.
+    pub help: &'static str,
+}
+
+/// The metrics of this process.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &METRICS
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let mut register = Register::default();
+        let build = Family::<OfBuild, Gauge>::default();
+        build.get_or_create(&OfBuild { version: env!("CARGO_PKG_VERSION") }).set(1);
+        register.gauge("hsmgate_build", &["version"], "1, with the version of the program", &build);
+        Self {
+            requests: register.counter(
+                "hsmgate_requests_total",
+                &["operation", "outcome"],
+                "Requests that were answered; operation is - where none was found, outcome is ok, \
+                 refused (4xx), throttled (429) or failed (5xx)",
+            ),
+            request_seconds: register.histogram(
+                "hsmgate_request_duration_seconds",
+                "Time from a whole head to the answer",
+            ),
+            token_seconds: register.histogram(
+                "hsmgate_request_token_duration_seconds",
+                "The part of it in which a thread worked in the token, waiting in the queue apart; \
+                 requests that never came to the token are left out",
+            ),
+            throttled: register.counter(
+                "hsmgate_throttled_total",
+                &["limit"],
+                "Requests refused as too many; limit is calls (of an account and operation) or \
+                 authentication (failures of a source)",
+            ),
+            authentication_failures: register.counter(
+                "hsmgate_authentication_failures_total",
+                &["code"],
+                "Requests whose AccessKey, signature, time or nonce was refused, by the code of \
+                 the answer",
+            ),
+            replay_journal_errors: register.counter(
+                "hsmgate_replay_journal_errors_total",
+                &[],
+                "Nonces that could not be written down; their requests were refused with 503",
+            ),
+            connections: register.plain_gauge(
+                "hsmgate_connections",
+                "Connections that are open, those of the admin listener included",
+            ),
+            connections_refused: register.counter(
+                "hsmgate_connections_refused_total",
+                &[],
+                "Connections closed at once because of limits.connections",
+            ),
+            tls_handshake_failures: register.counter(
+                "hsmgate_tls_handshake_failures_total",
+                &[],
+                "TLS handshakes that failed or did not end in time",
+            ),
+            tls_reload_failures: register.counter(
+                "hsmgate_tls_reload_failures_total",
+                &[],
+                "Certificate files that could not be used; the old ones are still served",
+            ),
+            certificate_days_left: register.days(
+                "hsmgate_certificate_days_left",
+                "Days until the TLS certificate runs out; absent over plain HTTP",
+            ),
+            token_ready: register.plain_gauge(
+                "hsmgate_token_ready",
+                "1 while calls go to the token, 0 while it is away",
+            ),
+            token_sessions: register.plain_gauge(
+                "hsmgate_token_sessions",
+                "Threads that work in the token, each with a session of its own; 0 while it is \
+                 brought back",
+            ),
+            token_queue: register.family_gauge(
+                "hsmgate_token_queue_depth",
+                &["queue"],
+                "Jobs that wait for a token thread; queue is calls or changes",
+            ),
+            registry: register.registry,
+            described: register.described,
+        }
+    }
+
+    /// Counts a request that was answered. `token` is the time in the token, zero for none.
+    pub fn request(
+        &self,
+        operation: &'static str,
+        outcome: Outcome,
+        total: Duration,
+        token: Duration,
+    ) {
+        self.requests.get_or_create(&OfRequest { operation, outcome }).inc();
+        let labels = OfOperation { operation };
+        self.request_seconds.get_or_create(&labels).observe(total.as_secs_f64());
+        if !token.is_zero() {
+            self.token_seconds.get_or_create(&labels).observe(token.as_secs_f64());
+        }
+    }
+
+    /// Counts a request that came up against a limit.
+    pub fn throttled(&self, limit: Limit) {
+        self.throttled.get_or_create(&OfLimit { limit }).inc();
+    }
+
+    /// Counts a caller who did not prove to be who it claims to be.
+    pub fn authentication_failed(&self, code: &'static str) {
+        self.authentication_failures.get_or_create(&OfCode { code }).inc();
+    }
+
+    /// Counts a nonce that could not be written down.
+    pub fn replay_journal_failed(&self) {
+        self.replay_journal_errors.inc();
+    }
+
+    /// Counts a connection for as long as what it gives lives.
+    pub fn connection(&'static self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(&self.connections)
+    }
+
+    /// Counts a connection beyond the limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    /// Counts a handshake that came to nothing.
+    pub fn tls_handshake_failed(&self) {
+        self.tls_handshake_failures.inc();
+    }
+
+    /// Counts a certificate that could not be read anew.
+    pub fn tls_reload_failed(&self) {
+        self.tls_reload_failures.inc();
+    }
+
+    /// Sets what is only looked at when somebody asks: the days of the certificate.
+    pub fn set_certificate_days_left(&self, days: f64) {
+        self.certificate_days_left.get_or_create(&Unlabelled {}).set(days);
+    }
+
+    /// Sets what is only looked at when somebody asks: the state of the token.
+    pub fn set_token(&self, is_ready: bool, sessions: usize, waiting: [(Queue, usize); 2]) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.token_ready.set(i64::from(is_ready));
+        self.token_sessions.set(number(sessions));
+        for (queue, count) in waiting {
+            self.token_queue.get_or_create(&OfQueue { queue }).set(number(count));
+        }
+    }
+
+    /// All metrics in the text form of OpenMetrics, which Prometheus reads.
+    ///
+    /// # Errors
+    /// Never, as far as the library keeps its word.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Every metric.
+    pub fn described(&self) -> &[Description] {
+        &self.described
+    }
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(&'static Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Registers metrics, and keeps what their page says.
+#[derive(Default)]
+struct Register {
+    registry: Registry,
+    described: Vec<Description>,
+}
+
+impl Register {
+    fn add(&mut self, metric: impl Metric, description: Description) {
+        // The library adds the ending of a counter, and a full stop to every help.
+        let name = description.name.strip_suffix("_total").unwrap_or(description.name);
+        self.registry.register(name, description.help, metric);
+        self.described.push(description);
+    }
+
+    fn counter<M: Metric + Default + Clone>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> M {
+        let metric = M::default();
+        self.add(metric.clone(), Description { name, kind: "counter", labels, help });
+        metric
+    }
+
+    fn histogram(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+    ) -> Family<OfOperation, Histogram> {
+        let metric =
+            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let labels = &["operation"];
+        self.add(metric.clone(), Description { name, kind: "histogram", labels, help });
+        metric
+    }
+
+    fn gauge(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+        metric: &(impl Metric + Clone),
+    ) {
+        self.add(metric.clone(), Description { name, kind: "gauge", labels, help });
+    }
+
+    fn plain_gauge(&mut self, name: &'static str, help: &'static str) -> Gauge {
+        let metric = Gauge::default();
+        self.gauge(name, &[], help, &metric);
+        metric
+    }
+
+    fn family_gauge(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Family<OfQueue, Gauge> {
+        let metric = Family::default();
+        self.gauge(name, labels, help, &metric);
+        metric
+    }
+
+    fn days(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+    ) -> Family<Unlabelled, Gauge<f64, AtomicU64>> {
+        let metric = Family::default();
+        self.gauge(name, &[], help, &metric);
+        metric
+    }
+}
+
+const HEAD: &str = "# Metrics
+
+The admin listener (`[admin]` in the [configuration](../configuration.md)) answers `GET /metrics`
+with these, in the text form of OpenMetrics, which Prometheus reads. No label has a value that a
+caller chooses: no key id, no user, no address. A metric with labels shows once it has counted
+something.
+
+This page is written from `src/telemetry/metrics.rs` and checked against it; after a change there,
+`UPDATE_DOCS=1 cargo test telemetry` writes it anew.
+
+| metric | kind | labels | meaning |
+| --- | --- | --- | --- |
+";
+
+/// The text of `docs/reference/metrics.md`.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for Description { name, kind, labels, help } in metrics().described() {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "| `{name}` | {kind} | {} | {help}. |", labels.join(", "));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set `UPDATE_DOCS=1` to write the page instead.
+    #[test]
+    fn the_page_in_the_repository_tells_every_metric() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == page(), "{path} is stale: UPDATE_DOCS=1 cargo test telemetry");
+    }
+
+    #[test]
+    fn what_is_counted_stands_in_the_text_under_its_name() {
+        let metrics = Metrics::new();
+        let (total, token) = (Duration::from_millis(3), Duration::from_millis(1));
+        metrics.request("Encrypt", Outcome::ok, total, token);
+        metrics.request("Encrypt", Outcome::refused, total, Duration::ZERO);
+        metrics.throttled(Limit::authentication);
+        metrics.authentication_failed("SignatureDoesNotMatch");
+        metrics.set_certificate_days_left(12.5);
+        metrics.set_token(true, 4, [(Queue::calls, 2), (Queue::changes, 0)]);
+        let text = metrics.text().unwrap();
+        for line in [
+            "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"} 1",
+            "hsmgate_request_duration_seconds_count{operation=\"Encrypt\"} 2",
+            "hsmgate_request_token_duration_seconds_count{operation=\"Encrypt\"} 1",
+            "hsmgate_throttled_total{limit=\"authentication\"} 1",
+            "hsmgate_authentication_failures_total{code=\"SignatureDoesNotMatch\"} 1",
+            "hsmgate_certificate_days_left 12.5",
+            "hsmgate_token_queue_depth{queue=\"calls\"} 2",
+            "hsmgate_token_sessions 4",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_in_the_text_is_described_with_its_kind() {
+        let metrics = Metrics::new();
+        metrics.request("Encrypt", Outcome::ok, Duration::ZERO, Duration::from_millis(1));
+        let text = metrics.text().unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let is_it = |described: &&Description| {
+                described.name.strip_suffix("_total").unwrap_or(described.name) == name
+            };
+            let described = metrics.described().iter().find(is_it).unwrap();
+            assert_eq!(described.kind, kind, "{name}");
+        }
+    }
+}

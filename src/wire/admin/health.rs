@@ -1,0 +1,120 @@
+//! Whether the gateway can serve, told for each thing that it depends on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Sources;
+use crate::model::Time;
+
+/// How long an answer stands for the probes that follow.
+const STANDS: Duration = Duration::from_secs(1);
+
+/// How long the store may take to answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The health of the gateway.
+pub struct Health {
+    sources: Sources,
+    is_stopping: AtomicBool,
+    /// Held while the store is asked, so that it is asked once for all probes that wait.
+    last: Mutex<Option<(Instant, Readiness)>>,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Readiness {
+    status: &'static str,
+    dependencies: BTreeMap<&'static str, Dependency>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Dependency {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<f64>,
+}
+
+impl Health {
+    /// The health of what depends on these.
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, is_stopping: AtomicBool::new(false), last: Mutex::new(None) }
+    }
+
+    /// From now on the gateway is not ready: it finishes what is under way.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Whether everything is there, as of at most a second ago.
+    pub(super) async fn readiness(&self) -> Readiness {
+        let mut last = self.last.lock().await;
+        let mut readiness = match &*last {
+            Some((at, readiness)) if at.elapsed() < STANDS => readiness.clone(),
+            _ => {
+                let readiness = self.look().await;
+                *last = Some((Instant::now(), readiness.clone()));
+                readiness
+            }
+        };
+        if self.is_stopping.load(Ordering::Relaxed) {
+            readiness.status = "stopping";
+        }
+        readiness
+    }
+
+    async fn look(&self) -> Readiness {
+        let dependencies = BTreeMap::from([
+            ("certificate", self.certificate()),
+            ("store", self.store().await),
+            ("token", Dependency::of(self.sources.token.ready())),
+        ]);
+        let is_ready = dependencies.values().all(|dependency| dependency.status != "failed");
+        Readiness { status: if is_ready { "ready" } else { "not ready" }, dependencies }
+    }
+
+    /// One read of one row.
+    async fn store(&self) -> Dependency {
+        match tokio::time::timeout(STORE_PATIENCE, self.sources.store.fact("region")).await {
+            Ok(read) => Dependency::of(read.map(drop)),
+            Err(elapsed) => Dependency::of(Err(elapsed)),
+        }
+    }
+
+    fn certificate(&self) -> Dependency {
+        let Some(identity) = &self.sources.identity else {
+            return Dependency { status: "none", reason: None, days_left: None };
+        };
+        let days = identity.days_left(Time::now());
+        let is_good = days > 0.0;
+        Dependency {
+            status: if is_good { "ok" } else { "failed" },
+            reason: (!is_good).then(|| "the certificate has run out".to_owned()),
+            days_left: Some(days),
+        }
+    }
+}
+
+impl Readiness {
+    pub(super) fn is_ready(&self) -> bool {
+        self.status == "ready"
+    }
+}
+
+impl Dependency {
+    fn of(outcome: Result<(), impl std::error::Error>) -> Self {
+        let reason = outcome.err().map(|error| error.to_string());
+        let status = if reason.is_none() { "ok" } else { "failed" };
+        Self { status, reason, days_left: None }
+    }
+}

@@ -1,0 +1,24 @@
+//! The metrics of the process, with those that are looked up when somebody asks.
+
+use std::fmt;
+
+use super::Sources;
+use crate::model::Time;
+pub(super) use crate::telemetry::metrics::CONTENT_TYPE;
+use crate::telemetry::metrics::{Queue, metrics};
+
+/// The text of all metrics.
+///
+/// # Errors
+/// Never, as far as the library keeps its word.
+pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
+    let metrics = metrics();
+    if let Some(identity) = &sources.identity {
+        metrics.set_certificate_days_left(identity.days_left(Time::now()));
+    }
+    let token = &sources.token;
+    let load = token.load();
+    let waiting = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
+    metrics.set_token(token.ready().is_ok(), load.sessions, waiting);
+    metrics.text()
+}

@@ -1,0 +1,67 @@
+//! The admin wire: whether the gateway lives, whether it is ready, and its metrics.
+//!
+//! It only looks: nothing here changes anything, and no probe costs a call to the token.
+
+mod health;
+mod metrics;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+
+pub use health::Health;
+
+use crate::store::Store;
+use crate::token::Token;
+use crate::wire::tls::Identity;
+
+/// What the admin wire looks at.
+#[derive(Clone)]
+pub struct Sources {
+    /// The token.
+    pub token: Token,
+    /// The store.
+    pub store: Store,
+    /// The certificate; none over plain HTTP.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// A router with `/livez`, `/readyz` and `/metrics`.
+pub fn router(health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .with_state(health)
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    let readiness = health.readiness().await;
+    let status =
+        if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match serde_json::to_string(&readiness) {
+        Ok(body) => answer(status, "application/json", body),
+        Err(error) => unanswered(&error),
+    }
+}
+
+async fn scrape(State(health): State<Arc<Health>>) -> Response {
+    match metrics::text(health.sources()) {
+        Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+        Err(error) => unanswered(&error),
+    }
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    (status, [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+fn unanswered(error: &dyn std::error::Error) -> Response {
+    tracing::error!(%error, "an answer of the admin listener cannot be written");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}

@@ -1,0 +1,201 @@
+//! The two sides of a handshake, with certificates made on the spot.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ProtocolVersion, SupportedProtocolVersion};
+use tempfile::TempDir;
+use tokio::io::DuplexStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream as ClientStream;
+
+use super::*;
+
+/// A CA, and a directory with a server's certificate and key.
+struct Bench {
+    directory: TempDir,
+    ca: Issuer<'static, KeyPair>,
+    ca_der: CertificateDer<'static>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
+        let ca_der = certificate.der().clone();
+        let bench = Self { directory, ca: Issuer::new(params, key), ca_der };
+        bench.issue("first.example");
+        bench
+    }
+
+    fn files(&self) -> CertificateFiles {
+        let file = |name| self.directory.path().join(name);
+        CertificateFiles { certificate: file("server.pem"), key: file("server.key") }
+    }
+
+    /// Writes a certificate for this name, and its key.
+    fn issue(&self, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        let files = self.files();
+        fs::write(files.certificate, certificate.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn identity(&self) -> Arc<Identity> {
+        Identity::open(self.files()).unwrap()
+    }
+
+    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca_der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Client(config)
+    }
+}
+
+struct Client(ClientConfig);
+
+impl Client {
+    /// Shakes hands with `server` under this name; both sides must be content.
+    async fn greet(
+        &self,
+        server: &TlsServer,
+        name: &str,
+    ) -> std::io::Result<ClientStream<DuplexStream>> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::new(self.0.clone()));
+        let (client, server) = tokio::join!(connector.connect(name, ours), server.greet(theirs));
+        server?;
+        client
+    }
+}
+
+const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+
+#[tokio::test]
+async fn both_versions_are_spoken_with_authenticated_ciphers_only() {
+    let bench = Bench::new();
+    let server = TlsServer::open_to_all(bench.identity()).unwrap();
+    for (version, number) in
+        [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
+    {
+        let stream = bench.client(&[version]).greet(&server, "first.example").await.unwrap();
+        let session = stream.get_ref().1;
+        assert_eq!(session.protocol_version(), Some(number));
+    }
+    for suite in &provider().cipher_suites {
+        let name = format!("{:?}", suite.suite());
+        assert!(name.contains("GCM") || name.contains("POLY1305"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_http_1_is_agreed_on_and_no_client_is_asked_for_a_certificate() {
+    let bench = Bench::new();
+    let server = TlsServer::open_to_all(bench.identity()).unwrap();
+    let mut client = bench.client(&BOTH);
+    client.0.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = client.greet(&server, "first.example").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP_1_1));
+    client.0.alpn_protocols = vec![b"h2".to_vec()];
+    assert!(client.greet(&server, "first.example").await.is_err());
+
+    let mut client = bench.client(&BOTH);
+    client.0.client_auth_cert_resolver = Arc::new(NeverAsked);
+    client.greet(&server, "first.example").await.unwrap();
+}
+
+/// Fails the test when a server asks for a certificate.
+#[derive(Debug)]
+struct NeverAsked;
+
+impl rustls::client::ResolvesClientCert for NeverAsked {
+    fn resolve(
+        &self,
+        _hints: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        panic!("the server asks for a client certificate")
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
+    let bench = Bench::new();
+    let (certificate, key) = bench.issue("monitoring");
+    bench.issue("first.example");
+    let ca = bench.directory.path().join("ca.pem");
+    let server = TlsServer::open_to_clients_of(&ca, bench.identity()).unwrap();
+    let stranger = bench.client(&BOTH);
+    assert!(stranger.greet(&server, "first.example").await.is_err());
+    let mut known = bench.client(&BOTH);
+    let key = CertifiedKey::from_der(vec![certificate], key, &provider()).unwrap();
+    known.0.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
+    known.greet(&server, "first.example").await.unwrap();
+    assert!(matches!(
+        TlsServer::open_to_clients_of(&bench.files().key, bench.identity()),
+        Err(TlsError::NoCertificate(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_files_are_served_once_they_rest_and_bad_ones_never() {
+    let bench = Bench::new();
+    let identity = bench.identity();
+    let server = TlsServer::open_to_all(Arc::clone(&identity)).unwrap();
+    let client = bench.client(&BOTH);
+    let first = Stamps::of(&bench.files());
+    assert_eq!(identity.look(false, &first), first);
+
+    bench.issue("second.example");
+    let second = identity.look(false, &first);
+    client.greet(&server, "first.example").await.expect("the files may still be changing");
+    identity.look(false, &second);
+    client.greet(&server, "second.example").await.unwrap();
+    assert!(client.greet(&server, "first.example").await.is_err());
+
+    for damage in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(bench.files().certificate, damage).unwrap();
+        identity.look(true, &second);
+        client.greet(&server, "second.example").await.unwrap();
+    }
+    bench.issue("third.example");
+    identity.look(true, &second);
+    client.greet(&server, "third.example").await.unwrap();
+}
+
+#[test]
+fn a_key_that_others_can_read_or_of_another_certificate_is_refused() {
+    let bench = Bench::new();
+    let files = bench.files();
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = Identity::open(files.clone()).unwrap_err();
+    assert!(matches!(error, TlsError::KeyFile(SecretError::Open { .. })), "{error}");
+
+    let other = KeyPair::generate().unwrap();
+    fs::write(&files.key, other.serialize_pem()).unwrap();
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(matches!(Identity::open(files.clone()), Err(TlsError::Pair { .. })));
+
+    fs::write(&files.key, "no key").unwrap();
+    assert!(matches!(Identity::open(files), Err(TlsError::Key { .. })));
+}

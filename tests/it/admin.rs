@@ -1,0 +1,131 @@
+//! The admin listener: liveness, readiness and metrics, as a probe and a scraper see them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::Gateway;
+
+/// Status and body of a GET.
+async fn get(admin: &str, path: &str) -> (u16, String) {
+    let address = admin.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
+    let (status, text) = get(&gateway.dev.admin, "/metrics").await;
+    assert_eq!(status, 200);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_gateway_that_serves_lives_and_is_ready_and_says_why() {
+    for options in [&[][..], &["--tls"]] {
+        let gateway = Gateway::start_with(options);
+        assert_eq!(get(&gateway.dev.admin, "/livez").await, (200, "ok\n".to_owned()));
+        let (status, body) = get(&gateway.dev.admin, "/readyz").await;
+        assert_eq!(status, 200, "{body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["status"], "ready");
+        assert_eq!(body["dependencies"]["token"]["status"], "ok");
+        assert_eq!(body["dependencies"]["store"]["status"], "ok");
+        let certificate = &body["dependencies"]["certificate"];
+        if options.is_empty() {
+            assert_eq!(certificate["status"], "none");
+        } else {
+            assert!(certificate["days_left"].as_f64().unwrap() > 360.0);
+        }
+        assert_eq!(get(&gateway.dev.admin, "/").await.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn the_api_is_not_on_the_admin_listener_nor_the_other_way_round() {
+    let gateway = Gateway::start();
+    let (status, _body) = get(&gateway.dev.admin, "/?Action=DescribeRegions").await;
+    assert_eq!(status, 404);
+    let (status, body) = get(&gateway.dev.endpoint, "/metrics").await;
+    assert_eq!(status, 400, "{body}");
+    assert!(!body.contains("hsmgate_"));
+}
+
+#[tokio::test]
+async fn what_happens_is_counted_and_no_key_is_named() {
+    let gateway = Gateway::start();
+    let key = gateway.create_key().await;
+    let ok = "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"ok\"}";
+    let before = metric(&gateway, ok).await.unwrap();
+    for _call in 0..3 {
+        gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", "SGk=")]).await;
+    }
+    gateway.refused("Encrypt", &[("KeyId", "key-nowhere"), ("Plaintext", "SGk=")]).await;
+    assert_eq!(metric(&gateway, ok).await, Some(before + 3.0));
+    let refused = "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"}";
+    assert_eq!(metric(&gateway, refused).await, Some(1.0));
+    let total = metric(&gateway, "hsmgate_request_duration_seconds_sum{operation=\"Encrypt\"}");
+    let token = "hsmgate_request_token_duration_seconds_sum{operation=\"Encrypt\"}";
+    assert!(metric(&gateway, token).await.unwrap() < total.await.unwrap());
+    assert_eq!(metric(&gateway, "hsmgate_token_ready").await, Some(1.0));
+    assert!(metric(&gateway, "hsmgate_token_sessions").await.unwrap() >= 2.0);
+    assert!(metric(&gateway, "hsmgate_connections").await.unwrap() >= 1.0);
+    let (_status, text) = get(&gateway.dev.admin, "/metrics").await;
+    assert!(!text.contains(&key) && !text.contains(&gateway.dev.access_key_id));
+}
+
+#[tokio::test]
+async fn every_metric_that_shows_is_on_its_page() {
+    let gateway = Gateway::start_with(&["--tls"]);
+    let (_status, text) = get(&gateway.dev.admin, "/metrics").await;
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(shown.len() > 8, "{text}");
+    for name in shown {
+        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}_total`")));
+    }
+    assert!(metric(&gateway, "hsmgate_certificate_days_left").await.unwrap() > 360.0);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_to_prove_who_it_is_is_slowed_down_and_heard_again() {
+    let gateway = Gateway::start_with(&["--authentication-failures-per-second", "4"]);
+    let stranger = hsmgate::cli::client::Client::new(
+        &gateway.dev.endpoint,
+        &gateway.dev.access_key_id,
+        "another secret".into(),
+    )
+    .unwrap();
+    let mut codes = BTreeSet::new();
+    for _call in 0..20 {
+        if let Err(hsmgate::cli::client::CallError::Refused { code, .. }) =
+            stranger.call("DescribeRegions", &[]).await
+        {
+            codes.insert(code);
+        }
+    }
+    let expected = ["Rejected.Throttling", "SignatureDoesNotMatch"].map(str::to_owned);
+    assert_eq!(codes, BTreeSet::from(expected));
+    let mut is_heard = false;
+    for _attempt in 0..10_000 {
+        if gateway.client.call("DescribeRegions", &[]).await.is_ok() {
+            is_heard = true;
+            break;
+        }
+    }
+    assert!(is_heard, "those who share the source get in between");
+    let throttled = metric(&gateway, "hsmgate_throttled_total{limit=\"authentication\"}").await;
+    assert!(throttled.unwrap() >= 1.0);
+    let failures =
+        metric(&gateway, "hsmgate_authentication_failures_total{code=\"SignatureDoesNotMatch\"}");
+    assert!(failures.await.unwrap() >= 4.0);
+}
