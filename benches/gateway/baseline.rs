@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::load::{Record, Window};
+use crate::others::Job;
 
 const CALL_TIME: Duration = Duration::from_secs(5);
 
@@ -105,21 +106,19 @@ fn json(body: impl Into<Body>) -> Response {
 /// Token calls from so many tasks at once, as the gateway makes them.
 pub(crate) async fn raw(
     token: &Token,
-    version: KeyVersionId,
-    text: &Arc<str>,
+    job: &Job,
     tasks: usize,
     length: Duration,
 ) -> anyhow::Result<Window> {
     let start = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..tasks {
-        let (token, text) = (token.clone(), Arc::clone(text));
+        let (token, job) = (token.clone(), Arc::clone(job));
         running.spawn(async move {
             let mut record = Record::until(start + length);
             while record.begin() {
-                let text = Arc::clone(&text);
-                let budget = Budget::new(CALL_TIME);
-                token.run(&budget, move |w| w.encrypt(version, None, text.as_bytes())).await?;
+                let job = Arc::clone(&job);
+                token.run(&Budget::new(CALL_TIME), move |worker| job(worker)).await?;
                 record.end();
             }
             anyhow::Ok(record)

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
-use hsmgate::token::{Token, TokenSelector, TokenSettings};
+use hsmgate::token::{Token, TokenSelector, TokenSettings, Worker};
 use hsmgate::wire::http::{self, HttpSettings};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::load::Window;
+use crate::others::{self, Job, Other};
 use crate::requests::{self, Signer};
 use crate::{Case, Subject, baseline};
 
@@ -50,6 +52,7 @@ pub(crate) struct Bed {
     /// The baselines' own door to the token: another thread and session like the gateway's.
     token: Token,
     version: KeyVersionId,
+    others: Vec<Other>,
     full: SocketAddr,
     minimal: SocketAddr,
     empty: SocketAddr,
@@ -69,6 +72,7 @@ impl Bed {
         let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
+        let others = runtime.block_on(others::prepare(&client, &key_id, version))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -90,7 +94,7 @@ impl Bed {
         let empty = serve(baseline::empty())?;
         let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
         let signer = Signer::new(target, key_id);
-        Ok(Self { signer, runtime, token, version, full, minimal, empty, stop, servers })
+        Ok(Self { signer, runtime, token, version, others, full, minimal, empty, stop, servers })
     }
 
     /// Where a subject listens. The token alone does not, and stands for the gateway here.
@@ -103,10 +107,22 @@ impl Bed {
     }
 
     /// Token calls from as many tasks as the case has connections.
-    pub(crate) fn raw(&self, case: Case, length: Duration) -> anyhow::Result<Window> {
-        let text = requests::plaintext(case.bytes);
-        let calls = baseline::raw(&self.token, self.version, &text, case.connections, length);
-        self.runtime.block_on(calls)
+    pub(crate) fn raw_encrypt(&self, case: Case, length: Duration) -> anyhow::Result<Window> {
+        let (version, text) = (self.version, requests::plaintext(case.bytes));
+        let job =
+            move |worker: &mut Worker<'_>| worker.encrypt(version, None, text.as_bytes()).map(drop);
+        let job: Job = Arc::new(job);
+        self.raw(&job, case.connections, length)
+    }
+
+    /// Token work from so many tasks at once.
+    pub(crate) fn raw(&self, job: &Job, tasks: usize, length: Duration) -> anyhow::Result<Window> {
+        self.runtime.block_on(baseline::raw(&self.token, job, tasks, length))
+    }
+
+    /// The operations beside Encrypt.
+    pub(crate) fn others(&self) -> &[Other] {
+        &self.others
     }
 
     /// Token calls in a plain loop on the token thread, for so long: their number a second.

@@ -8,6 +8,7 @@ mod baseline;
 mod bed;
 mod cpu;
 mod load;
+mod others;
 mod process;
 mod report;
 mod requests;
@@ -55,6 +56,9 @@ struct Options {
     /// Keep an audit in this new file: a record is on disk before each answer
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Leave the other operations out
+    #[arg(long)]
+    only_encrypt: bool,
     /// Cargo's word for "measure": without it this is a test run, which only has to build
     #[arg(long, hide = true)]
     bench: bool,
@@ -117,7 +121,8 @@ fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
         }
         for case in options.cases() {
             let rate = needed.get(&case).copied().unwrap_or_default();
-            let requests = Requests::signed(&bed.signer, case.bytes, rate, length)?;
+            let requests =
+                Requests::signed(&bed.signer, &bed.signer.encrypt(case.bytes), rate, length)?;
             for subject in in_turn(&options.subjects, round) {
                 let window = window(&bed, subject, case, &requests, length)?;
                 if subject == Subject::Full {
@@ -127,8 +132,13 @@ fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
             }
         }
     }
+    let others =
+        if options.only_encrypt { None } else { Some(others::measure(options, &bed, length)?) };
     bed.close();
     println!("{}", report::Tables { options, measured: &measured });
+    if let Some(others) = others {
+        println!("{others}");
+    }
     Ok(())
 }
 
@@ -136,7 +146,8 @@ fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
 fn warm_up(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<BTreeMap<Case, f64>> {
     let mut rates = BTreeMap::new();
     for case in options.cases() {
-        let requests = Requests::signed(&bed.signer, case.bytes, WARM_UP_RATE, length)?;
+        let requests =
+            Requests::signed(&bed.signer, &bed.signer.encrypt(case.bytes), WARM_UP_RATE, length)?;
         for subject in options.subjects.iter().copied() {
             let window = window(bed, subject, case, &requests, length)?;
             if subject == Subject::Full {
@@ -161,7 +172,7 @@ fn window(
 ) -> anyhow::Result<Window> {
     let before = cpu::Times::now()?;
     let mut window = match subject {
-        Subject::Raw => bed.raw(case, length)?,
+        Subject::Raw => bed.raw_encrypt(case, length)?,
         _ => load::run(bed.address(subject), requests, case.connections, length, subject)?,
     };
     window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);

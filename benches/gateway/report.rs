@@ -40,7 +40,7 @@ impl Measured {
     }
 }
 
-fn median<T: Copy + Default>(
+pub(crate) fn median<T: Copy + Default>(
     values: impl Iterator<Item = T>,
     order: impl FnMut(&T, &T) -> std::cmp::Ordering,
 ) -> T {

@@ -25,13 +25,26 @@ impl Signer {
         Self { target, key_id }
     }
 
-    fn encrypt(&self, plaintext: &str) -> anyhow::Result<Vec<u8>> {
+    /// Encrypt of a plaintext of `bytes` bytes.
+    pub(crate) fn encrypt(&self, bytes: usize) -> Call {
+        let plaintext = plaintext(bytes).to_string();
+        let params = vec![("KeyId", self.key_id.clone()), ("Plaintext", plaintext)];
+        Call { action: "Encrypt", params }
+    }
+
+    fn sign(&self, call: &Call) -> anyhow::Result<Vec<u8>> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let stamp = Stamp { date: Time::now(), nonce: &nonce };
-        let params = [("KeyId", self.key_id.as_str()), ("Plaintext", plaintext)];
-        let request = signed_request(&self.target, "Encrypt", &params, stamp)?;
-        written(&request)
+        let params: Vec<_> =
+            call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        written(&signed_request(&self.target, call.action, &params, stamp)?)
     }
+}
+
+/// A call that is made again and again.
+pub(crate) struct Call {
+    pub(crate) action: &'static str,
+    pub(crate) params: Vec<(&'static str, String)>,
 }
 
 /// Requests as they are sent, each with a nonce of its own.
@@ -39,11 +52,10 @@ impl Signer {
 pub(crate) struct Requests(pub(crate) Arc<Vec<Vec<u8>>>);
 
 impl Requests {
-    /// Signs Encrypt calls for a plaintext of `bytes` bytes, enough for a window with so many a
-    /// second.
+    /// Signs a call often enough for a window with so many a second.
     pub(crate) fn signed(
         signer: &Signer,
-        bytes: usize,
+        call: &Call,
         rate: f64,
         length: Duration,
     ) -> anyhow::Result<Self> {
@@ -53,9 +65,7 @@ impl Requests {
             reason = "a small positive number"
         )]
         let count = (rate * length.as_secs_f64() * SPARE) as usize + 1;
-        let plaintext = plaintext(bytes);
-        let requests: anyhow::Result<_> =
-            (0..count).map(|_index| signer.encrypt(&plaintext)).collect();
+        let requests: anyhow::Result<_> = (0..count).map(|_index| signer.sign(call)).collect();
         Ok(Self(Arc::new(requests?)))
     }
 }

@@ -136,7 +136,11 @@ async fn a_file_that_cannot_be_written_refuses_and_changes_nothing() {
     // The thread has ended: nothing is recorded any more.
     let mut is_run = false;
     let change = writing.open(request("CreateKey"));
-    let outcome = change.of(async { Ok(is_run = true) }, Default::default).await;
+    let run = async {
+        is_run = true;
+        Ok(())
+    };
+    let outcome = change.of(run, Default::default).await;
     assert_eq!(outcome.error().map(ApiError::code), Some(crate::error::ErrorCode::Unavailable));
     assert!(!is_run, "a change without its intent is not made");
     settings.file = "/dev/full".into();

@@ -1,0 +1,148 @@
+//! Other operations than Encrypt, each beside the same work on the token alone.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hsmgate::cli::client::Client;
+use hsmgate::model::{KeyVersionId, Plaintext};
+use hsmgate::token::{SignAlgorithm, TokenError, Worker};
+use serde_json::Value;
+
+use crate::bed::Bed;
+use crate::load::{self, Window};
+use crate::report::median;
+use crate::requests::{Call, Requests};
+use crate::{Options, Subject, WARM_UP_RATE};
+
+/// Enough to keep the token busy.
+const CONNECTIONS: usize = 16;
+const DATA_KEY_BYTES: usize = 32;
+const DIGEST: [u8; 32] = [0x5a; 32];
+const DIGEST_TEXT: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
+
+/// What the token does for one call.
+pub(crate) type Job = Arc<dyn Fn(&mut Worker<'_>) -> Result<(), TokenError> + Send + Sync>;
+
+/// One operation, with a key of its own where it needs one.
+pub(crate) struct Other {
+    name: &'static str,
+    call: Call,
+    job: Job,
+}
+
+/// The operations. GenerateDataKey works with the key of Encrypt.
+pub(crate) async fn prepare(
+    client: &Client,
+    key_id: &str,
+    version: KeyVersionId,
+) -> anyhow::Result<Vec<Other>> {
+    let data_key = Other {
+        name: "GenerateDataKey",
+        call: Call { action: "GenerateDataKey", params: vec![("KeyId", key_id.to_owned())] },
+        job: Arc::new(move |worker| {
+            let data_key = Plaintext::encode(&worker.random(DATA_KEY_BYTES)?);
+            worker.encrypt(version, None, data_key.expose().as_bytes()).map(drop)
+        }),
+    };
+    let ec = SignAlgorithm::EcdsaSha256;
+    let rsa = SignAlgorithm::RsaPssSha256;
+    Ok(vec![
+        data_key,
+        signing(client, "AsymmetricSign EC_P256", "EC_P256", "ECDSA_SHA_256", ec).await?,
+        signing(client, "AsymmetricSign RSA_2048", "RSA_2048", "RSA_PSS_SHA_256", rsa).await?,
+    ])
+}
+
+async fn signing(
+    client: &Client,
+    name: &'static str,
+    spec: &str,
+    algorithm: &str,
+    token_algorithm: SignAlgorithm,
+) -> anyhow::Result<Other> {
+    let made = client.call("CreateKey", &[("KeySpec", spec), ("KeyUsage", "SIGN/VERIFY")]).await?;
+    let key_id = text(&made, "/KeyMetadata/KeyId")?;
+    let versions = client.call("ListKeyVersions", &[("KeyId", &key_id)]).await?;
+    let version_id = text(&versions, "/KeyVersions/KeyVersion/0/KeyVersionId")?;
+    let version: KeyVersionId = version_id.parse()?;
+    let params = vec![
+        ("KeyId", key_id),
+        ("KeyVersionId", version_id),
+        ("Algorithm", algorithm.to_owned()),
+        ("Digest", DIGEST_TEXT.to_owned()),
+    ];
+    Ok(Other {
+        name,
+        call: Call { action: "AsymmetricSign", params },
+        job: Arc::new(move |worker| worker.sign(version, token_algorithm, &DIGEST).map(drop)),
+    })
+}
+
+fn text(answer: &Value, pointer: &'static str) -> anyhow::Result<String> {
+    let found = answer.pointer(pointer).and_then(Value::as_str);
+    found.map(ToOwned::to_owned).with_context(|| format!("no {pointer}"))
+}
+
+/// The table of the other operations.
+pub(crate) struct Table(Vec<Row>);
+
+struct Row {
+    name: &'static str,
+    full: Vec<Window>,
+    raw: Vec<Window>,
+}
+
+/// Runs every operation in every round, the gateway and the token alone by turns.
+pub(crate) fn measure(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<Table> {
+    let mut rows = Vec::new();
+    for other in bed.others() {
+        let mut row = Row { name: other.name, full: Vec::new(), raw: Vec::new() };
+        let warm_up = gateway(bed, other, WARM_UP_RATE, length / 4)?;
+        for _ in 0..options.rounds.get() {
+            row.full.push(gateway(bed, other, warm_up.rate, length)?);
+            row.raw.push(bed.raw(&other.job, CONNECTIONS, length)?);
+        }
+        rows.push(row);
+    }
+    Ok(Table(rows))
+}
+
+fn gateway(bed: &Bed, other: &Other, rate: f64, length: Duration) -> anyhow::Result<Window> {
+    let requests = Requests::signed(&bed.signer, &other.call, rate, length)?;
+    load::run(bed.address(Subject::Full), &requests, CONNECTIONS, length, Subject::Full)
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        writeln!(f, "Other operations, {CONNECTIONS} connections, and the token work alone (raw)")?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "| operation               |  calls/s | p50 µs | p99 µs | raw calls/s | full/raw |"
+        )?;
+        writeln!(
+            f,
+            "|-------------------------|---------:|-------:|-------:|------------:|---------:|"
+        )?;
+        for row in &self.0 {
+            let rate =
+                |windows: &[Window]| median(windows.iter().map(|one| one.rate), f64::total_cmp);
+            let time = |of: fn(&Window) -> Duration| {
+                median(row.full.iter().map(of), Duration::cmp).as_micros()
+            };
+            let (full, raw) = (rate(&row.full), rate(&row.raw));
+            writeln!(
+                f,
+                "| {:23} | {full:8.0} | {:6} | {:6} | {raw:11.0} | {:>6.0} % |",
+                row.name,
+                time(|window| window.p50),
+                time(|window| window.p99),
+                100.0 * full / raw,
+            )?;
+        }
+        Ok(())
+    }
+}
