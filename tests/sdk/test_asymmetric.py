@@ -335,7 +335,7 @@ def test_a_dry_run_checks_and_does_nothing(kms, pair, cipher):
                     kms.call(action, DryRun="true", **parameters)
     with refused("DryRunOperationError", 400):
         kms.call("GetPublicKey", DryRun="true", **cipher())
-    with refused("InvalidParameter", 400):
+    with refused("ValidationError", 400):
         too_long = text(bytes(191))
         sent = {"Algorithm": "RSAES_OAEP_SHA_256", "Plaintext": too_long, "DryRun": "true"}
         kms.call("AsymmetricEncrypt", **cipher(), **sent)

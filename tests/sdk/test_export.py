@@ -125,7 +125,7 @@ def test_a_dry_run_checks_and_does_nothing(kms, key, recipient):
     }.items():
         with refused("DryRunOperationError", 400):
             kms.call(action, DryRun="true", **parameters, **recipient)
-    with refused("InvalidParameter", 400):
+    with refused("ValidationError", 400):
         too_long = {"KeyId": key, "NumberOfBytes": 1024, "DryRun": "true"}
         kms.call("GenerateAndExportDataKey", **too_long, **recipient)
 
