@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
-use crate::authn::{AccessKeyError, AccessKeys, Authenticator, ReplayError, ReplayGuard};
+use crate::authn::{
+    AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard,
+};
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
 use crate::gate::{Gate, Rates};
@@ -18,9 +20,9 @@ use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
+use crate::wire;
 use crate::wire::admin::{self, Health, Sources};
 use crate::wire::http::{self, Door, HttpSettings};
-use crate::wire::rpc;
 use crate::wire::tls::{Identity, TlsError, TlsServer};
 
 /// How long requests that are under way may go on after a stop was asked for.
@@ -234,7 +236,8 @@ impl Gateway {
             request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
             drain: DRAIN,
         };
-        let router = rpc::router(gate, authenticator);
+        let client_keys = ClientKeys::new(services.place.account.clone(), vault.store.clone());
+        let router = wire::router(gate, authenticator, client_keys);
         Ok(Self { vault, audit, services, address, identity, door, admin, router, http })
     }
 

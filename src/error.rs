@@ -102,6 +102,16 @@ error_codes! {
     KeyUnavailable = 409 "Rejected.Unavailable" "The request was rejected because the key state is Unavailable.",
     StateModifiedFailed = 409 "Rejected.StateModifiedFailed" "Keystate modified failed.",
 
+    // The KMS instance protocol alone
+    InvalidContentType = 415 "InvalidContentType" "The Content-Type is unsupported.",
+    InvalidApiVersion = 400 "InvalidApiVersion" "The ApiVersion is invalid.",
+    InvalidApiName = 400 "InvalidApiName" "The ApiName is invalid.",
+    InvalidParam = 400 "InvalidParam" "A header is invalid.",
+    RequestTimeTooSkewed = 400 "RequestTimeTooSkewed" "Request time exceeds server time more than 15 minutes.",
+    Unauthorized = 404 "Unauthorized" "The AccessKey ID does not exist in our records.",
+    SignatureNotMatch = 401 "SignatureNotMatch" "Signature is not matched.",
+    OnlySymmetricKeySupported = 404 "Forbidden.OnlySymmetricKeySupported" "The key is not a symmetric key. The API only supports symmetric keys.",
+
     // What is wrong on our side
     InternalFailure = 500 "InternalFailure" "Internal Failure",
     Unavailable = 503 "ServiceUnavailableTemporary" "Service Unavailable Temporary",

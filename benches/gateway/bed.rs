@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hsmgate::app::{Gateway, Limits, Listeners, Settings};
+use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::gate::Rates;
@@ -61,13 +62,13 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
-    pub(crate) fn prepare(home: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(home: &Path, audit: Option<PathBuf>) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
-        let settings = settings(home, token_settings(&module))?;
+        let settings = settings(home, token_settings(&module), audit)?;
         let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
@@ -190,7 +191,7 @@ fn token_settings(module: &Path) -> TokenSettings {
     }
 }
 
-fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
+fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow::Result<Settings> {
     Ok(Settings {
         place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
         token,
@@ -206,8 +207,20 @@ fn settings(home: &Path, token: TokenSettings) -> anyhow::Result<Settings> {
             token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
         },
         acceptance: Acceptance::default(),
-        audit: None,
+        audit: audit.map(audit_settings),
     })
+}
+
+/// As the sample configuration has it.
+fn audit_settings(file: PathBuf) -> AuditSettings {
+    AuditSettings {
+        file,
+        deadline: Duration::from_secs(1),
+        required: true,
+        checkpoint_records: 10_000,
+        checkpoint_interval: Duration::from_mins(1),
+        second: None,
+    }
 }
 
 fn http_settings() -> HttpSettings {

@@ -15,6 +15,7 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -52,6 +53,9 @@ struct Options {
     /// What to measure
     #[arg(long, num_args = 1.., value_enum, default_values_t = Subject::ALL)]
     subjects: Vec<Subject>,
+    /// Keep an audit in this new file: a record is on disk before each answer
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// Leave the other operations out
     #[arg(long)]
     only_encrypt: bool,
@@ -102,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
     ensure!(!options.connections.contains(&0), "--connections begins with 1");
     let Some(home) = process::home() else { return process::start_anew() };
-    let outcome = Bed::prepare(&home).and_then(|bed| measure(&options, bed));
+    let outcome = Bed::prepare(&home, options.audit.clone()).and_then(|bed| measure(&options, bed));
     hsmgate::telemetry::flush();
     outcome
 }

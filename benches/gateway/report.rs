@@ -58,11 +58,15 @@ pub(crate) struct Tables<'a> {
 impl fmt::Display for Tables<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
+        let audit = self.options.audit.as_ref().map_or_else(
+            || "no audit".to_owned(),
+            |file| format!("the audit in {}", file.display()),
+        );
         writeln!(f)?;
         writeln!(
             f,
             "Encrypt, signed ACS3-HMAC-SHA256; {} windows of {} s each, medians; {processors} \
-             processors, shared with the load; the log goes as JSON to a file in memory",
+             processors, shared with the load; the log goes as JSON to a file in memory; {audit}",
             self.options.rounds, self.options.seconds,
         )?;
         self.figures(f)?;

@@ -40,6 +40,11 @@ pub fn is_known(action: &str) -> bool {
 }
 
 static READINGS: &[&str] = &[
+    "AdvanceDecrypt",
+    "AdvanceEncrypt",
+    "AdvanceGenerateDataKey",
+    "AdvanceGenerateDataKeyPair",
+    "AdvanceGenerateDataKeyPairWithoutPlaintext",
     "AsymmetricDecrypt",
     "AsymmetricEncrypt",
     "AsymmetricSign",
@@ -63,8 +68,11 @@ static READINGS: &[&str] = &[
     "ExportDataKey",
     "GenerateAndExportDataKey",
     "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
     "GenerateDataKeyWithoutPlaintext",
     "GenerateMac",
+    "GenerateRandom",
     "GetCertificate",
     "GetChallenge",
     "GetClientKey",
@@ -92,6 +100,8 @@ static READINGS: &[&str] = &[
     "ListSecrets",
     "ListTagResources",
     "ReEncrypt",
+    "Sign",
+    "Verify",
     "VerifyMac",
 ];
 

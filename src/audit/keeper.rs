@@ -140,12 +140,12 @@ impl Keeper {
             tracing::error!("the audit has not ended in order");
             return;
         }
-        let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIME, closed).await else {
+        if let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIME, closed).await {
+            let checkpoint = self.checkpoint.clone();
+            self.remember(Known { head, is_closed: true, checkpoint }).await;
+        } else {
             tracing::error!("the audit has not ended in order");
-            return;
-        };
-        let checkpoint = self.checkpoint.clone();
-        self.remember(Known { head, is_closed: true, checkpoint }).await;
+        }
     }
 
     async fn remember(&self, known: Known) {

@@ -314,3 +314,6 @@ fn closing(reason: &str) -> Entry {
     let members = line::members(&json!({"time": Time::now(), "reason": reason}));
     Entry { kind: Kind::Close, members, is_owed: false, done: None }
 }
+
+#[cfg(test)]
+mod tests;

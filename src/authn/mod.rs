@@ -1,4 +1,4 @@
-//! Who is calling: AccessKeys, signatures, clock window and replay.
+//! Who is calling: AccessKeys, client keys, signatures, clock window and replay.
 //!
 //! Knows nothing of HTTP: the wires hand over a [`Claim`] and get a [`Caller`] or a refusal.
 
@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
+pub use client_key::{ClientKeyClaim, ClientKeys};
 pub use identity::{Identity, Session};
 pub use replay::{ReplayError, ReplayGuard};
 pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccessKeyId, AccountId, Time};
+use crate::model::{AccessKeyId, AccountId, ClientKeyRecord, Time};
 use crate::telemetry::metrics::metrics;
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
@@ -31,14 +32,16 @@ pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 pub struct Caller {
     /// The account that the AccessKey belongs to.
     pub account: AccountId,
-    /// The name of user or role within the account.
+    /// The name of user or role within the account; of the access point of a client key.
     pub user: Arc<str>,
-    /// The AccessKey that signed.
+    /// The AccessKey or client key that signed.
     pub access_key_id: AccessKeyId,
     /// Who it is and what it may do.
     pub identity: Arc<Identity>,
     /// The session, where the credentials are temporary.
     pub session: Option<Arc<Session>>,
+    /// The client key, if it was one: what it may do is what its access point lets it.
+    pub client_key: Option<Arc<ClientKeyRecord>>,
 }
 
 /// Verifies claims.
@@ -96,6 +99,7 @@ impl Authenticator {
             access_key_id: key.id.clone(),
             identity: Arc::clone(&key.identity),
             session: key.session.as_ref().map(Arc::clone),
+            client_key: None,
         })
     }
 }

@@ -53,6 +53,7 @@
 //! }
 //! ```
 
+mod access_point;
 mod asker;
 mod evaluate;
 mod key_policies;
@@ -70,6 +71,7 @@ use crate::model::key_ref::KeyName;
 use crate::model::policy::{Resource, ResourceName};
 use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, Place};
 use crate::store::Store;
+use access_point::Visit;
 use key_policies::KeyPolicies;
 
 /// The action of whoever may know that a key is there.
@@ -158,7 +160,7 @@ impl Authorizer {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         if let Some(place) = key.place.as_ref().filter(|place| **place != self.place) {
             let resource = Resource::new(place, named(&key.name));
-            return Err(absent(asker, resource, ErrorCode::KeyNotFound));
+            return Err(self.absent(asker, resource, ErrorCode::KeyNotFound));
         }
         match &key.name {
             KeyName::Id(id) => self.key_with_id(asker, *id),
@@ -182,7 +184,7 @@ impl Authorizer {
             Some(record) if record.state.is_visible() => self.grant(asker, record),
             _ => {
                 let resource = Resource::new(&self.place, ResourceName::Key(id));
-                Err(absent(asker, resource, ErrorCode::KeyNotFound))
+                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -206,7 +208,7 @@ impl Authorizer {
         // and whoever may describe some is not.
         let name = format!("key/{version}");
         let resource = Resource::new(&self.place, ResourceName::Other(&name));
-        Err(absent(asker, resource, ErrorCode::KeyNotFound))
+        Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
     }
 
     /// Finds the key that an alias names and asks whether `asker` may do `P` with both.
@@ -265,30 +267,39 @@ impl Authorizer {
         resource: Resource<'_>,
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
+        if let Some(client_key) = &asker.caller.client_key {
+            let visit = Visit { client_key, source: asker.facts.source };
+            return verdict(access_point::allows(&self.store, visit, action, record));
+        }
         // A policy that cannot be read allows nothing, and says so to the operator alone.
         let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
             Ok(policy) => policy.flatten(),
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
         let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
-        let verdict = decide(&rights, &asker.question(action, resource, record));
-        if verdict.is_allowed() { Ok(()) } else { Err(ErrorCode::NoPermission.into()) }
+        verdict(decide(&rights, &asker.question(action, resource, record)).is_allowed())
+    }
+
+    /// The refusal of what is not there: `code`, for whoever might know.
+    fn absent(&self, asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
+        let may_know = if let Some(client_key) = &asker.caller.client_key {
+            let visit = Visit { client_key, source: asker.facts.source };
+            access_point::may_know(&self.store, visit, &resource)
+        } else {
+            let question = asker.question(DESCRIBE_KEY, resource, None);
+            evaluate::decide_own_side(&asker.rights(), &question).is_allowed()
+        };
+        if may_know { code.into() } else { ErrorCode::NoPermission.into() }
     }
 
     fn no_alias(&self, asker: &Asker<'_>, alias: &Alias) -> ApiError {
         let resource = Resource::new(&self.place, ResourceName::Alias(alias));
-        absent(asker, resource, ErrorCode::AliasNotFound)
+        self.absent(asker, resource, ErrorCode::AliasNotFound)
     }
 }
 
-/// The refusal of what is not there: `code`, for whoever might know.
-fn absent(asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
-    let question = asker.question(DESCRIBE_KEY, resource, None);
-    if evaluate::decide_own_side(&asker.rights(), &question).is_allowed() {
-        code.into()
-    } else {
-        ErrorCode::NoPermission.into()
-    }
+fn verdict(is_allowed: bool) -> Result<(), ApiError> {
+    if is_allowed { Ok(()) } else { Err(ErrorCode::NoPermission.into()) }
 }
 
 fn named(name: &KeyName) -> ResourceName<'_> {

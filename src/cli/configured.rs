@@ -61,7 +61,10 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
                 generate: config.token.key_pair_deadline,
             },
         },
-        acceptance: Acceptance { bare_text: config.accept_bare_text },
+        acceptance: Acceptance {
+            bare_text: config.accept_bare_text,
+            caller_iv: config.accept_caller_iv,
+        },
         audit: Some(AuditSettings {
             file: config.audit.file,
             deadline: config.audit.deadline,

@@ -146,6 +146,7 @@ mod tests {
             | ErrorCode::StateModifiedFailed => Exit::WrongState,
             ErrorCode::NoPermission
             | ErrorCode::Throttling
+            | ErrorCode::OnlySymmetricKeySupported
             | ErrorCode::ServiceOpened
             | ErrorCode::DryRunAccessDenied
             | ErrorCode::InvalidAccessKeyIdNotFound

@@ -27,6 +27,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
+    let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
@@ -39,6 +40,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         state_directory: state_directory?,
         limits: limits?,
         accept_bare_text: accept_bare_text?,
+        accept_caller_iv: accept_caller_iv?,
         audit: audit?,
         log: log?,
     })

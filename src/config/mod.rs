@@ -44,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether Encrypt takes a plaintext that is not Base64.
     pub accept_bare_text: bool,
+    /// Let callers of the KMS instance protocol choose the IV of an encryption.
+    pub accept_caller_iv: bool,
     /// How the audit is kept.
     pub audit: AuditConfig,
     /// How the log is written.

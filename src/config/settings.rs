@@ -241,6 +241,15 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Lets Encrypt take a Plaintext that is not Base64, for clients that send bare text.",
     },
     Setting {
+        name: "crypto.accept_caller_iv",
+        kind: Kind::Flag,
+        default: Fallback::Value("false"),
+        doc: "Lets a caller of the KMS instance protocol choose the IV of an encryption. An IV that \
+              is used twice with a key breaks AES-GCM for that key: whoever sees both ciphertexts \
+              can forge others. Set it only for programs that cannot do without, and that never \
+              repeat one.",
+    },
+    Setting {
         name: "audit.file",
         kind: Kind::Text("an absolute path"),
         default: Fallback::Unset("`audit.jsonl` in `store.state_directory`"),

@@ -3,10 +3,12 @@
 use zeroize::Zeroizing;
 
 use super::{Keyring, KeyringError, Use, state};
-use crate::authz::{AuthorizedKey, Opens, Seals};
+use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, EncryptionContext, KeyRecord, KeyVersionId, Plaintext, Time};
-use crate::token::{Budget, Encrypted, TokenError, Worker};
+use crate::model::{
+    CiphertextBlob, EncryptionContext, IV_BYTES, KeyRecord, KeyVersionId, Plaintext, Time,
+};
+use crate::token::{Budget, Encrypted};
 
 impl Keyring {
     /// The version that would seal with this key now.
@@ -35,10 +37,30 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         let version = self.sealing_version(key)?;
-        let aad = context.aad();
+        self.seal_with(key, version, None, plaintext.into_bytes(), aad(context), budget).await
+    }
+
+    /// Seals bytes with a version of the key. Empty `aad` is the same as none. An `iv` is the
+    /// caller's to answer for; without one the token draws it.
+    ///
+    /// # Errors
+    /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
+    pub async fn seal_with<P: Seals>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        iv: Option<[u8; IV_BYTES]>,
+        plaintext: Zeroizing<Vec<u8>>,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<CiphertextBlob, KeyringError> {
+        check_version(key.record(), version)?;
         let sealed = self
             .token
-            .run(budget, move |worker| seal_text(worker, version, aad.as_ref(), &plaintext))
+            .run(budget, move |worker| match iv {
+                None => worker.encrypt(version, Some(&aad), &plaintext),
+                Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
+            })
             .await?;
         Ok(blob(version, sealed))
     }
@@ -56,12 +78,45 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(Plaintext, CiphertextBlob), KeyringError> {
         let version = self.sealing_version(key)?;
-        let aad = context.aad();
+        let form = DataKeyForm {
+            make: |random| Plaintext::encode(&random),
+            bytes: |text| text.expose().as_bytes(),
+        };
+        self.sealed_data_key(key, version, bytes, aad(context), form, budget).await
+    }
+
+    /// As [`Keyring::data_key`], with a version of the key, and what is sealed are the random bytes
+    /// themselves.
+    ///
+    /// # Errors
+    /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
+    pub async fn data_key_with<P: Seals>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        bytes: usize,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<(Zeroizing<Vec<u8>>, CiphertextBlob), KeyringError> {
+        let form = DataKeyForm { make: |random| random, bytes: |random| random };
+        self.sealed_data_key(key, version, bytes, aad, form, budget).await
+    }
+
+    async fn sealed_data_key<P: Seals, T: Send + 'static>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        bytes: usize,
+        aad: Vec<u8>,
+        form: DataKeyForm<T>,
+        budget: &Budget,
+    ) -> Result<(T, CiphertextBlob), KeyringError> {
+        check_version(key.record(), version)?;
         let (data_key, sealed) = self
             .token
             .run(budget, move |worker| {
-                let data_key = Plaintext::encode(&worker.random(bytes)?);
-                let sealed = seal_text(worker, version, aad.as_ref(), &data_key)?;
+                let data_key = (form.make)(worker.random(bytes)?);
+                let sealed = worker.encrypt(version, Some(&aad), (form.bytes)(&data_key))?;
                 Ok((data_key, sealed))
             })
             .await?;
@@ -79,23 +134,48 @@ impl Keyring {
         context: &EncryptionContext,
         budget: &Budget,
     ) -> Result<Plaintext, KeyringError> {
-        let record = key.record();
-        check_cipher(record)?;
-        let version = record.version(blob.version).ok_or(ErrorCode::KeyNotFound)?.id;
-        let aad = context.aad();
-        let opened: Zeroizing<Vec<u8>> = self
-            .token
-            .run(budget, move |worker| {
-                worker.decrypt(
-                    version,
-                    &blob.iv,
-                    aad.as_ref().map(<[u8; 32]>::as_slice),
-                    &blob.sealed,
-                )
-            })
-            .await?;
+        let opened = self.open_with(key, blob, aad(context), budget).await?;
         Ok(Plaintext::from_opened(&opened)?)
     }
+
+    /// Opens a blob with the version that it names, to whatever bytes it holds.
+    ///
+    /// # Errors
+    /// When the key's state or spec forbids it, the blob does not open, or the token fails.
+    pub async fn open_with<P: Opens>(
+        &self,
+        key: &AuthorizedKey<P>,
+        blob: CiphertextBlob,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        check_version(key.record(), blob.version)?;
+        Ok(self
+            .token
+            .run(budget, move |worker| {
+                worker.decrypt(blob.version, &blob.iv, Some(&aad), &blob.sealed)
+            })
+            .await?)
+    }
+
+    /// So many random bytes from the token.
+    ///
+    /// # Errors
+    /// When the token fails.
+    pub async fn random<P: Permission>(
+        &self,
+        _grant: &AccountGrant<P>,
+        bytes: usize,
+        budget: &Budget,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+        Ok(self.token.run(budget, move |worker| worker.random(bytes)).await?)
+    }
+}
+
+/// What a data key is made into, and which of its bytes are sealed.
+struct DataKeyForm<T> {
+    make: fn(Zeroizing<Vec<u8>>) -> T,
+    bytes: fn(&T) -> &[u8],
 }
 
 fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
@@ -109,13 +189,13 @@ fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
     state::check(record.state, Use::Cryptographic)
 }
 
-fn seal_text(
-    worker: &mut Worker<'_>,
-    version: KeyVersionId,
-    aad: Option<&[u8; 32]>,
-    text: &Plaintext,
-) -> Result<Encrypted, TokenError> {
-    worker.encrypt(version, aad.map(<[u8; 32]>::as_slice), text.expose().as_bytes())
+fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
+    check_cipher(record)?;
+    record.version(version).map(drop).ok_or(ErrorCode::KeyNotFound)
+}
+
+fn aad(context: &EncryptionContext) -> Vec<u8> {
+    context.aad().map(Vec::from).unwrap_or_default()
 }
 
 fn blob(version: KeyVersionId, sealed: Encrypted) -> CiphertextBlob {

@@ -51,6 +51,36 @@ words! {
     }
 }
 
+words! {
+    /// How the KMS instance protocol encrypts (Encrypt, field Algorithm).
+    CipherAlgorithm, "cipher algorithm" {
+        /// AES in Galois/counter mode (NIST SP 800-38D), the default of symmetric keys.
+        AesGcm = "AES_GCM",
+        /// AES with cipher block chaining.
+        AesCbc = "AES_CBC",
+        /// AES block by block.
+        AesEcb = "AES_ECB",
+        /// SM4 in Galois/counter mode.
+        Sm4Gcm = "SM4_GCM",
+        /// As [`EncryptionAlgorithm::RsaesOaepSha256`], the default of RSA keys.
+        RsaesOaepSha256 = "RSAES_OAEP_SHA_256",
+        /// As [`EncryptionAlgorithm::RsaesOaepSha1`].
+        RsaesOaepSha1 = "RSAES_OAEP_SHA_1",
+        /// ECIES, the default of EC keys.
+        Ecies = "ECIES_DH_SHA_1_XOR_HMAC",
+    }
+}
+
+words! {
+    /// What is handed over to be signed (Sign of the KMS instance protocol, field MessageType).
+    MessageType, "message type" {
+        /// The message; the service makes its digest with SHA-256.
+        Raw = "RAW",
+        /// The digest.
+        Digest = "DIGEST",
+    }
+}
+
 /// A SHA-256 digest that the caller has made: 32 bytes, in Base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);

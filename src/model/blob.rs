@@ -15,6 +15,10 @@ pub const IV_BYTES: usize = 12;
 pub const TAG_BYTES: usize = 16;
 
 const VERSION_BYTES: usize = 36;
+
+/// `$`, format 0 without padding, AES-GCM.
+const FRAME_HEAD: [u8; 3] = [0x24, 0x00, 0x02];
+
 /// The most bytes that a blob has: a plaintext's Base64 text of 8,192 bytes and the frame, with
 /// room for the data keys and texts that other doors seal.
 const MAX_BYTES: usize = 16 * 1024;
@@ -49,10 +53,28 @@ impl CiphertextBlob {
     /// # Errors
     /// When it is too short or too long, or does not begin with a key version id.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidId> {
-        let invalid = InvalidId("ciphertext blob");
         if bytes.len() > MAX_BYTES {
-            return Err(invalid);
+            return Err(InvalidId("ciphertext blob"));
         }
+        Self::split(bytes)
+    }
+
+    /// The blob's bytes behind the head that marks an AES-GCM ciphertext with its key version in
+    /// the KMS instance protocol (AdvanceEncrypt). It has no limit of its own.
+    pub fn to_framed(&self) -> Vec<u8> {
+        [&FRAME_HEAD, self.to_bytes().as_slice()].concat()
+    }
+
+    /// Splits what [`CiphertextBlob::to_framed`] gives.
+    ///
+    /// # Errors
+    /// When it has another head, is too short, or does not name a key version.
+    pub fn from_framed(bytes: &[u8]) -> Result<Self, InvalidId> {
+        Self::split(bytes.strip_prefix(&FRAME_HEAD).ok_or(InvalidId("framed ciphertext"))?)
+    }
+
+    fn split(bytes: &[u8]) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("ciphertext blob");
         let (version, rest) = bytes.split_at_checked(VERSION_BYTES).ok_or(invalid)?;
         let (iv, sealed) = rest.split_first_chunk::<IV_BYTES>().ok_or(invalid)?;
         if sealed.len() < TAG_BYTES {
@@ -119,7 +141,23 @@ mod tests {
         let blob = CiphertextBlob { version, iv, sealed };
         assert_eq!(STANDARD.encode(blob.to_bytes()), VECTOR);
         assert_eq!(serde_json::to_string(&blob).unwrap(), format!("\"{VECTOR}\""));
-        assert_eq!(VECTOR.parse::<CiphertextBlob>(), Ok(blob));
+        assert_eq!(VECTOR.parse::<CiphertextBlob>().as_ref(), Ok(&blob));
+        let framed = blob.to_framed();
+        assert_eq!(framed, [&[0x24, 0x00, 0x02], &*STANDARD.decode(VECTOR).unwrap()].concat());
+        assert_eq!(CiphertextBlob::from_framed(&framed), Ok(blob));
+    }
+
+    #[test]
+    fn a_ciphertext_that_only_begins_like_a_framed_one_is_none() {
+        let framed = VECTOR.parse::<CiphertextBlob>().unwrap().to_framed();
+        for length in 0..framed.len() - 14 {
+            assert!(CiphertextBlob::from_framed(&framed[..length]).is_err(), "{length}");
+        }
+        for (at, byte) in [(0, b'%'), (1, 0x10), (1, 0x01), (2, 0x01), (3, b'g'), (4, 0)] {
+            let mut other = framed.clone();
+            other[at] = byte;
+            assert!(CiphertextBlob::from_framed(&other).is_err(), "{at}");
+        }
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Plaintext {
         &self.0
     }
 
+    /// The bytes of the text itself, wiped when dropped.
+    pub fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(std::mem::take(&mut *self.0).into_bytes())
+    }
+
     /// The bytes that the Base64 text stands for.
     ///
     /// # Errors

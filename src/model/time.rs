@@ -34,6 +34,21 @@ impl Time {
         Self(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
     }
 
+    /// Reads the form of HTTP's `date` header, `Mon, 27 Sep 2021 11:47:26 GMT` (RFC 9110, section
+    /// 5.6.7).
+    ///
+    /// # Errors
+    /// When the text is of another form or names no time.
+    pub fn from_http_date(text: &str) -> Result<Self, InvalidId> {
+        let parsed = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text)
+            .and_then(|parsed| parsed.to_datetime())
+            .and_then(|civil| jiff::tz::Offset::UTC.to_timestamp(civil));
+        match parsed {
+            Ok(timestamp) => Ok(Self(timestamp)),
+            Err(_) => Err(InvalidId("HTTP date")),
+        }
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix(self) -> i64 {
         self.0.as_second()
@@ -88,6 +103,22 @@ mod tests {
             ["", "2024-03-01T08:30:00+00:00", "2024-13-01T08:30:00Z", "2024-03-01T08:30:00.5Z"]
         {
             assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_http_date_is_read_in_its_one_form() {
+        let time = Time::from_http_date("Mon, 27 Sep 2021 11:47:26 GMT").unwrap();
+        assert_eq!(time.to_string(), "2021-09-27T11:47:26Z");
+        for text in [
+            "",
+            "27 Sep 2021 11:47:26 GMT",
+            "Tue, 27 Sep 2021 11:47:26 GMT",
+            "Mon, 27 Sep 2021 11:47:26 UTC",
+            "Mon, 27 Sep 2021 11:47:26 +0100",
+            "2021-09-27T11:47:26Z",
+        ] {
+            assert!(Time::from_http_date(text).is_err(), "{text}");
         }
     }
 

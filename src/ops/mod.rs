@@ -8,6 +8,7 @@ pub mod account;
 pub mod aliases;
 mod answer;
 pub mod crypto;
+pub mod instance;
 pub mod instances;
 pub mod key_policy;
 pub mod keys;
@@ -63,6 +64,8 @@ pub enum Load {
 pub struct Acceptance {
     /// Take plaintexts that are not Base64 as bare text (Terraform's provider sends them).
     pub bare_text: bool,
+    /// Take IVs that callers of the KMS instance protocol have chosen.
+    pub caller_iv: bool,
 }
 
 /// What all requests share.
@@ -132,6 +135,18 @@ impl Context {
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         self.noted(self.services.authorizer.key(&self.asker(Some(context)), key))
+    }
+
+    /// Finds the key of a version and asks leave to do `P` with it, in an operation without an
+    /// encryption context.
+    ///
+    /// # Errors
+    /// As [`Authorizer::key_of_version`].
+    pub fn key_of_version<P: Permission>(
+        &self,
+        version: KeyVersionId,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        self.noted(self.services.authorizer.key_of_version(&self.asker(None), version))
     }
 
     /// Finds the key of a version and asks leave to do `P` with it in an encryption context.

@@ -44,6 +44,27 @@ impl Worker<'_> {
         })
     }
 
+    /// As [`Worker::encrypt`] with an IV that the caller answers for: one that is used twice with
+    /// a key breaks AES-GCM for that key.
+    ///
+    /// # Errors
+    /// As [`Worker::encrypt`].
+    pub fn encrypt_with_iv(
+        &mut self,
+        key: KeyVersionId,
+        iv: [u8; IV_BYTES],
+        aad: Option<&[u8]>,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, TokenError> {
+        let aad = aad.unwrap_or_default();
+        self.steady(Some(key), |worker| {
+            let handle = worker.handles(key)?.hot();
+            // A retry seals the same once more, which tells nobody anything new.
+            let sealed = gcm::seal(worker.session()?, handle, &iv, aad, plaintext)?;
+            Ok(Encrypted { iv, sealed })
+        })
+    }
+
     /// Decrypts with AES-GCM. An empty `aad` is the same as none.
     ///
     /// # Errors

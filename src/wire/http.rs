@@ -34,13 +34,12 @@ use tower::ServiceExt as _;
 
 use self::body::TimedBody;
 use super::connection::{Connection, Exchange, Patience};
-use super::rpc::format::{Format, failure};
+use super::doors::Wire;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::RequestId;
 use crate::telemetry::metrics::{OpenConnection, metrics};
 
-/// The most bytes of a body. A legal form has up to 98 KB.
+/// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// The most bytes of a head, and of what is read ahead. A legal request line has up to 98 KB.
@@ -227,16 +226,24 @@ async fn greet(
     None
 }
 
-/// Reads a body to its end.
+/// Reads a body of at most [`MAX_BODY_BYTES`] to its end.
 ///
 /// # Errors
-/// `RequestEntityTooLarge` beyond `MAX_BODY_BYTES`, else `ParseRequestParameterException` when it
-/// does not arrive whole.
+/// As [`collect_body_up_to`].
 pub async fn collect_body(body: Body) -> Result<Bytes, ApiError> {
+    collect_body_up_to(body, MAX_BODY_BYTES).await
+}
+
+/// Reads a body of at most `limit` bytes to its end.
+///
+/// # Errors
+/// `RequestEntityTooLarge` beyond the limit, else `ParseRequestParameterException` when it
+/// does not arrive whole.
+pub async fn collect_body_up_to(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+    match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ErrorCode::RequestTooLarge.into()),
         Err(error) => Err(ApiError::from(ErrorCode::ParseRequestParameter).because(error)),
@@ -308,11 +315,12 @@ impl Service<Request<Incoming>> for ConnectionService {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let wire = Wire::of(request.headers());
         // This runs before the library asks for any byte behind the head.
         let Ok((serving, kept_query)) = self.exchange.enter(request.body().size_hint().exact())
         else {
             let error = ApiError::from(ErrorCode::ParseRequestParameter);
-            return Box::pin(std::future::ready(Ok(closing("", &error))));
+            return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
         };
         let mut request =
             request.map(|body| Body::new(TimedBody::new(body, self.settings.header_timeout)));
@@ -339,7 +347,7 @@ impl Service<Request<Incoming>> for ConnectionService {
                     let message =
                         "The request took too long. Whether it had an effect is not known.";
                     let error = ApiError::with_message(ErrorCode::Unavailable, message);
-                    Ok(closing(host.unwrap_or_default(), &error))
+                    Ok(closing(wire, host.unwrap_or_default(), &error))
                 }
             }
         })
@@ -347,8 +355,8 @@ impl Service<Request<Incoming>> for ConnectionService {
 }
 
 /// A refusal after which the connection is of no more use.
-fn closing(host: &str, error: &ApiError) -> Response {
-    let mut response = failure(Format::Json, RequestId::random(), host, error);
+fn closing(wire: Wire, host: &str, error: &ApiError) -> Response {
+    let mut response = wire.failure(host, error);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

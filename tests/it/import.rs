@@ -158,13 +158,20 @@ async fn imports_at_the_same_time_leave_one_material() {
     let gateway = Gateway::start();
     let key = external_key(&gateway).await;
     let given = parameters(&gateway, &key).await;
-    let all: Vec<String> = (0..3).map(|byte| wrap(&given, &[byte; 32])).collect();
-    let send = async |wrapped: &String| {
-        let request = import(&key, &given, wrapped, "0");
-        gateway.client.call("ImportKeyMaterial", &request).await.is_ok()
-    };
-    let (one, two, three) = tokio::join!(send(&all[0]), send(&all[1]), send(&all[2]));
-    let went_well = [one, two, three].into_iter().filter(|is_ok| *is_ok).count();
+    let all: Vec<String> = (0..6).map(|byte| wrap(&given, &[byte; 32])).collect();
+    let requests = all.iter().map(|wrapped| import(&key, &given, wrapped, "0"));
+    let requests: Vec<_> = requests.collect();
+    let client = &gateway.client;
+    let (first, second, third, fourth, fifth, sixth) = tokio::join!(
+        client.call("ImportKeyMaterial", &requests[0]),
+        client.call("ImportKeyMaterial", &requests[1]),
+        client.call("ImportKeyMaterial", &requests[2]),
+        client.call("ImportKeyMaterial", &requests[3]),
+        client.call("ImportKeyMaterial", &requests[4]),
+        client.call("ImportKeyMaterial", &requests[5]),
+    );
+    let outcomes = [first, second, third, fourth, fifth, sixth];
+    let went_well = outcomes.iter().flatten().count();
     assert_eq!(went_well, 1);
     let versions = gateway.call("ListKeyVersions", &[("KeyId", &key)]).await;
     assert_eq!(versions["TotalCount"], 1);

@@ -22,6 +22,8 @@ mod hardening;
 mod harness;
 mod import;
 mod installation;
+mod instance;
+mod instance_client;
 mod key_policy;
 mod key_specs;
 mod keys;

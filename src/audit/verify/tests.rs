@@ -138,15 +138,10 @@ fn a_thousand_tampered_files_are_all_found() {
                 "truncate"
             }
             5 => {
+                let to = dice.below(lines);
+                let to = if to == line { (line + 1) % lines } else { to };
                 let moved = files[file].remove(line);
-                let mut to = dice.below(lines);
-                to += usize::from(to == line);
-                let to = to.min(files[file].len());
-                if to == line {
-                    files[file].insert(0, moved);
-                } else {
-                    files[file].insert(to, moved);
-                }
+                files[file].insert(to, moved);
                 "move"
             }
             6 => {

@@ -1,5 +1,7 @@
 //! Client keys: the certificates with which applications come in.
 
 mod mint;
+mod verify;
 
 pub use mint::{MintError, Minted, mint};
+pub use verify::{ClientKeyClaim, ClientKeys};

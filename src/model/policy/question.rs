@@ -56,6 +56,11 @@ impl<'a> Resource<'a> {
         self.place
     }
 
+    /// What its ARN ends with.
+    pub fn name(&self) -> ResourceName<'a> {
+        self.name
+    }
+
     /// Its ARN.
     pub fn arn(&self) -> &str {
         self.arn.get_or_init(|| self.place.arn(self.name))

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::model::RequestId;
+use crate::wire::rpc::format::{Format, failure};
 
 const SETTINGS: HttpSettings = HttpSettings {
     connections: 2,

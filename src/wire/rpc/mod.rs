@@ -11,14 +11,12 @@ mod sign_v1;
 mod sign_v3;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ::http::header::{HOST, HeaderName, USER_AGENT};
+use ::http::header::HOST;
 use ::http::{Method, request};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 
 use self::format::Format;
@@ -28,43 +26,18 @@ use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
-use crate::wire::http::{Peer, RawQuery, SecureTransport, collect_body};
+use crate::wire::arrival::{arrival, header};
+use crate::wire::http::{RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
 /// Stands in the log for the action of a request that does not tell one.
 const NO_ACTION: &str = "-";
 
-struct Rpc {
-    gate: Gate,
+/// Answers the requests of the RPC API.
+pub struct Rpc {
+    gate: Arc<Gate>,
     authenticator: Authenticator,
-}
-
-/// A router that answers every request as the RPC API does.
-pub fn router(gate: Gate, authenticator: Authenticator) -> Router {
-    Router::new().fallback(serve).with_state(Arc::new(Rpc { gate, authenticator }))
-}
-
-async fn serve(State(rpc): State<Arc<Rpc>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let mut arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-    arrival.is_secure = head.extensions.get() == Some(&SecureTransport(true));
-    arrival.asked.host = header(&head, &HOST).into();
-    arrival.asked.user_agent = header(&head, &USER_AGENT).into();
-    let mut answer = Answer { format: Format::Json, action: NO_ACTION };
-    let outcome = match rpc.answer(&mut arrival, &head, body, &mut answer).await {
-        Ok(outcome) => outcome,
-        Err(error) => rpc.gate.refuse(&arrival, answer.action, error).await,
-    };
-    outcome.into_result().unwrap_or_else(|error| {
-        format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
-    })
-}
-
-/// A header as text; nothing where it is none.
-fn header<'a>(head: &'a request::Parts, name: &HeaderName) -> &'a str {
-    head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// What is known of the answer so far, should the request be refused here.
@@ -74,6 +47,25 @@ struct Answer {
 }
 
 impl Rpc {
+    /// With the users who may come in.
+    pub fn new(gate: Arc<Gate>, authenticator: Authenticator) -> Self {
+        Self { gate, authenticator }
+    }
+
+    /// Answers one request.
+    pub async fn serve(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let mut arrival = arrival(&head);
+        let mut answer = Answer { format: Format::Json, action: NO_ACTION };
+        let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.gate.refuse(&arrival, answer.action, error).await,
+        };
+        outcome.into_result().unwrap_or_else(|error| {
+            format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
+        })
+    }
+
     /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
     /// none.
     async fn answer(

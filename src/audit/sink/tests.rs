@@ -1,0 +1,148 @@
+//! The thread, with files and without a gateway.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::super::record::tests::{place, request};
+use super::super::recorder::{Inner, Recorder};
+use super::super::verify::{Expectation, Report, Verifier};
+use super::*;
+use crate::error::ApiError;
+
+fn settings(directory: &Path) -> AuditSettings {
+    AuditSettings {
+        file: directory.join("audit.jsonl"),
+        deadline: Duration::from_secs(10),
+        required: true,
+        checkpoint_records: 1000,
+        checkpoint_interval: Duration::from_mins(1),
+        second: None,
+    }
+}
+
+fn recorder(settings: &AuditSettings, known: Option<Known>) -> Recorder {
+    let (commands, gauge) = start(settings, known).unwrap();
+    let (deadline, required) = (settings.deadline, settings.required);
+    Recorder::new(Inner { commands, gauge, deadline, required, place: place() })
+}
+
+async fn done(recorder: &Recorder, action: &'static str) -> Result<u8, ApiError> {
+    let record = recorder.open(request(action));
+    record.of(async { Ok(1) }, Default::default).await.into_result()
+}
+
+async fn close(recorder: &Recorder) -> Head {
+    let (done, closed) = oneshot::channel();
+    recorder.inner().unwrap().commands.send(Command::Close(done)).unwrap();
+    closed.await.unwrap()
+}
+
+fn verified(file: &Path) -> Report {
+    Verifier::new(None, Expectation::default()).files(&[file.to_owned()]).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_first_place_has_the_second_gets() {
+    let directory = TempDir::new().unwrap();
+    let mut settings = settings(directory.path());
+    let second = directory.path().join("second.jsonl");
+    settings.second = Some(second.clone());
+    let recorder = recorder(&settings, None);
+    for action in ["Encrypt", "CreateKey", "Decrypt"] {
+        done(&recorder, action).await.unwrap();
+    }
+    let head = close(&recorder).await;
+    assert_eq!(head.sequence, 6, "open, four records of three operations, close");
+    drop(recorder);
+    while fs::read(&second).unwrap_or_default() != fs::read(&settings.file).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(verified(&second).faults, []);
+}
+
+#[tokio::test]
+async fn syslog_gets_a_message_a_line_and_holds_nothing_up() {
+    let directory = TempDir::new().unwrap();
+    let mut settings = settings(directory.path());
+    let path = directory.path().join("log");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    settings.second = Some(path);
+    let recorder = recorder(&settings, None);
+    // Nobody reads yet, and more is sent than a socket holds.
+    for _ in 0..600 {
+        done(&recorder, "Encrypt").await.unwrap();
+    }
+    let mut message = [0; 4096];
+    let length = socket.recv(&mut message).unwrap();
+    let text = std::str::from_utf8(&message[..length]).unwrap();
+    assert!(text.starts_with("<134>hsmgate: {\"sequence\":1,\"record\":\"open\","), "{text}");
+    assert!(text.ends_with("\"}"));
+}
+
+#[tokio::test]
+async fn a_request_that_ends_early_leaves_a_record() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(directory.path());
+    let recorder = recorder(&settings, None);
+    drop(recorder.open(request("Decrypt")));
+    let head = close(&recorder).await;
+    assert_eq!(head.sequence, 3);
+    let text = fs::read_to_string(&settings.file).unwrap();
+    assert!(text.contains("The request ended before its outcome was known."));
+}
+
+#[tokio::test]
+async fn a_record_that_was_cut_by_a_crash_is_taken_off_and_told() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(directory.path());
+    let first = recorder(&settings, None);
+    done(&first, "Encrypt").await.unwrap();
+    close(&first).await;
+    drop(first);
+    let whole = fs::read(&settings.file).unwrap();
+    fs::write(&settings.file, [&*whole, b"{\"sequence\":4,\"rec"].concat()).unwrap();
+    let second = loop {
+        // The first thread lets go of the file when it has ended.
+        match start(&settings, None) {
+            Ok(_) => break fs::read_to_string(&settings.file).unwrap(),
+            Err(AuditError::InUse(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    assert!(second.contains("\"tornBytes\":18"));
+    assert_eq!(verified(&settings.file).faults, []);
+}
+
+#[test]
+fn a_file_of_somebody_else_is_not_written_to() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(directory.path());
+    fs::write(&settings.file, "a letter\n").unwrap();
+    assert!(matches!(start(&settings, None), Err(AuditError::Foreign(_))));
+    assert_eq!(fs::read_to_string(&settings.file).unwrap(), "a letter\n");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_refuses_and_changes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let mut settings = settings(directory.path());
+    let writing = recorder(&settings, None);
+    let in_use = start(&settings, None).map(drop);
+    assert!(matches!(in_use, Err(AuditError::InUse(_))));
+    close(&writing).await;
+    // The thread has ended: nothing is recorded any more.
+    let mut is_run = false;
+    let change = writing.open(request("CreateKey"));
+    let run = async {
+        is_run = true;
+        Ok(())
+    };
+    let outcome = change.of(run, Default::default).await;
+    assert_eq!(outcome.error().map(ApiError::code), Some(crate::error::ErrorCode::Unavailable));
+    assert!(!is_run, "a change without its intent is not made");
+    settings.file = "/dev/full".into();
+    assert!(start(&settings, None).is_err());
+}

@@ -1,0 +1,196 @@
+//! What a client key may do: what the policies of its access point say.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::policy::{Resource, ResourceName};
+use crate::model::{
+    AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyId, KeyRecord, NetworkRule,
+    PermissionTemplate,
+};
+use crate::store::Store;
+
+/// What `CryptoServiceKeyUser` stands for: the operations of the KMS instance protocol with keys.
+const KEY_USER: &[&str] = &[
+    "kms:AdvanceDecrypt",
+    "kms:AdvanceEncrypt",
+    "kms:AdvanceGenerateDataKey",
+    "kms:AdvanceGenerateDataKeyPair",
+    "kms:AdvanceGenerateDataKeyPairWithoutPlaintext",
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
+    "kms:GenerateRandom",
+    "kms:GetPublicKey",
+    "kms:Sign",
+    "kms:Verify",
+];
+
+/// A client key that comes from somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit<'a> {
+    /// The client key, which names the access point.
+    pub(super) client_key: &'a ClientKeyRecord,
+    /// The address that the request came from.
+    pub(super) source: IpAddr,
+}
+
+/// Whether one of the policies lets the visitor in from where it is, to do this with the key, or
+/// with no key at all.
+pub(super) fn allows(
+    store: &Store,
+    visit: Visit<'_>,
+    action: &str,
+    key: Option<&KeyRecord>,
+) -> bool {
+    let is_about_it = |policy: &AccessPolicy| key.is_none_or(|key| is_about(policy, Some(key.id)));
+    KEY_USER.contains(&action) && lets_in(store, visit, is_about_it)
+}
+
+/// Whether the visitor may know that there is no such key.
+pub(super) fn may_know(store: &Store, visit: Visit<'_>, resource: &Resource<'_>) -> bool {
+    let key = match resource.name() {
+        ResourceName::Key(id) => Some(id),
+        ResourceName::Alias(_) | ResourceName::Other(_) => None,
+    };
+    lets_in(store, visit, |policy| is_about(policy, key))
+}
+
+/// Whether a policy that is about what is asked lets the visitor in.
+fn lets_in(store: &Store, visit: Visit<'_>, is_about: impl Fn(&AccessPolicy) -> bool) -> bool {
+    let point = store.document::<AccessPoint>(visit.client_key.access_point.as_str());
+    let Some(point) = point else { return false };
+    let mut policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
+    policies.any(|policy: Arc<AccessPolicy>| {
+        policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
+            && is_about(&policy)
+            && admits(store, &policy, visit.source)
+    })
+}
+
+/// Whether the policy is about a key, or about any key.
+fn is_about(policy: &AccessPolicy, key: Option<KeyId>) -> bool {
+    policy.resources.iter().any(|resource| match resource {
+        AccessResource::AnyKey => true,
+        AccessResource::Key(id) => Some(*id) == key,
+        AccessResource::Secret(_) | AccessResource::AnySecret => false,
+    })
+}
+
+/// A policy without network rules admits every address; one with rules those of any of them.
+fn admits(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
+    let names = &policy.rules.network_rules;
+    let mut rules = names.iter().filter_map(|name| store.document(name.as_str()));
+    names.is_empty()
+        || rules.any(|rule: Arc<NetworkRule>| {
+            rule.source_private_ip.iter().any(|range| range.contains(source))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::{KeySpec, KeyUsage, Origin, Place, ProtectionLevel, Time};
+
+    /// A store with the access point `shop`, whose policies are `policies`, and the rules `here`
+    /// (10.0.0.0/8) and `nowhere`.
+    async fn shop(policies: &[serde_json::Value]) -> (TempDir, Store, Arc<ClientKeyRecord>) {
+        let directory = TempDir::new().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("db").display());
+        let store = Store::open(&url).await.unwrap();
+        let created = Time::now();
+        for (name, addresses) in [("here", json!(["10.0.0.0/8"])), ("nowhere", json!([]))] {
+            let rule = json!({"name": name, "source_private_ip": addresses, "description": "",
+                "created": created});
+            store.insert_document::<NetworkRule>(from_value(rule).unwrap()).await.unwrap();
+        }
+        for (number, policy) in policies.iter().enumerate() {
+            let mut policy = policy.clone();
+            policy["name"] = json!(number.to_string());
+            policy["kms_instance"] = json!("");
+            policy["description"] = json!("");
+            policy["created"] = json!(created);
+            store.insert_document::<AccessPolicy>(from_value(policy).unwrap()).await.unwrap();
+        }
+        let names: Vec<_> = (0..policies.len()).map(|number| number.to_string()).collect();
+        let point = json!({"name": "shop", "policies": names,
+            "authentication_method": "ClientKey", "description": "", "created": created});
+        store.insert_document::<AccessPoint>(from_value(point).unwrap()).await.unwrap();
+        let key = json!({"id": "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf", "access_point": "shop",
+            "certificate_pem": "", "public_key": "", "not_before": created,
+            "not_after": created.plus_seconds(9), "created": created, "is_active": true});
+        (directory, store, Arc::new(from_value(key).unwrap()))
+    }
+
+    fn policy(template: &str, resources: &[&str], rules: &[&str]) -> serde_json::Value {
+        json!({"permissions": [format!("RbacPermission/Template/{template}")],
+            "resources": resources, "rules": {"NetworkRules": rules}})
+    }
+
+    const KEY: &str = "key-hzz630494463ejqjx1234";
+    const OTHER: &str = "key-hzz630494463ejqjx9999";
+
+    fn record(id: &str) -> KeyRecord {
+        let (spec, usage) = (KeySpec::Aes256, KeyUsage::EncryptDecrypt);
+        let (origin, level) = (Origin::AliyunKms, ProtectionLevel::Hsm);
+        let record = KeyRecord::new(spec, usage, origin, level, Time::now());
+        KeyRecord { id: id.parse().unwrap(), ..record }
+    }
+
+    #[tokio::test]
+    async fn only_who_may_use_every_key_learns_that_one_is_not_there() {
+        let user = "CryptoServiceKeyUser";
+        for (resources, known) in
+            [(&["key/*"][..], [true; 2]), (&[&format!("key/{KEY}")], [true, false])]
+        {
+            let (_directory, store, key) = shop(&[policy(user, resources, &[])]).await;
+            let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
+            let place = Place {
+                region: "cn-hangzhou".parse().unwrap(),
+                account: "1234567890123456".parse().unwrap(),
+            };
+            let learns = |name| may_know(&store, visit, &Resource::new(&place, name));
+            let names = [ResourceName::Key(KEY.parse().unwrap()), ResourceName::Other("key/x")];
+            assert_eq!(names.map(learns), known);
+            store.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_policy_must_allow_action_key_and_address_alike() {
+        let user = "CryptoServiceKeyUser";
+        for (policies, address, allowed) in [
+            (vec![policy(user, &["key/*"], &[])], "203.0.113.1", [true, true, true]),
+            (vec![policy(user, &[&format!("key/{KEY}")], &[])], "::1", [true, false, true]),
+            (vec![policy(user, &["secret/*"], &[])], "::1", [false, false, true]),
+            (vec![policy("CryptoServiceSecretUser", &["key/*"], &[])], "::1", [false; 3]),
+            (vec![policy(user, &["key/*"], &["here"])], "10.1.2.3", [true, true, true]),
+            (vec![policy(user, &["key/*"], &["here"])], "11.1.2.3", [false; 3]),
+            (vec![policy(user, &["key/*"], &["nowhere"])], "10.1.2.3", [false; 3]),
+            (vec![policy(user, &["key/*"], &["nowhere", "here"])], "10.1.2.3", [true; 3]),
+            (
+                vec![
+                    policy(user, &["key/*"], &["nowhere"]),
+                    policy(user, &["secret/*"], &["here"]),
+                ],
+                "10.1.2.3",
+                [false, false, true],
+            ),
+        ] {
+            let (_directory, store, key) = shop(&policies).await;
+            let source: IpAddr = address.parse().unwrap();
+            let visit = Visit { client_key: &key, source };
+            let verdict = |key| allows(&store, visit, "kms:Encrypt", key);
+            let verdicts =
+                [verdict(Some(&record(KEY))), verdict(Some(&record(OTHER))), verdict(None)];
+            assert_eq!(verdicts, allowed, "{policies:?} {address}");
+            assert!(!allows(&store, visit, "kms:CreateKey", None));
+            store.close().await;
+        }
+    }
+}

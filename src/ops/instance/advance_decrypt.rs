@@ -1,0 +1,74 @@
+//! AdvanceDecrypt: opens what the `Advance` calls have sealed, and what the plain ones have.
+
+use super::{Opened, ToOpen, decrypt, only_gcm, only_symmetric, version_of};
+use crate::authz::{Opens, Permission};
+use crate::error::{ApiError, ErrorCode};
+use crate::keyring::Use;
+use crate::model::CiphertextBlob;
+use crate::model::algorithm::CipherAlgorithm;
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct AdvanceDecrypt(pub ToOpen);
+
+impl Permission for AdvanceDecrypt {
+    const ACTION: &'static str = "kms:AdvanceDecrypt";
+}
+
+impl Opens for AdvanceDecrypt {}
+
+impl Operation for AdvanceDecrypt {
+    const NAME: &'static str = "AdvanceDecrypt";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Opened;
+
+    async fn run(self, cx: &Context) -> Result<Opened, ApiError> {
+        let Self(request) = self;
+        match framed(&request, cx) {
+            Some(blob) => open_framed(request, blob, cx).await,
+            None => open_raw(request, cx).await,
+        }
+    }
+}
+
+/// The ciphertext with its frame, if it has one. A raw ciphertext can begin like a framed one by
+/// chance, but hardly with a key version that is known; who names no key can only mean a frame.
+fn framed(request: &ToOpen, cx: &Context) -> Option<CiphertextBlob> {
+    let blob = CiphertextBlob::from_framed(&request.ciphertext).ok()?;
+    let is_known = cx.store().key_of_version(blob.version).is_some();
+    (is_known || request.key.is_none()).then_some(blob)
+}
+
+async fn open_framed(
+    request: ToOpen,
+    blob: CiphertextBlob,
+    cx: &Context,
+) -> Result<Opened, ApiError> {
+    let version = blob.version;
+    let key = cx.key_of_version::<AdvanceDecrypt>(version)?;
+    cx.note_version(version);
+    if let Some(named) = &request.key
+        && cx.key::<AdvanceDecrypt>(named)?.record().id != key.record().id
+    {
+        return Err(ApiError::invalid_parameter("KeyId"));
+    }
+    if request.version.is_some_and(|named| named != version) {
+        return Err(ErrorCode::KeyVersionNotFound.into());
+    }
+    if request.iv.is_some_and(|iv| iv != blob.iv) {
+        return Err(ApiError::invalid_parameter("Iv"));
+    }
+    only_symmetric(&key)?;
+    only_gcm(request.algorithm)?;
+    let plaintext = cx.keyring().open_with(&key, blob, request.aad, cx.budget()).await?;
+    Ok(Opened { key: key.record().id, version, algorithm: CipherAlgorithm::AesGcm, plaintext })
+}
+
+async fn open_raw(request: ToOpen, cx: &Context) -> Result<Opened, ApiError> {
+    let key = request.key.as_ref().ok_or_else(|| ApiError::invalid_parameter("KeyId"))?;
+    let key = cx.key::<AdvanceDecrypt>(key)?;
+    only_symmetric(&key)?;
+    let version = version_of(cx, &key, request.version, Use::Cryptographic)?;
+    decrypt::with_cipher(request, &key, version, cx).await
+}

@@ -1,0 +1,44 @@
+//! AdvanceEncrypt: seals data with the primary version of a symmetric key, in a ciphertext that
+//! names it.
+
+use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_symmetric};
+use crate::authz::{Permission, Seals};
+use crate::error::ApiError;
+use crate::model::algorithm::CipherAlgorithm;
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+pub struct AdvanceEncrypt(pub ToSeal);
+
+impl Permission for AdvanceEncrypt {
+    const ACTION: &'static str = "kms:AdvanceEncrypt";
+}
+
+impl Seals for AdvanceEncrypt {}
+
+impl Operation for AdvanceEncrypt {
+    const NAME: &'static str = "AdvanceEncrypt";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Sealed;
+
+    async fn run(self, cx: &Context) -> Result<Sealed, ApiError> {
+        let Self(request) = self;
+        let key = cx.key::<Self>(&request.key)?;
+        only_symmetric(&key)?;
+        let version = cx.keyring().sealing_version(&key)?;
+        cx.note_version(version);
+        only_gcm(request.algorithm)?;
+        let iv = accepted_iv(cx, request.iv)?;
+        let blob = cx
+            .keyring()
+            .seal_with(&key, version, iv, request.plaintext, request.aad, cx.budget())
+            .await?;
+        Ok(Sealed {
+            key: key.record().id,
+            version,
+            algorithm: CipherAlgorithm::AesGcm,
+            iv: Some(blob.iv),
+            ciphertext: blob.to_framed(),
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! GenerateRandom: random bytes from the token.
+
+use zeroize::Zeroizing;
+
+use crate::authz::Permission;
+use crate::error::ApiError;
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GenerateRandom {
+    /// How many bytes, 1 to 64.
+    pub bytes: usize,
+}
+
+impl Permission for GenerateRandom {
+    const ACTION: &'static str = "kms:GenerateRandom";
+}
+
+impl Operation for GenerateRandom {
+    const NAME: &'static str = "GenerateRandom";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Zeroizing<Vec<u8>>;
+
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        let grant = cx.account::<Self>("random")?;
+        Ok(cx.keyring().random(&grant, self.bytes, cx.budget()).await?)
+    }
+}

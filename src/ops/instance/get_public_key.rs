@@ -1,0 +1,47 @@
+//! GetPublicKey: the public half of a key pair, as PEM.
+
+use super::version_of;
+use crate::authz::{Permission, ReadsPublicKey};
+use crate::error::ApiError;
+use crate::keyring::Use;
+use crate::model::{KeyId, KeyRef, KeyVersionId};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GetPublicKey {
+    /// The key.
+    pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct PublicHalf {
+    /// The key.
+    pub key: KeyId,
+    /// The key version.
+    pub version: KeyVersionId,
+    /// SubjectPublicKeyInfo, PEM.
+    pub pem: String,
+}
+
+impl Permission for GetPublicKey {
+    const ACTION: &'static str = "kms:GetPublicKey";
+}
+
+impl ReadsPublicKey for GetPublicKey {}
+
+impl Operation for GetPublicKey {
+    const NAME: &'static str = "GetPublicKey";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = PublicHalf;
+
+    async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let version = version_of(cx, &key, self.version, Use::ReadPublicKey)?;
+        let pem = cx.keyring().public_key_pem(&key, version, cx.budget()).await?;
+        Ok(PublicHalf { key: key.record().id, version, pem })
+    }
+}

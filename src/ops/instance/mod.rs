@@ -1,0 +1,183 @@
+//! The operations of the KMS instance protocol: plain bytes where the public API has Base64 text.
+//!
+//! The plain calls use a key's initial version for ever, since nothing in their ciphertexts says
+//! which version sealed; the `Advance` calls use the primary one and write it into the ciphertext.
+
+pub mod advance_decrypt;
+pub mod advance_encrypt;
+pub mod advance_generate_data_key;
+pub mod decrypt;
+pub mod encrypt;
+pub mod generate_data_key;
+pub mod generate_random;
+pub mod get_public_key;
+pub mod sign;
+pub mod verify;
+
+use zeroize::Zeroizing;
+
+use super::Context;
+use crate::authz::AuthorizedKey;
+use crate::error::{ApiError, ErrorCode};
+use crate::keyring::Use;
+use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm};
+use crate::model::{IV_BYTES, KeyId, KeyRef, KeyVersionId};
+
+/// What is to be sealed.
+pub struct ToSeal {
+    /// The key.
+    pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+    /// How, where the caller says.
+    pub algorithm: Option<CipherAlgorithm>,
+    /// The data.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// What is authenticated beside it; empty is the same as none.
+    pub aad: Vec<u8>,
+    /// The caller's own IV.
+    pub iv: Option<[u8; IV_BYTES]>,
+}
+
+/// What was sealed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The key.
+    pub key: KeyId,
+    /// The key version that sealed.
+    pub version: KeyVersionId,
+    /// How.
+    pub algorithm: CipherAlgorithm,
+    /// The IV, of AES-GCM.
+    pub iv: Option<[u8; IV_BYTES]>,
+    /// The ciphertext in the layout of its operation.
+    pub ciphertext: Vec<u8>,
+}
+
+/// What is to be opened.
+#[derive(Debug)]
+pub struct ToOpen {
+    /// The key, where the caller names one.
+    pub key: Option<KeyRef>,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+    /// How, where the caller says.
+    pub algorithm: Option<CipherAlgorithm>,
+    /// The ciphertext in the layout of its operation.
+    pub ciphertext: Vec<u8>,
+    /// What was authenticated beside it; empty is the same as none.
+    pub aad: Vec<u8>,
+    /// The IV, where the caller gives one.
+    pub iv: Option<[u8; IV_BYTES]>,
+}
+
+/// What was opened.
+pub struct Opened {
+    /// The key.
+    pub key: KeyId,
+    /// The key version that opened.
+    pub version: KeyVersionId,
+    /// How.
+    pub algorithm: CipherAlgorithm,
+    /// The data.
+    pub plaintext: Zeroizing<Vec<u8>>,
+}
+
+/// Which data key is wanted.
+#[derive(Debug)]
+pub struct DataKeyWanted {
+    /// The key that seals it.
+    pub key: KeyRef,
+    /// How, where the caller says.
+    pub algorithm: Option<CipherAlgorithm>,
+    /// Its length, 1 to 1024 bytes.
+    pub bytes: usize,
+    /// What is authenticated beside it; empty is the same as none.
+    pub aad: Vec<u8>,
+}
+
+/// A new data key.
+pub struct DataKey {
+    /// Its bytes.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// The same, sealed.
+    pub sealed: Sealed,
+}
+
+/// The version that a plain call uses: the one that the caller names, else the initial one.
+fn version_of<P>(
+    cx: &Context,
+    key: &AuthorizedKey<P>,
+    wanted: Option<KeyVersionId>,
+    how: Use,
+) -> Result<KeyVersionId, ApiError> {
+    cx.keyring().check(key, how)?;
+    let version = match wanted {
+        Some(id) => key.record().version(id).ok_or(ErrorCode::KeyVersionNotFound)?,
+        None => key.record().live_versions().next().ok_or(ErrorCode::KeyUnavailable)?,
+    };
+    cx.note_version(version.id);
+    Ok(version.id)
+}
+
+/// The `Advance` calls are for symmetric keys only, and say so in a way of their own.
+fn only_symmetric<P>(key: &AuthorizedKey<P>) -> Result<(), ApiError> {
+    let record = key.record();
+    if !record.spec.is_asymmetric() {
+        return Ok(());
+    }
+    let message = format!(
+        "The key {} is not a symmetric key. The API only supports symmetric keys.",
+        record.id
+    );
+    Err(ApiError::with_message(ErrorCode::OnlySymmetricKeySupported, message))
+}
+
+/// Symmetric keys are used with AES-GCM alone.
+fn only_gcm(algorithm: Option<CipherAlgorithm>) -> Result<(), ErrorCode> {
+    match algorithm {
+        None | Some(CipherAlgorithm::AesGcm) => Ok(()),
+        Some(_) => Err(ErrorCode::UnsupportedOperation),
+    }
+}
+
+/// How to encrypt to a key pair.
+fn pair_algorithm(
+    algorithm: Option<CipherAlgorithm>,
+) -> Result<(CipherAlgorithm, EncryptionAlgorithm), ErrorCode> {
+    match algorithm {
+        None | Some(CipherAlgorithm::RsaesOaepSha256) => {
+            Ok((CipherAlgorithm::RsaesOaepSha256, EncryptionAlgorithm::RsaesOaepSha256))
+        }
+        Some(CipherAlgorithm::RsaesOaepSha1) => {
+            Ok((CipherAlgorithm::RsaesOaepSha1, EncryptionAlgorithm::RsaesOaepSha1))
+        }
+        Some(_) => Err(ErrorCode::UnsupportedOperation),
+    }
+}
+
+/// A key pair authenticates nothing beside the data and has no IV: to take either in silence would
+/// promise what is not kept.
+fn only_plain(aad: &[u8], iv: Option<[u8; IV_BYTES]>) -> Result<(), ApiError> {
+    if !aad.is_empty() {
+        return Err(ApiError::invalid_parameter("Aad"));
+    }
+    if iv.is_some() {
+        return Err(ApiError::invalid_parameter("Iv"));
+    }
+    Ok(())
+}
+
+/// A caller's own IV, as far as this gateway accepts one.
+fn accepted_iv(
+    cx: &Context,
+    iv: Option<[u8; IV_BYTES]>,
+) -> Result<Option<[u8; IV_BYTES]>, ApiError> {
+    if iv.is_none() || cx.acceptance().caller_iv {
+        return Ok(iv);
+    }
+    let message = "The specified parameter \"Iv\" is not valid. This gateway draws every IV itself, \
+                   because one that is used twice breaks AES-GCM for its key: leave it out, or set \
+                   crypto.accept_caller_iv.";
+    Err(ApiError::with_message(ErrorCode::InvalidParameter, message))
+}

@@ -1,0 +1,65 @@
+//! Sign: signs a digest with the private half of a key pair.
+
+use super::version_of;
+use crate::authz::{Permission, Signs};
+use crate::error::ApiError;
+use crate::keyring::Use;
+use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
+use crate::model::{KeyId, KeyRef, KeyVersionId};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct Sign {
+    /// The key.
+    pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+    /// How.
+    pub algorithm: SignatureAlgorithm,
+    /// What is signed.
+    pub digest: Digest,
+    /// In which form it was handed over.
+    pub message_type: MessageType,
+}
+
+/// What was signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// The key.
+    pub key: KeyId,
+    /// The key version that signed.
+    pub version: KeyVersionId,
+    /// How.
+    pub algorithm: SignatureAlgorithm,
+    /// The signature.
+    pub signature: Vec<u8>,
+    /// As in the request.
+    pub message_type: MessageType,
+}
+
+impl Permission for Sign {
+    const ACTION: &'static str = "kms:Sign";
+}
+
+impl Signs for Sign {}
+
+impl Operation for Sign {
+    const NAME: &'static str = "Sign";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Signed;
+
+    async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
+        let signature =
+            cx.keyring().sign(&key, version, self.algorithm, self.digest, cx.budget()).await?;
+        Ok(Signed {
+            key: key.record().id,
+            version,
+            algorithm: self.algorithm,
+            signature,
+            message_type: self.message_type,
+        })
+    }
+}

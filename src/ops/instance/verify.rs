@@ -1,0 +1,69 @@
+//! Verify: whether a signature is a key pair's.
+
+use super::version_of;
+use crate::authz::{Permission, Verifies};
+use crate::error::ApiError;
+use crate::keyring::Use;
+use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
+use crate::model::{KeyId, KeyRef, KeyVersionId};
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct Verify {
+    /// The key.
+    pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+    /// How it was signed.
+    pub algorithm: SignatureAlgorithm,
+    /// What was signed.
+    pub digest: Digest,
+    /// In which form it was handed over.
+    pub message_type: MessageType,
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
+/// What comes of it.
+#[derive(Debug)]
+pub struct Verified {
+    /// The key.
+    pub key: KeyId,
+    /// The key version that verified.
+    pub version: KeyVersionId,
+    /// How.
+    pub algorithm: SignatureAlgorithm,
+    /// Whether the signature is right.
+    pub is_right: bool,
+    /// As in the request.
+    pub message_type: MessageType,
+}
+
+impl Permission for Verify {
+    const ACTION: &'static str = "kms:Verify";
+}
+
+impl Verifies for Verify {}
+
+impl Operation for Verify {
+    const NAME: &'static str = "Verify";
+    const LOAD: Load = Load::Cryptographic;
+    type Output = Verified;
+
+    async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
+        let is_right = cx
+            .keyring()
+            .verify(&key, version, self.algorithm, self.digest, self.signature, cx.budget())
+            .await?;
+        Ok(Verified {
+            key: key.record().id,
+            version,
+            algorithm: self.algorithm,
+            is_right,
+            message_type: self.message_type,
+        })
+    }
+}

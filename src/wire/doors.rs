@@ -1,0 +1,93 @@
+//! The two wires on one port: which of them a request is for.
+
+use std::sync::Arc;
+
+use ::http::HeaderMap;
+use ::http::header::CONTENT_TYPE;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::instance::{self, Instance, PROTOBUF};
+use super::rpc::Rpc;
+use super::rpc::format::{self, Format};
+use crate::authn::{Authenticator, ClientKeys};
+use crate::error::ApiError;
+use crate::gate::Gate;
+use crate::model::RequestId;
+
+struct Doors {
+    rpc: Rpc,
+    instance: Instance,
+}
+
+/// A router that answers every request as the wire does that it is for.
+pub fn router(gate: Gate, authenticator: Authenticator, client_keys: ClientKeys) -> Router {
+    let gate = Arc::new(gate);
+    let doors = Doors {
+        rpc: Rpc::new(Arc::clone(&gate), authenticator),
+        instance: Instance::new(gate, client_keys),
+    };
+    Router::new().fallback(serve).with_state(Arc::new(doors))
+}
+
+async fn serve(State(doors): State<Arc<Doors>>, request: Request) -> Response {
+    match Wire::of(request.headers()) {
+        Wire::Rpc => doors.rpc.serve(request).await,
+        Wire::Instance => doors.instance.serve(request).await,
+    }
+}
+
+/// A wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// The public RPC API.
+    Rpc,
+    /// The KMS instance protocol.
+    Instance,
+}
+
+impl Wire {
+    /// The wire that a request with these headers is for.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let is_protobuf = headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let start = value.as_bytes().get(..PROTOBUF.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(PROTOBUF.as_bytes()))
+        });
+        if is_protobuf || headers.contains_key(instance::sign::API_NAME) {
+            Self::Instance
+        } else {
+            Self::Rpc
+        }
+    }
+
+    /// A failure of a request that came to no wire, in the form of the one that it was for. `host`
+    /// is the `Host` that the client used, as text.
+    pub(super) fn failure(self, host: &str, error: &ApiError) -> Response {
+        match self {
+            Self::Rpc => format::failure(Format::Json, RequestId::random(), host, error),
+            Self::Instance => instance::failure(RequestId::random(), error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_type_or_operation_name_tell_the_instance_protocol() {
+        for (name, value, wire) in [
+            ("content-type", "application/x-protobuf", Wire::Instance),
+            ("content-type", "Application/X-Protobuf; charset=utf-8", Wire::Instance),
+            ("x-kms-apiname", "Encrypt", Wire::Instance),
+            ("content-type", "application/x-www-form-urlencoded", Wire::Rpc),
+            ("x-acs-action", "Encrypt", Wire::Rpc),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(Wire::of(&headers), wire, "{name}: {value}");
+        }
+        assert_eq!(Wire::of(&HeaderMap::new()), Wire::Rpc);
+    }
+}

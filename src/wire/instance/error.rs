@@ -1,0 +1,46 @@
+//! Failures as the instance SDKs read them: an `Error` message and nothing else.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use prost::Message as _;
+
+use super::{PROTOBUF, messages};
+use crate::error::{ApiError, ErrorCode};
+use crate::model::RequestId;
+
+/// The answer of a request that was refused or that failed.
+pub fn failure(request_id: RequestId, error: &ApiError) -> Response {
+    let (code, message) = spoken(error);
+    let body = messages::Error {
+        status_code: code.status().into(),
+        error_code: code.as_str().to_owned(),
+        error_message: message.into_owned(),
+        request_id: request_id.to_string(),
+    };
+    let mut response = Response::new(Body::from(body.encode_to_vec()));
+    *response.status_mut() =
+        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The code and text of this protocol, where they are others than those of the public API.
+fn spoken(error: &ApiError) -> (ErrorCode, Cow<'_, str>) {
+    match error.code() {
+        ErrorCode::KeyNotFound | ErrorCode::KeyVersionNotFound | ErrorCode::AliasNotFound => {
+            (ErrorCode::KeyNotFound, "The specified key does not exist.".into())
+        }
+        ErrorCode::RejectedUnsupportedOperation | ErrorCode::UnsupportedOperation => {
+            (ErrorCode::UnsupportedOperation, "Rejected.UnsupportedOperation".into())
+        }
+        code => (code, error.message().into()),
+    }
+}

@@ -1,0 +1,375 @@
+//! The messages, by the names and numbers of the protocol (`dkms-gcs-0.2`).
+//!
+//! Empty and absent mean the same. Where an `Advance` call has the fields of the plain one, both
+//! share a message; a field that only one of them has stays empty in the other.
+
+use prost::Message;
+use zeroize::Zeroize as _;
+
+/// `Encrypt`, `AdvanceEncrypt`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct EncryptRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The data.
+    #[prost(bytes = "vec", tag = "2")]
+    pub plaintext: Vec<u8>,
+    /// How.
+    #[prost(string, tag = "3")]
+    pub algorithm: String,
+    /// What is authenticated beside the data.
+    #[prost(bytes = "vec", tag = "4")]
+    pub aad: Vec<u8>,
+    /// The caller's IV.
+    #[prost(bytes = "vec", tag = "5")]
+    pub iv: Vec<u8>,
+    /// For modes that pad.
+    #[prost(string, tag = "6")]
+    pub padding_mode: String,
+}
+
+/// Answer of `Encrypt`, `AdvanceEncrypt`.
+#[derive(Clone, PartialEq, Message)]
+pub struct EncryptResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The ciphertext.
+    #[prost(bytes = "vec", tag = "2")]
+    pub ciphertext_blob: Vec<u8>,
+    /// The IV.
+    #[prost(bytes = "vec", tag = "3")]
+    pub iv: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "4")]
+    pub request_id: String,
+    /// How.
+    #[prost(string, tag = "5")]
+    pub algorithm: String,
+    /// For modes that pad.
+    #[prost(string, tag = "6")]
+    pub padding_mode: String,
+    /// The key version, of `AdvanceEncrypt`.
+    #[prost(string, tag = "7")]
+    pub key_version_id: String,
+}
+
+/// `Decrypt`, `AdvanceDecrypt`.
+#[derive(Clone, PartialEq, Message)]
+pub struct DecryptRequest {
+    /// The ciphertext.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ciphertext_blob: Vec<u8>,
+    /// Id or alias.
+    #[prost(string, tag = "2")]
+    pub key_id: String,
+    /// How.
+    #[prost(string, tag = "3")]
+    pub algorithm: String,
+    /// What was authenticated beside the data.
+    #[prost(bytes = "vec", tag = "4")]
+    pub aad: Vec<u8>,
+    /// The IV.
+    #[prost(bytes = "vec", tag = "5")]
+    pub iv: Vec<u8>,
+    /// For modes that pad.
+    #[prost(string, tag = "6")]
+    pub padding_mode: String,
+}
+
+/// Answer of `Decrypt`, `AdvanceDecrypt`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct DecryptResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The data.
+    #[prost(bytes = "vec", tag = "2")]
+    pub plaintext: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "3")]
+    pub request_id: String,
+    /// How.
+    #[prost(string, tag = "4")]
+    pub algorithm: String,
+    /// For modes that pad.
+    #[prost(string, tag = "5")]
+    pub padding_mode: String,
+    /// The key version, of `AdvanceDecrypt`.
+    #[prost(string, tag = "6")]
+    pub key_version_id: String,
+}
+
+/// `GenerateDataKey`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GenerateDataKeyRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// How it is sealed.
+    #[prost(string, tag = "2")]
+    pub algorithm: String,
+    /// Its length.
+    #[prost(int32, tag = "3")]
+    pub number_of_bytes: i32,
+    /// What is authenticated beside it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub aad: Vec<u8>,
+}
+
+/// `AdvanceGenerateDataKey`. Its numbers are others than those of `GenerateDataKey`.
+#[derive(Clone, PartialEq, Message)]
+pub struct AdvanceGenerateDataKeyRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// Its length.
+    #[prost(int32, tag = "2")]
+    pub number_of_bytes: i32,
+    /// What is authenticated beside it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub aad: Vec<u8>,
+}
+
+/// Answer of `GenerateDataKey`, `AdvanceGenerateDataKey`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct GenerateDataKeyResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The IV.
+    #[prost(bytes = "vec", tag = "2")]
+    pub iv: Vec<u8>,
+    /// The data key.
+    #[prost(bytes = "vec", tag = "3")]
+    pub plaintext: Vec<u8>,
+    /// The data key, sealed.
+    #[prost(bytes = "vec", tag = "4")]
+    pub ciphertext_blob: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "5")]
+    pub request_id: String,
+    /// How it is sealed.
+    #[prost(string, tag = "6")]
+    pub algorithm: String,
+    /// The key version, of `AdvanceGenerateDataKey`.
+    #[prost(string, tag = "7")]
+    pub key_version_id: String,
+}
+
+/// `Sign`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SignRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The digest, where there is no message: a leftover.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: Vec<u8>,
+    /// How.
+    #[prost(string, tag = "3")]
+    pub algorithm: String,
+    /// The message, or its digest.
+    #[prost(bytes = "vec", tag = "4")]
+    pub message: Vec<u8>,
+    /// `RAW` for a message, `DIGEST` for a digest.
+    #[prost(string, tag = "5")]
+    pub message_type: String,
+}
+
+/// Answer of `Sign`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SignResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The signature.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "3")]
+    pub request_id: String,
+    /// How.
+    #[prost(string, tag = "4")]
+    pub algorithm: String,
+    /// As in the request.
+    #[prost(string, tag = "5")]
+    pub message_type: String,
+}
+
+/// `Verify`.
+#[derive(Clone, PartialEq, Message)]
+pub struct VerifyRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The digest, where there is no message: a leftover.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: Vec<u8>,
+    /// The signature.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: Vec<u8>,
+    /// How.
+    #[prost(string, tag = "4")]
+    pub algorithm: String,
+    /// The message, or its digest.
+    #[prost(bytes = "vec", tag = "5")]
+    pub message: Vec<u8>,
+    /// `RAW` for a message, `DIGEST` for a digest.
+    #[prost(string, tag = "6")]
+    pub message_type: String,
+}
+
+/// Answer of `Verify`.
+#[derive(Clone, PartialEq, Message)]
+pub struct VerifyResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// Whether the signature is right.
+    #[prost(bool, tag = "2")]
+    pub value: bool,
+    /// The id of the request.
+    #[prost(string, tag = "3")]
+    pub request_id: String,
+    /// How.
+    #[prost(string, tag = "4")]
+    pub algorithm: String,
+    /// As in the request.
+    #[prost(string, tag = "5")]
+    pub message_type: String,
+}
+
+/// `GetPublicKey`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GetPublicKeyRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+}
+
+/// Answer of `GetPublicKey`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GetPublicKeyResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// PEM.
+    #[prost(string, tag = "2")]
+    pub public_key: String,
+    /// The id of the request.
+    #[prost(string, tag = "3")]
+    pub request_id: String,
+}
+
+/// `GenerateRandom`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GenerateRandomRequest {
+    /// How many bytes.
+    #[prost(int32, tag = "1")]
+    pub length: i32,
+}
+
+/// Answer of `GenerateRandom`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct GenerateRandomResponse {
+    /// The bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub random: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "2")]
+    pub request_id: String,
+}
+
+/// The answer to every request that fails.
+#[derive(Clone, PartialEq, Message)]
+pub struct Error {
+    /// The HTTP status.
+    #[prost(int32, tag = "1")]
+    pub status_code: i32,
+    /// The code.
+    #[prost(string, tag = "2")]
+    pub error_code: String,
+    /// The text.
+    #[prost(string, tag = "3")]
+    pub error_message: String,
+    /// The id of the request.
+    #[prost(string, tag = "4")]
+    pub request_id: String,
+}
+
+/// Wipes the secret of a message that goes away.
+macro_rules! wipe {
+    ($($message:ty: $secret:ident),+ $(,)?) => {
+        $(impl Drop for $message {
+            fn drop(&mut self) {
+                self.$secret.zeroize();
+            }
+        })+
+    };
+}
+
+wipe! {
+    EncryptRequest: plaintext,
+    DecryptResponse: plaintext,
+    GenerateDataKeyResponse: plaintext,
+    GenerateRandomResponse: random,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_as_the_sdks_write_it() {
+        let body = b"\x0a\x0aalias/demo\x12\x02hi";
+        let request = EncryptRequest::decode(&body[..]).unwrap();
+        assert_eq!((request.key_id.as_str(), &*request.plaintext), ("alias/demo", &b"hi"[..]));
+        assert_eq!(request.encode_to_vec(), body);
+    }
+
+    /// The tag of a field of a length, by its number.
+    fn tag(number: u8) -> u8 {
+        number << 3 | 2
+    }
+
+    #[test]
+    fn every_field_has_the_number_of_the_contract() {
+        fn numbers(message: &impl Message) -> Vec<u8> {
+            // Every field holds one byte, so that each is three bytes long: tag, length, byte.
+            message.encode_to_vec().chunks(3).map(|field| field[0]).collect()
+        }
+        let (text, bytes) = (String::from("x"), vec![b'x']);
+        let sealed = EncryptResponse {
+            key_id: text.clone(),
+            ciphertext_blob: bytes.clone(),
+            iv: bytes.clone(),
+            request_id: text.clone(),
+            algorithm: text.clone(),
+            padding_mode: text.clone(),
+            key_version_id: text.clone(),
+        };
+        assert_eq!(numbers(&sealed), (1..=7).map(tag).collect::<Vec<_>>());
+        let wanted = GenerateDataKeyRequest {
+            key_id: text.clone(),
+            algorithm: text.clone(),
+            number_of_bytes: 32,
+            aad: bytes.clone(),
+        };
+        assert_eq!(wanted.encode_to_vec(), b"\x0a\x01x\x12\x01x\x18\x20\x22\x01x");
+        let wanted =
+            AdvanceGenerateDataKeyRequest { key_id: text, number_of_bytes: 32, aad: bytes };
+        assert_eq!(wanted.encode_to_vec(), b"\x0a\x01x\x10\x20\x1a\x01x");
+    }
+
+    #[test]
+    fn what_a_newer_client_adds_is_passed_over() {
+        let request = GenerateRandomRequest::decode(&b"\x08\x10\xfa\x01\x01x"[..]).unwrap();
+        assert_eq!(request.length, 16);
+    }
+}

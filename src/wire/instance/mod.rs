@@ -1,0 +1,108 @@
+//! The wire of the KMS instance protocol (`dkms-gcs-0.2`): `/` by POST, one protobuf message in and
+//! one out, signed with a client key.
+//!
+//! The SDKs tell success from failure by the status alone and take every failure for an `Error`
+//! message, so nothing else may ever leave here.
+
+mod error;
+mod fields;
+pub mod messages;
+mod operations;
+pub(in crate::wire) mod sign;
+pub mod table;
+
+use std::sync::Arc;
+
+use ::http::{Method, request};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+
+pub use self::error::failure;
+use self::table::{Asked, Entry, Found};
+use crate::audit::Recorded;
+use crate::authn::{Caller, ClientKeys};
+use crate::error::{ApiError, ErrorCode};
+use crate::gate::{Arrival, Gate};
+use crate::wire::arrival::arrival;
+use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
+
+/// The content type of everything here.
+pub const PROTOBUF: &str = "application/x-protobuf";
+
+/// The most bytes of a body, for a caller who has proved who he is.
+const MAX_MESSAGE_BYTES: usize = 3 * 1024 * 1024;
+
+/// Stands in the log for the operation of a request that does not tell one.
+const NO_OPERATION: &str = "-";
+
+/// Answers the requests of the instance protocol.
+pub struct Instance {
+    gate: Arc<Gate>,
+    client_keys: ClientKeys,
+}
+
+impl Instance {
+    /// With the client keys that may come in.
+    pub fn new(gate: Arc<Gate>, client_keys: ClientKeys) -> Self {
+        Self { gate, client_keys }
+    }
+
+    /// Answers one request.
+    pub async fn serve(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let mut arrival = arrival(&head);
+        let mut name = NO_OPERATION;
+        let outcome = match self.answer(&mut arrival, &head, body, &mut name).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.gate.refuse(&arrival, name, error).await,
+        };
+        outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error))
+    }
+
+    /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
+    /// none.
+    async fn answer(
+        &self,
+        arrival: &mut Arrival,
+        head: &request::Parts,
+        body: Body,
+        name: &mut &'static str,
+    ) -> Result<Recorded<Response>, ApiError> {
+        // The signature is over the digest of the body, so it is checked before the body takes
+        // room; a stranger's is read all the same, so that the refusal arrives.
+        let admitted = self.admit(arrival, head, name);
+        let limit = if admitted.is_ok() { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
+        let body = collect_body_up_to(body, limit).await;
+        let (entry, caller) = admitted?;
+        let body = body?;
+        sign::check_body(&head.headers, &body)?;
+        let asked = Asked { body, version: sign::key_version(&head.headers) };
+        Ok(entry.serve(&self.gate, arrival, caller, asked).await)
+    }
+
+    /// Finds the operation and proves the caller.
+    fn admit(
+        &self,
+        arrival: &mut Arrival,
+        head: &request::Parts,
+        name: &mut &'static str,
+    ) -> Result<(&'static Entry, Caller), ApiError> {
+        if head.uri.path() != "/" {
+            return Err(ErrorCode::InvalidActionNotFound.into());
+        }
+        if head.method != Method::POST {
+            return Err(ErrorCode::UnsupportedHttpMethod.into());
+        }
+        let asked = sign::api_name(&head.headers)?;
+        let found = table::find(asked).ok_or_else(|| sign::no_such_api(asked))?;
+        *name = found.name();
+        let claim = sign::claim(&head.method, &head.headers)?;
+        arrival.asked.access_key_id = claim.client_key_id.parse().ok();
+        let caller = self.client_keys.authenticate(&claim, arrival.now)?;
+        match found {
+            Found::Served(entry) => Ok((entry, caller)),
+            Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Every operation of the protocol and what becomes of it.
+
+use std::pin::Pin;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use prost::Message;
+use zeroize::Zeroizing;
+
+use super::PROTOBUF;
+use super::operations::Spoken;
+use super::sign::KEY_VERSION;
+use crate::audit::{Parameters, Recorded};
+use crate::authn::Caller;
+use crate::error::{ApiError, ErrorCode};
+use crate::gate::{Arrival, Gate};
+use crate::model::{KeyVersionId, Params};
+use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
+use crate::ops::instance::advance_encrypt::AdvanceEncrypt;
+use crate::ops::instance::advance_generate_data_key::AdvanceGenerateDataKey;
+use crate::ops::instance::decrypt::Decrypt;
+use crate::ops::instance::encrypt::Encrypt;
+use crate::ops::instance::generate_data_key::GenerateDataKey;
+use crate::ops::instance::generate_random::GenerateRandom;
+use crate::ops::instance::get_public_key::GetPublicKey;
+use crate::ops::instance::sign::Sign;
+use crate::ops::instance::verify::Verify;
+
+/// Every operation that is served.
+pub static TABLE: &[Entry] = &[
+    entry::<Encrypt>(),
+    entry::<Decrypt>(),
+    entry::<AdvanceEncrypt>(),
+    entry::<AdvanceDecrypt>(),
+    entry::<GenerateDataKey>(),
+    entry::<AdvanceGenerateDataKey>(),
+    entry::<GenerateRandom>(),
+    entry::<Sign>(),
+    entry::<Verify>(),
+    entry::<GetPublicKey>(),
+];
+
+/// Operations that the SDKs have and this gateway answers with `UnsupportedOperation`.
+pub static UNSUPPORTED: &[&str] = &["GetSecretValue"];
+
+/// What becomes of an operation.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    /// It is served.
+    Served(&'static Entry),
+    /// The protocol has it, this gateway does not serve it.
+    Unsupported(&'static str),
+}
+
+impl Found {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Served(entry) => entry.name,
+            Self::Unsupported(name) => name,
+        }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    serve: Serve,
+}
+
+type Serve = for<'a> fn(&'a Gate, &'a mut Arrival, Caller, Asked) -> Served<'a>;
+type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
+
+/// What a request asks of its operation.
+#[derive(Debug)]
+pub struct Asked {
+    /// The message.
+    pub body: Bytes,
+    /// The key version that the head names; or why it names none.
+    pub version: Result<Option<KeyVersionId>, ApiError>,
+}
+
+/// Looks an operation up.
+pub fn find(name: &str) -> Option<Found> {
+    if let Some(entry) = TABLE.iter().find(|entry| entry.name == name) {
+        return Some(Found::Served(entry));
+    }
+    UNSUPPORTED.iter().find(|known| **known == name).copied().map(Found::Unsupported)
+}
+
+impl Entry {
+    /// Reads the request, lets it pass the gate, and writes the answer. A refusal is left to be
+    /// written, as the caller is to see it.
+    pub fn serve<'a>(
+        &self,
+        gate: &'a Gate,
+        arrival: &'a mut Arrival,
+        caller: Caller,
+        asked: Asked,
+    ) -> Served<'a> {
+        (self.serve)(gate, arrival, caller, asked)
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+const fn entry<O: Spoken>() -> Entry {
+    Entry {
+        name: O::NAME,
+        serve: |gate, arrival, caller, asked| Box::pin(serve::<O>(gate, arrival, caller, asked)),
+    }
+}
+
+async fn serve<O: Spoken>(
+    gate: &Gate,
+    arrival: &mut Arrival,
+    caller: Caller,
+    asked: Asked,
+) -> Recorded<Response> {
+    let request = read::<O>(asked, arrival);
+    let outcome = gate.pass(arrival, caller, request).await;
+    outcome.map(|output| {
+        let version = O::version(&output);
+        success(version, &O::write(output, arrival.request_id.to_string()))
+    })
+}
+
+fn read<O: Spoken>(asked: Asked, arrival: &mut Arrival) -> Result<O, ApiError> {
+    let message = O::Request::decode(asked.body)
+        .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
+    let mut shown = Params::default();
+    for (name, value) in O::shown(&message) {
+        shown.insert(name, value)?;
+    }
+    arrival.asked.parameters = Parameters::of(&shown);
+    O::read(message, asked.version?)
+}
+
+fn success(version: Option<KeyVersionId>, answer: &impl Message) -> Response {
+    // It may hold a plaintext, so it is wiped when it has been sent.
+    let body = Zeroizing::new(answer.encode_to_vec());
+    let mut response = Response::new(Body::from(Bytes::from_owner(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    if let Some(value) = version.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
+        headers.insert(KEY_VERSION, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_knows_what_every_operation_does() {
+        for name in TABLE.iter().map(|entry| entry.name).chain(UNSUPPORTED.iter().copied()) {
+            assert!(crate::audit::is_known(name), "{name} has no class in src/audit/action.rs");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_its_one_spelling() {
+        assert!(matches!(find("AdvanceEncrypt"), Some(Found::Served(_))));
+        assert!(matches!(find("GetSecretValue"), Some(Found::Unsupported(_))));
+        for unknown in ["", "encrypt", "Hmac", "KmsEncrypt", "CreateKey"] {
+            assert!(find(unknown).is_none(), "{unknown}");
+        }
+    }
+}

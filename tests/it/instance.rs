@@ -1,0 +1,398 @@
+//! The KMS instance protocol, over plain HTTP on the port of the public API.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Method};
+use http_body_util::Full;
+
+use hsmgate::wire::instance::messages::{
+    AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
+    EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest,
+    GenerateRandomResponse, GetPublicKeyRequest, GetPublicKeyResponse, SignRequest, SignResponse,
+    VerifyRequest, VerifyResponse,
+};
+
+use crate::harness::{Gateway, text};
+use crate::instance_client::{Visitor, refusal, send};
+
+fn encrypt(key: &str, plaintext: &[u8], aad: &[u8]) -> EncryptRequest {
+    EncryptRequest {
+        key_id: key.to_owned(),
+        plaintext: plaintext.to_vec(),
+        algorithm: String::new(),
+        aad: aad.to_vec(),
+        iv: Vec::new(),
+        padding_mode: String::new(),
+    }
+}
+
+/// What opens a raw ciphertext.
+fn decrypt(sealed: &EncryptResponse, aad: &[u8]) -> DecryptRequest {
+    DecryptRequest {
+        ciphertext_blob: sealed.ciphertext_blob.clone(),
+        key_id: sealed.key_id.clone(),
+        algorithm: sealed.algorithm.clone(),
+        aad: aad.to_vec(),
+        iv: sealed.iv.clone(),
+        padding_mode: sealed.padding_mode.clone(),
+    }
+}
+
+/// What opens a framed ciphertext, and nothing more.
+fn framed(blob: &[u8], aad: &[u8]) -> DecryptRequest {
+    DecryptRequest {
+        ciphertext_blob: blob.to_vec(),
+        aad: aad.to_vec(),
+        ..DecryptRequest::default()
+    }
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn what_is_sealed_opens_with_its_aad_and_no_other() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let (key, alias) = (&gateway.dev.key_id, &gateway.dev.alias);
+    for aad in [&b""[..], b"for the shop \xff"] {
+        let (sealed, version): (EncryptResponse, _) =
+            visitor.call("Encrypt", &encrypt(alias, b"\x00\xffraw", aad)).await;
+        assert_eq!((&sealed.key_id, &*sealed.algorithm), (key, "AES_GCM"));
+        assert_eq!((sealed.iv.len(), sealed.ciphertext_blob.len()), (12, 5 + 16));
+        assert_eq!((&*sealed.padding_mode, &*sealed.key_version_id), ("", ""));
+        for name in ["Decrypt", "AdvanceDecrypt"] {
+            let (opened, version_again): (DecryptResponse, _) =
+                visitor.call(name, &decrypt(&sealed, aad)).await;
+            assert_eq!((&*opened.plaintext, &opened.key_id), (&b"\x00\xffraw"[..], key));
+            assert_eq!(version_again, version);
+        }
+        // By the version alone, as the transfer SDKs do.
+        let mut by_version = decrypt(&sealed, aad);
+        by_version.key_id.clear();
+        by_version.algorithm.clear();
+        let (opened, _): (DecryptResponse, _) =
+            visitor.call_with_version("Decrypt", &by_version, version.as_deref()).await;
+        assert_eq!((&*opened.plaintext, &opened.key_id), (&b"\x00\xffraw"[..], key));
+
+        let bad = refused(400, "InvalidParameter");
+        assert_eq!(visitor.refused("Decrypt", &decrypt(&sealed, b"other")).await, bad);
+        let mut other_iv = decrypt(&sealed, aad);
+        other_iv.iv[0] ^= 1;
+        assert_eq!(visitor.refused("Decrypt", &other_iv).await, bad);
+        let mut altered = decrypt(&sealed, aad);
+        altered.ciphertext_blob[0] ^= 1;
+        assert_eq!(visitor.refused("Decrypt", &altered).await, bad);
+        let mut short = decrypt(&sealed, aad);
+        short.ciphertext_blob.truncate(15);
+        assert_eq!(visitor.refused("Decrypt", &short).await, bad);
+        let mut other_key = decrypt(&sealed, aad);
+        other_key.key_id = gateway.create_key().await;
+        assert_eq!(visitor.refused("Decrypt", &other_key).await, bad);
+    }
+}
+
+#[tokio::test]
+async fn plain_calls_stay_with_the_initial_version_and_advance_calls_follow_the_primary() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.dev.key_id.clone();
+    let before: (EncryptResponse, _) =
+        visitor.call("AdvanceEncrypt", &encrypt(&key, b"before", b"aad")).await;
+    let rotated = gateway.call("CreateKeyVersion", &[("KeyId", &key)]).await;
+    let primary = text(&rotated["KeyVersion"]["KeyVersionId"]).to_owned();
+
+    let (plain, initial): (EncryptResponse, _) =
+        visitor.call("Encrypt", &encrypt(&key, b"plain", b"")).await;
+    assert_eq!(initial.as_ref(), Some(&before.0.key_version_id));
+    assert_ne!(initial.as_ref(), Some(&primary));
+    let (opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &decrypt(&plain, b"")).await;
+    assert_eq!(&*opened.plaintext, b"plain");
+
+    let (advance, version): (EncryptResponse, _) =
+        visitor.call("AdvanceEncrypt", &encrypt(&key, b"after", b"")).await;
+    assert_eq!((version.as_ref(), &advance.key_version_id), (Some(&primary), &primary));
+    let head = [b"$\x00\x02", primary.as_bytes(), &advance.iv].concat();
+    assert!(advance.ciphertext_blob.starts_with(&head));
+    assert_eq!(advance.ciphertext_blob.len(), head.len() + 5 + 16);
+    for (blob, aad, plaintext, version) in [
+        (&advance.ciphertext_blob, &b""[..], &b"after"[..], Some(&primary)),
+        (&before.0.ciphertext_blob, b"aad", b"before", initial.as_ref()),
+    ] {
+        let (opened, version_again): (DecryptResponse, _) =
+            visitor.call("AdvanceDecrypt", &framed(blob, aad)).await;
+        assert_eq!((&*opened.plaintext, Some(&opened.key_version_id)), (plaintext, version));
+        assert_eq!((&opened.key_id, version_again.as_ref()), (&key, version));
+    }
+    // A framed ciphertext is nothing for the plain call.
+    let mut plain_of_framed = decrypt(&advance, b"");
+    plain_of_framed.key_id.clone_from(&key);
+    let bad = refused(400, "InvalidParameter");
+    assert_eq!(visitor.refused("Decrypt", &plain_of_framed).await, bad);
+    let mut contradiction = framed(&advance.ciphertext_blob, b"");
+    contradiction.key_id = gateway.create_key().await;
+    assert_eq!(visitor.refused("AdvanceDecrypt", &contradiction).await, bad);
+}
+
+#[tokio::test]
+async fn data_keys_are_sealed_as_the_bytes_that_they_are() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.dev.key_id.clone();
+    let wanted = GenerateDataKeyRequest {
+        key_id: key.clone(),
+        algorithm: "AES_GCM".to_owned(),
+        number_of_bytes: 24,
+        aad: b"a".to_vec(),
+    };
+    let (made, version): (GenerateDataKeyResponse, _) =
+        visitor.call("GenerateDataKey", &wanted).await;
+    assert_eq!((made.plaintext.len(), made.ciphertext_blob.len()), (24, 24 + 16));
+    assert!(version.is_some() && made.key_version_id.is_empty());
+    let sealed = EncryptResponse {
+        key_id: key.clone(),
+        ciphertext_blob: made.ciphertext_blob.clone(),
+        iv: made.iv.clone(),
+        ..EncryptResponse::default()
+    };
+    let (opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &decrypt(&sealed, b"a")).await;
+    assert_eq!(opened.plaintext, made.plaintext);
+
+    let wanted =
+        AdvanceGenerateDataKeyRequest { key_id: key, number_of_bytes: 1024, aad: Vec::new() };
+    let (made, version): (GenerateDataKeyResponse, _) =
+        visitor.call("AdvanceGenerateDataKey", &wanted).await;
+    assert_eq!(version.as_ref(), Some(&made.key_version_id));
+    let (opened, _): (DecryptResponse, _) =
+        visitor.call("AdvanceDecrypt", &framed(&made.ciphertext_blob, b"")).await;
+    assert_eq!((opened.plaintext.len(), &opened.plaintext), (1024, &made.plaintext));
+
+    for bytes in [0, -1, 1025] {
+        let wanted = AdvanceGenerateDataKeyRequest { number_of_bytes: bytes, ..wanted.clone() };
+        let bad = refused(400, "InvalidParameter");
+        assert_eq!(visitor.refused("AdvanceGenerateDataKey", &wanted).await, bad);
+    }
+}
+
+#[tokio::test]
+async fn random_bytes_are_as_many_as_were_asked_for() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    for length in [1, 64] {
+        let (made, version): (GenerateRandomResponse, _) =
+            visitor.call("GenerateRandom", &GenerateRandomRequest { length }).await;
+        assert_eq!(i32::try_from(made.random.len()), Ok(length));
+        assert_eq!(version, None);
+    }
+    for length in [0, 65] {
+        let request = GenerateRandomRequest { length };
+        let bad = refused(400, "InvalidParameter");
+        assert_eq!(visitor.refused("GenerateRandom", &request).await, bad);
+    }
+}
+
+#[tokio::test]
+async fn both_doors_open_what_the_other_has_sealed() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.dev.key_id.clone();
+    // The public API's ciphertext is the framed one without its head.
+    let public = [("KeyId", key.as_str()), ("Plaintext", "aGVsbG8=")];
+    let public = gateway.call("Encrypt", &public).await;
+    let blob = STANDARD.decode(text(&public["CiphertextBlob"])).unwrap();
+    let blob = [b"$\x00\x02", blob.as_slice()].concat();
+    let (opened, _): (DecryptResponse, _) =
+        visitor.call("AdvanceDecrypt", &framed(&blob, b"")).await;
+    assert_eq!(&*opened.plaintext, b"aGVsbG8=");
+
+    let (sealed, _): (EncryptResponse, _) =
+        visitor.call("AdvanceEncrypt", &encrypt(&key, b"d29ybGQ=", b"")).await;
+    let blob = STANDARD.encode(&sealed.ciphertext_blob[3..]);
+    let opened = gateway.call("Decrypt", &[("CiphertextBlob", &blob)]).await;
+    assert_eq!(opened["Plaintext"], "d29ybGQ=");
+}
+
+#[tokio::test]
+async fn key_pairs_sign_verify_encrypt_and_decrypt() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let create = [("KeySpec", "EC_P256"), ("KeyUsage", "SIGN/VERIFY")];
+    let made = gateway.call("CreateKey", &create).await;
+    let pair = text(&made["KeyMetadata"]["KeyId"]).to_owned();
+    let sign = SignRequest {
+        key_id: pair.clone(),
+        algorithm: "ECDSA_SHA_256".to_owned(),
+        message: b"hello".to_vec(),
+        ..SignRequest::default()
+    };
+    let (signed, version): (SignResponse, _) = visitor.call("Sign", &sign).await;
+    assert_eq!((&*signed.algorithm, &*signed.message_type), ("ECDSA_SHA_256", "RAW"));
+    assert!(version.is_some());
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"hello");
+    for (message, kind, value) in
+        [(&b"hello"[..], "RAW", true), (hash.as_ref(), "DIGEST", true), (b"hallo", "RAW", false)]
+    {
+        let verify = VerifyRequest {
+            key_id: pair.clone(),
+            algorithm: "ECDSA_SHA_256".to_owned(),
+            message: message.to_vec(),
+            message_type: kind.to_owned(),
+            signature: signed.signature.clone(),
+            ..VerifyRequest::default()
+        };
+        let (verified, version_again): (VerifyResponse, _) = visitor.call("Verify", &verify).await;
+        assert_eq!((verified.value, &version_again), (value, &version), "{kind}");
+    }
+    let public = GetPublicKeyRequest { key_id: pair.clone() };
+    let (public, version_again): (GetPublicKeyResponse, _) =
+        visitor.call("GetPublicKey", &public).await;
+    assert!(public.public_key.starts_with("-----BEGIN PUBLIC KEY-----"));
+    assert_eq!(version_again, version);
+    let only_symmetric = refused(404, "Forbidden.OnlySymmetricKeySupported");
+    let advance = encrypt(&pair, b"x", b"");
+    assert_eq!(visitor.refused("AdvanceEncrypt", &advance).await, only_symmetric);
+
+    let create = [("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")];
+    let made = gateway.call("CreateKey", &create).await;
+    let pair = text(&made["KeyMetadata"]["KeyId"]).to_owned();
+    let (sealed, version): (EncryptResponse, _) =
+        visitor.call("Encrypt", &encrypt(&pair, b"secret", b"")).await;
+    assert_eq!((&*sealed.algorithm, sealed.iv.len()), ("RSAES_OAEP_SHA_256", 0));
+    let (opened, version_again): (DecryptResponse, _) =
+        visitor.call("Decrypt", &decrypt(&sealed, b"")).await;
+    assert_eq!((&*opened.plaintext, version_again), (&b"secret"[..], version));
+}
+
+#[tokio::test]
+async fn a_caller_does_not_choose_the_iv() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let mut request = encrypt(&gateway.dev.key_id, b"x", b"");
+    request.iv = vec![7; 12];
+    for name in ["Encrypt", "AdvanceEncrypt"] {
+        assert_eq!(visitor.refused(name, &request).await, refused(400, "InvalidParameter"));
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_signed_by_a_living_client_key_is_refused() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let random = GenerateRandomRequest { length: 8 };
+    let set = |name: &'static str, value: &'static str| {
+        move |request: &mut http::Request<Full<hyper::body::Bytes>>| {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    };
+    let stranger = "KAAP.00000000-0000-4000-8000-000000000001";
+    for (name, value, status, code) in [
+        ("content-type", "text/plain", 415, "InvalidContentType"),
+        ("x-kms-apiversion", "dkms-gcs-0.1", 400, "InvalidApiVersion"),
+        ("x-kms-apiname", "Hmac", 400, "InvalidApiName"),
+        ("x-kms-apiname", "Encrypt", 401, "SignatureNotMatch"),
+        ("date", "yesterday", 400, "InvalidParam"),
+        ("x-kms-added", "x", 401, "SignatureNotMatch"),
+        ("x-kms-acccesskeyid", stranger, 404, "Unauthorized"),
+        ("x-kms-acccesskeyid", "LTAIx", 404, "Unauthorized"),
+        ("authorization", "Bearer AAAA", 401, "SignatureNotMatch"),
+        ("authorization", "Basic AAAA", 400, "InvalidParam"),
+    ] {
+        let answer = visitor.refused_when("GenerateRandom", &random, &set(name, value)).await;
+        assert_eq!(answer, refused(status, code), "{name}: {value}");
+    }
+    let other_body = |request: &mut http::Request<_>| *request.body_mut() = Full::from("\x08\x09");
+    let answer = visitor.refused_when("GenerateRandom", &random, &other_body).await;
+    assert_eq!(answer, refused(400, "InvalidParam"));
+    let old = visitor.signed("GenerateRandom", vec![8, 8], "Mon, 27 Sep 2021 11:47:26 GMT", &[]);
+    assert_eq!(refusal(&send(old).await), refused(400, "RequestTimeTooSkewed"));
+
+    let dates = [("NotBefore", "2020-01-01T00:00:00Z"), ("NotAfter", "2021-01-01T00:00:00Z")];
+    let params = [[("AapName", "any"), ("Password", "opens-it-1")], dates].concat();
+    let expired = Visitor::with_key(&gateway, &params).await;
+    let unauthorized = refused(404, "Unauthorized");
+    assert_eq!(expired.refused("GenerateRandom", &random).await, unauthorized);
+    let _: (GenerateRandomResponse, _) = visitor.call("GenerateRandom", &random).await;
+    gateway.call("DeleteClientKey", &[("ClientKeyId", &visitor.client_key_id)]).await;
+    assert_eq!(visitor.refused("GenerateRandom", &random).await, unauthorized);
+}
+
+#[tokio::test]
+async fn the_policies_of_the_access_point_decide() {
+    let gateway = Gateway::start();
+    let (mine, other) = (gateway.dev.key_id.clone(), gateway.create_key().await);
+    let resources = format!(r#"["key/{mine}"]"#);
+    let visitor = Visitor::of(&gateway, "mine", &resources, r#"["127.0.0.0/8"]"#).await;
+    let _: (EncryptResponse, _) = visitor.call("Encrypt", &encrypt(&mine, b"x", b"")).await;
+    let denied = refused(403, "Forbidden.NoPermission");
+    assert_eq!(visitor.refused("Encrypt", &encrypt(&other, b"x", b"")).await, denied);
+    let elsewhere = Visitor::of(&gateway, "far", r#"["key/*"]"#, r#"["192.0.2.1"]"#).await;
+    assert_eq!(elsewhere.refused("Encrypt", &encrypt(&mine, b"x", b"")).await, denied);
+    let random = GenerateRandomRequest { length: 8 };
+    assert_eq!(elsewhere.refused("GenerateRandom", &random).await, denied);
+    // A change takes effect at once.
+    let rule = [("Name", "far"), ("SourcePrivateIp", r#"["127.0.0.1"]"#)];
+    gateway.call("UpdateNetworkRule", &rule).await;
+    let _: (EncryptResponse, _) = elsewhere.call("Encrypt", &encrypt(&other, b"x", b"")).await;
+}
+
+#[tokio::test]
+async fn keys_in_the_wrong_state_and_no_keys_are_refused_as_documented() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.create_key().await;
+    let (sealed, _): (EncryptResponse, _) =
+        visitor.call("Encrypt", &encrypt(&key, b"x", b"")).await;
+    gateway.call("DisableKey", &[("KeyId", &key)]).await;
+    for answer in [
+        visitor.refused("Encrypt", &encrypt(&key, b"x", b"")).await,
+        visitor.refused("AdvanceEncrypt", &encrypt(&key, b"x", b"")).await,
+        visitor.refused("Decrypt", &decrypt(&sealed, b"")).await,
+    ] {
+        assert_eq!(answer, refused(409, "Rejected.Disabled"));
+    }
+    let absent = refused(404, "Forbidden.KeyNotFound");
+    for name in ["key-hzz630494463ejqjx1234", "alias/none"] {
+        assert_eq!(visitor.refused("Encrypt", &encrypt(name, b"x", b"")).await, absent);
+    }
+    let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+    let mut by_version = decrypt(&sealed, b"");
+    by_version.key_id.clear();
+    assert_eq!(visitor.refused_with_version("Decrypt", &by_version, version).await, absent);
+    assert_eq!(visitor.refused("Decrypt", &by_version).await, refused(400, "InvalidParameter"));
+    let unsupported = refused(400, "UnsupportedOperation");
+    assert_eq!(
+        visitor.refused("GetSecretValue", &GetPublicKeyRequest::default()).await,
+        unsupported
+    );
+}
+
+#[tokio::test]
+async fn every_failure_is_an_error_message() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let random = GenerateRandomRequest { length: 8 };
+    let path = |request: &mut http::Request<_>| {
+        let uri = request.uri().to_string() + "elsewhere";
+        *request.uri_mut() = uri.parse().unwrap();
+    };
+    let answer = visitor.refused_when("GenerateRandom", &random, &path).await;
+    assert_eq!(answer, refused(404, "InvalidAction.NotFound"));
+    let method = |request: &mut http::Request<_>| *request.method_mut() = Method::PUT;
+    let answer = visitor.refused_when("GenerateRandom", &random, &method).await;
+    assert_eq!(answer, refused(403, "UnsupportedHTTPMethod"));
+    // Of a field that is a number, with the type of a text.
+    let broken = visitor.signed("GenerateRandom", b"\x0a\x01x".to_vec(), &now(), &[]);
+    assert_eq!(refusal(&send(broken).await), refused(400, "InvalidParameter"));
+    let large = encrypt(&gateway.dev.key_id, &vec![0; 3 * 1024 * 1024], b"");
+    assert_eq!(visitor.refused("Encrypt", &large).await, refused(413, "RequestEntityTooLarge"));
+    let large = encrypt(&gateway.dev.key_id, &vec![7; 1024 * 1024], b"");
+    let (sealed, _): (EncryptResponse, _) = visitor.call("Encrypt", &large).await;
+    let (opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &decrypt(&sealed, b"")).await;
+    assert_eq!(opened.plaintext.len(), 1024 * 1024);
+}
+
+fn now() -> String {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap()
+}
