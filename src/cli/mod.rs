@@ -9,6 +9,7 @@ mod attachment;
 mod audit;
 pub mod client;
 mod client_file;
+mod client_key;
 mod configured;
 mod connection;
 mod data;
@@ -83,6 +84,9 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
+    /// Make client keys for programs that use a KMS instance SDK
+    #[command(subcommand)]
+    ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API
     Encrypt(encrypt::Encrypt),
     /// Decrypt through the API
@@ -123,6 +127,7 @@ impl Command {
             Self::Sts(sts) => sts.run(),
             Self::Policy(policy) => policy.run(),
             Self::Key(key) => key.run(),
+            Self::ClientKey(client_key) => client_key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
         }
@@ -181,6 +186,7 @@ mod tests {
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
+            "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
             "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
@@ -209,6 +215,8 @@ mod tests {
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
+            ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
+            ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),

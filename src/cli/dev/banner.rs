@@ -29,7 +29,8 @@ pub(super) struct Line<'a> {
     pub(super) access_key_secret: &'a str,
     pub(super) key_id: &'a str,
     pub(super) alias: &'a str,
-    /// The CA of its certificate; null over plain HTTP.
+    /// The CA of its certificate; absent over plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ca_file: Option<&'a Path>,
     /// Where health and metrics are.
     pub(super) admin: &'a str,
