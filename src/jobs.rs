@@ -13,6 +13,8 @@ use crate::model::Time;
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long after its date imported material may still be in the token; it is of no use there.
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// How long after its date a key may still wait for its next version.
 const ROTATE_EVERY: Duration = Duration::from_secs(5);
 /// How long an AccessKey or a policy that another process took away may still be good (one second
@@ -34,10 +36,12 @@ impl Jobs {
         let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
             let keyring = purging.clone();
-            async move {
-                keyring.expire_material(Time::now()).await?;
-                keyring.purge(Time::now()).await.map(drop)
-            }
+            async move { keyring.purge(Time::now()).await.map(drop) }
+        }));
+        let expiring = keyring.clone();
+        jobs.spawn(every(EXPIRE_EVERY, "expiry of imported material", move || {
+            let keyring = expiring.clone();
+            async move { keyring.expire_material(Time::now()).await }
         }));
         jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
             let keyring = keyring.clone();
