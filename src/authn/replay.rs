@@ -95,8 +95,7 @@ impl ReplayGuard {
                 Bucket::open(&self.directory, bucket_number, HashSet::new()).map_err(fault)?,
             ),
         };
-        bucket.journal.write_all(&entry).map_err(fault)?;
-        bucket.used.insert(entry);
+        bucket.append(entry).map_err(fault)?;
         Ok(true)
     }
 
@@ -116,12 +115,29 @@ impl Bucket {
     fn open(directory: &Path, number: i64, used: HashSet<[u8; ENTRY_BYTES]>) -> io::Result<Self> {
         let path = file_of(directory, number);
         let journal = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let bucket = Self { used, journal };
         // A process that died within a write leaves a part of an entry behind.
-        let whole = used.len().saturating_mul(ENTRY_BYTES);
-        if journal.metadata()?.len() % u64::try_from(ENTRY_BYTES).unwrap_or(1) != 0 {
-            journal.set_len(u64::try_from(whole).unwrap_or_default())?;
+        bucket.cut_torn_entry()?;
+        Ok(bucket)
+    }
+
+    fn append(&mut self, entry: [u8; ENTRY_BYTES]) -> io::Result<()> {
+        if let Err(error) = self.journal.write_all(&entry) {
+            // So does a disk that is full: every later entry would be read out of step.
+            self.cut_torn_entry()?;
+            return Err(error);
         }
-        Ok(Self { used, journal })
+        self.used.insert(entry);
+        Ok(())
+    }
+
+    fn cut_torn_entry(&self) -> io::Result<()> {
+        let length = self.journal.metadata()?.len();
+        let torn = length % u64::try_from(ENTRY_BYTES).map_err(io::Error::other)?;
+        if torn != 0 {
+            self.journal.set_len(length - torn)?;
+        }
+        Ok(())
     }
 }
 
@@ -229,6 +245,25 @@ mod tests {
         let path = file_of(directory.path(), later.unix().div_euclid(BUCKET_SECONDS));
         OpenOptions::new().append(true).open(&path).unwrap().write_all(&[1, 2, 3]).unwrap();
         let guard = ReplayGuard::open(directory.path(), now).unwrap();
+        assert!(guard.first_use(&key("a"), "2", later, now).unwrap());
+        let guard = ReplayGuard::open(directory.path(), now).unwrap();
+        assert!(!guard.first_use(&key("a"), "1", later, now).unwrap());
+        assert!(!guard.first_use(&key("a"), "2", later, now).unwrap());
+    }
+
+    #[test]
+    fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Time::from_unix(1_000_000);
+        let later = now.plus_seconds(900);
+        let guard = ReplayGuard::open(directory.path(), now).unwrap();
+        assert!(guard.first_use(&key("a"), "1", later, now).unwrap());
+        {
+            let mut buckets = guard.buckets.lock().unwrap();
+            let bucket = buckets.values_mut().next().unwrap();
+            bucket.journal.write_all(&[1, 2, 3]).unwrap();
+            bucket.cut_torn_entry().unwrap();
+        }
         assert!(guard.first_use(&key("a"), "2", later, now).unwrap());
         let guard = ReplayGuard::open(directory.path(), now).unwrap();
         assert!(!guard.first_use(&key("a"), "1", later, now).unwrap());
