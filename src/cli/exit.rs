@@ -25,6 +25,8 @@ pub(super) enum Exit {
     WrongState = 5,
     /// The gateway does not answer.
     Unreachable = 6,
+    /// The doctor found something that is wrong.
+    Unwell = 7,
 }
 
 /// A failure that the command line itself finds.

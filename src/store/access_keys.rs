@@ -128,7 +128,7 @@ impl Store {
         if counts {
             check_limit(write.connection(), &principal).await?;
         }
-        write.commit(|_| ()).await
+        write.finish().await
     }
 
     /// Switches an AccessKey on or off.
@@ -154,7 +154,7 @@ impl Store {
         if is_active {
             check_limit(write.connection(), &principal).await?;
         }
-        write.commit(|_| ()).await
+        write.finish().await
     }
 
     /// Removes an AccessKey; whether it was there.
@@ -171,7 +171,7 @@ impl Store {
             return Ok(false);
         }
         raise_revision(write.connection()).await?;
-        write.commit(|_| ()).await?;
+        write.finish().await?;
         Ok(true)
     }
 
@@ -188,7 +188,7 @@ impl Store {
             .rows_affected();
         if removed > 0 {
             raise_revision(write.connection()).await?;
-            write.commit(|_| ()).await?;
+            write.finish().await?;
         }
         Ok(removed)
     }
@@ -209,7 +209,7 @@ impl Store {
             .execute(write.connection())
             .await?;
         }
-        write.commit(|_| ()).await
+        write.finish().await
     }
 
     /// How often AccessKeys or principals were changed, by this process or another: when the
@@ -221,19 +221,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the counter is no number.
     pub async fn access_keys_revision(&self) -> Result<i64, StoreError> {
-        let Some(count) = self.fact(REVISION).await? else { return Ok(0) };
-        count.parse().map_err(|source: std::num::ParseIntError| StoreError::Corrupt {
-            table: "facts",
-            row: REVISION.to_owned(),
-            column: "value",
-            source: source.into(),
-        })
+        let mut connection = self.inner.pool.acquire().await?;
+        facts::count(&mut connection, REVISION).await
     }
 }
 
 /// Counts a change.
 pub(super) async fn raise_revision(connection: &mut AnyConnection) -> Result<(), StoreError> {
-    facts::raise(connection, REVISION).await
+    facts::raise(connection, REVISION).await.map(drop)
 }
 
 async fn check_limit(connection: &mut AnyConnection, principal: &str) -> Result<(), StoreError> {

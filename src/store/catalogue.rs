@@ -16,9 +16,29 @@ pub(super) struct Catalogue {
     aliases: BTreeMap<Alias, AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
     shelves: Shelves,
+    /// How many changes of the database it holds.
+    revision: i64,
 }
 
 impl Catalogue {
+    /// Of this revision, still without anything in it.
+    pub(super) fn of(revision: i64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// How many changes of the database it holds.
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Takes notice of a change that it now holds, and that made the database's revision this.
+    /// With a change of another process in between it stays behind, until it is read anew.
+    pub(super) fn follow(&mut self, revision: i64) {
+        if revision == self.revision.saturating_add(1) {
+            self.revision = revision;
+        }
+    }
+
     pub(super) fn key(&self, id: KeyId) -> Option<&Arc<KeyRecord>> {
         self.keys.get(&id)
     }

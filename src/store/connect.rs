@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Executor as _};
 
 use super::StoreError;
+use super::hold::{Hold, Tenancy, give_to_owner_of};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
@@ -25,38 +26,105 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
                        PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
 
+/// A database that is open.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) pool: AnyPool,
+    /// The SQLite file and the hold on it; none for PostgreSQL.
+    pub(super) place: Option<(PathBuf, Hold)>,
+}
+
 /// Opens the database that `url` names, a new one if need be, and brings its tables up to date.
-pub(super) async fn connect(url: &str) -> Result<AnyPool, StoreError> {
-    sqlx::any::install_default_drivers();
-    // The parser's error is not kept: it may quote the URL, and a URL may hold a password.
-    let Ok(options) = url.parse::<AnyConnectOptions>() else {
-        return Err(StoreError::Url("is not a URL"));
-    };
+pub(super) async fn connect(url: &str, tenancy: Tenancy) -> Result<Connected, StoreError> {
+    let options = parse(url)?;
     match options.database_url.scheme() {
-        "sqlite" => sqlite(options).await,
+        "sqlite" => sqlite(options, tenancy).await,
         "postgres" | "postgresql" => postgres(options).await,
-        _ => Err(StoreError::Url("begins with neither `sqlite:` nor `postgres:`")),
+        _ => Err(StoreError::Url(NO_SCHEME)),
     }
 }
 
-async fn sqlite(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+/// Opens a SQLite database that is there, and leaves its tables as they are.
+pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
+    let options = parse(url)?;
+    let path = file_of(&options)?;
+    let place = path.clone();
+    let hold = blocking(move || {
+        if !place.is_file() {
+            return Err(StoreError::NoFile(place));
+        }
+        Hold::take(&place, Tenancy::Shared)
+    })
+    .await?;
+    let pool = sqlite_pool(options).await?;
+    Ok(Connected { pool, place: Some((path, hold)) })
+}
+
+/// The file of a SQLite database, by its URL.
+///
+/// # Errors
+/// For other databases, which have tools of their own to copy them.
+pub(super) fn file(url: &str) -> Result<PathBuf, StoreError> {
+    file_of(&parse(url)?)
+}
+
+const NO_SCHEME: &str = "begins with neither `sqlite:` nor `postgres:`";
+
+fn parse(url: &str) -> Result<AnyConnectOptions, StoreError> {
+    sqlx::any::install_default_drivers();
+    // The parser's error is not kept: it may quote the URL, and a URL may hold a password.
+    url.parse().map_err(|_source| StoreError::Url("is not a URL"))
+}
+
+fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
+    match options.database_url.scheme() {
+        "sqlite" => sqlite_path(options),
+        _ => Err(StoreError::Url("names no SQLite file, and only those can be copied here")),
+    }
+}
+
+async fn sqlite(options: AnyConnectOptions, tenancy: Tenancy) -> Result<Connected, StoreError> {
     let path = sqlite_path(&options)?;
-    let claim = tokio::task::spawn_blocking(move || claim_file(&path)).await;
-    let claim = claim.map_err(|source| StoreError::Unavailable { source: source.into() })??;
+    let place = path.clone();
+    let (claim, hold) = blocking(move || {
+        let claim = claim_file(&place)?;
+        Ok((claim, Hold::take(&place, tenancy)?))
+    })
+    .await?;
+    let pool = sqlite_pool(options).await?;
+    require_wal(&pool).await?;
+    SQLITE.run(&pool).await?;
+    drop(claim);
+    Ok(Connected { pool, place: Some((path, hold)) })
+}
+
+async fn sqlite_pool(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
     let pool = pool_options()
         .after_connect(|connection, _| Box::pin(set_pragmas(connection)))
         .connect_with(options)
         .await?;
-    require_wal(&pool).await?;
-    SQLITE.run(&pool).await?;
-    drop(claim);
     Ok(pool)
 }
 
-async fn postgres(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     let pool = pool_options().connect_with(options).await?;
     POSTGRES.run(&pool).await?;
-    Ok(pool)
+    Ok(Connected { pool, place: None })
+}
+
+/// The versions of all tables that this program knows, in their order.
+pub(super) fn known_versions() -> impl Iterator<Item = i64> {
+    SQLITE.iter().map(|migration| migration.version)
+}
+
+/// Works with files, off the threads that must not wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(source) => Err(StoreError::Unavailable { source: source.into() }),
+    }
 }
 
 fn pool_options() -> AnyPoolOptions {
@@ -95,9 +163,11 @@ fn claim_file(path: &Path) -> Result<File, StoreError> {
     })?;
     directory.lock().map_err(failed)?;
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(failed(source)),
-        _ => Ok(directory),
+        Ok(file) => give_to_owner_of(&file, &directory).map_err(failed)?,
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(failed(source)),
     }
+    Ok(directory)
 }
 
 async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
@@ -120,6 +190,10 @@ mod tests {
 
     use super::*;
 
+    async fn connected(url: &str) -> Result<AnyPool, StoreError> {
+        connect(url, Tenancy::Shared).await.map(|connected| connected.pool)
+    }
+
     fn url_in(directory: &tempfile::TempDir) -> String {
         format!("sqlite://{}/store.db", directory.path().display())
     }
@@ -127,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn the_pragmas_are_in_force_on_every_connection() {
         let directory = tempfile::tempdir().unwrap();
-        let pool = connect(&url_in(&directory)).await.unwrap();
+        let pool = connected(&url_in(&directory)).await.unwrap();
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS {
             let mut connection = pool.acquire().await.unwrap();
@@ -152,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_owner_can_read_the_files() {
         let directory = tempfile::tempdir().unwrap();
-        let _pool = connect(&url_in(&directory)).await.unwrap();
+        let _pool = connected(&url_in(&directory)).await.unwrap();
         let mut names = Vec::new();
         for entry in std::fs::read_dir(directory.path()).unwrap() {
             let entry = entry.unwrap();
@@ -167,7 +241,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
         let error =
-            connect(&format!("sqlite://{}/a.db", missing.display())).await.expect_err("refused");
+            connected(&format!("sqlite://{}/a.db", missing.display())).await.expect_err("refused");
         assert!(matches!(&error, StoreError::NoDirectory(path) if *path == missing), "{error:?}");
         assert!(error.to_string().contains("missing"));
     }
@@ -176,7 +250,7 @@ mod tests {
     async fn a_path_with_spaces_is_the_path_that_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("my store.db");
-        let _pool = connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let _pool = connected(&format!("sqlite://{}", path.display())).await.unwrap();
         assert!(path.exists());
     }
 
@@ -194,7 +268,7 @@ mod tests {
             "sqlite:///tmp/a.db?mode=memory",
             "sqlite:///tmp/a.db?vfs=unix-none",
         ] {
-            let error = connect(url).await.expect_err(url);
+            let error = connected(url).await.expect_err(url);
             assert!(matches!(error, StoreError::Url(_)), "{url}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("hunter2"));
         }
@@ -218,13 +292,13 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_a_newer_program_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let pool = connect(&url_in(&directory)).await.unwrap();
+        let pool = connected(&url_in(&directory)).await.unwrap();
         sqlx::raw_sql("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2")
             .execute(&pool)
             .await
             .unwrap();
         pool.close().await;
-        let error = connect(&url_in(&directory)).await.expect_err("refused");
+        let error = connected(&url_in(&directory)).await.expect_err("refused");
         assert!(matches!(error, StoreError::Migration { .. }), "{error:?}");
     }
 }

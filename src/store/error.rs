@@ -52,6 +52,26 @@ pub enum StoreError {
     /// The store's URL is of no use. The configuration is wrong.
     #[error("the store's URL {0}")]
     Url(&'static str),
+    /// Another process uses the store, or is replacing it.
+    #[error("another process uses the store {}", .0.display())]
+    InUseElsewhere(PathBuf),
+    /// There is no database where one should be.
+    #[error("there is no store at {}", .0.display())]
+    NoFile(PathBuf),
+    /// A file is no database of this program.
+    #[error("{} is no store of hsmgate", .0.display())]
+    NotAStore(PathBuf),
+    /// A database does not hold together.
+    #[error("{} is damaged: {what}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite finds first.
+        what: String,
+    },
+    /// A file stands where one was to be made.
+    #[error("{} is there already", .0.display())]
+    FileExists(PathBuf),
     /// The directory that should hold the database file is not there.
     #[error("the store's directory {} does not exist", .0.display())]
     NoDirectory(PathBuf),

@@ -31,20 +31,45 @@ impl Store {
         .bind(value)
         .execute(write.connection())
         .await?;
-        write.commit(|_| ()).await
+        write.finish().await
     }
 }
 
-/// Adds one to a fact that counts; a fact that is not there counts as 0.
-pub(super) async fn raise(connection: &mut AnyConnection, name: &str) -> Result<(), StoreError> {
-    sqlx::query(
+/// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0.
+pub(super) async fn raise(
+    connection: &mut AnyConnection,
+    name: &'static str,
+) -> Result<i64, StoreError> {
+    let count: String = sqlx::query_scalar(
         "INSERT INTO facts (name, value) VALUES ($1, '1') \
-         ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(facts.value AS BIGINT) + 1 AS TEXT)",
+         ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(facts.value AS BIGINT) + 1 AS TEXT) \
+         RETURNING value",
     )
     .bind(name)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    number(name, &count)
+}
+
+/// What a fact has counted so far.
+pub(super) async fn count(
+    connection: &mut AnyConnection,
+    name: &'static str,
+) -> Result<i64, StoreError> {
+    let count: Option<String> = sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    count.map_or(Ok(0), |count| number(name, &count))
+}
+
+fn number(name: &str, count: &str) -> Result<i64, StoreError> {
+    count.parse().map_err(|source: std::num::ParseIntError| StoreError::Corrupt {
+        table: "facts",
+        row: name.to_owned(),
+        column: "value",
+        source: source.into(),
+    })
 }
 
 #[cfg(test)]

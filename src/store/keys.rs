@@ -19,8 +19,7 @@ impl Store {
         let mut record = record;
         sort_versions(&mut record);
         let mut write = self.write().await?;
-        bind_key(KEYS.insert(), &record).execute(write.connection()).await?;
-        save_versions(write.connection(), record.id, &[], &record.versions).await?;
+        insert(write.connection(), &record).await?;
         let record = Arc::new(record);
         let remembered = Arc::clone(&record);
         write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
@@ -115,7 +114,10 @@ pub(super) async fn load(connection: &mut AnyConnection) -> Result<Vec<KeyRecord
 
 /// Reads one key and holds its row until the transaction ends: an UPDATE does that on both
 /// databases, where only PostgreSQL has SELECT … FOR UPDATE.
-async fn hold_key(connection: &mut AnyConnection, id: KeyId) -> Result<KeyRecord, StoreError> {
+pub(super) async fn hold_key(
+    connection: &mut AnyConnection,
+    id: KeyId,
+) -> Result<KeyRecord, StoreError> {
     let hold =
         format!("UPDATE keys SET revision = revision + 1 WHERE id = $1 RETURNING {}", KEYS.list());
     let row = sqlx::query(AssertSqlSafe(hold))
@@ -132,7 +134,15 @@ async fn hold_key(connection: &mut AnyConnection, id: KeyId) -> Result<KeyRecord
     read_key(&row, versions?)
 }
 
-async fn save_key(
+pub(super) async fn insert(
+    connection: &mut AnyConnection,
+    record: &KeyRecord,
+) -> Result<(), StoreError> {
+    bind_key(KEYS.insert(), record).execute(&mut *connection).await?;
+    save_versions(connection, record.id, &[], &record.versions).await
+}
+
+pub(super) async fn save_key(
     connection: &mut AnyConnection,
     before: &KeyRecord,
     after: &KeyRecord,
@@ -172,7 +182,7 @@ fn find(versions: &[KeyVersion], id: KeyVersionId) -> Option<&KeyVersion> {
     versions.iter().find(|version| version.id == id)
 }
 
-fn sort_versions(record: &mut KeyRecord) {
+pub(super) fn sort_versions(record: &mut KeyRecord) {
     record.versions.sort_by_key(|version| version.number);
 }
 

@@ -5,22 +5,30 @@
 //!
 //! Reading the catalogue never does I/O. A change takes its turn, writes one transaction and then
 //! brings the catalogue in line; what another process changes in keys, aliases and documents is
-//! seen after the next start, what it changes in AccessKeys and facts at once.
+//! seen at the next [`Store::refresh`], what it changes in AccessKeys and facts at once.
 
 mod access_keys;
+mod adopt;
 mod aliases;
+mod backup;
 mod catalogue;
 mod connect;
 mod documents;
 mod error;
+mod examine;
 mod facts;
+mod follow;
+mod hold;
 mod key_row;
 mod keys;
 mod principals;
+mod restore;
 mod row;
 mod shelves;
+mod use_counts;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sqlx::AnyPool;
@@ -29,11 +37,15 @@ use tokio::sync::Mutex;
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
+pub use examine::{Examination, Tables};
 pub use principals::PrincipalRow;
+pub use restore::{Replaced, Replacement};
 pub use shelves::{Document, Reference, Shelf, Shelves};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
 use catalogue::Catalogue;
+use connect::Connected;
+use hold::{Hold, Tenancy};
 use write::Write;
 
 /// The store of one gateway. Clones share it.
@@ -47,6 +59,8 @@ struct Inner {
     catalogue: RwLock<Catalogue>,
     /// Held by the one that changes something.
     turn: Arc<Mutex<()>>,
+    /// The SQLite file and the hold on it.
+    place: Option<(PathBuf, Hold)>,
 }
 
 impl Store {
@@ -59,10 +73,45 @@ impl Store {
     /// When the URL is of no use, the database cannot be opened, its tables are those of a newer
     /// program, or a row cannot be read.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = connect::connect(url).await?;
-        let catalogue = load(&pool).await?;
-        let inner = Inner { pool, catalogue: RwLock::new(catalogue), turn: Arc::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        Self::load(connect::connect(url, Tenancy::Shared).await?).await
+    }
+
+    /// As [`Store::open`], where no other process uses the store or can open it as long as this
+    /// one does. Of PostgreSQL that cannot be said, and is left to the caller.
+    ///
+    /// # Errors
+    /// [`StoreError::InUseElsewhere`], and as [`Store::open`].
+    pub async fn open_alone(url: &str) -> Result<Self, StoreError> {
+        Self::load(connect::connect(url, Tenancy::Alone).await?).await
+    }
+
+    /// Opens a SQLite database that is there and has the tables of this program, without changing
+    /// anything.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFile`], or when it cannot be read.
+    pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
+        Self::load(connect::connect_existing(url).await?).await
+    }
+
+    /// Whether no other process uses the store at this moment. A PostgreSQL database is taken to
+    /// be used by this process alone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn is_alone(&self) -> Result<bool, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        connect::blocking(move || match &inner.place {
+            Some((path, hold)) => hold.is_alone(path),
+            None => Ok(true),
+        })
+        .await
+    }
+
+    async fn load(connected: Connected) -> Result<Self, StoreError> {
+        let Connected { pool, place } = connected;
+        let catalogue = RwLock::new(load(&pool).await?);
+        Ok(Self { inner: Arc::new(Inner { pool, catalogue, turn: Arc::default(), place }) })
     }
 
     /// Waits for what is under way and closes the database; later calls that need it fail.
@@ -118,8 +167,10 @@ impl Inner {
 }
 
 async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
-    let mut catalogue = Catalogue::default();
-    let mut connection = pool.acquire().await?;
+    // One transaction, so that no key goes between its versions and its aliases.
+    let mut connection = pool.begin().await?;
+    // Read before the rows: a change in between is then read once more, and none is missed.
+    let mut catalogue = Catalogue::of(facts::count(&mut connection, follow::REVISION).await?);
     for record in keys::load(&mut connection).await? {
         catalogue.put_key(&Arc::new(record));
     }

@@ -55,7 +55,7 @@ impl Store {
             .execute(write.connection())
             .await?;
         raise_revision(write.connection()).await?;
-        write.commit(|_| ()).await
+        write.finish().await
     }
 
     /// Hands a principal's policies to `change` and keeps what it made of them.
@@ -83,7 +83,7 @@ impl Store {
             .execute(write.connection())
             .await
             .map_err(StoreError::from)?;
-        Ok(write.commit(|_| ()).await?)
+        Ok(write.finish().await?)
     }
 
     /// Removes a principal with its AccessKeys and temporary credentials; whether it was there.
@@ -104,7 +104,7 @@ impl Store {
             .bind(name.to_string())
             .execute(write.connection())
             .await?;
-        write.commit(|_| ()).await?;
+        write.finish().await?;
         Ok(true)
     }
 }

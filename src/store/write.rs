@@ -6,7 +6,8 @@ use sqlx::{Any, AnyConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::catalogue::Catalogue;
-use super::{Inner, StoreError};
+use super::follow::REVISION;
+use super::{Inner, StoreError, facts};
 
 /// The writer's turn and its transaction. Dropped, it leaves disk and memory as they were.
 ///
@@ -32,7 +33,16 @@ impl Write {
         &mut self.transaction
     }
 
-    /// Makes the change lasting, then brings the catalogue in line by `remember`.
+    /// Makes a change lasting that leaves the catalogue as it is.
+    pub(super) async fn finish(self) -> Result<(), StoreError> {
+        let Self { transaction, turn, .. } = self;
+        transaction.commit().await?;
+        drop(turn);
+        Ok(())
+    }
+
+    /// Makes a change of the catalogue lasting, then brings memory in line by `remember`. The
+    /// revision tells every other process that uses the store.
     ///
     /// It is a task of its own, so that a caller who gives up half way cannot part memory and
     /// disk.
@@ -40,10 +50,14 @@ impl Write {
         self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let Self { transaction, turn, inner } = self;
+        let Self { mut transaction, turn, inner } = self;
         let finish = tokio::spawn(async move {
+            let revision = facts::raise(&mut transaction, REVISION).await?;
             transaction.commit().await?;
-            remember(&mut inner.catalogue_mut());
+            let mut catalogue = inner.catalogue_mut();
+            remember(&mut catalogue);
+            catalogue.follow(revision);
+            drop(catalogue);
             drop(turn);
             Ok(())
         });

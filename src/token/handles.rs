@@ -139,6 +139,11 @@ impl Found {
         Self { public: Some(public), private: Some(private), ..Self::default() }
     }
 
+    /// Every one of them.
+    pub(super) fn objects(self) -> impl Iterator<Item = ObjectHandle> {
+        [self.secret, self.private, self.public].into_iter().flatten()
+    }
+
     /// Whether there is a key that can be used.
     pub(super) fn has_key(self) -> bool {
         self.secret.or(self.private).is_some()

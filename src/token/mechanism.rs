@@ -134,7 +134,8 @@ pub enum MacAlgorithm {
 }
 
 impl MacAlgorithm {
-    const ALL: [Self; 4] = [Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
+    pub(super) const ALL: [Self; 4] =
+        [Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
 
     /// The length of its MACs, and of the keys that we make for it, in bytes.
     pub const fn bytes(self) -> usize {

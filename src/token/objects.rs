@@ -69,7 +69,7 @@ impl Material {
         Self::of(spec, usage.unwrap_or(KeyUsage::EncryptDecrypt))
     }
 
-    fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
+    pub(super) fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
         match self {
             Self::Secret { key_type: KeyType::AES, .. } => {
                 (Mechanism::AesKeyGen, MechanismType::AES_KEY_GEN, "AES keys")
@@ -155,7 +155,7 @@ impl Worker<'_> {
                 worker.log_in_if_out()?;
                 let copies = worker.instance.copies;
                 let session = worker.session()?;
-                let made = make_in(session, &mechanism, name, material, copies);
+                let made = make_in(session, &mechanism, Home::Token(name), material, copies);
                 let made = made.inspect_err(|_error| discard(session, key))?;
                 worker.adopt(key, made)
             })
@@ -164,16 +164,15 @@ impl Worker<'_> {
 }
 
 /// Generates, reads back, uses once.
-fn make_in(
+pub(super) fn make_in(
     session: &Session,
     mechanism: &Mechanism<'_>,
-    name: &ObjectName,
+    home: Home<'_>,
     material: Material,
     copies: Copies,
 ) -> Result<Found, TokenError> {
     match material {
         Material::Secret { key_type, bytes, secret_use } => {
-            let home = Home::Token(name);
             let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
             let key = session.generate_key(mechanism, &template)?;
             template::check(session, key, &template)?;
@@ -181,8 +180,8 @@ fn make_in(
             Ok(Found::secret(key))
         }
         Material::Pair { kind, pair_use } => {
-            let public_template = template::public_key(kind, pair_use, Home::Token(name));
-            let private_template = template::private_key(kind, pair_use, Home::Token(name));
+            let public_template = template::public_key(kind, pair_use, home);
+            let private_template = template::private_key(kind, pair_use, home);
             let (public, private) =
                 session.generate_key_pair(mechanism, &public_template, &private_template)?;
             template::check(session, public, &public_template)?;

@@ -165,7 +165,7 @@ impl<'a> Worker<'a> {
         selftest::pulse(self.session()?, copies)
     }
 
-    fn drop_session(&mut self) {
+    pub(super) fn drop_session(&mut self) {
         *self.session = None;
         self.kit.canary.forget();
     }

@@ -1,0 +1,46 @@
+//! Rows for keys that only the token knows.
+
+use std::sync::Arc;
+
+use super::keys::{hold_key, insert, save_key, sort_versions};
+use super::{Store, StoreError, use_counts};
+use crate::model::{KeyId, KeyRecord};
+
+impl Store {
+    /// Adds a key that was found in the token, or hands the one that is there to `change`, and
+    /// forgets how often it was used, all in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when a version belongs to another key, or the database fails.
+    pub async fn adopt_key(
+        &self,
+        id: KeyId,
+        new: impl FnOnce() -> KeyRecord,
+        change: impl FnOnce(&mut KeyRecord),
+    ) -> Result<Arc<KeyRecord>, StoreError> {
+        let mut write = self.write().await?;
+        let mut record = match hold_key(write.connection(), id).await {
+            Ok(before) => {
+                let mut after = before.clone();
+                change(&mut after);
+                sort_versions(&mut after);
+                save_key(write.connection(), &before, &after).await?;
+                after
+            }
+            Err(StoreError::NotFound) => {
+                let mut record = new();
+                change(&mut record);
+                sort_versions(&mut record);
+                insert(write.connection(), &record).await?;
+                record
+            }
+            Err(error) => return Err(error),
+        };
+        record.id = id;
+        use_counts::forget(write.connection(), Some(id)).await?;
+        let record = Arc::new(record);
+        let remembered = Arc::clone(&record);
+        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+        Ok(record)
+    }
+}

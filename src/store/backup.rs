@@ -1,0 +1,128 @@
+//! A copy of the store as it is at one moment, while others use it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::connect::{self, blocking};
+use super::{Store, StoreError, examine};
+
+impl Store {
+    /// Writes a copy of the SQLite store that `url` names to a file, which is then on disk, whole,
+    /// and its owner's alone. Changes that are under way are in it as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::FileExists`] unless it may be replaced; [`StoreError::Damaged`] when the copy
+    /// does not hold together, of which nothing stays; when one of the files cannot be used.
+    pub async fn backup(url: &str, to: &Path, may_replace: bool) -> Result<(), StoreError> {
+        let to = absolute(to)?;
+        let draft = draft_beside(to.clone(), may_replace).await?;
+        let connected = connect::connect_existing(url).await?;
+        let path = text(draft.path())?.to_owned();
+        // SQLite reads one state of the database from beginning to end.
+        let copied = sqlx::query("VACUUM INTO $1").bind(path).execute(&connected.pool).await;
+        connected.pool.close().await;
+        copied?;
+        examine::require_store(draft.path()).await?;
+        blocking(move || publish(draft, &to, may_replace)).await
+    }
+}
+
+/// An empty file of its owner alone in the directory of `to`.
+async fn draft_beside(to: PathBuf, may_replace: bool) -> Result<NamedTempFile, StoreError> {
+    blocking(move || {
+        if !may_replace && to.exists() {
+            return Err(StoreError::FileExists(to));
+        }
+        let directory = directory_of(&to);
+        let failed = |source| StoreError::File { path: to.clone(), source };
+        tempfile::Builder::new().prefix(".hsmgate-backup-").tempfile_in(directory).map_err(failed)
+    })
+    .await
+}
+
+/// Gives a file that is on disk its name.
+fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: to.to_owned(), source };
+    // Opened anew: SQLite may have written through another handle only.
+    File::open(draft.path()).and_then(|file| file.sync_all()).map_err(failed)?;
+    let persisted = if may_replace { draft.persist(to) } else { draft.persist_noclobber(to) };
+    match persisted {
+        Ok(_file) => {}
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(StoreError::FileExists(to.to_owned()));
+        }
+        Err(error) => return Err(failed(error.error)),
+    }
+    sync_directory_of(to).map_err(failed)
+}
+
+/// Makes the names in a file's directory lasting.
+pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A path as SQLite takes it.
+pub(super) fn text(path: &Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or_else(|| StoreError::File {
+        path: path.to_owned(),
+        source: std::io::ErrorKind::InvalidFilename.into(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    #[tokio::test]
+    async fn a_copy_holds_what_was_acknowledged_and_is_the_owners_alone() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.db");
+        Store::backup(&bench.url, &copy, false).await.unwrap();
+        let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        let later = bench.store.insert_key(sample_key()).await.unwrap();
+        let copied = Store::open(&format!("sqlite://{}", copy.display())).await.unwrap();
+        assert_eq!(copied.keys(), [key]);
+        assert_eq!(copied.key(later.id), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
+        let bench = Bench::new().await;
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.db");
+        std::fs::write(&copy, "precious").unwrap();
+        let refused = Store::backup(&bench.url, &copy, false).await.unwrap_err();
+        assert!(matches!(refused, StoreError::FileExists(_)), "{refused:?}");
+        assert_eq!(std::fs::read(&copy).unwrap(), b"precious");
+        Store::backup(&bench.url, &copy, true).await.unwrap();
+        assert!(std::fs::read(&copy).unwrap().starts_with(b"SQLite format 3"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_store_nothing_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/store.db", directory.path().display());
+        let copy = directory.path().join("copy.db");
+        let refused = Store::backup(&url, &copy, false).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NoFile(_)), "{refused:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

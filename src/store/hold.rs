@@ -1,0 +1,109 @@
+//! Who uses a SQLite store: a lock on a file beside it, shared by all processes that have it open,
+//! and held alone by the one that replaces it. The system frees it with the process.
+//!
+//! It is a file of its own, since SQLite's locks on the database end with any other handle that
+//! the process closes.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// How a store is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tenancy {
+    /// Beside others.
+    Shared,
+    /// With nobody else.
+    Alone,
+}
+
+/// The lock, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    file: File,
+}
+
+impl Hold {
+    /// Takes the lock of a database file, or fails at once.
+    pub(super) fn take(database: &Path, tenancy: Tenancy) -> Result<Self, StoreError> {
+        let path = lock_file(database);
+        let failed = |source| StoreError::File { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
+        let file = file.map_err(failed)?;
+        let directory = File::open(path.parent().unwrap_or(&path)).map_err(failed)?;
+        give_to_owner_of(&file, &directory).map_err(failed)?;
+        let locked = match tenancy {
+            Tenancy::Shared => file.try_lock_shared(),
+            Tenancy::Alone => file.try_lock(),
+        };
+        match locked {
+            Ok(()) => Ok(Self { file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUseElsewhere(database.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// Whether nobody else holds it now; it is shared afterwards.
+    pub(super) fn is_alone(&self, database: &Path) -> Result<bool, StoreError> {
+        let failed = |source| StoreError::File { path: lock_file(database), source };
+        let is_alone = match self.file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        };
+        match self.file.try_lock_shared() {
+            Ok(()) => Ok(is_alone),
+            // Somebody began to replace the store in the moment between the two.
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUseElsewhere(database.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// Gives a file that root has made to the owner of its directory: the gateway must be able to use
+/// what an operator has repaired as root. SQLite does the same with its own files.
+pub(super) fn give_to_owner_of(file: &File, directory: &File) -> io::Result<()> {
+    let (ours, theirs) = (file.metadata()?, directory.metadata()?);
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && (ours.uid(), ours.gid()) != (theirs.uid(), theirs.gid()) {
+        fchown(file, Some(theirs.uid()), Some(theirs.gid()))?;
+    }
+    Ok(())
+}
+
+fn lock_file(database: &Path) -> PathBuf {
+    let mut name = OsString::from(database);
+    name.push(".lock");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::tests::Bench;
+
+    #[tokio::test]
+    async fn a_store_is_shared_until_somebody_wants_it_alone() {
+        let bench = Bench::new().await;
+        assert!(bench.store.is_alone().await.unwrap());
+        let other = Store::open(&bench.url).await.unwrap();
+        assert!(!bench.store.is_alone().await.unwrap());
+        let refused = Store::open_alone(&bench.url).await.err().unwrap();
+        assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
+        drop(other);
+        assert!(bench.store.is_alone().await.unwrap());
+        let Bench { store, url, _directory } = bench;
+        drop(store);
+        let alone = Store::open_alone(&url).await.unwrap();
+        let refused = Store::open(&url).await.err().unwrap();
+        assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
+        drop(alone);
+        Store::open(&url).await.unwrap();
+    }
+}

@@ -1,0 +1,330 @@
+//! Another database file in the place of the store's.
+//!
+//! The backup is copied beside the store, checked and brought to what is known since, and only then
+//! takes the store's place, in one step. What it replaces is kept.
+//!
+//! A backup is older than the token. What it says of keys that were being made or deleted when it
+//! was written may long be wrong, and a start that believed it would destroy good keys. So nothing
+//! half made is taken from it, no deletion is due at once, and keys that were destroyed since, as
+//! the replaced store tells, stay so.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sqlx::{AnyConnection, Connection as _};
+use tempfile::TempDir;
+
+use super::backup::{directory_of, sync_directory_of, text};
+use super::connect::{self, blocking};
+use super::hold::{Hold, Tenancy, give_to_owner_of};
+use super::write::Write;
+use super::{Store, StoreError, examine, use_counts};
+use crate::model::{KeyId, Time};
+
+/// How long a key that was to be deleted stays at least after a restore: its owner may have taken
+/// the deletion back since. It is the shortest window of ScheduleKeyDeletion.
+const RESPITE_SECONDS: i64 = 7 * 24 * 3600;
+
+/// A backup that is to take the store's place. Until then nobody can open the store.
+pub struct Replacement {
+    path: PathBuf,
+    _hold: Hold,
+    draft: TempDir,
+    store: Store,
+    replaced: Known,
+}
+
+/// What the store that is to be replaced still tells.
+#[derive(Debug, Default)]
+struct Known {
+    is_there: bool,
+    facts: Vec<(String, String)>,
+    /// None when it cannot be read.
+    tombstones: Option<Vec<(String, i64)>>,
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Where the replaced database is now, if there was one.
+    pub kept: Option<PathBuf>,
+    /// Keys in the store now.
+    pub keys: usize,
+    /// Keys of the backup that were destroyed since, as the replaced store knew.
+    pub destroyed: Vec<KeyId>,
+    /// Keys whose deletion was scheduled in the backup and that have at least seven days now.
+    pub postponed: Vec<KeyId>,
+    /// Keys and versions that were half made in the backup. Those that were finished since are
+    /// token objects without a row now.
+    pub half_made: usize,
+    /// Whether the replaced store told which keys were destroyed, or there was none.
+    pub knows_destroyed: bool,
+}
+
+impl Replacement {
+    /// Takes the store for this process alone, and makes a checked copy of the backup beside it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUseElsewhere`] while any other process uses the store;
+    /// [`StoreError::NotAStore`], [`StoreError::Damaged`] or [`StoreError::Migration`] for a backup
+    /// of no use; when a file cannot be read or written.
+    pub async fn prepare(url: &str, backup: &Path) -> Result<Self, StoreError> {
+        let path = connect::file(url)?;
+        let (place, from) = (path.clone(), backup.to_owned());
+        let (hold, draft) = blocking(move || {
+            let hold = Hold::take(&place, Tenancy::Alone)?;
+            Ok((hold, copy_beside(&from, &place)?))
+        })
+        .await?;
+        let candidate = candidate_in(&draft);
+        examine::require_store(&candidate).await.map_err(|error| of_backup(error, backup))?;
+        let url = utf8_percent_encode(text(&candidate)?, NON_ALPHANUMERIC).to_string();
+        // The slashes of the path have to stay.
+        let store = Store::open(&format!("sqlite://{}", url.replace("%2F", "/"))).await?;
+        let replaced = known_of(&path).await;
+        Ok(Self { path, _hold: hold, draft, store, replaced })
+    }
+
+    /// A fact of the backup.
+    ///
+    /// # Errors
+    /// When the copy cannot be read.
+    pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.fact(name).await
+    }
+
+    /// A fact of the store that is to be replaced, as far as that can be read.
+    pub fn replaced_fact(&self, name: &str) -> Option<&str> {
+        let mut facts = self.replaced.facts.iter();
+        facts.find(|(fact, _)| fact == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Puts the backup in the store's place. A kill leaves the one store or the other.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the store is then as it was.
+    pub async fn install(self, now: Time) -> Result<Replaced, StoreError> {
+        let mut replaced = self.settle(now).await?;
+        replaced.keys = {
+            self.store.refresh().await?;
+            self.store.keys().len()
+        };
+        self.store.close().await;
+        let candidate = candidate_in(&self.draft);
+        merge_log(&candidate).await?;
+        let (path, had_store) = (self.path.clone(), self.replaced.is_there);
+        replaced.kept = blocking(move || {
+            let kept = had_store.then(|| keep_aside(&path, now)).transpose()?;
+            let failed = |source| StoreError::File { path: path.clone(), source };
+            put_in_place(&candidate, &path).map_err(failed)?;
+            Ok(kept)
+        })
+        .await?;
+        Ok(replaced)
+    }
+
+    /// Brings the copy in line with what happened since the backup.
+    async fn settle(&self, now: Time) -> Result<Replaced, StoreError> {
+        let mut write = Write::begin(&self.store.inner).await?;
+        let connection = write.connection();
+        use_counts::forget(connection, None).await?;
+        let half_made = forget_half_made(connection).await?;
+        let postponed = postpone_deletions(connection, now).await?;
+        let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();
+        let destroyed = bury(connection, tombstones).await?;
+        // The catalogue is read anew, by the revision that this raises.
+        super::facts::raise(connection, super::follow::REVISION).await?;
+        write.finish().await?;
+        let knows_destroyed = !self.replaced.is_there || self.replaced.tombstones.is_some();
+        Ok(Replaced { kept: None, keys: 0, destroyed, postponed, half_made, knows_destroyed })
+    }
+}
+
+impl Store {
+    /// Gives every key whose deletion is due before its respite is over that respite, and tells
+    /// which these are: for a store that may be older than the token.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn postpone_deletions(&self, now: Time) -> Result<Vec<KeyId>, StoreError> {
+        let mut write = self.write().await?;
+        let postponed = postpone_deletions(write.connection(), now).await?;
+        super::facts::raise(write.connection(), super::follow::REVISION).await?;
+        write.finish().await?;
+        self.refresh().await?;
+        Ok(postponed)
+    }
+}
+
+/// Rows of what was half made: the token may have finished it since, so that the row must not lead
+/// to its destruction.
+async fn forget_half_made(connection: &mut AnyConnection) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for statement in
+        ["DELETE FROM keys WHERE state = 'Creating'", "DELETE FROM key_versions WHERE is_live = 0"]
+    {
+        count += sqlx::query(statement).execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+async fn postpone_deletions(
+    connection: &mut AnyConnection,
+    now: Time,
+) -> Result<Vec<KeyId>, StoreError> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "UPDATE keys SET delete_at = $1 WHERE state = 'PendingDeletion' AND delete_at < $1 \
+         RETURNING id",
+    )
+    .bind(now.plus_seconds(RESPITE_SECONDS).unix())
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// An acknowledged deletion does not come back.
+async fn bury(
+    connection: &mut AnyConnection,
+    tombstones: &[(String, i64)],
+) -> Result<Vec<KeyId>, StoreError> {
+    let mut destroyed = Vec::new();
+    for (key, removed) in tombstones {
+        let gone = sqlx::query("DELETE FROM keys WHERE id = $1")
+            .bind(key.clone())
+            .execute(&mut *connection)
+            .await?;
+        if gone.rows_affected() > 0 {
+            destroyed.extend(key.parse::<KeyId>().ok());
+        }
+        sqlx::query(
+            "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
+             ON CONFLICT (key_id) DO NOTHING",
+        )
+        .bind(key.clone())
+        .bind(*removed)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(destroyed)
+}
+
+/// What the store tells that is to be replaced; it may be damaged, or not there.
+async fn known_of(path: &Path) -> Known {
+    if !path.is_file() {
+        return Known::default();
+    }
+    let read = async || -> Result<Known, StoreError> {
+        let mut connection = examine::open(path, false).await?;
+        let tombstones = sqlx::query_as("SELECT key_id, removed FROM key_tombstones")
+            .fetch_all(&mut connection)
+            .await?;
+        let facts =
+            sqlx::query_as("SELECT name, value FROM facts").fetch_all(&mut connection).await?;
+        // Closing takes the log into the file.
+        connection.close().await?;
+        Ok(Known { is_there: true, facts, tombstones: Some(tombstones) })
+    };
+    read().await.unwrap_or(Known { is_there: true, ..Known::default() })
+}
+
+/// A directory beside the store with a copy of the backup, and of the log that may lie beside it.
+fn copy_beside(backup: &Path, store: &Path) -> Result<TempDir, StoreError> {
+    let failed = |source| StoreError::File { path: store.to_owned(), source };
+    let draft = tempfile::Builder::new()
+        .prefix(".hsmgate-restore-")
+        .tempdir_in(directory_of(store))
+        .map_err(failed)?;
+    let candidate = candidate_in(&draft);
+    copy(backup, &candidate).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::NoFile(backup.to_owned()),
+        _ => StoreError::File { path: backup.to_owned(), source },
+    })?;
+    let (log, its_copy) = (beside(backup, "-wal"), beside(&candidate, "-wal"));
+    match copy(&log, &its_copy) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::File { path: log, source })
+        }
+        _ => Ok(draft),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    let mut options = File::options();
+    let mut to = options.write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut from, &mut to)?;
+    Ok(())
+}
+
+/// Takes the log into the file, which is then all there is.
+async fn merge_log(candidate: &Path) -> Result<(), StoreError> {
+    let mut connection = examine::open(candidate, false).await?;
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE")
+        .execute(&mut connection)
+        .await?;
+    connection.close().await?;
+    let log = beside(candidate, "-wal");
+    if log.exists() {
+        let what = "its log cannot be taken into it".to_owned();
+        return Err(StoreError::Damaged { path: candidate.to_owned(), what });
+    }
+    Ok(())
+}
+
+/// Gives the old database a second name. A log beside it belongs to it alone: it is moved, since
+/// SQLite would apply it to whatever file stands there next.
+fn keep_aside(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
+    let stamp = now.to_string().replace([':', '-'], "");
+    let mut kept = beside(path, &format!(".replaced-{stamp}"));
+    let mut at = 1;
+    while kept.exists() {
+        at += 1;
+        kept = beside(path, &format!(".replaced-{stamp}-{at}"));
+    }
+    let failed = |source| StoreError::File { path: kept.clone(), source };
+    if std::fs::hard_link(path, &kept).is_err() {
+        copy(path, &kept).map_err(failed)?;
+    }
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::rename(beside(path, suffix), beside(&kept, suffix)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+            _ => {}
+        }
+    }
+    sync_directory_of(path).map_err(failed)?;
+    Ok(kept)
+}
+
+fn put_in_place(candidate: &Path, path: &Path) -> io::Result<()> {
+    let file = File::open(candidate)?;
+    give_to_owner_of(&file, &File::open(directory_of(path))?)?;
+    file.sync_all()?;
+    std::fs::rename(candidate, path)?;
+    sync_directory_of(path)
+}
+
+fn candidate_in(draft: &TempDir) -> PathBuf {
+    draft.path().join("store.db")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Names the backup, where the error names its copy.
+fn of_backup(error: StoreError, backup: &Path) -> StoreError {
+    match error {
+        StoreError::NotAStore(_) => StoreError::NotAStore(backup.to_owned()),
+        StoreError::Damaged { what, .. } => StoreError::Damaged { path: backup.to_owned(), what },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{KeyRecord, KeyState, KeyVersion};
+use crate::store::tests::{Bench, sample_key, version};
+
+const NOW: i64 = 1_800_000_000;
+
+fn now() -> Time {
+    Time::from_unix(NOW)
+}
+
+/// A live key in this state.
+fn key(state: KeyState) -> KeyRecord {
+    let versions: Vec<KeyVersion> = vec![version((1, true))];
+    KeyRecord { state, delete_at: None, primary: Some(versions[0].id), versions, ..sample_key() }
+}
+
+/// A store, a backup of it, and where the URL of the store leads.
+async fn backup_of(bench: &Bench) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let backup = directory.path().join("backup.db");
+    Store::backup(&bench.url, &backup, false).await.unwrap();
+    (directory, backup)
+}
+
+/// Ends the use of the store; its files stay.
+fn leave(bench: Bench) -> (String, tempfile::TempDir) {
+    let Bench { store, url, _directory: directory } = bench;
+    drop(store);
+    (url, directory)
+}
+
+async fn restore(url: &str, backup: &Path) -> Result<Replaced, StoreError> {
+    Replacement::prepare(url, backup).await?.install(now()).await
+}
+
+#[tokio::test]
+async fn the_backup_takes_the_stores_place_and_the_old_one_is_kept() {
+    let bench = Bench::new().await;
+    let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let (_copies, backup) = backup_of(&bench).await;
+    let later = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    bench.store.close().await;
+    let (url, directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!((replaced.keys, replaced.knows_destroyed), (1, true));
+    let store = Store::open(&url).await.unwrap();
+    assert_eq!(store.keys(), [old]);
+    let kept = replaced.kept.unwrap();
+    assert_eq!(kept.parent().unwrap(), directory.path());
+    let kept = Store::open(&format!("sqlite://{}", kept.display())).await.unwrap();
+    assert!(kept.key(later.id).is_some());
+    assert!(backup.exists(), "the backup itself stays");
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_made_from_the_backup() {
+    let bench = Bench::new().await;
+    let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let (_copies, backup) = backup_of(&bench).await;
+    let (url, directory) = leave(bench);
+    std::fs::remove_file(directory.path().join("store.db")).unwrap();
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!((replaced.kept, replaced.knows_destroyed), (None, true));
+    assert_eq!(Store::open(&url).await.unwrap().keys(), [old]);
+}
+
+#[tokio::test]
+async fn a_store_in_use_is_not_replaced() {
+    let bench = Bench::new().await;
+    let (_copies, backup) = backup_of(&bench).await;
+    let refused = restore(&bench.url, &backup).await.unwrap_err();
+    assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_no_use_leaves_the_store_as_it_was() {
+    let bench = Bench::new().await;
+    let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let (copies, backup) = backup_of(&bench).await;
+    let (url, directory) = leave(bench);
+    let other = copies.path().join("other.db");
+    std::fs::write(&other, "no database").unwrap();
+    let refused = restore(&url, &other).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::NotAStore(path) if *path == other), "{refused:?}");
+    let mut bytes = std::fs::read(&backup).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0x5a);
+    std::fs::write(&other, bytes).unwrap();
+    let refused = restore(&url, &other).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged { path, .. } if *path == other), "{refused:?}");
+    let missing = copies.path().join("missing.db");
+    let refused = restore(&url, &missing).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::NoFile(path) if *path == missing), "{refused:?}");
+    assert_eq!(Store::open(&url).await.unwrap().keys(), [old]);
+    let left: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("store.db"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_log_beside_either_file_is_that_files_alone() {
+    let bench = Bench::new().await;
+    let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    // Copied while open: what was inserted stands in the log.
+    let copies = tempfile::tempdir().unwrap();
+    let backup = copies.path().join("backup.db");
+    let path = connect::file(&bench.url).unwrap();
+    std::fs::copy(&path, &backup).unwrap();
+    std::fs::copy(beside(&path, "-wal"), beside(&backup, "-wal")).unwrap();
+    let later = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    // As after a kill: the log of the store is not merged.
+    let (log, shared) = (beside(&path, "-wal"), beside(&path, "-shm"));
+    let killed = copies.path().join("killed");
+    std::fs::copy(&log, &killed).unwrap();
+    bench.store.close().await;
+    let (url, _directory) = leave(bench);
+    std::fs::copy(&killed, &log).unwrap();
+    std::fs::remove_file(&shared).ok();
+    let replaced = restore(&url, &backup).await.unwrap();
+    let store = Store::open(&url).await.unwrap();
+    assert_eq!(store.keys(), [Arc::clone(&old)]);
+    let kept = format!("sqlite://{}", replaced.kept.unwrap().display());
+    assert!(Store::open(&kept).await.unwrap().key(later.id).is_some());
+}
+
+#[tokio::test]
+async fn what_was_destroyed_since_the_backup_stays_destroyed() {
+    let bench = Bench::new().await;
+    let kept = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let gone = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let (_copies, backup) = backup_of(&bench).await;
+    bench.store.remove_key(gone.id).await.unwrap();
+    let (url, _directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!(replaced.destroyed, [gone.id]);
+    let store = Store::open(&url).await.unwrap();
+    assert_eq!(store.keys(), [kept]);
+    assert!(store.removed_at(gone.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn nothing_half_made_and_no_deletion_that_is_due_comes_from_a_backup() {
+    let bench = Bench::new().await;
+    let half = KeyRecord { versions: vec![version((1, false))], ..key(KeyState::Creating) };
+    bench.store.insert_key(half.clone()).await.unwrap();
+    let mut rotating = key(KeyState::Enabled);
+    rotating.versions.push(version((2, false)));
+    bench.store.insert_key(rotating.clone()).await.unwrap();
+    let due = |seconds| KeyRecord {
+        delete_at: Some(Time::from_unix(NOW + seconds)),
+        ..key(KeyState::PendingDeletion)
+    };
+    let (soon, later) = (due(-1), due(30 * 24 * 3600));
+    for record in [&soon, &later] {
+        bench.store.insert_key(record.clone()).await.unwrap();
+    }
+    let (_copies, backup) = backup_of(&bench).await;
+    let (url, _directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!((replaced.half_made, replaced.keys), (2, 3));
+    assert_eq!(replaced.postponed, [soon.id]);
+    let store = Store::open(&url).await.unwrap();
+    assert_eq!(store.key(half.id), None);
+    assert_eq!(store.key(rotating.id).unwrap().versions, rotating.versions[..1]);
+    let week = Some(now().plus_seconds(RESPITE_SECONDS));
+    assert_eq!(store.key(soon.id).unwrap().delete_at, week);
+    assert_eq!(store.key(later.id).unwrap().delete_at, later.delete_at);
+}

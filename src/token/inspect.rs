@@ -1,0 +1,378 @@
+//! What our objects are, as their attributes tell: enough to rebuild a catalogue, and to hold every
+//! key against the policy that it was made by.
+
+use std::collections::BTreeMap;
+
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::types::Ulong;
+
+use super::error::{ErrorClass, TokenError};
+use super::mechanism::MacAlgorithm;
+use super::name::ObjectName;
+use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
+use super::trial;
+use super::worker::Worker;
+use crate::model::{KeySpec, KeyUsage};
+
+/// The attributes that tell what an object is.
+const TELLING: &[AttributeType] = &[
+    AttributeType::Label,
+    AttributeType::Class,
+    AttributeType::KeyType,
+    AttributeType::ValueLen,
+    AttributeType::ModulusBits,
+    AttributeType::EcParams,
+    AttributeType::Sign,
+    AttributeType::Decrypt,
+    AttributeType::Unwrap,
+    AttributeType::Local,
+    AttributeType::Modifiable,
+];
+
+/// The objects of one name, looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// Their name.
+    pub name: ObjectName,
+    /// What they are; none when they are no key that we could have made.
+    pub kind: Option<ObjectKind>,
+    /// Whether the token made the key itself (`CKA_LOCAL`), and nobody brought it in.
+    pub is_made_here: bool,
+    /// What is not as it should be, each in words. A key without faults is whole and closed.
+    pub faults: Vec<String>,
+}
+
+/// What the objects of one name are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A key of the API.
+    Key {
+        /// Its kind and size.
+        spec: KeySpec,
+        /// What it is for.
+        usage: KeyUsage,
+        /// Whether the token told the size. SoftHSM does not for imported AES keys, which are then
+        /// given as `Aliyun_AES_256`; they work whatever their size is.
+        is_size_told: bool,
+    },
+    /// A key pair that unwraps imported material.
+    WrappingPair,
+}
+
+/// How closely to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// At the attributes alone.
+    Attributes,
+    /// Every key is used once as well.
+    Use,
+}
+
+/// An object with what its attributes tell.
+#[derive(Debug)]
+struct Object {
+    handle: ObjectHandle,
+    told: Vec<Attribute>,
+}
+
+/// What an object has to be, to be compared with what it is.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Secret { key_type: KeyType, bytes: u64, secret_use: SecretUse },
+    Pair { kind: PairKind, pair_use: PairUse },
+}
+
+impl Worker<'_> {
+    /// Looks at every object whose label is one of ours, by name. Others may make and destroy keys
+    /// at the same time: what vanishes in between is passed over, and what another process is just
+    /// making may show faults.
+    ///
+    /// It reads every object of the token: seconds, on some tokens minutes, where there are many.
+    ///
+    /// # Errors
+    /// When the token can not be searched.
+    pub fn inspect(&mut self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
+        self.with_objects(|worker| {
+            let named = worker.steady(None, |worker| {
+                worker.log_in_if_out()?;
+                worker.named_objects()
+            })?;
+            Ok(named
+                .into_iter()
+                .map(|(name, objects)| worker.judge_objects(name, &objects, depth))
+                .collect())
+        })
+    }
+
+    fn named_objects(&mut self) -> Result<BTreeMap<ObjectName, Vec<Object>>, TokenError> {
+        let session = self.session()?;
+        let mut named: BTreeMap<ObjectName, Vec<Object>> = BTreeMap::new();
+        for handle in session.find_objects(&[Attribute::Token(true)])? {
+            let told = match session.get_attributes(handle, TELLING).map_err(TokenError::from) {
+                Ok(told) => told,
+                Err(error) if error.class() == ErrorClass::HandleGone => continue,
+                Err(error) => return Err(error),
+            };
+            let object = Object { handle, told };
+            if let Some(name) = object.name() {
+                named.entry(name).or_default().push(object);
+            }
+        }
+        Ok(named)
+    }
+
+    fn judge_objects(&mut self, name: ObjectName, objects: &[Object], depth: Depth) -> Inspected {
+        let local = |object: &&Object| object.class() != Some(ObjectClass::PUBLIC_KEY);
+        let is_made_here =
+            objects.iter().filter(local).all(|object| object.says(AttributeType::Local));
+        let mut inspected = Inspected { name, kind: None, is_made_here, faults: Vec::new() };
+        let form = self.form_of(objects);
+        let (form, kind) = match form.and_then(|form| Ok((form, form.kind()?))) {
+            Ok(found) => found,
+            Err(fault) => {
+                inspected.faults.push(fault.to_owned());
+                return inspected;
+            }
+        };
+        inspected.kind = Some(kind);
+        for object in objects {
+            let faults = self.faults_of(object, form, &name);
+            inspected.faults.extend(faults.unwrap_or_else(|error| vec![error.to_string()]));
+        }
+        if depth == Depth::Use
+            && inspected.faults.is_empty()
+            && let Err(error) = self.use_once(objects, form)
+        {
+            // Whatever state the session is in now, the next object needs a good one.
+            self.drop_session();
+            inspected.faults.push(format!("it can not be used: {error}"));
+        }
+        inspected
+    }
+
+    /// What the objects of one name are, or why they are no whole key.
+    fn form_of(&mut self, objects: &[Object]) -> Result<Form, &'static str> {
+        let one = |class: ObjectClass| -> Result<Option<&Object>, &'static str> {
+            let mut found = objects.iter().filter(|object| object.class() == Some(class));
+            match (found.next(), found.next()) {
+                (first, None) => Ok(first),
+                (_, Some(_)) => Err("the token holds more than one such object"),
+            }
+        };
+        let secret = one(ObjectClass::SECRET_KEY)?;
+        let (private, public) = (one(ObjectClass::PRIVATE_KEY)?, one(ObjectClass::PUBLIC_KEY)?);
+        match (secret, private, public) {
+            (Some(secret), None, None) => self.secret_form(secret),
+            (None, Some(private), Some(public)) => pair_form(private, public),
+            (None, Some(_), None) => Err("the public half of the pair is missing"),
+            (None, None, Some(_)) => Err("the private half of the pair is missing"),
+            _ => Err("the objects make no key"),
+        }
+    }
+
+    fn secret_form(&mut self, secret: &Object) -> Result<Form, &'static str> {
+        let bytes = secret.number(AttributeType::ValueLen);
+        match secret.key_type() {
+            Some(KeyType::AES) => {
+                let secret_use = SecretUse::Cipher;
+                Ok(Form::Secret { key_type: KeyType::AES, bytes, secret_use })
+            }
+            Some(key_type @ KeyType::GENERIC_SECRET) => {
+                let bytes = if bytes == 0 { self.measure_mac(secret.handle) } else { bytes };
+                Ok(Form::Secret { key_type, bytes, secret_use: SecretUse::Mac })
+            }
+            _ => Err("it is no kind of key that hsmgate makes"),
+        }
+    }
+
+    /// The length of a MAC key whose token does not tell it, as SoftHSM with imported ones: no HMAC
+    /// takes a key that is shorter than its hash.
+    fn measure_mac(&mut self, key: ObjectHandle) -> u64 {
+        let mut longest = 0;
+        for algorithm in MacAlgorithm::ALL {
+            let signed = self
+                .session()
+                .is_ok_and(|session| session.sign(&algorithm.mechanism(), key, b"length").is_ok());
+            if !signed {
+                self.drop_session();
+                break;
+            }
+            longest = algorithm.bytes();
+        }
+        u64::try_from(longest).unwrap_or_default()
+    }
+
+    /// Which attributes are other than a key of this form has.
+    fn faults_of(
+        &mut self,
+        object: &Object,
+        form: Form,
+        name: &ObjectName,
+    ) -> Result<Vec<String>, TokenError> {
+        let (home, copies) = (Home::Token(name), self.instance.copies);
+        let wanted = match (form, object.class()) {
+            (Form::Secret { key_type, secret_use, .. }, _) => {
+                template::secret_key(key_type, None, secret_use, home, copies)
+            }
+            (Form::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
+                template::public_key(kind, pair_use, home)
+            }
+            (Form::Pair { kind, pair_use }, _) => template::private_key(kind, pair_use, home),
+        };
+        let differences = template::differences(self.session()?, object.handle, &wanted)?;
+        // A key that cannot be modified is always right; only the copies of SoftHSM ask for more.
+        let is_fault = |one: &&Attribute| **one != Attribute::Modifiable(true);
+        let name_of = |one: &Attribute| format!("{} is not as it should be", one.attribute_type());
+        Ok(differences.iter().filter(is_fault).map(name_of).collect())
+    }
+
+    fn use_once(&mut self, objects: &[Object], form: Form) -> Result<(), TokenError> {
+        let handle = |class| {
+            let found = objects.iter().find(|object| object.class() == Some(class));
+            found.map(|object| object.handle).ok_or(TokenError::NotFound)
+        };
+        let session = self.session()?;
+        match form {
+            Form::Secret { bytes, secret_use, .. } => trial::secret(
+                session,
+                handle(ObjectClass::SECRET_KEY)?,
+                secret_use,
+                Ulong::new(bytes),
+            ),
+            Form::Pair { kind, pair_use } => {
+                let public = handle(ObjectClass::PUBLIC_KEY)?;
+                trial::pair(session, public, handle(ObjectClass::PRIVATE_KEY)?, kind, pair_use)
+            }
+        }
+    }
+}
+
+fn pair_form(private: &Object, public: &Object) -> Result<Form, &'static str> {
+    let pair_use = if private.says(AttributeType::Unwrap) {
+        PairUse::Wrapping
+    } else if private.says(AttributeType::Sign) {
+        PairUse::Signature
+    } else {
+        PairUse::Cipher
+    };
+    let kind = match private.key_type() {
+        Some(KeyType::RSA) => {
+            PairKind::Rsa { bits: Ulong::new(public.number(AttributeType::ModulusBits)) }
+        }
+        Some(KeyType::EC) => {
+            let curve = public.curve().ok_or("it is on none of the curves that hsmgate uses")?;
+            PairKind::Ec { curve }
+        }
+        _ => return Err("it is no kind of key that hsmgate makes"),
+    };
+    Ok(Form::Pair { kind, pair_use })
+}
+
+impl Form {
+    fn kind(self) -> Result<ObjectKind, &'static str> {
+        const SIZE: &str = "it is of no size that hsmgate makes";
+        let key = |spec, usage| ObjectKind::Key { spec, usage, is_size_told: true };
+        let pair_usage = |pair_use| match pair_use {
+            PairUse::Signature => KeyUsage::SignVerify,
+            PairUse::Cipher | PairUse::Wrapping => KeyUsage::EncryptDecrypt,
+        };
+        match self {
+            Self::Secret { bytes, secret_use: SecretUse::Cipher, .. } => Ok(ObjectKind::Key {
+                spec: match bytes {
+                    16 => KeySpec::Aes128,
+                    24 => KeySpec::Aes192,
+                    32 | 0 => KeySpec::Aes256,
+                    _ => return Err(SIZE),
+                },
+                usage: KeyUsage::EncryptDecrypt,
+                is_size_told: bytes != 0,
+            }),
+            Self::Secret { bytes, secret_use: SecretUse::Mac, .. } => {
+                let spec = match bytes {
+                    28 => KeySpec::HmacSha224,
+                    32 => KeySpec::HmacSha256,
+                    48 => KeySpec::HmacSha384,
+                    64 => KeySpec::HmacSha512,
+                    _ => return Err(SIZE),
+                };
+                Ok(key(spec, KeyUsage::GenerateVerifyMac))
+            }
+            Self::Pair { pair_use: PairUse::Wrapping, .. } => Ok(ObjectKind::WrappingPair),
+            Self::Pair { kind: PairKind::Rsa { bits }, pair_use } => {
+                let spec = match *bits {
+                    2048 => KeySpec::Rsa2048,
+                    3072 => KeySpec::Rsa3072,
+                    4096 => KeySpec::Rsa4096,
+                    _ => return Err(SIZE),
+                };
+                Ok(key(spec, pair_usage(pair_use)))
+            }
+            Self::Pair { kind: PairKind::Ec { curve }, pair_use } => {
+                let spec = match curve {
+                    Curve::P256 => KeySpec::EcP256,
+                    Curve::Secp256k1 => KeySpec::EcP256k,
+                };
+                Ok(key(spec, pair_usage(pair_use)))
+            }
+        }
+    }
+}
+
+impl Object {
+    fn name(&self) -> Option<ObjectName> {
+        self.told.iter().find_map(|attribute| match attribute {
+            Attribute::Label(label) => std::str::from_utf8(label).ok()?.parse().ok(),
+            _ => None,
+        })
+    }
+
+    fn class(&self) -> Option<ObjectClass> {
+        self.told.iter().find_map(|attribute| match attribute {
+            Attribute::Class(class) => Some(*class),
+            _ => None,
+        })
+    }
+
+    fn key_type(&self) -> Option<KeyType> {
+        self.told.iter().find_map(|attribute| match attribute {
+            Attribute::KeyType(key_type) => Some(*key_type),
+            _ => None,
+        })
+    }
+
+    fn curve(&self) -> Option<Curve> {
+        self.told.iter().find_map(|attribute| match attribute {
+            Attribute::EcParams(oid) => {
+                Curve::ALL.iter().copied().find(|curve| curve.oid() == oid.as_slice())
+            }
+            _ => None,
+        })
+    }
+
+    /// A number, 0 where the token does not tell it.
+    fn number(&self, wanted: AttributeType) -> u64 {
+        let number = self.told.iter().find_map(|attribute| match attribute {
+            Attribute::ValueLen(number) | Attribute::ModulusBits(number)
+                if attribute.attribute_type() == wanted =>
+            {
+                Some(**number)
+            }
+            _ => None,
+        });
+        number.unwrap_or_default()
+    }
+
+    /// A yes or no, no where the token does not tell it.
+    fn says(&self, wanted: AttributeType) -> bool {
+        self.told.iter().any(|attribute| {
+            attribute.attribute_type() == wanted
+                && matches!(
+                    attribute,
+                    Attribute::Sign(true)
+                        | Attribute::Decrypt(true)
+                        | Attribute::Unwrap(true)
+                        | Attribute::Local(true)
+                )
+        })
+    }
+}
