@@ -15,7 +15,7 @@ use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
 use crate::gate::{Gate, Rates};
 use crate::jobs::Jobs;
-use crate::keyring::{Keyring, KeyringError, TokenTimes};
+use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
@@ -81,8 +81,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Open at once.
     pub connections: usize,
-    /// Time in the token.
-    pub token: TokenTimes,
+    /// How keys are used.
+    pub keyring: KeyringSettings,
 }
 
 /// Why a gateway does not start.
@@ -198,7 +198,8 @@ impl Gateway {
         let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
         let door = Door::new(open_listener(listeners.api)?, tls.transpose()?);
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
-        let keyring = Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.token);
+        let keyring =
+            Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
         keyring.reconcile().await?;
         let replay = ReplayGuard::open(&settings.state_directory.join("replay"), Time::now())?;
         let authenticator = Authenticator::new(
@@ -289,6 +290,10 @@ impl Gateway {
         if let Some(audit) = self.audit {
             audit.stop().await;
         }
+        if let Err(error) = self.services.keyring.give_back_leases().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "key versions count for more encryptions than they have done");
+        }
         if let Err(error) = self.vault.access_keys.write_uses().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of AccessKeys are not written down");
@@ -341,7 +346,7 @@ async fn start_audit(
 /// How long a request that makes a key may take: its time in the token, and that of taking a
 /// failure back.
 fn longest_generation(limits: &Limits) -> Duration {
-    limits.token.generate + limits.token.call
+    limits.keyring.times.generate + limits.keyring.times.call
 }
 
 /// The instance that the store belongs to; the first start names it.

@@ -12,9 +12,9 @@ use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::gate::Rates;
-use hsmgate::keyring::TokenTimes;
+use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use hsmgate::model::{KeyVersionId, Place, PrincipalName};
+use hsmgate::model::{IvBudget, KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings, Worker};
@@ -204,7 +204,13 @@ fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
             connections: CONNECTIONS,
-            token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
+            keyring: KeyringSettings {
+                times: TokenTimes {
+                    call: Duration::from_secs(5),
+                    generate: Duration::from_secs(30),
+                },
+                iv_budget: IvBudget::default(),
+            },
         },
         acceptance: Acceptance::default(),
         audit: audit.map(audit_settings),

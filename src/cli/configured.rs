@@ -10,7 +10,7 @@ use crate::app::{self, Vault};
 use crate::audit::AuditSettings;
 use crate::config::{Config, TokenConfig, TokenName};
 use crate::gate::Rates;
-use crate::keyring::TokenTimes;
+use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
@@ -56,9 +56,12 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections: config.limits.connections,
-            token: TokenTimes {
-                call: config.token.deadline,
-                generate: config.token.key_pair_deadline,
+            keyring: KeyringSettings {
+                times: TokenTimes {
+                    call: config.token.deadline,
+                    generate: config.token.key_pair_deadline,
+                },
+                iv_budget: config.iv_budget,
             },
         },
         acceptance: Acceptance {

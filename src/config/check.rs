@@ -13,7 +13,7 @@ use super::{
     AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
     TokenConfig, TokenName,
 };
-use crate::model::Place;
+use crate::model::{IvBudget, Place};
 
 /// The configuration, or `None` when the reader has got a fault. Every part is looked at before
 /// one is found wanting, so that all faults are told.
@@ -28,6 +28,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
+    let iv_budget = iv_budget(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
@@ -41,6 +42,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         limits: limits?,
         accept_bare_text: accept_bare_text?,
         accept_caller_iv: accept_caller_iv?,
+        iv_budget: iv_budget?,
         audit: audit?,
         log: log?,
     })
@@ -133,6 +135,26 @@ fn limits(reader: &Reader<'_>) -> Option<Limits> {
         authentication_failures_per_second: reader
             .number("limits.authentication_failures_per_second")?,
     })
+}
+
+/// Each threshold leaves room for the next, and a lease fits before the first.
+fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
+    let budget = IvBudget {
+        lease: reader.number("crypto.iv_lease")?,
+        warn_at: reader.number("crypto.iv_warn_at")?,
+        rotate_at: reader.number("crypto.iv_rotate_at")?,
+        refuse_at: reader.number("crypto.iv_refuse_at")?,
+    };
+    if budget.lease > budget.warn_at {
+        reader.fault_of("crypto.iv_lease", "must not be more than crypto.iv_warn_at");
+    }
+    if budget.warn_at > budget.rotate_at {
+        reader.fault_of("crypto.iv_warn_at", "must not be more than crypto.iv_rotate_at");
+    }
+    if budget.rotate_at >= budget.refuse_at {
+        reader.fault_of("crypto.iv_rotate_at", "must be less than crypto.iv_refuse_at");
+    }
+    Some(budget)
 }
 
 fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditConfig> {

@@ -19,7 +19,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
 pub use settings::{SETTINGS, Setting};
 
-use crate::model::Place;
+use crate::model::{IvBudget, Place};
 use reader::Reader;
 
 /// A configuration in which every setting has been checked, alone and against the others.
@@ -46,6 +46,8 @@ pub struct Config {
     pub accept_bare_text: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
+    /// How often a key version may encrypt.
+    pub iv_budget: IvBudget,
     /// How the audit is kept.
     pub audit: AuditConfig,
     /// How the log is written.

@@ -2,6 +2,8 @@
 //!
 //! The check for unknown settings, the defaults and `docs/configuration.md` come from this table.
 
+use crate::model::MOST_INVOCATIONS;
+
 /// One setting of the configuration file.
 #[derive(Debug)]
 pub struct Setting {
@@ -248,6 +250,34 @@ pub static SETTINGS: &[Setting] = &[
               is used twice with a key breaks AES-GCM for that key: whoever sees both ciphertexts \
               can forge others. Set it only for programs that cannot do without, and that never \
               repeat one.",
+    },
+    Setting {
+        name: "crypto.iv_lease",
+        kind: Kind::Number(2, 1 << 30),
+        default: Fallback::Value("1048576"),
+        doc: "Encryptions of a key version that are written down at a time, before they happen. A \
+              crash may count as many too many, never one too few.",
+    },
+    Setting {
+        name: "crypto.iv_warn_at",
+        kind: Kind::Number(2, MOST_INVOCATIONS),
+        default: Fallback::Value("1073741824"),
+        doc: "Encryptions of a key version from which on the log and a metric warn.",
+    },
+    Setting {
+        name: "crypto.iv_rotate_at",
+        kind: Kind::Number(2, MOST_INVOCATIONS),
+        default: Fallback::Value("2147483648"),
+        doc: "Encryptions of a key's primary version from which on the key gets a new one within \
+              seconds, if it is enabled and its material is made here.",
+    },
+    Setting {
+        name: "crypto.iv_refuse_at",
+        kind: Kind::Number(4, MOST_INVOCATIONS),
+        default: Fallback::Value("4293918720"),
+        doc: "Encryptions after which a key version encrypts no more: `Rejected.LimitExceeded`. It \
+              decrypts for ever. A random IV of 96 bits allows 2^32 (NIST SP 800-38D); 2^20 of \
+              them are the gateway's own, for its tests of a key.",
     },
     Setting {
         name: "audit.file",

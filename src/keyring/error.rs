@@ -14,6 +14,9 @@ pub enum KeyringError {
     /// The key must not be deleted, says its owner.
     #[error("the key's deletion protection is on")]
     Protected,
+    /// The key version has encrypted as often as random IVs allow.
+    #[error("the key version must not encrypt any more")]
+    UsedUp,
     /// The ciphertext does not open: altered, of another key, or with another context. One answer
     /// for all, so that nobody learns which.
     #[error("the ciphertext does not open")]
@@ -54,6 +57,11 @@ impl From<KeyringError> for ApiError {
                     format!("{} The deletion protection of the key is on.", code.message());
                 Self::with_message(code, message)
             }
+            KeyringError::UsedUp => Self::with_message(
+                ErrorCode::LimitExceeded,
+                "The request was rejected because this version of the key has encrypted as often as \
+                 is safe. It still decrypts. Create a new version of the key.",
+            ),
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }

@@ -4,6 +4,7 @@
 
 pub mod error;
 mod import;
+mod invocations;
 mod lifecycle;
 mod mac;
 mod pair;
@@ -22,8 +23,10 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use crate::store::Store;
+use crate::model::IvBudget;
+use crate::store::{Store, StoreError};
 use crate::token::Token;
+use invocations::Invocations;
 
 /// The keys of this gateway.
 #[derive(Clone)]
@@ -31,8 +34,18 @@ pub struct Keyring {
     store: Store,
     token: Token,
     times: TokenTimes,
+    invocations: Arc<Invocations>,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// How keys are used.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyringSettings {
+    /// How long the token may take.
+    pub times: TokenTimes,
+    /// How often a key version may encrypt.
+    pub iv_budget: IvBudget,
 }
 
 /// How long the token may take.
@@ -46,8 +59,19 @@ pub struct TokenTimes {
 
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
-    pub fn new(store: Store, token: Token, times: TokenTimes) -> Self {
-        Self { store, token, times, material: Arc::default() }
+    pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
+        let KeyringSettings { times, iv_budget } = settings;
+        let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
+        Self { store, token, times, invocations, material: Arc::default() }
+    }
+
+    /// Gives back what was leased for encryptions and not used, at the end of a gateway that serves
+    /// no more.
+    ///
+    /// # Errors
+    /// When the store fails; some versions then count for more than they are used.
+    pub async fn give_back_leases(&self) -> Result<(), StoreError> {
+        self.invocations.give_back().await
     }
 
     /// How long the token may take.

@@ -55,6 +55,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         check_version(key.record(), version)?;
+        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let sealed = self
             .token
             .run(budget, move |worker| match iv {
@@ -62,6 +63,7 @@ impl Keyring {
                 Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
             })
             .await?;
+        reserved.settle(&sealed);
         Ok(blob(version, sealed))
     }
 
@@ -112,6 +114,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         check_version(key.record(), version)?;
+        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let (data_key, sealed) = self
             .token
             .run(budget, move |worker| {
@@ -120,6 +123,7 @@ impl Keyring {
                 Ok((data_key, sealed))
             })
             .await?;
+        reserved.settle(&sealed);
         Ok((data_key, blob(version, sealed)))
     }
 

@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod context;
 pub mod id;
 pub mod instance;
+pub mod iv_budget;
 pub mod key;
 pub mod key_ref;
 pub mod list;
@@ -38,6 +39,7 @@ pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
 pub use instance::{Instance, InstanceId};
+pub use iv_budget::{IvBudget, MOST_INVOCATIONS};
 pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };

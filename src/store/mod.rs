@@ -1,7 +1,7 @@
 //! The store: SQL, and the catalogue of keys in memory.
 //!
-//! It knows what is kept of keys, aliases, documents and AccessKeys, and that a change is lasting
-//! before anyone sees it. It knows neither what may be done with a key nor any key material.
+//! It knows what is kept of keys, aliases, documents and AccessKeys, how often key versions may have
+//! encrypted, and that a change is lasting before anyone sees it. It knows neither what may be done with a key nor any key material.
 //!
 //! Reading the catalogue never does I/O. A change takes its turn, writes one transaction and then
 //! brings the catalogue in line; what another process changes in keys, aliases and documents is
@@ -14,6 +14,7 @@ mod connect;
 mod documents;
 mod error;
 mod facts;
+mod invocations;
 mod key_row;
 mod keys;
 mod principals;
@@ -29,6 +30,7 @@ use tokio::sync::Mutex;
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
+pub use invocations::{Lease, Remainder};
 pub use principals::PrincipalRow;
 pub use shelves::{Document, Reference, Shelf, Shelves};
 

@@ -47,6 +47,16 @@ pub enum Limit {
     authentication,
 }
 
+/// What came of a key version's invocation budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum BudgetEvent {
+    /// It is worn so far that operators should know.
+    warned,
+    /// It is leased to its end.
+    ended,
+}
+
 /// Which of the token's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
@@ -79,6 +89,11 @@ struct OfLimit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBudgetEvent {
+    event: BudgetEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQueue {
     queue: Queue,
 }
@@ -103,6 +118,7 @@ pub struct Metrics {
     throttled: Family<OfLimit, Counter>,
     authentication_failures: Family<OfCode, Counter>,
     replay_journal_errors: Counter,
+    iv_budget: Family<OfBudgetEvent, Counter>,
     connections: Gauge,
     connections_refused: Counter,
     tls_handshake_failures: Counter,
@@ -170,6 +186,13 @@ impl Metrics {
                 "hsmgate_replay_journal_errors_total",
                 &[],
                 "Nonces that could not be written down; their requests were refused with 503",
+            ),
+            iv_budget: register.counter(
+                "hsmgate_iv_budget_events_total",
+                &["event"],
+                "Key versions, since the start, that have encrypted as often as crypto.iv_warn_at \
+                 (event is warned), or that will soon encrypt no more because of \
+                 crypto.iv_refuse_at (ended); the log names them",
             ),
             connections: register.plain_gauge(
                 "hsmgate_connections",
@@ -242,6 +265,11 @@ impl Metrics {
     /// Counts a nonce that could not be written down.
     pub fn replay_journal_failed(&self) {
         self.replay_journal_errors.inc();
+    }
+
+    /// Counts a key version that came to a threshold of its invocation budget.
+    pub fn iv_budget(&self, event: BudgetEvent) {
+        self.iv_budget.get_or_create(&OfBudgetEvent { event }).inc();
     }
 
     /// Counts a connection for as long as what it gives lives.

@@ -20,7 +20,12 @@ pub struct Encrypted {
     pub iv: [u8; IV_BYTES],
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
     pub sealed: Vec<u8>,
+    /// How often the key was used for it: once, or twice when the first try failed.
+    pub uses: u64,
 }
+
+/// The most [`Encrypted::uses`].
+pub const MOST_USES: u64 = 2;
 
 impl Worker<'_> {
     /// Encrypts with AES-GCM. An empty `aad` is the same as none.
@@ -34,13 +39,15 @@ impl Worker<'_> {
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
+        let mut uses = 0;
         self.steady(Some(key), |worker| {
+            uses += 1;
             let handle = worker.handles(key)?.hot();
             let (session, kit) = worker.session_and_kit()?;
             // A retry takes another IV: nobody knows what became of the first.
             let iv = kit.random.iv(session)?;
             let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
-            Ok(Encrypted { iv, sealed })
+            Ok(Encrypted { iv, sealed, uses })
         })
     }
 
@@ -57,11 +64,13 @@ impl Worker<'_> {
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
+        let mut uses = 0;
         self.steady(Some(key), |worker| {
+            uses += 1;
             let handle = worker.handles(key)?.hot();
             // A retry seals the same once more, which tells nobody anything new.
             let sealed = gcm::seal(worker.session()?, handle, &iv, aad, plaintext)?;
-            Ok(Encrypted { iv, sealed })
+            Ok(Encrypted { iv, sealed, uses })
         })
     }
 

@@ -42,7 +42,7 @@ use secrecy::SecretString;
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
 pub use budget::Budget;
-pub use cipher::Encrypted;
+pub use cipher::{Encrypted, MOST_USES};
 pub use error::{ErrorClass, TokenError};
 pub use import::CheckValue;
 pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};

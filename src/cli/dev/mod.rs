@@ -29,9 +29,9 @@ use crate::app::{self, Gateway, Listeners};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::gate::Rates;
-use crate::keyring::TokenTimes;
+use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, Place, PrincipalName};
+use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -134,9 +134,12 @@ impl Dev {
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
                 connections: 1024,
-                token: TokenTimes {
-                    call: Duration::from_secs(5),
-                    generate: Duration::from_secs(30),
+                keyring: KeyringSettings {
+                    times: TokenTimes {
+                        call: Duration::from_secs(5),
+                        generate: Duration::from_secs(30),
+                    },
+                    iv_budget: IvBudget::default(),
                 },
             },
             acceptance: Acceptance::default(),
