@@ -210,6 +210,7 @@ fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow
                     generate: Duration::from_secs(30),
                 },
                 iv_budget: IvBudget::default(),
+                verify_data_keys: true,
             },
         },
         acceptance: Acceptance::default(),

@@ -62,6 +62,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
                     generate: config.token.key_pair_deadline,
                 },
                 iv_budget: config.iv_budget,
+                verify_data_keys: config.verify_data_keys,
             },
         },
         acceptance: Acceptance {

@@ -28,6 +28,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
+    let verify_data_keys = reader.flag("crypto.verify_data_keys");
     let iv_budget = iv_budget(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
@@ -42,6 +43,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         limits: limits?,
         accept_bare_text: accept_bare_text?,
         accept_caller_iv: accept_caller_iv?,
+        verify_data_keys: verify_data_keys?,
         iv_budget: iv_budget?,
         audit: audit?,
         log: log?,

@@ -46,6 +46,8 @@ pub struct Config {
     pub accept_bare_text: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
+    /// Open the sealed form of a data key again before anybody gets the key.
+    pub verify_data_keys: bool,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
     /// How the audit is kept.

@@ -252,6 +252,14 @@ pub static SETTINGS: &[Setting] = &[
               repeat one.",
     },
     Setting {
+        name: "crypto.verify_data_keys",
+        kind: Kind::Flag,
+        default: Fallback::Value("true"),
+        doc: "Opens the sealed form of a new data key again before anybody gets the key, so that none \
+              is ever used that cannot be recovered. It costs a decryption for each \
+              (docs/performance.md).",
+    },
+    Setting {
         name: "crypto.iv_lease",
         kind: Kind::Number(2, 1 << 30),
         default: Fallback::Value("1048576"),

@@ -34,6 +34,7 @@ pub struct Keyring {
     store: Store,
     token: Token,
     times: TokenTimes,
+    verifies_data_keys: bool,
     invocations: Arc<Invocations>,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
@@ -46,6 +47,8 @@ pub struct KeyringSettings {
     pub times: TokenTimes,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
+    /// Whether the sealed form of a data key is opened again before anybody gets the key.
+    pub verify_data_keys: bool,
 }
 
 /// How long the token may take.
@@ -60,9 +63,16 @@ pub struct TokenTimes {
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
     pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
-        let KeyringSettings { times, iv_budget } = settings;
+        let KeyringSettings { times, iv_budget, verify_data_keys } = settings;
         let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
-        Self { store, token, times, invocations, material: Arc::default() }
+        Self {
+            store,
+            token,
+            times,
+            verifies_data_keys: verify_data_keys,
+            invocations,
+            material: Arc::default(),
+        }
     }
 
     /// Gives back what was leased for encryptions and not used, at the end of a gateway that serves

@@ -68,7 +68,7 @@ impl Keyring {
     }
 
     /// Makes a data key of `bytes` random bytes in the token and seals its Base64 text, both in
-    /// one visit.
+    /// one visit. Where data keys are verified, the sealed text is opened again there.
     ///
     /// # Errors
     /// When the key's state or spec forbids it, or the token fails.
@@ -115,11 +115,17 @@ impl Keyring {
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         check_version(key.record(), version)?;
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
+        let is_verified = self.verifies_data_keys;
         let (data_key, sealed) = self
             .token
             .run(budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
-                let sealed = worker.encrypt(version, Some(&aad), (form.bytes)(&data_key))?;
+                let text = (form.bytes)(&data_key);
+                let sealed = if is_verified {
+                    worker.encrypt_verified(version, Some(&aad), text)?
+                } else {
+                    worker.encrypt(version, Some(&aad), text)?
+                };
                 Ok((data_key, sealed))
             })
             .await?;

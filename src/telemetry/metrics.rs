@@ -125,6 +125,8 @@ pub struct Metrics {
     tls_reload_failures: Counter,
     certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     token_ready: Gauge,
+    unverified_ciphertexts: Counter,
+    random_generator_failures: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
 }
@@ -221,6 +223,17 @@ impl Metrics {
                 "hsmgate_token_ready",
                 "1 while calls go to the token, 0 while it is away",
             ),
+            random_generator_failures: register.counter(
+                "hsmgate_token_random_failures_total",
+                &[],
+                "Draws from the token's random generator that no living generator gives; the token \
+                 is not used until its draws are well again",
+            ),
+            unverified_ciphertexts: register.counter(
+                "hsmgate_token_unverified_ciphertexts_total",
+                &[],
+                "Ciphertexts of data keys that the token made and did not open again; nobody got them",
+            ),
             token_sessions: register.plain_gauge(
                 "hsmgate_token_sessions",
                 "Threads that work in the token, each with a session of its own; 0 while it is \
@@ -270,6 +283,16 @@ impl Metrics {
     /// Counts a key version that came to a threshold of its invocation budget.
     pub fn iv_budget(&self, event: BudgetEvent) {
         self.iv_budget.get_or_create(&OfBudgetEvent { event }).inc();
+    }
+
+    /// Counts a draw that shows the token's random generator dead or stuck.
+    pub fn random_generator_failed(&self) {
+        self.random_generator_failures.inc();
+    }
+
+    /// Counts a fresh ciphertext that does not open.
+    pub fn ciphertext_unverified(&self) {
+        self.unverified_ciphertexts.inc();
     }
 
     /// Counts a connection for as long as what it gives lives.

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
 use super::cache::Control;
@@ -10,6 +12,7 @@ use super::error::TokenError;
 use super::gcm;
 use super::worker::Worker;
 use crate::model::{IV_BYTES, KeyVersionId};
+use crate::telemetry::metrics::metrics;
 
 const CONTROL: &[u8] = b"hsmgate control message";
 
@@ -38,16 +41,24 @@ impl Worker<'_> {
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
+        self.seal(key, aad.unwrap_or_default(), plaintext, |_session, _handle, _sealed| Ok(()))
+    }
+
+    /// As [`Worker::encrypt`], and opens the ciphertext again before anybody gets it, on the same
+    /// session with the same handle. One that does not open to the plaintext costs the session,
+    /// and is made once more.
+    ///
+    /// # Errors
+    /// As [`Worker::encrypt`]; `Unverified` when the second ciphertext does not open either.
+    pub fn encrypt_verified(
+        &mut self,
+        key: KeyVersionId,
+        aad: Option<&[u8]>,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
-        let mut uses = 0;
-        self.steady(Some(key), |worker| {
-            uses += 1;
-            let handle = worker.handles(key)?.hot();
-            let (session, kit) = worker.session_and_kit()?;
-            // A retry takes another IV: nobody knows what became of the first.
-            let iv = kit.random.iv(session)?;
-            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
-            Ok(Encrypted { iv, sealed, uses })
+        self.seal(key, aad, plaintext, |session, handle, fresh| {
+            verify(gcm::open(session, handle, &fresh.iv, aad, &fresh.sealed), plaintext)
         })
     }
 
@@ -109,6 +120,27 @@ impl Worker<'_> {
         })
     }
 
+    fn seal(
+        &mut self,
+        key: KeyVersionId,
+        aad: &[u8],
+        plaintext: &[u8],
+        check: impl Fn(&Session, ObjectHandle, &Encrypted) -> Result<(), TokenError>,
+    ) -> Result<Encrypted, TokenError> {
+        let mut uses = 0;
+        self.steady(Some(key), |worker| {
+            uses += 1;
+            let handle = worker.handles(key)?.hot();
+            let (session, kit) = worker.session_and_kit()?;
+            // A retry takes another IV: nobody knows what became of the first.
+            let iv = kit.random.iv(session)?;
+            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
+            let fresh = Encrypted { iv, sealed, uses };
+            check(session, handle, &fresh)?;
+            Ok(fresh)
+        })
+    }
+
     /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
     /// control call on the same session with the same key tells: if that works, it is the data.
     /// So no ciphertext from outside can ever cost a session.
@@ -160,6 +192,23 @@ impl Worker<'_> {
         self.hub.keys.keep_control(key, control.clone());
         Ok(control)
     }
+}
+
+/// Holds what a fresh ciphertext opened to against what was sealed in it.
+fn verify(
+    opened: Result<Zeroizing<Vec<u8>>, TokenError>,
+    plaintext: &[u8],
+) -> Result<(), TokenError> {
+    match opened {
+        Ok(opened) if verify_slices_are_equal(&opened, plaintext).is_ok() => return Ok(()),
+        Err(error) if !is_about_the_data(&error) && !error.is_doubtful_answer() => {
+            return Err(error);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    metrics().ciphertext_unverified();
+    tracing::error!("the token made a ciphertext that does not open; it is thrown away");
+    Err(TokenError::Unverified)
 }
 
 /// Whether the token itself says that the data is at fault.

@@ -14,6 +14,10 @@ pub enum TokenError {
     /// length. Which of them is never told.
     #[error("the ciphertext does not open with this key")]
     BadCiphertext,
+    /// The token made a ciphertext that does not open to what was sealed in it, twice. Nobody got
+    /// it.
+    #[error("the token makes ciphertexts that do not open")]
+    Unverified,
     /// Wrapped key material does not unwrap, or is of another length than the key spec's.
     #[error("the wrapped key material is not a key of this kind")]
     BadKeyMaterial,
@@ -114,7 +118,7 @@ impl TokenError {
             }
             Self::Busy | Self::Deadline => ErrorClass::NoRoom,
             Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
-            Self::Panicked => ErrorClass::SessionGone,
+            Self::Panicked | Self::Unverified => ErrorClass::SessionGone,
             Self::Duplicate
             | Self::Unsupported(_)
             | Self::WrongAttributes(_)

@@ -16,7 +16,8 @@ use cryptoki::session::{Session, SessionState};
 use super::breaker::{AwayReason, Breaker};
 use super::cache::KeyCache;
 use super::error::{ErrorClass, TokenError};
-use super::instance::{self, Instance};
+use super::generator::GeneratorWatch;
+use super::instance::{self, Instance, Opening};
 use super::locks::{lock, read, write};
 use super::mechanism::{Capability, OaepHash};
 use super::quirks;
@@ -29,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Hub {
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
+    /// Watched by all threads, and longer than an initialisation lasts.
+    pub(super) generator: Arc<GeneratorWatch>,
     /// Held for create, find, copy and destroy: SoftHSM answers wrongly when they overlap.
     pub(super) objects: Mutex<()>,
     pub(super) instance: RwLock<Option<Instance>>,
@@ -45,7 +48,9 @@ impl Hub {
     /// Loads the module and opens the token.
     pub(super) fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let pkcs11 = instance::load(&settings.module)?;
-        let first = Instance::open(&pkcs11, &settings, &settings.selector, 1, false)?;
+        let generator = Arc::default();
+        let opening = Opening { pkcs11: &pkcs11, settings: &settings, generator: &generator };
+        let first = Instance::open(&opening, &settings.selector, 1, false)?;
         let info = first.info.clone();
         let mechanisms = first.mechanisms.clone();
         tracing::info!(
@@ -59,6 +64,7 @@ impl Hub {
         Ok(Self {
             breaker: Breaker::default(),
             keys: KeyCache::default(),
+            generator,
             objects: Mutex::default(),
             instance: RwLock::new(Some(first)),
             lacks_oaep_sha256: AtomicBool::new(quirks::knows_oaep_sha1_only(&info)),
@@ -174,7 +180,9 @@ impl Hub {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
         // The very token that was lost: another one with its label has other keys.
         let selector = TokenSelector::Serial(self.info.serial.clone());
-        *instance = Some(Instance::open(&self.pkcs11, &self.settings, &selector, epoch, was_ours)?);
+        let opening =
+            Opening { pkcs11: &self.pkcs11, settings: &self.settings, generator: &self.generator };
+        *instance = Some(Instance::open(&opening, &selector, epoch, was_ours)?);
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl Worker<'_> {
         };
         let handles = self.handles(wrapping)?;
         let copies = self.instance.copies;
-        let session = self.session()?;
+        let (session, kit) = self.session_and_kit()?;
         if wrapped.len() != modulus_bytes(session, handles.main)? {
             return Err(TokenError::BadKeyMaterial);
         }
@@ -112,7 +112,7 @@ impl Worker<'_> {
         };
         match wrapped.unwrap(session, copies) {
             Ok(key) => {
-                let proof = wrapped.prove(session, key, copies);
+                let proof = wrapped.prove(session, &mut kit.random, key, copies);
                 proof.inspect_err(|_error| discard(session, target.version))?;
                 self.adopt(target.version, Found::secret(key))
             }

@@ -4,7 +4,7 @@
 //! other sessions, so everything that belongs to an initialisation lives and dies in here.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
@@ -14,7 +14,9 @@ use cryptoki::slot::{Limit, Slot};
 use secrecy::SecretString;
 
 use super::error::{ErrorClass, TokenError};
+use super::generator::GeneratorWatch;
 use super::locks::lock;
+use super::random::RandomSource;
 use super::selftest;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 use super::template::Copies;
@@ -36,6 +38,13 @@ pub(super) struct Instance {
     anchor: Mutex<Option<Session>>,
     /// One for each token thread.
     sessions: Vec<Mutex<Option<Session>>>,
+}
+
+/// What every initialisation begins with.
+pub(super) struct Opening<'a> {
+    pub(super) pkcs11: &'a Pkcs11,
+    pub(super) settings: &'a TokenSettings,
+    pub(super) generator: &'a Arc<GeneratorWatch>,
 }
 
 /// Loads the module.
@@ -78,14 +87,14 @@ impl Instance {
     /// Initialises the module, finds the token, logs in once, and tests the token.
     /// `was_ours`: whether an earlier initialisation was ours.
     pub(super) fn open(
-        pkcs11: &Pkcs11,
-        settings: &TokenSettings,
+        opening: &Opening<'_>,
         selector: &TokenSelector,
         epoch: u64,
         was_ours: bool,
     ) -> Result<Self, TokenError> {
+        let pkcs11 = opening.pkcs11;
         let is_ours = initialize(pkcs11)? || was_ours;
-        let opened = Self::assemble(pkcs11, settings, selector, epoch, is_ours);
+        let opened = Self::assemble(opening, selector, epoch, is_ours);
         if opened.is_err() && is_ours {
             // All sessions of the failed try are closed by now.
             let _ = pkcs11.clone().finalize();
@@ -94,12 +103,12 @@ impl Instance {
     }
 
     fn assemble(
-        pkcs11: &Pkcs11,
-        settings: &TokenSettings,
+        opening: &Opening<'_>,
         selector: &TokenSelector,
         epoch: u64,
         is_ours: bool,
     ) -> Result<Self, TokenError> {
+        let Opening { pkcs11, settings, generator } = *opening;
         let (slot, raw_info) = find(pkcs11, selector)?;
         let info = TokenInfo::from(&raw_info);
         let mechanisms = pkcs11.get_mechanism_list(slot)?;
@@ -108,7 +117,7 @@ impl Instance {
         }
         let anchor = pkcs11.open_rw_session(slot)?;
         log_in(&anchor, &settings.pin)?;
-        let copies = selftest::run(&anchor)?;
+        let copies = selftest::run(&anchor, &mut RandomSource::new(generator))?;
         let workers = workers(settings, &info, raw_info.max_rw_session_count());
         Ok(Self {
             epoch,

@@ -12,6 +12,7 @@ mod canary;
 mod cipher;
 mod error;
 mod gcm;
+mod generator;
 mod handles;
 mod hub;
 mod import;

@@ -10,6 +10,7 @@ use cryptoki::types::Ulong;
 use super::error::{ErrorClass, TokenError};
 use super::handles::{Found, search_all};
 use super::name::ObjectName;
+use super::random::RandomSource;
 use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
 use super::trial;
 use super::worker::Worker;
@@ -154,8 +155,9 @@ impl Worker<'_> {
             worker.steady(Some(key), |worker| {
                 worker.log_in_if_out()?;
                 let copies = worker.instance.copies;
-                let session = worker.session()?;
-                let made = make_in(session, &mechanism, name, material, copies);
+                let (session, kit) = worker.session_and_kit()?;
+                let random = &mut kit.random;
+                let made = make_in(session, random, &mechanism, name, material, copies);
                 let made = made.inspect_err(|_error| discard(session, key))?;
                 worker.adopt(key, made)
             })
@@ -166,6 +168,7 @@ impl Worker<'_> {
 /// Generates, reads back, uses once.
 fn make_in(
     session: &Session,
+    random: &mut RandomSource,
     mechanism: &Mechanism<'_>,
     name: &ObjectName,
     material: Material,
@@ -177,7 +180,7 @@ fn make_in(
             let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
             let key = session.generate_key(mechanism, &template)?;
             template::check(session, key, &template)?;
-            trial::secret(session, key, secret_use, bytes)?;
+            trial::secret(session, random, key, secret_use, bytes)?;
             Ok(Found::secret(key))
         }
         Material::Pair { kind, pair_use } => {

@@ -145,7 +145,7 @@ fn start_thread(
 }
 
 fn serve(hub: &Arc<Hub>, index: usize, lane: Lane, jobs: &Receiver<Job>) {
-    let mut kit = Kit::default();
+    let mut kit = Kit::new(hub);
     while let Ok(Job::Run { deadline, work }) = jobs.recv() {
         // Nobody waits any more: the token is spared.
         if Instant::now() < deadline {

@@ -14,10 +14,15 @@ use super::selftest;
 use crate::model::KeyVersionId;
 
 /// What a token thread keeps from job to job, beside its session.
-#[derive(Default)]
 pub(super) struct Kit {
     pub(super) random: RandomSource,
     pub(super) canary: Canary,
+}
+
+impl Kit {
+    pub(super) fn new(hub: &Hub) -> Self {
+        Self { random: RandomSource::new(&hub.generator), canary: Canary::default() }
+    }
 }
 
 /// The token as a job sees it, for as long as the job runs.

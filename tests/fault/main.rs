@@ -12,8 +12,10 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
+mod data_keys;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod generator;
 #[path = "../it/harness.rs"]
 mod harness;
 #[path = "../it/instance_client.rs"]

@@ -25,6 +25,7 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod iv_budget;
 mod key_policy;
 mod key_specs;
 mod keys;

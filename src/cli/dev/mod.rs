@@ -140,6 +140,7 @@ impl Dev {
                         generate: Duration::from_secs(30),
                     },
                     iv_budget: IvBudget::default(),
+                    verify_data_keys: true,
                 },
             },
             acceptance: Acceptance::default(),
