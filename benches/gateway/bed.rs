@@ -188,6 +188,7 @@ fn token_settings(module: &Path) -> TokenSettings {
         pin: PIN.into(),
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),
+        longest_wait: Duration::from_secs(1),
     }
 }
 

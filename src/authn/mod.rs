@@ -6,6 +6,7 @@ pub mod access_key;
 pub mod claim;
 pub mod client_key;
 pub mod identity;
+mod nonce_set;
 mod principals;
 pub mod replay;
 pub mod session;

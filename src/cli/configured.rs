@@ -105,5 +105,6 @@ pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings
         pin,
         workers: token.workers,
         queue: token.queue,
+        longest_wait: token.longest_wait,
     })
 }

@@ -123,6 +123,11 @@ impl Connection {
 }
 
 impl Remote {
+    /// The client alone.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Calls an action of the API.
     ///
     /// # Errors

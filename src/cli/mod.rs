@@ -7,6 +7,7 @@ mod access_key;
 mod answer;
 mod attachment;
 mod audit;
+mod bench;
 pub mod client;
 mod client_file;
 mod client_key;
@@ -20,6 +21,7 @@ mod exit;
 mod hardening;
 mod init;
 mod key;
+pub mod load;
 mod output;
 mod policy;
 mod principal;
@@ -91,6 +93,8 @@ enum Command {
     Encrypt(encrypt::Encrypt),
     /// Decrypt through the API
     Decrypt(decrypt::Decrypt),
+    /// Measure a gateway under a fixed rate of calls
+    Bench(bench::Bench),
 }
 
 /// Runs the command that the process was started with.
@@ -130,6 +134,7 @@ impl Command {
             Self::ClientKey(client_key) => client_key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
+            Self::Bench(bench) => bench.run(),
         }
     }
 }
@@ -190,6 +195,7 @@ mod tests {
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
             "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
+            "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -217,6 +223,7 @@ mod tests {
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
+            ("hsmgate bench --key k --rate 0 --seconds 5", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),

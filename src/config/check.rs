@@ -115,6 +115,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         workers => workers.and_then(NonZeroUsize::new),
     };
     let queue = reader.number("token.queue").and_then(NonZeroUsize::new);
+    let longest_wait = milliseconds(reader, "token.queue_wait_ms");
     let deadline = milliseconds(reader, "token.deadline_ms");
     let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
     Some(TokenConfig {
@@ -123,6 +124,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         pin: pin_file.or(pin_credential)?,
         workers,
         queue: queue?,
+        longest_wait: longest_wait?,
         deadline: deadline?,
         key_pair_deadline: key_pair_deadline?,
     })

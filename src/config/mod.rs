@@ -87,6 +87,8 @@ pub struct TokenConfig {
     pub workers: Option<NonZeroUsize>,
     /// Calls that may wait for a worker.
     pub queue: NonZeroUsize,
+    /// How long a call may have to wait for a worker.
+    pub longest_wait: Duration,
     /// How long a call may take, its wait included.
     pub deadline: Duration,
     /// The same for the making of a key pair.

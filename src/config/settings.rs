@@ -174,7 +174,15 @@ pub static SETTINGS: &[Setting] = &[
         name: "token.queue",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Calls that may wait for a worker. One more is refused with 503.",
+        doc: "Calls that may wait for a worker. One more is refused with `Rejected.Throttling`.",
+    },
+    Setting {
+        name: "token.queue_wait_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("50"),
+        doc: "Milliseconds that a call may have to wait for a worker, reckoned from how long calls \
+              took lately. A call that would wait longer is refused with `Rejected.Throttling` at \
+              once, so that an overloaded gateway serves what it takes in.",
     },
     Setting {
         name: "token.deadline_ms",

@@ -89,6 +89,8 @@ impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::Unsupported(_) => ErrorCode::UnsupportedOperation,
+            // The code that makes clients wait; the token itself is well.
+            TokenError::Busy => ErrorCode::Throttling,
             _ if error.is_away() => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };

@@ -45,6 +45,8 @@ pub enum Limit {
     calls,
     /// Failed authentications a second of a source.
     authentication,
+    /// Calls that wait for the token.
+    token,
 }
 
 /// What came of a key version's invocation budget.
@@ -175,8 +177,8 @@ impl Metrics {
             throttled: register.counter(
                 "hsmgate_throttled_total",
                 &["limit"],
-                "Requests refused as too many; limit is calls (of an account and operation) or \
-                 authentication (failures of a source)",
+                "Requests refused as too many; limit is calls (of an account and operation), \
+                 authentication (failures of a source) or token (calls that wait for it)",
             ),
             authentication_failures: register.counter(
                 "hsmgate_authentication_failures_total",

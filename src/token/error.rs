@@ -33,8 +33,8 @@ pub enum TokenError {
     /// The token, or this build, can not do what was asked for; the text names it.
     #[error("the token can not do {0}")]
     Unsupported(&'static str),
-    /// The queue before the token threads is full.
-    #[error("the queue before the token is full")]
+    /// As many calls wait for the token threads as may, or as they can serve in time.
+    #[error("too many calls wait for the token")]
     Busy,
     /// The call's time ran out, before or while the token worked on it.
     #[error("the token did not answer in time")]

@@ -104,9 +104,9 @@ impl Token {
     /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token can not
     /// be used as it is set up; others when it is not there.
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
-        let queue = settings.queue.get();
+        let (queue, longest_wait) = (settings.queue.get(), settings.longest_wait);
         let hub = Arc::new(Hub::open(settings)?);
-        let pool = Pool::start(&hub, queue).inspect_err(|_error| hub.close())?;
+        let pool = Pool::start(&hub, queue, longest_wait).inspect_err(|_error| hub.close())?;
         Ok(Self(Arc::new(Open { hub, pool })))
     }
 
@@ -154,7 +154,7 @@ impl Token {
     /// not begun; one that was begun runs to its end.
     ///
     /// # Errors
-    /// The job's; `Busy` when the queue is full, `Away` when the token is known to be, both at
+    /// The job's; `Busy` when the queue is full or too slow, `Away` when the token is known to be, both at
     /// once; `Deadline` when time runs out; `Panicked` when the job does.
     pub async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
     where

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -20,6 +21,9 @@ pub struct TokenSettings {
     pub workers: Option<NonZeroUsize>,
     /// Calls that may wait before the threads; the next one is turned away.
     pub queue: NonZeroUsize,
+    /// How long a call may have to wait there, reckoned from the time of the calls before; one that
+    /// would wait longer is turned away.
+    pub longest_wait: Duration,
 }
 
 /// How a token is found. Never by its slot number: SoftHSM's change.

@@ -25,7 +25,8 @@ async fn a_data_key_that_would_not_open_again_is_never_handed_out() {
 async fn one_bad_ciphertext_is_made_again_and_the_data_key_opens() {
     let mut rig = Rig::start();
     for round in 1..=3 {
-        let flip = rig.token.add(Rule::on(&["C_Encrypt"], Fault::FlipBit).when(When::At(1)));
+        // The first call asks for the length.
+        let flip = rig.token.add(Rule::on(&["C_Encrypt"], Fault::FlipBit).when(When::At(2)));
         let made = rig.reply("GenerateDataKey", &DATA_KEY).await;
         rig.token.remove(flip);
         assert_eq!(made.status, 200, "{made:?}");

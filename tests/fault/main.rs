@@ -21,6 +21,7 @@ mod harness;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;
+mod overload;
 #[path = "../it/raw.rs"]
 mod raw;
 mod rig;

@@ -84,6 +84,7 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         pin: PIN.into(),
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),
+        longest_wait: Duration::from_secs(60),
     }
 }
 

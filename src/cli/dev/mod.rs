@@ -43,6 +43,7 @@ const USER: &str = "dev";
 const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
 const TOKEN_LABEL: &str = "hsmgate-dev";
+const TOKEN_WAIT: Duration = Duration::from_millis(50);
 const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
@@ -271,6 +272,7 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         pin: home.pin()?,
         workers: None,
         queue: TOKEN_QUEUE,
+        longest_wait: TOKEN_WAIT,
     })
 }
 
