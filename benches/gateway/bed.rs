@@ -156,7 +156,9 @@ async fn start(
     gateway.access_keys().ensure_principal(&user, full_access).await?;
     let access_key = gateway.access_keys().create(&user).await?;
     let address = gateway.address();
-    let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
+    let serving = tokio::spawn(async move {
+        gateway.serve_until(ended(stopped)).await;
+    });
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
 }
 

@@ -154,9 +154,15 @@ impl Installation {
 
     /// Starts `hsmgate serve` and waits until it does.
     pub(crate) fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// As [`Installation::serve`], with more options.
+    pub(crate) fn serve_with(&self, options: &[&str]) -> Server {
         let config = self.path("hsmgate.toml");
+        let arguments = [&["serve", "--config", config.to_str().unwrap()], options].concat();
         let mut process = self
-            .command(&["serve", "--config", config.to_str().unwrap()])
+            .command(&arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -188,8 +194,12 @@ impl Server {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, &self.process.as_ref().unwrap().id().to_string());
+        signal(name, &self.process_id().to_string());
     }
 
     /// Asks it to end with SIGTERM, and gives its exit code.

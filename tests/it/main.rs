@@ -40,6 +40,7 @@ mod signed;
 mod slow;
 mod states;
 mod stop;
+mod supervise;
 mod tags;
 mod throttle;
 mod tls;
