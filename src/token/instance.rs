@@ -13,7 +13,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Limit, Slot};
 use secrecy::SecretString;
 
-use super::error::TokenError;
+use super::error::{ErrorClass, TokenError};
 use super::locks::lock;
 use super::selftest;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
@@ -138,22 +138,23 @@ impl Instance {
         Ok(self.pkcs11.open_rw_session(self.slot)?)
     }
 
-    /// Works with the anchor session, opening it anew if it was lost.
+    /// Works with the anchor session, once more with a new one if it turns out to be lost.
     pub(super) fn with_anchor<T>(
         &self,
-        work: impl FnOnce(&Session) -> Result<T, TokenError>,
+        mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let mut anchor = lock(&self.anchor);
-        let session = match anchor.take() {
-            Some(session) => session,
-            None => self.open_session()?,
-        };
-        let result = work(&session);
-        let is_lost =
-            result.as_ref().is_err_and(|error| error.class() == super::ErrorClass::SessionGone);
-        if !is_lost {
-            *anchor = Some(session);
+        if let Some(session) = anchor.take() {
+            let result = work(&session);
+            let is_lost = |error: &TokenError| error.class() == ErrorClass::SessionGone;
+            if !result.as_ref().is_err_and(is_lost) {
+                *anchor = Some(session);
+                return result;
+            }
         }
+        let session = self.open_session()?;
+        let result = work(&session);
+        *anchor = Some(session);
         result
     }
 

@@ -104,14 +104,19 @@ impl<'a> Worker<'a> {
         // Jammed sessions are not repaired: the ways to do that differ on every token.
         self.drop_session();
         match class {
-            ErrorClass::SessionGone => true,
-            ErrorClass::HandleGone | ErrorClass::LoginGone | ErrorClass::Ambiguous => {
-                // Logged out looks like "no such key" and like anything else.
+            ErrorClass::SessionGone
+            | ErrorClass::HandleGone
+            | ErrorClass::LoginGone
+            | ErrorClass::Ambiguous => {
+                // Logged out looks like "no such key" and like anything else; and the login goes
+                // with the last session.
                 if let Err(error) = self.log_in_if_out() {
                     self.settle(&error);
                     return false;
                 }
-                if let Some(key) = key {
+                if let Some(key) = key
+                    && class != ErrorClass::SessionGone
+                {
                     self.hub.keys.forget(key);
                 }
                 true

@@ -1,5 +1,7 @@
 //! A caller that speaks the KMS instance protocol like an SDK.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;

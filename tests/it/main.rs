@@ -12,6 +12,7 @@
 mod access;
 mod account;
 mod admin;
+mod admin_client;
 mod aliases;
 mod audit;
 mod cli;

@@ -1,0 +1,186 @@
+//! A gateway on a token that fails as it is told.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fault_token::{Entry, OVERLAP, Rule};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::admin_client;
+use crate::gateway::{self, scratch};
+use crate::harness::Gateway;
+use crate::signed::{Call, Place, Signing, Way};
+
+/// Options of every gateway here: the limit of calls is not what is tested.
+const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
+
+/// A running gateway, and what its token is told.
+pub(crate) struct Rig {
+    pub(crate) gateway: Gateway,
+    pub(crate) token: FaultToken,
+}
+
+/// The token's control file and log, in the directory of the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultToken {
+    directory: PathBuf,
+    rules: Vec<Rule>,
+    last_number: u64,
+    /// Where the log ended when it was last read.
+    read: Cell<usize>,
+}
+
+/// An answer of the public API.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// The error code; empty of a success.
+    pub(crate) code: String,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) took: Duration,
+    pub(crate) body: Value,
+}
+
+impl Rig {
+    /// With a new token.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more options of `hsmgate dev`.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let dir = TempDir::new_in(scratch()).unwrap();
+        let token = FaultToken::new(dir.path());
+        Self::start_in(dir, token, options)
+    }
+
+    /// In the directory of a gateway that has ended, with the rules that are in force.
+    pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
+        let module = fault_token::library();
+        let real = softhsm();
+        let (control, log) = (token.control(), token.log_file());
+        let variables: [(&str, &OsStr); 4] = [
+            ("SOFTHSM2_MODULE", module.as_ref()),
+            (fault_token::MODULE_VARIABLE, real.as_ref()),
+            (fault_token::CONTROL_VARIABLE, control.as_ref()),
+            (fault_token::LOG_VARIABLE, log.as_ref()),
+        ];
+        let options = [&OPTIONS, options].concat();
+        let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
+        Self { gateway: Gateway::of(process), token }
+    }
+
+    /// Stops the process and starts another one on the same state.
+    pub(crate) fn restart(self) -> Self {
+        Self::start_in(self.gateway.process.stop(), self.token, &[])
+    }
+
+    /// Kills the process, or waits for one that has killed itself, and starts another one on the
+    /// same state without any rule.
+    pub(crate) fn kill_and_restart(mut self) -> Self {
+        let dir = self.gateway.process.kill();
+        self.token.clear();
+        Self::start_in(dir, self.token, &[])
+    }
+
+    /// Calls the public API, whatever the answer.
+    pub(crate) async fn reply(&self, action: &str, params: &[(&str, &str)]) -> Reply {
+        let way = Way(Signing::Acs3, Place::PostQuery);
+        let call = Call::new(&self.gateway, way, action, params).signed();
+        let start = Instant::now();
+        let answer = call.send(&self.gateway).await;
+        let took = start.elapsed();
+        let body = answer.json();
+        Reply {
+            status: answer.status,
+            code: body["Code"].as_str().unwrap_or_default().to_owned(),
+            retry_after: answer.header("retry-after").parse().ok(),
+            took,
+            body,
+        }
+    }
+
+    /// Status and body of `/livez`, `/readyz` or `/metrics`.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        admin_client::get(&self.gateway.dev.admin, path).await
+    }
+
+    /// The value of a metric, named with its labels.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        admin_client::metric(&self.gateway, name).await
+    }
+}
+
+impl FaultToken {
+    /// Nothing goes wrong yet.
+    fn new(directory: &Path) -> Self {
+        let directory = directory.to_owned();
+        Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
+    }
+
+    fn control(&self) -> PathBuf {
+        self.directory.join("fault-control.json")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("fault-log.jsonl")
+    }
+
+    /// Puts a rule into force beside the others, and gives its number. Its calls are counted from
+    /// now on.
+    pub(crate) fn add(&mut self, rule: Rule) -> u64 {
+        self.last_number += 1;
+        self.rules.push(Rule { number: self.last_number, ..rule });
+        self.put();
+        self.last_number
+    }
+
+    /// Ends a rule.
+    pub(crate) fn remove(&mut self, number: u64) {
+        self.rules.retain(|rule| rule.number != number);
+        self.put();
+    }
+
+    /// Ends all rules.
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+        self.put();
+    }
+
+    fn put(&self) {
+        fault_token::write_rules(&self.control(), &self.rules);
+    }
+
+    /// The calls since the log was last read, none of them beside C_Finalize.
+    pub(crate) fn calls(&self) -> Vec<Entry> {
+        let (entries, end) = fault_token::read_log(&self.log_file(), self.read.get());
+        self.read.set(end);
+        let overlap = entries.iter().find(|entry| entry.answer == OVERLAP);
+        assert!(overlap.is_none(), "a call beside C_Finalize: {overlap:?}");
+        entries
+    }
+
+    /// All calls from the first on.
+    pub(crate) fn all_calls(&self) -> Vec<Entry> {
+        self.read.set(0);
+        self.calls()
+    }
+}
+
+/// How many of the calls are of this function.
+pub(crate) fn count(calls: &[Entry], function: &str) -> usize {
+    calls.iter().filter(|call| call.function == function).count()
+}
+
+/// The module of SoftHSM2.
+fn softhsm() -> PathBuf {
+    let output = std::process::Command::new("softhsm/module.sh").output().unwrap();
+    assert!(output.status.success(), "SoftHSM2 is needed: {output:?}");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
