@@ -14,8 +14,11 @@
 mod admin_client;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
+#[path = "../it/installation.rs"]
+mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;

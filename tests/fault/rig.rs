@@ -3,7 +3,6 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
 
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 use crate::admin_client;
 use crate::gateway::{self, scratch};
 use crate::harness::Gateway;
+use crate::installation;
 use crate::signed::{Call, Place, Signing, Way};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
@@ -63,14 +63,10 @@ impl Rig {
     /// In the directory of a gateway that has ended, with the rules that are in force.
     pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
         let module = fault_token::library();
-        let real = softhsm();
-        let (control, log) = (token.control(), token.log_file());
-        let variables: [(&str, &OsStr); 4] = [
-            ("SOFTHSM2_MODULE", module.as_ref()),
-            (fault_token::MODULE_VARIABLE, real.as_ref()),
-            (fault_token::CONTROL_VARIABLE, control.as_ref()),
-            (fault_token::LOG_VARIABLE, log.as_ref()),
-        ];
+        let variables = token.environment();
+        let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str()));
+        let variables: Vec<_> =
+            variables.chain([("SOFTHSM2_MODULE", module.as_os_str())]).collect();
         let options = [&OPTIONS, options].concat();
         let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
         Self { gateway: Gateway::of(process), token }
@@ -119,9 +115,18 @@ impl Rig {
 
 impl FaultToken {
     /// Nothing goes wrong yet.
-    fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
+    }
+
+    /// What a process that loads the module has to find in its environment.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            (fault_token::MODULE_VARIABLE, installation::module()),
+            (fault_token::CONTROL_VARIABLE, self.control()),
+            (fault_token::LOG_VARIABLE, self.log_file()),
+        ]
     }
 
     fn control(&self) -> PathBuf {
@@ -176,11 +181,4 @@ impl FaultToken {
 /// How many of the calls are of this function.
 pub(crate) fn count(calls: &[Entry], function: &str) -> usize {
     calls.iter().filter(|call| call.function == function).count()
-}
-
-/// The module of SoftHSM2.
-fn softhsm() -> PathBuf {
-    let output = std::process::Command::new("softhsm/module.sh").output().unwrap();
-    assert!(output.status.success(), "SoftHSM2 is needed: {output:?}");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::gateway::signal;
-use crate::installation::{Installation, Server};
+use crate::gateway::{is_alive, signal, until};
+use crate::installation::Installation;
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
 
@@ -22,7 +22,7 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
     let before = client.call("Encrypt", ENCRYPT).await.unwrap();
 
     for _crash in 0..3 {
-        let child = child_of(&server);
+        let child = server.supervised();
         signal("ABRT", &child);
         // A crash that is not over would still answer.
         until(|| !is_alive(&child)).await;
@@ -41,7 +41,7 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
 async fn a_gateway_ends_with_its_supervisor() {
     let (installation, _user) = Installation::prepared();
     let server = installation.serve_with(&["--supervise"]);
-    let child = child_of(&server);
+    let child = server.supervised();
     server.signal("KILL");
     until(|| !is_alive(&child)).await;
 }
@@ -52,22 +52,4 @@ fn a_configuration_that_is_wrong_ends_the_supervisor_too() {
     fs::remove_file(installation.path("pin")).unwrap();
     let told = installation.configured(&["serve", "--supervise"]).failed(2);
     assert!(told.contains("cannot be started as it is set up"), "{told}");
-}
-
-/// The process id of the gateway under a supervisor.
-fn child_of(server: &Server) -> String {
-    let id = server.process_id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-    children.split_whitespace().next().expect("it has started a gateway").to_owned()
-}
-
-fn is_alive(process: &str) -> bool {
-    fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
 }
