@@ -12,6 +12,8 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
+#[path = "../it/client_key.rs"]
+mod client_key;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod hang;

@@ -16,6 +16,7 @@ mod admin_client;
 mod aliases;
 mod audit;
 mod cli;
+mod client_key;
 mod crypto;
 #[path = "../gateway/mod.rs"]
 mod gateway;
@@ -25,6 +26,7 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod instance_vectors;
 mod key_policy;
 mod key_specs;
 mod keys;
