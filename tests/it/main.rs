@@ -24,6 +24,7 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod instance_pairs;
 mod key_policy;
 mod key_specs;
 mod keys;
