@@ -26,6 +26,7 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod instance_pairs;
 mod instance_vectors;
 mod key_policy;
 mod key_specs;
