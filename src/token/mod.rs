@@ -23,6 +23,7 @@ mod mechanism;
 mod name;
 mod oaep;
 mod objects;
+mod pin;
 mod pool;
 mod provision;
 mod quirks;
@@ -38,6 +39,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+
+use crate::model::KeyVersionId;
 
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
@@ -140,6 +143,12 @@ impl Token {
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
         self.0.hub.breaker.check()
+    }
+
+    /// From now on the token is known by this key: one that lacks it was emptied, initialised
+    /// anew or replaced, and is not used.
+    pub fn know_by(&self, key: KeyVersionId) {
+        self.0.hub.know_by(key);
     }
 
     /// How busy it is, without asking it.

@@ -12,6 +12,7 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
+mod away;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 #[path = "../it/harness.rs"]
@@ -22,6 +23,7 @@ mod module;
 #[path = "../it/raw.rs"]
 mod raw;
 mod rig;
+mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
 mod unnoticed;
