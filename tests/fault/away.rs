@@ -78,7 +78,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
         assert_eq!(reply.status, 200, "{reply:?}\n{}", rig.gateway.process.log());
         slowest_return = slowest_return.max(start.elapsed());
         rig.opens_all(&sealed[..sealed.len().min(50)]).await;
-        assert_eq!(rig.admin("/readyz").await.0, 200);
+        rig.until_readiness(200).await;
     }
     rig.opens_all(&sealed).await;
     report(&format!(
@@ -118,8 +118,7 @@ async fn is_away(rig: &Rig) -> Duration {
     rig.gateway.describe("alias/demo").await;
     rig.gateway.call("ListKeys", &[]).await;
     assert_eq!(rig.admin("/livez").await.0, 200);
-    let (status, body) = rig.admin("/readyz").await;
-    assert_eq!(status, 503, "{body}");
+    rig.until_readiness(503).await;
     assert_eq!(rig.metric("hsmgate_token_ready").await, Some(0.0));
     slowest
 }

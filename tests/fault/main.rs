@@ -26,4 +26,5 @@ mod rig;
 mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
+mod traffic;
 mod unnoticed;

@@ -140,6 +140,18 @@ impl Rig {
         }
     }
 
+    /// Asks `/readyz` until it answers this, which it does a second late at most.
+    pub(crate) async fn until_readiness(&self, status: u16) {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let (found, body) = self.admin("/readyz").await;
+            if found == status {
+                return;
+            }
+            assert!(Instant::now() < limit, "{body}");
+        }
+    }
+
     /// Calls the public API, whatever the answer.
     pub(crate) async fn reply(&self, action: &str, params: &[(&str, &str)]) -> Reply {
         let way = Way(Signing::Acs3, Place::PostQuery);
