@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fault_token::{Fault, Rule, When};
+use fault_token::{Entry, Fault, Rule, When};
 
 use crate::rig::{Reply, Rig, count};
 use crate::scale::{report, scaled};
@@ -87,6 +87,10 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
         count(&rig.token.calls(), "C_Login"),
         count(&rig.token.all_calls(), "C_Initialize"),
     ));
+    let everything = rig.token.all_calls();
+    let is_new = |call: &&Entry| call.function == "C_Initialize" && call.answer == "CKR_OK";
+    // `hsmgate dev` itself initialises the module twice.
+    assert_eq!(everything.iter().filter(is_new).count(), cycles + 2, "each time the module is new");
     assert!(slowest_refusal < REFUSAL && slowest_return < RETURN);
     let losses = rig.metric("hsmgate_token_losses_total").await.unwrap();
     let log = rig.gateway.process.log();

@@ -17,9 +17,11 @@ mod away;
 mod gateway;
 #[path = "../it/harness.rs"]
 mod harness;
+mod identity;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;
+mod pin;
 #[path = "../it/raw.rs"]
 mod raw;
 mod rig;

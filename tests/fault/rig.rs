@@ -4,8 +4,9 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fault_token::{Entry, OVERLAP, Rule};
@@ -79,13 +80,20 @@ impl Rig {
 
     /// What a gateway says that must not start in the directory of one that has ended.
     pub(crate) fn refuses_to_start_in(dir: &TempDir, token: &FaultToken) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
-            .args(["dev", "--listen", "127.0.0.1:0", "--dir"])
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
             .arg(dir.path().join("state"))
             .envs(token.variables())
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
-        assert!(!output.status.success(), "{output:?}");
+        // A line says that it serves.
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(line, "", "it has started");
         String::from_utf8(output.stderr).unwrap()
     }
 

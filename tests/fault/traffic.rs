@@ -110,9 +110,12 @@ async fn one_error_in_a_hundred_calls_is_hidden_from_callers() {
     let blobs = rig.sealed(20).await;
     let objects = rig.gateway.token_objects();
     for (seed, code) in (1..).zip(STUMBLES) {
-        // All of them together: one call in a hundred.
-        let chance = When::Chance { per_million: 1_000, seed };
-        rig.token.add(Rule::on_all(Fault::answer(code)).when(chance));
+        // All of them together: one call in a hundred, half of them done all the same.
+        for (fault, seed) in [(Fault::answer(code), seed), (Fault::answer_after(code), seed + 100)]
+        {
+            let chance = When::Chance { per_million: 500, seed };
+            rig.token.add(Rule::on_all(fault).when(chance));
+        }
     }
     let failures = std::cell::RefCell::new(Vec::new());
     let made = std::cell::RefCell::new(Vec::new());

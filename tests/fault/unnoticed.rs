@@ -61,7 +61,9 @@ async fn a_good_ciphertext_is_not_called_bad_because_the_token_stumbles() {
     let mut rig = Rig::start();
     let sealed = rig.sealed(1).await;
     for code in ["CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_DEVICE_ERROR"] {
-        rig.token.add(Rule::on(&["C_Decrypt"], Fault::answer(code)).when(When::At(1)));
+        // The first call asks for the length.
+        let rule = Rule::on(&["C_Decrypt"], Fault::answer_after(code));
+        rig.token.add(rule.when(When::At(2)));
         rig.opens_all(&sealed).await;
     }
 }
@@ -72,6 +74,8 @@ async fn a_key_whose_making_was_not_confirmed_is_made_once() {
     let before = rig.gateway.token_objects();
     let rule = Rule::on(&["C_GenerateKey"], Fault::answer_after("CKR_SESSION_HANDLE_INVALID"));
     rig.token.add(rule.when(When::At(1)));
+    // What was made can not be taken back at once.
+    rig.token.add(Rule::on(&["C_FindObjectsInit"], Fault::CloseSessions).when(When::At(1)));
     let key = rig.gateway.create_key().await;
     rig.gateway.call("Encrypt", &[("KeyId", &key), ENCRYPT[1]]).await;
     assert_eq!(rig.gateway.token_objects(), before + 1);
