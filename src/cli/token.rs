@@ -68,7 +68,10 @@ impl Info {
 
     fn settings(&self) -> anyhow::Result<TokenSettings> {
         match (&self.file, &self.dir) {
-            (Some(file), _) => configured::token_settings(file.load()?.token),
+            (Some(file), _) => {
+                let config = file.load()?;
+                configured::token_settings(config.token, &config.state_directory)
+            }
             (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
             (None, None) => Err(Complaint::usage("--config or --dir is needed").into()),
         }

@@ -111,6 +111,7 @@ pub struct Metrics {
     tls_reload_failures: Counter,
     certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     token_ready: Gauge,
+    token_losses: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
 }
@@ -200,6 +201,11 @@ impl Metrics {
                 "hsmgate_token_ready",
                 "1 while calls go to the token, 0 while it is away",
             ),
+            token_losses: register.counter(
+                "hsmgate_token_losses_total",
+                &[],
+                "Times that the token was lost and had to be brought back",
+            ),
             token_sessions: register.plain_gauge(
                 "hsmgate_token_sessions",
                 "Threads that work in the token, each with a session of its own; 0 while it is \
@@ -265,6 +271,11 @@ impl Metrics {
     /// Counts a certificate that could not be read anew.
     pub fn tls_reload_failed(&self) {
         self.tls_reload_failures.inc();
+    }
+
+    /// Counts a loss of the token.
+    pub fn token_lost(&self) {
+        self.token_losses.inc();
     }
 
     /// Sets what is only looked at when somebody asks: the days of the certificate.

@@ -24,6 +24,7 @@ mod mechanism;
 mod name;
 mod oaep;
 mod objects;
+mod pin;
 mod pool;
 mod provision;
 mod quirks;
@@ -40,6 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::model::KeyVersionId;
 
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
@@ -161,6 +164,12 @@ impl Token {
             return pool.shortest_call();
         }
         self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
+    }
+
+    /// From now on the token is known by this key: one that lacks it was emptied, initialised
+    /// anew or replaced, and is not used.
+    pub fn know_by(&self, key: KeyVersionId) {
+        self.0.hub.know_by(key);
     }
 
     /// How busy it is, without asking it.

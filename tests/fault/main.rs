@@ -12,6 +12,7 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
+mod away;
 #[path = "../it/client_key.rs"]
 mod client_key;
 #[path = "../gateway/mod.rs"]
@@ -19,14 +20,18 @@ mod gateway;
 mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
+mod identity;
 #[path = "../it/installation.rs"]
 mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;
+mod pin;
 #[path = "../it/raw.rs"]
 mod raw;
 mod rig;
+mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
+mod traffic;
 mod unnoticed;

@@ -3,7 +3,10 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
 
 use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fault_token::{Entry, OVERLAP, Rule};
@@ -12,12 +15,18 @@ use tempfile::TempDir;
 
 use crate::admin_client;
 use crate::gateway::{self, scratch};
-use crate::harness::Gateway;
+use crate::harness::{Gateway, text};
 use crate::installation;
 use crate::signed::{Call, Place, Signing, Way};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
 const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
+
+/// What is encrypted.
+pub(crate) const PLAINTEXT: &str = "SGVsbG8=";
+pub(crate) const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
+/// No change that is waited for takes longer, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running gateway, and what its token is told.
 pub(crate) struct Rig {
@@ -62,14 +71,31 @@ impl Rig {
 
     /// In the directory of a gateway that has ended, with the rules that are in force.
     pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
-        let module = fault_token::library();
         let variables = token.environment();
-        let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str()));
         let variables: Vec<_> =
-            variables.chain([("SOFTHSM2_MODULE", module.as_os_str())]).collect();
+            variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
         let options = [&OPTIONS, options].concat();
         let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
         Self { gateway: Gateway::of(process), token }
+    }
+
+    /// What a gateway says that must not start in the directory of one that has ended.
+    pub(crate) fn refuses_to_start_in(dir: &TempDir, token: &FaultToken) -> String {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(dir.path().join("state"))
+            .envs(token.environment())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A line says that it serves.
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(line, "", "it has started");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// Stops the process and starts another one on the same state.
@@ -83,6 +109,56 @@ impl Rig {
         let dir = self.gateway.process.kill();
         self.token.clear();
         Self::start_in(dir, self.token, &[])
+    }
+
+    /// New keys, and a ciphertext of each.
+    pub(crate) async fn sealed(&self, keys: usize) -> Vec<String> {
+        let mut blobs = Vec::new();
+        for _key in 0..keys {
+            let key = self.gateway.create_key().await;
+            let params = [("KeyId", &*key), ("Plaintext", PLAINTEXT)];
+            let sealed = self.gateway.call("Encrypt", &params).await;
+            blobs.push(text(&sealed["CiphertextBlob"]).to_owned());
+        }
+        blobs
+    }
+
+    /// Encrypts with the demo key, whatever the answer.
+    pub(crate) async fn encrypt(&self) -> Reply {
+        self.reply("Encrypt", &ENCRYPT).await
+    }
+
+    /// Every ciphertext opens.
+    pub(crate) async fn opens_all(&self, blobs: &[String]) {
+        for blob in blobs {
+            let opened = self.gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+            assert_eq!(opened["Plaintext"], PLAINTEXT);
+        }
+    }
+
+    /// Encrypts with the demo key until that has another outcome than `outcome`, and gives this
+    /// other one.
+    pub(crate) async fn until_no_longer(&self, outcome: u16) -> Reply {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let reply = self.encrypt().await;
+            if reply.status != outcome {
+                return reply;
+            }
+            assert!(Instant::now() < limit, "{reply:?}\n{}", self.gateway.process.log());
+        }
+    }
+
+    /// Asks `/readyz` until it answers this, which it does a second late at most.
+    pub(crate) async fn until_readiness(&self, status: u16) {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let (found, body) = self.admin("/readyz").await;
+            if found == status {
+                return;
+            }
+            assert!(Instant::now() < limit, "{body}");
+        }
     }
 
     /// Calls the public API, whatever the answer.
@@ -120,9 +196,10 @@ impl FaultToken {
         Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
     }
 
-    /// What a process that loads the module has to find in its environment.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![
+    /// What a process that works with the token has to find in its environment.
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("SOFTHSM2_MODULE", fault_token::library()),
             (fault_token::MODULE_VARIABLE, installation::module()),
             (fault_token::CONTROL_VARIABLE, self.control()),
             (fault_token::LOG_VARIABLE, self.log_file()),

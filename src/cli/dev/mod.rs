@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use super::client_file::ClientFile;
+use super::configured::PIN_REFUSAL;
 use super::exit::Complaint;
 use super::output;
 use super::serve::bind;
@@ -265,6 +266,7 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
+        pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
     })
