@@ -20,7 +20,8 @@ async fn get(admin: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
+/// The value of a metric, labels and all.
+pub(crate) async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
     let (status, text) = get(&gateway.dev.admin, "/metrics").await;
     assert_eq!(status, 200);
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;

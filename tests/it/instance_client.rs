@@ -122,7 +122,8 @@ impl Visitor {
         refusal(&send(request).await)
     }
 
-    fn request(
+    /// A request that is signed now, with more headers.
+    pub(crate) fn request(
         &self,
         name: &str,
         body: Vec<u8>,

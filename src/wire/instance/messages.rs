@@ -161,6 +161,106 @@ pub struct GenerateDataKeyResponse {
     pub key_version_id: String,
 }
 
+/// `GenerateDataKeyPair`, `GenerateDataKeyPairWithoutPlaintext`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GenerateDataKeyPairRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// How the private half is sealed.
+    #[prost(string, tag = "2")]
+    pub algorithm: String,
+    /// Its kind and size.
+    #[prost(string, tag = "3")]
+    pub key_pair_spec: String,
+    /// `PEM` or `DER`.
+    #[prost(string, tag = "4")]
+    pub key_format: String,
+    /// What is authenticated beside the private half.
+    #[prost(bytes = "vec", tag = "5")]
+    pub aad: Vec<u8>,
+}
+
+/// `AdvanceGenerateDataKeyPair`, `AdvanceGenerateDataKeyPairWithoutPlaintext`. It has no
+/// algorithm, and so other numbers.
+#[derive(Clone, PartialEq, Message)]
+pub struct AdvanceGenerateDataKeyPairRequest {
+    /// Id or alias.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// Its kind and size.
+    #[prost(string, tag = "2")]
+    pub key_pair_spec: String,
+    /// `PEM` or `DER`.
+    #[prost(string, tag = "3")]
+    pub key_format: String,
+    /// What is authenticated beside the private half.
+    #[prost(bytes = "vec", tag = "4")]
+    pub aad: Vec<u8>,
+}
+
+/// Answer of `GenerateDataKeyPair`, `AdvanceGenerateDataKeyPair`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct GenerateDataKeyPairResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The IV.
+    #[prost(bytes = "vec", tag = "2")]
+    pub iv: Vec<u8>,
+    /// Its kind and size.
+    #[prost(string, tag = "3")]
+    pub key_pair_spec: String,
+    /// The private half, PKCS#8.
+    #[prost(bytes = "vec", tag = "4")]
+    pub private_key_plaintext: Vec<u8>,
+    /// The private half, sealed.
+    #[prost(bytes = "vec", tag = "5")]
+    pub private_key_ciphertext_blob: Vec<u8>,
+    /// The public half, SubjectPublicKeyInfo.
+    #[prost(bytes = "vec", tag = "6")]
+    pub public_key: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "7")]
+    pub request_id: String,
+    /// How the private half is sealed.
+    #[prost(string, tag = "8")]
+    pub algorithm: String,
+    /// The key version, of `AdvanceGenerateDataKeyPair`.
+    #[prost(string, tag = "9")]
+    pub key_version_id: String,
+}
+
+/// Answer of `GenerateDataKeyPairWithoutPlaintext`, `AdvanceGenerateDataKeyPairWithoutPlaintext`.
+#[derive(Clone, PartialEq, Message)]
+pub struct GenerateDataKeyPairWithoutPlaintextResponse {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: String,
+    /// The IV.
+    #[prost(bytes = "vec", tag = "2")]
+    pub iv: Vec<u8>,
+    /// Its kind and size.
+    #[prost(string, tag = "3")]
+    pub key_pair_spec: String,
+    /// The private half, sealed.
+    #[prost(bytes = "vec", tag = "4")]
+    pub private_key_ciphertext_blob: Vec<u8>,
+    /// The public half, SubjectPublicKeyInfo.
+    #[prost(bytes = "vec", tag = "5")]
+    pub public_key: Vec<u8>,
+    /// The id of the request.
+    #[prost(string, tag = "6")]
+    pub request_id: String,
+    /// How the private half is sealed.
+    #[prost(string, tag = "7")]
+    pub algorithm: String,
+    /// The key version, of `AdvanceGenerateDataKeyPairWithoutPlaintext`.
+    #[prost(string, tag = "8")]
+    pub key_version_id: String,
+}
+
 /// `Sign`.
 #[derive(Clone, PartialEq, Message)]
 pub struct SignRequest {
@@ -318,6 +418,7 @@ wipe! {
     EncryptRequest: plaintext,
     DecryptResponse: plaintext,
     GenerateDataKeyResponse: plaintext,
+    GenerateDataKeyPairResponse: private_key_plaintext,
     GenerateRandomResponse: random,
 }
 
