@@ -10,10 +10,10 @@ run: setup-build setup-token
 
 # Everything a commit has to pass. The SDKs are driven by tests/sdk.rs.
 test: setup
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
-	cargo test
+	cargo test --workspace
 
 bench: setup-build setup-token
 	cargo bench --bench gateway

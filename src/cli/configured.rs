@@ -15,6 +15,9 @@ use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
 
+/// The file of the state directory that remembers a refused PIN.
+pub(super) const PIN_REFUSAL: &str = "pin-refused";
+
 /// The configuration file.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
@@ -24,6 +27,11 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.config
+    }
+
     /// Reads the configuration and starts the log as it says.
     ///
     /// # Errors
@@ -40,6 +48,9 @@ impl ConfigFile {
 /// # Errors
 /// When the PIN cannot be read.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
+    let times =
+        TokenTimes { call: config.token.deadline, generate: config.token.key_pair_deadline };
+    let token = token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
         place: config.place,
         store_url: config.store_url,
@@ -56,10 +67,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections: config.limits.connections,
-            token: TokenTimes {
-                call: config.token.deadline,
-                generate: config.token.key_pair_deadline,
-            },
+            token: times,
         },
         acceptance: Acceptance {
             bare_text: config.accept_bare_text,
@@ -74,7 +82,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             checkpoint_interval: config.audit.checkpoint_interval,
             second: config.audit.second,
         }),
-        token: token_settings(config.token)?,
+        token,
     })
 }
 
@@ -83,7 +91,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
 /// # Errors
 /// When one of them cannot be used.
 pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
-    let token = token_settings(config.token)?;
+    let token = token_settings(config.token, &config.state_directory)?;
     let vault = Vault::open(token, &config.store_url, &config.place).await?;
     vault.store().act_for(operator());
     Ok(vault)
@@ -102,11 +110,14 @@ fn operator() -> String {
     text
 }
 
-/// What opens the token, with the PIN read.
+/// What opens the token, with the PIN read. A refused one is remembered in the state directory.
 ///
 /// # Errors
 /// When the PIN cannot be read.
-pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
+pub(super) fn token_settings(
+    token: TokenConfig,
+    state_directory: &Path,
+) -> anyhow::Result<TokenSettings> {
     let pin = token.pin.read().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,
@@ -115,6 +126,7 @@ pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings
             TokenName::Serial(serial) => TokenSelector::Serial(serial),
         },
         pin,
+        pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
         workers: token.workers,
         queue: token.queue,
     })

@@ -45,6 +45,8 @@ pub enum Limit {
     calls,
     /// Failed authentications a second of a source.
     authentication,
+    /// Data key pairs being made at one time.
+    key_pairs,
 }
 
 /// Which of the token's queues.
@@ -109,6 +111,7 @@ pub struct Metrics {
     tls_reload_failures: Counter,
     certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     token_ready: Gauge,
+    token_losses: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
     audit_sequence: Gauge,
@@ -181,8 +184,8 @@ impl Metrics {
             throttled: register.counter(
                 "hsmgate_throttled_total",
                 &["limit"],
-                "Requests refused as too many; limit is calls (of an account and operation) or \
-                 authentication (failures of a source)",
+                "Requests refused as too many; limit is calls (of an account and operation), \
+                 authentication (failures of a source) or key_pairs (data key pairs at one time)",
             ),
             authentication_failures: register.counter(
                 "hsmgate_authentication_failures_total",
@@ -221,6 +224,11 @@ impl Metrics {
             token_ready: register.plain_gauge(
                 "hsmgate_token_ready",
                 "1 while calls go to the token, 0 while it is away",
+            ),
+            token_losses: register.counter(
+                "hsmgate_token_losses_total",
+                &[],
+                "Times that the token was lost and had to be brought back",
             ),
             token_sessions: register.plain_gauge(
                 "hsmgate_token_sessions",
@@ -313,6 +321,11 @@ impl Metrics {
     /// Counts a certificate that could not be read anew.
     pub fn tls_reload_failed(&self) {
         self.tls_reload_failures.inc();
+    }
+
+    /// Counts a loss of the token.
+    pub fn token_lost(&self) {
+        self.token_losses.inc();
     }
 
     /// Sets what is only looked at when somebody asks: the days of the certificate.

@@ -74,6 +74,9 @@ pub enum TokenError {
         /// Its answer.
         code: RvError,
     },
+    /// The PIN is not even tried, because the token may lock for good; the text says why.
+    #[error("the PIN is not tried: {0}")]
+    PinHeld(String),
     /// The system gave no thread.
     #[error("no thread could be started for the token")]
     Thread(#[source] std::io::Error),
@@ -113,6 +116,7 @@ impl TokenError {
                 ErrorClass::BadInput
             }
             Self::Busy | Self::Deadline => ErrorClass::NoRoom,
+            Self::PinHeld(_) => ErrorClass::Pin,
             Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
             Self::Panicked => ErrorClass::SessionGone,
             Self::Duplicate
@@ -148,6 +152,22 @@ impl TokenError {
                 | ErrorClass::NoRoom
                 | ErrorClass::Pin
         )
+    }
+
+    /// Whether the same call may work at once: with a new session, login or handle. A device may
+    /// fail once; one that is gone fails again.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.class() {
+            ErrorClass::Ambiguous
+            | ErrorClass::SessionGone
+            | ErrorClass::LoginGone
+            | ErrorClass::HandleGone => true,
+            ErrorClass::DeviceGone => matches!(self, Self::Call { .. }),
+            ErrorClass::BadInput
+            | ErrorClass::NoRoom
+            | ErrorClass::Pin
+            | ErrorClass::Configuration => false,
+        }
     }
 
     /// Whether the call itself, past its Init, left open if the data or the token is at fault.

@@ -151,8 +151,10 @@ impl Worker<'_> {
         }
         let key = name.version;
         self.with_objects(|worker| {
+            let mut is_retry = false;
             worker.steady(Some(key), |worker| {
                 worker.log_in_if_out()?;
+                worker.clear_for(key, std::mem::replace(&mut is_retry, true))?;
                 let copies = worker.instance.copies;
                 let session = worker.session()?;
                 let made = make_in(session, &mechanism, name, material, copies);
@@ -160,6 +162,18 @@ impl Worker<'_> {
                 worker.adopt(key, made)
             })
         })
+    }
+}
+
+impl Worker<'_> {
+    /// Before a retry, removes what the attempt before may have made without saying so: an answer
+    /// may be lost, and two objects with one id would be of no use.
+    pub(super) fn clear_for(
+        &mut self,
+        key: KeyVersionId,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        if is_retry { destroy_all(self.session()?, key) } else { Ok(()) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A gateway and a caller that signs like an SDK.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
 use std::path::PathBuf;
 
 use hsmgate::cli::client::{CallError, Client};

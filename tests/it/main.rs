@@ -12,9 +12,11 @@
 mod access;
 mod account;
 mod admin;
+mod admin_client;
 mod aliases;
 mod audit;
 mod cli;
+mod client_key;
 mod crypto;
 mod deeds;
 #[path = "../gateway/mod.rs"]
@@ -25,6 +27,8 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod instance_pairs;
+mod instance_vectors;
 mod key_policy;
 mod key_specs;
 mod keys;
@@ -43,6 +47,7 @@ mod signed;
 mod slow;
 mod states;
 mod stop;
+mod supervise;
 mod tags;
 mod throttle;
 mod tls;

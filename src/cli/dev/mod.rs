@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use super::client_file::ClientFile;
+use super::configured::PIN_REFUSAL;
 use super::exit::Complaint;
 use super::output;
 use super::serve::bind;
@@ -163,7 +164,7 @@ impl Dev {
         listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
-        let signals = StopSignals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
@@ -183,7 +184,7 @@ impl Dev {
             }
             opened
         };
-        let ((), opened) = tokio::join!(serving, opening);
+        let (_ending, opened) = tokio::join!(serving, opening);
         opened
     }
 
@@ -266,6 +267,7 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
+        pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
     })

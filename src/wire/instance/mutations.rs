@@ -50,7 +50,9 @@ impl Message {
     fn meaning(&self) -> (Vec<(String, String)>, Vec<u8>) {
         let mut headers = self.headers.clone();
         headers.retain(|(name, _)| name != "authorization" && name != "user-agent");
-        headers.iter_mut().for_each(|(_, value)| *value = value.trim().to_owned());
+        for (_, value) in &mut headers {
+            *value = value.trim().to_owned();
+        }
         headers.retain(|(_, value)| !value.is_empty());
         headers.sort();
         (headers, self.body.clone())

@@ -88,7 +88,9 @@ fn meaning(parts: &Parts) -> Meaning {
             let signer = super::sign::claim(received)?.access_key_id.to_owned();
             let mut headers = parts.headers.clone();
             headers.retain(|(name, _)| *name != "authorization");
-            headers.iter_mut().for_each(|(_, value)| *value = value.trim().to_owned());
+            for (_, value) in &mut headers {
+                *value = value.trim().to_owned();
+            }
             headers.sort();
             Ok((received.method.clone(), params.collect(), headers, signer))
         })
