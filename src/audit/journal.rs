@@ -148,6 +148,14 @@ impl Journal {
     }
 }
 
+/// A sync that is under way holds the lock of the audit file too.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Its failure leaves the records here, where the next opening finds them.
+        let _ = self.wait();
+    }
+}
+
 impl Place {
     fn header(self) -> [u8; HEADER_BYTES] {
         let mut header = [b' '; HEADER_BYTES];

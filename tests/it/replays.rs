@@ -45,10 +45,9 @@ async fn every_replay_is_refused_also_after_a_kill() {
     let used = (400, "SignatureNonceUsed".to_owned());
     assert!(sent(&gateway, &requests).await.iter().all(|answer| *answer == used));
     let address = gateway.address().to_owned();
-    let listen = ["--listen", &address];
     let directory = gateway.process.kill();
     // The address is signed, so the next process must have the same one.
-    let next = gateway::Gateway::start_in(directory, &[&free[..], &listen[..]].concat());
+    let next = gateway::Gateway::start_at(directory, &address, &free);
     let next = Gateway::of(next);
     let again = sent(&next, &requests).await;
     assert!(

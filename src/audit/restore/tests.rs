@@ -103,6 +103,6 @@ fn records_that_do_not_follow_the_file_are_not_written_to_it() {
         String::from_utf8(whole).unwrap().replace("\"record\":\"event\"", "\"record\":\"evenT\"");
     fs::write(&path, &edited).unwrap();
     let opened = AuditFile::open_with_journal(&path, JOURNAL_BYTES);
-    assert!(matches!(opened, Err(crate::audit::AuditError::Foreign(_))));
+    assert!(matches!(opened, Err(crate::audit::AuditError::Foreign(_))), "{opened:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), edited);
 }
