@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::instance::Caller;
 use crate::load::Window;
 use crate::others::{self, Job, Other};
 use crate::requests::{self, Signer};
@@ -48,6 +49,8 @@ const CONNECTIONS: usize = 1024;
 pub(crate) struct Bed {
     /// Signs for the gateway, with its one key.
     pub(crate) signer: Signer,
+    /// Signs for the same key in the protocol of KMS instances.
+    pub(crate) caller: Caller,
     runtime: Runtime,
     /// The baselines' own door to the token: another thread and session like the gateway's.
     token: Token,
@@ -73,6 +76,7 @@ impl Bed {
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
         let others = runtime.block_on(others::prepare(&client, &key_id, version))?;
+        let caller = runtime.block_on(Caller::prepare(&client, full, &key_id))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -94,7 +98,19 @@ impl Bed {
         let empty = serve(baseline::empty())?;
         let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
         let signer = Signer::new(target, key_id);
-        Ok(Self { signer, runtime, token, version, others, full, minimal, empty, stop, servers })
+        Ok(Self {
+            signer,
+            caller,
+            runtime,
+            token,
+            version,
+            others,
+            full,
+            minimal,
+            empty,
+            stop,
+            servers,
+        })
     }
 
     /// Where a subject listens. The token alone does not, and stands for the gateway here.
@@ -102,7 +118,7 @@ impl Bed {
         match subject {
             Subject::Empty => self.empty,
             Subject::Minimal => self.minimal,
-            Subject::Full | Subject::Raw => self.full,
+            Subject::Full | Subject::Instance | Subject::Raw => self.full,
         }
     }
 
@@ -156,7 +172,9 @@ async fn start(
     gateway.access_keys().ensure_principal(&user, full_access).await?;
     let access_key = gateway.access_keys().create(&user).await?;
     let address = gateway.address();
-    let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
+    let serving = tokio::spawn(async move {
+        gateway.serve_until(ended(stopped)).await;
+    });
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
 }
 

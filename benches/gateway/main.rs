@@ -6,7 +6,10 @@
 
 mod baseline;
 mod bed;
+#[path = "../../tests/it/client_key.rs"]
+mod client_key;
 mod cpu;
+mod instance;
 mod load;
 mod others;
 mod process;
@@ -73,12 +76,14 @@ enum Subject {
     Minimal,
     /// The gateway.
     Full,
+    /// The gateway through the protocol of KMS instances.
+    Instance,
     /// The token call alone, from as many tasks as there are connections.
     Raw,
 }
 
 impl Subject {
-    const ALL: [Self; 4] = [Self::Empty, Self::Minimal, Self::Full, Self::Raw];
+    const ALL: [Self; 5] = [Self::Empty, Self::Minimal, Self::Full, Self::Instance, Self::Raw];
 }
 
 /// One row of the tables.
@@ -173,6 +178,10 @@ fn window(
     let before = cpu::Times::now()?;
     let mut window = match subject {
         Subject::Raw => bed.raw_encrypt(case, length)?,
+        Subject::Instance => {
+            let requests = bed.caller.encrypt(case.bytes)?;
+            load::run(bed.address(subject), &requests, case.connections, length, subject)?
+        }
         _ => load::run(bed.address(subject), requests, case.connections, length, subject)?,
     };
     window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);

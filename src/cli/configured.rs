@@ -27,6 +27,11 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.config
+    }
+
     /// Reads the configuration and starts the log as it says.
     ///
     /// # Errors

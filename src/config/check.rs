@@ -113,6 +113,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     let queue = reader.number("token.queue").and_then(NonZeroUsize::new);
     let deadline = milliseconds(reader, "token.deadline_ms");
     let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
+    let hang_limit = milliseconds(reader, "token.hang_limit_ms");
     Some(TokenConfig {
         module: module?,
         name: label.or(serial)?,
@@ -121,6 +122,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         queue: queue?,
         deadline: deadline?,
         key_pair_deadline: key_pair_deadline?,
+        hang_limit: hang_limit?,
     })
 }
 

@@ -87,6 +87,8 @@ pub struct TokenConfig {
     pub deadline: Duration,
     /// The same for the making of a key pair.
     pub key_pair_deadline: Duration,
+    /// How long the module may hold every thread before a new process is thought of.
+    pub hang_limit: Duration,
 }
 
 /// What a token is known by. Never a slot number: those move.

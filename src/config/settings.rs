@@ -187,6 +187,13 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Milliseconds that the making of a key pair may take, its wait included.",
     },
     Setting {
+        name: "token.hang_limit_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("10000"),
+        doc: "Milliseconds that the module may hold every thread. After that the gateway ends as \
+              soon as the token opens in a new process, so that its supervisor starts it anew.",
+    },
+    Setting {
         name: "store.url",
         kind: Kind::Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""),
         default: Fallback::Required,

@@ -10,6 +10,7 @@ pub mod arn;
 pub mod blob;
 pub mod bytes;
 pub mod context;
+pub mod data_key_pair;
 pub mod id;
 pub mod instance;
 pub mod key;
@@ -36,6 +37,7 @@ pub use arn::{AccountId, Place, Region};
 pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
+pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
 pub use instance::{Instance, InstanceId};
 pub use key::{

@@ -45,6 +45,8 @@ pub enum Limit {
     calls,
     /// Failed authentications a second of a source.
     authentication,
+    /// Data key pairs being made at one time.
+    key_pairs,
 }
 
 /// Which of the token's queues.
@@ -158,8 +160,8 @@ impl Metrics {
             throttled: register.counter(
                 "hsmgate_throttled_total",
                 &["limit"],
-                "Requests refused as too many; limit is calls (of an account and operation) or \
-                 authentication (failures of a source)",
+                "Requests refused as too many; limit is calls (of an account and operation), \
+                 authentication (failures of a source) or key_pairs (data key pairs at one time)",
             ),
             authentication_failures: register.counter(
                 "hsmgate_authentication_failures_total",

@@ -221,6 +221,12 @@ impl Hub {
         Ok(())
     }
 
+    /// Holds everything off for good, and leaves the module as it is: a thread is inside.
+    pub(super) fn abandon(&self) {
+        self.breaker.close();
+        tracing::error!("the PKCS#11 module hangs; it is left as it is");
+    }
+
     /// Ends the last initialisation for good.
     pub(super) fn close(&self) {
         self.breaker.close();

@@ -5,6 +5,7 @@
 //! sessions never leave it.
 
 mod asymmetric;
+mod attendance;
 mod breaker;
 mod budget;
 mod cache;
@@ -37,6 +38,7 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -75,11 +77,19 @@ impl Drop for Open {
 }
 
 impl Open {
-    fn close(&self) {
-        self.pool.drain();
-        self.hub.close();
+    fn close(&self) -> bool {
+        let is_free = self.pool.drain(CLOSING);
+        if is_free {
+            self.hub.close();
+        } else {
+            self.hub.abandon();
+        }
+        is_free
     }
 }
+
+/// How long the threads may take to finish what is queued at the end.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How busy a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +152,18 @@ impl Token {
     /// # Errors
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
-        self.0.hub.breaker.check()
+        self.0.hub.breaker.check()?;
+        if self.0.pool.hangs() { Err(TokenError::Away(AwayReason::Hanging)) } else { Ok(()) }
+    }
+
+    /// How long the module has held every thread that uses keys, or a recovery has waited for a
+    /// thread; none while neither is so. Only a new process helps when this does not end.
+    pub fn hanging(&self) -> Option<Duration> {
+        let pool = &self.0.pool;
+        if pool.hangs() {
+            return pool.shortest_call();
+        }
+        self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
     }
 
     /// From now on the token is known by this key: one that lacks it was emptied, initialised
@@ -187,10 +208,10 @@ impl Token {
         self.0.pool.submit(Lane::Changes, budget, job).await
     }
 
-    /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
-    /// Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
+    /// Lets the threads finish what is queued, closes all sessions, finalizes the module. One
+    /// that does not let go of a thread within two seconds is left as it is: false. Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
     /// does the same.
-    pub fn close(&self) {
-        self.0.close();
+    pub fn close(&self) -> bool {
+        self.0.close()
     }
 }

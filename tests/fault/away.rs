@@ -95,7 +95,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     let losses = rig.metric("hsmgate_token_losses_total").await.unwrap();
     let log = rig.gateway.process.log();
     let errors = log.lines().filter(|line| line.contains(" ERROR ")).count();
-    assert_eq!((losses, errors), (cycles as f64, cycles), "{log}");
+    assert_eq!((losses, errors), (f64::from(u32::try_from(cycles).unwrap()), cycles), "{log}");
 }
 
 fn is_refused(rig: &Rig, reply: &Reply) {

@@ -13,11 +13,16 @@
 #[path = "../it/admin_client.rs"]
 mod admin_client;
 mod away;
+#[path = "../it/client_key.rs"]
+mod client_key;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
 mod identity;
+#[path = "../it/installation.rs"]
+mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;

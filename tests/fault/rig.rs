@@ -3,7 +3,6 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
 
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use crate::admin_client;
 use crate::gateway::{self, scratch};
 use crate::harness::{Gateway, text};
+use crate::installation;
 use crate::signed::{Call, Place, Signing, Way};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
@@ -70,9 +70,11 @@ impl Rig {
 
     /// In the directory of a gateway that has ended, with the rules that are in force.
     pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
-        let variables = token.variables();
+        let module = fault_token::library();
+        let variables = token.environment();
+        let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str()));
         let variables: Vec<_> =
-            variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
+            variables.chain([("SOFTHSM2_MODULE", module.as_os_str())]).collect();
         let options = [&OPTIONS, options].concat();
         let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
         Self { gateway: Gateway::of(process), token }
@@ -83,7 +85,8 @@ impl Rig {
         let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
             .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
             .arg(dir.path().join("state"))
-            .envs(token.variables())
+            .env("SOFTHSM2_MODULE", fault_token::library())
+            .envs(token.environment())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -190,16 +193,15 @@ impl Rig {
 
 impl FaultToken {
     /// Nothing goes wrong yet.
-    fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
     }
 
-    /// The variables of a process that works with the token.
-    fn variables(&self) -> [(&'static str, PathBuf); 4] {
-        [
-            ("SOFTHSM2_MODULE", fault_token::library()),
-            (fault_token::MODULE_VARIABLE, softhsm()),
+    /// What a process that loads the module has to find in its environment.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            (fault_token::MODULE_VARIABLE, installation::module()),
             (fault_token::CONTROL_VARIABLE, self.control()),
             (fault_token::LOG_VARIABLE, self.log_file()),
         ]
@@ -257,11 +259,4 @@ impl FaultToken {
 /// How many of the calls are of this function.
 pub(crate) fn count(calls: &[Entry], function: &str) -> usize {
     calls.iter().filter(|call| call.function == function).count()
-}
-
-/// The module of SoftHSM2.
-fn softhsm() -> PathBuf {
-    let output = Command::new("softhsm/module.sh").output().unwrap();
-    assert!(output.status.success(), "SoftHSM2 is needed: {output:?}");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

@@ -171,3 +171,16 @@ pub(crate) fn within<T: Send + 'static>(
     thread::spawn(move || done.send(work()).ok());
     result.recv_timeout(limit).ok()
 }
+
+/// Whether a process runs.
+pub(crate) fn is_alive(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
+
+/// Waits until it holds.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
+}

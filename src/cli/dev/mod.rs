@@ -163,7 +163,7 @@ impl Dev {
         listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
-        let signals = StopSignals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
@@ -183,7 +183,7 @@ impl Dev {
             }
             opened
         };
-        let ((), opened) = tokio::join!(serving, opening);
+        let (_ending, opened) = tokio::join!(serving, opening);
         opened
     }
 

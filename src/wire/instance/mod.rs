@@ -6,6 +6,7 @@
 
 mod error;
 mod fields;
+mod key_pairs;
 pub mod messages;
 mod operations;
 pub(in crate::wire) mod sign;
