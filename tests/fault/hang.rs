@@ -79,7 +79,7 @@ async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
     let dir = tempfile::TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
     let (mut house, user) = Installation::prepared();
-    house.environment = token.environment();
+    house.environment = token.environment().to_vec();
     house.configure(|text| {
         let softhsm = installation::module();
         let module = fault_token::library();

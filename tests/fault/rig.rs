@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,11 +71,9 @@ impl Rig {
 
     /// In the directory of a gateway that has ended, with the rules that are in force.
     pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
-        let module = fault_token::library();
         let variables = token.environment();
-        let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str()));
         let variables: Vec<_> =
-            variables.chain([("SOFTHSM2_MODULE", module.as_os_str())]).collect();
+            variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
         let options = [&OPTIONS, options].concat();
         let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
         Self { gateway: Gateway::of(process), token }
@@ -85,7 +84,6 @@ impl Rig {
         let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
             .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
             .arg(dir.path().join("state"))
-            .env("SOFTHSM2_MODULE", fault_token::library())
             .envs(token.environment())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -198,9 +196,10 @@ impl FaultToken {
         Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
     }
 
-    /// What a process that loads the module has to find in its environment.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![
+    /// What a process that works with the token has to find in its environment.
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("SOFTHSM2_MODULE", fault_token::library()),
             (fault_token::MODULE_VARIABLE, installation::module()),
             (fault_token::CONTROL_VARIABLE, self.control()),
             (fault_token::LOG_VARIABLE, self.log_file()),
