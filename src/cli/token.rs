@@ -24,8 +24,9 @@ pub(super) struct Info {
     /// The directory of a gateway for development, in place of a configuration
     #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     dir: Option<PathBuf>,
-    /// Its PKCS#11 module of SoftHSM2 [default: where distributions install it]
-    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH", conflicts_with = "config")]
+    /// With --dir: its PKCS#11 module of SoftHSM2 [default: where distributions install it]
+    // Where the variable is set, it must not stand in the way of a configuration.
+    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
     /// Print a JSON object
     #[arg(long)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A job that takes longer than this, with a caller whose time has run out, is taken to hang.
-const HANGING: Duration = Duration::from_secs(1);
+const HANGING: Duration = Duration::from_millis(500);
 
 /// Milliseconds since `origin`, plus one, at which a thread began its job; 0 while it has none.
 type Since = AtomicU64;
