@@ -381,7 +381,7 @@ async fn every_failure_is_an_error_message() {
     assert_eq!(answer, refused(404, "InvalidAction.NotFound"));
     let method = |request: &mut http::Request<_>| *request.method_mut() = Method::PUT;
     let answer = visitor.refused_when("GenerateRandom", &random, &method).await;
-    assert_eq!(answer, refused(403, "UnsupportedHTTPMethod"));
+    assert_eq!(answer, refused(405, "UnsupportedHTTPMethod"));
     // Of a field that is a number, with the type of a text.
     let broken = visitor.signed("GenerateRandom", b"\x0a\x01x".to_vec(), &now(), &[]);
     assert_eq!(refusal(&send(broken).await), refused(400, "InvalidParameter"));

@@ -19,7 +19,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 
-pub use self::error::failure;
+pub use self::error::{failure, failure_message};
 use self::table::{Asked, Entry, Found};
 use crate::audit::Recorded;
 use crate::authn::{Caller, ClientKeys};

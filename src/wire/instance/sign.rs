@@ -24,7 +24,8 @@ pub(super) const KEY_VERSION: &str = "x-kms-migrationkeyversionid";
 const BODY_DIGEST: &str = "content-sha256";
 /// With three c's, as every SDK writes it.
 const CLIENT_KEY_ID: &str = "x-kms-acccesskeyid";
-const SIGNED_PREFIX: &str = "x-kms-";
+/// Begins the name of every header of the protocol.
+pub(in crate::wire) const SIGNED_PREFIX: &str = "x-kms-";
 
 /// The most bytes of a client's header that an error repeats.
 const MAX_ECHO_BYTES: usize = 64;

@@ -16,6 +16,7 @@ fn every_message_is_the_one_of_the_sdk() {
     encryption(&mut sdk);
     decryption(&mut sdk);
     data_keys(&mut sdk);
+    data_key_pairs(&mut sdk);
     signatures(&mut sdk);
     let number = 300;
     sdk.has("GetPublicKeyRequest", &GetPublicKeyRequest { key_id: text("KeyId") });
@@ -110,6 +111,51 @@ fn data_keys(sdk: &mut Sdk) {
             key_version_id: of_advance(operation, "KeyVersionId"),
         };
         sdk.has(&format!("{operation}Response"), &response);
+    }
+}
+
+fn data_key_pairs(sdk: &mut Sdk) {
+    for kind in ["", "WithoutPlaintext"] {
+        let request = GenerateDataKeyPairRequest {
+            key_id: text("KeyId"),
+            algorithm: text("Algorithm"),
+            key_pair_spec: text("KeyPairSpec"),
+            key_format: text("KeyFormat"),
+            aad: bytes("Aad"),
+        };
+        sdk.has(&format!("GenerateDataKeyPair{kind}Request"), &request);
+        let request = AdvanceGenerateDataKeyPairRequest {
+            key_id: text("KeyId"),
+            key_pair_spec: text("KeyPairSpec"),
+            key_format: text("KeyFormat"),
+            aad: bytes("Aad"),
+        };
+        sdk.has(&format!("AdvanceGenerateDataKeyPair{kind}Request"), &request);
+    }
+    for operation in ["GenerateDataKeyPair", "AdvanceGenerateDataKeyPair"] {
+        let response = GenerateDataKeyPairResponse {
+            key_id: text("KeyId"),
+            iv: bytes("Iv"),
+            key_pair_spec: text("KeyPairSpec"),
+            private_key_plaintext: bytes("PrivateKeyPlaintext"),
+            private_key_ciphertext_blob: bytes("PrivateKeyCiphertextBlob"),
+            public_key: bytes("PublicKey"),
+            request_id: text("RequestId"),
+            algorithm: text("Algorithm"),
+            key_version_id: of_advance(operation, "KeyVersionId"),
+        };
+        sdk.has(&format!("{operation}Response"), &response);
+        let response = GenerateDataKeyPairWithoutPlaintextResponse {
+            key_id: text("KeyId"),
+            iv: bytes("Iv"),
+            key_pair_spec: text("KeyPairSpec"),
+            private_key_ciphertext_blob: bytes("PrivateKeyCiphertextBlob"),
+            public_key: bytes("PublicKey"),
+            request_id: text("RequestId"),
+            algorithm: text("Algorithm"),
+            key_version_id: of_advance(operation, "KeyVersionId"),
+        };
+        sdk.has(&format!("{operation}WithoutPlaintextResponse"), &response);
     }
 }
 
