@@ -17,7 +17,7 @@ test: setup
 
 # The tests of a token that fails, at length, with their figures. About ten minutes.
 torture: setup-build setup-token
-	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=2
+	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 
 bench: setup-build setup-token
 	cargo bench --bench gateway
