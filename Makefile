@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit fuzz setup setup-build setup-token setup-tools setup-sdk
+.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -14,6 +14,10 @@ test: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 	cargo test --workspace
+
+# The tests of a token that fails, at length, with their figures. About ten minutes.
+torture: setup-build setup-token
+	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 
 bench: setup-build setup-token
 	cargo bench --bench gateway

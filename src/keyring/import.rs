@@ -68,6 +68,7 @@ impl Keyring {
         if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
             return Err(TokenError::Unsupported("this way of unwrapping").into());
         }
+        self.token.ready()?;
         let wrapping = KeyVersionId::random();
         let parameters = ImportParameters {
             id: ImportId::random(),
