@@ -26,7 +26,7 @@ use crate::wire::http::{self, Door, HttpSettings};
 use crate::wire::tls::{Identity, TlsError, TlsServer};
 
 /// How long requests that are under way may go on after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(7);
 /// The limits of the admin listener.
 const ADMIN: HttpSettings = HttpSettings {
     connections: 64,
@@ -160,10 +160,20 @@ impl Vault {
     }
 
     /// Closes sessions and connections.
-    pub async fn close(self) {
-        close_token(self.token).await;
+    pub async fn close(self) -> Ending {
+        let ending = close_token(self.token).await;
         self.store.close().await;
+        ending
     }
+}
+
+/// How the token was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// In an orderly way.
+    Closed,
+    /// With threads inside the PKCS#11 module, which did not let them go.
+    Abandoned,
 }
 
 /// A gateway that is ready to serve.
@@ -220,11 +230,12 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.rates);
+        let gate = Gate::new(Arc::clone(&services), recorder.clone(), settings.limits.rates);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
-                let sources = Sources { token, store, identity: identity.clone() };
+                let (identity, audit) = (identity.clone(), recorder.clone());
+                let sources = Sources { token, store, audit, identity };
                 let client_ca = settings.admin_client_ca.as_deref();
                 Some(AdminDesk::open(listener, client_ca, sources)?)
             }
@@ -262,10 +273,20 @@ impl Gateway {
         self.vault.access_keys()
     }
 
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.vault.token
+    }
+
     /// Serves until `stop` completes; then takes no new connection, finishes the requests that
     /// are under way, and closes every session.
-    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) {
-        let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
+    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Ending {
+        let jobs = Jobs::start(
+            self.services.keyring.clone(),
+            Arc::clone(&self.vault.access_keys),
+            self.vault.store.clone(),
+            self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
+        );
         let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
         let (told, is_over) = oneshot::channel();
         let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
@@ -298,7 +319,7 @@ impl Gateway {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of AccessKeys are not written down");
         }
-        self.vault.close().await;
+        self.vault.close().await
     }
 }
 
@@ -369,9 +390,12 @@ async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
     }
 }
 
-async fn close_token(token: Token) {
+async fn close_token(token: Token) -> Ending {
     // A panic of the module at the very end changes nothing.
-    let _ = tokio::task::spawn_blocking(move || token.close()).await;
+    match tokio::task::spawn_blocking(move || token.close()).await {
+        Ok(true) => Ending::Closed,
+        Ok(false) | Err(_) => Ending::Abandoned,
+    }
 }
 
 /// A store belongs to one token and one place, for good: with another token its keys would all

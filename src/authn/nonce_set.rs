@@ -49,7 +49,7 @@ impl Table {
     /// neither, and says that the hash is new by a slot that is not there.
     fn find(&self, hash: u64) -> Option<usize> {
         let count = self.slots.len();
-        let place = u128::from(hash << SHARD_BITS) * count as u128 >> u64::BITS;
+        let place = (u128::from(hash << SHARD_BITS) * count as u128) >> u64::BITS;
         let start = usize::try_from(place).unwrap_or_default();
         let (before, after) = self.slots.split_at(start.min(count));
         let numbered = (start..).zip(after).chain((0..).zip(before));
@@ -77,7 +77,7 @@ impl Table {
     }
 
     fn grow(&mut self) {
-        let count = (self.slots.len() / 4 * 5).max(FIRST_SLOTS);
+        let count = (self.slots.len() + self.slots.len() / 4).max(FIRST_SLOTS);
         let old = std::mem::replace(&mut self.slots, vec![FREE; count]);
         self.used = 0;
         for hash in old.into_iter().filter(|hash| *hash != FREE) {

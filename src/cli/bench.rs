@@ -82,11 +82,8 @@ impl Bench {
             patience: PATIENCE,
         };
         let report = load::run(remote.client(), &plan)?;
-        if self.json {
-            output::json(&report)?
-        } else {
-            tell(&report)?
-        }
+        let told = if self.json { output::json(&report) } else { tell(&report) };
+        told?;
         ensure!(report.succeeded() > 0, "no request succeeded");
         Ok(())
     }

@@ -27,7 +27,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before a connection that broke is made anew.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
-/// A histogram holds microseconds with so many digits.
+/// A histogram holds microseconds up to a minute, longer than any answer may take, with so many
+/// digits.
+const LONGEST_MICROS: u64 = 60_000_000;
 const DIGITS: u8 = 3;
 /// Under which code requests without an answer are counted.
 const NO_ANSWER: &str = "-";
@@ -167,13 +169,12 @@ impl Sender {
                 continue;
             }
             lock(&self.record).sent += 1;
-            match timeout(ANSWER_LIMIT, self.call()).await {
-                Ok(Ok(code)) => lock(&self.record).answered(&code, planned.elapsed()),
-                Ok(Err(_)) | Err(_) => {
-                    lock(&self.record).count(NO_ANSWER);
-                    self.line = None;
-                    sleep(RECONNECT_PAUSE).await;
-                }
+            if let Ok(Ok(code)) = timeout(ANSWER_LIMIT, self.call()).await {
+                lock(&self.record).answered(&code, planned.elapsed());
+            } else {
+                lock(&self.record).count(NO_ANSWER);
+                self.line = None;
+                sleep(RECONNECT_PAUSE).await;
             }
         }
     }
@@ -222,15 +223,14 @@ impl Record {
             sent: 0,
             missed: 0,
             codes: BTreeMap::new(),
-            accepted: Histogram::new(DIGITS)?,
-            refused: Histogram::new(DIGITS)?,
+            accepted: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
+            refused: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
         })
     }
 
     fn answered(&mut self, code: &str, time: Duration) {
         self.count(code);
         let times = if code == SUCCESS { &mut self.accepted } else { &mut self.refused };
-        // It grows by itself up to what a number holds.
         times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -274,5 +274,33 @@ fn times(histogram: &Histogram<u64>) -> Times {
         p99_ms: at(0.99),
         p999_ms: at(0.999),
         max_ms: ms(histogram.max()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_their_kind_in_milliseconds() {
+        let mut record = Record::new().unwrap();
+        (1..=1000).for_each(|ms| record.answered(SUCCESS, Duration::from_millis(ms)));
+        record.answered("Rejected.Throttling", Duration::from_micros(250));
+        record.count(NO_ANSWER);
+        let plan = Plan {
+            action: String::new(),
+            params: Vec::new(),
+            rate: 600.0,
+            length: Duration::from_secs(2),
+            connections: 1,
+            patience: Duration::ZERO,
+        };
+        let report = record.report(&plan, 1200);
+        let near = |found: f64, wanted: f64| (found / wanted - 1.0).abs() < 0.002;
+        assert!(near(report.accepted.p50_ms, 500.0), "{report:?}");
+        assert!(near(report.accepted.p99_ms, 990.0) && near(report.accepted.max_ms, 1000.0));
+        assert!(near(report.refused.p99_ms, 0.25), "{report:?}");
+        assert!(near(report.goodput, 500.0));
+        assert_eq!(report.codes.get(NO_ANSWER), Some(&1));
     }
 }

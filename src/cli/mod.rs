@@ -17,6 +17,7 @@ mod data;
 mod decrypt;
 mod dev;
 mod encrypt;
+mod ending;
 mod exit;
 mod hardening;
 mod init;
@@ -25,9 +26,11 @@ pub mod load;
 mod output;
 mod policy;
 mod principal;
+mod replacement;
 mod serve;
 mod signals;
 mod sts;
+mod supervise;
 mod tls;
 mod token;
 
@@ -161,7 +164,7 @@ mod tests {
             "hsmgate dev",
             "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
             "hsmgate dev --access-key-id a --access-key-secret s",
-            "hsmgate serve --config c",
+            "hsmgate serve --config c --supervise",
             "hsmgate init --config c --so-pin-file p --json",
             "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
             "hsmgate token info --config c",

@@ -118,6 +118,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     let longest_wait = milliseconds(reader, "token.queue_wait_ms");
     let deadline = milliseconds(reader, "token.deadline_ms");
     let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
+    let hang_limit = milliseconds(reader, "token.hang_limit_ms");
     Some(TokenConfig {
         module: module?,
         name: label.or(serial)?,
@@ -127,6 +128,7 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         longest_wait: longest_wait?,
         deadline: deadline?,
         key_pair_deadline: key_pair_deadline?,
+        hang_limit: hang_limit?,
     })
 }
 
@@ -172,8 +174,10 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         return None;
     }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
+    let journal_mib: u64 = reader.number("audit.journal_mib")?;
     Some(AuditConfig {
         file: file?,
+        journal_bytes: journal_mib * 1024 * 1024,
         required: reader.flag("audit.required")?,
         deadline: milliseconds(reader, "audit.deadline_ms")?,
         checkpoint_records: reader.number("audit.checkpoint_records")?,

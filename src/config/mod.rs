@@ -93,6 +93,8 @@ pub struct TokenConfig {
     pub deadline: Duration,
     /// The same for the making of a key pair.
     pub key_pair_deadline: Duration,
+    /// How long the module may hold every thread before a new process is thought of.
+    pub hang_limit: Duration,
 }
 
 /// What a token is known by. Never a slot number: those move.
@@ -125,6 +127,8 @@ pub struct Limits {
 pub struct AuditConfig {
     /// The file of the records.
     pub file: PathBuf,
+    /// Bytes of the journal beside it; 0 is none.
+    pub journal_bytes: u64,
     /// Whether an operation without its record is refused.
     pub required: bool,
     /// How long an operation waits for its record.

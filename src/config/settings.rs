@@ -197,6 +197,13 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Milliseconds that the making of a key pair may take, its wait included.",
     },
     Setting {
+        name: "token.hang_limit_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("10000"),
+        doc: "Milliseconds that the module may hold every thread. After that the gateway ends as \
+              soon as the token opens in a new process, so that its supervisor starts it anew.",
+    },
+    Setting {
         name: "store.url",
         kind: Kind::Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""),
         default: Fallback::Required,
@@ -269,7 +276,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.iv_lease",
-        kind: Kind::Number(2, 1 << 30),
+        kind: Kind::Number(4, 1 << 30),
         default: Fallback::Value("1048576"),
         doc: "Encryptions of a key version that are written down at a time, before they happen. A \
               crash may count as many too many, never one too few.",
@@ -300,6 +307,13 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Text("an absolute path"),
         default: Fallback::Unset("`audit.jsonl` in `store.state_directory`"),
         doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
+    },
+    Setting {
+        name: "audit.journal_mib",
+        kind: Kind::Number(0, 1024),
+        default: Fallback::Value("16"),
+        doc: "Size, in MiB, of the journal `.<name>.journal` beside the file, through which records \
+              reach the disk sooner; 0 is none.",
     },
     Setting {
         name: "audit.required",

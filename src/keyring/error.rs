@@ -27,6 +27,12 @@ pub enum KeyringError {
     /// A public key or signature of the token cannot be written in DER.
     #[error("what the token gave cannot be encoded")]
     Encoding(#[from] der::Error),
+    /// A key pair for a caller is being made, and another one at the same time is too much.
+    #[error("a data key pair is being made already")]
+    PairUnderWay,
+    /// No key pair came of it.
+    #[error("a data key pair could not be made")]
+    PairFailed,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -65,7 +71,12 @@ impl From<KeyringError> for ApiError {
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }
-            KeyringError::Encoding(_) => Self::from(ErrorCode::InternalFailure).because(error),
+            KeyringError::PairUnderWay => {
+                Self::with_message(ErrorCode::Throttling, "Concurrency Limit Exceeded.")
+            }
+            KeyringError::Encoding(_) | KeyringError::PairFailed => {
+                Self::from(ErrorCode::InternalFailure).because(error)
+            }
             KeyringError::Store(source) => Self::from(source),
             KeyringError::Token(source) => Self::from(source),
         }

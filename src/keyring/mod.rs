@@ -2,6 +2,7 @@
 //!
 //! Takes an [`AuthorizedKey`], never a key id. Knows nothing of wires.
 
+mod data_key_pair;
 pub mod error;
 mod import;
 mod invocations;
@@ -17,6 +18,7 @@ mod symmetric;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
 pub use import::{WrappedMaterial, WrappingKey};
 pub use lifecycle::NewKey;

@@ -199,7 +199,7 @@ fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
     state::check(record.state, Use::Cryptographic)
 }
 
-fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
+pub(super) fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
     check_cipher(record)?;
     record.version(version).map(drop).ok_or(ErrorCode::KeyNotFound)
 }

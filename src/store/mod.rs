@@ -17,12 +17,13 @@ mod facts;
 mod invocations;
 mod key_row;
 mod keys;
+mod operator_events;
 mod principals;
 mod row;
 mod shelves;
 mod write;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sqlx::AnyPool;
 use tokio::sync::Mutex;
@@ -31,6 +32,7 @@ pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
+pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use shelves::{Document, Reference, Shelf, Shelves};
 
@@ -49,6 +51,8 @@ struct Inner {
     catalogue: RwLock<Catalogue>,
     /// Held by the one that changes something.
     turn: Arc<Mutex<()>>,
+    /// On whose behalf this process changes things, where that is an operator.
+    operator: OnceLock<String>,
 }
 
 impl Store {
@@ -63,7 +67,9 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let pool = connect::connect(url).await?;
         let catalogue = load(&pool).await?;
-        let inner = Inner { pool, catalogue: RwLock::new(catalogue), turn: Arc::default() };
+        let catalogue = RwLock::new(catalogue);
+        let (turn, operator) = (Arc::default(), OnceLock::new());
+        let inner = Inner { pool, catalogue, turn, operator };
         Ok(Self { inner: Arc::new(inner) })
     }
 

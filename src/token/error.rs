@@ -14,8 +14,8 @@ pub enum TokenError {
     /// length. Which of them is never told.
     #[error("the ciphertext does not open with this key")]
     BadCiphertext,
-    /// The token made a ciphertext that does not open to what was sealed in it, twice. Nobody got
-    /// it.
+    /// The token made a ciphertext that does not open to what was sealed in it, several times.
+    /// Nobody got one.
     #[error("the token makes ciphertexts that do not open")]
     Unverified,
     /// Wrapped key material does not unwrap, or is of another length than the key spec's.
@@ -78,6 +78,9 @@ pub enum TokenError {
         /// Its answer.
         code: RvError,
     },
+    /// The PIN is not even tried, because the token may lock for good; the text says why.
+    #[error("the PIN is not tried: {0}")]
+    PinHeld(String),
     /// The system gave no thread.
     #[error("no thread could be started for the token")]
     Thread(#[source] std::io::Error),
@@ -117,6 +120,7 @@ impl TokenError {
                 ErrorClass::BadInput
             }
             Self::Busy | Self::Deadline => ErrorClass::NoRoom,
+            Self::PinHeld(_) => ErrorClass::Pin,
             Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
             Self::Panicked | Self::Unverified => ErrorClass::SessionGone,
             Self::Duplicate
@@ -152,6 +156,22 @@ impl TokenError {
                 | ErrorClass::NoRoom
                 | ErrorClass::Pin
         )
+    }
+
+    /// Whether the same call may work at once: with a new session, login or handle. A device may
+    /// fail once; one that is gone fails again.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.class() {
+            ErrorClass::Ambiguous
+            | ErrorClass::SessionGone
+            | ErrorClass::LoginGone
+            | ErrorClass::HandleGone => true,
+            ErrorClass::DeviceGone => matches!(self, Self::Call { .. }),
+            ErrorClass::BadInput
+            | ErrorClass::NoRoom
+            | ErrorClass::Pin
+            | ErrorClass::Configuration => false,
+        }
     }
 
     /// Whether the call itself, past its Init, left open if the data or the token is at fault.

@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::MechanismType;
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
-use secrecy::SecretString;
 
 use super::error::{ErrorClass, TokenError};
 use super::generator::GeneratorWatch;
@@ -75,14 +74,6 @@ pub(super) fn tokens(
     Ok(tokens)
 }
 
-/// Logs in. Login is per process and token, so that somebody else may have done it.
-pub(super) fn log_in(session: &Session, pin: &SecretString) -> Result<(), TokenError> {
-    match session.login(UserType::User, Some(pin)) {
-        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl Instance {
     /// Initialises the module, finds the token, logs in once, and tests the token.
     /// `was_ours`: whether an earlier initialisation was ours.
@@ -93,7 +84,7 @@ impl Instance {
         was_ours: bool,
     ) -> Result<Self, TokenError> {
         let pkcs11 = opening.pkcs11;
-        let is_ours = initialize(pkcs11)? || was_ours;
+        let is_ours = begin(pkcs11, was_ours)?;
         let opened = Self::assemble(opening, selector, epoch, is_ours);
         if opened.is_err() && is_ours {
             // All sessions of the failed try are closed by now.
@@ -116,7 +107,7 @@ impl Instance {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
         let anchor = pkcs11.open_rw_session(slot)?;
-        log_in(&anchor, &settings.pin)?;
+        settings.pin_guard().log_in(&anchor, &raw_info, &settings.pin)?;
         let copies = selftest::run(&anchor, &mut RandomSource::new(generator))?;
         let workers = workers(settings, &info, raw_info.max_rw_session_count());
         Ok(Self {
@@ -147,6 +138,16 @@ impl Instance {
         Ok(self.pkcs11.open_rw_session(self.slot)?)
     }
 
+    /// Logs in with this session.
+    pub(super) fn log_in(
+        &self,
+        session: &Session,
+        settings: &TokenSettings,
+    ) -> Result<(), TokenError> {
+        let info = self.pkcs11.get_token_info(self.slot)?;
+        settings.pin_guard().log_in(session, &info, &settings.pin)
+    }
+
     /// Works with the anchor session, once more with a new one if it turns out to be lost.
     pub(super) fn with_anchor<T>(
         &self,
@@ -167,9 +168,14 @@ impl Instance {
         result
     }
 
+    /// Whether this process's part of the module is ours to finalize.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
     /// Ends this initialisation: sessions first, while their numbers still mean them, then
-    /// C_Finalize. Nobody else may be inside. True if the module was ours.
-    pub(super) fn retire(self) -> bool {
+    /// C_Finalize. Nobody else may be inside.
+    pub(super) fn retire(self) {
         let Self { sessions, anchor, pkcs11, is_ours, .. } = self;
         drop(sessions);
         drop(anchor);
@@ -177,8 +183,20 @@ impl Instance {
             // A module that is lost can not finalize either; C_Initialize will tell.
             let _ = pkcs11.finalize();
         }
-        is_ours
     }
+}
+
+/// Initialises the module, anew where that is ours to do: one that was lost may have refused
+/// C_Finalize, and goes on with the sessions and handles of the past.
+fn begin(pkcs11: &Pkcs11, was_ours: bool) -> Result<bool, TokenError> {
+    if initialize(pkcs11)? {
+        return Ok(true);
+    }
+    if was_ours {
+        pkcs11.clone().finalize()?;
+        initialize(pkcs11)?;
+    }
+    Ok(was_ours)
 }
 
 /// The one slot with the wanted token.

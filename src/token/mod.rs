@@ -5,6 +5,7 @@
 //! sessions never leave it.
 
 mod asymmetric;
+mod attendance;
 mod breaker;
 mod budget;
 mod cache;
@@ -24,6 +25,7 @@ mod mechanism;
 mod name;
 mod oaep;
 mod objects;
+mod pin;
 mod pool;
 mod provision;
 mod quirks;
@@ -37,8 +39,11 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::model::KeyVersionId;
 
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
@@ -73,11 +78,19 @@ impl Drop for Open {
 }
 
 impl Open {
-    fn close(&self) {
-        self.pool.drain();
-        self.hub.close();
+    fn close(&self) -> bool {
+        let is_free = self.pool.drain(CLOSING);
+        if is_free {
+            self.hub.close();
+        } else {
+            self.hub.abandon();
+        }
+        is_free
     }
 }
+
+/// How long the threads may take to finish what is queued at the end.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How busy a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +153,24 @@ impl Token {
     /// # Errors
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
-        self.0.hub.breaker.check()
+        self.0.hub.breaker.check()?;
+        if self.0.pool.hangs() { Err(TokenError::Away(AwayReason::Hanging)) } else { Ok(()) }
+    }
+
+    /// How long the module has held every thread that uses keys, or a recovery has waited for a
+    /// thread; none while neither is so. Only a new process helps when this does not end.
+    pub fn hanging(&self) -> Option<Duration> {
+        let pool = &self.0.pool;
+        if pool.hangs() {
+            return pool.shortest_call();
+        }
+        self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
+    }
+
+    /// From now on the token is known by this key: one that lacks it was emptied, initialised
+    /// anew or replaced, and is not used.
+    pub fn know_by(&self, key: KeyVersionId) {
+        self.0.hub.know_by(key);
     }
 
     /// How busy it is, without asking it.
@@ -179,10 +209,10 @@ impl Token {
         self.0.pool.submit(Lane::Changes, budget, job).await
     }
 
-    /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
-    /// Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
+    /// Lets the threads finish what is queued, closes all sessions, finalizes the module. One
+    /// that does not let go of a thread within two seconds is left as it is: false. Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
     /// does the same.
-    pub fn close(&self) {
-        self.0.close();
+    pub fn close(&self) -> bool {
+        self.0.close()
     }
 }

@@ -152,8 +152,10 @@ impl Worker<'_> {
         }
         let key = name.version;
         self.with_objects(|worker| {
+            let mut is_retry = false;
             worker.steady(Some(key), |worker| {
                 worker.log_in_if_out()?;
+                worker.clear_for(key, std::mem::replace(&mut is_retry, true))?;
                 let copies = worker.instance.copies;
                 let (session, kit) = worker.session_and_kit()?;
                 let random = &mut kit.random;
@@ -162,6 +164,18 @@ impl Worker<'_> {
                 worker.adopt(key, made)
             })
         })
+    }
+}
+
+impl Worker<'_> {
+    /// Before a retry, removes what the attempt before may have made without saying so: an answer
+    /// may be lost, and two objects with one id would be of no use.
+    pub(super) fn clear_for(
+        &mut self,
+        key: KeyVersionId,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        if is_retry { destroy_all(self.session()?, key) } else { Ok(()) }
     }
 }
 
@@ -204,15 +218,21 @@ pub(super) fn discard(session: &Session, key: KeyVersionId) {
     }
 }
 
+/// A token that stumbles may say of an object that it is not there: only a search that finds none
+/// is believed.
 fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
+    let mut doubt = None;
     for object in search_all(session, key)? {
         match session.destroy_object(object).map_err(TokenError::from) {
-            // Another process was faster.
-            Err(error) if error.class() == ErrorClass::HandleGone => {}
+            // Another process was faster, or that is not true.
+            Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
             outcome => outcome?,
         }
     }
-    Ok(())
+    match doubt {
+        Some(error) if !search_all(session, key)?.is_empty() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn names(session: &Session) -> Result<Vec<ObjectName>, TokenError> {

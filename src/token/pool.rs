@@ -1,14 +1,16 @@
 //! The token threads and the bounded queues before them (decision D6).
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use tokio::sync::oneshot;
 
+use super::attendance::Attendance;
 use super::breaker::AwayReason;
 use super::budget::Budget;
 use super::error::TokenError;
@@ -65,12 +67,32 @@ impl Pace {
 
 /// All token threads.
 pub(super) struct Pool {
-    calls: Sender<Job>,
-    changes: Sender<Job>,
+    calls: Desk,
+    changes: Desk,
+    /// How long the calls take.
     pace: Arc<Pace>,
-    callers: usize,
     longest_wait: Duration,
-    threads: Mutex<Vec<(Lane, JoinHandle<()>)>>,
+    /// Disconnected once every thread has ended.
+    ends: Receiver<Infallible>,
+}
+
+/// One lane: the queue before its threads, and who of them is at work.
+struct Desk {
+    queue: Sender<Job>,
+    attendance: Arc<Attendance>,
+}
+
+/// What a thread needs of its lane.
+struct Seat {
+    lane: Lane,
+    jobs: Receiver<Job>,
+    attendance: Arc<Attendance>,
+    pace: Arc<Pace>,
+    /// Its place among the threads of its lane.
+    place: usize,
+    /// Its place among all threads: which session of an initialisation is its own.
+    index: usize,
+    _end: Sender<Infallible>,
 }
 
 impl Pool {
@@ -80,17 +102,29 @@ impl Pool {
         queue: usize,
         longest_wait: Duration,
     ) -> Result<Self, TokenError> {
-        let pace = Arc::<Pace>::default();
-        let (calls, call_queue) = crossbeam_channel::bounded(queue);
-        let (changes, change_queue) = crossbeam_channel::bounded(queue);
-        let last = hub.threads().saturating_sub(1);
-        let mut threads = Vec::new();
-        for index in 0..=last {
-            let lane = if index == last { Lane::Changes } else { Lane::Calls };
-            let jobs = if lane == Lane::Calls { &call_queue } else { &change_queue };
-            threads.push((lane, start_thread(hub, index, lane, &pace, jobs.clone())?));
-        }
-        Ok(Self { calls, changes, pace, callers: last, longest_wait, threads: Mutex::new(threads) })
+        let workers = hub.threads().saturating_sub(1);
+        let (end, ends) = crossbeam_channel::bounded(0);
+        let start_lane = |lane, threads: usize, first: usize| {
+            let (sender, jobs) = crossbeam_channel::bounded(queue);
+            let attendance = Arc::new(Attendance::new(threads));
+            let pace = Arc::<Pace>::default();
+            for place in 0..threads {
+                let seat = Seat {
+                    lane,
+                    jobs: jobs.clone(),
+                    attendance: Arc::clone(&attendance),
+                    pace: Arc::clone(&pace),
+                    place,
+                    index: first + place,
+                    _end: end.clone(),
+                };
+                start_thread(hub, seat)?;
+            }
+            Ok::<_, TokenError>((Desk { queue: sender, attendance }, pace))
+        };
+        let (calls, pace) = start_lane(Lane::Calls, workers, 0)?;
+        let (changes, _pace) = start_lane(Lane::Changes, 1, workers)?;
+        Ok(Self { calls, changes, pace, longest_wait, ends })
     }
 
     /// Queues a job and waits for its answer until the budget's deadline.
@@ -110,11 +144,14 @@ impl Pool {
         let deadline = budget.deadline();
         let (answer, receiver) = oneshot::channel();
         let work = metered(budget.clone(), job, answer);
-        let queue = match lane {
+        let desk = match lane {
             Lane::Calls => &self.calls,
             Lane::Changes => &self.changes,
         };
-        match queue.try_send(Job::Run { deadline, work }) {
+        if desk.attendance.all_hang() {
+            return Err(TokenError::Away(AwayReason::Hanging));
+        }
+        match desk.queue.try_send(Job::Run { deadline, work }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(busy()),
             Err(TrySendError::Disconnected(_)) => {
@@ -125,35 +162,54 @@ impl Pool {
             Ok(Ok(result)) => result,
             // The job went away without an answer: it came too late, or it panicked.
             Ok(Err(_)) if Instant::now() < deadline => Err(TokenError::Panicked),
-            Ok(Err(_)) | Err(_) => Err(TokenError::Deadline),
+            Ok(Err(_)) | Err(_) => {
+                desk.attendance.look();
+                Err(TokenError::Deadline)
+            }
         }
     }
 
     /// Whether a call would wait for too long: it is refused at once, so that those who are taken
     /// in are served in time.
     fn is_backed_up(&self) -> bool {
-        let waiting = self.calls.len();
-        waiting >= SHORT_QUEUE * self.callers.max(1)
-            && self.pace.wait(waiting, self.callers) > self.longest_wait
+        let (waiting, threads) = (self.calls.queue.len(), self.calls.attendance.threads());
+        waiting >= SHORT_QUEUE * threads.max(1)
+            && self.pace.wait(waiting, threads) > self.longest_wait
     }
 
     /// Jobs that wait in the two queues.
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.calls.len(), self.changes.len())
+        (self.calls.queue.len(), self.changes.queue.len())
     }
 
-    /// Lets the threads finish what is queued, and waits for their end.
-    pub(super) fn drain(&self) {
-        let mut threads = lock(&self.threads);
-        for (lane, _thread) in threads.iter() {
-            let queue = if *lane == Lane::Calls { &self.calls } else { &self.changes };
-            // It fails only where no thread is left to stop.
-            let _ = queue.send(Job::Stop);
+    /// Whether the module was found to hang in every thread that uses keys.
+    pub(super) fn hangs(&self) -> bool {
+        self.calls.attendance.all_hang()
+    }
+
+    /// How long every thread that uses keys has been at its job; none if one has no job.
+    pub(super) fn shortest_call(&self) -> Option<Duration> {
+        self.calls.attendance.shortest(Instant::now())
+    }
+
+    /// How long the thread with the oldest job of all has been at it.
+    pub(super) fn longest_job(&self) -> Duration {
+        let now = Instant::now();
+        self.calls.attendance.longest(now).max(self.changes.attendance.longest(now))
+    }
+
+    /// Lets the threads finish what is queued, and waits for their end for so long. False when a
+    /// thread is still inside the module then.
+    pub(super) fn drain(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        for (desk, threads) in [(&self.calls, self.calls.attendance.threads()), (&self.changes, 1)]
+        {
+            for _thread in 0..threads {
+                // It fails where no thread is left to stop, or none takes jobs any more.
+                let _ = desk.queue.send_deadline(Job::Stop, end);
+            }
         }
-        for (_lane, thread) in threads.drain(..) {
-            // A thread catches the panics of its jobs; its own end is all that counts here.
-            let _ = thread.join();
-        }
+        matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected))
     }
 }
 
@@ -181,34 +237,26 @@ where
     })
 }
 
-fn start_thread(
-    hub: &Arc<Hub>,
-    index: usize,
-    lane: Lane,
-    pace: &Arc<Pace>,
-    jobs: Receiver<Job>,
-) -> Result<JoinHandle<()>, TokenError> {
-    let (hub, pace) = (Arc::clone(hub), Arc::clone(pace));
-    let name = match lane {
-        Lane::Calls => format!("token-{index}"),
+fn start_thread(hub: &Arc<Hub>, seat: Seat) -> Result<(), TokenError> {
+    let hub = Arc::clone(hub);
+    let name = match seat.lane {
+        Lane::Calls => format!("token-{}", seat.place),
         Lane::Changes => "token-changes".to_owned(),
     };
-    thread::Builder::new()
-        .name(name)
-        .spawn(move || serve(&hub, index, lane, &pace, &jobs))
-        .map_err(TokenError::Thread)
+    let thread = thread::Builder::new().name(name).spawn(move || serve(&hub, &seat));
+    thread.map(drop).map_err(TokenError::Thread)
 }
 
-fn serve(hub: &Arc<Hub>, index: usize, lane: Lane, pace: &Pace, jobs: &Receiver<Job>) {
+fn serve(hub: &Arc<Hub>, seat: &Seat) {
     let mut kit = Kit::new(hub);
-    while let Ok(Job::Run { deadline, work }) = jobs.recv() {
-        // Nobody waits any more: the token is spared.
+    while let Ok(Job::Run { deadline, work }) = seat.jobs.recv() {
         let start = Instant::now();
+        // Otherwise nobody waits any more: the token is spared.
         if start < deadline {
-            run(hub, index, lane, &mut kit, work);
-            if lane == Lane::Calls {
-                pace.note(start.elapsed());
-            }
+            seat.attendance.begin(seat.place, start);
+            run(hub, seat.index, seat.lane, &mut kit, work);
+            seat.attendance.end(seat.place);
+            seat.pace.note(start.elapsed());
         }
     }
 }

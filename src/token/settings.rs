@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::pin::PinGuard;
+
 /// How to open the token.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
@@ -16,6 +18,9 @@ pub struct TokenSettings {
     pub selector: TokenSelector,
     /// The user's PIN.
     pub pin: SecretString,
+    /// The file that remembers a refused PIN from start to start: while it is there nobody logs
+    /// in. None remembers it only as long as the process lives.
+    pub pin_refusal: Option<PathBuf>,
     /// Worker threads, each with a session of its own. Without a number: 1 for SoftHSM, else 4.
     /// One thread and session more serve changes of objects.
     pub workers: Option<NonZeroUsize>,
@@ -48,6 +53,12 @@ pub struct TokenInfo {
     pub model: String,
     /// Its firmware version, `major.minor`.
     pub firmware: String,
+}
+
+impl TokenSettings {
+    pub(super) fn pin_guard(&self) -> PinGuard<'_> {
+        PinGuard::new(self.pin_refusal.as_deref())
+    }
 }
 
 impl TokenSelector {

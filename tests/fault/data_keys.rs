@@ -15,7 +15,7 @@ async fn a_data_key_that_would_not_open_again_is_never_handed_out() {
         let reply = rig.reply(action, &DATA_KEY).await;
         assert_eq!((reply.status, reply.retry_after), (503, Some(1)), "{action}: {reply:?}");
         assert!(reply.body["CiphertextBlob"].is_null() && reply.body["Plaintext"].is_null());
-        assert_eq!(rig.metric(METRIC).await, Some(2.0), "a try and one more");
+        assert!(rig.metric(METRIC).await >= Some(2.0), "a try and at least one more");
         let log = rig.gateway.process.log();
         assert!(log.contains("a ciphertext that does not open"), "{log}");
     }

@@ -12,19 +12,29 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
+mod away;
+#[path = "../it/client_key.rs"]
+mod client_key;
 mod data_keys;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod generator;
+mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
+mod identity;
+#[path = "../it/installation.rs"]
+mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod module;
 mod overload;
+mod pin;
 #[path = "../it/raw.rs"]
 mod raw;
 mod rig;
+mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
+mod traffic;
 mod unnoticed;

@@ -4,9 +4,7 @@ use std::pin::pin;
 
 use fault_token::{Fault, HANGING, KILLED, Rule, When};
 
-use crate::rig::{Rig, count};
-
-const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
+use crate::rig::{ENCRYPT, Rig, count};
 
 #[tokio::test]
 async fn every_call_is_logged_and_of_an_encryption_the_key_and_the_iv() {

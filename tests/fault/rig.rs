@@ -4,7 +4,9 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fault_token::{Entry, OVERLAP, Rule};
@@ -13,11 +15,18 @@ use tempfile::TempDir;
 
 use crate::admin_client;
 use crate::gateway::{self, scratch};
-use crate::harness::Gateway;
+use crate::harness::{Gateway, text};
+use crate::installation;
 use crate::signed::{Call, Place, Signing, Way};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
 const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
+
+/// What is encrypted.
+pub(crate) const PLAINTEXT: &str = "SGVsbG8=";
+pub(crate) const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
+/// No change that is waited for takes longer, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running gateway, and what its token is told.
 pub(crate) struct Rig {
@@ -62,18 +71,31 @@ impl Rig {
 
     /// In the directory of a gateway that has ended, with the rules that are in force.
     pub(crate) fn start_in(dir: TempDir, token: FaultToken, options: &[&str]) -> Self {
-        let module = fault_token::library();
-        let real = softhsm();
-        let (control, log) = (token.control(), token.log_file());
-        let variables: [(&str, &OsStr); 4] = [
-            ("SOFTHSM2_MODULE", module.as_ref()),
-            (fault_token::MODULE_VARIABLE, real.as_ref()),
-            (fault_token::CONTROL_VARIABLE, control.as_ref()),
-            (fault_token::LOG_VARIABLE, log.as_ref()),
-        ];
+        let variables = token.environment();
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
         let options = [&OPTIONS, options].concat();
         let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
         Self { gateway: Gateway::of(process), token }
+    }
+
+    /// What a gateway says that must not start in the directory of one that has ended.
+    pub(crate) fn refuses_to_start_in(dir: &TempDir, token: &FaultToken) -> String {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(dir.path().join("state"))
+            .envs(token.environment())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A line says that it serves.
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(line, "", "it has started");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// Stops the process and starts another one on the same state.
@@ -87,6 +109,56 @@ impl Rig {
         let dir = self.gateway.process.kill();
         self.token.clear();
         Self::start_in(dir, self.token, &[])
+    }
+
+    /// New keys, and a ciphertext of each.
+    pub(crate) async fn sealed(&self, keys: usize) -> Vec<String> {
+        let mut blobs = Vec::new();
+        for _key in 0..keys {
+            let key = self.gateway.create_key().await;
+            let params = [("KeyId", &*key), ("Plaintext", PLAINTEXT)];
+            let sealed = self.gateway.call("Encrypt", &params).await;
+            blobs.push(text(&sealed["CiphertextBlob"]).to_owned());
+        }
+        blobs
+    }
+
+    /// Encrypts with the demo key, whatever the answer.
+    pub(crate) async fn encrypt(&self) -> Reply {
+        self.reply("Encrypt", &ENCRYPT).await
+    }
+
+    /// Every ciphertext opens.
+    pub(crate) async fn opens_all(&self, blobs: &[String]) {
+        for blob in blobs {
+            let opened = self.gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+            assert_eq!(opened["Plaintext"], PLAINTEXT);
+        }
+    }
+
+    /// Encrypts with the demo key until that has another outcome than `outcome`, and gives this
+    /// other one.
+    pub(crate) async fn until_no_longer(&self, outcome: u16) -> Reply {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let reply = self.encrypt().await;
+            if reply.status != outcome {
+                return reply;
+            }
+            assert!(Instant::now() < limit, "{reply:?}\n{}", self.gateway.process.log());
+        }
+    }
+
+    /// Asks `/readyz` until it answers this, which it does a second late at most.
+    pub(crate) async fn until_readiness(&self, status: u16) {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let (found, body) = self.admin("/readyz").await;
+            if found == status {
+                return;
+            }
+            assert!(Instant::now() < limit, "{body}");
+        }
     }
 
     /// Calls the public API, whatever the answer.
@@ -119,9 +191,19 @@ impl Rig {
 
 impl FaultToken {
     /// Nothing goes wrong yet.
-    fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let directory = directory.to_owned();
         Self { directory, rules: Vec::new(), last_number: 0, read: Cell::new(0) }
+    }
+
+    /// What a process that works with the token has to find in its environment.
+    pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("SOFTHSM2_MODULE", fault_token::library()),
+            (fault_token::MODULE_VARIABLE, installation::module()),
+            (fault_token::CONTROL_VARIABLE, self.control()),
+            (fault_token::LOG_VARIABLE, self.log_file()),
+        ]
     }
 
     fn control(&self) -> PathBuf {
@@ -176,11 +258,4 @@ impl FaultToken {
 /// How many of the calls are of this function.
 pub(crate) fn count(calls: &[Entry], function: &str) -> usize {
     calls.iter().filter(|call| call.function == function).count()
-}
-
-/// The module of SoftHSM2.
-fn softhsm() -> PathBuf {
-    let output = std::process::Command::new("softhsm/module.sh").output().unwrap();
-    assert!(output.status.success(), "SoftHSM2 is needed: {output:?}");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

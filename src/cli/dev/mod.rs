@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use super::client_file::ClientFile;
+use super::configured::PIN_REFUSAL;
 use super::exit::Complaint;
 use super::output;
 use super::serve::bind;
@@ -152,6 +153,7 @@ impl Dev {
     fn audit(&self, home: &Home) -> AuditSettings {
         AuditSettings {
             file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            journal_bytes: 1024 * 1024,
             deadline: Duration::from_secs(1),
             required: true,
             checkpoint_records: 10_000,
@@ -167,7 +169,7 @@ impl Dev {
         listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
-        let signals = StopSignals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
@@ -187,7 +189,7 @@ impl Dev {
             }
             opened
         };
-        let ((), opened) = tokio::join!(serving, opening);
+        let (_ending, opened) = tokio::join!(serving, opening);
         opened
     }
 
@@ -270,6 +272,7 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
+        pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
         longest_wait: TOKEN_WAIT,
