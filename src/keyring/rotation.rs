@@ -15,8 +15,8 @@ impl Keyring {
     /// Makes a new primary version of a key whose rotation is due.
     ///
     /// What is due is told by the date of the newest version, and by how often it has encrypted, so
-    /// that a rotation that was missed is made up for by one, and none is made twice: its row is written under the store's
-    /// lock before the token makes the object.
+    /// that a rotation that was missed is made up for by one, and none is made twice: its row is
+    /// written under the store's lock before the token makes the object.
     ///
     /// # Errors
     /// When store or token fail; the key is then due again.

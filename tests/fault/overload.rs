@@ -70,7 +70,7 @@ fn a_slow_token_under_ten_times_its_load_serves_what_is_taken_in() {
 }
 
 #[test]
-#[ignore = "part of `make torture`: it needs the processors and an optimised build"]
+#[ignore = "needs the processors: cargo test --release --test fault -- --ignored busy --nocapture"]
 fn a_busy_gateway_under_ten_times_its_load_serves_what_is_taken_in() {
     let rig = Rig::start();
     overload(&rig, 30_000.0, Duration::from_secs(20), 900, 1.0);

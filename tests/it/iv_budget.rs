@@ -15,10 +15,11 @@ const USED_UP: (u16, &str) = (400, "Rejected.LimitExceeded");
 fn installation(warn_at: u64, rotate_at: u64, refuse_at: u64) -> (Installation, AccessKey) {
     let (installation, user) = Installation::prepared();
     installation.configure(|text| {
-        *text += &format!(
+        let thresholds = format!(
             "[crypto]\niv_lease = 8\niv_warn_at = {warn_at}\niv_rotate_at = {rotate_at}\n\
              iv_refuse_at = {refuse_at}\n[limits]\ncalls_per_second = 0\n"
         );
+        text.push_str(&thresholds);
     });
     (installation, user)
 }

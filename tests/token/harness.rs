@@ -85,7 +85,7 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),
-        longest_wait: Duration::from_secs(60),
+        longest_wait: Duration::from_mins(1),
     }
 }
 
