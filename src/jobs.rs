@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::authn::AccessKeys;
+use crate::authn::{AccessKeys, ClientKeys};
 use crate::keyring::Keyring;
 use crate::model::Time;
 
@@ -31,7 +31,11 @@ pub struct Jobs(JoinSet<()>);
 
 impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
-    pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
+    pub fn start(
+        keyring: Keyring,
+        access_keys: Arc<AccessKeys>,
+        client_keys: Arc<ClientKeys>,
+    ) -> Self {
         let mut jobs = JoinSet::new();
         let purging = keyring.clone();
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
@@ -58,6 +62,10 @@ impl Jobs {
                 access_keys.write_uses().await?;
                 access_keys.purge_sessions(Time::now().plus_seconds(-EXPIRED_FOR_SECONDS)).await
             }
+        }));
+        jobs.spawn(every(USES_EVERY, "uses of client keys", move || {
+            let client_keys = Arc::clone(&client_keys);
+            async move { client_keys.write_uses().await }
         }));
         Self(jobs)
     }

@@ -63,6 +63,9 @@ pub struct ClientKeyRecord {
     pub created: Time,
     /// Whether it opens anything.
     pub is_active: bool,
+    /// The start of the hour in which it was last used, as far as that is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Time>,
 }
 
 /// The password of a client key's PKCS#12 (CreateClientKey, parameter Password): 8 to 64 ASCII

@@ -40,12 +40,12 @@ const NO_OPERATION: &str = "-";
 /// Answers the requests of the instance protocol.
 pub struct Instance {
     gate: Arc<Gate>,
-    client_keys: ClientKeys,
+    client_keys: Arc<ClientKeys>,
 }
 
 impl Instance {
     /// With the client keys that may come in.
-    pub fn new(gate: Arc<Gate>, client_keys: ClientKeys) -> Self {
+    pub fn new(gate: Arc<Gate>, client_keys: Arc<ClientKeys>) -> Self {
         Self { gate, client_keys }
     }
 
