@@ -20,6 +20,7 @@ mod ending;
 mod exit;
 mod hardening;
 mod init;
+mod installed;
 mod key;
 mod output;
 mod policy;
@@ -87,7 +88,7 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
-    /// Make client keys for programs that use a KMS instance SDK
+    /// Make and list client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API

@@ -117,9 +117,7 @@ impl ClientKeys {
     fn find(&self, id: &str, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
         let known = id.parse::<ClientKeyId>().ok();
         let key = known.and_then(|id| self.store.document::<ClientKeyRecord>(&id.to_string()));
-        let opens =
-            |key: &ClientKeyRecord| key.is_active && key.not_before <= now && now < key.not_after;
-        key.filter(|key| opens(key)).ok_or_else(|| {
+        key.filter(|key| key.opens_at(now)).ok_or_else(|| {
             let message = match known {
                 Some(id) => format!("The AccessKey ID \"{id}\" does not exist in our records."),
                 None => ErrorCode::Unauthorized.message().to_owned(),
@@ -135,7 +133,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::AccessPoint;
+    use crate::model::{AccessPoint, AccessPolicy};
 
     #[tokio::test]
     async fn the_last_use_is_kept_to_the_hour_and_written_down_once() {
@@ -143,7 +141,11 @@ mod tests {
         let url = format!("sqlite://{}", directory.path().join("db").display());
         let store = Store::open(&url).await.unwrap();
         let noon = Time::from_unix(1_700_000_000).hour();
-        let point = json!({"name": "shop", "policies": [], "authentication_method": "ClientKey",
+        let policy = json!({"name": "any", "kms_instance": "", "description": "",
+            "permissions": ["RbacPermission/Template/CryptoServiceKeyUser"],
+            "resources": ["key/*"], "rules": {"NetworkRules": []}, "created": noon});
+        store.insert_document::<AccessPolicy>(from_value(policy).unwrap()).await.unwrap();
+        let point = json!({"name": "shop", "policies": ["any"], "authentication_method": "ClientKey",
             "description": "", "created": noon});
         store.insert_document::<AccessPoint>(from_value(point).unwrap()).await.unwrap();
         let id = "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";

@@ -68,6 +68,13 @@ pub struct ClientKeyRecord {
     pub last_used: Option<Time>,
 }
 
+impl ClientKeyRecord {
+    /// Whether it opens anything at a time.
+    pub fn opens_at(&self, now: Time) -> bool {
+        self.is_active && self.not_before <= now && now < self.not_after
+    }
+}
+
 /// The password of a client key's PKCS#12 (CreateClientKey, parameter Password): 8 to 64 ASCII
 /// letters, digits and `~!@#$%^&*?_-`, of at least two of these three classes.
 #[derive(Debug)]
