@@ -91,10 +91,14 @@ fn bodies(
 }
 
 fn encrypt(key: &str) -> EncryptRequest {
-    let mut request = EncryptRequest::default();
-    request.key_id = key.to_owned();
-    request.plaintext = b"x".to_vec();
-    request
+    EncryptRequest {
+        key_id: key.to_owned(),
+        plaintext: b"x".to_vec(),
+        algorithm: String::new(),
+        aad: Vec::new(),
+        iv: Vec::new(),
+        padding_mode: String::new(),
+    }
 }
 
 fn sign(pair: &str) -> SignRequest {

@@ -232,9 +232,10 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
-        let client_key = match self.tls {
-            true => Some(client_key::files(&client, &home.client_key_directory()).await?),
-            false => None,
+        let client_key = if self.tls {
+            Some(client_key::files(&client, &home.client_key_directory()).await?)
+        } else {
+            None
         };
         let (key_id, first_use, client_key) = (key_id.as_str(), &first_use, client_key.as_ref());
         let banner = Banner { file, client_key, admin, key_id, first_use, dir: &self.dir };
