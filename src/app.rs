@@ -230,11 +230,12 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.rates);
+        let gate = Gate::new(Arc::clone(&services), recorder.clone(), settings.limits.rates);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
-                let sources = Sources { token, store, identity: identity.clone() };
+                let (identity, audit) = (identity.clone(), recorder.clone());
+                let sources = Sources { token, store, audit, identity };
                 let client_ca = settings.admin_client_ca.as_deref();
                 Some(AdminDesk::open(listener, client_ca, sources)?)
             }
@@ -296,6 +297,8 @@ impl Gateway {
             self.services.keyring.clone(),
             Arc::clone(&self.vault.access_keys),
             Arc::clone(&self.client_keys),
+            self.vault.store.clone(),
+            self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
         );
         let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
         let (told, is_over) = oneshot::channel();

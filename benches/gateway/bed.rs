@@ -65,7 +65,7 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
-    pub(crate) fn prepare(home: &Path, audit: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(home: &Path, audit: Option<AuditSettings>) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
@@ -210,7 +210,11 @@ fn token_settings(module: &Path) -> TokenSettings {
     }
 }
 
-fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow::Result<Settings> {
+fn settings(
+    home: &Path,
+    token: TokenSettings,
+    audit: Option<AuditSettings>,
+) -> anyhow::Result<Settings> {
     Ok(Settings {
         place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
         token,
@@ -226,20 +230,8 @@ fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow
             token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
         },
         acceptance: Acceptance::default(),
-        audit: audit.map(audit_settings),
+        audit,
     })
-}
-
-/// As the sample configuration has it.
-fn audit_settings(file: PathBuf) -> AuditSettings {
-    AuditSettings {
-        file,
-        deadline: Duration::from_secs(1),
-        required: true,
-        checkpoint_records: 10_000,
-        checkpoint_interval: Duration::from_mins(1),
-        second: None,
-    }
 }
 
 fn http_settings() -> HttpSettings {

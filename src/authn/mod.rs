@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
-pub use client_key::{ClientKeyClaim, ClientKeys};
+pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};
 pub use replay::{ReplayError, ReplayGuard};
 pub use session::{Assume, Credentials};

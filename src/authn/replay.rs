@@ -221,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_replays_are_refused_across_a_restart_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Time::from_unix(1_000_000);
+        for is_first in [true, false] {
+            let guard = ReplayGuard::open(directory.path(), now).unwrap();
+            for number in 0..10_000_i64 {
+                let expires = now.plus_seconds(900 + number % 900);
+                let nonce = number.to_string();
+                let used = guard.first_use(&key("a"), &nonce, expires, now).unwrap();
+                assert_eq!(used, is_first, "{number}");
+                assert!(!guard.first_use(&key("a"), &nonce, expires, now).unwrap());
+            }
+        }
+    }
+
+    #[test]
     fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
         let directory = tempfile::tempdir().unwrap();
         let now = Time::from_unix(1_000_000);

@@ -75,6 +75,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         },
         audit: Some(AuditSettings {
             file: config.audit.file,
+            journal_bytes: config.audit.journal_bytes,
             deadline: config.audit.deadline,
             required: config.audit.required,
             checkpoint_records: config.audit.checkpoint_records,
@@ -91,7 +92,22 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
 /// When one of them cannot be used.
 pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
     let token = token_settings(config.token, &config.state_directory)?;
-    Ok(Vault::open(token, &config.store_url, &config.place).await?)
+    let vault = Vault::open(token, &config.store_url, &config.place).await?;
+    vault.store().act_for(operator());
+    Ok(vault)
+}
+
+/// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
+/// names are what the environment says, the number is what the system knows.
+fn operator() -> String {
+    let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let mut text = format!("uid:{}", rustix::process::getuid().as_raw());
+    for name in ["USER", "SUDO_USER"] {
+        if let Some(value) = named(name) {
+            text.extend([" ", name, "=", &value]);
+        }
+    }
+    text
 }
 
 /// What opens the token, with the PIN read. A refused one is remembered in the state directory.

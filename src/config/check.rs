@@ -148,8 +148,10 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         return None;
     }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
+    let journal_mib: u64 = reader.number("audit.journal_mib")?;
     Some(AuditConfig {
         file: file?,
+        journal_bytes: journal_mib * 1024 * 1024,
         required: reader.flag("audit.required")?,
         deadline: milliseconds(reader, "audit.deadline_ms")?,
         checkpoint_records: reader.number("audit.checkpoint_records")?,

@@ -121,6 +121,8 @@ pub struct Limits {
 pub struct AuditConfig {
     /// The file of the records.
     pub file: PathBuf,
+    /// Bytes of the journal beside it; 0 is none.
+    pub journal_bytes: u64,
     /// Whether an operation without its record is refused.
     pub required: bool,
     /// How long an operation waits for its record.

@@ -263,6 +263,13 @@ pub static SETTINGS: &[Setting] = &[
         doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
     },
     Setting {
+        name: "audit.journal_mib",
+        kind: Kind::Number(0, 1024),
+        default: Fallback::Value("16"),
+        doc: "Size, in MiB, of the journal `.<name>.journal` beside the file, through which records \
+              reach the disk sooner; 0 is none.",
+    },
+    Setting {
         name: "audit.required",
         kind: Kind::Flag,
         default: Fallback::Value("true"),

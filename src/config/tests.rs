@@ -83,6 +83,7 @@ fn what_is_not_set_has_its_default() {
     assert!(!config.accept_bare_text);
     let audit = AuditConfig {
         file: "/var/lib/hsmgate/audit.jsonl".into(),
+        journal_bytes: 16 * 1024 * 1024,
         required: true,
         deadline: Duration::from_secs(1),
         checkpoint_records: 10_000,

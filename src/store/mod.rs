@@ -16,12 +16,13 @@ mod error;
 mod facts;
 mod key_row;
 mod keys;
+mod operator_events;
 mod principals;
 mod row;
 mod shelves;
 mod write;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sqlx::AnyPool;
 use tokio::sync::Mutex;
@@ -29,6 +30,7 @@ use tokio::sync::Mutex;
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
+pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use shelves::{Document, Reference, Shelf, Shelves};
 
@@ -47,6 +49,8 @@ struct Inner {
     catalogue: RwLock<Catalogue>,
     /// Held by the one that changes something.
     turn: Arc<Mutex<()>>,
+    /// On whose behalf this process changes things, where that is an operator.
+    operator: OnceLock<String>,
 }
 
 impl Store {
@@ -61,7 +65,9 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let pool = connect::connect(url).await?;
         let catalogue = load(&pool).await?;
-        let inner = Inner { pool, catalogue: RwLock::new(catalogue), turn: Arc::default() };
+        let catalogue = RwLock::new(catalogue);
+        let (turn, operator) = (Arc::default(), OnceLock::new());
+        let inner = Inner { pool, catalogue, turn, operator };
         Ok(Self { inner: Arc::new(inner) })
     }
 

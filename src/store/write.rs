@@ -32,6 +32,11 @@ impl Write {
         &mut self.transaction
     }
 
+    /// On whose behalf it is made, where that is an operator.
+    pub(super) fn operator(&self) -> Option<&String> {
+        self.inner.operator.get()
+    }
+
     /// Makes the change lasting, then brings the catalogue in line by `remember`.
     ///
     /// It is a task of its own, so that a caller who gives up half way cannot part memory and

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
@@ -114,6 +114,29 @@ pub struct Metrics {
     token_losses: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
+    audit_sequence: Gauge,
+    audit_waiting: Gauge,
+    audit_owed: Gauge,
+    audit_failures: Counter,
+    audit_second_waiting: Gauge,
+    audit_second_lost: Counter,
+}
+
+/// How the audit does, when somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditState {
+    /// The number of the last record on disk.
+    pub sequence: u64,
+    /// Records that wait to be written.
+    pub waiting: usize,
+    /// Outcomes of changes that could not be written yet.
+    pub owed: u64,
+    /// Writes that failed.
+    pub failures: u64,
+    /// Writes that the second place has not taken yet.
+    pub second_waiting: u64,
+    /// Writes that the second place never got.
+    pub second_lost: u64,
 }
 
 /// A metric as its page tells it.
@@ -136,6 +159,7 @@ pub fn metrics() -> &'static Metrics {
 }
 
 impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "a table, metric by metric")]
     fn new() -> Self {
         let mut register = Register::default();
         let build = Family::<OfBuild, Gauge>::default();
@@ -216,6 +240,32 @@ impl Metrics {
                 &["queue"],
                 "Jobs that wait for a token thread; queue is calls or changes",
             ),
+            audit_sequence: register.plain_gauge(
+                "hsmgate_audit_sequence",
+                "The number of the last audit record on disk; 0 without an audit",
+            ),
+            audit_waiting: register.plain_gauge(
+                "hsmgate_audit_waiting_records",
+                "Audit records that wait to be written, each with an answer behind it",
+            ),
+            audit_owed: register.plain_gauge(
+                "hsmgate_audit_owed_records",
+                "Outcomes of changes that could not be recorded yet and are kept in memory",
+            ),
+            audit_failures: register.counter(
+                "hsmgate_audit_write_failures_total",
+                &[],
+                "Writes of audit records that failed; their requests were refused with 503",
+            ),
+            audit_second_waiting: register.plain_gauge(
+                "hsmgate_audit_second_waiting_writes",
+                "Writes that the second place of the audit has not taken yet",
+            ),
+            audit_second_lost: register.counter(
+                "hsmgate_audit_second_lost_writes_total",
+                &[],
+                "Writes that the second place of the audit never got",
+            ),
             registry: register.registry,
             described: register.described,
         }
@@ -291,6 +341,17 @@ impl Metrics {
         for (queue, count) in waiting {
             self.token_queue.get_or_create(&OfQueue { queue }).set(number(count));
         }
+    }
+
+    /// Sets what is only looked at when somebody asks: how the audit does.
+    pub fn set_audit(&self, state: &AuditState) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.audit_sequence.set(number(state.sequence));
+        self.audit_waiting.set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
+        self.audit_owed.set(number(state.owed));
+        self.audit_failures.inner().store(state.failures, Ordering::Relaxed);
+        self.audit_second_waiting.set(number(state.second_waiting));
+        self.audit_second_lost.inner().store(state.second_lost, Ordering::Relaxed);
     }
 
     /// All metrics in the text form of OpenMetrics, which Prometheus reads.
@@ -445,6 +506,14 @@ mod tests {
         metrics.authentication_failed("SignatureDoesNotMatch");
         metrics.set_certificate_days_left(12.5);
         metrics.set_token(true, 4, [(Queue::calls, 2), (Queue::changes, 0)]);
+        metrics.set_audit(&AuditState {
+            sequence: 7,
+            waiting: 1,
+            owed: 2,
+            failures: 3,
+            second_waiting: 4,
+            second_lost: 5,
+        });
         let text = metrics.text().unwrap();
         for line in [
             "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"} 1",
@@ -455,6 +524,12 @@ mod tests {
             "hsmgate_certificate_days_left 12.5",
             "hsmgate_token_queue_depth{queue=\"calls\"} 2",
             "hsmgate_token_sessions 4",
+            "hsmgate_audit_sequence 7",
+            "hsmgate_audit_waiting_records 1",
+            "hsmgate_audit_owed_records 2",
+            "hsmgate_audit_write_failures_total 3",
+            "hsmgate_audit_second_waiting_writes 4",
+            "hsmgate_audit_second_lost_writes_total 5",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

@@ -10,8 +10,8 @@ use super::error::TokenError;
 pub enum AwayReason {
     /// It was lost and is being brought back.
     Recovering,
-    /// It refused the PIN. Nobody logs in again until the service is started anew: every
-    /// further try may lock the token for good.
+    /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
+    /// may lock the token for good.
     PinRefused,
     /// Its module has not let go of a thread for long, and no thread is left.
     Hanging,

@@ -215,15 +215,21 @@ pub(super) fn discard(session: &Session, key: KeyVersionId) {
     }
 }
 
+/// A token that stumbles may say of an object that it is not there: only a search that finds none
+/// is believed.
 fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
+    let mut doubt = None;
     for object in search_all(session, key)? {
         match session.destroy_object(object).map_err(TokenError::from) {
-            // Another process was faster.
-            Err(error) if error.class() == ErrorClass::HandleGone => {}
+            // Another process was faster, or that is not true.
+            Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
             outcome => outcome?,
         }
     }
-    Ok(())
+    match doubt {
+        Some(error) if !search_all(session, key)?.is_empty() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn names(session: &Session) -> Result<Vec<ObjectName>, TokenError> {

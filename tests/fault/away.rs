@@ -94,8 +94,11 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     assert!(slowest_refusal < REFUSAL && slowest_return < RETURN);
     let losses = rig.metric("hsmgate_token_losses_total").await.unwrap();
     let log = rig.gateway.process.log();
-    let errors = log.lines().filter(|line| line.contains(" ERROR ")).count();
-    assert_eq!((losses, errors), (cycles as f64, cycles), "{log}");
+    let loud = log.matches("the token is lost").count();
+    assert_eq!((losses, loud), (f64::from(u32::try_from(cycles).unwrap()), cycles), "{log}");
+    // One more may come from each thing beside the requests that wants the token meanwhile.
+    let lines = log.lines().filter(|line| line.contains(" ERROR ") || line.contains(" WARN "));
+    assert!(lines.count() <= 8 * cycles, "{log}");
 }
 
 fn is_refused(rig: &Rig, reply: &Reply) {

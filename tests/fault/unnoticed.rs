@@ -76,6 +76,9 @@ async fn a_key_whose_making_was_not_confirmed_is_made_once() {
     rig.token.add(rule.when(When::At(1)));
     // What was made can not be taken back at once.
     rig.token.add(Rule::on(&["C_FindObjectsInit"], Fault::CloseSessions).when(When::At(1)));
+    // And later the token says that it is not there.
+    let rule = Rule::on(&["C_DestroyObject"], Fault::answer("CKR_OBJECT_HANDLE_INVALID"));
+    rig.token.add(rule.when(When::At(1)));
     let key = rig.gateway.create_key().await;
     rig.gateway.call("Encrypt", &[("KeyId", &key), ENCRYPT[1]]).await;
     assert_eq!(rig.gateway.token_objects(), before + 1);

@@ -43,16 +43,30 @@ impl Gateway {
         Self::start_with_environment(dir, options, &[])
     }
 
+    /// As [`Gateway::start_in`], on the address that the earlier one had.
+    pub(crate) fn start_at(dir: TempDir, address: &str, options: &[&str]) -> Self {
+        Self::start_process(dir, address, options, &[])
+    }
+
     /// As [`Gateway::start_in`], with more variables.
     pub(crate) fn start_with_environment(
         dir: TempDir,
         options: &[&str],
         variables: &[(&str, &OsStr)],
     ) -> Self {
+        Self::start_process(dir, "127.0.0.1:0", options, variables)
+    }
+
+    fn start_process(
+        dir: TempDir,
+        address: &str,
+        options: &[&str],
+        variables: &[(&str, &OsStr)],
+    ) -> Self {
         let log = File::options().create(true).append(true).open(dir.path().join("log"));
         let log = log.expect("a log file");
         let process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
-            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
+            .args(["dev", "--json", "--listen", address, "--dir"])
             .arg(dir.path().join("state"))
             .args(options)
             .env("HSMGATE_LOG", "")

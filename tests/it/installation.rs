@@ -106,6 +106,10 @@ impl Installation {
         self.dir.path().join(name)
     }
 
+    pub(crate) fn audit_file(&self) -> PathBuf {
+        self.path("state").join("audit.jsonl")
+    }
+
     /// Writes the configuration, changed by `edit`.
     pub(crate) fn configure(&self, edit: impl FnOnce(&mut String)) {
         let dir = self.dir.path().display();

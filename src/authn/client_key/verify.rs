@@ -32,6 +32,12 @@ impl fmt::Debug for ClientKeyClaim<'_> {
     }
 }
 
+/// Whether the claim was signed with the private half of this key, a DER public key.
+pub fn is_signed(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
+    key.verify(&claim.string_to_sign, &claim.signature).is_ok()
+}
+
 /// Verifies the claims of client keys.
 pub struct ClientKeys {
     account: AccountId,
@@ -59,8 +65,7 @@ impl ClientKeys {
             return Err(ErrorCode::RequestTimeTooSkewed.into());
         }
         let key = self.find(claim.client_key_id, now)?;
-        let public_key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.public_key.0);
-        if public_key.verify(&claim.string_to_sign, &claim.signature).is_err() {
+        if !is_signed(claim, &key.public_key.0) {
             return Err(ErrorCode::SignatureNotMatch.into());
         }
         self.note_use(&key, now);

@@ -149,6 +149,7 @@ impl Dev {
     fn audit(&self, home: &Home) -> AuditSettings {
         AuditSettings {
             file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            journal_bytes: 1024 * 1024,
             deadline: Duration::from_secs(1),
             required: true,
             checkpoint_records: 10_000,
