@@ -179,6 +179,7 @@ pub enum Ending {
 /// A gateway that is ready to serve.
 pub struct Gateway {
     vault: Vault,
+    client_keys: Arc<ClientKeys>,
     audit: Option<Audit>,
     services: Arc<Services>,
     address: SocketAddr,
@@ -248,9 +249,21 @@ impl Gateway {
             request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
             drain: DRAIN,
         };
-        let client_keys = ClientKeys::new(services.place.account.clone(), vault.store.clone());
-        let router = wire::router(gate, authenticator, client_keys);
-        Ok(Self { vault, audit, services, address, identity, door, admin, router, http })
+        let account = services.place.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account, vault.store.clone()));
+        let router = wire::router(gate, authenticator, Arc::clone(&client_keys));
+        Ok(Self {
+            vault,
+            client_keys,
+            audit,
+            services,
+            address,
+            identity,
+            door,
+            admin,
+            router,
+            http,
+        })
     }
 
     /// The address that it listens on.
@@ -284,6 +297,7 @@ impl Gateway {
         let jobs = Jobs::start(
             self.services.keyring.clone(),
             Arc::clone(&self.vault.access_keys),
+            Arc::clone(&self.client_keys),
             self.vault.store.clone(),
             self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
         );
@@ -318,6 +332,10 @@ impl Gateway {
         if let Err(error) = self.vault.access_keys.write_uses().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
+        if let Err(error) = self.client_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of client keys are not written down");
         }
         self.vault.close().await
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::audit::{Actor, Deed, DeedError, NotRecorded, Recorder};
-use crate::authn::{AccessKeyError, AccessKeys};
+use crate::authn::{AccessKeyError, AccessKeys, ClientKeys};
 use crate::keyring::Keyring;
 use crate::model::{KeyId, Time};
 use crate::store::{Store, StoreError};
@@ -47,6 +47,7 @@ impl Jobs {
     pub fn start(
         keyring: Keyring,
         access_keys: Arc<AccessKeys>,
+        client_keys: Arc<ClientKeys>,
         store: Store,
         audit: Recorder,
     ) -> Self {
@@ -96,6 +97,10 @@ impl Jobs {
                 access_keys.write_uses().await?;
                 access_keys.purge_sessions(Time::now().plus_seconds(-EXPIRED_FOR_SECONDS)).await
             }
+        }));
+        jobs.spawn(every(USES_EVERY, "uses of client keys", move || {
+            let client_keys = Arc::clone(&client_keys);
+            async move { client_keys.write_uses().await }
         }));
         Self(jobs)
     }

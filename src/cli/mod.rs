@@ -21,6 +21,7 @@ mod ending;
 mod exit;
 mod hardening;
 mod init;
+mod installed;
 mod key;
 pub mod load;
 mod output;
@@ -89,7 +90,7 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
-    /// Make client keys for programs that use a KMS instance SDK
+    /// Make and list client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API

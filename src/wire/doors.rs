@@ -22,7 +22,7 @@ struct Doors {
 }
 
 /// A router that answers every request as the wire does that it is for.
-pub fn router(gate: Gate, authenticator: Authenticator, client_keys: ClientKeys) -> Router {
+pub fn router(gate: Gate, authenticator: Authenticator, client_keys: Arc<ClientKeys>) -> Router {
     let gate = Arc::new(gate);
     let doors = Doors {
         rpc: Rpc::new(Arc::clone(&gate), authenticator),

@@ -29,12 +29,17 @@ impl ClientKey {
     /// Opens what CreateClientKey has answered.
     pub(crate) fn open(made: &Value) -> Self {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap();
-        let container = STANDARD.decode(text("PrivateKeyData")).unwrap();
-        let store = KeyStore::from_pkcs12(&container, PASSWORD, Pkcs12ImportPolicy::Strict);
+        Self::open_with(text("ClientKeyId"), text("PrivateKeyData"), PASSWORD)
+    }
+
+    /// Opens the Base64 of a container.
+    pub(crate) fn open_with(id: &str, container: &str, password: &str) -> Self {
+        let container = STANDARD.decode(container).unwrap();
+        let store = KeyStore::from_pkcs12(&container, password, Pkcs12ImportPolicy::Strict);
         let store = store.unwrap();
         let (_alias, chain) = store.private_key_chain().unwrap();
         let pair = KeyPair::from_pkcs8(chain.key().as_der()).unwrap();
-        Self { id: text("ClientKeyId").to_owned(), pair }
+        Self { id: id.to_owned(), pair }
     }
 
     /// A request that says that it was signed at `date`, with more headers that are signed.

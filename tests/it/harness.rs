@@ -22,6 +22,8 @@ pub(crate) struct Dev {
     pub(crate) key_id: String,
     pub(crate) alias: String,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_key_file: Option<PathBuf>,
+    pub(crate) client_key_password_file: Option<PathBuf>,
     pub(crate) admin: String,
 }
 

@@ -54,7 +54,12 @@ impl Visitor {
     /// With a new client key.
     pub(crate) async fn with_key(gateway: &Gateway, params: &[(&str, &str)]) -> Self {
         let made = gateway.call("CreateClientKey", params).await;
-        Self { endpoint: gateway.dev.endpoint.clone(), client_key: ClientKey::open(&made) }
+        Self::at(gateway, ClientKey::open(&made))
+    }
+
+    /// With a client key that is there.
+    pub(crate) fn at(gateway: &Gateway, client_key: ClientKey) -> Self {
+        Self { endpoint: gateway.dev.endpoint.clone(), client_key }
     }
 
     /// The answer, and the key version that its head names.

@@ -27,6 +27,8 @@ mod import;
 mod installation;
 mod instance;
 mod instance_client;
+mod instance_failures;
+mod instance_keys;
 mod instance_pairs;
 mod instance_vectors;
 mod iv_budget;

@@ -1,6 +1,7 @@
 //! `hsmgate dev`: a gateway for development with a SoftHSM2 token of its own, in one directory.
 
 mod banner;
+mod client_key;
 mod demo;
 pub(super) mod home;
 mod module;
@@ -183,7 +184,7 @@ impl Dev {
             }
         });
         let opening = async {
-            let opened = self.open_house(&file, admin.as_deref().unwrap_or_default()).await;
+            let opened = self.open_house(home, &file, admin.as_deref().unwrap_or_default()).await;
             if opened.is_err() {
                 failed.notify_one();
             }
@@ -226,8 +227,9 @@ impl Dev {
         Ok(file)
     }
 
-    /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
-    async fn open_house(&self, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
+    /// Makes the demo key and uses it, and with TLS a client key, through the gateway that serves
+    /// by now, and tells about it.
+    async fn open_house(&self, home: &Home, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
         let client = Client::trusting(
             file.ca_file.as_deref(),
             &file.endpoint,
@@ -236,8 +238,13 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
-        let (key_id, first_use) = (key_id.as_str(), &first_use);
-        let banner = Banner { file, admin, key_id, first_use, dir: &self.dir };
+        let client_key = if self.tls {
+            Some(client_key::files(&client, &home.client_key_directory()).await?)
+        } else {
+            None
+        };
+        let (key_id, first_use, client_key) = (key_id.as_str(), &first_use, client_key.as_ref());
+        let banner = Banner { file, client_key, admin, key_id, first_use, dir: &self.dir };
         output::tell(&banner.to_string());
         if self.json {
             output::json(&banner::Line {
@@ -249,6 +256,8 @@ impl Dev {
                 key_id,
                 alias: demo::ALIAS,
                 ca_file: file.ca_file.as_deref(),
+                client_key_file: client_key.map(|files| files.key.as_path()),
+                client_key_password_file: client_key.map(|files| files.password.as_path()),
                 admin,
             })?;
         }

@@ -42,7 +42,7 @@ const NO_OPERATION: &str = "-";
 /// Answers the requests of the instance protocol.
 pub struct Instance {
     gate: Arc<Gate>,
-    client_keys: ClientKeys,
+    client_keys: Arc<ClientKeys>,
 }
 
 /// What is known of a request so far, should it be refused here.
@@ -53,7 +53,7 @@ struct Known {
 
 impl Instance {
     /// With the client keys that may come in.
-    pub fn new(gate: Arc<Gate>, client_keys: ClientKeys) -> Self {
+    pub fn new(gate: Arc<Gate>, client_keys: Arc<ClientKeys>) -> Self {
         Self { gate, client_keys }
     }
 
