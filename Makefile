@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit setup setup-build setup-token setup-tools setup-sdk
+.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -10,10 +10,14 @@ run: setup-build setup-token
 
 # Everything a commit has to pass. The SDKs are driven by tests/sdk.rs.
 test: setup
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
-	cargo test
+	cargo test --workspace
+
+# The tests of a token that fails, at length, with their figures. About ten minutes.
+torture: setup-build setup-token
+	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 
 bench: setup-build setup-token
 	cargo bench --bench gateway
@@ -21,6 +25,19 @@ bench: setup-build setup-token
 # Known weaknesses of the crates in use. Fetches the advisory database, so it needs the network.
 audit: setup-tools
 	cargo deny check advisories
+
+# Every parser that meets the bytes of strangers, for so many seconds each; new findings stay in
+# fuzz/artifacts. The corpora in the repository are played back by tests/corpora.rs.
+FUZZ_SECONDS = 20
+FUZZ_TARGETS = query claim context blob names policy instance_head instance_body
+
+fuzz: setup-build
+	cargo fuzz --version || cargo install cargo-fuzz --locked
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/target/found/$$target && \
+		cargo fuzz run --sanitizer none $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
+	done
 
 setup: setup-build setup-token setup-tools setup-sdk
 

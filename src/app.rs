@@ -15,7 +15,7 @@ use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
 use crate::gate::{Gate, Rates};
 use crate::jobs::Jobs;
-use crate::keyring::{Keyring, KeyringError, TokenTimes};
+use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, Services};
 use crate::store::{Store, StoreError};
@@ -26,7 +26,7 @@ use crate::wire::http::{self, Door, HttpSettings};
 use crate::wire::tls::{Identity, TlsError, TlsServer};
 
 /// How long requests that are under way may go on after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(7);
 /// The limits of the admin listener.
 const ADMIN: HttpSettings = HttpSettings {
     connections: 64,
@@ -81,8 +81,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Open at once.
     pub connections: usize,
-    /// Time in the token.
-    pub token: TokenTimes,
+    /// How keys are used.
+    pub keyring: KeyringSettings,
 }
 
 /// Why a gateway does not start.
@@ -160,15 +160,26 @@ impl Vault {
     }
 
     /// Closes sessions and connections.
-    pub async fn close(self) {
-        close_token(self.token).await;
+    pub async fn close(self) -> Ending {
+        let ending = close_token(self.token).await;
         self.store.close().await;
+        ending
     }
+}
+
+/// How the token was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// In an orderly way.
+    Closed,
+    /// With threads inside the PKCS#11 module, which did not let them go.
+    Abandoned,
 }
 
 /// A gateway that is ready to serve.
 pub struct Gateway {
     vault: Vault,
+    client_keys: Arc<ClientKeys>,
     audit: Option<Audit>,
     services: Arc<Services>,
     address: SocketAddr,
@@ -198,7 +209,8 @@ impl Gateway {
         let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
         let door = Door::new(open_listener(listeners.api)?, tls.transpose()?);
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
-        let keyring = Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.token);
+        let keyring =
+            Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
         keyring.reconcile().await?;
         let replay = ReplayGuard::open(&settings.state_directory.join("replay"), Time::now())?;
         let authenticator = Authenticator::new(
@@ -219,11 +231,12 @@ impl Gateway {
             keyring,
             acceptance: settings.acceptance,
         });
-        let gate = Gate::new(Arc::clone(&services), recorder, settings.limits.rates);
+        let gate = Gate::new(Arc::clone(&services), recorder.clone(), settings.limits.rates);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
-                let sources = Sources { token, store, identity: identity.clone() };
+                let (identity, audit) = (identity.clone(), recorder.clone());
+                let sources = Sources { token, store, audit, identity };
                 let client_ca = settings.admin_client_ca.as_deref();
                 Some(AdminDesk::open(listener, client_ca, sources)?)
             }
@@ -236,9 +249,21 @@ impl Gateway {
             request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
             drain: DRAIN,
         };
-        let client_keys = ClientKeys::new(services.place.account.clone(), vault.store.clone());
-        let router = wire::router(gate, authenticator, client_keys);
-        Ok(Self { vault, audit, services, address, identity, door, admin, router, http })
+        let account = services.place.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account, vault.store.clone()));
+        let router = wire::router(gate, authenticator, Arc::clone(&client_keys));
+        Ok(Self {
+            vault,
+            client_keys,
+            audit,
+            services,
+            address,
+            identity,
+            door,
+            admin,
+            router,
+            http,
+        })
     }
 
     /// The address that it listens on.
@@ -261,10 +286,21 @@ impl Gateway {
         self.vault.access_keys()
     }
 
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.vault.token
+    }
+
     /// Serves until `stop` completes; then takes no new connection, finishes the requests that
     /// are under way, and closes every session.
-    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) {
-        let jobs = Jobs::start(self.services.keyring.clone(), Arc::clone(&self.vault.access_keys));
+    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Ending {
+        let jobs = Jobs::start(
+            self.services.keyring.clone(),
+            Arc::clone(&self.vault.access_keys),
+            Arc::clone(&self.client_keys),
+            self.vault.store.clone(),
+            self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
+        );
         let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
         let (told, is_over) = oneshot::channel();
         let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
@@ -289,11 +325,19 @@ impl Gateway {
         if let Some(audit) = self.audit {
             audit.stop().await;
         }
+        if let Err(error) = self.services.keyring.give_back_leases().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "key versions count for more encryptions than they have done");
+        }
         if let Err(error) = self.vault.access_keys.write_uses().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of AccessKeys are not written down");
         }
-        self.vault.close().await;
+        if let Err(error) = self.client_keys.write_uses().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of client keys are not written down");
+        }
+        self.vault.close().await
     }
 }
 
@@ -341,7 +385,7 @@ async fn start_audit(
 /// How long a request that makes a key may take: its time in the token, and that of taking a
 /// failure back.
 fn longest_generation(limits: &Limits) -> Duration {
-    limits.token.generate + limits.token.call
+    limits.keyring.times.generate + limits.keyring.times.call
 }
 
 /// The instance that the store belongs to; the first start names it.
@@ -364,9 +408,12 @@ async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
     }
 }
 
-async fn close_token(token: Token) {
+async fn close_token(token: Token) -> Ending {
     // A panic of the module at the very end changes nothing.
-    let _ = tokio::task::spawn_blocking(move || token.close()).await;
+    match tokio::task::spawn_blocking(move || token.close()).await {
+        Ok(true) => Ending::Closed,
+        Ok(false) | Err(_) => Ending::Abandoned,
+    }
 }
 
 /// A store belongs to one token and one place, for good: with another token its keys would all

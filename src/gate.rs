@@ -166,7 +166,7 @@ impl Gate {
             }
             Err(error) => record.refused(arrival.told(Err(error))).await,
         };
-        log(arrival, O::NAME, Some(&cx), outcome.error());
+        log(arrival, O::NAME, Some(cx.caller()), Some(&cx), outcome.error());
         outcome
     }
 
@@ -175,11 +175,12 @@ impl Gate {
         &self,
         arrival: &Arrival,
         action: &'static str,
+        caller: Option<&Caller>,
         error: ApiError,
     ) -> Recorded<T> {
-        let record = self.audit.open(arrival.request(action, None));
+        let record = self.audit.open(arrival.request(action, caller));
         let outcome = record.refused(Err(error)).await;
-        log(arrival, action, None, outcome.error());
+        log(arrival, action, caller, None, outcome.error());
         outcome
     }
 
@@ -205,12 +206,17 @@ fn touched(cx: &Context) -> Touched {
 /// Counts a request, and writes one line about it, for operators; the audit is another thing. It
 /// holds names and times only: no parameter, and no message, since that of a refused signature
 /// repeats what was signed.
-fn log(arrival: &Arrival, action: &'static str, cx: Option<&Context>, error: Option<&ApiError>) {
+fn log(
+    arrival: &Arrival,
+    action: &'static str,
+    caller: Option<&Caller>,
+    cx: Option<&Context>,
+    error: Option<&ApiError>,
+) {
     let total = arrival.at.elapsed();
     let in_token = cx.map(|cx| cx.budget().spent());
     metrics().request(action, class(error), total, in_token.unwrap_or_default());
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
-    let caller = cx.map(Context::caller);
     let cause =
         error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);
     tracing::info!(

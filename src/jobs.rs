@@ -1,5 +1,5 @@
 //! What runs beside the requests: destroying and rotating keys that are due, and following changes
-//! that another process made to the store.
+//! that another process made to the store. Each thing that is done leaves its audit records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::authn::AccessKeys;
+use crate::audit::{Actor, Deed, DeedError, NotRecorded, Recorder};
+use crate::authn::{AccessKeyError, AccessKeys, ClientKeys};
 use crate::keyring::Keyring;
-use crate::model::Time;
+use crate::model::{KeyId, Time};
+use crate::store::{Store, StoreError};
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
@@ -29,28 +31,65 @@ const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
 #[derive(Debug)]
 pub struct Jobs(JoinSet<()>);
 
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error("the record of an operator's change cannot be taken over")]
+    NotRecorded(#[from] NotRecorded),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    AccessKeys(#[from] AccessKeyError),
+}
+
 impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
-    pub fn start(keyring: Keyring, access_keys: Arc<AccessKeys>) -> Self {
+    pub fn start(
+        keyring: Keyring,
+        access_keys: Arc<AccessKeys>,
+        client_keys: Arc<ClientKeys>,
+        store: Store,
+        audit: Recorder,
+    ) -> Self {
         let mut jobs = JoinSet::new();
-        let purging = keyring.clone();
+        let (purging, recorder) = (keyring.clone(), audit.clone());
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
-            let keyring = purging.clone();
-            async move { keyring.purge(Time::now()).await.map(drop) }
+            let (keyring, audit) = (purging.clone(), recorder.clone());
+            async move {
+                let now = Time::now();
+                let due = keyring.due_for_purge(now);
+                each(&audit, "DestroyKey", due, |key| keyring.purge(key, now)).await
+            }
         }));
-        let expiring = keyring.clone();
+        let (expiring, recorder) = (keyring.clone(), audit.clone());
         jobs.spawn(every(EXPIRE_EVERY, "expiry of imported material", move || {
-            let keyring = expiring.clone();
-            async move { keyring.expire_material(Time::now()).await }
+            let (keyring, audit) = (expiring.clone(), recorder.clone());
+            async move {
+                let now = Time::now();
+                let due = keyring.due_for_expiry(now);
+                let name = "ExpireKeyMaterial";
+                each(&audit, name, due, |key| keyring.expire_material(key, now)).await?;
+                Ok::<_, DeedError<_>>(keyring.forget_imports(now).await?)
+            }
         }));
+        let recorder = audit.clone();
         jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
-            let keyring = keyring.clone();
-            async move { keyring.rotate(Time::now()).await.map(drop) }
+            let (keyring, audit) = (keyring.clone(), recorder.clone());
+            async move {
+                let now = Time::now();
+                let due = keyring.due_for_rotation(now);
+                each(&audit, "RotateKey", due, |key| keyring.rotate(key, now)).await
+            }
         }));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
-            let access_keys = Arc::clone(&access_keys);
-            async move { access_keys.refresh().await }
+            let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
+            let audit = audit.clone();
+            async move {
+                // A revocation takes effect whether or not it can be recorded.
+                access_keys.refresh().await?;
+                take_over_events(&store, &audit).await
+            }
         }));
         jobs.spawn(every(USES_EVERY, "uses of AccessKeys", move || {
             let access_keys = Arc::clone(&used);
@@ -59,6 +98,10 @@ impl Jobs {
                 access_keys.purge_sessions(Time::now().plus_seconds(-EXPIRED_FOR_SECONDS)).await
             }
         }));
+        jobs.spawn(every(USES_EVERY, "uses of client keys", move || {
+            let client_keys = Arc::clone(&client_keys);
+            async move { client_keys.write_uses().await }
+        }));
         Self(jobs)
     }
 
@@ -66,6 +109,44 @@ impl Jobs {
     pub async fn stop(mut self) {
         self.0.shutdown().await;
     }
+}
+
+/// Does something to every key, each with its record; tells of the first failure when all have had
+/// their turn.
+async fn each<Work, Failure>(
+    audit: &Recorder,
+    name: &'static str,
+    keys: Vec<KeyId>,
+    work: impl Fn(KeyId) -> Work,
+) -> Result<(), DeedError<Failure>>
+where
+    Work: Future<Output = Result<(), Failure>>,
+    Failure: std::error::Error + 'static,
+{
+    let mut failure = None;
+    for key in keys {
+        let outcome = audit.perform(Deed::due(name, key), work(key)).await;
+        failure = failure.or(outcome.err());
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Puts what operators have changed into the audit, in order. Whoever dies before it is forgotten
+/// in the store puts it there twice, under the same id.
+async fn take_over_events(store: &Store, audit: &Recorder) -> Result<(), JobError> {
+    for (number, event) in store.operator_events().await? {
+        let deed = Deed {
+            id: event.id,
+            name: event.name,
+            actor: Actor::Operator(event.operator),
+            time: Time::from_unix(event.time),
+            parameters: event.parameters,
+            key: None,
+        };
+        audit.note(&deed).await?;
+        store.forget_operator_events(number).await?;
+    }
+    Ok(())
 }
 
 /// Does `work` at every interval. Of failures in a row only the first is logged, and the success

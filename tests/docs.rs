@@ -58,6 +58,17 @@ fn the_readme_shows_the_example_that_the_sdk_tests_run() {
 }
 
 #[test]
+fn the_page_of_the_instance_protocol_shows_the_example_that_the_sdk_tests_run() {
+    let (page, example) =
+        (read("docs/instance-protocol.md"), read("examples/instance_encryption.py"));
+    assert!(!example.is_empty());
+    assert!(page.contains(&format!("```python\n{example}```\n")), "the page shows another one");
+    let package = "alibabacloud-dkms-gcs==1.0.2";
+    assert!(page.contains(package));
+    assert!(read("tests/sdk/requirements-instance.txt").lines().any(|line| line == package));
+}
+
+#[test]
 fn the_readme_is_short() {
     assert!(read("README.md").lines().count() < 150);
 }

@@ -58,6 +58,16 @@ fn pop_core_passes_every_case_by_post() {
     passes_every_case("node-pop-core-post");
 }
 
+#[test]
+fn the_instance_sdks_pass_every_case_over_plain_http() {
+    passes_every_case_of_an_instance(&[]);
+}
+
+#[test]
+fn the_instance_sdks_pass_every_case_over_tls() {
+    passes_every_case_of_an_instance(&["--tls"]);
+}
+
 /// Whether interpreters and SDKs are there, asked once for all tests.
 static SET_UP: LazyLock<Output> =
     LazyLock::new(|| run(Command::new(root().join("tests/sdk/setup.sh")).arg("--check")));
@@ -71,19 +81,39 @@ fn passes_every_case(sdk: &str) {
     let gateway = Gateway::start(&[]);
     let throttled = Gateway::start(&["--calls-per-second", "5"]);
     let secured = Gateway::start(&["--tls"]);
-    let cases = run(Command::new(root().join("target/sdk/python/bin/python"))
-        .args(["-m", "pytest", "--quiet", "--sdk", sdk])
+    let cases = run(pytest("python")
+        .args(["--sdk", sdk])
         .arg(root().join("tests/sdk"))
         .env("HSMGATE_DEV_JSON", gateway.dev_json())
         .env("HSMGATE_THROTTLED_DEV_JSON", throttled.dev_json())
         .env("HSMGATE_TLS_DEV_JSON", secured.dev_json())
-        .env("NODE_PATH", root().join("target/sdk/node/node_modules"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("NO_PROXY", "127.0.0.1"));
+        .env("NODE_PATH", root().join("target/sdk/node/node_modules")));
     expect_success(&cases, &format!("the log of the gateway:\n{}", gateway.log()));
     gateway.stop();
     throttled.stop();
     secured.stop();
+}
+
+fn passes_every_case_of_an_instance(options: &[&str]) {
+    expect_success(&SET_UP, "");
+    let gateway = Gateway::start(options);
+    let cases = run(pytest("python-instance")
+        .arg(root().join("tests/sdk/instance"))
+        .env("HSMGATE_DEV_JSON", gateway.dev_json())
+        .env("HSMGATE_PROGRAM", env!("CARGO_BIN_EXE_hsmgate")));
+    expect_success(&cases, &format!("the log of the gateway:\n{}", gateway.log()));
+    gateway.stop();
+}
+
+/// Pytest in one of the environments.
+fn pytest(environment: &str) -> Command {
+    let python = root().join("target/sdk").join(environment).join("bin/python");
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "pytest", "--quiet"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("NO_PROXY", "127.0.0.1");
+    command
 }
 
 fn run(command: &mut Command) -> Output {

@@ -68,7 +68,7 @@ impl Minimal {
         anyhow::ensure!(key_id == self.key_id, "another key");
         let plaintext: Plaintext = parameter(query, b"Plaintext=")?.parse()?;
         let version = self.version;
-        let Encrypted { iv, sealed } = self
+        let Encrypted { iv, sealed, .. } = self
             .token
             .run(&Budget::new(CALL_TIME), move |worker| {
                 worker.encrypt(version, None, plaintext.expose().as_bytes())

@@ -12,9 +12,9 @@ use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::gate::Rates;
-use hsmgate::keyring::TokenTimes;
+use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use hsmgate::model::{KeyVersionId, Place, PrincipalName};
+use hsmgate::model::{IvBudget, KeyVersionId, Place, PrincipalName};
 use hsmgate::ops::Acceptance;
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings, Worker};
@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::instance::Caller;
 use crate::load::Window;
 use crate::others::{self, Job, Other};
 use crate::requests::{self, Signer};
@@ -48,6 +49,8 @@ const CONNECTIONS: usize = 1024;
 pub(crate) struct Bed {
     /// Signs for the gateway, with its one key.
     pub(crate) signer: Signer,
+    /// Signs for the same key in the protocol of KMS instances.
+    pub(crate) caller: Caller,
     runtime: Runtime,
     /// The baselines' own door to the token: another thread and session like the gateway's.
     token: Token,
@@ -62,7 +65,7 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
-    pub(crate) fn prepare(home: &Path, audit: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(home: &Path, audit: Option<AuditSettings>) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
         let module = module()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
@@ -73,6 +76,7 @@ impl Bed {
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
         let others = runtime.block_on(others::prepare(&client, &key_id, version))?;
+        let caller = runtime.block_on(Caller::prepare(&client, full, &key_id))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -94,7 +98,19 @@ impl Bed {
         let empty = serve(baseline::empty())?;
         let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
         let signer = Signer::new(target, key_id);
-        Ok(Self { signer, runtime, token, version, others, full, minimal, empty, stop, servers })
+        Ok(Self {
+            signer,
+            caller,
+            runtime,
+            token,
+            version,
+            others,
+            full,
+            minimal,
+            empty,
+            stop,
+            servers,
+        })
     }
 
     /// Where a subject listens. The token alone does not, and stands for the gateway here.
@@ -102,7 +118,7 @@ impl Bed {
         match subject {
             Subject::Empty => self.empty,
             Subject::Minimal => self.minimal,
-            Subject::Full | Subject::Raw => self.full,
+            Subject::Full | Subject::Instance | Subject::Raw => self.full,
         }
     }
 
@@ -156,7 +172,9 @@ async fn start(
     gateway.access_keys().ensure_principal(&user, full_access).await?;
     let access_key = gateway.access_keys().create(&user).await?;
     let address = gateway.address();
-    let serving = tokio::spawn(gateway.serve_until(ended(stopped)));
+    let serving = tokio::spawn(async move {
+        gateway.serve_until(ended(stopped)).await;
+    });
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
 }
 
@@ -186,12 +204,18 @@ fn token_settings(module: &Path) -> TokenSettings {
         module: module.to_owned(),
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
+        pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),
+        longest_wait: Duration::from_secs(1),
     }
 }
 
-fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow::Result<Settings> {
+fn settings(
+    home: &Path,
+    token: TokenSettings,
+    audit: Option<AuditSettings>,
+) -> anyhow::Result<Settings> {
     Ok(Settings {
         place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
         token,
@@ -204,23 +228,18 @@ fn settings(home: &Path, token: TokenSettings, audit: Option<PathBuf>) -> anyhow
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
             connections: CONNECTIONS,
-            token: TokenTimes { call: Duration::from_secs(5), generate: Duration::from_secs(30) },
+            keyring: KeyringSettings {
+                times: TokenTimes {
+                    call: Duration::from_secs(5),
+                    generate: Duration::from_secs(30),
+                },
+                iv_budget: IvBudget::default(),
+                verify_data_keys: true,
+            },
         },
         acceptance: Acceptance::default(),
-        audit: audit.map(audit_settings),
+        audit,
     })
-}
-
-/// As the sample configuration has it.
-fn audit_settings(file: PathBuf) -> AuditSettings {
-    AuditSettings {
-        file,
-        deadline: Duration::from_secs(1),
-        required: true,
-        checkpoint_records: 10_000,
-        checkpoint_interval: Duration::from_mins(1),
-        second: None,
-    }
 }
 
 fn http_settings() -> HttpSettings {

@@ -6,7 +6,10 @@
 
 mod baseline;
 mod bed;
+#[path = "../../tests/it/client_key.rs"]
+mod client_key;
 mod cpu;
+mod instance;
 mod load;
 mod others;
 mod process;
@@ -20,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
+use hsmgate::audit::AuditSettings;
 
 use bed::Bed;
 use load::Window;
@@ -56,6 +60,9 @@ struct Options {
     /// Keep an audit in this new file: a record is on disk before each answer
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// The size of the audit's journal in MiB; 0 is none
+    #[arg(long, default_value_t = 16)]
+    journal_mib: u64,
     /// Leave the other operations out
     #[arg(long)]
     only_encrypt: bool,
@@ -73,12 +80,14 @@ enum Subject {
     Minimal,
     /// The gateway.
     Full,
+    /// The gateway through the protocol of KMS instances.
+    Instance,
     /// The token call alone, from as many tasks as there are connections.
     Raw,
 }
 
 impl Subject {
-    const ALL: [Self; 4] = [Self::Empty, Self::Minimal, Self::Full, Self::Raw];
+    const ALL: [Self; 5] = [Self::Empty, Self::Minimal, Self::Full, Self::Instance, Self::Raw];
 }
 
 /// One row of the tables.
@@ -89,6 +98,19 @@ struct Case {
 }
 
 impl Options {
+    /// The audit as the sample configuration has it, in the named file.
+    fn audit(&self) -> Option<AuditSettings> {
+        self.audit.clone().map(|file| AuditSettings {
+            file,
+            journal_bytes: self.journal_mib * 1024 * 1024,
+            deadline: Duration::from_secs(1),
+            required: true,
+            checkpoint_records: 10_000,
+            checkpoint_interval: Duration::from_mins(1),
+            second: None,
+        })
+    }
+
     fn cases(&self) -> impl Iterator<Item = Case> {
         self.bytes.iter().flat_map(move |&bytes| {
             self.connections.iter().map(move |&connections| Case { bytes, connections })
@@ -106,7 +128,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
     ensure!(!options.connections.contains(&0), "--connections begins with 1");
     let Some(home) = process::home() else { return process::start_anew() };
-    let outcome = Bed::prepare(&home, options.audit.clone()).and_then(|bed| measure(&options, bed));
+    let outcome = Bed::prepare(&home, options.audit()).and_then(|bed| measure(&options, bed));
     hsmgate::telemetry::flush();
     outcome
 }
@@ -173,6 +195,10 @@ fn window(
     let before = cpu::Times::now()?;
     let mut window = match subject {
         Subject::Raw => bed.raw_encrypt(case, length)?,
+        Subject::Instance => {
+            let requests = bed.caller.encrypt(case.bytes)?;
+            load::run(bed.address(subject), &requests, case.connections, length, subject)?
+        }
         _ => load::run(bed.address(subject), requests, case.connections, length, subject)?,
     };
     window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);

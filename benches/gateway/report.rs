@@ -79,18 +79,18 @@ impl Tables<'_> {
         writeln!(f)?;
         writeln!(
             f,
-            "|  bytes | connections | subject |  calls/s | p50 µs | p99 µs | CPU µs/call: server | token |"
+            "|  bytes | connections | subject  |  calls/s | p50 µs | p99 µs | CPU µs/call: server | token |"
         )?;
         writeln!(
             f,
-            "|-------:|------------:|---------|---------:|-------:|-------:|--------------------:|------:|"
+            "|-------:|------------:|----------|---------:|-------:|-------:|--------------------:|------:|"
         )?;
         for case in self.options.cases() {
             for subject in Subject::ALL {
                 let Some(window) = self.measured.median(case, subject) else { continue };
                 writeln!(
                     f,
-                    "| {:6} | {:11} | {:7} | {:8.0} | {:6} | {:6} | {:19.1} | {:5.1} |",
+                    "| {:6} | {:11} | {:8} | {:8.0} | {:6} | {:6} | {:19.1} | {:5.1} |",
                     case.bytes,
                     case.connections,
                     format!("{subject:?}").to_lowercase(),
@@ -112,22 +112,30 @@ impl Tables<'_> {
 
     fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
-        writeln!(f, "|  bytes | connections | full/minimal | full/empty | full/raw |")?;
-        writeln!(f, "|-------:|------------:|-------------:|-----------:|---------:|")?;
+        writeln!(
+            f,
+            "|  bytes | connections | full/minimal | full/empty | full/raw | instance/full | instance/raw |"
+        )?;
+        writeln!(
+            f,
+            "|-------:|------------:|-------------:|-----------:|---------:|--------------:|-------------:|"
+        )?;
         for case in self.options.cases() {
             let rate = |subject| self.measured.median(case, subject).map(|window| window.rate);
-            let ratio = |subject| match (rate(Subject::Full), rate(subject)) {
-                (Some(full), Some(other)) => format!("{:.0} %", 100.0 * full / other),
+            let ratio = |subject, other| match (rate(subject), rate(other)) {
+                (Some(one), Some(other)) => format!("{:.0} %", 100.0 * one / other),
                 _ => "-".to_owned(),
             };
             writeln!(
                 f,
-                "| {:6} | {:11} | {:>12} | {:>10} | {:>8} |",
+                "| {:6} | {:11} | {:>12} | {:>10} | {:>8} | {:>13} | {:>12} |",
                 case.bytes,
                 case.connections,
-                ratio(Subject::Minimal),
-                ratio(Subject::Empty),
-                ratio(Subject::Raw),
+                ratio(Subject::Full, Subject::Minimal),
+                ratio(Subject::Full, Subject::Empty),
+                ratio(Subject::Full, Subject::Raw),
+                ratio(Subject::Instance, Subject::Full),
+                ratio(Subject::Instance, Subject::Raw),
             )?;
         }
         Ok(())

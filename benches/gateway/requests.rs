@@ -37,7 +37,7 @@ impl Signer {
         let stamp = Stamp { date: Time::now(), nonce: &nonce };
         let params: Vec<_> =
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        written(&signed_request(&self.target, call.action, &params, stamp)?)
+        written(&signed_request(&self.target, call.action, &params, stamp)?, b"")
     }
 }
 
@@ -76,12 +76,13 @@ pub(crate) fn plaintext(bytes: usize) -> Arc<str> {
     STANDARD.encode(data).into()
 }
 
-fn written<B>(request: &Request<B>) -> anyhow::Result<Vec<u8>> {
+/// A request as it is sent.
+pub(crate) fn written<B>(request: &Request<B>, body: &[u8]) -> anyhow::Result<Vec<u8>> {
     let target = request.uri().path_and_query().context("a request without a path")?;
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method());
     append(&mut head, request.headers())?;
-    head.push_str("content-length: 0\r\n\r\n");
-    Ok(head.into_bytes())
+    write!(head, "content-length: {}\r\n\r\n", body.len())?;
+    Ok([head.as_bytes(), body].concat())
 }
 
 fn append(head: &mut String, headers: &HeaderMap) -> anyhow::Result<()> {

@@ -7,15 +7,20 @@ use std::path::{Path, PathBuf};
 
 use super::AuditError;
 use super::chain::Head;
+use super::journal::{self, Journal, Place};
 use super::line::{Line, MAX_LINE_BYTES};
+use super::restore::restore;
 
 /// An audit file that this process alone writes.
 #[derive(Debug)]
 pub(super) struct AuditFile {
     path: PathBuf,
     file: File,
-    /// The bytes of whole records, all on disk.
+    inode: u64,
+    /// The bytes of whole records, all on disk here or in the journal.
     length: u64,
+    /// Where records reach the disk first; without it they do so here.
+    journal: Option<Journal>,
     /// Whether bytes of a failed write may stand behind them.
     is_torn: bool,
 }
@@ -43,28 +48,53 @@ pub(super) enum Condition {
 }
 
 impl AuditFile {
-    /// Opens or makes a file, which no other process may be writing, and finds its end.
+    /// Opens or makes a file, which no other process may be writing, and finds its end. It has no
+    /// journal yet.
     pub(super) fn open(path: &Path) -> Result<(Self, Tail), AuditError> {
+        let file = claimed(path)?;
+        Self::of(path, file)
+    }
+
+    /// As [`AuditFile::open`], with a journal of so many bytes; 0 is none. What a journal still
+    /// holds of an earlier process is written to the file first.
+    pub(super) fn open_with_journal(
+        path: &Path,
+        journal_bytes: u64,
+    ) -> Result<(Self, Tail), AuditError> {
         let fault = |source| AuditError::File { path: path.to_owned(), source };
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).append(true).create(true).mode(0o600).open(path).map_err(fault)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(fault(source)),
+        let file = claimed(path)?;
+        restore(path).map_err(fault)?;
+        let (mut audit, tail) = Self::of(path, file)?;
+        let beside = journal::path_beside(path);
+        if journal_bytes == 0 {
+            match std::fs::remove_file(&beside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
+                _ => return Ok((audit, tail)),
+            }
         }
-        if !file.metadata().map_err(fault)?.is_file() {
-            return Err(AuditError::Foreign(path.to_owned()));
+        match Journal::make(&beside, journal_bytes) {
+            Ok(journal) => audit.journal = Some(journal),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error,
+                    "there is no journal beside the audit file, so each record waits longer");
+            }
         }
+        sync_directory(path).map_err(fault)?;
+        Ok((audit, tail))
+    }
+
+    fn of(path: &Path, mut file: File) -> Result<(Self, Tail), AuditError> {
+        let fault = |source| AuditError::File { path: path.to_owned(), source };
         let (end, size) = end_of(&mut file).map_err(fault)?;
         let tail = tail(&end, size).ok_or_else(|| AuditError::Foreign(path.to_owned()))?;
         let length = size.saturating_sub(tail.torn_bytes);
         if tail.torn_bytes > 0 {
             file.set_len(length).map_err(fault)?;
         }
+        let inode = file.metadata().map_err(fault)?.ino();
         sync_directory(path).map_err(fault)?;
-        Ok((Self { path: path.to_owned(), file, length, is_torn: false }, tail))
+        let path = path.to_owned();
+        Ok((Self { path, file, inode, length, journal: None, is_torn: false }, tail))
     }
 
     /// The path that it was opened by.
@@ -79,7 +109,8 @@ impl AuditFile {
             self.file.set_len(self.length)?;
             self.is_torn = false;
         }
-        match self.file.write_all(records).and_then(|()| self.file.sync_data()) {
+        self.prepare_journal(bytes(records))?;
+        match self.file.write_all(records).and_then(|()| self.sync(records)) {
             Ok(()) => {
                 self.length = self.length.saturating_add(bytes(records));
                 Ok(())
@@ -91,19 +122,56 @@ impl AuditFile {
         }
     }
 
+    /// What the journal cannot take is synced here, and so is everything before it.
+    fn prepare_journal(&mut self, bytes: u64) -> io::Result<()> {
+        match &self.journal {
+            Some(journal) if journal.is_stuck() => {
+                restore(&self.path)?;
+                self.settle()
+            }
+            Some(journal) if !journal.takes(bytes) => self.settle(),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self, records: &[u8]) -> io::Result<()> {
+        let place = Place { inode: self.inode, offset: self.length };
+        match &mut self.journal {
+            Some(journal) if journal.takes(bytes(records)) => {
+                journal.write(records, place, &self.file)
+            }
+            _ => self.file.sync_data(),
+        }
+    }
+
+    /// Brings everything to the disk, so that the journal is needed for nothing.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        self.file.sync_data()?;
+        journal.clear()
+    }
+
+    /// Goes on with the journal of a file that is not written any more.
+    pub(super) fn take_journal(&mut self, other: &mut Self) {
+        self.journal = other.journal.take();
+    }
+
     /// What has become of it since the last look. A new length is taken over.
     pub(super) fn condition(&mut self) -> io::Result<Condition> {
         if self.is_torn {
             return Ok(Condition::Good);
         }
         let metadata = self.file.metadata()?;
-        let before = std::mem::replace(&mut self.length, metadata.len());
-        Ok(match metadata.len() {
+        let condition = match metadata.len() {
             _ if metadata.nlink() == 0 => Condition::Deleted,
-            now if now < before => Condition::Shortened,
-            now if now > before => Condition::Grown,
-            _ => Condition::Good,
-        })
+            now if now < self.length => Condition::Shortened,
+            now if now > self.length => Condition::Grown,
+            _ => return Ok(Condition::Good),
+        };
+        // Places in the file are other ones now.
+        self.settle()?;
+        self.length = metadata.len();
+        Ok(condition)
     }
 
     /// Whether its path still leads to it.
@@ -115,6 +183,23 @@ impl AuditFile {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A file that this process alone may write.
+fn claimed(path: &Path) -> Result<File, AuditError> {
+    let fault = |source| AuditError::File { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let file =
+        options.read(true).append(true).create(true).mode(0o600).open(path).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(fault(source)),
+    }
+    if !file.metadata().map_err(fault)?.is_file() {
+        return Err(AuditError::Foreign(path.to_owned()));
+    }
+    Ok(file)
 }
 
 /// The last bytes, enough to hold a whole line, and the size.

@@ -1,7 +1,7 @@
 //! What runs beside the requests: signed checkpoints, rotation, and an orderly end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -17,6 +17,9 @@ use super::{AuditError, AuditSettings};
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, Place, Time};
 use crate::store::Store;
 use crate::token::{Budget, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm, Token};
+
+/// How soon after one that failed a checkpoint is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The fact of the store that names the token key which signs checkpoints.
 const KEY_FACT: &str = "audit-checkpoint-key";
@@ -52,7 +55,8 @@ impl Audit {
         let (commands, gauge) = started.map_err(|error| AuditError::System(error.into()))??;
         let recorder = Recorder::new(Inner { commands, gauge, deadline, required, place });
         let (stop, stopped) = oneshot::channel();
-        let keeper = Keeper { recorder: recorder.clone(), signer, store, checkpoint: None };
+        let keeper =
+            Keeper { recorder: recorder.clone(), signer, store, checkpoint: None, retry_at: None };
         let keeper = tokio::spawn(keeper.run(interval, hangup, stopped));
         Ok(Self { recorder, stop, keeper })
     }
@@ -77,6 +81,8 @@ struct Keeper {
     signer: Signer,
     store: Store,
     checkpoint: Option<Checkpoint>,
+    /// After a checkpoint that could not be signed: when the next is due.
+    retry_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -93,7 +99,12 @@ impl Keeper {
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.checkpoint(inner).await,
-                () = inner.gauge.due.notified() => self.checkpoint(inner).await,
+                // Every further record says that one is due.
+                () = inner.gauge.due.notified() => {
+                    if self.retry_at.is_none_or(|at| at <= Instant::now()) {
+                        self.checkpoint(inner).await;
+                    }
+                }
                 _ = hangup.recv() => {
                     self.checkpoint(inner).await;
                     reopen(inner).await;
@@ -115,11 +126,17 @@ impl Keeper {
         let checkpoint = match self.signer.sign(head).await {
             Ok(checkpoint) => checkpoint,
             Err(error) => {
-                let error: &(dyn std::error::Error + 'static) = &error;
-                tracing::error!(error, "no checkpoint of the audit can be signed");
+                // Of failures in a row the first is told.
+                if self.retry_at.replace(Instant::now() + RETRY_PAUSE).is_none() {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(error, "no checkpoint of the audit can be signed");
+                }
                 return;
             }
         };
+        if self.retry_at.take().is_some() {
+            tracing::info!("checkpoints of the audit are signed again");
+        }
         let members = line::members(&checkpoint);
         if let Err(error) = inner.write(Kind::Checkpoint, members, false).await {
             tracing::error!(%error, "a checkpoint of the audit is not on disk");

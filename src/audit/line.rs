@@ -125,6 +125,9 @@ impl Formatter for Ascii {
     where
         W: ?Sized + io::Write,
     {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let is_printable = |c: char| matches!(c, ' '..='~');
         let mut rest = fragment;
         while let Some(at) = rest.find(|c: char| !is_printable(c)) {

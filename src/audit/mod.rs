@@ -22,8 +22,10 @@
 mod action;
 mod chain;
 mod checkpoint;
+mod deed;
 mod export;
 mod file;
+mod journal;
 mod keeper;
 mod line;
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod page;
 mod parameters;
 mod record;
 mod recorder;
+mod restore;
 mod second;
 mod sink;
 mod verify;
@@ -42,6 +45,7 @@ use std::time::Duration;
 pub use action::is_known;
 pub use chain::{ChainValue, Head};
 pub use checkpoint::{AuditKey, Checkpoint, InvalidKey};
+pub use deed::{Actor, Deed, DeedError};
 pub use export::{
     Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, export,
 };
@@ -59,6 +63,8 @@ use crate::token::TokenError;
 pub struct AuditSettings {
     /// The file of the records.
     pub file: PathBuf,
+    /// The size of the journal beside it, through which records reach the disk sooner; 0 is none.
+    pub journal_bytes: u64,
     /// How long an operation waits for its record to be on disk.
     pub deadline: Duration,
     /// Whether an operation whose record is not on disk by then is refused. Else it is answered,

@@ -1,10 +1,11 @@
 //! What a record says of an operation, in the field names of ActionTrail.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 use uuid::Uuid;
 
 use super::action::{self, Access};
@@ -113,7 +114,8 @@ impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { request, place, touched, outcome } = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("eventId", &Uuid::new_v4().hyphenated().to_string())?;
+        let mut event_id = Uuid::encode_buffer();
+        map.serialize_entry("eventId", Uuid::new_v4().hyphenated().encode_lower(&mut event_id))?;
         map.serialize_entry("eventVersion", "1")?;
         map.serialize_entry("eventType", "ApiCall")?;
         map.serialize_entry("eventCategory", "Management")?;
@@ -132,8 +134,8 @@ impl Serialize for Event<'_> {
         map.serialize_entry("recipientAccountId", place.account.as_str())?;
         map.serialize_entry("isGlobal", &false)?;
         let scheme = if request.is_secure { "https" } else { "http" };
-        map.serialize_entry("additionalEventData", &json!({"Scheme": scheme}))?;
-        map.serialize_entry("userIdentity", &user_identity(request))?;
+        map.serialize_entry("additionalEventData", &AdditionalEventData { scheme })?;
+        map.serialize_entry("userIdentity", &UserIdentity::of(request))?;
         match outcome {
             Outcome::Intended => {}
             Outcome::Done => map.serialize_entry("responseElements", &answered(*touched))?,
@@ -149,20 +151,32 @@ impl Serialize for Event<'_> {
 
 impl Event<'_> {
     fn write_resources<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        let alias = self.request.asked.parameters.text("AliasName");
-        let mut resources = serde_json::Map::new();
-        if let Some(key) = self.touched.key {
-            resources.insert(KEY.to_owned(), json!([key]));
-        }
-        if let Some(alias) = alias {
-            resources.insert("ACS::KMS::Alias".to_owned(), json!([alias]));
-        }
         if let Some(key) = self.touched.key {
             map.serialize_entry("resourceType", KEY)?;
             map.serialize_entry("resourceName", &key)?;
         }
+        let alias = self.request.asked.parameters.text("AliasName");
+        let resources = ReferencedResources {
+            key: self.touched.key.map(|key| [key]),
+            alias: alias.map(|alias| [alias]),
+        };
         map.serialize_entry("referencedResources", &resources)
     }
+}
+
+/// Ids by type.
+#[derive(Serialize)]
+struct ReferencedResources<'a> {
+    #[serde(rename = "ACS::KMS::Alias", skip_serializing_if = "Option::is_none")]
+    alias: Option<[&'a str; 1]>,
+    #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Option::is_none")]
+    key: Option<[KeyId; 1]>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AdditionalEventData {
+    scheme: &'static str,
 }
 
 const KEY: &str = "ACS::KMS::Key";
@@ -187,39 +201,65 @@ fn access(action: &str) -> Option<Access> {
     (action != "-").then(|| action::class(action).access)
 }
 
-fn user_identity(request: &Request) -> Value {
-    let Some(identity) = &request.identity else {
-        return json!({"type": "unknown", "accessKeyId": request.asked.access_key_id});
-    };
-    let kind = match identity.kind {
-        _ if identity.session.is_some() => "assumed-role",
-        PrincipalKind::Root => "root-account",
-        PrincipalKind::User => "ram-user",
-        PrincipalKind::Role => "assumed-role",
-        PrincipalKind::ClientKey => "client-key",
-    };
-    let name = match &identity.session {
-        Some(session) => format!("{}:{session}", identity.user),
-        None => identity.user.to_string(),
-    };
-    json!({
-        "type": kind,
-        "principalId": name,
-        "accountId": identity.account.as_str(),
-        "userName": name,
-        "accessKeyId": identity.access_key_id,
-    })
+#[derive(Serialize)]
+#[serde(untagged)]
+enum UserIdentity<'a> {
+    Unknown {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        #[serde(rename = "accessKeyId")]
+        access_key_id: Option<&'a AccessKeyId>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Known {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        principal_id: Cow<'a, str>,
+        account_id: &'a str,
+        user_name: Cow<'a, str>,
+        access_key_id: &'a AccessKeyId,
+    },
 }
 
-fn answered(touched: Touched) -> Value {
-    let mut answered = serde_json::Map::new();
-    if let Some(key) = touched.key {
-        answered.insert("KeyId".to_owned(), json!(key));
+impl<'a> UserIdentity<'a> {
+    fn of(request: &'a Request) -> Self {
+        let Some(identity) = &request.identity else {
+            let access_key_id = request.asked.access_key_id.as_ref();
+            return Self::Unknown { kind: "unknown", access_key_id };
+        };
+        let kind = match identity.kind {
+            _ if identity.session.is_some() => "assumed-role",
+            PrincipalKind::Root => "root-account",
+            PrincipalKind::User => "ram-user",
+            PrincipalKind::Role => "assumed-role",
+            PrincipalKind::ClientKey => "client-key",
+        };
+        let name: Cow<'a, str> = match &identity.session {
+            Some(session) => Cow::Owned(format!("{}:{session}", identity.user)),
+            None => Cow::Borrowed(&identity.user),
+        };
+        Self::Known {
+            kind,
+            principal_id: name.clone(),
+            account_id: identity.account.as_str(),
+            user_name: name,
+            access_key_id: &identity.access_key_id,
+        }
     }
-    if let Some(version) = touched.version {
-        answered.insert("KeyVersionId".to_owned(), json!(version));
-    }
-    answered.into()
+}
+
+/// `responseElements`, as far as they are known.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answered {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_version_id: Option<KeyVersionId>,
+}
+
+fn answered(touched: Touched) -> Answered {
+    Answered { key_id: touched.key, key_version_id: touched.version }
 }
 
 fn write_error<M: serde::ser::SerializeMap>(
@@ -235,6 +275,8 @@ fn write_error<M: serde::ser::SerializeMap>(
 #[cfg(test)]
 pub(super) mod tests {
     use std::net::Ipv4Addr;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::model::Params;

@@ -61,6 +61,8 @@ pub struct Status {
     pub owed: u64,
     /// Writes that failed since the start.
     pub failures: u64,
+    /// Whether the last one did.
+    pub is_failing: bool,
     /// Writes that the second place has not taken yet.
     pub second_waiting: u64,
     /// Writes that the second place never got.
@@ -133,6 +135,7 @@ impl Recorder {
             waiting: inner.commands.len(),
             owed: inner.gauge.owed.load(Ordering::Relaxed),
             failures: inner.gauge.failures.load(Ordering::Relaxed),
+            is_failing: inner.gauge.is_failing.load(Ordering::Relaxed),
             second_waiting: lag.map_or(0, |lag| lag.waiting()),
             second_lost: lag.map_or(0, |lag| lag.lost()),
         })

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub(super) struct Gauge {
     pub(super) head: std::sync::Mutex<Head>,
     /// Commits that failed.
     pub(super) failures: AtomicU64,
+    /// Whether the last one did.
+    pub(super) is_failing: AtomicBool,
     /// Records owed.
     pub(super) owed: AtomicU64,
     /// Tells that a checkpoint is due.
@@ -72,13 +74,14 @@ pub(super) fn start(
     settings: &AuditSettings,
     known: Option<Known>,
 ) -> Result<(Sender<Command>, Arc<Gauge>), AuditError> {
-    let (file, tail) = AuditFile::open(&settings.file)?;
+    let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
     let (head, reason) = beginning(tail, known);
     let second = settings.second.clone().map(Second::start).transpose();
     let second = second.map_err(AuditError::System)?;
     let gauge = Arc::new(Gauge {
         head: std::sync::Mutex::new(head),
         failures: AtomicU64::new(0),
+        is_failing: AtomicBool::new(false),
         owed: AtomicU64::new(0),
         due: Notify::new(),
         lag: second.as_ref().map(Second::lag),
@@ -162,6 +165,9 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.commit(Vec::new()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+        }
+        if let Err(error) = self.file.settle() {
+            tracing::error!(%error, "the audit file is not on disk; its journal is");
         }
         if let Some(second) = self.second {
             second.finish();
@@ -258,6 +264,7 @@ impl Writer {
             _ => {}
         }
         self.is_failing = error.is_some();
+        self.gauge.is_failing.store(self.is_failing, Ordering::Relaxed);
         self.gauge.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
     }
 
@@ -273,7 +280,8 @@ impl Writer {
         let mut torn_bytes = 0;
         if reason == "deleted" {
             let path = self.file.path().to_owned();
-            let (file, tail) = AuditFile::open(&path).map_err(io::Error::other)?;
+            let (mut file, tail) = AuditFile::open(&path).map_err(io::Error::other)?;
+            file.take_journal(&mut self.file);
             (self.file, torn_bytes) = (file, tail.torn_bytes);
         }
         self.opening = Some(Opening { reason, torn_bytes });
@@ -290,8 +298,10 @@ impl Writer {
         if self.file.is_at_its_path().map_err(fault)? {
             return Ok(());
         }
-        let (file, tail) = AuditFile::open(&path)?;
+        let (mut file, tail) = AuditFile::open(&path)?;
         self.write(&[closing("rotated")]).map_err(fault)?;
+        self.file.settle().map_err(fault)?;
+        file.take_journal(&mut self.file);
         self.file = file;
         self.opening = Some(Opening { reason: "rotated", torn_bytes: tail.torn_bytes });
         self.write(&[]).map_err(fault)

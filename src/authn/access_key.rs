@@ -154,7 +154,7 @@ impl AccessKeys {
         let is_there =
             token.run(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
         if !is_there {
-            if !store.access_keys().await?.is_empty() {
+            if !store.access_keys().await?.is_empty() || !store.keys().is_empty() {
                 return Err(AccessKeyError::SealKeyMissing(seal_key));
             }
             let name = ObjectName {
@@ -168,6 +168,7 @@ impl AccessKeys {
                 })
                 .await?;
         }
+        token.know_by(seal_key);
         let keys = Self {
             store,
             token,

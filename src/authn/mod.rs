@@ -6,6 +6,7 @@ pub mod access_key;
 pub mod claim;
 pub mod client_key;
 pub mod identity;
+mod nonce_set;
 mod principals;
 pub mod replay;
 pub mod session;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 pub use access_key::{AccessKeyError, AccessKeys};
 pub use claim::{Claim, Scheme};
-pub use client_key::{ClientKeyClaim, ClientKeys};
+pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};
 pub use replay::{ReplayError, ReplayGuard};
 pub use session::{Assume, Credentials};

@@ -11,7 +11,7 @@ use crate::model::{
 use crate::store::Store;
 
 /// What `CryptoServiceKeyUser` stands for: the operations of the KMS instance protocol with keys.
-const KEY_USER: &[&str] = &[
+pub const KEY_USER: &[&str] = &[
     "kms:AdvanceDecrypt",
     "kms:AdvanceEncrypt",
     "kms:AdvanceGenerateDataKey",

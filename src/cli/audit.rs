@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
-use super::dev::home::{AUDIT_FILE, DATABASE};
-use super::exit::Complaint;
+use super::installed::{Files, Installed};
 use super::output;
 use crate::audit::{
     AuditKey, Bound, Bundle, Expectation, Known, MANIFEST, Report, Verifier, export,
 };
-use crate::config::Config;
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
@@ -50,14 +48,9 @@ pub(super) struct Verify {
 /// Copies the audit file and those rotated away from it, with the public key and a manifest. May
 /// be run beside a running gateway.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("gateway").required(true))]
 pub(super) struct Export {
-    /// The configuration file of the gateway
-    #[arg(long, value_name = "FILE", group = "gateway")]
-    config: Option<PathBuf>,
-    /// The directory of a gateway for development
-    #[arg(long, value_name = "DIR", group = "gateway")]
-    dev_dir: Option<PathBuf>,
+    #[command(flatten)]
+    gateway: Installed,
     /// The directory to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -112,7 +105,7 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let (file, store_url) = self.gateway()?;
+        let Files { audit: file, store_url } = self.gateway.files()?;
         let (key, known) = Runtime::new()?.block_on(known(&store_url))?;
         let manifest = export(&file, &key, known, &self.out)?;
         if self.json {
@@ -122,21 +115,6 @@ impl Export {
         output::tell(&format!("{} files and the public key are in {shown}.", manifest.files.len()));
         output::tell("Compare the key's fingerprint by another way before you trust it:");
         Ok(output::line(&manifest.key_fingerprint)?)
-    }
-
-    fn gateway(&self) -> anyhow::Result<(PathBuf, String)> {
-        if let Some(config) = &self.config {
-            let config = Config::load(config)?;
-            return Ok((config.audit.file, config.store_url));
-        }
-        let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
-        let database = directory.join(DATABASE);
-        if !database.is_file() {
-            let what = format!("there is no gateway for development in {}", directory.display());
-            return Err(Complaint::NotFound(what).into());
-        }
-        let database = database.canonicalize()?;
-        Ok((directory.join(AUDIT_FILE), format!("sqlite://{}", database.display())))
     }
 }
 

@@ -16,12 +16,14 @@ use http::uri::{Authority, Scheme as UriScheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use tower::Service as _;
 use uuid::Uuid;
 
 use crate::authn::claim::Scheme;
@@ -105,6 +107,7 @@ pub struct Stamp<'a> {
 #[derive(Debug, Clone)]
 pub struct Client {
     target: Target,
+    connector: HttpsConnector<HttpConnector>,
     http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -144,7 +147,8 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        Ok(Self { target, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector.clone());
+        Ok(Self { target, connector, http })
     }
 
     /// Sends the security token of temporary credentials with every call.
@@ -167,6 +171,32 @@ impl Client {
             Ok(answer) => answer,
             Err(elapsed) => Err(CallError::Unreachable(elapsed.into())),
         }
+    }
+
+    /// A call as [`Client::call`] would send it, for a [`Client::line`].
+    pub(super) fn signed(
+        &self,
+        action: &str,
+        params: &[(&str, &str)],
+        nonce: &str,
+    ) -> Result<Request<Full<Bytes>>, CallError> {
+        let stamp = Stamp { date: Time::now(), nonce };
+        let request = signed_request(&self.target, action, params, stamp);
+        let mut request = request.map_err(|_source| CallError::Malformed)?;
+        let line = request.uri().path_and_query().cloned();
+        *request.uri_mut() = line.map(Uri::from).unwrap_or_default();
+        Ok(request)
+    }
+
+    /// A connection of its own.
+    pub(super) async fn line(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
+        let uri = self.target.uri("").map_err(|_source| CallError::Malformed)?;
+        let stream = self.connector.clone().call(uri).await.map_err(CallError::Unreachable)?;
+        let opened = http1::handshake(stream).await;
+        let (line, connection) = opened.map_err(|error| CallError::Unreachable(error.into()))?;
+        // It ends with the line, or with an error that the next request meets.
+        tokio::spawn(async move { connection.await.ok() });
+        Ok(line)
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Value, CallError> {

@@ -10,10 +10,13 @@ use crate::app::{self, Vault};
 use crate::audit::AuditSettings;
 use crate::config::{Config, TokenConfig, TokenName};
 use crate::gate::Rates;
-use crate::keyring::TokenTimes;
+use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
+
+/// The file of the state directory that remembers a refused PIN.
+pub(super) const PIN_REFUSAL: &str = "pin-refused";
 
 /// The configuration file.
 #[derive(Debug, Args)]
@@ -24,6 +27,11 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.config
+    }
+
     /// Reads the configuration and starts the log as it says.
     ///
     /// # Errors
@@ -40,6 +48,9 @@ impl ConfigFile {
 /// # Errors
 /// When the PIN cannot be read.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
+    let times =
+        TokenTimes { call: config.token.deadline, generate: config.token.key_pair_deadline };
+    let token = token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
         place: config.place,
         store_url: config.store_url,
@@ -56,9 +67,10 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections: config.limits.connections,
-            token: TokenTimes {
-                call: config.token.deadline,
-                generate: config.token.key_pair_deadline,
+            keyring: KeyringSettings {
+                times,
+                iv_budget: config.iv_budget,
+                verify_data_keys: config.verify_data_keys,
             },
         },
         acceptance: Acceptance {
@@ -67,13 +79,14 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         },
         audit: Some(AuditSettings {
             file: config.audit.file,
+            journal_bytes: config.audit.journal_bytes,
             deadline: config.audit.deadline,
             required: config.audit.required,
             checkpoint_records: config.audit.checkpoint_records,
             checkpoint_interval: config.audit.checkpoint_interval,
             second: config.audit.second,
         }),
-        token: token_settings(config.token)?,
+        token,
     })
 }
 
@@ -82,15 +95,33 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
 /// # Errors
 /// When one of them cannot be used.
 pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
-    let token = token_settings(config.token)?;
-    Ok(Vault::open(token, &config.store_url, &config.place).await?)
+    let token = token_settings(config.token, &config.state_directory)?;
+    let vault = Vault::open(token, &config.store_url, &config.place).await?;
+    vault.store().act_for(operator());
+    Ok(vault)
 }
 
-/// What opens the token, with the PIN read.
+/// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
+/// names are what the environment says, the number is what the system knows.
+fn operator() -> String {
+    let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let mut text = format!("uid:{}", rustix::process::getuid().as_raw());
+    for name in ["USER", "SUDO_USER"] {
+        if let Some(value) = named(name) {
+            text.extend([" ", name, "=", &value]);
+        }
+    }
+    text
+}
+
+/// What opens the token, with the PIN read. A refused one is remembered in the state directory.
 ///
 /// # Errors
 /// When the PIN cannot be read.
-pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings> {
+pub(super) fn token_settings(
+    token: TokenConfig,
+    state_directory: &Path,
+) -> anyhow::Result<TokenSettings> {
     let pin = token.pin.read().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,
@@ -99,7 +130,9 @@ pub(super) fn token_settings(token: TokenConfig) -> anyhow::Result<TokenSettings
             TokenName::Serial(serial) => TokenSelector::Serial(serial),
         },
         pin,
+        pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
         workers: token.workers,
         queue: token.queue,
+        longest_wait: token.longest_wait,
     })
 }

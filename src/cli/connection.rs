@@ -45,6 +45,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Remote {
     client: Client,
+    ca_file: Option<PathBuf>,
     runtime: Runtime,
 }
 
@@ -75,7 +76,7 @@ impl Connection {
             None => client,
         };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Remote { client, runtime })
+        Ok(Remote { client, ca_file, runtime })
     }
 
     fn target(self, variable: Option<SecretString>, file: &Path) -> anyhow::Result<Target> {
@@ -123,6 +124,16 @@ impl Connection {
 }
 
 impl Remote {
+    /// The client alone.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The file with the CA of the gateway's certificate, where it was given.
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
     /// Calls an action of the API.
     ///
     /// # Errors

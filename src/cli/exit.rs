@@ -6,6 +6,7 @@ use super::client::CallError;
 use crate::app::StartError;
 use crate::config::{ConfigError, SecretError};
 use crate::telemetry::TelemetryError;
+use crate::token::ErrorClass;
 
 /// The exit codes of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,7 @@ impl Exit {
                         Complaint::Denied => Self::Refused,
                     });
                 }
-                let is_certificate =
-                    matches!(cause.downcast_ref::<StartError>(), Some(StartError::Tls(_)));
-                let is_configuration = is_certificate
+                let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
                     || cause.is::<TelemetryError>();
@@ -95,6 +94,16 @@ impl Exit {
         } else {
             Self::Failed
         }
+    }
+}
+
+/// Whether a start fails in a way that only another configuration can mend. A PIN that was refused
+/// may not be tried again by whoever restarts the gateway: each try may lock the token for good.
+fn is_set_up_wrongly(error: &StartError) -> bool {
+    match error {
+        StartError::Tls(_) => true,
+        StartError::Token(error) => error.class() == ErrorClass::Pin,
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ mod access_key;
 mod answer;
 mod attachment;
 mod audit;
+mod bench;
 pub mod client;
 mod client_file;
 mod client_key;
@@ -16,16 +17,21 @@ mod data;
 mod decrypt;
 mod dev;
 mod encrypt;
+mod ending;
 mod exit;
 mod hardening;
 mod init;
+mod installed;
 mod key;
+pub mod load;
 mod output;
 mod policy;
 mod principal;
+mod replacement;
 mod serve;
 mod signals;
 mod sts;
+mod supervise;
 mod tls;
 mod token;
 
@@ -84,13 +90,15 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
-    /// Make client keys for programs that use a KMS instance SDK
+    /// Make and list client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API
     Encrypt(encrypt::Encrypt),
     /// Decrypt through the API
     Decrypt(decrypt::Decrypt),
+    /// Measure a gateway under a fixed rate of calls
+    Bench(bench::Bench),
 }
 
 /// Runs the command that the process was started with.
@@ -130,6 +138,7 @@ impl Command {
             Self::ClientKey(client_key) => client_key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
+            Self::Bench(bench) => bench.run(),
         }
     }
 }
@@ -156,7 +165,7 @@ mod tests {
             "hsmgate dev",
             "hsmgate dev --dir d --listen 127.0.0.1:0 --module m --calls-per-second 0 --json",
             "hsmgate dev --access-key-id a --access-key-secret s",
-            "hsmgate serve --config c",
+            "hsmgate serve --config c --supervise",
             "hsmgate init --config c --so-pin-file p --json",
             "hsmgate tls self-signed --out d --name kms.example --name 10.0.0.1 --force",
             "hsmgate token info --config c",
@@ -190,6 +199,7 @@ mod tests {
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
             "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",
+            "hsmgate bench --key k --operation Decrypt --rate 100 --seconds 5 --connections 8 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -217,6 +227,7 @@ mod tests {
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
+            ("hsmgate bench --key k --rate 0 --seconds 5", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a", ErrorKind::ValueValidation),
             ("hsmgate encrypt k --context a=1 b=2", ErrorKind::UnknownArgument),
             ("hsmgate encrypt k --access-key-secret s", ErrorKind::UnknownArgument),

@@ -25,7 +25,7 @@ impl StopSignals {
     }
 
     /// Completes with the first of them.
-    pub(super) async fn asked(mut self) {
+    pub(super) async fn asked(&mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -24,8 +24,9 @@ pub(super) struct Info {
     /// The directory of a gateway for development, in place of a configuration
     #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     dir: Option<PathBuf>,
-    /// Its PKCS#11 module of SoftHSM2 [default: where distributions install it]
-    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH", conflicts_with = "config")]
+    /// With --dir: its PKCS#11 module of SoftHSM2 [default: where distributions install it]
+    // Where the variable is set, it must not stand in the way of a configuration.
+    #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
     /// Print a JSON object
     #[arg(long)]
@@ -68,7 +69,10 @@ impl Info {
 
     fn settings(&self) -> anyhow::Result<TokenSettings> {
         match (&self.file, &self.dir) {
-            (Some(file), _) => configured::token_settings(file.load()?.token),
+            (Some(file), _) => {
+                let config = file.load()?;
+                configured::token_settings(config.token, &config.state_directory)
+            }
             (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
             (None, None) => Err(Complaint::usage("--config or --dir is needed").into()),
         }

@@ -13,7 +13,7 @@ use super::{
     AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
     TokenConfig, TokenName,
 };
-use crate::model::Place;
+use crate::model::{IvBudget, Place};
 
 /// The configuration, or `None` when the reader has got a fault. Every part is looked at before
 /// one is found wanting, so that all faults are told.
@@ -28,6 +28,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let limits = limits(reader);
     let accept_bare_text = reader.flag("crypto.accept_bare_text");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
+    let verify_data_keys = reader.flag("crypto.verify_data_keys");
+    let iv_budget = iv_budget(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
@@ -41,6 +43,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         limits: limits?,
         accept_bare_text: accept_bare_text?,
         accept_caller_iv: accept_caller_iv?,
+        verify_data_keys: verify_data_keys?,
+        iv_budget: iv_budget?,
         audit: audit?,
         log: log?,
     })
@@ -111,16 +115,20 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         workers => workers.and_then(NonZeroUsize::new),
     };
     let queue = reader.number("token.queue").and_then(NonZeroUsize::new);
+    let longest_wait = milliseconds(reader, "token.queue_wait_ms");
     let deadline = milliseconds(reader, "token.deadline_ms");
     let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
+    let hang_limit = milliseconds(reader, "token.hang_limit_ms");
     Some(TokenConfig {
         module: module?,
         name: label.or(serial)?,
         pin: pin_file.or(pin_credential)?,
         workers,
         queue: queue?,
+        longest_wait: longest_wait?,
         deadline: deadline?,
         key_pair_deadline: key_pair_deadline?,
+        hang_limit: hang_limit?,
     })
 }
 
@@ -135,6 +143,26 @@ fn limits(reader: &Reader<'_>) -> Option<Limits> {
     })
 }
 
+/// Each threshold leaves room for the next, and a lease fits before the first.
+fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
+    let budget = IvBudget {
+        lease: reader.number("crypto.iv_lease")?,
+        warn_at: reader.number("crypto.iv_warn_at")?,
+        rotate_at: reader.number("crypto.iv_rotate_at")?,
+        refuse_at: reader.number("crypto.iv_refuse_at")?,
+    };
+    if budget.lease > budget.warn_at {
+        reader.fault_of("crypto.iv_lease", "must not be more than crypto.iv_warn_at");
+    }
+    if budget.warn_at > budget.rotate_at {
+        reader.fault_of("crypto.iv_warn_at", "must not be more than crypto.iv_rotate_at");
+    }
+    if budget.rotate_at >= budget.refuse_at {
+        reader.fault_of("crypto.iv_rotate_at", "must be less than crypto.iv_refuse_at");
+    }
+    Some(budget)
+}
+
 fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditConfig> {
     let file = match reader.text("audit.file", absolute) {
         None if reader.is_set("audit.file") => None,
@@ -146,8 +174,10 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         return None;
     }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
+    let journal_mib: u64 = reader.number("audit.journal_mib")?;
     Some(AuditConfig {
         file: file?,
+        journal_bytes: journal_mib * 1024 * 1024,
         required: reader.flag("audit.required")?,
         deadline: milliseconds(reader, "audit.deadline_ms")?,
         checkpoint_records: reader.number("audit.checkpoint_records")?,

@@ -19,7 +19,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
 pub use settings::{SETTINGS, Setting};
 
-use crate::model::Place;
+use crate::model::{IvBudget, Place};
 use reader::Reader;
 
 /// A configuration in which every setting has been checked, alone and against the others.
@@ -46,6 +46,10 @@ pub struct Config {
     pub accept_bare_text: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
+    /// Open the sealed form of a data key again before anybody gets the key.
+    pub verify_data_keys: bool,
+    /// How often a key version may encrypt.
+    pub iv_budget: IvBudget,
     /// How the audit is kept.
     pub audit: AuditConfig,
     /// How the log is written.
@@ -83,10 +87,14 @@ pub struct TokenConfig {
     pub workers: Option<NonZeroUsize>,
     /// Calls that may wait for a worker.
     pub queue: NonZeroUsize,
+    /// How long a call may have to wait for a worker.
+    pub longest_wait: Duration,
     /// How long a call may take, its wait included.
     pub deadline: Duration,
     /// The same for the making of a key pair.
     pub key_pair_deadline: Duration,
+    /// How long the module may hold every thread before a new process is thought of.
+    pub hang_limit: Duration,
 }
 
 /// What a token is known by. Never a slot number: those move.
@@ -119,6 +127,8 @@ pub struct Limits {
 pub struct AuditConfig {
     /// The file of the records.
     pub file: PathBuf,
+    /// Bytes of the journal beside it; 0 is none.
+    pub journal_bytes: u64,
     /// Whether an operation without its record is refused.
     pub required: bool,
     /// How long an operation waits for its record.

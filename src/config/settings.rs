@@ -2,6 +2,8 @@
 //!
 //! The check for unknown settings, the defaults and `docs/configuration.md` come from this table.
 
+use crate::model::MOST_INVOCATIONS;
+
 /// One setting of the configuration file.
 #[derive(Debug)]
 pub struct Setting {
@@ -172,7 +174,15 @@ pub static SETTINGS: &[Setting] = &[
         name: "token.queue",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Calls that may wait for a worker. One more is refused with 503.",
+        doc: "Calls that may wait for a worker. One more is refused with `Rejected.Throttling`.",
+    },
+    Setting {
+        name: "token.queue_wait_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("50"),
+        doc: "Milliseconds that a call may have to wait for a worker, reckoned from how long calls \
+              took lately. A call that would wait longer is refused with `Rejected.Throttling` at \
+              once, so that an overloaded gateway serves what it takes in.",
     },
     Setting {
         name: "token.deadline_ms",
@@ -185,6 +195,13 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("30000"),
         doc: "Milliseconds that the making of a key pair may take, its wait included.",
+    },
+    Setting {
+        name: "token.hang_limit_ms",
+        kind: Kind::Number(1, LONGEST_WAIT_MS),
+        default: Fallback::Value("10000"),
+        doc: "Milliseconds that the module may hold every thread. After that the gateway ends as \
+              soon as the token opens in a new process, so that its supervisor starts it anew.",
     },
     Setting {
         name: "store.url",
@@ -250,10 +267,53 @@ pub static SETTINGS: &[Setting] = &[
               repeat one.",
     },
     Setting {
+        name: "crypto.verify_data_keys",
+        kind: Kind::Flag,
+        default: Fallback::Value("true"),
+        doc: "Opens the sealed form of a new data key again before anybody gets the key, so that none \
+              is ever used that cannot be recovered. It costs a decryption for each \
+              (docs/performance.md).",
+    },
+    Setting {
+        name: "crypto.iv_lease",
+        kind: Kind::Number(4, 1 << 30),
+        default: Fallback::Value("1048576"),
+        doc: "Encryptions of a key version that are written down at a time, before they happen. A \
+              crash may count as many too many, never one too few.",
+    },
+    Setting {
+        name: "crypto.iv_warn_at",
+        kind: Kind::Number(2, MOST_INVOCATIONS),
+        default: Fallback::Value("1073741824"),
+        doc: "Encryptions of a key version from which on the log and a metric warn.",
+    },
+    Setting {
+        name: "crypto.iv_rotate_at",
+        kind: Kind::Number(2, MOST_INVOCATIONS),
+        default: Fallback::Value("2147483648"),
+        doc: "Encryptions of a key's primary version from which on the key gets a new one within \
+              seconds, if it is enabled and its material is made here.",
+    },
+    Setting {
+        name: "crypto.iv_refuse_at",
+        kind: Kind::Number(4, MOST_INVOCATIONS),
+        default: Fallback::Value("4293918720"),
+        doc: "Encryptions after which a key version encrypts no more: `Rejected.LimitExceeded`. It \
+              decrypts for ever. A random IV of 96 bits allows 2^32 (NIST SP 800-38D); 2^20 of \
+              them are the gateway's own, for its tests of a key.",
+    },
+    Setting {
         name: "audit.file",
         kind: Kind::Text("an absolute path"),
         default: Fallback::Unset("`audit.jsonl` in `store.state_directory`"),
         doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
+    },
+    Setting {
+        name: "audit.journal_mib",
+        kind: Kind::Number(0, 1024),
+        default: Fallback::Value("16"),
+        doc: "Size, in MiB, of the journal `.<name>.journal` beside the file, through which records \
+              reach the disk sooner; 0 is none.",
     },
     Setting {
         name: "audit.required",

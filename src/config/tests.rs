@@ -74,6 +74,7 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.token.pin, PinSource::Credential("hsm-pin".to_owned()));
     assert_eq!(config.token.workers, None);
     assert_eq!(config.token.queue.get(), 1024);
+    assert_eq!(config.token.longest_wait, Duration::from_millis(50));
     assert_eq!(config.token.deadline, Duration::from_secs(5));
     assert_eq!(config.token.key_pair_deadline, Duration::from_secs(30));
     assert_eq!(config.limits.calls_per_second, 750);
@@ -81,8 +82,11 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.connections, 1024);
     assert!(!config.accept_bare_text);
+    assert!(config.verify_data_keys);
+    assert_eq!(config.iv_budget, IvBudget::default());
     let audit = AuditConfig {
         file: "/var/lib/hsmgate/audit.jsonl".into(),
+        journal_bytes: 16 * 1024 * 1024,
         required: true,
         deadline: Duration::from_secs(1),
         checkpoint_records: 10_000,

@@ -14,6 +14,9 @@ pub enum KeyringError {
     /// The key must not be deleted, says its owner.
     #[error("the key's deletion protection is on")]
     Protected,
+    /// The key version has encrypted as often as random IVs allow.
+    #[error("the key version must not encrypt any more")]
+    UsedUp,
     /// The ciphertext does not open: altered, of another key, or with another context. One answer
     /// for all, so that nobody learns which.
     #[error("the ciphertext does not open")]
@@ -24,6 +27,12 @@ pub enum KeyringError {
     /// A public key or signature of the token cannot be written in DER.
     #[error("what the token gave cannot be encoded")]
     Encoding(#[from] der::Error),
+    /// A key pair for a caller is being made, and another one at the same time is too much.
+    #[error("a data key pair is being made already")]
+    PairUnderWay,
+    /// No key pair came of it.
+    #[error("a data key pair could not be made")]
+    PairFailed,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -54,10 +63,20 @@ impl From<KeyringError> for ApiError {
                     format!("{} The deletion protection of the key is on.", code.message());
                 Self::with_message(code, message)
             }
+            KeyringError::UsedUp => Self::with_message(
+                ErrorCode::LimitExceeded,
+                "The request was rejected because this version of the key has encrypted as often as \
+                 is safe. It still decrypts. Create a new version of the key.",
+            ),
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }
-            KeyringError::Encoding(_) => Self::from(ErrorCode::InternalFailure).because(error),
+            KeyringError::PairUnderWay => {
+                Self::with_message(ErrorCode::Throttling, "Concurrency Limit Exceeded.")
+            }
+            KeyringError::Encoding(_) | KeyringError::PairFailed => {
+                Self::from(ErrorCode::InternalFailure).because(error)
+            }
             KeyringError::Store(source) => Self::from(source),
             KeyringError::Token(source) => Self::from(source),
         }
@@ -81,6 +100,8 @@ impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::Unsupported(_) => ErrorCode::UnsupportedOperation,
+            // The code that makes clients wait; the token itself is well.
+            TokenError::Busy => ErrorCode::Throttling,
             _ if error.is_away() => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };

@@ -68,6 +68,7 @@ impl Keyring {
         if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
             return Err(TokenError::Unsupported("this way of unwrapping").into());
         }
+        self.token.ready()?;
         let wrapping = KeyVersionId::random();
         let parameters = ImportParameters {
             id: ImportId::random(),
@@ -196,19 +197,30 @@ impl Keyring {
         self.take_out(key.record().id, |_material| true, budget).await
     }
 
-    /// Takes out every material whose date has come, and forgets import tokens that are void.
+    /// The keys with material whose date has come.
+    pub fn due_for_expiry(&self, now: Time) -> Vec<KeyId> {
+        let mut due = self.store.keys();
+        due.retain(|record| record.material.as_ref().is_some_and(|material| material.is_due(now)));
+        due.iter().map(|record| record.id).collect()
+    }
+
+    /// Takes the material of a key out whose date has come.
     ///
     /// # Errors
     /// When store or token fail; the next call finishes what was begun.
-    pub async fn expire_material(&self, now: Time) -> Result<(), KeyringError> {
-        for record in self.store.keys() {
-            if record.material.as_ref().is_some_and(|material| material.is_due(now)) {
-                let _only_one = self.material.lock().await;
-                let budget = Budget::new(self.times.call);
-                self.take_out(record.id, |material| material.is_due(now), &budget).await?;
-                tracing::info!(key_id = %record.id, "took out imported material whose date has come");
-            }
-        }
+    pub async fn expire_material(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
+        let _only_one = self.material.lock().await;
+        let budget = Budget::new(self.times.call);
+        self.take_out(key, |material| material.is_due(now), &budget).await?;
+        tracing::info!(key_id = %key, "took out imported material whose date has come");
+        Ok(())
+    }
+
+    /// Forgets import tokens that are void, and destroys what they wrapped with.
+    ///
+    /// # Errors
+    /// When store or token fail; the next call finishes what was begun.
+    pub async fn forget_imports(&self, now: Time) -> Result<(), KeyringError> {
         for parameters in self.store.expired_imports(now) {
             self.destroy_object(parameters.wrapping, &Budget::new(self.times.call)).await?;
             match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {

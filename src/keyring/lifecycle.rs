@@ -70,6 +70,8 @@ impl Keyring {
             record.state = KeyState::PendingImport;
             return Ok(self.store.insert_key(record).await?);
         }
+        // No row is begun that the token could not follow.
+        self.token.ready()?;
         let version = KeyVersion::initial(now);
         record.versions = vec![version.clone()];
         let record = self.store.insert_key(record).await?;
@@ -111,6 +113,7 @@ impl Keyring {
         now: Time,
         decide: impl FnOnce(&KeyRecord) -> Result<bool, ErrorCode>,
     ) -> Result<Option<(Arc<KeyRecord>, KeyVersion)>, KeyringError> {
+        self.token.ready()?;
         let id = KeyVersionId::random();
         let record = self
             .store

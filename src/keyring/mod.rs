@@ -2,8 +2,10 @@
 //!
 //! Takes an [`AuthorizedKey`], never a key id. Knows nothing of wires.
 
+mod data_key_pair;
 pub mod error;
 mod import;
+mod invocations;
 mod lifecycle;
 mod mac;
 mod pair;
@@ -16,14 +18,17 @@ mod symmetric;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
 pub use import::{WrappedMaterial, WrappingKey};
 pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use crate::store::Store;
+use crate::model::IvBudget;
+use crate::store::{Store, StoreError};
 use crate::token::Token;
+use invocations::Invocations;
 
 /// The keys of this gateway.
 #[derive(Clone)]
@@ -31,8 +36,21 @@ pub struct Keyring {
     store: Store,
     token: Token,
     times: TokenTimes,
+    verifies_data_keys: bool,
+    invocations: Arc<Invocations>,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// How keys are used.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyringSettings {
+    /// How long the token may take.
+    pub times: TokenTimes,
+    /// How often a key version may encrypt.
+    pub iv_budget: IvBudget,
+    /// Whether the sealed form of a data key is opened again before anybody gets the key.
+    pub verify_data_keys: bool,
 }
 
 /// How long the token may take.
@@ -46,8 +64,26 @@ pub struct TokenTimes {
 
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
-    pub fn new(store: Store, token: Token, times: TokenTimes) -> Self {
-        Self { store, token, times, material: Arc::default() }
+    pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
+        let KeyringSettings { times, iv_budget, verify_data_keys } = settings;
+        let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
+        Self {
+            store,
+            token,
+            times,
+            verifies_data_keys: verify_data_keys,
+            invocations,
+            material: Arc::default(),
+        }
+    }
+
+    /// Gives back what was leased for encryptions and not used, at the end of a gateway that serves
+    /// no more.
+    ///
+    /// # Errors
+    /// When the store fails; some versions then count for more than they are used.
+    pub async fn give_back_leases(&self) -> Result<(), StoreError> {
+        self.invocations.give_back().await
     }
 
     /// How long the token may take.

@@ -6,7 +6,8 @@ use crate::token::Budget;
 
 impl Keyring {
     /// Finishes what the last process left half done: versions that never came alive are taken
-    /// back with their token objects, deletions that had begun are carried through.
+    /// back with their token objects. Deletions that had begun are carried through by the first
+    /// [`Keyring::purge`].
     ///
     /// Token objects without a row are left alone: after a restore of an older store, good keys
     /// look like that.
@@ -16,7 +17,6 @@ impl Keyring {
     pub async fn reconcile(&self) -> Result<(), KeyringError> {
         for record in self.store.keys() {
             if record.state == KeyState::Deleting {
-                self.finish_deletion(&record).await?;
                 continue;
             }
             self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
@@ -30,37 +30,33 @@ impl Keyring {
         Ok(())
     }
 
-    /// Destroys every key whose deletion date has passed, and tells how many.
+    /// The keys whose deletion date has passed, and those whose deletion has begun.
+    pub fn due_for_purge(&self, now: Time) -> Vec<KeyId> {
+        let mut due = self.store.keys();
+        due.retain(|record| is_due(record, now) || record.state == KeyState::Deleting);
+        due.iter().map(|record| record.id).collect()
+    }
+
+    /// Destroys a key whose deletion is due; that is decided anew under the store's lock, as the
+    /// deletion may have been cancelled.
     ///
     /// # Errors
-    /// When store or token fail; what was begun is finished by the next call or start.
-    pub async fn purge(&self, now: Time) -> Result<usize, KeyringError> {
-        let mut purged = 0;
-        for record in self.store.keys() {
-            let is_due = |record: &KeyRecord| {
-                record.state == KeyState::PendingDeletion
-                    && record.delete_at.is_some_and(|date| date <= now)
-            };
-            if !is_due(&record) && record.state != KeyState::Deleting {
-                continue;
-            }
-            // Decided anew under the store's lock: the deletion may have been cancelled.
-            let record = self
-                .store
-                .change_key(record.id, |record| {
-                    if is_due(record) {
-                        record.state = KeyState::Deleting;
-                    }
-                    Ok::<_, KeyringError>(())
-                })
-                .await?;
-            if record.state == KeyState::Deleting {
-                self.finish_deletion(&record).await?;
-                tracing::info!(key_id = %record.id, "destroyed a key whose deletion was due");
-                purged += 1;
-            }
+    /// When store or token fail; what was begun is finished by the next call.
+    pub async fn purge(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
+        let record = self
+            .store
+            .change_key(key, |record| {
+                if is_due(record, now) {
+                    record.state = KeyState::Deleting;
+                }
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        if record.state == KeyState::Deleting {
+            self.finish_deletion(&record).await?;
+            tracing::info!(key_id = %key, "destroyed a key whose deletion was due");
         }
-        Ok(purged)
+        Ok(())
     }
 
     async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
@@ -99,4 +95,8 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         Ok(self.token.change(budget, move |worker| worker.destroy(version)).await?)
     }
+}
+
+fn is_due(record: &KeyRecord, now: Time) -> bool {
+    record.state == KeyState::PendingDeletion && record.delete_at.is_some_and(|date| date <= now)
 }

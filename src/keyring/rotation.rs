@@ -5,45 +5,51 @@ use crate::model::{KeyId, KeyRecord, KeyState, Time};
 use crate::token::Budget;
 
 impl Keyring {
-    /// Makes a new primary version of every key whose rotation is due, and tells of how many.
-    ///
-    /// What is due is told by the date of the newest version alone, so that a rotation that was
-    /// missed is made up for by one, and none is made twice: its row is written under the store's
-    /// lock before the token makes the object.
-    ///
-    /// # Errors
-    /// The first of the failures of store and token; the other keys have had their turn all the
-    /// same, and those that failed are due again.
-    pub async fn rotate(&self, now: Time) -> Result<usize, KeyringError> {
-        let mut rotated = 0;
-        let mut failure = None;
-        for record in self.store.keys().into_iter().filter(|record| is_due(record, now)) {
-            match self.rotate_key(record.id, now).await {
-                Ok(true) => rotated += 1,
-                Ok(false) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(rotated), Err)
+    /// The keys whose rotation is due.
+    pub fn due_for_rotation(&self, now: Time) -> Vec<KeyId> {
+        let mut due = self.store.keys();
+        due.retain(|record| self.is_due(record, now));
+        due.iter().map(|record| record.id).collect()
     }
 
-    async fn rotate_key(&self, key: KeyId, now: Time) -> Result<bool, KeyringError> {
-        let begun = self.begin_version(key, now, |record| Ok(is_due(record, now))).await?;
-        let Some((record, version)) = begun else { return Ok(false) };
+    /// Makes a new primary version of a key whose rotation is due.
+    ///
+    /// What is due is told by the date of the newest version, and by how often it has encrypted, so
+    /// that a rotation that was missed is made up for by one, and none is made twice: its row is
+    /// written under the store's lock before the token makes the object.
+    ///
+    /// # Errors
+    /// When store or token fail; the key is then due again.
+    pub async fn rotate(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
+        let begun = self.begin_version(key, now, |record| Ok(self.is_due(record, now))).await?;
+        let Some((record, version)) = begun else { return Ok(()) };
         let budget = Budget::new(self.times.generate);
         let id = version.id;
         self.bring_to_life(record, version, &budget).await?;
         tracing::info!(key_id = %key, key_version_id = %id, "rotated a key that was due");
-        Ok(true)
+        Ok(())
+    }
+
+    fn is_due(&self, record: &KeyRecord, now: Time) -> bool {
+        is_due(record, now) || self.is_worn(record)
+    }
+
+    /// Whether the version that encrypts has done so as often as it should.
+    fn is_worn(&self, record: &KeyRecord) -> bool {
+        let is_worn = |primary| self.invocations.is_worn(primary);
+        may_rotate(record) && record.primary.is_some_and(is_worn)
     }
 }
 
 /// Rotation rests while a key is not enabled, and waits for a version that is being made.
-fn is_due(record: &KeyRecord, now: Time) -> bool {
+fn may_rotate(record: &KeyRecord) -> bool {
     record.state == KeyState::Enabled
         && record.can_rotate()
         && record.versions.iter().all(|version| version.is_live)
-        && record.next_rotation().is_some_and(|due| due <= now)
+}
+
+fn is_due(record: &KeyRecord, now: Time) -> bool {
+    may_rotate(record) && record.next_rotation().is_some_and(|due| due <= now)
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         check_version(key.record(), version)?;
+        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let sealed = self
             .token
             .run(budget, move |worker| match iv {
@@ -62,11 +63,12 @@ impl Keyring {
                 Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
             })
             .await?;
+        reserved.settle(&sealed);
         Ok(blob(version, sealed))
     }
 
     /// Makes a data key of `bytes` random bytes in the token and seals its Base64 text, both in
-    /// one visit.
+    /// one visit. Where data keys are verified, the sealed text is opened again there.
     ///
     /// # Errors
     /// When the key's state or spec forbids it, or the token fails.
@@ -112,14 +114,22 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         check_version(key.record(), version)?;
+        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
+        let is_verified = self.verifies_data_keys;
         let (data_key, sealed) = self
             .token
             .run(budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
-                let sealed = worker.encrypt(version, Some(&aad), (form.bytes)(&data_key))?;
+                let text = (form.bytes)(&data_key);
+                let sealed = if is_verified {
+                    worker.encrypt_verified(version, Some(&aad), text)?
+                } else {
+                    worker.encrypt(version, Some(&aad), text)?
+                };
                 Ok((data_key, sealed))
             })
             .await?;
+        reserved.settle(&sealed);
         Ok((data_key, blob(version, sealed)))
     }
 
@@ -189,7 +199,7 @@ fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
     state::check(record.state, Use::Cryptographic)
 }
 
-fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
+pub(super) fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
     check_cipher(record)?;
     record.version(version).map(drop).ok_or(ErrorCode::KeyNotFound)
 }

@@ -10,8 +10,10 @@ pub mod arn;
 pub mod blob;
 pub mod bytes;
 pub mod context;
+pub mod data_key_pair;
 pub mod id;
 pub mod instance;
+pub mod iv_budget;
 pub mod key;
 pub mod key_ref;
 pub mod list;
@@ -36,8 +38,10 @@ pub use arn::{AccountId, Place, Region};
 pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
+pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
 pub use instance::{Instance, InstanceId};
+pub use iv_budget::{IvBudget, MOST_INVOCATIONS};
 pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
+const SECONDS_OF_AN_HOUR: i64 = 3600;
+
 /// A point in time in whole seconds, UTC, written `YYYY-MM-DDTHH:MM:SSZ`.
 ///
 /// ```
@@ -52,6 +54,12 @@ impl Time {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix(self) -> i64 {
         self.0.as_second()
+    }
+
+    /// The start of its hour: what is told of the last use of a credential.
+    #[must_use]
+    pub fn hour(self) -> Self {
+        Self::from_unix(self.unix().div_euclid(SECONDS_OF_AN_HOUR) * SECONDS_OF_AN_HOUR)
     }
 
     /// This time moved by so many seconds, forwards or backwards.

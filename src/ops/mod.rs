@@ -55,7 +55,7 @@ pub enum Load {
     Store,
     /// Uses a key in the token: throttled for each account, as the real service does.
     Cryptographic,
-    /// Makes a key in the token, which takes seconds for the largest.
+    /// Makes a key or a key pair, which takes seconds for the largest.
     Generate,
 }
 

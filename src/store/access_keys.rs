@@ -112,6 +112,14 @@ impl Store {
         super::principals::require(write.connection(), &principal).await?;
         let session = row.session;
         let counts = row.is_active && session.is_none();
+        let mut noted =
+            vec![("Principal", principal.clone()), ("UserAccessKeyId", row.id.to_string())];
+        if let Some(session) = &session {
+            noted.push(("RoleSessionName", session.name.clone()));
+            noted.push(("Expiration", session.expires.to_string()));
+            noted.extend(session.policy.clone().map(|policy| ("Policy", policy)));
+        }
+        let name = if session.is_some() { "AssumeRole" } else { "CreateAccessKey" };
         sqlx::query(ACCESS_KEYS.insert())
             .bind(row.id.to_string())
             .bind(principal.clone())
@@ -128,6 +136,7 @@ impl Store {
         if counts {
             check_limit(write.connection(), &principal).await?;
         }
+        write.note(name, noted).await?;
         write.finish().await
     }
 
@@ -154,6 +163,9 @@ impl Store {
         if is_active {
             check_limit(write.connection(), &principal).await?;
         }
+        let status = if is_active { "Active" } else { "Inactive" };
+        let parameters = vec![("UserAccessKeyId", id.to_string()), ("Status", status.to_owned())];
+        write.note("UpdateAccessKey", parameters).await?;
         write.finish().await
     }
 
@@ -171,6 +183,7 @@ impl Store {
             return Ok(false);
         }
         raise_revision(write.connection()).await?;
+        write.note("DeleteAccessKey", vec![("UserAccessKeyId", id.to_string())]).await?;
         write.finish().await?;
         Ok(true)
     }

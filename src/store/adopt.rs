@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::keys::{hold_key, insert, save_key, sort_versions};
-use super::{Store, StoreError, use_counts};
+use super::{Store, StoreError, invocations};
 use crate::model::{KeyId, KeyRecord};
 
 impl Store {
-    /// Adds a key that was found in the token, or hands the one that is there to `change`, and
-    /// forgets how often it was used, all in one transaction.
+    /// Adds a key that was found in the token, or hands the one that is there to `change`, and takes
+    /// every version in the store for one that has encrypted `at_least` times at least, all in
+    /// one transaction: a store that lacks a key is older than the token in all it says.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when a version belongs to another key, or the database fails.
@@ -17,6 +18,7 @@ impl Store {
         id: KeyId,
         new: impl FnOnce() -> KeyRecord,
         change: impl FnOnce(&mut KeyRecord),
+        at_least: u64,
     ) -> Result<Arc<KeyRecord>, StoreError> {
         let mut write = self.write().await?;
         let mut record = match hold_key(write.connection(), id).await {
@@ -37,7 +39,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         record.id = id;
-        use_counts::forget(write.connection(), Some(id)).await?;
+        invocations::assume(write.connection(), at_least).await?;
         let record = Arc::new(record);
         let remembered = Arc::clone(&record);
         write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;

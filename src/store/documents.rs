@@ -264,6 +264,7 @@ mod tests {
             not_after: Time::from_unix(NOON + 1),
             created: Time::from_unix(NOON),
             is_active: true,
+            last_used: None,
         }
     }
 

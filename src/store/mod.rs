@@ -1,7 +1,7 @@
 //! The store: SQL, and the catalogue of keys in memory.
 //!
-//! It knows what is kept of keys, aliases, documents and AccessKeys, and that a change is lasting
-//! before anyone sees it. It knows neither what may be done with a key nor any key material.
+//! It knows what is kept of keys, aliases, documents and AccessKeys, how often key versions may have
+//! encrypted, and that a change is lasting before anyone sees it. It knows neither what may be done with a key nor any key material.
 //!
 //! Reading the catalogue never does I/O. A change takes its turn, writes one transaction and then
 //! brings the catalogue in line; what another process changes in keys, aliases and documents is
@@ -19,17 +19,18 @@ mod examine;
 mod facts;
 mod follow;
 mod hold;
+mod invocations;
 mod key_row;
 mod keys;
+mod operator_events;
 mod principals;
 mod restore;
 mod row;
 mod shelves;
-mod use_counts;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sqlx::AnyPool;
 use tokio::sync::Mutex;
@@ -38,6 +39,8 @@ pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
 pub use error::StoreError;
 pub use examine::{Examination, Tables};
+pub use invocations::{Lease, Remainder};
+pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use restore::{Replaced, Replacement};
 pub use shelves::{Document, Reference, Shelf, Shelves};
@@ -61,6 +64,8 @@ struct Inner {
     turn: Arc<Mutex<()>>,
     /// The SQLite file and the hold on it.
     place: Option<(PathBuf, Hold)>,
+    /// On whose behalf this process changes things, where that is an operator.
+    operator: OnceLock<String>,
 }
 
 impl Store {
@@ -111,7 +116,8 @@ impl Store {
     async fn load(connected: Connected) -> Result<Self, StoreError> {
         let Connected { pool, place } = connected;
         let catalogue = RwLock::new(load(&pool).await?);
-        Ok(Self { inner: Arc::new(Inner { pool, catalogue, turn: Arc::default(), place }) })
+        let (turn, operator) = (Arc::default(), OnceLock::new());
+        Ok(Self { inner: Arc::new(Inner { pool, catalogue, turn, place, operator }) })
     }
 
     /// Waits for what is under way and closes the database; later calls that need it fail.
@@ -193,7 +199,7 @@ mod tests {
     pub(super) struct Bench {
         pub(super) store: Store,
         pub(super) url: String,
-        _directory: tempfile::TempDir,
+        pub(super) _directory: tempfile::TempDir,
     }
 
     impl Bench {

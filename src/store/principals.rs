@@ -55,6 +55,9 @@ impl Store {
             .execute(write.connection())
             .await?;
         raise_revision(write.connection()).await?;
+        let parameters =
+            vec![("Principal", row.name.to_string()), ("Policies", policies_text(&row)?)];
+        write.note("CreatePrincipal", parameters).await?;
         write.finish().await
     }
 
@@ -83,6 +86,8 @@ impl Store {
             .execute(write.connection())
             .await
             .map_err(StoreError::from)?;
+        let parameters = vec![("Principal", name.to_string()), ("Policies", policies_text(&row)?)];
+        write.note("SetPrincipalPolicies", parameters).await?;
         Ok(write.finish().await?)
     }
 
@@ -104,6 +109,7 @@ impl Store {
             .bind(name.to_string())
             .execute(write.connection())
             .await?;
+        write.note("DeletePrincipal", vec![("Principal", name.to_string())]).await?;
         write.finish().await?;
         Ok(true)
     }

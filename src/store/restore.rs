@@ -22,7 +22,7 @@ use super::backup::{directory_of, sync_directory_of, text};
 use super::connect::{self, blocking};
 use super::hold::{Hold, Tenancy, give_to_owner_of};
 use super::write::Write;
-use super::{Store, StoreError, examine, use_counts};
+use super::{Store, StoreError, examine, invocations};
 use crate::model::{KeyId, Time};
 
 /// How long a key that was to be deleted stays at least after a restore: its owner may have taken
@@ -103,12 +103,13 @@ impl Replacement {
         facts.find(|(fact, _)| fact == name).map(|(_, value)| value.as_str())
     }
 
-    /// Puts the backup in the store's place. A kill leaves the one store or the other.
+    /// Puts the backup in the store's place. A kill leaves the one store or the other. Every key
+    /// version counts as one that has encrypted `at_least` times, since the backup cannot know.
     ///
     /// # Errors
     /// When a file cannot be written; the store is then as it was.
-    pub async fn install(self, now: Time) -> Result<Replaced, StoreError> {
-        let mut replaced = self.settle(now).await?;
+    pub async fn install(self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
+        let mut replaced = self.settle(now, at_least).await?;
         replaced.keys = {
             self.store.refresh().await?;
             self.store.keys().len()
@@ -128,10 +129,10 @@ impl Replacement {
     }
 
     /// Brings the copy in line with what happened since the backup.
-    async fn settle(&self, now: Time) -> Result<Replaced, StoreError> {
+    async fn settle(&self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
         let mut write = Write::begin(&self.store.inner).await?;
         let connection = write.connection();
-        use_counts::forget(connection, None).await?;
+        invocations::assume(connection, at_least).await?;
         let half_made = forget_half_made(connection).await?;
         let postponed = postpone_deletions(connection, now).await?;
         let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();

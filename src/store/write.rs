@@ -33,6 +33,11 @@ impl Write {
         &mut self.transaction
     }
 
+    /// On whose behalf it is made, where that is an operator.
+    pub(super) fn operator(&self) -> Option<&String> {
+        self.inner.operator.get()
+    }
+
     /// Makes a change lasting that leaves the catalogue as it is.
     pub(super) async fn finish(self) -> Result<(), StoreError> {
         let Self { transaction, turn, .. } = self;

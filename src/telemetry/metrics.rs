@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
@@ -45,6 +45,20 @@ pub enum Limit {
     calls,
     /// Failed authentications a second of a source.
     authentication,
+    /// Calls that wait for the token.
+    token,
+    /// Data key pairs being made at one time.
+    key_pairs,
+}
+
+/// What came of a key version's invocation budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum BudgetEvent {
+    /// It is worn so far that operators should know.
+    warned,
+    /// It is leased to its end.
+    ended,
 }
 
 /// Which of the token's queues.
@@ -79,6 +93,11 @@ struct OfLimit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBudgetEvent {
+    event: BudgetEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQueue {
     queue: Queue,
 }
@@ -103,14 +122,41 @@ pub struct Metrics {
     throttled: Family<OfLimit, Counter>,
     authentication_failures: Family<OfCode, Counter>,
     replay_journal_errors: Counter,
+    iv_budget: Family<OfBudgetEvent, Counter>,
     connections: Gauge,
     connections_refused: Counter,
     tls_handshake_failures: Counter,
     tls_reload_failures: Counter,
     certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
     token_ready: Gauge,
+    unverified_ciphertexts: Counter,
+    random_generator_failures: Counter,
+    token_losses: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
+    audit_sequence: Gauge,
+    audit_waiting: Gauge,
+    audit_owed: Gauge,
+    audit_failures: Counter,
+    audit_second_waiting: Gauge,
+    audit_second_lost: Counter,
+}
+
+/// How the audit does, when somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditState {
+    /// The number of the last record on disk.
+    pub sequence: u64,
+    /// Records that wait to be written.
+    pub waiting: usize,
+    /// Outcomes of changes that could not be written yet.
+    pub owed: u64,
+    /// Writes that failed.
+    pub failures: u64,
+    /// Writes that the second place has not taken yet.
+    pub second_waiting: u64,
+    /// Writes that the second place never got.
+    pub second_lost: u64,
 }
 
 /// A metric as its page tells it.
@@ -133,6 +179,7 @@ pub fn metrics() -> &'static Metrics {
 }
 
 impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "a table, metric by metric")]
     fn new() -> Self {
         let mut register = Register::default();
         let build = Family::<OfBuild, Gauge>::default();
@@ -157,8 +204,9 @@ impl Metrics {
             throttled: register.counter(
                 "hsmgate_throttled_total",
                 &["limit"],
-                "Requests refused as too many; limit is calls (of an account and operation) or \
-                 authentication (failures of a source)",
+                "Requests refused as too many; limit is calls (of an account and operation), \
+                 authentication (failures of a source), token (calls that wait for it) or key_pairs \
+                 (data key pairs at one time)",
             ),
             authentication_failures: register.counter(
                 "hsmgate_authentication_failures_total",
@@ -170,6 +218,13 @@ impl Metrics {
                 "hsmgate_replay_journal_errors_total",
                 &[],
                 "Nonces that could not be written down; their requests were refused with 503",
+            ),
+            iv_budget: register.counter(
+                "hsmgate_iv_budget_events_total",
+                &["event"],
+                "Key versions, since the start, that have encrypted as often as crypto.iv_warn_at \
+                 (event is warned), or that will soon encrypt no more because of \
+                 crypto.iv_refuse_at (ended); the log names them",
             ),
             connections: register.plain_gauge(
                 "hsmgate_connections",
@@ -198,6 +253,22 @@ impl Metrics {
                 "hsmgate_token_ready",
                 "1 while calls go to the token, 0 while it is away",
             ),
+            random_generator_failures: register.counter(
+                "hsmgate_token_random_failures_total",
+                &[],
+                "Draws from the token's random generator that no living generator gives; the token \
+                 is not used until its draws are well again",
+            ),
+            unverified_ciphertexts: register.counter(
+                "hsmgate_token_unverified_ciphertexts_total",
+                &[],
+                "Ciphertexts of data keys that the token made and did not open again; nobody got them",
+            ),
+            token_losses: register.counter(
+                "hsmgate_token_losses_total",
+                &[],
+                "Times that the token was lost and had to be brought back",
+            ),
             token_sessions: register.plain_gauge(
                 "hsmgate_token_sessions",
                 "Threads that work in the token, each with a session of its own; 0 while it is \
@@ -207,6 +278,32 @@ impl Metrics {
                 "hsmgate_token_queue_depth",
                 &["queue"],
                 "Jobs that wait for a token thread; queue is calls or changes",
+            ),
+            audit_sequence: register.plain_gauge(
+                "hsmgate_audit_sequence",
+                "The number of the last audit record on disk; 0 without an audit",
+            ),
+            audit_waiting: register.plain_gauge(
+                "hsmgate_audit_waiting_records",
+                "Audit records that wait to be written, each with an answer behind it",
+            ),
+            audit_owed: register.plain_gauge(
+                "hsmgate_audit_owed_records",
+                "Outcomes of changes that could not be recorded yet and are kept in memory",
+            ),
+            audit_failures: register.counter(
+                "hsmgate_audit_write_failures_total",
+                &[],
+                "Writes of audit records that failed; their requests were refused with 503",
+            ),
+            audit_second_waiting: register.plain_gauge(
+                "hsmgate_audit_second_waiting_writes",
+                "Writes that the second place of the audit has not taken yet",
+            ),
+            audit_second_lost: register.counter(
+                "hsmgate_audit_second_lost_writes_total",
+                &[],
+                "Writes that the second place of the audit never got",
             ),
             registry: register.registry,
             described: register.described,
@@ -244,6 +341,21 @@ impl Metrics {
         self.replay_journal_errors.inc();
     }
 
+    /// Counts a key version that came to a threshold of its invocation budget.
+    pub fn iv_budget(&self, event: BudgetEvent) {
+        self.iv_budget.get_or_create(&OfBudgetEvent { event }).inc();
+    }
+
+    /// Counts a draw that shows the token's random generator dead or stuck.
+    pub fn random_generator_failed(&self) {
+        self.random_generator_failures.inc();
+    }
+
+    /// Counts a fresh ciphertext that does not open.
+    pub fn ciphertext_unverified(&self) {
+        self.unverified_ciphertexts.inc();
+    }
+
     /// Counts a connection for as long as what it gives lives.
     pub fn connection(&'static self) -> OpenConnection {
         self.connections.inc();
@@ -265,6 +377,11 @@ impl Metrics {
         self.tls_reload_failures.inc();
     }
 
+    /// Counts a loss of the token.
+    pub fn token_lost(&self) {
+        self.token_losses.inc();
+    }
+
     /// Sets what is only looked at when somebody asks: the days of the certificate.
     pub fn set_certificate_days_left(&self, days: f64) {
         self.certificate_days_left.get_or_create(&Unlabelled {}).set(days);
@@ -278,6 +395,17 @@ impl Metrics {
         for (queue, count) in waiting {
             self.token_queue.get_or_create(&OfQueue { queue }).set(number(count));
         }
+    }
+
+    /// Sets what is only looked at when somebody asks: how the audit does.
+    pub fn set_audit(&self, state: &AuditState) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.audit_sequence.set(number(state.sequence));
+        self.audit_waiting.set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
+        self.audit_owed.set(number(state.owed));
+        self.audit_failures.inner().store(state.failures, Ordering::Relaxed);
+        self.audit_second_waiting.set(number(state.second_waiting));
+        self.audit_second_lost.inner().store(state.second_lost, Ordering::Relaxed);
     }
 
     /// All metrics in the text form of OpenMetrics, which Prometheus reads.
@@ -432,6 +560,14 @@ mod tests {
         metrics.authentication_failed("SignatureDoesNotMatch");
         metrics.set_certificate_days_left(12.5);
         metrics.set_token(true, 4, [(Queue::calls, 2), (Queue::changes, 0)]);
+        metrics.set_audit(&AuditState {
+            sequence: 7,
+            waiting: 1,
+            owed: 2,
+            failures: 3,
+            second_waiting: 4,
+            second_lost: 5,
+        });
         let text = metrics.text().unwrap();
         for line in [
             "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"} 1",
@@ -442,6 +578,12 @@ mod tests {
             "hsmgate_certificate_days_left 12.5",
             "hsmgate_token_queue_depth{queue=\"calls\"} 2",
             "hsmgate_token_sessions 4",
+            "hsmgate_audit_sequence 7",
+            "hsmgate_audit_waiting_records 1",
+            "hsmgate_audit_owed_records 2",
+            "hsmgate_audit_write_failures_total 3",
+            "hsmgate_audit_second_waiting_writes 4",
+            "hsmgate_audit_second_lost_writes_total 5",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }

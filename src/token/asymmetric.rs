@@ -101,7 +101,9 @@ impl Worker<'_> {
                 return Ok(false);
             }
             let (mechanism, input) = algorithm.prepare(digest);
-            let Err(error) = session.verify(&mechanism, public, &input, signature) else {
+            let Err(error) = worker.insist(|worker| {
+                Ok(worker.session()?.verify(&mechanism, public, &input, signature)?)
+            }) else {
                 return Ok(true);
             };
             let control = |worker: &mut Self| {
@@ -109,7 +111,7 @@ impl Worker<'_> {
                 let good = session.sign(&mechanism, handles.main, &input)?;
                 Ok(session.verify(&mechanism, public, &input, &good)?)
             };
-            match worker.judge(key, error.into(), control) {
+            match worker.judge(key, error, control) {
                 TokenError::BadCiphertext => Ok(false),
                 error => Err(error),
             }
@@ -170,9 +172,11 @@ impl Worker<'_> {
         mechanism: &Mechanism<'_>,
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        match self.session()?.decrypt(mechanism, handles.main, ciphertext) {
+        let opened = self
+            .insist(|worker| Ok(worker.session()?.decrypt(mechanism, handles.main, ciphertext)?));
+        match opened {
             Ok(plaintext) => Ok(Zeroizing::new(plaintext)),
-            Err(error) => Err(self.judge(key, error.into(), |worker| {
+            Err(error) => Err(self.judge(key, error, |worker| {
                 worker.control_rsa(handles, mechanism, ciphertext.len())
             })),
         }

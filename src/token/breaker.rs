@@ -10,9 +10,11 @@ use super::error::TokenError;
 pub enum AwayReason {
     /// It was lost and is being brought back.
     Recovering,
-    /// It refused the PIN. Nobody logs in again until the service is started anew: every
-    /// further try may lock the token for good.
+    /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
+    /// may lock the token for good.
     PinRefused,
+    /// Its module has not let go of a thread for long, and no thread is left.
+    Hanging,
     /// It was closed in an orderly way.
     Closed,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for AwayReason {
         f.write_str(match self {
             Self::Recovering => "it was lost and is being brought back",
             Self::PinRefused => "it refused the PIN, and an operator must act",
+            Self::Hanging => "its module does not answer",
             Self::Closed => "it is closed",
         })
     }
@@ -50,6 +53,11 @@ impl Breaker {
     /// Whether the token is gone for good as far as this process goes.
     pub(super) fn is_final(&self) -> bool {
         matches!(self.0.load(Ordering::Acquire), PIN_REFUSED | CLOSED)
+    }
+
+    /// Whether it was lost and is being brought back.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.0.load(Ordering::Acquire) == RECOVERING
     }
 
     /// Opens the breaker. True for the one caller that has to start the recovery.

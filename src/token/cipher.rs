@@ -2,15 +2,20 @@
 
 use std::time::Instant;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
 use super::cache::Control;
 use super::error::TokenError;
 use super::gcm;
-use super::worker::Worker;
+use super::worker::{RETRIES, Worker};
 use crate::model::{IV_BYTES, KeyVersionId};
+use crate::telemetry::metrics::metrics;
 
+/// How often the same call has to have a doubtful answer before its data is taken to be bad.
+const INSISTENCE: usize = 3;
 const CONTROL: &[u8] = b"hsmgate control message";
 
 /// What an encryption gives.
@@ -20,7 +25,12 @@ pub struct Encrypted {
     pub iv: [u8; IV_BYTES],
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
     pub sealed: Vec<u8>,
+    /// How often the key was used for it: once, and again for every try that failed.
+    pub uses: u64,
 }
+
+/// The most [`Encrypted::uses`].
+pub const MOST_USES: u64 = 1 + RETRIES;
 
 impl Worker<'_> {
     /// Encrypts with AES-GCM. An empty `aad` is the same as none.
@@ -33,14 +43,24 @@ impl Worker<'_> {
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
+        self.seal(key, aad.unwrap_or_default(), plaintext, |_session, _handle, _sealed| Ok(()))
+    }
+
+    /// As [`Worker::encrypt`], and opens the ciphertext again before anybody gets it, on the same
+    /// session with the same handle. One that does not open to the plaintext costs the session,
+    /// and is made again.
+    ///
+    /// # Errors
+    /// As [`Worker::encrypt`]; `Unverified` when no try gives one that opens.
+    pub fn encrypt_verified(
+        &mut self,
+        key: KeyVersionId,
+        aad: Option<&[u8]>,
+        plaintext: &[u8],
+    ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
-        self.steady(Some(key), |worker| {
-            let handle = worker.handles(key)?.hot();
-            let (session, kit) = worker.session_and_kit()?;
-            // A retry takes another IV: nobody knows what became of the first.
-            let iv = kit.random.iv(session)?;
-            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
-            Ok(Encrypted { iv, sealed })
+        self.seal(key, aad, plaintext, |session, handle, fresh| {
+            verify(gcm::open(session, handle, &fresh.iv, aad, &fresh.sealed), plaintext)
         })
     }
 
@@ -57,11 +77,13 @@ impl Worker<'_> {
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
+        let mut uses = 0;
         self.steady(Some(key), |worker| {
+            uses += 1;
             let handle = worker.handles(key)?.hot();
             // A retry seals the same once more, which tells nobody anything new.
             let sealed = gcm::seal(worker.session()?, handle, &iv, aad, plaintext)?;
-            Ok(Encrypted { iv, sealed })
+            Ok(Encrypted { iv, sealed, uses })
         })
     }
 
@@ -80,7 +102,7 @@ impl Worker<'_> {
         let aad = aad.unwrap_or_default();
         self.steady(Some(key), |worker| {
             let handle = worker.handles(key)?.hot();
-            match gcm::open(worker.session()?, handle, iv, aad, sealed) {
+            match worker.insist(|worker| gcm::open(worker.session()?, handle, iv, aad, sealed)) {
                 Err(error) => {
                     Err(worker.judge(key, error, |worker| worker.control_gcm(key, handle)))
                 }
@@ -98,6 +120,43 @@ impl Worker<'_> {
             let (session, kit) = worker.session_and_kit()?;
             kit.random.bytes(session, bytes)
         })
+    }
+
+    fn seal(
+        &mut self,
+        key: KeyVersionId,
+        aad: &[u8],
+        plaintext: &[u8],
+        check: impl Fn(&Session, ObjectHandle, &Encrypted) -> Result<(), TokenError>,
+    ) -> Result<Encrypted, TokenError> {
+        let mut uses = 0;
+        self.steady(Some(key), |worker| {
+            uses += 1;
+            let handle = worker.handles(key)?.hot();
+            let (session, kit) = worker.session_and_kit()?;
+            // A retry takes another IV: nobody knows what became of the first.
+            let iv = kit.random.iv(session)?;
+            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
+            let fresh = Encrypted { iv, sealed, uses };
+            check(session, handle, &fresh)?;
+            Ok(fresh)
+        })
+    }
+
+    /// Makes a call whose answer may be about its data, again while the answer leaves that open:
+    /// bad data has the same answer every time, a token that stumbles hardly ever twice.
+    pub(super) fn insist<T>(
+        &mut self,
+        mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let mut result = call(self);
+        for _time in 1..INSISTENCE {
+            if !result.as_ref().is_err_and(TokenError::is_doubtful_answer) {
+                break;
+            }
+            result = call(self);
+        }
+        result
     }
 
     /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
@@ -151,6 +210,23 @@ impl Worker<'_> {
         self.hub.keys.keep_control(key, control.clone());
         Ok(control)
     }
+}
+
+/// Holds what a fresh ciphertext opened to against what was sealed in it.
+fn verify(
+    opened: Result<Zeroizing<Vec<u8>>, TokenError>,
+    plaintext: &[u8],
+) -> Result<(), TokenError> {
+    match opened {
+        Ok(opened) if verify_slices_are_equal(&opened, plaintext).is_ok() => return Ok(()),
+        Err(error) if !is_about_the_data(&error) && !error.is_doubtful_answer() => {
+            return Err(error);
+        }
+        Ok(_) | Err(_) => {}
+    }
+    metrics().ciphertext_unverified();
+    tracing::error!("the token made a ciphertext that does not open; it is thrown away");
+    Err(TokenError::Unverified)
 }
 
 /// Whether the token itself says that the data is at fault.

@@ -14,6 +14,10 @@ pub enum TokenError {
     /// length. Which of them is never told.
     #[error("the ciphertext does not open with this key")]
     BadCiphertext,
+    /// The token made a ciphertext that does not open to what was sealed in it, several times.
+    /// Nobody got one.
+    #[error("the token makes ciphertexts that do not open")]
+    Unverified,
     /// Wrapped key material does not unwrap, or is of another length than the key spec's.
     #[error("the wrapped key material is not a key of this kind")]
     BadKeyMaterial,
@@ -29,8 +33,8 @@ pub enum TokenError {
     /// The token, or this build, can not do what was asked for; the text names it.
     #[error("the token can not do {0}")]
     Unsupported(&'static str),
-    /// The queue before the token threads is full.
-    #[error("the queue before the token is full")]
+    /// As many calls wait for the token threads as may, or as they can serve in time.
+    #[error("too many calls wait for the token")]
     Busy,
     /// The call's time ran out, before or while the token worked on it.
     #[error("the token did not answer in time")]
@@ -74,6 +78,9 @@ pub enum TokenError {
         /// Its answer.
         code: RvError,
     },
+    /// The PIN is not even tried, because the token may lock for good; the text says why.
+    #[error("the PIN is not tried: {0}")]
+    PinHeld(String),
     /// The system gave no thread.
     #[error("no thread could be started for the token")]
     Thread(#[source] std::io::Error),
@@ -113,8 +120,9 @@ impl TokenError {
                 ErrorClass::BadInput
             }
             Self::Busy | Self::Deadline => ErrorClass::NoRoom,
+            Self::PinHeld(_) => ErrorClass::Pin,
             Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
-            Self::Panicked => ErrorClass::SessionGone,
+            Self::Panicked | Self::Unverified => ErrorClass::SessionGone,
             Self::Duplicate
             | Self::Unsupported(_)
             | Self::WrongAttributes(_)
@@ -148,6 +156,22 @@ impl TokenError {
                 | ErrorClass::NoRoom
                 | ErrorClass::Pin
         )
+    }
+
+    /// Whether the same call may work at once: with a new session, login or handle. A device may
+    /// fail once; one that is gone fails again.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.class() {
+            ErrorClass::Ambiguous
+            | ErrorClass::SessionGone
+            | ErrorClass::LoginGone
+            | ErrorClass::HandleGone => true,
+            ErrorClass::DeviceGone => matches!(self, Self::Call { .. }),
+            ErrorClass::BadInput
+            | ErrorClass::NoRoom
+            | ErrorClass::Pin
+            | ErrorClass::Configuration => false,
+        }
     }
 
     /// Whether the call itself, past its Init, left open if the data or the token is at fault.

@@ -5,9 +5,9 @@
 //! running call crashes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::MechanismType;
@@ -16,19 +16,25 @@ use cryptoki::session::{Session, SessionState};
 use super::breaker::{AwayReason, Breaker};
 use super::cache::KeyCache;
 use super::error::{ErrorClass, TokenError};
-use super::instance::{self, Instance};
+use super::generator::GeneratorWatch;
+use super::handles;
+use super::instance::{self, Instance, Opening};
 use super::locks::{lock, read, write};
 use super::mechanism::{Capability, OaepHash};
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use crate::model::KeyVersionId;
+use crate::telemetry::metrics::metrics;
 
 /// The pause before the second try of a recovery; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Hub {
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
+    /// Watched by all threads, and longer than an initialisation lasts.
+    pub(super) generator: Arc<GeneratorWatch>,
     /// Held for create, find, copy and destroy: SoftHSM answers wrongly when they overlap.
     pub(super) objects: Mutex<()>,
     pub(super) instance: RwLock<Option<Instance>>,
@@ -37,6 +43,10 @@ pub(super) struct Hub {
     lacks_oaep_sha256: AtomicBool,
     settings: TokenSettings,
     pkcs11: Pkcs11,
+    /// Whether this process's part of the module is ours to finalize.
+    owns_module: AtomicBool,
+    /// A key that the token has to hold, or it is not the one that it was.
+    witness: OnceLock<KeyVersionId>,
     logins: Mutex<()>,
     epochs: AtomicU64,
 }
@@ -45,9 +55,12 @@ impl Hub {
     /// Loads the module and opens the token.
     pub(super) fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let pkcs11 = instance::load(&settings.module)?;
-        let first = Instance::open(&pkcs11, &settings, &settings.selector, 1, false)?;
+        let generator = Arc::default();
+        let opening = Opening { pkcs11: &pkcs11, settings: &settings, generator: &generator };
+        let first = Instance::open(&opening, &settings.selector, 1, false)?;
         let info = first.info.clone();
         let mechanisms = first.mechanisms.clone();
+        let owns_module = AtomicBool::new(first.is_ours());
         tracing::info!(
             label = info.label,
             serial = info.serial,
@@ -59,6 +72,7 @@ impl Hub {
         Ok(Self {
             breaker: Breaker::default(),
             keys: KeyCache::default(),
+            generator,
             objects: Mutex::default(),
             instance: RwLock::new(Some(first)),
             lacks_oaep_sha256: AtomicBool::new(quirks::knows_oaep_sha1_only(&info)),
@@ -66,6 +80,8 @@ impl Hub {
             mechanisms,
             settings,
             pkcs11,
+            owns_module,
+            witness: OnceLock::new(),
             logins: Mutex::default(),
             epochs: AtomicU64::new(1),
         })
@@ -102,9 +118,23 @@ impl Hub {
         self.lacks_oaep_sha256.store(true, Ordering::Relaxed);
     }
 
+    /// The key that the token is known by.
+    pub(super) fn witness(&self) -> Option<KeyVersionId> {
+        self.witness.get().copied()
+    }
+
+    /// Names it, once.
+    pub(super) fn know_by(&self, key: KeyVersionId) {
+        let _is_first = self.witness.set(key);
+    }
+
     /// Logs in if the session says that nobody is. True if somebody had to: then every handle
     /// died with the login before.
-    pub(super) fn log_in_if_out(&self, session: &Session) -> Result<bool, TokenError> {
+    pub(super) fn log_in_if_out(
+        &self,
+        instance: &Instance,
+        session: &Session,
+    ) -> Result<bool, TokenError> {
         // One at a time, and only after looking: a refused PIN counts against the token.
         let _login = lock(&self.logins);
         let state = session.get_session_info()?.session_state();
@@ -113,7 +143,7 @@ impl Hub {
         }
         self.breaker.check()?;
         tracing::warn!("the token has logged us out; logging in once");
-        if let Err(error) = instance::log_in(session, &self.settings.pin) {
+        if let Err(error) = instance.log_in(session, &self.settings) {
             self.note(&error);
             return Err(error);
         }
@@ -135,6 +165,7 @@ impl Hub {
             return;
         }
         tracing::error!(%cause, "the token is lost; recovery begins");
+        metrics().token_lost();
         let hub = Arc::clone(self);
         let thread = thread::Builder::new().name("token-recovery".into());
         if let Err(error) = thread.spawn(move || hub.recover()) {
@@ -145,17 +176,24 @@ impl Hub {
 
     /// Tries until the token is back, the PIN is refused, or the token is closed.
     fn recover(&self) {
+        let start = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut told = String::new();
         while !self.breaker.is_final() {
             match self.reinitialize() {
                 Ok(()) => {
                     self.breaker.reset();
-                    tracing::info!("the token is back");
+                    tracing::warn!(away_ms = start.elapsed().as_millis(), "the token is back");
                     return;
                 }
                 Err(error) => {
                     self.note(&error);
-                    tracing::warn!(%error, pause_ms = pause.as_millis(), "the token is still away");
+                    // Once for each reason: it may stay away for days.
+                    let reason = error.to_string();
+                    if reason != told {
+                        tracing::warn!(%error, "the token is still away");
+                        told = reason;
+                    }
                 }
             }
             thread::sleep(pause);
@@ -169,13 +207,32 @@ impl Hub {
             return Err(TokenError::Away(AwayReason::Closed));
         }
         // Without an instance an earlier try failed, and cleaned up behind itself.
-        let was_ours = instance.take().is_some_and(Instance::retire);
+        if let Some(lost) = instance.take() {
+            lost.retire();
+        }
         self.keys.clear();
+        let was_ours = self.owns_module.load(Ordering::Relaxed);
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
         // The very token that was lost: another one with its label has other keys.
         let selector = TokenSelector::Serial(self.info.serial.clone());
-        *instance = Some(Instance::open(&self.pkcs11, &self.settings, &selector, epoch, was_ours)?);
+        let opening =
+            Opening { pkcs11: &self.pkcs11, settings: &self.settings, generator: &self.generator };
+        let new = Instance::open(&opening, &selector, epoch, was_ours)?;
+        self.owns_module.store(new.is_ours(), Ordering::Relaxed);
+        if let Some(witness) = self.witness()
+            && let Err(error) = new.with_anchor(|anchor| handles::vouch(anchor, witness))
+        {
+            new.retire();
+            return Err(error);
+        }
+        *instance = Some(new);
         Ok(())
+    }
+
+    /// Holds everything off for good, and leaves the module as it is: a thread is inside.
+    pub(super) fn abandon(&self) {
+        self.breaker.close();
+        tracing::error!("the PKCS#11 module hangs; it is left as it is");
     }
 
     /// Ends the last initialisation for good.

@@ -76,7 +76,9 @@ impl Worker<'_> {
         }
         let material = Material::of_default(spec)?;
         self.with_objects(|worker| {
+            let mut is_retry = false;
             worker.steady(Some(wrapping), |worker| {
+                worker.clear_for(target.version, std::mem::replace(&mut is_retry, true))?;
                 worker.unwrap_once(wrapping, algorithm, wrapped, target, material)
             })?;
             worker.check_value(target.version, spec)
@@ -110,9 +112,10 @@ impl Worker<'_> {
             secret_use,
             target,
         };
-        match wrapped.unwrap(session, copies) {
+        match self.insist(|worker| wrapped.unwrap(worker.session()?, copies)) {
             Ok(key) => {
-                let proof = wrapped.prove(session, key, copies);
+                let (session, kit) = self.session_and_kit()?;
+                let proof = wrapped.prove(session, &mut kit.random, key, copies);
                 proof.inspect_err(|_error| discard(session, target.version))?;
                 self.adopt(target.version, Found::secret(key))
             }

@@ -231,10 +231,11 @@ impl Worker<'_> {
             let found = objects.iter().find(|object| object.class() == Some(class));
             found.map(|object| object.handle).ok_or(TokenError::NotFound)
         };
-        let session = self.session()?;
+        let (session, kit) = self.session_and_kit()?;
         match form {
             Form::Secret { bytes, secret_use, .. } => trial::secret(
                 session,
+                &mut kit.random,
                 handle(ObjectClass::SECRET_KEY)?,
                 secret_use,
                 Ulong::new(bytes),

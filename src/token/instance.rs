@@ -4,17 +4,18 @@
 //! other sessions, so everything that belongs to an initialisation lives and dies in here.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::MechanismType;
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
-use secrecy::SecretString;
 
-use super::error::TokenError;
+use super::error::{ErrorClass, TokenError};
+use super::generator::GeneratorWatch;
 use super::locks::lock;
+use super::random::RandomSource;
 use super::selftest;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 use super::template::Copies;
@@ -36,6 +37,13 @@ pub(super) struct Instance {
     anchor: Mutex<Option<Session>>,
     /// One for each token thread.
     sessions: Vec<Mutex<Option<Session>>>,
+}
+
+/// What every initialisation begins with.
+pub(super) struct Opening<'a> {
+    pub(super) pkcs11: &'a Pkcs11,
+    pub(super) settings: &'a TokenSettings,
+    pub(super) generator: &'a Arc<GeneratorWatch>,
 }
 
 /// Loads the module.
@@ -66,26 +74,18 @@ pub(super) fn tokens(
     Ok(tokens)
 }
 
-/// Logs in. Login is per process and token, so that somebody else may have done it.
-pub(super) fn log_in(session: &Session, pin: &SecretString) -> Result<(), TokenError> {
-    match session.login(UserType::User, Some(pin)) {
-        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl Instance {
     /// Initialises the module, finds the token, logs in once, and tests the token.
     /// `was_ours`: whether an earlier initialisation was ours.
     pub(super) fn open(
-        pkcs11: &Pkcs11,
-        settings: &TokenSettings,
+        opening: &Opening<'_>,
         selector: &TokenSelector,
         epoch: u64,
         was_ours: bool,
     ) -> Result<Self, TokenError> {
-        let is_ours = initialize(pkcs11)? || was_ours;
-        let opened = Self::assemble(pkcs11, settings, selector, epoch, is_ours);
+        let pkcs11 = opening.pkcs11;
+        let is_ours = begin(pkcs11, was_ours)?;
+        let opened = Self::assemble(opening, selector, epoch, is_ours);
         if opened.is_err() && is_ours {
             // All sessions of the failed try are closed by now.
             let _ = pkcs11.clone().finalize();
@@ -94,12 +94,12 @@ impl Instance {
     }
 
     fn assemble(
-        pkcs11: &Pkcs11,
-        settings: &TokenSettings,
+        opening: &Opening<'_>,
         selector: &TokenSelector,
         epoch: u64,
         is_ours: bool,
     ) -> Result<Self, TokenError> {
+        let Opening { pkcs11, settings, generator } = *opening;
         let (slot, raw_info) = find(pkcs11, selector)?;
         let info = TokenInfo::from(&raw_info);
         let mechanisms = pkcs11.get_mechanism_list(slot)?;
@@ -107,8 +107,8 @@ impl Instance {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
         let anchor = pkcs11.open_rw_session(slot)?;
-        log_in(&anchor, &settings.pin)?;
-        let copies = selftest::run(&anchor)?;
+        settings.pin_guard().log_in(&anchor, &raw_info, &settings.pin)?;
+        let copies = selftest::run(&anchor, &mut RandomSource::new(generator))?;
         let workers = workers(settings, &info, raw_info.max_rw_session_count());
         Ok(Self {
             epoch,
@@ -138,28 +138,44 @@ impl Instance {
         Ok(self.pkcs11.open_rw_session(self.slot)?)
     }
 
-    /// Works with the anchor session, opening it anew if it was lost.
+    /// Logs in with this session.
+    pub(super) fn log_in(
+        &self,
+        session: &Session,
+        settings: &TokenSettings,
+    ) -> Result<(), TokenError> {
+        let info = self.pkcs11.get_token_info(self.slot)?;
+        settings.pin_guard().log_in(session, &info, &settings.pin)
+    }
+
+    /// Works with the anchor session, once more with a new one if it turns out to be lost.
     pub(super) fn with_anchor<T>(
         &self,
-        work: impl FnOnce(&Session) -> Result<T, TokenError>,
+        mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let mut anchor = lock(&self.anchor);
-        let session = match anchor.take() {
-            Some(session) => session,
-            None => self.open_session()?,
-        };
-        let result = work(&session);
-        let is_lost =
-            result.as_ref().is_err_and(|error| error.class() == super::ErrorClass::SessionGone);
-        if !is_lost {
-            *anchor = Some(session);
+        if let Some(session) = anchor.take() {
+            let result = work(&session);
+            let is_lost = |error: &TokenError| error.class() == ErrorClass::SessionGone;
+            if !result.as_ref().is_err_and(is_lost) {
+                *anchor = Some(session);
+                return result;
+            }
         }
+        let session = self.open_session()?;
+        let result = work(&session);
+        *anchor = Some(session);
         result
     }
 
+    /// Whether this process's part of the module is ours to finalize.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
     /// Ends this initialisation: sessions first, while their numbers still mean them, then
-    /// C_Finalize. Nobody else may be inside. True if the module was ours.
-    pub(super) fn retire(self) -> bool {
+    /// C_Finalize. Nobody else may be inside.
+    pub(super) fn retire(self) {
         let Self { sessions, anchor, pkcs11, is_ours, .. } = self;
         drop(sessions);
         drop(anchor);
@@ -167,8 +183,20 @@ impl Instance {
             // A module that is lost can not finalize either; C_Initialize will tell.
             let _ = pkcs11.finalize();
         }
-        is_ours
     }
+}
+
+/// Initialises the module, anew where that is ours to do: one that was lost may have refused
+/// C_Finalize, and goes on with the sessions and handles of the past.
+fn begin(pkcs11: &Pkcs11, was_ours: bool) -> Result<bool, TokenError> {
+    if initialize(pkcs11)? {
+        return Ok(true);
+    }
+    if was_ours {
+        pkcs11.clone().finalize()?;
+        initialize(pkcs11)?;
+    }
+    Ok(was_ours)
 }
 
 /// The one slot with the wanted token.

@@ -6,6 +6,7 @@ use cryptoki::session::Session;
 
 use super::error::{ErrorClass, TokenError};
 use super::name::ObjectName;
+use super::random::RandomSource;
 use super::template::{self, Copies, Home, SecretUse};
 use super::trial;
 
@@ -38,6 +39,7 @@ impl Wrapped<'_> {
     pub(super) fn prove(
         &self,
         session: &Session,
+        random: &mut RandomSource,
         key: ObjectHandle,
         copies: Copies,
     ) -> Result<(), TokenError> {
@@ -45,7 +47,7 @@ impl Wrapped<'_> {
         if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
         }
-        let trial = trial::secret(session, key, self.secret_use, self.length.into());
+        let trial = trial::secret(session, random, key, self.secret_use, self.length.into());
         trial.map_err(|error| match error.class() {
             // Material of an odd length fails here, each token with a word of its own.
             ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {

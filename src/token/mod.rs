@@ -5,6 +5,7 @@
 //! sessions never leave it.
 
 mod asymmetric;
+mod attendance;
 mod breaker;
 mod budget;
 mod cache;
@@ -12,6 +13,7 @@ mod canary;
 mod cipher;
 mod error;
 mod gcm;
+mod generator;
 mod handles;
 mod hub;
 mod import;
@@ -24,6 +26,7 @@ mod mechanism;
 mod name;
 mod oaep;
 mod objects;
+mod pin;
 mod pool;
 mod provision;
 mod quirks;
@@ -38,13 +41,16 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::model::KeyVersionId;
 
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
 pub use budget::Budget;
-pub use cipher::Encrypted;
+pub use cipher::{Encrypted, MOST_USES};
 pub use error::{ErrorClass, TokenError};
 pub use import::CheckValue;
 pub use inspect::{Depth, Inspected, ObjectKind};
@@ -75,11 +81,19 @@ impl Drop for Open {
 }
 
 impl Open {
-    fn close(&self) {
-        self.pool.drain();
-        self.hub.close();
+    fn close(&self) -> bool {
+        let is_free = self.pool.drain(CLOSING);
+        if is_free {
+            self.hub.close();
+        } else {
+            self.hub.abandon();
+        }
+        is_free
     }
 }
+
+/// How long the threads may take to finish what is queued at the end.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How busy a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +120,9 @@ impl Token {
     /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token can not
     /// be used as it is set up; others when it is not there.
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
-        let queue = settings.queue.get();
+        let (queue, longest_wait) = (settings.queue.get(), settings.longest_wait);
         let hub = Arc::new(Hub::open(settings)?);
-        let pool = Pool::start(&hub, queue).inspect_err(|_error| hub.close())?;
+        let pool = Pool::start(&hub, queue, longest_wait).inspect_err(|_error| hub.close())?;
         Ok(Self(Arc::new(Open { hub, pool })))
     }
 
@@ -142,7 +156,24 @@ impl Token {
     /// # Errors
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
-        self.0.hub.breaker.check()
+        self.0.hub.breaker.check()?;
+        if self.0.pool.hangs() { Err(TokenError::Away(AwayReason::Hanging)) } else { Ok(()) }
+    }
+
+    /// How long the module has held every thread that uses keys, or a recovery has waited for a
+    /// thread; none while neither is so. Only a new process helps when this does not end.
+    pub fn hanging(&self) -> Option<Duration> {
+        let pool = &self.0.pool;
+        if pool.hangs() {
+            return pool.shortest_call();
+        }
+        self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
+    }
+
+    /// From now on the token is known by this key: one that lacks it was emptied, initialised
+    /// anew or replaced, and is not used.
+    pub fn know_by(&self, key: KeyVersionId) {
+        self.0.hub.know_by(key);
     }
 
     /// How busy it is, without asking it.
@@ -156,7 +187,7 @@ impl Token {
     /// not begun; one that was begun runs to its end.
     ///
     /// # Errors
-    /// The job's; `Busy` when the queue is full, `Away` when the token is known to be, both at
+    /// The job's; `Busy` when the queue is full or too slow, `Away` when the token is known to be, both at
     /// once; `Deadline` when time runs out; `Panicked` when the job does.
     pub async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
     where
@@ -181,10 +212,10 @@ impl Token {
         self.0.pool.submit(Lane::Changes, budget, job).await
     }
 
-    /// Lets the threads finish what is queued, closes all sessions, finalizes the module.
-    /// Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
+    /// Lets the threads finish what is queued, closes all sessions, finalizes the module. One
+    /// that does not let go of a thread within two seconds is left as it is: false. Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
     /// does the same.
-    pub fn close(&self) {
-        self.0.close();
+    pub fn close(&self) -> bool {
+        self.0.close()
     }
 }

@@ -10,6 +10,7 @@ use cryptoki::types::Ulong;
 use super::error::{ErrorClass, TokenError};
 use super::handles::{Found, search_all};
 use super::name::ObjectName;
+use super::random::RandomSource;
 use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
 use super::trial;
 use super::worker::Worker;
@@ -151,11 +152,14 @@ impl Worker<'_> {
         }
         let key = name.version;
         self.with_objects(|worker| {
+            let mut is_retry = false;
             worker.steady(Some(key), |worker| {
                 worker.log_in_if_out()?;
+                worker.clear_for(key, std::mem::replace(&mut is_retry, true))?;
                 let copies = worker.instance.copies;
-                let session = worker.session()?;
-                let made = make_in(session, &mechanism, Home::Token(name), material, copies);
+                let (session, kit) = worker.session_and_kit()?;
+                let (random, home) = (&mut kit.random, Home::Token(name));
+                let made = make_in(session, random, &mechanism, home, material, copies);
                 let made = made.inspect_err(|_error| discard(session, key))?;
                 worker.adopt(key, made)
             })
@@ -163,9 +167,22 @@ impl Worker<'_> {
     }
 }
 
+impl Worker<'_> {
+    /// Before a retry, removes what the attempt before may have made without saying so: an answer
+    /// may be lost, and two objects with one id would be of no use.
+    pub(super) fn clear_for(
+        &mut self,
+        key: KeyVersionId,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        if is_retry { destroy_all(self.session()?, key) } else { Ok(()) }
+    }
+}
+
 /// Generates, reads back, uses once.
 pub(super) fn make_in(
     session: &Session,
+    random: &mut RandomSource,
     mechanism: &Mechanism<'_>,
     home: Home<'_>,
     material: Material,
@@ -176,7 +193,7 @@ pub(super) fn make_in(
             let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
             let key = session.generate_key(mechanism, &template)?;
             template::check(session, key, &template)?;
-            trial::secret(session, key, secret_use, bytes)?;
+            trial::secret(session, random, key, secret_use, bytes)?;
             Ok(Found::secret(key))
         }
         Material::Pair { kind, pair_use } => {
@@ -200,15 +217,21 @@ pub(super) fn discard(session: &Session, key: KeyVersionId) {
     }
 }
 
+/// A token that stumbles may say of an object that it is not there: only a search that finds none
+/// is believed.
 fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
+    let mut doubt = None;
     for object in search_all(session, key)? {
         match session.destroy_object(object).map_err(TokenError::from) {
-            // Another process was faster.
-            Err(error) if error.class() == ErrorClass::HandleGone => {}
+            // Another process was faster, or that is not true.
+            Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
             outcome => outcome?,
         }
     }
-    Ok(())
+    match doubt {
+        Some(error) if !search_all(session, key)?.is_empty() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn names(session: &Session) -> Result<Vec<ObjectName>, TokenError> {

@@ -1,19 +1,28 @@
 //! The token threads and the bounded queues before them (decision D6).
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use tokio::sync::oneshot;
 
+use super::attendance::Attendance;
 use super::breaker::AwayReason;
 use super::budget::Budget;
 use super::error::TokenError;
 use super::hub::Hub;
 use super::locks::{lock, read};
 use super::worker::{Kit, Worker};
+use crate::telemetry::metrics::{Limit, metrics};
+
+/// So many jobs for each thread may always wait, however long jobs take.
+const SHORT_QUEUE: usize = 4;
+/// A job moves the mean time by a part of the difference: an average over the last dozens.
+const MEAN_SHIFT: u32 = 4;
 
 /// Runs with a worker, or learns why there is none.
 type Work = Box<dyn FnOnce(Result<&mut Worker<'_>, TokenError>) + Send>;
@@ -37,26 +46,85 @@ pub(super) enum Lane {
     Changes,
 }
 
+/// How long the jobs of a lane take, without their wait.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    /// Threads may overwrite each other's: it is an average all the same.
+    fn note(&self, time: Duration) {
+        let (mean, time) = (self.0.load(Ordering::Relaxed), nanos(time));
+        let next = (mean - (mean >> MEAN_SHIFT)).saturating_add(time >> MEAN_SHIFT);
+        self.0.store(next, Ordering::Relaxed);
+    }
+
+    /// How long a job has to expect to wait behind so many.
+    fn wait(&self, waiting: usize, threads: usize) -> Duration {
+        let turns = (waiting / threads.max(1)) as u64;
+        Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(turns))
+    }
+}
+
 /// All token threads.
 pub(super) struct Pool {
-    calls: Sender<Job>,
-    changes: Sender<Job>,
-    threads: Mutex<Vec<(Lane, JoinHandle<()>)>>,
+    calls: Desk,
+    changes: Desk,
+    /// How long the calls take.
+    pace: Arc<Pace>,
+    longest_wait: Duration,
+    /// Disconnected once every thread has ended.
+    ends: Receiver<Infallible>,
+}
+
+/// One lane: the queue before its threads, and who of them is at work.
+struct Desk {
+    queue: Sender<Job>,
+    attendance: Arc<Attendance>,
+}
+
+/// What a thread needs of its lane.
+struct Seat {
+    lane: Lane,
+    jobs: Receiver<Job>,
+    attendance: Arc<Attendance>,
+    pace: Arc<Pace>,
+    /// Its place among the threads of its lane.
+    place: usize,
+    /// Its place among all threads: which session of an initialisation is its own.
+    index: usize,
+    _end: Sender<Infallible>,
 }
 
 impl Pool {
     /// Starts the threads: the last of the instance's sessions is the one for changes.
-    pub(super) fn start(hub: &Arc<Hub>, queue: usize) -> Result<Self, TokenError> {
-        let (calls, call_queue) = crossbeam_channel::bounded(queue);
-        let (changes, change_queue) = crossbeam_channel::bounded(queue);
-        let last = hub.threads().saturating_sub(1);
-        let mut threads = Vec::new();
-        for index in 0..=last {
-            let lane = if index == last { Lane::Changes } else { Lane::Calls };
-            let jobs = if lane == Lane::Calls { &call_queue } else { &change_queue };
-            threads.push((lane, start_thread(hub, index, lane, jobs.clone())?));
-        }
-        Ok(Self { calls, changes, threads: Mutex::new(threads) })
+    pub(super) fn start(
+        hub: &Arc<Hub>,
+        queue: usize,
+        longest_wait: Duration,
+    ) -> Result<Self, TokenError> {
+        let workers = hub.threads().saturating_sub(1);
+        let (end, ends) = crossbeam_channel::bounded(0);
+        let start_lane = |lane, threads: usize, first: usize| {
+            let (sender, jobs) = crossbeam_channel::bounded(queue);
+            let attendance = Arc::new(Attendance::new(threads));
+            let pace = Arc::<Pace>::default();
+            for place in 0..threads {
+                let seat = Seat {
+                    lane,
+                    jobs: jobs.clone(),
+                    attendance: Arc::clone(&attendance),
+                    pace: Arc::clone(&pace),
+                    place,
+                    index: first + place,
+                    _end: end.clone(),
+                };
+                start_thread(hub, seat)?;
+            }
+            Ok::<_, TokenError>((Desk { queue: sender, attendance }, pace))
+        };
+        let (calls, pace) = start_lane(Lane::Calls, workers, 0)?;
+        let (changes, _pace) = start_lane(Lane::Changes, 1, workers)?;
+        Ok(Self { calls, changes, pace, longest_wait, ends })
     }
 
     /// Queues a job and waits for its answer until the budget's deadline.
@@ -70,16 +138,22 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
+        if lane == Lane::Calls && self.is_backed_up() {
+            return Err(busy());
+        }
         let deadline = budget.deadline();
         let (answer, receiver) = oneshot::channel();
         let work = metered(budget.clone(), job, answer);
-        let queue = match lane {
+        let desk = match lane {
             Lane::Calls => &self.calls,
             Lane::Changes => &self.changes,
         };
-        match queue.try_send(Job::Run { deadline, work }) {
+        if desk.attendance.all_hang() {
+            return Err(TokenError::Away(AwayReason::Hanging));
+        }
+        match desk.queue.try_send(Job::Run { deadline, work }) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(TokenError::Busy),
+            Err(TrySendError::Full(_)) => return Err(busy()),
             Err(TrySendError::Disconnected(_)) => {
                 return Err(TokenError::Away(AwayReason::Closed));
             }
@@ -88,28 +162,64 @@ impl Pool {
             Ok(Ok(result)) => result,
             // The job went away without an answer: it came too late, or it panicked.
             Ok(Err(_)) if Instant::now() < deadline => Err(TokenError::Panicked),
-            Ok(Err(_)) | Err(_) => Err(TokenError::Deadline),
+            Ok(Err(_)) | Err(_) => {
+                desk.attendance.look();
+                Err(TokenError::Deadline)
+            }
         }
+    }
+
+    /// Whether a call would wait for too long: it is refused at once, so that those who are taken
+    /// in are served in time.
+    fn is_backed_up(&self) -> bool {
+        let (waiting, threads) = (self.calls.queue.len(), self.calls.attendance.threads());
+        waiting >= SHORT_QUEUE * threads.max(1)
+            && self.pace.wait(waiting, threads) > self.longest_wait
     }
 
     /// Jobs that wait in the two queues.
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.calls.len(), self.changes.len())
+        (self.calls.queue.len(), self.changes.queue.len())
     }
 
-    /// Lets the threads finish what is queued, and waits for their end.
-    pub(super) fn drain(&self) {
-        let mut threads = lock(&self.threads);
-        for (lane, _thread) in threads.iter() {
-            let queue = if *lane == Lane::Calls { &self.calls } else { &self.changes };
-            // It fails only where no thread is left to stop.
-            let _ = queue.send(Job::Stop);
-        }
-        for (_lane, thread) in threads.drain(..) {
-            // A thread catches the panics of its jobs; its own end is all that counts here.
-            let _ = thread.join();
-        }
+    /// Whether the module was found to hang in every thread that uses keys.
+    pub(super) fn hangs(&self) -> bool {
+        self.calls.attendance.all_hang()
     }
+
+    /// How long every thread that uses keys has been at its job; none if one has no job.
+    pub(super) fn shortest_call(&self) -> Option<Duration> {
+        self.calls.attendance.shortest(Instant::now())
+    }
+
+    /// How long the thread with the oldest job of all has been at it.
+    pub(super) fn longest_job(&self) -> Duration {
+        let now = Instant::now();
+        self.calls.attendance.longest(now).max(self.changes.attendance.longest(now))
+    }
+
+    /// Lets the threads finish what is queued, and waits for their end for so long. False when a
+    /// thread is still inside the module then.
+    pub(super) fn drain(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        for (desk, threads) in [(&self.calls, self.calls.attendance.threads()), (&self.changes, 1)]
+        {
+            for _thread in 0..threads {
+                // It fails where no thread is left to stop, or none takes jobs any more.
+                let _ = desk.queue.send_deadline(Job::Stop, end);
+            }
+        }
+        matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected))
+    }
+}
+
+fn busy() -> TokenError {
+    metrics().throttled(Limit::token);
+    TokenError::Busy
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Wraps a job so that it meters its time and hands its result back.
@@ -127,29 +237,26 @@ where
     })
 }
 
-fn start_thread(
-    hub: &Arc<Hub>,
-    index: usize,
-    lane: Lane,
-    jobs: Receiver<Job>,
-) -> Result<JoinHandle<()>, TokenError> {
+fn start_thread(hub: &Arc<Hub>, seat: Seat) -> Result<(), TokenError> {
     let hub = Arc::clone(hub);
-    let name = match lane {
-        Lane::Calls => format!("token-{index}"),
+    let name = match seat.lane {
+        Lane::Calls => format!("token-{}", seat.place),
         Lane::Changes => "token-changes".to_owned(),
     };
-    thread::Builder::new()
-        .name(name)
-        .spawn(move || serve(&hub, index, lane, &jobs))
-        .map_err(TokenError::Thread)
+    let thread = thread::Builder::new().name(name).spawn(move || serve(&hub, &seat));
+    thread.map(drop).map_err(TokenError::Thread)
 }
 
-fn serve(hub: &Arc<Hub>, index: usize, lane: Lane, jobs: &Receiver<Job>) {
-    let mut kit = Kit::default();
-    while let Ok(Job::Run { deadline, work }) = jobs.recv() {
-        // Nobody waits any more: the token is spared.
-        if Instant::now() < deadline {
-            run(hub, index, lane, &mut kit, work);
+fn serve(hub: &Arc<Hub>, seat: &Seat) {
+    let mut kit = Kit::new(hub);
+    while let Ok(Job::Run { deadline, work }) = seat.jobs.recv() {
+        let start = Instant::now();
+        // Otherwise nobody waits any more: the token is spared.
+        if start < deadline {
+            seat.attendance.begin(seat.place, start);
+            run(hub, seat.index, seat.lane, &mut kit, work);
+            seat.attendance.end(seat.place);
+            seat.pace.note(start.elapsed());
         }
     }
 }
@@ -174,5 +281,24 @@ fn run(hub: &Arc<Hub>, index: usize, lane: Lane, kit: &mut Kit, work: Work) {
     if outcome.is_err() {
         tracing::error!("a call into the PKCS#11 module panicked; its session is thrown away");
         *session = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_that_of_the_jobs_before_and_follows_how_long_they_take() {
+        let pace = Pace::default();
+        assert_eq!(pace.wait(1000, 1), Duration::ZERO);
+        (0..200).for_each(|_job| pace.note(Duration::from_millis(2)));
+        let wait = pace.wait(100, 4);
+        assert!(
+            (Duration::from_millis(48)..=Duration::from_millis(50)).contains(&wait),
+            "{wait:?}"
+        );
+        (0..200).for_each(|_job| pace.note(Duration::from_micros(50)));
+        assert!(pace.wait(100, 4) < Duration::from_millis(2));
     }
 }

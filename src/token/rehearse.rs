@@ -20,11 +20,12 @@ impl Worker<'_> {
         }
         self.with_objects(|worker| {
             let copies = worker.instance.copies;
-            let session = worker.session()?;
-            let outcome =
-                make_in(session, &mechanism, Home::Session, material, copies).and_then(|made| {
-                    made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))
-                });
+            let (session, kit) = worker.session_and_kit()?;
+            let made =
+                make_in(session, &mut kit.random, &mechanism, Home::Session, material, copies);
+            let outcome = made.and_then(|made| {
+                made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))
+            });
             // With the session go its objects, of which a failure may have left some.
             outcome.inspect_err(|_error| worker.drop_session())
         })

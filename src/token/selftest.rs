@@ -21,10 +21,9 @@ const LONGEST: usize = 8_192;
 
 /// Tests the token, with a key that is made as all others will be. Tells which copies of keys
 /// work there.
-pub(super) fn run(session: &Session) -> Result<Copies, TokenError> {
-    let mut random = RandomSource::default();
+pub(super) fn run(session: &Session, random: &mut RandomSource) -> Result<Copies, TokenError> {
     random.bytes(session, 64)?;
-    let copies = copies(session, &mut random);
+    let copies = copies(session, random);
     with_key(session, copies, |key| {
         let mut iv = || random.iv(session);
         gcm_honours_the_iv(session, key, &iv()?, &iv()?)?;

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
+
+use super::pin::PinGuard;
 
 /// How to open the token.
 #[derive(Debug, Clone)]
@@ -15,11 +18,17 @@ pub struct TokenSettings {
     pub selector: TokenSelector,
     /// The user's PIN.
     pub pin: SecretString,
+    /// The file that remembers a refused PIN from start to start: while it is there nobody logs
+    /// in. None remembers it only as long as the process lives.
+    pub pin_refusal: Option<PathBuf>,
     /// Worker threads, each with a session of its own. Without a number: 1 for SoftHSM, else 4.
     /// One thread and session more serve changes of objects.
     pub workers: Option<NonZeroUsize>,
     /// Calls that may wait before the threads; the next one is turned away.
     pub queue: NonZeroUsize,
+    /// How long a call may have to wait there, reckoned from the time of the calls before; one that
+    /// would wait longer is turned away.
+    pub longest_wait: Duration,
 }
 
 /// How a token is found. Never by its slot number: SoftHSM's change.
@@ -44,6 +53,12 @@ pub struct TokenInfo {
     pub model: String,
     /// Its firmware version, `major.minor`.
     pub firmware: String,
+}
+
+impl TokenSettings {
+    pub(super) fn pin_guard(&self) -> PinGuard<'_> {
+        PinGuard::new(self.pin_refusal.as_deref())
+    }
 }
 
 impl TokenSelector {

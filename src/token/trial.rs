@@ -16,13 +16,14 @@ const AAD: &[u8] = b"hsmgate: first use";
 /// Uses a secret key: seal and open, or make and verify a MAC.
 pub(super) fn secret(
     session: &Session,
+    random: &mut RandomSource,
     key: ObjectHandle,
     secret_use: SecretUse,
     bytes: Ulong,
 ) -> Result<(), TokenError> {
     match secret_use {
         SecretUse::Cipher => {
-            let iv = RandomSource::default().iv(session)?;
+            let iv = random.iv(session)?;
             let sealed = gcm::seal(session, key, &iv, AAD, MESSAGE)?;
             same(&gcm::open(session, key, &iv, AAD, &sealed)?)
         }

@@ -1,11 +1,13 @@
 //! One token thread's hands: its session, and what is done when a call fails (decision D7).
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
 
 use super::canary::Canary;
 use super::error::{ErrorClass, TokenError};
+use super::handles;
 use super::hub::Hub;
 use super::instance::Instance;
 use super::locks::lock;
@@ -13,11 +15,22 @@ use super::random::RandomSource;
 use super::selftest;
 use crate::model::KeyVersionId;
 
+/// How often a call that failed is made again. With one try in a hundred of its parts failing, a
+/// call of eight parts then fails once in 25,000 times.
+pub(super) const RETRIES: u64 = 3;
+/// From then on only the first retry is made.
+const RETRY_TIME: Duration = Duration::from_millis(500);
+
 /// What a token thread keeps from job to job, beside its session.
-#[derive(Default)]
 pub(super) struct Kit {
     pub(super) random: RandomSource,
     pub(super) canary: Canary,
+}
+
+impl Kit {
+    pub(super) fn new(hub: &Hub) -> Self {
+        Self { random: RandomSource::new(&hub.generator), canary: Canary::default() }
+    }
 }
 
 /// The token as a job sees it, for as long as the job runs.
@@ -78,53 +91,68 @@ impl<'a> Worker<'a> {
         result
     }
 
-    /// Makes a call; when it fails, does what its error's class asks for, and makes it once
-    /// more if that can help. `key` is the key that it works with.
+    /// Makes a call; when it fails, does what its error's class asks for, and makes it again
+    /// if that can help, a few times at most. `key` is the key that it works with.
     pub(super) fn steady<T>(
         &mut self,
         key: Option<KeyVersionId>,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let first = match call(self) {
+        let start = Instant::now();
+        let mut failure = match call(self) {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if !self.repair(key, &first) {
-            return Err(first);
+        for retry in 0..RETRIES {
+            // A token that is slow to fail would keep all others waiting.
+            if retry > 0 && start.elapsed() > RETRY_TIME {
+                break;
+            }
+            match self.repair(key, &failure) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(worse) => {
+                    failure = worse;
+                    break;
+                }
+            }
+            match call(self) {
+                Ok(value) => return Ok(value),
+                Err(error) => failure = error,
+            }
         }
-        call(self).inspect_err(|second| self.settle(second))
+        self.settle(&failure);
+        Err(failure)
     }
 
-    /// After a first failure. True if a retry makes sense.
-    fn repair(&mut self, key: Option<KeyVersionId>, error: &TokenError) -> bool {
-        let class = error.class();
-        if class == ErrorClass::BadInput {
-            return false;
+    /// After a failure. True if a retry makes sense; an error when it came to a worse failure.
+    fn repair(
+        &mut self,
+        key: Option<KeyVersionId>,
+        error: &TokenError,
+    ) -> Result<bool, TokenError> {
+        if !error.may_pass() {
+            return Ok(false);
         }
         // Jammed sessions are not repaired: the ways to do that differ on every token.
         self.drop_session();
-        match class {
-            ErrorClass::SessionGone => true,
-            ErrorClass::HandleGone | ErrorClass::LoginGone | ErrorClass::Ambiguous => {
-                // Logged out looks like "no such key" and like anything else.
-                if let Err(error) = self.log_in_if_out() {
-                    self.settle(&error);
-                    return false;
-                }
-                if let Some(key) = key {
-                    self.hub.keys.forget(key);
-                }
-                true
-            }
-            ErrorClass::DeviceGone => {
-                self.hub.lose(error);
-                false
-            }
-            _ => {
-                self.hub.note(error);
-                false
-            }
+        let class = error.class();
+        if class == ErrorClass::DeviceGone {
+            return Ok(true);
         }
+        // Logged out looks like "no such key" and like anything else, and the login goes with the
+        // last session. A session that can not tell is one more failure for the retry.
+        if let Err(error) = self.log_in_if_out()
+            && !error.may_pass()
+        {
+            return Err(error);
+        }
+        if let Some(key) = key
+            && class != ErrorClass::SessionGone
+        {
+            self.hub.keys.forget(key);
+        }
+        Ok(true)
     }
 
     /// After a last failure: nothing is left but to find out whether the token is well. One
@@ -154,10 +182,22 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Logs in if nobody is.
+    /// Logs in if nobody is. True if somebody had to: then every handle died with the login
+    /// before, and the token has been looked at anew.
     pub(super) fn log_in_if_out(&mut self) -> Result<bool, TokenError> {
-        let hub = self.hub;
-        hub.log_in_if_out(self.session()?)
+        let (hub, instance) = (self.hub, self.instance);
+        let was_out = hub.log_in_if_out(instance, self.session()?)?;
+        if was_out {
+            self.vouch_for_token()?;
+        }
+        Ok(was_out)
+    }
+
+    /// Believes only a token that holds the key that it is known by: one that was emptied, or
+    /// initialised anew, says "no such key" of all others.
+    pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {
+        let Some(witness) = self.hub.witness() else { return Ok(()) };
+        self.with_objects(|worker| handles::vouch(worker.session()?, witness))
     }
 
     fn pulse(&mut self) -> Result<(), TokenError> {

@@ -16,6 +16,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::doors::Wire;
 use super::long_target::{Framer, Misframed};
 use super::refusal;
 
@@ -46,6 +47,8 @@ struct State {
     /// How many requests have been begun.
     begun: u64,
     is_serving: bool,
+    /// The wire that the head which is arriving seems to be for.
+    heard: Wire,
     /// Whether a request has been answered with success: a stranger has none.
     has_succeeded: bool,
 }
@@ -64,6 +67,7 @@ impl Exchange {
         state.begun += 1;
         let query = state.framer.enter(body)?;
         state.is_serving = true;
+        state.heard = Wire::default();
         drop(state);
         Ok((Serving(self.clone()), query))
     }
@@ -107,6 +111,17 @@ impl<S> Connection<S> {
     pub(super) fn new(stream: S, exchange: Exchange, patience: Patience) -> Self {
         let (reading, writing) = (Alarm::default(), Alarm::default());
         Self { stream, exchange, patience, reading, writing, refusal: Bytes::new() }
+    }
+
+    /// Notes which wire a head is for, in case that the library refuses to read it.
+    fn hear(&self, passed: &[u8]) {
+        let mut state = self.exchange.lock();
+        if state.is_serving {
+            return;
+        }
+        if let Some(wire) = Wire::heard_in(passed) {
+            state.heard = wire;
+        }
     }
 
     /// Nothing arrives: waits on, but not for ever.
@@ -177,11 +192,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let before = out.filled().len();
         loop {
             match this.read(cx, out) {
                 Poll::Pending => return this.wait(cx),
                 Poll::Ready(Ok(None)) => {}
-                Poll::Ready(done) => return Poll::Ready(done.map(drop)),
+                Poll::Ready(done) => {
+                    this.hear(out.filled().get(before..).unwrap_or_default());
+                    return Poll::Ready(done.map(drop));
+                }
             }
         }
     }
@@ -233,7 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         let this = self.get_mut();
         ready!(this.write_refusal(cx))?;
         if let [only] = slices
-            && let Some(refusal) = refusal::in_place_of(only)
+            && let Some(refusal) = refusal::in_place_of(only, this.exchange.lock().heard)
         {
             this.refusal = refusal;
             return Poll::Ready(Ok(only.len()));

@@ -22,7 +22,7 @@ struct Doors {
 }
 
 /// A router that answers every request as the wire does that it is for.
-pub fn router(gate: Gate, authenticator: Authenticator, client_keys: ClientKeys) -> Router {
+pub fn router(gate: Gate, authenticator: Authenticator, client_keys: Arc<ClientKeys>) -> Router {
     let gate = Arc::new(gate);
     let doors = Doors {
         rpc: Rpc::new(Arc::clone(&gate), authenticator),
@@ -39,9 +39,10 @@ async fn serve(State(doors): State<Arc<Doors>>, request: Request) -> Response {
 }
 
 /// A wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Wire {
     /// The public RPC API.
+    #[default]
     Rpc,
     /// The KMS instance protocol.
     Instance,
@@ -59,6 +60,14 @@ impl Wire {
         } else {
             Self::Rpc
         }
+    }
+
+    /// The wire that the bytes of a head are for, as far as they tell: of a head that nobody could
+    /// read there is no more. The SDKs of the instance protocol write these words in lower case.
+    pub(super) fn heard_in(head: &[u8]) -> Option<Self> {
+        let words = [instance::sign::SIGNED_PREFIX, PROTOBUF];
+        let is_there = |word: &str| memchr::memmem::find(head, word.as_bytes()).is_some();
+        words.into_iter().any(is_there).then_some(Self::Instance)
     }
 
     /// A failure of a request that came to no wire, in the form of the one that it was for. `host`

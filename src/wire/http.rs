@@ -7,6 +7,7 @@ mod body;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request};
 use http_body::Body as _;
@@ -332,22 +334,28 @@ impl Service<Request<Incoming>> for ConnectionService {
         request.extensions_mut().insert(self.security);
         let host = request.headers().get(HOST).cloned();
         let limit = self.settings.request_timeout;
-        let answer = tokio::time::timeout(limit, self.router.clone().oneshot(request));
+        let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        let answer = tokio::time::timeout(limit, guarded);
         Box::pin(async move {
+            let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
             match answer.await {
-                Ok(Ok(answer)) => {
+                Ok(Ok(Ok(answer))) => {
                     if answer.status().is_success() {
                         serving.well_done();
                     }
                     Ok(answer)
                 }
-                Ok(Err(never)) => match never {},
+                Ok(Ok(Err(never))) => match never {},
+                Ok(Err(_panic)) => {
+                    // What it was is in the log already.
+                    tracing::error!("a request failed in a panic");
+                    Ok(closing(wire, host, &ErrorCode::InternalFailure.into()))
+                }
                 Err(_elapsed) => {
-                    let host = host.as_ref().and_then(|host| host.to_str().ok());
                     let message =
                         "The request took too long. Whether it had an effect is not known.";
                     let error = ApiError::with_message(ErrorCode::Unavailable, message);
-                    Ok(closing(wire, host.unwrap_or_default(), &error))
+                    Ok(closing(wire, host, &error))
                 }
             }
         })

@@ -5,12 +5,15 @@
 
 use bytes::Bytes;
 
+use super::doors::Wire;
+use super::instance::{self, PROTOBUF};
 use super::rpc::format;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 
-/// What to send in place of `answer`, where that is a bodiless refusal of the library.
-pub(super) fn in_place_of(answer: &[u8]) -> Option<Bytes> {
+/// What to send in place of `answer`, where that is a bodiless refusal of the library, to a client
+/// that speaks `wire`.
+pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<Bytes> {
     let text = std::str::from_utf8(answer.get(..256).unwrap_or(answer)).ok()?;
     let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
     let code = match line.split(' ').next() {
@@ -20,24 +23,36 @@ pub(super) fn in_place_of(answer: &[u8]) -> Option<Bytes> {
     };
     let is_bare = headers.contains("content-length: 0\r\n");
     let is_last = headers.contains("connection: close\r\n");
-    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| written(code))
+    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| written(code, wire))
 }
 
-fn written(code: ErrorCode) -> Bytes {
-    let request_id = RequestId::random();
-    let body = format::failure_text(request_id, &ApiError::from(code));
+fn written(code: ErrorCode, wire: Wire) -> Bytes {
+    let (request_id, error) = (RequestId::random(), ApiError::from(code));
+    let (headers, body) = match wire {
+        Wire::Rpc => (
+            format!(
+                "content-type: application/json;charset=utf-8\r\nx-acs-request-id: {request_id}"
+            ),
+            format::failure_text(request_id, &error).into_bytes(),
+        ),
+        Wire::Instance => {
+            (format!("content-type: {PROTOBUF}"), instance::failure_message(request_id, &error).1)
+        }
+    };
     let (status, length) = (code.status(), body.len());
     let reason =
         if code == ErrorCode::RequestTooLarge { "Content Too Large" } else { "Bad Request" };
-    let answer = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json;charset=utf-8\r\n\
-         content-length: {length}\r\nx-acs-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}"
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\n{headers}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
     );
-    answer.into()
+    [head.into_bytes(), body].concat().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]
@@ -49,13 +64,26 @@ mod tests {
         ] {
             let bare =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let answer = in_place_of(bare.as_bytes()).unwrap();
+            let answer = in_place_of(bare.as_bytes(), Wire::Rpc).unwrap();
             let text = std::str::from_utf8(&answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!(body["Code"], code);
             assert!(head.contains(body["RequestId"].as_str().unwrap()));
         }
+    }
+
+    #[test]
+    fn a_client_of_the_instance_protocol_gets_an_error_message() {
+        let bare = "HTTP/1.1 431 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let answer = in_place_of(bare.as_bytes(), Wire::Instance).unwrap();
+        let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
+        let head = std::str::from_utf8(&answer[..end]).unwrap();
+        assert!(head.starts_with("HTTP/1.1 413 Content Too Large\r\n"), "{head}");
+        assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", answer.len() - end)), "{head}");
+        let error = instance::messages::Error::decode(&answer[end..]).unwrap();
+        assert_eq!((error.status_code, &*error.error_code), (413, "RequestEntityTooLarge"));
     }
 
     #[test]
@@ -66,7 +94,7 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             "",
         ] {
-            assert_eq!(in_place_of(answer.as_bytes()), None);
+            assert_eq!(in_place_of(answer.as_bytes(), Wire::Rpc), None);
         }
     }
 }

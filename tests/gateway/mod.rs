@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,22 +35,42 @@ impl Gateway {
     /// As [`Gateway::start`], with another filter of its log than the usual one.
     pub(crate) fn start_with_log(filter: &str) -> Self {
         let dir = TempDir::new_in(scratch()).expect("a temporary directory");
-        Self::start_process(dir, &[], filter)
+        Self::start_with_environment(dir, &[], &[("HSMGATE_LOG", filter.as_ref())])
     }
 
     /// As [`Gateway::start`], in the directory that an earlier one has left.
     pub(crate) fn start_in(dir: TempDir, options: &[&str]) -> Self {
-        Self::start_process(dir, options, "")
+        Self::start_with_environment(dir, options, &[])
     }
 
-    fn start_process(dir: TempDir, options: &[&str], log_filter: &str) -> Self {
+    /// As [`Gateway::start_in`], on the address that the earlier one had.
+    pub(crate) fn start_at(dir: TempDir, address: &str, options: &[&str]) -> Self {
+        Self::start_process(dir, address, options, &[])
+    }
+
+    /// As [`Gateway::start_in`], with more variables.
+    pub(crate) fn start_with_environment(
+        dir: TempDir,
+        options: &[&str],
+        variables: &[(&str, &OsStr)],
+    ) -> Self {
+        Self::start_process(dir, "127.0.0.1:0", options, variables)
+    }
+
+    fn start_process(
+        dir: TempDir,
+        address: &str,
+        options: &[&str],
+        variables: &[(&str, &OsStr)],
+    ) -> Self {
         let log = File::options().create(true).append(true).open(dir.path().join("log"));
         let log = log.expect("a log file");
         let process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
-            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
+            .args(["dev", "--json", "--listen", address, "--dir"])
             .arg(dir.path().join("state"))
             .args(options)
-            .env("HSMGATE_LOG", log_filter)
+            .env("HSMGATE_LOG", "")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -163,4 +184,17 @@ pub(crate) fn within<T: Send + 'static>(
     // Nobody listens any more after the limit.
     thread::spawn(move || done.send(work()).ok());
     result.recv_timeout(limit).ok()
+}
+
+/// Whether a process runs.
+pub(crate) fn is_alive(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
+
+/// Waits until it holds.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -3,29 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use crate::admin_client::{get, metric};
 use crate::harness::Gateway;
-
-/// Status and body of a GET.
-async fn get(admin: &str, path: &str) -> (u16, String) {
-    let address = admin.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
-    let (status, text) = get(&gateway.dev.admin, "/metrics").await;
-    assert_eq!(status, 200);
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-    Some(value.parse().unwrap())
-}
 
 #[tokio::test]
 async fn a_gateway_that_serves_lives_and_is_ready_and_says_why() {

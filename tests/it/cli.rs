@@ -217,7 +217,7 @@ fn another_token_than_the_configured_one_is_never_used() {
     }
     installation.configure(|_text| {});
     fs::write(installation.path("pin"), "another-pin").unwrap();
-    let told = installation.configured(&["serve"]).failed(1);
+    let told = installation.configured(&["serve"]).failed(2);
     assert!(told.contains("PIN") && !told.contains("another-pin"), "{told}");
 }
 

@@ -1,5 +1,7 @@
 //! A gateway and a caller that signs like an SDK.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
 use std::path::PathBuf;
 
 use hsmgate::cli::client::{CallError, Client};
@@ -20,6 +22,8 @@ pub(crate) struct Dev {
     pub(crate) key_id: String,
     pub(crate) alias: String,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_key_file: Option<PathBuf>,
+    pub(crate) client_key_password_file: Option<PathBuf>,
     pub(crate) admin: String,
 }
 

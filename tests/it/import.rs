@@ -13,6 +13,15 @@ use crate::harness::{Gateway, text};
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const MATERIAL: [u8; 32] = [0x42; 32];
 
+/// The id of a new key with this material.
+pub(crate) async fn key_of(gateway: &Gateway, material: &[u8]) -> String {
+    let key = external_key(gateway).await;
+    let given = parameters(gateway, &key).await;
+    let wrapped = wrap(&given, material);
+    gateway.call("ImportKeyMaterial", &import(&key, &given, &wrapped, "0")).await;
+    key
+}
+
 async fn external_key(gateway: &Gateway) -> String {
     let made = gateway.call("CreateKey", &[("Origin", "EXTERNAL")]).await;
     text(&made["KeyMetadata"]["KeyId"]).to_owned()

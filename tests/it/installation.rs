@@ -1,6 +1,8 @@
 //! A production installation in a directory of its own: a configuration, PIN files, and a
 //! SoftHSM2 that has no token yet.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -67,12 +69,15 @@ impl AccessKey {
 /// The directory.
 pub(crate) struct Installation {
     dir: TempDir,
+    /// What its commands find in their environment beside their SoftHSM2.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Installation {
     /// With a configuration and nothing prepared.
     pub(crate) fn new() -> Self {
-        let installation = Self { dir: TempDir::new_in(scratch()).unwrap() };
+        let dir = TempDir::new_in(scratch()).unwrap();
+        let installation = Self { dir, environment: Vec::new() };
         fs::create_dir(installation.path("tokens")).unwrap();
         let tokens = installation.path("tokens");
         let softhsm2 = format!(
@@ -99,6 +104,10 @@ impl Installation {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    pub(crate) fn audit_file(&self) -> PathBuf {
+        self.path("state").join("audit.jsonl")
     }
 
     /// Writes the configuration, changed by `edit`.
@@ -146,6 +155,7 @@ impl Installation {
             .args(arguments)
             .current_dir(self.dir.path())
             .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             // The tests may run as root, as in a container.
             .env("HSMGATE_ALLOW_ROOT", "1");
@@ -154,9 +164,15 @@ impl Installation {
 
     /// Starts `hsmgate serve` and waits until it does.
     pub(crate) fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// As [`Installation::serve`], with more options.
+    pub(crate) fn serve_with(&self, options: &[&str]) -> Server {
         let config = self.path("hsmgate.toml");
+        let arguments = [&["serve", "--config", config.to_str().unwrap()], options].concat();
         let mut process = self
-            .command(&["serve", "--config", config.to_str().unwrap()])
+            .command(&arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -188,8 +204,19 @@ impl Server {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// The process id of the gateway under this supervisor; empty while there is none.
+    pub(crate) fn supervised(&self) -> String {
+        let id = self.process_id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        children.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, &self.process.as_ref().unwrap().id().to_string());
+        signal(name, &self.process_id().to_string());
     }
 
     /// Asks it to end with SIGTERM, and gives its exit code.

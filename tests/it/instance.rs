@@ -12,6 +12,7 @@ use hsmgate::wire::instance::messages::{
     VerifyRequest, VerifyResponse,
 };
 
+use crate::client_key::now;
 use crate::harness::{Gateway, text};
 use crate::instance_client::{Visitor, refusal, send};
 
@@ -313,7 +314,7 @@ async fn what_was_not_signed_by_a_living_client_key_is_refused() {
     let unauthorized = refused(404, "Unauthorized");
     assert_eq!(expired.refused("GenerateRandom", &random).await, unauthorized);
     let _: (GenerateRandomResponse, _) = visitor.call("GenerateRandom", &random).await;
-    gateway.call("DeleteClientKey", &[("ClientKeyId", &visitor.client_key_id)]).await;
+    gateway.call("DeleteClientKey", &[("ClientKeyId", &visitor.client_key.id)]).await;
     assert_eq!(visitor.refused("GenerateRandom", &random).await, unauthorized);
 }
 
@@ -380,7 +381,7 @@ async fn every_failure_is_an_error_message() {
     assert_eq!(answer, refused(404, "InvalidAction.NotFound"));
     let method = |request: &mut http::Request<_>| *request.method_mut() = Method::PUT;
     let answer = visitor.refused_when("GenerateRandom", &random, &method).await;
-    assert_eq!(answer, refused(403, "UnsupportedHTTPMethod"));
+    assert_eq!(answer, refused(405, "UnsupportedHTTPMethod"));
     // Of a field that is a number, with the type of a text.
     let broken = visitor.signed("GenerateRandom", b"\x0a\x01x".to_vec(), &now(), &[]);
     assert_eq!(refusal(&send(broken).await), refused(400, "InvalidParameter"));
@@ -390,9 +391,4 @@ async fn every_failure_is_an_error_message() {
     let (sealed, _): (EncryptResponse, _) = visitor.call("Encrypt", &large).await;
     let (opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &decrypt(&sealed, b"")).await;
     assert_eq!(opened.plaintext.len(), 1024 * 1024);
-}
-
-fn now() -> String {
-    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap()
 }

@@ -1,31 +1,25 @@
 //! A caller that speaks the KMS instance protocol like an SDK.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
-use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
 use prost::Message;
 
 use hsmgate::wire::instance::messages::Error;
 
-use crate::harness::{Gateway, text};
+use crate::client_key::{ClientKey, PASSWORD, now};
+use crate::harness::Gateway;
 
-const PASSWORD: &str = "opens-it-1";
 const VERSION: &str = "x-kms-migrationkeyversionid";
 
 /// A client key and the gateway that it is for.
 pub(crate) struct Visitor {
     endpoint: String,
-    pub(crate) client_key_id: String,
-    key: KeyPair,
+    pub(crate) client_key: ClientKey,
 }
 
 /// What a request does otherwise than an SDK.
@@ -60,15 +54,12 @@ impl Visitor {
     /// With a new client key.
     pub(crate) async fn with_key(gateway: &Gateway, params: &[(&str, &str)]) -> Self {
         let made = gateway.call("CreateClientKey", params).await;
-        let container = STANDARD.decode(text(&made["PrivateKeyData"])).unwrap();
-        let store = KeyStore::from_pkcs12(&container, PASSWORD, Pkcs12ImportPolicy::Strict);
-        let store = store.unwrap();
-        let (_alias, chain) = store.private_key_chain().unwrap();
-        Self {
-            endpoint: gateway.dev.endpoint.clone(),
-            client_key_id: text(&made["ClientKeyId"]).to_owned(),
-            key: KeyPair::from_pkcs8(chain.key().as_der()).unwrap(),
-        }
+        Self::at(gateway, ClientKey::open(&made))
+    }
+
+    /// With a client key that is there.
+    pub(crate) fn at(gateway: &Gateway, client_key: ClientKey) -> Self {
+        Self { endpoint: gateway.dev.endpoint.clone(), client_key }
     }
 
     /// The answer, and the key version that its head names.
@@ -95,6 +86,20 @@ impl Visitor {
         let version = response.headers().get(VERSION);
         let version = version.map(|version| version.to_str().unwrap().to_owned());
         (A::decode(&body[..]).unwrap(), version)
+    }
+
+    /// The answer, or the `Error` of a call that was refused.
+    pub(crate) async fn outcome<A: Message + Default>(
+        &self,
+        name: &str,
+        message: &impl Message,
+    ) -> Result<A, Error> {
+        let response = send(self.request(name, message.encode_to_vec(), &[])).await;
+        if response.status() == 200 {
+            Ok(A::decode(&response.body()[..]).unwrap())
+        } else {
+            Err(error(&response))
+        }
     }
 
     /// Status and code of a call that must be refused.
@@ -124,15 +129,14 @@ impl Visitor {
         refusal(&send(request).await)
     }
 
-    fn request(
+    /// A request that is signed now, with more headers.
+    pub(crate) fn request(
         &self,
         name: &str,
         body: Vec<u8>,
         more: &[(&'static str, &str)],
     ) -> Request<Full<Bytes>> {
-        let now = jiff::fmt::rfc2822::DateTimePrinter::new();
-        let now = now.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap();
-        self.signed(name, body, &now, more)
+        self.signed(name, body, &now(), more)
     }
 
     /// A request that says that it was signed at `date`.
@@ -143,43 +147,7 @@ impl Visitor {
         date: &str,
         more: &[(&'static str, &str)],
     ) -> Request<Full<Bytes>> {
-        let hash = digest(&SHA256, &body);
-        let hash: String = hash
-            .as_ref()
-            .iter()
-            .flat_map(|byte| format!("{byte:02X}").into_bytes())
-            .map(char::from)
-            .collect();
-        let mut headers = HeaderMap::new();
-        let own = [
-            ("x-kms-apiversion", "dkms-gcs-0.2"),
-            ("x-kms-apiname", name),
-            ("x-kms-signaturemethod", "RSA_PKCS1_SHA_256"),
-            ("x-kms-acccesskeyid", &self.client_key_id),
-        ];
-        for (name, value) in own.iter().chain(more) {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        let mut text = format!("POST\n{hash}\napplication/x-protobuf\n{date}\n");
-        for name in names {
-            text.extend([name, ":", headers[name].to_str().unwrap(), "\n"]);
-        }
-        text.push('/');
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature)
-            .unwrap();
-        let mut request = Request::post(format!("{}/", self.endpoint))
-            .header("content-type", "application/x-protobuf")
-            .header("content-sha256", hash)
-            .header("date", date)
-            .header("authorization", format!("Bearer {}", STANDARD.encode(signature)))
-            .body(Full::from(body))
-            .unwrap();
-        request.headers_mut().extend(headers);
-        request
+        self.client_key.signed(&self.endpoint, name, body, date, more).map(Full::new)
     }
 }
 
@@ -190,13 +158,17 @@ pub(crate) async fn send(request: Request<Full<Bytes>>) -> Response<Bytes> {
     Response::from_parts(head, body.collect().await.unwrap().to_bytes())
 }
 
-/// Status and code of a refusal, which is an `Error` message that repeats its status.
+/// Status and code of a refusal.
 pub(crate) fn refusal(response: &Response<Bytes>) -> (u16, String) {
-    let status = response.status().as_u16();
+    (response.status().as_u16(), error(response).error_code)
+}
+
+/// The `Error` message of a refusal, which repeats its status.
+fn error(response: &Response<Bytes>) -> Error {
     assert_eq!(response.headers()["content-type"], "application/x-protobuf");
     let error = Error::decode(&response.body()[..]).unwrap();
-    assert_eq!(error.status_code, i32::from(status), "{error:?}");
+    assert_eq!(error.status_code, i32::from(response.status().as_u16()), "{error:?}");
     assert_eq!(error.request_id.len(), 36, "{error:?}");
     assert!(!error.error_message.is_empty(), "{error:?}");
-    (status, error.error_code)
+    error
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hsmgate::cli::client::{CallError, Client};
 use hsmgate::gate::takes_dry_run;
 use hsmgate::wire::rpc::table::TABLE;
+use serde_json::Value;
 
 use crate::harness::text;
 use crate::installation::{AccessKey, Installation, Server};
@@ -127,7 +128,7 @@ async fn refusal(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16
 #[tokio::test]
 async fn every_operation_refuses_a_caller_without_rights() {
     let house = House::open().await;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut refused) = (Vec::new(), Vec::new());
     for entry in TABLE {
         let owned = house.params(entry.name);
         let params: Vec<(&str, &str)> =
@@ -143,8 +144,23 @@ async fn every_operation_refuses_a_caller_without_rights() {
         if !is_right {
             wrong.push(format!("{}: {outcome:?}", entry.name));
         }
+        if let Err(CallError::Refused { request_id, .. }) = outcome {
+            refused.push((entry.name, request_id));
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(refused.len(), TABLE.len() - FREE.len());
+    let audit = std::fs::read_to_string(house.installation.audit_file()).unwrap();
+    let records: Vec<Value> =
+        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (name, request_id) in refused {
+        let record = records.iter().find(|it| {
+            it["record"] == "event" && it["requestId"] == *request_id && it["eventName"] == name
+        });
+        let record = record.unwrap_or_else(|| panic!("the refusal of {name} is not on record"));
+        assert_eq!(record["errorCode"], "Forbidden.NoPermission", "{name}");
+        assert_eq!(record["userIdentity"]["userName"], "nobody", "{name}");
+    }
     drop(house.server);
     drop(house.installation);
 }

@@ -1,6 +1,8 @@
 //! Requests signed by every scheme and in every place, in parts that a test may change before or
 //! after they are signed.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+
 use std::fmt::Write as _;
 
 use base64::Engine as _;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the pinned SDKs into target/sdk: a Python environment and the modules for Node.
+# Installs the pinned SDKs into target/sdk: two Python environments and the modules for Node.
 #
 #   tests/sdk/setup.sh          installs what is missing or out of date
 #   tests/sdk/setup.sh --check  only says whether everything is there (exit status 1 if not)
@@ -25,23 +25,27 @@ need_interpreters() {
 
 # What is pinned; an interpreter that has changed shows when the SDKs no longer load.
 fingerprint() {
-    sha256sum "$here/requirements.txt" "$here/node/package.json" "$here/node/package-lock.json"
+    sha256sum "$here/requirements.txt" "$here/requirements-instance.txt" \
+        "$here/node/package.json" "$here/node/package-lock.json"
 }
 
 is_installed() {
     [ "$(cat "$there/stamp" 2>/dev/null)" = "$(fingerprint)" ] &&
         "$there/python/bin/python" -c 'import pytest, aliyunsdkkms, alibabacloud_kms20160120' &&
+        "$there/python-instance/bin/python" -c \
+            'import pytest, sdk, alibabacloud_dkms_transfer, alibabacloud_kms_kms20160120' &&
         [ -d "$there/node/node_modules/@alicloud/kms20160120" ]
 }
 
+# An environment and what belongs into it.
 install_python() {
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         # Debian keeps what makes an environment in a package of its own.
         scripts/apt-install.sh python3-venv
     fi
-    "$python" -m venv --clear "$there/python"
-    "$there/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --requirement "$here/requirements.txt"
+    "$python" -m venv --clear "$there/$1"
+    "$there/$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --requirement "$here/$2"
 }
 
 install_node() {
@@ -58,7 +62,8 @@ if [ "${1:-}" = --check ]; then
     fail "the SDKs in $there are missing or out of date;"
 fi
 rm -f "$there/stamp"
-install_python
+install_python python requirements.txt
+install_python python-instance requirements-instance.txt
 install_node
 fingerprint >"$there/stamp"
 is_installed || fail "the SDKs were installed but cannot be loaded: remove $there,"

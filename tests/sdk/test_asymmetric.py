@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from clients import refused
+from clients.pairs import new_pair, text
 from test_crypto import decrypt, encrypt
 
 # Large pairs take the token a second or two, and the Node SDKs wait for three.
@@ -29,18 +30,6 @@ SIGNING = [
     for spec in [spec if hasattr(spec, "values") else pytest.param(spec) for spec in RSA]
     for algorithm in RSA_SIGNATURES
 ] + [(spec, "ECDSA_SHA_256") for spec in EC]
-
-
-def text(data):
-    """Bytes as the API takes them."""
-    return base64.b64encode(data).decode()
-
-
-def new_pair(kms, spec, usage="SIGN/VERIFY"):
-    """A new key pair, as the parameters that name it and its version."""
-    key = kms.call("CreateKey", KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
-    versions = kms.call("ListKeyVersions", KeyId=key)["KeyVersions"]["KeyVersion"]
-    return {"KeyId": key, "KeyVersionId": versions[0]["KeyVersionId"]}
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from clients import refused
-from test_asymmetric import text
+from clients.pairs import text
 from test_crypto import decrypt
 from test_import import bring_in, compose, new_external_key
 from test_states import metadata

@@ -16,7 +16,7 @@ fn what_is_sealed_opens_with_its_data_and_with_no_other() {
     with_token("cipher::what_is_sealed_opens_with_its_data_and_with_no_other", async |token| {
         for spec in [KeySpec::Aes256, KeySpec::Aes192, KeySpec::Aes128] {
             let key = key(&token, spec).await;
-            let Encrypted { iv, sealed } = seal(&token, key, b"a message").await;
+            let Encrypted { iv, sealed, .. } = seal(&token, key, b"a message").await;
             assert_eq!(sealed.len(), 9 + 16);
             let open = async |aad: Option<&'static [u8]>, sealed: Vec<u8>| {
                 run(&token, move |worker| worker.decrypt(key, &iv, aad, &sealed)).await
@@ -44,7 +44,7 @@ fn no_associated_data_and_an_empty_message_are_fine() {
     with_token("cipher::no_associated_data_and_an_empty_message_are_fine", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let opened = run(&token, move |worker| {
-            let Encrypted { iv, sealed } = worker.encrypt(key, None, b"")?;
+            let Encrypted { iv, sealed, .. } = worker.encrypt(key, None, b"")?;
             worker.decrypt(key, &iv, Some(b""), &sealed)
         });
         assert!(opened.await.unwrap().is_empty());
@@ -60,7 +60,7 @@ fn bad_ciphertexts_cost_neither_the_session_nor_the_key() {
                 run(&token, move |worker| worker.decrypt(key, &[1; 12], None, &[2; 40])).await;
             assert!(bad.unwrap_err().is_bad_ciphertext());
         }
-        let Encrypted { iv, sealed } = seal(&token, key, b"still here").await;
+        let Encrypted { iv, sealed, .. } = seal(&token, key, b"still here").await;
         let opened =
             run(&token, move |worker| worker.decrypt(key, &iv, Some(b"context"), &sealed)).await;
         assert_eq!(*opened.unwrap(), b"still here");
@@ -104,7 +104,7 @@ fn many_callers_at_once_get_each_their_own_answer() {
                 for round in 0..50 {
                     let text = format!("caller {caller}, round {round}").into_bytes();
                     let wanted = text.clone();
-                    let Encrypted { iv, sealed } =
+                    let Encrypted { iv, sealed, .. } =
                         run(&token, move |worker| worker.encrypt(key, Some(b"a"), &text))
                             .await
                             .unwrap();

@@ -82,8 +82,10 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         module: module(),
         selector,
         pin: PIN.into(),
+        pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),
+        longest_wait: Duration::from_mins(1),
     }
 }
 

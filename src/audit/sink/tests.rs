@@ -15,6 +15,7 @@ use crate::error::ApiError;
 fn settings(directory: &Path) -> AuditSettings {
     AuditSettings {
         file: directory.join("audit.jsonl"),
+        journal_bytes: 64 * 1024,
         deadline: Duration::from_secs(10),
         required: true,
         checkpoint_records: 1000,

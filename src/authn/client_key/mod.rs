@@ -4,4 +4,4 @@ mod mint;
 mod verify;
 
 pub use mint::{MintError, Minted, mint};
-pub use verify::{ClientKeyClaim, ClientKeys};
+pub use verify::{ClientKeyClaim, ClientKeys, is_signed};

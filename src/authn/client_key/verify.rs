@@ -1,14 +1,15 @@
 //! Proves that a request comes from the holder of a client key.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
 use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Identity};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, PrincipalName, Time};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A request's unproved statement of which client key sent it, and what proves it.
 pub struct ClientKeyClaim<'a> {
@@ -31,16 +32,24 @@ impl fmt::Debug for ClientKeyClaim<'_> {
     }
 }
 
+/// Whether the claim was signed with the private half of this key, a DER public key.
+pub fn is_signed(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
+    key.verify(&claim.string_to_sign, &claim.signature).is_ok()
+}
+
 /// Verifies the claims of client keys.
 pub struct ClientKeys {
     account: AccountId,
     store: Store,
+    /// The hours of last use that are not written down yet.
+    uses: Mutex<BTreeMap<ClientKeyId, Time>>,
 }
 
 impl ClientKeys {
     /// For the client keys of one account, in its store.
     pub fn new(account: AccountId, store: Store) -> Self {
-        Self { account, store }
+        Self { account, store, uses: Mutex::default() }
     }
 
     /// Verifies a claim: clock, client key, signature, in this order. An expired, deleted or
@@ -56,10 +65,10 @@ impl ClientKeys {
             return Err(ErrorCode::RequestTimeTooSkewed.into());
         }
         let key = self.find(claim.client_key_id, now)?;
-        let public_key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.public_key.0);
-        if public_key.verify(&claim.string_to_sign, &claim.signature).is_err() {
+        if !is_signed(claim, &key.public_key.0) {
             return Err(ErrorCode::SignatureNotMatch.into());
         }
+        self.note_use(&key, now);
         // A client key's id is of the form of an AccessKey's.
         let access_key_id = key.id.to_string().parse();
         let name = PrincipalName::client_key(key.access_point.as_str());
@@ -74,17 +83,95 @@ impl ClientKeys {
         })
     }
 
+    /// Writes down the hours of last use that are not written down yet.
+    ///
+    /// # Errors
+    /// When the store fails; they are then written the next time.
+    pub async fn write_uses(&self) -> Result<(), StoreError> {
+        let uses = self.uses().clone();
+        for (id, hour) in uses {
+            let note = |key: &mut ClientKeyRecord| {
+                key.last_used = key.last_used.max(Some(hour));
+                Ok::<_, StoreError>(())
+            };
+            match self.store.change_document(&id.to_string(), note).await {
+                // Who deleted it need not know when it was used.
+                Ok(_) | Err(StoreError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            let mut uses = self.uses();
+            if uses.get(&id) == Some(&hour) {
+                uses.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a use, once an hour: the others cost no lock.
+    fn note_use(&self, key: &ClientKeyRecord, now: Time) {
+        let hour = now.hour();
+        if key.last_used < Some(hour) {
+            self.uses().insert(key.id, hour);
+        }
+    }
+
+    fn uses(&self) -> MutexGuard<'_, BTreeMap<ClientKeyId, Time>> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn find(&self, id: &str, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
         let known = id.parse::<ClientKeyId>().ok();
         let key = known.and_then(|id| self.store.document::<ClientKeyRecord>(&id.to_string()));
-        let opens =
-            |key: &ClientKeyRecord| key.is_active && key.not_before <= now && now < key.not_after;
-        key.filter(|key| opens(key)).ok_or_else(|| {
+        key.filter(|key| key.opens_at(now)).ok_or_else(|| {
             let message = match known {
                 Some(id) => format!("The AccessKey ID \"{id}\" does not exist in our records."),
                 None => ErrorCode::Unauthorized.message().to_owned(),
             };
             ApiError::with_message(ErrorCode::Unauthorized, message)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::{AccessPoint, AccessPolicy};
+
+    #[tokio::test]
+    async fn the_last_use_is_kept_to_the_hour_and_written_down_once() {
+        let directory = TempDir::new().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("db").display());
+        let store = Store::open(&url).await.unwrap();
+        let noon = Time::from_unix(1_700_000_000).hour();
+        let policy = json!({"name": "any", "kms_instance": "", "description": "",
+            "permissions": ["RbacPermission/Template/CryptoServiceKeyUser"],
+            "resources": ["key/*"], "rules": {"NetworkRules": []}, "created": noon});
+        store.insert_document::<AccessPolicy>(from_value(policy).unwrap()).await.unwrap();
+        let point = json!({"name": "shop", "policies": ["any"], "authentication_method": "ClientKey",
+            "description": "", "created": noon});
+        store.insert_document::<AccessPoint>(from_value(point).unwrap()).await.unwrap();
+        let id = "KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
+        let key = json!({"id": id, "access_point": "shop", "certificate_pem": "",
+            "public_key": "", "not_before": noon, "not_after": noon, "created": noon,
+            "is_active": true});
+        store.insert_document::<ClientKeyRecord>(from_value(key).unwrap()).await.unwrap();
+        let kept = || store.document::<ClientKeyRecord>(id).unwrap();
+        let keys = ClientKeys::new("1234567890123456".parse().unwrap(), store.clone());
+        assert_eq!(kept().last_used, None);
+        for (seconds, hours) in [(0, 0), (3599, 0), (3600, 1), (60, 1)] {
+            keys.note_use(&kept(), noon.plus_seconds(seconds));
+            keys.write_uses().await.unwrap();
+            assert_eq!(kept().last_used, Some(noon.plus_seconds(3600 * hours)), "{seconds}");
+            assert!(keys.uses().is_empty());
+        }
+        let deleted = kept();
+        keys.note_use(&deleted, noon.plus_seconds(3 * 3600));
+        store.remove_document::<ClientKeyRecord>(id).await.unwrap();
+        keys.write_uses().await.unwrap();
+        assert!(keys.uses().is_empty());
+        store.close().await;
     }
 }

@@ -166,6 +166,11 @@ impl Home {
         self.path("client.json")
     }
 
+    /// Where the client key is.
+    pub(super) fn client_key_directory(&self) -> PathBuf {
+        self.path("client-key")
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -1,6 +1,7 @@
 //! `hsmgate dev`: a gateway for development with a SoftHSM2 token of its own, in one directory.
 
 mod banner;
+mod client_key;
 mod demo;
 pub(super) mod home;
 mod module;
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use super::client_file::ClientFile;
+use super::configured::PIN_REFUSAL;
 use super::exit::Complaint;
 use super::output;
 use super::serve::bind;
@@ -29,9 +31,9 @@ use crate::app::{self, Gateway, Listeners};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::gate::Rates;
-use crate::keyring::TokenTimes;
+use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, Place, PrincipalName};
+use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName};
 use crate::ops::Acceptance;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -43,6 +45,7 @@ const USER: &str = "dev";
 const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
 const TOKEN_LABEL: &str = "hsmgate-dev";
+const TOKEN_WAIT: Duration = Duration::from_millis(50);
 const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
@@ -134,9 +137,13 @@ impl Dev {
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
                 connections: 1024,
-                token: TokenTimes {
-                    call: Duration::from_secs(5),
-                    generate: Duration::from_secs(30),
+                keyring: KeyringSettings {
+                    times: TokenTimes {
+                        call: Duration::from_secs(5),
+                        generate: Duration::from_secs(30),
+                    },
+                    iv_budget: IvBudget::default(),
+                    verify_data_keys: true,
                 },
             },
             acceptance: Acceptance::default(),
@@ -147,6 +154,7 @@ impl Dev {
     fn audit(&self, home: &Home) -> AuditSettings {
         AuditSettings {
             file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            journal_bytes: 1024 * 1024,
             deadline: Duration::from_secs(1),
             required: true,
             checkpoint_records: 10_000,
@@ -162,7 +170,7 @@ impl Dev {
         listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
-        let signals = StopSignals::catch()?;
+        let mut signals = StopSignals::catch()?;
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
@@ -176,13 +184,13 @@ impl Dev {
             }
         });
         let opening = async {
-            let opened = self.open_house(&file, admin.as_deref().unwrap_or_default()).await;
+            let opened = self.open_house(home, &file, admin.as_deref().unwrap_or_default()).await;
             if opened.is_err() {
                 failed.notify_one();
             }
             opened
         };
-        let ((), opened) = tokio::join!(serving, opening);
+        let (_ending, opened) = tokio::join!(serving, opening);
         opened
     }
 
@@ -219,8 +227,9 @@ impl Dev {
         Ok(file)
     }
 
-    /// Makes the demo key and uses it, through the gateway that serves by now, and tells about it.
-    async fn open_house(&self, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
+    /// Makes the demo key and uses it, and with TLS a client key, through the gateway that serves
+    /// by now, and tells about it.
+    async fn open_house(&self, home: &Home, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
         let client = Client::trusting(
             file.ca_file.as_deref(),
             &file.endpoint,
@@ -229,8 +238,13 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         let first_use = demo::first_use(&client).await?;
-        let (key_id, first_use) = (key_id.as_str(), &first_use);
-        let banner = Banner { file, admin, key_id, first_use, dir: &self.dir };
+        let client_key = if self.tls {
+            Some(client_key::files(&client, &home.client_key_directory()).await?)
+        } else {
+            None
+        };
+        let (key_id, first_use, client_key) = (key_id.as_str(), &first_use, client_key.as_ref());
+        let banner = Banner { file, client_key, admin, key_id, first_use, dir: &self.dir };
         output::tell(&banner.to_string());
         if self.json {
             output::json(&banner::Line {
@@ -242,6 +256,8 @@ impl Dev {
                 key_id,
                 alias: demo::ALIAS,
                 ca_file: file.ca_file.as_deref(),
+                client_key_file: client_key.map(|files| files.key.as_path()),
+                client_key_password_file: client_key.map(|files| files.password.as_path()),
                 admin,
             })?;
         }
@@ -265,8 +281,10 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
+        pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
+        longest_wait: TOKEN_WAIT,
     })
 }
 

@@ -63,6 +63,16 @@ pub struct ClientKeyRecord {
     pub created: Time,
     /// Whether it opens anything.
     pub is_active: bool,
+    /// The start of the hour in which it was last used, as far as that is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Time>,
+}
+
+impl ClientKeyRecord {
+    /// Whether it opens anything at a time.
+    pub fn opens_at(&self, now: Time) -> bool {
+        self.is_active && self.not_before <= now && now < self.not_after
+    }
 }
 
 /// The password of a client key's PKCS#12 (CreateClientKey, parameter Password): 8 to 64 ASCII

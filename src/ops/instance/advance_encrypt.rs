@@ -1,7 +1,7 @@
 //! AdvanceEncrypt: seals data with the primary version of a symmetric key, in a ciphertext that
 //! names it.
 
-use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_symmetric};
+use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_symmetric, sealing_version_of};
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::algorithm::CipherAlgorithm;
@@ -25,8 +25,7 @@ impl Operation for AdvanceEncrypt {
         let Self(request) = self;
         let key = cx.key::<Self>(&request.key)?;
         only_symmetric(&key)?;
-        let version = cx.keyring().sealing_version(&key)?;
-        cx.note_version(version);
+        let version = sealing_version_of(cx, &key, request.version)?;
         only_gcm(request.algorithm)?;
         let iv = accepted_iv(cx, request.iv)?;
         let blob = cx

@@ -1,7 +1,7 @@
 //! AdvanceGenerateDataKey: random bytes from the token, plain and sealed with the primary version,
 //! which the ciphertext names.
 
-use super::{DataKey, DataKeyWanted, Sealed, only_symmetric};
+use super::{DataKey, DataKeyWanted, Sealed, only_symmetric, sealing_version_of};
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::algorithm::CipherAlgorithm;
@@ -26,8 +26,7 @@ impl Operation for AdvanceGenerateDataKey {
         let Self(wanted) = self;
         let key = cx.key::<Self>(&wanted.key)?;
         only_symmetric(&key)?;
-        let version = cx.keyring().sealing_version(&key)?;
-        cx.note_version(version);
+        let version = sealing_version_of(cx, &key, wanted.version)?;
         let (plaintext, blob) = cx
             .keyring()
             .data_key_with(&key, version, wanted.bytes, wanted.aad, cx.budget())

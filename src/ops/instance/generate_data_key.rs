@@ -27,7 +27,7 @@ impl Operation for GenerateDataKey {
         let key = cx.key::<Self>(&wanted.key)?;
         only_symmetric(&key)?;
         only_gcm(wanted.algorithm)?;
-        let version = version_of(cx, &key, None, Use::Cryptographic)?;
+        let version = version_of(cx, &key, wanted.version, Use::Cryptographic)?;
         let (plaintext, blob) = cx
             .keyring()
             .data_key_with(&key, version, wanted.bytes, wanted.aad, cx.budget())

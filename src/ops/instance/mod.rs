@@ -6,9 +6,13 @@
 pub mod advance_decrypt;
 pub mod advance_encrypt;
 pub mod advance_generate_data_key;
+pub mod advance_generate_data_key_pair;
+pub mod advance_generate_data_key_pair_without_plaintext;
 pub mod decrypt;
 pub mod encrypt;
 pub mod generate_data_key;
+pub mod generate_data_key_pair;
+pub mod generate_data_key_pair_without_plaintext;
 pub mod generate_random;
 pub mod get_public_key;
 pub mod sign;
@@ -17,11 +21,11 @@ pub mod verify;
 use zeroize::Zeroizing;
 
 use super::Context;
-use crate::authz::AuthorizedKey;
+use crate::authz::{AuthorizedKey, Seals};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::Use;
+use crate::keyring::{PairForm, Use};
 use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm};
-use crate::model::{IV_BYTES, KeyId, KeyRef, KeyVersionId};
+use crate::model::{DataKeyPairSpec, IV_BYTES, KeyId, KeyRef, KeyVersionId};
 
 /// What is to be sealed.
 pub struct ToSeal {
@@ -88,6 +92,8 @@ pub struct Opened {
 pub struct DataKeyWanted {
     /// The key that seals it.
     pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
     /// How, where the caller says.
     pub algorithm: Option<CipherAlgorithm>,
     /// Its length, 1 to 1024 bytes.
@@ -102,6 +108,89 @@ pub struct DataKey {
     pub plaintext: Zeroizing<Vec<u8>>,
     /// The same, sealed.
     pub sealed: Sealed,
+}
+
+/// Which data key pair is wanted.
+#[derive(Debug)]
+pub struct PairWanted {
+    /// The key that seals its private half.
+    pub key: KeyRef,
+    /// The key version, where the caller names one.
+    pub version: Option<KeyVersionId>,
+    /// How, where the caller says.
+    pub algorithm: Option<CipherAlgorithm>,
+    /// Which pair, and how it is written.
+    pub form: PairForm,
+    /// What is authenticated beside the private half; empty is the same as none.
+    pub aad: Vec<u8>,
+}
+
+/// A new data key pair.
+pub struct DataKeyPair {
+    /// Its kind and size.
+    pub spec: DataKeyPairSpec,
+    /// The private half: PKCS#8.
+    pub private: Zeroizing<Vec<u8>>,
+    /// The public half: SubjectPublicKeyInfo.
+    pub public: Vec<u8>,
+    /// The private half, sealed.
+    pub sealed: Sealed,
+}
+
+/// How the sealed private half of a pair is laid out, and with which version it is sealed unless
+/// the caller names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// The bare ciphertext of the initial version.
+    Plain,
+    /// The framed ciphertext of the primary version.
+    Framed,
+}
+
+/// Makes a data key pair: what the four operations have in common.
+async fn new_pair<P: Seals>(
+    wanted: PairWanted,
+    layout: Layout,
+    cx: &Context,
+) -> Result<DataKeyPair, ApiError> {
+    let key = cx.key::<P>(&wanted.key)?;
+    only_symmetric(&key)?;
+    only_gcm(wanted.algorithm)?;
+    let version = match layout {
+        Layout::Plain => version_of(cx, &key, wanted.version, Use::Cryptographic)?,
+        Layout::Framed => sealing_version_of(cx, &key, wanted.version)?,
+    };
+    let (pair, blob) = cx
+        .keyring()
+        .data_key_pair_with(&key, version, wanted.form, wanted.aad, cx.budget())
+        .await?;
+    let sealed = Sealed {
+        key: key.record().id,
+        version,
+        algorithm: CipherAlgorithm::AesGcm,
+        iv: Some(blob.iv),
+        ciphertext: match layout {
+            Layout::Plain => blob.sealed,
+            Layout::Framed => blob.to_framed(),
+        },
+    };
+    let spec = wanted.form.spec;
+    Ok(DataKeyPair { spec, private: pair.private, public: pair.public, sealed })
+}
+
+/// The version that an `Advance` call seals with: the one that the caller names, else the primary
+/// one.
+fn sealing_version_of<P: Seals>(
+    cx: &Context,
+    key: &AuthorizedKey<P>,
+    wanted: Option<KeyVersionId>,
+) -> Result<KeyVersionId, ApiError> {
+    let version = match wanted {
+        Some(_) => return version_of(cx, key, wanted, Use::Cryptographic),
+        None => cx.keyring().sealing_version(key)?,
+    };
+    cx.note_version(version);
+    Ok(version)
 }
 
 /// The version that a plain call uses: the one that the caller names, else the initial one.

@@ -17,7 +17,7 @@ fn key(state: KeyState) -> KeyRecord {
 }
 
 /// A store, a backup of it, and where the URL of the store leads.
-async fn backup_of(bench: &Bench) -> (tempfile::TempDir, PathBuf) {
+async fn backup_of(bench: &Bench) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let backup = directory.path().join("backup.db");
     Store::backup(&bench.url, &backup, false).await.unwrap();
@@ -25,14 +25,14 @@ async fn backup_of(bench: &Bench) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Ends the use of the store; its files stay.
-fn leave(bench: Bench) -> (String, tempfile::TempDir) {
+fn leave(bench: Bench) -> (String, TempDir) {
     let Bench { store, url, _directory: directory } = bench;
     drop(store);
     (url, directory)
 }
 
 async fn restore(url: &str, backup: &Path) -> Result<Replaced, StoreError> {
-    Replacement::prepare(url, backup).await?.install(now()).await
+    Replacement::prepare(url, backup).await?.install(now(), 0).await
 }
 
 #[tokio::test]

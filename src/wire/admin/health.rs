@@ -75,12 +75,25 @@ impl Health {
 
     async fn look(&self) -> Readiness {
         let dependencies = BTreeMap::from([
+            ("audit", self.audit()),
             ("certificate", self.certificate()),
             ("store", self.store().await),
             ("token", Dependency::of(self.sources.token.ready())),
         ]);
         let is_ready = dependencies.values().all(|dependency| dependency.status != "failed");
         Readiness { status: if is_ready { "ready" } else { "not ready" }, dependencies }
+    }
+
+    /// Where the audit cannot be written, everything is refused.
+    fn audit(&self) -> Dependency {
+        match self.sources.audit.status() {
+            None => Dependency { status: "none", reason: None, days_left: None },
+            Some(status) if status.is_failing => {
+                let reason = Some("the last write of the audit failed".to_owned());
+                Dependency { status: "failed", reason, days_left: None }
+            }
+            Some(_) => Dependency { status: "ok", reason: None, days_left: None },
+        }
     }
 
     /// One read of one row.

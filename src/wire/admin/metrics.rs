@@ -5,7 +5,7 @@ use std::fmt;
 use super::Sources;
 use crate::model::Time;
 pub(super) use crate::telemetry::metrics::CONTENT_TYPE;
-use crate::telemetry::metrics::{Queue, metrics};
+use crate::telemetry::metrics::{AuditState, Queue, metrics};
 
 /// The text of all metrics.
 ///
@@ -20,5 +20,15 @@ pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
     let load = token.load();
     let waiting = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
     metrics.set_token(token.ready().is_ok(), load.sessions, waiting);
+    if let Some(status) = sources.audit.status() {
+        metrics.set_audit(&AuditState {
+            sequence: status.head.sequence,
+            waiting: status.waiting,
+            owed: status.owed,
+            failures: status.failures,
+            second_waiting: status.second_waiting,
+            second_lost: status.second_lost,
+        });
+    }
     metrics.text()
 }

@@ -16,6 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 pub use health::Health;
 
+use crate::audit::Recorder;
 use crate::store::Store;
 use crate::token::Token;
 use crate::wire::tls::Identity;
@@ -27,6 +28,8 @@ pub struct Sources {
     pub token: Token,
     /// The store.
     pub store: Store,
+    /// The audit.
+    pub audit: Recorder,
     /// The certificate; none over plain HTTP.
     pub identity: Option<Arc<Identity>>,
 }

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::extract::Request as AxumRequest;
 use axum::response::IntoResponse as _;
 use axum::routing::any;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::model::RequestId;
+use crate::wire::instance::messages::Error;
 use crate::wire::rpc::format::{Format, failure};
 
 const SETTINGS: HttpSettings = HttpSettings {
@@ -262,6 +264,70 @@ async fn a_request_that_takes_too_long_is_answered() {
     assert!(body.contains("ServiceUnavailableTemporary") && body.contains("\"HostId\":\"h\""));
     assert_eq!(start.elapsed().as_secs(), SETTINGS.request_timeout.as_secs());
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// The head of a request of the instance protocol with a body of so many bytes.
+fn instance_head(length: usize) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-protobuf\r\n\
+         x-kms-apiname: Encrypt\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+/// Status and code of the `Error` message that must come next.
+async fn instance_failure(client: &mut (impl AsyncRead + Unpin)) -> (i32, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.contains("\r\ncontent-type: application/x-protobuf\r\n"), "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    client.read_exact(&mut body).await.unwrap();
+    let error = Error::decode(&*body).unwrap();
+    assert!(head.starts_with(&format!("HTTP/1.1 {} ", error.status_code)), "{head}");
+    assert_eq!(error.request_id.len(), 36);
+    (error.status_code, error.error_code)
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_in_the_form_of_its_wire() {
+    async fn panicking() -> Response {
+        panic!("on purpose")
+    }
+    let mut client = connect(Router::new().fallback(panicking));
+    client.write_all(post(1, "").as_bytes()).await.unwrap();
+    let (line, head, body) = answer(&mut client).await;
+    assert_eq!(line, "HTTP/1.1 500 Internal Server Error");
+    assert!(head.contains("connection: close") && body.contains("InternalFailure"), "{head}{body}");
+    assert!(!body.contains("on purpose"));
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+
+    let mut client = connect(Router::new().fallback(panicking));
+    client.write_all(instance_head(0).as_bytes()).await.unwrap();
+    assert_eq!(instance_failure(&mut client).await, (500, "InternalFailure".to_owned()));
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_instance_protocol_gets_its_own_form_when_the_server_itself_refuses() {
+    let mut client = connect(Router::new().fallback(std::future::pending::<()>));
+    client.write_all(instance_head(0).as_bytes()).await.unwrap();
+    let late = (503, "ServiceUnavailableTemporary".to_owned());
+    assert_eq!(instance_failure(&mut client).await, late);
+
+    let (long, many) = ("x".repeat(300_000), "a: b\r\n".repeat(MAX_HEADERS));
+    for (headers, status, code) in [
+        (format!("a: {long}\r\n"), 413, "RequestEntityTooLarge"),
+        (many, 413, "RequestEntityTooLarge"),
+        ("a b: c\r\n".to_owned(), 400, "ParseRequestParameterException"),
+    ] {
+        let head = instance_head(0).replace("content-length", &format!("{headers}content-length"));
+        let (mut reader, mut writer) = tokio::io::split(echoing());
+        tokio::spawn(async move { writer.write_all(head.as_bytes()).await });
+        assert_eq!(instance_failure(&mut reader).await, (status, code.to_owned()));
+    }
 }
 
 /// Starts a server on a socket of its own.

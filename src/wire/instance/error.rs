@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use prost::Message as _;
 
@@ -14,22 +14,40 @@ use crate::model::RequestId;
 
 /// The answer of a request that was refused or that failed.
 pub fn failure(request_id: RequestId, error: &ApiError) -> Response {
-    let (code, message) = spoken(error);
-    let body = messages::Error {
-        status_code: code.status().into(),
-        error_code: code.as_str().to_owned(),
-        error_message: message.into_owned(),
-        request_id: request_id.to_string(),
-    };
-    let mut response = Response::new(Body::from(body.encode_to_vec()));
+    let (code, body) = failure_message(request_id, error);
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() =
-        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        StatusCode::from_u16(status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    if code == ErrorCode::UnsupportedHttpMethod {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The body alone, and the code that stands in it.
+pub fn failure_message(request_id: RequestId, error: &ApiError) -> (ErrorCode, Vec<u8>) {
+    let (code, message) = spoken(error);
+    let body = messages::Error {
+        status_code: status(code).into(),
+        error_code: code.as_str().to_owned(),
+        error_message: message.into_owned(),
+        request_id: request_id.to_string(),
+    };
+    (code, body.encode_to_vec())
+}
+
+/// The status of a code. The public API has one of its own for a wrong method; here it is the one
+/// that HTTP has for it.
+const fn status(code: ErrorCode) -> u16 {
+    match code {
+        ErrorCode::UnsupportedHttpMethod => 405,
+        other => other.status(),
+    }
 }
 
 /// The code and text of this protocol, where they are others than those of the public API.

@@ -112,6 +112,11 @@ pub(super) fn word<T: FromStr>(field: &'static str, text: &str) -> Result<Option
     text.parse().map(Some).map_err(|_invalid| ApiError::invalid_parameter(field))
 }
 
+/// A word of the protocol that must be there.
+pub(super) fn required<T: FromStr>(field: &'static str, text: &str) -> Result<T, ApiError> {
+    word(field, text)?.ok_or_else(|| ApiError::invalid_parameter(field))
+}
+
 /// A number from 1 to `most`.
 pub(super) fn number(field: &'static str, value: i32, most: usize) -> Result<usize, ApiError> {
     match usize::try_from(value) {

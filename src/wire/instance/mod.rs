@@ -6,9 +6,12 @@
 
 mod error;
 mod fields;
+mod key_pairs;
 pub mod messages;
+#[cfg(test)]
+mod mutations;
 mod operations;
-pub(in crate::wire) mod sign;
+pub mod sign;
 pub mod table;
 
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 
-pub use self::error::failure;
+pub use self::error::{failure, failure_message};
 use self::table::{Asked, Entry, Found};
 use crate::audit::Recorded;
 use crate::authn::{Caller, ClientKeys};
@@ -39,12 +42,18 @@ const NO_OPERATION: &str = "-";
 /// Answers the requests of the instance protocol.
 pub struct Instance {
     gate: Arc<Gate>,
-    client_keys: ClientKeys,
+    client_keys: Arc<ClientKeys>,
+}
+
+/// What is known of a request so far, should it be refused here.
+struct Known {
+    operation: &'static str,
+    caller: Option<Caller>,
 }
 
 impl Instance {
     /// With the client keys that may come in.
-    pub fn new(gate: Arc<Gate>, client_keys: ClientKeys) -> Self {
+    pub fn new(gate: Arc<Gate>, client_keys: Arc<ClientKeys>) -> Self {
         Self { gate, client_keys }
     }
 
@@ -52,10 +61,13 @@ impl Instance {
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut arrival = arrival(&head);
-        let mut name = NO_OPERATION;
-        let outcome = match self.answer(&mut arrival, &head, body, &mut name).await {
+        let mut known = Known { operation: NO_OPERATION, caller: None };
+        let outcome = match self.answer(&mut arrival, &head, body, &mut known).await {
             Ok(outcome) => outcome,
-            Err(error) => self.gate.refuse(&arrival, name, error).await,
+            Err(error) => {
+                let (operation, caller) = (known.operation, known.caller.as_ref());
+                self.gate.refuse(&arrival, operation, caller, error).await
+            }
         };
         outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error))
     }
@@ -67,14 +79,15 @@ impl Instance {
         arrival: &mut Arrival,
         head: &request::Parts,
         body: Body,
-        name: &mut &'static str,
+        known: &mut Known,
     ) -> Result<Recorded<Response>, ApiError> {
         // The signature is over the digest of the body, so it is checked before the body takes
         // room; a stranger's is read all the same, so that the refusal arrives.
-        let admitted = self.admit(arrival, head, name);
+        let admitted = self.admit(arrival, head, known);
         let limit = if admitted.is_ok() { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
         let body = collect_body_up_to(body, limit).await;
         let (entry, caller) = admitted?;
+        known.caller = Some(caller.clone());
         let body = body?;
         sign::check_body(&head.headers, &body)?;
         let asked = Asked { body, version: sign::key_version(&head.headers) };
@@ -86,7 +99,7 @@ impl Instance {
         &self,
         arrival: &mut Arrival,
         head: &request::Parts,
-        name: &mut &'static str,
+        known: &mut Known,
     ) -> Result<(&'static Entry, Caller), ApiError> {
         if head.uri.path() != "/" {
             return Err(ErrorCode::InvalidActionNotFound.into());
@@ -96,13 +109,16 @@ impl Instance {
         }
         let asked = sign::api_name(&head.headers)?;
         let found = table::find(asked).ok_or_else(|| sign::no_such_api(asked))?;
-        *name = found.name();
+        known.operation = found.name();
         let claim = sign::claim(&head.method, &head.headers)?;
         arrival.asked.access_key_id = claim.client_key_id.parse().ok();
         let caller = self.client_keys.authenticate(&claim, arrival.now)?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),
+            Found::Unsupported(_) => {
+                known.caller = Some(caller);
+                Err(ErrorCode::UnsupportedOperation.into())
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::fields::{
-    aad, data_key, digest_of, key, number, opened, sealed, to_open, to_seal, word,
+    aad, data_key, digest_of, key, number, opened, required, sealed, to_open, to_seal, word,
 };
 use super::messages::{
     AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
@@ -148,10 +148,11 @@ impl Spoken for GenerateDataKey {
 
     fn read(
         request: GenerateDataKeyRequest,
-        _version: Option<KeyVersionId>,
+        version: Option<KeyVersionId>,
     ) -> Result<Self, ApiError> {
         Ok(Self(DataKeyWanted {
             key: key(&request.key_id)?,
+            version,
             algorithm: word("Algorithm", &request.algorithm)?,
             bytes: number("NumberOfBytes", request.number_of_bytes, MAX_DATA_KEY_BYTES)?,
             aad: aad(request.aad)?,
@@ -177,10 +178,11 @@ impl Spoken for AdvanceGenerateDataKey {
 
     fn read(
         request: AdvanceGenerateDataKeyRequest,
-        _version: Option<KeyVersionId>,
+        version: Option<KeyVersionId>,
     ) -> Result<Self, ApiError> {
         Ok(Self(DataKeyWanted {
             key: key(&request.key_id)?,
+            version,
             algorithm: None,
             bytes: number("NumberOfBytes", request.number_of_bytes, MAX_DATA_KEY_BYTES)?,
             aad: aad(request.aad)?,
@@ -235,8 +237,7 @@ impl Spoken for Sign {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: word("Algorithm", &request.algorithm)?
-                .ok_or_else(|| ApiError::invalid_parameter("Algorithm"))?,
+            algorithm: required("Algorithm", &request.algorithm)?,
             digest,
             message_type,
         })
@@ -271,8 +272,7 @@ impl Spoken for Verify {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: word("Algorithm", &request.algorithm)?
-                .ok_or_else(|| ApiError::invalid_parameter("Algorithm"))?,
+            algorithm: required("Algorithm", &request.algorithm)?,
             digest,
             message_type,
             signature: request.signature,

@@ -24,7 +24,8 @@ pub(super) const KEY_VERSION: &str = "x-kms-migrationkeyversionid";
 const BODY_DIGEST: &str = "content-sha256";
 /// With three c's, as every SDK writes it.
 const CLIENT_KEY_ID: &str = "x-kms-acccesskeyid";
-const SIGNED_PREFIX: &str = "x-kms-";
+/// Begins the name of every header of the protocol.
+pub(in crate::wire) const SIGNED_PREFIX: &str = "x-kms-";
 
 /// The most bytes of a client's header that an error repeats.
 const MAX_ECHO_BYTES: usize = 64;
@@ -33,7 +34,7 @@ const MAX_ECHO_BYTES: usize = 64;
 ///
 /// # Errors
 /// `InvalidContentType`, `InvalidApiVersion`, `InvalidApiName`.
-pub(super) fn api_name(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub fn api_name(headers: &HeaderMap) -> Result<&str, ApiError> {
     let content_type = single(headers, CONTENT_TYPE.as_str())?;
     let media_type = content_type.split(';').next().unwrap_or_default().trim_end();
     if !media_type.eq_ignore_ascii_case(PROTOBUF) {
@@ -58,10 +59,7 @@ pub(super) fn no_such_api(name: &str) -> ApiError {
 ///
 /// # Errors
 /// `InvalidParam` for a header of a wrong form, `MissingParameter` without a client key's id.
-pub(super) fn claim<'a>(
-    method: &Method,
-    headers: &'a HeaderMap,
-) -> Result<ClientKeyClaim<'a>, ApiError> {
+pub fn claim<'a>(method: &Method, headers: &'a HeaderMap) -> Result<ClientKeyClaim<'a>, ApiError> {
     let date = single(headers, DATE.as_str())?;
     let timestamp = Time::from_http_date(date).map_err(|error| invalid("Date").because(error))?;
     check_signature_method(single(headers, "x-kms-signaturemethod")?)?;
@@ -82,7 +80,7 @@ pub(super) fn claim<'a>(
 ///
 /// # Errors
 /// `InvalidParam`.
-pub(super) fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
+pub fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     let actual = hex(digest(&SHA256, body).as_ref());
     if single(headers, BODY_DIGEST)?.eq_ignore_ascii_case(&actual) {
         Ok(())
@@ -95,7 +93,7 @@ pub(super) fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiErro
 ///
 /// # Errors
 /// `Forbidden.KeyVersionNotFound` for what is no id of one.
-pub(super) fn key_version(headers: &HeaderMap) -> Result<Option<KeyVersionId>, ApiError> {
+pub fn key_version(headers: &HeaderMap) -> Result<Option<KeyVersionId>, ApiError> {
     match single(headers, KEY_VERSION)? {
         "" => Ok(None),
         text => match text.parse() {

@@ -21,9 +21,13 @@ use crate::model::{KeyVersionId, Params};
 use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
 use crate::ops::instance::advance_encrypt::AdvanceEncrypt;
 use crate::ops::instance::advance_generate_data_key::AdvanceGenerateDataKey;
+use crate::ops::instance::advance_generate_data_key_pair::AdvanceGenerateDataKeyPair;
+use crate::ops::instance::advance_generate_data_key_pair_without_plaintext::AdvanceGenerateDataKeyPairWithoutPlaintext;
 use crate::ops::instance::decrypt::Decrypt;
 use crate::ops::instance::encrypt::Encrypt;
 use crate::ops::instance::generate_data_key::GenerateDataKey;
+use crate::ops::instance::generate_data_key_pair::GenerateDataKeyPair;
+use crate::ops::instance::generate_data_key_pair_without_plaintext::GenerateDataKeyPairWithoutPlaintext;
 use crate::ops::instance::generate_random::GenerateRandom;
 use crate::ops::instance::get_public_key::GetPublicKey;
 use crate::ops::instance::sign::Sign;
@@ -37,6 +41,10 @@ pub static TABLE: &[Entry] = &[
     entry::<AdvanceDecrypt>(),
     entry::<GenerateDataKey>(),
     entry::<AdvanceGenerateDataKey>(),
+    entry::<GenerateDataKeyPair>(),
+    entry::<GenerateDataKeyPairWithoutPlaintext>(),
+    entry::<AdvanceGenerateDataKeyPair>(),
+    entry::<AdvanceGenerateDataKeyPairWithoutPlaintext>(),
     entry::<GenerateRandom>(),
     entry::<Sign>(),
     entry::<Verify>(),
@@ -70,6 +78,8 @@ impl Found {
 pub struct Entry {
     /// Its name.
     pub name: &'static str,
+    /// The permission that it needs.
+    pub permission: &'static str,
     serve: Serve,
 }
 
@@ -116,6 +126,7 @@ impl std::fmt::Debug for Entry {
 const fn entry<O: Spoken>() -> Entry {
     Entry {
         name: O::NAME,
+        permission: O::ACTION,
         serve: |gate, arrival, caller, asked| Box::pin(serve::<O>(gate, arrival, caller, asked)),
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 
 use super::table::{TABLE, UNSUPPORTED};
+use crate::wire::instance::table as instance;
 
 const HEAD: &str = "\
-# Operations of the public API (2016-01-20)
+# Operations
 
-Written from the table in the program (`src/wire/rpc/table.rs`); a test holds the two together.
+Written from the tables in the program (`src/wire/rpc/table.rs`, `src/wire/instance/table.rs`); a
+test holds them together.
+
+# The public API (2016-01-20)
 
 Any other action is answered with 404 `InvalidAction.NotFound`.
 
@@ -24,6 +28,16 @@ The API knows these; this gateway does not serve them.
 
 ";
 
+const INSTANCE_HEAD: &str = "
+# The KMS Instance protocol (dkms-gcs-0.2)
+
+How programs come in by it is told in [instance-protocol.md](instance-protocol.md). Any other
+operation is answered with 400 `InvalidApiName`.
+
+| operation | permission |
+|---|---|
+";
+
 /// The page in Markdown.
 pub fn page() -> String {
     let mut page = String::from(HEAD);
@@ -36,6 +50,13 @@ pub fn page() -> String {
     page.push_str(UNSUPPORTED_HEAD);
     for name in UNSUPPORTED {
         let _ = writeln!(page, "- {name}");
+    }
+    page.push_str(INSTANCE_HEAD);
+    for entry in instance::TABLE {
+        let _ = writeln!(page, "| {} | `{}` |", entry.name, entry.permission);
+    }
+    for name in instance::UNSUPPORTED {
+        let _ = writeln!(page, "| {name} | none: answered with 400 `UnsupportedOperation` |");
     }
     page
 }

@@ -3,6 +3,8 @@
 pub mod canonical;
 pub mod coverage;
 pub mod format;
+#[cfg(test)]
+mod mutations;
 pub mod params;
 pub mod percent;
 pub mod permissions;
@@ -44,6 +46,8 @@ pub struct Rpc {
 struct Answer {
     format: Format,
     action: &'static str,
+    /// Who is calling, once that is proven.
+    caller: Option<Caller>,
 }
 
 impl Rpc {
@@ -56,10 +60,13 @@ impl Rpc {
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut arrival = arrival(&head);
-        let mut answer = Answer { format: Format::Json, action: NO_ACTION };
+        let mut answer = Answer { format: Format::Json, action: NO_ACTION, caller: None };
         let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
             Ok(outcome) => outcome,
-            Err(error) => self.gate.refuse(&arrival, answer.action, error).await,
+            Err(error) => {
+                let (action, caller) = (answer.action, answer.caller.as_ref());
+                self.gate.refuse(&arrival, action, caller, error).await
+            }
         };
         outcome.into_result().unwrap_or_else(|error| {
             format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
@@ -120,7 +127,10 @@ impl Rpc {
         let caller = proved?;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(_) => Err(ErrorCode::UnsupportedOperation.into()),
+            Found::Unsupported(_) => {
+                answer.caller = Some(caller);
+                Err(ErrorCode::UnsupportedOperation.into())
+            }
         }
     }
 }

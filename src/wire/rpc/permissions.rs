@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::table::TABLE;
-use crate::authz::{Rights, decide};
+use crate::authz::{KEY_USER, Rights, decide};
 use crate::model::policy::{
     AttachedPolicy, Question, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
@@ -19,6 +19,16 @@ together. Every operation asks for its permissions in this table; only DescribeR
 What they are checked on, and how policies are written, is in [access-control.md](access-control.md).
 
 | operation | permission |";
+
+const CLIENT_KEYS: &str = "
+## Client keys
+
+A client key may do what the policies of its access point say, in place of RAM and key policies
+([instance-protocol.md](instance-protocol.md)). `RbacPermission/Template/CryptoServiceKeyUser` gives
+these permissions, which are all that the KMS Instance protocol asks for, on the keys that the
+policy names:
+
+";
 
 /// Actions that are answered to every caller whose signature is good.
 const FREE: &[&str] = &["DescribeRegions"];
@@ -47,6 +57,10 @@ pub fn page(place: &Place) -> String {
             let _ = write!(page, " {} |", if is_given { "yes" } else { "" });
         }
         page.push('\n');
+    }
+    page.push_str(CLIENT_KEYS);
+    for action in KEY_USER {
+        let _ = writeln!(page, "- `{action}`");
     }
     page.push_str("\n## The system policies\n");
     for policy in SYSTEM_POLICIES.iter() {
@@ -104,6 +118,13 @@ mod tests {
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(written == page, "docs/permissions.md is out of date: run with UPDATE_DOCS=1");
+    }
+
+    #[test]
+    fn key_users_may_call_every_operation_of_the_instance_protocol() {
+        for entry in crate::wire::instance::table::TABLE {
+            assert!(KEY_USER.contains(&entry.permission), "{}", entry.name);
+        }
     }
 
     #[test]

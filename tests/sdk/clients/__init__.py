@@ -67,6 +67,8 @@ class Gateway:
     alias: str
     admin: str
     ca_file: str | None = None
+    client_key_file: str | None = None
+    client_key_password_file: str | None = None
 
     @property
     def host(self):

@@ -15,7 +15,7 @@ class NewPython:
     """Signs with ACS3; `config` may choose another scheme."""
 
     def __init__(self, gateway, **config):
-        self._client = Client(
+        self._client = self._connect(
             Config(
                 access_key_id=gateway.access_key_id,
                 access_key_secret=gateway.access_key_secret,
@@ -41,6 +41,9 @@ class NewPython:
 
     def close(self):
         pass
+
+    def _connect(self, config):
+        return Client(config)
 
     def _send(self, method, requests):
         return getattr(self._client, method)(*requests)

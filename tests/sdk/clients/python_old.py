@@ -5,6 +5,7 @@ import json
 
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.client import AcsClient
+from aliyunsdkcore.http.protocol_type import HTTP, HTTPS
 
 from .refused import Refused
 
@@ -14,11 +15,14 @@ class OldPython:
 
     def __init__(self, gateway):
         self._host = gateway.host
-        self._client = AcsClient(
+        # The SDK asks whether it is its own constant, not whether it is equal.
+        self._protocol = {"http": HTTP, "https": HTTPS}[gateway.protocol]
+        self._client = self._connect(
             gateway.access_key_id,
             gateway.access_key_secret,
             gateway.region,
             port=gateway.port,
+            verify=gateway.ca_file,
         )
 
     def call(self, action, **parameters):
@@ -29,7 +33,7 @@ class OldPython:
         module = importlib.import_module(f"aliyunsdkkms.request.v20160120.{action}Request")
         request = getattr(module, f"{action}Request")()
         request.set_endpoint(self._host)
-        request.set_protocol_type("http")
+        request.set_protocol_type(self._protocol)
         # The client adds its own region.
         parameters.pop("RegionId", None)
         for name, value in parameters.items():
@@ -56,6 +60,9 @@ class OldPython:
 
     def close(self):
         pass
+
+    def _connect(self, *access_key, **options):
+        return AcsClient(*access_key, **options)
 
 
 def _text(name, value):

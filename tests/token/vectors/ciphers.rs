@@ -67,7 +67,7 @@ async fn check_gcm(token: &Token, file: &'static str) {
 async fn check_sealing(token: &Token, key: hsmgate::model::KeyVersionId, test: &Value) {
     let (aad, message) = (bytes(&test["aad"]), bytes(&test["msg"]));
     let job = move |worker: &mut Worker<'_>| worker.encrypt(key, Some(&aad), &message);
-    let Encrypted { iv, mut sealed } = run(token, job).await.unwrap();
+    let Encrypted { iv, mut sealed, .. } = run(token, job).await.unwrap();
     let elsewhere = UnboundKey::new(&AES_256_GCM, &bytes(&test["key"])).unwrap();
     let nonce = Nonce::assume_unique_for_key(iv);
     let opened = LessSafeKey::new(elsewhere)

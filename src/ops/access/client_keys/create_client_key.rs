@@ -83,6 +83,7 @@ impl Operation for CreateClientKey {
             not_after,
             created: cx.now(),
             is_active: true,
+            last_used: None,
         };
         cx.store().insert_document(record).await.map_err(access::refusal)?;
         Ok(CreatedClientKey {

@@ -1,0 +1,59 @@
+//! Encrypt in the protocol of KMS instances.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hsmgate::cli::client::Client;
+use hsmgate::wire::instance::messages::EncryptRequest;
+use prost::Message as _;
+
+use crate::client_key::{ClientKey, PASSWORD, now};
+use crate::requests::{Requests, plaintext, written};
+
+/// Of access point and policy.
+const NAME: &str = "bench";
+
+/// Who signs, and for which key.
+pub(crate) struct Caller {
+    client_key: ClientKey,
+    endpoint: String,
+    key_id: String,
+}
+
+impl Caller {
+    /// With a client key that may use every key.
+    pub(crate) async fn prepare(
+        client: &Client,
+        address: SocketAddr,
+        key_id: &str,
+    ) -> anyhow::Result<Self> {
+        let policy = [
+            ("Name", NAME),
+            ("Permissions", r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#),
+            ("Resources", r#"["key/*"]"#),
+        ];
+        client.call("CreatePolicy", &policy).await?;
+        let point = [("Name", NAME), ("Policies", r#"["bench"]"#)];
+        client.call("CreateApplicationAccessPoint", &point).await?;
+        let wanted = [("AapName", NAME), ("Password", PASSWORD)];
+        let client_key = ClientKey::open(&client.call("CreateClientKey", &wanted).await?);
+        Ok(Self { client_key, endpoint: format!("http://{address}"), key_id: key_id.to_owned() })
+    }
+
+    /// Encrypt of what the public API is given. The protocol has no nonce, so one request is sent
+    /// again and again; its signature is checked each time.
+    pub(crate) fn encrypt(&self, bytes: usize) -> anyhow::Result<Requests> {
+        let message = EncryptRequest {
+            key_id: self.key_id.clone(),
+            plaintext: plaintext(bytes).as_bytes().to_vec(),
+            algorithm: String::new(),
+            aad: Vec::new(),
+            iv: Vec::new(),
+            padding_mode: String::new(),
+        };
+        let body = message.encode_to_vec();
+        let request = self.client_key.signed(&self.endpoint, "Encrypt", body, &now(), &[]);
+        let (head, body) = request.into_parts();
+        Ok(Requests(Arc::new(vec![written(&http::Request::from_parts(head, ()), &body)?])))
+    }
+}

@@ -1,0 +1,190 @@
+//! What is done without a request of the API: by the gateway itself when it is due, and by an
+//! operator on the command line.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use uuid::Uuid;
+
+use super::line::{self, Kind};
+use super::recorder::{NotRecorded, Recorder};
+use crate::model::{KeyId, Place, RequestId, Time};
+
+const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
+
+/// Something that is done without a request.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    /// Its id, which pairs its intent with its event.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Who does it.
+    pub actor: Actor,
+    /// When.
+    pub time: Time,
+    /// What it is done with.
+    pub parameters: Vec<(String, String)>,
+    /// The key that it is done to.
+    pub key: Option<KeyId>,
+}
+
+/// Who does something without a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// The gateway, because a date has come.
+    Gateway,
+    /// Somebody on the command line, by the name of the account of the system.
+    Operator(String),
+}
+
+/// Why a deed was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeedError<E: std::error::Error + 'static> {
+    /// It could not be recorded, so it was not begun, or its outcome is owed.
+    #[error("it cannot be recorded")]
+    NotRecorded(#[source] NotRecorded),
+    /// It failed.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
+
+impl Deed {
+    /// What the gateway is about to do to a key because it is due.
+    pub fn due(name: &'static str, key: KeyId) -> Self {
+        Self {
+            id: RequestId::random().to_string(),
+            name: name.to_owned(),
+            actor: Actor::Gateway,
+            time: Time::now(),
+            parameters: vec![("KeyId".to_owned(), key.to_string())],
+            key: Some(key),
+        }
+    }
+}
+
+impl Recorder {
+    /// Does something once its intent is on disk, and records what came of it.
+    ///
+    /// # Errors
+    /// When it could not be recorded, and what `work` fails with.
+    pub async fn perform<T, E: std::error::Error + 'static>(
+        &self,
+        deed: Deed,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, DeedError<E>> {
+        self.put(Kind::Intent, &deed, None).await.map_err(DeedError::NotRecorded)?;
+        let outcome = work.await;
+        let told = outcome.as_ref().map(drop).map_err(ToString::to_string);
+        self.put(Kind::Event, &deed, Some(told)).await.map_err(DeedError::NotRecorded)?;
+        Ok(outcome?)
+    }
+
+    /// Records what was done elsewhere.
+    ///
+    /// # Errors
+    /// When it could not be recorded.
+    pub async fn note(&self, deed: &Deed) -> Result<(), NotRecorded> {
+        self.put(Kind::Event, deed, Some(Ok(()))).await
+    }
+
+    async fn put(
+        &self,
+        kind: Kind,
+        deed: &Deed,
+        outcome: Option<Result<(), String>>,
+    ) -> Result<(), NotRecorded> {
+        let Some(inner) = self.inner() else { return Ok(()) };
+        let is_owed = kind == Kind::Event && deed.actor == Actor::Gateway;
+        let members = line::members(&Record { deed, place: &inner.place, outcome });
+        match inner.write(kind, members, is_owed).await {
+            Err(error) if !inner.required => {
+                tracing::error!(%error, deed = deed.name, "this is done without its audit record");
+                Ok(())
+            }
+            written => written,
+        }
+    }
+}
+
+struct Record<'a> {
+    deed: &'a Deed,
+    place: &'a Place,
+    /// `None` before it is done.
+    outcome: Option<Result<(), String>>,
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { deed, place, outcome } = self;
+        let mut map = serializer.serialize_map(None)?;
+        let mut event_id = Uuid::encode_buffer();
+        map.serialize_entry("eventId", Uuid::new_v4().hyphenated().encode_lower(&mut event_id))?;
+        map.serialize_entry("eventVersion", "1")?;
+        map.serialize_entry("eventType", deed.actor.event_type())?;
+        map.serialize_entry("eventCategory", "Management")?;
+        map.serialize_entry("eventName", &deed.name)?;
+        map.serialize_entry("eventRW", "Write")?;
+        map.serialize_entry("eventSource", "internal")?;
+        map.serialize_entry("eventTime", &deed.time)?;
+        map.serialize_entry("serviceName", "Kms")?;
+        map.serialize_entry("apiVersion", "2016-01-20")?;
+        map.serialize_entry("acsRegion", place.region.as_str())?;
+        map.serialize_entry("requestId", &deed.id)?;
+        map.serialize_entry("requestParameters", &Parameters(&deed.parameters))?;
+        map.serialize_entry("sourceIpAddress", "internal")?;
+        map.serialize_entry("userAgent", PROGRAM)?;
+        if let Some(key) = deed.key {
+            map.serialize_entry("resourceType", "ACS::KMS::Key")?;
+            map.serialize_entry("resourceName", &key)?;
+        }
+        map.serialize_entry("recipientAccountId", place.account.as_str())?;
+        map.serialize_entry("isGlobal", &false)?;
+        map.serialize_entry("userIdentity", &deed.actor.identity(place))?;
+        match outcome {
+            None => {}
+            Some(Ok(())) => map.serialize_entry("responseElements", &Parameters(&[]))?,
+            Some(Err(message)) => {
+                map.serialize_entry("responseElements", &())?;
+                map.serialize_entry("errorCode", "InternalFailure")?;
+                map.serialize_entry("errorMessage", message)?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct Parameters<'a>(&'a [(String, String)]);
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    principal_id: &'a str,
+    account_id: &'a str,
+    user_name: &'a str,
+}
+
+impl Actor {
+    const fn event_type(&self) -> &'static str {
+        match self {
+            Self::Gateway => "AliyunServiceEvent",
+            Self::Operator(_) => "ConsoleOperation",
+        }
+    }
+
+    fn identity<'a>(&'a self, place: &'a Place) -> Identity<'a> {
+        let (kind, name) = match self {
+            Self::Gateway => ("system", "hsmgate"),
+            Self::Operator(name) => ("operator", name.as_str()),
+        };
+        let account_id = place.account.as_str();
+        Identity { kind, principal_id: name, account_id, user_name: name }
+    }
+}

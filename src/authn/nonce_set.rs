@@ -1,0 +1,132 @@
+//! A set of 64-bit hashes in about eleven bytes each, for the millions of nonces that count at a
+//! time. The standard one takes twice as many, and twice that while it grows.
+
+/// It is split into so many tables by the first bits of a hash, so that no growth takes long.
+const SHARDS: usize = 64;
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+/// A table is at most so full before it grows by a quarter.
+const FULLEST: usize = 80;
+const FIRST_SLOTS: usize = 8;
+/// Marks a free slot; the hash 0 is taken for 1.
+const FREE: u64 = 0;
+
+/// The set. It only grows; forgetting is dropping it.
+#[derive(Debug)]
+pub(super) struct NonceSet(Vec<Table>);
+
+impl Default for NonceSet {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_shard| Table::default()).collect())
+    }
+}
+
+impl NonceSet {
+    pub(super) fn contains(&self, hash: u64) -> bool {
+        self.0.get(shard(hash)).is_some_and(|table| table.find(hash.max(1)).is_none())
+    }
+
+    pub(super) fn insert(&mut self, hash: u64) {
+        if let Some(table) = self.0.get_mut(shard(hash)) {
+            table.insert(hash.max(1));
+        }
+    }
+}
+
+fn shard(hash: u64) -> usize {
+    usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default()
+}
+
+/// Open addressing with linear probing. A hash stands where its size would put it, so that growing
+/// walks through memory once.
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<u64>,
+    used: usize,
+}
+
+impl Table {
+    /// The free slot where a hash belongs; none when it is there already. An empty table has
+    /// neither, and says that the hash is new by a slot that is not there.
+    fn find(&self, hash: u64) -> Option<usize> {
+        let count = self.slots.len();
+        let place = (u128::from(hash << SHARD_BITS) * count as u128) >> u64::BITS;
+        let start = usize::try_from(place).unwrap_or_default();
+        let (before, after) = self.slots.split_at(start.min(count));
+        let numbered = (start..).zip(after).chain((0..).zip(before));
+        for (at, slot) in numbered {
+            if *slot == FREE {
+                return Some(at);
+            }
+            if *slot == hash {
+                return None;
+            }
+        }
+        Some(count)
+    }
+
+    fn insert(&mut self, hash: u64) {
+        if self.used * 100 >= self.slots.len() * FULLEST {
+            self.grow();
+        }
+        if let Some(at) = self.find(hash)
+            && let Some(slot) = self.slots.get_mut(at)
+        {
+            *slot = hash;
+            self.used += 1;
+        }
+    }
+
+    fn grow(&mut self) {
+        let count = (self.slots.len() + self.slots.len() / 4).max(FIRST_SLOTS);
+        let old = std::mem::replace(&mut self.slots, vec![FREE; count]);
+        self.used = 0;
+        for hash in old.into_iter().filter(|hash| *hash != FREE) {
+            if let Some(at) = self.find(hash)
+                && let Some(slot) = self.slots.get_mut(at)
+            {
+                *slot = hash;
+                self.used += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The numbers of the SplitMix64 generator.
+    fn hashes() -> impl Iterator<Item = u64> {
+        (1_u64..).map(|index| {
+            let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        })
+    }
+
+    #[test]
+    fn it_holds_what_was_inserted_and_nothing_else() {
+        let mut set = NonceSet::default();
+        let mut model = HashSet::new();
+        let small = [0, 1, 2, u64::MAX, u64::MAX - 1, 1 << 58, (1 << 58) + 1];
+        for hash in hashes().take(100_000).chain(small) {
+            assert_eq!(set.contains(hash), model.contains(&hash.max(1)), "{hash}");
+            set.insert(hash);
+            set.insert(hash);
+            model.insert(hash.max(1));
+        }
+        assert!(model.iter().all(|hash| set.contains(*hash)));
+        assert!(hashes().skip(100_000).take(100_000).all(|hash| !set.contains(hash)));
+    }
+
+    #[test]
+    fn a_million_nonces_take_less_than_thirteen_bytes_each() {
+        let mut set = NonceSet::default();
+        hashes().take(1_000_000).for_each(|hash| set.insert(hash));
+        let slots: usize = set.0.iter().map(|table| table.slots.capacity()).sum();
+        assert!(slots * 8 < 13_000_000, "{slots}");
+    }
+}

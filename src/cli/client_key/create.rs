@@ -1,0 +1,122 @@
+//! `hsmgate client-key create`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::client_file::write_private_file;
+use super::super::connection::{Connection, Remote};
+use super::super::{answer, output};
+use super::files::{Files, make_directory, password};
+use crate::model::{AccessName, Time};
+
+const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+/// Ten years, beyond which a key outlives whoever made it.
+const MAX_DAYS: i64 = 3650;
+/// The file of the CA, named like those that the real service hands out.
+const CA_FILE: &str = "PrivateKmsCA.pem";
+
+/// Makes a client key and writes the files that the KMS instance SDKs take: clientKey_<id>.json,
+/// its password and, where the gateway's CA is known, that CA.
+#[derive(Debug, Args)]
+pub(in super::super) struct Create {
+    /// The access point; it is made if policies are given
+    #[arg(long)]
+    name: AccessName,
+    /// A policy of the new access point (up to three); without any the access point must be there
+    #[arg(long, value_name = "NAME")]
+    policy: Vec<AccessName>,
+    /// How long the client key is valid [default: five years]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=MAX_DAYS))]
+    days: Option<i64>,
+    /// The directory for the files; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print id and files as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Create {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let remote = self.connection.open()?;
+        // Before anything is made that could not be written down.
+        make_directory(&self.out)?;
+        let ca_file = remote.ca_file().map(|ca| copy_ca(ca, &self.out)).transpose()?;
+        if !self.policy.is_empty() {
+            make_access_point(&remote, &self.name, &self.policy)?;
+        }
+        let password = password()?;
+        let made = make_client_key(&remote, &self.name, &password, self.days)?;
+        let id = answer::text(&made, &["ClientKeyId"])?;
+        let files = Files::of(&self.out, id);
+        files.write(id, answer::text(&made, &["PrivateKeyData"])?, &password)?;
+        show(id, &made, &files, ca_file.as_deref(), self.json)
+    }
+}
+
+fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let path = directory.join(CA_FILE);
+    let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+    write_private_file(&path, &pem).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn make_access_point(
+    remote: &Remote,
+    name: &AccessName,
+    policies: &[AccessName],
+) -> anyhow::Result<()> {
+    let policies = serde_json::to_string(policies)?;
+    let params = [("Name", name.as_str()), ("Policies", &policies)];
+    remote.call("CreateApplicationAccessPoint", &params)?;
+    Ok(())
+}
+
+fn make_client_key(
+    remote: &Remote,
+    name: &AccessName,
+    password: &str,
+    days: Option<i64>,
+) -> anyhow::Result<Value> {
+    let now = Time::now();
+    let validity =
+        days.map(|days| (now.to_string(), now.plus_seconds(days * SECONDS_OF_A_DAY).to_string()));
+    let mut params = vec![("AapName", name.as_str()), ("Password", password)];
+    if let Some((not_before, not_after)) = &validity {
+        params.extend([("NotBefore", not_before.as_str()), ("NotAfter", not_after)]);
+    }
+    Ok(remote.call("CreateClientKey", &params)?)
+}
+
+fn show(
+    id: &str,
+    made: &Value,
+    files: &Files,
+    ca_file: Option<&Path>,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let not_after = answer::text(made, &["NotAfter"])?;
+    if as_json {
+        return Ok(output::json(&json!({
+            "client_key_id": id,
+            "not_after": not_after,
+            "client_key_file": files.key,
+            "client_key_password_file": files.password,
+            "ca_file": ca_file,
+        }))?);
+    }
+    let mut rows = vec![
+        ("ClientKeyId", id.to_owned()),
+        ("Valid until", not_after.to_owned()),
+        ("Client key", files.key.display().to_string()),
+        ("Password", files.password.display().to_string()),
+    ];
+    rows.extend(ca_file.map(|path| ("CA", path.display().to_string())));
+    Ok(output::columns(&rows)?)
+}

@@ -1,0 +1,102 @@
+//! The files of a client key, as the KMS instance SDKs take them.
+
+use std::fmt::Write as _;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::super::client_file::write_private_file;
+use crate::model::ClientKeyPassword;
+
+/// What stands before the id in the names of both files.
+pub(in super::super) const PREFIX: &str = "clientKey_";
+/// What stands behind it in the name of the key's.
+pub(in super::super) const KEY_SUFFIX: &str = ".json";
+const PASSWORD_SUFFIX: &str = "_Password.txt";
+
+/// The client key's file and that of its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Files {
+    /// Id and PKCS#12, JSON.
+    pub(in super::super) key: PathBuf,
+    /// The password of the PKCS#12, and nothing else.
+    pub(in super::super) password: PathBuf,
+}
+
+impl Files {
+    /// Those of the client key with this id in a directory, there or not.
+    pub(in super::super) fn of(directory: &Path, id: &str) -> Self {
+        Self {
+            key: directory.join(format!("{PREFIX}{id}{KEY_SUFFIX}")),
+            password: directory.join(format!("{PREFIX}{id}{PASSWORD_SUFFIX}")),
+        }
+    }
+
+    /// Writes both for their owner alone. `private_key_data` is the Base64 of the PKCS#12.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub(in super::super) fn write(
+        &self,
+        id: &str,
+        private_key_data: &str,
+        password: &str,
+    ) -> anyhow::Result<()> {
+        let key = json!({"KeyId": id, "PrivateKeyData": private_key_data});
+        let key = Zeroizing::new(key.to_string());
+        // No newline behind the password: programs hand the file's text on as it is.
+        for (path, text) in [(&self.password, password), (&self.key, key.as_str())] {
+            write_private_file(path, text.as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// 128 random bits as 32 hex digits, as the real service gives them out. They protect the key:
+/// the cipher of the container is too old to.
+///
+/// # Errors
+/// When there are no random bytes.
+pub(in super::super) fn password() -> anyhow::Result<Zeroizing<String>> {
+    loop {
+        let mut random = Zeroizing::new([0; 16]);
+        aws_lc_rs::rand::fill(&mut *random).context("no random bytes")?;
+        let mut text = Zeroizing::new(String::with_capacity(32));
+        for byte in *random {
+            write!(text, "{byte:02x}")?;
+        }
+        // Once in three million times there is no letter in it.
+        if text.parse::<ClientKeyPassword>().is_ok() {
+            return Ok(text);
+        }
+    }
+}
+
+/// Makes a directory for its owner alone. One that is there keeps its mode.
+///
+/// # Errors
+/// When it cannot be made.
+pub(in super::super) fn make_directory(directory: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_password_is_another_and_long_enough() {
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, other);
+    }
+}

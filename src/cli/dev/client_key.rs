@@ -1,0 +1,78 @@
+//! The client key of a gateway for development, made through the API like any other.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::answer;
+use super::super::client::{CallError, Client};
+use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, make_directory, password};
+use crate::model::Time;
+
+/// The name of its access point and of that one's policy.
+const NAME: &str = "hsmgate-dev";
+const PERMISSIONS: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
+const RESOURCES: &str = r#"["key/*"]"#;
+const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+
+/// The files of the client key in a directory, which is made when there is none that lasts.
+///
+/// # Errors
+/// When the gateway refuses or does not answer, or a file cannot be written.
+pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<Files> {
+    make_directory(directory)?;
+    for id in ids(directory)? {
+        let files = Files::of(directory, &id);
+        if files.password.is_file() && lasts(client, &id).await? {
+            return Ok(files);
+        }
+        let _ = fs::remove_file(&files.password);
+        fs::remove_file(&files.key)?;
+    }
+    made(client, directory).await
+}
+
+/// The ids of the client keys whose files are there.
+fn ids(directory: &Path) -> std::io::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(KEY_SUFFIX));
+        ids.extend(id.map(str::to_owned));
+    }
+    Ok(ids)
+}
+
+/// Whether the gateway knows the client key, and will for a day.
+async fn lasts(client: &Client, id: &str) -> anyhow::Result<bool> {
+    match client.call("GetClientKey", &[("ClientKeyId", id)]).await {
+        Ok(key) => {
+            let not_after: Time = answer::text(&key, &["NotAfter"])?.parse()?;
+            Ok(not_after > Time::now().plus_seconds(SECONDS_OF_A_DAY))
+        }
+        Err(CallError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn made(client: &Client, directory: &Path) -> anyhow::Result<Files> {
+    let policy = [("Name", NAME), ("Permissions", PERMISSIONS), ("Resources", RESOURCES)];
+    ensure(client, "CreatePolicy", &policy).await?;
+    let policies = format!("[\"{NAME}\"]");
+    let point = [("Name", NAME), ("Policies", policies.as_str())];
+    ensure(client, "CreateApplicationAccessPoint", &point).await?;
+    let password = password()?;
+    let made = [("AapName", NAME), ("Password", password.as_str())];
+    let made = client.call("CreateClientKey", &made).await?;
+    let id = answer::text(&made, &["ClientKeyId"])?;
+    let files = Files::of(directory, id);
+    files.write(id, answer::text(&made, &["PrivateKeyData"])?, &password)?;
+    Ok(files)
+}
+
+/// Makes what may be there already: its owner may have changed it since.
+async fn ensure(client: &Client, action: &str, params: &[(&str, &str)]) -> Result<(), CallError> {
+    match client.call(action, params).await {
+        Err(CallError::Refused { code, .. }) if code == "Rejected.ResourceExist" => Ok(()),
+        answer => answer.map(drop),
+    }
+}

@@ -1,0 +1,306 @@
+//! Load at a fixed rate: requests are planned by the clock, whatever becomes of those before them,
+//! and the time of each counts from the instant that it was planned for. So a server that stalls
+//! cannot slow its own test down (coordinated omission).
+//!
+//! Memory is bounded: a request that no connection is free for in time is counted as missed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hdrhistogram::{CreationError, Histogram};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::client::{CallError, Client};
+
+/// How long an answer may take before its connection is given up.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// The pause before a connection that broke is made anew.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
+/// A histogram holds microseconds up to a minute, longer than any answer may take, with so many
+/// digits.
+const LONGEST_MICROS: u64 = 60_000_000;
+const DIGITS: u8 = 3;
+/// Under which code requests without an answer are counted.
+const NO_ANSWER: &str = "-";
+
+/// What to send, how often, and for how long.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The action.
+    pub action: String,
+    /// Its parameters.
+    pub params: Vec<(String, String)>,
+    /// Requests a second, above 0.
+    pub rate: f64,
+    /// For how long requests are planned.
+    pub length: Duration,
+    /// Connections, each with one request at a time; at least 1.
+    pub connections: usize,
+    /// How long after its instant a request may still begin; later ones are missed.
+    pub patience: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Requests that were to be sent.
+    pub planned: u64,
+    /// Those that were.
+    pub sent: u64,
+    /// Those that no connection was free for in time.
+    pub missed: u64,
+    /// Requests by their error code: `OK` is a success, `-` has no answer.
+    pub codes: BTreeMap<String, u64>,
+    /// Successes a second.
+    pub goodput: f64,
+    /// The times of successes, from the planned instant to the whole answer.
+    pub accepted: Times,
+    /// The times of refusals.
+    pub refused: Times,
+}
+
+/// Times in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Times {
+    /// Half of them are not longer.
+    pub p50_ms: f64,
+    /// Nine in ten are not longer.
+    pub p90_ms: f64,
+    /// 99 in a hundred are not longer.
+    pub p99_ms: f64,
+    /// 999 in a thousand are not longer.
+    pub p999_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Report {
+    /// Requests that succeeded.
+    pub fn succeeded(&self) -> u64 {
+        self.codes.get(SUCCESS).copied().unwrap_or_default()
+    }
+}
+
+const SUCCESS: &str = "OK";
+
+/// Sends the load, signed as it goes, and waits for its last answer. Blocking: a thread with a
+/// runtime of its own, so that it is the load's processor that limits it and nothing else.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn run(client: &Client, plan: &Plan) -> std::io::Result<Report> {
+    let (client, plan) = (client.clone(), Arc::new(plan.clone()));
+    let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(send(client, plan)).map_err(std::io::Error::other)
+    })?;
+    thread.join().unwrap_or_else(|_panic| Err(std::io::Error::other("the load panicked")))
+}
+
+async fn send(client: Client, plan: Arc<Plan>) -> Result<Report, CreationError> {
+    let record = Arc::new(Mutex::new(Record::new()?));
+    let schedule = Arc::new(Schedule::new(&plan));
+    let mut senders = JoinSet::new();
+    for _connection in 0..plan.connections {
+        let sender = Sender {
+            client: client.clone(),
+            plan: Arc::clone(&plan),
+            line: None,
+            record: Arc::clone(&record),
+        };
+        senders.spawn(sender.send_all(Arc::clone(&schedule)));
+    }
+    while senders.join_next().await.is_some() {}
+    Ok(lock(&record).report(&plan, schedule.planned))
+}
+
+/// The instants of all requests, each given away once.
+struct Schedule {
+    start: Instant,
+    rate: f64,
+    planned: u64,
+    next: AtomicU64,
+}
+
+impl Schedule {
+    fn new(plan: &Plan) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number of requests"
+        )]
+        let planned = (plan.rate * plan.length.as_secs_f64()).round() as u64;
+        Self { start: Instant::now(), rate: plan.rate, planned, next: AtomicU64::new(0) }
+    }
+
+    fn take(&self) -> Option<Instant> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^52 requests")]
+        let after = Duration::from_secs_f64(index as f64 / self.rate);
+        (index < self.planned).then(|| self.start + after)
+    }
+}
+
+/// One connection and what went over it.
+struct Sender {
+    client: Client,
+    plan: Arc<Plan>,
+    line: Option<SendRequest<Full<Bytes>>>,
+    record: Arc<Mutex<Record>>,
+}
+
+impl Sender {
+    async fn send_all(mut self, schedule: Arc<Schedule>) {
+        while let Some(planned) = schedule.take() {
+            sleep_until(planned).await;
+            if planned.elapsed() > self.plan.patience {
+                lock(&self.record).missed += 1;
+                continue;
+            }
+            lock(&self.record).sent += 1;
+            if let Ok(Ok(code)) = timeout(ANSWER_LIMIT, self.call()).await {
+                lock(&self.record).answered(&code, planned.elapsed());
+            } else {
+                lock(&self.record).count(NO_ANSWER);
+                self.line = None;
+                sleep(RECONNECT_PAUSE).await;
+            }
+        }
+    }
+
+    /// Sends one request; gives the code of its answer.
+    async fn call(&mut self) -> Result<String, CallError> {
+        let request = self.signed()?;
+        let mut line = match self.line.take() {
+            Some(line) if !line.is_closed() => line,
+            _ => self.client.line().await?,
+        };
+        let unreachable = |error: hyper::Error| CallError::Unreachable(error.into());
+        line.ready().await.map_err(unreachable)?;
+        let answer = line.send_request(request).await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LONGEST_ANSWER_BYTES).collect().await;
+        let body = body.map_err(CallError::Unreachable)?.to_bytes();
+        self.line = Some(line);
+        if status == StatusCode::OK {
+            return Ok(SUCCESS.to_owned());
+        }
+        let answer: Value = serde_json::from_slice(&body).map_err(|_error| CallError::Malformed)?;
+        let code = answer.get("Code").and_then(Value::as_str);
+        code.map(ToOwned::to_owned).ok_or(CallError::Malformed)
+    }
+
+    fn signed(&self) -> Result<Request<Full<Bytes>>, CallError> {
+        let params: Vec<(&str, &str)> =
+            self.plan.params.iter().map(|(name, value)| (&**name, &**value)).collect();
+        self.client.signed(&self.plan.action, &params, &Uuid::new_v4().simple().to_string())
+    }
+}
+
+/// What all connections have seen. One thread writes it, so that nobody waits for the lock.
+struct Record {
+    sent: u64,
+    missed: u64,
+    codes: BTreeMap<String, u64>,
+    accepted: Histogram<u64>,
+    refused: Histogram<u64>,
+}
+
+impl Record {
+    fn new() -> Result<Self, CreationError> {
+        Ok(Self {
+            sent: 0,
+            missed: 0,
+            codes: BTreeMap::new(),
+            accepted: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
+            refused: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
+        })
+    }
+
+    fn answered(&mut self, code: &str, time: Duration) {
+        self.count(code);
+        let times = if code == SUCCESS { &mut self.accepted } else { &mut self.refused };
+        times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn count(&mut self, code: &str) {
+        match self.codes.get_mut(code) {
+            Some(count) => *count += 1,
+            None => {
+                self.codes.insert(code.to_owned(), 1);
+            }
+        }
+    }
+
+    fn report(&self, plan: &Plan, planned: u64) -> Report {
+        let mut report = Report {
+            planned,
+            sent: self.sent,
+            missed: self.missed,
+            codes: self.codes.clone(),
+            goodput: 0.0,
+            accepted: times(&self.accepted),
+            refused: times(&self.refused),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^52 requests")]
+        let succeeded = report.succeeded() as f64;
+        report.goodput = succeeded / plan.length.as_secs_f64();
+        report
+    }
+}
+
+fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
+    record.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn times(histogram: &Histogram<u64>) -> Times {
+    #[expect(clippy::cast_precision_loss, reason = "at most a minute")]
+    let ms = |micros: u64| micros as f64 / 1e3;
+    let at = |quantile| ms(histogram.value_at_quantile(quantile));
+    Times {
+        p50_ms: at(0.5),
+        p90_ms: at(0.9),
+        p99_ms: at(0.99),
+        p999_ms: at(0.999),
+        max_ms: ms(histogram.max()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_their_kind_in_milliseconds() {
+        let mut record = Record::new().unwrap();
+        (1..=1000).for_each(|ms| record.answered(SUCCESS, Duration::from_millis(ms)));
+        record.answered("Rejected.Throttling", Duration::from_micros(250));
+        record.count(NO_ANSWER);
+        let plan = Plan {
+            action: String::new(),
+            params: Vec::new(),
+            rate: 600.0,
+            length: Duration::from_secs(2),
+            connections: 1,
+            patience: Duration::ZERO,
+        };
+        let report = record.report(&plan, 1200);
+        let near = |found: f64, wanted: f64| (found / wanted - 1.0).abs() < 0.002;
+        assert!(near(report.accepted.p50_ms, 500.0), "{report:?}");
+        assert!(near(report.accepted.p99_ms, 990.0) && near(report.accepted.max_ms, 1000.0));
+        assert!(near(report.refused.p99_ms, 0.25), "{report:?}");
+        assert!(near(report.goodput, 500.0));
+        assert_eq!(report.codes.get(NO_ANSWER), Some(&1));
+    }
+}

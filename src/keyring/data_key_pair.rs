@@ -1,0 +1,189 @@
+//! Data key pairs: made in software, because their private halves are handed out, and sealed in
+//! the token like data keys.
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rsa::{self, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256K1_SHA256_ASN1_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, KeyPair as _,
+};
+use der::pem::{self, LineEnding};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use super::symmetric::check_version;
+use super::{Keyring, KeyringError};
+use crate::authz::{AuthorizedKey, Seals};
+use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat, KeyVersionId};
+use crate::telemetry::metrics::{Limit, metrics};
+use crate::token::Budget;
+
+/// One at a time, as in the real service: a large pair takes a processor for seconds.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+/// Which pair, and how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairForm {
+    /// Its kind and size.
+    pub spec: DataKeyPairSpec,
+    /// How both halves are written.
+    pub format: KeyFormat,
+}
+
+/// A key pair that nobody keeps here.
+pub struct DataKeyPair {
+    /// The private half: PKCS#8.
+    pub private: Zeroizing<Vec<u8>>,
+    /// The public half: SubjectPublicKeyInfo.
+    pub public: Vec<u8>,
+}
+
+impl Keyring {
+    /// Makes a key pair and seals its private half, as it is written, with a version of the key.
+    /// Empty `aad` is the same as none.
+    ///
+    /// # Errors
+    /// [`KeyringError::PairUnderWay`] while another one is made; when the key's state or spec
+    /// forbids it, the version is not the key's, or the token fails.
+    pub async fn data_key_pair_with<P: Seals>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        form: PairForm,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
+        // Before the work, which would be in vain.
+        check_version(key.record(), version)?;
+        let pair = made_in_turn(form).await?;
+        let sealed = self.seal_with(key, version, None, pair.private.clone(), aad, budget).await?;
+        Ok((pair, sealed))
+    }
+}
+
+async fn made_in_turn(form: PairForm) -> Result<DataKeyPair, KeyringError> {
+    let Ok(turn) = TURN.try_acquire() else {
+        metrics().throttled(Limit::key_pairs);
+        return Err(KeyringError::PairUnderWay);
+    };
+    let work = spawn_blocking(move || {
+        let pair = make(form);
+        // Not earlier, also when the caller has gone.
+        drop(turn);
+        pair
+    });
+    work.await.unwrap_or(Err(KeyringError::PairFailed))
+}
+
+/// Makes a pair. The largest take seconds: never call it from async code.
+fn make(form: PairForm) -> Result<DataKeyPair, KeyringError> {
+    let (private, public) = halves(form.spec).map_err(|Unspecified| KeyringError::PairFailed)?;
+    Ok(match form.format {
+        KeyFormat::Der => DataKeyPair { private, public },
+        KeyFormat::Pem => DataKeyPair {
+            private: Zeroizing::new(in_pem("PRIVATE KEY", &private)?),
+            public: in_pem("PUBLIC KEY", &public)?,
+        },
+    })
+}
+
+/// PKCS#8 and SubjectPublicKeyInfo, DER.
+fn halves(spec: DataKeyPairSpec) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), Unspecified> {
+    match spec {
+        DataKeyPairSpec::Rsa2048 => rsa_halves(KeySize::Rsa2048),
+        DataKeyPairSpec::Rsa3072 => rsa_halves(KeySize::Rsa3072),
+        DataKeyPairSpec::Rsa4096 => rsa_halves(KeySize::Rsa4096),
+        DataKeyPairSpec::EcP256 => ec_halves(&ECDSA_P256_SHA256_ASN1_SIGNING),
+        DataKeyPairSpec::EcP256k => ec_halves(&ECDSA_P256K1_SHA256_ASN1_SIGNING),
+    }
+}
+
+fn rsa_halves(size: KeySize) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), Unspecified> {
+    let pair = rsa::KeyPair::generate(size)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
+    Ok((Zeroizing::new(pair.as_der()?.as_ref().to_vec()), public.as_ref().to_vec()))
+}
+
+fn ec_halves(
+    curve: &'static EcdsaSigningAlgorithm,
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), Unspecified> {
+    let pair = EcdsaKeyPair::generate(curve)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
+    Ok((Zeroizing::new(pair.to_pkcs8v1()?.as_ref().to_vec()), public.as_ref().to_vec()))
+}
+
+fn in_pem(label: &str, der: &[u8]) -> Result<Vec<u8>, KeyringError> {
+    let text = pem::encode_string(label, LineEnding::LF, der).map_err(der::Error::from)?;
+    Ok(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256K1_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256,
+        RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
+    };
+    use spki::SubjectPublicKeyInfoRef;
+
+    use super::*;
+
+    fn ec(private: &[u8], curve: &'static EcdsaSigningAlgorithm) -> Vec<u8> {
+        let pair = EcdsaKeyPair::from_pkcs8(curve, private).unwrap();
+        pair.sign(&SystemRandom::new(), b"text").unwrap().as_ref().to_vec()
+    }
+
+    fn rsa(private: &[u8]) -> Vec<u8> {
+        let pair = RsaKeyPair::from_pkcs8(private).unwrap();
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), b"text", &mut signature).unwrap();
+        signature
+    }
+
+    #[test]
+    fn what_the_private_half_signs_the_public_half_verifies() {
+        for spec in [DataKeyPairSpec::Rsa2048, DataKeyPairSpec::EcP256, DataKeyPairSpec::EcP256k] {
+            let pair = make(PairForm { spec, format: KeyFormat::Der }).unwrap();
+            SubjectPublicKeyInfoRef::try_from(&*pair.public).unwrap();
+            let (signature, is_right) = match spec {
+                DataKeyPairSpec::EcP256 => {
+                    let signature = ec(&pair.private, &ECDSA_P256_SHA256_ASN1_SIGNING);
+                    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &pair.public);
+                    (signature.clone(), key.verify(b"text", &signature).is_ok())
+                }
+                DataKeyPairSpec::EcP256k => {
+                    let signature = ec(&pair.private, &ECDSA_P256K1_SHA256_ASN1_SIGNING);
+                    let key = UnparsedPublicKey::new(&ECDSA_P256K1_SHA256_ASN1, &pair.public);
+                    (signature.clone(), key.verify(b"text", &signature).is_ok())
+                }
+                _ => {
+                    let signature = rsa(&pair.private);
+                    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &pair.public);
+                    (signature.clone(), key.verify(b"text", &signature).is_ok())
+                }
+            };
+            assert!(is_right, "{spec}: {signature:?}");
+        }
+    }
+
+    #[test]
+    fn text_has_the_header_lines_of_its_half() {
+        let pair =
+            make(PairForm { spec: DataKeyPairSpec::EcP256, format: KeyFormat::Pem }).unwrap();
+        for (half, label) in [(&*pair.private, "PRIVATE KEY"), (&pair.public, "PUBLIC KEY")] {
+            let (read, der) = pem::decode_vec(half).unwrap();
+            assert_eq!((read, der.is_empty()), (label, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_pair_at_the_same_time_is_refused() {
+        let form = PairForm { spec: DataKeyPairSpec::EcP256, format: KeyFormat::Der };
+        let turn = TURN.acquire().await.unwrap();
+        assert!(matches!(made_in_turn(form).await, Err(KeyringError::PairUnderWay)));
+        drop(turn);
+        assert!(made_in_turn(form).await.is_ok());
+    }
+}

@@ -1,0 +1,36 @@
+//! Data key pairs: key pairs that are handed out, with the private half sealed beside it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::id::InvalidId;
+use super::spec::words;
+
+words! {
+    /// The kind and size of a data key pair (GenerateDataKeyPair, field KeyPairSpec).
+    DataKeyPairSpec, "key pair spec" {
+        /// RSA with a modulus of 2,048 bits.
+        Rsa2048 = "RSA_2048",
+        /// RSA with a modulus of 3,072 bits.
+        Rsa3072 = "RSA_3072",
+        /// RSA with a modulus of 4,096 bits.
+        Rsa4096 = "RSA_4096",
+        /// The curve P-256 of NIST SP 800-186.
+        EcP256 = "EC_P256",
+        /// The curve secp256k1 of SEC 2.
+        EcP256k = "EC_P256K",
+    }
+}
+
+words! {
+    /// How both halves are written (GenerateDataKeyPair, field KeyFormat): PKCS#8 for the private
+    /// one, SubjectPublicKeyInfo for the public one.
+    KeyFormat, "key format" {
+        /// Text with header lines (RFC 7468), the default.
+        Pem = "PEM",
+        /// Bytes.
+        Der = "DER",
+    }
+}

@@ -1,0 +1,27 @@
+//! AdvanceGenerateDataKeyPairWithoutPlaintext: as AdvanceGenerateDataKeyPair, without the private
+//! half in clear.
+
+use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::authz::{Permission, Seals};
+use crate::error::ApiError;
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct AdvanceGenerateDataKeyPairWithoutPlaintext(pub PairWanted);
+
+impl Permission for AdvanceGenerateDataKeyPairWithoutPlaintext {
+    const ACTION: &'static str = "kms:AdvanceGenerateDataKeyPairWithoutPlaintext";
+}
+
+impl Seals for AdvanceGenerateDataKeyPairWithoutPlaintext {}
+
+impl Operation for AdvanceGenerateDataKeyPairWithoutPlaintext {
+    const NAME: &'static str = "AdvanceGenerateDataKeyPairWithoutPlaintext";
+    const LOAD: Load = Load::Generate;
+    type Output = DataKeyPair;
+
+    async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {
+        new_pair::<Self>(self.0, Layout::Framed, cx).await
+    }
+}

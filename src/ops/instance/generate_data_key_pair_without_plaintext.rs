@@ -1,0 +1,26 @@
+//! GenerateDataKeyPairWithoutPlaintext: as GenerateDataKeyPair, without the private half in clear.
+
+use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::authz::{Permission, Seals};
+use crate::error::ApiError;
+use crate::ops::{Context, Load, Operation};
+
+/// The request.
+#[derive(Debug)]
+pub struct GenerateDataKeyPairWithoutPlaintext(pub PairWanted);
+
+impl Permission for GenerateDataKeyPairWithoutPlaintext {
+    const ACTION: &'static str = "kms:GenerateDataKeyPairWithoutPlaintext";
+}
+
+impl Seals for GenerateDataKeyPairWithoutPlaintext {}
+
+impl Operation for GenerateDataKeyPairWithoutPlaintext {
+    const NAME: &'static str = "GenerateDataKeyPairWithoutPlaintext";
+    const LOAD: Load = Load::Generate;
+    type Output = DataKeyPair;
+
+    async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {
+        new_pair::<Self>(self.0, Layout::Plain, cx).await
+    }
+}

@@ -1,0 +1,207 @@
+//! How often each key version may have encrypted, in SQL.
+//!
+//! The count is no part of a key's record: it is leased in large parts before it is used, so that
+//! it is never too low, whatever happens to the process.
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::{Store, StoreError};
+use crate::model::KeyVersionId;
+
+/// Invocations that may be used now, since the store counts them already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// How many.
+    pub granted: u64,
+    /// All that were ever leased of the version, these included.
+    pub total: u64,
+}
+
+/// What is left of the leases of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remainder {
+    /// The version.
+    pub version: KeyVersionId,
+    /// How many were not used.
+    pub unused: u64,
+    /// The total of the last lease.
+    pub total: u64,
+}
+
+impl Store {
+    /// Leases `wanted` further invocations of a version, or as many as there are up to a total of
+    /// `most`. They are on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such version; when the database cannot be
+    /// written.
+    pub async fn lease_invocations(
+        &self,
+        version: KeyVersionId,
+        wanted: u64,
+        most: u64,
+    ) -> Result<Lease, StoreError> {
+        let mut write = self.write().await?;
+        let before = hold(write.connection(), version).await?;
+        let granted = wanted.min(most.saturating_sub(before));
+        let total = before.saturating_add(granted);
+        sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1")
+            .bind(version.to_string())
+            .bind(count(total)?)
+            .execute(write.connection())
+            .await?;
+        write.finish().await?;
+        Ok(Lease { granted, total })
+    }
+
+    /// Gives back what was not used, at an orderly end. Where another gateway has leased since,
+    /// the count stays as it is.
+    ///
+    /// # Errors
+    /// When the database cannot be written; the count is then too high.
+    pub async fn return_invocations(&self, remainders: &[Remainder]) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for Remainder { version, unused, total } in remainders {
+            sqlx::query(
+                "UPDATE key_versions SET invocations = $2 WHERE id = $1 AND invocations = $3",
+            )
+            .bind(version.to_string())
+            .bind(count(total.saturating_sub(*unused))?)
+            .bind(count(*total)?)
+            .execute(write.connection())
+            .await?;
+        }
+        write.finish().await
+    }
+
+    /// Takes every version that is in the store for one that has encrypted `at_least` so often,
+    /// and tells how many that changes. For a store whose counts may be too low: one restored from
+    /// an older copy, or rebuilt from the token.
+    ///
+    /// With `crypto.iv_rotate_at` it is sound for every key that rotates by itself: such a version
+    /// was given up at that count before the copy was lost, and is given up at once after it, so
+    /// that both lives together stay below 2^32.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn assume_invocations(&self, at_least: u64) -> Result<u64, StoreError> {
+        let mut write = self.write().await?;
+        let changed = assume(write.connection(), at_least).await?;
+        write.finish().await?;
+        Ok(changed)
+    }
+
+    /// How often a version may have encrypted.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such version; when the database cannot be read.
+    pub async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT invocations FROM key_versions WHERE id = $1")
+            .bind(version.to_string())
+            .fetch_optional(&self.inner.pool)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        number(row.try_get(0)?, version)
+    }
+}
+
+/// As [`Store::assume_invocations`], within a transaction.
+pub(super) async fn assume(
+    connection: &mut AnyConnection,
+    at_least: u64,
+) -> Result<u64, StoreError> {
+    let changed = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1")
+        .bind(count(at_least)?)
+        .execute(connection)
+        .await?;
+    Ok(changed.rows_affected())
+}
+
+/// Reads the count and holds its row until the transaction ends.
+async fn hold(connection: &mut AnyConnection, version: KeyVersionId) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "UPDATE key_versions SET invocations = invocations WHERE id = $1 RETURNING invocations",
+    )
+    .bind(version.to_string())
+    .fetch_optional(connection)
+    .await?
+    .ok_or(StoreError::NotFound)?;
+    number(row.try_get(0)?, version)
+}
+
+fn number(stored: i64, version: KeyVersionId) -> Result<u64, StoreError> {
+    u64::try_from(stored).map_err(|source| StoreError::Corrupt {
+        table: "key_versions",
+        row: version.to_string(),
+        column: "invocations",
+        source: source.into(),
+    })
+}
+
+fn count(total: u64) -> Result<i64, StoreError> {
+    i64::try_from(total).map_err(|source| StoreError::Unavailable { source: source.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    #[tokio::test]
+    async fn a_lease_is_on_disk_and_ends_at_the_limit() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let [version, other] = [key.versions[0].id, key.versions[1].id];
+        let lease = async |wanted| bench.store.lease_invocations(version, wanted, 20).await;
+        for (granted, total) in [(8, 8), (8, 16), (4, 20), (0, 20)] {
+            assert_eq!(lease(8).await.unwrap(), Lease { granted, total });
+            let again = Store::open(&bench.url).await.unwrap();
+            assert_eq!(again.invocations(version).await.unwrap(), total);
+        }
+        assert_eq!(bench.store.invocations(other).await.unwrap(), 0);
+        let unknown = bench.store.lease_invocations(KeyVersionId::random(), 1, 20).await;
+        assert!(matches!(unknown, Err(StoreError::NotFound)));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_used_is_given_back_unless_somebody_has_leased_since() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let version = key.versions[0].id;
+        for expected in [5, 13] {
+            let lease = bench.store.lease_invocations(version, 8, 100).await.unwrap();
+            let unused = if expected == 5 { 3 } else { 0 };
+            let remainder = Remainder { version, unused, total: lease.total };
+            bench.store.return_invocations(&[remainder]).await.unwrap();
+            assert_eq!(bench.store.invocations(version).await.unwrap(), expected);
+        }
+        let stale = Remainder { version, unused: 1, total: 12 };
+        bench.store.return_invocations(&[stale]).await.unwrap();
+        assert_eq!(bench.store.invocations(version).await.unwrap(), 13);
+    }
+
+    #[tokio::test]
+    async fn a_count_that_is_assumed_lowers_none() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        bench.store.lease_invocations(key.versions[0].id, 90, 100).await.unwrap();
+        assert_eq!(bench.store.assume_invocations(50).await.unwrap(), 2);
+        for (version, total) in key.versions.iter().zip([90, 50, 50]) {
+            assert_eq!(bench.store.invocations(version.id).await.unwrap(), total);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_key_leaves_the_count_alone() {
+        let bench = Bench::new().await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap();
+        let version = key.versions[2].id;
+        bench.store.lease_invocations(version, 7, 100).await.unwrap();
+        let live = bench.store.change_key(key.id, |key| {
+            key.go_live(version);
+            Ok::<_, StoreError>(())
+        });
+        live.await.unwrap();
+        assert_eq!(bench.store.invocations(version).await.unwrap(), 7);
+    }
+}

@@ -1,0 +1,105 @@
+//! What operators have changed on the command line, until the gateway has it in its audit.
+//!
+//! The command line is another process, and the audit has one writer. So a change is written down
+//! here in the transaction that makes it: there is none without the other.
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use super::write::Write;
+use super::{Store, StoreError};
+use crate::model::{RequestId, Time};
+
+/// A change that an operator has made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorEvent {
+    /// Its id.
+    pub id: String,
+    /// What was done.
+    pub name: String,
+    /// By whom: the account of the system.
+    pub operator: String,
+    /// When, in seconds since 1970.
+    pub time: i64,
+    /// What it was done with; no secret is among it.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Store {
+    /// From now on changes of principals and AccessKeys are those of this operator, and written
+    /// down for the audit. Only the first call counts.
+    pub fn act_for(&self, operator: String) {
+        // A process has one operator.
+        let _ = self.inner.operator.set(operator);
+    }
+
+    /// The changes that wait for the audit, oldest first, each with its number; 100 at the most.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or a row cannot.
+    pub async fn operator_events(&self) -> Result<Vec<(i64, OperatorEvent)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT number, body FROM operator_events ORDER BY number LIMIT 100")
+                .fetch_all(&self.inner.pool)
+                .await?;
+        rows.iter()
+            .map(|row| {
+                let (number, body): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+                let event =
+                    serde_json::from_str(&body).map_err(|source| corrupt(number, source))?;
+                Ok((number, event))
+            })
+            .collect()
+    }
+
+    /// Forgets the changes up to a number: they are in the audit.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget_operator_events(&self, through: i64) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        sqlx::query("DELETE FROM operator_events WHERE number <= $1")
+            .bind(through)
+            .execute(write.connection())
+            .await?;
+        write.finish().await
+    }
+}
+
+impl Write {
+    /// Writes a change down for the audit where it is that of an operator.
+    pub(super) async fn note(
+        &mut self,
+        name: &str,
+        parameters: Vec<(&str, String)>,
+    ) -> Result<(), StoreError> {
+        let Some(operator) = self.operator().cloned() else { return Ok(()) };
+        let parameters =
+            parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let event = OperatorEvent {
+            id: RequestId::random().to_string(),
+            name: name.to_owned(),
+            operator,
+            time: Time::now().unix(),
+            parameters,
+        };
+        let body = serde_json::to_string(&event).map_err(|source| corrupt(0, source))?;
+        sqlx::query(
+            "INSERT INTO operator_events (number, body) \
+             SELECT COALESCE(MAX(number), 0) + 1, $1 FROM operator_events",
+        )
+        .bind(body)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+fn corrupt(number: i64, source: serde_json::Error) -> StoreError {
+    StoreError::Corrupt {
+        table: "operator_events",
+        row: number.to_string(),
+        column: "body",
+        source: source.into(),
+    }
+}

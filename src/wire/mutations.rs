@@ -1,0 +1,70 @@
+//! Changes that somebody on the way may make to a signed request, the same ones in every run.
+
+/// SplitMix64: enough to choose by, and the same everywhere.
+pub(super) struct Chance(u64);
+
+impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(end).unwrap()).unwrap()
+    }
+
+    /// Changes, drops, adds or doubles one character of a text that is not empty.
+    pub(super) fn change_text(&mut self, text: &mut String) {
+        const CHARACTERS: &[u8] = b"abcXYZ019+%&=/.-_~*;:, {}\"";
+        let at = self.below(text.len());
+        let new = char::from(CHARACTERS[self.below(CHARACTERS.len())]);
+        match self.below(4) {
+            0 => {
+                text.remove(at);
+            }
+            1 => text.insert(at, new),
+            2 => {
+                let old = text.remove(at);
+                text.insert(at, old);
+                text.insert(at, old);
+            }
+            _ => {
+                text.remove(at);
+                text.insert(at, new);
+            }
+        }
+    }
+
+    /// Drops, doubles, moves or exchanges the pieces of a text between separators.
+    pub(super) fn change_pieces(&mut self, text: &mut String, separator: &str) {
+        let mut pieces: Vec<String> = text.split(separator).map(ToOwned::to_owned).collect();
+        let (one, other) = (self.below(pieces.len()), self.below(pieces.len()));
+        match self.below(4) {
+            0 => {
+                pieces.remove(one);
+            }
+            1 => pieces.insert(other, pieces[one].clone()),
+            2 => {
+                // The value of one under the name of the other.
+                let value = pieces[other].split_once('=').map(|(_, value)| value.to_owned());
+                let name = pieces[one].split('=').next().unwrap().to_owned();
+                pieces[one] = format!("{name}={}", value.unwrap_or_default());
+            }
+            _ => pieces.swap(one, other),
+        }
+        *text = pieces.join(separator);
+    }
+}
+
+/// The same bytes with each one of their bits flipped.
+pub(super) fn with_every_bit_flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut other = bytes.to_vec();
+        other[bit / 8] ^= 1 << (bit % 8);
+        other
+    })
+}

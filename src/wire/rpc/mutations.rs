@@ -1,0 +1,247 @@
+//! 10,000 changes of a signed request for each scheme: whatever is let in says what was signed.
+//!
+//! Some changes make another spelling of the same request: parameters in another order, a space as
+//! `+`. Those are let in, and do not count; every other one is refused.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+
+use super::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use super::percent;
+use super::sign::rpc1_string_to_sign;
+use super::sign::tests::{Parts, SECRET};
+use crate::authn::claim::Scheme;
+use crate::authn::signature;
+use crate::wire::mutations::{Chance, with_every_bit_flipped};
+
+const MUTATIONS: usize = 10_000;
+const ACCESS_KEY_ID: &str = "LTAIexample";
+const PARAMS: &str = "KeyId=alias%2Fdemo%20key&Plaintext=SGVsbG8gd29ybGQ%3D&DryRun=false\
+                      &EncryptionContext=%7B%22Purpose%22%3A%22%E6%B5%8B%22%7D";
+const SIGNED_HEADERS: &str = "content-type;host;x-acs-action;x-acs-content-sha256;x-acs-date;\
+                              x-acs-signature-nonce;x-acs-version";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn rpc1() -> Parts {
+    let query = format!(
+        "{PARAMS}&AccessKeyId={ACCESS_KEY_ID}&Action=Encrypt&Format=JSON&SignatureMethod=HMAC-SHA1\
+         &SignatureNonce=c0ffee&SignatureVersion=1.0&Timestamp=2024-03-01T08%3A30%3A00Z\
+         &Version=2016-01-20"
+    );
+    let mut parts = Parts { method: Method::POST, query, headers: Vec::new(), body: String::new() };
+    let signature = signature::sign(Scheme::Rpc1, &SECRET.into(), &rpc1_text(&parts));
+    parts.query.push_str("&Signature=");
+    percent::encode_into(&mut parts.query, &STANDARD.encode(signature));
+    parts
+}
+
+fn rpc1_text(parts: &Parts) -> String {
+    parts.receive(|received| Ok(rpc1_string_to_sign(received.method, received.params))).unwrap()
+}
+
+fn acs(algorithm: &str, scheme: Scheme<'_>, scope: &str) -> Parts {
+    let body = "Format=JSON&Description=a+b%2Bc".to_owned();
+    let headers = [
+        ("content-type", FORM),
+        ("host", "127.0.0.1:8200"),
+        ("x-acs-action", "Encrypt"),
+        (BODY_DIGEST, &sha256_hex(body.as_bytes())),
+        ("x-acs-date", "2024-03-01T08:30:00Z"),
+        ("x-acs-signature-nonce", "c0ffee"),
+        ("x-acs-version", "2016-01-20"),
+    ];
+    let headers = headers.map(|(name, value)| (name, value.to_owned())).into();
+    let mut parts = Parts { method: Method::POST, query: PARAMS.to_owned(), headers, body };
+    let digest = sha256_hex(parts.body.as_bytes());
+    let text = parts
+        .receive(|received| string_to_sign(algorithm, received, SIGNED_HEADERS, &digest))
+        .unwrap();
+    let signature = hex(&signature::sign(scheme, &SECRET.into(), &text));
+    let authorization = format!(
+        "{algorithm} Credential={ACCESS_KEY_ID}{scope},SignedHeaders={SIGNED_HEADERS},\
+         Signature={signature}"
+    );
+    parts.set("authorization", &authorization);
+    parts
+}
+
+fn acs3() -> Parts {
+    acs(ACS3, Scheme::Acs3, "")
+}
+
+fn acs4() -> Parts {
+    let scheme = Scheme::Acs4 { date: "20240301", region: "cn-hangzhou", product: "Kms" };
+    acs(ACS4, scheme, "/20240301/cn-hangzhou/Kms/aliyun_v4_request")
+}
+
+/// What a request says: its method, its parameters, the headers that count and its signer.
+type Meaning = (Method, BTreeMap<String, String>, Vec<(&'static str, String)>, String);
+
+fn meaning(parts: &Parts) -> Meaning {
+    parts
+        .receive(|received| {
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let params = received.params.iter().filter(|(name, _)| *name != "Signature").map(owned);
+            let signer = super::sign::claim(received)?.access_key_id.to_owned();
+            let mut headers = parts.headers.clone();
+            headers.retain(|(name, _)| *name != "authorization");
+            for (_, value) in &mut headers {
+                *value = value.trim().to_owned();
+            }
+            headers.sort();
+            Ok((received.method.clone(), params.collect(), headers, signer))
+        })
+        .unwrap()
+}
+
+fn mutated(parts: &Parts, chance: &mut Chance) -> Parts {
+    let mut parts = parts.clone();
+    let header = |chance: &mut Chance, parts: &Parts| match parts.headers.len() {
+        0 => None,
+        count => Some(chance.below(count)),
+    };
+    match chance.below(9) {
+        0 => parts.method = if parts.method == Method::GET { Method::POST } else { Method::GET },
+        1..=2 => chance.change_pieces(&mut parts.query, "&"),
+        3 if !parts.body.is_empty() => chance.change_pieces(&mut parts.body, "&"),
+        4 if !parts.body.is_empty() => chance.change_text(&mut parts.body),
+        5 => {
+            // A parameter of the query moves into the form.
+            let mut pieces: Vec<&str> = parts.query.split('&').collect();
+            let moved = pieces.remove(chance.below(pieces.len())).to_owned();
+            let query = pieces.join("&");
+            if !parts.body.is_empty() {
+                parts.body.push('&');
+            }
+            parts.body.push_str(&moved);
+            parts.query = query;
+            parts.set("content-type", FORM);
+        }
+        6 => {
+            let Some(at) = header(chance, &parts) else { return mutated(&parts, chance) };
+            match chance.below(3) {
+                0 => {
+                    parts.headers.remove(at);
+                }
+                1 => parts.headers.push(parts.headers[at].clone()),
+                _ => chance.change_text(&mut parts.headers[at].1),
+            }
+        }
+        7 => {
+            let Some(at) = header(chance, &parts) else { return mutated(&parts, chance) };
+            chance.change_text(&mut parts.headers[at].1);
+        }
+        _ => chance.change_text(&mut parts.query),
+    }
+    parts
+}
+
+/// Whether a request is let in, which it is by the secret of the AccessKey that it names: there is
+/// but one.
+fn is_let_in(parts: &Parts) -> bool {
+    let signer =
+        parts.receive(|received| Ok(super::sign::claim(received)?.access_key_id.to_owned()));
+    signer.is_ok_and(|signer| signer == ACCESS_KEY_ID) && parts.check(SECRET).is_ok()
+}
+
+/// Headers that RPC 1.0 does not sign do not count for it.
+fn refuses_mutations(original: &Parts, signs_headers: bool, seed: u64) {
+    assert!(is_let_in(original));
+    let signed = meaning(original);
+    let mut chance = Chance::new(seed);
+    let (mut refused, mut same) = (0, 0);
+    while refused < MUTATIONS {
+        let other = mutated(original, &mut chance);
+        if !is_let_in(&other) {
+            refused += 1;
+            continue;
+        }
+        let mut means = meaning(&other);
+        if !signs_headers {
+            means.2.clone_from(&signed.2);
+        }
+        assert_eq!(means, signed, "let in: {} {:?} {}", other.query, other.headers, other.body);
+        same += 1;
+        assert!(same < MUTATIONS, "hardly anything is refused");
+    }
+    println!("{refused} refused, {same} were the same request in another spelling");
+}
+
+#[test]
+fn ten_thousand_changes_of_a_request_signed_by_rpc_1_are_refused() {
+    refuses_mutations(&rpc1(), false, 1);
+}
+
+#[test]
+fn ten_thousand_changes_of_a_request_signed_by_acs3_are_refused() {
+    refuses_mutations(&acs3(), true, 2);
+}
+
+#[test]
+fn ten_thousand_changes_of_a_request_signed_by_acs4_are_refused() {
+    refuses_mutations(&acs4(), true, 3);
+}
+
+#[test]
+fn every_bit_of_a_signature_counts() {
+    let rpc1 = rpc1();
+    let (before, text) = rpc1.query.rsplit_once("Signature=").unwrap();
+    let signature = STANDARD.decode(percent::decode(text.as_bytes()).unwrap().as_bytes()).unwrap();
+    assert_eq!(signature.len(), 20);
+    for other in with_every_bit_flipped(&signature) {
+        let mut parts = rpc1.clone();
+        parts.query = format!("{before}Signature=");
+        percent::encode_into(&mut parts.query, &STANDARD.encode(other));
+        assert!(parts.check(SECRET).is_err());
+    }
+    for signed in [acs3(), acs4()] {
+        let (_, text) = signed.headers.iter().find(|(name, _)| *name == "authorization").unwrap();
+        let (before, digits) = text.rsplit_once('=').unwrap();
+        let signature: Vec<u8> = (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap())
+            .collect();
+        assert_eq!(signature.len(), 32);
+        for other in with_every_bit_flipped(&signature) {
+            let mut parts = signed.clone();
+            parts.set("authorization", &format!("{before}={}", hex(&other)));
+            assert!(parts.check(SECRET).is_err());
+        }
+    }
+}
+
+/// One by one, so that none is left to chance.
+#[test]
+fn every_dropped_doubled_or_changed_parameter_is_refused() {
+    for original in [rpc1(), acs3(), acs4()] {
+        let pieces: Vec<&str> = original.query.split('&').collect();
+        for at in 0..pieces.len() {
+            let mut dropped = pieces.clone();
+            dropped.remove(at);
+            let mut doubled = pieces.clone();
+            doubled.push(pieces[at]);
+            let changed = format!("{}1", pieces[at]);
+            let mut longer = pieces.clone();
+            longer[at] = &changed;
+            for pieces in [dropped, doubled, longer] {
+                let mut parts = original.clone();
+                parts.query = pieces.join("&");
+                assert!(parts.check(SECRET).is_err(), "{}", parts.query);
+            }
+        }
+    }
+}
+
+/// The canonical form sorts: another order is the same request, with the same nonce, good once.
+#[test]
+fn the_order_of_parameters_is_not_signed() {
+    for original in [rpc1(), acs3(), acs4()] {
+        let mut parts = original.clone();
+        let reversed: Vec<&str> = original.query.rsplit('&').collect();
+        parts.query = reversed.join("&");
+        parts.check(SECRET).unwrap();
+        assert_eq!(meaning(&parts), meaning(&original));
+    }
+}

@@ -1,0 +1,41 @@
+//! SoftHSM2 that fails as it is told: a PKCS#11 module for tests.
+//!
+//! Built as a shared library, it forwards every call to SoftHSM2, and on the way does what the
+//! rules of a control file say: it answers an error code, waits, hangs, damages an output, loses
+//! sessions or the login, or kills the process. Every call is written to a log. Built as a Rust
+//! library, it gives tests the types of both files, so that each is written down once.
+//!
+//! It is the one place with `unsafe`, and no part of the shipped program.
+
+mod after;
+mod answer;
+mod beneath;
+mod control;
+mod engine;
+mod log;
+mod module;
+mod rule;
+
+use std::path::PathBuf;
+
+pub use control::write_rules;
+pub use log::{Entry, HANGING, KILLED, OVERLAP, read_log};
+pub use rule::{Fault, Rule, When};
+
+/// The variable with the path of the module that calls are forwarded to.
+pub const MODULE_VARIABLE: &str = "FAULT_TOKEN_MODULE";
+/// The variable with the path of the control file. No file is no rule.
+pub const CONTROL_VARIABLE: &str = "FAULT_TOKEN_CONTROL";
+/// The variable with the path of the log, which is appended to.
+pub const LOG_VARIABLE: &str = "FAULT_TOKEN_LOG";
+
+/// The shared library that `cargo test` and `cargo bench` have put beside the running test.
+///
+/// # Panics
+/// When it is not there.
+pub fn library() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its path");
+    let library = test.with_file_name("libfault_token.so");
+    assert!(library.is_file(), "{} is not built", library.display());
+    library
+}

@@ -1,0 +1,174 @@
+//! The face of the module: the functions of PKCS#11 2.40, one line each.
+
+#![expect(non_snake_case, reason = "the functions have the names of the specification")]
+
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM,
+    CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_NOTIFY, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
+    CK_SESSION_INFO, CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE, CK_VERSION,
+    CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
+};
+
+use crate::after;
+use crate::engine::ENGINE;
+
+type Session = CK_SESSION_HANDLE;
+type Object = CK_OBJECT_HANDLE;
+type Bytes = *mut CK_BYTE;
+type Count = *mut CK_ULONG;
+type Template = *mut CK_ATTRIBUTE;
+type Mechanism = *mut CK_MECHANISM;
+type Void = *mut std::ffi::c_void;
+
+macro_rules! functions {
+    ($($name:ident($($argument:ident: $type:ty),*) $(then $then:ident($($given:ident),*))?;)*) => {
+        $(unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+            ENGINE.pass(
+                stringify!($name),
+                |beneath| match beneath.functions.$name {
+                    // SAFETY: the arguments are the caller's, who keeps the contract.
+                    Some(function) => unsafe { function($($argument),*) },
+                    None => CKR_FUNCTION_NOT_SUPPORTED,
+                },
+                functions!(@then $($then($($given),*))?),
+            )
+        })*
+
+        static FUNCTIONS: CK_FUNCTION_LIST = CK_FUNCTION_LIST {
+            version: CK_VERSION { major: 2, minor: 40 },
+            C_GetFunctionList: Some(C_GetFunctionList),
+            $($name: Some($name),)*
+        };
+    };
+    (@then) => { |_engine, _faults| None };
+    (@then $then:ident($($given:ident),*)) => {
+        // SAFETY: the arguments are those of a call that has gone well.
+        |engine, faults| unsafe { after::$then(engine, faults, $($given),*) }
+    };
+}
+
+/// The way in.
+///
+/// # Safety
+/// `list` is null or points to a place for a pointer.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
+    if list.is_null() {
+        return CKR_ARGUMENTS_BAD;
+    }
+    // SAFETY: by the contract above. Nobody may write to the list.
+    unsafe { *list = (&raw const FUNCTIONS).cast_mut() };
+    CKR_OK
+}
+
+functions! {
+    C_Initialize(args: Void);
+    C_Finalize(reserved: Void) then finalized();
+    C_GetInfo(info: *mut CK_INFO);
+    C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: Count);
+    C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO);
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO);
+    C_GetMechanismList(slot: CK_SLOT_ID, mechanisms: *mut CK_MECHANISM_TYPE, count: Count);
+    C_GetMechanismInfo(
+        slot: CK_SLOT_ID, mechanism: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO
+    );
+    C_InitToken(slot: CK_SLOT_ID, pin: Bytes, length: CK_ULONG, label: Bytes);
+    C_InitPIN(session: Session, pin: Bytes, length: CK_ULONG);
+    C_SetPIN(session: Session, old: Bytes, old_length: CK_ULONG, new: Bytes, new_length: CK_ULONG);
+    C_OpenSession(
+        slot: CK_SLOT_ID, flags: CK_FLAGS, application: Void, notify: CK_NOTIFY, session: *mut Session
+    ) then session_opened(session, slot);
+    C_CloseSession(session: Session) then session_closed(session);
+    C_CloseAllSessions(slot: CK_SLOT_ID);
+    C_GetSessionInfo(session: Session, info: *mut CK_SESSION_INFO);
+    C_GetOperationState(session: Session, state: Bytes, length: Count);
+    C_SetOperationState(
+        session: Session, state: Bytes, length: CK_ULONG, encryption: Object, authentication: Object
+    );
+    C_Login(session: Session, user: CK_USER_TYPE, pin: Bytes, length: CK_ULONG) then logged_in(user, pin, length);
+    C_Logout(session: Session);
+    C_CreateObject(session: Session, template: Template, count: CK_ULONG, object: *mut Object);
+    C_CopyObject(
+        session: Session, object: Object, template: Template, count: CK_ULONG, copy: *mut Object
+    );
+    C_DestroyObject(session: Session, object: Object);
+    C_GetObjectSize(session: Session, object: Object, size: Count);
+    C_GetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG);
+    C_SetAttributeValue(session: Session, object: Object, template: Template, count: CK_ULONG);
+    C_FindObjectsInit(session: Session, template: Template, count: CK_ULONG);
+    C_FindObjects(session: Session, objects: *mut Object, most: CK_ULONG, count: Count);
+    C_FindObjectsFinal(session: Session);
+    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object) then encryption_begun(session, mechanism, key);
+    C_Encrypt(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    ) then encrypted(session, output, output_length);
+    C_EncryptUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_EncryptFinal(session: Session, output: Bytes, output_length: Count);
+    C_DecryptInit(session: Session, mechanism: Mechanism, key: Object);
+    C_Decrypt(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    ) then output(output, output_length);
+    C_DecryptUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_DecryptFinal(session: Session, output: Bytes, output_length: Count);
+    C_DigestInit(session: Session, mechanism: Mechanism);
+    C_Digest(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_DigestUpdate(session: Session, input: Bytes, length: CK_ULONG);
+    C_DigestKey(session: Session, key: Object);
+    C_DigestFinal(session: Session, output: Bytes, output_length: Count);
+    C_SignInit(session: Session, mechanism: Mechanism, key: Object);
+    C_Sign(session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count) then output(output, output_length);
+    C_SignUpdate(session: Session, input: Bytes, length: CK_ULONG);
+    C_SignFinal(session: Session, output: Bytes, output_length: Count);
+    C_SignRecoverInit(session: Session, mechanism: Mechanism, key: Object);
+    C_SignRecover(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_VerifyInit(session: Session, mechanism: Mechanism, key: Object);
+    C_Verify(
+        session: Session, input: Bytes, length: CK_ULONG, signature: Bytes, signature_length: CK_ULONG
+    );
+    C_VerifyUpdate(session: Session, input: Bytes, length: CK_ULONG);
+    C_VerifyFinal(session: Session, input: Bytes, length: CK_ULONG);
+    C_VerifyRecoverInit(session: Session, mechanism: Mechanism, key: Object);
+    C_VerifyRecover(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_DigestEncryptUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_DecryptDigestUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_SignEncryptUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_DecryptVerifyUpdate(
+        session: Session, input: Bytes, length: CK_ULONG, output: Bytes, output_length: Count
+    );
+    C_GenerateKey(
+        session: Session, mechanism: Mechanism, template: Template, count: CK_ULONG, key: *mut Object
+    );
+    C_GenerateKeyPair(
+        session: Session, mechanism: Mechanism, public_template: Template, public_count: CK_ULONG, private_template: Template, private_count: CK_ULONG, public: *mut Object, private: *mut Object
+    );
+    C_WrapKey(
+        session: Session, mechanism: Mechanism, wrapping: Object, key: Object, wrapped: Bytes, length: Count
+    );
+    C_UnwrapKey(
+        session: Session, mechanism: Mechanism, unwrapping: Object, wrapped: Bytes, length: CK_ULONG, template: Template, count: CK_ULONG, key: *mut Object
+    );
+    C_DeriveKey(
+        session: Session, mechanism: Mechanism, base: Object, template: Template, count: CK_ULONG, key: *mut Object
+    );
+    C_SeedRandom(session: Session, seed: Bytes, length: CK_ULONG);
+    C_GenerateRandom(session: Session, random: Bytes, length: CK_ULONG) then random(random, length);
+    C_GetFunctionStatus(session: Session);
+    C_CancelFunction(session: Session);
+    C_WaitForSlotEvent(flags: CK_FLAGS, slot: *mut CK_SLOT_ID, reserved: Void);
+}

@@ -1,0 +1,121 @@
+//! A module that does not let go of the threads inside it: honest answers, bounded resources, a stop
+//! in time, and a new process where one helps.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use fault_token::{Fault, Rule, When};
+use futures_util::future::join_all;
+
+use crate::gateway::{is_alive, scratch, until};
+use crate::installation::{self, Installation};
+use crate::rig::{FaultToken, Rig, count};
+
+const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
+
+/// The deadline of a call to the token in `hsmgate dev`, and what is promised beyond it.
+const DEADLINE: Duration = Duration::from_millis(5000 + 100);
+/// What is promised once it is known that the module hangs.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// What is promised for a stop.
+const STOP: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
+    let mut rig = Rig::start();
+    assert_eq!(rig.reply("Encrypt", ENCRYPT).await.status, 200);
+    let threads = threads(rig.gateway.process.process_id());
+    rig.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
+
+    let replies = join_all((0..64).map(|_call| rig.reply("Encrypt", ENCRYPT))).await;
+    let longest = replies.iter().map(|reply| reply.took).max().unwrap_or_default();
+    println!("longest wait {} ms", longest.as_millis());
+    for reply in &replies {
+        assert_eq!((reply.status, reply.retry_after.is_some()), (503, true), "{reply:?}");
+        assert!(reply.took <= DEADLINE, "{reply:?}");
+    }
+
+    for _call in 0..20 {
+        let reply = rig.reply("Encrypt", ENCRYPT).await;
+        assert_eq!((reply.status, reply.retry_after.is_some()), (503, true), "{reply:?}");
+        assert!(reply.took < AT_ONCE, "{reply:?}");
+    }
+    let key = [("KeyId", rig.gateway.dev.key_id.as_str())];
+    assert_eq!(rig.reply("DescribeKey", &key).await.status, 200);
+    assert_eq!(rig.admin("/readyz").await.0, 503);
+    assert_eq!(rig.admin("/livez").await.0, 200);
+    assert!(self::threads(rig.gateway.process.process_id()) <= threads, "threads are not piled up");
+    let told = rig.gateway.process.log().matches("the PKCS#11 module hangs").count();
+    assert_eq!(told, 1, "loud, and once");
+
+    let begin = Instant::now();
+    rig.gateway.process.terminate();
+    let id = rig.gateway.process.id();
+    until(|| !is_alive(&id)).await;
+    println!("stopped after {} ms", begin.elapsed().as_millis());
+    assert!(begin.elapsed() < STOP, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn calls_go_on_when_the_module_lets_go() {
+    let mut rig = Rig::start();
+    rig.token.calls();
+    let hang = rig.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
+    let replies = join_all((0..64).map(|_call| rig.reply("Encrypt", ENCRYPT))).await;
+    assert!(replies.iter().all(|reply| reply.status == 503));
+    assert_eq!(rig.admin("/readyz").await.0, 503);
+    rig.token.remove(hang);
+    let begin = Instant::now();
+    while rig.reply("Encrypt", ENCRYPT).await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+    println!("first success {} ms after the end", begin.elapsed().as_millis());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(count(&rig.token.calls(), "C_Finalize"), 0, "it was never lost");
+}
+
+#[tokio::test]
+async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
+    let dir = tempfile::TempDir::new_in(scratch()).unwrap();
+    let mut token = FaultToken::new(dir.path());
+    let (mut house, user) = Installation::prepared();
+    house.environment = token.environment().to_vec();
+    house.configure(|text| {
+        let softhsm = installation::module();
+        let module = fault_token::library();
+        *text = text
+            .replace(softhsm.to_str().unwrap(), module.to_str().unwrap())
+            .replace("[token]\n", "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n");
+    });
+    let server = house.serve_with(&["--supervise"]);
+    let client = server.client(&user);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    let encrypt: &[(&str, &str)] = &[("KeyId", &key), ("Plaintext", "SGVsbG8=")];
+    client.call("Encrypt", encrypt).await.unwrap();
+    let before = server.supervised();
+
+    // Each process counts its own calls: a new one gets by until its hundredth.
+    let encrypted = count(&token.calls(), "C_Encrypt");
+    token.add(Rule::on(&["C_Encrypt"], Fault::Hang).when(When::From(100)));
+    assert!(encrypted < 100);
+    let begin = Instant::now();
+    while join_all((0..16).map(|_call| client.call("Encrypt", encrypt)))
+        .await
+        .iter()
+        .all(Result::is_ok)
+    {}
+    let hangs = Instant::now();
+    until(|| server.supervised() != before).await;
+    client.call("Encrypt", encrypt).await.unwrap();
+    println!(
+        "hung after {} ms, first success {} ms later",
+        (hangs - begin).as_millis(),
+        hangs.elapsed().as_millis()
+    );
+    assert_eq!(server.stop(), Some(0));
+}
+
+fn threads(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/task")).unwrap().count()
+}

@@ -1,0 +1,144 @@
+//! Another token in the place of the own one, or the own one without its keys: never used.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fault_token::{Fault, Rule, When};
+use tempfile::TempDir;
+
+use crate::rig::Rig;
+
+const LABEL: &str = "hsmgate-dev";
+
+/// Moves the token's objects away, and gives where they are.
+fn empty(state: &Path) -> PathBuf {
+    let aside = state.join("objects");
+    fs::create_dir(&aside).unwrap();
+    move_objects(&token_directory(state), &aside);
+    aside
+}
+
+/// Puts them back.
+fn fill(state: &Path, aside: &Path) {
+    move_objects(aside, &token_directory(state));
+}
+
+fn move_objects(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap() {
+        let (path, name) = file.map(|file| (file.path(), file.file_name())).unwrap();
+        let text = name.to_str().unwrap();
+        // Objects come with a lock file; the token itself stays.
+        if !text.starts_with("token.") && text != "generation" {
+            fs::rename(path, to.join(name)).unwrap();
+        }
+    }
+}
+
+fn token_directory(state: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(state.join("tokens")).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+/// Makes a token with the same label, by SoftHSM2's own tool, in `tokens`.
+fn make_token(state: &Path, configuration: &Path, which: [&str; 2]) {
+    let pin = |name: &str| fs::read_to_string(state.join(name)).unwrap().trim().to_owned();
+    let output = Command::new("softhsm2-util")
+        .args(["--init-token", "--label", LABEL, "--so-pin", &pin("so-pin"), "--pin", &pin("pin")])
+        .args(which.iter().filter(|argument| !argument.is_empty()))
+        .env("SOFTHSM2_CONF", configuration)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Has another token of the same label and PIN in the place of the token, and gives the own one.
+fn replace(state: &Path) -> PathBuf {
+    let (tokens, own) = (state.join("tokens"), state.join("own"));
+    fs::rename(&tokens, &own).unwrap();
+    fs::create_dir(&tokens).unwrap();
+    make_token(state, &state.join("softhsm2.conf"), ["--free", ""]);
+    own
+}
+
+fn objects_in(tokens: &Path) -> usize {
+    let token = fs::read_dir(tokens).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(token).unwrap().map(|file| file.unwrap().file_name());
+    files.filter(|name| name.to_str().unwrap().ends_with(".object")).count()
+}
+
+/// Callers are told to come later, and nothing is made.
+async fn is_not_used(rig: &Rig) {
+    rig.until_no_longer(200).await;
+    let before = objects_in(&rig.gateway.process.state().join("tokens"));
+    for _call in 0..10 {
+        for (action, params) in
+            [("Encrypt", &[("KeyId", "alias/demo"), ("Plaintext", "SGk=")][..]), ("CreateKey", &[])]
+        {
+            let reply = rig.reply(action, params).await;
+            assert_eq!(reply.status, 503, "{reply:?}\n{}", rig.gateway.process.log());
+        }
+    }
+    rig.until_readiness(503).await;
+    assert_eq!(objects_in(&rig.gateway.process.state().join("tokens")), before);
+}
+
+async fn is_used_again(rig: &Rig, sealed: &[String]) {
+    assert_eq!(rig.until_no_longer(503).await.status, 200);
+    rig.opens_all(sealed).await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_emptied_under_a_recovery_is_not_used() {
+    let mut rig = Rig::start();
+    let sealed = rig.sealed(3).await;
+    let state = rig.gateway.process.state();
+    let aside = empty(&state);
+    rig.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
+    is_not_used(&rig).await;
+    let log = rig.gateway.process.log();
+    assert!(log.contains("no longer shows the keys that it had"), "{log}");
+    fill(&state, &aside);
+    is_used_again(&rig, &sealed).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_initialised_anew_under_the_gateway_is_not_used() {
+    let rig = Rig::start();
+    rig.sealed(3).await;
+    let state = rig.gateway.process.state();
+    make_token(&state, &state.join("softhsm2.conf"), ["--token", LABEL]);
+    is_not_used(&rig).await;
+}
+
+#[tokio::test]
+async fn another_token_with_the_same_label_is_not_used() {
+    let mut rig = Rig::start();
+    let sealed = rig.sealed(3).await;
+    let state = rig.gateway.process.state();
+    let own = replace(&state);
+    rig.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
+    is_not_used(&rig).await;
+    fs::remove_dir_all(state.join("tokens")).unwrap();
+    fs::rename(own, state.join("tokens")).unwrap();
+    is_used_again(&rig, &sealed).await;
+}
+
+#[tokio::test]
+async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
+    let rig = Rig::start();
+    rig.sealed(3).await;
+    let Rig { gateway, token } = rig;
+    let dir: TempDir = gateway.process.stop();
+    let state = dir.path().join("state");
+    let aside = empty(&state);
+    let refusal = Rig::refuses_to_start_in(&dir, &token);
+    assert!(refusal.contains("the token has no key"), "{refusal}");
+    fill(&state, &aside);
+    let own = replace(&state);
+    let refusal = Rig::refuses_to_start_in(&dir, &token);
+    assert!(refusal.contains("the store belongs to token serial"), "{refusal}");
+    fs::remove_dir_all(state.join("tokens")).unwrap();
+    fs::rename(own, state.join("tokens")).unwrap();
+    assert_eq!(Rig::start_in(dir, token, &[]).encrypt().await.status, 200);
+}

@@ -1,0 +1,40 @@
+//! What a gateway does when its token fails: the real binary on a real SoftHSM2, with the module of
+//! `tests/fault-token` between them, which fails as a test tells it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test that cannot go on shall fail"
+)]
+#![allow(clippy::print_stdout, clippy::allow_attributes, reason = "the figures are printed")]
+
+#[path = "../it/admin_client.rs"]
+mod admin_client;
+mod away;
+#[path = "../it/client_key.rs"]
+mod client_key;
+mod data_keys;
+#[path = "../gateway/mod.rs"]
+mod gateway;
+mod generator;
+mod hang;
+#[path = "../it/harness.rs"]
+mod harness;
+mod identity;
+#[path = "../it/installation.rs"]
+mod installation;
+#[path = "../it/instance_client.rs"]
+mod instance_client;
+mod module;
+mod overload;
+mod pin;
+#[path = "../it/raw.rs"]
+mod raw;
+mod rig;
+mod scale;
+#[path = "../it/signed.rs"]
+mod signed;
+mod traffic;
+mod unnoticed;

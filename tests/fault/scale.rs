@@ -1,0 +1,23 @@
+//! How much a test does: enough for every commit, or what `make torture` asks for.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+/// Set for the long forms.
+const TORTURE: &str = "HSMGATE_TORTURE";
+
+/// `short`, or `long` under torture.
+pub(crate) fn scaled(short: usize, long: usize) -> usize {
+    if std::env::var_os(TORTURE).is_some() { long } else { short }
+}
+
+/// Prints a figure, past the capture of the test harness.
+pub(crate) fn report(line: &str) {
+    std::io::stderr().write_all(format!("  {line}\n").as_bytes()).unwrap();
+}
+
+/// The time that so many hundredths of all took at most.
+pub(crate) fn percentile(times: &mut [Duration], hundredths: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * hundredths / 100).min(times.len() - 1)]
+}

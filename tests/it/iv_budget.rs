@@ -1,0 +1,196 @@
+//! How often a key version may encrypt: with thresholds that a test can reach.
+
+use hsmgate::cli::client::{CallError, Client};
+use serde_json::Value;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::harness::text;
+use crate::installation::{AccessKey, Installation};
+
+const TEXT: &str = "SGVsbG8=";
+const USED_UP: (u16, &str) = (400, "Rejected.LimitExceeded");
+
+/// With a lease of 8 and these thresholds.
+fn installation(warn_at: u64, rotate_at: u64, refuse_at: u64) -> (Installation, AccessKey) {
+    let (installation, user) = Installation::prepared();
+    installation.configure(|text| {
+        let thresholds = format!(
+            "[crypto]\niv_lease = 8\niv_warn_at = {warn_at}\niv_rotate_at = {rotate_at}\n\
+             iv_refuse_at = {refuse_at}\n[limits]\ncalls_per_second = 0\n"
+        );
+        text.push_str(&thresholds);
+    });
+    (installation, user)
+}
+
+async fn database(installation: &Installation) -> SqliteConnection {
+    let url = format!("sqlite://{}", installation.path("hsmgate.db").display());
+    SqliteConnection::connect(&url).await.unwrap()
+}
+
+/// What the store counts of all versions of the one key.
+async fn counted(installation: &Installation) -> u64 {
+    let mut database = database(installation).await;
+    let sum: i64 = sqlx::query_scalar("SELECT SUM(invocations) FROM key_versions")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    sum.try_into().unwrap()
+}
+
+async fn new_key(client: &Client) -> String {
+    let made = client.call("CreateKey", &[]).await.unwrap();
+    text(&made["KeyMetadata"]["KeyId"]).to_owned()
+}
+
+async fn encrypt(client: &Client, key: &str) -> Result<Value, CallError> {
+    client.call("Encrypt", &[("KeyId", key), ("Plaintext", TEXT)]).await
+}
+
+#[track_caller]
+fn refused(outcome: Result<Value, CallError>) -> (u16, String) {
+    match outcome {
+        Err(CallError::Refused { status, code, .. }) => (status, code),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_count_is_never_below_the_encryptions_whether_stopped_or_killed() {
+    let (installation, user) = installation(1_000, 2_000, 3_000);
+    let mut server = installation.serve();
+    let key = new_key(&server.client(&user)).await;
+    let mut done = 0;
+    for round in 0..4 {
+        let client = server.client(&user);
+        for _call in 0..13 {
+            encrypt(&client, &key).await.unwrap();
+            done += 1;
+            assert!(counted(&installation).await >= done, "counted before it is used");
+        }
+        if round % 2 == 0 {
+            drop(server);
+            let counted = counted(&installation).await;
+            // A whole lease may wait behind the one in use.
+            assert!((done..=done + 8 * 2 * (round / 2 + 1)).contains(&counted), "{done} {counted}");
+        } else {
+            let before = counted(&installation).await;
+            assert_eq!(server.stop(), Some(0));
+            assert!((done..=before).contains(&counted(&installation).await));
+        }
+        server = installation.serve();
+    }
+}
+
+#[tokio::test]
+async fn an_orderly_end_gives_back_what_was_not_used() {
+    let (installation, user) = installation(1_000, 2_000, 3_000);
+    let server = installation.serve();
+    let client = server.client(&user);
+    let key = new_key(&client).await;
+    for _call in 0..3 {
+        encrypt(&client, &key).await.unwrap();
+    }
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(counted(&installation).await, 3);
+}
+
+#[tokio::test]
+async fn a_worn_key_gets_a_new_version_and_old_ciphertexts_open() {
+    let (installation, user) = installation(8, 16, 4_000);
+    let server = installation.serve();
+    let client = server.client(&user);
+    let key = new_key(&client).await;
+    let first = encrypt(&client, &key).await.unwrap();
+    let mut rotations = 0;
+    let mut version = first["KeyVersionId"].clone();
+    for _call in 0..3_000 {
+        let sealed = encrypt(&client, &key).await.unwrap();
+        if sealed["KeyVersionId"] != version {
+            version = sealed["KeyVersionId"].clone();
+            rotations += 1;
+            if rotations == 2 {
+                break;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(rotations, 2);
+    let blob = text(&first["CiphertextBlob"]);
+    let opened = client.call("Decrypt", &[("CiphertextBlob", blob)]).await.unwrap();
+    assert_eq!(opened["Plaintext"], TEXT);
+}
+
+#[tokio::test]
+async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
+    let (installation, user) = installation(8, 20, 24);
+    let server = installation.serve();
+    let client = server.client(&user);
+    let (key, other) = (new_key(&client).await, new_key(&client).await);
+    let blob = encrypt(&client, &key).await.unwrap()["CiphertextBlob"].clone();
+    assert_eq!(server.stop(), Some(0));
+    let mut database = database(&installation).await;
+    let worn = "UPDATE key_versions SET invocations = 23 WHERE key_id = $1";
+    sqlx::query(worn).bind(&key).execute(&mut database).await.unwrap();
+    // A key with imported material does not rotate.
+    let external = "UPDATE keys SET origin = 'EXTERNAL', material_check = x'00', \
+                    material_is_present = 1 WHERE id = $1";
+    sqlx::query(external).bind(&key).execute(&mut database).await.unwrap();
+
+    let server = installation.serve();
+    let client = server.client(&user);
+    let used_up = (USED_UP.0, USED_UP.1.to_owned());
+    for _again in 0..2 {
+        assert_eq!(refused(encrypt(&client, &key).await), used_up);
+        for action in ["GenerateDataKey", "GenerateDataKeyWithoutPlaintext"] {
+            assert_eq!(refused(client.call(action, &[("KeyId", &key)]).await), used_up);
+        }
+        let elsewhere = text(&blob);
+        let moved = [("CiphertextBlob", elsewhere), ("DestinationKeyId", &key)];
+        assert_eq!(refused(client.call("ReEncrypt", &moved).await), used_up);
+        let opened = client.call("Decrypt", &[("CiphertextBlob", elsewhere)]).await.unwrap();
+        assert_eq!(opened["Plaintext"], TEXT);
+        let away = [("CiphertextBlob", elsewhere), ("DestinationKeyId", &other)];
+        client.call("ReEncrypt", &away).await.unwrap();
+    }
+    assert_eq!(refused(encrypt(&client, &key).await), used_up);
+}
+
+#[tokio::test]
+async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decrypts_on() {
+    let (installation, user) = installation(1_000, 2_000, 3_000);
+    let configured = std::fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
+    installation.configure(|text| {
+        *text = configured.replace("[token]\n", "[token]\ndeadline_ms = 500\n");
+    });
+    let server = installation.serve();
+    let client = server.client(&user);
+    let key = new_key(&client).await;
+    let blob = encrypt(&client, &key).await.unwrap()["CiphertextBlob"].clone();
+    let mut database = database(&installation).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
+    let mut done = 0;
+    let refusal = loop {
+        match encrypt(&client, &key).await {
+            Ok(_sealed) => done += 1,
+            refusal => break refused(refusal),
+        }
+        assert!(done < 20);
+    };
+    assert_eq!(refusal, (503, "ServiceUnavailableTemporary".to_owned()));
+    assert!(done >= 3, "{done}");
+    for _call in 0..20 {
+        let opened = client.call("Decrypt", &[("CiphertextBlob", text(&blob))]).await.unwrap();
+        assert_eq!(opened["Plaintext"], TEXT);
+    }
+    sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
+    let mut outcome = encrypt(&client, &key).await;
+    for _attempt in 0..50 {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = encrypt(&client, &key).await;
+    }
+    outcome.unwrap();
+}

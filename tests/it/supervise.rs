@@ -1,0 +1,55 @@
+//! `hsmgate serve --supervise`: the gateway comes back by itself when it crashes.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::gateway::{is_alive, signal, until};
+use crate::installation::Installation;
+
+const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
+
+/// What is promised for a restart, crash to first answer.
+const RESTART: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve_with(&["--supervise"]);
+    let client = server.client(&user);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    client.call("CreateAlias", &[("AliasName", "alias/a"), ("KeyId", &key)]).await.unwrap();
+    let before = client.call("Encrypt", ENCRYPT).await.unwrap();
+
+    for _crash in 0..3 {
+        let child = server.supervised();
+        signal("ABRT", &child);
+        // A crash that is not over would still answer.
+        until(|| !is_alive(&child)).await;
+        let begin = Instant::now();
+        // The supervisor holds the listener: the connection waits, and nobody is refused.
+        let answer = server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+        let took = begin.elapsed();
+        println!("first answer {} ms after the crash", took.as_millis());
+        assert_eq!(answer["KeyVersionId"], before["KeyVersionId"]);
+        assert!(took < RESTART, "{took:?}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_gateway_ends_with_its_supervisor() {
+    let (installation, _user) = Installation::prepared();
+    let server = installation.serve_with(&["--supervise"]);
+    let child = server.supervised();
+    server.signal("KILL");
+    until(|| !is_alive(&child)).await;
+}
+
+#[test]
+fn a_configuration_that_is_wrong_ends_the_supervisor_too() {
+    let installation = Installation::new();
+    fs::remove_file(installation.path("pin")).unwrap();
+    let told = installation.configured(&["serve", "--supervise"]).failed(2);
+    assert!(told.contains("cannot be started as it is set up"), "{told}");
+}
