@@ -37,6 +37,12 @@ const ADMIN: HttpSettings = HttpSettings {
 /// The facts of the instance in the store.
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
+/// The facts that tell what a store belongs to.
+const TOKEN_SERIAL: &str = "token-serial";
+const REGION: &str = "region";
+const ACCOUNT: &str = "account";
+/// The names of the facts that are the same in every copy of one store.
+pub const FACTS: &[&str] = &[TOKEN_SERIAL, REGION, ACCOUNT, INSTANCE_ID];
 
 /// What a gateway needs to know.
 #[derive(Debug)]
@@ -144,7 +150,7 @@ impl Vault {
     ) -> Result<Self, StartError> {
         let store = Store::open(store_url).await?;
         let token = open_token(token).await?;
-        check_belonging(&store, &token, place).await?;
+        check_belonging(&store, &token, place, Purpose::Change).await?;
         let access_keys = Arc::new(AccessKeys::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys })
     }
@@ -174,6 +180,41 @@ pub enum Ending {
     Closed,
     /// With threads inside the PKCS#11 module, which did not let them go.
     Abandoned,
+}
+
+/// What somebody opens store and token for who cares for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look; others may use the store, which has to be there.
+    Look,
+    /// To change things that no gateway may change meanwhile; a store that is not there is made.
+    Change,
+}
+
+/// Store and token, found to belong together, before anything in them is relied on.
+///
+/// # Errors
+/// When one of them cannot be used, they do not belong together, or somebody else uses the store
+/// that is to be changed.
+pub async fn open_for_care(
+    token: TokenSettings,
+    store_url: &str,
+    place: &Place,
+    purpose: Purpose,
+) -> Result<(Store, Token), StartError> {
+    let store = match purpose {
+        Purpose::Look => Store::open_existing(store_url).await?,
+        Purpose::Change => Store::open_alone(store_url).await?,
+    };
+    let token = open_token(token).await?;
+    check_belonging(&store, &token, place, purpose).await?;
+    Ok((store, token))
+}
+
+/// Closes what [`open_for_care`] has opened.
+pub async fn close(store: Store, token: Token) {
+    close_token(token).await;
+    store.close().await;
 }
 
 /// A gateway that is ready to serve.
@@ -211,7 +252,9 @@ impl Gateway {
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
         let keyring =
             Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
-        keyring.reconcile().await?;
+        if vault.store.is_alone().await? {
+            keyring.reconcile().await?;
+        }
         let replay = ReplayGuard::open(&settings.state_directory.join("replay"), Time::now())?;
         let authenticator = Authenticator::new(
             settings.place.account.clone(),
@@ -418,16 +461,22 @@ async fn close_token(token: Token) -> Ending {
 
 /// A store belongs to one token and one place, for good: with another token its keys would all
 /// be gone, in another place its ARNs would lie.
-async fn check_belonging(store: &Store, token: &Token, place: &Place) -> Result<(), StartError> {
+async fn check_belonging(
+    store: &Store,
+    token: &Token,
+    place: &Place,
+    purpose: Purpose,
+) -> Result<(), StartError> {
     let given = [
-        ("token serial", "token-serial", token.info().serial.clone()),
-        ("region", "region", place.region.to_string()),
-        ("account", "account", place.account.to_string()),
+        ("token serial", TOKEN_SERIAL, token.info().serial.clone()),
+        ("region", REGION, place.region.to_string()),
+        ("account", ACCOUNT, place.account.to_string()),
     ];
     for (what, fact, given) in given {
         match store.fact(fact).await? {
             Some(stored) if stored == given => {}
             Some(stored) => return Err(StartError::Foreign { what, stored, given }),
+            None if purpose == Purpose::Look => {}
             None => store.set_fact(fact, &given).await?,
         }
     }

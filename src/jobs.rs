@@ -52,6 +52,7 @@ impl Jobs {
         audit: Recorder,
     ) -> Self {
         let mut jobs = JoinSet::new();
+        jobs.spawn(tell_of_orphans(keyring.clone()));
         let (purging, recorder) = (keyring.clone(), audit.clone());
         jobs.spawn(every(PURGE_EVERY, "purge", move || {
             let (keyring, audit) = (purging.clone(), recorder.clone());
@@ -82,12 +83,13 @@ impl Jobs {
             }
         }));
         let used = Arc::clone(&access_keys);
-        jobs.spawn(every(REFRESH_EVERY, "refresh of AccessKeys", move || {
+        jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
             let audit = audit.clone();
             async move {
                 // A revocation takes effect whether or not it can be recorded.
                 access_keys.refresh().await?;
+                store.refresh().await?;
                 take_over_events(&store, &audit).await
             }
         }));
@@ -108,6 +110,22 @@ impl Jobs {
     /// Stops every job where it awaits, and waits for it.
     pub async fn stop(mut self) {
         self.0.shutdown().await;
+    }
+}
+
+/// Looks once for keys that only the token knows. They are never touched: after an older store was
+/// restored, good keys look like that.
+async fn tell_of_orphans(keyring: Keyring) {
+    match keyring.orphans().await {
+        Ok(orphans) => {
+            if let Some(first) = orphans.first() {
+                tracing::error!(count = orphans.len(), %first,
+                    "the token has keys that the store does not know; hsmgate recover takes them in");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the token cannot be searched for keys that the store lacks");
+        }
     }
 }
 

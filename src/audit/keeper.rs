@@ -22,7 +22,7 @@ use crate::token::{Budget, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignA
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The fact of the store that names the token key which signs checkpoints.
-const KEY_FACT: &str = "audit-checkpoint-key";
+pub const KEY_FACT: &str = "audit-checkpoint-key";
 /// Time for one round trip to the token.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
 

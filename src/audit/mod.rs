@@ -49,7 +49,7 @@ pub use deed::{Actor, Deed, DeedError};
 pub use export::{
     Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, export,
 };
-pub use keeper::Audit;
+pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT};
 pub use parameters::{NEVER, Parameters};
 pub use record::{Asked, Identity, Request, Touched};
 pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};

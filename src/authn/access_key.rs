@@ -25,7 +25,7 @@ use crate::store::{AccessKeyRow, SessionRow, Store, StoreError};
 use crate::token::{Budget, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
 /// The fact of the store that names the token key which seals the secrets.
-const SEAL_KEY_FACT: &str = "access-key-seal";
+pub const SEAL_KEY_FACT: &str = "access-key-seal";
 /// Time for one round trip to the token when AccessKeys are made or loaded.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
 const SECONDS_OF_AN_HOUR: i64 = 3600;

@@ -14,7 +14,7 @@ pub mod signature;
 
 use std::sync::Arc;
 
-pub use access_key::{AccessKeyError, AccessKeys};
+pub use access_key::{AccessKeyError, AccessKeys, SEAL_KEY_FACT};
 pub use claim::{Claim, Scheme};
 pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};

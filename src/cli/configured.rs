@@ -103,7 +103,7 @@ pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
 
 /// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
 /// names are what the environment says, the number is what the system knows.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     let mut text = format!("uid:{}", rustix::process::getuid().as_raw());
     for name in ["USER", "SUDO_USER"] {

@@ -7,6 +7,7 @@ mod access_key;
 mod answer;
 mod attachment;
 mod audit;
+mod backup;
 mod bench;
 pub mod client;
 mod client_file;
@@ -27,7 +28,9 @@ pub mod load;
 mod output;
 mod policy;
 mod principal;
+mod recover;
 mod replacement;
+mod restore;
 mod serve;
 mod signals;
 mod sts;
@@ -72,6 +75,12 @@ enum Command {
     /// Make certificates for development
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// Copy the database while it is used
+    Backup(backup::Backup),
+    /// Put a backup in the place of the database
+    Restore(restore::Restore),
+    /// Take in keys that only the token knows
+    Recover(recover::Recover),
     /// Verify and export the record of operations
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -129,6 +138,9 @@ impl Command {
             Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
             Self::Tls(tls) => tls.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
+            Self::Recover(recover) => recover.run(),
             Self::Audit(audit) => audit.run(),
             Self::User(user) => user.run(PrincipalKind::User),
             Self::Role(role) => role.run(PrincipalKind::Role),
@@ -177,6 +189,9 @@ mod tests {
             "hsmgate access-key enable --config c LTAIx",
             "hsmgate access-key rotate --config c LTAIx --json",
             "hsmgate access-key delete --config c LTAIx",
+            "hsmgate backup --config c --out o --force --json",
+            "hsmgate restore --config c --from f --force --json",
+            "hsmgate recover --config c --dry-run --json",
             "hsmgate audit verify a b --public-key k --from 1 --to 2024-03-01T08:30:00Z --json",
             "hsmgate audit verify --expect-sequence 7 bundle",
             "hsmgate audit export --config c --out o",

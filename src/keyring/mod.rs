@@ -11,6 +11,7 @@ mod mac;
 mod pair;
 mod public_key;
 mod reconcile;
+pub mod recovery;
 mod rotation;
 mod state;
 mod symmetric;

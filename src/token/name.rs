@@ -61,11 +61,17 @@ impl ServiceKey {
     }
 }
 
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl fmt::Display for ObjectOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => id.fmt(f),
-            Self::Service(key) => f.write_str(key.as_str()),
+            Self::Service(key) => key.fmt(f),
         }
     }
 }

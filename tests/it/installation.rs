@@ -8,11 +8,13 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use hsmgate::cli::client::Client;
 use serde_json::Value;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
 use crate::gateway::{START_LIMIT, STOP_LIMIT, scratch, signal, within};
@@ -162,6 +164,19 @@ impl Installation {
         command
     }
 
+    /// The database, beside whoever uses it.
+    pub(crate) async fn database(&self) -> SqliteConnection {
+        let url = format!("sqlite://{}", self.path("hsmgate.db").display());
+        SqliteConnection::connect(&url).await.unwrap()
+    }
+
+    /// Changes the database.
+    pub(crate) async fn change(&self, sql: &'static str) {
+        let mut database = self.database().await;
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    }
+
     /// Starts `hsmgate serve` and waits until it does.
     pub(crate) fn serve(&self) -> Server {
         self.serve_with(&[])
@@ -180,16 +195,19 @@ impl Installation {
             .unwrap();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let (tell, told) = mpsc::channel();
+        let log = Arc::<Mutex<String>>::default();
+        let writer = Arc::clone(&log);
         // Reads on to the end, so that the gateway never waits for a reader.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                writer.lock().unwrap().push_str(&line);
                 if let Some((_before, rest)) = line.split_once("serving address=") {
                     tell.send(rest.split(' ').next().unwrap_or_default().to_owned()).ok();
                 }
             }
         });
         let address = told.recv_timeout(START_LIMIT).expect("the gateway serves");
-        Server { process: Some(process), endpoint: format!("http://{address}") }
+        Server { process: Some(process), endpoint: format!("http://{address}"), log }
     }
 }
 
@@ -197,11 +215,17 @@ impl Installation {
 pub(crate) struct Server {
     process: Option<Child>,
     pub(crate) endpoint: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
     pub(crate) fn client(&self, user: &AccessKey) -> Client {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
+    }
+
+    /// Whether it has logged this by now.
+    pub(crate) fn has_logged(&self, what: &str) -> bool {
+        self.log.lock().unwrap().contains(what)
     }
 
     pub(crate) fn process_id(&self) -> u32 {

@@ -2,8 +2,6 @@
 
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
-use sqlx::Connection as _;
-use sqlx::sqlite::SqliteConnection;
 
 use crate::harness::text;
 use crate::installation::{AccessKey, Installation};
@@ -24,14 +22,9 @@ fn installation(warn_at: u64, rotate_at: u64, refuse_at: u64) -> (Installation, 
     (installation, user)
 }
 
-async fn database(installation: &Installation) -> SqliteConnection {
-    let url = format!("sqlite://{}", installation.path("hsmgate.db").display());
-    SqliteConnection::connect(&url).await.unwrap()
-}
-
 /// What the store counts of all versions of the one key.
 async fn counted(installation: &Installation) -> u64 {
-    let mut database = database(installation).await;
+    let mut database = installation.database().await;
     let sum: i64 = sqlx::query_scalar("SELECT SUM(invocations) FROM key_versions")
         .fetch_one(&mut database)
         .await
@@ -130,7 +123,7 @@ async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
     let (key, other) = (new_key(&client).await, new_key(&client).await);
     let blob = encrypt(&client, &key).await.unwrap()["CiphertextBlob"].clone();
     assert_eq!(server.stop(), Some(0));
-    let mut database = database(&installation).await;
+    let mut database = installation.database().await;
     let worn = "UPDATE key_versions SET invocations = 23 WHERE key_id = $1";
     sqlx::query(worn).bind(&key).execute(&mut database).await.unwrap();
     // A key with imported material does not rotate.
@@ -168,7 +161,7 @@ async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decryp
     let client = server.client(&user);
     let key = new_key(&client).await;
     let blob = encrypt(&client, &key).await.unwrap()["CiphertextBlob"].clone();
-    let mut database = database(&installation).await;
+    let mut database = installation.database().await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
     let mut done = 0;
     let refusal = loop {

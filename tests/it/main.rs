@@ -36,6 +36,7 @@ mod key_policy;
 mod key_specs;
 mod keys;
 mod logs;
+mod loss_of_the_store;
 mod nesting;
 mod parameters;
 mod policies;

@@ -1,0 +1,40 @@
+//! `hsmgate backup`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::configured::ConfigFile;
+use super::output;
+use crate::store::Store;
+
+/// Copies the database to a file, while gateways use it. The keys themselves are in the token alone
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    force: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Backup {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        Runtime::new()?.block_on(Store::backup(&config.store_url, &self.out, self.force))?;
+        if self.json {
+            output::json(&json!({"file": self.out}))?;
+        } else {
+            output::tell(&format!("The database is copied to {}.", self.out.display()));
+        }
+        Ok(())
+    }
+}

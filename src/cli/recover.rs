@@ -1,0 +1,180 @@
+//! `hsmgate recover`.
+
+use clap::Args;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::configured::{self, ConfigFile};
+use super::output;
+use crate::app::{self, Purpose};
+use crate::config::Config;
+use crate::keyring::recovery::{self, Findings};
+use crate::model::Time;
+use crate::store::{Store, StoreError};
+
+/// What no label in the token tells.
+const LOST: &[&str] = &[
+    "aliases",
+    "tags and descriptions",
+    "key policies, access points, network rules",
+    "users, roles, AccessKeys, client keys",
+    "dates of creation, scheduled deletions, disabled states",
+    "rotation and deletion protection settings",
+    "expiry dates of imported material, imports under way",
+];
+
+/// Takes keys and key versions into the database that only the token knows: after the loss of the
+/// database, or after an older copy was restored. Nothing is destroyed. No gateway may be running
+#[derive(Debug, Args)]
+pub(super) struct Recover {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Tell what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    is_dry_run: bool,
+    keys: Vec<ShownKey>,
+    service_keys: Vec<String>,
+    destroyed_before: Vec<String>,
+    left_alone: Vec<ShownObject>,
+    keys_in_store: usize,
+    postponed_deletions: Vec<String>,
+    not_rebuilt: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct ShownKey {
+    key_id: String,
+    key_spec: &'static str,
+    key_usage: &'static str,
+    is_new: bool,
+    versions: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ShownObject {
+    label: String,
+    reason: String,
+}
+
+impl Recover {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let shown = Runtime::new()?.block_on(self.recover(config))?;
+        if self.json { Ok(output::json(&shown)?) } else { Ok(shown.tell()?) }
+    }
+
+    async fn recover(&self, config: Config) -> anyhow::Result<Shown> {
+        let now = Time::now();
+        let rotate_at = config.iv_budget.rotate_at;
+        let (url, _directory) = self.url(&config).await?;
+        let token = configured::token_settings(config.token, &config.state_directory)?;
+        let purpose = if self.dry_run { Purpose::Look } else { Purpose::Change };
+        let (store, token) = app::open_for_care(token, &url, &config.place, purpose).await?;
+        store.act_for(configured::operator());
+        let had_keys = !store.keys().is_empty();
+        let outcome = async {
+            let findings = recovery::look(&store, &token).await?;
+            let mut postponed = Vec::new();
+            if !self.dry_run {
+                recovery::adopt(&store, &token, &findings, rotate_at, now).await?;
+                if had_keys && !findings.keys.is_empty() {
+                    postponed = store.postpone_deletions(now).await?;
+                }
+            }
+            let postponed = postponed.iter().map(ToString::to_string).collect();
+            anyhow::Ok(Shown::of(&findings, self.dry_run, store.keys().len(), postponed))
+        };
+        let shown = outcome.await;
+        app::close(store, token).await;
+        shown
+    }
+
+    /// The store, or an empty one in its place where there is none and nothing may be made.
+    async fn url(&self, config: &Config) -> anyhow::Result<(String, Option<TempDir>)> {
+        if !self.dry_run {
+            return Ok((config.store_url.clone(), None));
+        }
+        match Store::examine(&config.store_url).await {
+            Err(StoreError::NoFile(_)) => {
+                let directory = TempDir::new()?;
+                let url = format!("sqlite://{}/store.db", directory.path().display());
+                Store::open(&url).await?.close().await;
+                Ok((url, Some(directory)))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok((config.store_url.clone(), None)),
+        }
+    }
+}
+
+impl Shown {
+    fn of(findings: &Findings, is_dry_run: bool, keys: usize, postponed: Vec<String>) -> Self {
+        Self {
+            is_dry_run,
+            keys: findings
+                .keys
+                .iter()
+                .map(|found| ShownKey {
+                    key_id: found.id.to_string(),
+                    key_spec: found.spec.as_str(),
+                    key_usage: found.usage.as_str(),
+                    is_new: !found.is_known,
+                    versions: found.versions.iter().map(|(_, id)| id.to_string()).collect(),
+                })
+                .collect(),
+            service_keys: findings.services.iter().map(|(key, _)| key.to_string()).collect(),
+            destroyed_before: findings.destroyed.iter().map(ToString::to_string).collect(),
+            left_alone: findings
+                .unusable
+                .iter()
+                .map(|(name, reason)| ShownObject {
+                    label: name.to_string(),
+                    reason: reason.clone(),
+                })
+                .collect(),
+            keys_in_store: keys,
+            postponed_deletions: postponed,
+            not_rebuilt: LOST,
+        }
+    }
+
+    fn tell(&self) -> std::io::Result<()> {
+        for key in &self.keys {
+            let what = if key.is_new { "a key" } else { "versions of a known key" };
+            let (id, spec, versions) = (&key.key_id, key.key_spec, key.versions.len());
+            output::line(&format!("{id}  {spec}  {versions} versions  {what}"))?;
+        }
+        for key in &self.service_keys {
+            output::line(&format!("{key}  a key of the gateway itself"))?;
+        }
+        for key in &self.destroyed_before {
+            output::line(&format!("{key}  was destroyed on purpose and stays so"))?;
+        }
+        for object in &self.left_alone {
+            output::line(&format!("{}  left alone: {}", object.label, object.reason))?;
+        }
+        for key in &self.postponed_deletions {
+            output::line(&format!("{key}  will be deleted, in seven days at the earliest"))?;
+        }
+        let (count, total) = (self.keys.len(), self.keys_in_store);
+        if self.is_dry_run {
+            output::line(&format!("{count} keys would be taken in; nothing was changed"))?;
+        } else {
+            output::line(&format!("{count} keys were taken in; the database has {total} keys"))?;
+        }
+        if self.keys.iter().any(|key| key.is_new) {
+            output::line("No label tells, so these must be made anew where they were lost:")?;
+            self.not_rebuilt.iter().try_for_each(|what| output::line(&format!("  {what}")))?;
+        }
+        Ok(())
+    }
+}

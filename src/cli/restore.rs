@@ -1,0 +1,111 @@
+//! `hsmgate restore`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::configured::ConfigFile;
+use super::exit::Complaint;
+use super::output;
+use crate::app::FACTS;
+use crate::config::Config;
+use crate::model::{KeyId, Time};
+use crate::store::{Replaced, Replacement};
+
+/// Puts a backup in the place of the database, which is kept beside it. No gateway may be running
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Take a backup of another token, region, account or instance too
+    #[arg(long)]
+    force: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Restore {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let replaced = Runtime::new()?.block_on(self.restore(&config))?;
+        if self.json { show(&replaced) } else { tell(&replaced) }
+    }
+
+    async fn restore(&self, config: &Config) -> anyhow::Result<Replaced> {
+        let replacement = Replacement::prepare(&config.store_url, &self.from).await?;
+        if !self.force {
+            refuse_foreign(&replacement, config).await?;
+        }
+        let rotate_at = config.iv_budget.rotate_at;
+        replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
+    }
+}
+
+fn show(replaced: &Replaced) -> anyhow::Result<()> {
+    output::json(&json!({
+        "kept": replaced.kept,
+        "keys": replaced.keys,
+        "destroyed_since": texts(&replaced.destroyed),
+        "postponed_deletions": texts(&replaced.postponed),
+        "half_made": replaced.half_made,
+        "knows_destroyed": replaced.knows_destroyed,
+    }))?;
+    Ok(())
+}
+
+/// A backup must be of this place, and of the token and the instance that the present database is
+/// of, as far as that can be read.
+async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::Result<()> {
+    for name in FACTS {
+        let here = match *name {
+            "region" => Some(config.place.region.to_string()),
+            "account" => Some(config.place.account.to_string()),
+            other => replacement.replaced_fact(other).map(ToOwned::to_owned),
+        };
+        let there = replacement.fact(name).await?;
+        if let (Some(here), Some(there)) = (here, there)
+            && here != there
+        {
+            return Err(Complaint::usage(format!(
+                "the backup is of {name} {there:?}, not of {here:?}; --force takes it all the same"
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+fn tell(replaced: &Replaced) -> anyhow::Result<()> {
+    output::line(&format!("The database has {} keys now.", replaced.keys))?;
+    if let Some(kept) = &replaced.kept {
+        output::line(&format!("The one before it is kept as {}.", kept.display()))?;
+    }
+    for key in &replaced.destroyed {
+        output::line(&format!("{key}  was destroyed since the backup and stays so"))?;
+    }
+    for key in &replaced.postponed {
+        output::line(&format!("{key}  will be deleted, in seven days at the earliest"))?;
+    }
+    if replaced.half_made > 0 {
+        output::line(&format!("{} keys or versions were half made in it.", replaced.half_made))?;
+    }
+    if !replaced.knows_destroyed {
+        output::line(
+            "The database before could not be read: keys that were destroyed since are listed, and \
+             no object is behind them.",
+        )?;
+    }
+    output::line("Keys and versions that were made since: hsmgate recover takes them in.")?;
+    Ok(())
+}
+
+fn texts(keys: &[KeyId]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,286 @@
+//! Finds what the token has and the store does not know, and takes it in: after the loss of the
+//! store, and after an older copy of it was put in its place (decisions D2 and D8).
+//!
+//! Nothing is ever destroyed here, and a key that was destroyed on purpose does not come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Keyring, KeyringError};
+use crate::audit::CHECKPOINT_KEY_FACT;
+use crate::authn::SEAL_KEY_FACT;
+use crate::model::{
+    ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion,
+    KeyVersionId, Origin, ProtectionLevel, Time,
+};
+use crate::store::Store;
+use crate::token::{
+    Budget, Depth, Inspected, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token, Worker,
+};
+
+/// Time for looking at every object of the token; some tokens take minutes.
+const SEARCH: Duration = Duration::from_mins(30);
+/// Time for one call about one key.
+const CALL: Duration = Duration::from_secs(30);
+
+/// What the token has and the store does not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Keys, and new versions of keys.
+    pub keys: Vec<FoundKey>,
+    /// Keys of the service itself, each with the version to go on with.
+    pub services: Vec<(ServiceKey, KeyVersionId)>,
+    /// Keys that were destroyed on purpose, and of which the token still has an object.
+    pub destroyed: Vec<KeyId>,
+    /// Objects that make no whole key, and why. They are left alone.
+    pub unusable: Vec<(ObjectName, String)>,
+}
+
+/// A key that the token has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Kind and size, as its attributes tell.
+    pub spec: KeySpec,
+    /// What it is for.
+    pub usage: KeyUsage,
+    /// Whether its material was made in the token.
+    pub is_made_here: bool,
+    /// Whether the store knows the key, and only lacks versions of it.
+    pub is_known: bool,
+    /// The versions that the store lacks, by rising number.
+    pub versions: Vec<(u32, KeyVersionId)>,
+}
+
+impl Keyring {
+    /// Names of keys in the token that the store does not know and that nobody has destroyed: the
+    /// fast look, by the labels alone.
+    ///
+    /// # Errors
+    /// When store or token cannot be read.
+    pub async fn orphans(&self) -> Result<Vec<ObjectName>, KeyringError> {
+        let store = &self.store;
+        let search = |worker: &mut Worker<'_>| worker.list();
+        let names = self.token.run(&Budget::new(SEARCH), search).await?;
+        let known = Known::read(store).await?;
+        let mut orphans = Vec::new();
+        for name in names {
+            let ObjectOwner::Key(key) = name.owner else { continue };
+            let is_known = known.has(&name) || store.key_of_version(name.version).is_some();
+            if !is_known && store.removed_at(key).await?.is_none() {
+                orphans.push(name);
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+/// Looks at every object of the token, uses each key once, and changes nothing.
+///
+/// # Errors
+/// When store or token cannot be read.
+pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError> {
+    let budget = Budget::new(SEARCH);
+    let inspected = token.change(&budget, |worker| worker.inspect(Depth::Use)).await?;
+    let known = Known::read(store).await?;
+    let mut findings = Findings::default();
+    let mut by_key: BTreeMap<KeyId, Vec<Inspected>> = BTreeMap::new();
+    for one in inspected.into_iter().filter(|one| !known.has(&one.name)) {
+        match one.name.owner {
+            ObjectOwner::Key(id) => by_key.entry(id).or_default().push(one),
+            ObjectOwner::Service(service) => findings.see_service(service, &one, &known),
+        }
+    }
+    for (id, objects) in by_key {
+        if store.removed_at(id).await?.is_some() {
+            findings.destroyed.push(id);
+        } else {
+            findings.see_key(id, objects, store.key(id).as_deref());
+        }
+    }
+    Ok(findings)
+}
+
+/// Takes in what was found. May be called again after a kill: what is taken in is not found again.
+/// Every key version in the store counts as one that has encrypted `invocations` times, since the
+/// store does not know.
+///
+/// # Errors
+/// When store or token fail; what was taken in until then stays.
+pub async fn adopt(
+    store: &Store,
+    token: &Token,
+    findings: &Findings,
+    invocations: u64,
+    now: Time,
+) -> Result<(), KeyringError> {
+    for (service, version) in &findings.services {
+        if let Some(fact) = fact_of(*service) {
+            store.set_fact(fact, &version.to_string()).await?;
+        }
+    }
+    for found in &findings.keys {
+        let material = if found.is_made_here { None } else { Some(material(token, found).await?) };
+        let new = || {
+            let origin = if found.is_made_here { Origin::AliyunKms } else { Origin::External };
+            let level = ProtectionLevel::Hsm;
+            let record = KeyRecord::new(found.spec, found.usage, origin, level, now);
+            KeyRecord { id: found.id, state: KeyState::Enabled, ..record }
+        };
+        let change = |record: &mut KeyRecord| take_in(record, found, material, now);
+        store.adopt_key(found.id, new, change, invocations).await?;
+        tracing::warn!(key_id = %found.id, versions = found.versions.len(),
+            "took in a key that only the token knew");
+    }
+    Ok(())
+}
+
+fn take_in(
+    record: &mut KeyRecord,
+    found: &FoundKey,
+    material: Option<ImportedMaterial>,
+    now: Time,
+) {
+    for (number, id) in &found.versions {
+        // A version that was half made when an older store was written, and is whole now.
+        if let Some(half_made) = record.versions.iter_mut().find(|version| version.id == *id) {
+            half_made.is_live = true;
+            continue;
+        }
+        let is_taken = record.versions.iter().any(|version| version.number == *number);
+        let number = if is_taken { record.next_version_number() } else { *number };
+        record.versions.push(KeyVersion { id: *id, number, created: now, is_live: true });
+    }
+    if record.spec.is_symmetric_cipher() {
+        let newest = record.live_versions().max_by_key(|version| version.number);
+        record.primary = newest.map(|version| version.id).or(record.primary);
+    }
+    if let Some(material) = material {
+        record.material = Some(material);
+    }
+    let had_nothing = [KeyState::Creating, KeyState::PendingImport, KeyState::Unavailable]
+        .contains(&record.state);
+    if had_nothing {
+        record.state = KeyState::Enabled;
+    }
+}
+
+/// What can be known of imported material: it is there, and what it gives.
+async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, KeyringError> {
+    let spec = found.spec;
+    let check_value = match found.versions.last() {
+        Some((_, version)) if !spec.is_asymmetric() => {
+            let version = *version;
+            let budget = Budget::new(CALL);
+            let value = token.run(&budget, move |worker| worker.check_value(version, spec)).await?;
+            value.as_bytes().to_vec()
+        }
+        _ => Vec::new(),
+    };
+    Ok(ImportedMaterial { check_value, expires: None, is_present: true })
+}
+
+impl Findings {
+    /// Whether the store knows everything that is of use.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.services.is_empty()
+    }
+
+    fn see_service(&mut self, service: ServiceKey, one: &Inspected, known: &Known) {
+        if let Some(fault) = one.faults.first() {
+            self.unusable.push((one.name, fault.clone()));
+        } else if fact_of(service).is_none_or(|fact| known.facts.contains(fact)) {
+            let why = match service {
+                ServiceKey::ImportWrapping => "the import that it was made for is not known",
+                _ => "another key of this kind is in use",
+            };
+            self.unusable.push((one.name, why.to_owned()));
+        } else {
+            // By rising number and id: the last one is as good as any.
+            self.services.retain(|(other, _)| *other != service);
+            self.services.push((service, one.name.version));
+        }
+    }
+
+    fn see_key(&mut self, id: KeyId, objects: Vec<Inspected>, record: Option<&KeyRecord>) {
+        if record.is_some_and(|record| record.state == KeyState::Deleting) {
+            self.destroyed.push(id);
+            return;
+        }
+        let mut found: Option<FoundKey> = None;
+        for one in objects {
+            let fault = one.faults.first().cloned();
+            let kind = match (one.kind, fault) {
+                (Some(ObjectKind::Key { spec, usage, .. }), None) => Ok((spec, usage)),
+                (_, Some(fault)) => Err(fault),
+                (_, None) => Err("it is no key of the API".to_owned()),
+            };
+            let kind = kind.and_then(|(spec, usage)| {
+                // The store knows better where the token does not tell the size.
+                let wanted = record.map(|record| (record.spec, record.usage));
+                let wanted = wanted.or(found.as_ref().map(|found| (found.spec, found.usage)));
+                match wanted {
+                    Some(wanted) if wanted != (spec, usage) && one.is_made_here => {
+                        Err("it is of another kind than the other versions of its key".to_owned())
+                    }
+                    Some(wanted) => Ok(wanted),
+                    None => Ok((spec, usage)),
+                }
+            });
+            match kind {
+                Err(why) => self.unusable.push((one.name, why)),
+                Ok((spec, usage)) => {
+                    let found = found.get_or_insert_with(|| FoundKey {
+                        id,
+                        spec,
+                        usage,
+                        is_made_here: one.is_made_here,
+                        is_known: record.is_some(),
+                        versions: Vec::new(),
+                    });
+                    found.versions.push((one.name.number, one.name.version));
+                }
+            }
+        }
+        self.keys.extend(found);
+    }
+}
+
+/// What the store knows of token objects.
+struct Known {
+    versions: BTreeSet<KeyVersionId>,
+    facts: BTreeSet<&'static str>,
+}
+
+impl Known {
+    async fn read(store: &Store) -> Result<Self, KeyringError> {
+        let mut versions: BTreeSet<KeyVersionId> = store
+            .keys()
+            .iter()
+            .flat_map(|record| record.live_versions().map(|version| version.id))
+            .collect();
+        let imports = store.documents::<ImportParameters>();
+        versions.extend(imports.iter().map(|parameters| parameters.wrapping));
+        let mut facts = BTreeSet::new();
+        for fact in [SEAL_KEY_FACT, CHECKPOINT_KEY_FACT] {
+            if let Some(version) = store.fact(fact).await? {
+                facts.insert(fact);
+                versions.extend(version.parse::<KeyVersionId>().ok());
+            }
+        }
+        Ok(Self { versions, facts })
+    }
+
+    fn has(&self, name: &ObjectName) -> bool {
+        self.versions.contains(&name.version)
+    }
+}
+
+fn fact_of(service: ServiceKey) -> Option<&'static str> {
+    match service {
+        ServiceKey::AccessKeySeal => Some(SEAL_KEY_FACT),
+        ServiceKey::AuditCheckpoint => Some(CHECKPOINT_KEY_FACT),
+        ServiceKey::ImportWrapping => None,
+    }
+}
