@@ -461,7 +461,10 @@ async fn close_token(token: Token) -> Ending {
 
 /// A store belongs to one token and one place, for good: with another token its keys would all
 /// be gone, in another place its ARNs would lie.
-async fn check_belonging(
+///
+/// # Errors
+/// When it belongs to others, or cannot be read.
+pub async fn check_belonging(
     store: &Store,
     token: &Token,
     place: &Place,

@@ -39,6 +39,9 @@ pub(super) enum Complaint {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// The doctor found something wrong.
+    #[error("something is wrong")]
+    Unwell,
     /// A simulated request is denied.
     #[error("denied")]
     Denied,
@@ -64,6 +67,7 @@ impl Exit {
                         Complaint::Usage(_) => Self::Usage,
                         Complaint::NotFound(_) => Self::NotFound,
                         Complaint::Denied => Self::Refused,
+                        Complaint::Unwell => Self::Unwell,
                     });
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)

@@ -17,6 +17,7 @@ mod connection;
 mod data;
 mod decrypt;
 mod dev;
+mod doctor;
 mod encrypt;
 mod ending;
 mod exit;
@@ -56,7 +57,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
-                          4 refused, 5 wrong state, 6 unreachable";
+                          4 refused, 5 wrong state, 6 unreachable, 7 the doctor found something wrong";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -75,6 +76,8 @@ enum Command {
     /// Make certificates for development
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// Tell what is wrong with token, keys, database, files and clock
+    Doctor(doctor::Doctor),
     /// Copy the database while it is used
     Backup(backup::Backup),
     /// Put a backup in the place of the database
@@ -138,6 +141,7 @@ impl Command {
             Self::Token(token) => token.run(),
             Self::AccessKey(access_key) => access_key.run(),
             Self::Tls(tls) => tls.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),
             Self::Recover(recover) => recover.run(),
@@ -189,6 +193,7 @@ mod tests {
             "hsmgate access-key enable --config c LTAIx",
             "hsmgate access-key rotate --config c LTAIx --json",
             "hsmgate access-key delete --config c LTAIx",
+            "hsmgate doctor --config c --deep --json",
             "hsmgate backup --config c --out o --force --json",
             "hsmgate restore --config c --from f --force --json",
             "hsmgate recover --config c --dry-run --json",

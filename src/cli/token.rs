@@ -114,7 +114,7 @@ impl<'a> Shown<'a> {
 }
 
 /// A capability by name, and what it serves in words of the API.
-const fn words(capability: Capability) -> (&'static str, &'static str) {
+pub(super) const fn words(capability: Capability) -> (&'static str, &'static str) {
     match capability {
         Capability::AesGcm => {
             ("aes-gcm", "Aliyun_AES_256, _192, _128: Encrypt, Decrypt, data keys")

@@ -248,13 +248,18 @@ impl Findings {
 }
 
 /// What the store knows of token objects.
-struct Known {
+#[derive(Debug)]
+pub struct Known {
     versions: BTreeSet<KeyVersionId>,
     facts: BTreeSet<&'static str>,
 }
 
 impl Known {
-    async fn read(store: &Store) -> Result<Self, KeyringError> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn read(store: &Store) -> Result<Self, KeyringError> {
         let mut versions: BTreeSet<KeyVersionId> = store
             .keys()
             .iter()
@@ -272,7 +277,8 @@ impl Known {
         Ok(Self { versions, facts })
     }
 
-    fn has(&self, name: &ObjectName) -> bool {
+    /// Whether an object is one that the store counts on.
+    pub fn has(&self, name: &ObjectName) -> bool {
         self.versions.contains(&name.version)
     }
 }

@@ -69,6 +69,11 @@ struct Inner {
 }
 
 impl Store {
+    /// The file of a SQLite store, by its URL; none for another database.
+    pub fn file(url: &str) -> Option<PathBuf> {
+        connect::file(url).ok()
+    }
+
     /// Opens the database that `url` names and loads the catalogue.
     ///
     /// `sqlite:///absolute/path` makes the file if it is not there (mode 0600; its directory must

@@ -19,6 +19,7 @@ mod cli;
 mod client_key;
 mod crypto;
 mod deeds;
+mod doctor;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod hardening;

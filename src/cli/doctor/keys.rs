@@ -1,0 +1,174 @@
+//! Token objects against rows: every object closed as it should be, and none without the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Check;
+use super::system::chain;
+use crate::keyring::recovery::Known;
+use crate::model::{KeyState, KeyVersionId, Origin};
+use crate::store::Store;
+use crate::token::{Budget, Depth, ObjectName, ObjectOwner, Token, TokenError};
+
+const SEARCH: Duration = Duration::from_mins(30);
+/// What a running gateway is about to finish looks right after so long.
+const SETTLING: Duration = Duration::from_secs(2);
+
+const RECOVER: &str = "Stop the gateway, then: hsmgate recover.";
+
+/// All checks that need both.
+pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<Check> {
+    let mut checks = vec![objects(token, is_deep).await];
+    match (differences(store, token).await, half_made(store).await) {
+        (Ok(mut first), Ok(half_made)) => {
+            if !first.is_empty() {
+                // A running gateway may have been at work: only what stays counts.
+                tokio::time::sleep(SETTLING).await;
+                match differences(store, token).await {
+                    Ok(second) => first.keep(&second),
+                    Err(error) => checks.push(unread(&error)),
+                }
+            }
+            checks.extend(first.checks());
+            checks.extend(half_made);
+        }
+        (Err(error), _) | (_, Err(error)) => checks.push(unread(&error)),
+    }
+    checks
+}
+
+fn unread(error: &anyhow::Error) -> Check {
+    Check::failed("orphans", format!("{error:#}"), "See whether token and database can be read.")
+}
+
+/// Every object of ours against the attributes that it was made with (decision D1).
+async fn objects(token: &Token, is_deep: bool) -> Check {
+    const NAME: &str = "key objects";
+    let depth = if is_deep { Depth::Use } else { Depth::Attributes };
+    let inspected = token.change(&Budget::new(SEARCH), move |worker| worker.inspect(depth)).await;
+    match inspected {
+        Err(error) => Check::failed(NAME, chain(&error), "See the log of the HSM."),
+        Ok(inspected) => {
+            let mut faulty = inspected.iter().filter(|one| !one.faults.is_empty());
+            let total = inspected.len();
+            match (faulty.next(), faulty.count()) {
+                (None, _) => Check::ok(NAME, format!("{total}, all closed as they should be")),
+                (Some(first), more) => Check::failed(
+                    NAME,
+                    format!("{}: {}; {more} more", first.name, first.faults.join(", ")),
+                    "Find out who changed it. A key that was open may have left the token: rotate \
+                     it and encrypt anew.",
+                ),
+            }
+        }
+    }
+}
+
+/// Objects and rows that have no counterpart.
+#[derive(Default)]
+struct Differences {
+    orphans: BTreeSet<ObjectName>,
+    buried: BTreeSet<ObjectName>,
+    /// Versions without an object, with their keys.
+    lost: BTreeMap<KeyVersionId, String>,
+}
+
+async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences> {
+    store.refresh().await?;
+    let before = store.keys();
+    let names = token
+        .change(&Budget::new(SEARCH), |worker| -> Result<_, TokenError> { worker.list() })
+        .await?;
+    store.refresh().await?;
+    let known = Known::read(store).await?;
+    let mut differences = Differences::default();
+    for name in &names {
+        let is_half_made = store.key_of_version(name.version).is_some();
+        if known.has(name) || is_half_made {
+            continue;
+        }
+        match name.owner {
+            ObjectOwner::Key(key) if store.removed_at(key).await?.is_some() => {
+                differences.buried.insert(*name);
+            }
+            _ => {
+                differences.orphans.insert(*name);
+            }
+        }
+    }
+    let there: BTreeSet<KeyVersionId> = names.iter().map(|name| name.version).collect();
+    for record in before {
+        let has_material = record.origin == Origin::AliyunKms || record.has_material();
+        if !record.state.is_visible() || !has_material {
+            continue;
+        }
+        for version in record.live_versions().filter(|version| !there.contains(&version.id)) {
+            differences.lost.insert(version.id, record.id.to_string());
+        }
+    }
+    Ok(differences)
+}
+
+impl Differences {
+    fn is_empty(&self) -> bool {
+        self.orphans.is_empty() && self.buried.is_empty() && self.lost.is_empty()
+    }
+
+    fn keep(&mut self, other: &Self) {
+        self.orphans.retain(|name| other.orphans.contains(name));
+        self.buried.retain(|name| other.buried.contains(name));
+        self.lost.retain(|version, _| other.lost.contains_key(version));
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let keys = |of: &BTreeSet<ObjectName>| {
+            let first = of.first().map(ToString::to_string).unwrap_or_default();
+            format!("{first}; {} in all", of.len())
+        };
+        let orphans = if self.orphans.is_empty() {
+            Check::ok("objects without a row", "none")
+        } else {
+            Check::failed("objects without a row", keys(&self.orphans), RECOVER)
+        };
+        let buried = (!self.buried.is_empty()).then(|| {
+            Check::failed(
+                "destroyed keys",
+                format!("the token still has {}", keys(&self.buried)),
+                "Destroy these objects with the tools of the HSM: their owners were told that they \
+                 are gone.",
+            )
+        });
+        let lost = match self.lost.first_key_value() {
+            None => Check::ok("rows without an object", "none"),
+            Some((version, key)) => Check::failed(
+                "rows without an object",
+                format!("version {version} of key {key}; {} in all", self.lost.len()),
+                "Bring the token back to a state that has them. What they encrypted does not open.",
+            ),
+        };
+        [Some(orphans), buried, Some(lost)].into_iter().flatten().collect()
+    }
+}
+
+/// What a process left behind that was killed. A running gateway is about to finish it.
+async fn half_made(store: &Store) -> anyhow::Result<Option<Check>> {
+    const NAME: &str = "half made";
+    if !store.is_alone().await? {
+        return Ok(None);
+    }
+    let keys = store.keys();
+    let is_half_made = |state| matches!(state, KeyState::Creating | KeyState::Deleting);
+    let count = keys
+        .iter()
+        .filter(|record| {
+            is_half_made(record.state) || record.versions.iter().any(|version| !version.is_live)
+        })
+        .count();
+    Ok((count > 0).then(|| {
+        Check::warning(
+            NAME,
+            format!("{count} keys were being made or destroyed when the gateway ended"),
+            "The next start finishes that by itself.",
+        )
+    }))
+}

@@ -1,0 +1,129 @@
+//! Files, disks, certificate and clock.
+
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use crate::config::Config;
+use crate::model::Time;
+use crate::store::Store;
+use crate::wire::tls::Identity;
+
+/// Less room than this is not enough for a day.
+const LITTLE_BYTES: u64 = 1 << 30;
+/// Less room than this, and records will soon not be written.
+const LEAST_BYTES: u64 = 64 << 20;
+/// A certificate that is good for fewer days should be on its way to being replaced.
+const FEW_DAYS: f64 = 14.0;
+/// How far ahead of the clock a time in the database may be.
+const TOLERANCE_SECONDS: i64 = 5;
+
+/// The PIN and the room on the disks.
+pub(super) fn files(config: &Config) -> Vec<Check> {
+    let pin = match config.token.pin.read() {
+        Ok(_pin) => Check::ok("PIN file", "it is there, and nobody else can read it"),
+        Err(error) => Check::failed(
+            "PIN file",
+            error.to_string(),
+            "Put the user PIN there, and allow its owner alone to read it (chmod 600).",
+        ),
+    };
+    let mut checks = vec![pin];
+    for (name, path) in [
+        ("disk of the database", Store::file(&config.store_url)),
+        ("disk of the state", Some(config.state_directory.clone())),
+        ("disk of the audit", Some(config.audit.file.clone())),
+    ] {
+        checks.extend(path.map(|path| room(name, path)));
+    }
+    checks.push(audit(&config.audit.file));
+    checks
+}
+
+fn audit(file: &Path) -> Check {
+    const NAME: &str = "audit file";
+    match std::fs::metadata(file) {
+        Ok(found) if found.is_file() => Check::ok(NAME, format!("{} bytes", found.len())),
+        Ok(_) => Check::failed(NAME, "it is no file", "Name another file in audit.file."),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Check::ok(NAME, "not there yet; the next start makes it")
+        }
+        Err(error) => Check::failed(
+            NAME,
+            error.to_string(),
+            "Let the user of the gateway read and write the file and its directory.",
+        ),
+    }
+}
+
+/// How much room is left where the path is, or will be.
+fn room(name: &str, mut path: PathBuf) -> Check {
+    while !path.exists() {
+        if !path.pop() {
+            return Check::failed(name, "there is no such directory", "Make the directory.");
+        }
+    }
+    let free = match rustix::fs::statvfs(&path) {
+        Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
+        Err(error) => {
+            return Check::failed(name, error.to_string(), "Let the user of the gateway read it.");
+        }
+    };
+    let found = format!("{} MiB free", free >> 20);
+    if free < LEAST_BYTES {
+        Check::failed(name, found, "Make room: what cannot be recorded is refused.")
+    } else if free < LITTLE_BYTES {
+        Check::warning(name, found, "Make room before it runs out.")
+    } else {
+        Check::ok(name, found)
+    }
+}
+
+/// The certificate of the gateway, where it has one.
+pub(super) fn certificate(config: &Config) -> Option<Check> {
+    const NAME: &str = "certificate";
+    const REMEDY: &str = "Put a new certificate there; a running gateway reads it by itself.";
+    let files = config.tls.clone()?;
+    Some(match Identity::open(files) {
+        Err(error) => Check::failed(NAME, chain(&error), REMEDY),
+        Ok(identity) => {
+            let days = identity.days_left(Time::now());
+            let found = format!("good for {days:.1} days");
+            if days <= 0.0 {
+                Check::failed(NAME, "it has run out", REMEDY)
+            } else if days < FEW_DAYS {
+                Check::warning(NAME, found, REMEDY)
+            } else {
+                Check::ok(NAME, found)
+            }
+        }
+    })
+}
+
+/// Time cannot be before what was written down.
+pub(super) async fn clock(store: Option<&Store>) -> Check {
+    const NAME: &str = "clock";
+    let Some(store) = store else { return Check::not_checked(NAME, "the database tells the time") };
+    let now = Time::now();
+    match store.newest_time().await {
+        Ok(Some(newest)) if newest.unix() > now.unix().saturating_add(TOLERANCE_SECONDS) => {
+            Check::failed(
+                NAME,
+                format!("it is {now}, and the database has an entry of {newest}"),
+                "Set the clock: signatures, deletions and rotations go by it.",
+            )
+        }
+        Ok(_) => Check::ok(NAME, now.to_string()),
+        Err(error) => Check::not_checked(NAME, &error.to_string()),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! The token: is it there, what can it do, and does it do it.
+
+use std::time::Duration;
+
+use super::Check;
+use super::system::chain;
+use crate::cli::configured;
+use crate::cli::token::words;
+use crate::config::Config;
+use crate::model::{KeySpec, KeyUsage};
+use crate::token::{Budget, Capability, ErrorClass, Token, TokenError};
+
+/// How long a token may take to be opened.
+const OPENING: Duration = Duration::from_secs(30);
+/// How long it may take to make a key and use it.
+const ROUND_TRIP: Duration = Duration::from_mins(2);
+
+const NAME: &str = "token";
+
+/// Opens the token as a gateway does: module, slot, login, self-test.
+pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Token> {
+    let settings = match configured::token_settings(config.token.clone(), &config.state_directory) {
+        Ok(settings) => settings,
+        Err(error) => {
+            checks.push(Check::not_checked(NAME, &error.to_string()));
+            return None;
+        }
+    };
+    let opening = tokio::task::spawn_blocking(move || Token::open(settings));
+    match tokio::time::timeout(OPENING, opening).await {
+        Ok(Ok(Ok(token))) => {
+            let info = token.info();
+            let found = format!("{:?}, serial {}, {}", info.label, info.serial, info.manufacturer);
+            checks.push(Check::ok(NAME, found));
+            Some(token)
+        }
+        Ok(Ok(Err(error))) => {
+            checks.push(Check::failed(NAME, chain(&error), remedy(&error)));
+            None
+        }
+        Ok(Err(_)) => {
+            checks.push(Check::failed(NAME, "the module panicked", "Ask its maker."));
+            None
+        }
+        Err(_) => {
+            let found = format!("the module does not answer within {} s", OPENING.as_secs());
+            checks.push(Check::failed(NAME, found, "See whether the HSM answers its own tools."));
+            None
+        }
+    }
+}
+
+fn remedy(error: &TokenError) -> &'static str {
+    match (error, error.class()) {
+        (TokenError::Module { .. }, _) => "Install the module, or set token.module to its path.",
+        (TokenError::Selection { .. }, _) => {
+            "Set token.label or token.serial to that of the token; hsmgate init makes a new one."
+        }
+        (_, ErrorClass::Pin) => {
+            "Put the right PIN into its file. No more than one wrong one is tried by itself."
+        }
+        (TokenError::Untrusted(_) | TokenError::Unsupported(_), _) => {
+            "This token cannot serve: it needs AES-GCM as PKCS#11 2.40 has it."
+        }
+        _ => "See whether the HSM is on, connected, and answers its own tools.",
+    }
+}
+
+/// What the mechanism list offers.
+pub(super) fn abilities(token: &Token) -> Vec<Check> {
+    let lacks = |capability: &Capability| !token.supports(*capability);
+    Capability::ALL
+        .iter()
+        .filter(|capability| lacks(capability))
+        .map(|capability| {
+            let (name, serves) = words(*capability);
+            let remedy = "Only needed by those operations.";
+            Check::warning("mechanisms", format!("no {name}: {serves}"), remedy)
+        })
+        .collect()
+}
+
+/// Makes a key of each kind in the session, uses it, and destroys it.
+pub(super) async fn round_trips(token: &Token, is_deep: bool) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for spec in KeySpec::ALL.iter().copied() {
+        let Some(usage) = spec.usages().first().copied() else { continue };
+        let name = format!("round trip {}", spec.as_str());
+        if spec.as_str().starts_with("RSA") && !is_deep {
+            checks.push(Check::not_checked(&name, "takes seconds: --deep makes one"));
+            continue;
+        }
+        checks.extend(round_trip(token, &name, spec, usage).await);
+    }
+    checks
+}
+
+async fn round_trip(token: &Token, name: &str, spec: KeySpec, usage: KeyUsage) -> Option<Check> {
+    let budget = Budget::new(ROUND_TRIP);
+    match token.change(&budget, move |worker| worker.rehearse(spec, usage)).await {
+        Ok(()) => Some(Check::ok(name, format!("{} ms", budget.spent().as_millis()))),
+        // Said of its mechanism already.
+        Err(TokenError::Unsupported(_)) => None,
+        Err(error) => Some(Check::failed(
+            name,
+            chain(&error),
+            "Keys of this kind cannot be made. See the log of the HSM.",
+        )),
+    }
+}
+
+/// Ends the use of the token, unless its module hangs.
+pub(super) async fn close(token: Token) {
+    // Whether it ends in order is of no interest to a look.
+    let _ = tokio::task::spawn_blocking(move || token.close()).await;
+}

@@ -1,0 +1,198 @@
+//! What `hsmgate doctor` finds, and that it changes nothing.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::harness::text;
+use crate::installation::{Installation, Server};
+
+/// With two keys, and no gateway running.
+async fn with_keys() -> Installation {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&user);
+    for params in [&[][..], &[("KeySpec", "EC_P256")]] {
+        client.call("CreateKey", params).await.unwrap();
+    }
+    assert_eq!(server.stop(), Some(0));
+    installation
+}
+
+/// The checks with this verdict, by name.
+fn named(checks: &Value, verdict: &str) -> Vec<String> {
+    let checks = checks["checks"].as_array().unwrap().iter();
+    let is_it = |check: &&Value| check["verdict"] == verdict;
+    checks.filter(is_it).map(|check| text(&check["name"]).to_owned()).collect()
+}
+
+fn examined(installation: &Installation, code: i32) -> Value {
+    let outcome = installation.configured(&["doctor", "--json"]);
+    assert_eq!(outcome.code, Some(code), "{outcome:?}");
+    serde_json::from_slice(&outcome.stdout).unwrap()
+}
+
+/// The one thing that is wrong.
+#[track_caller]
+fn found(installation: &Installation, name: &str) {
+    let checks = examined(installation, 7);
+    assert_eq!(checks["is_well"], false);
+    assert_eq!(named(&checks, "failed"), [name], "{checks}");
+    let failed = checks["checks"].as_array().unwrap().iter();
+    let failed = failed.clone().find(|check| check["verdict"] == "failed").unwrap();
+    assert!(!text(&failed["remedy"]).is_empty());
+}
+
+/// Every file below, with what is in it.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            files.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The files of SoftHSM2 that hold key objects.
+fn objects(installation: &Installation) -> Vec<PathBuf> {
+    let files = contents(&installation.path("tokens")).into_iter().map(|(path, _)| path);
+    let is_object = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        name.ends_with(".object") && name != "token.object"
+    };
+    files.filter(is_object).collect()
+}
+
+/// Every object, and every row of what matters.
+async fn state(installation: &Installation) -> (Vec<Vec<u8>>, Vec<String>) {
+    let objects = objects(installation).iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut database = installation.database().await;
+    let rows = sqlx::query_scalar(
+        "SELECT id || state || revision FROM keys UNION ALL SELECT id || is_live FROM key_versions \
+         UNION ALL SELECT name || value FROM facts UNION ALL SELECT id || principal FROM access_keys",
+    );
+    (objects, rows.fetch_all(&mut database).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_healthy_installation_is_well_and_stays_as_it_is() {
+    let installation = with_keys().await;
+    let before = state(&installation).await;
+    let checks = examined(&installation, 0);
+    assert_eq!(checks["is_well"], true);
+    assert_eq!(named(&checks, "failed"), Vec::<String>::new(), "{checks}");
+    let deep: Value = installation.configured(&["doctor", "--deep", "--json"]).json();
+    assert!(named(&deep, "ok").contains(&"round trip RSA_2048".to_owned()), "{deep}");
+    assert!(state(&installation).await == before, "it changes nothing");
+    let table = installation.configured(&["doctor"]).done();
+    assert!(table.contains("key objects") && !table.contains("user-pin-8163"), "{table}");
+}
+
+#[tokio::test]
+async fn a_key_that_only_the_database_knows_is_found() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let before = objects(&installation);
+    server.client(&user).call("CreateKey", &[]).await.unwrap();
+    let mut made = objects(&installation);
+    made.retain(|object| !before.contains(object));
+    assert_eq!(server.stop(), Some(0));
+    made.iter().for_each(|object| fs::remove_file(object).unwrap());
+    found(&installation, "rows without an object");
+}
+
+#[tokio::test]
+async fn a_key_that_only_the_token_knows_is_found() {
+    let installation = with_keys().await;
+    installation.change("DELETE FROM keys").await;
+    found(&installation, "objects without a row");
+}
+
+#[tokio::test]
+async fn an_object_of_a_key_that_was_destroyed_is_found() {
+    let installation = with_keys().await;
+    installation
+        .change("INSERT INTO key_tombstones (key_id, removed) SELECT id, 1 FROM keys")
+        .await;
+    installation.change("DELETE FROM keys").await;
+    found(&installation, "destroyed keys");
+}
+
+#[tokio::test]
+async fn a_token_that_is_away_leaves_the_other_checks() {
+    let installation = with_keys().await;
+    fs::rename(installation.path("tokens"), installation.path("away")).unwrap();
+    fs::create_dir(installation.path("tokens")).unwrap();
+    found(&installation, "token");
+    assert!(named(&examined(&installation, 7), "ok").contains(&"database".to_owned()));
+}
+
+#[tokio::test]
+async fn a_wrong_pin_and_one_that_others_can_read_are_found() {
+    let installation = with_keys().await;
+    let pin = installation.path("pin");
+    fs::set_permissions(&pin, Permissions::from_mode(0o644)).unwrap();
+    found(&installation, "PIN file");
+    fs::set_permissions(&pin, Permissions::from_mode(0o600)).unwrap();
+    fs::write(&pin, "wrong-pin").unwrap();
+    found(&installation, "token");
+    let told = String::from_utf8(installation.configured(&["doctor"]).stdout).unwrap();
+    assert!(!told.contains("wrong-pin"), "{told}");
+}
+
+#[tokio::test]
+async fn a_damaged_or_lost_database_is_found() {
+    let installation = with_keys().await;
+    let database = installation.path("hsmgate.db");
+    let whole = fs::read(&database).unwrap();
+    let mut damaged = whole.clone();
+    damaged[8192..].fill(0xa5);
+    fs::write(&database, damaged).unwrap();
+    found(&installation, "database");
+    fs::remove_file(&database).unwrap();
+    found(&installation, "database");
+    assert!(!database.exists(), "it makes nothing");
+}
+
+#[tokio::test]
+async fn a_database_of_another_token_is_found() {
+    let installation = with_keys().await;
+    installation.change("UPDATE facts SET value = 'feed' WHERE name = 'token-serial'").await;
+    found(&installation, "belonging");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind_the_database_is_found() {
+    let installation = with_keys().await;
+    installation.change("UPDATE keys SET created = created + 86400").await;
+    found(&installation, "clock");
+}
+
+#[tokio::test]
+async fn a_gateway_at_work_is_well() {
+    let (installation, user) = Installation::prepared();
+    let server: Server = installation.serve();
+    let client = server.client(&user);
+    let work = tokio::spawn(async move {
+        loop {
+            client.call("CreateKey", &[]).await.unwrap();
+            client.call("CreateKey", &[("KeySpec", "EC_P256")]).await.unwrap();
+        }
+    });
+    let looked = tokio::task::spawn_blocking(move || {
+        let checks: Vec<Value> = (0..5).map(|_look| examined(&installation, 0)).collect();
+        (installation, checks)
+    });
+    let (_installation, checks) = looked.await.unwrap();
+    assert!(!work.is_finished(), "keys were made all the time");
+    work.abort();
+    assert!(checks.iter().all(|checks| checks["is_well"] == true));
+    assert_eq!(server.stop(), Some(0));
+}
