@@ -46,14 +46,22 @@ pub(super) enum Lane {
     Changes,
 }
 
+/// A job that takes so many times the average counts as if it took that long.
+const OUTLIER: u64 = 4;
+/// Up to here a job is no outlier.
+const USUAL: Duration = Duration::from_micros(100);
+
 /// How long the jobs of a lane take, without their wait.
 #[derive(Debug, Default)]
 struct Pace(AtomicU64);
 
 impl Pace {
-    /// Threads may overwrite each other's: it is an average all the same.
+    /// Threads may overwrite each other's: it is an average all the same. A job that took long
+    /// because its thread was not let run counts for little, or one such would have a short queue
+    /// taken for a long one; a token that has become slow shows within some dozen jobs.
     fn note(&self, time: Duration) {
-        let (mean, time) = (self.0.load(Ordering::Relaxed), nanos(time));
+        let mean = self.0.load(Ordering::Relaxed);
+        let time = nanos(time).min(mean.saturating_mul(OUTLIER).max(nanos(USUAL)));
         let next = (mean - (mean >> MEAN_SHIFT)).saturating_add(time >> MEAN_SHIFT);
         self.0.store(next, Ordering::Relaxed);
     }
@@ -300,5 +308,13 @@ mod tests {
         );
         (0..200).for_each(|_job| pace.note(Duration::from_micros(50)));
         assert!(pace.wait(100, 4) < Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_thread_that_was_not_let_run_for_once_does_not_turn_callers_away() {
+        let pace = Pace::default();
+        (0..200).for_each(|_job| pace.note(Duration::from_micros(6)));
+        pace.note(Duration::from_millis(200));
+        assert!(pace.wait(64, 1) < Duration::from_millis(1), "{:?}", pace.wait(64, 1));
     }
 }
