@@ -27,6 +27,7 @@ mod identity;
 mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
+mod kills;
 mod module;
 mod overload;
 mod pin;
