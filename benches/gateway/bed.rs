@@ -57,10 +57,33 @@ pub(crate) struct Bed {
     version: KeyVersionId,
     others: Vec<Other>,
     full: SocketAddr,
+    audited: Option<Audited>,
     minimal: SocketAddr,
     empty: SocketAddr,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
+}
+
+/// A second gateway on the same token and store, which keeps an audit.
+struct Audited {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Audited {
+    async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (address, server, _access_key) = start(settings, stopped).await?;
+        Ok(Self { address, stop, server })
+    }
+
+    async fn close(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the gateway with an audit failed");
+        }
+    }
 }
 
 impl Bed {
@@ -71,12 +94,21 @@ impl Bed {
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
-        let settings = settings(home, token_settings(&module), audit)?;
-        let (full, gateway, target) = runtime.block_on(start(settings, stopped.clone()))?;
+        let of_full = settings(home, home, token_settings(&module), None)?;
+        let (full, gateway, target) = runtime.block_on(start(of_full, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, version) = runtime.block_on(make_key(&client))?;
         let others = runtime.block_on(others::prepare(&client, &key_id, version))?;
         let caller = runtime.block_on(Caller::prepare(&client, full, &key_id))?;
+        let audited = match audit {
+            Some(audit) => {
+                let state = home.join("audited");
+                std::fs::create_dir(&state)?;
+                let settings = settings(home, &state, token_settings(&module), Some(audit))?;
+                Some(runtime.block_on(Audited::start(settings))?)
+            }
+            None => None,
+        };
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -106,6 +138,7 @@ impl Bed {
             version,
             others,
             full,
+            audited,
             minimal,
             empty,
             stop,
@@ -119,6 +152,7 @@ impl Bed {
             Subject::Empty => self.empty,
             Subject::Minimal => self.minimal,
             Subject::Full | Subject::Instance | Subject::Raw => self.full,
+            Subject::Audited => self.audited.as_ref().map_or(self.full, |one| one.address),
         }
     }
 
@@ -151,6 +185,9 @@ impl Bed {
     pub(crate) fn close(self) {
         // The gateway came first and ends the module, so it goes last.
         self.token.close();
+        if let Some(audited) = self.audited {
+            self.runtime.block_on(audited.close());
+        }
         self.stop.send_replace(true);
         for server in self.servers {
             if let Err(error) = self.runtime.block_on(server) {
@@ -213,6 +250,7 @@ fn token_settings(module: &Path) -> TokenSettings {
 
 fn settings(
     home: &Path,
+    state: &Path,
     token: TokenSettings,
     audit: Option<AuditSettings>,
 ) -> anyhow::Result<Settings> {
@@ -220,7 +258,7 @@ fn settings(
         place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
         token,
         store_url: format!("sqlite://{}", home.join("hsmgate.db").display()),
-        state_directory: home.to_owned(),
+        state_directory: state.to_owned(),
         tls: None,
         admin_client_ca: None,
         limits: Limits {

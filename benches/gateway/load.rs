@@ -85,7 +85,7 @@ pub(crate) fn run(
     subject: Subject,
 ) -> anyhow::Result<Window> {
     let requests = requests.clone();
-    let may_repeat = subject != Subject::Full;
+    let may_repeat = !subject.takes_once();
     let callers = thread::Builder::new().name("load".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(send(address, requests, connections, length, may_repeat))

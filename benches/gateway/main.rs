@@ -57,7 +57,7 @@ struct Options {
     /// What to measure
     #[arg(long, num_args = 1.., value_enum, default_values_t = Subject::ALL)]
     subjects: Vec<Subject>,
-    /// Keep an audit in this new file: a record is on disk before each answer
+    /// Measure a gateway with an audit in this new file too: a record is on disk before each answer
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
     /// The size of the audit's journal in MiB; 0 is none
@@ -80,6 +80,8 @@ enum Subject {
     Minimal,
     /// The gateway.
     Full,
+    /// The gateway with an audit, where --audit names a file for it.
+    Audited,
     /// The gateway through the protocol of KMS instances.
     Instance,
     /// The token call alone, from as many tasks as there are connections.
@@ -87,7 +89,13 @@ enum Subject {
 }
 
 impl Subject {
-    const ALL: [Self; 5] = [Self::Empty, Self::Minimal, Self::Full, Self::Instance, Self::Raw];
+    const ALL: [Self; 6] =
+        [Self::Empty, Self::Minimal, Self::Full, Self::Audited, Self::Instance, Self::Raw];
+
+    /// Whether it refuses a nonce that was used.
+    fn takes_once(self) -> bool {
+        matches!(self, Self::Full | Self::Audited)
+    }
 }
 
 /// One row of the tables.
@@ -122,7 +130,8 @@ fn main() -> anyhow::Result<()> {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
-    let options = Options::parse();
+    let mut options = Options::parse();
+    options.subjects.retain(|subject| *subject != Subject::Audited || options.audit.is_some());
     let seconds = options.seconds;
     ensure!(seconds > 0.0 && seconds <= LONGEST_WINDOW_SECONDS, "--seconds is 0 to 60");
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
