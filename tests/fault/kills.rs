@@ -3,6 +3,7 @@
 //! the rest by itself.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use fault_token::{Fault, Rule, When};
@@ -102,7 +103,9 @@ async fn check(rig: &Rig, facts: &Facts) {
                  WHERE spec LIKE 'EC%' OR spec LIKE 'RSA%'";
     let versions = number(&mut database, "SELECT COUNT(*) FROM key_versions").await;
     let expected = versions + number(&mut database, pairs).await + SERVICE_OBJECTS;
-    assert_eq!(rig.gateway.token_objects(), expected, "no object without a row, and none lost");
+    let objects = rig.gateway.token_objects();
+    let log = || rig.gateway.process.log();
+    assert_eq!(objects, expected, "no object without a row, and none lost: {}", log());
 }
 
 /// The records verify, and no answer is without its own.
@@ -312,9 +315,34 @@ fn acknowledge(facts: &mut Facts, action: &str, key: &str, alias: &str, answer: 
     }
 }
 
+/// How a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The process is killed.
+    Kill,
+    /// Its files are copied as they are at one instant, and the next process is started on the copy.
+    /// Everything is in it that was written, synced or not: what a crash leaves, not a lost cache.
+    Image,
+}
+
+/// Takes an image of the state, and puts it where the state was once the process is dead.
+fn take_image(rig: &Rig) {
+    let (state, process) = (rig.gateway.process.state(), rig.gateway.process.id());
+    let image = state.with_file_name("image");
+    crate::gateway::signal("STOP", &process);
+    let copied = Command::new("cp").args(["-a", "--"]).arg(&state).arg(&image).status().unwrap();
+    assert!(copied.success());
+    crate::gateway::signal("KILL", &process);
+    // Of the index of the log nothing is on a disk.
+    std::fs::remove_file(image.join("hsmgate.db-shm")).ok();
+    std::fs::rename(&state, state.with_file_name("before")).unwrap();
+    std::fs::rename(&image, &state).unwrap();
+    std::fs::remove_dir_all(state.with_file_name("before")).unwrap();
+}
+
 /// The history of each worker against a model of its keys' states, with a kill at the end of each
 /// round, and in between token errors where `errors` are wanted.
-async fn under_load(name: &str, kills: usize, errors: bool, seed: u64) {
+async fn under_load(name: &str, kills: usize, errors: bool, end: End, seed: u64) {
     let mut rig = Rig::start();
     let mut chances = [Chance(seed), Chance(seed + 1), Chance(seed + 2), Chance(seed + 3)];
     let mut facts: [Facts; 3] = Default::default();
@@ -330,7 +358,10 @@ async fn under_load(name: &str, kills: usize, errors: bool, seed: u64) {
         let life = Duration::from_micros(20_000 + killer.below(180_000));
         let kill = async {
             tokio::time::sleep(life).await;
-            crate::gateway::signal("KILL", &process);
+            match end {
+                End::Kill => crate::gateway::signal("KILL", &process),
+                End::Image => take_image(&rig),
+            }
         };
         let ((), done_1, done_2, done_3) = tokio::join!(
             kill,
@@ -381,10 +412,16 @@ async fn enable_all(rig: &Rig, facts: &mut Facts) {
 
 #[tokio::test]
 async fn kills_at_any_instant_under_load_lose_nothing_that_was_acknowledged() {
-    under_load("kills under load", scaled(10, 200), false, 1).await;
+    under_load("kills under load", scaled(10, 200), false, End::Kill, 1).await;
 }
 
 #[tokio::test]
 async fn kills_and_token_errors_together_lose_nothing_that_was_acknowledged() {
-    under_load("kills and one token error in a hundred", scaled(5, 50), true, 1000).await;
+    let name = "kills and one token error in a hundred";
+    under_load(name, scaled(5, 50), true, End::Kill, 1000).await;
+}
+
+#[tokio::test]
+async fn an_image_of_the_files_at_any_instant_has_everything_that_was_acknowledged() {
+    under_load("images under load", scaled(5, 50), false, End::Image, 2000).await;
 }

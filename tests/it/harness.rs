@@ -65,16 +65,19 @@ impl Gateway {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
     }
 
-    /// How many objects its SoftHSM2 token has, by their files.
+    /// How many objects its SoftHSM2 token has, by their files. An empty one is what a kill leaves
+    /// while SoftHSM2 makes an object; it takes that for none.
     pub(crate) fn token_objects(&self) -> usize {
         let mut count = 0;
         for token in std::fs::read_dir(self.process.state().join("tokens")).unwrap() {
             let files = std::fs::read_dir(token.unwrap().path()).unwrap();
             count += files
                 .filter(|file| {
-                    let name = file.as_ref().unwrap().file_name();
+                    let file = file.as_ref().unwrap();
+                    let name = file.file_name();
                     let name = name.to_str().unwrap();
-                    name.ends_with(".object") && name != "token.object"
+                    let is_object = name.ends_with(".object") && name != "token.object";
+                    is_object && file.metadata().is_ok_and(|metadata| metadata.len() > 0)
                 })
                 .count();
         }
