@@ -58,6 +58,7 @@ impl Jobs {
             let (keyring, audit) = (purging.clone(), recorder.clone());
             async move {
                 let now = Time::now();
+                keyring.take_back_stale(now).await?;
                 let due = keyring.due_for_purge(now);
                 each(&audit, "DestroyKey", due, |key| keyring.purge(key, now)).await
             }

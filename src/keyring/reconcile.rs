@@ -1,8 +1,11 @@
 //! Brings token and store together again after a kill, and destroys what is due.
 
 use super::{Keyring, KeyringError};
-use crate::model::{KeyId, KeyRecord, KeyState, KeyVersionId, Time};
+use crate::model::{KeyId, KeyRecord, KeyState, KeyVersion, KeyVersionId, Time};
 use crate::token::Budget;
+
+/// A version that is not alive after so long is not being made any more.
+const STALE_SECONDS: i64 = 600;
 
 impl Keyring {
     /// Finishes what the last process left half done: versions that never came alive are taken
@@ -25,6 +28,26 @@ impl Keyring {
                 self.remove_version(record.id, version.id, &budget).await?;
                 tracing::warn!(key_id = %record.id, key_version_id = %version.id,
                     "took back a key version that was half made when the process ended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back versions that never came alive and that nobody can be making any more: their
+    /// process lives on, and the token or the store failed it when it was to take them back.
+    ///
+    /// # Errors
+    /// When store or token fail; the next call tries again.
+    pub async fn take_back_stale(&self, now: Time) -> Result<(), KeyringError> {
+        let longest = i64::try_from(self.times.generate.as_secs()).unwrap_or(i64::MAX);
+        let stale = now.plus_seconds(-longest.saturating_mul(2).max(STALE_SECONDS));
+        for record in self.store.keys() {
+            let is_stale = |version: &&KeyVersion| !version.is_live && version.created < stale;
+            for version in record.versions.iter().filter(is_stale) {
+                let budget = Budget::new(self.times.call);
+                self.remove_version(record.id, version.id, &budget).await?;
+                tracing::warn!(key_id = %record.id, key_version_id = %version.id,
+                    "took back a key version that never came alive");
             }
         }
         Ok(())

@@ -187,3 +187,30 @@ async fn what_a_second_gateway_changes_is_seen_by_the_first() {
     assert_eq!(second.stop(), Some(0));
     assert_eq!(first.stop(), Some(0));
 }
+
+#[tokio::test]
+async fn a_version_that_never_came_alive_is_taken_back_while_the_gateway_serves() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    create(&server.client(&user), &[]).await;
+    installation
+        .change(
+            "INSERT INTO key_versions (id, key_id, number, created, is_live) \
+             SELECT '0f8fad5b-d9cb-469f-a165-70867728950e', id, 2, 1, 0 FROM keys",
+        )
+        .await;
+    installation
+        .change(
+            "UPDATE facts SET value = CAST(value AS INTEGER) + 1 \
+             WHERE name = 'catalogue-revision'",
+        )
+        .await;
+    let mut database = installation.database().await;
+    let mut left: i64 = 1;
+    while left > 0 {
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM key_versions WHERE is_live = 0");
+        left = count.fetch_one(&mut database).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stop(), Some(0));
+}
