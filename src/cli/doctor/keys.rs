@@ -8,7 +8,7 @@ use super::system::chain;
 use crate::keyring::recovery::Known;
 use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
-use crate::token::{Budget, Depth, ObjectName, ObjectOwner, Token, TokenError};
+use crate::token::{Budget, Depth, Inspected, ObjectName, ObjectOwner, Token, TokenError};
 
 const SEARCH: Duration = Duration::from_mins(30);
 /// What a running gateway is about to finish looks right after so long.
@@ -45,8 +45,7 @@ fn unread(error: &anyhow::Error) -> Check {
 async fn objects(token: &Token, is_deep: bool) -> Check {
     const NAME: &str = "key objects";
     let depth = if is_deep { Depth::Use } else { Depth::Attributes };
-    let inspected = token.change(&Budget::new(SEARCH), move |worker| worker.inspect(depth)).await;
-    match inspected {
+    match inspect(token, depth).await {
         Err(error) => Check::failed(NAME, chain(&error), "See the log of the HSM."),
         Ok(inspected) => {
             let mut faulty = inspected.iter().filter(|one| !one.faults.is_empty());
@@ -62,6 +61,23 @@ async fn objects(token: &Token, is_deep: bool) -> Check {
             }
         }
     }
+}
+
+/// Looks at every object. A key that a running gateway was just making when it was looked at, or
+/// destroying, is looked at once more.
+async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
+    let budget = Budget::new(SEARCH);
+    let look = || token.change(&budget, move |worker| worker.inspect(depth));
+    let mut first = look().await?;
+    if first.iter().any(|one| !one.faults.is_empty()) {
+        tokio::time::sleep(SETTLING).await;
+        let second: BTreeMap<_, _> =
+            look().await?.into_iter().map(|one| (one.name, one.faults)).collect();
+        for one in first.iter_mut().filter(|one| !one.faults.is_empty()) {
+            one.faults = second.get(&one.name).cloned().unwrap_or_default();
+        }
+    }
+    Ok(first)
 }
 
 /// Objects and rows that have no counterpart.
