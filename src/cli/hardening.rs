@@ -2,9 +2,11 @@
 
 use std::io;
 
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit,
 };
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::exit::Complaint;
 
@@ -17,6 +19,25 @@ pub(super) fn close_memory() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Keeps all memory of the process out of swap, where the system lets it lock as much as it wants;
+/// whether that is so. With a limit it is not tried: beyond it, memory is refused, and the process
+/// ends.
+///
+/// All of it, since secrets are not only in our own buffers but in those of the PKCS#11 module, of
+/// TLS and of the HTTP library. Pages are locked as they are first used.
+pub(super) fn lock_memory() -> bool {
+    let has_capability =
+        capabilities(None).is_ok_and(|own| own.effective.contains(CapabilitySet::IPC_LOCK));
+    if !has_capability {
+        let unlimited = Rlimit { current: None, maximum: None };
+        let is_limited = getrlimit(Resource::Memlock).maximum.is_some();
+        if is_limited || setrlimit(Resource::Memlock, unlimited).is_err() {
+            return false;
+        }
+    }
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).is_ok()
 }
 
 /// Refuses to go on as root, unless that was asked for.

@@ -40,6 +40,9 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         hardening::refuse_root(self.allow_root)?;
+        if !hardening::lock_memory() {
+            tracing::warn!("memory is not locked and may be swapped out: LimitMEMLOCK=infinity");
+        }
         let api = match supervise::listener()? {
             Some(listener) => listener,
             None => bind(config.listen)?,

@@ -152,9 +152,15 @@ impl Installation {
 
     /// `hsmgate` in this directory, with an environment of nothing but this SoftHSM2.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+        self.command_under(&[], arguments)
+    }
+
+    /// As [`Installation::command`], started by another program that becomes it.
+    fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let line = [starter, &[env!("CARGO_BIN_EXE_hsmgate")], arguments].concat();
+        let mut command = Command::new(line[0]);
         command
-            .args(arguments)
+            .args(&line[1..])
             .current_dir(self.dir.path())
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -184,10 +190,15 @@ impl Installation {
 
     /// As [`Installation::serve`], with more options.
     pub(crate) fn serve_with(&self, options: &[&str]) -> Server {
+        self.serve_under(&[], options)
+    }
+
+    /// As [`Installation::serve_with`], started by another program that becomes it.
+    pub(crate) fn serve_under(&self, starter: &[&str], options: &[&str]) -> Server {
         let config = self.path("hsmgate.toml");
         let arguments = [&["serve", "--config", config.to_str().unwrap()], options].concat();
         let mut process = self
-            .command(&arguments)
+            .command_under(starter, &arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -219,6 +230,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Where its admin listener is, by its log.
+    pub(crate) fn admin_address(&self) -> String {
+        let log = self.log.lock().unwrap();
+        let (_before, rest) = log.split_once(" admin=").expect("there is an admin listener");
+        rest.split(' ').next().unwrap().to_owned()
+    }
+
     pub(crate) fn client(&self, user: &AccessKey) -> Client {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
     }

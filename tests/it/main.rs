@@ -13,6 +13,7 @@ mod access;
 mod account;
 mod admin;
 mod admin_client;
+mod admin_tls;
 mod aliases;
 mod audit;
 mod cli;
