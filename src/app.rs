@@ -338,7 +338,7 @@ impl Gateway {
     /// are under way, and closes every session.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Ending {
         let jobs = Jobs::start(
-            self.services.keyring.clone(),
+            &self.services.keyring,
             Arc::clone(&self.vault.access_keys),
             Arc::clone(&self.client_keys),
             self.vault.store.clone(),

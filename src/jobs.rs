@@ -9,12 +9,14 @@ use tokio::time::MissedTickBehavior;
 
 use crate::audit::{Actor, Deed, DeedError, NotRecorded, Recorder};
 use crate::authn::{AccessKeyError, AccessKeys, ClientKeys};
-use crate::keyring::Keyring;
-use crate::model::{KeyId, Time};
+use crate::keyring::{Keyring, KeyringError};
+use crate::model::{ImportParameters, KeyId, KeyVersionId, Time};
 use crate::store::{Store, StoreError};
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long a version that never came alive may still be there.
+const TAKE_BACK_EVERY: Duration = Duration::from_secs(5);
 /// How long after its date imported material may still be in the token; it is of no use there.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// How long after its date a key may still wait for its next version.
@@ -45,7 +47,7 @@ enum JobError {
 impl Jobs {
     /// Starts every job. Each does its work at once and then at its interval.
     pub fn start(
-        keyring: Keyring,
+        keyring: &Keyring,
         access_keys: Arc<AccessKeys>,
         client_keys: Arc<ClientKeys>,
         store: Store,
@@ -53,36 +55,14 @@ impl Jobs {
     ) -> Self {
         let mut jobs = JoinSet::new();
         jobs.spawn(tell_of_orphans(keyring.clone()));
-        let (purging, recorder) = (keyring.clone(), audit.clone());
-        jobs.spawn(every(PURGE_EVERY, "purge", move || {
-            let (keyring, audit) = (purging.clone(), recorder.clone());
-            async move {
-                let now = Time::now();
-                keyring.take_back_stale(now).await?;
-                let due = keyring.due_for_purge(now);
-                each(&audit, "DestroyKey", due, |key| keyring.purge(key, now)).await
-            }
-        }));
-        let (expiring, recorder) = (keyring.clone(), audit.clone());
-        jobs.spawn(every(EXPIRE_EVERY, "expiry of imported material", move || {
-            let (keyring, audit) = (expiring.clone(), recorder.clone());
-            async move {
-                let now = Time::now();
-                let due = keyring.due_for_expiry(now);
-                let name = "ExpireKeyMaterial";
-                each(&audit, name, due, |key| keyring.expire_material(key, now)).await?;
-                Ok::<_, DeedError<_>>(keyring.forget_imports(now).await?)
-            }
-        }));
-        let recorder = audit.clone();
-        jobs.spawn(every(ROTATE_EVERY, "rotation", move || {
-            let (keyring, audit) = (keyring.clone(), recorder.clone());
-            async move {
-                let now = Time::now();
-                let due = keyring.due_for_rotation(now);
-                each(&audit, "RotateKey", due, |key| keyring.rotate(key, now)).await
-            }
-        }));
+        jobs.spawn(every(PURGE_EVERY, "purge", with(keyring, &audit, purge)));
+        let name = "half-made key versions";
+        jobs.spawn(every(TAKE_BACK_EVERY, name, with(keyring, &audit, take_back)));
+        let name = "expiry of imported material";
+        jobs.spawn(every(EXPIRE_EVERY, name, with(keyring, &audit, expire_material)));
+        let name = "expiry of import tokens";
+        jobs.spawn(every(EXPIRE_EVERY, name, with(keyring, &audit, expire_imports)));
+        jobs.spawn(every(ROTATE_EVERY, "rotation", with(keyring, &audit, rotate)));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
@@ -130,21 +110,74 @@ async fn tell_of_orphans(keyring: Keyring) {
     }
 }
 
-/// Does something to every key, each with its record; tells of the first failure when all have had
-/// their turn.
-async fn each<Work, Failure>(
+/// A job on keys. While the token is away it fails before it begins, and records nothing.
+fn with<Work, Outcome>(
+    keyring: &Keyring,
     audit: &Recorder,
-    name: &'static str,
-    keys: Vec<KeyId>,
-    work: impl Fn(KeyId) -> Work,
+    work: Work,
+) -> impl Fn() -> Outcome + use<Work, Outcome>
+where
+    Work: Fn(Keyring, Recorder) -> Outcome,
+{
+    let (keyring, audit) = (keyring.clone(), audit.clone());
+    move || work(keyring.clone(), audit.clone())
+}
+
+async fn purge(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    keyring.ready()?;
+    let now = Time::now();
+    let deed = |key: &KeyId| Deed::due("DestroyKey", *key);
+    each(&audit, keyring.due_for_purge(now), deed, |key| keyring.purge(key, now)).await
+}
+
+async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    keyring.ready()?;
+    let deed = |(key, version): &(KeyId, KeyVersionId)| {
+        Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.to_string())
+    };
+    let work = |(key, version)| keyring.take_back(key, version);
+    each(&audit, keyring.left_behind(), deed, work).await
+}
+
+async fn expire_material(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    keyring.ready()?;
+    let now = Time::now();
+    let deed = |key: &KeyId| Deed::due("ExpireKeyMaterial", *key);
+    each(&audit, keyring.due_for_expiry(now), deed, |key| keyring.expire_material(key, now)).await
+}
+
+async fn expire_imports(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    keyring.ready()?;
+    let deed = |import: &Arc<ImportParameters>| {
+        let wrapping = import.wrapping.to_string();
+        Deed::due("ExpireImportToken", import.key).with("WrappingKeyVersionId", wrapping)
+    };
+    let work = async |import: Arc<_>| keyring.forget_import(&import).await;
+    each(&audit, keyring.expired_imports(Time::now()), deed, work).await
+}
+
+async fn rotate(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    keyring.ready()?;
+    let now = Time::now();
+    let deed = |key: &KeyId| Deed::due("RotateKey", *key);
+    each(&audit, keyring.due_for_rotation(now), deed, |key| keyring.rotate(key, now)).await
+}
+
+/// Does something to everything that is due, each with its record; tells of the first failure when
+/// all have had their turn.
+async fn each<T, Work, Failure>(
+    audit: &Recorder,
+    due: Vec<T>,
+    deed: impl Fn(&T) -> Deed,
+    work: impl Fn(T) -> Work,
 ) -> Result<(), DeedError<Failure>>
 where
     Work: Future<Output = Result<(), Failure>>,
     Failure: std::error::Error + 'static,
 {
     let mut failure = None;
-    for key in keys {
-        let outcome = audit.perform(Deed::due(name, key), work(key)).await;
+    for one in due {
+        let outcome = audit.perform(deed(&one), work(one)).await;
         failure = failure.or(outcome.err());
     }
     failure.map_or(Ok(()), Err)

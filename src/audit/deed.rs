@@ -60,6 +60,13 @@ impl Deed {
             key: Some(key),
         }
     }
+
+    /// With one more parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: String) -> Self {
+        self.parameters.push((name.to_owned(), value));
+        self
+    }
 }
 
 impl Recorder {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::making::Making;
 use super::{Keyring, KeyringError, Use, public_key, state};
 use crate::authz::{AuthorizedKey, Imports};
 use crate::error::ErrorCode;
@@ -216,19 +217,21 @@ impl Keyring {
         Ok(())
     }
 
-    /// Forgets import tokens that are void, and destroys what they wrapped with.
+    /// The import tokens that are void.
+    pub fn expired_imports(&self, now: Time) -> Vec<Arc<ImportParameters>> {
+        self.store.expired_imports(now)
+    }
+
+    /// Forgets an import token, and destroys what it wrapped with.
     ///
     /// # Errors
     /// When store or token fail; the next call finishes what was begun.
-    pub async fn forget_imports(&self, now: Time) -> Result<(), KeyringError> {
-        for parameters in self.store.expired_imports(now) {
-            self.destroy_object(parameters.wrapping, &Budget::new(self.times.call)).await?;
-            match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {
-                Ok(()) | Err(StoreError::NotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
+    pub async fn forget_import(&self, parameters: &ImportParameters) -> Result<(), KeyringError> {
+        self.destroy_object(parameters.wrapping, &Budget::new(self.times.call)).await?;
+        match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {
+            Ok(()) | Err(StoreError::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     /// Unwraps the material as a version that is not live, to learn its check value.
@@ -240,6 +243,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(Arc<KeyRecord>, Trial), KeyringError> {
         let (key, id) = (parameters.key, KeyVersionId::random());
+        let making = self.makings.begin(id);
         let record = self
             .store
             .change_key(key, |record| {
@@ -252,7 +256,7 @@ impl Keyring {
         let version = record.versions.iter().find(|version| version.id == id).cloned();
         let version = version.ok_or(ErrorCode::InternalFailure)?;
         match self.unwrap(&record, &version, parameters, material, budget).await {
-            Ok(check) => Ok((record, Trial { version, check })),
+            Ok(check) => Ok((record, Trial { version, check, _making: making })),
             Err(error) => {
                 self.forget_version(key, id).await;
                 Err(error)
@@ -276,7 +280,9 @@ impl Keyring {
             .change_key(record.id, |record| {
                 // Its deletion may have been scheduled in the meantime.
                 state::check(record.state, Use::Import)?;
-                record.go_live(trial.version.id);
+                if !record.go_live(trial.version.id) {
+                    return Err(StoreError::NotFound.into());
+                }
                 record.material = Some(material);
                 record.state = KeyState::Enabled;
                 Ok::<_, KeyringError>(())
@@ -385,6 +391,7 @@ impl Keyring {
 struct Trial {
     version: KeyVersion,
     check: CheckValue,
+    _making: Making,
 }
 
 fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {

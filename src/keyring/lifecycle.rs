@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::making::Making;
 use super::{Keyring, KeyringError, Use, state};
 use crate::authz::{AccountGrant, AuthorizedKey, Changes, Permission};
 use crate::error::ErrorCode;
@@ -12,6 +13,7 @@ use crate::model::{
     InstanceId, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, KeyVersionId, Origin,
     ProtectionLevel, Rotation, TagKey, TagValue, Time,
 };
+use crate::store::StoreError;
 use crate::token::{Budget, ObjectName, ObjectOwner};
 
 /// What a caller decides about a new key.
@@ -35,6 +37,13 @@ pub struct NewKey {
     pub rotation: Option<Rotation>,
     /// The key policy, where it has one of its own.
     pub policy: Option<String>,
+}
+
+/// A version whose row is written and that is not live yet.
+pub(super) struct BegunVersion {
+    record: Arc<KeyRecord>,
+    pub(super) version: KeyVersion,
+    making: Making,
 }
 
 impl NewKey {
@@ -73,9 +82,10 @@ impl Keyring {
         // No row is begun that the token could not follow.
         self.token.ready()?;
         let version = KeyVersion::initial(now);
+        let making = self.makings.begin(version.id);
         record.versions = vec![version.clone()];
         let record = self.store.insert_key(record).await?;
-        self.bring_to_life(record, version, budget).await
+        self.bring_to_life(BegunVersion { record, version, making }, budget).await
     }
 
     /// Makes a new version of a key; for a symmetric key it becomes the primary one. A MAC key has
@@ -100,8 +110,9 @@ impl Keyring {
                 Ok(true)
             })
             .await?;
-        let (record, version) = begun.ok_or(ErrorCode::InternalFailure)?;
-        self.bring_to_life(record, version.clone(), budget).await?;
+        let begun = begun.ok_or(ErrorCode::InternalFailure)?;
+        let version = begun.version.clone();
+        self.bring_to_life(begun, budget).await?;
         Ok(version)
     }
 
@@ -112,9 +123,10 @@ impl Keyring {
         key: KeyId,
         now: Time,
         decide: impl FnOnce(&KeyRecord) -> Result<bool, ErrorCode>,
-    ) -> Result<Option<(Arc<KeyRecord>, KeyVersion)>, KeyringError> {
+    ) -> Result<Option<BegunVersion>, KeyringError> {
         self.token.ready()?;
         let id = KeyVersionId::random();
+        let making = self.makings.begin(id);
         let record = self
             .store
             .change_key(key, |record| {
@@ -130,7 +142,7 @@ impl Keyring {
             })
             .await?;
         let version = record.versions.iter().find(|version| version.id == id).cloned();
-        Ok(version.map(|version| (record, version)))
+        Ok(version.map(|version| BegunVersion { record, version, making }))
     }
 
     /// Makes the token object of a version whose row is written, and lets the version live.
@@ -139,28 +151,41 @@ impl Keyring {
     /// made, and what is half made would stay so until the next start.
     pub(super) async fn bring_to_life(
         &self,
-        record: Arc<KeyRecord>,
-        version: KeyVersion,
+        begun: BegunVersion,
         budget: &Budget,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         let (keyring, budget) = (self.clone(), budget.clone());
         let work = tokio::spawn(async move {
-            if let Err(error) = keyring.generate(&record, &version, &budget).await {
+            let BegunVersion { record, version, making } = begun;
+            let outcome = keyring.make(&record, &version, &budget).await;
+            if outcome.is_err() {
                 keyring.forget_version(record.id, version.id).await;
-                return Err(error);
             }
-            keyring
-                .store
-                .change_key(record.id, |record| {
-                    if record.state == KeyState::Creating {
-                        record.state = KeyState::Enabled;
-                    }
-                    record.go_live(version.id);
-                    Ok::<_, KeyringError>(())
-                })
-                .await
+            drop(making);
+            outcome
         });
         work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
+    }
+
+    async fn make(
+        &self,
+        record: &KeyRecord,
+        version: &KeyVersion,
+        budget: &Budget,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.generate(record, version, budget).await?;
+        self.store
+            .change_key(record.id, |record| {
+                // Its key may have come to its end meanwhile.
+                if record.state == KeyState::Deleting || !record.go_live(version.id) {
+                    return Err(StoreError::NotFound.into());
+                }
+                if record.state == KeyState::Creating {
+                    record.state = KeyState::Enabled;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Changes a key's facts if its state allows `wanted`.
@@ -260,7 +285,7 @@ impl Keyring {
         Ok(self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?)
     }
 
-    /// Takes back a version that did not come alive. What fails here is done at the next start.
+    /// Takes back a version that did not come alive. What fails here is done by a job.
     ///
     /// It has a time of its own, since the request's may be used up. The object lock puts it behind
     /// a generation that is still under way.
@@ -271,7 +296,7 @@ impl Keyring {
                 key_id = %key,
                 key_version_id = %version,
                 error = &error as &dyn std::error::Error,
-                "a half-made key version stays until the next start"
+                "a half-made key version stays for now"
             );
         }
     }

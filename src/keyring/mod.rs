@@ -8,6 +8,7 @@ mod import;
 mod invocations;
 mod lifecycle;
 mod mac;
+mod making;
 mod pair;
 mod public_key;
 mod reconcile;
@@ -30,6 +31,7 @@ use crate::model::IvBudget;
 use crate::store::{Store, StoreError};
 use crate::token::Token;
 use invocations::Invocations;
+use making::Makings;
 
 /// The keys of this gateway.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ pub struct Keyring {
     times: TokenTimes,
     verifies_data_keys: bool,
     invocations: Arc<Invocations>,
+    makings: Makings,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
 }
@@ -74,6 +77,7 @@ impl Keyring {
             times,
             verifies_data_keys: verify_data_keys,
             invocations,
+            makings: Makings::default(),
             material: Arc::default(),
         }
     }
@@ -85,6 +89,14 @@ impl Keyring {
     /// When the store fails; some versions then count for more than they are used.
     pub async fn give_back_leases(&self) -> Result<(), StoreError> {
         self.invocations.give_back().await
+    }
+
+    /// Whether calls can go to the token now.
+    ///
+    /// # Errors
+    /// Says why they can not.
+    pub fn ready(&self) -> Result<(), KeyringError> {
+        Ok(self.token.ready()?)
     }
 
     /// How long the token may take.

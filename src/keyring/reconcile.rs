@@ -1,11 +1,9 @@
 //! Brings token and store together again after a kill, and destroys what is due.
 
 use super::{Keyring, KeyringError};
-use crate::model::{KeyId, KeyRecord, KeyState, KeyVersion, KeyVersionId, Time};
+use crate::model::{KeyId, KeyRecord, KeyState, KeyVersionId, Time};
+use crate::store::StoreError;
 use crate::token::Budget;
-
-/// A version that is not alive after so long is not being made any more.
-const STALE_SECONDS: i64 = 600;
 
 impl Keyring {
     /// Finishes what the last process left half done: versions that never came alive are taken
@@ -19,37 +17,39 @@ impl Keyring {
     /// When store or token fail.
     pub async fn reconcile(&self) -> Result<(), KeyringError> {
         for record in self.store.keys() {
-            if record.state == KeyState::Deleting {
-                continue;
+            if record.state != KeyState::Deleting {
+                self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
             }
-            self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
-            for version in record.versions.iter().filter(|version| !version.is_live) {
-                let budget = Budget::new(self.times.call);
-                self.remove_version(record.id, version.id, &budget).await?;
-                tracing::warn!(key_id = %record.id, key_version_id = %version.id,
-                    "took back a key version that was half made when the process ended");
-            }
+        }
+        for (key, version) in self.left_behind() {
+            self.take_back(key, version).await?;
         }
         Ok(())
     }
 
-    /// Takes back versions that never came alive and that nobody can be making any more: their
-    /// process lives on, and the token or the store failed it when it was to take them back.
+    /// The versions that never came alive and that nobody makes any more: the process that made
+    /// them has ended, or token or store failed it when it was to take them back.
+    pub fn left_behind(&self) -> Vec<(KeyId, KeyVersionId)> {
+        let mut left = Vec::new();
+        for record in self.store.keys() {
+            if record.state == KeyState::Deleting {
+                continue;
+            }
+            let versions = record.versions.iter();
+            let dead = versions.filter(|one| !one.is_live && !self.makings.has(one.id));
+            left.extend(dead.map(|version| (record.id, version.id)));
+        }
+        left
+    }
+
+    /// Takes back a version of [`Keyring::left_behind`] with its token objects.
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
-    pub async fn take_back_stale(&self, now: Time) -> Result<(), KeyringError> {
-        let longest = i64::try_from(self.times.generate.as_secs()).unwrap_or(i64::MAX);
-        let stale = now.plus_seconds(-longest.saturating_mul(2).max(STALE_SECONDS));
-        for record in self.store.keys() {
-            let is_stale = |version: &&KeyVersion| !version.is_live && version.created < stale;
-            for version in record.versions.iter().filter(is_stale) {
-                let budget = Budget::new(self.times.call);
-                self.remove_version(record.id, version.id, &budget).await?;
-                tracing::warn!(key_id = %record.id, key_version_id = %version.id,
-                    "took back a key version that never came alive");
-            }
-        }
+    pub async fn take_back(&self, key: KeyId, version: KeyVersionId) -> Result<(), KeyringError> {
+        self.remove_version(key, version, &Budget::new(self.times.call)).await?;
+        tracing::warn!(key_id = %key, key_version_id = %version,
+            "took back a key version that never came alive");
         Ok(())
     }
 
@@ -89,26 +89,39 @@ impl Keyring {
         Ok(self.store.remove_key(record.id).await?)
     }
 
-    /// Destroys the token object of a version that is not live, then its row; a key whose only
-    /// version it was goes too, if it never came alive itself.
+    /// Destroys the token object of a version that its maker has given up, then its row; a key whose
+    /// only version it was goes too, if it never came alive itself. A version that is live stays.
     pub(super) async fn remove_version(
         &self,
         key: KeyId,
         version: KeyVersionId,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
+        // The row on disk decides: what is in memory may be older, where a commit failed and came
+        // about all the same.
+        match self.store.change_key(key, |_record| Ok(())).await {
+            Ok(record) if record.version(version).is_some() => return Ok(()),
+            Ok(_) | Err(StoreError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.destroy_object(version, budget).await?;
-        let record = self
+        let removed = self
             .store
             .change_key(key, |record| {
-                record.versions.retain(|held| held.id != version || held.is_live);
-                Ok::<_, KeyringError>(())
+                record.versions.retain(|held| held.id != version);
+                Ok(())
             })
-            .await?;
-        if record.state == KeyState::Creating && record.versions.is_empty() {
-            self.store.remove_key(key).await?;
+            .await;
+        let removed = match removed {
+            Ok(record) if record.state == KeyState::Creating && record.versions.is_empty() => {
+                self.store.remove_key(key).await
+            }
+            other => other.map(drop),
+        };
+        match removed {
+            Ok(()) | Err(StoreError::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     pub(super) async fn destroy_object(

@@ -210,13 +210,16 @@ impl KeyRecord {
         self.versions.iter().map(|version| version.number).max().unwrap_or_default() + 1
     }
 
-    /// Makes a version live, and the primary one if the key is a symmetric cipher's.
-    pub fn go_live(&mut self, id: KeyVersionId) {
-        for version in self.versions.iter_mut().filter(|version| version.id == id) {
-            version.is_live = true;
-            if self.spec.is_symmetric_cipher() {
-                self.primary = Some(id);
-            }
+    /// Makes a version live, and the primary one if the key is a symmetric cipher's. False if the
+    /// key has no such version.
+    #[must_use]
+    pub fn go_live(&mut self, id: KeyVersionId) -> bool {
+        let version = self.versions.iter_mut().find(|version| version.id == id);
+        let Some(version) = version else { return false };
+        version.is_live = true;
+        if self.spec.is_symmetric_cipher() {
+            self.primary = Some(id);
         }
+        true
     }
 }

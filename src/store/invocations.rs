@@ -198,7 +198,7 @@ mod tests {
         let version = key.versions[2].id;
         bench.store.lease_invocations(version, 7, 100).await.unwrap();
         let live = bench.store.change_key(key.id, |key| {
-            key.go_live(version);
+            assert!(key.go_live(version));
             Ok::<_, StoreError>(())
         });
         live.await.unwrap();

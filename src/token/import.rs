@@ -12,7 +12,7 @@ use super::handles::Found;
 use super::material::Wrapped;
 use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
 use super::name::ObjectName;
-use super::objects::{Material, discard};
+use super::objects::Material;
 use super::template::{PairKind, PairUse, SecretUse};
 use super::worker::Worker;
 use crate::model::{KeySpec, KeyVersionId};
@@ -116,7 +116,7 @@ impl Worker<'_> {
             Ok(key) => {
                 let (session, kit) = self.session_and_kit()?;
                 let proof = wrapped.prove(session, &mut kit.random, key, copies);
-                proof.inspect_err(|_error| discard(session, target.version))?;
+                proof.inspect_err(|_error| self.discard(target.version))?;
                 self.adopt(target.version, Found::secret(key))
             }
             Err(error) => {

@@ -160,8 +160,10 @@ impl Worker<'_> {
                 let (session, kit) = worker.session_and_kit()?;
                 let (random, home) = (&mut kit.random, Home::Token(name));
                 let made = make_in(session, random, &mechanism, home, material, copies);
-                let made = made.inspect_err(|_error| discard(session, key))?;
-                worker.adopt(key, made)
+                if made.is_err() {
+                    worker.discard(key);
+                }
+                worker.adopt(key, made?)
             })
         })
     }
@@ -176,6 +178,20 @@ impl Worker<'_> {
         is_retry: bool,
     ) -> Result<(), TokenError> {
         if is_retry { destroy_all(self.session()?, key) } else { Ok(()) }
+    }
+
+    /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
+    /// What remains is removed before the next attempt, or when the version is taken back.
+    pub(super) fn discard(&mut self, key: KeyVersionId) {
+        let destroyed = self.session().and_then(|session| destroy_all(session, key));
+        // What failed may have left its session in the middle of an operation.
+        let destroyed = destroyed.or_else(|_jammed| {
+            self.drop_session();
+            destroy_all(self.session()?, key)
+        });
+        if let Err(error) = destroyed {
+            tracing::warn!(%key, %error, "a key that failed its proof may be left in the token");
+        }
     }
 }
 
@@ -206,14 +222,6 @@ pub(super) fn make_in(
             trial::pair(session, public, private, kind, pair_use)?;
             Ok(Found::pair(public, private))
         }
-    }
-}
-
-/// Removes what a failed attempt left behind, as far as the session still can: a half-written
-/// object is listed like a whole one. What remains has no row, and reconciliation reports it.
-pub(super) fn discard(session: &Session, key: KeyVersionId) {
-    if let Err(error) = destroy_all(session, key) {
-        tracing::warn!(%key, %error, "a key that failed its proof may be left in the token");
     }
 }
 

@@ -28,6 +28,7 @@ mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod kills;
+mod left_behind;
 mod module;
 mod overload;
 mod pin;

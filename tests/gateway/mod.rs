@@ -195,6 +195,6 @@ pub(crate) fn is_alive(process: &str) -> bool {
 /// Waits until it holds.
 pub(crate) async fn until(holds: impl Fn() -> bool) {
     while !holds() {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -11,6 +11,7 @@ macro_rules! codes {
 
 codes! {
     CKR_OK
+    CKR_ACTION_PROHIBITED
     CKR_HOST_MEMORY
     CKR_SLOT_ID_INVALID
     CKR_GENERAL_ERROR

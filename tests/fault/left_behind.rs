@@ -1,0 +1,56 @@
+//! Versions that were never finished, while the gateway serves on.
+
+use fault_token::{Fault, Rule, When};
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::gateway::until;
+use crate::rig::{ENCRYPT, Rig};
+
+const COUNT: &str = "SELECT COUNT(*) FROM key_versions WHERE is_live = 0";
+
+async fn database(rig: &Rig) -> SqliteConnection {
+    let path = rig.gateway.process.state().join("hsmgate.db");
+    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
+async fn left(database: &mut SqliteConnection) -> i64 {
+    sqlx::query_scalar(COUNT).fetch_one(database).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_be_taken_back_holds_up_no_deletion_and_goes_later() {
+    let mut rig = Rig::start();
+    let doomed = rig.gateway.create_key_with(&[("Origin", "EXTERNAL")]).await;
+    let key = rig.gateway.create_key().await;
+    let objects = rig.gateway.token_objects();
+    // The token does not confirm what it makes, and then does not destroy it.
+    let unconfirmed = Rule::on(&["C_GenerateKey"], Fault::answer_after("CKR_FUNCTION_FAILED"));
+    rig.token.add(unconfirmed.when(When::At(1)));
+    rig.token.add(Rule::on(&["C_DestroyObject"], Fault::answer("CKR_ACTION_PROHIBITED")));
+    let refused = rig.reply("CreateKeyVersion", &[("KeyId", &key)]).await;
+    assert!(refused.status >= 500, "{refused:?}");
+    let mut database = database(&rig).await;
+    assert_eq!(left(&mut database).await, 1);
+    // A deletion that needs nothing of the token.
+    let window = ("PendingWindowInDays", "7");
+    rig.gateway.call("ScheduleKeyDeletion", &[("KeyId", &doomed), window]).await;
+    for change in [
+        "UPDATE keys SET delete_at = 1 WHERE state = 'PendingDeletion'",
+        "UPDATE facts SET value = CAST(value AS INTEGER) + 1 WHERE name = 'catalogue-revision'",
+    ] {
+        sqlx::query(change).execute(&mut database).await.unwrap();
+    }
+    while rig.reply("DescribeKey", &[("KeyId", &doomed)]).await.status != 404 {}
+    assert_eq!(left(&mut database).await, 1);
+    // It is in nobody's way meanwhile.
+    let sealed = rig.reply("Encrypt", &[("KeyId", &key), ENCRYPT[1]]).await;
+    assert_eq!(sealed.status, 200, "{sealed:?}");
+    rig.token.clear();
+    while left(&mut database).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.gateway.token_objects(), objects);
+    let is_recorded = |line: &str| line.contains("\"TakeBackKeyVersion\"") && line.contains(&key);
+    let file = rig.gateway.process.state().join("audit.jsonl");
+    until(|| std::fs::read_to_string(&file).unwrap().lines().any(is_recorded)).await;
+}
