@@ -305,8 +305,11 @@ impl Keyring {
             self.destroy_object(version.id, budget).await?;
             self.unwrap(record, version, parameters, material, budget).await?;
         }
-        self.store
+        let brought = self
+            .store
             .change_key(record.id, |record| {
+                // Its deletion may have been scheduled in the meantime.
+                state::check(record.state, Use::Import)?;
                 if let Some(known) = &mut record.material {
                     known.expires = material.expires;
                     known.is_present = true;
@@ -316,8 +319,14 @@ impl Keyring {
                 }
                 Ok::<_, KeyringError>(())
             })
-            .await?;
-        Ok(())
+            .await;
+        if brought.is_err() {
+            // As the row on disk has it; what fails here is done at the next start.
+            let record =
+                self.store.change_key(record.id, |_record| Ok::<_, StoreError>(())).await?;
+            self.destroy_absent_material(&record, budget).await?;
+        }
+        brought.map(drop)
     }
 
     async fn unwrap(

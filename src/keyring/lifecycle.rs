@@ -176,14 +176,12 @@ impl Keyring {
         self.generate(record, version, budget).await?;
         self.store
             .change_key(record.id, |record| {
-                // Its key may have come to its end meanwhile.
-                if record.state == KeyState::Deleting || !record.go_live(version.id) {
-                    return Err(StoreError::NotFound.into());
+                // The key may have been disabled meanwhile, and its callers told so.
+                match record.state {
+                    KeyState::Creating => record.state = KeyState::Enabled,
+                    state => state::check(state, Use::Cryptographic)?,
                 }
-                if record.state == KeyState::Creating {
-                    record.state = KeyState::Enabled;
-                }
-                Ok(())
+                if record.go_live(version.id) { Ok(()) } else { Err(StoreError::NotFound.into()) }
             })
             .await
     }

@@ -15,7 +15,7 @@ use crate::model::{IV_BYTES, KeyVersionId};
 use crate::telemetry::metrics::metrics;
 
 /// How often the same call has to have a doubtful answer before its data is taken to be bad.
-const INSISTENCE: usize = 3;
+pub(super) const INSISTENCE: usize = 3;
 const CONTROL: &[u8] = b"hsmgate control message";
 
 /// What an encryption gives.

@@ -59,16 +59,16 @@ impl Worker<'_> {
         if found.has_key() {
             return Ok(found);
         }
-        if self.log_in_if_out()? {
-            return search(self.session()?, key);
+        let found = self.look_logged_in(|session| search(session, key))?;
+        if !found.has_key() {
+            self.vouch_for_absence(key)?;
         }
-        self.vouch_for_absence(key)?;
         Ok(found)
     }
 
     /// Believes that a key is absent only of a token that still shows other keys that it had:
     /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
-    fn vouch_for_absence(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+    pub(super) fn vouch_for_absence(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
         let others = self.hub.keys.others(key, self.instance.epoch, WITNESSES);
         let session = self.session()?;
         let is_seen = |(id, object): &(KeyVersionId, ObjectHandle)| {

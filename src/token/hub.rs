@@ -48,6 +48,8 @@ pub(super) struct Hub {
     /// A key that the token has to hold, or it is not the one that it was.
     witness: OnceLock<KeyVersionId>,
     logins: Mutex<()>,
+    /// How often somebody had to log in since the first time.
+    logins_again: AtomicU64,
     epochs: AtomicU64,
 }
 
@@ -83,6 +85,7 @@ impl Hub {
             owns_module,
             witness: OnceLock::new(),
             logins: Mutex::default(),
+            logins_again: AtomicU64::new(0),
             epochs: AtomicU64::new(1),
         })
     }
@@ -148,7 +151,13 @@ impl Hub {
             return Err(error);
         }
         self.keys.clear();
+        self.logins_again.fetch_add(1, Ordering::SeqCst);
         Ok(true)
+    }
+
+    /// How often somebody had to log in since the first time.
+    pub(super) fn logins_again(&self) -> u64 {
+        self.logins_again.load(Ordering::SeqCst)
     }
 
     /// Holds further logins off after a refused PIN.

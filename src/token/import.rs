@@ -112,7 +112,13 @@ impl Worker<'_> {
             secret_use,
             target,
         };
-        match self.insist(|worker| wrapped.unwrap(worker.session()?, copies)) {
+        let mut is_retry = false;
+        let unwrapped = self.insist(|worker| {
+            // What had no good answer may be there all the same.
+            worker.clear_for(target.version, std::mem::replace(&mut is_retry, true))?;
+            wrapped.unwrap(worker.session()?, copies)
+        });
+        match unwrapped {
             Ok(key) => {
                 let (session, kit) = self.session_and_kit()?;
                 let proof = wrapped.prove(session, &mut kit.random, key, copies);

@@ -4,6 +4,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 
+use super::cipher::INSISTENCE;
 use super::error::{ErrorClass, TokenError};
 use super::name::ObjectName;
 use super::random::RandomSource;
@@ -47,14 +48,11 @@ impl Wrapped<'_> {
         if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
         }
-        let trial = trial::secret(session, random, key, self.secret_use, self.length.into());
-        trial.map_err(|error| match error.class() {
-            // Material of an odd length fails here, each token with a word of its own.
-            ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {
-                TokenError::BadKeyMaterial
-            }
-            _ => error,
-        })
+        // Material of an odd length fails here, each token with a word of its own.
+        let is_usable = is_granted(|| {
+            trial::secret(session, random, key, self.secret_use, self.length.into())
+        })?;
+        if is_usable { Ok(()) } else { Err(TokenError::BadKeyMaterial) }
     }
 
     fn template(&self, home: Home<'_>, copies: Copies) -> Vec<Attribute> {
@@ -83,8 +81,8 @@ impl Wrapped<'_> {
             Copies::OfClosed,
         );
         let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
-        let takes = |mechanism| session.sign(&mechanism, key, b"length").is_ok();
-        let (has_20, has_32) = (takes(Mechanism::Sha1Hmac), takes(Mechanism::Sha256Hmac));
+        let takes = |mechanism| is_granted(|| Ok(session.sign(&mechanism, key, b"length")?));
+        let (has_20, has_32) = (takes(Mechanism::Sha1Hmac)?, takes(Mechanism::Sha256Hmac)?);
         session.destroy_object(key)?;
         Ok(match (has_20, has_32) {
             (_, true) => 32,
@@ -92,6 +90,21 @@ impl Wrapped<'_> {
             (false, false) => 16,
         })
     }
+}
+
+/// Whether the token does this with a key. A refusal may be about the key or mean nothing: the one
+/// comes every time, the other hardly ever twice.
+fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool, TokenError> {
+    for _time in 0..INSISTENCE {
+        match call() {
+            Ok(_) => return Ok(true),
+            Err(error) => match error.class() {
+                ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {}
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(false)
 }
 
 /// Makes an unwrapped key what was asked for, where the token took no notice of the template:

@@ -114,8 +114,7 @@ impl Worker<'_> {
         self.with_objects(|worker| {
             worker.steady(Some(key), |worker| {
                 worker.drop_copy(key);
-                worker.log_in_if_out()?;
-                destroy_all(worker.session()?, key)
+                worker.destroy_all(key)
             })
         })
     }
@@ -177,21 +176,31 @@ impl Worker<'_> {
         key: KeyVersionId,
         is_retry: bool,
     ) -> Result<(), TokenError> {
-        if is_retry { destroy_all(self.session()?, key) } else { Ok(()) }
+        if is_retry { self.destroy_all(key) } else { Ok(()) }
     }
 
     /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
     /// What remains is removed before the next attempt, or when the version is taken back.
     pub(super) fn discard(&mut self, key: KeyVersionId) {
-        let destroyed = self.session().and_then(|session| destroy_all(session, key));
         // What failed may have left its session in the middle of an operation.
-        let destroyed = destroyed.or_else(|_jammed| {
+        let destroyed = self.destroy_all(key).or_else(|_jammed| {
             self.drop_session();
-            destroy_all(self.session()?, key)
+            self.destroy_all(key)
         });
         if let Err(error) = destroyed {
             tracing::warn!(%key, %error, "a key that failed its proof may be left in the token");
         }
+    }
+
+    /// Destroys all objects with this id. That there is none is believed as little as of any search.
+    fn destroy_all(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+        self.log_in_if_out()?;
+        let mut was_there = false;
+        self.look_logged_in(|session| {
+            was_there |= destroy_seen(session, key)?;
+            Ok(())
+        })?;
+        if was_there { Ok(()) } else { self.vouch_for_absence(key) }
     }
 }
 
@@ -225,11 +234,13 @@ pub(super) fn make_in(
     }
 }
 
-/// A token that stumbles may say of an object that it is not there: only a search that finds none
-/// is believed.
-fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
+/// Whether it saw objects with this id, which are gone now. A token that stumbles may say of an
+/// object that it is not there: only a search that finds none is believed.
+fn destroy_seen(session: &Session, key: KeyVersionId) -> Result<bool, TokenError> {
     let mut doubt = None;
-    for object in search_all(session, key)? {
+    let objects = search_all(session, key)?;
+    let was_there = !objects.is_empty();
+    for object in objects {
         match session.destroy_object(object).map_err(TokenError::from) {
             // Another process was faster, or that is not true.
             Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
@@ -238,7 +249,7 @@ fn destroy_all(session: &Session, key: KeyVersionId) -> Result<(), TokenError> {
     }
     match doubt {
         Some(error) if !search_all(session, key)?.is_empty() => Err(error),
-        _ => Ok(()),
+        _ => Ok(was_there),
     }
 }
 

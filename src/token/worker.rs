@@ -193,6 +193,22 @@ impl<'a> Worker<'a> {
         Ok(was_out)
     }
 
+    /// Looks until somebody was logged in all the while: logged out, a token shows no private object,
+    /// and says so without an error.
+    pub(super) fn look_logged_in<T>(
+        &mut self,
+        mut look: impl FnMut(&Session) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        for _time in 0..=RETRIES {
+            let logins = self.hub.logins_again();
+            let seen = look(self.session()?)?;
+            if !self.log_in_if_out()? && self.hub.logins_again() == logins {
+                return Ok(seen);
+            }
+        }
+        Err(TokenError::Untrusted("it logs us out again and again"))
+    }
+
     /// Believes only a token that holds the key that it is known by: one that was emptied, or
     /// initialised anew, says "no such key" of all others.
     pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {

@@ -16,20 +16,27 @@ mod away;
 #[path = "../it/client_key.rs"]
 mod client_key;
 mod data_keys;
+mod deed;
+mod due;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod generator;
 mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
+mod history;
 mod identity;
 #[path = "../it/installation.rs"]
 mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
 mod kills;
+mod ledger;
 mod left_behind;
+#[path = "../it/material.rs"]
+mod material;
 mod module;
+mod observed;
 mod overload;
 mod pin;
 #[path = "../it/raw.rs"]
@@ -38,5 +45,7 @@ mod rig;
 mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
+mod together;
 mod traffic;
 mod unnoticed;
+mod whole;

@@ -65,8 +65,9 @@ impl Gateway {
         Self::of(gateway::Gateway::start_in(self.process.kill(), &[]))
     }
 
-    /// How many objects its SoftHSM2 token has, by their files. An empty one is what a kill leaves
-    /// while SoftHSM2 makes an object; it takes that for none.
+    /// How many objects its SoftHSM2 token has, by their files. One without an id is what a kill
+    /// leaves in the middle of SoftHSM2's making of an object: it gives it the attributes one by
+    /// one, the id and the material last.
     pub(crate) fn token_objects(&self) -> usize {
         let mut count = 0;
         for token in std::fs::read_dir(self.process.state().join("tokens")).unwrap() {
@@ -77,7 +78,7 @@ impl Gateway {
                     let name = file.file_name();
                     let name = name.to_str().unwrap();
                     let is_object = name.ends_with(".object") && name != "token.object";
-                    is_object && file.metadata().is_ok_and(|metadata| metadata.len() > 0)
+                    is_object && std::fs::read(file.path()).is_ok_and(|bytes| has_id(&bytes))
                 })
                 .count();
         }
@@ -132,6 +133,14 @@ impl Gateway {
         pool.close().await;
         Self::of(gateway::Gateway::start_in(directory, &[]))
     }
+}
+
+/// Whether an object file of SoftHSM2 holds a CKA_ID that is not empty: its number, the kind of a
+/// byte string, and its length, 8 bytes each.
+fn has_id(file: &[u8]) -> bool {
+    let head = [[0, 0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 0, 0, 3]].concat();
+    let length = file.windows(24).find(|window| window.starts_with(&head));
+    length.is_some_and(|window| window[16..] != [0; 8])
 }
 
 /// What a refusal is compared with.

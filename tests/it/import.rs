@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::gateway;
 use crate::harness::{Gateway, text};
+use crate::material::wrap;
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const MATERIAL: [u8; 32] = [0x42; 32];
@@ -34,14 +34,6 @@ async fn parameters(gateway: &Gateway, key: &str) -> Value {
         ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
     ];
     gateway.call("GetParametersForImport", &wanted).await
-}
-
-fn wrap(parameters: &Value, material: &[u8]) -> String {
-    let public = STANDARD.decode(text(&parameters["PublicKey"])).unwrap();
-    let public = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&public).unwrap());
-    let mut wrapped = vec![0; 256];
-    public.unwrap().encrypt(&OAEP_SHA1_MGF1SHA1, material, &mut wrapped, None).unwrap();
-    STANDARD.encode(wrapped)
 }
 
 /// The request that brings `wrapped` in.

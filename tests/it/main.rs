@@ -39,6 +39,7 @@ mod key_specs;
 mod keys;
 mod logs;
 mod loss_of_the_store;
+mod material;
 mod nesting;
 mod parameters;
 mod policies;

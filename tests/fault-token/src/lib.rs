@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 pub use control::write_rules;
 pub use log::{Entry, HANGING, KILLED, OVERLAP, read_log};
-pub use rule::{Fault, Rule, When};
+pub use rule::{Fault, Rule, When, mix};
 
 /// The variable with the path of the module that calls are forwarded to.
 pub const MODULE_VARIABLE: &str = "FAULT_TOKEN_MODULE";

@@ -1,0 +1,204 @@
+//! What clients know of their keys, aliases and client keys: what they were told, and whatever may
+//! have come of what they were not told of.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use hsmgate::cli::client::{CallError, Client};
+use serde_json::Value;
+
+use crate::deed::{Change, Deed, Facts, Kind, Proof, Request, State};
+use crate::harness::{Gateway, text};
+
+/// What came of a call.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Done(Value),
+    /// The caller may not, so nothing has changed.
+    Refused(String),
+    /// It may have been done.
+    Unknown,
+    /// The gateway was too busy to begin it.
+    Nothing,
+}
+
+/// A key as its client knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) kind: Kind,
+    /// One of these is so.
+    pub(crate) may_be: Vec<Facts>,
+    /// What it was before the call that is under way.
+    before: Vec<Facts>,
+    pub(crate) proofs: Vec<Proof>,
+    /// Whether something was done to it since it was last looked at.
+    pub(crate) is_touched: bool,
+}
+
+/// What all clients know.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) keys: BTreeMap<String, Key>,
+    /// Of each name, the keys that it may name; none where it may not be there.
+    pub(crate) aliases: BTreeMap<String, Vec<Option<String>>>,
+    /// Of each client key, whether it may be there.
+    pub(crate) client_keys: BTreeMap<String, Vec<bool>>,
+    /// Keys whose making was not answered.
+    pub(crate) perhaps: Vec<Kind>,
+    pub(crate) perhaps_client_keys: usize,
+    pub(crate) acknowledged: usize,
+    pub(crate) unanswered: usize,
+    /// How many facts were looked at.
+    pub(crate) facts: usize,
+}
+
+impl Outcome {
+    pub(crate) fn of(answer: Result<Value, CallError>) -> Self {
+        match answer {
+            Ok(answer) => Self::Done(answer),
+            Err(CallError::Refused { status: 429, .. }) => Self::Nothing,
+            Err(CallError::Refused { status, code, .. }) if status < 500 => Self::Refused(code),
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+}
+
+impl Key {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let (may_be, before) = (vec![Facts::new(kind)], Vec::new());
+        Self { kind, may_be, before, proofs: Vec::new(), is_touched: true }
+    }
+
+    /// Its state, where there is no doubt.
+    pub(crate) fn state(&self) -> Option<State> {
+        let (first, others) = self.may_be.split_first()?;
+        others.iter().all(|facts| facts.state == first.state).then_some(first.state)
+    }
+}
+
+impl Ledger {
+    /// What is there from the first start on.
+    pub(crate) fn of(gateway: &Gateway) -> Self {
+        let demo = gateway.dev.key_id.clone();
+        let mut ledger = Self::default();
+        ledger.aliases.insert(gateway.dev.alias.clone(), vec![Some(demo.clone())]);
+        ledger.keys.insert(demo, Key::new(Kind::Cipher));
+        ledger
+    }
+
+    fn begin(&mut self, deed: &Deed) {
+        if let Deed::To { key, change } = deed {
+            let key = self.keys.get_mut(key).unwrap();
+            let kind = key.kind;
+            key.before = key.may_be.clone();
+            key.may_be = following(&key.before, &Outcome::Unknown, |it| it.after(kind, change));
+            key.is_touched = true;
+        }
+    }
+
+    fn settle(&mut self, deed: &Deed, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) => self.acknowledged += 1,
+            Outcome::Refused(_) | Outcome::Nothing => {}
+            Outcome::Unknown => self.unanswered += 1,
+        }
+        match (deed, outcome) {
+            (Deed::CreateKey(kind), Outcome::Done(made)) => {
+                let id = text(&made["KeyMetadata"]["KeyId"]).to_owned();
+                self.keys.insert(id, Key::new(*kind));
+            }
+            (Deed::CreateKey(kind), Outcome::Unknown) => self.perhaps.push(*kind),
+            (Deed::CreateClientKey, Outcome::Done(made)) => {
+                self.client_keys.insert(text(&made["ClientKeyId"]).to_owned(), vec![true]);
+            }
+            (Deed::CreateClientKey, Outcome::Unknown) => self.perhaps_client_keys += 1,
+            (Deed::CreateKey(_) | Deed::CreateClientKey, Outcome::Refused(code)) => {
+                panic!("{deed:?}: {code}")
+            }
+            (Deed::CreateKey(_) | Deed::CreateClientKey, Outcome::Nothing) => {}
+            (Deed::To { key, change }, _) => self.settle_key(key, change, outcome),
+            (Deed::CreateAlias { name, key }, _) => {
+                self.settle_alias(name, outcome, |alias| {
+                    alias.is_none().then(|| Some(key.clone()))
+                });
+            }
+            (Deed::UpdateAlias { name, key }, _) => {
+                self.settle_alias(name, outcome, |alias| {
+                    alias.is_some().then(|| Some(key.clone()))
+                });
+            }
+            (Deed::DeleteAlias { name }, _) => {
+                self.settle_alias(name, outcome, |alias| alias.is_some().then_some(None));
+            }
+            (Deed::DeleteClientKey { id }, _) => {
+                let may_be = self.client_keys.get_mut(id).unwrap();
+                *may_be = following(may_be, outcome, |is_there| is_there.then_some(false));
+            }
+        }
+    }
+
+    fn settle_key(&mut self, id: &str, change: &Change, outcome: &Outcome) {
+        let key = self.keys.get_mut(id).unwrap();
+        let kind = key.kind;
+        key.may_be = following(&key.before, outcome, |facts| facts.after(kind, change));
+        if let (Change::AddVersion, Kind::Cipher, Outcome::Done(made)) = (change, kind, outcome) {
+            let version = text(&made["KeyVersion"]["KeyVersionId"]);
+            for facts in &mut key.may_be {
+                facts.primary = Some(version.to_owned());
+            }
+        }
+    }
+
+    fn settle_alias(
+        &mut self,
+        name: &str,
+        outcome: &Outcome,
+        after: impl Fn(&Option<String>) -> Option<Option<String>>,
+    ) {
+        let may_be = self.aliases.entry(name.to_owned()).or_insert_with(|| vec![None]);
+        *may_be = following(may_be, outcome, after);
+    }
+}
+
+/// Does something as a client, and keeps what it is told.
+pub(crate) async fn perform(ledger: &RefCell<Ledger>, client: &Client, deed: &Deed) -> Outcome {
+    ledger.borrow_mut().begin(deed);
+    let outcome = ask(client, deed.request()).await;
+    ledger.borrow_mut().settle(deed, &outcome);
+    outcome
+}
+
+/// Asks, and tells what came of it.
+pub(crate) async fn ask(client: &Client, (action, params): Request) -> Outcome {
+    let params: Vec<_> = params.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Outcome::of(client.call(action, &params).await)
+}
+
+/// What may be so after a call that has this outcome. `after` is what a call makes of something
+/// that is so; none when it is refused then.
+fn following<T: Clone + PartialEq + Debug>(
+    before: &[T],
+    outcome: &Outcome,
+    after: impl Fn(&T) -> Option<T>,
+) -> Vec<T> {
+    let done = before.iter().filter_map(&after);
+    let mut may_be: Vec<T> = match outcome {
+        Outcome::Done(_) => done.collect(),
+        Outcome::Refused(_) => before.iter().filter(|it| after(it).is_none()).cloned().collect(),
+        Outcome::Unknown => before.iter().cloned().chain(done).collect(),
+        Outcome::Nothing => before.to_vec(),
+    };
+    assert!(!may_be.is_empty(), "{outcome:?} of {before:?}");
+    let mut kept = Vec::new();
+    for it in may_be.drain(..) {
+        if !kept.contains(&it) {
+            kept.push(it);
+        }
+    }
+    kept
+}

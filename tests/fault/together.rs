@@ -1,0 +1,493 @@
+//! Many callers change the same keys and aliases at once, on a token that stumbles, until the
+//! process is killed: what they were told can have happened one call after the other, and the next
+//! start has all of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fault_token::{Fault, Rule, When, mix};
+
+use crate::deed::{ACCESS_POINT, Asked, Change, Deed, Facts, Kind, State};
+use crate::gateway::signal;
+use crate::harness::text;
+use crate::history::{Timed, explain};
+use crate::instance_client::Visitor;
+use crate::ledger::{Key, Ledger, Outcome, ask, perform};
+use crate::material::wrap;
+use crate::observed::Depth;
+use crate::rig::{PLAINTEXT, Rig};
+use crate::scale::{report, scaled};
+use crate::whole::House;
+
+/// Callers at once.
+const CALLERS: u64 = 6;
+/// Keys that there are, once so many are made.
+const MOST_KEYS: usize = 8;
+const ALIASES: u64 = 3;
+
+/// How a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The process is killed.
+    Kill,
+    /// Its files are copied as they are at one instant, and the next process is started on the copy.
+    /// Everything is in it that was written, synced or not: what a crash leaves, not a lost cache.
+    Image,
+    /// The callers leave, and the process serves on.
+    Leave,
+}
+
+/// SplitMix64: the same choices in every run.
+#[derive(Debug)]
+struct Chance {
+    seed: u64,
+    index: Cell<u64>,
+}
+
+/// What callers asked of keys and aliases, and were told.
+#[derive(Debug, Default)]
+struct Histories {
+    keys: BTreeMap<String, Vec<Timed<(Asked, Outcome)>>>,
+    aliases: BTreeMap<String, Vec<Timed<(Named, Outcome)>>>,
+}
+
+/// What is asked of an alias.
+#[derive(Debug, Clone)]
+enum Named {
+    Create(String),
+    Update(String),
+    Delete,
+    /// Which key it names.
+    Resolve,
+}
+
+/// What one gateway after the other is tried with, on the same state.
+struct Round {
+    rig: Rig,
+    ledger: RefCell<Ledger>,
+    histories: RefCell<Histories>,
+    /// Ciphertexts of each key.
+    sealed: RefCell<BTreeMap<String, String>>,
+    /// How each external key gets its material.
+    imports: BTreeMap<String, Change>,
+    start: Instant,
+    is_over: Cell<bool>,
+}
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        Self { seed, index: Cell::new(0) }
+    }
+
+    fn below(&self, end: u64) -> u64 {
+        self.index.set(self.index.get() + 1);
+        mix(self.seed, self.index.get()) % end
+    }
+
+    fn of<'a, T>(&self, all: &'a [T]) -> &'a T {
+        &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
+}
+
+impl Round {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap()
+    }
+
+    /// A caller's calls until the gateway is gone or the round over.
+    async fn call(&self, chance: &Chance) {
+        while !self.is_over.get() {
+            match chance.below(20) {
+                0 => self.make(chance).await,
+                1..4 => self.name(chance).await,
+                4 => self.client_key(chance).await,
+                _ => self.use_or_change(chance).await,
+            }
+        }
+    }
+
+    async fn make(&self, chance: &Chance) {
+        if self.ledger.borrow().keys.len() < MOST_KEYS {
+            let kind = *chance.of(&[Kind::Cipher, Kind::Signing]);
+            perform(&self.ledger, &self.rig.gateway.client, &Deed::CreateKey(kind)).await;
+        }
+    }
+
+    async fn client_key(&self, chance: &Chance) {
+        let client = &self.rig.gateway.client;
+        let ids: Vec<String> = {
+            let ledger = self.ledger.borrow();
+            let is_there = |may_be: &&Vec<bool>| **may_be == [true];
+            let there = ledger.client_keys.iter().filter(|(_id, may_be)| is_there(may_be));
+            there.map(|(id, _may_be)| id.clone()).collect()
+        };
+        if ids.len() > 3 {
+            let id = chance.of(&ids).clone();
+            // Nobody else may delete it, too, since of that the ledger knows nothing.
+            self.ledger.borrow_mut().client_keys.insert(id.clone(), vec![true, false]);
+            perform(&self.ledger, client, &Deed::DeleteClientKey { id }).await;
+        } else if self.ledger.borrow().client_keys.len() < 100 {
+            perform(&self.ledger, client, &Deed::CreateClientKey).await;
+        }
+    }
+
+    fn any_key(&self, chance: &Chance) -> (String, Kind) {
+        let (ledger, demo) = (self.ledger.borrow(), &self.rig.gateway.dev.key_id);
+        let keys = ledger.keys.iter().filter(|(id, _key)| *id != demo);
+        let keys: Vec<_> = keys.map(|(id, key)| (id.clone(), key.kind)).collect();
+        chance.of(&keys).clone()
+    }
+
+    async fn name(&self, chance: &Chance) {
+        let alias = format!("alias/of-{}", chance.below(ALIASES));
+        let (key, _kind) = self.any_key(chance);
+        let asked = match chance.below(5) {
+            0 => Named::Create(key),
+            1 => Named::Update(key),
+            2 => Named::Delete,
+            _ => Named::Resolve,
+        };
+        let began = self.now();
+        let outcome = ask(&self.rig.gateway.client, asked.request(&alias)).await;
+        if let Some(call) = self.timed(began, asked, outcome) {
+            self.histories.borrow_mut().aliases.entry(alias).or_default().push(call);
+        }
+    }
+
+    async fn use_or_change(&self, chance: &Chance) {
+        let (key, kind) = self.any_key(chance);
+        let sealed = self.sealed.borrow().get(&key).cloned();
+        let asked = match chance.below(20) {
+            0 => Asked::To(Change::AddVersion),
+            1 => Asked::To(Change::Rotation(7 + u16::try_from(chance.below(30)).unwrap())),
+            2 => Asked::To(Change::Disable),
+            3..5 => Asked::To(Change::Enable),
+            5 => Asked::To(Change::Schedule),
+            6..8 => Asked::To(Change::Cancel),
+            8 => Asked::To(Change::DeleteMaterial),
+            9..11 => match self.imports.get(&key) {
+                Some(import) => Asked::To(import.clone()),
+                None => Asked::Describe,
+            },
+            11..13 => Asked::Describe,
+            13 => Asked::Versions,
+            14..17 if sealed.is_some() => Asked::Open(sealed.unwrap()),
+            _ if kind != Kind::Signing => Asked::Seal,
+            _ => Asked::Describe,
+        };
+        let began = self.now();
+        let outcome = ask(&self.rig.gateway.client, asked.request(&key)).await;
+        if let (Asked::Seal, Outcome::Done(answer)) = (&asked, &outcome) {
+            let blob = text(&answer["CiphertextBlob"]).to_owned();
+            self.sealed.borrow_mut().insert(key.clone(), blob);
+        }
+        if let Some(call) = self.timed(began, asked, outcome) {
+            self.histories.borrow_mut().keys.entry(key).or_default().push(call);
+        }
+    }
+
+    /// The call with its answer, which was just given; none where nothing was done for certain.
+    fn timed<A>(&self, began: u64, asked: A, outcome: Outcome) -> Option<Timed<(A, Outcome)>> {
+        let mut ledger = self.ledger.borrow_mut();
+        let mut answered = Some(self.now());
+        match outcome {
+            Outcome::Nothing => return None,
+            Outcome::Done(_) => ledger.acknowledged += 1,
+            Outcome::Refused(_) => {}
+            Outcome::Unknown => {
+                ledger.unanswered += 1;
+                answered = None;
+            }
+        }
+        Some(Timed { began, answered, call: (asked, outcome) })
+    }
+
+    /// What was told must be explained by some order; what may be so after it is known then.
+    fn explain(&mut self) -> usize {
+        let (ledger, histories) = (self.ledger.get_mut(), self.histories.get_mut());
+        let mut told = 0;
+        for (id, calls) in std::mem::take(&mut histories.keys) {
+            let key = ledger.keys.get_mut(&id).unwrap();
+            let kind = key.kind;
+            let apply = |facts: &Facts, (asked, outcome): &(Asked, Outcome)| {
+                told_of_key(kind, facts, asked, outcome)
+            };
+            let after = explain(&key.may_be, &calls, apply, |(asked, outcome)| {
+                asked.change().is_none() || matches!(outcome, Outcome::Refused(_))
+            });
+            assert!(!after.is_empty(), "no order explains, of {id}: {key:?}\n{}", lines(&calls));
+            key.may_be = after;
+            key.is_touched = true;
+            told += calls.len();
+        }
+        for (name, calls) in std::mem::take(&mut histories.aliases) {
+            let before = ledger.aliases.entry(name.clone()).or_insert_with(|| vec![None]);
+            let apply = |key: &Option<String>, (asked, outcome): &(Named, Outcome)| {
+                told_of_alias(key, asked, outcome)
+            };
+            let after = explain(before, &calls, apply, |(asked, outcome)| {
+                matches!(asked, Named::Resolve) || matches!(outcome, Outcome::Refused(_))
+            });
+            assert!(
+                !after.is_empty(),
+                "no order explains, of {name}: {before:?}\n{}",
+                lines(&calls)
+            );
+            *before = after;
+            told += calls.len();
+        }
+        told
+    }
+}
+
+/// Each call on a line, by its beginning.
+fn lines<A: Debug>(calls: &[Timed<(A, Outcome)>]) -> String {
+    let mut calls: Vec<_> = calls.iter().collect();
+    calls.sort_by_key(|call| call.began);
+    let lines = calls.into_iter().map(|call| {
+        let (asked, outcome) = &call.call;
+        let outcome = match outcome {
+            Outcome::Done(answer) => {
+                let metadata = &answer["KeyMetadata"];
+                let told = ["KeyId", "KeyState", "PrimaryKeyVersion", "RotationInterval"];
+                let told = told.map(|name| metadata[name].as_str().unwrap_or_default());
+                let version = &answer["KeyVersion"]["KeyVersionId"];
+                format!("{told:?} {version} {} {}", answer["TotalCount"], answer["KeyVersionId"])
+            }
+            other => format!("{other:?}"),
+        };
+        let asked = format!("{asked:?}");
+        let answered = call.answered.map(|at| at / 1_000);
+        format!("{} to {answered:?}: {asked:.50} {outcome}\n", call.began / 1_000)
+    });
+    lines.collect()
+}
+
+impl Named {
+    fn request(&self, alias: &str) -> crate::deed::Request {
+        let name = alias.to_owned();
+        match self {
+            Self::Create(key) => Deed::CreateAlias { name, key: key.clone() }.request(),
+            Self::Update(key) => Deed::UpdateAlias { name, key: key.clone() }.request(),
+            Self::Delete => Deed::DeleteAlias { name }.request(),
+            Self::Resolve => ("DescribeKey", vec![("KeyId", name)]),
+        }
+    }
+}
+
+/// What a call makes of an alias that names `key`; none when the answer is not of that.
+#[expect(clippy::option_option, clippy::ref_option, reason = "an alias may name no key")]
+fn told_of_alias(key: &Option<String>, asked: &Named, outcome: &Outcome) -> Option<Option<String>> {
+    let done = match asked {
+        Named::Create(new) => key.is_none().then(|| Some(new.clone())),
+        Named::Update(new) => key.is_some().then(|| Some(new.clone())),
+        Named::Delete => key.is_some().then_some(None),
+        Named::Resolve => key.is_some().then(|| key.clone()),
+    };
+    match (outcome, asked) {
+        (Outcome::Done(answer), Named::Resolve) => {
+            let is_it = key.as_deref() == answer["KeyMetadata"]["KeyId"].as_str();
+            done.filter(|_key| is_it)
+        }
+        (Outcome::Done(_) | Outcome::Unknown, _) => done,
+        // The state of the key that it is to name may be against it, too.
+        (Outcome::Refused(code), _) => match code.as_str() {
+            "Forbidden.AliasNotFound" => key.is_none().then(|| key.clone()),
+            "AliasAlreadyExists" => key.is_some().then(|| key.clone()),
+            _ => code.starts_with("Rejected.").then(|| key.clone()),
+        },
+        (Outcome::Nothing, _) => None,
+    }
+}
+
+/// What a call makes of a key with these facts; none when the answer is not of them.
+fn told_of_key(kind: Kind, facts: &Facts, asked: &Asked, outcome: &Outcome) -> Option<Facts> {
+    let same = || Some(facts.clone());
+    let answer = match outcome {
+        Outcome::Done(answer) => answer,
+        Outcome::Unknown => return facts.after(kind, asked.change()?),
+        Outcome::Nothing => return None,
+        Outcome::Refused(code) => {
+            return match asked {
+                Asked::To(change) if facts.after(kind, change).is_none() => same(),
+                Asked::Seal | Asked::Open(_) if *code == facts.state.refusal() => same(),
+                _ => None,
+            };
+        }
+    };
+    match asked {
+        Asked::To(change) => {
+            let mut after = facts.after(kind, change)?;
+            if let (Change::AddVersion, Kind::Cipher) = (change, kind) {
+                let version = text(&answer["KeyVersion"]["KeyVersionId"]);
+                after.primary = Some(version.to_owned());
+            }
+            Some(after)
+        }
+        Asked::Describe => {
+            let metadata = &answer["KeyMetadata"];
+            let member = |name: &str| metadata[name].as_str().unwrap_or_default();
+            let is_so =
+                State::of(metadata) == facts.state && member("RotationInterval") == facts.rotation;
+            facts.with_primary(member("PrimaryKeyVersion")).filter(|_facts| is_so)
+        }
+        Asked::Versions => {
+            let count = answer["TotalCount"].as_u64();
+            (count == u64::try_from(facts.versions).ok()).then(same)?
+        }
+        Asked::Seal if facts.state == State::Enabled => {
+            facts.with_primary(text(&answer["KeyVersionId"]))
+        }
+        Asked::Open(_) if facts.state == State::Enabled => {
+            (answer["Plaintext"] == PLAINTEXT).then(same)?
+        }
+        Asked::Seal | Asked::Open(_) => None,
+    }
+}
+
+/// Takes an image of the state, and puts it where the state was once the process is dead.
+fn take_image(rig: &Rig) {
+    let (state, process) = (rig.gateway.process.state(), rig.gateway.process.id());
+    let image = state.with_file_name("image");
+    signal("STOP", &process);
+    while !is_stopped(&process) {
+        std::thread::yield_now();
+    }
+    let copied = Command::new("cp").args(["-a", "--"]).arg(&state).arg(&image).status().unwrap();
+    assert!(copied.success());
+    signal("KILL", &process);
+    // Of the index of the log nothing is on a disk.
+    std::fs::remove_file(image.join("hsmgate.db-shm")).ok();
+    std::fs::rename(&state, state.with_file_name("before")).unwrap();
+    std::fs::rename(&image, &state).unwrap();
+    std::fs::remove_dir_all(state.with_file_name("before")).unwrap();
+}
+
+/// Whether every thread of a process stands still.
+fn is_stopped(process: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let is_stopped = |stat: String| stat.contains(") T ");
+    threads.into_iter().all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+        stat.is_ok_and(is_stopped)
+    })
+}
+
+/// Two external keys, and how they get their material.
+async fn imports(rig: &Rig, ledger: &RefCell<Ledger>) -> BTreeMap<String, Change> {
+    let mut imports = BTreeMap::new();
+    for material in 1..3 {
+        let made = rig.gateway.call("CreateKey", &[("Origin", "EXTERNAL")]).await;
+        let key = text(&made["KeyMetadata"]["KeyId"]).to_owned();
+        ledger.borrow_mut().keys.insert(key.clone(), Key::new(Kind::External));
+        let deed = Deed::to(&key, Change::Parameters);
+        let Outcome::Done(given) = perform(ledger, &rig.gateway.client, &deed).await else {
+            panic!("{}", rig.gateway.process.log());
+        };
+        let token = text(&given["ImportToken"]).to_owned();
+        let wrapped = wrap(&given, &[material; 32]);
+        imports.insert(key, Change::Import { token, wrapped });
+    }
+    imports
+}
+
+/// Rounds of callers at once, with these faults of the token by chance.
+async fn under_load(name: &str, rounds: usize, faults: &[Fault], end: End, seed: u64) {
+    let rig = Rig::start();
+    let house = House::of(&rig.gateway).await;
+    let ledger = RefCell::new(Ledger::of(&rig.gateway));
+    let visitor = Visitor::of(&rig.gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
+    ledger.borrow_mut().client_keys.insert(visitor.client_key.id, vec![true]);
+    let imports = imports(&rig, &ledger).await;
+    let mut round = Round {
+        rig,
+        ledger,
+        histories: RefCell::default(),
+        sealed: RefCell::default(),
+        imports,
+        start: Instant::now(),
+        is_over: Cell::new(false),
+    };
+    let chance = Chance::new(seed);
+    let mut told = 0;
+    for number in 0..rounds {
+        for (index, fault) in (1..).zip(faults) {
+            let seed = seed.wrapping_add(1_000 * number as u64 + index);
+            let when = When::Chance { per_million: 10_000 / faults.len() as u64, seed };
+            round.rig.token.add(Rule::on_all(fault.clone()).when(when));
+        }
+        let (shortest, longest) = if end == End::Leave { (500, 1_000) } else { (20, 200) };
+        let life =
+            Duration::from_micros(1_000 * shortest + chance.below(1_000 * (longest - shortest)));
+        round.is_over.set(false);
+        let finish = async {
+            tokio::time::sleep(life).await;
+            match end {
+                End::Kill => signal("KILL", &round.rig.gateway.process.id()),
+                End::Image => take_image(&round.rig),
+                End::Leave => {}
+            }
+            round.is_over.set(true);
+        };
+        let callers: Vec<_> =
+            (0..CALLERS).map(|_caller| Chance::new(chance.below(u64::MAX))).collect();
+        let callers = callers.iter().map(|chance| round.call(chance));
+        tokio::join!(finish, futures_util::future::join_all(callers));
+        match end {
+            End::Kill | End::Image => round.rig = round.rig.kill_and_restart(),
+            End::Leave => {
+                round.rig.token.clear();
+                while round.rig.encrypt().await.status != 200 {}
+            }
+        }
+        told += round.explain();
+        let gateway = &round.rig.gateway;
+        round.ledger.get_mut().check(gateway, Depth::Touched).await;
+        house.check_all(gateway).await;
+    }
+    let gateway = &round.rig.gateway;
+    let ledger = round.ledger.get_mut();
+    ledger.check(gateway, Depth::All).await;
+    report(&format!(
+        "{name}: {rounds} rounds of {CALLERS} callers, {told} answers explained, {} acknowledged, \
+         {} without an answer, {} facts checked",
+        ledger.acknowledged, ledger.unanswered, ledger.facts
+    ));
+}
+
+fn stumbles() -> [Fault; 4] {
+    [
+        Fault::answer("CKR_GENERAL_ERROR"),
+        Fault::answer_after("CKR_FUNCTION_FAILED"),
+        Fault::CloseSessions,
+        Fault::LogOut,
+    ]
+}
+
+#[tokio::test]
+async fn changes_at_once_are_told_as_if_they_came_one_after_the_other() {
+    under_load("at once", scaled(3, 50), &[], End::Leave, 1).await;
+}
+
+#[tokio::test]
+async fn changes_at_once_on_a_token_that_stumbles_are_told_as_if_they_came_one_after_the_other() {
+    under_load("at once, stumbling", scaled(3, 50), &stumbles(), End::Leave, 2).await;
+}
+
+#[tokio::test]
+async fn kills_at_any_instant_under_load_lose_nothing_that_was_acknowledged() {
+    under_load("kills", scaled(10, 200), &[], End::Kill, 3).await;
+}
+
+#[tokio::test]
+async fn kills_and_token_errors_together_lose_nothing_that_was_acknowledged() {
+    under_load("kills, stumbling", scaled(5, 100), &stumbles(), End::Kill, 4).await;
+}
+
+#[tokio::test]
+async fn an_image_of_the_files_at_any_instant_has_everything_that_was_acknowledged() {
+    under_load("images", scaled(5, 50), &[], End::Image, 5).await;
+}
