@@ -63,6 +63,8 @@ impl Jobs {
         let name = "expiry of import tokens";
         jobs.spawn(every(EXPIRE_EVERY, name, with(keyring, &audit, expire_imports)));
         jobs.spawn(every(ROTATE_EVERY, "rotation", with(keyring, &audit, rotate)));
+        let name = "records of the IV budget";
+        jobs.spawn(every(ROTATE_EVERY, name, with(keyring, &audit, record_iv_events)));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
@@ -161,6 +163,21 @@ async fn rotate(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<Keyri
     let now = Time::now();
     let deed = |key: &KeyId| Deed::due("RotateKey", *key);
     each(&audit, keyring.due_for_rotation(now), deed, |key| keyring.rotate(key, now)).await
+}
+
+async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRecorded> {
+    let mut failure = None;
+    for (key, event) in keyring.take_iv_events() {
+        let name = if event.is_end { "IvBudgetExhausted" } else { "IvBudgetWarning" };
+        let deed = Deed::due(name, key)
+            .with("KeyVersionId", event.version.to_string())
+            .with("Invocations", event.total.to_string());
+        if let Err(error) = audit.note(&deed).await {
+            keyring.keep_iv_event(event);
+            failure = Some(error);
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Does something to everything that is due, each with its record; tells of the first failure when

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::KeyringError;
@@ -24,6 +24,19 @@ pub(super) struct Invocations {
     store: Store,
     limits: IvBudget,
     meters: RwLock<HashMap<KeyVersionId, Arc<Meter>>>,
+    /// What has no record yet.
+    events: Mutex<Vec<IvEvent>>,
+}
+
+/// That a key version has encrypted very often, for the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IvEvent {
+    /// The version.
+    pub version: KeyVersionId,
+    /// How often it has encrypted, with what is leased to it.
+    pub total: u64,
+    /// Whether it is about to encrypt no more.
+    pub is_end: bool,
 }
 
 /// The meter of one version.
@@ -55,7 +68,7 @@ impl Reserved {
 
 impl Invocations {
     pub(super) fn new(store: Store, limits: IvBudget) -> Self {
-        Self { store, limits, meters: RwLock::default() }
+        Self { store, limits, meters: RwLock::default(), events: Mutex::default() }
     }
 
     /// Leave to encrypt once with a version.
@@ -166,17 +179,24 @@ impl Invocations {
         Ok(())
     }
 
+    /// What has happened and has no record yet.
+    pub(super) fn events(&self) -> MutexGuard<'_, Vec<IvEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells operators, once for each version and start, and again at the end.
     fn tell(&self, meter: &Meter, total: u64) {
         let IvBudget { warn_at, rotate_at, refuse_at, .. } = self.limits;
         let version = meter.version;
         if total >= refuse_at {
             metrics().iv_budget(BudgetEvent::ended);
+            self.events().push(IvEvent { version, total, is_end: true });
             tracing::error!(key_version_id = %version, total, refuse_at,
                 "a key version is about to encrypt no more: it has used as many random IVs as are \
                  safe; make a new version of its key");
         } else if total >= warn_at && !meter.is_told.swap(true, Ordering::Relaxed) {
             metrics().iv_budget(BudgetEvent::warned);
+            self.events().push(IvEvent { version, total, is_end: false });
             tracing::warn!(key_version_id = %version, total, rotate_at, refuse_at,
                 "a key version has encrypted very often; its key needs a new version before it \
                  encrypts no more");

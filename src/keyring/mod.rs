@@ -23,11 +23,12 @@ use std::time::Duration;
 pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
 pub use import::{WrappedMaterial, WrappingKey};
+pub use invocations::IvEvent;
 pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use crate::model::IvBudget;
+use crate::model::{IvBudget, KeyId};
 use crate::store::{Store, StoreError};
 use crate::token::Token;
 use invocations::Invocations;
@@ -89,6 +90,18 @@ impl Keyring {
     /// When the store fails; some versions then count for more than they are used.
     pub async fn give_back_leases(&self) -> Result<(), StoreError> {
         self.invocations.give_back().await
+    }
+
+    /// Takes what the invocation budget has to put on record, each with its key.
+    pub fn take_iv_events(&self) -> Vec<(KeyId, IvEvent)> {
+        let events = std::mem::take(&mut *self.invocations.events());
+        let key_of = |event: &IvEvent| self.store.key_of_version(event.version);
+        events.into_iter().filter_map(|event| Some((key_of(&event)?.id, event))).collect()
+    }
+
+    /// Puts what could not be recorded back.
+    pub fn keep_iv_event(&self, event: IvEvent) {
+        self.invocations.events().push(event);
     }
 
     /// Whether calls can go to the token now.

@@ -15,7 +15,8 @@ fn records(file: &Path) -> Vec<Value> {
 }
 
 /// The events of this name, once there are so many.
-async fn events(file: &Path, name: &str, count: usize) -> Vec<Value> {
+/// The events with this name, once there are so many.
+pub(crate) async fn events(file: &Path, name: &str, count: usize) -> Vec<Value> {
     let give_up = Instant::now() + Duration::from_mins(1);
     loop {
         let mut found = records(file);
@@ -24,7 +25,7 @@ async fn events(file: &Path, name: &str, count: usize) -> Vec<Value> {
             return found;
         }
         assert!(Instant::now() < give_up, "{name}: {found:?}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
 use crate::harness::text;
@@ -175,6 +176,69 @@ async fn a_clock_that_is_behind_the_database_is_found() {
     let installation = with_keys().await;
     installation.change("UPDATE keys SET created = created + 86400").await;
     found(&installation, "clock");
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_program_are_found() {
+    let installation = with_keys().await;
+    installation
+        .change(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (99990101, 'later', 1, x'00', 0)",
+        )
+        .await;
+    found(&installation, "database");
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_run_out_is_found() {
+    let installation = with_keys().await;
+    let (certificate, key) = (installation.path("server.pem"), installation.path("server.key"));
+    let mut params = CertificateParams::new(["kms.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2026, 1, 1);
+    let pair = KeyPair::generate().unwrap();
+    fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
+    fs::write(&key, pair.serialize_pem()).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    installation.configure(|text| {
+        let (certificate, key) = (certificate.display(), key.display());
+        let tls = format!("[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+        text.push_str(&tls);
+    });
+    found(&installation, "certificate");
+}
+
+#[tokio::test]
+async fn an_audit_file_that_is_another_file_is_found() {
+    let installation = with_keys().await;
+    fs::write(installation.audit_file(), "nothing of ours\n").unwrap();
+    found(&installation, "audit file");
+}
+
+#[tokio::test]
+async fn what_a_kill_left_half_made_is_told_and_no_fault() {
+    let installation = with_keys().await;
+    installation.change("UPDATE key_versions SET is_live = 0").await;
+    let checks = examined(&installation, 0);
+    assert!(named(&checks, "warning").contains(&"half made".to_owned()), "{checks}");
+}
+
+#[tokio::test]
+async fn a_pair_whose_import_token_is_lost_is_told_and_no_fault() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&user);
+    let made = client.call("CreateKey", &[("Origin", "EXTERNAL")]).await.unwrap();
+    let wanted = [
+        ("KeyId", text(&made["KeyMetadata"]["KeyId"])),
+        ("WrappingKeySpec", "RSA_2048"),
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
+    ];
+    client.call("GetParametersForImport", &wanted).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    installation.change("DELETE FROM documents WHERE kind = 'import-parameters'").await;
+    let checks = examined(&installation, 0);
+    assert!(named(&checks, "warning").contains(&"import-wrapping pairs".to_owned()), "{checks}");
 }
 
 #[tokio::test]

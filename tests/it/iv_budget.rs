@@ -3,10 +3,12 @@
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
+use crate::deeds::events;
 use crate::harness::text;
 use crate::installation::{AccessKey, Installation};
 
 const TEXT: &str = "SGVsbG8=";
+const SERVICE: &str = "AliyunServiceEvent";
 const USED_UP: (u16, &str) = (400, "Rejected.LimitExceeded");
 
 /// With a lease of 8 and these thresholds.
@@ -110,6 +112,8 @@ async fn a_worn_key_gets_a_new_version_and_old_ciphertexts_open() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert_eq!(rotations, 2);
+    let warning = events(&installation.audit_file(), "IvBudgetWarning", 1).await.remove(0);
+    assert_eq!((text(&warning["resourceName"]), text(&warning["eventType"])), (&*key, SERVICE));
     let blob = text(&first["CiphertextBlob"]);
     let opened = client.call("Decrypt", &[("CiphertextBlob", blob)]).await.unwrap();
     assert_eq!(opened["Plaintext"], TEXT);
@@ -148,6 +152,8 @@ async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
         client.call("ReEncrypt", &away).await.unwrap();
     }
     assert_eq!(refused(encrypt(&client, &key).await), used_up);
+    let end = events(&installation.audit_file(), "IvBudgetExhausted", 1).await.remove(0);
+    assert_eq!((text(&end["resourceName"]), text(&end["eventType"])), (&*key, SERVICE));
 }
 
 #[tokio::test]

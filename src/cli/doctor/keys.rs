@@ -8,7 +8,9 @@ use super::system::chain;
 use crate::keyring::recovery::Known;
 use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
-use crate::token::{Budget, Depth, Inspected, ObjectName, ObjectOwner, Token, TokenError};
+use crate::token::{
+    Budget, Depth, Inspected, ObjectName, ObjectOwner, ServiceKey, Token, TokenError,
+};
 
 const SEARCH: Duration = Duration::from_mins(30);
 /// What a running gateway is about to finish looks right after so long.
@@ -85,6 +87,8 @@ async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenErr
 struct Differences {
     orphans: BTreeSet<ObjectName>,
     buried: BTreeSet<ObjectName>,
+    /// Pairs for the import of material whose import token is lost.
+    void: BTreeSet<ObjectName>,
     /// Versions without an object, with their keys.
     lost: BTreeMap<KeyVersionId, String>,
 }
@@ -107,6 +111,9 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
             ObjectOwner::Key(key) if store.removed_at(key).await?.is_some() => {
                 differences.buried.insert(*name);
             }
+            ObjectOwner::Service(ServiceKey::ImportWrapping) => {
+                differences.void.insert(*name);
+            }
             _ => {
                 differences.orphans.insert(*name);
             }
@@ -127,12 +134,14 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        self.orphans.is_empty() && self.buried.is_empty() && self.lost.is_empty()
+        let names = [&self.orphans, &self.buried, &self.void];
+        names.iter().all(|names| names.is_empty()) && self.lost.is_empty()
     }
 
     fn keep(&mut self, other: &Self) {
         self.orphans.retain(|name| other.orphans.contains(name));
         self.buried.retain(|name| other.buried.contains(name));
+        self.void.retain(|name| other.void.contains(name));
         self.lost.retain(|version, _| other.lost.contains_key(version));
     }
 
@@ -154,6 +163,13 @@ impl Differences {
                  are gone.",
             )
         });
+        let void = (!self.void.is_empty()).then(|| {
+            Check::warning(
+                "import-wrapping pairs",
+                format!("{} unwrap nothing any more: {}", self.void.len(), keys(&self.void)),
+                "They do no harm. Destroy them with the tools of the HSM, or leave them.",
+            )
+        });
         let lost = match self.lost.first_key_value() {
             None => Check::ok("rows without an object", "none"),
             Some((version, key)) => Check::failed(
@@ -162,7 +178,7 @@ impl Differences {
                 "Bring the token back to a state that has them. What they encrypted does not open.",
             ),
         };
-        [Some(orphans), buried, Some(lost)].into_iter().flatten().collect()
+        [Some(orphans), buried, void, Some(lost)].into_iter().flatten().collect()
     }
 }
 

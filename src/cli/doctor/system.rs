@@ -1,5 +1,8 @@
 //! Files, disks, certificate and clock.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Check;
@@ -14,6 +17,8 @@ const LITTLE_BYTES: u64 = 1 << 30;
 const LEAST_BYTES: u64 = 64 << 20;
 /// A certificate that is good for fewer days should be on its way to being replaced.
 const FEW_DAYS: f64 = 14.0;
+/// How every record of the audit begins.
+const AUDIT_START: &[u8] = b"{\"sequence\":";
 /// How far ahead of the clock a time in the database may be.
 const TOLERANCE_SECONDS: i64 = 5;
 
@@ -35,23 +40,43 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
     ] {
         checks.extend(path.map(|path| room(name, path)));
     }
-    checks.push(audit(&config.audit.file));
+    checks.push(audit(&config.audit.file, &config.state_directory));
     checks
 }
 
-fn audit(file: &Path) -> Check {
+/// Whether the gateway can go on with its audit file: a file of records that it may write to.
+fn audit(file: &Path, state_directory: &Path) -> Check {
     const NAME: &str = "audit file";
-    match std::fs::metadata(file) {
-        Ok(found) if found.is_file() => Check::ok(NAME, format!("{} bytes", found.len())),
-        Ok(_) => Check::failed(NAME, "it is no file", "Name another file in audit.file."),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Check::ok(NAME, "not there yet; the next start makes it")
+    const ACCESS: &str = "Let the user of the gateway read and write the file and its directory.";
+    let looked = || -> io::Result<_> {
+        let found = std::fs::metadata(file)?;
+        if !found.is_file() {
+            return Ok((found, Vec::new()));
         }
-        Err(error) => Check::failed(
-            NAME,
-            error.to_string(),
-            "Let the user of the gateway read and write the file and its directory.",
-        ),
+        let mut opened = File::options().read(true).append(true).open(file)?;
+        let mut start = vec![0; AUDIT_START.len()];
+        let length = opened.read(&mut start)?;
+        start.truncate(length);
+        Ok((found, start))
+    };
+    let (found, start) = match looked() {
+        Ok(looked) => looked,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Check::ok(NAME, "not there yet; the next start makes it");
+        }
+        Err(error) => return Check::failed(NAME, error.to_string(), ACCESS),
+    };
+    let owner = std::fs::metadata(state_directory).map(|directory| directory.uid());
+    if !found.is_file() || !AUDIT_START.starts_with(&start) {
+        let other = "it is no file of audit records";
+        Check::failed(NAME, other, "Name another file in audit.file.")
+    } else if owner.is_ok_and(|owner| owner != found.uid()) {
+        Check::failed(NAME, "it belongs to another user than the state directory", ACCESS)
+    } else if found.mode() & 0o007 != 0 {
+        let open = format!("others may use it: mode {:o}", found.mode() & 0o777);
+        Check::warning(NAME, open, "Allow its owner alone to write it (chmod 600).")
+    } else {
+        Check::ok(NAME, format!("{} bytes", found.len()))
     }
 }
 
