@@ -15,9 +15,11 @@ test: setup
 	cargo deny check bans licenses sources
 	cargo test --workspace
 
-# The tests of a token that fails, at length, with their figures. About ten minutes.
+# The tests of a token that fails, at length, with their figures; then, alone on the processors, ten
+# times the load that a gateway can bear. About half an hour.
 torture: setup-build setup-token
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
+	cargo test --release --test fault -- --ignored busy --nocapture
 
 bench: setup-build setup-token
 	cargo bench --bench gateway

@@ -55,16 +55,17 @@ impl Jobs {
     ) -> Self {
         let mut jobs = JoinSet::new();
         jobs.spawn(tell_of_orphans(keyring.clone()));
-        jobs.spawn(every(PURGE_EVERY, "purge", with(keyring, &audit, purge)));
+        let with = || (keyring.clone(), audit.clone());
+        jobs.spawn(every_with_token(PURGE_EVERY, "purge", with(), purge));
         let name = "half-made key versions";
-        jobs.spawn(every(TAKE_BACK_EVERY, name, with(keyring, &audit, take_back)));
+        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, with(), take_back));
         let name = "expiry of imported material";
-        jobs.spawn(every(EXPIRE_EVERY, name, with(keyring, &audit, expire_material)));
+        jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_material));
         let name = "expiry of import tokens";
-        jobs.spawn(every(EXPIRE_EVERY, name, with(keyring, &audit, expire_imports)));
-        jobs.spawn(every(ROTATE_EVERY, "rotation", with(keyring, &audit, rotate)));
+        jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_imports));
+        jobs.spawn(every_with_token(ROTATE_EVERY, "rotation", with(), rotate));
         let name = "records of the IV budget";
-        jobs.spawn(every(ROTATE_EVERY, name, with(keyring, &audit, record_iv_events)));
+        jobs.spawn(every_with_token(ROTATE_EVERY, name, with(), record_iv_events));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
@@ -112,28 +113,33 @@ async fn tell_of_orphans(keyring: Keyring) {
     }
 }
 
-/// A job on keys. While the token is away it fails before it begins, and records nothing.
-fn with<Work, Outcome>(
-    keyring: &Keyring,
-    audit: &Recorder,
+/// As [`every`], for a job on keys. It rests while the token is away: that is told elsewhere, once,
+/// and what is not begun needs no record.
+async fn every_with_token<Work, Outcome, Failure>(
+    interval: Duration,
+    name: &'static str,
+    (keyring, audit): (Keyring, Recorder),
     work: Work,
-) -> impl Fn() -> Outcome + use<Work, Outcome>
-where
+) where
     Work: Fn(Keyring, Recorder) -> Outcome,
+    Outcome: Future<Output = Result<(), Failure>>,
+    Failure: std::error::Error + 'static,
 {
-    let (keyring, audit) = (keyring.clone(), audit.clone());
-    move || work(keyring.clone(), audit.clone())
+    let work = || {
+        let is_ready = keyring.ready().is_ok();
+        let work = is_ready.then(|| work(keyring.clone(), audit.clone()));
+        async { if let Some(work) = work { work.await } else { Ok(()) } }
+    };
+    every(interval, name, work).await;
 }
 
 async fn purge(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    keyring.ready()?;
     let now = Time::now();
     let deed = |key: &KeyId| Deed::due("DestroyKey", *key);
     each(&audit, keyring.due_for_purge(now), deed, |key| keyring.purge(key, now)).await
 }
 
 async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    keyring.ready()?;
     let deed = |(key, version): &(KeyId, KeyVersionId)| {
         Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.to_string())
     };
@@ -142,14 +148,12 @@ async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<Ke
 }
 
 async fn expire_material(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    keyring.ready()?;
     let now = Time::now();
     let deed = |key: &KeyId| Deed::due("ExpireKeyMaterial", *key);
     each(&audit, keyring.due_for_expiry(now), deed, |key| keyring.expire_material(key, now)).await
 }
 
 async fn expire_imports(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    keyring.ready()?;
     let deed = |import: &Arc<ImportParameters>| {
         let wrapping = import.wrapping.to_string();
         Deed::due("ExpireImportToken", import.key).with("WrappingKeyVersionId", wrapping)
@@ -159,7 +163,6 @@ async fn expire_imports(keyring: Keyring, audit: Recorder) -> Result<(), DeedErr
 }
 
 async fn rotate(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    keyring.ready()?;
     let now = Time::now();
     let deed = |key: &KeyId| Deed::due("RotateKey", *key);
     each(&audit, keyring.due_for_rotation(now), deed, |key| keyring.rotate(key, now)).await

@@ -57,21 +57,23 @@ pub(crate) struct Bed {
     version: KeyVersionId,
     others: Vec<Other>,
     full: SocketAddr,
-    audited: Option<Audited>,
+    audited: Option<Second>,
+    /// It hands data keys out without opening their sealed form first.
+    unverified: Second,
     minimal: SocketAddr,
     empty: SocketAddr,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
 }
 
-/// A second gateway on the same token and store, which keeps an audit.
-struct Audited {
+/// A gateway with other settings on the same token and store.
+struct Second {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
-impl Audited {
+impl Second {
     async fn start(settings: Settings) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (address, server, _access_key) = start(settings, stopped).await?;
@@ -81,7 +83,7 @@ impl Audited {
     async fn close(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.server.await {
-            tracing::error!(%error, "the gateway with an audit failed");
+            tracing::error!(%error, "a gateway with other settings failed");
         }
     }
 }
@@ -105,10 +107,15 @@ impl Bed {
                 let state = home.join("audited");
                 std::fs::create_dir(&state)?;
                 let settings = settings(home, &state, token_settings(&module), Some(audit))?;
-                Some(runtime.block_on(Audited::start(settings))?)
+                Some(runtime.block_on(Second::start(settings))?)
             }
             None => None,
         };
+        let state = home.join("unverified");
+        std::fs::create_dir(&state)?;
+        let mut of_unverified = settings(home, &state, token_settings(&module), None)?;
+        of_unverified.limits.keyring.verify_data_keys = false;
+        let unverified = runtime.block_on(Second::start(of_unverified))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -139,6 +146,7 @@ impl Bed {
             others,
             full,
             audited,
+            unverified,
             minimal,
             empty,
             stop,
@@ -154,6 +162,11 @@ impl Bed {
             Subject::Full | Subject::Instance | Subject::Raw => self.full,
             Subject::Audited => self.audited.as_ref().map_or(self.full, |one| one.address),
         }
+    }
+
+    /// Where the gateway listens that does not verify data keys.
+    pub(crate) fn unverified(&self) -> SocketAddr {
+        self.unverified.address
     }
 
     /// Token calls from as many tasks as the case has connections.
@@ -185,8 +198,8 @@ impl Bed {
     pub(crate) fn close(self) {
         // The gateway came first and ends the module, so it goes last.
         self.token.close();
-        if let Some(audited) = self.audited {
-            self.runtime.block_on(audited.close());
+        for second in self.audited.into_iter().chain([self.unverified]) {
+            self.runtime.block_on(second.close());
         }
         self.stop.send_replace(true);
         for server in self.servers {

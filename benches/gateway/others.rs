@@ -30,6 +30,8 @@ pub(crate) struct Other {
     name: &'static str,
     call: Call,
     job: Job,
+    /// Whether data keys are verified, as they are by default.
+    is_verified: bool,
 }
 
 /// The operations. GenerateDataKey works with the key of Encrypt.
@@ -38,8 +40,9 @@ pub(crate) async fn prepare(
     key_id: &str,
     version: KeyVersionId,
 ) -> anyhow::Result<Vec<Other>> {
-    let data_key = Other {
-        name: "GenerateDataKey",
+    let data_key = |name, is_verified| Other {
+        name,
+        is_verified,
         call: Call { action: "GenerateDataKey", params: vec![("KeyId", key_id.to_owned())] },
         job: Arc::new(move |worker| {
             let data_key = Plaintext::encode(&worker.random(DATA_KEY_BYTES)?);
@@ -49,7 +52,8 @@ pub(crate) async fn prepare(
     let ec = SignAlgorithm::EcdsaSha256;
     let rsa = SignAlgorithm::RsaPssSha256;
     Ok(vec![
-        data_key,
+        data_key("GenerateDataKey", true),
+        data_key("GenerateDataKey unverified", false),
         signing(client, "AsymmetricSign EC_P256", "EC_P256", "ECDSA_SHA_256", ec).await?,
         signing(client, "AsymmetricSign RSA_2048", "RSA_2048", "RSA_PSS_SHA_256", rsa).await?,
     ])
@@ -75,6 +79,7 @@ async fn signing(
     ];
     Ok(Other {
         name,
+        is_verified: true,
         call: Call { action: "AsymmetricSign", params },
         job: Arc::new(move |worker| worker.sign(version, token_algorithm, &DIGEST).map(drop)),
     })
@@ -111,7 +116,8 @@ pub(crate) fn measure(options: &Options, bed: &Bed, length: Duration) -> anyhow:
 
 fn gateway(bed: &Bed, other: &Other, rate: f64, length: Duration) -> anyhow::Result<Window> {
     let requests = Requests::signed(&bed.signer, &other.call, rate, length)?;
-    load::run(bed.address(Subject::Full), &requests, CONNECTIONS, length, Subject::Full)
+    let address = if other.is_verified { bed.address(Subject::Full) } else { bed.unverified() };
+    load::run(address, &requests, CONNECTIONS, length, Subject::Full)
 }
 
 impl fmt::Display for Table {
@@ -121,11 +127,11 @@ impl fmt::Display for Table {
         writeln!(f)?;
         writeln!(
             f,
-            "| operation               |  calls/s | p50 µs | p99 µs | raw calls/s | full/raw |"
+            "| operation                  |  calls/s | p50 µs | p99 µs | raw calls/s | full/raw |"
         )?;
         writeln!(
             f,
-            "|-------------------------|---------:|-------:|-------:|------------:|---------:|"
+            "|----------------------------|---------:|-------:|-------:|------------:|---------:|"
         )?;
         for row in &self.0 {
             let rate =
@@ -136,7 +142,7 @@ impl fmt::Display for Table {
             let (full, raw) = (rate(&row.full), rate(&row.raw));
             writeln!(
                 f,
-                "| {:23} | {full:8.0} | {:6} | {:6} | {raw:11.0} | {:>6.0} % |",
+                "| {:26} | {full:8.0} | {:6} | {:6} | {raw:11.0} | {:>6.0} % |",
                 row.name,
                 time(|window| window.p50),
                 time(|window| window.p99),

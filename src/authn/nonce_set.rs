@@ -97,14 +97,8 @@ mod tests {
 
     use super::*;
 
-    /// The numbers of the SplitMix64 generator.
     fn hashes() -> impl Iterator<Item = u64> {
-        (1_u64..).map(|index| {
-            let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        })
+        (1..).map(|index| fault_token::mix(0, index))
     }
 
     #[test]

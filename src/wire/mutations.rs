@@ -1,20 +1,16 @@
 //! Changes that somebody on the way may make to a signed request, the same ones in every run.
 
-/// SplitMix64: enough to choose by, and the same everywhere.
-pub(super) struct Chance(u64);
+/// Chooses the changes.
+pub(super) struct Chance(fault_token::Chance);
 
 impl Chance {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(fault_token::Chance::new(seed))
     }
 
     /// A number below `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(end).unwrap()).unwrap()
+        self.0.below(end)
     }
 
     /// Changes, drops, adds or doubles one character of a text that is not empty.

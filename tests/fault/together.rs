@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fault_token::{Fault, Rule, When, mix};
+use fault_token::{Chance, Fault, Rule, When};
 
 use crate::deed::{ACCESS_POINT, Asked, Change, Deed, Facts, Kind, State};
 use crate::gateway::signal;
@@ -23,10 +23,10 @@ use crate::scale::{report, scaled};
 use crate::whole::House;
 
 /// Callers at once.
-const CALLERS: u64 = 6;
+const CALLERS: usize = 6;
 /// Keys that there are, once so many are made.
 const MOST_KEYS: usize = 8;
-const ALIASES: u64 = 3;
+const ALIASES: usize = 3;
 
 /// How a round ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +38,6 @@ enum End {
     Image,
     /// The callers leave, and the process serves on.
     Leave,
-}
-
-/// SplitMix64: the same choices in every run.
-#[derive(Debug)]
-struct Chance {
-    seed: u64,
-    index: Cell<u64>,
 }
 
 /// What callers asked of keys and aliases, and were told.
@@ -75,21 +68,6 @@ struct Round {
     imports: BTreeMap<String, Change>,
     start: Instant,
     is_over: Cell<bool>,
-}
-
-impl Chance {
-    fn new(seed: u64) -> Self {
-        Self { seed, index: Cell::new(0) }
-    }
-
-    fn below(&self, end: u64) -> u64 {
-        self.index.set(self.index.get() + 1);
-        mix(self.seed, self.index.get()) % end
-    }
-
-    fn of<'a, T>(&self, all: &'a [T]) -> &'a T {
-        &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
-    }
 }
 
 impl Round {
@@ -420,8 +398,8 @@ async fn under_load(name: &str, rounds: usize, faults: &[Fault], end: End, seed:
             round.rig.token.add(Rule::on_all(fault.clone()).when(when));
         }
         let (shortest, longest) = if end == End::Leave { (500, 1_000) } else { (20, 200) };
-        let life =
-            Duration::from_micros(1_000 * shortest + chance.below(1_000 * (longest - shortest)));
+        let life = shortest + chance.below(longest - shortest);
+        let life = Duration::from_millis(life.try_into().unwrap());
         round.is_over.set(false);
         let finish = async {
             tokio::time::sleep(life).await;
@@ -432,8 +410,7 @@ async fn under_load(name: &str, rounds: usize, faults: &[Fault], end: End, seed:
             }
             round.is_over.set(true);
         };
-        let callers: Vec<_> =
-            (0..CALLERS).map(|_caller| Chance::new(chance.below(u64::MAX))).collect();
+        let callers: Vec<_> = (0..CALLERS).map(|_caller| Chance::new(chance.number())).collect();
         let callers = callers.iter().map(|chance| round.call(chance));
         tokio::join!(finish, futures_util::future::join_all(callers));
         match end {

@@ -2,24 +2,13 @@
 
 use std::fs;
 
+use fault_token::Chance;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::super::checkpoint::tests::TestSigner;
 use super::super::line;
 use super::*;
-
-/// Numbers that are the same in every run (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(bound).unwrap()).unwrap()
-    }
-}
 
 /// Two files of records with checkpoints, the second one going on where the first one ends.
 struct Written {
@@ -105,7 +94,7 @@ fn files_that_nobody_touched_are_without_fault() {
 #[test]
 fn a_thousand_tampered_files_are_all_found() {
     let written = Written::new();
-    let mut dice = Dice(7);
+    let dice = Chance::new(7);
     for round in 0..1000 {
         let mut files = written.files.clone();
         let file = dice.below(2);

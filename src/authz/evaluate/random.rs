@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use fault_token::Chance;
 use serde_json::Value;
 
 use super::*;
@@ -15,16 +16,11 @@ const ROUNDS: usize = 20_000;
 /// Requests that are decided by the same policies.
 const REQUESTS: usize = 5;
 
-/// SplitMix64: the same numbers in every run.
-struct Dice(u64);
+struct Dice(Chance);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) >> 33).unwrap() % sides
+        self.0.below(sides)
     }
 
     fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
@@ -438,7 +434,7 @@ mod naive {
 
 #[test]
 fn a_naive_evaluator_comes_to_the_same_verdicts() {
-    let mut dice = Dice(20_160_120);
+    let mut dice = Dice(Chance::new(20_160_120));
     let mut allowed = 0;
     for round in 0..ROUNDS {
         let laws = laws(&mut dice);

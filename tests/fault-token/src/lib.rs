@@ -10,6 +10,7 @@
 mod after;
 mod answer;
 mod beneath;
+mod chance;
 mod control;
 mod engine;
 mod log;
@@ -18,9 +19,10 @@ mod rule;
 
 use std::path::PathBuf;
 
+pub use chance::{Chance, mix};
 pub use control::write_rules;
 pub use log::{Entry, HANGING, KILLED, OVERLAP, read_log};
-pub use rule::{Fault, Rule, When, mix};
+pub use rule::{Fault, Rule, When};
 
 /// The variable with the path of the module that calls are forwarded to.
 pub const MODULE_VARIABLE: &str = "FAULT_TOKEN_MODULE";
