@@ -123,6 +123,7 @@ pub struct Metrics {
     authentication_failures: Family<OfCode, Counter>,
     replay_journal_errors: Counter,
     iv_budget: Family<OfBudgetEvent, Counter>,
+    panics: Counter,
     connections: Gauge,
     connections_refused: Counter,
     tls_handshake_failures: Counter,
@@ -264,6 +265,12 @@ impl Metrics {
                 &[],
                 "Ciphertexts of data keys that the token made and did not open again; nobody got them",
             ),
+            panics: register.counter(
+                "hsmgate_panics_total",
+                &[],
+                "Requests that failed in a panic, which is a defect of the gateway; their outcome is not \
+                 known, and they are not in hsmgate_requests_total",
+            ),
             token_losses: register.counter(
                 "hsmgate_token_losses_total",
                 &[],
@@ -375,6 +382,11 @@ impl Metrics {
     /// Counts a certificate that could not be read anew.
     pub fn tls_reload_failed(&self) {
         self.tls_reload_failures.inc();
+    }
+
+    /// Counts a request that failed in a panic.
+    pub fn panicked(&self) {
+        self.panics.inc();
     }
 
     /// Counts a loss of the token.

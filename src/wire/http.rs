@@ -349,6 +349,7 @@ impl Service<Request<Incoming>> for ConnectionService {
                 Ok(Err(_panic)) => {
                     // What it was is in the log already.
                     tracing::error!("a request failed in a panic");
+                    metrics().panicked();
                     Ok(closing(wire, host, &ErrorCode::InternalFailure.into()))
                 }
                 Err(_elapsed) => {

@@ -308,6 +308,7 @@ async fn a_panic_is_answered_in_the_form_of_its_wire() {
     client.write_all(instance_head(0).as_bytes()).await.unwrap();
     assert_eq!(instance_failure(&mut client).await, (500, "InternalFailure".to_owned()));
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    assert!(metrics().text().unwrap().contains("hsmgate_panics_total 2\n"));
 }
 
 #[tokio::test(start_paused = true)]
