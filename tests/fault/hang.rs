@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use fault_token::{Fault, Rule, When};
 use futures_util::future::join_all;
+use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::gateway::{is_alive, scratch, until};
+use crate::harness::text;
 use crate::installation::{self, Installation};
 use crate::rig::{FaultToken, Rig, count};
 
@@ -76,7 +79,7 @@ async fn calls_go_on_when_the_module_lets_go() {
 
 #[tokio::test]
 async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
-    let dir = tempfile::TempDir::new_in(scratch()).unwrap();
+    let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
     let (mut house, user) = Installation::prepared();
     house.environment = token.environment().to_vec();
@@ -114,6 +117,39 @@ async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
         hangs.elapsed().as_millis()
     );
     assert_eq!(server.stop(), Some(0));
+}
+
+/// The doctor comes to an end, with one thing that failed, and the rest looked at or left.
+fn examine_while_it_hangs(function: &str) {
+    let dir = TempDir::new_in(scratch()).unwrap();
+    let mut token = FaultToken::new(dir.path());
+    let mut house = Installation::prepared().0;
+    house.environment = token.environment().to_vec();
+    house.configure(|text| {
+        let (softhsm, module) = (installation::module(), fault_token::library());
+        *text = text.replace(softhsm.to_str().unwrap(), module.to_str().unwrap());
+    });
+    token.add(Rule::on(&[function], Fault::Hang));
+    let looked = house.configured(&["doctor", "--json"]);
+    assert_eq!(looked.code, Some(7), "{looked:?}");
+    let told: Value = serde_json::from_slice(&looked.stdout).unwrap();
+    let checks = |verdict: &str| {
+        let checks = told["checks"].as_array().unwrap().iter();
+        let checks = checks.filter(|check| check["verdict"] == verdict);
+        checks.map(|check| text(&check["name"])).collect::<Vec<_>>()
+    };
+    assert_eq!(checks("failed").len(), 1, "{told}");
+    assert!(checks("ok").contains(&"database") && checks("not-checked").contains(&"keys"));
+}
+
+#[test]
+fn the_doctor_tells_of_a_module_that_hangs_when_it_is_opened() {
+    examine_while_it_hangs("C_Initialize");
+}
+
+#[test]
+fn the_doctor_tells_of_a_module_that_hangs_when_a_key_is_made() {
+    examine_while_it_hangs("C_GenerateKeyPair");
 }
 
 fn threads(process: u32) -> usize {

@@ -104,12 +104,13 @@ async fn examine(config: Config, is_deep: bool) -> Vec<Check> {
     checks.extend(system::certificate(&config));
     checks.push(system::clock(store.as_ref()).await);
     let token = token::open(&config, &mut checks).await;
+    let mut answers = false;
     if let Some(token) = &token {
         checks.extend(token::abilities(token));
-        checks.extend(token::round_trips(token, is_deep).await);
+        answers = token::round_trips(token, is_deep, &mut checks).await;
     }
     match (&store, &token) {
-        (Some(store), Some(token)) => {
+        (Some(store), Some(token)) if answers => {
             checks.push(store::belonging(store, token, &config.place).await);
             checks.extend(keys::compare(store, token, is_deep).await);
         }

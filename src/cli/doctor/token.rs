@@ -7,13 +7,15 @@ use super::system::chain;
 use crate::cli::configured;
 use crate::cli::token::words;
 use crate::config::Config;
-use crate::model::{KeySpec, KeyUsage};
+use crate::model::KeySpec;
 use crate::token::{Budget, Capability, ErrorClass, Token, TokenError};
 
 /// How long a token may take to be opened.
 const OPENING: Duration = Duration::from_secs(30);
 /// How long it may take to make a key and use it.
-const ROUND_TRIP: Duration = Duration::from_mins(2);
+const ROUND_TRIP: Duration = Duration::from_secs(30);
+/// How long an RSA pair may take, which some tokens need minutes for.
+const RSA_ROUND_TRIP: Duration = Duration::from_mins(5);
 
 const NAME: &str = "token";
 
@@ -80,33 +82,32 @@ pub(super) fn abilities(token: &Token) -> Vec<Check> {
         .collect()
 }
 
-/// Makes a key of each kind in the session, uses it, and destroys it.
-pub(super) async fn round_trips(token: &Token, is_deep: bool) -> Vec<Check> {
-    let mut checks = Vec::new();
+/// Makes a key of each kind in the session, uses it, and destroys it. False once the token has not
+/// answered in time: then nothing more is asked of it.
+pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<Check>) -> bool {
     for spec in KeySpec::ALL.iter().copied() {
         let Some(usage) = spec.usages().first().copied() else { continue };
         let name = format!("round trip {}", spec.as_str());
-        if spec.as_str().starts_with("RSA") && !is_deep {
+        let is_rsa = spec.as_str().starts_with("RSA");
+        if is_rsa && !is_deep {
             checks.push(Check::not_checked(&name, "takes seconds: --deep makes one"));
             continue;
         }
-        checks.extend(round_trip(token, &name, spec, usage).await);
+        let budget = Budget::new(if is_rsa { RSA_ROUND_TRIP } else { ROUND_TRIP });
+        match token.change(&budget, move |worker| worker.rehearse(spec, usage)).await {
+            Ok(()) => checks.push(Check::ok(&name, format!("{} ms", budget.spent().as_millis()))),
+            // Said of its mechanism already.
+            Err(TokenError::Unsupported(_)) => {}
+            Err(error) => {
+                let remedy = "Keys of this kind cannot be made. See the log of the HSM.";
+                checks.push(Check::failed(&name, chain(&error), remedy));
+                if matches!(error, TokenError::Deadline | TokenError::Away(_)) {
+                    return false;
+                }
+            }
+        }
     }
-    checks
-}
-
-async fn round_trip(token: &Token, name: &str, spec: KeySpec, usage: KeyUsage) -> Option<Check> {
-    let budget = Budget::new(ROUND_TRIP);
-    match token.change(&budget, move |worker| worker.rehearse(spec, usage)).await {
-        Ok(()) => Some(Check::ok(name, format!("{} ms", budget.spent().as_millis()))),
-        // Said of its mechanism already.
-        Err(TokenError::Unsupported(_)) => None,
-        Err(error) => Some(Check::failed(
-            name,
-            chain(&error),
-            "Keys of this kind cannot be made. See the log of the HSM.",
-        )),
-    }
+    true
 }
 
 /// Ends the use of the token, unless its module hangs.
