@@ -140,11 +140,12 @@ async fn purge(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<Keyrin
 }
 
 async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    let left = keyring.left_behind().await?;
     let deed = |(key, version): &(KeyId, KeyVersionId)| {
         Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.to_string())
     };
     let work = |(key, version)| keyring.take_back(key, version);
-    each(&audit, keyring.left_behind(), deed, work).await
+    each(&audit, left, deed, work).await
 }
 
 async fn expire_material(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {

@@ -1,9 +1,14 @@
 //! Brings token and store together again after a kill, and destroys what is due.
 
+use std::time::Duration;
+
 use super::{Keyring, KeyringError};
 use crate::model::{KeyId, KeyRecord, KeyState, KeyVersionId, Time};
 use crate::store::StoreError;
 use crate::token::Budget;
+
+/// A version of another gateway that has not come alive for so long is not being made any more.
+const LONGEST_MAKING: Duration = Duration::from_mins(10);
 
 impl Keyring {
     /// Finishes what the last process left half done: versions that never came alive are taken
@@ -21,15 +26,19 @@ impl Keyring {
                 self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
             }
         }
-        for (key, version) in self.left_behind() {
+        for (key, version) in self.left_behind().await? {
             self.take_back(key, version).await?;
         }
         Ok(())
     }
 
     /// The versions that never came alive and that nobody makes any more: the process that made
-    /// them has ended, or token or store failed it when it was to take them back.
-    pub fn left_behind(&self) -> Vec<(KeyId, KeyVersionId)> {
+    /// them has ended, or token or store failed it when it was to take them back. While another
+    /// gateway uses the store, what this one does not make itself has to rest for a while first.
+    ///
+    /// # Errors
+    /// When it cannot be told whether the store has another user.
+    pub async fn left_behind(&self) -> Result<Vec<(KeyId, KeyVersionId)>, KeyringError> {
         let mut left = Vec::new();
         for record in self.store.keys() {
             if record.state == KeyState::Deleting {
@@ -39,7 +48,15 @@ impl Keyring {
             let dead = versions.filter(|one| !one.is_live && !self.makings.has(one.id));
             left.extend(dead.map(|version| (record.id, version.id)));
         }
-        left
+        let resting = self.makings.resting(left.iter().map(|(_key, version)| *version));
+        if !left.is_empty() && !self.store.is_alone().await? {
+            // Whoever makes a version gives it up when its time is over.
+            let longest = self.times.generate.saturating_mul(2).max(LONGEST_MAKING);
+            left.retain(|(_key, version)| {
+                resting.get(version).is_some_and(|since| since.elapsed() > longest)
+            });
+        }
+        Ok(left)
     }
 
     /// Takes back a version of [`Keyring::left_behind`] with its token objects.

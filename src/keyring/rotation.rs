@@ -30,9 +30,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// It waits for a version that is being made, which may be the one that is due.
     fn is_due(&self, record: &KeyRecord, now: Time) -> bool {
-        (is_due(record, now) || self.is_worn(record)) && !self.makings.has_any_of(record)
+        is_due(record, now) || self.is_worn(record)
     }
 
     /// Whether the version that encrypts has done so as often as it should.
@@ -42,9 +41,12 @@ impl Keyring {
     }
 }
 
-/// Rotation rests while a key is not enabled.
+/// Rotation rests while a key is not enabled, and waits for a version that is being made, here or by
+/// another gateway: it may be the one that is due. What is left behind is soon taken back.
 fn may_rotate(record: &KeyRecord) -> bool {
-    record.state == KeyState::Enabled && record.can_rotate()
+    record.state == KeyState::Enabled
+        && record.can_rotate()
+        && record.versions.iter().all(|version| version.is_live)
 }
 
 fn is_due(record: &KeyRecord, now: Time) -> bool {
@@ -81,12 +83,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_rests_is_not_due() {
+    fn a_key_that_rests_or_is_being_rotated_is_not_due() {
         let now = Time::now();
         for state in KeyState::ALL {
             let resting = KeyRecord { state: *state, ..key(now) };
             assert_eq!(is_due(&resting, now), *state == KeyState::Enabled, "{state}");
         }
         assert!(!is_due(&KeyRecord { rotation: None, ..key(now) }, now));
+        let mut busy = key(now);
+        busy.versions.push(KeyVersion { number: 2, ..KeyVersion::initial(now) });
+        assert!(!is_due(&busy, now));
     }
 }

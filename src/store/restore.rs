@@ -45,6 +45,10 @@ struct Known {
     facts: Vec<(String, String)>,
     /// None when it cannot be read.
     tombstones: Option<Vec<(String, i64)>>,
+    /// Keys whose destruction has begun.
+    deleting: Vec<String>,
+    /// Their versions: id, key, number and date.
+    deleting_versions: Vec<(String, String, i64, i64)>,
 }
 
 /// What has become of it.
@@ -136,7 +140,8 @@ impl Replacement {
         let half_made = forget_half_made(connection).await?;
         let postponed = postpone_deletions(connection, now).await?;
         let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();
-        let destroyed = bury(connection, tombstones).await?;
+        let mut destroyed = bury(connection, tombstones).await?;
+        destroyed.extend(go_on_destroying(connection, &self.replaced, now).await?);
         // The catalogue is read anew, by the revision that this raises.
         super::facts::raise(connection, super::follow::REVISION).await?;
         write.finish().await?;
@@ -213,6 +218,41 @@ async fn bury(
     Ok(destroyed)
 }
 
+/// Nor does one that was under way: the next start carries it through, with the versions that the
+/// backup does not know.
+async fn go_on_destroying(
+    connection: &mut AnyConnection,
+    replaced: &Known,
+    now: Time,
+) -> Result<Vec<KeyId>, StoreError> {
+    let mut destroyed = Vec::new();
+    for key in &replaced.deleting {
+        let marked = sqlx::query("UPDATE keys SET state = 'Deleting' WHERE id = $1")
+            .bind(key.clone())
+            .execute(&mut *connection)
+            .await?;
+        if marked.rows_affected() == 0 {
+            bury(connection, &[(key.clone(), now.unix())]).await?;
+            continue;
+        }
+        destroyed.extend(key.parse::<KeyId>().ok());
+        let versions = replaced.deleting_versions.iter();
+        for (id, key, number, created) in versions.filter(|(_id, of, ..)| of == key) {
+            sqlx::query(
+                "INSERT INTO key_versions (id, key_id, number, created, is_live) \
+                 VALUES ($1, $2, $3, $4, 1) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.clone())
+            .bind(key.clone())
+            .bind(*number)
+            .bind(*created)
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
+    Ok(destroyed)
+}
+
 /// What the store tells that is to be replaced; it may be damaged, or not there.
 async fn known_of(path: &Path) -> Known {
     if !path.is_file() {
@@ -225,9 +265,19 @@ async fn known_of(path: &Path) -> Known {
             .await?;
         let facts =
             sqlx::query_as("SELECT name, value FROM facts").fetch_all(&mut connection).await?;
+        let deleting = sqlx::query_scalar("SELECT id FROM keys WHERE state = 'Deleting'")
+            .fetch_all(&mut connection)
+            .await?;
+        let deleting_versions = sqlx::query_as(
+            "SELECT key_versions.id, key_id, number, key_versions.created FROM key_versions \
+             JOIN keys ON keys.id = key_id WHERE state = 'Deleting'",
+        )
+        .fetch_all(&mut connection)
+        .await?;
         // Closing takes the log into the file.
         connection.close().await?;
-        Ok(Known { is_there: true, facts, tombstones: Some(tombstones) })
+        let tombstones = Some(tombstones);
+        Ok(Known { is_there: true, facts, tombstones, deleting, deleting_versions })
     };
     read().await.unwrap_or(Known { is_there: true, ..Known::default() })
 }

@@ -2,9 +2,12 @@
 
 use fault_token::{Fault, Rule, When};
 use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
 
-use crate::gateway::until;
-use crate::rig::{ENCRYPT, Rig};
+use crate::gateway::{scratch, until};
+use crate::harness::text;
+use crate::installation::{self, Installation};
+use crate::rig::{ENCRYPT, FaultToken, Rig};
 
 const COUNT: &str = "SELECT COUNT(*) FROM key_versions WHERE is_live = 0";
 
@@ -53,4 +56,28 @@ async fn a_version_that_cannot_be_taken_back_holds_up_no_deletion_and_goes_later
     let is_recorded = |line: &str| line.contains("\"TakeBackKeyVersion\"") && line.contains(&key);
     let file = rig.gateway.process.state().join("audit.jsonl");
     until(|| std::fs::read_to_string(&file).unwrap().lines().any(is_recorded)).await;
+}
+
+#[tokio::test]
+async fn what_one_gateway_is_making_another_one_on_the_same_store_leaves_alone() {
+    let dir = TempDir::new_in(scratch()).unwrap();
+    let mut token = FaultToken::new(dir.path());
+    let (mut house, user) = Installation::prepared();
+    let other = house.serve();
+    house.environment = token.environment().to_vec();
+    house.configure(|text| {
+        let (softhsm, module) = (installation::module(), fault_token::library());
+        let own = "state_directory = \"";
+        *text = text
+            .replace(softhsm.to_str().unwrap(), module.to_str().unwrap())
+            .replace(own, &format!("{own}{}/other", house.path("").display()));
+    });
+    std::fs::create_dir_all(house.path("other")).unwrap();
+    let slow = house.serve();
+    // Longer than the other one waits between two looks at what is left behind.
+    token.add(Rule::on(&["C_GenerateKey"], Fault::Delay(7_000)).when(When::At(1)));
+    let made = slow.client(&user).call("CreateKey", &[]).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]);
+    slow.client(&user).call("Encrypt", &[("KeyId", key), ENCRYPT[1]]).await.unwrap();
+    assert_eq!((slow.stop(), other.stop()), (Some(0), Some(0)));
 }

@@ -144,6 +144,28 @@ async fn what_was_destroyed_since_the_backup_stays_destroyed() {
 }
 
 #[tokio::test]
+async fn a_destruction_that_had_begun_goes_on_after_the_backup_is_back() {
+    let bench = Bench::new().await;
+    let doomed = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
+    let (_copies, backup) = backup_of(&bench).await;
+    let second = version((2, true));
+    let begun = bench.store.change_key(doomed.id, |record| {
+        record.versions.push(second.clone());
+        record.state = KeyState::Deleting;
+        Ok::<_, StoreError>(())
+    });
+    let begun = begun.await.unwrap();
+    let newer = bench.store.insert_key(key(KeyState::Deleting)).await.unwrap();
+    let (url, _directory) = leave(bench);
+    let replaced = restore(&url, &backup).await.unwrap();
+    assert_eq!(replaced.destroyed, [doomed.id]);
+    let store = Store::open(&url).await.unwrap();
+    let found = store.key(doomed.id).unwrap();
+    assert_eq!((found.state, &found.versions), (KeyState::Deleting, &begun.versions));
+    assert!(store.removed_at(newer.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn nothing_half_made_and_no_deletion_that_is_due_comes_from_a_backup() {
     let bench = Bench::new().await;
     let half = KeyRecord { versions: vec![version((1, false))], ..key(KeyState::Creating) };
