@@ -59,6 +59,8 @@ impl Jobs {
         jobs.spawn(every_with_token(PURGE_EVERY, "purge", with(), purge));
         let name = "half-made key versions";
         jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, with(), take_back));
+        let name = "imported material that is left";
+        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, with(), destroy_owed));
         let name = "expiry of imported material";
         jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_material));
         let name = "expiry of import tokens";
@@ -146,6 +148,11 @@ async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<Ke
     };
     let work = |(key, version)| keyring.take_back(key, version);
     each(&audit, left, deed, work).await
+}
+
+async fn destroy_owed(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+    let deed = |key: &KeyId| Deed::due("DestroyKeyMaterial", *key);
+    each(&audit, keyring.owed_destructions(), deed, |key| keyring.destroy_owed(key)).await
 }
 
 async fn expire_material(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {

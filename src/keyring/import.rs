@@ -1,12 +1,14 @@
 //! Imported material (BYOK): in by C_UnwrapKey with a pair of the token, out by destruction.
 //!
 //! The rows go first, as everywhere: a version that is not live is taken back with its token object
-//! at the next start, and so is the object of a version whose material the row calls absent.
+//! at the next start, and so is the object of a version whose material the row calls absent. While
+//! this process lives, a job does it.
 //!
 //! One change of material at a time, for all keys: between the two looks at a row that an import
 //! takes, another import, a deletion or an expiry would change what the first look said.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::making::Making;
 use super::{Keyring, KeyringError, Use, public_key, state};
@@ -302,6 +304,7 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         let version = record.live_versions().next().ok_or(ErrorCode::InternalFailure)?;
         if !is_present {
+            self.owe(record.id);
             self.destroy_object(version.id, budget).await?;
             self.unwrap(record, version, parameters, material, budget).await?;
         }
@@ -320,13 +323,41 @@ impl Keyring {
                 Ok::<_, KeyringError>(())
             })
             .await;
-        if brought.is_err() {
-            // As the row on disk has it; what fails here is done at the next start.
-            let record =
-                self.store.change_key(record.id, |_record| Ok::<_, StoreError>(())).await?;
-            self.destroy_absent_material(&record, budget).await?;
+        if brought.is_ok() {
+            self.owed().remove(&record.id);
         }
         brought.map(drop)
+    }
+
+    /// The keys with material in the token that their rows call absent, as far as this process has
+    /// left any there.
+    pub fn owed_destructions(&self) -> Vec<KeyId> {
+        self.owed().iter().copied().collect()
+    }
+
+    /// Destroys what is left of the material of such a key, if its row still calls it absent.
+    ///
+    /// # Errors
+    /// When store or token fail; the next call tries again.
+    pub async fn destroy_owed(&self, key: KeyId) -> Result<(), KeyringError> {
+        let _only_one = self.material.lock().await;
+        match self.store.change_key(key, |_record| Ok(())).await {
+            Ok(record) => {
+                self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
+            }
+            Err(StoreError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.owed().remove(&key);
+        Ok(())
+    }
+
+    fn owe(&self, key: KeyId) {
+        self.owed().insert(key);
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<KeyId>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn unwrap(
@@ -378,7 +409,10 @@ impl Keyring {
                 Ok::<_, KeyringError>(())
             })
             .await?;
-        self.destroy_absent_material(&record, budget).await
+        self.owe(key);
+        self.destroy_absent_material(&record, budget).await?;
+        self.owed().remove(&key);
+        Ok(())
     }
 
     /// Destroys the token objects of a key whose row says that its material is not there.

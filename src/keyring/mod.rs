@@ -17,7 +17,8 @@ mod rotation;
 mod state;
 mod symmetric;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use data_key_pair::{DataKeyPair, PairForm};
@@ -45,6 +46,8 @@ pub struct Keyring {
     makings: Makings,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
+    /// Keys whose row calls their material absent, and whose object may be there all the same.
+    owed: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 /// How keys are used.
@@ -80,6 +83,7 @@ impl Keyring {
             invocations,
             makings: Makings::default(),
             material: Arc::default(),
+            owed: Arc::default(),
         }
     }
 
