@@ -24,6 +24,8 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 /// How long an AccessKey or a policy that another process took away may still be good (one second
 /// is promised).
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// How long what the IV budget has to tell may be without its record.
+const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
 /// How often the hours of last use are written down.
 const USES_EVERY: Duration = Duration::from_mins(1);
 /// How long temporary credentials stay known after their end, to be refused as expired.
@@ -66,8 +68,10 @@ impl Jobs {
         let name = "expiry of import tokens";
         jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_imports));
         jobs.spawn(every_with_token(ROTATE_EVERY, "rotation", with(), rotate));
-        let name = "records of the IV budget";
-        jobs.spawn(every_with_token(ROTATE_EVERY, name, with(), record_iv_events));
+        let (ring, recorder) = with();
+        jobs.spawn(every(IV_EVENTS_EVERY, "records of the IV budget", move || {
+            record_iv_events(ring.clone(), recorder.clone())
+        }));
         let used = Arc::clone(&access_keys);
         jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());

@@ -341,7 +341,7 @@ impl Keyring {
     /// When store or token fail; the next call tries again.
     pub async fn destroy_owed(&self, key: KeyId) -> Result<(), KeyringError> {
         let _only_one = self.material.lock().await;
-        match self.store.change_key(key, |_record| Ok(())).await {
+        match self.store.key_on_disk(key).await {
             Ok(record) => {
                 self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
             }

@@ -114,9 +114,7 @@ impl Keyring {
         version: KeyVersionId,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        // The row on disk decides: what is in memory may be older, where a commit failed and came
-        // about all the same.
-        match self.store.change_key(key, |_record| Ok(())).await {
+        match self.store.key_on_disk(key).await {
             Ok(record) if record.version(version).is_some() => return Ok(()),
             Ok(_) | Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),

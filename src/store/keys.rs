@@ -55,6 +55,15 @@ impl Store {
         Ok(after)
     }
 
+    /// The key as it is on disk: what is in memory may be older, where a commit failed and came about
+    /// all the same.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such key.
+    pub async fn key_on_disk(&self, id: KeyId) -> Result<Arc<KeyRecord>, StoreError> {
+        self.change_key(id, |_record| Ok(())).await
+    }
+
     /// Removes a key with its versions and aliases. A tombstone stays, see [`Store::removed_at`].
     ///
     /// # Errors

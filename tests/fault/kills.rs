@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use fault_token::{Fault, Rule, When, mix};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::deed::{ACCESS_POINT, Change, Deed, Kind};
+use crate::deed::{Change, Deed, Kind};
 use crate::harness::{Gateway, text};
-use crate::instance_client::Visitor;
 use crate::ledger::{Ledger, Outcome, perform};
 use crate::material::wrap;
 use crate::observed::Depth;
@@ -157,8 +156,7 @@ impl Trial {
         let house = House::of(&rig.gateway).await;
         let mut ledger = Ledger::of(&rig.gateway);
         if matches!(case, Case::CreateClientKey | Case::DeleteClientKey) {
-            let visitor = Visitor::of(&rig.gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
-            ledger.client_keys.insert(visitor.client_key.id, vec![true]);
+            ledger.open_access_point(&rig.gateway).await;
         }
         (rig, Self { ledger: RefCell::new(ledger), house, name: 0 })
     }

@@ -8,8 +8,9 @@ use std::fmt::Debug;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::deed::{Change, Deed, Facts, Kind, Proof, Request, State};
+use crate::deed::{ACCESS_POINT, Change, Deed, Facts, Kind, Proof, Request, State};
 use crate::harness::{Gateway, text};
+use crate::instance_client::Visitor;
 
 /// What came of a call.
 #[derive(Debug, Clone)]
@@ -89,6 +90,12 @@ impl Ledger {
         ledger.aliases.insert(gateway.dev.alias.clone(), vec![Some(demo.clone())]);
         ledger.keys.insert(demo, Key::new(Kind::Cipher));
         ledger
+    }
+
+    /// Makes the access point that client keys belong to, with a first one.
+    pub(crate) async fn open_access_point(&mut self, gateway: &Gateway) {
+        let visitor = Visitor::of(gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
+        self.client_keys.insert(visitor.client_key.id, vec![true]);
     }
 
     fn begin(&mut self, deed: &Deed) {

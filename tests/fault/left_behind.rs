@@ -1,24 +1,15 @@
 //! Versions that were never finished, while the gateway serves on.
 
 use fault_token::{Fault, Rule, When};
-use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::gateway::{scratch, until};
 use crate::harness::text;
 use crate::installation::{self, Installation};
 use crate::rig::{ENCRYPT, FaultToken, Rig};
+use crate::whole::{change, count, open};
 
-const COUNT: &str = "SELECT COUNT(*) FROM key_versions WHERE is_live = 0";
-
-async fn database(rig: &Rig) -> SqliteConnection {
-    let path = rig.gateway.process.state().join("hsmgate.db");
-    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
-}
-
-async fn left(database: &mut SqliteConnection) -> i64 {
-    sqlx::query_scalar(COUNT).fetch_one(database).await.unwrap()
-}
+const LEFT: &str = "SELECT COUNT(*) FROM key_versions WHERE is_live = 0";
 
 #[tokio::test]
 async fn a_version_that_cannot_be_taken_back_holds_up_no_deletion_and_goes_later() {
@@ -32,24 +23,19 @@ async fn a_version_that_cannot_be_taken_back_holds_up_no_deletion_and_goes_later
     rig.token.add(Rule::on(&["C_DestroyObject"], Fault::answer("CKR_ACTION_PROHIBITED")));
     let refused = rig.reply("CreateKeyVersion", &[("KeyId", &key)]).await;
     assert!(refused.status >= 500, "{refused:?}");
-    let mut database = database(&rig).await;
-    assert_eq!(left(&mut database).await, 1);
+    let mut database = open(&rig.gateway).await;
+    assert_eq!(count(&mut database, LEFT).await, 1);
     // A deletion that needs nothing of the token.
     let window = ("PendingWindowInDays", "7");
     rig.gateway.call("ScheduleKeyDeletion", &[("KeyId", &doomed), window]).await;
-    for change in [
-        "UPDATE keys SET delete_at = 1 WHERE state = 'PendingDeletion'",
-        "UPDATE facts SET value = CAST(value AS INTEGER) + 1 WHERE name = 'catalogue-revision'",
-    ] {
-        sqlx::query(change).execute(&mut database).await.unwrap();
-    }
+    change(&rig.gateway, "UPDATE keys SET delete_at = 1 WHERE id = $1", &doomed).await;
     while rig.reply("DescribeKey", &[("KeyId", &doomed)]).await.status != 404 {}
-    assert_eq!(left(&mut database).await, 1);
+    assert_eq!(count(&mut database, LEFT).await, 1);
     // It is in nobody's way meanwhile.
     let sealed = rig.reply("Encrypt", &[("KeyId", &key), ENCRYPT[1]]).await;
     assert_eq!(sealed.status, 200, "{sealed:?}");
     rig.token.clear();
-    while left(&mut database).await > 0 {
+    while count(&mut database, LEFT).await > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(rig.gateway.token_objects(), objects);

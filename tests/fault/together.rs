@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use fault_token::{Chance, Fault, Rule, When};
 
-use crate::deed::{ACCESS_POINT, Asked, Change, Deed, Facts, Kind, State};
+use crate::deed::{Asked, Change, Deed, Facts, Kind, State};
 use crate::gateway::signal;
 use crate::harness::text;
 use crate::history::{Timed, explain};
-use crate::instance_client::Visitor;
 use crate::ledger::{Key, Ledger, Outcome, ask, perform};
 use crate::material::wrap;
 use crate::observed::Depth;
@@ -376,9 +375,9 @@ async fn imports(rig: &Rig, ledger: &RefCell<Ledger>) -> BTreeMap<String, Change
 async fn under_load(name: &str, rounds: usize, faults: &[Fault], end: End, seed: u64) {
     let rig = Rig::start();
     let house = House::of(&rig.gateway).await;
-    let ledger = RefCell::new(Ledger::of(&rig.gateway));
-    let visitor = Visitor::of(&rig.gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
-    ledger.borrow_mut().client_keys.insert(visitor.client_key.id, vec![true]);
+    let mut ledger = Ledger::of(&rig.gateway);
+    ledger.open_access_point(&rig.gateway).await;
+    let ledger = RefCell::new(ledger);
     let imports = imports(&rig, &ledger).await;
     let mut round = Round {
         rig,
