@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::Pkcs11;
@@ -51,6 +51,7 @@ pub(super) struct Hub {
     /// How often somebody had to log in since the first time.
     logins_again: AtomicU64,
     epochs: AtomicU64,
+    recovery: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Hub {
@@ -87,6 +88,7 @@ impl Hub {
             logins: Mutex::default(),
             logins_again: AtomicU64::new(0),
             epochs: AtomicU64::new(1),
+            recovery: Mutex::default(),
         })
     }
 
@@ -170,6 +172,7 @@ impl Hub {
 
     /// Opens the breaker, and starts the recovery unless one is running.
     pub(super) fn lose(self: &Arc<Self>, cause: &TokenError) {
+        let mut recovery = lock(&self.recovery);
         if !self.breaker.trip() {
             return;
         }
@@ -177,9 +180,12 @@ impl Hub {
         metrics().token_lost();
         let hub = Arc::clone(self);
         let thread = thread::Builder::new().name("token-recovery".into());
-        if let Err(error) = thread.spawn(move || hub.recover()) {
-            tracing::error!(%error, "the recovery can not begin; the next call tries again");
-            self.breaker.reset();
+        match thread.spawn(move || hub.recover()) {
+            Ok(thread) => *recovery = Some(thread),
+            Err(error) => {
+                tracing::error!(%error, "the recovery can not begin; the next call tries again");
+                self.breaker.reset();
+            }
         }
     }
 
@@ -205,7 +211,7 @@ impl Hub {
                     }
                 }
             }
-            thread::sleep(pause);
+            thread::park_timeout(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -251,6 +257,11 @@ impl Hub {
         if let Some(instance) = instance {
             instance.retire();
             tracing::info!("the token is closed");
+        }
+        if let Some(recovery) = lock(&self.recovery).take() {
+            recovery.thread().unpark();
+            // It ends at once: there is nothing left to recover.
+            let _ = recovery.join();
         }
     }
 }

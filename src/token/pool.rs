@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -80,8 +80,9 @@ pub(super) struct Pool {
     /// How long the calls take.
     pace: Arc<Pace>,
     longest_wait: Duration,
-    /// Disconnected once every thread has ended.
+    /// Disconnected once every thread has come to its end.
     ends: Receiver<Infallible>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// One lane: the queue before its threads, and who of them is at work.
@@ -112,7 +113,8 @@ impl Pool {
     ) -> Result<Self, TokenError> {
         let workers = hub.threads().saturating_sub(1);
         let (end, ends) = crossbeam_channel::bounded(0);
-        let start_lane = |lane, threads: usize, first: usize| {
+        let mut started = Vec::new();
+        let mut start_lane = |lane, threads: usize, first: usize| {
             let (sender, jobs) = crossbeam_channel::bounded(queue);
             let attendance = Arc::new(Attendance::new(threads));
             let pace = Arc::<Pace>::default();
@@ -126,13 +128,13 @@ impl Pool {
                     index: first + place,
                     _end: end.clone(),
                 };
-                start_thread(hub, seat)?;
+                started.push(start_thread(hub, seat)?);
             }
             Ok::<_, TokenError>((Desk { queue: sender, attendance }, pace))
         };
         let (calls, pace) = start_lane(Lane::Calls, workers, 0)?;
         let (changes, _pace) = start_lane(Lane::Changes, 1, workers)?;
-        Ok(Self { calls, changes, pace, longest_wait, ends })
+        Ok(Self { calls, changes, pace, longest_wait, ends, threads: Mutex::new(started) })
     }
 
     /// Queues a job and waits for its answer until the budget's deadline.
@@ -217,7 +219,16 @@ impl Pool {
                 let _ = desk.queue.send_deadline(Job::Stop, end);
             }
         }
-        matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected))
+        let is_over = matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected));
+        if is_over {
+            // The module, or a library below it, may have something to do at the end of each thread,
+            // which crashes once the process runs what they do at its exit.
+            for thread in lock(&self.threads).drain(..) {
+                // A panic in a job was told of where it was caught.
+                let _ = thread.join();
+            }
+        }
+        is_over
     }
 }
 
@@ -245,14 +256,14 @@ where
     })
 }
 
-fn start_thread(hub: &Arc<Hub>, seat: Seat) -> Result<(), TokenError> {
+fn start_thread(hub: &Arc<Hub>, seat: Seat) -> Result<JoinHandle<()>, TokenError> {
     let hub = Arc::clone(hub);
     let name = match seat.lane {
         Lane::Calls => format!("token-{}", seat.place),
         Lane::Changes => "token-changes".to_owned(),
     };
     let thread = thread::Builder::new().name(name).spawn(move || serve(&hub, &seat));
-    thread.map(drop).map_err(TokenError::Thread)
+    thread.map_err(TokenError::Thread)
 }
 
 fn serve(hub: &Arc<Hub>, seat: &Seat) {

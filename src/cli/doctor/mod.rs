@@ -5,6 +5,8 @@ mod store;
 mod system;
 mod token;
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -13,6 +15,9 @@ use super::configured::ConfigFile;
 use super::exit::Complaint;
 use super::output;
 use crate::config::Config;
+
+/// How long the threads of the runtime may take to end.
+const RUNTIME_END: Duration = Duration::from_secs(1);
 
 /// Looks at token, keys, database, files and clock, and tells what is wrong and what to do about it.
 /// Changes nothing; may be run beside a gateway
@@ -86,8 +91,9 @@ impl Doctor {
         let config = self.file.load()?;
         let runtime = Runtime::new()?;
         let checks = runtime.block_on(examine(config, self.deep));
-        // A module that hangs keeps its thread for ever.
-        runtime.shutdown_background();
+        // A module that hangs keeps its thread for ever. The others have to end before the process runs
+        // what the module does at its exit.
+        runtime.shutdown_timeout(RUNTIME_END);
         let is_well = checks.iter().all(|check| check.verdict != Verdict::Failed);
         if self.json {
             output::json(&Shown { is_well, checks: &checks })?;
