@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use crate::gateway::{is_alive, scratch, until};
 use crate::harness::text;
-use crate::installation::{self, Installation};
 use crate::rig::{FaultToken, Rig, count};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
@@ -81,15 +80,8 @@ async fn calls_go_on_when_the_module_lets_go() {
 async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
     let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
-    let (mut house, user) = Installation::prepared();
-    house.environment = token.environment().to_vec();
-    house.configure(|text| {
-        let softhsm = installation::module();
-        let module = fault_token::library();
-        *text = text
-            .replace(softhsm.to_str().unwrap(), module.to_str().unwrap())
-            .replace("[token]\n", "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n");
-    });
+    let limits = "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n";
+    let (house, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
     let server = house.serve_with(&["--supervise"]);
     let client = server.client(&user);
     let created = client.call("CreateKey", &[]).await.unwrap();
@@ -123,12 +115,7 @@ async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
 fn examine_while_it_hangs(function: &str) {
     let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
-    let mut house = Installation::prepared().0;
-    house.environment = token.environment().to_vec();
-    house.configure(|text| {
-        let (softhsm, module) = (installation::module(), fault_token::library());
-        *text = text.replace(softhsm.to_str().unwrap(), module.to_str().unwrap());
-    });
+    let (house, _user) = token.installation(|_text| {});
     token.add(Rule::on(&[function], Fault::Hang));
     let looked = house.configured(&["doctor", "--json"]);
     assert_eq!(looked.code, Some(7), "{looked:?}");

@@ -18,6 +18,7 @@ mod client_key;
 mod data_keys;
 mod deed;
 mod due;
+mod ending;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod generator;

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fault_token::{Entry, OVERLAP, Rule};
+use fault_token::{Entry, LATE, OVERLAP, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin_client;
 use crate::gateway::{self, scratch};
 use crate::harness::{Gateway, text};
-use crate::installation;
+use crate::installation::{self, AccessKey, Installation};
 use crate::signed::{Call, Place, Signing, Way};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
@@ -206,6 +206,19 @@ impl FaultToken {
         ]
     }
 
+    /// An installation whose commands work with the token, with its configuration changed by `edit`,
+    /// and its user.
+    pub(crate) fn installation(&self, edit: impl FnOnce(&mut String)) -> (Installation, AccessKey) {
+        let (mut installation, user) = Installation::prepared();
+        installation.environment = self.environment().to_vec();
+        installation.configure(|text| {
+            let (softhsm, module) = (installation::module(), fault_token::library());
+            *text = text.replace(softhsm.to_str().unwrap(), module.to_str().unwrap());
+            edit(text);
+        });
+        (installation, user)
+    }
+
     fn control(&self) -> PathBuf {
         self.directory.join("fault-control.json")
     }
@@ -239,12 +252,15 @@ impl FaultToken {
         fault_token::write_rules(&self.control(), &self.rules);
     }
 
-    /// The calls since the log was last read, none of them beside C_Finalize.
+    /// The calls since the log was last read, none of them beside C_Finalize, and no thread behind the
+    /// end of its process.
     pub(crate) fn calls(&self) -> Vec<Entry> {
         let (entries, end) = fault_token::read_log(&self.log_file(), self.read.get());
         self.read.set(end);
         let overlap = entries.iter().find(|entry| entry.answer == OVERLAP);
         assert!(overlap.is_none(), "a call beside C_Finalize: {overlap:?}");
+        let late = entries.iter().find(|entry| entry.answer == LATE);
+        assert!(late.is_none(), "a process ended before its threads: {late:?}");
         entries
     }
 

@@ -15,8 +15,9 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::answer;
 use crate::beneath::{Beneath, Encryption};
 use crate::control::Control;
-use crate::log::{Entry, HANGING, KILLED, Log, OVERLAP};
+use crate::log::{Entry, HANGING, KILLED, LATE, Log, OVERLAP};
 use crate::rule::Fault;
+use crate::threads;
 use crate::{CONTROL_VARIABLE, LOG_VARIABLE, MODULE_VARIABLE};
 
 /// How often a call that hangs looks whether it still has to.
@@ -64,6 +65,7 @@ impl Engine {
         call: impl FnOnce(&Beneath) -> CK_RV,
         after: impl FnOnce(&Self, &[(u64, Fault)]) -> Option<Encryption>,
     ) -> CK_RV {
+        threads::enter();
         let visit = Visit::begin(self, function);
         let faults = lock(&self.control).faults(function);
         for (number, fault) in &faults {
@@ -102,6 +104,18 @@ impl Engine {
     /// The random bytes of a stuck generator under this rule, of which the first were `bytes`.
     pub(crate) fn stuck_block(&self, rule: u64, bytes: &[u8]) -> Vec<u8> {
         lock(&self.blocks).entry(rule).or_insert_with(|| bytes.to_vec()).clone()
+    }
+
+    /// Says that a thread is still there while the process ends.
+    pub(crate) fn tell_late(&self) {
+        self.log.write(&Entry {
+            process: process::id(),
+            function: String::new(),
+            answer: LATE.to_owned(),
+            rules: Vec::new(),
+            key: None,
+            iv: None,
+        });
     }
 
     fn hang(&self, number: u64) {

@@ -16,12 +16,13 @@ mod engine;
 mod log;
 mod module;
 mod rule;
+mod threads;
 
 use std::path::PathBuf;
 
 pub use chance::{Chance, mix};
 pub use control::write_rules;
-pub use log::{Entry, HANGING, KILLED, OVERLAP, read_log};
+pub use log::{Entry, HANGING, KILLED, LATE, OVERLAP, read_log};
 pub use rule::{Fault, Rule, When};
 
 /// The variable with the path of the module that calls are forwarded to.

@@ -13,6 +13,10 @@ pub const HANGING: &str = "hanging";
 /// In place of an answer: another call was inside the module during C_Finalize.
 pub const OVERLAP: &str = "overlap";
 
+/// In place of an answer, of no function: the process ends, and a thread that was inside the module
+/// has not.
+pub const LATE: &str = "late";
+
 /// A call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -20,8 +24,8 @@ pub struct Entry {
     pub process: u32,
     /// The function.
     pub function: String,
-    /// Its answer, such as `CKR_OK`, or [`KILLED`], [`HANGING`]
-    /// or [`OVERLAP`].
+    /// Its answer, such as `CKR_OK`, or [`KILLED`], [`HANGING`],
+    /// [`OVERLAP`] or [`LATE`].
     pub answer: String,
     /// The rules that it met, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
