@@ -26,6 +26,8 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 /// How long what the IV budget has to tell may be without its record.
 const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
+/// How long after a failed search of the token the next one begins.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often the hours of last use are written down.
 const USES_EVERY: Duration = Duration::from_mins(1);
 /// How long temporary credentials stay known after their end, to be refused as expired.
@@ -103,19 +105,27 @@ impl Jobs {
     }
 }
 
-/// Looks once for keys that only the token knows. They are never touched: after an older store was
-/// restored, good keys look like that.
+/// Looks once for keys that only the token knows, as soon as it answers. They are never touched:
+/// after an older store was restored, good keys look like that.
 async fn tell_of_orphans(keyring: Keyring) {
-    match keyring.orphans().await {
-        Ok(orphans) => {
-            if let Some(first) = orphans.first() {
-                tracing::error!(count = orphans.len(), %first,
-                    "the token has keys that the store does not know; hsmgate recover takes them in");
+    let mut is_told = false;
+    loop {
+        match keyring.orphans().await {
+            Ok(orphans) => {
+                if let Some(first) = orphans.first() {
+                    tracing::error!(count = orphans.len(), %first,
+                        "the token has keys that the store does not know; hsmgate recover takes them in");
+                }
+                return;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error,
+                        "the token cannot be searched yet for keys that the store lacks");
+                }
             }
         }
-        Err(error) => {
-            tracing::warn!(%error, "the token cannot be searched for keys that the store lacks");
-        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

@@ -15,11 +15,9 @@ use crate::model::{
 };
 use crate::store::Store;
 use crate::token::{
-    Budget, Depth, Inspected, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token, Worker,
+    Budget, Depth, Inspected, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
 };
 
-/// Time for looking at every object of the token; some tokens take minutes.
-const SEARCH: Duration = Duration::from_mins(30);
 /// Time for one call about one key.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -61,8 +59,7 @@ impl Keyring {
     /// When store or token cannot be read.
     pub async fn orphans(&self) -> Result<Vec<ObjectName>, KeyringError> {
         let store = &self.store;
-        let search = |worker: &mut Worker<'_>| worker.list();
-        let names = self.token.run(&Budget::new(SEARCH), search).await?;
+        let names = self.token.list().await?;
         let known = Known::read(store).await?;
         let mut orphans = Vec::new();
         for name in names {
@@ -81,8 +78,7 @@ impl Keyring {
 /// # Errors
 /// When store or token cannot be read.
 pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError> {
-    let budget = Budget::new(SEARCH);
-    let inspected = token.change(&budget, |worker| worker.inspect(Depth::Use)).await?;
+    let inspected = token.inspect(Depth::Use).await?;
     let known = Known::read(store).await?;
     let mut findings = Findings::default();
     let mut by_key: BTreeMap<KeyId, Vec<Inspected>> = BTreeMap::new();

@@ -1,12 +1,11 @@
 //! What our objects are, as their attributes tell: enough to rebuild a catalogue, and to hold every
 //! key against the policy that it was made by.
 
-use std::collections::BTreeMap;
-
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
 
-use super::error::{ErrorClass, TokenError};
+use super::error::TokenError;
+use super::listing::name_in;
 use super::mechanism::MacAlgorithm;
 use super::name::ObjectName;
 use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
@@ -70,7 +69,7 @@ pub enum Depth {
 
 /// An object with what its attributes tell.
 #[derive(Debug)]
-struct Object {
+pub(super) struct Object {
     handle: ObjectHandle,
     told: Vec<Attribute>,
 }
@@ -83,45 +82,22 @@ enum Form {
 }
 
 impl Worker<'_> {
-    /// Looks at every object whose label is one of ours, by name. Others may make and destroy keys
-    /// at the same time: what vanishes in between is passed over, and what another process is just
-    /// making may show faults.
-    ///
-    /// It reads every object of the token: seconds, on some tokens minutes, where there are many.
-    ///
-    /// # Errors
-    /// When the token can not be searched.
-    pub fn inspect(&mut self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
-        self.with_objects(|worker| {
-            let named = worker.steady(None, |worker| {
-                worker.log_in_if_out()?;
-                worker.named_objects()
-            })?;
-            Ok(named
-                .into_iter()
-                .map(|(name, objects)| worker.judge_objects(name, &objects, depth))
-                .collect())
-        })
+    /// What the attributes of an object tell, if its label is one of ours.
+    pub(super) fn told_of(
+        &mut self,
+        handle: ObjectHandle,
+    ) -> Result<Option<(ObjectName, Object)>, TokenError> {
+        let told = self.session()?.get_attributes(handle, TELLING)?;
+        Ok(name_in(&told).map(|name| (name, Object { handle, told })))
     }
 
-    fn named_objects(&mut self) -> Result<BTreeMap<ObjectName, Vec<Object>>, TokenError> {
-        let session = self.session()?;
-        let mut named: BTreeMap<ObjectName, Vec<Object>> = BTreeMap::new();
-        for handle in session.find_objects(&[Attribute::Token(true)])? {
-            let told = match session.get_attributes(handle, TELLING).map_err(TokenError::from) {
-                Ok(told) => told,
-                Err(error) if error.class() == ErrorClass::HandleGone => continue,
-                Err(error) => return Err(error),
-            };
-            let object = Object { handle, told };
-            if let Some(name) = object.name() {
-                named.entry(name).or_default().push(object);
-            }
-        }
-        Ok(named)
-    }
-
-    fn judge_objects(&mut self, name: ObjectName, objects: &[Object], depth: Depth) -> Inspected {
+    /// Holds the objects of one name against what they have to be.
+    pub(super) fn judge_objects(
+        &mut self,
+        name: ObjectName,
+        objects: &[Object],
+        depth: Depth,
+    ) -> Inspected {
         let local = |object: &&Object| object.class() != Some(ObjectClass::PUBLIC_KEY);
         let is_made_here =
             objects.iter().filter(local).all(|object| object.says(AttributeType::Local));
@@ -320,13 +296,6 @@ impl Form {
 }
 
 impl Object {
-    fn name(&self) -> Option<ObjectName> {
-        self.told.iter().find_map(|attribute| match attribute {
-            Attribute::Label(label) => std::str::from_utf8(label).ok()?.parse().ok(),
-            _ => None,
-        })
-    }
-
     fn class(&self) -> Option<ObjectClass> {
         self.told.iter().find_map(|attribute| match attribute {
             Attribute::Class(class) => Some(*class),

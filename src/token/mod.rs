@@ -19,6 +19,7 @@ mod hub;
 mod import;
 mod inspect;
 mod instance;
+mod listing;
 mod locks;
 mod mac;
 mod material;

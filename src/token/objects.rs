@@ -1,9 +1,7 @@
-//! Making, destroying and listing keys. All of it runs under the object lock.
-
-use std::collections::BTreeSet;
+//! Making and destroying keys. All of it runs under the object lock.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use cryptoki::object::KeyType;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
@@ -129,20 +127,6 @@ impl Worker<'_> {
         })
     }
 
-    /// The names of all objects whose label is one of ours, sorted, each once. It reads the
-    /// label of every object: seconds, on some tokens minutes, where there are many.
-    ///
-    /// # Errors
-    /// When the token can not be searched.
-    pub fn list(&mut self) -> Result<Vec<ObjectName>, TokenError> {
-        self.with_objects(|worker| {
-            worker.steady(None, |worker| {
-                worker.log_in_if_out()?;
-                names(worker.session()?)
-            })
-        })
-    }
-
     /// Makes the objects of `material`, proves them, and puts them into the cache.
     pub(super) fn make(&mut self, name: &ObjectName, material: Material) -> Result<(), TokenError> {
         let (mechanism, mechanism_type, what) = material.generator();
@@ -251,19 +235,4 @@ fn destroy_seen(session: &Session, key: KeyVersionId) -> Result<bool, TokenError
         Some(error) if !search_all(session, key)?.is_empty() => Err(error),
         _ => Ok(was_there),
     }
-}
-
-fn names(session: &Session) -> Result<Vec<ObjectName>, TokenError> {
-    let objects: Vec<ObjectHandle> = session.find_objects(&[Attribute::Token(true)])?;
-    let mut names = BTreeSet::new();
-    for object in objects {
-        let label = session.get_attributes(object, &[AttributeType::Label])?;
-        if let Some(Attribute::Label(label)) = label.first()
-            && let Ok(label) = std::str::from_utf8(label)
-            && let Ok(name) = label.parse()
-        {
-            names.insert(name);
-        }
-    }
-    Ok(names.into_iter().collect())
 }

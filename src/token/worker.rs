@@ -10,6 +10,7 @@ use super::error::{ErrorClass, TokenError};
 use super::handles;
 use super::hub::Hub;
 use super::instance::Instance;
+use super::listing::RESTLESS;
 use super::locks::lock;
 use super::random::RandomSource;
 use super::selftest;
@@ -206,7 +207,7 @@ impl<'a> Worker<'a> {
                 return Ok(seen);
             }
         }
-        Err(TokenError::Untrusted("it logs us out again and again"))
+        Err(RESTLESS)
     }
 
     /// Believes only a token that holds the key that it is known by: one that was emptied, or

@@ -34,6 +34,7 @@ mod instance_client;
 mod kills;
 mod ledger;
 mod left_behind;
+mod many;
 #[path = "../it/material.rs"]
 mod material;
 mod module;

@@ -56,10 +56,6 @@ fn a_destroyed_key_stops_working_with_its_copy() {
 }
 
 #[test]
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "the method alone is not general enough over the worker's lifetime"
-)]
 fn our_keys_are_listed_by_name_and_others_are_not() {
     with_token("objects::our_keys_are_listed_by_name_and_others_are_not", async |token| {
         let seal = ObjectName { owner: ObjectOwner::Service(ServiceKey::AccessKeySeal), ..name() };
@@ -76,7 +72,7 @@ fn our_keys_are_listed_by_name_and_others_are_not() {
         let data = Attribute::Class(cryptoki::object::ObjectClass::DATA);
         session.create_object(&[&foreign[..], &[data]].concat()).unwrap();
         names.sort();
-        assert_eq!(run(&token, |worker| worker.list()).await.unwrap(), names);
+        assert_eq!(token.list().await.unwrap(), names);
     });
 }
 

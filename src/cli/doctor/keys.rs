@@ -8,19 +8,27 @@ use super::system::chain;
 use crate::keyring::recovery::Known;
 use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
-use crate::token::{
-    Budget, Depth, Inspected, ObjectName, ObjectOwner, ServiceKey, Token, TokenError,
-};
+use crate::token::{Depth, Inspected, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
-const SEARCH: Duration = Duration::from_mins(30);
 /// What a running gateway is about to finish looks right after so long.
 const SETTLING: Duration = Duration::from_secs(2);
+
+const OBJECTS: &str = "key objects";
+const ORPHANS: &str = "objects without a row";
+const LOST: &str = "rows without an object";
 
 const RECOVER: &str = "Stop the gateway, then: hsmgate recover.";
 
 /// All checks that need both.
 pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<Check> {
-    let mut checks = vec![objects(token, is_deep).await];
+    let mut checks = match objects(token, is_deep).await {
+        Ok(objects) => vec![objects],
+        Err(error) => {
+            let unread = Check::failed(OBJECTS, chain(&error), "See the log of the HSM.");
+            let why = "the token has to show its objects for that";
+            return vec![unread, Check::not_checked(ORPHANS, why), Check::not_checked(LOST, why)];
+        }
+    };
     match (differences(store, token).await, half_made(store).await) {
         (Ok(mut first), Ok(half_made)) => {
             if !first.is_empty() {
@@ -40,41 +48,34 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
 }
 
 fn unread(error: &anyhow::Error) -> Check {
-    Check::failed("orphans", format!("{error:#}"), "See whether token and database can be read.")
+    Check::failed(ORPHANS, format!("{error:#}"), "See whether token and database can be read.")
 }
 
 /// Every object of ours against the attributes that it was made with (decision D1).
-async fn objects(token: &Token, is_deep: bool) -> Check {
-    const NAME: &str = "key objects";
+async fn objects(token: &Token, is_deep: bool) -> Result<Check, TokenError> {
     let depth = if is_deep { Depth::Use } else { Depth::Attributes };
-    match inspect(token, depth).await {
-        Err(error) => Check::failed(NAME, chain(&error), "See the log of the HSM."),
-        Ok(inspected) => {
-            let mut faulty = inspected.iter().filter(|one| !one.faults.is_empty());
-            let total = inspected.len();
-            match (faulty.next(), faulty.count()) {
-                (None, _) => Check::ok(NAME, format!("{total}, all closed as they should be")),
-                (Some(first), more) => Check::failed(
-                    NAME,
-                    format!("{}: {}; {more} more", first.name, first.faults.join(", ")),
-                    "Find out who changed it. A key that was open may have left the token: rotate \
-                     it and encrypt anew.",
-                ),
-            }
-        }
-    }
+    let inspected = inspect(token, depth).await?;
+    let mut faulty = inspected.iter().filter(|one| !one.faults.is_empty());
+    let total = inspected.len();
+    Ok(match (faulty.next(), faulty.count()) {
+        (None, _) => Check::ok(OBJECTS, format!("{total}, all closed as they should be")),
+        (Some(first), more) => Check::failed(
+            OBJECTS,
+            format!("{}: {}; {more} more", first.name, first.faults.join(", ")),
+            "Find out who changed it. A key that was open may have left the token: rotate it and \
+             encrypt anew.",
+        ),
+    })
 }
 
 /// Looks at every object. A key that a running gateway was just making when it was looked at, or
 /// destroying, is looked at once more.
 async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
-    let budget = Budget::new(SEARCH);
-    let look = || token.change(&budget, move |worker| worker.inspect(depth));
-    let mut first = look().await?;
+    let mut first = token.inspect(depth).await?;
     if first.iter().any(|one| !one.faults.is_empty()) {
         tokio::time::sleep(SETTLING).await;
         let second: BTreeMap<_, _> =
-            look().await?.into_iter().map(|one| (one.name, one.faults)).collect();
+            token.inspect(depth).await?.into_iter().map(|one| (one.name, one.faults)).collect();
         for one in first.iter_mut().filter(|one| !one.faults.is_empty()) {
             one.faults = second.get(&one.name).cloned().unwrap_or_default();
         }
@@ -96,9 +97,7 @@ struct Differences {
 async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences> {
     store.refresh().await?;
     let before = store.keys();
-    let names = token
-        .change(&Budget::new(SEARCH), |worker| -> Result<_, TokenError> { worker.list() })
-        .await?;
+    let names = token.list().await?;
     store.refresh().await?;
     let known = Known::read(store).await?;
     let mut differences = Differences::default();
@@ -151,9 +150,9 @@ impl Differences {
             format!("{first}; {} in all", of.len())
         };
         let orphans = if self.orphans.is_empty() {
-            Check::ok("objects without a row", "none")
+            Check::ok(ORPHANS, "none")
         } else {
-            Check::failed("objects without a row", keys(&self.orphans), RECOVER)
+            Check::failed(ORPHANS, keys(&self.orphans), RECOVER)
         };
         let buried = (!self.buried.is_empty()).then(|| {
             Check::failed(
@@ -171,9 +170,9 @@ impl Differences {
             )
         });
         let lost = match self.lost.first_key_value() {
-            None => Check::ok("rows without an object", "none"),
+            None => Check::ok(LOST, "none"),
             Some((version, key)) => Check::failed(
-                "rows without an object",
+                LOST,
                 format!("version {version} of key {key}; {} in all", self.lost.len()),
                 "Bring the token back to a state that has them. What they encrypted does not open.",
             ),
