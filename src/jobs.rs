@@ -28,6 +28,8 @@ const REFRESH_EVERY: Duration = Duration::from_millis(500);
 const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
 /// How long after a failed search of the token the next one begins.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long at least from one time that all keys are found to the next.
+const FIND_EVERY: Duration = Duration::from_secs(1);
 /// How often the hours of last use are written down.
 const USES_EVERY: Duration = Duration::from_mins(1);
 /// How long temporary credentials stay known after their end, to be refused as expired.
@@ -58,7 +60,7 @@ impl Jobs {
         audit: Recorder,
     ) -> Self {
         let mut jobs = JoinSet::new();
-        jobs.spawn(tell_of_orphans(keyring.clone()));
+        jobs.spawn(find_all_keys(keyring.clone()));
         let with = || (keyring.clone(), audit.clone());
         jobs.spawn(every_with_token(PURGE_EVERY, "purge", with(), purge));
         let name = "half-made key versions";
@@ -105,9 +107,11 @@ impl Jobs {
     }
 }
 
-/// Looks once for keys that only the token knows, as soon as it answers. They are never touched:
-/// after an older store was restored, good keys look like that.
-async fn tell_of_orphans(keyring: Keyring) {
+/// Finds all keys of the token, now and whenever it is back: a search for each, when it is first used,
+/// takes a token with many keys far longer. At first those are told of that the store does not know.
+/// They are never touched: after an older store was restored, good keys look like that.
+async fn find_all_keys(keyring: Keyring) {
+    let mut returns = keyring.token_returns();
     let mut is_told = false;
     loop {
         match keyring.orphans().await {
@@ -116,7 +120,7 @@ async fn tell_of_orphans(keyring: Keyring) {
                     tracing::error!(count = orphans.len(), %first,
                         "the token has keys that the store does not know; hsmgate recover takes them in");
                 }
-                return;
+                break;
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
@@ -126,6 +130,13 @@ async fn tell_of_orphans(keyring: Keyring) {
             }
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    while returns.changed().await.is_ok() {
+        // What was not found is searched for at its first use.
+        if let Err(error) = keyring.find_all().await {
+            tracing::debug!(%error, "not all keys could be found at once");
+        }
+        tokio::time::sleep(FIND_EVERY).await;
     }
 }
 

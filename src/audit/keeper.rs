@@ -204,7 +204,7 @@ impl Signer {
     /// key has to be there, because another one could not vouch for the same chain.
     async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
         let key = key_name(store).await?;
-        let is_there = token.run(&budget(), move |worker| worker.exists(key)).await?;
+        let is_there = token.change(&budget(), move |worker| worker.exists(key)).await?;
         if !is_there {
             if Known::public_key(store).await?.is_some() {
                 return Err(AuditError::KeyMissing(key.to_string()));
@@ -216,7 +216,7 @@ impl Signer {
             };
             token.change(&budget(), generate).await?;
         }
-        let public = token.run(&budget(), move |worker| worker.public_key(key)).await?;
+        let public = token.run_with(key, &budget(), move |worker| worker.public_key(key)).await?;
         let PublicKey::Ec { point, .. } = public else { return Err(AuditError::Damaged) };
         let public = AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)?;
         match Known::public_key(store).await? {
@@ -233,7 +233,7 @@ impl Signer {
         let sign = move |worker: &mut crate::token::Worker<'_>| {
             worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
         };
-        let signature = self.token.run(&budget(), sign).await?;
+        let signature = self.token.run_with(key, &budget(), sign).await?;
         Ok(Checkpoint::new(covers, time, key, &signature))
     }
 }

@@ -152,7 +152,7 @@ impl AccessKeys {
     pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
         let seal_key = seal_key_name(&store).await?;
         let is_there =
-            token.run(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
+            token.change(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
         if !is_there {
             if !store.access_keys().await?.is_empty() || !store.keys().is_empty() {
                 return Err(AccessKeyError::SealKeyMissing(seal_key));
@@ -380,7 +380,7 @@ impl AccessKeys {
         let secret = secret.clone();
         let sealed = self
             .token
-            .run(&Budget::new(TOKEN_TIME), move |worker| {
+            .run_with(seal_key, &Budget::new(TOKEN_TIME), move |worker| {
                 let secret = secret.expose_secret().as_bytes();
                 worker.encrypt(seal_key, Some(aad.as_bytes()), secret)
             })
@@ -396,7 +396,7 @@ impl AccessKeys {
         let (iv, sealed) = (*iv, sealed.to_vec());
         let secret = self
             .token
-            .run(&Budget::new(TOKEN_TIME), move |worker| {
+            .run_with(seal_key, &Budget::new(TOKEN_TIME), move |worker| {
                 worker.decrypt(seal_key, &iv, Some(aad.as_bytes()), &sealed)
             })
             .await?;

@@ -89,7 +89,10 @@ impl Keyring {
             version: wrapping,
         };
         self.token.change(budget, move |worker| worker.generate_wrapping_pair(&name)).await?;
-        let public = self.token.run(budget, move |worker| worker.public_key(wrapping)).await?;
+        let public = self
+            .token
+            .run_with(wrapping, budget, move |worker| worker.public_key(wrapping))
+            .await?;
         Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public_key::der(&public)? })
     }
 

@@ -22,7 +22,10 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
         let (version, algorithm) = mac_version(key.record(), algorithm)?;
-        Ok(self.token.run(budget, move |worker| worker.mac(version, algorithm, &message)).await?)
+        Ok(self
+            .token
+            .run_with(version, budget, move |worker| worker.mac(version, algorithm, &message))
+            .await?)
     }
 
     /// Whether a MAC is the key's over the message: it is made anew and compared in constant

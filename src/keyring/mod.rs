@@ -29,6 +29,8 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
+use tokio::sync::watch;
+
 use crate::model::{IvBudget, KeyId};
 use crate::store::{Store, StoreError};
 use crate::token::Token;
@@ -114,6 +116,11 @@ impl Keyring {
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), KeyringError> {
         Ok(self.token.ready()?)
+    }
+
+    /// As [`Token::returns`].
+    pub fn token_returns(&self) -> watch::Receiver<()> {
+        self.token.returns()
     }
 
     /// How long the token may take.

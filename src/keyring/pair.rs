@@ -27,7 +27,7 @@ impl Keyring {
         let algorithm = signing(key.record(), version, algorithm)?;
         let raw = self
             .token
-            .run(budget, move |worker| worker.sign(version, algorithm, &digest.0))
+            .run_with(version, budget, move |worker| worker.sign(version, algorithm, &digest.0))
             .await?;
         match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_to_der(&raw),
@@ -56,7 +56,9 @@ impl Keyring {
         let Some(raw) = raw else { return Ok(false) };
         Ok(self
             .token
-            .run(budget, move |worker| worker.verify(version, algorithm, &digest.0, &raw))
+            .run_with(version, budget, move |worker| {
+                worker.verify(version, algorithm, &digest.0, &raw)
+            })
             .await?)
     }
 
@@ -108,7 +110,7 @@ impl Keyring {
         let hash = decrypting(key.record(), version, algorithm)?;
         Ok(self
             .token
-            .run(budget, move |worker| worker.rsa_decrypt(version, hash, &ciphertext))
+            .run_with(version, budget, move |worker| worker.rsa_decrypt(version, hash, &ciphertext))
             .await?)
     }
 
@@ -162,7 +164,7 @@ impl Keyring {
         version: KeyVersionId,
         budget: &Budget,
     ) -> Result<PublicKey, KeyringError> {
-        Ok(self.token.run(budget, move |worker| worker.public_key(version)).await?)
+        Ok(self.token.run_with(version, budget, move |worker| worker.public_key(version)).await?)
     }
 }
 

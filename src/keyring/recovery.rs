@@ -73,6 +73,17 @@ impl Keyring {
     }
 }
 
+impl Keyring {
+    /// Finds all keys that the token holds, so that none has to be searched for.
+    ///
+    /// # Errors
+    /// When the token cannot be searched.
+    pub async fn find_all(&self) -> Result<(), KeyringError> {
+        self.token.list().await?;
+        Ok(())
+    }
+}
+
 /// Looks at every object of the token, uses each key once, and changes nothing.
 ///
 /// # Errors
@@ -169,7 +180,9 @@ async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, K
         Some((_, version)) if !spec.is_asymmetric() => {
             let version = *version;
             let budget = Budget::new(CALL);
-            let value = token.run(&budget, move |worker| worker.check_value(version, spec)).await?;
+            let value = token
+                .run_with(version, &budget, move |worker| worker.check_value(version, spec))
+                .await?;
             value.as_bytes().to_vec()
         }
         _ => Vec::new(),

@@ -58,7 +58,7 @@ impl Keyring {
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let sealed = self
             .token
-            .run(budget, move |worker| match iv {
+            .run_with(version, budget, move |worker| match iv {
                 None => worker.encrypt(version, Some(&aad), &plaintext),
                 Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
             })
@@ -118,7 +118,7 @@ impl Keyring {
         let is_verified = self.verifies_data_keys;
         let (data_key, sealed) = self
             .token
-            .run(budget, move |worker| {
+            .run_with(version, budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
                 let text = (form.bytes)(&data_key);
                 let sealed = if is_verified {
@@ -162,7 +162,7 @@ impl Keyring {
         check_version(key.record(), blob.version)?;
         Ok(self
             .token
-            .run(budget, move |worker| {
+            .run_with(blob.version, budget, move |worker| {
                 worker.decrypt(blob.version, &blob.iv, Some(&aad), &blob.sealed)
             })
             .await?)

@@ -13,17 +13,38 @@ use crate::model::{IV_BYTES, KeyVersionId};
 /// destruction of its original by another process, and D9 bounds that to 5 s.
 const COPY_TRUST: Duration = Duration::from_secs(5);
 
-/// The handles of one key, good within one initialisation of the module.
+/// What handles hold under: they die with the initialisation of the module and with the login, and
+/// their numbers may come to name other keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Term {
+    /// The initialisation.
+    pub(super) epoch: u64,
+    /// How often somebody had to log in again.
+    pub(super) logins: u64,
+}
+
+/// A session copy of a key, which spares the token its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HotCopy {
+    /// It would not pay, or the token makes none.
+    Never,
+    /// To be made when the key is first used.
+    Wanted,
+    /// Made.
+    Made(ObjectHandle),
+}
+
+/// The handles of one key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Handles {
-    /// The initialisation of the module that they belong to.
-    pub(super) epoch: u64,
+    /// What they hold under.
+    pub(super) term: Term,
     /// The secret or private key in the token.
     pub(super) main: ObjectHandle,
     /// The public key of a pair.
     pub(super) public: Option<ObjectHandle>,
-    /// A session copy of `main`, which spares the token its disk.
-    pub(super) copy: Option<ObjectHandle>,
+    /// The copy of `main`.
+    pub(super) copy: HotCopy,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
 }
@@ -31,12 +52,20 @@ pub(super) struct Handles {
 impl Handles {
     /// The handle for the hot path.
     pub(super) fn hot(&self) -> ObjectHandle {
-        self.copy.unwrap_or(self.main)
+        self.made_copy().unwrap_or(self.main)
     }
 
     /// Whether the original has to be looked at before the copy may be used again.
     pub(super) fn is_stale(&self) -> bool {
-        self.copy.is_some() && self.seen.elapsed() > COPY_TRUST
+        self.made_copy().is_some() && self.seen.elapsed() > COPY_TRUST
+    }
+
+    /// The copy, if there is one.
+    pub(super) fn made_copy(&self) -> Option<ObjectHandle> {
+        match self.copy {
+            HotCopy::Made(copy) => Some(copy),
+            HotCopy::Never | HotCopy::Wanted => None,
+        }
     }
 }
 
@@ -58,21 +87,21 @@ struct Entry {
 pub(super) struct KeyCache(RwLock<HashMap<KeyVersionId, Entry>>);
 
 impl KeyCache {
-    /// The handles of a key, if they are of this epoch.
-    pub(super) fn handles(&self, key: KeyVersionId, epoch: u64) -> Option<Handles> {
+    /// The handles of a key, if they hold in this term.
+    pub(super) fn handles(&self, key: KeyVersionId, term: Term) -> Option<Handles> {
         let keys = read(&self.0);
-        keys.get(&key).map(|entry| entry.handles).filter(|handles| handles.epoch == epoch)
+        keys.get(&key).map(|entry| entry.handles).filter(|handles| handles.term == term)
     }
 
-    /// A few keys of this epoch beside `key`, with their handles in the token.
+    /// A few keys of this term beside `key`, with their handles in the token.
     pub(super) fn others(
         &self,
         key: KeyVersionId,
-        epoch: u64,
+        term: Term,
         most: usize,
     ) -> Vec<(KeyVersionId, ObjectHandle)> {
         let keys = read(&self.0);
-        let others = keys.iter().filter(|(id, entry)| **id != key && entry.handles.epoch == epoch);
+        let others = keys.iter().filter(|(id, entry)| **id != key && entry.handles.term == term);
         others.map(|(id, entry)| (*id, entry.handles.main)).take(most).collect()
     }
 
@@ -81,6 +110,17 @@ impl KeyCache {
         let mut keys = write(&self.0);
         let control = keys.remove(&key).and_then(|entry| entry.control);
         keys.insert(key, Entry { handles, control });
+    }
+
+    /// Keeps what was found in passing, unless the key is known in that term.
+    pub(super) fn learn(&self, found: impl Iterator<Item = (KeyVersionId, Handles)>) {
+        let mut keys = write(&self.0);
+        for (key, handles) in found {
+            let known = keys.get(&key).map(|entry| entry.handles.term);
+            if known != Some(handles.term) {
+                keys.insert(key, Entry { handles, control: None });
+            }
+        }
     }
 
     /// Forgets a key.

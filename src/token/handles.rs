@@ -5,9 +5,9 @@ use std::time::Instant;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::cache::Handles;
+use super::cache::{Handles, HotCopy, Term};
 use super::error::{ErrorClass, TokenError};
-use super::template;
+use super::template::{self, Copies};
 use super::worker::Worker;
 use crate::model::KeyVersionId;
 
@@ -29,28 +29,43 @@ pub(super) struct Found {
 impl Worker<'_> {
     /// The handles of a key.
     pub(super) fn handles(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
-        match self.hub.keys.handles(key, self.instance.epoch) {
-            Some(handles) if !handles.is_stale() => Ok(handles),
-            Some(handles) => self.look_again(key, handles),
+        match self.hub.keys.handles(key, self.term()) {
+            Some(handles) if handles.is_stale() => self.look_again(key, handles),
+            Some(handles) if handles.copy == HotCopy::Wanted => Ok(self.copied(key, handles)),
+            Some(handles) => Ok(handles),
             None => self.with_objects(|worker| worker.resolve(key)),
         }
     }
 
+    /// Finds a key, so that the next use need not.
+    ///
+    /// # Errors
+    /// `NotFound` when the token does not hold it.
+    pub(super) fn look_up(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+        self.steady(Some(key), |worker| worker.handles(key).map(drop))
+    }
+
     /// Keeps the handles of a key that was just made.
-    pub(super) fn adopt(&mut self, key: KeyVersionId, found: Found) -> Result<(), TokenError> {
-        self.admit(key, found).map(|_handles| ())
+    pub(super) fn adopt(
+        &mut self,
+        key: KeyVersionId,
+        found: Found,
+        term: Term,
+    ) -> Result<(), TokenError> {
+        self.admit(key, found, term).map(drop)
     }
 
     /// Searches for a key, under the object lock.
     fn resolve(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
         // Another thread may have found it while this one waited for the lock.
-        if let Some(handles) = self.hub.keys.handles(key, self.instance.epoch)
+        let term = self.term();
+        if let Some(handles) = self.hub.keys.handles(key, term)
             && !handles.is_stale()
         {
             return Ok(handles);
         }
         let found = self.find(key)?;
-        self.admit(key, found)
+        self.admit(key, found, term)
     }
 
     /// Searches; "nothing found" is believed only of a session that is logged in.
@@ -69,7 +84,7 @@ impl Worker<'_> {
     /// Believes that a key is absent only of a token that still shows other keys that it had:
     /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
     pub(super) fn vouch_for_absence(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
-        let others = self.hub.keys.others(key, self.instance.epoch, WITNESSES);
+        let others = self.hub.keys.others(key, self.term(), WITNESSES);
         let session = self.session()?;
         let is_seen = |(id, object): &(KeyVersionId, ObjectHandle)| {
             let id = Attribute::Id(id.as_bytes().to_vec());
@@ -84,19 +99,41 @@ impl Worker<'_> {
         }
     }
 
-    fn admit(&mut self, key: KeyVersionId, found: Found) -> Result<Handles, TokenError> {
-        let main = found.secret.or(found.private).ok_or(TokenError::NotFound)?;
-        // Only with secret keys does the copy pay: a private key's arithmetic outweighs it.
-        let copy = match found.secret {
-            Some(secret) if self.instance.copies.are_used() => {
-                self.instance.with_anchor(|anchor| copy(anchor, secret)).ok()
-            }
-            _ => None,
-        };
-        let epoch = self.instance.epoch;
-        let handles = Handles { epoch, main, public: found.public, copy, seen: Instant::now() };
+    fn admit(
+        &mut self,
+        key: KeyVersionId,
+        found: Found,
+        term: Term,
+    ) -> Result<Handles, TokenError> {
+        let handles = found.handles(term, self.instance.copies).ok_or(TokenError::NotFound)?;
+        let handles = self.with_copy(handles);
         self.hub.keys.keep(key, handles);
         Ok(handles)
+    }
+
+    /// Makes the copy of a key that has none yet. While somebody makes or destroys objects the original
+    /// serves.
+    fn copied(&mut self, key: KeyVersionId, handles: Handles) -> Handles {
+        let made = self.with_objects_at_once(|worker| {
+            // Another thread may have been faster.
+            let known = worker.hub.keys.handles(key, handles.term);
+            if let Some(known) = known.filter(|known| known.copy != HotCopy::Wanted) {
+                return known;
+            }
+            let handles = worker.with_copy(handles);
+            worker.hub.keys.keep(key, handles);
+            handles
+        });
+        made.unwrap_or(handles)
+    }
+
+    fn with_copy(&self, handles: Handles) -> Handles {
+        if handles.copy != HotCopy::Wanted {
+            return handles;
+        }
+        let made = self.instance.with_anchor(|anchor| copy(anchor, handles.main));
+        let copy = made.map_or(HotCopy::Never, HotCopy::Made);
+        Handles { copy, seen: Instant::now(), ..handles }
     }
 
     /// Looks whether the original of a copy is still there.
@@ -118,9 +155,9 @@ impl Worker<'_> {
 
     /// Forgets a key and destroys its copy, which would outlive it.
     pub(super) fn drop_copy(&mut self, key: KeyVersionId) {
-        let epoch = self.instance.epoch;
-        let copy = self.hub.keys.forget(key).filter(|handles| handles.epoch == epoch);
-        if let Some(copy) = copy.and_then(|handles| handles.copy)
+        let term = self.term();
+        let known = self.hub.keys.forget(key).filter(|handles| handles.term == term);
+        if let Some(copy) = known.and_then(|handles| handles.made_copy())
             && let Ok(session) = self.session()
         {
             // A copy that is gone already is what is wanted.
@@ -142,6 +179,33 @@ impl Found {
     /// A key pair.
     pub(super) fn pair(public: ObjectHandle, private: ObjectHandle) -> Self {
         Self { public: Some(public), private: Some(private), ..Self::default() }
+    }
+
+    /// Adds an object of this class.
+    ///
+    /// # Errors
+    /// `Duplicate` when there is one: two are an error, not a choice.
+    pub(super) fn add(
+        &mut self,
+        class: Option<ObjectClass>,
+        object: ObjectHandle,
+    ) -> Result<(), TokenError> {
+        let place = match class {
+            Some(ObjectClass::SECRET_KEY) => &mut self.secret,
+            Some(ObjectClass::PRIVATE_KEY) => &mut self.private,
+            Some(ObjectClass::PUBLIC_KEY) => &mut self.public,
+            _ => return Ok(()),
+        };
+        if place.replace(object).is_some() { Err(TokenError::Duplicate) } else { Ok(()) }
+    }
+
+    /// The handles to use it by, if there is a key that can be used. Only with secret keys does a
+    /// copy pay: a private key's arithmetic outweighs it.
+    pub(super) fn handles(self, term: Term, copies: Copies) -> Option<Handles> {
+        let main = self.secret.or(self.private)?;
+        let pays = self.secret.is_some() && copies.are_used();
+        let copy = if pays { HotCopy::Wanted } else { HotCopy::Never };
+        Some(Handles { term, main, public: self.public, copy, seen: Instant::now() })
     }
 
     /// Every one of them.
@@ -178,18 +242,17 @@ fn search(session: &Session, key: KeyVersionId) -> Result<Found, TokenError> {
     let mut found = Found::default();
     for object in search_all(session, key)? {
         let class = session.get_attributes(object, &[AttributeType::Class])?;
-        let place = match class.first() {
-            Some(Attribute::Class(ObjectClass::SECRET_KEY)) => &mut found.secret,
-            Some(Attribute::Class(ObjectClass::PRIVATE_KEY)) => &mut found.private,
-            Some(Attribute::Class(ObjectClass::PUBLIC_KEY)) => &mut found.public,
-            _ => continue,
-        };
-        // More than one is an error, not a choice.
-        if place.replace(object).is_some() {
-            return Err(TokenError::Duplicate);
-        }
+        found.add(class_in(&class), object)?;
     }
     Ok(found)
+}
+
+/// The class among these attributes.
+pub(super) fn class_in(told: &[Attribute]) -> Option<ObjectClass> {
+    told.iter().find_map(|attribute| match attribute {
+        Attribute::Class(class) => Some(*class),
+        _ => None,
+    })
 }
 
 /// A copy in the session, no less closed than its original, or none.

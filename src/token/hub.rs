@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, SessionState};
+use tokio::sync::watch;
 
 use super::breaker::{AwayReason, Breaker};
-use super::cache::KeyCache;
+use super::cache::{KeyCache, Term};
 use super::error::{ErrorClass, TokenError};
 use super::generator::GeneratorWatch;
 use super::handles;
@@ -36,7 +37,7 @@ pub(super) struct Hub {
     /// Watched by all threads, and longer than an initialisation lasts.
     pub(super) generator: Arc<GeneratorWatch>,
     /// Held for create, find, copy and destroy: SoftHSM answers wrongly when they overlap.
-    pub(super) objects: Mutex<()>,
+    pub(super) objects: parking_lot::Mutex<()>,
     pub(super) instance: RwLock<Option<Instance>>,
     pub(super) info: TokenInfo,
     mechanisms: Vec<MechanismType>,
@@ -52,6 +53,8 @@ pub(super) struct Hub {
     logins_again: AtomicU64,
     epochs: AtomicU64,
     recovery: Mutex<Option<JoinHandle<()>>>,
+    /// Told whenever a term has begun.
+    terms: watch::Sender<()>,
 }
 
 impl Hub {
@@ -76,7 +79,7 @@ impl Hub {
             breaker: Breaker::default(),
             keys: KeyCache::default(),
             generator,
-            objects: Mutex::default(),
+            objects: parking_lot::Mutex::default(),
             instance: RwLock::new(Some(first)),
             lacks_oaep_sha256: AtomicBool::new(quirks::knows_oaep_sha1_only(&info)),
             info,
@@ -89,6 +92,7 @@ impl Hub {
             logins_again: AtomicU64::new(0),
             epochs: AtomicU64::new(1),
             recovery: Mutex::default(),
+            terms: watch::Sender::default(),
         })
     }
 
@@ -154,12 +158,24 @@ impl Hub {
         }
         self.keys.clear();
         self.logins_again.fetch_add(1, Ordering::SeqCst);
+        self.terms.send_replace(());
         Ok(true)
     }
 
     /// How often somebody had to log in since the first time.
     pub(super) fn logins_again(&self) -> u64 {
         self.logins_again.load(Ordering::SeqCst)
+    }
+
+    /// Whether the handles of a key are known, as far as can be told without a thread.
+    pub(super) fn knows(&self, key: KeyVersionId) -> bool {
+        let epoch = self.epochs.load(Ordering::Relaxed);
+        self.keys.handles(key, Term { epoch, logins: self.logins_again() }).is_some()
+    }
+
+    /// Is told whenever a term has begun, and every handle from before is dead.
+    pub(super) fn terms(&self) -> watch::Receiver<()> {
+        self.terms.subscribe()
     }
 
     /// Holds further logins off after a refused PIN.
@@ -241,6 +257,7 @@ impl Hub {
             return Err(error);
         }
         *instance = Some(new);
+        self.terms.send_replace(());
         Ok(())
     }
 

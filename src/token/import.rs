@@ -96,8 +96,8 @@ impl Worker<'_> {
         let Material::Secret { key_type, bytes: length, secret_use } = material else {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
+        let (term, copies) = (self.term(), self.instance.copies);
         let handles = self.handles(wrapping)?;
-        let copies = self.instance.copies;
         let session = self.session()?;
         if wrapped.len() != modulus_bytes(session, handles.main)? {
             return Err(TokenError::BadKeyMaterial);
@@ -123,7 +123,7 @@ impl Worker<'_> {
                 let (session, kit) = self.session_and_kit()?;
                 let proof = wrapped.prove(session, &mut kit.random, key, copies);
                 proof.inspect_err(|_error| self.discard(target.version))?;
-                self.adopt(target.version, Found::secret(key))
+                self.adopt(target.version, Found::secret(key), term)
             }
             Err(error) => {
                 let bytes = wrapped.bytes.len();

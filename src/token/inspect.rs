@@ -5,6 +5,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::types::Ulong;
 
 use super::error::TokenError;
+use super::handles::class_in;
 use super::listing::name_in;
 use super::mechanism::MacAlgorithm;
 use super::name::ObjectName;
@@ -297,10 +298,7 @@ impl Form {
 
 impl Object {
     fn class(&self) -> Option<ObjectClass> {
-        self.told.iter().find_map(|attribute| match attribute {
-            Attribute::Class(class) => Some(*class),
-            _ => None,
-        })
+        class_in(&self.told)
     }
 
     fn key_type(&self) -> Option<KeyType> {

@@ -1,17 +1,20 @@
 //! Goes through all objects of the token, in steps so short that calls get their turn in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use super::Token;
 use super::budget::Budget;
+use super::cache::Term;
 use super::error::{ErrorClass, TokenError};
+use super::handles::{Found, class_in};
 use super::inspect::{Depth, Inspected};
 use super::name::ObjectName;
 use super::worker::{RETRIES, Worker};
+use crate::model::KeyVersionId;
 
 /// After so long a step lets others have the thread.
 const STEP: Duration = Duration::from_millis(2);
@@ -23,11 +26,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Somebody logs us out faster than we can look.
 pub(super) const RESTLESS: TokenError = TokenError::Untrusted("it logs us out again and again");
 
-/// What handles hold under: they die with the initialisation and with the login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Term {
-    epoch: u64,
-    logins: u64,
+/// The attributes that tell which key an object is of.
+const NAMING: &[AttributeType] = &[AttributeType::Label, AttributeType::Id, AttributeType::Class];
+
+/// An object whose label is one of ours.
+#[derive(Debug)]
+struct Named {
+    name: ObjectName,
+    /// Whether a search for the key version finds it.
+    has_id: bool,
+    class: Option<ObjectClass>,
+    handle: ObjectHandle,
 }
 
 /// What a step has found, and how many objects it has looked at.
@@ -36,17 +45,24 @@ type Step<T> = (Vec<T>, usize);
 impl Token {
     /// The names of all objects whose label is one of ours, sorted, each once. It reads the
     /// label of every object: seconds, on some tokens minutes, where there are many. Others may make
-    /// and destroy keys at the same time, and calls go on.
+    /// and destroy keys at the same time, and calls go on. Their handles are kept, so that no key
+    /// has to be searched for when it is first used.
     ///
     /// # Errors
     /// When the token can not be searched, or has not answered for 30 seconds.
     pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
             let (term, objects) = self.all_objects().await?;
-            let names = self.each(term, objects, |worker, object| worker.name_of(*object)).await?;
-            if let Some(names) = names {
-                return Ok(names.into_iter().collect::<BTreeSet<_>>().into_iter().collect());
-            }
+            let ours = self.each(term, objects, |worker, object| worker.named(*object)).await?;
+            let Some(ours) = ours else { continue };
+            let names: BTreeSet<_> = ours.iter().map(|object| object.name).collect();
+            let ours = Arc::new(ours);
+            self.patiently(move |worker| {
+                worker.learn(&ours, term);
+                Ok(())
+            })
+            .await?;
+            return Ok(names.into_iter().collect());
         }
         Err(RESTLESS)
     }
@@ -144,10 +160,6 @@ impl Worker<'_> {
         })
     }
 
-    fn term(&self) -> Term {
-        Term { epoch: self.instance.epoch, logins: self.hub.logins_again() }
-    }
-
     /// Looks at one object at least, and at more until the step is over. None when the handles
     /// are of a term that has ended: whoever is logged out is shown no private object.
     fn go_on<I, T>(
@@ -177,9 +189,31 @@ impl Worker<'_> {
         Ok((!is_over).then_some((found, looked)))
     }
 
-    fn name_of(&mut self, object: ObjectHandle) -> Result<Option<ObjectName>, TokenError> {
-        let label = self.session()?.get_attributes(object, &[AttributeType::Label])?;
-        Ok(name_in(&label))
+    fn named(&mut self, handle: ObjectHandle) -> Result<Option<Named>, TokenError> {
+        let told = self.session()?.get_attributes(handle, NAMING)?;
+        Ok(name_in(&told).map(|name| Named {
+            name,
+            has_id: told.contains(&Attribute::Id(name.version.as_bytes().to_vec())),
+            class: class_in(&told),
+            handle,
+        }))
+    }
+
+    /// Keeps the handles of these objects, each of a key of its own, for when they are used.
+    fn learn(&mut self, objects: &[Named], term: Term) {
+        let mut found: HashMap<KeyVersionId, Option<Found>> = HashMap::new();
+        for object in objects.iter().filter(|object| object.has_id) {
+            let key = found.entry(object.name.version).or_insert_with(|| Some(Found::default()));
+            let is_more = |parts: &mut Found| parts.add(object.class, object.handle).is_err();
+            if key.as_mut().is_some_and(is_more) {
+                *key = None;
+            }
+        }
+        let copies = self.instance.copies;
+        self.hub.keys.learn(found.into_iter().filter_map(|(key, found)| {
+            // Of what is no whole key, its first use finds out why.
+            Some((key, found?.handles(term, copies)?))
+        }));
     }
 }
 

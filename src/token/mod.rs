@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use crate::model::KeyVersionId;
 
@@ -177,6 +178,12 @@ impl Token {
         self.0.hub.know_by(key);
     }
 
+    /// Is told whenever the token was lost or has logged us out, and is back: every key has to be
+    /// found anew. [`Token::list`] finds all of them.
+    pub fn returns(&self) -> watch::Receiver<()> {
+        self.0.hub.terms()
+    }
+
     /// How busy it is, without asking it.
     pub fn load(&self) -> TokenLoad {
         let (waiting_calls, waiting_changes) = self.0.pool.waiting();
@@ -197,6 +204,27 @@ impl Token {
     {
         self.0.hub.breaker.check()?;
         self.0.pool.submit(Lane::Calls, budget, job).await
+    }
+
+    /// As `run`, for a job that uses this key. Where its handles are not known it is found first, by
+    /// the thread that makes and destroys objects: nothing that needs no search waits for that.
+    ///
+    /// # Errors
+    /// As `run`; `NotFound` when the token does not hold the key.
+    pub async fn run_with<T, F>(
+        &self,
+        key: KeyVersionId,
+        budget: &Budget,
+        job: F,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
+    {
+        if !self.0.hub.knows(key) {
+            self.change(budget, move |worker| worker.look_up(key)).await?;
+        }
+        self.run(budget, job).await
     }
 
     /// As `run`, for jobs that make or destroy objects: they run one after another, on a

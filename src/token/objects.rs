@@ -138,6 +138,7 @@ impl Worker<'_> {
             let mut is_retry = false;
             worker.steady(Some(key), |worker| {
                 worker.log_in_if_out()?;
+                let term = worker.term();
                 worker.clear_for(key, std::mem::replace(&mut is_retry, true))?;
                 let copies = worker.instance.copies;
                 let (session, kit) = worker.session_and_kit()?;
@@ -146,7 +147,7 @@ impl Worker<'_> {
                 if made.is_err() {
                     worker.discard(key);
                 }
-                worker.adopt(key, made?)
+                worker.adopt(key, made?, term)
             })
         })
     }

@@ -1,17 +1,17 @@
 //! One token thread's hands: its session, and what is done when a call fails (decision D7).
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
 
+use super::cache::Term;
 use super::canary::Canary;
 use super::error::{ErrorClass, TokenError};
 use super::handles;
 use super::hub::Hub;
 use super::instance::Instance;
 use super::listing::RESTLESS;
-use super::locks::lock;
 use super::random::RandomSource;
 use super::selftest;
 use crate::model::KeyVersionId;
@@ -21,6 +21,9 @@ use crate::model::KeyVersionId;
 pub(super) const RETRIES: u64 = 3;
 /// From then on only the first retry is made.
 const RETRY_TIME: Duration = Duration::from_millis(500);
+
+/// How long a thread that uses keys waits for whoever makes or destroys objects.
+const OBJECTS_WAIT: Duration = Duration::from_millis(100);
 
 /// What a token thread keeps from job to job, beside its session.
 pub(super) struct Kit {
@@ -79,17 +82,55 @@ impl<'a> Worker<'a> {
     }
 
     /// Works under the lock for create, find, copy and destroy. It may be nested.
-    pub(super) fn with_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    ///
+    /// # Errors
+    /// `Busy` when others hold the lock for long: a token makes a key pair, say. Whoever uses keys
+    /// does not wait for that, since calls wait behind that need no lock.
+    pub(super) fn with_objects<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        self.with_objects_within(OBJECTS_WAIT, work).unwrap_or(Err(TokenError::Busy))
+    }
+
+    /// As [`Worker::with_objects`], if nobody holds the lock.
+    pub(super) fn with_objects_at_once<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        self.with_objects_within(Duration::ZERO, work)
+    }
+
+    /// As [`Worker::with_objects`], for the thread that makes and destroys objects: it waits.
+    pub(super) fn with_all_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let hub = self.hub;
+        let _guard = hub.objects.lock();
+        self.holding_objects(work)
+    }
+
+    fn with_objects_within<T>(
+        &mut self,
+        wait: Duration,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         if self.holds_objects {
-            return work(self);
+            return Some(work(self));
         }
-        let objects: &Mutex<()> = &self.hub.objects;
-        let guard = lock(objects);
+        let hub = self.hub;
+        let _guard = hub.objects.try_lock_for(wait)?;
+        Some(self.holding_objects(work))
+    }
+
+    fn holding_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         self.holds_objects = true;
         let result = work(self);
         self.holds_objects = false;
-        drop(guard);
         result
+    }
+
+    /// What handles hold under now.
+    pub(super) fn term(&self) -> Term {
+        Term { epoch: self.instance.epoch, logins: self.hub.logins_again() }
     }
 
     /// Makes a call; when it fails, does what its error's class asks for, and makes it again
@@ -170,10 +211,13 @@ impl<'a> Worker<'a> {
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => {
                 self.drop_session();
-                let pulse = self.with_objects(Self::pulse);
-                if pulse.is_err() {
-                    self.drop_session();
-                    self.hub.lose(error);
+                match self.with_objects(Self::pulse) {
+                    // While somebody makes a key, the token is there.
+                    Ok(()) | Err(TokenError::Busy) => {}
+                    Err(_) => {
+                        self.drop_session();
+                        self.hub.lose(error);
+                    }
                 }
             }
             ErrorClass::NoRoom | ErrorClass::Configuration | ErrorClass::Pin => {

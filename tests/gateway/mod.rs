@@ -193,7 +193,7 @@ pub(crate) fn is_alive(process: &str) -> bool {
 }
 
 /// Waits until it holds.
-pub(crate) async fn until(holds: impl Fn() -> bool) {
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

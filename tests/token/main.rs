@@ -21,3 +21,4 @@ mod objects;
 mod opening;
 mod pairs;
 mod vectors;
+mod waiting;

@@ -1,0 +1,107 @@
+//! Who waits for whom: the token makes and finds objects one after another, and using them goes on.
+
+use std::sync::mpsc;
+
+use hsmgate::model::{KeySpec, KeyVersionId};
+use hsmgate::token::{Token, TokenError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::harness::{back_door, budget, change, key, name, run, with_token};
+
+async fn encrypts(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
+    run(token, move |worker| worker.encrypt(key, None, b"text")).await.map(drop)
+}
+
+/// Keys whose handles are not known any more, as after a start.
+async fn cold<const N: usize>(token: &Token) -> [KeyVersionId; N] {
+    let mut keys = [KeyVersionId::random(); N];
+    for made in &mut keys {
+        *made = key(token, KeySpec::Aes256).await;
+    }
+    back_door().1.logout().unwrap();
+    keys
+}
+
+/// Somebody makes a key, and is at it until the sender says so.
+async fn making(token: &Token) -> (mpsc::Sender<()>, JoinHandle<Result<(), TokenError>>) {
+    let (done, is_done) = mpsc::channel();
+    let (begun, is_begun) = oneshot::channel();
+    let token = token.clone();
+    let work = tokio::spawn(async move {
+        change(&token, move |_worker| {
+            begun.send(()).unwrap();
+            is_done.recv().unwrap();
+            Ok(())
+        })
+        .await
+    });
+    is_begun.await.unwrap();
+    (done, work)
+}
+
+#[test]
+fn only_what_has_to_be_found_waits_for_whoever_makes_a_key() {
+    let name = "waiting::only_what_has_to_be_found_waits_for_whoever_makes_a_key";
+    with_token(name, async |token| {
+        let [warm, found, lost] = cold(&token).await;
+        encrypts(&token, warm).await.unwrap();
+        let (done, work) = making(&token).await;
+        let other = token.clone();
+        let finding = tokio::spawn(async move {
+            let encrypt =
+                move |worker: &mut hsmgate::token::Worker<'_>| worker.encrypt(found, None, b"text");
+            other.run_with(found, &budget(), encrypt).await
+        });
+        for _ in 0..10 {
+            encrypts(&token, warm).await.unwrap();
+        }
+        // A call that comes to search all the same gives up, for those behind it.
+        let searching = encrypts(&token, lost).await;
+        assert!(matches!(searching, Err(TokenError::Busy)), "{searching:?}");
+        encrypts(&token, warm).await.unwrap();
+        token.ready().unwrap();
+        assert!(!finding.is_finished());
+        done.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        finding.await.unwrap().unwrap();
+        encrypts(&token, lost).await.unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_was_listed_needs_no_search() {
+    with_token("waiting::a_key_that_was_listed_needs_no_search", async |token| {
+        let keys = cold::<5>(&token).await;
+        let pair = key(&token, KeySpec::EcP256).await;
+        back_door().1.logout().unwrap();
+        assert_eq!(token.list().await.unwrap().len(), keys.len() + 1);
+        let (done, work) = making(&token).await;
+        for key in keys {
+            encrypts(&token, key).await.unwrap();
+        }
+        run(&token, move |worker| worker.public_key(pair)).await.unwrap();
+        done.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        // Now there is time for its copy, and it is found out when the original is gone.
+        let [first, ..] = keys;
+        encrypts(&token, first).await.unwrap();
+        change(&token, move |worker| worker.destroy(first)).await.unwrap();
+        assert!(encrypts(&token, first).await.unwrap_err().is_not_found());
+    });
+}
+
+#[test]
+fn of_two_keys_with_one_id_a_list_keeps_none() {
+    with_token("waiting::of_two_keys_with_one_id_a_list_keeps_none", async |token| {
+        let (spec, name) = (KeySpec::Aes256, name());
+        for _ in 0..2 {
+            let make = change(&token, move |worker| worker.generate(&name, spec, spec.usages()[0]));
+            make.await.unwrap();
+        }
+        back_door().1.logout().unwrap();
+        assert_eq!(token.list().await.unwrap(), [name]);
+        let error = encrypts(&token, name.version).await.unwrap_err();
+        assert!(matches!(error, TokenError::Duplicate), "{error}");
+    });
+}
