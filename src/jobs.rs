@@ -26,8 +26,6 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 /// How long what the IV budget has to tell may be without its record.
 const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
-/// How long after a failed search of the token the next one begins.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long at least from one time that all keys are found to the next.
 const FIND_EVERY: Duration = Duration::from_secs(1);
 /// How often the hours of last use are written down.
@@ -129,12 +127,13 @@ async fn find_all_keys(keyring: Keyring) {
                 }
             }
         }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        tokio::time::sleep(FIND_EVERY).await;
     }
     while returns.changed().await.is_ok() {
         // What was not found is searched for at its first use.
         if let Err(error) = keyring.find_all().await {
             tracing::debug!(%error, "not all keys could be found at once");
+            returns.mark_changed();
         }
         tokio::time::sleep(FIND_EVERY).await;
     }

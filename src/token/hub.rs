@@ -214,6 +214,8 @@ impl Hub {
             match self.reinitialize() {
                 Ok(()) => {
                     self.breaker.reset();
+                    // Not before calls go through again.
+                    self.terms.send_replace(());
                     tracing::warn!(away_ms = start.elapsed().as_millis(), "the token is back");
                     return;
                 }
@@ -257,7 +259,6 @@ impl Hub {
             return Err(error);
         }
         *instance = Some(new);
-        self.terms.send_replace(());
         Ok(())
     }
 

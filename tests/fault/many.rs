@@ -92,8 +92,8 @@ async fn many_keys_are_found_at_once_at_a_start_and_after_a_loss() {
     rig.token.calls();
     let mut rig = rig.restart();
     until_found(&rig.token, keys).await;
-    // What is under way when they have been seen may still search.
-    assert!(searches(&rig, &blobs, "after a start").await < 5);
+    // Some are used before the last of them is known.
+    assert!(searches(&rig, &blobs, "after a start").await < keys / 4);
 
     let loss = rig.token.add(Rule::on(&["C_Encrypt"], Fault::answer("CKR_DEVICE_REMOVED")));
     assert_eq!(rig.encrypt().await.status, 503);
@@ -101,5 +101,5 @@ async fn many_keys_are_found_at_once_at_a_start_and_after_a_loss() {
     rig.token.remove(loss);
     rig.until_no_longer(503).await;
     until_found(&rig.token, keys).await;
-    assert!(searches(&rig, &blobs, "after a loss").await < 5);
+    assert!(searches(&rig, &blobs, "after a loss").await < keys / 4);
 }
