@@ -1,9 +1,13 @@
 //! What runs beside the requests: destroying and rotating keys that are due, and following changes
 //! that another process made to the store. Each thing that is done leaves its audit records.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod rest;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rest::Rests;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -40,8 +44,10 @@ pub struct Jobs(JoinSet<()>);
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
-    #[error("the record of an operator's change cannot be taken over")]
+    #[error("what is due, or an operator has changed, cannot be recorded")]
     NotRecorded(#[from] NotRecorded),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -59,18 +65,19 @@ impl Jobs {
     ) -> Self {
         let mut jobs = JoinSet::new();
         jobs.spawn(find_all_keys(keyring.clone()));
-        let with = || (keyring.clone(), audit.clone());
-        jobs.spawn(every_with_token(PURGE_EVERY, "purge", with(), purge));
+        let desk =
+            || Desk { keyring: keyring.clone(), audit: audit.clone(), rests: Rests::default() };
+        jobs.spawn(every_with_token(PURGE_EVERY, "purge", desk(), purge));
         let name = "half-made key versions";
-        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, with(), take_back));
+        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, desk(), take_back));
         let name = "imported material that is left";
-        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, with(), destroy_owed));
+        jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, desk(), destroy_owed));
         let name = "expiry of imported material";
-        jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_material));
+        jobs.spawn(every_with_token(EXPIRE_EVERY, name, desk(), expire_material));
         let name = "expiry of import tokens";
-        jobs.spawn(every_with_token(EXPIRE_EVERY, name, with(), expire_imports));
-        jobs.spawn(every_with_token(ROTATE_EVERY, "rotation", with(), rotate));
-        let (ring, recorder) = with();
+        jobs.spawn(every_with_token(EXPIRE_EVERY, name, desk(), expire_imports));
+        jobs.spawn(every_with_token(ROTATE_EVERY, "rotation", desk(), rotate));
+        let (ring, recorder) = (keyring.clone(), audit.clone());
         jobs.spawn(every(IV_EVENTS_EVERY, "records of the IV budget", move || {
             record_iv_events(ring.clone(), recorder.clone())
         }));
@@ -139,65 +146,73 @@ async fn find_all_keys(keyring: Keyring) {
     }
 }
 
+/// What a job on keys works with.
+#[derive(Clone)]
+struct Desk {
+    keyring: Keyring,
+    audit: Recorder,
+    rests: Rests,
+}
+
 /// As [`every`], for a job on keys. It rests while the token is away: that is told elsewhere, once,
 /// and what is not begun needs no record.
-async fn every_with_token<Work, Outcome, Failure>(
+async fn every_with_token<Work, Outcome>(
     interval: Duration,
     name: &'static str,
-    (keyring, audit): (Keyring, Recorder),
+    desk: Desk,
     work: Work,
 ) where
-    Work: Fn(Keyring, Recorder) -> Outcome,
-    Outcome: Future<Output = Result<(), Failure>>,
-    Failure: std::error::Error + 'static,
+    Work: Fn(Desk) -> Outcome,
+    Outcome: Future<Output = Result<(), JobError>>,
 {
     let work = || {
-        let is_ready = keyring.ready().is_ok();
-        let work = is_ready.then(|| work(keyring.clone(), audit.clone()));
+        let is_ready = desk.keyring.ready().is_ok();
+        let work = is_ready.then(|| work(desk.clone()));
         async { if let Some(work) = work { work.await } else { Ok(()) } }
     };
     every(interval, name, work).await;
 }
 
-async fn purge(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    let now = Time::now();
+async fn purge(desk: Desk) -> Result<(), JobError> {
+    let (keyring, now) = (&desk.keyring, Time::now());
     let deed = |key: &KeyId| Deed::due("DestroyKey", *key);
-    each(&audit, keyring.due_for_purge(now), deed, |key| keyring.purge(key, now)).await
+    each(&desk, keyring.due_for_purge(now), deed, |key| keyring.purge(key, now)).await
 }
 
-async fn take_back(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    let left = keyring.left_behind().await?;
+async fn take_back(desk: Desk) -> Result<(), JobError> {
+    let left = desk.keyring.left_behind().await?;
     let deed = |(key, version): &(KeyId, KeyVersionId)| {
         Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.to_string())
     };
-    let work = |(key, version)| keyring.take_back(key, version);
-    each(&audit, left, deed, work).await
+    let work = |(key, version)| desk.keyring.take_back(key, version);
+    each(&desk, left, deed, work).await
 }
 
-async fn destroy_owed(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+async fn destroy_owed(desk: Desk) -> Result<(), JobError> {
     let deed = |key: &KeyId| Deed::due("DestroyKeyMaterial", *key);
-    each(&audit, keyring.owed_destructions(), deed, |key| keyring.destroy_owed(key)).await
+    let keyring = &desk.keyring;
+    each(&desk, keyring.owed_destructions(), deed, |key| keyring.destroy_owed(key)).await
 }
 
-async fn expire_material(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    let now = Time::now();
+async fn expire_material(desk: Desk) -> Result<(), JobError> {
+    let (keyring, now) = (&desk.keyring, Time::now());
     let deed = |key: &KeyId| Deed::due("ExpireKeyMaterial", *key);
-    each(&audit, keyring.due_for_expiry(now), deed, |key| keyring.expire_material(key, now)).await
+    each(&desk, keyring.due_for_expiry(now), deed, |key| keyring.expire_material(key, now)).await
 }
 
-async fn expire_imports(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
+async fn expire_imports(desk: Desk) -> Result<(), JobError> {
     let deed = |import: &Arc<ImportParameters>| {
         let wrapping = import.wrapping.to_string();
         Deed::due("ExpireImportToken", import.key).with("WrappingKeyVersionId", wrapping)
     };
-    let work = async |import: Arc<_>| keyring.forget_import(&import).await;
-    each(&audit, keyring.expired_imports(Time::now()), deed, work).await
+    let work = async |import: Arc<_>| desk.keyring.forget_import(&import).await;
+    each(&desk, desk.keyring.expired_imports(Time::now()), deed, work).await
 }
 
-async fn rotate(keyring: Keyring, audit: Recorder) -> Result<(), DeedError<KeyringError>> {
-    let now = Time::now();
+async fn rotate(desk: Desk) -> Result<(), JobError> {
+    let (keyring, now) = (&desk.keyring, Time::now());
     let deed = |key: &KeyId| Deed::due("RotateKey", *key);
-    each(&audit, keyring.due_for_rotation(now), deed, |key| keyring.rotate(key, now)).await
+    each(&desk, keyring.due_for_rotation(now), deed, |key| keyring.rotate(key, now)).await
 }
 
 async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRecorded> {
@@ -215,24 +230,50 @@ async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRe
     failure.map_or(Ok(()), Err)
 }
 
-/// Does something to everything that is due, each with its record; tells of the first failure when
-/// all have had their turn.
+/// Does something to everything that is due, each with its record. What fails is told of once, and
+/// again when it goes well; it is tried less and less often, as each try leaves two records. What
+/// cannot be recorded ends the round.
 async fn each<T, Work, Failure>(
-    audit: &Recorder,
+    desk: &Desk,
     due: Vec<T>,
     deed: impl Fn(&T) -> Deed,
     work: impl Fn(T) -> Work,
-) -> Result<(), DeedError<Failure>>
+) -> Result<(), JobError>
 where
     Work: Future<Output = Result<(), Failure>>,
     Failure: std::error::Error + 'static,
 {
-    let mut failure = None;
+    let mut names = HashSet::with_capacity(due.len());
     for one in due {
-        let outcome = audit.perform(deed(&one), work(one)).await;
-        failure = failure.or(outcome.err());
+        let deed = deed(&one);
+        let what = format!("{} {:?}", deed.name, deed.parameters);
+        if !desk.rests.has(&what, Instant::now()) {
+            let name = deed.name.clone();
+            let key = deed.key.map(|key| key.to_string()).unwrap_or_default();
+            match desk.audit.perform(deed, work(one)).await {
+                Ok(()) => {
+                    if desk.rests.succeed(&what) {
+                        tracing::info!(deed = name, key_id = key, "what had failed is done");
+                    }
+                }
+                Err(DeedError::NotRecorded(error)) => return Err(error.into()),
+                Err(DeedError::Failed(error)) => {
+                    if desk.rests.fail(&what, Instant::now()) {
+                        let error: &(dyn std::error::Error + 'static) = &error;
+                        tracing::error!(
+                            deed = name,
+                            key_id = key,
+                            error,
+                            "what is due fails and will be tried again"
+                        );
+                    }
+                }
+            }
+        }
+        names.insert(what);
     }
-    failure.map_or(Ok(()), Err)
+    desk.rests.keep_only(|what| names.contains(what));
+    Ok(())
 }
 
 /// Puts what operators have changed into the audit, in order. Whoever dies before it is forgotten

@@ -9,8 +9,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::StoreError;
+
+/// How long somebody who shares a store may wait for one who only looks.
+const MOMENT: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How a store is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +34,8 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Takes the lock of a database file, or fails at once.
+    /// Takes the lock of a database file. To share it, it waits a moment: another user may be finding
+    /// out whether it is alone, which it can only by having the lock alone. Blocking.
     pub(super) fn take(database: &Path, tenancy: Tenancy) -> Result<Self, StoreError> {
         let path = lock_file(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
@@ -37,9 +44,17 @@ impl Hold {
         let file = file.map_err(failed)?;
         let directory = File::open(path.parent().unwrap_or(&path)).map_err(failed)?;
         give_to_owner_of(&file, &directory).map_err(failed)?;
-        let locked = match tenancy {
-            Tenancy::Shared => file.try_lock_shared(),
-            Tenancy::Alone => file.try_lock(),
+        let end = Instant::now() + MOMENT;
+        let locked = loop {
+            let locked = match tenancy {
+                Tenancy::Shared => file.try_lock_shared(),
+                Tenancy::Alone => file.try_lock(),
+            };
+            let is_taken = matches!(locked, Err(TryLockError::WouldBlock));
+            if !is_taken || tenancy == Tenancy::Alone || Instant::now() >= end {
+                break locked;
+            }
+            thread::sleep(LOOK);
         };
         match locked {
             Ok(()) => Ok(Self { file }),
@@ -84,6 +99,8 @@ fn lock_file(database: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::store::Store;
     use crate::store::tests::Bench;
@@ -105,5 +122,24 @@ mod tests {
         assert!(matches!(refused, StoreError::InUseElsewhere(_)), "{refused:?}");
         drop(alone);
         Store::open(&url).await.unwrap();
+    }
+    #[test]
+    fn nobody_is_refused_because_another_one_looks_whether_it_is_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("hsmgate.db");
+        let hold = Hold::take(&database, Tenancy::Shared).unwrap();
+        let is_over = AtomicBool::new(false);
+        let is_never_refused = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    hold.is_alone(&database).unwrap();
+                }
+            });
+            let mut taken = (0..300).map(|_time| Hold::take(&database, Tenancy::Shared));
+            let is_never_refused = taken.all(|taken| taken.is_ok());
+            is_over.store(true, Ordering::Relaxed);
+            is_never_refused
+        });
+        assert!(is_never_refused);
     }
 }
