@@ -5,11 +5,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -192,9 +193,17 @@ pub(crate) fn is_alive(process: &str) -> bool {
         .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
 }
 
+/// Nothing that is waited for takes longer, on a busy machine.
+const LIMIT: Duration = Duration::from_mins(2);
+
 /// Waits until it holds.
-pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+#[track_caller]
+pub(crate) fn until(mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let (caller, limit) = (Location::caller(), Instant::now() + LIMIT);
+    async move {
+        while !holds() {
+            assert!(Instant::now() < limit, "it does not come to hold: {caller}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
