@@ -95,16 +95,10 @@ fn files(gateway: &Gateway) -> i64 {
 /// What `hsmgate doctor` says of objects and rows.
 fn doctor(gateway: &Gateway) {
     let state = gateway.process.state();
+    let text = fs::read_to_string(state.join("hsmgate.toml")).unwrap();
+    let (softhsm, module) = (installation::module(), fault_token::library());
     let config = state.join("doctor.toml");
-    let directory = state.display();
-    let text = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\n[service]\naccount = \"{}\"\n\
-         [token]\nmodule = \"{}\"\nlabel = \"hsmgate-dev\"\npin_file = \"{directory}/pin\"\n\
-         [store]\nurl = \"sqlite://{directory}/hsmgate.db\"\nstate_directory = \"{directory}\"\n\
-         [admin]\naddress = \"\"\n",
-        gateway.dev.account,
-        installation::module().display()
-    );
+    let text = text.replace(module.to_str().unwrap(), softhsm.to_str().unwrap());
     fs::write(&config, text).unwrap();
     let output = hsmgate(gateway, &["doctor", "--json", "--config", config.to_str().unwrap()]);
     let found: Value = serde_json::from_slice(&output.0).unwrap_or_else(|_| panic!("{output:?}"));

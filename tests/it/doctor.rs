@@ -3,12 +3,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
-use crate::harness::text;
-use crate::installation::{Installation, Server};
+use crate::harness::{Gateway, text};
+use crate::installation::{self, Installation, Server};
 
 /// With two keys, and no gateway running.
 async fn with_keys() -> Installation {
@@ -268,4 +269,23 @@ async fn a_gateway_at_work_is_well() {
     work.await.unwrap();
     assert!(looks > 0);
     assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_gateway_for_development_leaves_a_configuration_for_the_commands_that_take_one() {
+    let gateway = Gateway::start_with(&["--tls"]);
+    let state = gateway.process.state();
+    let config = state.join("hsmgate.toml");
+    let config = config.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+        command.args(arguments).env("SOFTHSM2_CONF", state.join("softhsm2.conf"));
+        installation::run(command, b"")
+    };
+    let told = run(&["doctor", "--json", "--config", config]).json();
+    assert_eq!(told["is_well"], true, "{told}");
+    assert!(named(&told, "ok").contains(&"certificate".to_owned()), "{told}");
+    let backup = state.join("backup.db");
+    run(&["backup", "--config", config, "--out", backup.to_str().unwrap()]).done();
+    assert!(backup.is_file());
 }

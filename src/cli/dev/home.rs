@@ -123,12 +123,17 @@ impl Home {
         self.path(AUDIT_FILE)
     }
 
+    /// Where the user PIN is.
+    pub(super) fn pin_path(&self) -> PathBuf {
+        self.path("pin")
+    }
+
     /// The user PIN.
     ///
     /// # Errors
     /// When its file cannot be read.
     pub(super) fn pin(&self) -> anyhow::Result<SecretString> {
-        Ok(read_private_file(&self.path("pin"))?)
+        Ok(read_private_file(&self.pin_path())?)
     }
 
     /// The SO PIN.
@@ -137,6 +142,15 @@ impl Home {
     /// When its file cannot be read.
     pub(super) fn so_pin(&self) -> anyhow::Result<SecretString> {
         Ok(read_private_file(&self.path("so-pin"))?)
+    }
+
+    /// Writes the configuration for other commands.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn write_configuration(&self, text: &str) -> anyhow::Result<()> {
+        write_private_file(&self.path("hsmgate.toml"), text.as_bytes())
+            .context("cannot write hsmgate.toml")
     }
 
     /// Endpoint and AccessKey of the last start, if there was one.

@@ -2,6 +2,7 @@
 
 mod banner;
 mod client_key;
+mod configuration;
 mod demo;
 pub(super) mod home;
 mod module;
@@ -107,6 +108,7 @@ impl Dev {
             .context("cannot make the token")?;
         let tls = self.tls.then(|| home.certificate(self.listen.ip())).transpose()?;
         let settings = self.settings(&home, module, tls.as_ref())?;
+        home.write_configuration(&configuration::text(&home, &settings, self.listen, self.admin)?)?;
         let ca_file = tls.map(|files| files.ca);
         Runtime::new()?.block_on(self.serve(&home, settings, listeners, ca_file))
     }
