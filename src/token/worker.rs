@@ -101,8 +101,12 @@ impl<'a> Worker<'a> {
         self.with_objects_within(Duration::ZERO, work)
     }
 
-    /// As [`Worker::with_objects`], for the thread that makes and destroys objects: it waits.
+    /// As [`Worker::with_objects`], however long that takes: for the thread that makes and destroys
+    /// objects.
     pub(super) fn with_all_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        if self.holds_objects {
+            return work(self);
+        }
         let hub = self.hub;
         let _guard = hub.objects.lock();
         self.holding_objects(work)
@@ -211,13 +215,10 @@ impl<'a> Worker<'a> {
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => {
                 self.drop_session();
-                match self.with_objects(Self::pulse) {
-                    // While somebody makes a key, the token is there.
-                    Ok(()) | Err(TokenError::Busy) => {}
-                    Err(_) => {
-                        self.drop_session();
-                        self.hub.lose(error);
-                    }
+                let pulse = self.with_objects_within(OBJECTS_WAIT, Self::pulse);
+                if pulse.unwrap_or_else(|| self.faint_pulse()).is_err() {
+                    self.drop_session();
+                    self.hub.lose(error);
                 }
             }
             ErrorClass::NoRoom | ErrorClass::Configuration | ErrorClass::Pin => {
@@ -255,15 +256,20 @@ impl<'a> Worker<'a> {
     }
 
     /// Believes only a token that holds the key that it is known by: one that was emptied, or
-    /// initialised anew, says "no such key" of all others.
+    /// initialised anew, says "no such key" of all others. It is not put off: nobody would ask again.
     pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {
         let Some(witness) = self.hub.witness() else { return Ok(()) };
-        self.with_objects(|worker| handles::vouch(worker.session()?, witness))
+        self.with_all_objects(|worker| handles::vouch(worker.session()?, witness))
     }
 
     fn pulse(&mut self) -> Result<(), TokenError> {
         let copies = self.instance.copies;
         selftest::pulse(self.session()?, copies)
+    }
+
+    /// Whether it does anything, while somebody makes or destroys objects.
+    fn faint_pulse(&mut self) -> Result<(), TokenError> {
+        Ok(self.session()?.generate_random_slice(&mut [0])?)
     }
 
     pub(super) fn drop_session(&mut self) {

@@ -70,7 +70,8 @@ impl AccessKey {
 
 /// The directory.
 pub(crate) struct Installation {
-    dir: TempDir,
+    root: PathBuf,
+    _dir: TempDir,
     /// What its commands find in their environment beside their SoftHSM2.
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
@@ -79,7 +80,8 @@ impl Installation {
     /// With a configuration and nothing prepared.
     pub(crate) fn new() -> Self {
         let dir = TempDir::new_in(scratch()).unwrap();
-        let installation = Self { dir, environment: Vec::new() };
+        let root = dir.path().to_owned();
+        let installation = Self { root, _dir: dir, environment: Vec::new() };
         fs::create_dir(installation.path("tokens")).unwrap();
         let tokens = installation.path("tokens");
         let softhsm2 = format!(
@@ -104,8 +106,13 @@ impl Installation {
         (installation, key)
     }
 
+    /// What a gateway for development has left behind.
+    pub(crate) fn of_development(dir: TempDir) -> Self {
+        Self { root: dir.path().join("state"), _dir: dir, environment: Vec::new() }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.root.join(name)
     }
 
     pub(crate) fn audit_file(&self) -> PathBuf {
@@ -114,7 +121,7 @@ impl Installation {
 
     /// Writes the configuration, changed by `edit`.
     pub(crate) fn configure(&self, edit: impl FnOnce(&mut String)) {
-        let dir = self.dir.path().display();
+        let dir = self.root.display();
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\n\
              [service]\naccount = \"{ACCOUNT}\"\n\
@@ -161,7 +168,7 @@ impl Installation {
         let mut command = Command::new(line[0]);
         command
             .args(&line[1..])
-            .current_dir(self.dir.path())
+            .current_dir(&self.root)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))

@@ -1,5 +1,7 @@
 //! The KMS instance protocol, over plain HTTP on the port of the public API.
 
+use std::fs;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Method};
@@ -14,6 +16,7 @@ use hsmgate::wire::instance::messages::{
 
 use crate::client_key::now;
 use crate::harness::{Gateway, text};
+use crate::installation::Installation;
 use crate::instance_client::{Visitor, refusal, send};
 
 fn encrypt(key: &str, plaintext: &[u8], aad: &[u8]) -> EncryptRequest {
@@ -274,6 +277,33 @@ async fn a_caller_does_not_choose_the_iv() {
     for name in ["Encrypt", "AdvanceEncrypt"] {
         assert_eq!(visitor.refused(name, &request).await, refused(400, "InvalidParameter"));
     }
+}
+
+#[tokio::test]
+async fn a_caller_may_choose_the_iv_where_the_operator_lets_it() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let mut request = encrypt(&gateway.dev.key_id, b"hello", b"for the shop");
+    let house = Installation::of_development(gateway.process.stop());
+    let config = house.path("hsmgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text + "\n[crypto]\naccept_caller_iv = true\n").unwrap();
+    let server = house.serve();
+    let visitor = Visitor { endpoint: server.endpoint.clone(), ..visitor };
+    for iv in [[7; 12], [8; 12]] {
+        request.iv = iv.to_vec();
+        let (sealed, _version): (EncryptResponse, _) = visitor.call("Encrypt", &request).await;
+        assert_eq!(sealed.iv, iv);
+        let (opened, _version): (DecryptResponse, _) =
+            visitor.call("Decrypt", &decrypt(&sealed, b"for the shop")).await;
+        assert_eq!(opened.plaintext, b"hello");
+    }
+    request.iv = Vec::new();
+    let (sealed, _version): (EncryptResponse, _) = visitor.call("Encrypt", &request).await;
+    assert!(![[7; 12], [8; 12]].iter().any(|iv| sealed.iv == iv), "drawn by the token");
+    request.iv = vec![7; 11];
+    assert_eq!(visitor.refused("Encrypt", &request).await, refused(400, "InvalidParameter"));
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ const VERSION: &str = "x-kms-migrationkeyversionid";
 
 /// A client key and the gateway that it is for.
 pub(crate) struct Visitor {
-    endpoint: String,
+    pub(crate) endpoint: String,
     pub(crate) client_key: ClientKey,
 }
 
