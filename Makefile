@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk
+.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -41,7 +41,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tools setup-sdk
+setup: setup-build setup-token setup-tools setup-sdk setup-trace
 
 # The toolchain links with cc, and some crates hold C.
 setup-build:
@@ -57,3 +57,7 @@ setup-tools:
 
 setup-sdk:
 	tests/sdk/setup.sh
+
+# Shows that nothing is answered before it is on disk.
+setup-trace:
+	command -v strace || scripts/apt-install.sh strace

@@ -213,6 +213,11 @@ impl Found {
         [self.secret, self.private, self.public].into_iter().flatten()
     }
 
+    /// Whether it is a secret key, or both halves of a pair.
+    pub(super) fn is_whole(self) -> bool {
+        self.secret.is_some() != (self.private.is_some() && self.public.is_some())
+    }
+
     /// Whether there is a key that can be used.
     pub(super) fn has_key(self) -> bool {
         self.secret.or(self.private).is_some()

@@ -211,8 +211,9 @@ impl Worker<'_> {
         }
         let copies = self.instance.copies;
         self.hub.keys.learn(found.into_iter().filter_map(|(key, found)| {
-            // Of what is no whole key, its first use finds out why.
-            Some((key, found?.handles(term, copies)?))
+            // What is no whole key may become one, and is searched for when it is used.
+            let whole = found.filter(|found| found.is_whole())?;
+            Some((key, whole.handles(term, copies)?))
         }));
     }
 }

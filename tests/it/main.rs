@@ -55,6 +55,7 @@ mod slow;
 mod states;
 mod stop;
 mod supervise;
+mod synced;
 mod tags;
 mod throttle;
 mod tls;
