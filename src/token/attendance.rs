@@ -10,23 +10,45 @@ use std::time::{Duration, Instant};
 /// A job that takes longer than this, with a caller whose time has run out, is taken to hang.
 const HANGING: Duration = Duration::from_millis(500);
 
-/// Milliseconds since `origin`, plus one, at which a thread began its job; 0 while it has none.
-type Since = AtomicU64;
+/// Milliseconds since `origin`, plus one.
+type Stamp = AtomicU64;
+
+/// One thread's job.
+#[derive(Debug, Default)]
+struct Job {
+    /// When it began; 0 while the thread has none.
+    since: Stamp,
+    /// Until when it may take.
+    until: Stamp,
+}
 
 /// The threads of one lane.
 #[derive(Debug)]
 pub(super) struct Attendance {
     origin: Instant,
-    threads: Vec<Since>,
+    threads: Vec<Job>,
+    /// Whether a job may take as long as its caller waits, however long others wait behind it: to
+    /// make an RSA pair takes some tokens a minute.
+    may_take_long: bool,
     all_hang: AtomicBool,
 }
 
 impl Attendance {
-    /// A lane of so many threads, all without a job.
-    pub(super) fn new(threads: usize) -> Self {
+    /// A lane of so many threads, all without a job, whose jobs are short.
+    pub(super) fn of_short_jobs(threads: usize) -> Self {
+        Self::new(threads, false)
+    }
+
+    /// As [`Attendance::of_short_jobs`], for jobs that may take as long as their callers wait.
+    pub(super) fn of_long_jobs(threads: usize) -> Self {
+        Self::new(threads, true)
+    }
+
+    fn new(threads: usize, may_take_long: bool) -> Self {
         Self {
             origin: Instant::now(),
-            threads: (0..threads).map(|_thread| Since::new(0)).collect(),
+            threads: (0..threads).map(|_thread| Job::default()).collect(),
+            may_take_long,
             all_hang: AtomicBool::new(false),
         }
     }
@@ -36,19 +58,20 @@ impl Attendance {
         self.threads.len()
     }
 
-    /// A thread begins a job.
-    pub(super) fn begin(&self, thread: usize, now: Instant) {
-        if let Some(since) = self.threads.get(thread) {
-            since.store(self.stamp(now), Ordering::Relaxed);
+    /// A thread begins a job whose caller waits until `deadline`.
+    pub(super) fn begin(&self, thread: usize, now: Instant, deadline: Instant) {
+        if let Some(job) = self.threads.get(thread) {
+            job.until.store(self.stamp(deadline), Ordering::Relaxed);
+            job.since.store(self.stamp(now), Ordering::Relaxed);
         }
     }
 
     /// A thread has ended its job.
     pub(super) fn end(&self, thread: usize) {
-        if let Some(since) = self.threads.get(thread) {
+        if let Some(job) = self.threads.get(thread) {
             // In one order with `look`: either it sees that this thread is free, or this thread
             // sees its verdict.
-            since.store(0, Ordering::SeqCst);
+            job.since.store(0, Ordering::SeqCst);
         }
         if self.all_hang.load(Ordering::SeqCst) && self.all_hang.swap(false, Ordering::SeqCst) {
             tracing::warn!("the PKCS#11 module answers again");
@@ -62,9 +85,13 @@ impl Attendance {
 
     /// After a caller's time ran out: finds out whether every thread hangs.
     pub(super) fn look(&self) {
-        let Some(time) = self.shortest(Instant::now()).filter(|time| *time >= HANGING) else {
+        let now = Instant::now();
+        let Some(time) = self.shortest(now).filter(|time| *time >= HANGING) else {
             return;
         };
+        if self.may_take_long && !self.all_are_late(now) {
+            return;
+        }
         if self.all_hang.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -89,9 +116,14 @@ impl Attendance {
         self.times(now).flatten().max().unwrap_or_default()
     }
 
+    fn all_are_late(&self, now: Instant) -> bool {
+        let now = self.stamp(now);
+        self.threads.iter().all(|job| job.until.load(Ordering::Relaxed) <= now)
+    }
+
     fn times(&self, now: Instant) -> impl Iterator<Item = Option<Duration>> {
         let now = self.stamp(now);
-        self.threads.iter().map(move |since| match since.load(Ordering::SeqCst) {
+        self.threads.iter().map(move |job| match job.since.load(Ordering::SeqCst) {
             0 => None,
             since => Some(Duration::from_millis(now.saturating_sub(since))),
         })
@@ -111,19 +143,19 @@ mod tests {
         lane.origin
     }
 
-    fn aged(threads: usize) -> Attendance {
-        let lane = Attendance::new(threads);
+    fn aged(lane: Attendance) -> Attendance {
         let origin = Instant::now().checked_sub(HANGING * 2).unwrap();
         Attendance { origin, ..lane }
     }
 
     #[test]
     fn a_lane_hangs_when_every_thread_does_and_until_one_comes_back() {
-        let lane = aged(2);
-        lane.begin(0, long_ago(&lane));
+        let lane = aged(Attendance::of_short_jobs(2));
+        let later = Instant::now() + HANGING;
+        lane.begin(0, long_ago(&lane), later);
         lane.look();
         assert!(!lane.all_hang());
-        lane.begin(1, long_ago(&lane));
+        lane.begin(1, long_ago(&lane), later);
         lane.look();
         assert!(lane.all_hang());
         lane.end(0);
@@ -132,12 +164,25 @@ mod tests {
 
     #[test]
     fn a_lane_that_is_only_busy_does_not_hang() {
-        let lane = aged(2);
-        lane.begin(0, long_ago(&lane));
-        lane.begin(1, Instant::now());
+        let lane = aged(Attendance::of_short_jobs(2));
+        let now = Instant::now();
+        lane.begin(0, long_ago(&lane), now);
+        lane.begin(1, now, now);
         lane.look();
         assert!(!lane.all_hang());
         assert!(lane.longest(Instant::now()) >= HANGING);
         assert!(lane.shortest(Instant::now()).is_some_and(|time| time < HANGING));
+    }
+
+    #[test]
+    fn a_long_job_does_not_hang_while_its_own_caller_waits() {
+        let lane = aged(Attendance::of_long_jobs(1));
+        let now = Instant::now();
+        lane.begin(0, long_ago(&lane), now + HANGING);
+        lane.look();
+        assert!(!lane.all_hang());
+        lane.begin(0, long_ago(&lane), now);
+        lane.look();
+        assert!(lane.all_hang());
     }
 }

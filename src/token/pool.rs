@@ -116,7 +116,10 @@ impl Pool {
         let mut started = Vec::new();
         let mut start_lane = |lane, threads: usize, first: usize| {
             let (sender, jobs) = crossbeam_channel::bounded(queue);
-            let attendance = Arc::new(Attendance::new(threads));
+            let attendance = Arc::new(match lane {
+                Lane::Calls => Attendance::of_short_jobs(threads),
+                Lane::Changes => Attendance::of_long_jobs(threads),
+            });
             let pace = Arc::<Pace>::default();
             for place in 0..threads {
                 let seat = Seat {
@@ -272,7 +275,7 @@ fn serve(hub: &Arc<Hub>, seat: &Seat) {
         let start = Instant::now();
         // Otherwise nobody waits any more: the token is spared.
         if start < deadline {
-            seat.attendance.begin(seat.place, start);
+            seat.attendance.begin(seat.place, start, deadline);
             run(hub, seat.index, seat.lane, &mut kit, work);
             seat.attendance.end(seat.place);
             seat.pace.note(start.elapsed());

@@ -1,9 +1,10 @@
 //! Who waits for whom: the token makes and finds objects one after another, and using them goes on.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use hsmgate::model::{KeySpec, KeyVersionId};
-use hsmgate::token::{Token, TokenError};
+use hsmgate::token::{Budget, Token, TokenError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -13,7 +14,7 @@ async fn encrypts(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
     run(token, move |worker| worker.encrypt(key, None, b"text")).await.map(drop)
 }
 
-/// Keys whose handles are not known any more, as after a start.
+/// Keys whose handles are not known any more, once the first call has noticed: as after a start.
 async fn cold<const N: usize>(token: &Token) -> [KeyVersionId; N] {
     let mut keys = [KeyVersionId::random(); N];
     for made in &mut keys {
@@ -66,6 +67,30 @@ fn only_what_has_to_be_found_waits_for_whoever_makes_a_key() {
         work.await.unwrap().unwrap();
         finding.await.unwrap().unwrap();
         encrypts(&token, lost).await.unwrap();
+    });
+}
+
+#[test]
+fn whoever_cannot_wait_for_a_key_to_be_made_does_not_take_the_token_for_hanging() {
+    let name =
+        "waiting::whoever_cannot_wait_for_a_key_to_be_made_does_not_take_the_token_for_hanging";
+    with_token(name, async |token| {
+        let [warm, found] = cold(&token).await;
+        encrypts(&token, warm).await.unwrap();
+        let (done, work) = making(&token).await;
+        let short = Budget::new(Duration::from_millis(700));
+        let found = token.run_with(found, &short, |_worker| Ok(())).await;
+        assert!(matches!(found, Err(TokenError::Deadline)), "{found:?}");
+        let other = token.clone();
+        let next = tokio::spawn(async move { key(&other, KeySpec::Aes256).await });
+        // It is in the queue, and was not turned away.
+        while token.load().waiting_changes == 0 {
+            assert!(!next.is_finished());
+            tokio::task::yield_now().await;
+        }
+        done.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        next.await.unwrap();
     });
 }
 
