@@ -224,6 +224,38 @@ async fn what_a_kill_left_half_made_is_told_and_no_fault() {
     assert!(named(&checks, "warning").contains(&"half made".to_owned()), "{checks}");
 }
 
+/// The files of the token's objects, the largest first.
+fn object_files(installation: &Installation) -> Vec<PathBuf> {
+    let mut files = contents(&installation.path("tokens"));
+    files.retain(|(path, _bytes)| path.extension().is_some_and(|is| is == "object"));
+    files.sort_by_key(|(_path, bytes)| std::cmp::Reverse(bytes.len()));
+    files.into_iter().map(|(path, _bytes)| path).collect()
+}
+
+#[tokio::test]
+async fn half_a_pair_is_a_fault_of_a_key_and_none_of_an_import_that_was_killed() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&user);
+    let made = client.call("CreateKey", &[("Origin", "EXTERNAL")]).await.unwrap();
+    let wanted = [
+        ("KeyId", text(&made["KeyMetadata"]["KeyId"])),
+        ("WrappingKeySpec", "RSA_2048"),
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
+    ];
+    client.call("GetParametersForImport", &wanted).await.unwrap();
+    // Of a pair the private half is the larger file.
+    fs::remove_file(&object_files(&installation)[0]).unwrap();
+    let checks = examined(&installation, 0);
+    assert_eq!(named(&checks, "failed"), [""; 0], "{checks}");
+    assert!(named(&checks, "warning").contains(&"half-made objects".to_owned()), "{checks}");
+    let rsa = [("KeySpec", "RSA_2048"), ("KeyUsage", "SIGN/VERIFY")];
+    client.call("CreateKey", &rsa).await.unwrap();
+    fs::remove_file(&object_files(&installation)[0]).unwrap();
+    found(&installation, "key objects");
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[tokio::test]
 async fn a_pair_whose_import_token_is_lost_is_told_and_no_fault() {
     let (installation, user) = Installation::prepared();

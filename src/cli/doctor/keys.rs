@@ -21,8 +21,8 @@ const RECOVER: &str = "Stop the gateway, then: hsmgate recover.";
 
 /// All checks that need both.
 pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<Check> {
-    let mut checks = match objects(token, is_deep).await {
-        Ok(objects) => vec![objects],
+    let mut checks = match objects(store, token, is_deep).await {
+        Ok(objects) => objects,
         Err(error) => {
             let unread = Check::failed(OBJECTS, chain(&error), "See the log of the HSM.");
             let why = "the token has to show its objects for that";
@@ -52,20 +52,46 @@ fn unread(error: &anyhow::Error) -> Check {
 }
 
 /// Every object of ours against the attributes that it was made with (decision D1).
-async fn objects(token: &Token, is_deep: bool) -> Result<Check, TokenError> {
+async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Check>, TokenError> {
     let depth = if is_deep { Depth::Use } else { Depth::Attributes };
     let inspected = inspect(token, depth).await?;
-    let mut faulty = inspected.iter().filter(|one| !one.faults.is_empty());
     let total = inspected.len();
-    Ok(match (faulty.next(), faulty.count()) {
-        (None, _) => Check::ok(OBJECTS, format!("{total}, all closed as they should be")),
-        (Some(first), more) => Check::failed(
+    let faulty = inspected.iter().filter(|one| !one.faults.is_empty());
+    let (left, faulty): (Vec<_>, Vec<_>) = faulty.partition(|one| is_left_half(store, one));
+    let told = |some: &[&Inspected]| {
+        let first = some.first()?;
+        Some(format!("{}: {}; {} in all", first.name, first.faults.join(", "), some.len()))
+    };
+    let whole = match told(&faulty) {
+        None => Check::ok(OBJECTS, format!("{total}, all closed as they should be")),
+        Some(found) => Check::failed(
             OBJECTS,
-            format!("{}: {}; {more} more", first.name, first.faults.join(", ")),
+            found,
             "Find out who changed it. A key that was open may have left the token: rotate it and \
              encrypt anew.",
         ),
-    })
+    };
+    let halves = told(&left).map(|found| {
+        Check::warning(
+            "half-made objects",
+            found,
+            "They do no harm. The next start takes them away, or the end of the import token that \
+             they are for.",
+        )
+    });
+    Ok([Some(whole), halves].into_iter().flatten().collect())
+}
+
+/// Whether an object is a part of a key that was being made or destroyed, so that nobody misses the
+/// rest and the gateway takes it away.
+fn is_left_half(store: &Store, one: &Inspected) -> bool {
+    let is_passing = match one.name.owner {
+        ObjectOwner::Service(service) => service == ServiceKey::ImportWrapping,
+        ObjectOwner::Key(_) => store.key_of_version(one.name.version).is_some_and(|record| {
+            is_half_made(record.state) || record.version(one.name.version).is_none()
+        }),
+    };
+    one.kind.is_none() && is_passing
 }
 
 /// Looks at every object. A key that a running gateway was just making when it was looked at, or
@@ -181,6 +207,10 @@ impl Differences {
     }
 }
 
+const fn is_half_made(state: KeyState) -> bool {
+    matches!(state, KeyState::Creating | KeyState::Deleting)
+}
+
 /// What a process left behind that was killed. A running gateway is about to finish it.
 async fn half_made(store: &Store) -> anyhow::Result<Option<Check>> {
     const NAME: &str = "half made";
@@ -188,7 +218,6 @@ async fn half_made(store: &Store) -> anyhow::Result<Option<Check>> {
         return Ok(None);
     }
     let keys = store.keys();
-    let is_half_made = |state| matches!(state, KeyState::Creating | KeyState::Deleting);
     let count = keys
         .iter()
         .filter(|record| {
