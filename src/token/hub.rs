@@ -51,6 +51,8 @@ pub(super) struct Hub {
     logins: Mutex<()>,
     /// How often somebody had to log in since the first time.
     logins_again: AtomicU64,
+    /// After how many of these logins the token was last seen to be the one that it was.
+    vouched_for: AtomicU64,
     epochs: AtomicU64,
     recovery: Mutex<Option<JoinHandle<()>>>,
     /// Told whenever a term has begun.
@@ -90,6 +92,7 @@ impl Hub {
             witness: OnceLock::new(),
             logins: Mutex::default(),
             logins_again: AtomicU64::new(0),
+            vouched_for: AtomicU64::new(0),
             epochs: AtomicU64::new(1),
             recovery: Mutex::default(),
             terms: watch::Sender::default(),
@@ -162,15 +165,25 @@ impl Hub {
         Ok(true)
     }
 
-    /// How often somebody had to log in since the first time.
-    pub(super) fn logins_again(&self) -> u64 {
-        self.logins_again.load(Ordering::SeqCst)
+    /// What handles of this initialisation hold under now.
+    pub(super) fn term(&self, epoch: u64) -> Term {
+        Term { epoch, logins: self.logins_again.load(Ordering::SeqCst) }
+    }
+
+    /// Whether the token was looked at anew since the last login that had to be made again.
+    pub(super) fn is_vouched_for(&self) -> bool {
+        self.vouched_for.load(Ordering::SeqCst) >= self.logins_again.load(Ordering::SeqCst)
+    }
+
+    /// In this term it was seen to be the token that it was.
+    pub(super) fn vouch(&self, term: Term) {
+        self.vouched_for.fetch_max(term.logins, Ordering::SeqCst);
     }
 
     /// Whether the handles of a key are known, as far as can be told without a thread.
     pub(super) fn knows(&self, key: KeyVersionId) -> bool {
         let epoch = self.epochs.load(Ordering::Relaxed);
-        self.keys.handles(key, Term { epoch, logins: self.logins_again() }).is_some()
+        self.keys.handles(key, self.term(epoch)).is_some()
     }
 
     /// Is told whenever a term has begun, and every handle from before is dead.

@@ -298,7 +298,7 @@ fn run(hub: &Arc<Hub>, index: usize, lane: Lane, kit: &mut Kit, work: Work) {
     let mut worker = Worker::new(hub, instance, kit, &mut session);
     let outcome = catch_unwind(AssertUnwindSafe(|| match lane {
         Lane::Calls => work(Ok(&mut worker)),
-        Lane::Changes => worker.with_all_objects(|worker| work(Ok(worker))),
+        Lane::Changes => worker.with_objects_blocking(|worker| work(Ok(worker))),
     }));
     if outcome.is_err() {
         tracing::error!("a call into the PKCS#11 module panicked; its session is thrown away");

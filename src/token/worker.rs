@@ -103,7 +103,7 @@ impl<'a> Worker<'a> {
 
     /// As [`Worker::with_objects`], however long that takes: for the thread that makes and destroys
     /// objects.
-    pub(super) fn with_all_objects<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn with_objects_blocking<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         if self.holds_objects {
             return work(self);
         }
@@ -134,7 +134,7 @@ impl<'a> Worker<'a> {
 
     /// What handles hold under now.
     pub(super) fn term(&self) -> Term {
-        Term { epoch: self.instance.epoch, logins: self.hub.logins_again() }
+        self.hub.term(self.instance.epoch)
     }
 
     /// Makes a call; when it fails, does what its error's class asks for, and makes it again
@@ -233,7 +233,8 @@ impl<'a> Worker<'a> {
     pub(super) fn log_in_if_out(&mut self) -> Result<bool, TokenError> {
         let (hub, instance) = (self.hub, self.instance);
         let was_out = hub.log_in_if_out(instance, self.session()?)?;
-        if was_out {
+        // After a login of another thread too, where that one could not look.
+        if !hub.is_vouched_for() {
             self.vouch_for_token()?;
         }
         Ok(was_out)
@@ -246,9 +247,9 @@ impl<'a> Worker<'a> {
         mut look: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         for _time in 0..=RETRIES {
-            let logins = self.hub.logins_again();
+            let term = self.term();
             let seen = look(self.session()?)?;
-            if !self.log_in_if_out()? && self.hub.logins_again() == logins {
+            if !self.log_in_if_out()? && self.term() == term {
                 return Ok(seen);
             }
         }
@@ -256,10 +257,13 @@ impl<'a> Worker<'a> {
     }
 
     /// Believes only a token that holds the key that it is known by: one that was emptied, or
-    /// initialised anew, says "no such key" of all others. It is not put off: nobody would ask again.
+    /// initialised anew, says "no such key" of all others.
     pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {
         let Some(witness) = self.hub.witness() else { return Ok(()) };
-        self.with_all_objects(|worker| handles::vouch(worker.session()?, witness))
+        let term = self.term();
+        self.with_objects(|worker| handles::vouch(worker.session()?, witness))?;
+        self.hub.vouch(term);
+        Ok(())
     }
 
     fn pulse(&mut self) -> Result<(), TokenError> {

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use cryptoki::object::Attribute;
 use hsmgate::model::{KeySpec, KeyVersionId};
 use hsmgate::token::{Budget, Token, TokenError};
 use tokio::sync::oneshot;
@@ -91,6 +92,32 @@ fn whoever_cannot_wait_for_a_key_to_be_made_does_not_take_the_token_for_hanging(
         done.send(()).unwrap();
         work.await.unwrap().unwrap();
         next.await.unwrap();
+    });
+}
+
+#[test]
+fn a_look_at_the_token_that_had_to_be_put_off_after_a_login_is_made_later() {
+    let name = "waiting::a_look_at_the_token_that_had_to_be_put_off_after_a_login_is_made_later";
+    with_token(name, async |token| {
+        let [warm, witness] = cold(&token).await;
+        token.know_by(witness);
+        encrypts(&token, warm).await.unwrap();
+        let (done, work) = making(&token).await;
+        back_door().1.logout().unwrap();
+        let turned_away = encrypts(&token, warm).await;
+        assert!(matches!(turned_away, Err(TokenError::Busy)), "{turned_away:?}");
+        // Logged in it is; and now it is another token, as far as one can see.
+        let (_pkcs11, session) = back_door();
+        let witness = Attribute::Id(witness.as_bytes().to_vec());
+        for object in session.find_objects(&[witness]).unwrap() {
+            session.destroy_object(object).unwrap();
+        }
+        done.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        let (spec, new) = (KeySpec::Aes256, super::harness::name());
+        let made = change(&token, move |worker| worker.generate(&new, spec, spec.usages()[0]));
+        let refused = made.await;
+        assert!(matches!(refused, Err(TokenError::Untrusted(_))), "{refused:?}");
     });
 }
 
