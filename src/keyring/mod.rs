@@ -29,13 +29,12 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use tokio::sync::watch;
-
 use crate::model::{IvBudget, KeyId};
 use crate::store::{Store, StoreError};
 use crate::token::Token;
 use invocations::Invocations;
 use making::Makings;
+use tokio::sync::watch;
 
 /// The keys of this gateway.
 #[derive(Clone)]

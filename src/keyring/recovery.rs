@@ -71,9 +71,7 @@ impl Keyring {
         }
         Ok(orphans)
     }
-}
 
-impl Keyring {
     /// Finds all keys that the token holds, so that none has to be searched for.
     ///
     /// # Errors

@@ -123,6 +123,7 @@ mod tests {
         drop(alone);
         Store::open(&url).await.unwrap();
     }
+
     #[test]
     fn nobody_is_refused_because_another_one_looks_whether_it_is_alone() {
         let directory = tempfile::tempdir().unwrap();

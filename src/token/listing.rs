@@ -8,11 +8,12 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use super::Token;
 use super::budget::Budget;
-use super::cache::Term;
+use super::cache::{Handles, Term};
 use super::error::{ErrorClass, TokenError};
 use super::handles::{Found, class_in};
 use super::inspect::{Depth, Inspected};
 use super::name::ObjectName;
+use super::template::Copies;
 use super::worker::{RETRIES, Worker};
 use crate::model::KeyVersionId;
 
@@ -39,6 +40,13 @@ struct Named {
     handle: ObjectHandle,
 }
 
+/// All objects, as they were found.
+struct Search {
+    term: Term,
+    copies: Copies,
+    objects: Vec<ObjectHandle>,
+}
+
 /// What a step has found, and how many objects it has looked at.
 type Step<T> = (Vec<T>, usize);
 
@@ -52,16 +60,11 @@ impl Token {
     /// When the token can not be searched, or has not answered for 30 seconds.
     pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
-            let (term, objects) = self.all_objects().await?;
+            let Search { term, copies, objects } = self.all_objects().await?;
             let ours = self.each(term, objects, |worker, object| worker.named(*object)).await?;
             let Some(ours) = ours else { continue };
+            self.0.hub.keys.learn(whole_keys(&ours, term, copies));
             let names: BTreeSet<_> = ours.iter().map(|object| object.name).collect();
-            let ours = Arc::new(ours);
-            self.patiently(move |worker| {
-                worker.learn(&ours, term);
-                Ok(())
-            })
-            .await?;
             return Ok(names.into_iter().collect());
         }
         Err(RESTLESS)
@@ -80,7 +83,7 @@ impl Token {
             Ok(Some(worker.judge_objects(*name, objects, depth)))
         };
         for _time in 0..=RETRIES {
-            let (term, objects) = self.all_objects().await?;
+            let Search { term, objects, .. } = self.all_objects().await?;
             let told = self.each(term, objects, |worker, object| worker.told_of(*object)).await?;
             let Some(told) = told else { continue };
             let mut named: BTreeMap<ObjectName, Vec<_>> = BTreeMap::new();
@@ -125,7 +128,7 @@ impl Token {
         clippy::redundant_closure_for_method_calls,
         reason = "the method alone is not general enough over the worker's lifetime"
     )]
-    async fn all_objects(&self) -> Result<(Term, Vec<ObjectHandle>), TokenError> {
+    async fn all_objects(&self) -> Result<Search, TokenError> {
         self.patiently(|worker| worker.all_objects()).await
     }
 
@@ -148,14 +151,14 @@ impl Token {
 }
 
 impl Worker<'_> {
-    fn all_objects(&mut self) -> Result<(Term, Vec<ObjectHandle>), TokenError> {
+    fn all_objects(&mut self) -> Result<Search, TokenError> {
         self.with_objects(|worker| {
             worker.steady(None, |worker| {
                 let term = worker.term();
                 let all = [Attribute::Token(true)];
                 let objects = worker.look_logged_in(|session| Ok(session.find_objects(&all)?))?;
                 // Handles of a term that is over are found out at the first step.
-                Ok((term, objects))
+                Ok(Search { term, copies: worker.instance.copies, objects })
             })
         })
     }
@@ -198,24 +201,27 @@ impl Worker<'_> {
             handle,
         }))
     }
+}
 
-    /// Keeps the handles of these objects, each of a key of its own, for when they are used.
-    fn learn(&mut self, objects: &[Named], term: Term) {
-        let mut found: HashMap<KeyVersionId, Option<Found>> = HashMap::new();
-        for object in objects.iter().filter(|object| object.has_id) {
-            let key = found.entry(object.name.version).or_insert_with(|| Some(Found::default()));
-            let is_more = |parts: &mut Found| parts.add(object.class, object.handle).is_err();
-            if key.as_mut().is_some_and(is_more) {
-                *key = None;
-            }
+/// The handles of the keys that these objects make, each of one key alone.
+fn whole_keys(
+    objects: &[Named],
+    term: Term,
+    copies: Copies,
+) -> impl Iterator<Item = (KeyVersionId, Handles)> {
+    let mut found: HashMap<KeyVersionId, Option<Found>> = HashMap::new();
+    for object in objects.iter().filter(|object| object.has_id) {
+        let key = found.entry(object.name.version).or_insert_with(|| Some(Found::default()));
+        let is_more = |parts: &mut Found| parts.add(object.class, object.handle).is_err();
+        if key.as_mut().is_some_and(is_more) {
+            *key = None;
         }
-        let copies = self.instance.copies;
-        self.hub.keys.learn(found.into_iter().filter_map(|(key, found)| {
-            // What is no whole key may become one, and is searched for when it is used.
-            let whole = found.filter(|found| found.is_whole())?;
-            Some((key, whole.handles(term, copies)?))
-        }));
     }
+    found.into_iter().filter_map(move |(key, found)| {
+        // What is no whole key may become one, and is searched for when it is used.
+        let whole = found.filter(|found| found.is_whole())?;
+        Some((key, whole.handles(term, copies)?))
+    })
 }
 
 /// The name that the label among these attributes gives, if it is one of ours.

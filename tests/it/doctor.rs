@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hsmgate::cli::client::Client;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
@@ -224,6 +225,17 @@ async fn what_a_kill_left_half_made_is_told_and_no_fault() {
     assert!(named(&checks, "warning").contains(&"half made".to_owned()), "{checks}");
 }
 
+/// A key that waits for its material, and a wrapping pair for that.
+async fn begin_import(client: &Client) {
+    let made = client.call("CreateKey", &[("Origin", "EXTERNAL")]).await.unwrap();
+    let wanted = [
+        ("KeyId", text(&made["KeyMetadata"]["KeyId"])),
+        ("WrappingKeySpec", "RSA_2048"),
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
+    ];
+    client.call("GetParametersForImport", &wanted).await.unwrap();
+}
+
 /// The files of the token's objects, the largest first.
 fn object_files(installation: &Installation) -> Vec<PathBuf> {
     let mut files = contents(&installation.path("tokens"));
@@ -237,13 +249,7 @@ async fn half_a_pair_is_a_fault_of_a_key_and_none_of_an_import_that_was_killed()
     let (installation, user) = Installation::prepared();
     let server = installation.serve();
     let client = server.client(&user);
-    let made = client.call("CreateKey", &[("Origin", "EXTERNAL")]).await.unwrap();
-    let wanted = [
-        ("KeyId", text(&made["KeyMetadata"]["KeyId"])),
-        ("WrappingKeySpec", "RSA_2048"),
-        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
-    ];
-    client.call("GetParametersForImport", &wanted).await.unwrap();
+    begin_import(&client).await;
     // Of a pair the private half is the larger file.
     fs::remove_file(&object_files(&installation)[0]).unwrap();
     let checks = examined(&installation, 0);
@@ -260,14 +266,7 @@ async fn half_a_pair_is_a_fault_of_a_key_and_none_of_an_import_that_was_killed()
 async fn a_pair_whose_import_token_is_lost_is_told_and_no_fault() {
     let (installation, user) = Installation::prepared();
     let server = installation.serve();
-    let client = server.client(&user);
-    let made = client.call("CreateKey", &[("Origin", "EXTERNAL")]).await.unwrap();
-    let wanted = [
-        ("KeyId", text(&made["KeyMetadata"]["KeyId"])),
-        ("WrappingKeySpec", "RSA_2048"),
-        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
-    ];
-    client.call("GetParametersForImport", &wanted).await.unwrap();
+    begin_import(&server.client(&user)).await;
     assert_eq!(server.stop(), Some(0));
     installation.change("DELETE FROM documents WHERE kind = 'import-parameters'").await;
     let checks = examined(&installation, 0);
