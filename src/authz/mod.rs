@@ -236,6 +236,24 @@ impl Authorizer {
         self.check(asker, P::ACTION, Resource::new(&self.place, ResourceName::Alias(alias)), None)
     }
 
+    /// Asks whether `asker` may do `P` with a key that the store holds for a change: the record is
+    /// the one on disk, which may be newer than that in memory.
+    ///
+    /// # Errors
+    /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
+    pub fn held_key<P: Permission>(
+        &self,
+        asker: &Asker<'_>,
+        record: &KeyRecord,
+    ) -> Result<(), ApiError> {
+        let resource = Resource::new(&self.place, ResourceName::Key(record.id));
+        if record.state.is_visible() {
+            self.check(asker, P::ACTION, resource, Some(record))
+        } else {
+            Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+        }
+    }
+
     /// Asks whether `asker` may do `P` in the account; `container` is the resource that stands
     /// for all of a kind, such as `key` or `alias`.
     ///

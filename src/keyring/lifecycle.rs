@@ -268,6 +268,14 @@ impl Keyring {
         Ok(state::check(key.record().state, wanted)?)
     }
 
+    /// As [`Keyring::check`], for the record of a key that the store holds for a change.
+    ///
+    /// # Errors
+    /// The code of the state table.
+    pub fn check_held(&self, record: &KeyRecord, wanted: Use) -> Result<(), KeyringError> {
+        Ok(state::check(record.state, wanted)?)
+    }
+
     async fn generate(
         &self,
         record: &KeyRecord,

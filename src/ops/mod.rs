@@ -25,7 +25,8 @@ use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permis
 use crate::error::ApiError;
 use crate::keyring::Keyring;
 use crate::model::{
-    Alias, EncryptionContext, Instance, KeyId, KeyRef, KeyVersionId, Place, RequestId, Time,
+    Alias, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Place, RequestId,
+    Time,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -175,6 +176,14 @@ impl Context {
     /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
         self.noted(self.services.authorizer.key_of_alias(&self.asker(None), alias))
+    }
+
+    /// Asks leave to do `P` with a key that the store holds for a change.
+    ///
+    /// # Errors
+    /// As [`Authorizer::held_key`].
+    pub fn held_key<P: Permission>(&self, record: &KeyRecord) -> Result<(), ApiError> {
+        self.services.authorizer.held_key::<P>(&self.asker(None), record)
     }
 
     /// Asks leave to do `P` in the account.

@@ -3,9 +3,10 @@
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::keys::hold_key;
 use super::row::Table;
 use super::{Store, StoreError};
-use crate::model::{Alias, KeyId, Time};
+use crate::model::{Alias, KeyId, KeyRecord, Time};
 
 /// A name for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,39 +48,71 @@ impl Store {
         write.commit(move |catalogue| catalogue.put_alias(alias)).await
     }
 
-    /// Gives a name to another key.
+    /// Gives a name to another key, if `decide` agrees. It is handed the key that the alias names
+    /// until now and the one that it is to name, in this order.
+    ///
+    /// Both are as they are on disk, held with the alias against every other writer until the
+    /// change is made: between the decision and the change the alias cannot be given to a third
+    /// key.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the name or the key is not there.
-    pub async fn update_alias(&self, name: &Alias, key: KeyId) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`] when the name or the key is not there; what `decide` returns.
+    pub async fn update_alias<E, F>(&self, name: &Alias, key: KeyId, decide: F) -> Result<(), E>
+    where
+        E: From<StoreError>,
+        F: FnOnce(&KeyRecord, &KeyRecord) -> Result<(), E>,
+    {
         let mut write = self.write().await?;
-        let row = sqlx::query(
-            "UPDATE aliases SET key_id = $2 WHERE name = $1 RETURNING name, key_id, created",
-        )
-        .bind(name.to_string())
-        .bind(key.to_string())
-        .fetch_optional(write.connection())
-        .await?;
-        let alias = read_alias(&row.ok_or(StoreError::NotFound)?)?;
-        write.commit(move |catalogue| catalogue.put_alias(alias)).await
+        let alias = hold_alias(write.connection(), name).await?;
+        let from = hold_key(write.connection(), alias.key).await?;
+        let to =
+            if key == from.id { from.clone() } else { hold_key(write.connection(), key).await? };
+        decide(&from, &to)?;
+        sqlx::query("UPDATE aliases SET key_id = $2 WHERE name = $1")
+            .bind(name.to_string())
+            .bind(key.to_string())
+            .execute(write.connection())
+            .await
+            .map_err(StoreError::from)?;
+        let alias = AliasRecord { key, ..alias };
+        Ok(write.commit(move |catalogue| catalogue.put_alias(alias)).await?)
     }
 
-    /// Removes a name.
+    /// Removes a name, if `decide` agrees. It is handed the key that the alias names, held with the
+    /// alias as in [`Store::update_alias`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the name is not there.
-    pub async fn delete_alias(&self, name: &Alias) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`] when the name is not there; what `decide` returns.
+    pub async fn delete_alias<E, F>(&self, name: &Alias, decide: F) -> Result<(), E>
+    where
+        E: From<StoreError>,
+        F: FnOnce(&KeyRecord) -> Result<(), E>,
+    {
         let mut write = self.write().await?;
-        let removed = sqlx::query("DELETE FROM aliases WHERE name = $1")
+        let alias = hold_alias(write.connection(), name).await?;
+        decide(&hold_key(write.connection(), alias.key).await?)?;
+        sqlx::query("DELETE FROM aliases WHERE name = $1")
             .bind(name.to_string())
             .execute(write.connection())
-            .await?;
-        if removed.rows_affected() == 0 {
-            return Err(StoreError::NotFound);
-        }
+            .await
+            .map_err(StoreError::from)?;
         let name = name.clone();
-        write.commit(move |catalogue| catalogue.remove_alias(&name)).await
+        Ok(write.commit(move |catalogue| catalogue.remove_alias(&name)).await?)
     }
+}
+
+/// Reads an alias and holds its row until the transaction ends, as with a key.
+async fn hold_alias(
+    connection: &mut AnyConnection,
+    name: &Alias,
+) -> Result<AliasRecord, StoreError> {
+    let row = sqlx::query(
+        "UPDATE aliases SET key_id = key_id WHERE name = $1 RETURNING name, key_id, created",
+    )
+    .bind(name.to_string())
+    .fetch_optional(connection)
+    .await?;
+    read_alias(&row.ok_or(StoreError::NotFound)?)
 }
 
 /// Every alias.
@@ -92,6 +125,46 @@ mod tests {
     use super::*;
     use crate::store::tests::{Bench, sample_key};
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for a decision")]
+    fn agree(_from: &KeyRecord, _to: &KeyRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The other handle stands for another process: this one's memory is behind.
+    #[tokio::test]
+    async fn who_moves_or_removes_an_alias_is_shown_the_key_that_it_names_on_disk() {
+        let bench = Bench::new().await;
+        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let name: Alias = "alias/orders".parse().unwrap();
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            keys.push(there.insert_key(sample_key()).await.unwrap().id);
+        }
+        there.create_alias(&name, keys[0]).await.unwrap();
+        here.refresh().await.unwrap();
+        there.update_alias(&name, keys[1], agree).await.unwrap();
+        let deny = |key: &KeyRecord| {
+            assert_eq!((key.id, key.policy.as_deref()), (keys[1], Some("changed")));
+            Err(StoreError::Url("stands for any refusal"))
+        };
+        let change = |key: &mut KeyRecord| {
+            key.policy = Some("changed".to_owned());
+            Ok::<_, StoreError>(())
+        };
+        there.change_key(keys[1], change).await.unwrap();
+        assert_eq!(here.alias_target(&name), Some(keys[0]), "memory is behind");
+        let moved = here.update_alias(&name, keys[2], |from, to| {
+            assert_eq!(to.id, keys[2]);
+            deny(from)
+        });
+        assert!(matches!(moved.await, Err(StoreError::Url(_))));
+        let removed = here.delete_alias(&name, deny);
+        assert!(matches!(removed.await, Err(StoreError::Url(_))));
+        here.refresh().await.unwrap();
+        assert_eq!(here.alias_target(&name), Some(keys[1]), "a refusal changes nothing");
+        bench.assert_disk_is_memory().await;
+    }
+
     #[tokio::test]
     async fn a_name_stands_for_one_key_until_it_is_given_to_another() {
         let bench = Bench::new().await;
@@ -102,11 +175,11 @@ mod tests {
         let created = bench.store.aliases()[0].created;
         assert!(matches!(bench.store.create_alias(&name, two).await, Err(StoreError::Exists)));
         assert_eq!(bench.store.alias_target(&name), Some(one));
-        bench.store.update_alias(&name, two).await.unwrap();
+        bench.store.update_alias(&name, two, agree).await.unwrap();
         assert_eq!(bench.store.aliases(), [AliasRecord { name: name.clone(), key: two, created }]);
         assert_eq!(bench.store.aliases_of(one), []);
         bench.assert_disk_is_memory().await;
-        bench.store.delete_alias(&name).await.unwrap();
+        bench.store.delete_alias(&name, |_key| Ok::<_, StoreError>(())).await.unwrap();
         assert_eq!(bench.store.aliases(), []);
         assert_eq!(bench.store.aliases_of(two), []);
         bench.assert_disk_is_memory().await;
@@ -122,9 +195,9 @@ mod tests {
         store.create_alias(&name, key).await.unwrap();
         for result in [
             store.create_alias(&other, nobody).await,
-            store.update_alias(&name, nobody).await,
-            store.update_alias(&other, key).await,
-            store.delete_alias(&other).await,
+            store.update_alias(&name, nobody, agree).await,
+            store.update_alias(&other, key, agree).await,
+            store.delete_alias(&other, |_key| Ok::<_, StoreError>(())).await,
         ] {
             assert!(matches!(result, Err(StoreError::NotFound)), "{result:?}");
         }

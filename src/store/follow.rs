@@ -73,7 +73,7 @@ mod tests {
         there.insert_document(rule()).await.unwrap();
         assert!(here.refresh().await.unwrap());
         assert_eq!(here.documents::<NetworkRule>().len(), 1);
-        there.delete_alias(&name).await.unwrap();
+        there.delete_alias(&name, |_key| Ok::<_, StoreError>(())).await.unwrap();
         there.remove_key(key).await.unwrap();
         assert!(here.refresh().await.unwrap());
         assert_eq!(here.keys(), []);

@@ -1,6 +1,10 @@
 //! Aliases: make, move, delete, list.
 
-use crate::harness::{Gateway, text};
+use hsmgate::cli::client::{CallError, Client};
+use serde_json::json;
+
+use crate::harness::{Gateway, refusal, text};
+use crate::installation::{ACCOUNT, AccessKey, Installation};
 
 #[tokio::test]
 async fn an_alias_names_a_key_until_it_is_moved_or_deleted() {
@@ -90,4 +94,123 @@ async fn aliases_are_listed_by_account_and_by_key() {
 async fn target(gateway: &Gateway, alias: &str) -> String {
     let described = gateway.call("DescribeKey", &[("KeyId", alias)]).await;
     text(&described["KeyMetadata"]["KeyId"]).to_owned()
+}
+
+/// A user who may do everything with his own key and with every alias, and whom the policy of the
+/// other key denies everything.
+struct Theft {
+    installation: Installation,
+    server: crate::installation::Server,
+    admin: Client,
+    mallory: Client,
+    his: String,
+    victim: String,
+}
+
+const PAYMENTS: (&str, &str) = ("AliasName", "alias/payments");
+
+impl Theft {
+    async fn prepared() -> Self {
+        let (installation, admin) = Installation::prepared();
+        let server = installation.serve();
+        let admin = server.client(&admin);
+        let mut keys = Vec::new();
+        for _ in 0..2 {
+            let created = admin.call("CreateKey", &[]).await.unwrap();
+            keys.push(text(&created["KeyMetadata"]["KeyId"]).to_owned());
+        }
+        let [his, victim] = keys.try_into().unwrap();
+        let rights = json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "kms:*",
+            "Resource": [format!("acs:kms:*:*:key/{his}"), "acs:kms:*:*:alias/*"]}]});
+        let file = installation.path("mallory.json");
+        std::fs::write(&file, rights.to_string()).unwrap();
+        let create = ["access-key", "create", "--json", "--user", "mallory", "--policy"];
+        let create = [&create[..], &[file.to_str().unwrap()]].concat();
+        let mallory = server.client(&AccessKey::of(&installation.configured(&create).json()));
+        while mallory.call("DescribeRegions", &[]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        Self { installation, server, admin, mallory, his, victim }
+    }
+
+    fn policy(effect: &str) -> String {
+        json!({"Version": "1", "Statement": [
+            {"Effect": "Allow", "Principal": {"RAM": [format!("acs:ram::{ACCOUNT}:*")]},
+             "Action": ["kms:*"], "Resource": ["*"]},
+            {"Effect": effect, "Principal": {"RAM": [format!("acs:ram::{ACCOUNT}:user/mallory")]},
+             "Action": ["kms:*"], "Resource": ["*"]}]})
+        .to_string()
+    }
+
+    async fn target(&self) -> String {
+        let found = self.admin.call("DescribeKey", &[("KeyId", PAYMENTS.1)]).await.unwrap();
+        text(&found["KeyMetadata"]["KeyId"]).to_owned()
+    }
+}
+
+async fn refused(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16, String) {
+    match client.call(action, params).await {
+        Err(CallError::Refused { status, code, .. }) => (status, code),
+        other => panic!("{action} was not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_alias_is_not_taken_from_a_key_whose_policy_denies_it() {
+    let theft = Theft::prepared().await;
+    let no_permission = refusal(403, "Forbidden.NoPermission");
+    let victim = ("KeyId", theft.victim.as_str());
+    let his = ("KeyId", theft.his.as_str());
+    theft.admin.call("CreateAlias", &[victim, PAYMENTS]).await.unwrap();
+    // Neither where his own policies give no right on the old key, nor where its policy denies it.
+    for _ in 0..2 {
+        assert_eq!(refused(&theft.mallory, "UpdateAlias", &[his, PAYMENTS]).await, no_permission);
+        assert_eq!(refused(&theft.mallory, "DeleteAlias", &[PAYMENTS]).await, no_permission);
+        assert_eq!(theft.target().await, theft.victim);
+        let deny = ("Policy", &*Theft::policy("Deny"));
+        theft.admin.call("SetKeyPolicy", &[victim, deny]).await.unwrap();
+        // Everything on every key, so that only the key policy can refuse.
+        theft.installation.configured(&["user", "attach", "mallory", "AliyunKMSFullAccess"]).done();
+        while theft.mallory.call("ListKeys", &[]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let allow = ("Policy", &*Theft::policy("Allow"));
+    theft.admin.call("SetKeyPolicy", &[victim, allow]).await.unwrap();
+    theft.mallory.call("UpdateAlias", &[his, PAYMENTS]).await.unwrap();
+    assert_eq!(theft.target().await, theft.his);
+    assert_eq!(theft.server.stop(), Some(0));
+}
+
+/// The administrator moves the alias to and fro. Whatever the order of the two, mallory never moves or
+/// deletes it while it names the key that he may do nothing with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_race_of_two_changes_takes_no_alias_from_a_key_that_denies_it() {
+    let theft = Theft::prepared().await;
+    let (victim, his) = (("KeyId", theft.victim.as_str()), ("KeyId", theft.his.as_str()));
+    for action in ["UpdateAlias", "DeleteAlias"] {
+        for _ in 0..20 {
+            let _ = theft.admin.call("DeleteAlias", &[PAYMENTS]).await;
+            theft.admin.call("CreateAlias", &[his, PAYMENTS]).await.unwrap();
+            let params = [PAYMENTS, his];
+            let params = if action == "UpdateAlias" { &params[..] } else { &params[..1] };
+            let moves = [victim, PAYMENTS];
+            let (given, taken) = tokio::join!(
+                theft.admin.call("UpdateAlias", &moves),
+                theft.mallory.call(action, params)
+            );
+            match (given, taken) {
+                // The administrator's came last or mallory's was refused: it is the victim's.
+                (Ok(_), Ok(_) | Err(CallError::Refused { .. })) => {
+                    assert_eq!(theft.target().await, theft.victim);
+                }
+                // Mallory deleted it first, while it was his.
+                (Err(CallError::Refused { code, .. }), Ok(_)) => {
+                    assert_eq!((action, code.as_str()), ("DeleteAlias", "Forbidden.AliasNotFound"));
+                }
+                other => panic!("{action}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(theft.server.stop(), Some(0));
 }

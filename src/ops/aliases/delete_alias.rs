@@ -1,10 +1,10 @@
 //! DeleteAlias: takes a name away from its key.
 
+use super::Refused;
 use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
-use crate::model::{Alias, FromParams, ParamError, Params};
+use crate::error::ApiError;
+use crate::model::{Alias, FromParams, KeyRecord, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
-use crate::store::StoreError;
 
 /// The request.
 #[derive(Debug)]
@@ -28,10 +28,8 @@ impl Operation for DeleteAlias {
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         cx.key_of_alias::<Self>(&self.alias)?;
-        match cx.store().delete_alias(&self.alias).await {
-            Ok(()) => Ok(Done {}),
-            Err(StoreError::NotFound) => Err(ErrorCode::AliasNotFound.into()),
-            Err(error) => Err(error.into()),
-        }
+        let decide = |key: &KeyRecord| Ok(cx.held_key::<Self>(key)?);
+        cx.store().delete_alias(&self.alias, decide).await.map_err(Refused::into_answer)?;
+        Ok(Done {})
     }
 }

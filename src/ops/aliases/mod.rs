@@ -1,4 +1,6 @@
-//! Aliases: make, move, delete, list. Each change is checked on the alias and on its key.
+//! Aliases: make, move, delete, list. Each change is checked on the alias and on its key, a move on
+//! both keys; moves and deletions once more in the transaction that makes them, as the alias may
+//! have been given to another key since.
 
 pub mod create_alias;
 pub mod delete_alias;
@@ -9,8 +11,29 @@ pub mod update_alias;
 use serde::Serialize;
 
 use super::Context;
+use crate::error::{ApiError, ErrorCode};
 use crate::model::{Alias, KeyId, Page};
-use crate::store::AliasRecord;
+use crate::store::{AliasRecord, StoreError};
+
+/// Why an alias was neither moved nor deleted.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Decided(#[from] ApiError),
+}
+
+impl Refused {
+    /// What the caller is told.
+    fn into_answer(self) -> ApiError {
+        match self {
+            Self::Store(StoreError::NotFound) => ErrorCode::AliasNotFound.into(),
+            Self::Store(error) => error.into(),
+            Self::Decided(error) => error,
+        }
+    }
+}
 
 /// A page of aliases.
 #[derive(Debug, Serialize)]

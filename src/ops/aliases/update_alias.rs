@@ -1,11 +1,14 @@
 //! UpdateAlias: lets an alias name another key.
+//!
+//! Who may move it must have leave on the alias, on the key that it names now and on the one that it
+//! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
+use super::Refused;
 use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::keyring::Use;
-use crate::model::{Alias, FromParams, KeyRef, ParamError, Params};
+use crate::model::{Alias, FromParams, KeyRecord, KeyRef, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
-use crate::store::StoreError;
 
 /// The request.
 #[derive(Debug)]
@@ -31,11 +34,15 @@ impl Operation for UpdateAlias {
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         cx.alias::<Self>(&self.alias)?;
         let key = cx.key::<Self>(&self.key)?;
+        cx.key_of_alias::<Self>(&self.alias)?;
         cx.keyring().check(&key, Use::Annotate)?;
-        match cx.store().update_alias(&self.alias, key.record().id).await {
-            Ok(()) => Ok(Done {}),
-            Err(StoreError::NotFound) => Err(ErrorCode::AliasNotFound.into()),
-            Err(error) => Err(error.into()),
-        }
+        let decide = |from: &KeyRecord, to: &KeyRecord| {
+            cx.held_key::<Self>(from)?;
+            cx.held_key::<Self>(to)?;
+            Ok(cx.keyring().check_held(to, Use::Annotate).map_err(ApiError::from)?)
+        };
+        let moved = cx.store().update_alias(&self.alias, key.record().id, decide).await;
+        moved.map_err(Refused::into_answer)?;
+        Ok(Done {})
     }
 }

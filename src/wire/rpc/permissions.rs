@@ -17,6 +17,8 @@ const HEAD: &str = "\
 Written from the table of operations and the system policies in the program; a test holds them
 together. Every operation asks for its permissions in this table; only DescribeRegions needs none.
 What they are checked on, and how policies are written, is in [access-control.md](access-control.md).
+UpdateAlias asks for its permission three times: on the alias, on the key that it names now, and on the
+one that it is to name.
 
 | operation | permission |";
 
