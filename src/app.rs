@@ -1,5 +1,7 @@
 //! The parts, put together: a gateway that starts, serves and stops.
 
+mod lock;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::wire;
 use crate::wire::admin::{self, Health, Sources};
 use crate::wire::http::{self, Door, HttpSettings};
 use crate::wire::tls::{Identity, TlsError, TlsServer};
+use lock::GatewayLocks;
+pub use lock::{LockError, ProcessLock};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -110,6 +114,9 @@ pub enum StartError {
         /// What the configuration or the token says.
         given: String,
     },
+    /// Another gateway serves with the store or the state directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The AccessKeys cannot be loaded.
     #[error("the AccessKeys cannot be loaded")]
     AccessKeys(#[from] AccessKeyError),
@@ -219,6 +226,7 @@ pub async fn close(store: Store, token: Token) {
 
 /// A gateway that is ready to serve.
 pub struct Gateway {
+    locks: GatewayLocks,
     vault: Vault,
     client_keys: Arc<ClientKeys>,
     audit: Option<Audit>,
@@ -252,10 +260,8 @@ impl Gateway {
         let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
         let keyring =
             Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
-        if vault.store.is_alone().await? {
-            keyring.reconcile().await?;
-        }
-        let replay = ReplayGuard::open(&settings.state_directory.join("replay"), Time::now())?;
+        let (locks, replay) =
+            take_over(&settings.state_directory, &settings.store_url, &vault, &keyring).await?;
         let authenticator = Authenticator::new(
             settings.place.account.clone(),
             Arc::clone(&vault.access_keys),
@@ -296,6 +302,7 @@ impl Gateway {
         let client_keys = Arc::new(ClientKeys::new(account, vault.store.clone()));
         let router = wire::router(gate, authenticator, Arc::clone(&client_keys));
         Ok(Self {
+            locks,
             vault,
             client_keys,
             audit,
@@ -337,6 +344,8 @@ impl Gateway {
     /// Serves until `stop` completes; then takes no new connection, finishes the requests that
     /// are under way, and closes every session.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Ending {
+        // Until store and token are closed.
+        let _locks = self.locks;
         let jobs = Jobs::start(
             &self.services.keyring,
             Arc::clone(&self.vault.access_keys),
@@ -423,6 +432,22 @@ async fn start_audit(
     vault: &Vault,
 ) -> Result<Audit, AuditError> {
     Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
+}
+
+/// Takes store and state directory for this gateway alone, finishes what the last one left half done,
+/// and reads the nonces that it knew. The last one has to have ended before.
+async fn take_over(
+    state_directory: &Path,
+    store_url: &str,
+    vault: &Vault,
+    keyring: &Keyring,
+) -> Result<(GatewayLocks, ReplayGuard), StartError> {
+    let locks = GatewayLocks::take(state_directory, store_url)?;
+    if vault.store.is_alone().await? {
+        keyring.reconcile().await?;
+    }
+    let replay = ReplayGuard::open(&state_directory.join("replay"), Time::now())?;
+    Ok((locks, replay))
 }
 
 /// How long a request that makes a key may take: its time in the token, and that of taking a

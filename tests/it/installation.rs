@@ -163,7 +163,7 @@ impl Installation {
     }
 
     /// As [`Installation::command`], started by another program that becomes it.
-    fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
+    pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
         let line = [starter, &[env!("CARGO_BIN_EXE_hsmgate")], arguments].concat();
         let mut command = Command::new(line[0]);
         command

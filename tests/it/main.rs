@@ -41,6 +41,7 @@ mod logs;
 mod loss_of_the_store;
 mod material;
 mod nesting;
+mod one_gateway;
 mod parameters;
 mod policies;
 mod protection;

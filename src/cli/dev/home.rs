@@ -1,10 +1,10 @@
 //! The directory of a gateway for development: token, PINs, database, AccessKey.
 
 use std::env;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::DirBuilder;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::super::client_file::{ClientFile, write_private_file};
 use super::super::exit::Complaint;
 use super::super::tls::certificate::Files;
+use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
 use crate::model::Time;
 use crate::wire::tls::Identity;
@@ -38,7 +39,7 @@ const PIN_BYTES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Home {
     directory: PathBuf,
-    _lock: Option<File>,
+    _lock: Option<ProcessLock>,
 }
 
 impl Home {
@@ -202,23 +203,14 @@ impl Home {
     }
 }
 
-fn lock(directory: &Path) -> anyhow::Result<File> {
-    let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another hsmgate dev is running in {}", directory.display())
+fn lock(directory: &Path) -> anyhow::Result<ProcessLock> {
+    match ProcessLock::take(&directory.join("lock"), directory) {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Taken { process, .. }) => {
+            let process = process.map_or_else(String::new, |id| format!(" (process {id})"));
+            bail!("another hsmgate dev is running in {}{process}", directory.display())
         }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -283,7 +275,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let home = Home::prepare(directory.path()).unwrap();
         let error = Home::prepare(directory.path()).unwrap_err();
-        assert!(error.to_string().starts_with("another hsmgate dev is running in "));
+        let told = error.to_string();
+        assert!(told.starts_with("another hsmgate dev is running in "), "{told}");
+        assert!(told.ends_with(&format!("(process {})", std::process::id())), "{told}");
         drop(home);
         assert!(Home::prepare(directory.path()).is_ok());
     }

@@ -1,0 +1,185 @@
+//! The locks that keep a second gateway away from a store and from a state directory.
+//!
+//! A lock file has a name of its own, which nothing renames or removes: whoever opens the name
+//! meets whoever holds it, also after the database or the audit file was renamed. Commands that
+//! work beside a gateway do not take these locks.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::store::Store;
+
+/// The lock file in a state directory.
+const STATE_LOCK: &str = "gateway.lock";
+/// What the lock file of a SQLite store has behind the name of the database file.
+const STORE_LOCK: &str = ".gateway.lock";
+/// How often a lock file may be replaced by another one while it is being locked.
+const TRIES: usize = 10;
+/// The longest process id, and a newline.
+const PROCESS_BYTES: u64 = 20;
+
+/// Why a lock is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("another gateway{} serves with {}", named(*.process), .what.display())]
+    Taken {
+        /// The database file or the directory that the lock is for.
+        what: PathBuf,
+        /// The process id of the holder, as it has written it down.
+        process: Option<u32>,
+    },
+    /// The lock file cannot be used.
+    #[error("the lock file {} cannot be used", .path.display())]
+    File {
+        /// The lock file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A lock file that this process holds until the value is dropped or the process ends.
+#[derive(Debug)]
+pub struct ProcessLock {
+    _file: File,
+}
+
+impl ProcessLock {
+    /// Locks the file at `path`, which is made when it is not there, and writes the id of this
+    /// process into it. `what` is what the lock is for, named in the error.
+    ///
+    /// # Errors
+    /// [`LockError::Taken`] when another process holds it, at once; [`LockError::File`] when the
+    /// file cannot be made, locked or written.
+    pub fn take(path: &Path, what: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::File { path: path.to_owned(), source };
+        for _try in 0..TRIES {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let mut file = options.open(path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let process = holder(&mut file);
+                    return Err(LockError::Taken { what: what.to_owned(), process });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            // Somebody may have removed the name meanwhile: the next one would lock another file.
+            if is_at(&file, path).map_err(failed)? {
+                write_process(&mut file, path).map_err(failed)?;
+                return Ok(Self { _file: file });
+            }
+        }
+        Err(failed(io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// The locks of the one gateway that serves with a store and a state directory.
+#[derive(Debug)]
+pub(super) struct GatewayLocks {
+    _state: ProcessLock,
+    _store: Option<ProcessLock>,
+}
+
+impl GatewayLocks {
+    /// Takes both. The state directory is made when it is not there. A store that is no SQLite
+    /// file has no lock.
+    ///
+    /// # Errors
+    /// As [`ProcessLock::take`].
+    pub(super) fn take(state_directory: &Path, store_url: &str) -> Result<Self, LockError> {
+        let failed = |path: &Path, source| LockError::File { path: path.to_owned(), source };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_directory)
+            .map_err(|source| failed(state_directory, source))?;
+        let state = ProcessLock::take(&state_directory.join(STATE_LOCK), state_directory)?;
+        let store = match Store::file(store_url) {
+            Some(database) => {
+                // Two names of one database have one lock.
+                let database =
+                    fs::canonicalize(&database).map_err(|source| failed(&database, source))?;
+                let mut lock = OsString::from(&database);
+                lock.push(STORE_LOCK);
+                Some(ProcessLock::take(Path::new(&lock), &database)?)
+            }
+            None => None,
+        };
+        Ok(Self { _state: state, _store: store })
+    }
+}
+
+fn named(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(PROCESS_BYTES).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok()
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that root has made belongs to the owner of its directory: the gateway must be able to
+/// use it later under its own account.
+fn write_process(file: &mut File, path: &Path) -> io::Result<()> {
+    let (ours, theirs) = (file.metadata()?, fs::metadata(path.parent().unwrap_or(path))?);
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && (ours.uid(), ours.gid()) != (theirs.uid(), theirs.gid()) {
+        fchown(&*file, Some(theirs.uid()), Some(theirs.gid()))?;
+    }
+    file.rewind()?;
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_had_once_and_names_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let lock = ProcessLock::take(&path, directory.path()).unwrap();
+        let told = ProcessLock::take(&path, directory.path()).unwrap_err().to_string();
+        let id = std::process::id();
+        let place = directory.path().display();
+        assert_eq!(told, format!("another gateway (process {id}) serves with {place}"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(lock);
+        ProcessLock::take(&path, directory.path()).unwrap();
+    }
+
+    #[test]
+    fn two_names_of_one_database_have_one_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let (database, link) = (directory.path().join("a.db"), directory.path().join("b.db"));
+        fs::write(&database, "").unwrap();
+        std::os::unix::fs::symlink(&database, &link).unwrap();
+        let state = |name| directory.path().join(name);
+        let url = |path: &Path| format!("sqlite://{}", path.display());
+        let locks = GatewayLocks::take(&state("one"), &url(&database)).unwrap();
+        let refused = GatewayLocks::take(&state("other"), &url(&link)).unwrap_err();
+        assert!(matches!(refused, LockError::Taken { .. }), "{refused:?}");
+        drop(locks);
+        GatewayLocks::take(&state("other"), &url(&link)).unwrap();
+    }
+}
