@@ -72,6 +72,8 @@ impl AccessKey {
 pub(crate) struct Installation {
     root: PathBuf,
     _dir: TempDir,
+    /// The `hsmgate` that it runs.
+    pub(crate) program: PathBuf,
     /// What its commands find in their environment beside their SoftHSM2.
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
@@ -81,7 +83,8 @@ impl Installation {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new_in(scratch()).unwrap();
         let root = dir.path().to_owned();
-        let installation = Self { root, _dir: dir, environment: Vec::new() };
+        let program = env!("CARGO_BIN_EXE_hsmgate").into();
+        let installation = Self { root, _dir: dir, program, environment: Vec::new() };
         fs::create_dir(installation.path("tokens")).unwrap();
         let tokens = installation.path("tokens");
         let softhsm2 = format!(
@@ -108,7 +111,8 @@ impl Installation {
 
     /// What a gateway for development has left behind.
     pub(crate) fn of_development(dir: TempDir) -> Self {
-        Self { root: dir.path().join("state"), _dir: dir, environment: Vec::new() }
+        let program = env!("CARGO_BIN_EXE_hsmgate").into();
+        Self { root: dir.path().join("state"), _dir: dir, program, environment: Vec::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -164,7 +168,7 @@ impl Installation {
 
     /// As [`Installation::command`], started by another program that becomes it.
     pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
-        let line = [starter, &[env!("CARGO_BIN_EXE_hsmgate")], arguments].concat();
+        let line = [starter, &[self.program.to_str().unwrap()], arguments].concat();
         let mut command = Command::new(line[0]);
         command
             .args(&line[1..])

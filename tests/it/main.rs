@@ -23,6 +23,8 @@ mod deeds;
 mod doctor;
 #[path = "../gateway/mod.rs"]
 mod gateway;
+mod golden;
+mod golden_state;
 mod hardening;
 mod harness;
 mod import;
