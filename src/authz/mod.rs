@@ -169,6 +169,10 @@ impl Authorizer {
                 Some(id) => self.key_with_id(asker, id),
                 None => Err(self.no_alias(asker, alias)),
             },
+            KeyName::Absent(absent) => {
+                let resource = Resource::new(&self.place, ResourceName::Other(absent.resource()));
+                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+            }
         }
     }
 
@@ -325,5 +329,6 @@ fn named(name: &KeyName) -> ResourceName<'_> {
     match name {
         KeyName::Id(id) => ResourceName::Key(*id),
         KeyName::Alias(alias) => ResourceName::Alias(alias),
+        KeyName::Absent(absent) => ResourceName::Other(absent.resource()),
     }
 }

@@ -8,14 +8,16 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
-/// An alias name with its prefix: `alias/` and 1 to 249 letters, digits, `_`, `-` or `/`
-/// (255 bytes in all). Names that begin with `alias/acs` belong to the cloud's own services.
+use super::key_ref::is_name;
+
+/// An alias name as a caller may ask for it: `alias/` and at least one more byte, 1 to 255 bytes of
+/// letters, digits and `_ - / . : @ + =` in all. Not every such name can be made: see [`NewAlias`].
 ///
 /// ```
 /// use hsmgate::model::Alias;
 /// assert!("alias/orders/db".parse::<Alias>().is_ok());
+/// assert!("alias/acs/ecs".parse::<Alias>().is_ok());
 /// assert!("alias/".parse::<Alias>().is_err());
-/// assert!("alias/acs/ecs".parse::<Alias>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Alias(Arc<str>);
@@ -37,16 +39,10 @@ impl FromStr for Alias {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
-        let name = text.strip_prefix("alias/").ok_or(InvalidId("alias"))?;
-        if name.is_empty()
-            || text.len() > 255
-            || name.starts_with("acs")
-            || !name.bytes().all(allowed)
-        {
-            return Err(InvalidId("alias"));
+        match text.strip_prefix("alias/") {
+            Some(rest) if !rest.is_empty() && is_name(text) => Ok(Self(text.into())),
+            _ => Err(InvalidId("alias")),
         }
-        Ok(Self(text.into()))
     }
 }
 
@@ -59,5 +55,37 @@ impl fmt::Display for Alias {
 impl Serialize for Alias {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+/// An alias name that a caller may make (CreateAlias): `alias/` and 1 to 249 letters, digits, `_`,
+/// `-` or `/`. Names that begin with `alias/acs` are reserved for the cloud's own services.
+///
+/// ```
+/// use hsmgate::model::NewAlias;
+/// assert!("alias/orders/db".parse::<NewAlias>().is_ok());
+/// assert!("alias/acs/ecs".parse::<NewAlias>().is_err());
+/// assert!("alias/a.b".parse::<NewAlias>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAlias(Alias);
+
+impl NewAlias {
+    /// The name.
+    pub fn alias(&self) -> &Alias {
+        &self.0
+    }
+}
+
+impl FromStr for NewAlias {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
+        let alias: Alias = text.parse()?;
+        if text.starts_with("alias/acs") || !text.bytes().all(allowed) {
+            return Err(InvalidId("alias"));
+        }
+        Ok(Self(alias))
     }
 }

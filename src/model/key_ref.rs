@@ -1,6 +1,7 @@
 //! What a caller may put into a `KeyId` parameter.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::arn::Place;
 use super::id::InvalidId;
@@ -12,6 +13,7 @@ use super::{AccountId, Alias, KeyId, Region};
 /// use hsmgate::model::KeyRef;
 /// let by_arn: KeyRef = "acs:kms:cn-hangzhou:1234567890123456:alias/demo".parse()?;
 /// assert!(by_arn.place.is_some());
+/// assert!("key-does-not-exist".parse::<KeyRef>().is_ok());
 /// assert!("not a key".parse::<KeyRef>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -30,27 +32,52 @@ pub enum KeyName {
     Id(KeyId),
     /// An alias, with its `alias/` prefix.
     Alias(Alias),
+    /// A name that no key here can have. It names a key that is not there.
+    Absent(AbsentKey),
+}
+
+/// What could be the name of a key elsewhere, but is of no form that keys here have: 1 to 255 bytes
+/// of letters, digits and `_ - / . : @ + =`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentKey(Arc<str>);
+
+impl AbsentKey {
+    /// Its resource name for policies: `key/` and the name, or what an ARN ends with.
+    pub fn resource(&self) -> &str {
+        &self.0
+    }
+
+    fn new(text: &str) -> Result<Self, InvalidId> {
+        if is_name(text) { Ok(Self(format!("key/{text}").into())) } else { Err(InvalidId("key")) }
+    }
+}
+
+/// Whether a text can be the name of a key or an alias, of whatever form.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.:@+=".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 impl FromStr for KeyRef {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let Some(rest) = text.strip_prefix("acs:kms:") else {
+        let Some((place, resource)) = arn(text) else {
             return Ok(Self { place: None, name: KeyName::parse(text)? });
         };
-        let invalid = InvalidId("ARN of a key or an alias");
-        let mut parts = rest.splitn(3, ':');
-        let mut next = || parts.next().ok_or(invalid);
-        let region: Region = next()?.parse()?;
-        let account: AccountId = next()?.parse()?;
-        let resource = next()?;
-        let name = match resource.strip_prefix("key/") {
-            Some(id) => KeyName::Id(id.parse()?),
-            None => KeyName::Alias(resource.parse()?),
-        };
-        Ok(Self { place: Some(Place { region, account }), name })
+        let name = KeyName::parse(resource.strip_prefix("key/").unwrap_or(resource))?;
+        Ok(Self { place: Some(place), name })
     }
+}
+
+/// Place and resource of the ARN of a key or an alias; none for any other text.
+fn arn(text: &str) -> Option<(Place, &str)> {
+    let mut parts = text.strip_prefix("acs:kms:")?.splitn(3, ':');
+    let region: Region = parts.next()?.parse().ok()?;
+    let account: AccountId = parts.next()?.parse().ok()?;
+    let resource = parts.next()?;
+    let is_of_a_kind = resource.starts_with("key/") || resource.starts_with("alias/");
+    is_of_a_kind.then_some((Place { region, account }, resource))
 }
 
 impl From<KeyId> for KeyRef {
@@ -61,10 +88,52 @@ impl From<KeyId> for KeyRef {
 
 impl KeyName {
     fn parse(text: &str) -> Result<Self, InvalidId> {
-        if text.starts_with("alias/") {
-            text.parse().map(Self::Alias)
-        } else {
-            text.parse().map(Self::Id)
+        if let Ok(alias) = text.parse() {
+            return Ok(Self::Alias(alias));
+        }
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => AbsentKey::new(text).map(Self::Absent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Option<KeyName> {
+        text.parse::<KeyRef>().ok().map(|key| key.name)
+    }
+
+    #[test]
+    fn what_could_be_a_name_is_a_key_that_is_not_there() {
+        let longest = "k".repeat(255);
+        for text in [
+            "key-does-not-exist",
+            "KEY-HZZ630494463ejqjx1234",
+            "arn:aws:kms:eu-west-1:1:key/a",
+            "acs:kms:cn-hangzhou:1:key/key-hzz630494463ejqjx1234",
+            "acs:kms:cn-hangzhou:1234567890123456:key/gone",
+            "acs:ecs:cn-hangzhou:1234567890123456:key/a",
+            "alias/",
+            "a@b.c+d=e",
+            &longest,
+        ] {
+            assert!(matches!(name(text), Some(KeyName::Absent(_))), "{text}: {:?}", name(text));
+        }
+        for text in
+            ["alias/acs/mse", "alias/a.b", "acs:kms:cn-hangzhou:1234567890123456:alias/acs/x"]
+        {
+            assert!(matches!(name(text), Some(KeyName::Alias(_))), "{text}: {:?}", name(text));
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_name_is_refused() {
+        let too_long = "k".repeat(256);
+        for text in ["", "a b", "key/*", "alias/ä", "alias/a?", "a\nb", "${x}", &too_long] {
+            assert_eq!(name(text), None, "{text}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub use access::{
     AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
     NetworkRule, PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
 };
-pub use alias::Alias;
+pub use alias::{Alias, NewAlias};
 pub use arn::{AccountId, Place, Region};
 pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};

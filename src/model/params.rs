@@ -169,6 +169,7 @@ from_str!(
     super::KeyStorage,
     super::KeyUsage,
     super::KeyVersionId,
+    super::NewAlias,
     super::Origin,
     super::Plaintext,
     super::ProtectionLevel,

@@ -214,3 +214,44 @@ async fn a_race_of_two_changes_takes_no_alias_from_a_key_that_denies_it() {
     }
     assert_eq!(theft.server.stop(), Some(0));
 }
+
+/// Clients ask for keys by names that no key here can have: Terraform's import by whatever it was given,
+/// Nacos by the alias of a service of the cloud. All take "not there" for an answer, and nothing else.
+#[tokio::test]
+async fn a_key_or_alias_of_another_form_is_one_that_is_not_there_and_what_is_no_name_is_refused() {
+    let gateway = Gateway::start();
+    let longest = "k".repeat(255);
+    let longer = "k".repeat(256);
+    let arn = format!("acs:kms:{}:{}:key/gone", gateway.dev.region, gateway.dev.account);
+    let (no_key, no_alias) = ("Forbidden.KeyNotFound", "Forbidden.AliasNotFound");
+    for (name, status, code) in [
+        ("key-does-not-exist", 404, no_key),
+        ("arn:aws:kms:eu-west-1:1:key/a", 404, no_key),
+        ("a@b.c+d=e", 404, no_key),
+        ("alias/", 404, no_key),
+        (&arn, 404, no_key),
+        (&longest, 404, no_key),
+        ("alias/acs/mse", 404, no_alias),
+        ("alias/a.b:c@d+e=", 404, no_alias),
+        ("a b", 400, "InvalidParameter"),
+        ("key/*", 400, "InvalidParameter"),
+        ("alias/\u{e4}", 400, "InvalidParameter"),
+        (&longer, 400, "InvalidParameter"),
+    ] {
+        for (action, params) in [
+            ("DescribeKey", [("KeyId", name), ("", "")]),
+            ("Encrypt", [("KeyId", name), ("Plaintext", "SGVsbG8=")]),
+            ("GenerateDataKey", [("KeyId", name), ("KeySpec", "AES_256")]),
+            ("ScheduleKeyDeletion", [("KeyId", name), ("PendingWindowInDays", "7")]),
+            ("CreateAlias", [("KeyId", name), ("AliasName", "alias/new")]),
+        ] {
+            let params: Vec<_> = params.into_iter().filter(|(key, _)| !key.is_empty()).collect();
+            let refused = gateway.refused(action, &params).await;
+            assert_eq!(refused, (status, code.to_owned()), "{action} {name}");
+        }
+    }
+    for name in ["alias/acs/mse", "alias/a.b"] {
+        let refused = gateway.refused("DeleteAlias", &[("AliasName", name)]).await;
+        assert_eq!(refused, (404, no_alias.to_owned()), "{name}");
+    }
+}

@@ -3,7 +3,7 @@
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
-use crate::model::{Alias, FromParams, KeyRef, ParamError, Params};
+use crate::model::{FromParams, KeyRef, NewAlias, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
 use crate::store::StoreError;
 
@@ -11,7 +11,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub struct CreateAlias {
     key: KeyRef,
-    alias: Alias,
+    alias: NewAlias,
 }
 
 impl FromParams for CreateAlias {
@@ -29,10 +29,11 @@ impl Operation for CreateAlias {
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
-        cx.alias::<Self>(&self.alias)?;
+        let alias = self.alias.alias();
+        cx.alias::<Self>(alias)?;
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring().check(&key, Use::CreateAlias)?;
-        match cx.store().create_alias(&self.alias, key.record().id).await {
+        match cx.store().create_alias(alias, key.record().id).await {
             Ok(()) => Ok(Done {}),
             Err(StoreError::Exists) => Err(ErrorCode::AliasAlreadyExists.into()),
             Err(error) => Err(error.into()),
