@@ -76,3 +76,24 @@ async fn a_key_shows_its_instance_if_its_owner_named_it() {
     let listed = gateway.call("ListKeys", &[("Filters", &filters)]).await;
     assert_eq!(listed["TotalCount"], 1);
 }
+
+/// The Go SDKs up to v3.3.1 declare both lists as text and cannot decode an empty list.
+#[tokio::test]
+async fn the_instance_names_no_network_that_it_does_not_have_and_is_found_by_its_name() {
+    let gateway = Gateway::start();
+    let default = gateway.call("GetDefaultKmsInstance", &[]).await;
+    let id = text(&default["DefaultKmsInstanceId"]).to_owned();
+    let described = gateway.call("GetKmsInstance", &[("KmsInstanceId", &id)]).await;
+    let members = described["KmsInstance"].as_object().unwrap();
+    assert!(!members.contains_key("VswitchIds") && !members.contains_key("ZoneIds"), "{members:?}");
+
+    let name = text(&members["InstanceName"]);
+    for (value, count) in [(name, 1), ("another", 0)] {
+        let filters = format!(r#"[{{"Key":"InstanceName","Values":["{value}"]}}]"#);
+        let listed = gateway.call("ListKmsInstances", &[("Filters", &filters)]).await;
+        assert_eq!(listed["TotalCount"], count, "{value}");
+    }
+    let unknown = [("Filters", r#"[{"Key":"Status","Values":["Connected"]}]"#)];
+    let refused = gateway.refused("ListKmsInstances", &unknown).await;
+    assert_eq!(refused, refusal(400, "InvalidParameter"));
+}

@@ -1,9 +1,12 @@
 //! GetKmsInstance: what is known of the instance. It is not for sale, has no end and is in no
 //! network of the cloud, so that it has none of the facts about that.
+//!
+//! VswitchIds and ZoneIds are left out: the Go SDKs up to v3.3.1 declare them as text and cannot
+//! decode an answer with empty lists.
 
 use serde::Serialize;
 
-use super::{NO_LIMIT, instance};
+use super::{NAME, NO_LIMIT, instance};
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, InstanceId, ParamError, Params, Time};
@@ -37,8 +40,6 @@ struct KmsInstance {
     secret_num: &'static str,
     vpc_num: u32,
     bind_vpcs: BindVpcs,
-    vswitch_ids: [&'static str; 0],
-    zone_ids: [&'static str; 0],
     deletion_protection: bool,
 }
 
@@ -67,7 +68,7 @@ impl Operation for GetKmsInstance {
         let this = cx.instance();
         let kms_instance = KmsInstance {
             instance_id: this.id.clone(),
-            instance_name: "hsmgate",
+            instance_name: NAME,
             status: "Connected",
             create_time: this.created,
             start_date: this.created,
@@ -76,8 +77,6 @@ impl Operation for GetKmsInstance {
             secret_num: "0",
             vpc_num: 0,
             bind_vpcs: BindVpcs { bind_vpc: [] },
-            vswitch_ids: [],
-            zone_ids: [],
             deletion_protection: false,
         };
         Ok(DescribedInstance { kms_instance })

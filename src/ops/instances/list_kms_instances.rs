@@ -1,16 +1,19 @@
 //! ListKmsInstances: the one instance.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::NAME;
 use crate::authz::Permission;
 use crate::error::ApiError;
-use crate::model::{FromParams, InstanceId, Page, ParamError, Params};
+use crate::model::id::InvalidId;
+use crate::model::{FromParam, FromParams, InstanceId, Page, ParamError, Params};
 use crate::ops::{Context, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct ListKmsInstances {
     page: Page,
+    filters: Filters,
 }
 
 /// The answer.
@@ -42,11 +45,7 @@ impl FromParams for ListKmsInstances {
         if page.size == 0 {
             return Err(ParamError::invalid("PageSize"));
         }
-        // The documentation names no filter.
-        if params.text("Filters").is_some_and(|filters| !matches!(filters, "" | "[]")) {
-            return Err(ParamError::invalid("Filters"));
-        }
-        Ok(Self { page })
+        Ok(Self { page, filters: params.optional("Filters")?.unwrap_or_default() })
     }
 }
 
@@ -62,12 +61,61 @@ impl Operation for ListKmsInstances {
         cx.account::<Self>("keystore")?;
         let id = cx.instance().id.clone();
         let arn = cx.place().arn(format_args!("keystore/{id}"));
-        let page = self.page.cut([KmsInstance { kms_instance_id: id, kms_instance_arn: arn }]);
+        let this = KmsInstance { kms_instance_id: id, kms_instance_arn: arn };
+        let page = self.page.cut(Some(this).filter(|_this| self.filters.let_through()));
         Ok(KmsInstanceList {
             kms_instances: KmsInstances { kms_instance: page.rows },
             page_number: self.page.number,
             page_size: self.page.size,
             total_count: page.total,
         })
+    }
+}
+
+/// The parameter Filters: each must be met by one of its values. The documentation names no key of a
+/// filter; Terraform's provider sends InstanceName. Any other is refused.
+#[derive(Debug, Default, Deserialize)]
+struct Filters(Vec<Filter>);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Filter {
+    #[serde(rename = "Key")]
+    _key: FilterKey,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+enum FilterKey {
+    InstanceName,
+}
+
+impl Filters {
+    fn let_through(&self) -> bool {
+        self.0.iter().all(|Filter { values, .. }| {
+            values.is_empty() || values.iter().any(|value| value == NAME)
+        })
+    }
+}
+
+impl FromParam for Filters {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        serde_json::from_str(text).map_err(|_source| InvalidId("list of filters"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instance_is_found_by_its_name_alone_and_other_filters_are_refused() {
+        let shows =
+            |text: &str| Filters::from_param(text).ok().map(|filters| filters.let_through());
+        let named = |value: &str| format!(r#"[{{"Key":"InstanceName","Values":["x","{value}"]}}]"#);
+        assert_eq!(shows("[]"), Some(true));
+        assert_eq!(shows(&named(NAME)), Some(true));
+        assert_eq!(shows(&named("other")), Some(false));
+        assert_eq!(shows(r#"[{"Key":"Status","Values":["Connected"]}]"#), None);
     }
 }

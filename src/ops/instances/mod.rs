@@ -10,6 +10,9 @@ use super::Context;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 
+/// The name of this instance, as its callers see it.
+const NAME: &str = "hsmgate";
+
 /// Stands for "no limit" where the API has a number: the largest that every client can read.
 const NO_LIMIT: u32 = i32::MAX.unsigned_abs();
 
