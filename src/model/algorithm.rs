@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 use super::params::FromParam;
-use super::spec::words;
+use super::spec::{KeySpec, words};
 
 words! {
     /// How a digest is signed (AsymmetricSign, parameter Algorithm).
@@ -20,6 +20,18 @@ words! {
         EcdsaSha256 = "ECDSA_SHA_256",
         /// SM2 (GB/T 32918.2).
         Sm2Dsa = "SM2DSA",
+    }
+}
+
+impl SignatureAlgorithm {
+    /// The algorithm of a key pair whose caller names none (instance protocol, Sign and Verify); none
+    /// for keys that cannot sign.
+    pub fn of(spec: KeySpec) -> Option<Self> {
+        match spec {
+            KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(Self::RsaPssSha256),
+            KeySpec::EcP256 | KeySpec::EcP256k => Some(Self::EcdsaSha256),
+            _ => None,
+        }
     }
 }
 

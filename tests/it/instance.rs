@@ -422,3 +422,38 @@ async fn every_failure_is_an_error_message() {
     let (opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &decrypt(&sealed, b"")).await;
     assert_eq!(opened.plaintext.len(), 1024 * 1024);
 }
+
+/// The vendor's own Go sample and the Notation plugin leave Algorithm out.
+#[tokio::test]
+async fn a_signature_without_an_algorithm_has_that_of_its_key_and_the_answer_names_it() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    for (spec, algorithm) in [("RSA_2048", "RSA_PSS_SHA_256"), ("EC_P256", "ECDSA_SHA_256")] {
+        let create = [("KeySpec", spec), ("KeyUsage", "SIGN/VERIFY")];
+        let key_id = gateway.create_key_with(&create).await;
+        let sign = SignRequest {
+            key_id: key_id.clone(),
+            message: b"hello".to_vec(),
+            ..SignRequest::default()
+        };
+        let (signed, _): (SignResponse, _) = visitor.call("Sign", &sign).await;
+        assert_eq!(signed.algorithm, algorithm);
+        for named in ["", algorithm] {
+            let verify = VerifyRequest {
+                key_id: key_id.clone(),
+                algorithm: named.to_owned(),
+                message: b"hello".to_vec(),
+                signature: signed.signature.clone(),
+                ..VerifyRequest::default()
+            };
+            let (verified, _): (VerifyResponse, _) = visitor.call("Verify", &verify).await;
+            assert_eq!((verified.value, &*verified.algorithm), (true, algorithm), "{named:?}");
+        }
+    }
+    let sign = SignRequest {
+        key_id: gateway.create_key().await,
+        message: b"hello".to_vec(),
+        ..SignRequest::default()
+    };
+    assert_eq!(visitor.refused("Sign", &sign).await.0, 400);
+}

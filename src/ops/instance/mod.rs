@@ -24,7 +24,7 @@ use super::Context;
 use crate::authz::{AuthorizedKey, Seals};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{PairForm, Use};
-use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm};
+use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::model::{DataKeyPairSpec, IV_BYTES, KeyId, KeyRef, KeyVersionId};
 
 /// What is to be sealed.
@@ -269,4 +269,13 @@ fn accepted_iv(
                    because one that is used twice breaks AES-GCM for its key: leave it out, or set \
                    crypto.accept_caller_iv.";
     Err(ApiError::with_message(ErrorCode::InvalidParameter, message))
+}
+
+/// How to sign: as the caller says, or by the default of the key.
+fn signature_algorithm<P>(
+    key: &AuthorizedKey<P>,
+    wanted: Option<SignatureAlgorithm>,
+) -> Result<SignatureAlgorithm, ApiError> {
+    let algorithm = wanted.or_else(|| SignatureAlgorithm::of(key.record().spec));
+    algorithm.ok_or_else(|| ErrorCode::RejectedUnsupportedOperation.into())
 }

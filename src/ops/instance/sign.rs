@@ -1,6 +1,6 @@
 //! Sign: signs a digest with the private half of a key pair.
 
-use super::version_of;
+use super::{signature_algorithm, version_of};
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -15,8 +15,8 @@ pub struct Sign {
     pub key: KeyRef,
     /// The key version, where the caller names one.
     pub version: Option<KeyVersionId>,
-    /// How.
-    pub algorithm: SignatureAlgorithm,
+    /// How; none is the default of the key.
+    pub algorithm: Option<SignatureAlgorithm>,
     /// What is signed.
     pub digest: Digest,
     /// In which form it was handed over.
@@ -51,13 +51,14 @@ impl Operation for Sign {
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
+        let algorithm = signature_algorithm(&key, self.algorithm)?;
         let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
         let signature =
-            cx.keyring().sign(&key, version, self.algorithm, self.digest, cx.budget()).await?;
+            cx.keyring().sign(&key, version, algorithm, self.digest, cx.budget()).await?;
         Ok(Signed {
             key: key.record().id,
             version,
-            algorithm: self.algorithm,
+            algorithm,
             signature,
             message_type: self.message_type,
         })

@@ -1,6 +1,6 @@
 //! Verify: whether a signature is a key pair's.
 
-use super::version_of;
+use super::{signature_algorithm, version_of};
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -15,8 +15,8 @@ pub struct Verify {
     pub key: KeyRef,
     /// The key version, where the caller names one.
     pub version: Option<KeyVersionId>,
-    /// How it was signed.
-    pub algorithm: SignatureAlgorithm,
+    /// How it was signed; none is the default of the key.
+    pub algorithm: Option<SignatureAlgorithm>,
     /// What was signed.
     pub digest: Digest,
     /// In which form it was handed over.
@@ -53,15 +53,16 @@ impl Operation for Verify {
 
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
+        let algorithm = signature_algorithm(&key, self.algorithm)?;
         let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
         let is_right = cx
             .keyring()
-            .verify(&key, version, self.algorithm, self.digest, self.signature, cx.budget())
+            .verify(&key, version, algorithm, self.digest, self.signature, cx.budget())
             .await?;
         Ok(Verified {
             key: key.record().id,
             version,
-            algorithm: self.algorithm,
+            algorithm,
             is_right,
             message_type: self.message_type,
         })

@@ -4,7 +4,7 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::fields::{
-    aad, data_key, digest_of, key, number, opened, required, sealed, to_open, to_seal, word,
+    aad, data_key, digest_of, key, number, opened, sealed, to_open, to_seal, word,
 };
 use super::messages::{
     AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
@@ -237,7 +237,7 @@ impl Spoken for Sign {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: required("Algorithm", &request.algorithm)?,
+            algorithm: word("Algorithm", &request.algorithm)?,
             digest,
             message_type,
         })
@@ -272,7 +272,7 @@ impl Spoken for Verify {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: required("Algorithm", &request.algorithm)?,
+            algorithm: word("Algorithm", &request.algorithm)?,
             digest,
             message_type,
             signature: request.signature,
