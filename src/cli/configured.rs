@@ -74,7 +74,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             },
         },
         acceptance: Acceptance {
-            bare_text: config.accept_bare_text,
+            non_base64_plaintext: config.accept_non_base64_plaintext,
             caller_iv: config.accept_caller_iv,
         },
         audit: Some(AuditSettings {

@@ -26,7 +26,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let store_url = reader.text("store.url", store_url);
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
-    let accept_bare_text = reader.flag("crypto.accept_bare_text");
+    let accept_non_base64_plaintext = reader.flag("crypto.accept_non_base64_plaintext");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
     let verify_data_keys = reader.flag("crypto.verify_data_keys");
     let iv_budget = iv_budget(reader);
@@ -41,7 +41,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         store_url: store_url?,
         state_directory: state_directory?,
         limits: limits?,
-        accept_bare_text: accept_bare_text?,
+        accept_non_base64_plaintext: accept_non_base64_plaintext?,
         accept_caller_iv: accept_caller_iv?,
         verify_data_keys: verify_data_keys?,
         iv_budget: iv_budget?,

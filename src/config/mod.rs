@@ -43,7 +43,7 @@ pub struct Config {
     /// What bounds the work.
     pub limits: Limits,
     /// Whether Encrypt takes a plaintext that is not Base64.
-    pub accept_bare_text: bool,
+    pub accept_non_base64_plaintext: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
     /// Open the sealed form of a data key again before anybody gets the key.

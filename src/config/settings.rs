@@ -252,10 +252,12 @@ pub static SETTINGS: &[Setting] = &[
               A source is an IPv4 address or a /64 network of IPv6.",
     },
     Setting {
-        name: "crypto.accept_bare_text",
+        name: "crypto.accept_non_base64_plaintext",
         kind: Kind::Flag,
         default: Fallback::Value("false"),
-        doc: "Lets Encrypt take a Plaintext that is not Base64, for clients that send bare text.",
+        doc: "Lets Encrypt take a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is \
+              encrypted as it stands, and Decrypt gives it back. Terraform's provider, Nacos and \
+              bank-vaults send such text.",
     },
     Setting {
         name: "crypto.accept_caller_iv",

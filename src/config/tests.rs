@@ -81,7 +81,7 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.request_timeout, Duration::from_secs(15));
     assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.connections, 1024);
-    assert!(!config.accept_bare_text);
+    assert!(!config.accept_non_base64_plaintext);
     assert!(config.verify_data_keys);
     assert_eq!(config.iv_budget, IvBudget::default());
     let audit = AuditConfig {

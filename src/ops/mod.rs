@@ -63,8 +63,8 @@ pub enum Load {
 /// Settings that change what an operation accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Acceptance {
-    /// Take plaintexts that are not Base64 as bare text (Terraform's provider sends them).
-    pub bare_text: bool,
+    /// Take plaintexts that are not Base64 as they stand (Terraform's provider sends them).
+    pub non_base64_plaintext: bool,
     /// Take IVs that callers of the KMS instance protocol have chosen.
     pub caller_iv: bool,
 }

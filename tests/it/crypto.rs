@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::cli::client::CallError;
 use hsmgate::model::CiphertextBlob;
 use serde_json::Value;
 
@@ -252,4 +253,33 @@ async fn decrypt(gateway: &Gateway, blob: &str, context: Option<&str>) -> Value 
     let mut params = vec![("CiphertextBlob", blob)];
     params.extend(context.map(|context| ("EncryptionContext", context)));
     gateway.call("Decrypt", &params).await
+}
+
+/// Five official clients send text that is not Base64 and show their users only the answer.
+#[tokio::test]
+async fn a_plaintext_that_is_not_base64_is_refused_with_the_way_out_and_with_it_comes_back_as_it_was()
+ {
+    let gateway = Gateway::start();
+    let texts = ["YourPassword1234!", "line\nünï ключ 🔑", "SGVsbG8"];
+    for text in texts {
+        let sent = [("KeyId", "alias/demo"), ("Plaintext", text)];
+        let Err(CallError::Refused { status, code, message, .. }) =
+            gateway.client.call("Encrypt", &sent).await
+        else {
+            panic!("{text:?} was taken");
+        };
+        assert_eq!((status, code.as_str()), (400, "InvalidParameter"));
+        for way in ["crypto.accept_non_base64_plaintext", "--accept-non-base64-plaintext"] {
+            assert!(message.contains(way), "{message}");
+        }
+        assert!(!message.contains(text), "{message}");
+    }
+    let gateway = Gateway::start_with(&["--accept-non-base64-plaintext"]);
+    for plaintext in texts.into_iter().chain([PLAINTEXT]) {
+        let sent = [("KeyId", "alias/demo"), ("Plaintext", plaintext)];
+        let encrypted = gateway.call("Encrypt", &sent).await;
+        let blob = text(&encrypted["CiphertextBlob"]);
+        let opened = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+        assert_eq!(text(&opened["Plaintext"]), plaintext);
+    }
 }

@@ -52,6 +52,7 @@ const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
 /// next. Serves on loopback until Ctrl-C.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Dev {
     /// The directory of token, PINs, database and AccessKey
     #[arg(long, default_value = ".hsmgate", value_name = "DIR")]
@@ -74,6 +75,9 @@ pub(super) struct Dev {
     /// Refused AccessKeys and signatures a second for each source; 0 is no limit
     #[arg(long, default_value_t = 0, value_name = "N")]
     authentication_failures_per_second: u32,
+    /// Let Encrypt take a Plaintext that is not Base64, as Terraform's provider and Nacos send it
+    #[arg(long)]
+    accept_non_base64_plaintext: bool,
     /// Speak TLS, with a certificate that is made at the first start and kept in the directory
     #[arg(long)]
     tls: bool,
@@ -148,7 +152,10 @@ impl Dev {
                     verify_data_keys: true,
                 },
             },
-            acceptance: Acceptance::default(),
+            acceptance: Acceptance {
+                non_base64_plaintext: self.accept_non_base64_plaintext,
+                ..Acceptance::default()
+            },
             audit: (!self.no_audit).then(|| self.audit(home)),
         })
     }

@@ -19,19 +19,26 @@ pub mod verify_mac;
 
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
+use crate::model::Plaintext;
 use crate::model::bytes::SentPlaintext;
-use crate::model::{ParamError, Plaintext};
 
 /// What `DryRun=true` makes of a request that has passed every check.
 fn end_dry_run(is_dry_run: bool) -> Result<(), ApiError> {
     if is_dry_run { Err(ErrorCode::DryRunOperation.into()) } else { Ok(()) }
 }
 
-/// A plaintext as far as this gateway accepts it.
-fn accepted(sent: SentPlaintext, cx: &Context) -> Result<Plaintext, ParamError> {
+/// A plaintext as far as this gateway accepts it. The refusal names the way out, since the clients that
+/// send such text offer their users none.
+fn accepted(sent: SentPlaintext, cx: &Context) -> Result<Plaintext, ApiError> {
     match sent {
         SentPlaintext::Base64(plaintext) => Ok(plaintext),
-        SentPlaintext::Bare(plaintext) if cx.acceptance().bare_text => Ok(plaintext),
-        SentPlaintext::Bare(_) => Err(ParamError::invalid("Plaintext")),
+        SentPlaintext::Bare(plaintext) if cx.acceptance().non_base64_plaintext => Ok(plaintext),
+        SentPlaintext::Bare(_) => Err(ApiError::with_message(
+            ErrorCode::InvalidParameter,
+            "The specified parameter \"Plaintext\" is not valid: it must be Base64 encoded. The gateway \
+             takes other text with crypto.accept_non_base64_plaintext = true, hsmgate dev with \
+             --accept-non-base64-plaintext."
+                .to_owned(),
+        )),
     }
 }
