@@ -3,6 +3,7 @@
 mod lock;
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +16,28 @@ use crate::authn::{
 };
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
-use crate::gate::{Gate, Rates};
+use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
-use crate::ops::{Acceptance, Services};
+use crate::ops::{Acceptance, CallLimits, CallRates, Services};
 use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;
 use crate::wire::admin::{self, Health, Sources};
-use crate::wire::http::{self, Door, HttpSettings};
+use crate::wire::http::{self, ConnectionLimits, Door, HttpSettings};
 use crate::wire::tls::{Identity, TlsError, TlsServer};
 use lock::GatewayLocks;
 pub use lock::{LockError, ProcessLock};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(7);
-/// The limits of the admin listener.
-const ADMIN: HttpSettings = HttpSettings {
-    connections: 64,
-    header_timeout: Duration::from_secs(10),
-    request_timeout: Duration::from_secs(10),
-    drain: Duration::from_secs(1),
-};
+/// The connections that the admin listener may have.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// How slow a client of the admin listener may be.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests of the admin listener may go on at the end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// The facts of the instance in the store.
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
@@ -83,14 +83,16 @@ pub struct Listeners {
 /// How much a caller may ask for, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How often a caller may come.
-    pub rates: Rates,
+    /// How often cryptographic operations may be called.
+    pub call_rates: CallRates,
+    /// Requests a second of a source that may fail to prove who sent them; none is no limit.
+    pub authentication_failures: Option<NonZeroU32>,
     /// For a whole request.
     pub request_time: Duration,
     /// For a request's head, then for its body, then for its answer to be taken.
     pub header_time: Duration,
     /// Open at once.
-    pub connections: usize,
+    pub connections: ConnectionLimits,
     /// How keys are used.
     pub keyring: KeyringSettings,
 }
@@ -279,8 +281,10 @@ impl Gateway {
             store: vault.store.clone(),
             keyring,
             acceptance: settings.acceptance,
+            call_limits: CallLimits::new(settings.limits.call_rates),
         });
-        let gate = Gate::new(Arc::clone(&services), recorder.clone(), settings.limits.rates);
+        let failures = settings.limits.authentication_failures;
+        let gate = Gate::new(Arc::clone(&services), recorder.clone(), failures);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
@@ -292,7 +296,7 @@ impl Gateway {
             None => None,
         };
         let http = HttpSettings {
-            connections: settings.limits.connections,
+            connections: settings.limits.connections.clone(),
             header_timeout: settings.limits.header_time,
             // Making a key may take longer than any other request.
             request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
@@ -417,7 +421,13 @@ impl AdminDesk {
             // It is never sent, only dropped.
             let _ = is_over.await;
         };
-        http::serve(self.door, admin::router(self.health), ADMIN, stop).await;
+        let settings = HttpSettings {
+            connections: ConnectionLimits::of_all(ADMIN_CONNECTIONS),
+            header_timeout: ADMIN_TIMEOUT,
+            request_timeout: ADMIN_TIMEOUT,
+            drain: ADMIN_DRAIN,
+        };
+        http::serve(self.door, admin::router(self.health), settings, stop).await;
     }
 }
 

@@ -1,7 +1,9 @@
 //! The one way in, for both wires: limit, deadline, record.
 
+mod buckets;
 mod dry_run;
 mod sources;
+mod strangers;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -9,37 +11,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use dry_run::takes_dry_run;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::audit::{Asked, Identity, Recorded, Recorder, Request, Touched};
 use crate::authn::Caller;
 use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccountId, RequestId, Time};
-use crate::ops::{Context, Load, Operation, Services};
+use crate::model::{RequestId, Time, source_of};
+use crate::ops::{Context, LimitedCall, Load, Operation, Services};
 use crate::telemetry::metrics::{Limit, Outcome, metrics};
 use crate::token::Budget;
 use sources::FailureLimit;
+use strangers::Strangers;
 
 /// The gate that every request passes.
 pub struct Gate {
     services: Arc<Services>,
     audit: Recorder,
-    throttle: Option<Throttle>,
     failures: Option<FailureLimit>,
+    strangers: Strangers,
 }
-
-/// How often a caller may come, each a second; none is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// Calls of an account and a cryptographic operation.
-    pub calls: Option<NonZeroU32>,
-    /// Failed authentications of a source.
-    pub authentication_failures: Option<NonZeroU32>,
-}
-
-/// One limiter for each account and operation, as the real service counts.
-type Throttle = DefaultKeyedRateLimiter<(AccountId, &'static str)>;
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -48,6 +38,8 @@ pub struct Arrival {
     pub request_id: RequestId,
     /// The address that it came from.
     pub source: IpAddr,
+    /// The number of the connection that it came on, within this process.
+    pub connection: u64,
     /// Whether it came over TLS.
     pub is_secure: bool,
     /// Whether everything is to be checked and nothing done.
@@ -66,6 +58,7 @@ impl Arrival {
         Self {
             request_id: RequestId::random(),
             source,
+            connection: 0,
             is_secure: false,
             is_dry_run: false,
             at: Instant::now(),
@@ -106,41 +99,80 @@ impl Arrival {
 }
 
 impl Gate {
-    /// A gate before `services`.
-    pub fn new(services: Arc<Services>, audit: Recorder, rates: Rates) -> Self {
-        let throttle = rates.calls.map(|calls| RateLimiter::hashmap(Quota::per_second(calls)));
-        let failures = rates.authentication_failures.map(FailureLimit::new);
-        Self { services, audit, throttle, failures }
+    /// A gate before `services`, which lets a source fail so often a second; none is no limit.
+    pub fn new(
+        services: Arc<Services>,
+        audit: Recorder,
+        failures_per_second: Option<NonZeroU32>,
+    ) -> Self {
+        let failures = failures_per_second.map(FailureLimit::new);
+        Self { services, audit, failures, strangers: Strangers::new() }
     }
 
-    /// Lets a source be heard that has not failed too often to prove who it is. Comes before all
-    /// work on a signature.
+    /// Lets a request be heard whose source, or whose credential where that one was proven from there
+    /// lately, has not failed too often. Comes before the signature is verified.
     ///
     /// # Errors
     /// `Rejected.Throttling`.
     pub fn hear(&self, arrival: &Arrival) -> Result<(), ApiError> {
-        match &self.failures {
-            Some(failures) if !failures.hears(arrival.source, arrival.at) => {
-                metrics().throttled(Limit::authentication);
-                Err(ErrorCode::Throttling.into())
-            }
-            _ => Ok(()),
+        let Some(failures) = &self.failures else { return Ok(()) };
+        let claimed = arrival.asked.access_key_id.as_ref();
+        if failures.hears(arrival.source, claimed, arrival.at) {
+            Ok(())
+        } else {
+            Err(failing_too_often(failures.per_second()))
         }
     }
 
-    /// Notes that a caller did not prove who it is. Faults of our own do not count.
-    pub fn note_failed_authentication(&self, arrival: &Arrival, error: &ApiError) {
+    /// Notes that the caller of a request is proven.
+    pub fn note_proven(&self, arrival: &Arrival, caller: &Caller) {
+        if let Some(failures) = &self.failures {
+            failures.note_proven(arrival.source, &caller.access_key_id, arrival.at);
+        }
+    }
+
+    /// Refuses a request whose caller is not proven: counts it as a failure of its source, and
+    /// records it. Of a source that sends many, some are recorded and the others are counted in the
+    /// sum of the minute.
+    pub async fn refuse_unproven<T>(
+        &self,
+        arrival: &Arrival,
+        action: &'static str,
+        error: ApiError,
+    ) -> Recorded<T> {
+        let error = self.count_failure(arrival, error);
+        if self.strangers.may_be_recorded(arrival) {
+            return self.refuse(arrival, action, None, error).await;
+        }
+        let outcome = self.audit.count_refusal(source_of(arrival.source), arrival.now, error);
+        metrics().refusal_summed();
+        count(arrival, action, None, outcome.error());
+        outcome
+    }
+
+    /// What a refused request of an unproven caller is answered. Faults of our own do not count.
+    fn count_failure(&self, arrival: &Arrival, error: ApiError) -> ApiError {
+        if error.code() == ErrorCode::Throttling {
+            metrics().throttled(Limit::authentication);
+            return error;
+        }
         if error.code().status() >= 500 {
-            return;
+            return error;
+        }
+        if let Err(throttled) = self.hear(arrival) {
+            metrics().throttled(Limit::authentication);
+            return throttled;
         }
         metrics().authentication_failed(error.code().as_str());
         if let Some(failures) = &self.failures {
-            failures.note(arrival.source, arrival.at);
+            let claimed = arrival.asked.access_key_id.as_ref();
+            failures.note(arrival.source, claimed, arrival.at);
         }
+        error
     }
 
-    /// Lets a caller's request pass: checks the limit, runs the operation with its deadline, and
-    /// records the outcome. A request that could not be read is recorded all the same. The
+    /// Lets a caller's request pass: counts it against its principal, runs the operation with its
+    /// deadline, which counts it against its account once it is authorized, and records the outcome. A request that could not be read is recorded all the same. The
     /// outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
     /// `ServiceUnavailableTemporary` when it could not be recorded.
     pub async fn pass<O: Operation>(
@@ -157,9 +189,10 @@ impl Gate {
             arrival.request_id,
             arrival.facts(),
             Budget::new(time),
+            limited::<O>(),
         );
         let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
-        let outcome = match self.limit::<O>(cx.caller()).and(request) {
+        let outcome = match self.spend::<O>(cx.caller()).and(request) {
             Ok(operation) => {
                 let told = async { arrival.told(operation.run(&cx).await) };
                 record.of(told, || touched(&cx)).await
@@ -170,7 +203,14 @@ impl Gate {
         outcome
     }
 
-    /// Records a request that came no further than to its refusal: no caller, or no operation.
+    fn spend<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
+        match O::LOAD {
+            Load::Cryptographic => self.services.call_limits.spend_of_principal(caller, O::NAME),
+            Load::Store | Load::Generate => Ok(()),
+        }
+    }
+
+    /// Records a request that came no further than to its refusal: no operation, or no message.
     pub async fn refuse<T>(
         &self,
         arrival: &Arrival,
@@ -183,19 +223,22 @@ impl Gate {
         log(arrival, action, caller, None, outcome.error());
         outcome
     }
+}
 
-    fn limit<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
-        let (Some(throttle), Load::Cryptographic) = (&self.throttle, O::LOAD) else {
-            return Ok(());
-        };
-        match throttle.check_key(&(caller.account.clone(), O::NAME)) {
-            Ok(()) => Ok(()),
-            Err(_not_until) => {
-                metrics().throttled(Limit::calls);
-                Err(ErrorCode::Throttling.into())
-            }
-        }
-    }
+/// How a call of an operation counts against the account's limit.
+fn limited<O: Operation>() -> Option<LimitedCall> {
+    let call = LimitedCall { operation: O::NAME, authorizations: O::AUTHORIZATIONS };
+    (O::LOAD == Load::Cryptographic).then_some(call)
+}
+
+fn failing_too_often(per_second: NonZeroU32) -> ApiError {
+    let code = ErrorCode::Throttling;
+    let message = format!(
+        "{}: limits.authentication_failures_per_second allows {per_second} requests a second from an \
+         address that do not prove who sent them.",
+        code.message()
+    );
+    ApiError::with_message(code, message)
 }
 
 fn touched(cx: &Context) -> Touched {
@@ -213,9 +256,7 @@ fn log(
     cx: Option<&Context>,
     error: Option<&ApiError>,
 ) {
-    let total = arrival.at.elapsed();
-    let in_token = cx.map(|cx| cx.budget().spent());
-    metrics().request(action, class(error), total, in_token.unwrap_or_default());
+    let (total, in_token) = count(arrival, action, cx, error);
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
     let cause =
         error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);
@@ -234,6 +275,19 @@ fn log(
         total_us = micros(total),
         "request"
     );
+}
+
+/// Counts a request, and gives its time and that in the token.
+fn count(
+    arrival: &Arrival,
+    action: &'static str,
+    cx: Option<&Context>,
+    error: Option<&ApiError>,
+) -> (Duration, Option<Duration>) {
+    let total = arrival.at.elapsed();
+    let in_token = cx.map(|cx| cx.budget().spent());
+    metrics().request(action, class(error), total, in_token.unwrap_or_default());
+    (total, in_token)
 }
 
 fn class(error: Option<&ApiError>) -> Outcome {

@@ -11,14 +11,13 @@ use hsmgate::app::{Gateway, Limits, Listeners, Settings};
 use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
-use hsmgate::gate::Rates;
 use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{IvBudget, KeyVersionId, Place, PrincipalName};
-use hsmgate::ops::Acceptance;
+use hsmgate::ops::{Acceptance, CallRates};
 use hsmgate::telemetry;
 use hsmgate::token::{Token, TokenSelector, TokenSettings, Worker};
-use hsmgate::wire::http::{self, HttpSettings};
+use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -275,10 +274,11 @@ fn settings(
         tls: None,
         admin_client_ca: None,
         limits: Limits {
-            rates: Rates::default(),
+            call_rates: CallRates::default(),
+            authentication_failures: None,
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
-            connections: CONNECTIONS,
+            connections: ConnectionLimits::of_all(CONNECTIONS),
             keyring: KeyringSettings {
                 times: TokenTimes {
                     call: Duration::from_secs(5),
@@ -295,7 +295,7 @@ fn settings(
 
 fn http_settings() -> HttpSettings {
     HttpSettings {
-        connections: CONNECTIONS,
+        connections: ConnectionLimits::of_all(CONNECTIONS),
         header_timeout: HEADER_TIME,
         request_timeout: REQUEST_TIME,
         drain: Duration::from_secs(1),

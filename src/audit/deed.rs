@@ -79,10 +79,11 @@ impl Recorder {
         deed: Deed,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, DeedError<E>> {
-        self.put(Kind::Intent, &deed, None).await.map_err(DeedError::NotRecorded)?;
+        self.put(Kind::Intent, &deed, None, false).await.map_err(DeedError::NotRecorded)?;
         let outcome = work.await;
         let told = outcome.as_ref().map(drop).map_err(ToString::to_string);
-        self.put(Kind::Event, &deed, Some(told)).await.map_err(DeedError::NotRecorded)?;
+        let is_owed = deed.actor == Actor::Gateway;
+        self.put(Kind::Event, &deed, Some(told), is_owed).await.map_err(DeedError::NotRecorded)?;
         Ok(outcome?)
     }
 
@@ -91,7 +92,15 @@ impl Recorder {
     /// # Errors
     /// When it could not be recorded.
     pub async fn note(&self, deed: &Deed) -> Result<(), NotRecorded> {
-        self.put(Kind::Event, deed, Some(Ok(()))).await
+        self.put(Kind::Event, deed, Some(Ok(())), deed.actor == Actor::Gateway).await
+    }
+
+    /// As [`Recorder::note`], for what the caller keeps as long as it is not recorded.
+    ///
+    /// # Errors
+    /// When it could not be recorded.
+    pub(super) async fn try_note(&self, deed: &Deed) -> Result<(), NotRecorded> {
+        self.put(Kind::Event, deed, Some(Ok(())), false).await
     }
 
     async fn put(
@@ -99,9 +108,9 @@ impl Recorder {
         kind: Kind,
         deed: &Deed,
         outcome: Option<Result<(), String>>,
+        is_owed: bool,
     ) -> Result<(), NotRecorded> {
         let Some(inner) = self.inner() else { return Ok(()) };
-        let is_owed = kind == Kind::Event && deed.actor == Actor::Gateway;
         let members = line::members(&Record { deed, place: &inner.place, outcome });
         match inner.write(kind, members, is_owed).await {
             Err(error) if !inner.required => {

@@ -13,6 +13,7 @@ use super::export::Known;
 use super::line::{self, Kind};
 use super::recorder::{Inner, Recorder};
 use super::sink::{self, Command};
+use super::sums::Sums;
 use super::{AuditError, AuditSettings};
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, Place, Time};
 use crate::store::Store;
@@ -20,6 +21,9 @@ use crate::token::{Budget, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignA
 
 /// How soon after one that failed a checkpoint is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often refusals that are only counted are recorded.
+const SUM_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The fact of the store that names the token key which signs checkpoints.
 pub const KEY_FACT: &str = "audit-checkpoint-key";
@@ -53,7 +57,14 @@ impl Audit {
         let interval = settings.checkpoint_interval;
         let started = tokio::task::spawn_blocking(move || sink::start(&settings, known)).await;
         let (commands, gauge) = started.map_err(|error| AuditError::System(error.into()))??;
-        let recorder = Recorder::new(Inner { commands, gauge, deadline, required, place });
+        let recorder = Recorder::new(Inner {
+            commands,
+            gauge,
+            deadline,
+            required,
+            place,
+            sums: Sums::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         let keeper =
             Keeper { recorder: recorder.clone(), signer, store, checkpoint: None, retry_at: None };
@@ -96,9 +107,12 @@ impl Keeper {
         let Some(inner) = recorder.inner() else { return };
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut minutes = tokio::time::interval(SUM_INTERVAL);
+        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.checkpoint(inner).await,
+                _ = minutes.tick() => recorder.record_sums().await,
                 // Every further record says that one is due.
                 () = inner.gauge.due.notified() => {
                     if self.retry_at.is_none_or(|at| at <= Instant::now()) {
@@ -112,6 +126,7 @@ impl Keeper {
                 _ = &mut stopped => break,
             }
         }
+        recorder.record_sums().await;
         self.checkpoint(inner).await;
         self.close(inner).await;
     }

@@ -12,7 +12,9 @@
 //! - An operation that changes something could not be undone at that point. So its *intent* is
 //!   on disk before it begins, and its outcome before it is answered. An outcome that cannot be
 //!   written is owed: it stands in front of the next records that can.
-//! - A refusal is recorded as an operation is, and so is a request whose caller nobody knows.
+//! - A refusal is recorded as an operation is, and so is a request whose caller nobody knows, up to
+//!   a rate. Beyond it the refusals of unproven callers are counted, and a record each minute says
+//!   how many there were.
 //! - A request that ends in between (its client goes away, its time is over) leaves a record that
 //!   says so.
 //!
@@ -36,6 +38,7 @@ mod recorder;
 mod restore;
 mod second;
 mod sink;
+mod sums;
 mod verify;
 
 use std::io;

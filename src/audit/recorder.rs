@@ -1,5 +1,6 @@
 //! An operation's record, from before it begins until its answer may be written.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use super::chain::Head;
 use super::line::Kind;
 use super::record::{Outcome, Request, Touched};
 use super::sink::{Command, Entry, Gauge};
+use super::sums::Sums;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::Place;
+use crate::model::{Place, Time};
 
 /// Why a record is not on disk, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +50,7 @@ pub(super) struct Inner {
     pub(super) deadline: Duration,
     pub(super) required: bool,
     pub(super) place: Place,
+    pub(super) sums: Sums,
 }
 
 /// How the audit does.
@@ -69,7 +72,8 @@ pub struct Status {
     pub second_lost: u64,
 }
 
-/// The outcome of an operation, with its record on disk. Answers are written from this, and only
+/// The outcome of an operation with its record on disk, or a refusal that is counted in a sum
+/// ([`Recorder::count_refusal`]). Answers are written from this, and only
 /// this room can make one.
 ///
 /// ```compile_fail
@@ -124,6 +128,15 @@ impl Recorder {
     pub fn open(&self, request: Request) -> OpenRecord {
         let class = action::class(request.action);
         OpenRecord { recorder: self.clone(), class, request: Some(request) }
+    }
+
+    /// Counts the refusal of a request whose caller is not proven in the sum of this minute, in
+    /// place of a record of its own.
+    pub fn count_refusal<T>(&self, source: IpAddr, time: Time, error: ApiError) -> Recorded<T> {
+        if let Some(inner) = self.inner() {
+            inner.sums.count(source, time, error.code());
+        }
+        Recorded(Err(error))
     }
 
     /// How the audit does; `None` when there is none.

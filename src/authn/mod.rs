@@ -8,16 +8,19 @@ pub mod client_key;
 pub mod identity;
 mod nonce_set;
 mod principals;
+mod recent;
 pub mod replay;
 pub mod session;
 pub mod signature;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use access_key::{AccessKeyError, AccessKeys, SEAL_KEY_FACT};
 pub use claim::{Claim, Scheme};
 pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};
+pub use recent::Recent;
 pub use replay::{ReplayError, ReplayGuard};
 pub use session::{Assume, Credentials};
 
@@ -27,6 +30,12 @@ use crate::telemetry::metrics::metrics;
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
+
+/// How long it is told that a request was received before, on another connection.
+const RESENT_WITHIN: Duration = Duration::from_mins(1);
+
+/// Nonces whose connection is remembered: 1 MiB.
+const RECEIVED: usize = 1 << 17;
 
 /// A caller whose signature has been verified. Nothing runs without one.
 #[derive(Debug, Clone)]
@@ -50,21 +59,29 @@ pub struct Authenticator {
     account: AccountId,
     access_keys: Arc<AccessKeys>,
     replay: ReplayGuard,
+    /// The connections that nonces came on.
+    received: Recent,
 }
 
 impl Authenticator {
     /// An authenticator for the users of one account.
     pub fn new(account: AccountId, access_keys: Arc<AccessKeys>, replay: ReplayGuard) -> Self {
-        Self { account, access_keys, replay }
+        Self { account, access_keys, replay, received: Recent::new(RECEIVED) }
     }
 
     /// Verifies a claim: clock, AccessKey, signature, nonce, security token, in this order. The
     /// nonce comes after the signature, so that a stranger cannot use up another's nonces.
+    /// `connection` is the number of the one that the request came on.
     ///
     /// # Errors
     /// The gateway-level codes of the API (`InvalidTimeStamp.Expired`,
     /// `InvalidAccessKeyId.NotFound`, `SignatureDoesNotMatch`, `SignatureNonceUsed`, …).
-    pub fn authenticate(&self, claim: &Claim<'_>, now: Time) -> Result<Caller, ApiError> {
+    pub fn authenticate(
+        &self,
+        claim: &Claim<'_>,
+        now: Time,
+        connection: u64,
+    ) -> Result<Caller, ApiError> {
         let offset = claim.timestamp.unix() - now.unix();
         if offset.abs() > CLOCK_WINDOW_SECONDS || self.replay.is_before_trust(claim.timestamp) {
             return Err(ErrorCode::InvalidTimeStampExpired.into());
@@ -81,8 +98,8 @@ impl Authenticator {
         }
         let expires = claim.timestamp.plus_seconds(CLOCK_WINDOW_SECONDS);
         match self.replay.first_use(&key.id, claim.nonce, expires, now) {
-            Ok(true) => {}
-            Ok(false) => return Err(ErrorCode::SignatureNonceUsed.into()),
+            Ok(true) => self.note_received(&key.id, claim.nonce, connection),
+            Ok(false) => return Err(self.nonce_used(&key.id, claim.nonce, connection)),
             Err(error) => {
                 metrics().replay_journal_failed();
                 return Err(ApiError::from(ErrorCode::Unavailable).because(error));
@@ -103,4 +120,30 @@ impl Authenticator {
             client_key: None,
         })
     }
+
+    fn note_received(&self, key: &AccessKeyId, nonce: &str, connection: u64) {
+        self.received.note(&(key.as_str(), nonce), low_bits(connection), Instant::now());
+    }
+
+    /// The refusal of a nonce that was used. HTTP clients send a request again by themselves when
+    /// its connection is cut before the answer, which its user sees as a replay that it did not
+    /// make, so the message tells the two apart.
+    fn nonce_used(&self, key: &AccessKeyId, nonce: &str, connection: u64) -> ApiError {
+        let before = self.received.find(&(key.as_str(), nonce), Instant::now(), RESENT_WITHIN);
+        if before.is_none_or(|before| before == low_bits(connection)) {
+            return ErrorCode::SignatureNonceUsed.into();
+        }
+        metrics().request_resent();
+        let message = format!(
+            "{} This gateway received the same request on another connection within the last minute: \
+             the client, or a proxy, sent it again after that connection was cut. Whether the first \
+             one had an effect is not known.",
+            ErrorCode::SignatureNonceUsed.message()
+        );
+        ApiError::with_message(ErrorCode::SignatureNonceUsed, message)
+    }
+}
+
+fn low_bits(connection: u64) -> u16 {
+    u16::try_from(connection & 0xffff).unwrap_or_default()
 }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::open_files;
 use crate::app::{self, Vault};
 use crate::audit::AuditSettings;
-use crate::config::{Config, TokenConfig, TokenName};
-use crate::gate::Rates;
+use crate::config::{Config, Limits, TokenConfig, TokenName};
 use crate::keyring::{KeyringSettings, TokenTimes};
-use crate::ops::Acceptance;
+use crate::ops::{Acceptance, CallRates};
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
+use crate::wire::http::ConnectionLimits;
 
 /// The file of the state directory that remembers a refused PIN.
 pub(super) const PIN_REFUSAL: &str = "pin-refused";
@@ -46,10 +47,11 @@ impl ConfigFile {
 /// What a gateway needs, with the PIN read.
 ///
 /// # Errors
-/// When the PIN cannot be read.
+/// When the PIN cannot be read, or the system allows too few open files.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
     let times =
         TokenTimes { call: config.token.deadline, generate: config.token.key_pair_deadline };
+    let connections = connection_limits(&config.limits)?;
     let token = token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
         place: config.place,
@@ -58,15 +60,16 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         tls: config.tls,
         admin_client_ca: config.admin.client_ca,
         limits: app::Limits {
-            rates: Rates {
-                calls: NonZeroU32::new(config.limits.calls_per_second),
-                authentication_failures: NonZeroU32::new(
-                    config.limits.authentication_failures_per_second,
-                ),
+            call_rates: CallRates {
+                per_account: NonZeroU32::new(config.limits.calls_per_second),
+                per_principal: NonZeroU32::new(config.limits.calls_per_second_per_principal),
             },
+            authentication_failures: NonZeroU32::new(
+                config.limits.authentication_failures_per_second,
+            ),
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
-            connections: config.limits.connections,
+            connections,
             keyring: KeyringSettings {
                 times,
                 iv_budget: config.iv_budget,
@@ -88,6 +91,16 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
         }),
         token,
     })
+}
+
+/// The connections that fit into the limit of open files, and how many of them a source may have.
+///
+/// # Errors
+/// When the system allows too few open files.
+fn connection_limits(limits: &Limits) -> anyhow::Result<ConnectionLimits> {
+    let total = open_files::make_room_for(limits.connections)?;
+    let per_source = limits.connections_per_source.unwrap_or_else(|| total.div_ceil(2)).min(total);
+    Ok(ConnectionLimits { total, per_source, shared_sources: limits.shared_sources.clone().into() })
 }
 
 /// Store and token, opened beside a gateway or without one.

@@ -26,6 +26,7 @@ mod init;
 mod installed;
 mod key;
 pub mod load;
+mod open_files;
 mod output;
 mod policy;
 mod principal;

@@ -15,6 +15,7 @@ use super::ending::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{Hangups, StopSignals};
 use super::{hardening, replacement, supervise};
 use crate::app::{Ending, Gateway, Listeners, Settings};
+use crate::ops::CallRates;
 use crate::token::Token;
 
 /// How long a stop may take whose reason is a module that hangs: nothing useful is under way.
@@ -67,7 +68,7 @@ impl Serve {
         hang_limit: Duration,
     ) -> anyhow::Result<()> {
         let (mut signals, hangups) = (StopSignals::catch()?, Hangups::catch()?);
-        let place = settings.place.clone();
+        let (place, call_rates) = (settings.place.clone(), settings.limits.call_rates);
         let gateway = tokio::select! {
             gateway = Gateway::start(settings, listeners) => gateway?,
             () = signals.asked() => {
@@ -83,6 +84,12 @@ impl Serve {
             account = %place.account,
             "serving"
         );
+        if call_rates == CallRates::default() {
+            tracing::info!(
+                "calls are not limited: limits.calls_per_second and \
+                 limits.calls_per_second_per_principal are 0"
+            );
+        }
         let identity = gateway.identity();
         let reloads = tokio::spawn(hangups.each(move || {
             if let Some(identity) = &identity {

@@ -132,12 +132,25 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     })
 }
 
-fn limits(reader: &Reader<'_>) -> Option<Limits> {
+fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+    let shared_sources = reader.list("limits.shared_sources", parsed);
+    let connections: Option<usize> = reader.number("limits.connections");
+    let per_source = match reader.number::<usize>("limits.connections_per_source") {
+        None if reader.is_set("limits.connections_per_source") => return None,
+        per_source => per_source,
+    };
+    if per_source > connections {
+        reader
+            .fault_of("limits.connections_per_source", "must not be more than limits.connections");
+    }
     Some(Limits {
         calls_per_second: reader.number("limits.calls_per_second")?,
+        calls_per_second_per_principal: reader.number("limits.calls_per_second_per_principal")?,
         request_timeout: milliseconds(reader, "limits.request_timeout_ms")?,
         header_timeout: milliseconds(reader, "limits.header_timeout_ms")?,
-        connections: reader.number("limits.connections")?,
+        connections: connections?,
+        connections_per_source: per_source,
+        shared_sources: shared_sources?,
         authentication_failures_per_second: reader
             .number("limits.authentication_failures_per_second")?,
     })

@@ -19,7 +19,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
 pub use settings::{SETTINGS, Setting};
 
-use crate::model::{IvBudget, Place};
+use crate::model::{AddressRange, IvBudget, Place};
 use reader::Reader;
 
 /// A configuration in which every setting has been checked, alone and against the others.
@@ -107,10 +107,12 @@ pub enum TokenName {
 }
 
 /// What bounds the work of the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Calls a second for an account and a cryptographic operation; 0 is no limit.
     pub calls_per_second: u32,
+    /// Calls a second for a principal and a cryptographic operation; 0 is no limit.
+    pub calls_per_second_per_principal: u32,
     /// How long a request may take as a whole.
     pub request_timeout: Duration,
     /// How long the head of a request may take to arrive, then its body, then its answer to be
@@ -118,6 +120,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Connections at a time.
     pub connections: usize,
+    /// Connections of one source; absent, half of all.
+    pub connections_per_source: Option<usize>,
+    /// Sources without such a bound, because many clients share them.
+    pub shared_sources: Vec<AddressRange>,
     /// Refused AccessKeys and signatures a second from one source; 0 is no limit.
     pub authentication_failures_per_second: u32,
 }

@@ -18,6 +18,7 @@ enum Value {
     Text(String),
     Flag(bool),
     Number(u64),
+    List(Vec<String>),
 }
 
 /// The values that the text sets, and the faults found so far.
@@ -58,6 +59,21 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let (line, Value::Text(text)) = self.value(name)? else { return None };
         let parsed = parse(&text);
+        if parsed.is_none() {
+            let form = Setting::named(name).map_or_else(String::new, form);
+            self.fault(line, name, format!("must be {form}"));
+        }
+        parsed
+    }
+
+    /// A list of texts that `parse` understands, each of them; `None` when it is not set or faulty.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let (line, Value::List(texts)) = self.value(name)? else { return None };
+        let parsed: Option<Vec<T>> = texts.iter().map(|text| parse(text)).collect();
         if parsed.is_none() {
             let form = Setting::named(name).map_or_else(String::new, form);
             self.fault(line, name, format!("must be {form}"));
@@ -203,6 +219,7 @@ impl<'a> Reader<'a> {
 pub(super) fn form(setting: &Setting) -> String {
     match setting.kind {
         Kind::Text(form) => form.to_owned(),
+        Kind::List(form) => format!("a list of {form}"),
         Kind::Word(words) => {
             let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
             quoted.join(" or ")
@@ -218,6 +235,13 @@ fn taken(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
         (Kind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {
             Some(Value::Text(text.to_string()))
         }
+        (Kind::List(_), DeValue::Array(items)) => {
+            let texts = items.iter().map(|item| match item.get_ref() {
+                DeValue::String(text) => Some(text.to_string()),
+                _ => None,
+            });
+            texts.collect::<Option<_>>().map(Value::List)
+        }
         (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
         (Kind::Number(least, most), DeValue::Integer(number)) => {
             let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
@@ -230,6 +254,8 @@ fn taken(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
 fn default_value(kind: Kind, text: &str) -> Option<Value> {
     match kind {
         Kind::Text(_) | Kind::Word(_) => Some(Value::Text(text.to_owned())),
+        // Every list is empty by itself.
+        Kind::List(_) => Some(Value::List(Vec::new())),
         Kind::Flag => text.parse().ok().map(Value::Flag),
         Kind::Number(..) => text.parse().ok().map(Value::Number),
     }

@@ -49,7 +49,9 @@ fn default(setting: &Setting) -> String {
         (Fallback::OrElse(other), _) => format!("none, this or `{other}` must be set"),
         (Fallback::Unset(meaning), _) => meaning.to_owned(),
         (Fallback::Value(value), Kind::Text(_) | Kind::Word(_)) => format!("`\"{value}\"`"),
-        (Fallback::Value(value), Kind::Flag | Kind::Number(..)) => format!("`{value}`"),
+        (Fallback::Value(value), Kind::Flag | Kind::Number(..) | Kind::List(_)) => {
+            format!("`{value}`")
+        }
     }
 }
 

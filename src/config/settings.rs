@@ -22,6 +22,8 @@ pub struct Setting {
 pub enum Kind {
     /// A string of the named form.
     Text(&'static str),
+    /// Any number of strings of the named form.
+    List(&'static str),
     /// One of these strings.
     Word(&'static [&'static str]),
     /// `true` or `false`.
@@ -219,9 +221,18 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "limits.calls_per_second",
         kind: Kind::Number(0, 1_000_000),
-        default: Fallback::Value("750"),
+        default: Fallback::Value("0"),
         doc: "Calls a second for an account and a cryptographic operation, beyond which \
-              `Rejected.Throttling` is answered; 0 is no limit.",
+              `Rejected.Throttling` is answered; 0 is no limit. Only calls that are allowed count: \
+              a caller without the right takes nothing from those who have it. `hsmgate dev` allows \
+              750 unless told otherwise, as the public service does.",
+    },
+    Setting {
+        name: "limits.calls_per_second_per_principal",
+        kind: Kind::Number(0, 1_000_000),
+        default: Fallback::Value("0"),
+        doc: "The same for a user, a role or an access point; here refused calls count too. 0 is no \
+              limit.",
     },
     Setting {
         name: "limits.request_timeout_ms",
@@ -241,15 +252,36 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.connections",
         kind: Kind::Number(1, 65_536),
         default: Fallback::Value("1024"),
-        doc: "Connections at a time. One more is closed at once.",
+        doc: "Connections at a time. A new one takes the place of one that nobody uses: of one that \
+              has proved nothing, the oldest first, then of one that has rested for more than 90 s. \
+              If there is none, it is closed at once. The gateway raises its limit of open files to \
+              the hard one; connections that do not fit beside the 192 that it keeps for token, \
+              database, audit and the admin listener are cut, which the log and `hsmgate doctor` \
+              tell.",
+    },
+    Setting {
+        name: "limits.connections_per_source",
+        kind: Kind::Number(1, 65_536),
+        default: Fallback::Unset("half of `limits.connections`"),
+        doc: "Connections at a time from one source, which is an IPv4 address or a /64 network of \
+              IPv6, beyond which it has to spare its own.",
+    },
+    Setting {
+        name: "limits.shared_sources",
+        kind: Kind::List("IP addresses or CIDR ranges, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"),
+        default: Fallback::Value("[]"),
+        doc: "Sources that many clients share, as proxies and networks behind one address are: for \
+              them `limits.connections_per_source` does not hold.",
     },
     Setting {
         name: "limits.authentication_failures_per_second",
         kind: Kind::Number(0, 1_000_000),
         default: Fallback::Value("10"),
-        doc: "Requests a second from one source address whose AccessKey or signature is refused, \
-              beyond which that source is answered `Rejected.Throttling` unheard; 0 is no limit. \
-              A source is an IPv4 address or a /64 network of IPv6.",
+        doc: "Requests a second from one source, over either protocol, that do not prove who sent \
+              them, beyond which that source is answered `Rejected.Throttling` unheard; 0 is no \
+              limit. AccessKeys and client keys that were proven from there within the last hour are \
+              still heard, and have each a limit of the same rate for failures in their name. A \
+              source is an IPv4 address or a /64 network of IPv6.",
     },
     Setting {
         name: "crypto.accept_non_base64_plaintext",

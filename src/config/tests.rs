@@ -77,7 +77,10 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.token.longest_wait, Duration::from_millis(50));
     assert_eq!(config.token.deadline, Duration::from_secs(5));
     assert_eq!(config.token.key_pair_deadline, Duration::from_secs(30));
-    assert_eq!(config.limits.calls_per_second, 750);
+    assert_eq!(config.limits.calls_per_second, 0);
+    assert_eq!(config.limits.calls_per_second_per_principal, 0);
+    assert_eq!(config.limits.connections_per_source, None);
+    assert_eq!(config.limits.shared_sources, []);
     assert_eq!(config.limits.request_timeout, Duration::from_secs(15));
     assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.connections, 1024);
@@ -95,6 +98,18 @@ fn what_is_not_set_has_its_default() {
     };
     assert_eq!(config.audit, audit);
     assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });
+}
+
+#[test]
+fn a_list_has_any_number_of_texts_of_its_form() {
+    let ranges = "[limits]\nshared_sources = [\"192.0.2.7\", \"10.0.0.0/8\"]\n";
+    let config = Config::parse(&format!("{ranges}{SHORTEST}")).unwrap();
+    assert_eq!(config.limits.shared_sources.len(), 2);
+    for wrong in ["[\"10.0.0.0/33\"]", "[7]", "\"10.0.0.0/8\""] {
+        let faults = Config::parse(&format!("[limits]\nshared_sources = {wrong}\n{SHORTEST}"));
+        let faults = faults.unwrap_err().to_string();
+        assert!(faults.contains("limits.shared_sources: must be a list of IP"), "{faults}");
+    }
 }
 
 #[test]

@@ -1,89 +1,100 @@
 //! Sources whose callers fail to prove who they are: slowed down, and nobody else.
+//!
+//! A source may be a proxy, or a network behind one address. So a credential that was proven from it
+//! lately is still heard while the source has failed too often, and has a limit of its own for
+//! failures: who knows the id of a good credential cannot send more in its name than in his own.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most sources that are remembered. Beyond it one is forgotten for each new one.
-const MOST_SOURCES: usize = 16_384;
+use super::buckets::Buckets;
+use crate::authn::Recent;
+use crate::model::{AccessKeyId, source_of};
 
-/// How often, at most, those that owe nothing are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long a credential that was proven from a source is heard in spite of the source's failures.
+const KNOWN_FOR: Duration = Duration::from_hours(1);
 
-/// How much a source may fail at once, in seconds' worth.
-const BURST: Duration = Duration::from_secs(1);
+/// Pairs of source and credential that are remembered: 128 KiB.
+const KNOWN: usize = 16_384;
 
 /// Limits the failures of each source. Only failures count, so a source that makes none is never
 /// held up, however many requests it sends.
 #[derive(Debug)]
 pub(super) struct FailureLimit {
-    /// The time that one failure costs.
-    cost: Duration,
-    debts: Mutex<Debts>,
+    per_second: NonZeroU32,
+    sources: Buckets<IpAddr>,
+    /// The failures of credentials that are known, by their number in `known`.
+    credentials: Buckets<(IpAddr, u16)>,
+    known: Recent,
 }
 
-#[derive(Debug, Default)]
-struct Debts {
-    /// Until when each source has run up failures. One whose time has passed owes nothing.
-    until: HashMap<IpAddr, Instant>,
-    swept: Option<Instant>,
+/// Whose failures a request counts to.
+enum Debtor {
+    Source(IpAddr),
+    Credential(IpAddr, u16),
 }
 
 impl FailureLimit {
     /// So many failures a second for each source.
     pub(super) fn new(per_second: NonZeroU32) -> Self {
-        Self { cost: Duration::from_secs(1) / per_second.get(), debts: Mutex::default() }
+        Self {
+            per_second,
+            sources: Buckets::new(per_second.get()),
+            credentials: Buckets::new(per_second.get()),
+            known: Recent::new(KNOWN),
+        }
     }
 
-    /// Whether a request from there is to be heard now.
-    pub(super) fn hears(&self, source: IpAddr, now: Instant) -> bool {
-        let debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
-        debts.until.get(&network(source)).is_none_or(|until| *until < now + BURST)
+    /// Failures a second.
+    pub(super) fn per_second(&self) -> NonZeroU32 {
+        self.per_second
+    }
+
+    /// Whether a request from there is to be heard now; `claimed` is the credential that it names,
+    /// unproven.
+    pub(super) fn hears(
+        &self,
+        source: IpAddr,
+        claimed: Option<&AccessKeyId>,
+        now: Instant,
+    ) -> bool {
+        match self.debtor(source, claimed, now) {
+            Debtor::Source(source) => self.sources.may(source, now),
+            Debtor::Credential(source, credential) => {
+                self.credentials.may((source, credential), now)
+            }
+        }
     }
 
     /// Notes a failure.
-    pub(super) fn note(&self, source: IpAddr, now: Instant) {
-        let source = network(source);
-        let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
-        if !debts.until.contains_key(&source) {
-            debts.make_room(now);
-        }
-        let until = debts.until.entry(source).or_insert(now);
-        *until = (*until).max(now) + self.cost;
-    }
-}
-
-impl Debts {
-    /// Forgets, when there are too many, those that owe nothing, or else just any one.
-    fn make_room(&mut self, now: Instant) {
-        if self.until.len() < MOST_SOURCES {
-            return;
-        }
-        if self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
-            self.swept = Some(now);
-            self.until.retain(|_source, until| *until > now);
-        }
-        let one = self.until.keys().next().copied();
-        if let Some(one) = one.filter(|_one| self.until.len() >= MOST_SOURCES) {
-            self.until.remove(&one);
+    pub(super) fn note(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) {
+        match self.debtor(source, claimed, now) {
+            Debtor::Source(source) => self.sources.note(source, now),
+            Debtor::Credential(source, credential) => {
+                self.credentials.note((source, credential), now);
+            }
         }
     }
-}
 
-/// One customer's network of IPv6 has a /64 at least, and could else be 2^64 sources.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-        address @ IpAddr::V4(_) => address,
+    /// Notes that a credential was proven from there.
+    pub(super) fn note_proven(&self, source: IpAddr, id: &AccessKeyId, now: Instant) {
+        let number = self.known.number_of(id);
+        self.known.note(&(source_of(source), id.as_str()), number, now);
+    }
+
+    fn debtor(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) -> Debtor {
+        let source = source_of(source);
+        let known = claimed.and_then(|id| self.known.find(&(source, id.as_str()), now, KNOWN_FOR));
+        known.map_or(Debtor::Source(source), |number| Debtor::Credential(source, number))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::super::buckets::MOST;
     use super::*;
 
     const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -92,49 +103,84 @@ mod tests {
         IpAddr::V4(number.into())
     }
 
+    fn id(text: &str) -> AccessKeyId {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn a_source_that_fails_is_slowed_down_and_its_neighbour_is_not() {
         let (limit, now) = (FailureLimit::new(TEN), Instant::now());
         for _failure in 0..10 {
-            assert!(limit.hears(v4(1), now));
-            limit.note(v4(1), now);
+            assert!(limit.hears(v4(1), None, now));
+            limit.note(v4(1), None, now);
         }
-        assert!(!limit.hears(v4(1), now));
-        assert!(limit.hears(v4(2), now));
+        assert!(!limit.hears(v4(1), None, now));
+        assert!(limit.hears(v4(2), None, now));
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
-        assert!(limit.hears(v4(1), later(1)));
-        limit.note(v4(1), later(1));
-        assert!(!limit.hears(v4(1), later(99)), "one failure costs a tenth of a second");
-        assert!(limit.hears(v4(1), later(101)));
-        assert!(limit.hears(v4(1), now + Duration::from_secs(2)));
+        assert!(limit.hears(v4(1), None, later(1)));
+        limit.note(v4(1), None, later(1));
+        assert!(!limit.hears(v4(1), None, later(99)), "one failure costs a tenth of a second");
+        assert!(limit.hears(v4(1), None, later(101)));
+        assert!(limit.hears(v4(1), None, now + Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_credential_that_was_proven_from_a_source_is_heard_while_the_source_is_not() {
+        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
+        limit.note_proven(v4(1), &id("good"), now);
+        for _failure in 0..30 {
+            limit.note(v4(1), Some(&id("bad")), now);
+        }
+        assert!(!limit.hears(v4(1), Some(&id("bad")), now));
+        assert!(limit.hears(v4(1), Some(&id("good")), now));
+        let hour = now + KNOWN_FOR + Duration::from_secs(2);
+        for _failure in 0..30 {
+            limit.note(v4(1), None, hour);
+        }
+        assert!(!limit.hears(v4(1), Some(&id("good")), hour), "that was more than an hour ago");
+        for _failure in 0..30 {
+            limit.note(v4(2), None, now);
+        }
+        assert!(!limit.hears(v4(2), Some(&id("good")), now), "it was proven from elsewhere");
+    }
+
+    #[test]
+    fn who_fails_in_the_name_of_a_known_credential_is_slowed_down_as_well_and_alone() {
+        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
+        limit.note_proven(v4(1), &id("good"), now);
+        limit.note_proven(v4(1), &id("other"), now);
+        for _failure in 0..10 {
+            assert!(limit.hears(v4(1), Some(&id("good")), now));
+            limit.note(v4(1), Some(&id("good")), now);
+        }
+        assert!(!limit.hears(v4(1), Some(&id("good")), now));
+        assert!(limit.hears(v4(1), Some(&id("other")), now));
+        assert!(limit.hears(v4(1), None, now));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_source() {
         let (limit, now) = (FailureLimit::new(TEN), Instant::now());
         for host in 0..10_u128 {
-            limit.note(IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host)), now);
+            let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host));
+            limit.note(address, None, now);
         }
-        assert!(!limit.hears("2001:db8::ffff".parse().unwrap(), now));
-        assert!(limit.hears("2001:db8:0:1::1".parse().unwrap(), now));
+        assert!(!limit.hears("2001:db8::ffff".parse().unwrap(), None, now));
+        assert!(limit.hears("2001:db8:0:1::1".parse().unwrap(), None, now));
         for _failure in 0..10 {
-            limit.note("::ffff:10.0.0.1".parse().unwrap(), now);
+            limit.note("::ffff:10.0.0.1".parse().unwrap(), None, now);
         }
-        assert!(!limit.hears("10.0.0.1".parse().unwrap(), now));
+        assert!(!limit.hears("10.0.0.1".parse().unwrap(), None, now));
     }
 
     #[test]
     fn no_number_of_sources_fills_the_memory() {
         let (limit, now) = (FailureLimit::new(TEN), Instant::now());
         for number in 0..40_000 {
-            limit.note(v4(number), now);
+            limit.note(v4(number), None, now);
         }
-        assert_eq!(limit.debts.lock().unwrap().until.len(), MOST_SOURCES);
-        limit.note(v4(50_000), now + Duration::from_secs(1));
-        assert_eq!(
-            limit.debts.lock().unwrap().until.len(),
-            1,
-            "those that owe nothing are forgotten"
-        );
+        assert_eq!(limit.sources.count(), MOST);
+        limit.note(v4(50_000), None, now + Duration::from_secs(1));
+        assert_eq!(limit.sources.count(), 1, "those that owe nothing are forgotten");
     }
 }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod account;
 pub mod aliases;
 mod answer;
+mod call_limits;
 pub mod crypto;
 pub mod instance;
 pub mod instances;
@@ -16,9 +17,11 @@ pub mod material;
 pub mod tags;
 pub mod versions;
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub use answer::{Done, KeyMetadata};
+pub use call_limits::{CallLimits, CallRates};
 
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
@@ -39,6 +42,8 @@ pub trait Operation: Permission + Send + Sized + 'static {
     const MORE_ACTIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides throttling and deadlines.
     const LOAD: Load = Load::Store;
+    /// How many authorizations it asks for before it works; its call counts with the last.
+    const AUTHORIZATIONS: u8 = 1;
     /// What it answers.
     type Output: Send + 'static;
 
@@ -83,6 +88,17 @@ pub struct Services {
     pub keyring: Keyring,
     /// What operations accept.
     pub acceptance: Acceptance,
+    /// How often cryptographic operations may be called.
+    pub call_limits: CallLimits,
+}
+
+/// A call that counts against the account's limit.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitedCall {
+    /// The operation.
+    pub operation: &'static str,
+    /// With which of its authorizations it counts, from 1.
+    pub authorizations: u8,
 }
 
 /// One request: who, when, and what it may reach.
@@ -92,18 +108,22 @@ pub struct Context {
     request_id: RequestId,
     facts: Facts,
     budget: Budget,
+    limited: Option<LimitedCall>,
+    authorizations: AtomicU8,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
 }
 
 impl Context {
-    /// The context of a caller's request. An anonymous request has none.
+    /// The context of a caller's request. An anonymous request has none. `limited` is none for a
+    /// call that no limit counts.
     pub fn new(
         services: Arc<Services>,
         caller: Caller,
         request_id: RequestId,
         facts: Facts,
         budget: Budget,
+        limited: Option<LimitedCall>,
     ) -> Self {
         Self {
             services,
@@ -111,6 +131,8 @@ impl Context {
             request_id,
             facts,
             budget,
+            limited,
+            authorizations: AtomicU8::new(0),
             touched: OnceLock::new(),
             version: OnceLock::new(),
         }
@@ -191,7 +213,9 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        self.services.authorizer.account(&self.asker(None), container)
+        let grant = self.services.authorizer.account(&self.asker(None), container)?;
+        self.spend()?;
+        Ok(grant)
     }
 
     fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
@@ -262,9 +286,19 @@ impl Context {
         &self,
         key: Result<AuthorizedKey<P>, ApiError>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        if let Ok(key) = &key {
-            self.note_key(key.record().id);
+        let key = key?;
+        self.note_key(key.record().id);
+        self.spend()?;
+        Ok(key)
+    }
+
+    /// Counts the call against the account's limit, with the last authorization that it needs.
+    fn spend(&self) -> Result<(), ApiError> {
+        let Some(LimitedCall { operation, authorizations }) = self.limited else { return Ok(()) };
+        let before = self.authorizations.fetch_add(1, Ordering::Relaxed);
+        if before.saturating_add(1) == authorizations {
+            self.services.call_limits.spend_of_account(&self.caller, operation)?;
         }
-        key
+        Ok(())
     }
 }

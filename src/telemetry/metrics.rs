@@ -43,12 +43,24 @@ pub enum Outcome {
 pub enum Limit {
     /// Calls a second of an account and an operation.
     calls,
+    /// Calls a second of a principal and an operation.
+    principal_calls,
     /// Failed authentications a second of a source.
     authentication,
     /// Calls that wait for the token.
     token,
     /// Data key pairs being made at one time.
     key_pairs,
+}
+
+/// Which limit a new connection came up against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum Places {
+    /// That of all connections.
+    connections,
+    /// That of its source.
+    source,
 }
 
 /// What came of a key version's invocation budget.
@@ -93,6 +105,11 @@ struct OfLimit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlaces {
+    limit: Places,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfBudgetEvent {
     event: BudgetEvent,
 }
@@ -125,7 +142,10 @@ pub struct Metrics {
     iv_budget: Family<OfBudgetEvent, Counter>,
     panics: Counter,
     connections: Gauge,
-    connections_refused: Counter,
+    connections_refused: Family<OfPlaces, Counter>,
+    connections_evicted: Counter,
+    resent_requests: Counter,
+    refusals_summed: Counter,
     tls_handshake_failures: Counter,
     tls_reload_failures: Counter,
     certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
@@ -206,14 +226,16 @@ impl Metrics {
                 "hsmgate_throttled_total",
                 &["limit"],
                 "Requests refused as too many; limit is calls (of an account and operation), \
+                 principal_calls (of a principal and operation), \
                  authentication (failures of a source), token (calls that wait for it) or key_pairs \
                  (data key pairs at one time)",
             ),
             authentication_failures: register.counter(
                 "hsmgate_authentication_failures_total",
                 &["code"],
-                "Requests whose AccessKey, signature, time or nonce was refused, by the code of \
-                 the answer",
+                "Requests refused before it was proven who sent them, over either protocol, by the \
+                 code of the answer: signature, AccessKey or client key, time, nonce, or a request that \
+                 could not be read so far",
             ),
             replay_journal_errors: register.counter(
                 "hsmgate_replay_journal_errors_total",
@@ -233,8 +255,26 @@ impl Metrics {
             ),
             connections_refused: register.counter(
                 "hsmgate_connections_refused_total",
+                &["limit"],
+                "Connections closed at once; limit is connections (limits.connections) or source \
+                 (limits.connections_per_source)",
+            ),
+            connections_evicted: register.counter(
+                "hsmgate_connections_evicted_total",
                 &[],
-                "Connections closed at once because of limits.connections",
+                "Idle connections closed to make room for new ones",
+            ),
+            resent_requests: register.counter(
+                "hsmgate_resent_requests_total",
+                &[],
+                "Requests refused with SignatureNonceUsed that came on another connection within the \
+                 minute before: a client sent them again after a connection was cut",
+            ),
+            refusals_summed: register.counter(
+                "hsmgate_audit_summed_refusals_total",
+                &[],
+                "Refused requests of unproven callers that are counted in a record of their minute in \
+                 place of having one of their own",
             ),
             tls_handshake_failures: register.counter(
                 "hsmgate_tls_handshake_failures_total",
@@ -369,9 +409,24 @@ impl Metrics {
         OpenConnection(&self.connections)
     }
 
-    /// Counts a connection beyond the limit.
-    pub fn connection_refused(&self) {
-        self.connections_refused.inc();
+    /// Counts a connection beyond a limit.
+    pub fn connection_refused(&self, limit: Places) {
+        self.connections_refused.get_or_create(&OfPlaces { limit }).inc();
+    }
+
+    /// Counts an idle connection that was closed to make room.
+    pub fn connection_evicted(&self) {
+        self.connections_evicted.inc();
+    }
+
+    /// Counts a request that was sent again on another connection.
+    pub fn request_resent(&self) {
+        self.resent_requests.inc();
+    }
+
+    /// Counts a refusal without a record of its own.
+    pub fn refusal_summed(&self) {
+        self.refusals_summed.inc();
     }
 
     /// Counts a handshake that came to nothing.

@@ -37,20 +37,61 @@ pub(super) struct Patience {
     pub(super) write: Duration,
 }
 
+/// How long a connection on which a request has succeeded is kept after its last answer, when others
+/// want its place. Go and OkHttp use one that has rested for up to 90 s, and send a request again by
+/// themselves when it is cut; its nonce may be used by then.
+const KEPT: Duration = Duration::from_secs(90);
+/// How long a new connection has for its first request before older ones are spared.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How well a connection can be spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Idleness {
+    /// The lower, the better: nothing has succeeded on it; it has succeeded and rested; it is new.
+    pub(super) rank: u8,
+    /// Since when.
+    pub(super) since: Instant,
+}
+
+/// Why a request is not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotBegun {
+    /// Its query cannot be told from another's.
+    Misframed,
+    /// The connection is being closed, to make room.
+    Closed,
+}
+
 /// What the connection and the service on it tell each other.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exchange(Arc<Mutex<State>>);
+
+/// What the service does with the request that it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Work {
+    /// It has none.
+    #[default]
+    None,
+    /// It waits for the body.
+    AwaitsBody,
+    /// It works on it.
+    Serves,
+}
 
 #[derive(Debug, Default)]
 struct State {
     framer: Framer,
     /// How many requests have been begun.
     begun: u64,
-    is_serving: bool,
+    work: Work,
     /// The wire that the head which is arriving seems to be for.
     heard: Wire,
     /// Whether a request has been answered with success: a stranger has none.
     has_succeeded: bool,
+    /// When the last request was answered.
+    answered: Option<Instant>,
+    /// Whether it has to make room, so that nothing more may begin on it.
+    is_closed: bool,
 }
 
 /// While it lives a request is being served, and the connection waits for us.
@@ -61,19 +102,60 @@ impl Exchange {
     /// the query that was kept from it.
     ///
     /// # Errors
-    /// When its query cannot be told from another's.
-    pub(super) fn enter(&self, body: Option<u64>) -> Result<(Serving, Option<Bytes>), Misframed> {
+    /// When its query cannot be told from another's, or the connection has to make room.
+    pub(super) fn enter(&self, body: Option<u64>) -> Result<(Serving, Option<Bytes>), NotBegun> {
         let mut state = self.lock();
+        if state.is_closed {
+            return Err(NotBegun::Closed);
+        }
         state.begun += 1;
-        let query = state.framer.enter(body)?;
-        state.is_serving = true;
+        let query = state.framer.enter(body).map_err(|Misframed| NotBegun::Misframed)?;
+        state.work = Work::Serves;
         state.heard = Wire::default();
         drop(state);
         Ok((Serving(self.clone()), query))
     }
 
+    /// Tells whether the request waits for its body; false when the connection has to make room.
+    pub(super) fn await_body(&self, awaits: bool) -> bool {
+        let mut state = self.lock();
+        state.work = if awaits { Work::AwaitsBody } else { Work::Serves };
+        !state.is_closed
+    }
+
+    /// How well a connection that came at `since` can be spared; `None` when it cannot.
+    pub(super) fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
+        self.lock().idleness(since, now)
+    }
+
+    /// Closes the connection for further requests, unless it cannot be spared; whether it did.
+    pub(super) fn close_if_idle(&self, since: Instant, now: Instant) -> bool {
+        let mut state = self.lock();
+        let is_idle = state.idleness(since, now).is_some();
+        state.is_closed |= is_idle;
+        is_idle
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
+        let since = self.answered.unwrap_or(since);
+        let rested = now.saturating_duration_since(since);
+        let is_used = if self.has_succeeded {
+            self.work != Work::None || self.framer.is_within_head() || rested < KEPT
+        } else {
+            self.work == Work::Serves
+        };
+        let rank = match self.has_succeeded {
+            true => 1,
+            false if rested >= FRESH => 0,
+            false => 2,
+        };
+        (!is_used && !self.is_closed).then_some(Idleness { rank, since })
     }
 }
 
@@ -86,7 +168,9 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.lock().is_serving = false;
+        let mut state = self.0.lock();
+        state.work = Work::None;
+        state.answered = Some(Instant::now());
     }
 }
 
@@ -116,7 +200,7 @@ impl<S> Connection<S> {
     /// Notes which wire a head is for, in case that the library refuses to read it.
     fn hear(&self, passed: &[u8]) {
         let mut state = self.exchange.lock();
-        if state.is_serving {
+        if state.work != Work::None {
             return;
         }
         if let Some(wire) = Wire::heard_in(passed) {
@@ -127,7 +211,7 @@ impl<S> Connection<S> {
     /// Nothing arrives: waits on, but not for ever.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.exchange.lock();
-        if state.is_serving {
+        if state.work != Work::None {
             return Poll::Pending;
         }
         let (wait, limit) = if state.begun == 0 {

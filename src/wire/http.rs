@@ -3,13 +3,14 @@
 //! It holds the limits of size, number and time. It knows nothing of what is served.
 
 mod body;
+mod places;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -28,14 +29,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+pub use self::places::ConnectionLimits;
+
 use self::body::TimedBody;
-use super::connection::{Connection, Exchange, Patience};
+use self::places::{Place, Places};
+use super::connection::{Connection, Exchange, NotBegun, Patience};
 use super::doors::Wire;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
@@ -59,10 +62,10 @@ const REST: Duration = Duration::from_mins(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The limits of the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The most connections at one time; those beyond are closed at once.
-    pub connections: usize,
+    /// How many connections there may be; those beyond are closed at once.
+    pub connections: ConnectionLimits,
     /// The longest time for a head to arrive, the TLS handshake before it included; then for its
     /// body; and for the client to take the answer.
     pub header_timeout: Duration,
@@ -75,6 +78,11 @@ pub struct HttpSettings {
 /// The address that a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// The number of the connection that a request came on, within this process; an extension of every
+/// request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionNumber(pub u64);
 
 /// The query as sent, without the `?`; an extension of every request. Handlers read this one: the
 /// URI has none where it was too long for the HTTP library.
@@ -119,7 +127,10 @@ pub async fn serve(
         tokio::select! {
             () = &mut stop => break,
             Some(ended) = server.connections.join_next() => {
-                if let Err(error) = ended {
+                // One that had to make room is cancelled.
+                if let Err(error) = ended
+                    && !error.is_cancelled()
+                {
                     tracing::error!(%error, "a connection's task failed");
                 }
             }
@@ -140,7 +151,7 @@ struct Server {
     router: Router,
     tls: Option<TlsServer>,
     settings: HttpSettings,
-    permits: Arc<Semaphore>,
+    places: Places,
     graceful: GracefulShutdown,
     /// Shaking hands; nothing is lost with one that is dropped.
     greetings: JoinSet<Option<(Guest, TlsStream<TcpStream>)>>,
@@ -153,7 +164,7 @@ struct Guest {
     is_secure: bool,
     /// When it came.
     since: Instant,
-    _place: OwnedSemaphorePermit,
+    place: Place,
     _counted: OpenConnection,
 }
 
@@ -162,8 +173,8 @@ impl Server {
         Self {
             router,
             tls,
+            places: Places::new(settings.connections.clone()),
             settings,
-            permits: Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS))),
             graceful: GracefulShutdown::new(),
             greetings: JoinSet::new(),
             connections: JoinSet::new(),
@@ -172,19 +183,17 @@ impl Server {
 
     async fn admit(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
-        let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() else {
-            metrics().connection_refused();
-            tracing::warn!(%peer, "too many connections, this one is closed");
-            return;
-        };
+        let Some(place) = self.places.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
         let (since, counted) = (Instant::now(), metrics().connection());
-        let guest = Guest { peer, is_secure, since, _place: place, _counted: counted };
+        let guest = Guest { peer, is_secure, since, place, _counted: counted };
         match self.tls.clone() {
             None => self.connect(guest, stream),
             Some(tls) => {
                 let limit = self.settings.header_timeout;
-                self.greetings.spawn(greet(tls, guest, stream, limit));
+                let number = guest.place.number;
+                let task = self.greetings.spawn(greet(tls, guest, stream, limit));
+                Place::is_driven_by(&self.places, number, task);
             }
         }
     }
@@ -193,14 +202,16 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let served = connection(stream, &guest, self.router.clone(), self.settings);
+        let served = connection(stream, &guest, self.router.clone(), &self.settings);
         let served = self.graceful.watch(served);
-        self.connections.spawn(async move {
+        let number = guest.place.number;
+        let task = self.connections.spawn(async move {
             if let Err(error) = served.await {
                 tracing::debug!(peer = %guest.peer, %error, "connection ended");
             }
             drop(guest);
         });
+        Place::is_driven_by(&self.places, number, task);
     }
 
     async fn finish(mut self) {
@@ -210,6 +221,12 @@ impl Server {
         }
         self.connections.shutdown().await;
     }
+}
+
+/// The number of the next connection.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 async fn greet(
@@ -276,9 +293,9 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     guest: &Guest,
     router: Router,
-    settings: HttpSettings,
+    settings: &HttpSettings,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
-    let exchange = Exchange::default();
+    let exchange = guest.place.exchange.clone();
     let patience = Patience {
         first_head: settings.header_timeout.saturating_sub(guest.since.elapsed()),
         head: settings.header_timeout,
@@ -288,9 +305,11 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let service = ConnectionService {
         router,
         peer: Peer(guest.peer),
+        number: ConnectionNumber(guest.place.number),
         security: SecureTransport(guest.is_secure),
         exchange: exchange.clone(),
-        settings,
+        body_timeout: settings.header_timeout,
+        request_timeout: settings.request_timeout,
     };
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -306,9 +325,11 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 struct ConnectionService {
     router: Router,
     peer: Peer,
+    number: ConnectionNumber,
     security: SecureTransport,
     exchange: Exchange,
-    settings: HttpSettings,
+    body_timeout: Duration,
+    request_timeout: Duration,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -319,21 +340,27 @@ impl Service<Request<Incoming>> for ConnectionService {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let wire = Wire::of(request.headers());
         // This runs before the library asks for any byte behind the head.
-        let Ok((serving, kept_query)) = self.exchange.enter(request.body().size_hint().exact())
-        else {
-            let error = ApiError::from(ErrorCode::ParseRequestParameter);
-            return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
+        let (serving, kept_query) = match self.exchange.enter(request.body().size_hint().exact()) {
+            Ok(entered) => entered,
+            Err(not_begun) => {
+                let error = ApiError::from(match not_begun {
+                    NotBegun::Misframed => ErrorCode::ParseRequestParameter,
+                    NotBegun::Closed => ErrorCode::Unavailable,
+                });
+                return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
+            }
         };
-        let mut request =
-            request.map(|body| Body::new(TimedBody::new(body, self.settings.header_timeout)));
+        let (limit, exchange) = (self.body_timeout, self.exchange.clone());
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, exchange, limit)));
         let query = kept_query.unwrap_or_else(|| {
             Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
         });
         request.extensions_mut().insert(RawQuery(query));
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.number);
         request.extensions_mut().insert(self.security);
         let host = request.headers().get(HOST).cloned();
-        let limit = self.settings.request_timeout;
+        let limit = self.request_timeout;
         let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let answer = tokio::time::timeout(limit, guarded);
         Box::pin(async move {

@@ -19,6 +19,14 @@ pub(crate) async fn get(admin: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+/// The sum of a metric over all its labels.
+pub(crate) async fn total(gateway: &Gateway, name: &str) -> f64 {
+    let (status, text) = get(&gateway.dev.admin, "/metrics").await;
+    assert_eq!(status, 200);
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
 /// The value of a metric, named with its labels.
 pub(crate) async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
     let (status, text) = get(&gateway.dev.admin, "/metrics").await;

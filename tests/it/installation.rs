@@ -181,6 +181,11 @@ impl Installation {
         command
     }
 
+    /// Runs a command to its end, started by another program that becomes it.
+    pub(crate) fn run_under(&self, starter: &[&str], arguments: &[&str]) -> Outcome {
+        run(self.command_under(starter, arguments), b"")
+    }
+
     /// The database, beside whoever uses it.
     pub(crate) async fn database(&self) -> SqliteConnection {
         let url = format!("sqlite://{}", self.path("hsmgate.db").display());

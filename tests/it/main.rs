@@ -57,6 +57,7 @@ mod signed;
 mod slow;
 mod states;
 mod stop;
+mod strangers;
 mod supervise;
 mod synced;
 mod tags;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// No answer takes longer, on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -58,6 +58,13 @@ impl Connection {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// From another address of this machine, `127.0.0.2` for instance.
+    pub(crate) async fn open_from(source: &str, address: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        Self(socket.connect(address.parse().unwrap()).await.unwrap())
+    }
+
     /// Sends bytes. A server that has answered and closed already is fine: the answer counts.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.ok();
@@ -97,7 +104,8 @@ impl Connection {
         let length = headers.get("content-length").filter(|_length| has_body);
         let mut body = vec![0; length.map_or(0, |text| text.to_str().unwrap().parse().unwrap())];
         self.0.read_exact(&mut body).await.ok()?;
-        Some(Answer { status, headers, body: String::from_utf8(body).unwrap() })
+        // A message of the instance protocol is no text.
+        Some(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

@@ -1,8 +1,19 @@
-//! The limit of calls a second.
+//! The limits of calls a second.
 
-use crate::harness::Gateway;
+use hsmgate::cli::client::{CallError, Client};
+
+use crate::harness::{Gateway, text};
+use crate::installation::{AccessKey, Installation, Server};
 
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
+
+/// Status, code and message of a refusal.
+async fn refusal(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16, String, String) {
+    match client.call(action, params).await {
+        Err(CallError::Refused { status, code, message, .. }) => (status, code, message),
+        other => panic!("{action} was not refused: {other:?}"),
+    }
+}
 
 #[tokio::test]
 async fn calls_beyond_the_limit_are_throttled_and_others_are_not() {
@@ -10,12 +21,83 @@ async fn calls_beyond_the_limit_are_throttled_and_others_are_not() {
     let mut is_throttled = false;
     for _call in 0..40 {
         if gateway.client.call("Encrypt", &ENCRYPT).await.is_err() {
-            let refused = gateway.refused("Encrypt", &ENCRYPT).await;
-            assert_eq!(refused, (429, "Rejected.Throttling".to_owned()));
+            let (status, code, message) = refusal(&gateway.client, "Encrypt", &ENCRYPT).await;
+            assert_eq!((status, &*code), (429, "Rejected.Throttling"));
+            assert!(message.contains("limits.calls_per_second allows an account 3"), "{message}");
             is_throttled = true;
             break;
         }
     }
     assert!(is_throttled, "forty calls at once passed a limit of three a second");
     gateway.call("DescribeKey", &[("KeyId", "alias/demo")]).await;
+}
+
+/// A gateway with these limits, its first user, and a user without rights once it is known.
+async fn served(limits: &str) -> (Installation, Server, Client, Client) {
+    let (installation, admin) = Installation::prepared();
+    installation.configure(|text| {
+        text.push_str("[limits]\nauthentication_failures_per_second = 0\n");
+        text.push_str(limits);
+    });
+    let server = installation.serve();
+    let create = ["access-key", "create", "--json", "--user", "nobody"];
+    let nobody = AccessKey::of(&installation.configured(&create).json());
+    let (owner, nobody) = (server.client(&admin), server.client(&nobody));
+    while refusal(&nobody, "ListKeys", &[]).await.1 != "Forbidden.NoPermission" {
+        tokio::task::yield_now().await;
+    }
+    (installation, server, owner, nobody)
+}
+
+#[tokio::test]
+async fn a_caller_who_is_refused_takes_nothing_from_the_account() {
+    let (_installation, server, owner, nobody) = served("calls_per_second = 5\n").await;
+    assert!(!server.has_logged("calls are not limited"));
+    let made = owner.call("CreateKey", &[]).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]);
+    let encrypt = [("KeyId", key), ("Plaintext", "SGVsbG8=")];
+    for _call in 0..40 {
+        let (status, code, _message) = refusal(&nobody, "Encrypt", &encrypt).await;
+        assert_eq!((status, &*code), (403, "Forbidden.NoPermission"));
+    }
+    for _call in 0..5 {
+        owner.call("Encrypt", &encrypt).await.unwrap();
+    }
+    // The two authorizations of one call count once.
+    let sealed = owner.call("GenerateDataKey", &[("KeyId", key)]).await.unwrap();
+    let blob = text(&sealed["CiphertextBlob"]).to_owned();
+    for _call in 0..5 {
+        let again = [("CiphertextBlob", &*blob), ("DestinationKeyId", key)];
+        owner.call("ReEncrypt", &again).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_principal_has_a_limit_of_its_own_that_its_refused_calls_count_for() {
+    let limits = "calls_per_second_per_principal = 5\n";
+    let (_installation, _server, owner, nobody) = served(limits).await;
+    let made = owner.call("CreateKey", &[]).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]);
+    let encrypt = [("KeyId", key), ("Plaintext", "SGVsbG8=")];
+    let mut is_throttled = false;
+    for _call in 0..60 {
+        let (status, _code, message) = refusal(&nobody, "Encrypt", &encrypt).await;
+        if status == 429 {
+            let setting = "limits.calls_per_second_per_principal allows a principal 5";
+            assert!(message.contains(setting), "{message}");
+            is_throttled = true;
+            break;
+        }
+    }
+    assert!(is_throttled, "sixty calls at once passed a limit of five a second");
+    owner.call("Encrypt", &encrypt).await.unwrap();
+}
+
+#[test]
+fn a_dedicated_gateway_has_no_limit_of_calls_and_says_so() {
+    let (installation, _admin) = Installation::prepared();
+    let server = installation.serve();
+    while !server.has_logged("calls are not limited") {
+        std::thread::yield_now();
+    }
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::super::record::tests::{place, request};
 use super::super::recorder::{Inner, Recorder};
+use super::super::sums::Sums;
 use super::super::verify::{Expectation, Report, Verifier};
 use super::*;
 use crate::error::ApiError;
@@ -27,7 +28,14 @@ fn settings(directory: &Path) -> AuditSettings {
 fn recorder(settings: &AuditSettings, known: Option<Known>) -> Recorder {
     let (commands, gauge) = start(settings, known).unwrap();
     let (deadline, required) = (settings.deadline, settings.required);
-    Recorder::new(Inner { commands, gauge, deadline, required, place: place() })
+    Recorder::new(Inner {
+        commands,
+        gauge,
+        deadline,
+        required,
+        place: place(),
+        sums: Sums::default(),
+    })
 }
 
 async fn done(recorder: &Recorder, action: &'static str) -> Result<u8, ApiError> {

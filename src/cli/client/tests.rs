@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
-use crate::wire::http::{HttpSettings, RawQuery, collect_body, serve};
+use crate::wire::http::{ConnectionLimits, HttpSettings, RawQuery, collect_body, serve};
 use crate::wire::rpc::format::{Format, failure, success};
 use crate::wire::rpc::params;
 use crate::wire::rpc::sign;
@@ -112,7 +112,7 @@ async fn client() -> Client {
     let address = listener.local_addr().unwrap();
     let second = Duration::from_secs(1);
     let settings = HttpSettings {
-        connections: 8,
+        connections: ConnectionLimits::of_all(8),
         header_timeout: second,
         request_timeout: second,
         drain: second,

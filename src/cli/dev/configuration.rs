@@ -2,6 +2,7 @@
 //! `hsmgate doctor` above all.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::Context;
@@ -96,7 +97,7 @@ pub(super) fn text(
         token: Token { module: &module, label: TOKEN_LABEL, pin_file: &home.pin_path() },
         store: Store { url: &settings.store_url, state_directory: home.directory() },
         limits: Limits {
-            calls_per_second: settings.limits.rates.calls.map_or(0, std::num::NonZeroU32::get),
+            calls_per_second: settings.limits.call_rates.per_account.map_or(0, NonZeroU32::get),
         },
         audit: audit_file.as_deref().map(|file| Audit { file }),
     };

@@ -24,6 +24,7 @@ use super::client::Client;
 use super::client_file::ClientFile;
 use super::configured::PIN_REFUSAL;
 use super::exit::Complaint;
+use super::open_files;
 use super::output;
 use super::serve::bind;
 use super::signals::StopSignals;
@@ -31,13 +32,13 @@ use super::tls::certificate::Files;
 use crate::app::{self, Gateway, Listeners};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
-use crate::gate::Rates;
 use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName};
-use crate::ops::Acceptance;
+use crate::ops::{Acceptance, CallRates};
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
+use crate::wire::http::ConnectionLimits;
 use banner::Banner;
 use home::Home;
 
@@ -45,6 +46,7 @@ use home::Home;
 const USER: &str = "dev";
 const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
+const CONNECTIONS: usize = 1024;
 const TOKEN_LABEL: &str = "hsmgate-dev";
 const TOKEN_WAIT: Duration = Duration::from_millis(50);
 const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -69,7 +71,8 @@ pub(super) struct Dev {
     /// Its secret, which other users of the machine can see here: for development only
     #[arg(long, value_name = "SECRET", requires = "access_key_id", value_parser = secret)]
     access_key_secret: Option<SecretString>,
-    /// Calls a second for each cryptographic operation; 0 is no limit
+    /// Calls a second for each cryptographic operation, as many as the public service allows; 0 is no
+    /// limit, as `hsmgate serve` has it
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
     /// Refused AccessKeys and signatures a second for each source; 0 is no limit
@@ -134,15 +137,15 @@ impl Dev {
             tls: tls.map(|files| files.server.clone()),
             admin_client_ca: None,
             limits: app::Limits {
-                rates: Rates {
-                    calls: NonZeroU32::new(self.calls_per_second),
-                    authentication_failures: NonZeroU32::new(
-                        self.authentication_failures_per_second,
-                    ),
+                call_rates: CallRates {
+                    per_account: NonZeroU32::new(self.calls_per_second),
+                    per_principal: None,
                 },
+                authentication_failures: NonZeroU32::new(self.authentication_failures_per_second),
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
-                connections: 1024,
+                // All its clients are on this machine.
+                connections: ConnectionLimits::of_all(open_files::make_room_for(CONNECTIONS)?),
                 keyring: KeyringSettings {
                     times: TokenTimes {
                         call: Duration::from_secs(5),

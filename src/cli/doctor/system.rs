@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Check;
+use crate::cli::open_files;
 use crate::config::Config;
 use crate::model::Time;
 use crate::store::Store;
@@ -41,7 +42,29 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
         checks.extend(path.map(|path| room(name, path)));
     }
     checks.push(audit(&config.audit.file, &config.state_directory));
+    checks.push(open_files(config.limits.connections));
     checks
+}
+
+/// Whether as many connections fit into the limit of open files as are configured. A service may have
+/// another limit than the shell.
+fn open_files(connections: usize) -> Check {
+    const NAME: &str = "open files";
+    const REMEDY: &str = "Raise the hard limit of whatever starts the gateway (LimitNOFILE=, \
+                          ulimit -Hn), or lower limits.connections.";
+    let (allowed, needed) = (open_files::allowed(), open_files::needed(connections));
+    let found = match allowed {
+        None => format!("no limit; {needed} are needed"),
+        Some(allowed) => format!("{allowed} are allowed to what starts here; {needed} are needed"),
+    };
+    match open_files::fitting(connections, allowed) {
+        Some(fitting) if fitting == connections => Check::ok(NAME, found),
+        Some(fitting) => {
+            let cut = format!("{found}: limits.connections is cut to {fitting}");
+            Check::warning(NAME, cut, REMEDY)
+        }
+        None => Check::failed(NAME, found, REMEDY),
+    }
 }
 
 /// Whether the gateway can go on with its audit file: a file of records that it may write to.

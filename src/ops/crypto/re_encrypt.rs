@@ -132,6 +132,7 @@ impl Operation for ReEncrypt {
     const NAME: &'static str = "ReEncrypt";
     const MORE_ACTIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
     const LOAD: Load = Load::Cryptographic;
+    const AUTHORIZATIONS: u8 = 2;
     type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {

@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::wire::connection::Exchange;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body did not arrive in time.
@@ -16,9 +18,15 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[error("the body did not arrive in time")]
 struct TooSlow;
 
+/// The connection had to make room for another one before the body was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is being closed")]
+struct Closed;
+
 /// A body that ends with an error when it is not whole in time, however busily it trickles.
 pub(super) struct TimedBody {
     body: Incoming,
+    exchange: Exchange,
     deadline: Instant,
     /// Made with the first wait: most bodies arrive with their head.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -26,8 +34,8 @@ pub(super) struct TimedBody {
 
 impl TimedBody {
     /// `body`, which has so long from now.
-    pub(super) fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, deadline: Instant::now() + limit, sleep: None }
+    pub(super) fn new(body: Incoming, exchange: Exchange, limit: Duration) -> Self {
+        Self { body, exchange, deadline: Instant::now() + limit, sleep: None }
     }
 }
 
@@ -41,8 +49,12 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            if this.sleep.is_some() && !this.exchange.await_body(false) {
+                return Poll::Ready(Some(Err(Closed.into())));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
+        this.exchange.await_body(true);
         let deadline = this.deadline;
         let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(sleep.as_mut().poll(cx));

@@ -1,6 +1,7 @@
 //! The server as clients meet it, byte by byte.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use axum::extract::Request as AxumRequest;
 use axum::response::IntoResponse as _;
@@ -14,12 +15,9 @@ use crate::model::RequestId;
 use crate::wire::instance::messages::Error;
 use crate::wire::rpc::format::{Format, failure};
 
-const SETTINGS: HttpSettings = HttpSettings {
-    connections: 2,
-    header_timeout: Duration::from_secs(10),
-    request_timeout: Duration::from_secs(15),
-    drain: Duration::from_secs(5),
-};
+const CONNECTIONS: usize = 2;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
 
 /// Answers with the sizes of query and body, and the last bytes of both.
@@ -38,13 +36,23 @@ async fn echo(request: AxumRequest) -> Response {
     }
 }
 
+fn settings() -> HttpSettings {
+    HttpSettings {
+        connections: ConnectionLimits::of_all(CONNECTIONS),
+        header_timeout: HEADER_TIMEOUT,
+        request_timeout: REQUEST_TIMEOUT,
+        drain: Duration::from_secs(5),
+    }
+}
+
 fn guest() -> Guest {
-    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let places = Places::new(ConnectionLimits::of_all(1));
+    let place = places.take(PEER.ip(), 1).now_or_never().unwrap().unwrap();
     Guest {
         peer: PEER,
         is_secure: false,
         since: Instant::now(),
-        _place: place,
+        place,
         _counted: metrics().connection(),
     }
 }
@@ -52,7 +60,7 @@ fn guest() -> Guest {
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, &guest(), router, SETTINGS));
+    tokio::spawn(connection(server, &guest(), router, &settings()));
     client
 }
 
@@ -184,7 +192,7 @@ async fn a_resting_connection_is_kept_and_a_slow_head_is_not() {
         }
         tokio::task::yield_now().await;
     }
-    assert!(start.elapsed() <= SETTINGS.header_timeout + Duration::from_secs(2));
+    assert!(start.elapsed() <= HEADER_TIMEOUT + Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +200,7 @@ async fn a_client_that_sends_nothing_is_dropped() {
     let start = Instant::now();
     let mut client = echoing();
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+    assert_eq!(start.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
     let mut rested = echoing();
     call(&mut rested, &post(3, "")).await;
     let start = Instant::now();
@@ -206,7 +214,7 @@ async fn a_stranger_whose_requests_are_refused_does_not_rest_long() {
     call(&mut client, &post(3, "")).await;
     let start = Instant::now();
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+    assert_eq!(start.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +231,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
     let (line, _head, body) = answer(&mut reader).await;
     assert_eq!(line, "HTTP/1.1 400 Bad Request");
     assert!(body.contains("ParseRequestParameterException"));
-    assert_eq!(start.elapsed().as_secs(), SETTINGS.header_timeout.as_secs());
+    assert_eq!(start.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
     assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
     drop(reader);
     trickle.await.unwrap();
@@ -233,7 +241,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
-    tokio::spawn(connection(server, &guest(), router, SETTINGS));
+    tokio::spawn(connection(server, &guest(), router, &settings()));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -241,13 +249,14 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     // What the pipe had taken by then is read to its end.
-    assert!(start.elapsed().as_secs() <= SETTINGS.header_timeout.as_secs() + 64);
+    assert!(start.elapsed().as_secs() <= HEADER_TIMEOUT.as_secs() + 64);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
-    let driven = tokio::spawn(connection(server, &guest(), Router::new().fallback(echo), SETTINGS));
+    let driven =
+        tokio::spawn(connection(server, &guest(), Router::new().fallback(echo), &settings()));
     let (_reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     driven.await.unwrap().unwrap_err();
@@ -262,7 +271,7 @@ async fn a_request_that_takes_too_long_is_answered() {
     assert_eq!(line, "HTTP/1.1 503 Service Unavailable");
     assert!(head.contains("connection: close"));
     assert!(body.contains("ServiceUnavailableTemporary") && body.contains("\"HostId\":\"h\""));
-    assert_eq!(start.elapsed().as_secs(), SETTINGS.request_timeout.as_secs());
+    assert_eq!(start.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
@@ -338,7 +347,7 @@ async fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHan
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let server = tokio::spawn(async move {
-        serve(listener, router, SETTINGS, stopped.notified()).await;
+        serve(listener, router, settings(), stopped.notified()).await;
     });
     (address, stop, server)
 }
@@ -347,7 +356,7 @@ async fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHan
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let (address, _stop, _server) = start(Router::new().route("/", any(|| async { "ok" }))).await;
     let mut open = Vec::new();
-    for _count in 0..SETTINGS.connections {
+    for _count in 0..CONNECTIONS {
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(post(1, "").as_bytes()).await.unwrap();
         assert_eq!(answer(&mut client).await.2, "ok");

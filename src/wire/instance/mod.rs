@@ -65,8 +65,13 @@ impl Instance {
         let outcome = match self.answer(&mut arrival, &head, body, &mut known).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                let (operation, caller) = (known.operation, known.caller.as_ref());
-                self.gate.refuse(&arrival, operation, caller, error).await
+                let operation = known.operation;
+                match &known.caller {
+                    Some(caller) => {
+                        self.gate.refuse(&arrival, operation, Some(caller), error).await
+                    }
+                    None => self.gate.refuse_unproven(&arrival, operation, error).await,
+                }
             }
         };
         outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error))
@@ -112,7 +117,9 @@ impl Instance {
         known.operation = found.name();
         let claim = sign::claim(&head.method, &head.headers)?;
         arrival.asked.access_key_id = claim.client_key_id.parse().ok();
+        self.gate.hear(arrival)?;
         let caller = self.client_keys.authenticate(&claim, arrival.now)?;
+        self.gate.note_proven(arrival, &caller);
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => {

@@ -64,8 +64,11 @@ impl Rpc {
         let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                let (action, caller) = (answer.action, answer.caller.as_ref());
-                self.gate.refuse(&arrival, action, caller, error).await
+                let action = answer.action;
+                match &answer.caller {
+                    Some(caller) => self.gate.refuse(&arrival, action, Some(caller), error).await,
+                    None => self.gate.refuse_unproven(&arrival, action, error).await,
+                }
             }
         };
         outcome.into_result().unwrap_or_else(|error| {
@@ -117,14 +120,11 @@ impl Rpc {
         if version != VERSION {
             return Err(ErrorCode::InvalidVersion.into());
         }
+        let claim = sign::claim(received)?;
+        arrival.asked.access_key_id = claim.access_key_id.parse().ok();
         self.gate.hear(arrival)?;
-        let proved = sign::claim(received)
-            .and_then(|claim| {
-                arrival.asked.access_key_id = claim.access_key_id.parse().ok();
-                self.authenticator.authenticate(&claim, arrival.now)
-            })
-            .inspect_err(|error| self.gate.note_failed_authentication(arrival, error));
-        let caller = proved?;
+        let caller = self.authenticator.authenticate(&claim, arrival.now, arrival.connection)?;
+        self.gate.note_proven(arrival, &caller);
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => {

@@ -1,0 +1,34 @@
+//! Which refusals of unproven callers are recorded one by one.
+//!
+//! A record costs a write to the disk, and who has proven nothing must not be able to ask for any
+//! number of them. So each source has some a second, and all sources together have some; the rest is
+//! counted in sums.
+
+use std::net::IpAddr;
+
+use super::Arrival;
+use super::buckets::Buckets;
+use crate::model::source_of;
+
+/// Records a second of one source.
+const OF_A_SOURCE: u32 = 10;
+/// Records a second of all sources: some 100 KB.
+const OF_ALL: u32 = 100;
+
+/// The rates of such records.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    sources: Buckets<IpAddr>,
+    all: Buckets<()>,
+}
+
+impl Strangers {
+    pub(super) fn new() -> Self {
+        Self { sources: Buckets::new(OF_A_SOURCE), all: Buckets::new(OF_ALL) }
+    }
+
+    /// Whether the refusal of this request has a record of its own.
+    pub(super) fn may_be_recorded(&self, arrival: &Arrival) -> bool {
+        self.sources.take(source_of(arrival.source), arrival.at) && self.all.take((), arrival.at)
+    }
+}

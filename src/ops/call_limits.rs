@@ -1,0 +1,105 @@
+//! How often cryptographic operations may be called, for each account and for each principal.
+//!
+//! A principal's calls count when they arrive, so a principal whose calls are refused uses up its
+//! own share. The account's count once the caller has been authorized: a caller without a right
+//! takes nothing from those who have one.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::authn::Caller;
+use crate::error::{ApiError, ErrorCode};
+use crate::model::{AccountId, PrincipalKind};
+use crate::telemetry::metrics::{Limit, metrics};
+
+/// The setting of the account's limit.
+const PER_ACCOUNT: &str = "limits.calls_per_second";
+/// The setting of the principal's limit.
+const PER_PRINCIPAL: &str = "limits.calls_per_second_per_principal";
+
+/// Calls a second for one cryptographic operation; none is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallRates {
+    /// Of an account.
+    pub per_account: Option<NonZeroU32>,
+    /// Of a user, a role or an access point.
+    pub per_principal: Option<NonZeroU32>,
+}
+
+/// The limits of all accounts and principals. Both are as many as the store has.
+#[derive(Debug, Default)]
+pub struct CallLimits {
+    accounts: Option<Limiter<(AccountId, &'static str)>>,
+    principals: Option<Limiter<(PrincipalKind, Arc<str>, &'static str)>>,
+}
+
+#[derive(Debug)]
+struct Limiter<K: std::hash::Hash + Eq + Clone> {
+    rate: NonZeroU32,
+    calls: DefaultKeyedRateLimiter<K>,
+}
+
+impl CallLimits {
+    /// Limits of these rates.
+    pub fn new(rates: CallRates) -> Self {
+        Self {
+            accounts: rates.per_account.map(Limiter::new),
+            principals: rates.per_principal.map(Limiter::new),
+        }
+    }
+
+    /// Counts a call of an operation against its principal.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`, whose message names the setting.
+    pub fn spend_of_principal(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+    ) -> Result<(), ApiError> {
+        let Some(limiter) = &self.principals else { return Ok(()) };
+        let principal = (caller.identity.name.kind(), Arc::clone(&caller.user), operation);
+        if limiter.takes(&principal) {
+            return Ok(());
+        }
+        metrics().throttled(Limit::principal_calls);
+        Err(exceeded(PER_PRINCIPAL, limiter.rate, "a principal"))
+    }
+
+    /// Counts an authorized call of an operation against the account of its caller.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`, whose message names the setting.
+    pub(super) fn spend_of_account(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+    ) -> Result<(), ApiError> {
+        let Some(limiter) = &self.accounts else { return Ok(()) };
+        if limiter.takes(&(caller.account.clone(), operation)) {
+            return Ok(());
+        }
+        metrics().throttled(Limit::calls);
+        Err(exceeded(PER_ACCOUNT, limiter.rate, "an account"))
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Clone> Limiter<K> {
+    fn new(rate: NonZeroU32) -> Self {
+        Self { rate, calls: RateLimiter::hashmap(Quota::per_second(rate)) }
+    }
+
+    fn takes(&self, key: &K) -> bool {
+        self.calls.check_key(key).is_ok()
+    }
+}
+
+fn exceeded(setting: &str, rate: NonZeroU32, whose: &str) -> ApiError {
+    let code = ErrorCode::Throttling;
+    let text = code.message();
+    let message =
+        format!("{text}: {setting} allows {whose} {rate} calls a second of an operation.");
+    ApiError::with_message(code, message)
+}

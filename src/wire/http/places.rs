@@ -1,0 +1,294 @@
+//! Which connections are let in, and which idle ones make room for them.
+//!
+//! There are so many places as there may be connections, which is what the open files of the process
+//! allow, less those that token, store and audit need. One source may hold some of them. A
+//! connection that nobody uses makes room for a new one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::model::{AddressRange, source_of};
+use crate::telemetry::metrics::{self, metrics};
+use crate::wire::connection::{Exchange, Idleness};
+
+/// How long a new connection may wait for the place of one that is being closed.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
+/// How often, at most, the log tells of refused connections.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// How many connections there may be.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// At one time.
+    pub total: usize,
+    /// Of one source: an IPv4 address or a /64 network of IPv6.
+    pub per_source: usize,
+    /// Sources that many clients share, such as proxies, which have no such bound.
+    pub shared_sources: Arc<[AddressRange]>,
+}
+
+impl ConnectionLimits {
+    /// So many in all, whoever they are of.
+    pub fn of_all(total: usize) -> Self {
+        Self { total, per_source: total, shared_sources: Arc::new([]) }
+    }
+}
+
+/// The places of one listener.
+#[derive(Clone)]
+pub(super) struct Places(Arc<Inner>);
+
+struct Inner {
+    limits: ConnectionLimits,
+    permits: Arc<Semaphore>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    taken: HashMap<u64, Taken>,
+    by_source: HashMap<IpAddr, usize>,
+    /// When the log has told of a refusal, and how many were refused since.
+    told: Option<Instant>,
+    untold: u64,
+}
+
+struct Taken {
+    source: IpAddr,
+    since: Instant,
+    exchange: Exchange,
+    task: Option<AbortHandle>,
+}
+
+/// A place, until it is dropped.
+pub(super) struct Place {
+    places: Places,
+    /// The number of its connection.
+    pub(super) number: u64,
+    /// What its connection and the service on it tell each other.
+    pub(super) exchange: Exchange,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        let permits = Arc::new(Semaphore::new(limits.total.min(Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner { limits, permits, table: Mutex::default() }))
+    }
+
+    /// A place for a connection from that address with that number; `None` when there is none.
+    pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<Place> {
+        let source = source_of(address);
+        let shared = &self.0.limits.shared_sources;
+        let is_shared = shared.iter().any(|range| range.contains(address));
+        if !is_shared
+            && self.held_by(source) >= self.0.limits.per_source
+            && !self.evict(Some(source))
+        {
+            self.refuse(address, metrics::Places::source);
+            return None;
+        }
+        let Some(permit) = self.permit().await else {
+            self.refuse(address, metrics::Places::connections);
+            return None;
+        };
+        let exchange = Exchange::default();
+        let taken = Taken { source, since: Instant::now(), exchange: exchange.clone(), task: None };
+        let mut table = self.table();
+        table.taken.insert(number, taken);
+        *table.by_source.entry(source).or_default() += 1;
+        drop(table);
+        Some(Place { places: self.clone(), number, exchange, _permit: permit })
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let permits = || Arc::clone(&self.0.permits);
+        if let Ok(permit) = permits().try_acquire_owned() {
+            return Some(permit);
+        }
+        if !self.evict(None) {
+            return None;
+        }
+        // Its file is closed when its task ends, not before.
+        tokio::time::timeout(ROOM_WAIT, permits().acquire_owned()).await.ok()?.ok()
+    }
+
+    fn held_by(&self, source: IpAddr) -> usize {
+        self.table().by_source.get(&source).copied().unwrap_or_default()
+    }
+
+    /// Closes the connection that can be spared best, of one source or of all; whether there was
+    /// one.
+    fn evict(&self, source: Option<IpAddr>) -> bool {
+        let now = Instant::now();
+        let mut table = self.table();
+        let idle = table
+            .taken
+            .iter()
+            .filter(|(_number, taken)| source.is_none_or(|source| source == taken.source))
+            .filter_map(|(number, taken)| {
+                Some((taken.exchange.idleness(taken.since, now)?, *number))
+            })
+            .min_by_key(|(Idleness { rank, since }, number)| (*rank, *since, *number));
+        let Some((_idleness, number)) = idle else { return false };
+        // A request may have come in between; then it is served.
+        let is_closed = table
+            .taken
+            .get(&number)
+            .is_some_and(|taken| taken.exchange.close_if_idle(taken.since, now));
+        if !is_closed {
+            return false;
+        }
+        let task = table.remove(number).and_then(|taken| taken.task);
+        drop(table);
+        if let Some(task) = task {
+            task.abort();
+        }
+        metrics().connection_evicted();
+        true
+    }
+
+    fn refuse(&self, address: IpAddr, limit: metrics::Places) {
+        metrics().connection_refused(limit);
+        let now = Instant::now();
+        let mut table = self.table();
+        if table.told.is_some_and(|told| now < told + TOLD_EVERY) {
+            table.untold = table.untold.saturating_add(1);
+            return;
+        }
+        table.told = Some(now);
+        let more = std::mem::take(&mut table.untold);
+        drop(table);
+        let setting = match limit {
+            metrics::Places::connections => "limits.connections",
+            metrics::Places::source => "limits.connections_per_source",
+        };
+        tracing::warn!(
+            event = "connections.refused",
+            peer = %address,
+            more,
+            "too many connections by {setting}, and none of them can be spared: this one is closed"
+        );
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, number: u64) -> Option<Taken> {
+        let taken = self.taken.remove(&number)?;
+        if let Some(count) = self.by_source.get_mut(&taken.source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_source.remove(&taken.source);
+            }
+        }
+        Some(taken)
+    }
+}
+
+impl Place {
+    /// Says which task drives the connection by now, to end it when it has to make room.
+    pub(super) fn is_driven_by(places: &Places, number: u64, task: AbortHandle) {
+        match places.table().taken.get_mut(&number) {
+            Some(taken) => taken.task = Some(task),
+            // It had to make room in between.
+            None => task.abort(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.table().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([127, 0, 0, last])
+    }
+
+    fn places(total: usize, per_source: usize, shared: &[&str]) -> Places {
+        let shared = shared.iter().map(|text| text.parse().unwrap()).collect();
+        Places::new(ConnectionLimits { total, per_source, shared_sources: shared })
+    }
+
+    /// A connection that waits for ever, with its place.
+    async fn connect(
+        places: &Places,
+        last: u8,
+        number: u64,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let place = places.take(address(last), number).await?;
+        let task = tokio::spawn(async move {
+            let _place = place;
+            std::future::pending::<()>().await;
+        });
+        Place::is_driven_by(places, number, task.abort_handle());
+        Some(task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_idle_connection_makes_room_and_one_that_serves_does_not() {
+        let places = places(2, 2, &[]);
+        let first = connect(&places, 1, 1).await.unwrap();
+        let exchange = places.table().taken[&1].exchange.clone();
+        let serving = exchange.enter(None).unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = connect(&places, 1, 2).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let _third = connect(&places, 2, 3).await.unwrap();
+        assert!(second.await.unwrap_err().is_cancelled());
+        assert!(!first.is_finished());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(serving);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let _fourth = connect(&places, 2, 4).await.unwrap();
+        assert!(!first.is_finished(), "it has answered later than the third came");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_used_with_success_is_kept_for_a_while_after_its_last_answer() {
+        let places = places(1, 1, &[]);
+        let first = connect(&places, 1, 1).await.unwrap();
+        let exchange = places.table().taken[&1].exchange.clone();
+        let (serving, _query) = exchange.enter(None).unwrap();
+        serving.well_done();
+        drop(serving);
+        tokio::time::advance(Duration::from_secs(89)).await;
+        assert!(connect(&places, 2, 2).await.is_none());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let _second = connect(&places, 2, 3).await.unwrap();
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert!(exchange.enter(None).is_err(), "what comes too late is not begun");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_makes_room_for_itself_and_a_shared_one_has_no_bound() {
+        let places = places(4, 2, &["127.0.0.9/32"]);
+        let first = connect(&places, 1, 1).await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let _stays = connect(&places, 1, 2).await.unwrap();
+        let _third = connect(&places, 1, 3).await.unwrap();
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert_eq!(places.held_by(address(1)), 2);
+        for number in 10..12 {
+            connect(&places, 9, number).await.unwrap();
+        }
+        assert_eq!(places.table().taken.len(), 4);
+        let _more = connect(&places, 9, 12).await.unwrap();
+        assert_eq!(places.held_by(address(9)), 3);
+    }
+}
