@@ -28,6 +28,8 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 /// How long an AccessKey or a policy that another process took away may still be good (one second
 /// is promised).
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// How long the store's file may be gone, or changes be kept again, before it is noticed.
+const WATCH_STORE_EVERY: Duration = Duration::from_secs(1);
 /// How long what the IV budget has to tell may be without its record.
 const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
 /// How long at least from one time that all keys are found to the next.
@@ -82,6 +84,14 @@ impl Jobs {
             record_iv_events(ring.clone(), recorder.clone())
         }));
         let used = Arc::clone(&access_keys);
+        let watched = store.clone();
+        jobs.spawn(every(WATCH_STORE_EVERY, "watch of the store", move || {
+            let store = watched.clone();
+            async move {
+                store.watch().await;
+                Ok::<(), StoreError>(())
+            }
+        }));
         jobs.spawn(every(REFRESH_EVERY, "refresh", move || {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
             let audit = audit.clone();

@@ -89,7 +89,9 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound => ErrorCode::KeyNotFound,
             StoreError::Exists => ErrorCode::ResourceExist,
             StoreError::InUse => ErrorCode::ResourceInUse,
-            StoreError::Unavailable { .. } => ErrorCode::Unavailable,
+            StoreError::Unavailable { .. }
+            | StoreError::FileLost { .. }
+            | StoreError::Damaged { .. } => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };
         Self::from(code).because(error)

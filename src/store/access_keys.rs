@@ -1,8 +1,8 @@
 //! AccessKeys and temporary credentials in SQL, and the counter of their changes.
 
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::connection::Connection;
 use super::row::{Fields, Table};
 use super::{Store, StoreError, facts};
 use crate::model::{AccessKeyId, PrincipalName, Time};
@@ -93,8 +93,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or a row cannot.
     pub async fn access_keys(&self) -> Result<Vec<AccessKeyRow>, StoreError> {
-        let rows =
-            sqlx::query(ACCESS_KEYS.select("ORDER BY id")).fetch_all(&self.inner.pool).await?;
+        let rows = sqlx::query(ACCESS_KEYS.select("ORDER BY id"))
+            .fetch_all(&mut self.inner.connection().await?)
+            .await?;
         rows.iter().map(read_access_key).collect()
     }
 
@@ -234,17 +235,17 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the counter is no number.
     pub async fn access_keys_revision(&self) -> Result<i64, StoreError> {
-        let mut connection = self.inner.pool.acquire().await?;
+        let mut connection = self.inner.connection().await?;
         facts::count(&mut connection, REVISION).await
     }
 }
 
 /// Counts a change.
-pub(super) async fn raise_revision(connection: &mut AnyConnection) -> Result<(), StoreError> {
+pub(super) async fn raise_revision(connection: &mut Connection) -> Result<(), StoreError> {
     facts::raise(connection, REVISION).await.map(drop)
 }
 
-async fn check_limit(connection: &mut AnyConnection, principal: &str) -> Result<(), StoreError> {
+async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(), StoreError> {
     let active: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM access_keys \
          WHERE principal = $1 AND is_active = 1 AND token_hash IS NULL",

@@ -1,8 +1,8 @@
 //! Aliases in SQL.
 
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::connection::Connection;
 use super::keys::hold_key;
 use super::row::Table;
 use super::{Store, StoreError};
@@ -102,10 +102,7 @@ impl Store {
 }
 
 /// Reads an alias and holds its row until the transaction ends, as with a key.
-async fn hold_alias(
-    connection: &mut AnyConnection,
-    name: &Alias,
-) -> Result<AliasRecord, StoreError> {
+async fn hold_alias(connection: &mut Connection, name: &Alias) -> Result<AliasRecord, StoreError> {
     let row = sqlx::query(
         "UPDATE aliases SET key_id = key_id WHERE name = $1 RETURNING name, key_id, created",
     )
@@ -116,7 +113,7 @@ async fn hold_alias(
 }
 
 /// Every alias.
-pub(super) async fn load(connection: &mut AnyConnection) -> Result<Vec<AliasRecord>, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<Vec<AliasRecord>, StoreError> {
     sqlx::query(ALIASES.select("")).fetch_all(connection).await?.iter().map(read_alias).collect()
 }
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::connect::{self, blocking};
-use super::{Store, StoreError, examine};
+use super::connect::{self, Connected, blocking};
+use super::connection::Connection;
+use super::{Store, StoreError, examine, watch};
 
 impl Store {
     /// Writes a copy of the SQLite store that `url` names to a file, which is then on disk, whole,
@@ -20,13 +21,31 @@ impl Store {
         let draft = draft_beside(to.clone(), may_replace).await?;
         let connected = connect::connect_existing(url).await?;
         let path = text(draft.path())?.to_owned();
-        // SQLite reads one state of the database from beginning to end.
-        let copied = sqlx::query("VACUUM INTO $1").bind(path).execute(&connected.pool).await;
-        connected.pool.close().await;
+        let copied = match require_whole(&connected).await {
+            Ok(()) => copy(&connected, path).await,
+            Err(error) => Err(error),
+        };
+        connected.close().await;
         copied?;
         examine::require_store(draft.path()).await?;
         blocking(move || publish(draft, &to, may_replace)).await
     }
+}
+
+/// A copy of what is damaged could be whole and lack rows.
+async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
+    let Some((path, _hold)) = &connected.place else { return Ok(()) };
+    match watch::quick_check(path).await? {
+        Some(what) => Err(StoreError::Damaged { path: path.clone(), what }),
+        None => Ok(()),
+    }
+}
+
+/// SQLite reads one state of the database from beginning to end.
+async fn copy(connected: &Connected, to: String) -> Result<(), StoreError> {
+    let mut connection = Connection::acquire(&connected.pool).await?;
+    sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await?;
+    Ok(())
 }
 
 /// An empty file of its owner alone in the directory of `to`.

@@ -4,15 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, Executor as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
-use super::StoreError;
+use super::files::Files;
 use super::hold::{Hold, Tenancy, give_to_owner_of};
+use super::{StoreError, connection};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
@@ -32,6 +34,22 @@ pub(super) struct Connected {
     pub(super) pool: AnyPool,
     /// The SQLite file and the hold on it; none for PostgreSQL.
     pub(super) place: Option<(PathBuf, Hold)>,
+    /// The SQLite files as they were opened. The pool opens no others.
+    pub(super) files: Option<Arc<Files>>,
+    /// A connection that stays beside the pool: with the last one that is closed, SQLite removes the
+    /// log.
+    pub(super) anchor: Option<AnyConnection>,
+}
+
+impl Connected {
+    /// Closes it; what SQLite keeps in its log is then in the file.
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+        if let Some(anchor) = self.anchor {
+            // It has nothing to lose.
+            let _ = anchor.close().await;
+        }
+    }
 }
 
 /// Opens the database that `url` names, a new one if need be, and brings its tables up to date.
@@ -56,8 +74,8 @@ pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError>
         Hold::take(&place, Tenancy::Shared)
     })
     .await?;
-    let pool = sqlite_pool(options).await?;
-    Ok(Connected { pool, place: Some((path, hold)) })
+    let (pool, anchor, files) = sqlite_pool(options, &path).await?;
+    Ok(Connected { pool, place: Some((path, hold)), files: Some(files), anchor: Some(anchor) })
 }
 
 /// The file of a SQLite database, by its URL.
@@ -91,25 +109,40 @@ async fn sqlite(options: AnyConnectOptions, tenancy: Tenancy) -> Result<Connecte
         Ok((claim, Hold::take(&place, tenancy)?))
     })
     .await?;
-    let pool = sqlite_pool(options).await?;
+    let (pool, anchor, files) = sqlite_pool(options, &path).await?;
     require_wal(&pool).await?;
     SQLITE.run(&pool).await?;
     drop(claim);
-    Ok(Connected { pool, place: Some((path, hold)) })
+    Ok(Connected { pool, place: Some((path, hold)), files: Some(files), anchor: Some(anchor) })
 }
 
-async fn sqlite_pool(options: AnyConnectOptions) -> Result<AnyPool, StoreError> {
+async fn sqlite_pool(
+    options: AnyConnectOptions,
+    path: &Path,
+) -> Result<(AnyPool, AnyConnection, Arc<Files>), StoreError> {
+    let mut anchor = options.connect().await?;
+    set_pragmas(&mut anchor).await?;
+    // The first read opens the log.
+    anchor.execute("SELECT COUNT(*) FROM sqlite_master").await?;
+    let files = Arc::new(Files::of(path.to_owned())?);
+    let opened = Arc::clone(&files);
     let pool = pool_options()
-        .after_connect(|connection, _| Box::pin(set_pragmas(connection)))
+        .after_connect(move |connection, _| {
+            let files = Arc::clone(&opened);
+            Box::pin(async move {
+                set_pragmas(connection).await?;
+                files.check().map_err(|error| sqlx::Error::Io(io::Error::other(error)))
+            })
+        })
         .connect_with(options)
         .await?;
-    Ok(pool)
+    Ok((pool, anchor, files))
 }
 
 async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     let pool = pool_options().connect_with(options).await?;
     POSTGRES.run(&pool).await?;
-    Ok(Connected { pool, place: None })
+    Ok(Connected { pool, place: None, files: None, anchor: None })
 }
 
 /// The versions of all tables that this program knows, in their order.
@@ -128,7 +161,17 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn pool_options() -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT)
+    AnyPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // In place of a ping.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| {
+            Box::pin(async { Ok(connection::is_free(connection).await) })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async { Ok(connection::give_back(connection).await) })
+        })
 }
 
 /// The file, as the driver itself reads it from the URL. Parameters are refused: each of them

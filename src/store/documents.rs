@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::connection::Connection;
 use super::row::Table;
 use super::shelves::{Document, Reference, Shelves};
 use super::{Store, StoreError};
@@ -113,7 +113,7 @@ impl Store {
 }
 
 /// Every document.
-pub(super) async fn load(connection: &mut AnyConnection) -> Result<Shelves, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<Shelves, StoreError> {
     let mut shelves = Shelves::default();
     load_kind::<NetworkRule>(connection, &mut shelves).await?;
     load_kind::<AccessPolicy>(connection, &mut shelves).await?;
@@ -124,7 +124,7 @@ pub(super) async fn load(connection: &mut AnyConnection) -> Result<Shelves, Stor
 }
 
 async fn load_kind<D: Document>(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     shelves: &mut Shelves,
 ) -> Result<(), StoreError> {
     let rows = sqlx::query(DOCUMENTS.select("WHERE kind = $1"))
@@ -147,7 +147,7 @@ fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
 }
 
 /// Reads a document and holds its row, as with a key.
-async fn hold<D: Document>(connection: &mut AnyConnection, name: &str) -> Result<D, StoreError> {
+async fn hold<D: Document>(connection: &mut Connection, name: &str) -> Result<D, StoreError> {
     let row = sqlx::query(
         "UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2 \
          RETURNING name, kind, body",
@@ -159,7 +159,7 @@ async fn hold<D: Document>(connection: &mut AnyConnection, name: &str) -> Result
     read(&row.ok_or(StoreError::NotFound)?)
 }
 
-async fn save<D: Document>(connection: &mut AnyConnection, document: &D) -> Result<(), StoreError> {
+async fn save<D: Document>(connection: &mut Connection, document: &D) -> Result<(), StoreError> {
     sqlx::query("UPDATE documents SET body = $3 WHERE kind = $1 AND name = $2")
         .bind(D::KIND)
         .bind(document.name())
@@ -175,7 +175,7 @@ async fn save<D: Document>(connection: &mut AnyConnection, document: &D) -> Resu
 }
 
 async fn save_references<D: Document>(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     document: &D,
 ) -> Result<(), StoreError> {
     let references: BTreeSet<Reference> = document.references().into_iter().collect();

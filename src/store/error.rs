@@ -69,6 +69,18 @@ pub enum StoreError {
         /// What SQLite finds first.
         what: String,
     },
+    /// The database file is not the one that was opened. Changes would be lost with the one that is
+    /// open; an operator must put it back, or restart the gateway on the one that is there.
+    #[error("the store's file {} {what}", .path.display())]
+    FileLost {
+        /// The file: the database, or one of the two that SQLite keeps beside it.
+        path: PathBuf,
+        /// What became of it.
+        what: String,
+    },
+    /// The last change could not be written, and none has been since.
+    #[error("the last change of the store could not be written: {0}")]
+    LastWriteFailed(String),
     /// A file stands where one was to be made.
     #[error("{} is there already", .0.display())]
     FileExists(PathBuf),

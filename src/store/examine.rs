@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use super::connect::{self, blocking, known_versions};
+use super::connect::{self as database, blocking, known_versions};
 use super::{Store, StoreError};
 use crate::model::Time;
 
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoFile`], [`StoreError::NotAStore`], or when it cannot be read.
     pub async fn examine(url: &str) -> Result<Examination, StoreError> {
-        let path = connect::file(url)?;
+        let path = database::file(url)?;
         require_magic(path.clone()).await?;
         let failed = |source| StoreError::File { path: path.clone(), source };
         let metadata = std::fs::metadata(&path).map_err(failed)?;
@@ -73,7 +73,8 @@ impl Store {
              UNION ALL SELECT MAX(created) FROM principals \
              UNION ALL SELECT MAX(created) FROM access_keys \
              UNION ALL SELECT MAX(last_used) FROM access_keys) AS times";
-        let newest: Option<i64> = sqlx::query_scalar(NEWEST).fetch_one(&self.inner.pool).await?;
+        let newest: Option<i64> =
+            sqlx::query_scalar(NEWEST).fetch_one(&mut self.inner.connection().await?).await?;
         Ok(newest.map(Time::from_unix))
     }
 }
@@ -97,12 +98,17 @@ pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, StoreError> {
+    Ok(connect(path, read_only).await?)
+}
+
+/// As [`open`], with what the database says.
+pub(super) async fn connect(path: &Path, read_only: bool) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .read_only(read_only)
         .busy_timeout(std::time::Duration::from_secs(5));
-    Ok(options.connect().await?)
+    options.connect().await
 }
 
 async fn require_magic(path: PathBuf) -> Result<(), StoreError> {

@@ -1,7 +1,8 @@
 //! Facts of this instance: a few texts by name.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::Row as _;
 
+use super::connection::Connection;
 use super::{Store, StoreError};
 
 impl Store {
@@ -12,7 +13,7 @@ impl Store {
     pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
             .bind(name)
-            .fetch_optional(&self.inner.pool)
+            .fetch_optional(&mut self.inner.connection().await?)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -37,7 +38,7 @@ impl Store {
 
 /// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0.
 pub(super) async fn raise(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
     let count: String = sqlx::query_scalar(
@@ -53,7 +54,7 @@ pub(super) async fn raise(
 
 /// What a fact has counted so far.
 pub(super) async fn count(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
     let count: Option<String> = sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")

@@ -31,7 +31,7 @@ impl Store {
     }
 
     async fn is_current(&self) -> Result<bool, StoreError> {
-        let mut connection = self.inner.pool.acquire().await?;
+        let mut connection = self.inner.connection().await?;
         let revision = facts::count(&mut connection, REVISION).await?;
         Ok(revision == self.inner.catalogue().revision())
     }

@@ -3,8 +3,9 @@
 //! The count is no part of a key's record: it is leased in large parts before it is used, so that
 //! it is never too low, whatever happens to the process.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::Row as _;
 
+use super::connection::Connection;
 use super::{Store, StoreError};
 use crate::model::KeyVersionId;
 
@@ -98,7 +99,7 @@ impl Store {
     pub async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT invocations FROM key_versions WHERE id = $1")
             .bind(version.to_string())
-            .fetch_optional(&self.inner.pool)
+            .fetch_optional(&mut self.inner.connection().await?)
             .await?
             .ok_or(StoreError::NotFound)?;
         number(row.try_get(0)?, version)
@@ -106,10 +107,7 @@ impl Store {
 }
 
 /// As [`Store::assume_invocations`], within a transaction.
-pub(super) async fn assume(
-    connection: &mut AnyConnection,
-    at_least: u64,
-) -> Result<u64, StoreError> {
+pub(super) async fn assume(connection: &mut Connection, at_least: u64) -> Result<u64, StoreError> {
     let changed = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1")
         .bind(count(at_least)?)
         .execute(connection)
@@ -118,7 +116,7 @@ pub(super) async fn assume(
 }
 
 /// Reads the count and holds its row until the transaction ends.
-async fn hold(connection: &mut AnyConnection, version: KeyVersionId) -> Result<u64, StoreError> {
+async fn hold(connection: &mut Connection, version: KeyVersionId) -> Result<u64, StoreError> {
     let row = sqlx::query(
         "UPDATE key_versions SET invocations = invocations WHERE id = $1 RETURNING invocations",
     )

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::{AnyConnection, AssertSqlSafe};
+use sqlx::AssertSqlSafe;
 
+use super::connection::Connection;
 use super::key_row::{KEYS, VERSIONS, bind_key, bind_version, read_key, read_version};
 use super::row::Table;
 use super::{Store, StoreError};
@@ -97,14 +98,14 @@ impl Store {
         const TOMBSTONES: Table = Table { name: "key_tombstones", columns: &["key_id", "removed"] };
         let row = sqlx::query(TOMBSTONES.select("WHERE key_id = $1"))
             .bind(id.to_string())
-            .fetch_optional(&self.inner.pool)
+            .fetch_optional(&mut self.inner.connection().await?)
             .await?;
         row.map(|row| TOMBSTONES.fields(&row).time("removed")).transpose()
     }
 }
 
 /// Every key with its versions.
-pub(super) async fn load(connection: &mut AnyConnection) -> Result<Vec<KeyRecord>, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<Vec<KeyRecord>, StoreError> {
     let rows = sqlx::query(VERSIONS.select("ORDER BY number")).fetch_all(&mut *connection).await?;
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
     for row in &rows {
@@ -124,7 +125,7 @@ pub(super) async fn load(connection: &mut AnyConnection) -> Result<Vec<KeyRecord
 /// Reads one key and holds its row until the transaction ends: an UPDATE does that on both
 /// databases, where only PostgreSQL has SELECT … FOR UPDATE.
 pub(super) async fn hold_key(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     id: KeyId,
 ) -> Result<KeyRecord, StoreError> {
     let hold =
@@ -144,7 +145,7 @@ pub(super) async fn hold_key(
 }
 
 pub(super) async fn insert(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     record: &KeyRecord,
 ) -> Result<(), StoreError> {
     bind_key(KEYS.insert(), record).execute(&mut *connection).await?;
@@ -152,7 +153,7 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn save_key(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     before: &KeyRecord,
     after: &KeyRecord,
 ) -> Result<(), StoreError> {
@@ -162,7 +163,7 @@ pub(super) async fn save_key(
 
 /// Writes the difference between two lists of one key's versions.
 async fn save_versions(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     key: KeyId,
     before: &[KeyVersion],
     after: &[KeyVersion],

@@ -13,11 +13,14 @@ mod aliases;
 mod backup;
 mod catalogue;
 mod connect;
+mod connection;
 mod documents;
 mod error;
 mod examine;
 mod facts;
+mod files;
 mod follow;
+mod health;
 mod hold;
 mod invocations;
 mod key_row;
@@ -27,12 +30,13 @@ mod principals;
 mod restore;
 mod row;
 mod shelves;
+mod watch;
 mod write;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, AnyPool, Connection as _};
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
@@ -48,7 +52,11 @@ pub use shelves::{Document, Reference, Shelf, Shelves};
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
 use catalogue::Catalogue;
 use connect::Connected;
+use connection::Connection;
+use files::Files;
+use health::Health;
 use hold::{Hold, Tenancy};
+use watch::Watch;
 use write::Write;
 
 /// The store of one gateway. Clones share it.
@@ -62,6 +70,14 @@ struct Inner {
     catalogue: RwLock<Catalogue>,
     /// Held by the one that changes something.
     turn: Arc<Mutex<()>>,
+    /// What is wrong with the database, as far as is known.
+    health: Arc<Health>,
+    /// The SQLite files that are open.
+    files: Option<Arc<Files>>,
+    watch: Mutex<Watch>,
+    /// Open until the store is closed, so that SQLite never takes another connection for the last one
+    /// and removes its log.
+    anchor: Mutex<Option<AnyConnection>>,
     /// The SQLite file and the hold on it.
     place: Option<(PathBuf, Hold)>,
     /// On whose behalf this process changes things, where that is an operator.
@@ -119,15 +135,29 @@ impl Store {
     }
 
     async fn load(connected: Connected) -> Result<Self, StoreError> {
-        let Connected { pool, place } = connected;
+        let Connected { pool, place, files, anchor } = connected;
         let catalogue = RwLock::new(load(&pool).await?);
-        let (turn, operator) = (Arc::default(), OnceLock::new());
-        Ok(Self { inner: Arc::new(Inner { pool, catalogue, turn, place, operator }) })
+        let inner = Inner {
+            pool,
+            catalogue,
+            turn: Arc::default(),
+            health: Arc::default(),
+            files,
+            watch: Mutex::default(),
+            anchor: Mutex::new(anchor),
+            place,
+            operator: OnceLock::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Waits for what is under way and closes the database; later calls that need it fail.
     pub async fn close(&self) {
         self.inner.pool.close().await;
+        if let Some(anchor) = self.inner.anchor.lock().await.take() {
+            // It has nothing to lose.
+            let _ = anchor.close().await;
+        }
     }
 
     /// The key with this id, in whatever state.
@@ -167,6 +197,30 @@ impl Store {
 }
 
 impl Inner {
+    /// A connection of the pool. One that fails is closed when it is dropped.
+    async fn connection(&self) -> Result<Connection, StoreError> {
+        // Without its last connection SQLite removes the log.
+        if !self.pool.is_closed() {
+            self.require_file()?;
+        }
+        Ok(Connection::acquire(&self.pool).await?)
+    }
+
+    /// Refuses when the SQLite file is not the one that was opened.
+    fn require_file(&self) -> Result<(), StoreError> {
+        self.files.as_ref().map_or(Ok(()), |files| files.check())
+    }
+
+    /// Refuses when the SQLite file was damaged at its last examination.
+    fn require_whole(&self) -> Result<(), StoreError> {
+        match (&self.files, self.health.damage()) {
+            (Some(files), Some(what)) => {
+                Err(StoreError::Damaged { path: files.path().to_owned(), what })
+            }
+            _ => Ok(()),
+        }
+    }
+
     // A writer only puts complete records in, so that a poisoned lock still guards good data.
     fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
         self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
@@ -179,7 +233,8 @@ impl Inner {
 
 async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
     // One transaction, so that no key goes between its versions and its aliases.
-    let mut connection = pool.begin().await?;
+    let mut connection = Connection::acquire(pool).await?;
+    connection.begin_reading().await?;
     // Read before the rows: a change in between is then read once more, and none is missed.
     let mut catalogue = Catalogue::of(facts::count(&mut connection, follow::REVISION).await?);
     for record in keys::load(&mut connection).await? {
@@ -189,6 +244,7 @@ async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
         catalogue.put_alias(alias);
     }
     *catalogue.shelves_mut() = documents::load(&mut connection).await?;
+    connection.rollback().await?;
     Ok(catalogue)
 }
 

@@ -40,7 +40,7 @@ impl Store {
     pub async fn operator_events(&self) -> Result<Vec<(i64, OperatorEvent)>, StoreError> {
         let rows =
             sqlx::query("SELECT number, body FROM operator_events ORDER BY number LIMIT 100")
-                .fetch_all(&self.inner.pool)
+                .fetch_all(&mut self.inner.connection().await?)
                 .await?;
         rows.iter()
             .map(|row| {

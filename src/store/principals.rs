@@ -1,9 +1,9 @@
 //! Principals and their policies in SQL.
 
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::access_keys::raise_revision;
+use super::connection::Connection;
 use super::row::Table;
 use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
@@ -37,8 +37,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or a row cannot.
     pub async fn principals(&self) -> Result<Vec<PrincipalRow>, StoreError> {
-        let rows =
-            sqlx::query(PRINCIPALS.select("ORDER BY name")).fetch_all(&self.inner.pool).await?;
+        let rows = sqlx::query(PRINCIPALS.select("ORDER BY name"))
+            .fetch_all(&mut self.inner.connection().await?)
+            .await?;
         rows.iter().map(read_principal).collect()
     }
 
@@ -116,7 +117,7 @@ impl Store {
 }
 
 /// Refuses when there is no such principal.
-pub(super) async fn require(connection: &mut AnyConnection, name: &str) -> Result<(), StoreError> {
+pub(super) async fn require(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
     let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principals WHERE name = $1")
         .bind(name.to_owned())
         .fetch_one(connection)

@@ -15,11 +15,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use super::backup::{directory_of, sync_directory_of, text};
 use super::connect::{self, blocking};
+use super::connection::Connection;
 use super::hold::{Hold, Tenancy, give_to_owner_of};
 use super::write::Write;
 use super::{Store, StoreError, examine, invocations};
@@ -168,7 +169,7 @@ impl Store {
 
 /// Rows of what was half made: the token may have finished it since, so that the row must not lead
 /// to its destruction.
-async fn forget_half_made(connection: &mut AnyConnection) -> Result<usize, StoreError> {
+async fn forget_half_made(connection: &mut Connection) -> Result<usize, StoreError> {
     let mut count = 0;
     for statement in
         ["DELETE FROM keys WHERE state = 'Creating'", "DELETE FROM key_versions WHERE is_live = 0"]
@@ -179,7 +180,7 @@ async fn forget_half_made(connection: &mut AnyConnection) -> Result<usize, Store
 }
 
 async fn postpone_deletions(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     now: Time,
 ) -> Result<Vec<KeyId>, StoreError> {
     let ids: Vec<String> = sqlx::query_scalar(
@@ -194,7 +195,7 @@ async fn postpone_deletions(
 
 /// An acknowledged deletion does not come back.
 async fn bury(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     tombstones: &[(String, i64)],
 ) -> Result<Vec<KeyId>, StoreError> {
     let mut destroyed = Vec::new();
@@ -221,7 +222,7 @@ async fn bury(
 /// Nor does one that was under way: the next start carries it through, with the versions that the
 /// backup does not know.
 async fn go_on_destroying(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     replaced: &Known,
     now: Time,
 ) -> Result<Vec<KeyId>, StoreError> {

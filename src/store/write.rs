@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use sqlx::{Any, AnyConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::catalogue::Catalogue;
+use super::connection::Connection;
 use super::follow::REVISION;
 use super::{Inner, StoreError, facts};
 
 /// The writer's turn and its transaction. Dropped, it leaves disk and memory as they were.
 ///
-/// The first statement must be one that writes: SQLite then waits for its lock, where a
-/// transaction that has read before may be refused at once; and PostgreSQL then holds the row.
+/// The database gives the lock of the one writer with the first statement, so that nobody is
+/// refused because he has read before.
 pub(super) struct Write {
     // In this order when dropped: the rollback begins before the next writer's turn.
-    transaction: Transaction<'static, Any>,
+    connection: Connection,
     turn: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
 }
@@ -24,13 +24,21 @@ impl Write {
     /// Waits for the turn and begins.
     pub(super) async fn begin(inner: &Arc<Inner>) -> Result<Self, StoreError> {
         let turn = Arc::clone(&inner.turn).lock_owned().await;
-        let transaction = inner.pool.begin().await?;
-        Ok(Self { transaction, turn, inner: Arc::clone(inner) })
+        inner.require_whole()?;
+        let connection = inner.connection().await;
+        let mut connection = connection.inspect_err(|error| {
+            let is_over = inner.pool.is_closed() || matches!(error, StoreError::FileLost { .. });
+            if !is_over {
+                inner.health.write_failed(error);
+            }
+        })?;
+        connection.begin_change(&inner.health).await?;
+        Ok(Self { connection, turn, inner: Arc::clone(inner) })
     }
 
     /// Where the statements of this change go.
-    pub(super) fn connection(&mut self) -> &mut AnyConnection {
-        &mut self.transaction
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
     /// On whose behalf it is made, where that is an operator.
@@ -40,8 +48,8 @@ impl Write {
 
     /// Makes a change lasting that leaves the catalogue as it is.
     pub(super) async fn finish(self) -> Result<(), StoreError> {
-        let Self { transaction, turn, .. } = self;
-        transaction.commit().await?;
+        let Self { connection, turn, inner } = self;
+        end(connection, &inner).await?;
         drop(turn);
         Ok(())
     }
@@ -55,10 +63,10 @@ impl Write {
         self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let Self { mut transaction, turn, inner } = self;
+        let Self { mut connection, turn, inner } = self;
         let finish = tokio::spawn(async move {
-            let revision = facts::raise(&mut transaction, REVISION).await?;
-            transaction.commit().await?;
+            let revision = facts::raise(&mut connection, REVISION).await?;
+            end(connection, &inner).await?;
             let mut catalogue = inner.catalogue_mut();
             remember(&mut catalogue);
             catalogue.follow(revision);
@@ -68,4 +76,12 @@ impl Write {
         });
         finish.await.map_err(|source| StoreError::Unavailable { source: source.into() })?
     }
+}
+
+/// Commits. What is in a file that nobody will find again is not lasting.
+async fn end(connection: Connection, inner: &Inner) -> Result<(), StoreError> {
+    connection.commit().await?;
+    inner.require_file()?;
+    inner.health.write_passed();
+    Ok(())
 }

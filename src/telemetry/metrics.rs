@@ -155,6 +155,8 @@ pub struct Metrics {
     token_losses: Counter,
     token_sessions: Gauge,
     token_queue: Family<OfQueue, Gauge>,
+    store_ready: Gauge,
+    store_write_failures: Counter,
     audit_sequence: Gauge,
     audit_waiting: Gauge,
     audit_owed: Gauge,
@@ -326,6 +328,17 @@ impl Metrics {
                 &["queue"],
                 "Jobs that wait for a token thread; queue is calls or changes",
             ),
+            store_ready: register.plain_gauge(
+                "hsmgate_store_ready",
+                "1 while the store keeps changes, 0 from the first that could not be written until one \
+                 is, and while its file is gone, another one or damaged",
+            ),
+            store_write_failures: register.counter(
+                "hsmgate_store_write_failures_total",
+                &[],
+                "Changes that the store could not write, those included that the gateway tries to find \
+                 out whether it can again",
+            ),
             audit_sequence: register.plain_gauge(
                 "hsmgate_audit_sequence",
                 "The number of the last audit record on disk; 0 without an audit",
@@ -462,6 +475,16 @@ impl Metrics {
         for (queue, count) in waiting {
             self.token_queue.get_or_create(&OfQueue { queue }).set(number(count));
         }
+    }
+
+    /// Counts a change that the store could not write.
+    pub fn store_write_failed(&self) {
+        self.store_write_failures.inc();
+    }
+
+    /// Sets what is only looked at when somebody asks: whether the store keeps changes.
+    pub fn set_store_ready(&self, is_ready: bool) {
+        self.store_ready.set(i64::from(is_ready));
     }
 
     /// Sets what is only looked at when somebody asks: how the audit does.

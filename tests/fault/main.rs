@@ -47,6 +47,9 @@ mod rig;
 mod scale;
 #[path = "../it/signed.rs"]
 mod signed;
+#[path = "../it/small_disk.rs"]
+mod small_disk;
+mod store_disk;
 mod together;
 mod traffic;
 mod unnoticed;

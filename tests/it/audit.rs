@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,10 +13,10 @@ use hsmgate::cli::client::{CallError, Client};
 use hsmgate::wire::rpc::table::TABLE;
 use secrecy::SecretString;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::gateway;
 use crate::harness::{Gateway, text};
+use crate::small_disk::SmallDisk;
 
 const MARKER: &str = "bWFya2VyLXBsYWludGV4dC03Zg==";
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", MARKER)];
@@ -222,45 +221,10 @@ async fn no_answer_survives_a_kill_without_its_record() {
     assert_eq!(report.faults, [], "{} answers", answered.len());
 }
 
-/// A file system of half a megabyte, unmounted when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None` where this test may not mount.
-    fn mount() -> Option<Self> {
-        let directory = TempDir::new().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(directory.path());
-        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
-        is_mounted.then(|| Self(directory))
-    }
-
-    /// Takes all of the room that is left.
-    fn fill(&self) {
-        let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
-        for size in [4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
-    let Some(disk) = SmallDisk::mount() else {
-        println!("not run: mounting needs root");
-        return;
-    };
-    let file = disk.0.path().join("audit.jsonl");
+    let Some(disk) = SmallDisk::mount(512) else { return };
+    let file = disk.path().join("audit.jsonl");
     let gateway = Gateway::start_with(&["--audit-file", file.to_str().unwrap()]);
     gateway.call("Encrypt", &ENCRYPT).await;
     disk.fill();

@@ -262,6 +262,11 @@ impl Server {
         self.log.lock().unwrap().contains(what)
     }
 
+    /// How often it has logged this by now.
+    pub(crate) fn times_logged(&self, what: &str) -> usize {
+        self.log.lock().unwrap().matches(what).count()
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.as_ref().unwrap().id()
     }

@@ -96,8 +96,11 @@ impl Health {
         }
     }
 
-    /// One read of one row.
+    /// Whether changes are kept, as far as is known, and one read of one row.
     async fn store(&self) -> Dependency {
+        if let Err(error) = self.sources.store.condition() {
+            return Dependency::of(Err(error));
+        }
         match tokio::time::timeout(STORE_PATIENCE, self.sources.store.fact("region")).await {
             Ok(read) => Dependency::of(read.map(drop)),
             Err(elapsed) => Dependency::of(Err(elapsed)),

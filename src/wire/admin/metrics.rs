@@ -20,6 +20,7 @@ pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
     let load = token.load();
     let waiting = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
     metrics.set_token(token.ready().is_ok(), load.sessions, waiting);
+    metrics.set_store_ready(sources.store.condition().is_ok());
     if let Some(status) = sources.audit.status() {
         metrics.set_audit(&AuditState {
             sequence: status.head.sequence,

@@ -1,0 +1,266 @@
+//! Notices that the store cannot keep changes, and that it can again.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
+
+use super::files::Stamp;
+use super::{Store, StoreError, examine};
+
+/// How long the file may go without an examination.
+const EXAMINE_EVERY: Duration = Duration::from_hours(1);
+/// How long after one examination the next may begin, where the file was written since.
+const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
+/// How many times longer than an examination the rest after it is: it takes 1 % of a processor.
+const REST: u32 = 100;
+/// How long at least from one change that is only tried to the next.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+/// The fact that is written to find out whether one can be.
+const TRIAL: &str = "write-trial";
+
+/// When what was done last, and what may be done when.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: Option<Stamp>,
+    examined: Option<(Instant, Stamp)>,
+    may_examine: Option<Instant>,
+    may_try: Option<Instant>,
+}
+
+impl Watch {
+    /// Whether the file is to be examined now. It is suspect when it was found damaged or the last
+    /// change failed.
+    fn wants_examination(&mut self, stamp: Stamp, is_suspect: bool, now: Instant) -> bool {
+        let seen = self.seen.replace(stamp);
+        // SQLite shrinks neither of them on its own.
+        let has_shrunk =
+            seen.is_some_and(|seen| stamp.bytes < seen.bytes || stamp.log_bytes < seen.log_bytes);
+        let Some((at, examined)) = self.examined else { return true };
+        let is_other = (stamp.bytes, stamp.written) != (examined.bytes, examined.written);
+        let may = self.may_examine.is_none_or(|at| now >= at);
+        has_shrunk
+            || (may && (is_other || is_suspect))
+            || now.saturating_duration_since(at) >= EXAMINE_EVERY
+    }
+}
+
+impl Store {
+    /// Whether a change would be kept, as far as is known: the file is the one that was opened, the
+    /// last examination found no damage, and the last change was written.
+    ///
+    /// # Errors
+    /// [`StoreError::FileLost`], [`StoreError::Damaged`], [`StoreError::LastWriteFailed`].
+    pub fn condition(&self) -> Result<(), StoreError> {
+        self.inner.require_file()?;
+        self.inner.require_whole()?;
+        match self.inner.health.failed_write() {
+            Some(what) => Err(StoreError::LastWriteFailed(what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks whether the SQLite file is still there and the one that was opened, examines it where it
+    /// was written since the last time or an hour has passed, and tries a change where the last one
+    /// failed: otherwise the store would count as failed until somebody changes something. What it
+    /// finds is logged, once, and is in [`Store::condition`].
+    pub async fn watch(&self) {
+        let loss = self.inner.require_file().err().map(|error| error.to_string());
+        let is_lost = loss.is_some();
+        self.inner.health.note_file(loss);
+        if is_lost {
+            return;
+        }
+        self.examine_if_due().await;
+        self.try_change_if_due().await;
+    }
+
+    async fn examine_if_due(&self) {
+        let Some(files) = &self.inner.files else { return };
+        let Ok(stamp) = files.stamp() else { return };
+        let mut watch = self.inner.watch.lock().await;
+        let begun = Instant::now();
+        let health = &self.inner.health;
+        let is_suspect = health.damage().is_some() || health.failed_write().is_some();
+        if !watch.wants_examination(stamp, is_suspect, begun) {
+            return;
+        }
+        let found = quick_check(files.path()).await;
+        // Of another file nothing is to be told.
+        if files.check().is_ok() {
+            match found {
+                Ok(damage) => self.inner.health.note_damage(damage),
+                Err(error) => {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::warn!(error, "the store's file cannot be examined");
+                }
+            }
+        }
+        let end = Instant::now();
+        let rest = end.saturating_duration_since(begun).saturating_mul(REST).max(EXAMINE_AGAIN);
+        watch.examined = Some((end, stamp));
+        watch.may_examine = end.checked_add(rest.min(EXAMINE_EVERY));
+    }
+
+    async fn try_change_if_due(&self) {
+        if self.inner.health.failed_write().is_none() || self.inner.require_whole().is_err() {
+            return;
+        }
+        let mut watch = self.inner.watch.lock().await;
+        let begun = Instant::now();
+        // Whoever has the turn finds it out as well.
+        if watch.may_try.is_some_and(|at| begun < at) || self.inner.turn.try_lock().is_err() {
+            return;
+        }
+        // How it ends is noted on the way.
+        let _ = self.set_fact(TRIAL, "").await;
+        let end = Instant::now();
+        let took = end.saturating_duration_since(begun);
+        watch.may_try = end.checked_add(took.saturating_mul(2).max(TRY_EVERY));
+    }
+}
+
+/// What SQLite's `quick_check` finds first in a database, beside its use. It reads the whole file.
+///
+/// # Errors
+/// When it cannot be examined, for a reason that is no damage.
+pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreError> {
+    match look(path).await {
+        Ok(line) if line == "ok" => Ok(None),
+        Ok(line) => Ok(Some(line)),
+        Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn look(path: &Path) -> Result<String, sqlx::Error> {
+    // A connection of its own: one that has read the file before has pages of it in memory.
+    let mut connection = examine::connect(path, true).await?;
+    let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
+    connection.close().await?;
+    found
+}
+
+/// By SQLite's result codes: `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 10 | 11 | 26))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::FileExt as _;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    fn path(bench: &Bench) -> PathBuf {
+        Store::file(&bench.url).unwrap()
+    }
+
+    #[test]
+    fn an_examination_follows_what_was_written_and_comes_each_hour() {
+        let now = Instant::now();
+        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100 };
+        let mut watch = Watch::default();
+        assert!(watch.wants_examination(stamp, false, now), "the first");
+        watch.examined = Some((now, stamp));
+        watch.may_examine = Some(now + EXAMINE_AGAIN);
+        assert!(!watch.wants_examination(stamp, false, now));
+        let longer = Stamp { log_bytes: 200, ..stamp };
+        assert!(!watch.wants_examination(longer, false, now + EXAMINE_AGAIN), "the log grows");
+        let written = Stamp { written: (2, 0), ..longer };
+        assert!(!watch.wants_examination(written, false, now), "not yet");
+        assert!(watch.wants_examination(written, false, now + EXAMINE_AGAIN));
+        assert!(watch.wants_examination(Stamp { log_bytes: 0, ..written }, false, now), "shrunk");
+        assert!(watch.wants_examination(stamp, true, now + EXAMINE_AGAIN), "damaged");
+        assert!(watch.wants_examination(stamp, false, now + EXAMINE_EVERY));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_away_refuses_changes_until_it_is_back() {
+        let bench = Bench::new().await;
+        bench.store.insert_key(sample_key()).await.unwrap();
+        for suffix in ["", "-wal", "-shm"] {
+            let name = format!("{}{suffix}", path(&bench).display());
+            let away = format!("{name}.away");
+            fs::rename(&name, &away).unwrap();
+            for _ in 0..2 {
+                let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
+                assert!(matches!(refused, StoreError::FileLost { .. }), "{name}: {refused:?}");
+                bench.store.condition().unwrap_err();
+                fs::copy(&away, &name).unwrap();
+            }
+            fs::rename(&away, &name).unwrap();
+            bench.store.watch().await;
+            bench.store.condition().unwrap();
+            bench.store.insert_key(sample_key()).await.unwrap();
+        }
+        bench.store.close().await;
+        assert_eq!(Store::open(&bench.url).await.unwrap().keys().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_log_stays_the_same_file_however_many_connections_are_closed() {
+        let bench = Bench::new().await;
+        for _ in 0..20 {
+            let pool = &bench.store.inner.pool;
+            bench.store.insert_key(sample_key()).await.unwrap();
+            while pool.size() > 0 {
+                if let Some(connection) = pool.try_acquire() {
+                    connection.close().await.unwrap();
+                }
+                tokio::task::yield_now().await;
+            }
+            bench.store.condition().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_refuses_changes_until_it_is_mended() {
+        let bench = Bench::new().await;
+        for _ in 0..50 {
+            bench.store.insert_key(sample_key()).await.unwrap();
+        }
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+        bench.tamper("PRAGMA wal_checkpoint").await;
+        let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
+        // Not closed before the store is: that would free the locks of this process.
+        let mut whole = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut whole, 0).unwrap();
+        let shorter = u64::try_from(whole.len() / 2).unwrap();
+        file.set_len(shorter).unwrap();
+        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.watch().await;
+        let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
+        bench.store.condition().unwrap_err();
+        file.write_all_at(&whole, 0).unwrap();
+        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+        bench.store.insert_key(sample_key()).await.unwrap();
+        bench.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_failed_change_counts_until_one_passes_even_if_nobody_makes_one() {
+        let bench = Bench::new().await;
+        bench
+            .tamper(
+                "CREATE TRIGGER full BEFORE INSERT ON facts BEGIN SELECT RAISE(ABORT, 'x'); END",
+            )
+            .await;
+        bench.store.set_fact("a", "1").await.unwrap_err();
+        assert!(matches!(bench.store.condition(), Err(StoreError::LastWriteFailed(_))));
+        bench.store.watch().await;
+        bench.store.condition().unwrap_err();
+        bench.tamper("DROP TRIGGER full").await;
+        bench.store.inner.watch.lock().await.may_try = None;
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+    }
+}

@@ -1,0 +1,51 @@
+//! A disk that a test fills.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+#![allow(clippy::print_stdout, reason = "a test that is not run says so")]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A file system in memory, unmounted when dropped.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Of so many kilobytes. `None`, which is told, where this test may not mount.
+    pub(crate) fn mount(kilobytes: u32) -> Option<Self> {
+        let directory = TempDir::new().unwrap();
+        let mut mount = Command::new("mount");
+        let size = format!("size={kilobytes}k");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            println!("not run: mounting needs root");
+        }
+        is_mounted.then(|| Self(directory))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all of the room that is left.
+    pub(crate) fn fill(&self) {
+        let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
+        for size in [4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
