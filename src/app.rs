@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
 use crate::authn::{
-    AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard,
+    AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard, ServedWith,
 };
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
@@ -32,6 +32,9 @@ pub use lock::{LockError, ProcessLock};
 
 /// How long requests that are under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(7);
+/// How long a start waits for the time from which on it accepts requests, which is the next second.
+const TRUST_WAIT: Duration = Duration::from_secs(1);
+const TRUST_LOOK: Duration = Duration::from_millis(10);
 /// The connections that the admin listener may have.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// How slow a client of the admin listener may be.
@@ -45,6 +48,9 @@ const INSTANCE_CREATED: &str = "instance-created";
 const TOKEN_SERIAL: &str = "token-serial";
 const REGION: &str = "region";
 const ACCOUNT: &str = "account";
+/// The fact that names the journal of nonces that the store was last served with. Empty is one that is
+/// not known.
+pub const REPLAY_JOURNAL: &str = "replay-journal";
 /// The names of the facts that are the same in every copy of one store.
 pub const FACTS: &[&str] = &[TOKEN_SERIAL, REGION, ACCOUNT, INSTANCE_ID];
 
@@ -231,6 +237,7 @@ pub struct Gateway {
     locks: GatewayLocks,
     vault: Vault,
     client_keys: Arc<ClientKeys>,
+    replay: Arc<ReplayGuard>,
     audit: Option<Audit>,
     services: Arc<Services>,
     address: SocketAddr,
@@ -267,7 +274,7 @@ impl Gateway {
         let authenticator = Authenticator::new(
             settings.place.account.clone(),
             Arc::clone(&vault.access_keys),
-            replay,
+            Arc::clone(&replay),
         );
         let audit = match settings.audit {
             Some(audit) => Some(start_audit(audit, &settings.place, &vault).await?),
@@ -309,6 +316,7 @@ impl Gateway {
             locks,
             vault,
             client_keys,
+            replay,
             audit,
             services,
             address,
@@ -354,6 +362,7 @@ impl Gateway {
             &self.services.keyring,
             Arc::clone(&self.vault.access_keys),
             Arc::clone(&self.client_keys),
+            self.replay,
             self.vault.store.clone(),
             self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
         );
@@ -446,18 +455,40 @@ async fn start_audit(
 
 /// Takes store and state directory for this gateway alone, finishes what the last one left half done,
 /// and reads the nonces that it knew. The last one has to have ended before.
+///
+/// Where these nonces are lost, requests are trusted from the next second on, and the start waits for
+/// that, so that no caller is refused who comes when the gateway serves.
 async fn take_over(
     state_directory: &Path,
     store_url: &str,
     vault: &Vault,
     keyring: &Keyring,
-) -> Result<(GatewayLocks, ReplayGuard), StartError> {
+) -> Result<(GatewayLocks, Arc<ReplayGuard>), StartError> {
     let locks = GatewayLocks::take(state_directory, store_url)?;
     if vault.store.is_alone().await? {
         keyring.reconcile().await?;
     }
-    let replay = ReplayGuard::open(&state_directory.join("replay"), Time::now())?;
-    Ok((locks, replay))
+    let (store, served) = (&vault.store, served_with(&vault.store).await?);
+    let replay = ReplayGuard::open(&state_directory.join("replay"), &served, Time::now())?;
+    let journal = replay.journal();
+    if served != ServedWith::Journal(journal.clone()) {
+        store.set_fact(REPLAY_JOURNAL, &journal).await?;
+    }
+    let limit = Instant::now() + TRUST_WAIT;
+    while Time::now() < replay.trusted_from() && Instant::now() < limit {
+        tokio::time::sleep(TRUST_LOOK).await;
+    }
+    Ok((locks, Arc::new(replay)))
+}
+
+/// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an
+/// instance from its first start on.
+async fn served_with(store: &Store) -> Result<ServedWith, StoreError> {
+    Ok(match store.fact(REPLAY_JOURNAL).await? {
+        Some(journal) => ServedWith::Journal(journal),
+        None if store.fact(INSTANCE_ID).await?.is_some() => ServedWith::Unknown,
+        None => ServedWith::Nothing,
+    })
 }
 
 /// How long a request that makes a key may take: its time in the token, and that of taking a

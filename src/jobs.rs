@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::audit::{Actor, Deed, DeedError, NotRecorded, Recorder};
-use crate::authn::{AccessKeyError, AccessKeys, ClientKeys};
+use crate::authn::{AccessKeyError, AccessKeys, ClientKeys, ReplayError, ReplayGuard};
 use crate::keyring::{Keyring, KeyringError};
 use crate::model::{ImportParameters, KeyId, KeyVersionId, Time};
 use crate::store::{Store, StoreError};
@@ -36,6 +36,8 @@ const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
 const FIND_EVERY: Duration = Duration::from_secs(1);
 /// How often the hours of last use are written down.
 const USES_EVERY: Duration = Duration::from_mins(1);
+/// How long nonces may still be kept that no longer count.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// How long temporary credentials stay known after their end, to be refused as expired.
 const EXPIRED_FOR_SECONDS: i64 = 24 * 3600;
 
@@ -62,6 +64,7 @@ impl Jobs {
         keyring: &Keyring,
         access_keys: Arc<AccessKeys>,
         client_keys: Arc<ClientKeys>,
+        replay: Arc<ReplayGuard>,
         store: Store,
         audit: Recorder,
     ) -> Self {
@@ -112,6 +115,9 @@ impl Jobs {
         jobs.spawn(every(USES_EVERY, "uses of client keys", move || {
             let client_keys = Arc::clone(&client_keys);
             async move { client_keys.write_uses().await }
+        }));
+        jobs.spawn(every(FORGET_EVERY, "nonces that no longer count", move || {
+            forget_nonces(Arc::clone(&replay))
         }));
         Self(jobs)
     }
@@ -284,6 +290,12 @@ where
     }
     desk.rests.keep_only(|what| names.contains(what));
     Ok(())
+}
+
+async fn forget_nonces(replay: Arc<ReplayGuard>) -> Result<(), ReplayError> {
+    let forgetting = tokio::task::spawn_blocking(move || replay.forget_expired(Time::now()));
+    // It ends without an outcome only with the runtime.
+    forgetting.await.unwrap_or(Ok(()))
 }
 
 /// Puts what operators have changed into the audit, in order. Whoever dies before it is forgotten

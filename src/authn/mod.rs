@@ -21,7 +21,7 @@ pub use claim::{Claim, Scheme};
 pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};
 pub use recent::Recent;
-pub use replay::{ReplayError, ReplayGuard};
+pub use replay::{NonceUse, ReplayError, ReplayGuard, ServedWith};
 pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
@@ -58,14 +58,14 @@ pub struct Caller {
 pub struct Authenticator {
     account: AccountId,
     access_keys: Arc<AccessKeys>,
-    replay: ReplayGuard,
+    replay: Arc<ReplayGuard>,
     /// The connections that nonces came on.
     received: Recent,
 }
 
 impl Authenticator {
     /// An authenticator for the users of one account.
-    pub fn new(account: AccountId, access_keys: Arc<AccessKeys>, replay: ReplayGuard) -> Self {
+    pub fn new(account: AccountId, access_keys: Arc<AccessKeys>, replay: Arc<ReplayGuard>) -> Self {
         Self { account, access_keys, replay, received: Recent::new(RECEIVED) }
     }
 
@@ -83,7 +83,7 @@ impl Authenticator {
         connection: u64,
     ) -> Result<Caller, ApiError> {
         let offset = claim.timestamp.unix() - now.unix();
-        if offset.abs() > CLOCK_WINDOW_SECONDS || self.replay.is_before_trust(claim.timestamp) {
+        if offset.abs() > CLOCK_WINDOW_SECONDS || claim.timestamp < self.replay.trusted_from() {
             return Err(ErrorCode::InvalidTimeStampExpired.into());
         }
         let key = self
@@ -96,10 +96,12 @@ impl Authenticator {
         if !signature::verify(claim, &key.secret) {
             return Err(claim.mismatch());
         }
-        let expires = claim.timestamp.plus_seconds(CLOCK_WINDOW_SECONDS);
-        match self.replay.first_use(&key.id, claim.nonce, expires, now) {
-            Ok(true) => self.note_received(&key.id, claim.nonce, connection),
-            Ok(false) => return Err(self.nonce_used(&key.id, claim.nonce, connection)),
+        match self.replay.try_use(&key.id, claim.nonce, claim.timestamp, now) {
+            Ok(NonceUse::First) => self.note_received(&key.id, claim.nonce, connection),
+            Ok(NonceUse::Repeated) => {
+                return Err(self.nonce_used(&key.id, claim.nonce, connection));
+            }
+            Ok(NonceUse::BeforeTrust) => return Err(ErrorCode::InvalidTimeStampExpired.into()),
             Err(error) => {
                 metrics().replay_journal_failed();
                 return Err(ApiError::from(ErrorCode::Unavailable).because(error));

@@ -5,39 +5,78 @@
 //! memory and a file of 8-byte entries for each, so that forgetting is dropping a bucket.
 //!
 //! An entry is written before the request is answered, by one small append without a flush to
-//! the disk: it outlives any end of the process, not a crash of the machine. After a restart of
-//! the machine every request signed before the start is refused instead.
+//! the disk: it outlives any end of the process, not a crash of the machine. So the journal is
+//! believed within one boot of the machine only, and only with the store that it was written for.
+//! The time from which on it knows every nonce is on disk, flushed, and nothing older is accepted.
+//! It moves forward when a bucket is forgotten, before that happens: a clock that goes back does
+//! not make requests good again whose nonces are gone.
+
+mod record;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 
+use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
 use crate::model::{AccessKeyId, Time};
+pub use record::ServedWith;
+use record::{Found, Record};
 
 const BUCKET_SECONDS: i64 = 120;
 const ENTRY_BYTES: usize = 8;
 const SUFFIX: &str = "nonces";
+/// A file of version 0.1.0 with the boot id alone.
+const OLD_BOOT_FILE: &str = "machine-start";
+/// The clock is told to be behind when it is by more seconds than a start may have to wait.
+const BEHIND_SECONDS: i64 = 2;
 
-/// The journal of nonces could not be read or written.
+/// The journal of nonces cannot do what it is for.
 #[derive(Debug, thiserror::Error)]
-#[error("the replay journal {path} cannot be used")]
-pub struct ReplayError {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
+pub enum ReplayError {
+    /// It cannot be read or written.
+    #[error("the replay journal {} cannot be used", .path.display())]
+    File {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The clock shows an earlier time than that from which on requests are accepted.
+    #[error(
+        "the clock is behind: nonces of requests dated before {0} are forgotten, so that all of \
+         these are refused"
+    )]
+    ClockBehind(Time),
+}
+
+/// What became of a nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NonceUse {
+    /// It was not used before, and is written down now.
+    First,
+    /// It was used before.
+    Repeated,
+    /// The request is so old that its nonce may be forgotten.
+    BeforeTrust,
 }
 
 /// Remembers every nonce while its request could be sent again.
 #[derive(Debug)]
 pub struct ReplayGuard {
     directory: PathBuf,
-    trusted_from: Option<Time>,
+    /// The record on disk. Held while it is written; the request path never takes it.
+    record: Mutex<Record>,
+    /// In seconds since 1970. It is raised under the lock of the buckets.
+    trusted_from: AtomicI64,
     buckets: Mutex<BTreeMap<i64, Bucket>>,
 }
 
@@ -45,78 +84,160 @@ pub struct ReplayGuard {
 struct Bucket {
     used: NonceSet,
     journal: File,
+    /// Until then the bucket stays, whatever the wall clock says: one that jumps ahead and comes
+    /// back would else make the gateway refuse good requests.
+    keep_until: Instant,
 }
 
 impl ReplayGuard {
     /// Opens the journal in `directory`, which is made when absent, and reads the nonces that
-    /// still count.
+    /// still count. Blocking. `served` is what the store tells; it has to be told the
+    /// [`ReplayGuard::journal`] before a request is accepted.
     ///
     /// # Errors
     /// When the directory or a file in it cannot be read or written.
-    pub fn open(directory: &Path, now: Time) -> Result<Self, ReplayError> {
-        let fault = |source| ReplayError { path: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(fault)?;
-        let machine_restarted = note_machine_start(directory).map_err(fault)?;
-        let buckets = read_buckets(directory, now).map_err(fault)?;
+    pub fn open(directory: &Path, served: &ServedWith, now: Time) -> Result<Self, ReplayError> {
+        let fault = |source| ReplayError::File { path: directory.to_owned(), source };
+        make_private(directory).map_err(fault)?;
+        let found = Found::read(directory).map_err(fault)?;
+        let (mut record, doubt) = Record::of_start(found, served, record::boot_id(), now);
+        let (buckets, last_expired) = read_buckets(directory, now).map_err(fault)?;
+        if let Some(last) = last_expired {
+            record.trusted_from = record.trusted_from.max(trusted_without(last));
+        }
+        record.write(directory).map_err(fault)?;
+        // Only now: what was dropped must not be missed.
+        let _ = std::fs::remove_file(directory.join(OLD_BOOT_FILE));
+        if let Some(last) = last_expired {
+            remove_up_to(directory, last).map_err(fault)?;
+        }
+        if let Some(doubt) = doubt {
+            let from = Time::from_unix(record.trusted_from);
+            let reason = doubt.text();
+            tracing::warn!(event = "replay.older_refused", reason, %from,
+                "requests that were signed before this start are refused");
+        }
         Ok(Self {
             directory: directory.to_owned(),
-            trusted_from: machine_restarted.then_some(now),
+            trusted_from: AtomicI64::new(record.trusted_from),
+            record: Mutex::new(record),
             buckets: Mutex::new(buckets),
         })
     }
 
-    /// Whether a request of this time may have been answered before the machine went down, with
-    /// its nonce lost.
-    pub fn is_before_trust(&self, timestamp: Time) -> bool {
-        self.trusted_from.is_some_and(|from| timestamp < from)
+    /// The id of the journal.
+    pub fn journal(&self) -> String {
+        lock(&self.record).journal.clone()
     }
 
-    /// Notes a nonce of an AccessKey and tells whether this is its first use.
+    /// Requests dated before this time are refused: their nonces may be forgotten or lost.
+    pub fn trusted_from(&self) -> Time {
+        Time::from_unix(self.trusted_from.load(Ordering::Relaxed))
+    }
+
+    /// Uses the nonce of an AccessKey in a request of this date, which is within the clock window,
+    /// and tells whether that was its first use.
     ///
     /// # Errors
     /// When the nonce cannot be written down; it then counts as unused.
-    pub fn first_use(
+    pub fn try_use(
         &self,
         access_key: &AccessKeyId,
         nonce: &str,
-        expires: Time,
+        timestamp: Time,
         now: Time,
-    ) -> Result<bool, ReplayError> {
+    ) -> Result<NonceUse, ReplayError> {
+        self.try_use_at(access_key, nonce, timestamp, (now, Instant::now()))
+    }
+
+    fn try_use_at(
+        &self,
+        access_key: &AccessKeyId,
+        nonce: &str,
+        timestamp: Time,
+        (now, moment): (Time, Instant),
+    ) -> Result<NonceUse, ReplayError> {
         let entry = entry(access_key, nonce);
-        let bucket_number = expires.unix().div_euclid(BUCKET_SECONDS);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget_expired(&mut buckets, now);
-        if buckets.values().any(|bucket| bucket.used.contains(entry)) {
-            return Ok(false);
+        let expires = timestamp.unix().saturating_add(CLOCK_WINDOW_SECONDS);
+        let number = expires.div_euclid(BUCKET_SECONDS);
+        let mut buckets = lock(&self.buckets);
+        // Under the lock: the bucket may have been forgotten a moment ago.
+        if timestamp < self.trusted_from() {
+            return Ok(NonceUse::BeforeTrust);
         }
-        let fault = |source| ReplayError { path: self.directory.clone(), source };
-        let bucket = match buckets.entry(bucket_number) {
+        if buckets.values().any(|bucket| bucket.used.contains(entry)) {
+            return Ok(NonceUse::Repeated);
+        }
+        let keep_until = moment + left(expires, now);
+        let fault = |source| ReplayError::File { path: self.directory.clone(), source };
+        let bucket = match buckets.entry(number) {
             std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => free.insert(
-                Bucket::open(&self.directory, bucket_number, NonceSet::default()).map_err(fault)?,
+                Bucket::open(&self.directory, number, NonceSet::default(), keep_until)
+                    .map_err(fault)?,
             ),
         };
         bucket.append(entry).map_err(fault)?;
-        Ok(true)
+        bucket.keep_until = bucket.keep_until.max(keep_until);
+        Ok(NonceUse::First)
     }
 
-    fn forget_expired(&self, buckets: &mut BTreeMap<i64, Bucket>, now: Time) {
-        while let Some(oldest) = buckets.first_entry() {
-            if !is_expired(*oldest.key(), now) {
-                break;
-            }
-            let (number, _bucket) = oldest.remove_entry();
-            // A file that stays is read and removed at the next start.
-            let _ = std::fs::remove_file(file_of(&self.directory, number));
+    /// Forgets the nonces whose requests are too old by now to be sent again. Blocking: it writes to
+    /// disk that nothing as old is accepted, before it drops anything.
+    ///
+    /// # Errors
+    /// When a file cannot be written, and nothing is forgotten then; [`ReplayError::ClockBehind`]
+    /// while the clock is so far behind that every request is refused.
+    pub fn forget_expired(&self, now: Time) -> Result<(), ReplayError> {
+        self.forget_expired_at(now, Instant::now())?;
+        let from = self.trusted_from();
+        let is_behind = from > now.plus_seconds(BEHIND_SECONDS);
+        if is_behind { Err(ReplayError::ClockBehind(from)) } else { Ok(()) }
+    }
+
+    fn forget_expired_at(&self, now: Time, moment: Instant) -> Result<(), ReplayError> {
+        let fault = |source| ReplayError::File { path: self.directory.clone(), source };
+        let mut record = lock(&self.record);
+        let last = {
+            let buckets = lock(&self.buckets);
+            let is_over = |(number, bucket): &(&i64, &Bucket)| {
+                is_expired(**number, now) && bucket.keep_until <= moment
+            };
+            buckets.iter().take_while(is_over).map(|(number, _bucket)| *number).last()
+        };
+        let Some(last) = last else { return Ok(()) };
+        let next = Record {
+            trusted_from: record.trusted_from.max(trusted_without(last)),
+            ..record.clone()
+        };
+        if next != *record {
+            next.write(&self.directory).map_err(fault)?;
+            *record = next;
         }
+        let forgotten = {
+            let mut buckets = lock(&self.buckets);
+            self.trusted_from.store(record.trusted_from, Ordering::Relaxed);
+            let kept = buckets.split_off(&(last.saturating_add(1)));
+            std::mem::replace(&mut *buckets, kept)
+        };
+        for number in forgotten.keys() {
+            // A file that stays is removed at the next start.
+            let _ = std::fs::remove_file(file_of(&self.directory, *number));
+        }
+        Ok(())
     }
 }
 
 impl Bucket {
-    fn open(directory: &Path, number: i64, used: NonceSet) -> io::Result<Self> {
+    fn open(
+        directory: &Path,
+        number: i64,
+        used: NonceSet,
+        keep_until: Instant,
+    ) -> io::Result<Self> {
         let path = file_of(directory, number);
         let journal = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        let bucket = Self { used, journal };
+        let bucket = Self { used, journal, keep_until };
         // A process that died within a write leaves a part of an entry behind.
         bucket.cut_torn_entry()?;
         Ok(bucket)
@@ -156,152 +277,83 @@ fn entry(access_key: &AccessKeyId, nonce: &str) -> u64 {
 }
 
 fn is_expired(bucket_number: i64, now: Time) -> bool {
-    bucket_number.saturating_add(1).saturating_mul(BUCKET_SECONDS) <= now.unix()
+    bucket_end(bucket_number) <= now.unix()
+}
+
+/// When every nonce of a bucket has expired.
+fn bucket_end(bucket_number: i64) -> i64 {
+    bucket_number.saturating_add(1).saturating_mul(BUCKET_SECONDS)
+}
+
+/// The earliest date of a request whose nonce is in none of the buckets up to this one.
+fn trusted_without(bucket_number: i64) -> i64 {
+    bucket_end(bucket_number).saturating_sub(CLOCK_WINDOW_SECONDS)
+}
+
+/// How long it is until a time, at most as long as a nonce can count.
+fn left(until: i64, now: Time) -> Duration {
+    let most = 2 * CLOCK_WINDOW_SECONDS + BUCKET_SECONDS;
+    let seconds = until.saturating_sub(now.unix()).clamp(0, most);
+    Duration::from_secs(seconds.unsigned_abs())
 }
 
 fn file_of(directory: &Path, bucket_number: i64) -> PathBuf {
     directory.join(format!("{bucket_number}.{SUFFIX}"))
 }
 
-fn read_buckets(directory: &Path, now: Time) -> io::Result<BTreeMap<i64, Bucket>> {
-    let mut buckets = BTreeMap::new();
+/// Makes the directory for its owner alone. One of an older version could be read by others.
+fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if std::fs::metadata(directory)?.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// The numbers of all buckets that have a file.
+fn bucket_files(directory: &Path) -> io::Result<Vec<i64>> {
+    let mut numbers = Vec::new();
     for file in std::fs::read_dir(directory)? {
         let path = file?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<i64>().ok());
-        let (Some(number), true) = (number, path.extension().is_some_and(|is| is == SUFFIX)) else {
-            continue;
-        };
+        if path.extension().is_some_and(|is| is == SUFFIX) {
+            numbers.extend(path.file_stem().and_then(|stem| stem.to_str()?.parse::<i64>().ok()));
+        }
+    }
+    Ok(numbers)
+}
+
+/// The buckets that still count, and the last one that does not.
+fn read_buckets(directory: &Path, now: Time) -> io::Result<(BTreeMap<i64, Bucket>, Option<i64>)> {
+    let (mut buckets, mut last_expired) = (BTreeMap::new(), None);
+    let moment = Instant::now();
+    for number in bucket_files(directory)? {
         if is_expired(number, now) {
-            std::fs::remove_file(&path)?;
+            last_expired = last_expired.max(Some(number));
             continue;
         }
         let mut used = NonceSet::default();
-        for entry in std::fs::read(&path)?.as_chunks().0 {
+        for entry in std::fs::read(file_of(directory, number))?.as_chunks().0 {
             used.insert(u64::from_be_bytes(*entry));
         }
-        buckets.insert(number, Bucket::open(directory, number, used)?);
+        let keep_until = moment + left(bucket_end(number), now);
+        buckets.insert(number, Bucket::open(directory, number, used, keep_until)?);
     }
-    Ok(buckets)
+    Ok((buckets, last_expired))
 }
 
-/// Notes which start of the machine this is; true when it is another one than last time.
-fn note_machine_start(directory: &Path) -> io::Result<bool> {
-    let Ok(this_start) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
-        return Ok(false);
-    };
-    let path = directory.join("machine-start");
-    let last_start = match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    if last_start.as_deref() == Some(this_start.as_str()) {
-        return Ok(false);
+fn remove_up_to(directory: &Path, last: i64) -> io::Result<()> {
+    for number in bucket_files(directory)? {
+        if number <= last {
+            std::fs::remove_file(file_of(directory, number))?;
+        }
     }
-    std::fs::write(path, this_start)?;
-    Ok(last_start.is_some())
+    Ok(())
+}
+
+// What is changed under a lock is whole at every moment, so that a poisoned one guards good data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(id: &str) -> AccessKeyId {
-        id.parse().unwrap()
-    }
-
-    #[test]
-    fn a_nonce_counts_once_for_an_access_key_across_restarts() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        let later = now.plus_seconds(900);
-        for start in 0..3 {
-            let guard = ReplayGuard::open(directory.path(), now).unwrap();
-            let first = guard.first_use(&key("a"), "1", later, now).unwrap();
-            assert_eq!(first, start == 0);
-        }
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.first_use(&key("b"), "1", later, now).unwrap());
-        assert!(guard.first_use(&key("a"), "2", later, now).unwrap());
-        assert!(!guard.first_use(&key("a"), "2", later.plus_seconds(600), now).unwrap());
-    }
-
-    #[test]
-    fn ten_thousand_replays_are_refused_across_a_restart_too() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        for is_first in [true, false] {
-            let guard = ReplayGuard::open(directory.path(), now).unwrap();
-            for number in 0..10_000_i64 {
-                let expires = now.plus_seconds(900 + number % 900);
-                let nonce = number.to_string();
-                let used = guard.first_use(&key("a"), &nonce, expires, now).unwrap();
-                assert_eq!(used, is_first, "{number}");
-                assert!(!guard.first_use(&key("a"), &nonce, expires, now).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.first_use(&key("a"), "1", now.plus_seconds(900), now).unwrap());
-        let after = now.plus_seconds(900 + BUCKET_SECONDS);
-        assert!(guard.first_use(&key("a"), "1", after.plus_seconds(900), after).unwrap());
-        let files = std::fs::read_dir(directory.path()).unwrap();
-        let journals = files.filter(|file| {
-            file.as_ref().unwrap().path().extension().is_some_and(|is| is == SUFFIX)
-        });
-        assert_eq!(journals.count(), 1);
-    }
-
-    #[test]
-    fn a_torn_entry_is_cut_off_and_the_rest_counts() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        let later = now.plus_seconds(900);
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.first_use(&key("a"), "1", later, now).unwrap());
-        let path = file_of(directory.path(), later.unix().div_euclid(BUCKET_SECONDS));
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(&[1, 2, 3]).unwrap();
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.first_use(&key("a"), "2", later, now).unwrap());
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(!guard.first_use(&key("a"), "1", later, now).unwrap());
-        assert!(!guard.first_use(&key("a"), "2", later, now).unwrap());
-    }
-
-    #[test]
-    fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        let later = now.plus_seconds(900);
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.first_use(&key("a"), "1", later, now).unwrap());
-        {
-            let mut buckets = guard.buckets.lock().unwrap();
-            let bucket = buckets.values_mut().next().unwrap();
-            bucket.journal.write_all(&[1, 2, 3]).unwrap();
-            bucket.cut_torn_entry().unwrap();
-        }
-        assert!(guard.first_use(&key("a"), "2", later, now).unwrap());
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(!guard.first_use(&key("a"), "1", later, now).unwrap());
-        assert!(!guard.first_use(&key("a"), "2", later, now).unwrap());
-    }
-
-    #[test]
-    fn after_a_restart_of_the_machine_older_requests_are_not_trusted() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = Time::from_unix(1_000_000);
-        assert!(
-            !ReplayGuard::open(directory.path(), now).unwrap().is_before_trust(Time::from_unix(0))
-        );
-        std::fs::write(directory.path().join("machine-start"), "another start").unwrap();
-        let guard = ReplayGuard::open(directory.path(), now).unwrap();
-        assert!(guard.is_before_trust(now.plus_seconds(-1)));
-        assert!(!guard.is_before_trust(now));
-    }
-}
+mod tests;

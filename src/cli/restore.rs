@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::configured::ConfigFile;
 use super::exit::Complaint;
 use super::output;
-use crate::app::FACTS;
+use crate::app::{FACTS, REPLAY_JOURNAL};
 use crate::config::Config;
 use crate::model::{KeyId, Time};
 use crate::store::{Replaced, Replacement};
@@ -43,6 +43,8 @@ impl Restore {
         if !self.force {
             refuse_foreign(&replacement, config).await?;
         }
+        // A backup from before the first start does not know what was accepted since.
+        replacement.add_fact(REPLAY_JOURNAL, "").await?;
         let rotate_at = config.iv_budget.rotate_at;
         replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
     }

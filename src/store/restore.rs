@@ -102,6 +102,17 @@ impl Replacement {
         self.store.fact(name).await
     }
 
+    /// Gives the copy a fact, unless it has one of this name.
+    ///
+    /// # Errors
+    /// When the copy cannot be read or written.
+    pub async fn add_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        match self.store.fact(name).await? {
+            Some(_known) => Ok(()),
+            None => self.store.set_fact(name, value).await,
+        }
+    }
+
     /// A fact of the store that is to be replaced, as far as that can be read.
     pub fn replaced_fact(&self, name: &str) -> Option<&str> {
         let mut facts = self.replaced.facts.iter();

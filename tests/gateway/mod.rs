@@ -58,7 +58,8 @@ impl Gateway {
         Self::start_process(dir, "127.0.0.1:0", options, variables)
     }
 
-    fn start_process(
+    /// As [`Gateway::start_at`], with more variables.
+    pub(crate) fn start_process(
         dir: TempDir,
         address: &str,
         options: &[&str],

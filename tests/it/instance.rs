@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Method};
 use http_body_util::Full;
+use prost::Message as _;
 
 use hsmgate::wire::instance::messages::{
     AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
@@ -456,4 +457,16 @@ async fn a_signature_without_an_algorithm_has_that_of_its_key_and_the_answer_nam
         ..SignRequest::default()
     };
     assert_eq!(visitor.refused("Sign", &sign).await.0, 400);
+}
+
+#[tokio::test]
+async fn two_equal_calls_of_one_second_are_both_answered() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let body = encrypt("alias/demo", b"hello", b"").encode_to_vec();
+    let date = now();
+    for _call in 0..2 {
+        let request = visitor.signed("Encrypt", body.clone(), &date, &[]);
+        assert_eq!(send(request).await.status(), 200);
+    }
 }

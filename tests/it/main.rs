@@ -18,6 +18,7 @@ mod aliases;
 mod audit;
 mod cli;
 mod client_key;
+mod clock;
 mod crypto;
 mod deeds;
 mod doctor;

@@ -1,0 +1,212 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const NOW: i64 = 1_000_000;
+
+/// A journal's directory, and the store that it was served with.
+struct Bench {
+    directory: TempDir,
+    served: ServedWith,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), served: ServedWith::Nothing }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("replay")
+    }
+
+    /// A start of a gateway.
+    fn start_at(&mut self, now: Time) -> ReplayGuard {
+        let guard = ReplayGuard::open(&self.path(), &self.served, now).unwrap();
+        self.served = ServedWith::Journal(guard.journal());
+        guard
+    }
+
+    fn start(&mut self) -> ReplayGuard {
+        self.start_at(time(0))
+    }
+
+    /// As after a start of the machine.
+    fn change_boot(&self) {
+        let Found::Record(record) = Found::read(&self.path()).unwrap() else { panic!() };
+        Record { boot: Some("another".to_owned()), ..record }.write(&self.path()).unwrap();
+    }
+
+    fn journals(&self) -> Vec<i64> {
+        bucket_files(&self.path()).unwrap()
+    }
+}
+
+fn key(id: &str) -> AccessKeyId {
+    id.parse().unwrap()
+}
+
+fn time(offset: i64) -> Time {
+    Time::from_unix(NOW + offset)
+}
+
+fn first(guard: &ReplayGuard, nonce: &str, timestamp: Time, now: Time) -> bool {
+    guard.try_use(&key("a"), nonce, timestamp, now).unwrap() == NonceUse::First
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_nonce_counts_once_for_an_access_key_across_restarts() {
+    let mut bench = Bench::new();
+    for start in 0..3 {
+        let guard = bench.start();
+        assert_eq!(first(&guard, "1", time(0), time(0)), start == 0);
+    }
+    let guard = bench.start();
+    assert_eq!(guard.try_use(&key("b"), "1", time(0), time(0)).unwrap(), NonceUse::First);
+    assert!(first(&guard, "2", time(0), time(0)));
+    assert_eq!(guard.try_use(&key("a"), "2", time(600), time(0)).unwrap(), NonceUse::Repeated);
+}
+
+#[test]
+fn ten_thousand_replays_are_refused_across_a_restart_too() {
+    let mut bench = Bench::new();
+    for is_first in [true, false] {
+        let guard = bench.start();
+        for number in 0..10_000_i64 {
+            let (dated, nonce) = (time(number % 900), number.to_string());
+            assert_eq!(first(&guard, &nonce, dated, time(0)), is_first, "{number}");
+            assert!(!first(&guard, &nonce, dated, time(0)));
+        }
+    }
+}
+
+#[test]
+fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
+    let mut bench = Bench::new();
+    let (guard, begin) = (bench.start(), Instant::now());
+    assert!(first(&guard, "1", time(0), time(0)));
+    let later = 900 + BUCKET_SECONDS;
+    let moment = begin + Duration::from_secs(later.unsigned_abs() + 1);
+    assert!(first(&guard, "2", time(later), time(later)));
+    guard.forget_expired_at(time(later), moment).unwrap();
+    assert_eq!(bench.journals().len(), 1);
+    // Whatever the clock says from now on.
+    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(0)).unwrap(), NonceUse::BeforeTrust);
+    assert!(!first(&guard, "2", time(later), time(later)));
+    let from = guard.trusted_from();
+    assert!(from > time(0) && from <= time(BUCKET_SECONDS), "{from:?}");
+    drop(guard);
+    assert_eq!(bench.start_at(time(later)).trusted_from(), from);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_forgets_nothing_and_refuses_nothing_good() {
+    let mut bench = Bench::new();
+    let guard = bench.start();
+    assert!(first(&guard, "1", time(0), time(0)));
+    let ahead = time(3600);
+    assert!(first(&guard, "2", ahead, ahead));
+    guard.forget_expired(ahead).unwrap();
+    assert!(!first(&guard, "1", time(0), time(1)));
+    assert!(first(&guard, "3", time(1), time(1)));
+}
+
+#[test]
+fn a_start_while_the_clock_is_ahead_accepts_nothing_again_when_it_is_back() {
+    let mut bench = Bench::new();
+    assert!(first(&bench.start(), "1", time(0), time(0)));
+    drop(bench.start_at(time(7200)));
+    assert_eq!(bench.journals(), [0_i64; 0]);
+    let guard = bench.start_at(time(1));
+    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(1)).unwrap(), NonceUse::BeforeTrust);
+}
+
+#[test]
+fn a_clock_behind_what_is_forgotten_is_told() {
+    let mut bench = Bench::new();
+    assert!(first(&bench.start(), "1", time(0), time(0)));
+    let guard = bench.start_at(time(7200));
+    assert!(guard.forget_expired(time(7200)).is_ok());
+    let told = guard.forget_expired(time(-86_400)).unwrap_err();
+    assert!(matches!(told, ReplayError::ClockBehind(from) if from == guard.trusted_from()));
+}
+
+#[test]
+fn a_torn_entry_is_cut_off_and_the_rest_counts() {
+    let mut bench = Bench::new();
+    let guard = bench.start();
+    assert!(first(&guard, "1", time(0), time(0)));
+    let path = file_of(&bench.path(), bench.journals()[0]);
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(&[1, 2, 3]).unwrap();
+    assert!(first(&bench.start(), "2", time(0), time(0)));
+    let guard = bench.start();
+    assert!(!first(&guard, "1", time(0), time(0)));
+    assert!(!first(&guard, "2", time(0), time(0)));
+}
+
+#[test]
+fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
+    let mut bench = Bench::new();
+    let guard = bench.start();
+    assert!(first(&guard, "1", time(0), time(0)));
+    {
+        let mut buckets = guard.buckets.lock().unwrap();
+        let bucket = buckets.values_mut().next().unwrap();
+        bucket.journal.write_all(&[1, 2, 3]).unwrap();
+        bucket.cut_torn_entry().unwrap();
+    }
+    assert!(first(&guard, "2", time(0), time(0)));
+    let guard = bench.start();
+    assert!(!first(&guard, "1", time(0), time(0)));
+    assert!(!first(&guard, "2", time(0), time(0)));
+}
+
+#[test]
+fn after_a_restart_of_the_machine_no_start_of_that_boot_trusts_older_requests() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.start().trusted_from(), Time::from_unix(i64::MIN));
+    bench.change_boot();
+    for later in [0, 60, 600] {
+        let guard = bench.start_at(time(later));
+        assert_eq!(guard.trusted_from(), time(1));
+        let used = guard.try_use(&key("a"), "1", time(0), time(later)).unwrap();
+        assert_eq!(used, NonceUse::BeforeTrust);
+    }
+}
+
+#[test]
+fn a_journal_that_is_lost_or_of_another_store_makes_a_start_trust_nothing_older() {
+    let mut bench = Bench::new();
+    drop(bench.start());
+    fs::remove_dir_all(bench.path()).unwrap();
+    assert_eq!(bench.start().trusted_from(), time(1));
+    // Another store, which was served elsewhere.
+    bench.served = ServedWith::Journal("another".to_owned());
+    assert_eq!(bench.start_at(time(50)).trusted_from(), time(51));
+    assert_eq!(bench.start_at(time(60)).trusted_from(), time(51));
+    fs::write(bench.path().join("trust.json"), "{").unwrap();
+    assert_eq!(bench.start_at(time(70)).trusted_from(), time(71));
+}
+
+#[test]
+fn a_journal_of_version_0_1_0_is_not_trusted_and_becomes_private() {
+    let mut bench = Bench::new();
+    fs::create_dir(bench.path()).unwrap();
+    fs::set_permissions(bench.path(), Permissions::from_mode(0o755)).unwrap();
+    let old = bench.path().join(OLD_BOOT_FILE);
+    fs::write(&old, record::boot_id().unwrap()).unwrap();
+    bench.served = ServedWith::Unknown;
+    let guard = bench.start();
+    assert_eq!(guard.trusted_from(), time(1));
+    assert!(first(&guard, "1", time(1), time(1)));
+    assert!(!old.exists());
+    assert_eq!(mode(&bench.path()), 0o700);
+    for file in fs::read_dir(bench.path()).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+}
