@@ -21,7 +21,7 @@ const CONTROL: &[u8] = b"hsmgate control message";
 /// What an encryption gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encrypted {
-    /// The IV, 96 random bits from the token's generator.
+    /// The IV, 96 random bits from the token's generator, combined with the kernel's.
     pub iv: [u8; IV_BYTES],
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
     pub sealed: Vec<u8>,
@@ -111,7 +111,7 @@ impl Worker<'_> {
         })
     }
 
-    /// So many random bytes from the token's generator.
+    /// So many random bytes from the token's generator, combined with the kernel's.
     ///
     /// # Errors
     /// When the generator fails, or fails its health check.

@@ -84,6 +84,9 @@ pub enum TokenError {
     /// The system gave no thread.
     #[error("no thread could be started for the token")]
     Thread(#[source] std::io::Error),
+    /// The kernel gives no random bytes.
+    #[error("the system gives no random bytes")]
+    SystemRandom(#[source] std::io::Error),
     /// The binding refused a call or an answer by itself.
     #[error("the PKCS#11 binding failed")]
     Binding(#[source] Pkcs11Error),
@@ -129,6 +132,7 @@ impl TokenError {
             | Self::Selection { .. }
             | Self::Module { .. }
             | Self::Thread(_)
+            | Self::SystemRandom(_)
             | Self::Binding(_) => ErrorClass::Configuration,
             Self::Call { function, code } => class_of(*function, *code),
         }

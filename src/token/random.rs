@@ -1,8 +1,15 @@
-//! Random bytes from the token's generator, each draw held against those before it.
+//! Random bytes from the token's generator, each draw held against those before it and combined with
+//! random bytes of the operating system at the moment of use.
+//!
+//! Bytes that wait in the memory of the process are the same in every copy of that memory: a virtual
+//! machine that goes back to a snapshot, or goes on twice from one, would use them twice. The same
+//! is true of a token whose generator runs in this process. Bytes that the kernel gives now are
+//! other ones in each copy. XOR leaves the result as good as the better of the two sources.
 
 use std::sync::Arc;
 
 use cryptoki::session::Session;
+use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
 use super::error::TokenError;
@@ -13,33 +20,49 @@ use crate::model::IV_BYTES;
 const IV_BLOCK_BYTES: usize = 340 * IV_BYTES;
 /// The most that one C_GenerateRandom is asked for; NSS takes 64 KiB.
 const CALL_BYTES: usize = 4096;
+/// The most that the kernel is asked for at once.
+const SYSTEM_BYTES: usize = 256;
 
 /// One thread's supply of random bytes.
 pub(super) struct RandomSource {
-    ivs: Vec<u8>,
+    ivs: IvPool,
     watch: Arc<GeneratorWatch>,
+}
+
+/// Bytes from the token that wait to become IVs.
+#[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
+struct IvPool(Vec<u8>);
+
+impl IvPool {
+    /// The next IV; none when the pool is empty.
+    fn next(&mut self) -> Option<Result<[u8; IV_BYTES], TokenError>> {
+        let rest = self.0.len().checked_sub(IV_BYTES)?;
+        let mut iv = [0; IV_BYTES];
+        for (to, from) in iv.iter_mut().zip(self.0.drain(rest..)) {
+            *to = from;
+        }
+        Some(combine_with_system(&mut iv).map(|()| iv))
+    }
 }
 
 impl RandomSource {
     /// A supply of the generator that all threads watch together.
     pub(super) fn new(watch: &Arc<GeneratorWatch>) -> Self {
-        Self { ivs: Vec::new(), watch: Arc::clone(watch) }
+        Self { ivs: IvPool::default(), watch: Arc::clone(watch) }
     }
 
     /// 96 random bits, never handed out twice.
     pub(super) fn iv(&mut self, session: &Session) -> Result<[u8; IV_BYTES], TokenError> {
-        if self.ivs.len() < IV_BYTES {
-            let mut block = vec![0; IV_BLOCK_BYTES];
-            session.generate_random_slice(&mut block)?;
-            self.watch.admit_ivs(&block)?;
-            self.ivs = block;
+        if let Some(iv) = self.ivs.next() {
+            return iv;
         }
-        let rest = self.ivs.len() - IV_BYTES;
-        let mut iv = [0; IV_BYTES];
-        for (to, from) in iv.iter_mut().zip(self.ivs.drain(rest..)) {
-            *to = from;
-        }
-        Ok(iv)
+        let mut block = vec![0; IV_BLOCK_BYTES];
+        session.generate_random_slice(&mut block)?;
+        // The watch sees what the token gave: combined with anything, a dead generator looks alive.
+        self.watch.admit_ivs(&block)?;
+        self.ivs = IvPool(block);
+        self.ivs.next().unwrap_or(Err(TokenError::Untrusted("it gives no random bytes")))
     }
 
     /// So many random bytes for use as a secret. What is too short to be checked is cut from a
@@ -58,6 +81,61 @@ impl RandomSource {
                 *to = *from;
             }
         }
+        combine_with_system(&mut secret)?;
         Ok(secret)
+    }
+}
+
+/// Combines bytes with as many from the kernel, by a system call: a generator in user space, such
+/// as that of the crypto library, would have its state copied with the memory too.
+fn combine_with_system(bytes: &mut [u8]) -> Result<(), TokenError> {
+    let mut system = Zeroizing::new([0; SYSTEM_BYTES]);
+    for chunk in bytes.chunks_mut(SYSTEM_BYTES) {
+        let Some(drawn) = system.get_mut(..chunk.len()) else { continue };
+        // The kernel gives up to 256 bytes as a whole (getrandom(2)).
+        let count = getrandom(&mut *drawn, GetRandomFlags::empty())
+            .map_err(|error| TokenError::SystemRandom(error.into()))?;
+        if count != chunk.len() {
+            return Err(TokenError::SystemRandom(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        for (to, from) in chunk.iter_mut().zip(drawn.iter()) {
+            *to ^= *from;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn all(mut pool: IvPool) -> HashSet<[u8; IV_BYTES]> {
+        std::iter::from_fn(|| pool.next()).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn two_that_go_on_from_one_frozen_pool_have_no_iv_in_common() {
+        let block: Vec<u8> = (0..=255_u8).cycle().take(IV_BLOCK_BYTES).collect();
+        let pool = IvPool(block);
+        let (one, other) = (all(pool.clone()), all(pool));
+        assert_eq!((one.len(), other.len()), (340, 340));
+        assert!(one.is_disjoint(&other));
+    }
+
+    #[test]
+    fn every_byte_of_a_secret_is_combined() {
+        for bytes in [1, 255, 256, 257, 4097] {
+            // With 40 tries no byte stays as it was by chance (2^-320).
+            let mut changed = vec![false; bytes];
+            for _try in 0..40 {
+                let mut secret = vec![0x5a; bytes];
+                combine_with_system(&mut secret).unwrap();
+                let differs = secret.iter().map(|byte| *byte != 0x5a);
+                changed.iter_mut().zip(differs).for_each(|(known, now)| *known |= now);
+            }
+            assert!(changed.iter().all(|changed| *changed), "{bytes}");
+        }
     }
 }

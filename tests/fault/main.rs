@@ -19,6 +19,7 @@ mod data_keys;
 mod deed;
 mod due;
 mod ending;
+mod frozen;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod generator;

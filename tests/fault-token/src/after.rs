@@ -7,6 +7,7 @@ use cryptoki_sys::{
 };
 
 use crate::beneath::{Encryption, bytes};
+use crate::chance::mix;
 use crate::engine::Engine;
 use crate::rule::Fault;
 
@@ -119,6 +120,12 @@ pub(crate) unsafe fn random(
         match fault {
             Fault::FlipBit => output[0] ^= 1,
             Fault::StuckByte(byte) => output.fill(*byte),
+            Fault::Sequence(seed) => {
+                let draw = mix(*seed, engine.next_draw(*rule));
+                for (index, to) in (1..).zip(output.chunks_mut(8)) {
+                    to.copy_from_slice(&mix(draw, index).to_le_bytes()[..to.len()]);
+                }
+            }
             Fault::StuckBlock => {
                 let block = engine.stuck_block(*rule, output);
                 for (to, from) in output.iter_mut().zip(block.iter().cycle()) {

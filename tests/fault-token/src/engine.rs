@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     is_finalizing: AtomicBool,
     /// What a stuck generator gives, by the number of its rule.
     blocks: Mutex<HashMap<u64, Vec<u8>>>,
+    /// How often a generator with a sequence was asked, by the number of its rule.
+    draws: Mutex<HashMap<u64, u64>>,
 }
 
 impl Engine {
@@ -54,6 +56,7 @@ impl Engine {
             inside: AtomicUsize::default(),
             is_finalizing: AtomicBool::default(),
             blocks: Mutex::default(),
+            draws: Mutex::default(),
         }
     }
 
@@ -104,6 +107,14 @@ impl Engine {
     /// The random bytes of a stuck generator under this rule, of which the first were `bytes`.
     pub(crate) fn stuck_block(&self, rule: u64, bytes: &[u8]) -> Vec<u8> {
         lock(&self.blocks).entry(rule).or_insert_with(|| bytes.to_vec()).clone()
+    }
+
+    /// Which draw of a generator with a sequence this is under this rule, from 1 on.
+    pub(crate) fn next_draw(&self, rule: u64) -> u64 {
+        let mut draws = lock(&self.draws);
+        let draw = draws.entry(rule).or_default();
+        *draw += 1;
+        *draw
     }
 
     /// Says that a thread is still there while the process ends.

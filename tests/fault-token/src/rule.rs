@@ -56,6 +56,9 @@ pub enum Fault {
     StuckByte(u8),
     /// C_GenerateRandom gives what it gave first under this rule, over and over.
     StuckBlock,
+    /// C_GenerateRandom gives bytes that depend on this seed and on how often the rule has applied in
+    /// this process: every process that starts with the rule is given the same.
+    Sequence(u64),
     /// All sessions are closed, then the call is made.
     CloseSessions,
     /// The user is logged out, then the call is made.
