@@ -64,7 +64,7 @@ impl AccessKeys {
     /// When there is no such principal, the policy cannot be read, or store or token fail.
     pub async fn assume(&self, asked: Assume) -> Result<Credentials, AccessKeyError> {
         if let Some(text) = &asked.policy {
-            Policy::parse(text)?;
+            Policy::parse(text)?.check_cost()?;
         }
         let random = self.random(ID_BYTES + SECRET_BYTES + TOKEN_BYTES).await?;
         let (for_id, rest) = random.split_at_checked(ID_BYTES).unwrap_or((&random, &[]));

@@ -8,9 +8,12 @@
 //! 3. In the account that owns the resource, the principal's policies or the key policy must
 //!    allow; for a caller of another account, both must.
 //! 4. Nothing else allows anything.
+//!
+//! A decision has a budget of steps. Where the patterns of all layers together take more, it is a
+//! denial: what would have come next could have been a Deny.
 
 use crate::model::policy::{
-    AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, Question, Statement,
+    AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, Question, Statement, Steps,
 };
 use crate::model::{AccountId, PrincipalKind, PrincipalName};
 
@@ -40,6 +43,8 @@ pub enum Verdict<'a> {
     Unspoken,
     /// The session policy does not allow it, whatever the others say.
     OutsideSession,
+    /// The policies take more steps than a decision has.
+    OutOfSteps,
 }
 
 /// The statement that decided.
@@ -83,9 +88,13 @@ pub(super) fn decide_own_side<'a>(rights: &Rights<'a>, question: &Question<'_>) 
 }
 
 fn decide_for<'a>(owner: &AccountId, rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
-    let session = rights.session.map(|policy| of_policy(Layer::Session, policy, question));
-    let principal = of_principal(rights, question);
-    let key = of_key(rights, owner, question);
+    let steps = Steps::default();
+    let session = rights.session.map(|policy| of_policy(Layer::Session, policy, question, &steps));
+    let principal = of_principal(rights, question, &steps);
+    let key = of_key(rights, owner, question, &steps);
+    if steps.are_spent() {
+        return Verdict::OutOfSteps;
+    }
     let layers = [session.unwrap_or_default(), principal, key];
     if let Some(ground) = layers.iter().find_map(|layer| layer.deny) {
         return Verdict::Denied(ground);
@@ -115,13 +124,14 @@ impl<'a> Said<'a> {
         layer: Layer<'a>,
         statements: impl Iterator<Item = (usize, &'a Statement)>,
         question: &Question<'_>,
+        steps: &Steps,
     ) -> Self {
         for (number, statement) in statements {
             let place = match statement.effect {
                 Effect::Allow => &mut self.allow,
                 Effect::Deny => &mut self.deny,
             };
-            if place.is_none() && statement.applies(question) {
+            if place.is_none() && statement.applies(question, steps) {
                 *place = Some(Ground { layer, statement: Some((number, statement)) });
             }
         }
@@ -129,15 +139,20 @@ impl<'a> Said<'a> {
     }
 }
 
-fn of_policy<'a>(layer: Layer<'a>, policy: &'a Policy, question: &Question<'_>) -> Said<'a> {
-    Said::default().hear(layer, policy.statements().iter().enumerate(), question)
+fn of_policy<'a>(
+    layer: Layer<'a>,
+    policy: &'a Policy,
+    question: &Question<'_>,
+    steps: &Steps,
+) -> Said<'a> {
+    Said::default().hear(layer, policy.statements().iter().enumerate(), question, steps)
 }
 
-fn of_principal<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Said<'a> {
+fn of_principal<'a>(rights: &Rights<'a>, question: &Question<'_>, steps: &Steps) -> Said<'a> {
     let mut said = Said::default();
     for attached in rights.policies {
         let statements = attached.policy().statements().iter().enumerate();
-        said = said.hear(Layer::Principal(attached.name()), statements, question);
+        said = said.hear(Layer::Principal(attached.name()), statements, question, steps);
     }
     if rights.principal.kind() == PrincipalKind::Root {
         said.allow = said.allow.or(Some(Ground { layer: Layer::Root, statement: None }));
@@ -147,14 +162,19 @@ fn of_principal<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Said<'a> {
 
 /// The default statement says nothing of its own: with it, as without a key policy, the policies
 /// of the principals decide.
-fn of_key<'a>(rights: &Rights<'a>, owner: &AccountId, question: &Question<'_>) -> Said<'a> {
+fn of_key<'a>(
+    rights: &Rights<'a>,
+    owner: &AccountId,
+    question: &Question<'_>,
+    steps: &Steps,
+) -> Said<'a> {
     let statements = rights.key_policy.map(KeyPolicy::statements).unwrap_or_default();
     let counts = |statement: &KeyStatement| {
         statement.is_about(rights.account, rights.principal) && !statement.is_default_in(owner)
     };
     let statements = statements.iter().enumerate().filter(|(_number, one)| counts(one));
     let statements = statements.map(|(number, one)| (number, one.statement()));
-    Said::default().hear(Layer::Key, statements, question)
+    Said::default().hear(Layer::Key, statements, question, steps)
 }
 
 #[cfg(test)]

@@ -69,9 +69,10 @@ pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
-use crate::model::policy::{Resource, ResourceName};
+use crate::model::policy::{Question, Resource, ResourceName};
 use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, Place};
 use crate::store::Store;
+use crate::telemetry::metrics::metrics;
 use access_point::Visit;
 use key_policies::KeyPolicies;
 
@@ -300,7 +301,8 @@ impl Authorizer {
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
         let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
-        verdict(decide(&rights, &asker.question(action, resource, record)).is_allowed())
+        let question = asker.question(action, resource, record);
+        verdict(is_allowed(&rights, &question, decide(&rights, &question)))
     }
 
     /// The refusal of what is not there: `code`, for whoever might know.
@@ -310,7 +312,8 @@ impl Authorizer {
             access_point::may_know(&self.store, visit, &resource)
         } else {
             let question = asker.question(DESCRIBE_KEY, resource, None);
-            evaluate::decide_own_side(&asker.rights(), &question).is_allowed()
+            let rights = asker.rights();
+            is_allowed(&rights, &question, evaluate::decide_own_side(&rights, &question))
         };
         if may_know { code.into() } else { ErrorCode::NoPermission.into() }
     }
@@ -319,6 +322,22 @@ impl Authorizer {
         let resource = Resource::new(&self.place, ResourceName::Alias(alias));
         self.absent(asker, resource, ErrorCode::AliasNotFound)
     }
+}
+
+/// Whether a verdict is leave to go on. Policies that no decision can afford are told of: nobody who
+/// depends on them gets anything any more.
+fn is_allowed(rights: &Rights<'_>, question: &Question<'_>, verdict: Verdict<'_>) -> bool {
+    if verdict == Verdict::OutOfSteps {
+        metrics().policy_out_of_steps();
+        tracing::warn!(
+            event = "policy.out_of_steps",
+            principal = %rights.principal,
+            action = question.action,
+            resource = question.resource.arn(),
+            "denied: the policies of principal, session and key take more steps than a decision has"
+        );
+    }
+    verdict.is_allowed()
 }
 
 fn verdict(is_allowed: bool) -> Result<(), ApiError> {

@@ -95,6 +95,7 @@ impl Outcome {
             Verdict::Denied(ground) => ("a statement denies it", Some(ground)),
             Verdict::Unspoken => ("no statement allows it", None),
             Verdict::OutsideSession => ("the session policy does not allow it", None),
+            Verdict::OutOfSteps => ("the policies take more steps than a decision has", None),
         };
         let statement = ground.and_then(|ground| ground.statement);
         Self {

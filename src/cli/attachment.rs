@@ -12,7 +12,8 @@ use crate::model::policy::{AttachedPolicy, InvalidAttachment, SystemPolicy};
 /// follows the last dot.
 ///
 /// # Errors
-/// When there is neither such a system policy nor such a file, or the document is no policy.
+/// When there is neither such a system policy nor such a file, or the document is no policy, or one
+/// that a decision cannot afford.
 pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
     if SystemPolicy::find(name_or_file).is_some() {
         return Ok(AttachedPolicy::system(name_or_file)?);
@@ -20,12 +21,12 @@ pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
     let path = Path::new(name_or_file);
     let document = text(path)?;
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    AttachedPolicy::custom(name, &document).map_err(|error| match error {
-        InvalidAttachment::Document(fault) => {
-            Complaint::usage(format!("{name_or_file}: {fault}")).into()
-        }
-        other => Complaint::usage(format!("{name_or_file}: {other}")).into(),
-    })
+    let attached = AttachedPolicy::custom(name, &document).and_then(|attached| {
+        attached.policy().check_cost()?;
+        Ok(attached)
+    });
+    let complaint = |error: InvalidAttachment| Complaint::usage(format!("{name_or_file}: {error}"));
+    Ok(attached.map_err(complaint)?)
 }
 
 /// Reads a policy document from its file.

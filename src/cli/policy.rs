@@ -72,10 +72,11 @@ impl Validate {
     fn run(&self) -> anyhow::Result<()> {
         let text = attachment::text(&self.file)?;
         let checked = match &self.key_policy_for {
-            None => Document::parse(&text).map(drop),
-            Some(account) => {
-                KeyPolicy::parse(&text).and_then(|policy| policy.keeps_an_owner(account))
-            }
+            None => Document::parse(&text).and_then(|policy| policy.check_cost()),
+            Some(account) => KeyPolicy::parse(&text).and_then(|policy| {
+                policy.check_cost()?;
+                policy.keeps_an_owner(account)
+            }),
         };
         checked.map_err(|fault| complaint(&self.file, &fault))?;
         Ok(output::line("valid")?)

@@ -81,6 +81,7 @@ impl AssumeArgs {
         let policy = self.policy.as_deref().map(attachment::text).transpose()?;
         if let (Some(text), Some(path)) = (&policy, &self.policy) {
             Policy::parse(text)
+                .and_then(|policy| policy.check_cost())
                 .map_err(|fault| Complaint::usage(format!("{}: {fault}", path.display())))?;
         }
         Ok(Assume {

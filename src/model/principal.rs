@@ -66,11 +66,6 @@ impl PrincipalName {
         Self { kind: PrincipalKind::ClientKey, name: access_point.into() }
     }
 
-    /// A user whom no policy can name, to stand for everyone whom none does.
-    pub(super) fn anonymous() -> Self {
-        Self { kind: PrincipalKind::User, name: "*".into() }
-    }
-
     /// What it is.
     pub fn kind(&self) -> PrincipalKind {
         self.kind

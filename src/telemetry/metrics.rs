@@ -141,6 +141,7 @@ pub struct Metrics {
     replay_journal_errors: Counter,
     iv_budget: Family<OfBudgetEvent, Counter>,
     panics: Counter,
+    policy_out_of_steps: Counter,
     connections: Gauge,
     connections_refused: Family<OfPlaces, Counter>,
     connections_evicted: Counter,
@@ -313,6 +314,12 @@ impl Metrics {
                 "Requests that failed in a panic, which is a defect of the gateway; their outcome is not \
                  known, and they are not in hsmgate_requests_total",
             ),
+            policy_out_of_steps: register.counter(
+                "hsmgate_policy_out_of_steps_total",
+                &[],
+                "Decisions that were denials because the policies of principal, session and key take \
+                 more steps than a decision has; the log names them",
+            ),
             token_losses: register.counter(
                 "hsmgate_token_losses_total",
                 &[],
@@ -455,6 +462,11 @@ impl Metrics {
     /// Counts a request that failed in a panic.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// Counts a decision that was a denial for what its policies cost.
+    pub fn policy_out_of_steps(&self) {
+        self.policy_out_of_steps.inc();
     }
 
     /// Counts a loss of the token.

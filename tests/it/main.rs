@@ -47,6 +47,7 @@ mod nesting;
 mod one_gateway;
 mod parameters;
 mod policies;
+mod policy_cost;
 mod protection;
 mod raw;
 mod refusals;

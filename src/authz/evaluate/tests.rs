@@ -50,6 +50,53 @@ fn verdict(
         Verdict::Denied(_) => "denied",
         Verdict::Unspoken => "unspoken",
         Verdict::OutsideSession => "outside",
+        Verdict::OutOfSteps => "out of steps",
+    }
+}
+
+/// A policy whose statement takes more steps than a decision has, whatever it would come to.
+fn too_costly(effect: &str) -> String {
+    let pattern = format!("acs:*{}b*", "a?".repeat(200));
+    let patterns = vec![pattern; 70];
+    serde_json::json!({"Version": "1", "Statement":
+        {"Effect": effect, "Action": "*", "Resource": patterns}})
+    .to_string()
+}
+
+#[test]
+fn what_takes_more_steps_than_a_decision_has_is_a_denial() {
+    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let name = format!("alias/{}", "a".repeat(200));
+    for effect in ["Allow", "Deny"] {
+        let costly = too_costly(effect);
+        assert!(Policy::parse(&costly).unwrap().check_cost().is_err());
+        let policies: Vec<_> = [("a", ALLOW), ("b", &costly), ("c", &costly), ("d", ALLOW)]
+            .map(|(name, text)| AttachedPolicy::custom(name, text).unwrap())
+            .into();
+        let decided = |policies: &[AttachedPolicy]| {
+            let rights = Rights {
+                account: &place.account,
+                principal: &"root".parse().unwrap(),
+                policies,
+                session: None,
+                key_policy: None,
+            };
+            let question = Question {
+                action: "kms:Encrypt",
+                resource: Resource::new(&place, ResourceName::Other(&name)),
+                source: [127, 0, 0, 1].into(),
+                is_secure: false,
+                now: Time::from_unix(0),
+                tags: None,
+                context: None,
+            };
+            decide(&rights, &question) == Verdict::OutOfSteps
+        };
+        assert!(decided(&policies[1..2]), "{effect}");
+        assert!(decided(&policies[1..]), "{effect}");
+        // An Allow that is not needed is not looked at, a Deny always is.
+        assert_eq!(decided(&policies), effect == "Deny");
+        assert!(!decided(&policies[..1]));
     }
 }
 

@@ -11,7 +11,14 @@ use std::net::IpAddr;
 use super::json::{At, PolicyFault};
 use super::pattern::{MAX_PATTERN_BYTES, Pattern};
 use super::question::Question;
+use super::steps::Steps;
+use crate::model::context::MAX_CONTEXT_CHARS;
 use crate::model::{AddressRange, TagKey, Time};
+
+/// What the value of a tag has no more bytes than: 128 characters.
+const LONGEST_TAG_VALUE: usize = 512;
+/// What an address, a time or a truth has no more bytes than.
+const LONGEST_FACT: usize = 64;
 
 /// One key of one operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,11 +106,30 @@ impl Condition {
         Ok(Self { key, test, is_negated })
     }
 
-    pub(super) fn holds(&self, question: &Question<'_>) -> bool {
+    /// Whether it holds; of no meaning once the steps are spent.
+    pub(super) fn holds(&self, question: &Question<'_>, steps: &Steps) -> bool {
         match self.key.fact(question) {
             None => self.is_negated,
-            Some(fact) => self.test.is_met(&fact) != self.is_negated,
+            Some(fact) => self.test.is_met(&fact, steps) != self.is_negated,
         }
+    }
+
+    /// The steps that it takes at the most.
+    pub(super) fn worst_steps(&self) -> usize {
+        let longest = self.key.longest();
+        match &self.test {
+            Test::Like(patterns) => {
+                let steps = patterns.iter().map(|pattern| pattern.worst_steps(longest));
+                steps.fold(0, usize::saturating_add)
+            }
+            Test::EqualsIgnoringCase(values) => values.iter().map(|value| value.len() + 1).sum(),
+            Test::Number(..) | Test::Date(..) => Steps::to_scan(longest),
+            Test::Equals(_) | Test::Truth(_) | Test::Address(_) => 1,
+        }
+    }
+
+    pub(super) fn has_too_long_a_glob(&self) -> bool {
+        matches!(&self.test, Test::Like(patterns) if patterns.iter().any(Pattern::is_too_long_a_glob))
     }
 }
 
@@ -154,6 +180,15 @@ impl ConditionKey {
                 Self::CurrentTime => matches!(test, Test::Date(..)),
                 Self::Tag(_) | Self::Context(_) => !matches!(test, Test::Address(_)),
             }
+    }
+
+    /// What its value has no more bytes than.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Context(_) => MAX_CONTEXT_CHARS * char::MAX.len_utf8(),
+            Self::Tag(_) => LONGEST_TAG_VALUE,
+            _ => LONGEST_FACT,
+        }
     }
 
     fn fact<'q>(&self, question: &'q Question<'_>) -> Option<Fact<'q>> {
@@ -223,7 +258,7 @@ impl Test {
         Ok(Some(read))
     }
 
-    fn is_met(&self, fact: &Fact<'_>) -> bool {
+    fn is_met(&self, fact: &Fact<'_>, steps: &Steps) -> bool {
         match self {
             Self::Equals(values) => {
                 let text = fact.text();
@@ -231,19 +266,28 @@ impl Test {
             }
             Self::EqualsIgnoringCase(values) => {
                 let text = fact.text();
-                values.iter().any(|value| is_same_ignoring_case(value, &text))
+                values
+                    .iter()
+                    .any(|value| steps.take(value.len() + 1) && is_same_ignoring_case(value, &text))
             }
             Self::Like(patterns) => {
                 let text = fact.text();
-                patterns.iter().any(|pattern| pattern.matches(&text))
+                patterns.iter().any(|pattern| pattern.matches(&text, steps))
             }
-            Self::Number(relation, values) => number(&fact.text()).is_some_and(|fact| {
-                values.iter().any(|value| relation.holds(fact.partial_cmp(value)))
-            }),
+            Self::Number(relation, values) => {
+                let text = fact.text();
+                steps.take(Steps::to_scan(text.len()))
+                    && number(&text).is_some_and(|fact| {
+                        values.iter().any(|value| relation.holds(fact.partial_cmp(value)))
+                    })
+            }
             Self::Date(relation, values) => {
                 let time = match fact {
                     Fact::Time(time) => Some(*time),
-                    other => date(&other.text()),
+                    other => {
+                        let text = other.text();
+                        if steps.take(Steps::to_scan(text.len())) { date(&text) } else { None }
+                    }
                 };
                 time.is_some_and(|fact| {
                     values.iter().any(|value| relation.holds(Some(fact.cmp(value))))

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::json::{At, Node, PolicyFault};
-use super::pattern::{MAX_PATTERN_BYTES, Pattern};
+use super::json::{At, FaultPlace, Node, PolicyFault};
+use super::pattern::{MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
 use super::question::Question;
+use super::steps::{STEPS_OF_A_DECISION, Steps};
 
 /// The most bytes of a policy document. (Key policies: KMS API, SetKeyPolicy. RAM's own quota is
 /// smaller, and not a matter of this service.)
 pub const MAX_POLICY_BYTES: usize = crate::model::MAX_KEY_POLICY_BYTES;
 /// The most bytes of a `Sid`.
 const MAX_SID_BYTES: usize = 128;
+/// What the longest action of the table has no more bytes than.
+const LONGEST_ACTION: usize = 64;
+/// What the longest ARN has no more bytes than: that of an alias.
+const LONGEST_ARN: usize = 384;
 
 /// A RAM policy document.
 ///
@@ -69,6 +74,15 @@ impl Policy {
         Ok(Self { statements: statements.into() })
     }
 
+    /// Refuses a document that could spend all the steps of a decision by itself. It is asked before
+    /// a document is attached; one that is stored is read whatever it costs.
+    ///
+    /// # Errors
+    /// With the statement at which they would be spent.
+    pub fn check_cost(&self) -> Result<(), PolicyFault> {
+        check_cost(self.statements.iter())
+    }
+
     /// Its statements in the order of the document.
     pub fn statements(&self) -> &[Statement] {
         &self.statements
@@ -76,16 +90,36 @@ impl Policy {
 }
 
 impl Statement {
-    /// Whether it speaks about what is asked.
-    pub fn applies(&self, question: &Question<'_>) -> bool {
-        self.covers_action(question.action)
-            && self.resources.covers(|pattern| pattern.matches(question.resource.arn()))
-            && self.conditions.iter().all(|condition| condition.holds(question))
+    /// Whether it speaks about what is asked; of no meaning once the steps are spent.
+    pub fn applies(&self, question: &Question<'_>, steps: &Steps) -> bool {
+        self.covers(question.action, steps)
+            && self.resources.covers(|pattern| pattern.matches(question.resource.arn(), steps))
+            && self.conditions.iter().all(|condition| condition.holds(question, steps))
     }
 
     /// Whether it speaks about an action, whatever its resources and conditions are.
     pub fn covers_action(&self, action: &str) -> bool {
-        self.actions.covers(|pattern| pattern.matches_ignoring_case(action))
+        self.covers(action, &Steps::default())
+    }
+
+    fn covers(&self, action: &str, steps: &Steps) -> bool {
+        self.actions.covers(|pattern| pattern.matches_ignoring_case(action, steps))
+    }
+
+    /// The steps that it takes at the most.
+    fn worst_steps(&self) -> usize {
+        let actions = self.actions.patterns().iter();
+        let actions = actions.map(|pattern| pattern.worst_steps_ignoring_case(LONGEST_ACTION));
+        let resources = self.resources.patterns().iter();
+        let resources = resources.map(|pattern| pattern.worst_steps(LONGEST_ARN));
+        let conditions = self.conditions.iter().map(Condition::worst_steps);
+        actions.chain(resources).chain(conditions).fold(0, usize::saturating_add)
+    }
+
+    fn has_too_long_a_glob(&self) -> bool {
+        let (actions, resources) = (self.actions.patterns(), self.resources.patterns());
+        actions.iter().chain(resources).any(Pattern::is_too_long_a_glob)
+            || self.conditions.iter().any(Condition::has_too_long_a_glob)
     }
 
     /// Whether it has a condition.
@@ -94,7 +128,40 @@ impl Statement {
     }
 }
 
+/// Refuses statements whose patterns could spend all the steps of a decision by themselves.
+pub(super) fn check_cost<'s>(
+    statements: impl Iterator<Item = &'s Statement>,
+) -> Result<(), PolicyFault> {
+    let mut total = 0_usize;
+    for (number, statement) in statements.enumerate() {
+        let fault = |what: String| PolicyFault {
+            place: FaultPlace::Path(format!("Statement[{number}]")),
+            what: what.into(),
+        };
+        if statement.has_too_long_a_glob() {
+            return Err(fault(format!(
+                "has a pattern with wildcards before its end and more than {MAX_GLOB_BYTES} bytes"
+            )));
+        }
+        total = total.saturating_add(statement.worst_steps());
+        if total > STEPS_OF_A_DECISION {
+            return Err(fault(format!(
+                "could take more than the {STEPS_OF_A_DECISION} steps of a decision, with those \
+                 before it: use fewer `?` between two `*`, and fewer patterns with wildcards before \
+                 their end"
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Scope {
+    fn patterns(&self) -> &[Pattern] {
+        match self {
+            Self::Only(patterns) | Self::AllBut(patterns) => patterns,
+        }
+    }
+
     fn covers(&self, matches: impl Fn(&Pattern) -> bool) -> bool {
         let is_one_of =
             |patterns: &[Pattern]| patterns.iter().any(|one| one.is_any() || matches(one));

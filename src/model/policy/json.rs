@@ -1,6 +1,7 @@
 //! JSON with the place of everything in it, so that a fault can be told by its place.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -98,9 +99,10 @@ impl<'a> At<'a> {
             return Err(self.fault("must be an object"));
         };
         let mut found: Vec<(&str, Self)> = Vec::with_capacity(members.len());
+        let mut names = HashSet::with_capacity(members.len());
         for (name, node) in members {
             let member = At { node, step: Step::Member(self, name) };
-            if found.iter().any(|(other, _)| *other == name.as_str()) {
+            if !names.insert(name.as_str()) {
                 return Err(member.fault("stands here twice"));
             }
             found.push((name, member));

@@ -1,8 +1,11 @@
 //! Key policies: who may do what with one key.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::document::{Effect, MAX_POLICY_BYTES, Parts, Scope, Statement, read_document};
+use super::document::{
+    Effect, MAX_POLICY_BYTES, Parts, Scope, Statement, check_cost, read_document,
+};
 use super::json::{At, Node, PolicyFault};
 use super::pattern::Pattern;
 use crate::model::{AccountId, PrincipalName};
@@ -60,10 +63,11 @@ impl KeyPolicy {
     /// # Errors
     /// When it is so.
     pub fn keeps_an_owner(&self, account: &AccountId) -> Result<(), PolicyFault> {
-        let named = self.statements.iter().flat_map(|statement| &statement.principals);
-        let named = named.filter_map(|principal| principal.name.clone());
-        let someone = [PrincipalName::root(), PrincipalName::anonymous()];
-        if someone.into_iter().chain(named).any(|name| self.lets_set_policy(account, &name)) {
+        let allowed = self.who_for_setting(Effect::Allow, account);
+        let denied = self.who_for_setting(Effect::Deny, account);
+        // Where everyone is allowed there is somebody whom no statement names.
+        let mut left = allowed.iter().filter(|name| name.is_none() || !denied.contains(*name));
+        if !denied.contains(&None) && left.next().is_some() {
             return Ok(());
         }
         let place = super::FaultPlace::Path(String::new());
@@ -84,16 +88,30 @@ impl KeyPolicy {
         &self.statements
     }
 
-    fn lets_set_policy(&self, account: &AccountId, name: &PrincipalName) -> bool {
-        let has = |effect| {
-            self.statements.iter().any(|statement| {
-                statement.statement.effect == effect
-                    && statement.is_about(account, name)
-                    && statement.statement.covers_action(SET_KEY_POLICY)
-                    && !statement.statement.is_conditional()
-            })
+    /// Refuses a document that could spend all the steps of a decision by itself, as with
+    /// [`Policy`](super::Policy::check_cost).
+    ///
+    /// # Errors
+    /// With the statement at which they would be spent.
+    pub fn check_cost(&self) -> Result<(), PolicyFault> {
+        check_cost(self.statements.iter().map(KeyStatement::statement))
+    }
+
+    /// Whose leave to set the policy is said with this effect and without a condition; none for
+    /// everyone in the account.
+    fn who_for_setting(
+        &self,
+        effect: Effect,
+        account: &AccountId,
+    ) -> BTreeSet<Option<&PrincipalName>> {
+        let counts = |one: &&KeyStatement| {
+            one.statement.effect == effect
+                && !one.statement.is_conditional()
+                && one.statement.covers_action(SET_KEY_POLICY)
         };
-        has(Effect::Allow) && !has(Effect::Deny)
+        let principals = self.statements.iter().filter(counts).flat_map(|one| &one.principals);
+        let here = principals.filter(|principal| principal.account == *account);
+        here.map(|principal| principal.name.as_ref()).collect()
     }
 }
 

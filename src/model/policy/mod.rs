@@ -14,6 +14,7 @@ mod json;
 mod key_policy;
 mod pattern;
 mod question;
+mod steps;
 mod system;
 
 pub use attached::{AttachedPolicy, InvalidAttachment};
@@ -21,4 +22,5 @@ pub use document::{Effect, MAX_POLICY_BYTES, Policy, Statement};
 pub use json::{FaultPlace, PolicyFault};
 pub use key_policy::{DEFAULT_SID, KeyPolicy, KeyStatement};
 pub use question::{Question, Resource, ResourceName};
+pub use steps::{STEPS_OF_A_DECISION, Steps};
 pub use system::{FULL_ACCESS, SYSTEM_POLICIES, SystemPolicy};

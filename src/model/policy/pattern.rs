@@ -1,7 +1,13 @@
 //! Texts with wildcards: `*` stands for any text, an empty one too, and `?` for one character.
 
-/// The most bytes of one pattern. Matching takes at most the product of both lengths.
+use super::steps::Steps;
+
+/// The most bytes of one pattern.
 pub(super) const MAX_PATTERN_BYTES: usize = 1024;
+
+/// The most bytes of a pattern that can be attached, if it has wildcards before its end: more than
+/// the longest ARN has.
+pub(super) const MAX_GLOB_BYTES: usize = 512;
 
 /// A pattern, sorted by what matching it costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +20,13 @@ pub(super) enum Pattern {
     Prefix(Box<str>),
     /// Anything else.
     Glob(Box<str>),
+}
+
+/// Whether ASCII letters match in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Counts,
+    Ignored,
 }
 
 impl Pattern {
@@ -33,72 +46,221 @@ impl Pattern {
         matches!(self, Self::Any)
     }
 
-    /// Whether it stands for `text`.
-    pub(super) fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => **exact == *text,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Glob(glob) => glob_matches(glob.as_bytes(), text.as_bytes(), |a, b| a == b),
-        }
+    /// Whether it stands for `text`; of no meaning once the steps are spent.
+    pub(super) fn matches(&self, text: &str, steps: &Steps) -> bool {
+        steps.take(1)
+            && match self {
+                Self::Any => true,
+                Self::Exact(exact) => **exact == *text,
+                Self::Prefix(prefix) => text.starts_with(&**prefix),
+                Self::Glob(glob) => glob_matches(glob, text, Case::Counts, steps),
+            }
     }
 
     /// The same, where ASCII letters match in either case.
-    pub(super) fn matches_ignoring_case(&self, text: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => exact.eq_ignore_ascii_case(text),
-            Self::Prefix(prefix) => text
-                .as_bytes()
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
-            Self::Glob(glob) => {
-                glob_matches(glob.as_bytes(), text.as_bytes(), u8::eq_ignore_ascii_case)
+    pub(super) fn matches_ignoring_case(&self, text: &str, steps: &Steps) -> bool {
+        steps.take(1)
+            && match self {
+                Self::Any => true,
+                Self::Exact(exact) => exact.eq_ignore_ascii_case(text),
+                Self::Prefix(prefix) => text
+                    .as_bytes()
+                    .get(..prefix.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
+                Self::Glob(glob) => glob_matches(glob, text, Case::Ignored, steps),
             }
-        }
+    }
+
+    /// The steps that it takes at the most to match a text of at most `longest` bytes.
+    pub(super) fn worst_steps(&self, longest: usize) -> usize {
+        self.worst(longest, Case::Counts)
+    }
+
+    /// The same, where ASCII letters match in either case.
+    pub(super) fn worst_steps_ignoring_case(&self, longest: usize) -> usize {
+        self.worst(longest, Case::Ignored)
+    }
+
+    fn worst(&self, longest: usize, case: Case) -> usize {
+        let Self::Glob(glob) = self else { return 1 };
+        let (head, middle, tail) = parts(glob);
+        let searches = middle.map(|segment| {
+            if is_plain(segment, case) {
+                Steps::to_scan(segment.len())
+            } else {
+                segment.len().saturating_mul(longest)
+            }
+        });
+        let searches = searches.reduce(usize::saturating_add);
+        // Those for plain segments go through the text once, all of them together.
+        let searches = searches.map_or(0, |all| all.saturating_add(Steps::to_scan(longest)));
+        searches.saturating_add(head.len() + tail.map_or(0, str::len) + 1)
+    }
+
+    /// Whether it may not be attached for its length alone.
+    pub(super) fn is_too_long_a_glob(&self) -> bool {
+        matches!(self, Self::Glob(glob) if glob.len() > MAX_GLOB_BYTES)
     }
 }
 
-/// Goes through both texts once, and back to the last `*` when they part.
-fn glob_matches(glob: &[u8], text: &[u8], is_same: impl Fn(&u8, &u8) -> bool) -> bool {
-    let (mut at_glob, mut at_text) = (0, 0);
-    let mut last_star: Option<(usize, usize)> = None;
-    while let Some(byte) = text.get(at_text) {
-        match glob.get(at_glob) {
-            Some(b'*') => {
-                last_star = Some((at_glob, at_text));
-                at_glob += 1;
-                continue;
-            }
-            Some(b'?') => {
-                at_glob += 1;
-                at_text = end_of_char(text, at_text);
-                continue;
-            }
-            Some(wanted) if is_same(wanted, byte) => {
-                at_glob += 1;
-                at_text += 1;
-                continue;
-            }
-            _ => {}
-        }
-        let Some((star, taken)) = last_star.as_mut() else { return false };
-        *taken += 1;
-        (at_glob, at_text) = (*star + 1, *taken);
-    }
-    glob.get(at_glob..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+/// What stands before the first `*`, between the first and the last, and behind the last.
+fn parts(glob: &str) -> (&str, impl Iterator<Item = &str>, Option<&str>) {
+    let (head, rest) = glob.split_once('*').map_or((glob, None), |(head, rest)| (head, Some(rest)));
+    let (middle, tail) = match rest {
+        None => (None, None),
+        Some(rest) => rest
+            .rsplit_once('*')
+            .map_or((None, Some(rest)), |(middle, tail)| (Some(middle), Some(tail))),
+    };
+    let middle = middle.into_iter().flat_map(|middle| middle.split('*'));
+    (head, middle.filter(|segment| !segment.is_empty()), tail)
 }
 
-/// Where the character that begins at `start` ends.
-fn end_of_char(text: &[u8], start: usize) -> usize {
-    let is_inside =
-        |at: &usize| text.get(*at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
-    (start + 1..=text.len()).find(|at| !is_inside(at)).unwrap_or(text.len())
+/// Both ends have their place. Each segment between them is looked for once, from where the one
+/// before it ends: if there is a match, there is one with every segment as far to the front as can
+/// be.
+fn glob_matches(glob: &str, text: &str, case: Case, steps: &Steps) -> bool {
+    let (head, middle, tail) = parts(glob);
+    let Some(rest) = without_start(text, head, case, steps) else { return false };
+    let Some(tail) = tail else { return rest.is_empty() };
+    let Some(mut rest) = without_end(rest, tail, case, steps) else { return false };
+    for segment in middle {
+        match behind(rest, segment, case, steps) {
+            Some(left) => rest = left,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The text without a segment at its start, if that is there.
+fn without_start<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
+    let mut left = text.chars();
+    for wanted in segment.chars() {
+        if !steps.take(1) || !is_same(wanted, left.next()?, case) {
+            return None;
+        }
+    }
+    Some(left.as_str())
+}
+
+/// The text without a segment at its end, if that is there.
+fn without_end<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
+    let mut left = text.chars();
+    for wanted in segment.chars().rev() {
+        if !steps.take(1) || !is_same(wanted, left.next_back()?, case) {
+            return None;
+        }
+    }
+    Some(left.as_str())
+}
+
+/// What follows the first place of a segment in the text. A plain one is found in a time that is
+/// linear in both lengths; one with wildcards for characters takes their product at the worst.
+fn behind<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
+    if is_plain(segment, case) {
+        let found = text.split_once(segment).map(|(_before, rest)| rest);
+        let passed = text.len() - found.map_or(0, str::len);
+        let is_afforded = steps.take(Steps::to_scan(passed));
+        return found.filter(|_rest| is_afforded);
+    }
+    let mut from = text;
+    while !steps.are_spent() {
+        if let Some(rest) = without_start(from, segment, case, steps) {
+            return Some(rest);
+        }
+        let mut chars = from.chars();
+        chars.next()?;
+        from = chars.as_str();
+    }
+    None
+}
+
+fn is_plain(segment: &str, case: Case) -> bool {
+    case == Case::Counts && !segment.contains('?')
+}
+
+fn is_same(wanted: char, found: char, case: Case) -> bool {
+    wanted == '?'
+        || wanted == found
+        || (case == Case::Ignored && wanted.eq_ignore_ascii_case(&found))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::policy::steps::STEPS_OF_A_DECISION;
+
+    fn does_match(pattern: &str, text: &str) -> bool {
+        Pattern::new(pattern).matches(text, &Steps::default())
+    }
+
+    /// What the wildcards mean, character by character.
+    fn by_definition(pattern: &[char], text: &[char]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            (['*', rest @ ..], text) => {
+                (0..=text.len()).any(|from| by_definition(rest, &text[from..]))
+            }
+            (['?', rest @ ..], [_any, text @ ..]) => by_definition(rest, text),
+            ([wanted, rest @ ..], [found, text @ ..]) => {
+                wanted == found && by_definition(rest, text)
+            }
+            (_, []) => false,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn every_pattern_matches_what_its_wildcards_mean(
+            pattern in "[ab字*?]{0,9}", text in "[ab字]{0,9}",
+        ) {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            let expected = by_definition(&chars(&pattern), &chars(&text));
+            prop_assert_eq!(does_match(&pattern, &text), expected);
+            let upper = pattern.to_ascii_uppercase();
+            let folded = Pattern::new(&upper).matches_ignoring_case(&text, &Steps::default());
+            prop_assert_eq!(folded, expected);
+        }
+
+        #[test]
+        fn no_text_takes_more_steps_than_were_foretold(
+            pattern in "[ab?*]{1,40}", text in "[ab字]{0,200}",
+        ) {
+            let pattern = Pattern::new(&pattern);
+            for case in [Case::Counts, Case::Ignored] {
+                let steps = Steps::default();
+                match case {
+                    Case::Counts => pattern.matches(&text, &steps),
+                    Case::Ignored => pattern.matches_ignoring_case(&text, &steps),
+                };
+                let taken = STEPS_OF_A_DECISION - steps.left();
+                // Some steps for each segment that is looked for, and one beyond each end.
+                prop_assert!(taken <= pattern.worst(text.len().max(1), case) + 60, "{taken}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_costs_at_the_most_the_steps_of_one_decision() {
+        let text = "a".repeat(8192);
+        for (pattern, is_linear) in [
+            (format!("*{}b", "a".repeat(1000)), true),
+            (format!("*{}b*", "a".repeat(1000)), true),
+            ("*a".repeat(400) + "b", true),
+            (format!("*{}b*", "a?".repeat(500)), false),
+        ] {
+            let steps = Steps::default();
+            assert!(!Pattern::new(&pattern).matches(&text, &steps));
+            assert_eq!(steps.are_spent(), !is_linear, "{}", &pattern[..9]);
+            let taken = STEPS_OF_A_DECISION - steps.left();
+            assert!(!is_linear || taken < 10_000, "{taken}");
+        }
+    }
 
     #[test]
     fn a_pattern_is_sorted_by_its_cost() {
@@ -134,7 +296,7 @@ mod tests {
             ("a?c", "aéc", true),
             ("***a***?", "xxab", true),
         ] {
-            assert_eq!(Pattern::new(pattern).matches(text), matches, "{pattern:?} {text:?}");
+            assert_eq!(does_match(pattern, text), matches, "{pattern:?} {text:?}");
         }
     }
 
@@ -142,8 +304,8 @@ mod tests {
     fn case_counts_only_where_it_is_asked_to() {
         for pattern in ["KMS:Encrypt", "kms:ENC*", "kms:?ncrYpt"] {
             let pattern = Pattern::new(pattern);
-            assert!(pattern.matches_ignoring_case("kms:Encrypt"), "{pattern:?}");
-            assert!(!pattern.matches("kms:Encrypt"), "{pattern:?}");
+            assert!(pattern.matches_ignoring_case("kms:Encrypt", &Steps::default()), "{pattern:?}");
+            assert!(!pattern.matches("kms:Encrypt", &Steps::default()), "{pattern:?}");
         }
     }
 }

@@ -19,14 +19,17 @@ const DEFAULT_NAME: &str = "default";
 pub struct PolicyText(String);
 
 impl PolicyText {
-    /// The text, if it is a key policy, and one under which somebody in the account can set
-    /// another.
+    /// The text, if it is a key policy, one that a decision can afford, and one under which somebody
+    /// in the account can set another.
     ///
     /// # Errors
     /// `InvalidParameter`, with the place of the fault.
     pub fn checked(self, cx: &Context) -> Result<String, ApiError> {
         let account = &cx.place().account;
-        let checked = KeyPolicy::parse(&self.0).and_then(|policy| policy.keeps_an_owner(account));
+        let checked = KeyPolicy::parse(&self.0).and_then(|policy| {
+            policy.check_cost()?;
+            policy.keeps_an_owner(account)
+        });
         checked.map(|()| self.0).map_err(|fault| {
             let message = format!("The specified parameter \"Policy\" is not valid. {fault}.");
             ApiError::with_message(ErrorCode::InvalidParameter, message)

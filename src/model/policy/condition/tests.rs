@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::model::policy::{Policy, Question, Resource, ResourceName};
+use crate::model::policy::{Policy, Question, Resource, ResourceName, Steps};
 use crate::model::{EncryptionContext, Place, TagKey, TagValue, Time};
 
 fn policy(condition: &str) -> Result<Policy, String> {
@@ -32,7 +32,7 @@ fn holds(condition: &str) -> bool {
         tags: Some(&tags),
         context: Some(&context),
     };
-    policy(condition).expect(condition).statements()[0].applies(&question)
+    policy(condition).expect(condition).statements()[0].applies(&question, &Steps::default())
 }
 
 #[track_caller]

@@ -19,7 +19,7 @@ fn applies(statement: &str, action: &str, resource: &str) -> bool {
         tags: None,
         context: None,
     };
-    policy.statements()[0].applies(&question)
+    policy.statements()[0].applies(&question, &Steps::default())
 }
 
 #[test]
@@ -96,6 +96,34 @@ fn a_fault_is_told_with_its_place() {
     assert_eq!(fault("[]"), "policy: must be an object");
     assert_eq!(fault("{\n  \"Version\": 1x"), "line 2, column 15: expected `,` or `}`");
     assert_eq!(fault(&" ".repeat(MAX_POLICY_BYTES + 1)), "policy: has more than 32768 bytes");
+}
+
+#[test]
+fn what_a_decision_can_afford_is_attached_and_nothing_else() {
+    let document = |pattern: &str, count: usize| {
+        let patterns = vec![pattern; count];
+        let text = serde_json::json!({"Version": "1", "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "*", "Resource": "*",
+             "Condition": {"StringLike": {"kms:EncryptionContext/for": patterns}}}]});
+        Policy::parse(&text.to_string()).unwrap().check_cost()
+    };
+    for (pattern, count) in [
+        ("backup-*", 2500),
+        ("*-of-*-orders", 100),
+        ("?????-*", 2500),
+        (&*format!("*{}", "a".repeat(500)), 20),
+    ] {
+        assert_eq!(document(pattern, count), Ok(()), "{pattern}");
+    }
+    for (pattern, count) in
+        [("*a?b*", 30), (&*format!("*{}b", "a".repeat(1000)), 30), ("*a*b*", 2500)]
+    {
+        let fault = document(pattern, count).unwrap_err().to_string();
+        assert!(fault.starts_with("Statement[1]: "), "{fault}");
+    }
+    let fault = document("*a?b*", 30).unwrap_err().to_string();
+    assert!(fault.contains("more than the 1000000 steps of a decision"), "{fault}");
 }
 
 #[test]
