@@ -525,6 +525,25 @@ async fn close_token(token: Token) -> Ending {
     }
 }
 
+/// As [`check_belonging`], as far as it can be told without the token.
+///
+/// # Errors
+/// When the store belongs to another region or account, or cannot be read.
+pub async fn check_place(store: &Store, place: &Place) -> Result<(), StartError> {
+    for (what, fact, given) in facts_of(place) {
+        if let Some(stored) = store.fact(fact).await?
+            && stored != given
+        {
+            return Err(StartError::Foreign { what, stored, given });
+        }
+    }
+    Ok(())
+}
+
+fn facts_of(place: &Place) -> [(&'static str, &'static str, String); 2] {
+    [("region", REGION, place.region.to_string()), ("account", ACCOUNT, place.account.to_string())]
+}
+
 /// A store belongs to one token and one place, for good: with another token its keys would all
 /// be gone, in another place its ARNs would lie.
 ///
@@ -536,12 +555,8 @@ pub async fn check_belonging(
     place: &Place,
     purpose: Purpose,
 ) -> Result<(), StartError> {
-    let given = [
-        ("token serial", TOKEN_SERIAL, token.info().serial.clone()),
-        ("region", REGION, place.region.to_string()),
-        ("account", ACCOUNT, place.account.to_string()),
-    ];
-    for (what, fact, given) in given {
+    let serial = ("token serial", TOKEN_SERIAL, token.info().serial.clone());
+    for (what, fact, given) in std::iter::once(serial).chain(facts_of(place)) {
         match store.fact(fact).await? {
             Some(stored) if stored == given => {}
             Some(stored) => return Err(StartError::Foreign { what, stored, given }),

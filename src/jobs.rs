@@ -99,10 +99,15 @@ impl Jobs {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
             let audit = audit.clone();
             async move {
-                // A revocation takes effect whether or not it can be recorded.
-                access_keys.refresh().await?;
-                store.refresh().await?;
-                take_over_events(&store, &audit).await
+                // A revocation takes effect whether or not it can be recorded, and whatever fails
+                // with something else.
+                let access = access_keys.refresh().await;
+                let catalogue = store.refresh().await;
+                store.note_following(access.is_err() || catalogue.is_err());
+                take_over_events(&store, &audit).await?;
+                access?;
+                catalogue?;
+                Ok::<_, JobError>(())
             }
         }));
         jobs.spawn(every(USES_EVERY, "uses of AccessKeys", move || {
@@ -311,7 +316,7 @@ async fn take_over_events(store: &Store, audit: &Recorder) -> Result<(), JobErro
             key: None,
         };
         audit.note(&deed).await?;
-        store.forget_operator_events(number).await?;
+        store.forget_operator_event(number).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! They are read together with their principals, as one state under one counter of changes: what
 //! is known of both is never from two different times.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,13 +21,16 @@ use super::identity::{Identity, Session};
 use crate::model::id::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time};
-use crate::store::{AccessKeyRow, SessionRow, Store, StoreError};
+use crate::store::{AccessKeyRow, DamagedRow, Part, SessionRow, Store, StoreError};
 use crate::token::{Budget, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
 /// The fact of the store that names the token key which seals the secrets.
 pub const SEAL_KEY_FACT: &str = "access-key-seal";
 /// Time for one round trip to the token when AccessKeys are made or loaded.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
+/// Time for the token when changes of another process are followed: while it does not answer, those
+/// that need no token are still followed within a second or two.
+const FOLLOW_TIME: Duration = Duration::from_secs(1);
 const SECONDS_OF_AN_HOUR: i64 = 3600;
 
 /// Why AccessKeys could not be made, loaded or changed.
@@ -132,7 +135,7 @@ pub struct AccessKeys {
     token: Token,
     seal_key: KeyVersionId,
     /// Held by the one that reads everything again, so that no older state replaces a newer one.
-    revision: Mutex<i64>,
+    revision: Mutex<Option<i64>>,
     known: ArcSwap<Known>,
 }
 
@@ -141,7 +144,13 @@ pub struct AccessKeys {
 pub(super) struct Known {
     keys: HashMap<AccessKeyId, Arc<AccessKey>>,
     pub(super) identities: BTreeMap<PrincipalName, Arc<Identity>>,
+    damaged: Vec<DamagedRow>,
+    /// Sealed secrets that do not open, which is not tried again.
+    unopenable: HashMap<AccessKeyId, Vec<u8>>,
 }
+
+/// Sealed secrets with what they hold; none where they do not open.
+type Opened = HashMap<AccessKeyId, (Vec<u8>, Option<SecretString>)>;
 
 impl AccessKeys {
     /// Loads all AccessKeys. At the very first start the token key that seals them is made; its
@@ -154,7 +163,9 @@ impl AccessKeys {
         let is_there =
             token.change(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
         if !is_there {
-            if !store.access_keys().await?.is_empty() || !store.keys().is_empty() {
+            let state = store.access_state().await?;
+            let is_new = state.keys.is_empty() && state.damaged.is_empty();
+            if !is_new || !store.keys().is_empty() || !store.damaged_rows().is_empty() {
                 return Err(AccessKeyError::SealKeyMissing(seal_key));
             }
             let name = ObjectName {
@@ -169,15 +180,39 @@ impl AccessKeys {
                 .await?;
         }
         token.know_by(seal_key);
-        let keys = Self {
-            store,
-            token,
-            seal_key,
-            revision: Mutex::new(i64::MIN),
-            known: ArcSwap::default(),
-        };
-        keys.refresh().await?;
+        let keys =
+            Self { store, token, seal_key, revision: Mutex::new(None), known: ArcSwap::default() };
+        let sealed = keys.take_over(&Opened::new()).await?;
+        let (opened, failure) = keys.open_secrets(sealed, || Budget::new(TOKEN_TIME)).await;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        keys.take_over(&opened).await?;
         Ok(keys)
+    }
+
+    /// The damaged rows of principals and AccessKeys: those that cannot be read, and those whose
+    /// secret does not open. It changes nothing.
+    ///
+    /// # Errors
+    /// When store or token cannot be read.
+    pub async fn damaged_rows(
+        store: &Store,
+        token: &Token,
+    ) -> Result<Vec<DamagedRow>, AccessKeyError> {
+        let Some(seal_key) = store.fact(SEAL_KEY_FACT).await? else {
+            return Ok(store.access_state().await?.damaged);
+        };
+        let (store, token) = (store.clone(), token.clone());
+        let (revision, known) = (Mutex::new(None), ArcSwap::default());
+        let keys = Self { store, token, seal_key: seal_key.parse()?, revision, known };
+        let sealed = keys.take_over(&Opened::new()).await?;
+        let (opened, failure) = keys.open_secrets(sealed, || Budget::new(TOKEN_TIME)).await;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        keys.take_over(&opened).await?;
+        Ok(keys.known().damaged.clone())
     }
 
     /// The AccessKey with this id, from memory.
@@ -228,37 +263,6 @@ impl AccessKeys {
         }
     }
 
-    /// Switches an AccessKey on or off.
-    ///
-    /// # Errors
-    /// When there is none with this id, its principal would have more than two active ones, or
-    /// the store fails.
-    pub async fn set_active(
-        &self,
-        id: &AccessKeyId,
-        is_active: bool,
-    ) -> Result<(), AccessKeyError> {
-        let changed = self.store.set_access_key_active(id, is_active).await;
-        changed.map_err(|error| match (error, self.find(id.as_str())) {
-            (StoreError::NotFound, _) => AccessKeyError::NotFound(id.clone()),
-            (StoreError::LimitReached, Some(key)) => {
-                AccessKeyError::TooManyKeys(key.identity.name.clone())
-            }
-            (other, _) => other.into(),
-        })?;
-        self.refresh().await
-    }
-
-    /// Deletes an AccessKey; false when there is none with this id.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn delete(&self, id: &AccessKeyId) -> Result<bool, AccessKeyError> {
-        let was_there = self.store.delete_access_key(id).await?;
-        self.refresh().await?;
-        Ok(was_there)
-    }
-
     /// Writes down the hours of last use that are not written down yet.
     ///
     /// # Errors
@@ -286,30 +290,99 @@ impl AccessKeys {
 
     /// Loads AccessKeys and principals again if any has changed, here or through another process.
     ///
+    /// What takes rights away needs no token and holds at once. Rows that cannot be read are left
+    /// out, and so are new ones whose secret the token does not open now; these are tried again.
+    ///
     /// # Errors
-    /// When store or token fail; what was known before stays in force.
+    /// When the store fails; what was known before then stays in force. When the token failed with a
+    /// new row; everything else was taken over.
     pub async fn refresh(&self) -> Result<(), AccessKeyError> {
-        let mut known_revision = self.revision.lock().await;
-        let revision = self.store.access_keys_revision().await?;
-        if revision == *known_revision {
+        let sealed = self.take_over(&Opened::new()).await?;
+        if sealed.is_empty() {
             return Ok(());
         }
+        // Not under the lock: a token that is slow must not hold up what takes rights away.
+        let budget = Budget::new(FOLLOW_TIME);
+        let (opened, failure) = self.open_secrets(sealed, || budget.clone()).await;
+        if !opened.is_empty() {
+            self.take_over(&opened).await?;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes over what the store has, as far as secrets are known or among `opened`; the rows whose
+    /// secrets are not.
+    async fn take_over(&self, opened: &Opened) -> Result<Vec<AccessKeyRow>, AccessKeyError> {
+        let mut known_revision = self.revision.lock().await;
+        let revision = self.store.access_keys_revision().await?;
+        if opened.is_empty() && revision.is_some() && revision == *known_revision {
+            return Ok(Vec::new());
+        }
         let before = self.known.load_full();
-        let mut known = Known::default();
-        for row in self.store.principals().await? {
+        let state = self.store.access_state().await?;
+        let mut known = Known { damaged: state.damaged, ..Known::default() };
+        let unreadable: HashSet<String> = known
+            .damaged
+            .iter()
+            .filter(|one| one.table == "principals")
+            .map(|one| one.row.clone())
+            .collect();
+        for row in state.principals {
             let identity =
                 Identity { name: row.name.clone(), policies: row.policies, created: row.created };
             known.identities.insert(row.name, Arc::new(identity));
         }
-        for row in self.store.access_keys().await? {
-            // Its principal was deleted between the two readings: the next one shows both.
-            let Some(identity) = known.identities.get(&row.principal) else { continue };
-            let key = self.read(row, Arc::clone(identity), &before).await?;
-            known.keys.insert(key.id.clone(), Arc::new(key));
+        let mut sealed = Vec::new();
+        for row in state.keys {
+            let Some(identity) = known.identities.get(&row.principal).map(Arc::clone) else {
+                // Nobody's: what its principal may do cannot be read, or is not there.
+                if !unreadable.contains(&row.principal.to_string()) {
+                    known.leave_out(row.id.as_str(), "its principal is not there");
+                }
+                continue;
+            };
+            match secret_of(&row, &before, opened) {
+                Secret::Sealed => sealed.push(row),
+                Secret::Unopenable => {
+                    known.leave_out(row.id.as_str(), "column sealed_secret: it does not open");
+                    known.unopenable.insert(row.id, row.sealed_secret);
+                }
+                Secret::Open(secret, uses) => match access_key(row, identity, secret, uses) {
+                    Ok(key) => {
+                        known.keys.insert(key.id.clone(), Arc::new(key));
+                    }
+                    Err(AccessKeyError::Damaged(id)) => {
+                        known.leave_out(id.as_str(), "column session_policy: it is no policy");
+                    }
+                    Err(other) => return Err(other),
+                },
+            }
         }
+        self.store.note_damaged(Part::Access, known.damaged.clone());
         self.known.store(Arc::new(known));
-        *known_revision = revision;
-        Ok(())
+        *known_revision = revision.filter(|_revision| sealed.is_empty());
+        Ok(sealed)
+    }
+
+    /// Opens secrets, until the token fails.
+    async fn open_secrets(
+        &self,
+        rows: Vec<AccessKeyRow>,
+        budget: impl Fn() -> Budget,
+    ) -> (Opened, Option<AccessKeyError>) {
+        let mut opened = Opened::new();
+        for row in rows {
+            let secret = match self.unseal(&row, &budget()).await {
+                Ok(secret) => Some(secret),
+                Err(
+                    AccessKeyError::Damaged(_)
+                    | AccessKeyError::Token(TokenError::BadCiphertext | TokenError::BadInput(_)),
+                ) => None,
+                Err(error) => return (opened, Some(error)),
+            };
+            opened.insert(row.id, (row.sealed_secret, secret));
+        }
+        (opened, None)
     }
 
     pub(super) fn known(&self) -> arc_swap::Guard<Arc<Known>> {
@@ -335,41 +408,15 @@ impl AccessKeys {
             last_used: None,
             session: new.session,
         };
+        let opened =
+            Opened::from([(new.id.clone(), (row.sealed_secret.clone(), Some(new.secret)))]);
         self.store.insert_access_key(row).await.map_err(|error| match error {
             StoreError::NotFound => AccessKeyError::NoPrincipal(new.principal),
             StoreError::LimitReached => AccessKeyError::TooManyKeys(new.principal),
             other => other.into(),
         })?;
-        self.refresh().await?;
+        self.take_over(&opened).await?;
         self.find(new.id.as_str()).ok_or(AccessKeyError::NotFound(new.id))
-    }
-
-    /// A row, with what `before` knows of it already.
-    async fn read(
-        &self,
-        row: AccessKeyRow,
-        identity: Arc<Identity>,
-        before: &Known,
-    ) -> Result<AccessKey, AccessKeyError> {
-        let same = before.keys.get(&row.id).filter(|key| key.sealed_secret == row.sealed_secret);
-        let (secret, uses) = match same {
-            Some(key) => (key.secret.clone(), Arc::clone(&key.uses)),
-            None => (self.unseal(&row).await?, Arc::default()),
-        };
-        let stored = row.last_used.map_or(0, |time| time.unix() / SECONDS_OF_AN_HOUR);
-        uses.last_hour.fetch_max(stored, Ordering::Relaxed);
-        uses.stored_hour.fetch_max(stored, Ordering::Relaxed);
-        let session = row.session.map(|session| read_session(&row.id, session)).transpose()?;
-        Ok(AccessKey {
-            id: row.id,
-            identity,
-            secret,
-            created: row.created,
-            is_active: row.is_active,
-            session: session.map(Arc::new),
-            sealed_secret: row.sealed_secret,
-            uses,
-        })
     }
 
     /// IV, ciphertext and tag of the secret; the AccessKey id is authenticated beside it, so that
@@ -388,7 +435,11 @@ impl AccessKeys {
         Ok([&sealed.iv, sealed.sealed.as_slice()].concat())
     }
 
-    async fn unseal(&self, row: &AccessKeyRow) -> Result<SecretString, AccessKeyError> {
+    async fn unseal(
+        &self,
+        row: &AccessKeyRow,
+        budget: &Budget,
+    ) -> Result<SecretString, AccessKeyError> {
         let seal_key = self.seal_key;
         let aad = row.id.to_string();
         let damaged = || AccessKeyError::Damaged(row.id.clone());
@@ -396,13 +447,67 @@ impl AccessKeys {
         let (iv, sealed) = (*iv, sealed.to_vec());
         let secret = self
             .token
-            .run_with(seal_key, &Budget::new(TOKEN_TIME), move |worker| {
+            .run_with(seal_key, budget, move |worker| {
                 worker.decrypt(seal_key, &iv, Some(aad.as_bytes()), &sealed)
             })
             .await?;
         let secret = std::str::from_utf8(&secret).map_err(|_not_text| damaged())?;
         Ok(SecretString::from(secret))
     }
+}
+
+/// What is known of a row's secret.
+enum Secret {
+    Open(SecretString, Arc<Uses>),
+    /// It does not open with the token's key.
+    Unopenable,
+    /// The token has to open it first.
+    Sealed,
+}
+
+impl Known {
+    fn leave_out(&mut self, id: &str, why: &'static str) {
+        let (table, row) = ("access_keys", id.to_owned());
+        self.damaged.push(DamagedRow { table, row, why: why.to_owned() });
+    }
+}
+
+/// The secret of a row, where it was opened before or just now.
+fn secret_of(row: &AccessKeyRow, before: &Known, opened: &Opened) -> Secret {
+    if let Some(key) = before.keys.get(&row.id).filter(|key| key.sealed_secret == row.sealed_secret)
+    {
+        return Secret::Open(key.secret.clone(), Arc::clone(&key.uses));
+    }
+    if before.unopenable.get(&row.id) == Some(&row.sealed_secret) {
+        return Secret::Unopenable;
+    }
+    match opened.get(&row.id).filter(|(sealed, _secret)| *sealed == row.sealed_secret) {
+        Some((_sealed, Some(secret))) => Secret::Open(secret.clone(), Arc::default()),
+        Some((_sealed, None)) => Secret::Unopenable,
+        None => Secret::Sealed,
+    }
+}
+
+fn access_key(
+    row: AccessKeyRow,
+    identity: Arc<Identity>,
+    secret: SecretString,
+    uses: Arc<Uses>,
+) -> Result<AccessKey, AccessKeyError> {
+    let stored = row.last_used.map_or(0, |time| time.unix() / SECONDS_OF_AN_HOUR);
+    uses.last_hour.fetch_max(stored, Ordering::Relaxed);
+    uses.stored_hour.fetch_max(stored, Ordering::Relaxed);
+    let session = row.session.map(|session| read_session(&row.id, session)).transpose()?;
+    Ok(AccessKey {
+        id: row.id,
+        identity,
+        secret,
+        created: row.created,
+        is_active: row.is_active,
+        session: session.map(Arc::new),
+        sealed_secret: row.sealed_secret,
+        uses,
+    })
 }
 
 /// A session whose policy cannot be read is damaged, and not one without a policy.

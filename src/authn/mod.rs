@@ -20,6 +20,7 @@ pub use access_key::{AccessKeyError, AccessKeys, SEAL_KEY_FACT};
 pub use claim::{Claim, Scheme};
 pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
 pub use identity::{Identity, Session};
+pub use principals::{attach_policy, create_principal, detach_policy};
 pub use recent::Recent;
 pub use replay::{NonceUse, ReplayError, ReplayGuard, ServedWith};
 pub use session::{Assume, Credentials};

@@ -6,7 +6,7 @@ use super::access_key::{AccessKeyError, AccessKeys};
 use super::identity::Identity;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
-use crate::store::{PrincipalRow, StoreError};
+use crate::store::{PrincipalRow, Store, StoreError};
 
 impl AccessKeys {
     /// The principal with this name, from memory.
@@ -19,25 +19,6 @@ impl AccessKeys {
         self.known().identities.values().map(Arc::clone).collect()
     }
 
-    /// Makes a principal with these policies.
-    ///
-    /// # Errors
-    /// When its name is taken, or the store fails.
-    pub async fn create_principal(
-        &self,
-        name: &PrincipalName,
-        policies: Vec<AttachedPolicy>,
-    ) -> Result<(), AccessKeyError> {
-        let row = PrincipalRow { name: name.clone(), policies, created: Time::now() };
-        match self.store().insert_principal(row).await {
-            Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
-            done => {
-                done?;
-                self.refresh().await
-            }
-        }
-    }
-
     /// Makes a principal with these policies, unless it is there: it then keeps its own.
     ///
     /// # Errors
@@ -47,13 +28,16 @@ impl AccessKeys {
         name: &PrincipalName,
         policies: Vec<AttachedPolicy>,
     ) -> Result<(), AccessKeyError> {
-        match self.create_principal(name, policies).await {
+        match create_principal(self.store(), name, policies).await {
             Err(AccessKeyError::PrincipalExists(_)) => Ok(()),
-            done => done,
+            done => {
+                done?;
+                self.refresh().await
+            }
         }
     }
 
-    /// Attaches a policy, in place of one with its name if there is one.
+    /// Attaches a policy, as [`attach_policy`] does.
     ///
     /// # Errors
     /// When there is no such principal, or the store fails.
@@ -62,44 +46,57 @@ impl AccessKeys {
         name: &PrincipalName,
         policy: AttachedPolicy,
     ) -> Result<(), AccessKeyError> {
-        let change = self.store().change_policies(name, |policies| {
-            policies.retain(|other| other.name() != policy.name());
-            policies.push(policy);
-            Ok::<_, StoreError>(())
-        });
-        found(name, change.await)?;
+        attach_policy(self.store(), name, policy).await?;
         self.refresh().await
-    }
-
-    /// Detaches a policy; whether it was attached.
-    ///
-    /// # Errors
-    /// When there is no such principal, or the store fails.
-    pub async fn detach(&self, name: &PrincipalName, policy: &str) -> Result<bool, AccessKeyError> {
-        let mut was_attached = false;
-        let change = self.store().change_policies(name, |policies| {
-            let before = policies.len();
-            policies.retain(|other| other.name() != policy);
-            was_attached = policies.len() < before;
-            Ok::<_, StoreError>(())
-        });
-        found(name, change.await)?;
-        self.refresh().await?;
-        Ok(was_attached)
-    }
-
-    /// Deletes a principal with its AccessKeys and sessions; false when there is none.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, AccessKeyError> {
-        let was_there = self.store().delete_principal(name).await?;
-        self.refresh().await?;
-        Ok(was_there)
     }
 }
 
-fn found(name: &PrincipalName, outcome: Result<(), StoreError>) -> Result<(), AccessKeyError> {
+/// Makes a principal with these policies.
+///
+/// # Errors
+/// When its name is taken, or the store fails.
+pub async fn create_principal(
+    store: &Store,
+    name: &PrincipalName,
+    policies: Vec<AttachedPolicy>,
+) -> Result<(), AccessKeyError> {
+    let row = PrincipalRow { name: name.clone(), policies, created: Time::now() };
+    match store.insert_principal(row).await {
+        Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
+        done => Ok(done?),
+    }
+}
+
+/// Attaches a policy, in place of one with its name if there is one.
+///
+/// # Errors
+/// When there is no such principal, or the store fails.
+pub async fn attach_policy(
+    store: &Store,
+    name: &PrincipalName,
+    policy: AttachedPolicy,
+) -> Result<(), AccessKeyError> {
+    let change = store.change_policies(name, |policies| {
+        policies.retain(|other| other.name() != policy.name());
+        policies.push(policy);
+        Ok::<_, StoreError>(())
+    });
+    found(name, change.await)
+}
+
+/// Detaches a policy; whether it was attached.
+///
+/// # Errors
+/// When there is no such principal, or the store fails.
+pub async fn detach_policy(
+    store: &Store,
+    name: &PrincipalName,
+    policy: &str,
+) -> Result<bool, AccessKeyError> {
+    found(name, store.detach_policy(name, policy).await)
+}
+
+fn found<T>(name: &PrincipalName, outcome: Result<T, StoreError>) -> Result<T, AccessKeyError> {
     outcome.map_err(|error| match error {
         StoreError::NotFound => AccessKeyError::NoPrincipal(name.clone()),
         other => other.into(),

@@ -1,19 +1,20 @@
 //! `hsmgate access-key create|list|disable|enable|rotate|delete`.
 //!
-//! They work on store and token themselves, so that the first AccessKey needs none. A gateway that
-//! runs beside them takes the change over from the store.
+//! They work on store and token themselves, so that the first AccessKey needs none; those that make no
+//! AccessKey work on the store alone, so that one can be taken away while the token is. A gateway
+//! that runs beside them takes the change over from the store.
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::configured::{self, ConfigFile};
+use super::configured::{self, ConfigFile, with_store};
 use super::exit::Complaint;
 use super::{attachment, output};
-use crate::authn::AccessKeys;
-use crate::authn::access_key::AccessKey as Key;
+use crate::authn::{AccessKeyError, AccessKeys};
 use crate::model::{AccessKeyId, PrincipalName};
+use crate::store::{AccessKeyRow, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccessKey {
@@ -90,7 +91,7 @@ impl AccessKey {
                 with_access_keys(&create.file, async |keys| create_key(keys, &create).await)
             }
             Self::List(list) => {
-                with_access_keys(&list.file, async |keys| list_keys(keys, list.json))
+                with_store(&list.file, async |store| list_keys(store, list.json).await)
             }
             Self::Disable(one) => set_active(&one, false),
             Self::Enable(one) => set_active(&one, true),
@@ -98,7 +99,7 @@ impl AccessKey {
                 with_access_keys(&rotate.one.file, async |keys| rotate_key(keys, &rotate).await)
             }
             Self::Delete(one) => {
-                with_access_keys(&one.file, async |keys| delete_key(keys, &one.id).await)
+                with_store(&one.file, async |store| delete_key(store, &one.id).await)
             }
         }
     }
@@ -148,24 +149,25 @@ async fn rotate_key(keys: &AccessKeys, rotate: &Rotate) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list_keys(keys: &AccessKeys, as_json: bool) -> anyhow::Result<()> {
-    let keys = keys.list();
+async fn list_keys(store: &Store, as_json: bool) -> anyhow::Result<()> {
+    let state = store.access_state().await?;
+    output::damaged(&state.damaged);
     if as_json {
-        let objects: Vec<Value> = keys.iter().map(|key| in_json(key)).collect();
+        let objects: Vec<Value> = state.keys.iter().map(in_json).collect();
         return Ok(output::json(&objects)?);
     }
-    let rows: Vec<_> = keys.iter().map(|key| (key.id.as_str(), in_words(key))).collect();
+    let rows: Vec<_> = state.keys.iter().map(|key| (key.id.as_str(), in_words(key))).collect();
     Ok(output::columns(&rows)?)
 }
 
-fn in_json(key: &Key) -> Value {
+fn in_json(key: &AccessKeyRow) -> Value {
     let mut object = json!({
         "access_key_id": key.id,
-        "user": key.identity.name.name(),
-        "principal": key.identity.name,
+        "user": key.principal.name(),
+        "principal": key.principal,
         "created": key.created,
         "active": key.is_active,
-        "last_used": key.last_used(),
+        "last_used": key.last_used,
     });
     if let (Some(session), Some(object)) = (&key.session, object.as_object_mut()) {
         object.insert("session".to_owned(), session.name.clone().into());
@@ -174,25 +176,33 @@ fn in_json(key: &Key) -> Value {
     object
 }
 
-fn in_words(key: &Key) -> String {
+fn in_words(key: &AccessKeyRow) -> String {
     let state = match &key.session {
         Some(session) => format!("until {}", session.expires),
         None if key.is_active => "active".to_owned(),
         None => "inactive".to_owned(),
     };
-    let last_used = key.last_used().map_or("never used".to_owned(), |hour| format!("used {hour}"));
-    format!("{}  {state}  {last_used}  {}", key.created, key.identity.name)
+    let last_used = key.last_used.map_or("never used".to_owned(), |hour| format!("used {hour}"));
+    format!("{}  {state}  {last_used}  {}", key.created, key.principal)
 }
 
 fn set_active(one: &One, is_active: bool) -> anyhow::Result<()> {
-    with_access_keys(&one.file, async |keys| {
-        keys.find(one.id.as_str()).ok_or_else(|| not_found(&one.id))?;
-        Ok(keys.set_active(&one.id, is_active).await?)
+    with_store(&one.file, async |store| {
+        match store.set_access_key_active(&one.id, is_active).await {
+            Err(StoreError::NotFound) => Err(not_found(&one.id).into()),
+            Err(StoreError::LimitReached) => {
+                let keys = store.access_keys().await?;
+                let key = keys.into_iter().find(|key| key.id == one.id);
+                let principal = key.map_or_else(PrincipalName::root, |key| key.principal);
+                Err(AccessKeyError::TooManyKeys(principal).into())
+            }
+            done => Ok(done?),
+        }
     })
 }
 
-async fn delete_key(keys: &AccessKeys, id: &AccessKeyId) -> anyhow::Result<()> {
-    if keys.delete(id).await? { Ok(()) } else { Err(not_found(id).into()) }
+async fn delete_key(store: &Store, id: &AccessKeyId) -> anyhow::Result<()> {
+    if store.delete_access_key(id).await? { Ok(()) } else { Err(not_found(id).into()) }
 }
 
 fn not_found(id: &AccessKeyId) -> Complaint {

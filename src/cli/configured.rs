@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use super::open_files;
 use crate::app::{self, Vault};
@@ -12,6 +13,7 @@ use crate::audit::AuditSettings;
 use crate::config::{Config, Limits, TokenConfig, TokenName};
 use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::ops::{Acceptance, CallRates};
+use crate::store::Store;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
 use crate::wire::http::ConnectionLimits;
@@ -112,6 +114,30 @@ pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
     let vault = Vault::open(token, &config.store_url, &config.place).await?;
     vault.store().act_for(operator());
     Ok(vault)
+}
+
+/// Opens the store alone, does the work, and closes it however that ends. What takes rights away must
+/// work while the token is away, and needs nothing of it.
+///
+/// # Errors
+/// When the store cannot be used or is of another place, and what the work returns.
+pub(super) fn with_store(
+    file: &ConfigFile,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let config = file.load()?;
+    Runtime::new()?.block_on(async {
+        let store = Store::open_existing(&config.store_url).await;
+        let store = store.context("the store cannot be used")?;
+        let outcome = async {
+            app::check_place(&store, &config.place).await?;
+            store.act_for(operator());
+            work(&store).await
+        };
+        let outcome = outcome.await;
+        store.close().await;
+        outcome
+    })
 }
 
 /// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The

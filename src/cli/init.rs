@@ -70,7 +70,8 @@ impl Init {
     }
 
     async fn first_access_key(&self, vault: &Vault) -> anyhow::Result<()> {
-        if !vault.access_keys().list().is_empty() {
+        let state = vault.store().access_state().await?;
+        if !state.keys.is_empty() || state.damaged.iter().any(|one| one.table == "access_keys") {
             output::tell("Token and database are ready. There are AccessKeys already.");
             if self.json {
                 output::json(&json!({"access_key_id": null, "access_key_secret": null}))?;

@@ -103,7 +103,7 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
-    /// Make and list client keys for programs that use a KMS instance SDK
+    /// Make, list and delete client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API
@@ -217,6 +217,7 @@ mod tests {
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
             "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
+            "hsmgate client-key delete --config c KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
             "hsmgate encrypt --context a=1 --context b= alias/a",
             "hsmgate decrypt --in - --json",

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::config::ConfigError;
 use crate::model::AccessKeyId;
+use crate::store::DamagedRow;
 
 /// Writes a result as one line of JSON.
 pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
@@ -54,5 +55,13 @@ pub(super) fn complain(error: &anyhow::Error) {
         // Each fault begins with its file and line, which editors and terminals understand.
         Some(ConfigError::Faults(faults)) => tell(&faults.to_string()),
         _ => tell(&format!("hsmgate: {error:#}")),
+    }
+}
+
+/// Tells a person of rows that are left out.
+pub(super) fn damaged(rows: &[DamagedRow]) {
+    if !rows.is_empty() {
+        let count = rows.len();
+        tell(&format!("{count} damaged rows are left out: hsmgate doctor names them."));
     }
 }

@@ -1,18 +1,18 @@
 //! `hsmgate user|role create|list|attach|detach|delete`.
 //!
-//! They work on store and token themselves; a gateway that runs beside them takes the change over
-//! within a second.
+//! They work on the store alone, so that rights can be taken away while the token is; a gateway that
+//! runs beside them takes the change over within a second.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::access_key::with_access_keys;
-use super::configured::ConfigFile;
+use super::configured::{ConfigFile, with_store};
 use super::exit::Complaint;
 use super::{attachment, output};
-use crate::authn::Identity;
+use crate::authn::{attach_policy, create_principal, detach_policy};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
+use crate::store::PrincipalRow;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
@@ -87,8 +87,8 @@ impl One {
 
     fn delete(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.name(kind)?;
-        with_access_keys(&self.file, async |keys| {
-            if keys.delete_principal(&name).await? {
+        with_store(&self.file, async |store| {
+            if store.delete_principal(&name).await? {
                 return Ok(());
             }
             Err(Complaint::NotFound(format!("there is no {name}")).into())
@@ -101,9 +101,10 @@ impl Create {
         let name = self.one.name(kind)?;
         let policies =
             self.policies.iter().map(|one| attachment::read(one)).collect::<Result<_, _>>()?;
-        with_access_keys(&self.one.file, async |keys| {
-            Ok(keys.create_principal(&name, policies).await?)
-        })
+        with_store(
+            &self.one.file,
+            async |store| Ok(create_principal(store, &name, policies).await?),
+        )
     }
 }
 
@@ -111,13 +112,13 @@ impl Policy {
     fn attach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.one.name(kind)?;
         let policy = attachment::read(&self.policy)?;
-        with_access_keys(&self.one.file, async |keys| Ok(keys.attach(&name, policy).await?))
+        with_store(&self.one.file, async |store| Ok(attach_policy(store, &name, policy).await?))
     }
 
     fn detach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
         let name = self.one.name(kind)?;
-        with_access_keys(&self.one.file, async |keys| {
-            if keys.detach(&name, &self.policy).await? {
+        with_store(&self.one.file, async |store| {
+            if detach_policy(store, &name, &self.policy).await? {
                 return Ok(());
             }
             Err(Complaint::NotFound(format!("{name} has no policy {}", self.policy)).into())
@@ -127,11 +128,13 @@ impl Policy {
 
 impl List {
     fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        with_access_keys(&self.file, async |keys| {
-            let mut all = keys.identities();
-            all.retain(|identity| identity.name.kind() == kind);
+        with_store(&self.file, async |store| {
+            let state = store.access_state().await?;
+            output::damaged(&state.damaged);
+            let mut all = state.principals;
+            all.retain(|one| one.name.kind() == kind);
             if self.json {
-                let objects: Vec<Value> = all.iter().map(|one| in_json(one)).collect();
+                let objects: Vec<Value> = all.iter().map(in_json).collect();
                 return Ok(output::json(&objects)?);
             }
             let rows: Vec<_> = all
@@ -143,7 +146,7 @@ impl List {
     }
 }
 
-fn in_json(identity: &Identity) -> Value {
+fn in_json(identity: &PrincipalRow) -> Value {
     json!({
         "name": identity.name.name(),
         "created": identity.created,
@@ -151,6 +154,6 @@ fn in_json(identity: &Identity) -> Value {
     })
 }
 
-fn names(identity: &Identity) -> Vec<&str> {
+fn names(identity: &PrincipalRow) -> Vec<&str> {
     identity.policies.iter().map(AttachedPolicy::name).collect()
 }

@@ -65,7 +65,7 @@ impl Keyring {
         for name in names {
             let ObjectOwner::Key(key) = name.owner else { continue };
             let is_known = known.has(&name) || store.key_of_version(name.version).is_some();
-            if !is_known && store.removed_at(key).await?.is_none() {
+            if !is_known && !store.is_damaged_key(key) && store.removed_at(key).await?.is_none() {
                 orphans.push(name);
             }
         }
@@ -98,7 +98,10 @@ pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError
         }
     }
     for (id, objects) in by_key {
-        if store.removed_at(id).await?.is_some() {
+        if store.is_damaged_key(id) {
+            let why = "its row in the database is damaged";
+            findings.unusable.extend(objects.iter().map(|one| (one.name, why.to_owned())));
+        } else if store.removed_at(id).await?.is_some() {
             findings.destroyed.push(id);
         } else {
             findings.see_key(id, objects, store.key(id).as_deref());

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::row::{Fields, Table};
-use super::{Store, StoreError, facts};
+use super::{DamagedRow, PrincipalRow, Store, StoreError, facts};
 use crate::model::{AccessKeyId, PrincipalName, Time};
 
 /// The most active AccessKeys of one principal, so that one can take the place of another.
@@ -41,6 +41,19 @@ pub struct SessionRow {
     pub expires: Time,
     /// The policy that limits it, as it was written.
     pub policy: Option<String>,
+}
+
+/// What is kept of all principals and AccessKeys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessState {
+    /// How often any of it was changed; none where that cannot be read.
+    pub revision: Option<i64>,
+    /// The principals, by name.
+    pub principals: Vec<PrincipalRow>,
+    /// The AccessKeys, by id.
+    pub keys: Vec<AccessKeyRow>,
+    /// What cannot be read.
+    pub damaged: Vec<DamagedRow>,
 }
 
 /// The fact that counts changes. Every statement that changes AccessKeys or principals raises it
@@ -88,15 +101,31 @@ fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
 }
 
 impl Store {
-    /// Every AccessKey by id, as the database has them now.
+    /// Principals and AccessKeys as the database has them now, all of one time.
     ///
     /// # Errors
-    /// When the database cannot be read, or a row cannot.
+    /// When the database cannot be read. A row that cannot be read is left out, and told beside the
+    /// others.
+    pub async fn access_state(&self) -> Result<AccessState, StoreError> {
+        let mut connection = self.inner.connection().await?;
+        connection.begin_reading().await?;
+        let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
+        let revision = damaged.is_none().then_some(revision);
+        let principals = super::principals::load(&mut connection).await?;
+        let keys = ACCESS_KEYS.read_all(&mut connection, "ORDER BY id", read_access_key).await?;
+        connection.rollback().await?;
+        let (principals, keys, rows) =
+            (principals.whole, keys.whole, [principals.damaged, keys.damaged].concat());
+        let damaged = damaged.into_iter().chain(rows).collect();
+        Ok(AccessState { revision, principals, keys, damaged })
+    }
+
+    /// Every AccessKey by id that can be read, as the database has them now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
     pub async fn access_keys(&self) -> Result<Vec<AccessKeyRow>, StoreError> {
-        let rows = sqlx::query(ACCESS_KEYS.select("ORDER BY id"))
-            .fetch_all(&mut self.inner.connection().await?)
-            .await?;
-        rows.iter().map(read_access_key).collect()
+        Ok(self.access_state().await?.keys)
     }
 
     /// Adds an AccessKey.
@@ -153,15 +182,21 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         raise_revision(write.connection()).await?;
-        let principal: Option<String> = sqlx::query_scalar(
-            "UPDATE access_keys SET is_active = $2 WHERE id = $1 RETURNING principal",
-        )
-        .bind(id.to_string())
-        .bind(i64::from(is_active))
-        .fetch_optional(write.connection())
-        .await?;
-        let principal = principal.ok_or(StoreError::NotFound)?;
+        let changed = sqlx::query("UPDATE access_keys SET is_active = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(i64::from(is_active))
+            .execute(write.connection())
+            .await?;
+        if changed.rows_affected() == 0 {
+            return Err(StoreError::NotFound);
+        }
+        // To switch one off nothing of its row is read, which may be damaged.
         if is_active {
+            let principal: String =
+                sqlx::query_scalar("SELECT principal FROM access_keys WHERE id = $1")
+                    .bind(id.to_string())
+                    .fetch_one(write.connection())
+                    .await?;
             check_limit(write.connection(), &principal).await?;
         }
         let status = if is_active { "Active" } else { "Inactive" };
@@ -227,16 +262,16 @@ impl Store {
     }
 
     /// How often AccessKeys or principals were changed, by this process or another: when the
-    /// number is the same as before, so is what [`Store::access_keys`] and [`Store::principals`]
-    /// return, but for the last uses.
-    ///
-    /// Read it before the keys, not after: a change in between is then seen the next time.
+    /// number is the same as before, so is what [`Store::access_state`] returns, but for the last
+    /// uses. None where it cannot be read, so that anything may have changed; the next change counts
+    /// anew.
     ///
     /// # Errors
-    /// When the database cannot be read, or the counter is no number.
-    pub async fn access_keys_revision(&self) -> Result<i64, StoreError> {
+    /// When the database cannot be read.
+    pub async fn access_keys_revision(&self) -> Result<Option<i64>, StoreError> {
         let mut connection = self.inner.connection().await?;
-        facts::count(&mut connection, REVISION).await
+        let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
+        Ok(damaged.is_none().then_some(revision))
     }
 }
 
@@ -309,12 +344,12 @@ mod tests {
     async fn another_handle_sees_the_revision_rise_with_every_change() {
         let bench = bench().await;
         let other = Store::open(&bench.url).await.unwrap();
-        let before = other.access_keys_revision().await.unwrap();
+        let before = other.access_keys_revision().await.unwrap().unwrap_or_default();
         bench.store.insert_access_key(row("LTAI-1")).await.unwrap();
-        assert_eq!(other.access_keys_revision().await.unwrap(), before + 1);
+        assert_eq!(other.access_keys_revision().await.unwrap(), Some(before + 1));
         other.set_access_key_active(&row("LTAI-1").id, false).await.unwrap();
         assert!(other.delete_access_key(&row("LTAI-1").id).await.unwrap());
-        assert_eq!(bench.store.access_keys_revision().await.unwrap(), before + 3);
+        assert_eq!(bench.store.access_keys_revision().await.unwrap(), Some(before + 3));
         assert_eq!(bench.store.access_keys().await.unwrap(), []);
     }
 
@@ -375,10 +410,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revision_that_is_no_number_is_named() {
+    async fn a_revision_that_is_no_number_is_named_and_the_next_change_mends_it() {
         let Bench { store, .. } = &bench().await;
         store.set_fact(REVISION, "many").await.unwrap();
-        let error = store.access_keys_revision().await.expect_err("no number");
-        assert!(error.to_string().contains(REVISION), "{error}");
+        assert_eq!(store.access_keys_revision().await.unwrap(), None);
+        let state = store.access_state().await.unwrap();
+        assert_eq!(state.damaged[0].row, REVISION);
+        store.insert_access_key(row("LTAI-1")).await.unwrap();
+        assert_eq!(store.access_state().await.unwrap().damaged, []);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_row_is_left_out_and_can_be_switched_off_and_deleted() {
+        for sql in [
+            "UPDATE access_keys SET principal = 'nobody' WHERE id = 'LTAI-1'",
+            "UPDATE access_keys SET principal = CAST(x'ff' AS TEXT) WHERE id = 'LTAI-1'",
+            "UPDATE access_keys SET is_active = 7 WHERE id = 'LTAI-1'",
+            "UPDATE access_keys SET sealed_secret = 'text' WHERE id = 'LTAI-1'",
+        ] {
+            let bench = bench().await;
+            for id in ["LTAI-1", "LTAI-3"] {
+                bench.store.insert_access_key(row(id)).await.unwrap();
+            }
+            bench.tamper(sql).await;
+            let state = bench.store.access_state().await.unwrap();
+            assert_eq!(state.keys, [row("LTAI-3")], "{sql}");
+            let [damaged] = &*state.damaged else { panic!("{sql}: {state:?}") };
+            assert_eq!((damaged.table, damaged.row.as_str()), ("access_keys", "LTAI-1"));
+            bench.store.set_access_key_active(&row("LTAI-1").id, false).await.unwrap();
+            assert!(bench.store.delete_access_key(&row("LTAI-1").id).await.unwrap());
+            assert_eq!(bench.store.access_state().await.unwrap().damaged, [], "{sql}");
+        }
     }
 }

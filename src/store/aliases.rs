@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
+use super::damage::Readings;
 use super::keys::hold_key;
 use super::row::Table;
 use super::{Store, StoreError};
@@ -112,9 +113,9 @@ async fn hold_alias(connection: &mut Connection, name: &Alias) -> Result<AliasRe
     read_alias(&row.ok_or(StoreError::NotFound)?)
 }
 
-/// Every alias.
-pub(super) async fn load(connection: &mut Connection) -> Result<Vec<AliasRecord>, StoreError> {
-    sqlx::query(ALIASES.select("")).fetch_all(connection).await?.iter().map(read_alias).collect()
+/// Every alias. One whose key is damaged keeps its name, and names what is not there.
+pub(super) async fn load(connection: &mut Connection) -> Result<Readings<AliasRecord>, StoreError> {
+    ALIASES.read_all(connection, "", read_alias).await
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use sqlx::{
 };
 
 use super::StoreError;
+use super::damage::is_of_a_row;
 use super::health::Health;
 
 /// A connection, until it is dropped.
@@ -52,6 +53,10 @@ impl Mark {
             return;
         }
         self.has_failed = true;
+        // A value that cannot be read says nothing of the database.
+        if is_of_a_row(error) {
+            return;
+        }
         if let Some(health) = &self.health {
             health.write_failed(error);
         }

@@ -8,9 +8,9 @@ use sqlx::any::AnyRow;
 use super::connection::Connection;
 use super::row::Table;
 use super::shelves::{Document, Reference, Shelves};
-use super::{Store, StoreError};
+use super::{DamagedRow, Store, StoreError};
 use crate::model::{
-    AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule, Time,
+    AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
 };
 
 const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "body"] };
@@ -89,12 +89,31 @@ impl Store {
         Ok(after)
     }
 
-    /// Removes a document.
+    /// Removes a document, whether or not it can be read.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such document, [`StoreError::InUse`] while another
     /// one names it.
     pub async fn remove_document<D: Document>(&self, name: &str) -> Result<(), StoreError> {
+        self.remove::<D>(name, None).await
+    }
+
+    /// Removes a client key on behalf of an operator, as [`Store::remove_document`] does.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none with this id.
+    pub async fn delete_client_key(&self, id: ClientKeyId) -> Result<(), StoreError> {
+        let note = ("DeleteClientKey", "ClientKeyId");
+        self.remove::<ClientKeyRecord>(&id.to_string(), Some(note)).await
+    }
+
+    /// Removes a document. An operator's change is noted under a name, and the document's under
+    /// that of a parameter.
+    async fn remove<D: Document>(
+        &self,
+        name: &str,
+        note: Option<(&str, &str)>,
+    ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         // What it names itself is forgotten with the row (ON DELETE CASCADE).
         let removed = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2")
@@ -106,36 +125,62 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
+        if let Some((change, parameter)) = note {
+            write.note(change, vec![(parameter, name.to_owned())]).await?;
+        }
         let name = name.to_owned();
         let forget = move |shelves: &mut Shelves| drop(D::shelf_mut(shelves).remove(&name));
         write.commit(move |catalogue| forget(catalogue.shelves_mut())).await
     }
 }
 
-/// Every document.
-pub(super) async fn load(connection: &mut Connection) -> Result<Shelves, StoreError> {
+/// Every document, and the rows that cannot be read.
+pub(super) async fn load(
+    connection: &mut Connection,
+) -> Result<(Shelves, Vec<DamagedRow>), StoreError> {
+    let read = |row: &AnyRow| -> Result<_, StoreError> {
+        let kind: String = DOCUMENTS.fields(row).get("kind")?;
+        Ok(match kind.as_str() {
+            NetworkRule::KIND => Read::NetworkRule(read_named(row)?),
+            AccessPolicy::KIND => Read::Policy(read_named(row)?),
+            AccessPoint::KIND => Read::AccessPoint(read_named(row)?),
+            ClientKeyRecord::KIND => Read::ClientKey(read_named(row)?),
+            ImportParameters::KIND => Read::Import(read_named(row)?),
+            _ => return Err(DOCUMENTS.fields(row).corrupt("kind", "there is no such kind")),
+        })
+    };
+    let read = DOCUMENTS.read_all(connection, "", read).await?;
     let mut shelves = Shelves::default();
-    load_kind::<NetworkRule>(connection, &mut shelves).await?;
-    load_kind::<AccessPolicy>(connection, &mut shelves).await?;
-    load_kind::<AccessPoint>(connection, &mut shelves).await?;
-    load_kind::<ClientKeyRecord>(connection, &mut shelves).await?;
-    load_kind::<ImportParameters>(connection, &mut shelves).await?;
-    Ok(shelves)
+    for document in read.whole {
+        match document {
+            Read::NetworkRule(rule) => put(&mut shelves, rule.name(), Arc::new(rule)),
+            Read::Policy(policy) => put(&mut shelves, policy.name(), Arc::new(policy)),
+            Read::AccessPoint(point) => put(&mut shelves, point.name(), Arc::new(point)),
+            Read::ClientKey(key) => put(&mut shelves, key.name(), Arc::new(key)),
+            Read::Import(import) => put(&mut shelves, import.name(), Arc::new(import)),
+        }
+    }
+    Ok((shelves, read.damaged))
 }
 
-async fn load_kind<D: Document>(
-    connection: &mut Connection,
-    shelves: &mut Shelves,
-) -> Result<(), StoreError> {
-    let rows = sqlx::query(DOCUMENTS.select("WHERE kind = $1"))
-        .bind(D::KIND)
-        .fetch_all(connection)
-        .await?;
-    for row in &rows {
-        let document: D = read(row)?;
-        put(shelves, document.name(), Arc::new(document));
+/// A document of any kind.
+enum Read {
+    NetworkRule(NetworkRule),
+    Policy(AccessPolicy),
+    AccessPoint(AccessPoint),
+    ClientKey(ClientKeyRecord),
+    Import(ImportParameters),
+}
+
+/// A document under its own name: under another it would stand in for one that somebody else made.
+fn read_named<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
+    let document: D = read(row)?;
+    let fields = DOCUMENTS.fields(row);
+    if document.name() == fields.get::<String>("name")? {
+        Ok(document)
+    } else {
+        Err(fields.corrupt("body", "it has another name than its row"))
     }
-    Ok(())
 }
 
 fn put<D: Document>(shelves: &mut Shelves, name: String, document: Arc<D>) {
@@ -213,8 +258,8 @@ fn still_named(error: sqlx::Error) -> StoreError {
 mod tests {
     use super::*;
     use crate::model::{
-        AccessControlRules, AccessName, AuthenticationMethod, ClientKeyId, FromParam, ImportId,
-        KeyId, KeyVersionId, WrappingAlgorithm,
+        AccessControlRules, AccessName, AuthenticationMethod, FromParam, ImportId, KeyId,
+        KeyVersionId, WrappingAlgorithm,
     };
     use crate::store::tests::Bench;
 
@@ -418,8 +463,28 @@ mod tests {
     async fn a_document_that_cannot_be_read_is_named() {
         let bench = Bench::new().await;
         bench.store.insert_document(rule("a")).await.unwrap();
-        bench.tamper("UPDATE documents SET body = '{}'").await;
-        let Err(error) = Store::open(&bench.url).await else { panic!("opened") };
-        assert!(error.to_string().contains("table documents, row \"a\": column body"), "{error}");
+        bench.store.insert_document(rule("b")).await.unwrap();
+        for (sql, why) in [
+            ("UPDATE documents SET body = '{}' WHERE name = 'a'", "column body: "),
+            (
+                "UPDATE documents SET body = replace(body, '\"a\"', '\"b\"') WHERE name = 'a'",
+                "column body: ",
+            ),
+            ("UPDATE documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'a'", "it has a text"),
+            ("UPDATE documents SET kind = 'rule' WHERE name = 'a'", "column kind: "),
+        ] {
+            bench.tamper(sql).await;
+            let again = Store::open(&bench.url).await.unwrap();
+            let [damaged] = &*again.damaged_rows() else { panic!("{sql}") };
+            assert_eq!((damaged.table, damaged.row.as_str()), ("documents", "a"), "{sql}");
+            assert!(damaged.why.starts_with(why), "{sql}: {}", damaged.why);
+            assert_eq!(again.documents::<NetworkRule>(), [Arc::new(rule("b"))], "{sql}");
+            if sql.contains("kind =") {
+                continue;
+            }
+            again.remove_document::<NetworkRule>("a").await.unwrap();
+            bench.store.refresh().await.unwrap();
+            bench.store.insert_document(rule("a")).await.unwrap();
+        }
     }
 }

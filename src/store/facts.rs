@@ -3,7 +3,8 @@
 use sqlx::Row as _;
 
 use super::connection::Connection;
-use super::{Store, StoreError};
+use super::error::Cause;
+use super::{DamagedRow, Store, StoreError, damage};
 
 impl Store {
     /// The fact with this name, as the database has it now.
@@ -57,20 +58,40 @@ pub(super) async fn count(
     connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
-    let count: Option<String> = sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")
-        .bind(name)
-        .fetch_optional(connection)
-        .await?;
+    let count: Option<String> =
+        sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")
+            .bind(name)
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| {
+                if damage::is_of_a_row(&error) { corrupt(name, error) } else { error.into() }
+            })?;
     count.map_or(Ok(0), |count| number(name, &count))
 }
 
+/// As [`count`]; where the fact is no number, one that no count comes to, with the damaged row. The
+/// next change counts anew.
+pub(super) async fn count_if_any(
+    connection: &mut Connection,
+    name: &'static str,
+) -> Result<(i64, Option<DamagedRow>), StoreError> {
+    match count(connection, name).await {
+        Ok(count) => Ok((count, None)),
+        Err(error) => Ok((i64::MIN, Some(DamagedRow::of(error)?))),
+    }
+}
+
 fn number(name: &str, count: &str) -> Result<i64, StoreError> {
-    count.parse().map_err(|source: std::num::ParseIntError| StoreError::Corrupt {
+    count.parse().map_err(|source: std::num::ParseIntError| corrupt(name, source))
+}
+
+fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {
+    StoreError::Corrupt {
         table: "facts",
         row: name.to_owned(),
         column: "value",
         source: source.into(),
-    })
+    }
 }
 
 #[cfg(test)]

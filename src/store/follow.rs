@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, StoreError, facts, load};
+use super::{Part, Store, StoreError, facts, load};
 
 /// The fact that counts the changes of the catalogue.
 pub(super) const REVISION: &str = "catalogue-revision";
@@ -15,7 +15,8 @@ impl Store {
     /// were read; whether it was so.
     ///
     /// # Errors
-    /// When the database or a row cannot be read; memory then stays as it was.
+    /// When the database cannot be read; memory then stays as it was. A row that cannot be read is
+    /// left out.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         if self.is_current().await? {
             return Ok(false);
@@ -25,15 +26,16 @@ impl Store {
         if self.is_current().await? {
             return Ok(false);
         }
-        let catalogue = load(&self.inner.pool).await?;
+        let (catalogue, damaged) = load(&self.inner.pool).await?;
         *self.inner.catalogue_mut() = catalogue;
+        self.note_damaged(Part::Catalogue, damaged);
         Ok(true)
     }
 
     async fn is_current(&self) -> Result<bool, StoreError> {
         let mut connection = self.inner.connection().await?;
-        let revision = facts::count(&mut connection, REVISION).await?;
-        Ok(revision == self.inner.catalogue().revision())
+        let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
+        Ok(damaged.is_none() && revision == self.inner.catalogue().revision())
     }
 }
 

@@ -192,8 +192,10 @@ mod tests {
                 "keys" => record.id.to_string(),
                 _ => record.versions[1].id.to_string(),
             };
-            let Err(error) = Store::open(&bench.url).await else { panic!("{sql}") };
-            assert_eq!(corrupt(&error), (table, row.as_str(), column), "{sql}");
+            let again = Store::open(&bench.url).await.unwrap();
+            let named = again.damaged_rows().into_iter().find(|one| one.table == table).unwrap();
+            assert_eq!(named.row, row, "{sql}");
+            assert!(named.why.starts_with(&format!("column {column}: ")), "{sql}: {}", named.why);
             let change = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(()));
             assert_eq!(corrupt(&change.await.unwrap_err()), (table, row.as_str(), column));
         }

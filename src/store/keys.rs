@@ -1,14 +1,15 @@
 //! Keys and their versions in SQL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
+use super::damage::{Readings, from_hex};
 use super::key_row::{KEYS, VERSIONS, bind_key, bind_version, read_key, read_version};
 use super::row::Table;
-use super::{Store, StoreError};
+use super::{DamagedRow, Store, StoreError};
 use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time};
 
 impl Store {
@@ -104,22 +105,65 @@ impl Store {
     }
 }
 
-/// Every key with its versions.
-pub(super) async fn load(connection: &mut Connection) -> Result<Vec<KeyRecord>, StoreError> {
-    let rows = sqlx::query(VERSIONS.select("ORDER BY number")).fetch_all(&mut *connection).await?;
+/// Every key with its versions. A key with a damaged version is left out whole: it would encrypt with
+/// another version, or be destroyed in part.
+pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyRecord>, StoreError> {
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
-    for row in &rows {
-        let (key, version) = read_version(row)?;
+    let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
+    let mut damaged = read.damaged;
+    let has_damaged_versions = !damaged.is_empty();
+    let in_part =
+        if has_damaged_versions { of_damaged_versions(connection).await? } else { HashSet::new() };
+    for (key, version) in read.whole {
         versions.entry(key).or_default().push(version);
     }
-    let rows = sqlx::query(KEYS.select("")).fetch_all(connection).await?;
-    let mut records = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let mut record = read_key(row, Vec::new())?;
+    let read = KEYS.read_all(connection, "", |row| read_key(row, Vec::new())).await?;
+    let mut whole = Vec::with_capacity(read.whole.len());
+    for mut record in read.whole {
         record.versions = versions.remove(&record.id).unwrap_or_default();
-        records.push(record);
+        // A damaged version may hide whose it was.
+        let lacks_primary = has_damaged_versions
+            && record.primary.is_some_and(|primary| record.version(primary).is_none());
+        if lacks_primary || in_part.contains(&record.id.to_string()) {
+            damaged.push(DamagedRow {
+                table: KEYS.name,
+                row: record.id.to_string(),
+                why: "a version of it is damaged".to_owned(),
+            });
+        } else {
+            whole.push(record);
+        }
     }
-    Ok(records)
+    let out: HashSet<&str> = read.damaged.iter().map(|one| one.row.as_str()).collect();
+    let left = versions.iter().filter(|(key, _)| !out.contains(key.to_string().as_str()));
+    damaged.extend(left.flat_map(|(_key, versions)| versions).map(|version| DamagedRow {
+        table: VERSIONS.name,
+        row: version.id.to_string(),
+        why: "it names a key that is not there".to_owned(),
+    }));
+    damaged.extend(read.damaged);
+    Ok(Readings { whole, damaged })
+}
+
+/// The keys of the versions that cannot be read, as far as these tell.
+async fn of_damaged_versions(connection: &mut Connection) -> Result<HashSet<String>, StoreError> {
+    let whole: HashSet<String> = VERSIONS
+        .read_all(connection, "", |row| {
+            read_version(row).map(|(_, version)| version.id.to_string())
+        })
+        .await?
+        .whole
+        .into_iter()
+        .collect();
+    let owners = sqlx::query("SELECT hex(id), hex(key_id) FROM key_versions");
+    let mut keys = HashSet::new();
+    for row in owners.fetch_all(connection).await? {
+        let (version, key): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if !whole.contains(&from_hex(&version)) {
+            keys.insert(from_hex(&key));
+        }
+    }
+    Ok(keys)
 }
 
 /// Reads one key and holds its row until the transaction ends: an UPDATE does that on both

@@ -14,6 +14,7 @@ mod backup;
 mod catalogue;
 mod connect;
 mod connection;
+mod damage;
 mod documents;
 mod error;
 mod examine;
@@ -39,8 +40,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use sqlx::{AnyConnection, AnyPool, Connection as _};
 use tokio::sync::Mutex;
 
-pub use access_keys::{AccessKeyRow, MAX_ACTIVE_KEYS, SessionRow};
+pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
+pub use damage::{DamagedRow, Part};
 pub use error::StoreError;
 pub use examine::{Examination, Tables};
 pub use invocations::{Lease, Remainder};
@@ -53,6 +55,7 @@ use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
 use catalogue::Catalogue;
 use connect::Connected;
 use connection::Connection;
+use damage::Damages;
 use files::Files;
 use health::Health;
 use hold::{Hold, Tenancy};
@@ -68,6 +71,7 @@ pub struct Store {
 struct Inner {
     pool: AnyPool,
     catalogue: RwLock<Catalogue>,
+    damages: Damages,
     /// Held by the one that changes something.
     turn: Arc<Mutex<()>>,
     /// What is wrong with the database, as far as is known.
@@ -96,8 +100,8 @@ impl Store {
     /// exist); `postgres://…` names a database that exists. Missing tables are made.
     ///
     /// # Errors
-    /// When the URL is of no use, the database cannot be opened, its tables are those of a newer
-    /// program, or a row cannot be read.
+    /// When the URL is of no use, the database cannot be opened or read, or its tables are those of a
+    /// newer program. A row that cannot be read is left out: [`Store::damaged_rows`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         Self::load(connect::connect(url, Tenancy::Shared).await?).await
     }
@@ -136,10 +140,11 @@ impl Store {
 
     async fn load(connected: Connected) -> Result<Self, StoreError> {
         let Connected { pool, place, files, anchor } = connected;
-        let catalogue = RwLock::new(load(&pool).await?);
+        let (catalogue, left_out) = load(&pool).await?;
         let inner = Inner {
             pool,
-            catalogue,
+            catalogue: RwLock::new(catalogue),
+            damages: Damages::of(left_out),
             turn: Arc::default(),
             health: Arc::default(),
             files,
@@ -231,21 +236,28 @@ impl Inner {
     }
 }
 
-async fn load(pool: &AnyPool) -> Result<Catalogue, StoreError> {
+/// The catalogue, without the rows that cannot be read, which are told beside it.
+async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
     // One transaction, so that no key goes between its versions and its aliases.
     let mut connection = Connection::acquire(pool).await?;
     connection.begin_reading().await?;
     // Read before the rows: a change in between is then read once more, and none is missed.
-    let mut catalogue = Catalogue::of(facts::count(&mut connection, follow::REVISION).await?);
-    for record in keys::load(&mut connection).await? {
+    let (revision, damaged) = facts::count_if_any(&mut connection, follow::REVISION).await?;
+    let mut damaged: Vec<DamagedRow> = damaged.into_iter().collect();
+    let mut catalogue = Catalogue::of(revision);
+    let keys = keys::load(&mut connection).await?;
+    for record in keys.whole {
         catalogue.put_key(&Arc::new(record));
     }
-    for alias in aliases::load(&mut connection).await? {
+    let aliases = aliases::load(&mut connection).await?;
+    for alias in aliases.whole {
         catalogue.put_alias(alias);
     }
-    *catalogue.shelves_mut() = documents::load(&mut connection).await?;
+    let (shelves, documents) = documents::load(&mut connection).await?;
+    *catalogue.shelves_mut() = shelves;
     connection.rollback().await?;
-    Ok(catalogue)
+    damaged.extend(keys.damaged.into_iter().chain(aliases.damaged).chain(documents));
+    Ok((catalogue, damaged))
 }
 
 #[cfg(test)]

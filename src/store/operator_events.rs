@@ -4,10 +4,11 @@
 //! here in the transaction that makes it: there is none without the other.
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
+use super::row::Table;
 use super::write::Write;
-use super::{Store, StoreError};
+use super::{Part, Store, StoreError};
 use crate::model::{RequestId, Time};
 
 /// A change that an operator has made.
@@ -25,6 +26,8 @@ pub struct OperatorEvent {
     pub parameters: Vec<(String, String)>,
 }
 
+const EVENTS: Table = Table { name: "operator_events", columns: &["number", "body"] };
+
 impl Store {
     /// From now on changes of principals and AccessKeys are those of this operator, and written
     /// down for the audit. Only the first call counts.
@@ -33,33 +36,30 @@ impl Store {
         let _ = self.inner.operator.set(operator);
     }
 
-    /// The changes that wait for the audit, oldest first, each with its number; 100 at the most.
+    /// The changes that wait for the audit, oldest first, each with its number. What cannot be read is
+    /// left where it is.
     ///
     /// # Errors
-    /// When the database cannot be read, or a row cannot.
+    /// When the database cannot be read.
     pub async fn operator_events(&self) -> Result<Vec<(i64, OperatorEvent)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT number, body FROM operator_events ORDER BY number LIMIT 100")
-                .fetch_all(&mut self.inner.connection().await?)
-                .await?;
-        rows.iter()
-            .map(|row| {
-                let (number, body): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-                let event =
-                    serde_json::from_str(&body).map_err(|source| corrupt(number, source))?;
-                Ok((number, event))
-            })
-            .collect()
+        let read = |row: &AnyRow| -> Result<_, StoreError> {
+            let fields = EVENTS.fields(row);
+            Ok((fields.get("number")?, fields.json("body")?))
+        };
+        let mut connection = self.inner.connection().await?;
+        let read = EVENTS.read_all(&mut connection, "ORDER BY number LIMIT 1000", read).await?;
+        self.note_damaged(Part::OperatorEvents, read.damaged);
+        Ok(read.whole)
     }
 
-    /// Forgets the changes up to a number: they are in the audit.
+    /// Forgets a change by its number: it is in the audit.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn forget_operator_events(&self, through: i64) -> Result<(), StoreError> {
+    pub async fn forget_operator_event(&self, number: i64) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query("DELETE FROM operator_events WHERE number <= $1")
-            .bind(through)
+        sqlx::query("DELETE FROM operator_events WHERE number = $1")
+            .bind(number)
             .execute(write.connection())
             .await?;
         write.finish().await

@@ -1,9 +1,12 @@
 //! Principals and their policies in SQL.
 
+use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
 
 use super::access_keys::raise_revision;
 use super::connection::Connection;
+use super::damage::{Readings, is_of_a_row};
+use super::error::Cause;
 use super::row::Table;
 use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
@@ -32,15 +35,13 @@ fn read_principal(row: &AnyRow) -> Result<PrincipalRow, StoreError> {
 }
 
 impl Store {
-    /// Every principal by name, as the database has them now.
+    /// Every principal by name that can be read, as the database has them now.
     ///
     /// # Errors
-    /// When the database cannot be read, or a row cannot.
+    /// When the database cannot be read.
     pub async fn principals(&self) -> Result<Vec<PrincipalRow>, StoreError> {
-        let rows = sqlx::query(PRINCIPALS.select("ORDER BY name"))
-            .fetch_all(&mut self.inner.connection().await?)
-            .await?;
-        rows.iter().map(read_principal).collect()
+        let mut connection = self.inner.connection().await?;
+        Ok(load(&mut connection).await?.whole)
     }
 
     /// Adds a principal.
@@ -92,6 +93,62 @@ impl Store {
         Ok(write.finish().await?)
     }
 
+    /// Takes a policy from a principal by its name; whether it had one. The other policies stay as
+    /// they are written, whether or not they can be read: what keeps the row from being read may be
+    /// the very policy.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such principal; [`StoreError::Corrupt`] when its
+    /// policies are no list.
+    pub async fn detach_policy(
+        &self,
+        name: &PrincipalName,
+        policy: &str,
+    ) -> Result<bool, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let corrupt = |source: Cause| StoreError::Corrupt {
+            table: PRINCIPALS.name,
+            row: name.to_string(),
+            column: "policies",
+            source,
+        };
+        let mut write = self.write().await?;
+        raise_revision(write.connection()).await?;
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT policies FROM principals WHERE name = $1")
+                .bind(name.to_string())
+                .fetch_optional(write.connection())
+                .await
+                .map_err(
+                    |error| {
+                        if is_of_a_row(&error) { corrupt(error.into()) } else { error.into() }
+                    },
+                )?;
+        let text = text.ok_or(StoreError::NotFound)?;
+        let mut policies: Vec<Box<RawValue>> =
+            serde_json::from_str(&text).map_err(|source| corrupt(source.into()))?;
+        let before = policies.len();
+        policies.retain(|one| {
+            !serde_json::from_str::<Named>(one.get()).is_ok_and(|named| named.name == policy)
+        });
+        if policies.len() == before {
+            return Ok(false);
+        }
+        let text = serde_json::to_string(&policies).map_err(|source| corrupt(source.into()))?;
+        sqlx::query("UPDATE principals SET policies = $2 WHERE name = $1")
+            .bind(name.to_string())
+            .bind(text.clone())
+            .execute(write.connection())
+            .await?;
+        let parameters = vec![("Principal", name.to_string()), ("Policies", text)];
+        write.note("SetPrincipalPolicies", parameters).await?;
+        write.finish().await?;
+        Ok(true)
+    }
+
     /// Removes a principal with its AccessKeys and temporary credentials; whether it was there.
     ///
     /// # Errors
@@ -114,6 +171,13 @@ impl Store {
         write.finish().await?;
         Ok(true)
     }
+}
+
+/// Every principal.
+pub(super) async fn load(
+    connection: &mut Connection,
+) -> Result<Readings<PrincipalRow>, StoreError> {
+    PRINCIPALS.read_all(connection, "ORDER BY name", read_principal).await
 }
 
 /// Refuses when there is no such principal.
@@ -167,13 +231,13 @@ mod tests {
         let Bench { store, .. } = &Bench::new().await;
         store.insert_principal(row("user/a", &["AliyunKMSReadOnlyAccess"])).await.unwrap();
         let name = "user/a".parse().unwrap();
-        let revision = store.access_keys_revision().await.unwrap();
+        let revision = store.access_keys_revision().await.unwrap().unwrap();
         let refused = store.change_policies(&name, |policies| {
             policies.clear();
             Err(StoreError::Exists)
         });
         assert!(refused.await.is_err());
-        assert_eq!(store.access_keys_revision().await.unwrap(), revision);
+        assert_eq!(store.access_keys_revision().await.unwrap(), Some(revision));
         let change = store.change_policies(&name, |policies| {
             *policies = row("user/a", &["AliyunKMSFullAccess"]).policies;
             Ok::<_, StoreError>(())
@@ -181,15 +245,32 @@ mod tests {
         change.await.unwrap();
         let kept = store.principals().await.unwrap();
         assert_eq!(kept, [row("user/a", &["AliyunKMSFullAccess"])]);
-        assert_eq!(store.access_keys_revision().await.unwrap(), revision + 1);
+        assert_eq!(store.access_keys_revision().await.unwrap(), Some(revision + 1));
     }
 
     #[tokio::test]
-    async fn a_policy_that_cannot_be_read_is_named_by_its_principal() {
+    async fn a_principal_with_a_policy_that_cannot_be_read_is_left_out_until_it_is_detached() {
         let bench = Bench::new().await;
-        bench.store.insert_principal(row("user/a", &[])).await.unwrap();
-        bench.tamper(r#"UPDATE principals SET policies = '[{"name":"AliyunNothing"}]'"#).await;
-        let error = bench.store.principals().await.unwrap_err().to_string();
-        assert!(error.contains("user/a") && error.contains("policies"), "{error}");
+        for name in ["user/a", "user/b"] {
+            bench.store.insert_principal(row(name, &["AliyunKMSReadOnlyAccess"])).await.unwrap();
+        }
+        bench
+            .tamper(
+                r#"UPDATE principals SET policies =
+                   '[{"name":"bad","document":"{}"},{"name":"AliyunKMSFullAccess"}]'
+                   WHERE name = 'user/a'"#,
+            )
+            .await;
+        let state = bench.store.access_state().await.unwrap();
+        assert_eq!(state.principals, [row("user/b", &["AliyunKMSReadOnlyAccess"])]);
+        let [damaged] = &*state.damaged else { panic!("{state:?}") };
+        assert_eq!((damaged.table, damaged.row.as_str()), ("principals", "user/a"));
+        assert!(damaged.why.starts_with("column policies: "), "{}", damaged.why);
+        let name = "user/a".parse().unwrap();
+        assert!(!bench.store.detach_policy(&name, "other").await.unwrap());
+        assert!(bench.store.detach_policy(&name, "bad").await.unwrap());
+        let state = bench.store.access_state().await.unwrap();
+        assert_eq!(state.damaged, []);
+        assert_eq!(state.principals[0], row("user/a", &["AliyunKMSFullAccess"]));
     }
 }

@@ -130,8 +130,9 @@ impl<'r> Fields<'r> {
         if time.unix() == unix { Ok(time) } else { Err(self.corrupt(column, "not a time")) }
     }
 
-    fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
-        let row = self.row.try_get::<String, _>(0).unwrap_or_default();
+    /// What cannot be read, by table, row and column.
+    pub(super) fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
+        let row = super::damage::name_of(self.row);
         StoreError::Corrupt { table: self.table, row, column, source: source.into() }
     }
 }

@@ -158,6 +158,8 @@ pub struct Metrics {
     token_queue: Family<OfQueue, Gauge>,
     store_ready: Gauge,
     store_write_failures: Counter,
+    damaged_rows: Gauge,
+    store_behind: Gauge,
     audit_sequence: Gauge,
     audit_waiting: Gauge,
     audit_owed: Gauge,
@@ -346,6 +348,15 @@ impl Metrics {
                 "Changes that the store could not write, those included that the gateway tries to find \
                  out whether it can again",
             ),
+            damaged_rows: register.plain_gauge(
+                "hsmgate_store_damaged_rows",
+                "Rows of the database that cannot be read and are left out; hsmgate doctor names them",
+            ),
+            store_behind: register.plain_gauge(
+                "hsmgate_store_behind",
+                "1 while what other processes have changed cannot all be taken over: what they took away \
+                 may still be in force",
+            ),
             audit_sequence: register.plain_gauge(
                 "hsmgate_audit_sequence",
                 "The number of the last audit record on disk; 0 without an audit",
@@ -497,6 +508,13 @@ impl Metrics {
     /// Sets what is only looked at when somebody asks: whether the store keeps changes.
     pub fn set_store_ready(&self, is_ready: bool) {
         self.store_ready.set(i64::from(is_ready));
+    }
+
+    /// Sets what is only looked at when somebody asks: how many rows of the database are damaged, and
+    /// whether changes of other processes cannot be taken over.
+    pub fn set_store(&self, damaged_rows: usize, is_behind: bool) {
+        self.damaged_rows.set(i64::try_from(damaged_rows).unwrap_or(i64::MAX));
+        self.store_behind.set(i64::from(is_behind));
     }
 
     /// Sets what is only looked at when somebody asks: how the audit does.

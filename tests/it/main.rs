@@ -53,6 +53,7 @@ mod raw;
 mod refusals;
 mod replays;
 mod restart;
+mod revocation;
 mod rotation;
 mod signatures;
 mod signed;

@@ -95,8 +95,8 @@ impl ClientKeys {
                 Ok::<_, StoreError>(())
             };
             match self.store.change_document(&id.to_string(), note).await {
-                // Who deleted it need not know when it was used.
-                Ok(_) | Err(StoreError::NotFound) => {}
+                // Who deleted it need not know when it was used, and a damaged one is left alone.
+                Ok(_) | Err(StoreError::NotFound | StoreError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
             let mut uses = self.uses();

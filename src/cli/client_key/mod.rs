@@ -1,12 +1,14 @@
-//! `hsmgate client-key create|list`.
+//! `hsmgate client-key create|list|delete`.
 
 mod create;
+mod delete;
 pub(super) mod files;
 mod list;
 
 use clap::Subcommand;
 
 use self::create::Create;
+use self::delete::Delete;
 use self::list::List;
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +17,8 @@ pub(super) enum ClientKey {
     Create(Create),
     /// List all client keys, with the hour of their last use
     List(List),
+    /// Delete a client key
+    Delete(Delete),
 }
 
 impl ClientKey {
@@ -22,6 +26,7 @@ impl ClientKey {
         match self {
             Self::Create(create) => create.run(),
             Self::List(list) => list.run(),
+            Self::Delete(delete) => delete.run(),
         }
     }
 }

@@ -133,6 +133,8 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
             continue;
         }
         match name.owner {
+            // Told of by its row.
+            ObjectOwner::Key(key) if store.is_damaged_key(key) => {}
             ObjectOwner::Key(key) if store.removed_at(key).await?.is_some() => {
                 differences.buried.insert(*name);
             }

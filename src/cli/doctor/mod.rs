@@ -118,6 +118,7 @@ async fn examine(config: Config, is_deep: bool) -> Vec<Check> {
     match (&store, &token) {
         (Some(store), Some(token)) if answers => {
             checks.push(store::belonging(store, token, &config.place).await);
+            store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
         }
         _ => checks.push(Check::not_checked("keys", "token and database are needed for that")),

@@ -3,9 +3,10 @@
 use super::Check;
 use super::system::chain;
 use crate::app;
+use crate::authn::AccessKeys;
 use crate::config::Config;
 use crate::model::Place;
-use crate::store::{Store, StoreError, Tables};
+use crate::store::{DamagedRow, Store, StoreError, Tables};
 use crate::token::Token;
 
 const NAME: &str = "database";
@@ -57,12 +58,72 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
         return None;
     }
     match Store::open_existing(&config.store_url).await {
-        Ok(store) => Some(store),
+        Ok(store) => {
+            rows(&store, checks).await;
+            Some(store)
+        }
         Err(error) => {
             checks.push(Check::failed("database rows", chain(&error), RESTORE));
             None
         }
     }
+}
+
+const ROWS: &str = "database rows";
+
+/// The rows that a gateway leaves out, each by its name, as far as that can be told without the token.
+async fn rows(store: &Store, checks: &mut Vec<Check>) {
+    let access = match (store.access_state().await, store.operator_events().await) {
+        (Ok(state), Ok(_events)) => state.damaged,
+        (Err(error), _) | (_, Err(error)) => {
+            checks.push(Check::failed(ROWS, chain(&error), RESTORE));
+            return;
+        }
+    };
+    let mut damaged = store.damaged_rows();
+    damaged.extend(access);
+    if damaged.is_empty() {
+        checks.push(Check::ok(ROWS, "all can be read"));
+    }
+    checks.extend(damaged.iter().map(left_out));
+}
+
+/// AccessKeys whose secret does not open, and sessions whose policy is none.
+pub(super) async fn secrets(store: &Store, token: &Token, checks: &mut Vec<Check>) {
+    let known = match store.access_state().await {
+        Ok(state) => state.damaged,
+        Err(error) => return checks.push(Check::failed(ROWS, chain(&error), RESTORE)),
+    };
+    match AccessKeys::damaged_rows(store, token).await {
+        Ok(damaged) => {
+            checks.extend(damaged.iter().filter(|one| !known.contains(one)).map(left_out));
+        }
+        Err(error) => checks.push(Check::not_checked("AccessKey secrets", &chain(&error))),
+    }
+}
+
+fn left_out(row: &DamagedRow) -> Check {
+    let DamagedRow { table, row, why } = row;
+    let remedy = match *table {
+        "access_keys" => {
+            "Calls with it are refused. Delete it (hsmgate access-key delete) and make another one."
+        }
+        "principals" => {
+            "It has no rights. Detach the policy that is damaged (hsmgate user detach or role \
+             detach), or delete it (user delete or role delete) and make it anew."
+        }
+        "documents" => {
+            "It gives no right. Delete it, through the API or, a client key, with hsmgate client-key \
+             delete, and make it anew."
+        }
+        "keys" | "key_versions" => {
+            "The key cannot be used, and its aliases stay its own. Put a backup in the database's \
+             place (hsmgate restore): the token still has the key."
+        }
+        "facts" => "The next change through the gateway or the command line mends it.",
+        _ => RESTORE,
+    };
+    Check::failed(ROWS, format!("{table} {row:?} is left out: {why}"), remedy)
 }
 
 /// Whether token, region and account are those that the database was made with.

@@ -80,8 +80,13 @@ impl Health {
             ("store", self.store().await),
             ("token", Dependency::of(self.sources.token.ready())),
         ]);
-        let is_ready = dependencies.values().all(|dependency| dependency.status != "failed");
-        Readiness { status: if is_ready { "ready" } else { "not ready" }, dependencies }
+        let has = |status| dependencies.values().any(|dependency| dependency.status == status);
+        let status = match (has("failed"), has("degraded")) {
+            (true, _) => "not ready",
+            (false, true) => "degraded",
+            (false, false) => "ready",
+        };
+        Readiness { status, dependencies }
     }
 
     /// Where the audit cannot be written, everything is refused.
@@ -102,9 +107,23 @@ impl Health {
             return Dependency::of(Err(error));
         }
         match tokio::time::timeout(STORE_PATIENCE, self.sources.store.fact("region")).await {
-            Ok(read) => Dependency::of(read.map(drop)),
+            Ok(Ok(_fact)) => {
+                let reason = self.what_store_lacks();
+                let status = if reason.is_none() { "ok" } else { "degraded" };
+                Dependency { status, reason, days_left: None }
+            }
+            Ok(Err(error)) => Dependency::of(Err(error)),
             Err(elapsed) => Dependency::of(Err(elapsed)),
         }
+    }
+
+    /// What keeps the store from being all that it should be, though it answers.
+    fn what_store_lacks(&self) -> Option<String> {
+        if self.sources.store.is_behind() {
+            return Some("what other processes have changed cannot all be taken over".to_owned());
+        }
+        let count = self.sources.store.damaged_rows().len();
+        (count > 0).then(|| format!("{count} damaged rows are left out: hsmgate doctor names them"))
     }
 
     fn certificate(&self) -> Dependency {
@@ -123,7 +142,8 @@ impl Health {
 
 impl Readiness {
     pub(super) fn is_ready(&self) -> bool {
-        self.status == "ready"
+        // What is degraded serves, and somebody should look.
+        matches!(self.status, "ready" | "degraded")
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
     let waiting = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
     metrics.set_token(token.ready().is_ok(), load.sessions, waiting);
     metrics.set_store_ready(sources.store.condition().is_ok());
+    metrics.set_store(sources.store.damaged_rows().len(), sources.store.is_behind());
     if let Some(status) = sources.audit.status() {
         metrics.set_audit(&AuditState {
             sequence: status.head.sequence,
