@@ -14,8 +14,9 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Actor, Deed, DeedError, NotRecorded, Recorder};
 use crate::authn::{AccessKeyError, AccessKeys, ClientKeys, ReplayError, ReplayGuard};
 use crate::keyring::{Keyring, KeyringError};
-use crate::model::{ImportParameters, KeyId, KeyVersionId, Time};
+use crate::model::{ImportParameters, KeyId, Time};
 use crate::store::{Store, StoreError};
+use crate::token::KeyIdentity;
 
 /// How long after its deletion date a key may still be there.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
@@ -202,8 +203,8 @@ async fn purge(desk: Desk) -> Result<(), JobError> {
 
 async fn take_back(desk: Desk) -> Result<(), JobError> {
     let left = desk.keyring.left_behind().await?;
-    let deed = |(key, version): &(KeyId, KeyVersionId)| {
-        Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.to_string())
+    let deed = |(key, version): &(KeyId, KeyIdentity)| {
+        Deed::due("TakeBackKeyVersion", *key).with("KeyVersionId", version.id().to_string())
     };
     let work = |(key, version)| desk.keyring.take_back(key, version);
     each(&desk, left, deed, work).await

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hsmgate::model::{CiphertextBlob, KeyVersionId, Plaintext, RequestId};
-use hsmgate::token::{Budget, Encrypted, Token};
+use hsmgate::token::{Budget, Encrypted, KeyIdentity, Token};
 use hsmgate::wire::http::RawQuery;
 use hsmgate::wire::rpc::percent;
 use http::{HeaderValue, StatusCode, header};
@@ -29,15 +29,15 @@ pub(crate) fn empty() -> Router {
 
 /// Encrypt with nothing but what it takes: the parameters, the token call, the answer. No
 /// authentication, no throttle, no authorisation, no key states, no log.
-pub(crate) fn minimal(token: Token, key_id: &str, version: KeyVersionId) -> Router {
-    let minimal = Minimal { token, key_id: key_id.to_owned(), version };
+pub(crate) fn minimal(token: Token, key_id: &str, key: KeyIdentity) -> Router {
+    let minimal = Minimal { token, key_id: key_id.to_owned(), key };
     Router::new().fallback(encrypt).with_state(Arc::new(minimal))
 }
 
 struct Minimal {
     token: Token,
     key_id: String,
-    version: KeyVersionId,
+    key: KeyIdentity,
 }
 
 #[derive(Serialize)]
@@ -67,11 +67,11 @@ impl Minimal {
         let key_id = parameter(query, b"KeyId=")?;
         anyhow::ensure!(key_id == self.key_id, "another key");
         let plaintext: Plaintext = parameter(query, b"Plaintext=")?.parse()?;
-        let version = self.version;
+        let (key, version) = (self.key, self.key.id());
         let Encrypted { iv, sealed, .. } = self
             .token
             .run(&Budget::new(CALL_TIME), move |worker| {
-                worker.encrypt(version, None, plaintext.expose().as_bytes())
+                worker.encrypt(key, None, plaintext.expose().as_bytes())
             })
             .await?;
         Ok(serde_json::to_vec(&Answer {
@@ -134,7 +134,7 @@ pub(crate) async fn raw(
 /// Token calls in one job, without queue or tasks: their number a second.
 pub(crate) async fn token_loop(
     token: &Token,
-    version: KeyVersionId,
+    key: KeyIdentity,
     text: Arc<str>,
     length: Duration,
 ) -> anyhow::Result<f64> {
@@ -143,7 +143,7 @@ pub(crate) async fn token_loop(
         let start = Instant::now();
         let mut count = 0_u32;
         while start.elapsed() < length {
-            worker.encrypt(version, None, text.as_bytes())?;
+            worker.encrypt(key, None, text.as_bytes())?;
             count += 1;
         }
         Ok(f64::from(count) / start.elapsed().as_secs_f64())

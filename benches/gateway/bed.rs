@@ -13,10 +13,10 @@ use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use hsmgate::model::{IvBudget, KeyVersionId, Place, PrincipalName};
+use hsmgate::model::{IvBudget, KeySpec, Place, PrincipalName};
 use hsmgate::ops::{Acceptance, CallRates};
 use hsmgate::telemetry;
-use hsmgate::token::{Token, TokenSelector, TokenSettings, Worker};
+use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
 use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub(crate) struct Bed {
     runtime: Runtime,
     /// The baselines' own door to the token: another thread and session like the gateway's.
     token: Token,
-    version: KeyVersionId,
+    key: KeyIdentity,
     others: Vec<Other>,
     full: SocketAddr,
     audited: Option<Second>,
@@ -98,8 +98,8 @@ impl Bed {
         let of_full = settings(home, home, token_settings(&module), None)?;
         let (full, gateway, target) = runtime.block_on(start(of_full, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
-        let (key_id, version) = runtime.block_on(make_key(&client))?;
-        let others = runtime.block_on(others::prepare(&client, &key_id, version))?;
+        let (key_id, key) = runtime.block_on(make_key(&client))?;
+        let others = runtime.block_on(others::prepare(&client, &key_id, key))?;
         let caller = runtime.block_on(Caller::prepare(&client, full, &key_id))?;
         let audited = match audit {
             Some(audit) => {
@@ -132,7 +132,7 @@ impl Bed {
             }));
             anyhow::Ok(address)
         };
-        let minimal = serve(baseline::minimal(token.clone(), &key_id, version))?;
+        let minimal = serve(baseline::minimal(token.clone(), &key_id, key))?;
         let empty = serve(baseline::empty())?;
         let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
         let signer = Signer::new(target, key_id);
@@ -141,7 +141,7 @@ impl Bed {
             caller,
             runtime,
             token,
-            version,
+            key,
             others,
             full,
             audited,
@@ -170,9 +170,9 @@ impl Bed {
 
     /// Token calls from as many tasks as the case has connections.
     pub(crate) fn raw_encrypt(&self, case: Case, length: Duration) -> anyhow::Result<Window> {
-        let (version, text) = (self.version, requests::plaintext(case.bytes));
+        let (key, text) = (self.key, requests::plaintext(case.bytes));
         let job =
-            move |worker: &mut Worker<'_>| worker.encrypt(version, None, text.as_bytes()).map(drop);
+            move |worker: &mut Worker<'_>| worker.encrypt(key, None, text.as_bytes()).map(drop);
         let job: Job = Arc::new(job);
         self.raw(&job, case.connections, length)
     }
@@ -190,7 +190,7 @@ impl Bed {
     /// Token calls in a plain loop on the token thread, for so long: their number a second.
     pub(crate) fn token_loop(&self, bytes: usize, length: Duration) -> anyhow::Result<f64> {
         let text = requests::plaintext(bytes);
-        self.runtime.block_on(baseline::token_loop(&self.token, self.version, text, length))
+        self.runtime.block_on(baseline::token_loop(&self.token, self.key, text, length))
     }
 
     /// Stops everything.
@@ -227,13 +227,15 @@ async fn start(
     Ok((address, serving, (access_key.id.to_string(), access_key.secret.clone())))
 }
 
-/// Makes a key; gives its id and that of its one version.
-async fn make_key(client: &Client) -> anyhow::Result<(String, KeyVersionId)> {
+/// Makes a key; gives its id and the identity of its one version.
+async fn make_key(client: &Client) -> anyhow::Result<(String, KeyIdentity)> {
     let made = client.call("CreateKey", &[]).await?;
     let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
     let key_id = made.pointer("/KeyMetadata/KeyId").and_then(text).context("no KeyId")?;
     let version = made.pointer("/KeyMetadata/PrimaryKeyVersion").and_then(text);
-    Ok((key_id, version.context("no PrimaryKeyVersion")?.parse()?))
+    let version = version.context("no PrimaryKeyVersion")?.parse()?;
+    let key = KeyIdentity::of_key(key_id.parse()?, KeySpec::Aes256, 1, version);
+    Ok((key_id, key))
 }
 
 async fn ended(mut stopped: watch::Receiver<bool>) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hsmgate::cli::client::Client;
-use hsmgate::model::{KeyVersionId, Plaintext};
-use hsmgate::token::{SignAlgorithm, TokenError, Worker};
+use hsmgate::model::Plaintext;
+use hsmgate::token::{KeyIdentity, SignAlgorithm, TokenError, Worker};
 use serde_json::Value;
 
 use crate::bed::Bed;
@@ -38,7 +38,7 @@ pub(crate) struct Other {
 pub(crate) async fn prepare(
     client: &Client,
     key_id: &str,
-    version: KeyVersionId,
+    version: KeyIdentity,
 ) -> anyhow::Result<Vec<Other>> {
     let data_key = |name, is_verified| Other {
         name,
@@ -70,7 +70,7 @@ async fn signing(
     let key_id = text(&made, "/KeyMetadata/KeyId")?;
     let versions = client.call("ListKeyVersions", &[("KeyId", &key_id)]).await?;
     let version_id = text(&versions, "/KeyVersions/KeyVersion/0/KeyVersionId")?;
-    let version: KeyVersionId = version_id.parse()?;
+    let version = KeyIdentity::of_key(key_id.parse()?, spec.parse()?, 1, version_id.parse()?);
     let params = vec![
         ("KeyId", key_id),
         ("KeyVersionId", version_id),

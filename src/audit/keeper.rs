@@ -17,7 +17,7 @@ use super::sums::Sums;
 use super::{AuditError, AuditSettings};
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, Place, Time};
 use crate::store::Store;
-use crate::token::{Budget, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm, Token};
+use crate::token::{Budget, KeyIdentity, PublicKey, ServiceKey, SignAlgorithm, Token};
 
 /// How soon after one that failed a checkpoint is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -210,7 +210,7 @@ fn ended() -> std::io::Error {
 /// The token key that signs checkpoints.
 struct Signer {
     token: Token,
-    key: KeyVersionId,
+    key: KeyIdentity,
 }
 
 impl Signer {
@@ -218,16 +218,14 @@ impl Signer {
     /// start which dies in between is repeated. Its public half is stored last: from then on the
     /// key has to be there, because another one could not vouch for the same chain.
     async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
-        let key = key_name(store).await?;
+        let key = KeyIdentity::of_service(ServiceKey::AuditCheckpoint, key_name(store).await?);
         let is_there = token.change(&budget(), move |worker| worker.exists(key)).await?;
         if !is_there {
             if Known::public_key(store).await?.is_some() {
-                return Err(AuditError::KeyMissing(key.to_string()));
+                return Err(AuditError::KeyMissing(key.id().to_string()));
             }
-            let owner = ObjectOwner::Service(ServiceKey::AuditCheckpoint);
-            let name = ObjectName { owner, number: 1, version: key };
             let generate = move |worker: &mut crate::token::Worker<'_>| {
-                worker.generate(&name, KeySpec::EcP256, KeyUsage::SignVerify)
+                worker.generate(&key.name, KeySpec::EcP256, KeyUsage::SignVerify)
             };
             token.change(&budget(), generate).await?;
         }
@@ -236,7 +234,7 @@ impl Signer {
         let public = AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)?;
         match Known::public_key(store).await? {
             Some(stored) if stored == public => {}
-            Some(_other) => return Err(AuditError::KeyMissing(key.to_string())),
+            Some(_other) => return Err(AuditError::KeyMissing(key.id().to_string())),
             None => Known::save_public_key(store, &public).await?,
         }
         Ok(Self { token, key })
@@ -244,12 +242,12 @@ impl Signer {
 
     async fn sign(&self, covers: super::Head) -> Result<Checkpoint, AuditError> {
         let (key, time) = (self.key, Time::now());
-        let digest = Arc::<[u8]>::from(Checkpoint::digest(covers, time, key));
+        let digest = Arc::<[u8]>::from(Checkpoint::digest(covers, time, key.id()));
         let sign = move |worker: &mut crate::token::Worker<'_>| {
             worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
         };
         let signature = self.token.run_with(key, &budget(), sign).await?;
-        Ok(Checkpoint::new(covers, time, key, &signature))
+        Ok(Checkpoint::new(covers, time, key.id(), &signature))
     }
 }
 

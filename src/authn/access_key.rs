@@ -22,7 +22,7 @@ use crate::model::id::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time};
 use crate::store::{AccessKeyRow, DamagedRow, Part, SessionRow, Store, StoreError};
-use crate::token::{Budget, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
+use crate::token::{Budget, KeyIdentity, ServiceKey, Token, TokenError};
 
 /// The fact of the store that names the token key which seals the secrets.
 pub const SEAL_KEY_FACT: &str = "access-key-seal";
@@ -133,7 +133,7 @@ impl fmt::Debug for AccessKey {
 pub struct AccessKeys {
     store: Store,
     token: Token,
-    seal_key: KeyVersionId,
+    seal_key: KeyIdentity,
     /// Held by the one that reads everything again, so that no older state replaces a newer one.
     revision: Mutex<Option<i64>>,
     known: ArcSwap<Known>,
@@ -160,22 +160,18 @@ impl AccessKeys {
     /// When store or token fail, or the token is not the one that sealed the secrets.
     pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
         let seal_key = seal_key_name(&store).await?;
+        let seal_key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, seal_key);
         let is_there =
             token.change(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
         if !is_there {
             let state = store.access_state().await?;
             let is_new = state.keys.is_empty() && state.damaged.is_empty();
             if !is_new || !store.keys().is_empty() || !store.damaged_rows().is_empty() {
-                return Err(AccessKeyError::SealKeyMissing(seal_key));
+                return Err(AccessKeyError::SealKeyMissing(seal_key.id()));
             }
-            let name = ObjectName {
-                owner: ObjectOwner::Service(ServiceKey::AccessKeySeal),
-                number: 1,
-                version: seal_key,
-            };
             token
                 .change(&Budget::new(TOKEN_TIME), move |worker| {
-                    worker.generate(&name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
+                    worker.generate(&seal_key.name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
                 })
                 .await?;
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::making::Making;
-use super::{Keyring, KeyringError, Use, public_key, state};
+use super::{Keyring, KeyringError, Use, identity, public_key, state};
 use crate::authz::{AuthorizedKey, Imports};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::store::StoreError;
 use crate::token::{
-    Budget, CheckValue, ObjectName, ObjectOwner, ServiceKey, TokenError, UnwrapAlgorithm,
+    Budget, CheckValue, KeyIdentity, ServiceKey, TokenError, UnwrapAlgorithm, Worker,
 };
 
 /// How long an import token is good (GetParametersForImport: 24 hours).
@@ -83,12 +83,9 @@ impl Keyring {
         };
         // The row first: a pair that was half made is destroyed with its row when that is due.
         let parameters = self.store.insert_document(parameters).await?;
-        let name = ObjectName {
-            owner: ObjectOwner::Service(ServiceKey::ImportWrapping),
-            number: 1,
-            version: wrapping,
-        };
-        self.token.change(budget, move |worker| worker.generate_wrapping_pair(&name)).await?;
+        let wrapping = wrapping_pair(wrapping);
+        let generate = move |worker: &mut Worker<'_>| worker.generate_wrapping_pair(&wrapping.name);
+        self.token.change(budget, generate).await?;
         let public = self
             .token
             .run_with(wrapping, budget, move |worker| worker.public_key(wrapping))
@@ -171,14 +168,14 @@ impl Keyring {
             None => {
                 let adopted = self.adopt(&record, &trial, material.expires).await;
                 if adopted.is_err() {
-                    self.forget_version(record.id, trial.version.id).await;
+                    self.forget_version(record.id, identity(&record, &trial.version)).await;
                 }
                 adopted
             }
             Some(known) => {
                 let (is_same, is_present) =
                     (known.check_value == trial.check.as_bytes(), known.is_present);
-                self.remove_version(record.id, trial.version.id, budget).await?;
+                self.remove_version(record.id, identity(&record, &trial.version), budget).await?;
                 if !is_same {
                     return Err(ErrorCode::InvalidKeyMaterial.into());
                 }
@@ -232,7 +229,8 @@ impl Keyring {
     /// # Errors
     /// When store or token fail; the next call finishes what was begun.
     pub async fn forget_import(&self, parameters: &ImportParameters) -> Result<(), KeyringError> {
-        self.destroy_object(parameters.wrapping, &Budget::new(self.times.call)).await?;
+        let wrapping = wrapping_pair(parameters.wrapping);
+        self.destroy_object(wrapping, &Budget::new(self.times.call)).await?;
         match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),
@@ -263,7 +261,7 @@ impl Keyring {
         match self.unwrap(&record, &version, parameters, material, budget).await {
             Ok(check) => Ok((record, Trial { version, check, _making: making })),
             Err(error) => {
-                self.forget_version(key, id).await;
+                self.forget_version(key, identity(&record, &version)).await;
                 Err(error)
             }
         }
@@ -308,7 +306,7 @@ impl Keyring {
         let version = record.live_versions().next().ok_or(ErrorCode::InternalFailure)?;
         if !is_present {
             self.owe(record.id);
-            self.destroy_object(version.id, budget).await?;
+            self.destroy_object(identity(record, version), budget).await?;
             self.unwrap(record, version, parameters, material, budget).await?;
         }
         let brought = self
@@ -371,12 +369,8 @@ impl Keyring {
         material: &WrappedMaterial,
         budget: &Budget,
     ) -> Result<CheckValue, KeyringError> {
-        let target = ObjectName {
-            owner: ObjectOwner::Key(record.id),
-            number: version.number,
-            version: version.id,
-        };
-        let (wrapping, spec) = (parameters.wrapping, record.spec);
+        let target = identity(record, version).name;
+        let (wrapping, spec) = (wrapping_pair(parameters.wrapping), record.spec);
         let algorithm = unwrap_algorithm(parameters.algorithm);
         let wrapped = material.wrapped.clone();
         let outcome = self
@@ -426,7 +420,7 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         if record.material.as_ref().is_some_and(|material| !material.is_present) {
             for version in record.live_versions() {
-                self.destroy_object(version.id, budget).await?;
+                self.destroy_object(identity(record, version), budget).await?;
             }
         }
         Ok(())
@@ -438,6 +432,11 @@ struct Trial {
     version: KeyVersion,
     check: CheckValue,
     _making: Making,
+}
+
+/// The pair that one import token stands for.
+const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
+    KeyIdentity::of_service(ServiceKey::ImportWrapping, wrapping)
 }
 
 fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {

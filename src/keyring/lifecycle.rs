@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::making::Making;
-use super::{Keyring, KeyringError, Use, state};
+use super::{Keyring, KeyringError, Use, identity, state};
 use crate::authz::{AccountGrant, AuthorizedKey, Changes, Permission};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -14,7 +14,7 @@ use crate::model::{
     ProtectionLevel, Rotation, TagKey, TagValue, Time,
 };
 use crate::store::StoreError;
-use crate::token::{Budget, ObjectName, ObjectOwner};
+use crate::token::{Budget, KeyIdentity};
 
 /// What a caller decides about a new key.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ impl Keyring {
             let BegunVersion { record, version, making } = begun;
             let outcome = keyring.make(&record, &version, &budget).await;
             if outcome.is_err() {
-                keyring.forget_version(record.id, version.id).await;
+                keyring.forget_version(record.id, identity(&record, &version)).await;
             }
             drop(making);
             outcome
@@ -283,11 +283,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         let (spec, usage) = (record.spec, record.usage);
-        let name = ObjectName {
-            owner: ObjectOwner::Key(record.id),
-            number: version.number,
-            version: version.id,
-        };
+        let name = identity(record, version).name;
         Ok(self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?)
     }
 
@@ -295,12 +291,12 @@ impl Keyring {
     ///
     /// It has a time of its own, since the request's may be used up. The object lock puts it behind
     /// a generation that is still under way.
-    pub(super) async fn forget_version(&self, key: KeyId, version: KeyVersionId) {
+    pub(super) async fn forget_version(&self, key: KeyId, version: KeyIdentity) {
         let budget = Budget::new(self.times.call);
         if let Err(error) = self.remove_version(key, version, &budget).await {
             tracing::warn!(
                 key_id = %key,
-                key_version_id = %version,
+                key_version_id = %version.id(),
                 error = &error as &dyn std::error::Error,
                 "a half-made key version stays for now"
             );

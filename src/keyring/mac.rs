@@ -2,12 +2,12 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{Keyring, KeyringError, Use, state};
+use super::{Keyring, KeyringError, Use, identity, state};
 use crate::authz::{AuthorizedKey, Macs};
 use crate::error::ErrorCode;
 use crate::model::algorithm::MacAlgorithm;
-use crate::model::{KeyRecord, KeySpec, KeyVersionId};
-use crate::token::{self, Budget};
+use crate::model::{KeyRecord, KeySpec};
+use crate::token::{self, Budget, KeyIdentity};
 
 impl Keyring {
     /// The MAC of a message, made in the token.
@@ -62,7 +62,7 @@ impl Keyring {
 fn mac_version(
     record: &KeyRecord,
     algorithm: MacAlgorithm,
-) -> Result<(KeyVersionId, token::MacAlgorithm), ErrorCode> {
+) -> Result<(KeyIdentity, token::MacAlgorithm), ErrorCode> {
     let algorithm = match (record.spec, algorithm) {
         (KeySpec::HmacSha224, MacAlgorithm::HmacSha224) => token::MacAlgorithm::HmacSha224,
         (KeySpec::HmacSha256, MacAlgorithm::HmacSha256) => token::MacAlgorithm::HmacSha256,
@@ -72,5 +72,5 @@ fn mac_version(
     };
     state::check(record.state, Use::Cryptographic)?;
     let version = record.live_versions().next().ok_or(ErrorCode::KeyUnavailable)?;
-    Ok((version.id, algorithm))
+    Ok((identity(record, version), algorithm))
 }

@@ -29,9 +29,9 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use crate::model::{IvBudget, KeyId};
+use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion};
 use crate::store::{Store, StoreError};
-use crate::token::Token;
+use crate::token::{KeyIdentity, Token};
 use invocations::Invocations;
 use making::Makings;
 use tokio::sync::watch;
@@ -49,6 +49,11 @@ pub struct Keyring {
     material: Arc<tokio::sync::Mutex<()>>,
     /// Keys whose row calls their material absent, and whose object may be there all the same.
     owed: Arc<Mutex<BTreeSet<KeyId>>>,
+}
+
+/// What the token's objects of a version have to say that they are.
+fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
+    KeyIdentity::of_key(record.id, record.spec, version.number, version.id)
 }
 
 /// How keys are used.

@@ -3,12 +3,12 @@
 use zeroize::Zeroizing;
 
 use super::public_key::OaepKey;
-use super::{Keyring, KeyringError, Use, public_key, state};
+use super::{Keyring, KeyringError, Use, identity, public_key, state};
 use crate::authz::{AuthorizedKey, OpensWithPair, ReadsPublicKey, Signs, Verifies};
 use crate::error::ErrorCode;
 use crate::model::algorithm::{Digest, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::model::{KeyRecord, KeySpec, KeyUsage, KeyVersionId};
-use crate::token::{Budget, OaepHash, PublicKey, SignAlgorithm};
+use crate::token::{Budget, KeyIdentity, OaepHash, PublicKey, SignAlgorithm};
 
 impl Keyring {
     /// Signs a digest. RSA signatures are as long as the modulus, ECDSA ones are DER.
@@ -24,10 +24,10 @@ impl Keyring {
         digest: Digest,
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
-        let algorithm = signing(key.record(), version, algorithm)?;
+        let (pair, algorithm) = signing(key.record(), version, algorithm)?;
         let raw = self
             .token
-            .run_with(version, budget, move |worker| worker.sign(version, algorithm, &digest.0))
+            .run_with(pair, budget, move |worker| worker.sign(pair, algorithm, &digest.0))
             .await?;
         match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_to_der(&raw),
@@ -48,7 +48,7 @@ impl Keyring {
         signature: Vec<u8>,
         budget: &Budget,
     ) -> Result<bool, KeyringError> {
-        let algorithm = signing(key.record(), version, algorithm)?;
+        let (pair, algorithm) = signing(key.record(), version, algorithm)?;
         let raw = match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_from_der(&signature),
             SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Some(signature),
@@ -56,9 +56,7 @@ impl Keyring {
         let Some(raw) = raw else { return Ok(false) };
         Ok(self
             .token
-            .run_with(version, budget, move |worker| {
-                worker.verify(version, algorithm, &digest.0, &raw)
-            })
+            .run_with(pair, budget, move |worker| worker.verify(pair, algorithm, &digest.0, &raw))
             .await?)
     }
 
@@ -88,8 +86,8 @@ impl Keyring {
         plaintext: &[u8],
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
-        decrypting(key.record(), version, algorithm)?;
-        let public = self.read_public_key(version, budget).await?;
+        let (pair, _hash) = decrypting(key.record(), version, algorithm)?;
+        let public = self.read_public_key(pair, budget).await?;
         let key = OaepKey::from_der(&public_key::der(&public)?, algorithm)?;
         Ok(key.encrypt(plaintext)?)
     }
@@ -107,10 +105,10 @@ impl Keyring {
         ciphertext: Vec<u8>,
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        let hash = decrypting(key.record(), version, algorithm)?;
+        let (pair, hash) = decrypting(key.record(), version, algorithm)?;
         Ok(self
             .token
-            .run_with(version, budget, move |worker| worker.rsa_decrypt(version, hash, &ciphertext))
+            .run_with(pair, budget, move |worker| worker.rsa_decrypt(pair, hash, &ciphertext))
             .await?)
     }
 
@@ -138,8 +136,8 @@ impl Keyring {
         version: KeyVersionId,
         budget: &Budget,
     ) -> Result<String, KeyringError> {
-        self.check_public_key(key, version)?;
-        public_key::pem(&self.read_public_key(version, budget).await?)
+        let pair = public_half(key.record(), version)?;
+        public_key::pem(&self.read_public_key(pair, budget).await?)
     }
 
     /// Whether [`Keyring::public_key_pem`] would be let through to the token.
@@ -151,20 +149,15 @@ impl Keyring {
         key: &AuthorizedKey<P>,
         version: KeyVersionId,
     ) -> Result<(), KeyringError> {
-        let record = key.record();
-        if !record.spec.is_asymmetric() {
-            return Err(ErrorCode::RejectedUnsupportedOperation.into());
-        }
-        state::check(record.state, Use::ReadPublicKey)?;
-        Ok(check_version(record, version)?)
+        public_half(key.record(), version).map(drop).map_err(KeyringError::from)
     }
 
     async fn read_public_key(
         &self,
-        version: KeyVersionId,
+        pair: KeyIdentity,
         budget: &Budget,
     ) -> Result<PublicKey, KeyringError> {
-        Ok(self.token.run_with(version, budget, move |worker| worker.public_key(version)).await?)
+        Ok(self.token.run_with(pair, budget, move |worker| worker.public_key(pair)).await?)
     }
 }
 
@@ -173,14 +166,14 @@ fn signing(
     record: &KeyRecord,
     version: KeyVersionId,
     algorithm: SignatureAlgorithm,
-) -> Result<SignAlgorithm, ErrorCode> {
-    check_use(record, version, KeyUsage::SignVerify)?;
+) -> Result<(KeyIdentity, SignAlgorithm), ErrorCode> {
+    let pair = check_use(record, version, KeyUsage::SignVerify)?;
     let is_rsa = matches!(record.spec, KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096);
     let is_ec = matches!(record.spec, KeySpec::EcP256 | KeySpec::EcP256k);
     match algorithm {
-        SignatureAlgorithm::RsaPssSha256 if is_rsa => Ok(SignAlgorithm::RsaPssSha256),
-        SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa => Ok(SignAlgorithm::RsaPkcs1Sha256),
-        SignatureAlgorithm::EcdsaSha256 if is_ec => Ok(SignAlgorithm::EcdsaSha256),
+        SignatureAlgorithm::RsaPssSha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPssSha256)),
+        SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPkcs1Sha256)),
+        SignatureAlgorithm::EcdsaSha256 if is_ec => Ok((pair, SignAlgorithm::EcdsaSha256)),
         _ => Err(ErrorCode::RejectedUnsupportedOperation),
     }
 }
@@ -190,29 +183,43 @@ fn decrypting(
     record: &KeyRecord,
     version: KeyVersionId,
     algorithm: EncryptionAlgorithm,
-) -> Result<OaepHash, ErrorCode> {
-    check_use(record, version, KeyUsage::EncryptDecrypt)?;
+) -> Result<(KeyIdentity, OaepHash), ErrorCode> {
+    let pair = check_use(record, version, KeyUsage::EncryptDecrypt)?;
     match (record.spec, algorithm) {
         (
             KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
             EncryptionAlgorithm::RsaesOaepSha256,
-        ) => Ok(OaepHash::Sha256),
+        ) => Ok((pair, OaepHash::Sha256)),
         (
             KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
             EncryptionAlgorithm::RsaesOaepSha1,
-        ) => Ok(OaepHash::Sha1),
+        ) => Ok((pair, OaepHash::Sha1)),
         _ => Err(ErrorCode::RejectedUnsupportedOperation),
     }
 }
 
-fn check_use(record: &KeyRecord, version: KeyVersionId, usage: KeyUsage) -> Result<(), ErrorCode> {
+/// The pair whose public half may be read.
+fn public_half(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, ErrorCode> {
+    if !record.spec.is_asymmetric() {
+        return Err(ErrorCode::RejectedUnsupportedOperation);
+    }
+    state::check(record.state, Use::ReadPublicKey)?;
+    pair_of(record, version)
+}
+
+fn check_use(
+    record: &KeyRecord,
+    version: KeyVersionId,
+    usage: KeyUsage,
+) -> Result<KeyIdentity, ErrorCode> {
     if !record.spec.is_asymmetric() || record.usage != usage {
         return Err(ErrorCode::RejectedUnsupportedOperation);
     }
     state::check(record.state, Use::Cryptographic)?;
-    check_version(record, version)
+    pair_of(record, version)
 }
 
-fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
-    record.version(version).map(drop).ok_or(ErrorCode::KeyVersionNotFound)
+fn pair_of(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, ErrorCode> {
+    let version = record.version(version).ok_or(ErrorCode::KeyVersionNotFound)?;
+    Ok(identity(record, version))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Keyring, KeyringError};
-use crate::model::{KeyId, KeyRecord, KeyState, KeyVersionId, Time};
+use super::{Keyring, KeyringError, identity};
+use crate::model::{KeyId, KeyRecord, KeyState, Time};
 use crate::store::StoreError;
-use crate::token::Budget;
+use crate::token::{Budget, KeyIdentity};
 
 /// A version of another gateway that has not come alive for so long is not being made any more.
 const LONGEST_MAKING: Duration = Duration::from_mins(10);
@@ -38,7 +38,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When it cannot be told whether the store has another user.
-    pub async fn left_behind(&self) -> Result<Vec<(KeyId, KeyVersionId)>, KeyringError> {
+    pub async fn left_behind(&self) -> Result<Vec<(KeyId, KeyIdentity)>, KeyringError> {
         let mut left = Vec::new();
         for record in self.store.keys() {
             if record.state == KeyState::Deleting {
@@ -46,14 +46,14 @@ impl Keyring {
             }
             let versions = record.versions.iter();
             let dead = versions.filter(|one| !one.is_live && !self.makings.has(one.id));
-            left.extend(dead.map(|version| (record.id, version.id)));
+            left.extend(dead.map(|version| (record.id, identity(&record, version))));
         }
-        let resting = self.makings.resting(left.iter().map(|(_key, version)| *version));
+        let resting = self.makings.resting(left.iter().map(|(_key, version)| version.id()));
         if !left.is_empty() && !self.store.is_alone().await? {
             // Whoever makes a version gives it up when its time is over.
             let longest = self.times.generate.saturating_mul(2).max(LONGEST_MAKING);
             left.retain(|(_key, version)| {
-                resting.get(version).is_some_and(|since| since.elapsed() > longest)
+                resting.get(&version.id()).is_some_and(|since| since.elapsed() > longest)
             });
         }
         Ok(left)
@@ -63,9 +63,9 @@ impl Keyring {
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
-    pub async fn take_back(&self, key: KeyId, version: KeyVersionId) -> Result<(), KeyringError> {
+    pub async fn take_back(&self, key: KeyId, version: KeyIdentity) -> Result<(), KeyringError> {
         self.remove_version(key, version, &Budget::new(self.times.call)).await?;
-        tracing::warn!(key_id = %key, key_version_id = %version,
+        tracing::warn!(key_id = %key, key_version_id = %version.id(),
             "took back a key version that never came alive");
         Ok(())
     }
@@ -101,7 +101,8 @@ impl Keyring {
 
     async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
         for version in &record.versions {
-            self.destroy_object(version.id, &Budget::new(self.times.call)).await?;
+            let budget = Budget::new(self.times.call);
+            self.destroy_object(identity(record, version), &budget).await?;
         }
         Ok(self.store.remove_key(record.id).await?)
     }
@@ -111,11 +112,11 @@ impl Keyring {
     pub(super) async fn remove_version(
         &self,
         key: KeyId,
-        version: KeyVersionId,
+        version: KeyIdentity,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         match self.store.key_on_disk(key).await {
-            Ok(record) if record.version(version).is_some() => return Ok(()),
+            Ok(record) if record.version(version.id()).is_some() => return Ok(()),
             Ok(_) | Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -123,7 +124,7 @@ impl Keyring {
         let removed = self
             .store
             .change_key(key, |record| {
-                record.versions.retain(|held| held.id != version);
+                record.versions.retain(|held| held.id != version.id());
                 Ok(())
             })
             .await;
@@ -141,7 +142,7 @@ impl Keyring {
 
     pub(super) async fn destroy_object(
         &self,
-        version: KeyVersionId,
+        version: KeyIdentity,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         Ok(self.token.change(budget, move |worker| worker.destroy(version)).await?)

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::store::Store;
 use crate::token::{
-    Budget, Depth, Inspected, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
+    Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
 };
 
 /// Time for one call about one key.
@@ -92,6 +92,11 @@ pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError
     let mut findings = Findings::default();
     let mut by_key: BTreeMap<KeyId, Vec<Inspected>> = BTreeMap::new();
     for one in inspected.into_iter().filter(|one| !known.has(&one.name)) {
+        if known.misplaces(&one.name) {
+            let why = "the database gives its id to another key; that row has to go first";
+            findings.unusable.push((one.name, why.to_owned()));
+            continue;
+        }
         match one.name.owner {
             ObjectOwner::Key(id) => by_key.entry(id).or_default().push(one),
             ObjectOwner::Service(service) => findings.see_service(service, &one, &known),
@@ -178,8 +183,8 @@ fn take_in(
 async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, KeyringError> {
     let spec = found.spec;
     let check_value = match found.versions.last() {
-        Some((_, version)) if !spec.is_asymmetric() => {
-            let version = *version;
+        Some((number, version)) if !spec.is_asymmetric() => {
+            let version = KeyIdentity::of_key(found.id, spec, *number, *version);
             let budget = Budget::new(CALL);
             let value = token
                 .run_with(version, &budget, move |worker| worker.check_value(version, spec))
@@ -200,7 +205,7 @@ impl Findings {
     fn see_service(&mut self, service: ServiceKey, one: &Inspected, known: &Known) {
         if let Some(fault) = one.faults.first() {
             self.unusable.push((one.name, fault.clone()));
-        } else if fact_of(service).is_none_or(|fact| known.facts.contains(fact)) {
+        } else if fact_of(service).is_none() || known.services.contains(&service) {
             let why = match service {
                 ServiceKey::ImportWrapping => "the import that it was made for is not known",
                 _ => "another key of this kind is in use",
@@ -260,8 +265,9 @@ impl Findings {
 /// What the store knows of token objects.
 #[derive(Debug)]
 pub struct Known {
-    versions: BTreeSet<KeyVersionId>,
-    facts: BTreeSet<&'static str>,
+    /// Whoever the store gives an id to: one owner each, unless somebody changed the database.
+    versions: BTreeMap<KeyVersionId, BTreeSet<ObjectOwner>>,
+    services: BTreeSet<ServiceKey>,
 }
 
 impl Known {
@@ -270,26 +276,39 @@ impl Known {
     /// # Errors
     /// When the store cannot be read.
     pub async fn read(store: &Store) -> Result<Self, KeyringError> {
-        let mut versions: BTreeSet<KeyVersionId> = store
-            .keys()
-            .iter()
-            .flat_map(|record| record.live_versions().map(|version| version.id))
-            .collect();
-        let imports = store.documents::<ImportParameters>();
-        versions.extend(imports.iter().map(|parameters| parameters.wrapping));
-        let mut facts = BTreeSet::new();
-        for fact in [SEAL_KEY_FACT, CHECKPOINT_KEY_FACT] {
+        let mut versions: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut give = |version, owner| {
+            versions.entry(version).or_default().insert(owner);
+        };
+        for record in store.keys() {
+            let live = record.live_versions();
+            live.for_each(|version| give(version.id, ObjectOwner::Key(record.id)));
+        }
+        for parameters in store.documents::<ImportParameters>() {
+            give(parameters.wrapping, ObjectOwner::Service(ServiceKey::ImportWrapping));
+        }
+        let mut services = BTreeSet::new();
+        for service in [ServiceKey::AccessKeySeal, ServiceKey::AuditCheckpoint] {
+            let Some(fact) = fact_of(service) else { continue };
             if let Some(version) = store.fact(fact).await? {
-                facts.insert(fact);
-                versions.extend(version.parse::<KeyVersionId>().ok());
+                services.insert(service);
+                if let Ok(version) = version.parse() {
+                    give(version, ObjectOwner::Service(service));
+                }
             }
         }
-        Ok(Self { versions, facts })
+        Ok(Self { versions, services })
     }
 
     /// Whether an object is one that the store counts on.
     pub fn has(&self, name: &ObjectName) -> bool {
-        self.versions.contains(&name.version)
+        self.versions.get(&name.version).is_some_and(|owners| owners.contains(&name.owner))
+    }
+
+    /// Whether the store gives the object's id to another owner than its label does.
+    pub fn misplaces(&self, name: &ObjectName) -> bool {
+        let owners = self.versions.get(&name.version);
+        owners.is_some_and(|owners| owners.iter().any(|owner| *owner != name.owner))
     }
 }
 

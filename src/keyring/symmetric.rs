@@ -2,13 +2,13 @@
 
 use zeroize::Zeroizing;
 
-use super::{Keyring, KeyringError, Use, state};
+use super::{Keyring, KeyringError, Use, identity, state};
 use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
 use crate::error::ErrorCode;
 use crate::model::{
     CiphertextBlob, EncryptionContext, IV_BYTES, KeyRecord, KeyVersionId, Plaintext, Time,
 };
-use crate::token::{Budget, Encrypted};
+use crate::token::{Budget, Encrypted, KeyIdentity};
 
 impl Keyring {
     /// The version that would seal with this key now.
@@ -54,13 +54,13 @@ impl Keyring {
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
-        check_version(key.record(), version)?;
+        let identity = check_version(key.record(), version)?;
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let sealed = self
             .token
-            .run_with(version, budget, move |worker| match iv {
-                None => worker.encrypt(version, Some(&aad), &plaintext),
-                Some(iv) => worker.encrypt_with_iv(version, iv, Some(&aad), &plaintext),
+            .run_with(identity, budget, move |worker| match iv {
+                None => worker.encrypt(identity, Some(&aad), &plaintext),
+                Some(iv) => worker.encrypt_with_iv(identity, iv, Some(&aad), &plaintext),
             })
             .await?;
         reserved.settle(&sealed);
@@ -113,18 +113,18 @@ impl Keyring {
         form: DataKeyForm<T>,
         budget: &Budget,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
-        check_version(key.record(), version)?;
+        let identity = check_version(key.record(), version)?;
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let is_verified = self.verifies_data_keys;
         let (data_key, sealed) = self
             .token
-            .run_with(version, budget, move |worker| {
+            .run_with(identity, budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
                 let text = (form.bytes)(&data_key);
                 let sealed = if is_verified {
-                    worker.encrypt_verified(version, Some(&aad), text)?
+                    worker.encrypt_verified(identity, Some(&aad), text)?
                 } else {
-                    worker.encrypt(version, Some(&aad), text)?
+                    worker.encrypt(identity, Some(&aad), text)?
                 };
                 Ok((data_key, sealed))
             })
@@ -159,11 +159,11 @@ impl Keyring {
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        check_version(key.record(), blob.version)?;
+        let identity = check_version(key.record(), blob.version)?;
         Ok(self
             .token
-            .run_with(blob.version, budget, move |worker| {
-                worker.decrypt(blob.version, &blob.iv, Some(&aad), &blob.sealed)
+            .run_with(identity, budget, move |worker| {
+                worker.decrypt(identity, &blob.iv, Some(&aad), &blob.sealed)
             })
             .await?)
     }
@@ -199,9 +199,13 @@ fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
     state::check(record.state, Use::Cryptographic)
 }
 
-pub(super) fn check_version(record: &KeyRecord, version: KeyVersionId) -> Result<(), ErrorCode> {
+pub(super) fn check_version(
+    record: &KeyRecord,
+    version: KeyVersionId,
+) -> Result<KeyIdentity, ErrorCode> {
     check_cipher(record)?;
-    record.version(version).map(drop).ok_or(ErrorCode::KeyNotFound)
+    let version = record.version(version).ok_or(ErrorCode::KeyNotFound)?;
+    Ok(identity(record, version))
 }
 
 fn aad(context: &EncryptionContext) -> Vec<u8> {

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use super::cache::Handles;
 use super::error::TokenError;
 use super::mechanism::{OaepHash, SignAlgorithm};
+use super::name::KeyIdentity;
 use super::oaep;
 use super::template::Curve;
 use super::worker::Worker;
-use crate::model::KeyVersionId;
 
 /// `r` and `s` of a signature on a 256-bit curve.
 const ECDSA_BYTES: usize = 64;
@@ -44,7 +44,7 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// `NotFound` when there is no such pair; `Unsupported` for a curve that is none of ours.
-    pub fn public_key(&mut self, key: KeyVersionId) -> Result<PublicKey, TokenError> {
+    pub fn public_key(&mut self, key: KeyIdentity) -> Result<PublicKey, TokenError> {
         self.steady(Some(key), |worker| {
             let public = public_of(&worker.handles(key)?)?;
             read_public_key(worker.session()?, public)
@@ -58,7 +58,7 @@ impl Worker<'_> {
     /// `BadInput` when the digest does not have 32 bytes; `NotFound`.
     pub fn sign(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         algorithm: SignAlgorithm,
         digest: &[u8],
     ) -> Result<Vec<u8>, TokenError> {
@@ -81,7 +81,7 @@ impl Worker<'_> {
     /// form is not an error, it is not the key's.
     pub fn verify(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         algorithm: SignAlgorithm,
         digest: &[u8],
         signature: &[u8],
@@ -125,7 +125,7 @@ impl Worker<'_> {
     /// `NotFound`.
     pub fn rsa_decrypt(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         hash: OaepHash,
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
@@ -149,7 +149,7 @@ impl Worker<'_> {
     /// inside where the token knows no OAEP with this hash.
     fn decrypt_raw(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         handles: &Handles,
         hash: OaepHash,
         ciphertext: &[u8],
@@ -167,7 +167,7 @@ impl Worker<'_> {
 
     fn decrypt_with(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         handles: &Handles,
         mechanism: &Mechanism<'_>,
         ciphertext: &[u8],

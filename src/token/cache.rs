@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 
 use super::locks::{read, write};
-use crate::model::{IV_BYTES, KeyVersionId};
+use super::name::KeyIdentity;
+use crate::model::IV_BYTES;
 
 /// How long a session copy is used before its original is looked at: a copy outlives the
 /// destruction of its original by another process, and D9 bounds that to 5 s.
@@ -84,11 +85,11 @@ struct Entry {
 
 /// All known handles, shared by the token threads.
 #[derive(Debug, Default)]
-pub(super) struct KeyCache(RwLock<HashMap<KeyVersionId, Entry>>);
+pub(super) struct KeyCache(RwLock<HashMap<KeyIdentity, Entry>>);
 
 impl KeyCache {
     /// The handles of a key, if they hold in this term.
-    pub(super) fn handles(&self, key: KeyVersionId, term: Term) -> Option<Handles> {
+    pub(super) fn handles(&self, key: KeyIdentity, term: Term) -> Option<Handles> {
         let keys = read(&self.0);
         keys.get(&key).map(|entry| entry.handles).filter(|handles| handles.term == term)
     }
@@ -96,24 +97,24 @@ impl KeyCache {
     /// A few keys of this term beside `key`, with their handles in the token.
     pub(super) fn others(
         &self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         term: Term,
         most: usize,
-    ) -> Vec<(KeyVersionId, ObjectHandle)> {
+    ) -> Vec<(KeyIdentity, ObjectHandle)> {
         let keys = read(&self.0);
         let others = keys.iter().filter(|(id, entry)| **id != key && entry.handles.term == term);
         others.map(|(id, entry)| (*id, entry.handles.main)).take(most).collect()
     }
 
     /// Keeps the handles of a key, and its control message if it has one.
-    pub(super) fn keep(&self, key: KeyVersionId, handles: Handles) {
+    pub(super) fn keep(&self, key: KeyIdentity, handles: Handles) {
         let mut keys = write(&self.0);
         let control = keys.remove(&key).and_then(|entry| entry.control);
         keys.insert(key, Entry { handles, control });
     }
 
     /// Keeps what was found in passing, unless the key is known in that term.
-    pub(super) fn learn(&self, found: impl Iterator<Item = (KeyVersionId, Handles)>) {
+    pub(super) fn learn(&self, found: impl Iterator<Item = (KeyIdentity, Handles)>) {
         let mut keys = write(&self.0);
         for (key, handles) in found {
             let known = keys.get(&key).map(|entry| entry.handles.term);
@@ -124,7 +125,7 @@ impl KeyCache {
     }
 
     /// Forgets a key.
-    pub(super) fn forget(&self, key: KeyVersionId) -> Option<Handles> {
+    pub(super) fn forget(&self, key: KeyIdentity) -> Option<Handles> {
         write(&self.0).remove(&key).map(|entry| entry.handles)
     }
 
@@ -134,12 +135,12 @@ impl KeyCache {
     }
 
     /// The control message of a key.
-    pub(super) fn control(&self, key: KeyVersionId) -> Option<Control> {
+    pub(super) fn control(&self, key: KeyIdentity) -> Option<Control> {
         read(&self.0).get(&key).and_then(|entry| entry.control.clone())
     }
 
     /// Keeps a control message, if the key is still known.
-    pub(super) fn keep_control(&self, key: KeyVersionId, control: Control) {
+    pub(super) fn keep_control(&self, key: KeyIdentity, control: Control) {
         if let Some(entry) = write(&self.0).get_mut(&key) {
             entry.control = Some(control);
         }

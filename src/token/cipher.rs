@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 use super::cache::Control;
 use super::error::TokenError;
 use super::gcm;
+use super::name::KeyIdentity;
 use super::worker::{RETRIES, Worker};
-use crate::model::{IV_BYTES, KeyVersionId};
+use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
 
 /// How often the same call has to have a doubtful answer before its data is taken to be bad.
@@ -39,7 +40,7 @@ impl Worker<'_> {
     /// `NotFound` when the key is not in the token, and what the token room's errors tell.
     pub fn encrypt(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
@@ -54,7 +55,7 @@ impl Worker<'_> {
     /// As [`Worker::encrypt`]; `Unverified` when no try gives one that opens.
     pub fn encrypt_verified(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
@@ -71,7 +72,7 @@ impl Worker<'_> {
     /// As [`Worker::encrypt`].
     pub fn encrypt_with_iv(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         iv: [u8; IV_BYTES],
         aad: Option<&[u8]>,
         plaintext: &[u8],
@@ -94,7 +95,7 @@ impl Worker<'_> {
     /// `NotFound` when the key is not in the token.
     pub fn decrypt(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         iv: &[u8; IV_BYTES],
         aad: Option<&[u8]>,
         sealed: &[u8],
@@ -124,7 +125,7 @@ impl Worker<'_> {
 
     fn seal(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         aad: &[u8],
         plaintext: &[u8],
         check: impl Fn(&Session, ObjectHandle, &Encrypted) -> Result<(), TokenError>,
@@ -164,7 +165,7 @@ impl Worker<'_> {
     /// So no ciphertext from outside can ever cost a session.
     pub(super) fn judge(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         error: TokenError,
         control: impl FnOnce(&mut Self) -> Result<(), TokenError>,
     ) -> TokenError {
@@ -175,18 +176,18 @@ impl Worker<'_> {
             return error;
         }
         let now = Instant::now();
-        if !self.kit.canary.is_due(key, now) {
+        if !self.kit.canary.is_due(key.id(), now) {
             return TokenError::BadCiphertext;
         }
         if control(self).is_err() {
             return error;
         }
-        self.kit.canary.prove(key, now);
+        self.kit.canary.prove(key.id(), now);
         TokenError::BadCiphertext
     }
 
     /// Opens the key's control message, which is made when it is first wanted.
-    fn control_gcm(&mut self, key: KeyVersionId, handle: ObjectHandle) -> Result<(), TokenError> {
+    fn control_gcm(&mut self, key: KeyIdentity, handle: ObjectHandle) -> Result<(), TokenError> {
         let control = match self.hub.keys.control(key) {
             Some(control) => control,
             None => self.make_control(key, handle)?,
@@ -201,7 +202,7 @@ impl Worker<'_> {
 
     fn make_control(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         handle: ObjectHandle,
     ) -> Result<Control, TokenError> {
         let (session, kit) = self.session_and_kit()?;

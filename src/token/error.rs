@@ -6,6 +6,7 @@ use cryptoki::context::Function;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 
 use super::breaker::AwayReason;
+use super::name::ObjectName;
 
 /// A failure of the token room. No message carries a secret.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,17 @@ pub enum TokenError {
     /// No object with the key version's id, though the session is logged in.
     #[error("the token holds no such key")]
     NotFound,
+    /// The objects with the key version's id are not this key's, as their label or class says. They
+    /// are not used.
+    #[error(
+        "the token's objects with the id of {wanted} are another key's: their label is {label:?}"
+    )]
+    OtherKey {
+        /// Whose they should be.
+        wanted: ObjectName,
+        /// What they say.
+        label: String,
+    },
     /// More than one object of one class has the key version's id. None is chosen.
     #[error("the token holds more than one key with this id")]
     Duplicate,
@@ -119,9 +131,11 @@ impl TokenError {
     /// What may be done about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::BadCiphertext | Self::BadKeyMaterial | Self::BadInput(_) | Self::NotFound => {
-                ErrorClass::BadInput
-            }
+            Self::BadCiphertext
+            | Self::BadKeyMaterial
+            | Self::BadInput(_)
+            | Self::NotFound
+            | Self::OtherKey { .. } => ErrorClass::BadInput,
             Self::Busy | Self::Deadline => ErrorClass::NoRoom,
             Self::PinHeld(_) => ErrorClass::Pin,
             Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,

@@ -7,13 +7,16 @@ use cryptoki::session::Session;
 
 use super::cache::{Handles, HotCopy, Term};
 use super::error::{ErrorClass, TokenError};
+use super::name::{KeyClass, KeyIdentity};
 use super::template::{self, Copies};
 use super::worker::Worker;
-use crate::model::KeyVersionId;
 
 /// Known keys that are looked for before a key counts as absent. Each may have been destroyed
 /// by another process; all of them at once is another matter.
 const WITNESSES: usize = 3;
+
+/// What is told of a label that is not ours.
+const LONGEST_LABEL: usize = 128;
 
 /// Why a token that answers is not the one that it was.
 const EMPTIED: &str = "it no longer shows the keys that it had";
@@ -28,7 +31,7 @@ pub(super) struct Found {
 
 impl Worker<'_> {
     /// The handles of a key.
-    pub(super) fn handles(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
+    pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         match self.hub.keys.handles(key, self.term()) {
             Some(handles) if handles.is_stale() => self.look_again(key, handles),
             Some(handles) if handles.copy == HotCopy::Wanted => Ok(self.copied(key, handles)),
@@ -41,14 +44,14 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// `NotFound` when the token does not hold it.
-    pub(super) fn look_up(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+    pub(super) fn look_up(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.steady(Some(key), |worker| worker.handles(key).map(drop))
     }
 
     /// Keeps the handles of a key that was just made.
     pub(super) fn adopt(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         found: Found,
         term: Term,
     ) -> Result<(), TokenError> {
@@ -56,7 +59,7 @@ impl Worker<'_> {
     }
 
     /// Searches for a key, under the object lock.
-    fn resolve(&mut self, key: KeyVersionId) -> Result<Handles, TokenError> {
+    fn resolve(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         // Another thread may have found it while this one waited for the lock.
         let term = self.term();
         if let Some(handles) = self.hub.keys.handles(key, term)
@@ -69,7 +72,15 @@ impl Worker<'_> {
     }
 
     /// Searches; "nothing found" is believed only of a session that is logged in.
-    pub(super) fn find(&mut self, key: KeyVersionId) -> Result<Found, TokenError> {
+    pub(super) fn find(&mut self, key: KeyIdentity) -> Result<Found, TokenError> {
+        self.find_logged_in(key).inspect_err(|error| {
+            if matches!(error, TokenError::OtherKey { .. }) {
+                self.hub.report_other(key, error);
+            }
+        })
+    }
+
+    fn find_logged_in(&mut self, key: KeyIdentity) -> Result<Found, TokenError> {
         let found = search(self.session()?, key)?;
         if found.has_key() {
             return Ok(found);
@@ -83,12 +94,11 @@ impl Worker<'_> {
 
     /// Believes that a key is absent only of a token that still shows other keys that it had:
     /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
-    pub(super) fn vouch_for_absence(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+    pub(super) fn vouch_for_absence(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         let others = self.hub.keys.others(key, self.term(), WITNESSES);
         let session = self.session()?;
-        let is_seen = |(id, object): &(KeyVersionId, ObjectHandle)| {
-            let id = Attribute::Id(id.as_bytes().to_vec());
-            template::check(session, *object, &[id]).is_ok()
+        let is_seen = |(key, object): &(KeyIdentity, ObjectHandle)| {
+            check_named(session, *object, *key).is_ok()
         };
         if others.is_empty() {
             self.vouch_for_token()
@@ -99,12 +109,7 @@ impl Worker<'_> {
         }
     }
 
-    fn admit(
-        &mut self,
-        key: KeyVersionId,
-        found: Found,
-        term: Term,
-    ) -> Result<Handles, TokenError> {
+    fn admit(&mut self, key: KeyIdentity, found: Found, term: Term) -> Result<Handles, TokenError> {
         let handles = found.handles(term, self.instance.copies).ok_or(TokenError::NotFound)?;
         let handles = self.with_copy(handles);
         self.hub.keys.keep(key, handles);
@@ -113,7 +118,7 @@ impl Worker<'_> {
 
     /// Makes the copy of a key that has none yet. While somebody makes or destroys objects the original
     /// serves.
-    fn copied(&mut self, key: KeyVersionId, handles: Handles) -> Handles {
+    fn copied(&mut self, key: KeyIdentity, handles: Handles) -> Handles {
         let made = self.with_objects_at_once(|worker| {
             // Another thread may have been faster.
             let known = worker.hub.keys.handles(key, handles.term);
@@ -137,9 +142,8 @@ impl Worker<'_> {
     }
 
     /// Looks whether the original of a copy is still there.
-    fn look_again(&mut self, key: KeyVersionId, handles: Handles) -> Result<Handles, TokenError> {
-        let id = Attribute::Id(key.as_bytes().to_vec());
-        match template::check(self.session()?, handles.main, &[id]) {
+    fn look_again(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
+        match check_named(self.session()?, handles.main, key) {
             Ok(()) => {
                 let handles = Handles { seen: Instant::now(), ..handles };
                 self.hub.keys.keep(key, handles);
@@ -154,7 +158,7 @@ impl Worker<'_> {
     }
 
     /// Forgets a key and destroys its copy, which would outlive it.
-    pub(super) fn drop_copy(&mut self, key: KeyVersionId) {
+    pub(super) fn drop_copy(&mut self, key: KeyIdentity) {
         let term = self.term();
         let known = self.hub.keys.forget(key).filter(|handles| handles.term == term);
         if let Some(copy) = known.and_then(|handles| handles.made_copy())
@@ -218,6 +222,15 @@ impl Found {
         self.secret.is_some() != (self.private.is_some() && self.public.is_some())
     }
 
+    /// What class of key it is, if it is of one.
+    pub(super) fn class(self) -> Option<KeyClass> {
+        match (self.secret, self.private, self.public) {
+            (Some(_), None, None) => Some(KeyClass::Secret),
+            (None, Some(_), _) => Some(KeyClass::Pair),
+            _ => None,
+        }
+    }
+
     /// Whether there is a key that can be used.
     pub(super) fn has_key(self) -> bool {
         self.secret.or(self.private).is_some()
@@ -228,14 +241,14 @@ impl Found {
 /// tokens search five times slower with a longer one.
 pub(super) fn search_all(
     session: &Session,
-    key: KeyVersionId,
+    key: KeyIdentity,
 ) -> Result<Vec<ObjectHandle>, TokenError> {
-    let id = Attribute::Id(key.as_bytes().to_vec());
+    let id = Attribute::Id(key.id().as_bytes().to_vec());
     Ok(session.find_objects(&[Attribute::Token(true), id])?)
 }
 
 /// Looks for the key that the token is known by.
-pub(super) fn vouch(session: &Session, witness: KeyVersionId) -> Result<(), TokenError> {
+pub(super) fn vouch(session: &Session, witness: KeyIdentity) -> Result<(), TokenError> {
     if search_all(session, witness)?.is_empty() {
         Err(TokenError::Untrusted(EMPTIED))
     } else {
@@ -243,13 +256,57 @@ pub(super) fn vouch(session: &Session, witness: KeyVersionId) -> Result<(), Toke
     }
 }
 
-fn search(session: &Session, key: KeyVersionId) -> Result<Found, TokenError> {
+/// The objects of a key. Objects with its id whose label or class is another key's are not used,
+/// whatever a database says.
+fn search(session: &Session, key: KeyIdentity) -> Result<Found, TokenError> {
     let mut found = Found::default();
+    let mut other = None;
     for object in search_all(session, key)? {
-        let class = session.get_attributes(object, &[AttributeType::Class])?;
-        found.add(class_in(&class), object)?;
+        let told = session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
+        let Some(class) = class_in(&told) else { continue };
+        found.add(Some(class), object)?;
+        let label = label_in(&told);
+        if !key.is_told_by(label) {
+            other = Some(label.to_vec());
+        }
     }
-    Ok(found)
+    match other {
+        Some(label) if found.has_key() => Err(other_key(key, &label)),
+        None if found.has_key() && found.class() != Some(key.class) => {
+            Err(other_key(key, format!("{} of another class", key.name).as_bytes()))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Fails when an object is not of this key, as its id and label say.
+fn check_named(
+    session: &Session,
+    object: ObjectHandle,
+    key: KeyIdentity,
+) -> Result<(), TokenError> {
+    let told = session.get_attributes(object, &[AttributeType::Id, AttributeType::Label])?;
+    let has_id = told.contains(&Attribute::Id(key.id().as_bytes().to_vec()));
+    if has_id && key.is_told_by(label_in(&told)) {
+        Ok(())
+    } else {
+        Err(TokenError::WrongAttributes("CKA_ID, CKA_LABEL".to_owned()))
+    }
+}
+
+/// The label among these attributes; empty if there is none.
+pub(super) fn label_in(told: &[Attribute]) -> &[u8] {
+    let label = told.iter().find_map(|attribute| match attribute {
+        Attribute::Label(label) => Some(label.as_slice()),
+        _ => None,
+    });
+    label.unwrap_or_default()
+}
+
+/// The error for objects with a key's id and this label.
+pub(super) fn other_key(key: KeyIdentity, label: &[u8]) -> TokenError {
+    let label = String::from_utf8_lossy(label).chars().take(LONGEST_LABEL).collect();
+    TokenError::OtherKey { wanted: key.name, label }
 }
 
 /// The class among these attributes.

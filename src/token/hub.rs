@@ -4,6 +4,7 @@
 //! an initialisation holds the write guard, so that nobody is inside: C_Finalize under a
 //! running call crashes.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::{self, JoinHandle};
@@ -22,14 +23,16 @@ use super::handles;
 use super::instance::{self, Instance, Opening};
 use super::locks::{lock, read, write};
 use super::mechanism::{Capability, OaepHash};
+use super::name::KeyIdentity;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
-use crate::model::KeyVersionId;
 use crate::telemetry::metrics::metrics;
 
 /// The pause before the second try of a recovery; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// So many keys whose objects are another key's are told of in the log.
+const MOST_REPORTED: usize = 1_000;
 
 pub(super) struct Hub {
     pub(super) breaker: Breaker,
@@ -47,7 +50,9 @@ pub(super) struct Hub {
     /// Whether this process's part of the module is ours to finalize.
     owns_module: AtomicBool,
     /// A key that the token has to hold, or it is not the one that it was.
-    witness: OnceLock<KeyVersionId>,
+    witness: OnceLock<KeyIdentity>,
+    /// Keys whose objects were found to be another key's, each told once.
+    others: Mutex<HashSet<KeyIdentity>>,
     logins: Mutex<()>,
     /// How often somebody had to log in since the first time.
     logins_again: AtomicU64,
@@ -90,6 +95,7 @@ impl Hub {
             pkcs11,
             owns_module,
             witness: OnceLock::new(),
+            others: Mutex::default(),
             logins: Mutex::default(),
             logins_again: AtomicU64::new(0),
             vouched_for: AtomicU64::new(0),
@@ -131,12 +137,12 @@ impl Hub {
     }
 
     /// The key that the token is known by.
-    pub(super) fn witness(&self) -> Option<KeyVersionId> {
+    pub(super) fn witness(&self) -> Option<KeyIdentity> {
         self.witness.get().copied()
     }
 
     /// Names it, once.
-    pub(super) fn know_by(&self, key: KeyVersionId) {
+    pub(super) fn know_by(&self, key: KeyIdentity) {
         let _is_first = self.witness.set(key);
     }
 
@@ -181,9 +187,22 @@ impl Hub {
     }
 
     /// Whether the handles of a key are known, as far as can be told without a thread.
-    pub(super) fn knows(&self, key: KeyVersionId) -> bool {
+    pub(super) fn knows(&self, key: KeyIdentity) -> bool {
         let epoch = self.epochs.load(Ordering::Relaxed);
         self.keys.handles(key, self.term(epoch)).is_some()
+    }
+
+    /// Tells the log, once for each key, that its objects are another key's.
+    pub(super) fn report_other(&self, key: KeyIdentity, error: &TokenError) {
+        let mut others = lock(&self.others);
+        if others.len() < MOST_REPORTED && others.insert(key) {
+            tracing::error!(
+                event = "token.other_key",
+                key_version_id = %key.id(),
+                %error,
+                "an object of the token is not the key that the database says; it is not used"
+            );
+        }
     }
 
     /// Is told whenever a term has begun, and every handle from before is dead.

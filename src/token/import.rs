@@ -11,11 +11,11 @@ use super::error::TokenError;
 use super::handles::Found;
 use super::material::Wrapped;
 use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
-use super::name::ObjectName;
+use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::objects::Material;
 use super::template::{PairKind, PairUse, SecretUse};
 use super::worker::Worker;
-use crate::model::{KeySpec, KeyVersionId};
+use crate::model::KeySpec;
 
 const WRAPPING_BITS: u64 = 2048;
 const CHECK_VALUE_BYTES: usize = 16;
@@ -65,7 +65,7 @@ impl Worker<'_> {
     /// `Unsupported` when the token can not unwrap so; `BadInput` for a spec of key pairs.
     pub fn unwrap_secret(
         &mut self,
-        wrapping: KeyVersionId,
+        wrapping: KeyIdentity,
         algorithm: UnwrapAlgorithm,
         wrapped: &[u8],
         target: &ObjectName,
@@ -76,18 +76,19 @@ impl Worker<'_> {
         }
         let material = Material::of_default(spec)?;
         self.with_objects(|worker| {
+            let new = KeyIdentity { name: *target, class: KeyClass::Secret };
             let mut is_retry = false;
             worker.steady(Some(wrapping), |worker| {
-                worker.clear_for(target.version, std::mem::replace(&mut is_retry, true))?;
+                worker.clear_for(new, std::mem::replace(&mut is_retry, true))?;
                 worker.unwrap_once(wrapping, algorithm, wrapped, target, material)
             })?;
-            worker.check_value(target.version, spec)
+            worker.check_value(new, spec)
         })
     }
 
     fn unwrap_once(
         &mut self,
-        wrapping: KeyVersionId,
+        wrapping: KeyIdentity,
         algorithm: UnwrapAlgorithm,
         wrapped: &[u8],
         target: &ObjectName,
@@ -96,6 +97,7 @@ impl Worker<'_> {
         let Material::Secret { key_type, bytes: length, secret_use } = material else {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
+        let new = KeyIdentity { name: *target, class: KeyClass::Secret };
         let (term, copies) = (self.term(), self.instance.copies);
         let handles = self.handles(wrapping)?;
         let session = self.session()?;
@@ -115,15 +117,15 @@ impl Worker<'_> {
         let mut is_retry = false;
         let unwrapped = self.insist(|worker| {
             // What had no good answer may be there all the same.
-            worker.clear_for(target.version, std::mem::replace(&mut is_retry, true))?;
+            worker.clear_for(new, std::mem::replace(&mut is_retry, true))?;
             wrapped.unwrap(worker.session()?, copies)
         });
         match unwrapped {
             Ok(key) => {
                 let (session, kit) = self.session_and_kit()?;
                 let proof = wrapped.prove(session, &mut kit.random, key, copies);
-                proof.inspect_err(|_error| self.discard(target.version))?;
-                self.adopt(target.version, Found::secret(key), term)
+                proof.inspect_err(|_error| self.discard(new))?;
+                self.adopt(new, Found::secret(key), term)
             }
             Err(error) => {
                 let bytes = wrapped.bytes.len();
@@ -143,7 +145,7 @@ impl Worker<'_> {
     /// `NotFound`; `BadInput` for a spec of key pairs; `Unsupported` without AES-ECB.
     pub fn check_value(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         spec: KeySpec,
     ) -> Result<CheckValue, TokenError> {
         let Material::Secret { bytes, secret_use, .. } = Material::of_default(spec)? else {

@@ -12,7 +12,7 @@ use super::cache::{Handles, Term};
 use super::error::{ErrorClass, TokenError};
 use super::handles::{Found, class_in};
 use super::inspect::{Depth, Inspected};
-use super::name::ObjectName;
+use super::name::{KeyIdentity, ObjectName};
 use super::template::Copies;
 use super::worker::{RETRIES, Worker};
 use crate::model::KeyVersionId;
@@ -208,18 +208,24 @@ fn whole_keys(
     objects: &[Named],
     term: Term,
     copies: Copies,
-) -> impl Iterator<Item = (KeyVersionId, Handles)> {
-    let mut found: HashMap<KeyVersionId, Option<Found>> = HashMap::new();
+) -> impl Iterator<Item = (KeyIdentity, Handles)> {
+    let mut found: HashMap<KeyVersionId, Option<(ObjectName, Found)>> = HashMap::new();
     for object in objects.iter().filter(|object| object.has_id) {
-        let key = found.entry(object.name.version).or_insert_with(|| Some(Found::default()));
-        let is_more = |parts: &mut Found| parts.add(object.class, object.handle).is_err();
-        if key.as_mut().is_some_and(is_more) {
+        let key = found
+            .entry(object.name.version)
+            .or_insert_with(|| Some((object.name, Found::default())));
+        // Two names with one id are not one key.
+        let is_no_part = |(name, parts): &mut (ObjectName, Found)| {
+            *name != object.name || parts.add(object.class, object.handle).is_err()
+        };
+        if key.as_mut().is_some_and(is_no_part) {
             *key = None;
         }
     }
-    found.into_iter().filter_map(move |(key, found)| {
+    found.into_values().flatten().filter_map(move |(name, found)| {
         // What is no whole key may become one, and is searched for when it is used.
-        let whole = found.filter(|found| found.is_whole())?;
+        let whole = Some(found).filter(|found| found.is_whole())?;
+        let key = KeyIdentity { name, class: whole.class()? };
         Some((key, whole.handles(term, copies)?))
     })
 }

@@ -2,8 +2,8 @@
 
 use super::error::TokenError;
 use super::mechanism::MacAlgorithm;
+use super::name::KeyIdentity;
 use super::worker::Worker;
-use crate::model::KeyVersionId;
 
 impl Worker<'_> {
     /// The MAC of a message, as long as the hash. To verify one, make it again and compare in
@@ -13,7 +13,7 @@ impl Worker<'_> {
     /// `NotFound` when the key is not in the token, and what the token room's errors tell.
     pub fn mac(
         &mut self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         algorithm: MacAlgorithm,
         message: &[u8],
     ) -> Result<Vec<u8>, TokenError> {

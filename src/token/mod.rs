@@ -47,8 +47,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use crate::model::KeyVersionId;
-
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
 pub use budget::Budget;
@@ -57,7 +55,7 @@ pub use error::{ErrorClass, TokenError};
 pub use import::CheckValue;
 pub use inspect::{Depth, Inspected, ObjectKind};
 pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
-pub use name::{ObjectName, ObjectOwner, ServiceKey};
+pub use name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
 pub use template::Curve;
 pub use worker::Worker;
@@ -174,7 +172,7 @@ impl Token {
 
     /// From now on the token is known by this key: one that lacks it was emptied, initialised
     /// anew or replaced, and is not used.
-    pub fn know_by(&self, key: KeyVersionId) {
+    pub fn know_by(&self, key: KeyIdentity) {
         self.0.hub.know_by(key);
     }
 
@@ -210,10 +208,11 @@ impl Token {
     /// the thread that makes and destroys objects: nothing that needs no search waits for that.
     ///
     /// # Errors
-    /// As `run`; `NotFound` when the token does not hold the key.
+    /// As `run`; `NotFound` when the token does not hold the key, `OtherKey` when what it holds
+    /// under the id is another one.
     pub async fn run_with<T, F>(
         &self,
-        key: KeyVersionId,
+        key: KeyIdentity,
         budget: &Budget,
         job: F,
     ) -> Result<T, TokenError>

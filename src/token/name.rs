@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::id::InvalidId;
-use crate::model::{KeyId, KeyVersionId};
+use crate::model::{KeyId, KeySpec, KeyVersionId};
 
 const PREFIX: &str = "hsmgate";
 
@@ -26,6 +26,66 @@ pub struct ObjectName {
     pub number: u32,
     /// The version's id; its 16 raw bytes are the object's `CKA_ID`.
     pub version: KeyVersionId,
+}
+
+/// Which key a caller means: whose, which version, and of which class. Whoever uses a key says all
+/// of it, and the token's objects have to say the same: an id alone would let a changed database
+/// name any object of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyIdentity {
+    /// What the objects' `CKA_LABEL` has to be. The version in it is their `CKA_ID`.
+    pub name: ObjectName,
+    /// Which objects make the key.
+    pub class: KeyClass,
+}
+
+/// Which objects make a key (`CKA_CLASS`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyClass {
+    /// A secret key.
+    Secret,
+    /// A private key with its public key.
+    Pair,
+}
+
+impl KeyIdentity {
+    /// The version of this number and id of a key of the API.
+    pub fn of_key(key: KeyId, spec: KeySpec, number: u32, version: KeyVersionId) -> Self {
+        let name = ObjectName { owner: ObjectOwner::Key(key), number, version };
+        Self { name, class: KeyClass::of(spec) }
+    }
+
+    /// A key of the service itself, by its id.
+    pub const fn of_service(service: ServiceKey, version: KeyVersionId) -> Self {
+        let class = match service {
+            ServiceKey::AccessKeySeal => KeyClass::Secret,
+            ServiceKey::ImportWrapping | ServiceKey::AuditCheckpoint => KeyClass::Pair,
+        };
+        let name = ObjectName { owner: ObjectOwner::Service(service), number: 1, version };
+        Self { name, class }
+    }
+
+    /// Whether the label of an object says that it is this key's. The number is not compared, since
+    /// `hsmgate recover` gives a version another one where its own is taken; the id tells the
+    /// versions of a key apart.
+    pub(super) fn is_told_by(&self, label: &[u8]) -> bool {
+        let name = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
+        name.is_some_and(|name: ObjectName| {
+            (name.owner, name.version) == (self.name.owner, self.name.version)
+        })
+    }
+
+    /// The version's id.
+    pub const fn id(&self) -> KeyVersionId {
+        self.name.version
+    }
+}
+
+impl KeyClass {
+    /// The class of the keys of this spec.
+    pub const fn of(spec: KeySpec) -> Self {
+        if spec.is_asymmetric() { Self::Pair } else { Self::Secret }
+    }
 }
 
 /// Whose key a token object is.
@@ -125,6 +185,23 @@ mod tests {
         };
         assert_eq!(name.to_string().parse(), Ok(name));
         assert!(name.to_string().len() <= 92);
+    }
+
+    #[test]
+    fn a_label_tells_of_one_owner_and_one_version() {
+        let (key, version) = (KeyId::random(), KeyVersionId::random());
+        let wanted = KeyIdentity::of_key(key, KeySpec::Aes256, 2, version);
+        let told = |owner, number, version| {
+            wanted.is_told_by(ObjectName { owner, number, version }.to_string().as_bytes())
+        };
+        let owner = ObjectOwner::Key(key);
+        assert!(told(owner, 2, version) && told(owner, 3, version));
+        assert!(!told(owner, 2, KeyVersionId::random()));
+        assert!(!told(ObjectOwner::Key(KeyId::random()), 2, version));
+        for service in ServiceKey::ALL {
+            assert!(!told(ObjectOwner::Service(*service), 1, version));
+        }
+        assert!(!wanted.is_told_by(b"") && !wanted.is_told_by(&[0xff]));
     }
 
     #[test]

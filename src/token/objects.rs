@@ -1,18 +1,18 @@
 //! Making and destroying keys. All of it runs under the object lock.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::KeyType;
+use cryptoki::object::{AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use super::error::{ErrorClass, TokenError};
-use super::handles::{Found, search_all};
-use super::name::ObjectName;
+use super::handles::{Found, label_in, other_key, search_all};
+use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::random::RandomSource;
 use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
 use super::trial;
 use super::worker::Worker;
-use crate::model::{KeySpec, KeyUsage, KeyVersionId};
+use crate::model::{KeySpec, KeyUsage};
 
 /// What has to be made for a key spec.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,14 @@ impl Material {
         Self::of(spec, usage.unwrap_or(KeyUsage::EncryptDecrypt))
     }
 
+    /// Which objects make it.
+    const fn class(self) -> KeyClass {
+        match self {
+            Self::Secret { .. } => KeyClass::Secret,
+            Self::Pair { .. } => KeyClass::Pair,
+        }
+    }
+
     pub(super) fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
         match self {
             Self::Secret { key_type: KeyType::AES, .. } => {
@@ -104,24 +112,29 @@ impl Worker<'_> {
         self.make(name, Material::of(spec, usage)?)
     }
 
-    /// Destroys the key, or the key pair, with this id. An absent key is as good.
+    /// Destroys the key, or the key pair. An absent key is as good.
     ///
     /// # Errors
-    /// When the token does not say that every object is gone.
-    pub fn destroy(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+    /// When the token does not say that every object is gone; `OtherKey` when it has objects with
+    /// this id that are another key's, which stay.
+    pub fn destroy(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.with_objects(|worker| {
             worker.steady(Some(key), |worker| {
                 worker.drop_copy(key);
-                worker.destroy_all(key)
+                worker.destroy_all(key).inspect_err(|error| {
+                    if matches!(error, TokenError::OtherKey { .. }) {
+                        worker.hub.report_other(key, error);
+                    }
+                })
             })
         })
     }
 
-    /// Whether the token holds a key with this id that can be used. The cache is not asked.
+    /// Whether the token holds this key, so that it can be used. The cache is not asked.
     ///
     /// # Errors
-    /// When the token can not be searched.
-    pub fn exists(&mut self, key: KeyVersionId) -> Result<bool, TokenError> {
+    /// When the token can not be searched; `OtherKey` when what has its id is another key.
+    pub fn exists(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
         self.with_objects(|worker| {
             worker.steady(Some(key), |worker| worker.find(key).map(Found::has_key))
         })
@@ -133,7 +146,7 @@ impl Worker<'_> {
         if !self.instance.mechanisms.contains(&mechanism_type) {
             return Err(TokenError::Unsupported(what));
         }
-        let key = name.version;
+        let key = KeyIdentity { name: *name, class: material.class() };
         self.with_objects(|worker| {
             let mut is_retry = false;
             worker.steady(Some(key), |worker| {
@@ -156,29 +169,25 @@ impl Worker<'_> {
 impl Worker<'_> {
     /// Before a retry, removes what the attempt before may have made without saying so: an answer
     /// may be lost, and two objects with one id would be of no use.
-    pub(super) fn clear_for(
-        &mut self,
-        key: KeyVersionId,
-        is_retry: bool,
-    ) -> Result<(), TokenError> {
+    pub(super) fn clear_for(&mut self, key: KeyIdentity, is_retry: bool) -> Result<(), TokenError> {
         if is_retry { self.destroy_all(key) } else { Ok(()) }
     }
 
     /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
     /// What remains is removed before the next attempt, or when the version is taken back.
-    pub(super) fn discard(&mut self, key: KeyVersionId) {
+    pub(super) fn discard(&mut self, key: KeyIdentity) {
         // What failed may have left its session in the middle of an operation.
         let destroyed = self.destroy_all(key).or_else(|_jammed| {
             self.drop_session();
             self.destroy_all(key)
         });
         if let Err(error) = destroyed {
-            tracing::warn!(%key, %error, "a key that failed its proof may be left in the token");
+            tracing::warn!(key = %key.name, %error, "a key that failed its proof may be left in the token");
         }
     }
 
     /// Destroys all objects with this id. That there is none is believed as little as of any search.
-    fn destroy_all(&mut self, key: KeyVersionId) -> Result<(), TokenError> {
+    fn destroy_all(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.log_in_if_out()?;
         let mut was_there = false;
         self.look_logged_in(|session| {
@@ -219,21 +228,35 @@ pub(super) fn make_in(
     }
 }
 
-/// Whether it saw objects with this id, which are gone now. A token that stumbles may say of an
+/// Whether it saw objects of this key, which are gone now; those of another key stay. A token that stumbles may say of an
 /// object that it is not there: only a search that finds none is believed.
-fn destroy_seen(session: &Session, key: KeyVersionId) -> Result<bool, TokenError> {
-    let mut doubt = None;
+fn destroy_seen(session: &Session, key: KeyIdentity) -> Result<bool, TokenError> {
+    let (mut doubt, mut other) = (None, None);
     let objects = search_all(session, key)?;
     let was_there = !objects.is_empty();
     for object in objects {
-        match session.destroy_object(object).map_err(TokenError::from) {
+        let destroyed = match label_of(session, object) {
+            // What a kill left half written has no label.
+            Ok(label) if !label.is_empty() && !key.is_told_by(&label) => {
+                other = Some(other_key(key, &label));
+                continue;
+            }
+            Ok(_) => session.destroy_object(object).map_err(TokenError::from),
+            Err(error) => Err(error),
+        };
+        match destroyed {
             // Another process was faster, or that is not true.
             Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
             outcome => outcome?,
         }
     }
-    match doubt {
-        Some(error) if !search_all(session, key)?.is_empty() => Err(error),
+    match (other, doubt) {
+        (Some(error), _) => Err(error),
+        (None, Some(error)) if !search_all(session, key)?.is_empty() => Err(error),
         _ => Ok(was_there),
     }
+}
+
+fn label_of(session: &Session, object: ObjectHandle) -> Result<Vec<u8>, TokenError> {
+    Ok(label_in(&session.get_attributes(object, &[AttributeType::Label])?).to_vec())
 }

@@ -12,9 +12,9 @@ use super::handles;
 use super::hub::Hub;
 use super::instance::Instance;
 use super::listing::RESTLESS;
+use super::name::KeyIdentity;
 use super::random::RandomSource;
 use super::selftest;
-use crate::model::KeyVersionId;
 
 /// How often a call that failed is made again. With one try in a hundred of its parts failing, a
 /// call of eight parts then fails once in 25,000 times.
@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
     /// if that can help, a few times at most. `key` is the key that it works with.
     pub(super) fn steady<T>(
         &mut self,
-        key: Option<KeyVersionId>,
+        key: Option<KeyIdentity>,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let start = Instant::now();
@@ -172,11 +172,7 @@ impl<'a> Worker<'a> {
     }
 
     /// After a failure. True if a retry makes sense; an error when it came to a worse failure.
-    fn repair(
-        &mut self,
-        key: Option<KeyVersionId>,
-        error: &TokenError,
-    ) -> Result<bool, TokenError> {
+    fn repair(&mut self, key: Option<KeyIdentity>, error: &TokenError) -> Result<bool, TokenError> {
         if !error.may_pass() {
             return Ok(false);
         }

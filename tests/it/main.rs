@@ -45,6 +45,7 @@ mod loss_of_the_store;
 mod material;
 mod nesting;
 mod one_gateway;
+mod other_key;
 mod parameters;
 mod policies;
 mod policy_cost;

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use hsmgate::model::KeySpec;
 use hsmgate::token::{Encrypted, Token, TokenError};
 
-use super::harness::{key, run, with_token};
+use super::harness::{key, name, run, secret, with_token};
 
-async fn seal(token: &Token, key: hsmgate::model::KeyVersionId, text: &'static [u8]) -> Encrypted {
+async fn seal(token: &Token, key: hsmgate::token::KeyIdentity, text: &'static [u8]) -> Encrypted {
     run(token, move |worker| worker.encrypt(key, Some(b"context"), text)).await.unwrap()
 }
 
@@ -70,7 +70,7 @@ fn bad_ciphertexts_cost_neither_the_session_nor_the_key() {
 #[test]
 fn a_key_that_is_not_there_is_not_found() {
     with_token("cipher::a_key_that_is_not_there_is_not_found", async |token| {
-        let key = hsmgate::model::KeyVersionId::random();
+        let key = secret(name());
         let error = run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap_err();
         assert!(error.is_not_found(), "{error}");
         token.ready().unwrap();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hsmgate::model::{KeyId, KeySpec, KeyVersionId};
 use hsmgate::token::{
-    Budget, ObjectName, ObjectOwner, Token, TokenError, TokenSelector, TokenSettings, Worker,
+    Budget, KeyClass, KeyIdentity, ObjectName, ObjectOwner, Token, TokenError, TokenSelector,
+    TokenSettings, Worker,
 };
 use secrecy::SecretString;
 
@@ -122,10 +123,20 @@ pub(crate) fn name() -> ObjectName {
 }
 
 /// Makes a key of this spec, with the spec's first usage.
-pub(crate) async fn key(token: &Token, spec: KeySpec) -> KeyVersionId {
+pub(crate) async fn key(token: &Token, spec: KeySpec) -> KeyIdentity {
     let name = name();
     change(token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
-    name.version
+    KeyIdentity { name, class: KeyClass::of(spec) }
+}
+
+/// A secret key by its name.
+pub(crate) const fn secret(name: ObjectName) -> KeyIdentity {
+    KeyIdentity { name, class: KeyClass::Secret }
+}
+
+/// A key pair by its name.
+pub(crate) const fn pair(name: ObjectName) -> KeyIdentity {
+    KeyIdentity { name, class: KeyClass::Pair }
 }
 
 /// A second way into the same module, past the gateway: the test's own session, logged in.

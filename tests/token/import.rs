@@ -2,17 +2,18 @@
 
 use aws_lc_rs::rsa;
 use cryptoki::object::{Attribute, AttributeType};
-use hsmgate::model::{KeySpec, KeyVersionId};
+use hsmgate::model::KeySpec;
 use hsmgate::token::{
-    CheckValue, ErrorClass, MacAlgorithm, ObjectName, PublicKey, Token, TokenError, UnwrapAlgorithm,
+    CheckValue, ErrorClass, KeyIdentity, MacAlgorithm, ObjectName, PublicKey, Token, TokenError,
+    UnwrapAlgorithm,
 };
 
-use super::harness::{back_door, change, name, run, with_token};
+use super::harness::{back_door, change, name, pair, run, secret, with_token};
 
-async fn wrapping_pair(token: &Token) -> (KeyVersionId, rsa::PublicEncryptingKey) {
+async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey) {
     let name = name();
     change(token, move |worker| worker.generate_wrapping_pair(&name)).await.unwrap();
-    let key = name.version;
+    let key = pair(name);
     let public = run(token, move |worker| worker.public_key(key)).await.unwrap();
     let PublicKey::Rsa { modulus, exponent } = public else { panic!("not an RSA key") };
     assert_eq!(modulus.len(), 256);
@@ -35,7 +36,7 @@ fn wrap(public: &rsa::PublicEncryptingKey, how: UnwrapAlgorithm, material: &[u8]
 
 async fn unwrap(
     token: &Token,
-    wrapping: KeyVersionId,
+    wrapping: KeyIdentity,
     how: UnwrapAlgorithm,
     wrapped: Vec<u8>,
     target: ObjectName,
@@ -57,14 +58,14 @@ fn imported_material_becomes_a_closed_key_that_works() {
             let wrapped = wrap(&public, how, &[0x42; 32]);
             let spec = KeySpec::Aes256;
             values.push(unwrap(&token, wrapping, how, wrapped, target, spec).await.unwrap());
-            let key = target.version;
+            let key = secret(target);
             let opened = run(&token, move |worker| {
                 let sealed = worker.encrypt(key, Some(b"aad"), b"text")?;
                 worker.decrypt(key, &sealed.iv, Some(b"aad"), &sealed.sealed)
             });
             assert_eq!(*opened.await.unwrap(), b"text");
             let (_pkcs11, session) = back_door();
-            let id = [Attribute::Token(true), Attribute::Id(key.as_bytes().to_vec())];
+            let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
             let object = session.find_objects(&id).unwrap()[0];
             let closed = [Attribute::Sensitive(true), Attribute::Extractable(false)];
             let types: Vec<_> = closed.iter().map(Attribute::attribute_type).collect();
@@ -103,7 +104,7 @@ fn an_imported_mac_key_makes_the_macs_of_its_material() {
         let wrapped = wrap(&public, how, &[9; 64]);
         unwrap(&token, wrapping, how, wrapped, target, KeySpec::HmacSha512).await.unwrap();
         let mac = run(&token, move |worker| {
-            worker.mac(target.version, MacAlgorithm::HmacSha512, b"message")
+            worker.mac(secret(target), MacAlgorithm::HmacSha512, b"message")
         });
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA512, &[9; 64]);
         let wanted = aws_lc_rs::hmac::sign(&key, b"message");
@@ -137,7 +138,7 @@ fn bad_material_is_refused_and_leaves_nothing() {
                 let spec = KeySpec::Aes256;
                 let outcome = unwrap(&token, wrapping, how, wrapped, target, spec).await;
                 assert!(matches!(outcome, Err(TokenError::BadKeyMaterial)), "{outcome:?}");
-                let exists = run(&token, move |worker| worker.exists(target.version)).await;
+                let exists = run(&token, move |worker| worker.exists(secret(target))).await;
                 assert!(!exists.unwrap());
             }
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use cryptoki::object::Attribute;
-use hsmgate::model::{KeySpec, KeyVersionId};
-use hsmgate::token::{AwayReason, Token, TokenError};
+use hsmgate::model::KeySpec;
+use hsmgate::token::{AwayReason, KeyIdentity, Token, TokenError};
 
 use super::harness::{PIN, back_door, change, key, run, token_directory, with_token};
 
-async fn works(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
+async fn works(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
     let opened = run(token, move |worker| {
         let sealed = worker.encrypt(key, None, b"text")?;
         worker.decrypt(key, &sealed.iv, None, &sealed.sealed)
@@ -109,7 +109,7 @@ fn a_key_that_somebody_else_destroyed_is_not_found() {
         let doomed = key(&token, KeySpec::EcP256).await;
         let other = key(&token, KeySpec::Aes256).await;
         let (_pkcs11, session) = back_door();
-        let id = Attribute::Id(doomed.as_bytes().to_vec());
+        let id = Attribute::Id(doomed.id().as_bytes().to_vec());
         for object in session.find_objects(&[id]).unwrap() {
             session.destroy_object(object).unwrap();
         }

@@ -2,16 +2,16 @@
 
 use cryptoki::object::{Attribute, AttributeType};
 use hsmgate::model::KeySpec;
-use hsmgate::token::{ObjectName, ObjectOwner, ServiceKey};
+use hsmgate::token::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, TokenError};
 
-use super::harness::{back_door, change, key, name, run, with_token};
+use super::harness::{back_door, change, key, name, run, secret, with_token};
 
 #[test]
 fn a_secret_key_is_closed_and_its_value_can_not_be_read() {
     with_token("objects::a_secret_key_is_closed_and_its_value_can_not_be_read", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let (_pkcs11, session) = back_door();
-        let id = Attribute::Id(key.as_bytes().to_vec());
+        let id = Attribute::Id(key.id().as_bytes().to_vec());
         let objects = session.find_objects(&[Attribute::Token(true), id]).unwrap();
         assert_eq!(objects.len(), 1);
         let wanted = [
@@ -43,7 +43,7 @@ fn a_destroyed_key_stops_working_with_its_copy() {
         run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
         assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
         let (_pkcs11, session) = back_door();
-        let id = Attribute::Id(key.as_bytes().to_vec());
+        let id = Attribute::Id(key.id().as_bytes().to_vec());
         let copy = [Attribute::Token(false), Attribute::Sensitive(true), id.clone()];
         assert_eq!(session.find_objects(&copy).unwrap().len(), 1, "no closed copy is in use");
         change(&token, move |worker| worker.destroy(key)).await.unwrap();
@@ -80,10 +80,43 @@ fn our_keys_are_listed_by_name_and_others_are_not() {
 fn two_keys_with_one_id_are_an_error_and_not_a_choice() {
     with_token("objects::two_keys_with_one_id_are_an_error_and_not_a_choice", async |token| {
         let name = name();
-        let key = name.version;
+        let key = secret(name);
         let spec = KeySpec::Aes256;
         change(&token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
         change(&token, move |worker| worker.generate(&name, spec, spec.usages()[0])).await.unwrap();
         assert!(run(&token, move |worker| worker.exists(key)).await.is_err());
     });
+}
+
+#[test]
+fn an_object_is_neither_used_nor_destroyed_for_another_owner_or_class() {
+    with_token(
+        "objects::an_object_is_neither_used_nor_destroyed_for_another_owner_or_class",
+        async |token| {
+            let mine = key(&token, KeySpec::Aes256).await;
+            let version = mine.id();
+            let wrong = [
+                KeyIdentity { name: ObjectName { owner: name().owner, ..mine.name }, ..mine },
+                KeyIdentity::of_service(ServiceKey::AccessKeySeal, version),
+                KeyIdentity { class: KeyClass::Pair, ..mine },
+            ];
+            for is_known in [true, false] {
+                for other in wrong {
+                    if !is_known {
+                        back_door().1.logout().unwrap();
+                    }
+                    let used = run(&token, move |worker| worker.encrypt(other, None, b"x")).await;
+                    assert!(matches!(used, Err(TokenError::OtherKey { .. })), "{used:?}");
+                    let there = run(&token, move |worker| worker.exists(other)).await;
+                    assert!(matches!(there, Err(TokenError::OtherKey { .. })), "{there:?}");
+                }
+            }
+            for other in &wrong[..2] {
+                let other = *other;
+                let gone = change(&token, move |worker| worker.destroy(other)).await;
+                assert!(matches!(gone, Err(TokenError::OtherKey { .. })), "{gone:?}");
+            }
+            run(&token, move |worker| worker.encrypt(mine, None, b"x")).await.unwrap();
+        },
+    );
 }

@@ -6,10 +6,12 @@ use aws_lc_rs::signature::{
 };
 use aws_lc_rs::{digest, hmac, rsa};
 use cryptoki::object::Attribute;
-use hsmgate::model::{KeySpec, KeyUsage, KeyVersionId};
-use hsmgate::token::{Curve, MacAlgorithm, OaepHash, PublicKey, SignAlgorithm, Token, TokenError};
+use hsmgate::model::{KeySpec, KeyUsage};
+use hsmgate::token::{
+    Curve, KeyIdentity, MacAlgorithm, OaepHash, PublicKey, SignAlgorithm, Token, TokenError,
+};
 
-use super::harness::{back_door, change, key, name, run, with_token};
+use super::harness::{back_door, change, key, name, pair, run, secret, with_token};
 
 const MESSAGE: &[u8] = b"a message to sign";
 
@@ -17,13 +19,13 @@ fn digest_of(message: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA256, message).as_ref().to_vec()
 }
 
-async fn cipher_pair(token: &Token, spec: KeySpec) -> KeyVersionId {
+async fn cipher_pair(token: &Token, spec: KeySpec) -> KeyIdentity {
     let name = name();
     let made = move |worker: &mut hsmgate::token::Worker<'_>| {
         worker.generate(&name, spec, KeyUsage::EncryptDecrypt)
     };
     change(token, made).await.unwrap();
-    name.version
+    pair(name)
 }
 
 #[test]
@@ -141,13 +143,14 @@ fn macs_are_the_same_elsewhere_for_every_hash() {
 #[test]
 fn a_mac_with_a_known_key_is_the_one_of_the_standard() {
     with_token("pairs::a_mac_with_a_known_key_is_the_one_of_the_standard", async |token| {
-        let id = KeyVersionId::random();
+        let id = secret(name());
         let (_pkcs11, session) = back_door();
         let known = [
             Attribute::Class(cryptoki::object::ObjectClass::SECRET_KEY),
             Attribute::KeyType(cryptoki::object::KeyType::GENERIC_SECRET),
             Attribute::Token(true),
-            Attribute::Id(id.as_bytes().to_vec()),
+            Attribute::Id(id.id().as_bytes().to_vec()),
+            Attribute::Label(id.name.to_string().into_bytes()),
             Attribute::Sign(true),
             Attribute::Value(vec![11; 32]),
         ];

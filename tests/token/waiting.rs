@@ -4,20 +4,20 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use cryptoki::object::Attribute;
-use hsmgate::model::{KeySpec, KeyVersionId};
-use hsmgate::token::{Budget, Token, TokenError};
+use hsmgate::model::KeySpec;
+use hsmgate::token::{Budget, KeyIdentity, Token, TokenError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::harness::{back_door, budget, change, key, name, run, with_token};
+use super::harness::{back_door, budget, change, key, name, run, secret, with_token};
 
-async fn encrypts(token: &Token, key: KeyVersionId) -> Result<(), TokenError> {
+async fn encrypts(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
     run(token, move |worker| worker.encrypt(key, None, b"text")).await.map(drop)
 }
 
 /// Keys whose handles are not known any more, once the first call has noticed: as after a start.
-async fn cold<const N: usize>(token: &Token) -> [KeyVersionId; N] {
-    let mut keys = [KeyVersionId::random(); N];
+async fn cold<const N: usize>(token: &Token) -> [KeyIdentity; N] {
+    let mut keys = [secret(name()); N];
     for made in &mut keys {
         *made = key(token, KeySpec::Aes256).await;
     }
@@ -108,7 +108,7 @@ fn a_look_at_the_token_that_had_to_be_put_off_after_a_login_is_made_later() {
         assert!(matches!(turned_away, Err(TokenError::Busy)), "{turned_away:?}");
         // Logged in it is; and now it is another token, as far as one can see.
         let (_pkcs11, session) = back_door();
-        let witness = Attribute::Id(witness.as_bytes().to_vec());
+        let witness = Attribute::Id(witness.id().as_bytes().to_vec());
         for object in session.find_objects(&[witness]).unwrap() {
             session.destroy_object(object).unwrap();
         }
@@ -153,7 +153,7 @@ fn of_two_keys_with_one_id_a_list_keeps_none() {
         }
         back_door().1.logout().unwrap();
         assert_eq!(token.list().await.unwrap(), [name]);
-        let error = encrypts(&token, name.version).await.unwrap_err();
+        let error = encrypts(&token, secret(name)).await.unwrap_err();
         assert!(matches!(error, TokenError::Duplicate), "{error}");
     });
 }

@@ -116,6 +116,8 @@ struct Differences {
     buried: BTreeSet<ObjectName>,
     /// Pairs for the import of material whose import token is lost.
     void: BTreeSet<ObjectName>,
+    /// Objects whose id the database gives to another owner than their label does.
+    misplaced: BTreeSet<ObjectName>,
     /// Versions without an object, with their keys.
     lost: BTreeMap<KeyVersionId, String>,
 }
@@ -128,6 +130,9 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
     let known = Known::read(store).await?;
     let mut differences = Differences::default();
     for name in &names {
+        if known.misplaces(name) {
+            differences.misplaced.insert(*name);
+        }
         let is_half_made = store.key_of_version(name.version).is_some();
         if known.has(name) || is_half_made {
             continue;
@@ -161,7 +166,7 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        let names = [&self.orphans, &self.buried, &self.void];
+        let names = [&self.orphans, &self.buried, &self.void, &self.misplaced];
         names.iter().all(|names| names.is_empty()) && self.lost.is_empty()
     }
 
@@ -169,6 +174,7 @@ impl Differences {
         self.orphans.retain(|name| other.orphans.contains(name));
         self.buried.retain(|name| other.buried.contains(name));
         self.void.retain(|name| other.void.contains(name));
+        self.misplaced.retain(|name| other.misplaced.contains(name));
         self.lost.retain(|version, _| other.lost.contains_key(version));
     }
 
@@ -197,6 +203,14 @@ impl Differences {
                 "They do no harm. Destroy them with the tools of the HSM, or leave them.",
             )
         });
+        let misplaced = (!self.misplaced.is_empty()).then(|| {
+            Check::failed(
+                "rows over another key",
+                format!("the database gives this object to another key: {}", keys(&self.misplaced)),
+                "Somebody has changed the database. The gateway uses none of these objects. Find out \
+                 who it was, and restore a backup.",
+            )
+        });
         let lost = match self.lost.first_key_value() {
             None => Check::ok(LOST, "none"),
             Some((version, key)) => Check::failed(
@@ -205,7 +219,7 @@ impl Differences {
                 "Bring the token back to a state that has them. What they encrypted does not open.",
             ),
         };
-        [Some(orphans), buried, void, Some(lost)].into_iter().flatten().collect()
+        [Some(orphans), buried, void, misplaced, Some(lost)].into_iter().flatten().collect()
     }
 }
 

@@ -64,7 +64,7 @@ async fn check_gcm(token: &Token, file: &'static str) {
 }
 
 /// The way there. The IV is the worker's own, so other software opens what it seals.
-async fn check_sealing(token: &Token, key: hsmgate::model::KeyVersionId, test: &Value) {
+async fn check_sealing(token: &Token, key: hsmgate::token::KeyIdentity, test: &Value) {
     let (aad, message) = (bytes(&test["aad"]), bytes(&test["msg"]));
     let job = move |worker: &mut Worker<'_>| worker.encrypt(key, Some(&aad), &message);
     let Encrypted { iv, mut sealed, .. } = run(token, job).await.unwrap();

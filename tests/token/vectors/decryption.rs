@@ -1,13 +1,15 @@
 //! RSAES-OAEP, and RSAES-PKCS1-v1_5 where it unwraps.
 
 use aws_lc_rs::hmac;
-use hsmgate::model::{KeySpec, KeyVersionId};
-use hsmgate::token::{MacAlgorithm, OaepHash, Token, TokenError, UnwrapAlgorithm, Worker};
+use hsmgate::model::KeySpec;
+use hsmgate::token::{
+    KeyIdentity, MacAlgorithm, OaepHash, Token, TokenError, UnwrapAlgorithm, Worker,
+};
 use serde_json::Value;
 
 use super::keys::put_rsa_pair;
 use super::{Outcome, Vectors, bytes, tests};
-use crate::harness::{back_door, change, name, run, with_token};
+use crate::harness::{back_door, change, name, run, secret, with_token};
 
 pub(super) const FILES: [(&str, OaepHash); 4] = [
     ("wycheproof_rsa_oaep_2048_sha1_mgf1sha1.json", OaepHash::Sha1),
@@ -20,7 +22,7 @@ pub(super) const MIXED: &str = "wycheproof_rsa_oaep_2048_sha256_mgf1sha1.json";
 pub(super) const PKCS1: &str = "wycheproof_rsa_pkcs1_2048.json";
 
 /// Whether the ciphertext opens. To what, is checked here too.
-async fn opens(token: &Token, key: KeyVersionId, hash: OaepHash, test: &Value) -> bool {
+async fn opens(token: &Token, key: KeyIdentity, hash: OaepHash, test: &Value) -> bool {
     let sealed = bytes(&test["ct"]);
     let job = move |worker: &mut Worker<'_>| worker.rsa_decrypt(key, hash, &sealed);
     match run(token, job).await {
@@ -135,18 +137,18 @@ fn pkcs1_unwraps_what_is_good_and_refuses_the_rest_alike() {
 /// and it leaves nothing behind.
 async fn unwraps(
     token: &Token,
-    wrapping: KeyVersionId,
+    wrapping: KeyIdentity,
     spec: KeySpec,
     test: &Value,
-) -> Option<KeyVersionId> {
+) -> Option<KeyIdentity> {
     let (wrapped, target) = (bytes(&test["ct"]), name());
     let job = move |worker: &mut Worker<'_>| {
         worker.unwrap_secret(wrapping, UnwrapAlgorithm::Pkcs1, &wrapped, &target, spec)
     };
     match change(token, job).await {
-        Ok(_check_value) => Some(target.version),
+        Ok(_check_value) => Some(secret(target)),
         Err(TokenError::BadKeyMaterial) => {
-            let exists = run(token, move |worker| worker.exists(target.version)).await;
+            let exists = run(token, move |worker| worker.exists(secret(target))).await;
             assert!(!exists.unwrap(), "test {}", test["tcId"]);
             None
         }
@@ -155,7 +157,7 @@ async fn unwraps(
 }
 
 /// The unwrapped key is the message: it makes the message's MACs.
-async fn check_mac(token: &Token, key: KeyVersionId, material: &[u8]) {
+async fn check_mac(token: &Token, key: KeyIdentity, material: &[u8]) {
     let job = move |worker: &mut Worker<'_>| worker.mac(key, MacAlgorithm::HmacSha224, b"message");
     let elsewhere = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA224, material), b"message");
     assert_eq!(run(token, job).await.unwrap(), elsewhere.as_ref());

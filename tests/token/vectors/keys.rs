@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::Session;
-use hsmgate::model::KeyVersionId;
-use hsmgate::token::Curve;
+use hsmgate::token::{Curve, KeyIdentity};
+
+use crate::harness::{name, pair, secret};
 use serde_json::Value;
 
 use super::bytes;
@@ -16,13 +17,17 @@ fn number(value: &Value) -> Vec<u8> {
     bytes.strip_prefix(&[0]).map_or(bytes.clone(), <[u8]>::to_vec)
 }
 
-fn put(session: &Session, key: KeyVersionId, attributes: &[Attribute]) {
-    let home = [Attribute::Token(true), Attribute::Id(key.as_bytes().to_vec())];
+fn put(session: &Session, key: KeyIdentity, attributes: &[Attribute]) {
+    let home = [
+        Attribute::Token(true),
+        Attribute::Id(key.id().as_bytes().to_vec()),
+        Attribute::Label(key.name.to_string().into_bytes()),
+    ];
     session.create_object(&[&home, attributes].concat()).unwrap();
 }
 
-pub(super) fn put_secret(session: &Session, key_type: KeyType, value: Vec<u8>) -> KeyVersionId {
-    let key = KeyVersionId::random();
+pub(super) fn put_secret(session: &Session, key_type: KeyType, value: Vec<u8>) -> KeyIdentity {
+    let key = secret(name());
     let mut attributes = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(key_type),
@@ -39,18 +44,18 @@ pub(super) fn put_secret(session: &Session, key_type: KeyType, value: Vec<u8>) -
 }
 
 /// An RSA pair whose private key the vectors do not have: its own is never used.
-pub(super) fn put_rsa_public(session: &Session, public: &Value) -> KeyVersionId {
+pub(super) fn put_rsa_public(session: &Session, public: &Value) -> KeyIdentity {
     put_rsa(session, public, |_name| vec![1])
 }
 
 /// An RSA pair of the vectors for decryption, which spell its numbers in hexadecimal digits.
-pub(super) fn put_rsa_pair(session: &Session, private: &Value) -> KeyVersionId {
+pub(super) fn put_rsa_pair(session: &Session, private: &Value) -> KeyIdentity {
     put_rsa(session, private, |name| number(&private[name]))
 }
 
 /// An RSA pair of the vectors for signatures, which have all numbers in a JWK (RFC 7518,
 /// section 6.3) alone.
-pub(super) fn put_rsa_jwk(session: &Session, group: &Value) -> KeyVersionId {
+pub(super) fn put_rsa_jwk(session: &Session, group: &Value) -> KeyIdentity {
     let jwk = &group["privateKeyJwk"];
     put_rsa(session, &group["privateKey"], |name| {
         let short = match name {
@@ -65,8 +70,8 @@ pub(super) fn put_rsa_jwk(session: &Session, group: &Value) -> KeyVersionId {
     })
 }
 
-fn put_rsa(session: &Session, public: &Value, secret: impl Fn(&str) -> Vec<u8>) -> KeyVersionId {
-    let key = KeyVersionId::random();
+fn put_rsa(session: &Session, public: &Value, secret: impl Fn(&str) -> Vec<u8>) -> KeyIdentity {
+    let key = pair(name());
     let common = [
         Attribute::KeyType(KeyType::RSA),
         Attribute::Modulus(number(&public["modulus"])),
@@ -96,8 +101,8 @@ fn put_rsa(session: &Session, public: &Value, secret: impl Fn(&str) -> Vec<u8>) 
 }
 
 /// A pair on a curve whose private key the vectors do not have.
-pub(super) fn put_ec_public(session: &Session, curve: Curve, point: &[u8]) -> KeyVersionId {
-    let key = KeyVersionId::random();
+pub(super) fn put_ec_public(session: &Session, curve: Curve, point: &[u8]) -> KeyIdentity {
+    let key = pair(name());
     let common = [Attribute::KeyType(KeyType::EC), Attribute::EcParams(curve.oid().to_vec())];
     let public = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),

@@ -2,8 +2,7 @@
 
 use aws_lc_rs::digest;
 use hsmgate::keyring::{signature_from_der, signature_to_der};
-use hsmgate::model::KeyVersionId;
-use hsmgate::token::{Curve, SignAlgorithm, Token, Worker};
+use hsmgate::token::{Curve, KeyIdentity, SignAlgorithm, Token, Worker};
 use serde_json::Value;
 
 use super::keys::{put_ec_public, put_rsa_jwk, put_rsa_public};
@@ -47,7 +46,7 @@ fn digest_of(test: &Value) -> Vec<u8> {
 
 async fn verify(
     token: &Token,
-    key: KeyVersionId,
+    key: KeyIdentity,
     how: SignAlgorithm,
     test: &Value,
     signature: Vec<u8>,
