@@ -1,4 +1,5 @@
-//! Whether a new process would help: the PKCS#11 module hangs in this one, and no longer in another.
+//! Whether a new process would help: the PKCS#11 module hangs in this one, or refuses to be
+//! initialised anew, and does not in another.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,15 +8,19 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::token::Token;
+use crate::token::{Refusals, Token};
 
 /// How often a look is taken at a token that may hang, and at a new process.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a new process may take to open the token.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Completes when the module has held this process's threads for so long, and a new process opens
-/// the token all the same. Starting anew any earlier would end in a start that hangs.
+/// The token may have come back for both: so many more tries have to fail here after that.
+const MORE_TRIES: u64 = 2;
+
+/// Completes when the module has held this process's threads for so long, or has refused every try to
+/// bring it back for so long, and a new process opens the token all the same. Starting anew any
+/// earlier would end in a start that hangs or fails.
 pub(super) async fn is_due(token: Token, patience: Duration, config: &Path) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -25,7 +30,34 @@ pub(super) async fn is_due(token: Token, patience: Duration, config: &Path) {
             tracing::error!("the PKCS#11 module hangs in this process only; starting anew");
             return;
         }
+        let is_refused = |refusals: &Refusals| refusals.since.elapsed() >= patience;
+        if token.refusals().as_ref().is_some_and(is_refused)
+            && opens_elsewhere(config).await
+            && goes_on_refusing(&token).await
+        {
+            tracing::error!(
+                event = "token.refused_here_only",
+                "the PKCS#11 module fails in this process only; starting anew"
+            );
+            return;
+        }
     }
+}
+
+/// Whether the next tries to bring the module back fail, too.
+async fn goes_on_refusing(token: &Token) -> bool {
+    let Some(before) = token.refusals() else { return false };
+    let end = tokio::time::Instant::now() + PROBE_LIMIT;
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(EVERY / 10).await;
+        match token.refusals() {
+            Some(now) if now.since != before.since => return false,
+            Some(now) if now.tries >= before.tries + MORE_TRIES => return true,
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Whether `hsmgate token info` ends well.

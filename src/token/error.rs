@@ -185,23 +185,39 @@ impl TokenError {
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => true,
             ErrorClass::DeviceGone => matches!(self, Self::Call { .. }),
-            ErrorClass::BadInput
-            | ErrorClass::NoRoom
-            | ErrorClass::Pin
-            | ErrorClass::Configuration => false,
+            ErrorClass::NoRoom => self.is_short_of_memory(),
+            ErrorClass::BadInput | ErrorClass::Pin | ErrorClass::Configuration => false,
         }
     }
 
+    /// Whether module or token say that they have no memory: of a moment, or because the token is
+    /// full.
+    pub(super) const fn is_short_of_memory(&self) -> bool {
+        matches!(self, Self::Call { code: RvError::HostMemory | RvError::DeviceMemory, .. })
+    }
+
+    /// Whether a device says that it failed, which it may do once.
+    pub(super) const fn is_device_error(&self) -> bool {
+        matches!(self, Self::Call { code: RvError::DeviceError, .. })
+    }
+
     /// Whether the call itself, past its Init, left open if the data or the token is at fault.
-    /// SoftHSM says GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for a bad padding.
+    /// SoftHSM says GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for a bad padding; codes of
+    /// a vendor may say anything.
     pub(super) fn is_doubtful_answer(&self) -> bool {
-        matches!(
+        let leaves_it_open = matches!(
             self,
             Self::Call {
                 function: Function::Decrypt | Function::Verify | Function::UnwrapKey,
-                code: RvError::GeneralError | RvError::FunctionFailed | RvError::DeviceError
+                code: RvError::GeneralError
+                    | RvError::FunctionFailed
+                    | RvError::DeviceError
+                    | RvError::VendorDefined(_)
+                    | RvError::UnknownErrorCode(_)
             }
-        )
+        );
+        // One of the codes without a name says plainly that it is the data.
+        leaves_it_open && self.class() != ErrorClass::BadInput
     }
 }
 
@@ -230,6 +246,10 @@ fn class_of(function: Function, code: RvError) -> ErrorClass {
         }
         // Unwrapped material of a length that no key of this type has.
         (Function::UnwrapKey, RvError::KeySizeRange) => ErrorClass::BadInput,
+        // It may be a vendor's word for a refused PIN, which must not be tried again.
+        (Function::Login, RvError::VendorDefined(_) | RvError::UnknownErrorCode(_)) => {
+            ErrorClass::Configuration
+        }
         (_, code) => class_of_code(code),
     }
 }
@@ -245,7 +265,13 @@ fn class_of_code(code: RvError) -> ErrorClass {
         | RvError::WrappedKeyInvalid
         | RvError::WrappedKeyLenRange
         | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED) => ErrorClass::BadInput,
-        RvError::GeneralError | RvError::FunctionFailed => ErrorClass::Ambiguous,
+        // Where real tokens put "busy" and "the link was reset": codes of their own, too.
+        RvError::GeneralError
+        | RvError::FunctionFailed
+        | RvError::FunctionCanceled
+        | RvError::CantLock
+        | RvError::VendorDefined(_)
+        | RvError::UnknownErrorCode(_) => ErrorClass::Ambiguous,
         RvError::SessionHandleInvalid
         | RvError::SessionClosed
         | RvError::OperationActive
@@ -318,6 +344,24 @@ mod tests {
         assert_eq!(error.to_string(), "C_EncryptInit answered CKR_KEY_HANDLE_INVALID");
         let unknown = call(Function::Decrypt, RvError::UnknownErrorCode(0x42));
         assert_eq!(unknown.to_string(), "C_Decrypt answered return code 0x42");
+    }
+
+    #[test]
+    fn codes_that_may_pass_are_tried_again_and_a_login_is_not() {
+        let vendor = RvError::VendorDefined(0x8000_0001);
+        for code in [
+            RvError::HostMemory,
+            RvError::DeviceMemory,
+            RvError::FunctionCanceled,
+            RvError::CantLock,
+            vendor,
+        ] {
+            assert!(call(Function::Encrypt, code).may_pass(), "{code:?}");
+        }
+        assert!(call(Function::Decrypt, vendor).is_doubtful_answer());
+        assert!(!call(Function::Decrypt, RvError::HostMemory).is_doubtful_answer());
+        assert!(!call(Function::Login, vendor).may_pass());
+        assert!(!call(Function::OpenSession, RvError::SessionCount).may_pass());
     }
 
     #[test]

@@ -34,6 +34,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// So many keys whose objects are another key's are told of in the log.
 const MOST_REPORTED: usize = 1_000;
 
+/// How a module has refused to be brought back, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusals {
+    /// Since when every try has failed in a call of the module.
+    pub since: Instant,
+    /// How many tries.
+    pub tries: u64,
+}
+
 pub(super) struct Hub {
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
@@ -60,6 +69,8 @@ pub(super) struct Hub {
     vouched_for: AtomicU64,
     epochs: AtomicU64,
     recovery: Mutex<Option<JoinHandle<()>>>,
+    /// What the module has refused of the recovery that is under way.
+    refusals: Mutex<Option<Refusals>>,
     /// Told whenever a term has begun.
     terms: watch::Sender<()>,
 }
@@ -101,6 +112,7 @@ impl Hub {
             vouched_for: AtomicU64::new(0),
             epochs: AtomicU64::new(1),
             recovery: Mutex::default(),
+            refusals: Mutex::default(),
             terms: watch::Sender::default(),
         })
     }
@@ -245,6 +257,7 @@ impl Hub {
         while !self.breaker.is_final() {
             match self.reinitialize() {
                 Ok(()) => {
+                    *lock(&self.refusals) = None;
                     self.breaker.reset();
                     // Not before calls go through again.
                     self.terms.send_replace(());
@@ -253,6 +266,7 @@ impl Hub {
                 }
                 Err(error) => {
                     self.note(&error);
+                    self.count_refusal(&error);
                     // Once for each reason: it may stay away for days.
                     let reason = error.to_string();
                     if reason != told {
@@ -264,6 +278,22 @@ impl Hub {
             thread::park_timeout(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// What the module has refused of the recovery that is under way, if every try failed in a call.
+    pub(super) fn refusals(&self) -> Option<Refusals> {
+        *lock(&self.refusals)
+    }
+
+    /// A token that answers and is another one, or a refused PIN, is nothing that a new process
+    /// would do better.
+    fn count_refusal(&self, error: &TokenError) {
+        let is_call = matches!(error, TokenError::Call { .. }) && error.class() != ErrorClass::Pin;
+        let mut refusals = lock(&self.refusals);
+        *refusals = is_call.then(|| {
+            let before = refusals.unwrap_or(Refusals { since: Instant::now(), tries: 0 });
+            Refusals { tries: before.tries + 1, ..before }
+        });
     }
 
     fn reinitialize(&self) -> Result<(), TokenError> {

@@ -108,7 +108,8 @@ impl Instance {
         }
         let anchor = pkcs11.open_rw_session(slot)?;
         settings.pin_guard().log_in(&anchor, &raw_info, &settings.pin)?;
-        let copies = selftest::run(&anchor, &mut RandomSource::new(generator))?;
+        let again = || Ok(pkcs11.open_rw_session(slot)?);
+        let copies = selftest::run(&anchor, &again, &mut RandomSource::new(generator))?;
         let workers = workers(settings, &info, raw_info.max_rw_session_count());
         Ok(Self {
             epoch,

@@ -52,6 +52,7 @@ pub use breaker::AwayReason;
 pub use budget::Budget;
 pub use cipher::{Encrypted, MOST_USES};
 pub use error::{ErrorClass, TokenError};
+pub use hub::Refusals;
 pub use import::CheckValue;
 pub use inspect::{Depth, Inspected, ObjectKind};
 pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
@@ -168,6 +169,12 @@ impl Token {
             return pool.shortest_call();
         }
         self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
+    }
+
+    /// Since when, and how often, the module has refused to be brought back; none while it is not so.
+    /// Where a new process opens the token all the same, only a new process helps.
+    pub fn refusals(&self) -> Option<Refusals> {
+        self.0.hub.refusals()
     }
 
     /// From now on the token is known by this key: one that lacks it was emptied, initialised

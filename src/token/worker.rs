@@ -22,6 +22,10 @@ pub(super) const RETRIES: u64 = 3;
 /// From then on only the first retry is made.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
+/// How often a token is asked whether it is well before it counts as lost: where one call in ten
+/// fails, a question of some calls fails often.
+const PULSES: u32 = 3;
+
 /// How long a thread that uses keys waits for whoever makes or destroys objects.
 const OBJECTS_WAIT: Duration = Duration::from_millis(100);
 
@@ -190,7 +194,7 @@ impl<'a> Worker<'a> {
             return Err(error);
         }
         if let Some(key) = key
-            && class != ErrorClass::SessionGone
+            && !matches!(class, ErrorClass::SessionGone | ErrorClass::NoRoom)
         {
             self.hub.keys.forget(key);
         }
@@ -202,6 +206,7 @@ impl<'a> Worker<'a> {
     fn settle(&mut self, error: &TokenError) {
         match error.class() {
             ErrorClass::BadInput => {}
+            ErrorClass::DeviceGone if error.is_device_error() && self.shows_its_key() => {}
             ErrorClass::DeviceGone => {
                 self.drop_session();
                 self.hub.lose(error);
@@ -210,9 +215,14 @@ impl<'a> Worker<'a> {
             | ErrorClass::SessionGone
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => {
-                self.drop_session();
-                let pulse = self.with_objects_within(OBJECTS_WAIT, Self::pulse);
-                if pulse.unwrap_or_else(|| self.faint_pulse()).is_err() {
+                if !self.has_pulse(Self::any_pulse) {
+                    self.drop_session();
+                    self.hub.lose(error);
+                }
+            }
+            // A token that is full still uses the keys that it has, and makes none for a test.
+            ErrorClass::NoRoom if error.is_short_of_memory() => {
+                if !self.has_pulse(Self::faint_pulse) {
                     self.drop_session();
                     self.hub.lose(error);
                 }
@@ -262,9 +272,38 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Whether the token is well, asked a few times at most, each time with a new session.
+    fn has_pulse(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
+        let start = Instant::now();
+        for _time in 0..PULSES {
+            self.drop_session();
+            match ask(self) {
+                Ok(()) => return true,
+                Err(error) if !error.may_pass() || start.elapsed() > RETRY_TIME => return false,
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Whether a device that says that it failed works, and still shows the key that the token is
+    /// known by.
+    fn shows_its_key(&mut self) -> bool {
+        self.hub.witness().is_some()
+            && self.has_pulse(|worker| {
+                worker.any_pulse()?;
+                worker.vouch_for_token()
+            })
+    }
+
+    fn any_pulse(&mut self) -> Result<(), TokenError> {
+        let pulse = self.with_objects_within(OBJECTS_WAIT, Self::pulse);
+        pulse.unwrap_or_else(|| self.faint_pulse())
+    }
+
     fn pulse(&mut self) -> Result<(), TokenError> {
-        let copies = self.instance.copies;
-        selftest::pulse(self.session()?, copies)
+        let instance = self.instance;
+        selftest::pulse(self.session()?, &|| instance.open_session(), instance.copies)
     }
 
     /// Whether it does anything, while somebody makes or destroys objects.

@@ -114,6 +114,31 @@ async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
     assert_eq!(server.stop(), Some(0));
 }
 
+#[tokio::test]
+async fn a_new_process_takes_over_when_the_module_refuses_to_begin_in_the_old_one_only() {
+    let dir = TempDir::new_in(scratch()).unwrap();
+    let mut token = FaultToken::new(dir.path());
+    let limits = "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n";
+    let (house, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
+    let server = house.serve_with(&["--supervise"]);
+    let client = server.client(&user);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    let encrypt: &[(&str, &str)] = &[("KeyId", &key), ("Plaintext", "SGVsbG8=")];
+    let before = server.supervised();
+
+    // Each process counts its own calls: one that is new has a good C_Initialize, and gets by until
+    // its hundredth C_Encrypt.
+    assert!(count(&token.calls(), "C_Encrypt") < 100);
+    token.add(Rule::on(&["C_Initialize"], Fault::answer("CKR_GENERAL_ERROR")).when(When::From(2)));
+    token.add(Rule::on(&["C_Encrypt"], Fault::answer("CKR_DEVICE_REMOVED")).when(When::From(100)));
+    while client.call("Encrypt", encrypt).await.is_ok() {}
+    until(|| server.supervised() != before).await;
+    client.call("Encrypt", encrypt).await.unwrap();
+    assert!(server.has_logged("token.refused_here_only"));
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// The doctor comes to an end, with one thing that failed, and the rest looked at or `left`.
 fn examine_while_it_hangs(function: &str, left: &str) {
     let dir = TempDir::new_in(scratch()).unwrap();

@@ -41,6 +41,7 @@ mod material;
 mod module;
 mod observed;
 mod overload;
+mod passing;
 mod pin;
 #[path = "../it/raw.rs"]
 mod raw;
