@@ -13,7 +13,7 @@ use hsmgate::cli::client::{Client, Target};
 use hsmgate::config::{Log, LogFormat};
 use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use hsmgate::model::{IvBudget, KeySpec, Place, PrincipalName};
+use hsmgate::model::{IvBudget, KeySpec, Place, PrincipalName, VerifiedShare};
 use hsmgate::ops::{Acceptance, CallRates};
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
@@ -57,8 +57,8 @@ pub(crate) struct Bed {
     others: Vec<Other>,
     full: SocketAddr,
     audited: Option<Second>,
-    /// It hands data keys out without opening their sealed form first.
-    unverified: Second,
+    /// It verifies encryptions and no data keys: the opposite of the defaults.
+    opposite: Second,
     minimal: SocketAddr,
     empty: SocketAddr,
     stop: watch::Sender<bool>,
@@ -110,11 +110,12 @@ impl Bed {
             }
             None => None,
         };
-        let state = home.join("unverified");
+        let state = home.join("opposite");
         std::fs::create_dir(&state)?;
-        let mut of_unverified = settings(home, &state, token_settings(&module), None)?;
-        of_unverified.limits.keyring.verify_data_keys = false;
-        let unverified = runtime.block_on(Second::start(of_unverified))?;
+        let mut of_opposite = settings(home, &state, token_settings(&module), None)?;
+        of_opposite.limits.keyring.verify_data_keys = false;
+        of_opposite.limits.keyring.verify_encryptions = VerifiedShare::All;
+        let opposite = runtime.block_on(Second::start(of_opposite))?;
         let token = Token::open(token_settings(&module))?;
         let mut servers = vec![gateway];
         let mut serve = |router| {
@@ -145,7 +146,7 @@ impl Bed {
             others,
             full,
             audited,
-            unverified,
+            opposite,
             minimal,
             empty,
             stop,
@@ -163,9 +164,9 @@ impl Bed {
         }
     }
 
-    /// Where the gateway listens that does not verify data keys.
-    pub(crate) fn unverified(&self) -> SocketAddr {
-        self.unverified.address
+    /// Where the gateway listens that verifies encryptions and no data keys.
+    pub(crate) fn opposite(&self) -> SocketAddr {
+        self.opposite.address
     }
 
     /// Token calls from as many tasks as the case has connections.
@@ -197,7 +198,7 @@ impl Bed {
     pub(crate) fn close(self) {
         // The gateway came first and ends the module, so it goes last.
         self.token.close();
-        for second in self.audited.into_iter().chain([self.unverified]) {
+        for second in self.audited.into_iter().chain([self.opposite]) {
             self.runtime.block_on(second.close());
         }
         self.stop.send_replace(true);
@@ -288,6 +289,7 @@ fn settings(
                 },
                 iv_budget: IvBudget::default(),
                 verify_data_keys: true,
+                verify_encryptions: VerifiedShare::Off,
             },
         },
         acceptance: Acceptance::default(),

@@ -30,8 +30,8 @@ pub(crate) struct Other {
     name: &'static str,
     call: Call,
     job: Job,
-    /// Whether data keys are verified, as they are by default.
-    is_verified: bool,
+    /// Whether data keys are verified and encryptions are not, as it is by default.
+    is_default: bool,
 }
 
 /// The operations. GenerateDataKey works with the key of Encrypt.
@@ -40,20 +40,32 @@ pub(crate) async fn prepare(
     key_id: &str,
     version: KeyIdentity,
 ) -> anyhow::Result<Vec<Other>> {
-    let data_key = |name, is_verified| Other {
+    let data_key = |name, is_default| Other {
         name,
-        is_verified,
+        is_default,
         call: Call { action: "GenerateDataKey", params: vec![("KeyId", key_id.to_owned())] },
         job: Arc::new(move |worker| {
             let data_key = Plaintext::encode(&worker.random(DATA_KEY_BYTES)?);
             worker.encrypt(version, None, data_key.expose().as_bytes()).map(drop)
         }),
     };
+    let encrypt = |name, is_default| {
+        let text = Plaintext::encode(&[0x5a; DATA_KEY_BYTES]).expose().to_owned();
+        let params = vec![("KeyId", key_id.to_owned()), ("Plaintext", text.clone())];
+        Other {
+            name,
+            is_default,
+            call: Call { action: "Encrypt", params },
+            job: Arc::new(move |worker| worker.encrypt(version, None, text.as_bytes()).map(drop)),
+        }
+    };
     let ec = SignAlgorithm::EcdsaSha256;
     let rsa = SignAlgorithm::RsaPssSha256;
     Ok(vec![
         data_key("GenerateDataKey", true),
         data_key("GenerateDataKey unverified", false),
+        encrypt("Encrypt", true),
+        encrypt("Encrypt verified", false),
         signing(client, "AsymmetricSign EC_P256", "EC_P256", "ECDSA_SHA_256", ec).await?,
         signing(client, "AsymmetricSign RSA_2048", "RSA_2048", "RSA_PSS_SHA_256", rsa).await?,
     ])
@@ -79,7 +91,7 @@ async fn signing(
     ];
     Ok(Other {
         name,
-        is_verified: true,
+        is_default: true,
         call: Call { action: "AsymmetricSign", params },
         job: Arc::new(move |worker| worker.sign(version, token_algorithm, &DIGEST).map(drop)),
     })
@@ -116,7 +128,7 @@ pub(crate) fn measure(options: &Options, bed: &Bed, length: Duration) -> anyhow:
 
 fn gateway(bed: &Bed, other: &Other, rate: f64, length: Duration) -> anyhow::Result<Window> {
     let requests = Requests::signed(&bed.signer, &other.call, rate, length)?;
-    let address = if other.is_verified { bed.address(Subject::Full) } else { bed.unverified() };
+    let address = if other.is_default { bed.address(Subject::Full) } else { bed.opposite() };
     load::run(address, &requests, CONNECTIONS, length, Subject::Full)
 }
 

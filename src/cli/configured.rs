@@ -76,6 +76,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
                 times,
                 iv_budget: config.iv_budget,
                 verify_data_keys: config.verify_data_keys,
+                verify_encryptions: config.verify_encryptions,
             },
         },
         acceptance: Acceptance {

@@ -29,6 +29,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let accept_non_base64_plaintext = reader.flag("crypto.accept_non_base64_plaintext");
     let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
     let verify_data_keys = reader.flag("crypto.verify_data_keys");
+    let verify_encryptions = reader.text("crypto.verify_encryptions", |text| text.parse().ok());
     let iv_budget = iv_budget(reader);
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
@@ -44,6 +45,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         accept_non_base64_plaintext: accept_non_base64_plaintext?,
         accept_caller_iv: accept_caller_iv?,
         verify_data_keys: verify_data_keys?,
+        verify_encryptions: verify_encryptions?,
         iv_budget: iv_budget?,
         audit: audit?,
         log: log?,

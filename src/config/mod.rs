@@ -19,7 +19,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
 pub use settings::{SETTINGS, Setting};
 
-use crate::model::{AddressRange, IvBudget, Place};
+use crate::model::{AddressRange, IvBudget, Place, VerifiedShare};
 use reader::Reader;
 
 /// A configuration in which every setting has been checked, alone and against the others.
@@ -48,6 +48,8 @@ pub struct Config {
     pub accept_caller_iv: bool,
     /// Open the sealed form of a data key again before anybody gets the key.
     pub verify_data_keys: bool,
+    /// Which ciphertexts are opened again before anybody gets them.
+    pub verify_encryptions: VerifiedShare,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
     /// How the audit is kept.

@@ -202,8 +202,9 @@ pub static SETTINGS: &[Setting] = &[
         name: "token.hang_limit_ms",
         kind: Kind::Number(1, LONGEST_WAIT_MS),
         default: Fallback::Value("10000"),
-        doc: "Milliseconds that the module may hold every thread. After that the gateway ends as \
-              soon as the token opens in a new process, so that its supervisor starts it anew.",
+        doc: "Milliseconds that the module may hold every thread, or refuse to be brought back. After \
+              that the gateway ends as soon as the token opens in a new process, so that its \
+              supervisor starts it anew.",
     },
     Setting {
         name: "store.url",
@@ -307,6 +308,15 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Opens the sealed form of a new data key again before anybody gets the key, so that none \
               is ever used that cannot be recovered. It costs a decryption for each \
               (docs/performance.md).",
+    },
+    Setting {
+        name: "crypto.verify_encryptions",
+        kind: Kind::Text("\"off\", \"all\", or one in so many, such as \"1/100\""),
+        default: Fallback::Value("off"),
+        doc: "Opens the ciphertext of an encryption again in the token before anybody gets it: of \
+              none, of all, or of one in so many, each gateway counting for itself. One that does not \
+              open is thrown away and made again. It costs a decryption for each \
+              (docs/performance.md). Data keys have the setting above.",
     },
     Setting {
         name: "crypto.iv_lease",

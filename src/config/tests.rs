@@ -86,6 +86,7 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.connections, 1024);
     assert!(!config.accept_non_base64_plaintext);
     assert!(config.verify_data_keys);
+    assert_eq!(config.verify_encryptions, VerifiedShare::Off);
     assert_eq!(config.iv_budget, IvBudget::default());
     let audit = AuditConfig {
         file: "/var/lib/hsmgate/audit.jsonl".into(),

@@ -58,7 +58,7 @@ impl Keyring {
         // Before the work, which would be in vain.
         check_version(key.record(), version)?;
         let pair = made_in_turn(form).await?;
-        let sealed = self.seal_with(key, version, None, pair.private.clone(), aad, budget).await?;
+        let sealed = self.seal_data_key(key, version, pair.private.clone(), aad, budget).await?;
         Ok((pair, sealed))
     }
 }

@@ -18,6 +18,7 @@ mod state;
 mod symmetric;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
-use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion};
+use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerifiedShare};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
 use invocations::Invocations;
@@ -43,6 +44,9 @@ pub struct Keyring {
     token: Token,
     times: TokenTimes,
     verifies_data_keys: bool,
+    verified_encryptions: VerifiedShare,
+    /// Encryptions so far, where only some of them are verified.
+    encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
     makings: Makings,
     /// Held while imported material changes.
@@ -65,6 +69,8 @@ pub struct KeyringSettings {
     pub iv_budget: IvBudget,
     /// Whether the sealed form of a data key is opened again before anybody gets the key.
     pub verify_data_keys: bool,
+    /// Which ciphertexts are opened again before anybody gets them.
+    pub verify_encryptions: VerifiedShare,
 }
 
 /// How long the token may take.
@@ -79,13 +85,15 @@ pub struct TokenTimes {
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
     pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
-        let KeyringSettings { times, iv_budget, verify_data_keys } = settings;
+        let KeyringSettings { times, iv_budget, verify_data_keys, verify_encryptions } = settings;
         let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
         Self {
             store,
             token,
             times,
             verifies_data_keys: verify_data_keys,
+            verified_encryptions: verify_encryptions,
+            encryptions: Arc::default(),
             invocations,
             makings: Makings::default(),
             material: Arc::default(),

@@ -1,5 +1,7 @@
 //! Seal and open with a symmetric key, and data keys.
 
+use std::sync::atomic::Ordering;
+
 use zeroize::Zeroizing;
 
 use super::{Keyring, KeyringError, Use, identity, state};
@@ -7,8 +9,9 @@ use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
 use crate::error::ErrorCode;
 use crate::model::{
     CiphertextBlob, EncryptionContext, IV_BYTES, KeyRecord, KeyVersionId, Plaintext, Time,
+    VerifiedShare,
 };
-use crate::token::{Budget, Encrypted, KeyIdentity};
+use crate::token::{Budget, Encrypted, KeyIdentity, Sealing};
 
 impl Keyring {
     /// The version that would seal with this key now.
@@ -41,7 +44,8 @@ impl Keyring {
     }
 
     /// Seals bytes with a version of the key. Empty `aad` is the same as none. An `iv` is the
-    /// caller's to answer for; without one the token draws it.
+    /// caller's to answer for; without one the token draws it. Where encryptions are verified, what
+    /// is sealed is opened again in the token first.
     ///
     /// # Errors
     /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
@@ -54,13 +58,49 @@ impl Keyring {
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
+        let sealing = Sealing { iv, is_verified: self.verifies_next_encryption() };
+        self.seal_as(key, version, sealing, plaintext, aad, budget).await
+    }
+
+    /// As [`Keyring::seal_with`], for what is lost for good if it does not open: the private half of
+    /// a data key pair. It is verified where data keys are.
+    pub(super) async fn seal_data_key<P: Seals>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        private: Zeroizing<Vec<u8>>,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<CiphertextBlob, KeyringError> {
+        let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
+        self.seal_as(key, version, sealing, private, aad, budget).await
+    }
+
+    fn verifies_next_encryption(&self) -> bool {
+        match self.verified_encryptions {
+            VerifiedShare::Off => false,
+            VerifiedShare::All => true,
+            share @ VerifiedShare::OneIn(_) => {
+                share.has(self.encryptions.fetch_add(1, Ordering::Relaxed))
+            }
+        }
+    }
+
+    async fn seal_as<P: Seals>(
+        &self,
+        key: &AuthorizedKey<P>,
+        version: KeyVersionId,
+        sealing: Sealing,
+        plaintext: Zeroizing<Vec<u8>>,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<CiphertextBlob, KeyringError> {
         let identity = check_version(key.record(), version)?;
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
         let sealed = self
             .token
-            .run_with(identity, budget, move |worker| match iv {
-                None => worker.encrypt(identity, Some(&aad), &plaintext),
-                Some(iv) => worker.encrypt_with_iv(identity, iv, Some(&aad), &plaintext),
+            .run_with(identity, budget, move |worker| {
+                worker.encrypt_as(identity, sealing, Some(&aad), &plaintext)
             })
             .await?;
         reserved.settle(&sealed);
@@ -115,17 +155,13 @@ impl Keyring {
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         let identity = check_version(key.record(), version)?;
         let reserved = self.invocations.reserve(version, budget.deadline()).await?;
-        let is_verified = self.verifies_data_keys;
+        let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
         let (data_key, sealed) = self
             .token
             .run_with(identity, budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
                 let text = (form.bytes)(&data_key);
-                let sealed = if is_verified {
-                    worker.encrypt_verified(identity, Some(&aad), text)?
-                } else {
-                    worker.encrypt(identity, Some(&aad), text)?
-                };
+                let sealed = worker.encrypt_as(identity, sealing, Some(&aad), text)?;
                 Ok((data_key, sealed))
             })
             .await?;

@@ -28,6 +28,7 @@ pub mod spec;
 pub mod tag;
 mod text;
 pub mod time;
+pub mod verified_share;
 
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
@@ -57,3 +58,4 @@ pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagKey, TagKeyList, TagList, TagValue};
 pub use time::Time;
+pub use verified_share::VerifiedShare;

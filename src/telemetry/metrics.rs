@@ -308,7 +308,7 @@ impl Metrics {
             unverified_ciphertexts: register.counter(
                 "hsmgate_token_unverified_ciphertexts_total",
                 &[],
-                "Ciphertexts of data keys that the token made and did not open again; nobody got them",
+                "Ciphertexts that the token made and did not open again; nobody got them",
             ),
             panics: register.counter(
                 "hsmgate_panics_total",

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
 use super::cache::Control;
@@ -30,6 +29,17 @@ pub struct Encrypted {
     pub uses: u64,
 }
 
+/// How an encryption is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sealing {
+    /// An IV that the caller answers for: one that is used twice with a key breaks AES-GCM for that
+    /// key. Without one it is drawn from the token's generator.
+    pub iv: Option<[u8; IV_BYTES]>,
+    /// Whether the ciphertext is opened again before anybody gets it, on the same session with the
+    /// same handle.
+    pub is_verified: bool,
+}
+
 /// The most [`Encrypted::uses`].
 pub const MOST_USES: u64 = 1 + RETRIES;
 
@@ -44,36 +54,18 @@ impl Worker<'_> {
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
-        self.seal(key, aad.unwrap_or_default(), plaintext, |_session, _handle, _sealed| Ok(()))
+        self.encrypt_as(key, Sealing::default(), aad, plaintext)
     }
 
-    /// As [`Worker::encrypt`], and opens the ciphertext again before anybody gets it, on the same
-    /// session with the same handle. One that does not open to the plaintext costs the session,
-    /// and is made again.
+    /// As [`Worker::encrypt`], in a way of the caller's. A ciphertext that is verified and does not
+    /// open to the plaintext costs the session, and is made again.
     ///
     /// # Errors
     /// As [`Worker::encrypt`]; `Unverified` when no try gives one that opens.
-    pub fn encrypt_verified(
+    pub fn encrypt_as(
         &mut self,
         key: KeyIdentity,
-        aad: Option<&[u8]>,
-        plaintext: &[u8],
-    ) -> Result<Encrypted, TokenError> {
-        let aad = aad.unwrap_or_default();
-        self.seal(key, aad, plaintext, |session, handle, fresh| {
-            verify(gcm::open(session, handle, &fresh.iv, aad, &fresh.sealed), plaintext)
-        })
-    }
-
-    /// As [`Worker::encrypt`] with an IV that the caller answers for: one that is used twice with
-    /// a key breaks AES-GCM for that key.
-    ///
-    /// # Errors
-    /// As [`Worker::encrypt`].
-    pub fn encrypt_with_iv(
-        &mut self,
-        key: KeyIdentity,
-        iv: [u8; IV_BYTES],
+        sealing: Sealing,
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
@@ -82,8 +74,17 @@ impl Worker<'_> {
         self.steady(Some(key), |worker| {
             uses += 1;
             let handle = worker.handles(key)?.hot();
-            // A retry seals the same once more, which tells nobody anything new.
-            let sealed = gcm::seal(worker.session()?, handle, &iv, aad, plaintext)?;
+            let (session, kit) = worker.session_and_kit()?;
+            let iv = match sealing.iv {
+                // A retry takes another IV: nobody knows what became of the first.
+                None => kit.random.iv(session)?,
+                // A retry seals the same once more, which tells nobody anything new.
+                Some(iv) => iv,
+            };
+            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
+            if sealing.is_verified {
+                verify(gcm::open(session, handle, &iv, aad, &sealed), plaintext)?;
+            }
             Ok(Encrypted { iv, sealed, uses })
         })
     }
@@ -120,27 +121,6 @@ impl Worker<'_> {
         self.steady(None, |worker| {
             let (session, kit) = worker.session_and_kit()?;
             kit.random.bytes(session, bytes)
-        })
-    }
-
-    fn seal(
-        &mut self,
-        key: KeyIdentity,
-        aad: &[u8],
-        plaintext: &[u8],
-        check: impl Fn(&Session, ObjectHandle, &Encrypted) -> Result<(), TokenError>,
-    ) -> Result<Encrypted, TokenError> {
-        let mut uses = 0;
-        self.steady(Some(key), |worker| {
-            uses += 1;
-            let handle = worker.handles(key)?.hot();
-            let (session, kit) = worker.session_and_kit()?;
-            // A retry takes another IV: nobody knows what became of the first.
-            let iv = kit.random.iv(session)?;
-            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
-            let fresh = Encrypted { iv, sealed, uses };
-            check(session, handle, &fresh)?;
-            Ok(fresh)
         })
     }
 

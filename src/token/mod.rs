@@ -50,7 +50,7 @@ use tokio::sync::watch;
 pub use asymmetric::PublicKey;
 pub use breaker::AwayReason;
 pub use budget::Budget;
-pub use cipher::{Encrypted, MOST_USES};
+pub use cipher::{Encrypted, MOST_USES, Sealing};
 pub use error::{ErrorClass, TokenError};
 pub use hub::Refusals;
 pub use import::CheckValue;

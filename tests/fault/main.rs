@@ -18,6 +18,7 @@ mod client_key;
 mod data_keys;
 mod deed;
 mod due;
+mod encryptions;
 mod ending;
 mod frozen;
 #[path = "../gateway/mod.rs"]

@@ -34,7 +34,7 @@ use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName};
+use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName, VerifiedShare};
 use crate::ops::{Acceptance, CallRates};
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
@@ -153,6 +153,7 @@ impl Dev {
                     },
                     iv_budget: IvBudget::default(),
                     verify_data_keys: true,
+                    verify_encryptions: VerifiedShare::Off,
                 },
             },
             acceptance: Acceptance {

@@ -1,0 +1,89 @@
+//! Ciphertexts that do not open: where encryptions are verified, nobody gets one.
+
+use fault_token::{Fault, Rule, When};
+use hsmgate::cli::client::Client;
+use tempfile::TempDir;
+
+use crate::gateway::scratch;
+use crate::harness::text;
+use crate::installation::{Installation, Server};
+use crate::rig::{FaultToken, count};
+
+const TEXT: &str = "SGVsbG8=";
+
+struct Verified {
+    _dir: TempDir,
+    token: FaultToken,
+    _installation: Installation,
+    server: Server,
+    client: Client,
+    key: String,
+}
+
+/// A gateway with this share of its encryptions verified.
+async fn with_share(share: &str) -> Verified {
+    let dir = TempDir::new_in(scratch()).unwrap();
+    let token = FaultToken::new(dir.path());
+    let (installation, user) = token.installation(|text| {
+        let line = format!("\n[crypto]\nverify_encryptions = \"{share}\"\n");
+        text.push_str(&line);
+    });
+    let server = installation.serve();
+    let client = server.client(&user);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
+    Verified { _dir: dir, token, _installation: installation, server, client, key }
+}
+
+impl Verified {
+    async fn encrypt(&self) -> Option<String> {
+        let params = [("KeyId", self.key.as_str()), ("Plaintext", TEXT)];
+        let sealed = self.client.call("Encrypt", &params).await.ok()?;
+        Some(text(&sealed["CiphertextBlob"]).to_owned())
+    }
+
+    async fn opens(&self, blob: &str) -> bool {
+        let opened = self.client.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+        opened.is_ok_and(|opened| opened["Plaintext"] == TEXT)
+    }
+}
+
+#[tokio::test]
+async fn a_verified_encryption_gives_no_ciphertext_that_does_not_open() {
+    let mut gateway = with_share("all").await;
+    gateway.token.add(
+        Rule::on(&["C_Encrypt"], Fault::FlipBit)
+            .when(When::Chance { per_million: 200_000, seed: 3 }),
+    );
+    let mut blobs = Vec::new();
+    for _call in 0..100 {
+        blobs.extend(gateway.encrypt().await);
+    }
+    gateway.token.clear();
+    assert!(blobs.len() > 50, "{} of 100", blobs.len());
+    for blob in &blobs {
+        assert!(gateway.opens(blob).await);
+    }
+    assert!(gateway.server.has_logged("a ciphertext that does not open"));
+}
+
+#[tokio::test]
+async fn a_token_that_gives_bad_ciphertexts_only_answers_503() {
+    let mut gateway = with_share("all").await;
+    gateway.token.add(Rule::on(&["C_Encrypt"], Fault::FlipBit));
+    let params = [("KeyId", gateway.key.as_str()), ("Plaintext", TEXT)];
+    let error = gateway.client.call("Encrypt", &params).await.unwrap_err().to_string();
+    assert!(error.contains("ServiceUnavailableTemporary"), "{error}");
+}
+
+#[tokio::test]
+async fn of_a_share_every_so_many_th_encryption_is_opened_again() {
+    let gateway = with_share("1/4").await;
+    gateway.token.calls();
+    for _call in 0..16 {
+        gateway.encrypt().await.unwrap();
+    }
+    let calls = gateway.token.calls();
+    assert_eq!(count(&calls, "C_DecryptInit"), 4);
+    assert_eq!(count(&calls, "C_EncryptInit"), 16);
+}
