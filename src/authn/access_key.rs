@@ -201,7 +201,8 @@ impl AccessKeys {
         };
         let (store, token) = (store.clone(), token.clone());
         let (revision, known) = (Mutex::new(None), ArcSwap::default());
-        let keys = Self { store, token, seal_key: seal_key.parse()?, revision, known };
+        let seal_key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, seal_key.parse()?);
+        let keys = Self { store, token, seal_key, revision, known };
         let sealed = keys.take_over(&Opened::new()).await?;
         let (opened, failure) = keys.open_secrets(sealed, || Budget::new(TOKEN_TIME)).await;
         if let Some(failure) = failure {
