@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace
+.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -17,8 +17,9 @@ test: setup
 
 # The tests of a token that fails, at length, with their figures; then, alone on the processors, ten
 # times the load that a gateway can bear. About half an hour.
-torture: setup-build setup-token
+torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
+	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 
 bench: setup-build setup-token
@@ -41,7 +42,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tools setup-sdk setup-trace
+setup: setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
 
 # The toolchain links with cc, and some crates hold C.
 setup-build:
@@ -61,3 +62,7 @@ setup-sdk:
 # Shows that nothing is answered before it is on disk.
 setup-trace:
 	command -v strace || scripts/apt-install.sh strace
+
+# Shows that an exchange of the gateway loses no request behind a proxy that tries nothing again.
+setup-proxy:
+	command -v haproxy || test -x /usr/sbin/haproxy || scripts/apt-install.sh haproxy

@@ -25,13 +25,14 @@ use crate::store::{Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;
 use crate::wire::admin::{self, Health, Sources};
+pub use crate::wire::http::Stop;
 use crate::wire::http::{self, ConnectionLimits, Door, HttpSettings};
 use crate::wire::tls::{Identity, TlsError, TlsServer};
 use lock::GatewayLocks;
 pub use lock::{LockError, ProcessLock};
 
-/// How long requests that are under way may go on after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(7);
+/// How long requests that are under way may go on once no further ones are taken.
+const FINISH: Duration = Duration::from_secs(7);
 /// How long a start waits for the time from which on it accepts requests, which is the next second.
 const TRUST_WAIT: Duration = Duration::from_secs(1);
 const TRUST_LOOK: Duration = Duration::from_millis(10);
@@ -40,7 +41,7 @@ pub const ADMIN_CONNECTIONS: usize = 64;
 /// How slow a client of the admin listener may be.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests of the admin listener may go on at the end.
-const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+const ADMIN_FINISH: Duration = Duration::from_secs(1);
 /// The facts of the instance in the store.
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
@@ -99,6 +100,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Open at once.
     pub connections: ConnectionLimits,
+    /// How long connections and requests are still taken once a stop was asked for.
+    pub drain: Duration,
     /// How keys are used.
     pub keyring: KeyringSettings,
 }
@@ -165,9 +168,20 @@ impl Vault {
     ) -> Result<Self, StartError> {
         let store = Store::open(store_url).await?;
         let token = open_token(token).await?;
+        Self::of(store, token, place).await
+    }
+
+    async fn of(store: Store, token: Token, place: &Place) -> Result<Self, StartError> {
         check_belonging(&store, &token, place, Purpose::Change).await?;
         let access_keys = Arc::new(AccessKeys::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys })
+    }
+
+    /// Takes over what another process has changed since it was opened.
+    async fn refresh(&self) -> Result<(), StartError> {
+        self.access_keys.refresh().await?;
+        self.store.refresh().await?;
+        Ok(())
     }
 
     /// The AccessKeys.
@@ -232,6 +246,56 @@ pub async fn close(store: Store, token: Token) {
     store.close().await;
 }
 
+/// Whether another gateway serves on the same store at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// None does.
+    Alone,
+    /// One does, and will end before this one takes over.
+    BesideAnother,
+}
+
+/// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served,
+/// written or locked yet.
+pub struct Prepared {
+    settings: Settings,
+    identity: Option<Arc<Identity>>,
+    tls: Option<TlsServer>,
+    token: Token,
+    /// None where the tables have to be brought to this program's form first, while nobody uses them.
+    vault: Option<Vault>,
+}
+
+impl Prepared {
+    /// Opens certificate, token and store.
+    ///
+    /// # Errors
+    /// When one of them cannot be used, or they do not belong together.
+    pub async fn open(settings: Settings, company: Company) -> Result<Self, StartError> {
+        let identity = settings.tls.clone().map(Identity::open).transpose()?;
+        let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
+        let tls = tls.transpose()?;
+        let url = &settings.store_url;
+        let must_wait =
+            company == Company::BesideAnother && Store::is_of_older_program(url).await?;
+        let store = if must_wait { None } else { Some(Store::open(url).await?) };
+        let token = open_token(settings.token.clone()).await?;
+        let vault = match store {
+            Some(store) => Some(Vault::of(store, token.clone(), &settings.place).await?),
+            None => None,
+        };
+        Ok(Self { settings, identity, tls, token, vault })
+    }
+
+    /// Closes token and store again.
+    pub async fn close(self) -> Ending {
+        match self.vault {
+            Some(vault) => vault.close().await,
+            None => close_token(self.token).await,
+        }
+    }
+}
+
 /// A gateway that is ready to serve.
 pub struct Gateway {
     locks: GatewayLocks,
@@ -262,11 +326,27 @@ impl Gateway {
     /// # Errors
     /// When any part cannot be used.
     pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
+        Self::take_over(Prepared::open(settings, Company::Alone).await?, listeners).await
+    }
+
+    /// Finishes what the last process left half done, and is then ready to serve on the listeners.
+    /// A gateway that was [`Company`] has to have ended.
+    ///
+    /// # Errors
+    /// When any part cannot be used.
+    pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
+        let Prepared { settings, identity, tls, token, vault } = prepared;
         let address = listeners.api.local_addr()?;
-        let identity = settings.tls.map(Identity::open).transpose()?;
-        let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
-        let door = Door::new(open_listener(listeners.api)?, tls.transpose()?);
-        let vault = Vault::open(settings.token, &settings.store_url, &settings.place).await?;
+        let door = Door::new(open_listener(listeners.api)?, tls);
+        let vault = match vault {
+            Some(vault) => {
+                vault.refresh().await?;
+                vault
+            }
+            None => {
+                Vault::of(Store::open(&settings.store_url).await?, token, &settings.place).await?
+            }
+        };
         let keyring =
             Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
         let (locks, replay) =
@@ -307,7 +387,8 @@ impl Gateway {
             header_timeout: settings.limits.header_time,
             // Making a key may take longer than any other request.
             request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
-            drain: DRAIN,
+            drain: settings.limits.drain,
+            finish: FINISH,
         };
         let account = services.place.account.clone();
         let client_keys = Arc::new(ClientKeys::new(account, vault.store.clone()));
@@ -353,9 +434,10 @@ impl Gateway {
         &self.vault.token
     }
 
-    /// Serves until `stop` completes; then takes no new connection, finishes the requests that
-    /// are under way, and closes every session.
-    pub async fn serve_until(self, stop: impl Future<Output = ()> + Send + 'static) -> Ending {
+    /// Serves until `stop` completes, and then stops as that says: finishes the requests that are
+    /// under way, and closes every session. `/readyz` tells of a stop from its first moment, except of
+    /// one after which another process goes on: the service stays.
+    pub async fn serve_until(self, stop: impl Future<Output = Stop> + Send + 'static) -> Ending {
         // Until store and token are closed.
         let _locks = self.locks;
         let jobs = Jobs::start(
@@ -371,13 +453,15 @@ impl Gateway {
         let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
         let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(is_over)));
         let stop = async move {
-            stop.await;
-            if let Some(health) = health {
+            let stop = stop.await;
+            if let (Some(health), Stop::Drain | Stop::AtOnce) = (health, stop) {
                 health.stop();
             }
+            stop
         };
-        http::serve(self.door, self.router, self.http, stop).await;
-        drop(told);
+        let stop = http::serve(self.door, self.router, self.http, stop).await;
+        // Nobody listens where the admin listener has failed.
+        let _ = told.send(stop);
         if let Some(following) = following {
             following.abort();
         }
@@ -423,18 +507,16 @@ impl AdminDesk {
         Ok(Self { address, door, health: Arc::new(Health::new(sources)) })
     }
 
-    /// Answers until the other end of `is_over` is gone: longer than the API, so that it can tell
-    /// that the gateway is stopping.
-    async fn serve_until(self, is_over: oneshot::Receiver<()>) {
-        let stop = async {
-            // It is never sent, only dropped.
-            let _ = is_over.await;
-        };
+    /// Answers until the API has stopped, and then stops in the same way: so it can tell that the
+    /// gateway is stopping.
+    async fn serve_until(self, is_over: oneshot::Receiver<Stop>) {
+        let stop = async { is_over.await.unwrap_or(Stop::AtOnce) };
         let settings = HttpSettings {
             connections: ConnectionLimits::of_all(ADMIN_CONNECTIONS),
             header_timeout: ADMIN_TIMEOUT,
             request_timeout: ADMIN_TIMEOUT,
-            drain: ADMIN_DRAIN,
+            drain: Duration::ZERO,
+            finish: ADMIN_FINISH,
         };
         http::serve(self.door, admin::router(self.health), settings, stop).await;
     }

@@ -17,7 +17,7 @@ use hsmgate::model::{IvBudget, KeySpec, Place, PrincipalName, VerifiedShare};
 use hsmgate::ops::{Acceptance, CallRates};
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
-use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings};
+use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings, Stop};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -239,9 +239,10 @@ async fn make_key(client: &Client) -> anyhow::Result<(String, KeyIdentity)> {
     Ok((key_id, key))
 }
 
-async fn ended(mut stopped: watch::Receiver<bool>) {
+async fn ended(mut stopped: watch::Receiver<bool>) -> Stop {
     // A sender that is gone has stopped, too.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+    Stop::AtOnce
 }
 
 fn module() -> anyhow::Result<PathBuf> {
@@ -282,6 +283,7 @@ fn settings(
             request_time: REQUEST_TIME,
             header_time: HEADER_TIME,
             connections: ConnectionLimits::of_all(CONNECTIONS),
+            drain: Duration::ZERO,
             keyring: KeyringSettings {
                 times: TokenTimes {
                     call: Duration::from_secs(5),
@@ -302,6 +304,7 @@ fn http_settings() -> HttpSettings {
         connections: ConnectionLimits::of_all(CONNECTIONS),
         header_timeout: HEADER_TIME,
         request_timeout: REQUEST_TIME,
-        drain: Duration::from_secs(1),
+        drain: Duration::ZERO,
+        finish: Duration::from_secs(1),
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             request_time: config.limits.request_timeout,
             header_time: config.limits.header_timeout,
             connections,
+            drain: config.drain,
             keyring: KeyringSettings {
                 times,
                 iv_budget: config.iv_budget,

@@ -21,6 +21,7 @@ mod doctor;
 mod encrypt;
 mod ending;
 mod exit;
+mod handover;
 mod hardening;
 mod init;
 mod installed;

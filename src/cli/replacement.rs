@@ -10,6 +10,8 @@ use tokio::process::Command;
 
 use crate::token::{Refusals, Token};
 
+/// What this process runs, also after its file was replaced by that of another version.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How often a look is taken at a token that may hang, and at a new process.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a new process may take to open the token.
@@ -62,11 +64,8 @@ async fn goes_on_refusing(token: &Token) -> bool {
 
 /// Whether `hsmgate token info` ends well.
 async fn opens_elsewhere(config: &Path) -> bool {
-    let Ok(program) = std::env::current_exe() else {
-        return false;
-    };
     let arguments = ["token", "info", "--config"].map(OsString::from);
-    let probe = Command::new(program)
+    let probe = Command::new(THIS_PROGRAM)
         .args(arguments)
         .arg(config)
         .stdin(Stdio::null())

@@ -12,9 +12,11 @@ use tokio::runtime::{self, Runtime};
 
 use super::configured::{self, ConfigFile};
 use super::ending::{STOP_LIMIT, end_at_once, end_within};
-use super::signals::{Hangups, StopSignals};
+use super::handover::ToSupervisor;
+use super::signals::{ServerSignals, StopSignals};
 use super::{hardening, replacement, supervise};
-use crate::app::{Ending, Gateway, Listeners, Settings};
+use crate::app::{Company, Ending, Gateway, Listeners, Prepared, Settings, Stop};
+use crate::config::Config;
 use crate::ops::CallRates;
 use crate::token::Token;
 
@@ -23,7 +25,7 @@ const REPLACEMENT_LIMIT: Duration = Duration::from_secs(1);
 /// How long blocking work may go on after the gateway has stopped.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
-/// Serves until SIGTERM or SIGINT, then finishes the requests that are under way.
+/// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes the requests that are under way.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -31,50 +33,59 @@ pub(super) struct Serve {
     /// Serve as root too
     #[arg(long, env = "HSMGATE_ALLOW_ROOT", value_parser = FalseyValueParser::new())]
     allow_root: bool,
-    /// Stay as a parent that starts the gateway again when it ends by itself, for where no service
-    /// supervisor does
+    /// Stay as a parent that starts the gateway again when it ends by itself, and that exchanges it on
+    /// SIGUSR2 without a refused connection
     #[arg(long)]
     supervise: bool,
 }
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        let is_supervisor = self.supervise && !supervise::is_supervised();
+        let runtime = if is_supervisor {
+            runtime::Builder::new_current_thread().enable_all().build()?
+        } else {
+            Runtime::new()?
+        };
+        let entered = runtime.enter();
+        // Before anything else, so that none of them ends the process.
+        let signals = ServerSignals::catch()?;
         let config = self.file.load()?;
         hardening::refuse_root(self.allow_root)?;
         if !hardening::lock_memory() {
             tracing::warn!("memory is not locked and may be swapped out: LimitMEMLOCK=infinity");
         }
-        let api = match supervise::listener()? {
-            Some(listener) => listener,
-            None => bind(config.listen)?,
+        let outcome = if is_supervisor {
+            let listeners = bind_all(&config)?;
+            runtime.block_on(supervise::run(listeners, signals))
+        } else {
+            let (supervisor, listeners, company) = match supervise::receive()? {
+                Some((supervisor, listeners, company)) => (Some(supervisor), listeners, company),
+                None => (None, bind_all(&config)?, Company::Alone),
+            };
+            tell_of_other_addresses(&config, &listeners);
+            let (hang_limit, drain) = (config.token.hang_limit, config.drain);
+            let start = Start { settings: configured::settings(config)?, listeners, company };
+            runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_limit, drain }))
         };
-        if self.supervise && !supervise::is_supervised() {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            return runtime.block_on(supervise::run(api));
-        }
-        let admin = config.admin.address.map(bind).transpose()?;
-        let hang_limit = config.token.hang_limit;
-        let settings = configured::settings(config)?;
-        let runtime = Runtime::new()?;
-        let exit = runtime.block_on(self.serve(settings, Listeners { api, admin }, hang_limit));
+        drop(entered);
         runtime.shutdown_timeout(RUNTIME_END);
-        exit
+        outcome
     }
 
     async fn serve(
         &self,
-        settings: Settings,
-        listeners: Listeners,
-        hang_limit: Duration,
+        start: Start,
+        mut supervisor: Option<ToSupervisor>,
+        signals: ServerSignals,
+        limits: Limits,
     ) -> anyhow::Result<()> {
-        let (mut signals, hangups) = (StopSignals::catch()?, Hangups::catch()?);
-        let (place, call_rates) = (settings.place.clone(), settings.limits.call_rates);
-        let gateway = tokio::select! {
-            gateway = Gateway::start(settings, listeners) => gateway?,
-            () = signals.asked() => {
-                end_within(STOP_LIMIT);
-                return Ok(());
-            }
+        let ServerSignals { mut stop, hangups, user } = signals;
+        let ignoring = tokio::spawn(user.ignore());
+        let place = start.settings.place.clone();
+        let call_rates = start.settings.limits.call_rates;
+        let Some(gateway) = start.gateway(supervisor.as_mut(), &mut stop).await? else {
+            return Ok(());
         };
         tracing::info!(
             address = %gateway.address(),
@@ -90,6 +101,9 @@ impl Serve {
                  limits.calls_per_second_per_principal are 0"
             );
         }
+        if let Some(supervisor) = &mut supervisor {
+            supervisor.tell_that_it_serves().await.context("the supervisor has ended")?;
+        }
         let identity = gateway.identity();
         let reloads = tokio::spawn(hangups.each(move || {
             if let Some(identity) = &identity {
@@ -97,9 +111,11 @@ impl Serve {
             }
         }));
         let is_replaced = Arc::new(AtomicBool::new(false));
-        let stop = self.stop(signals, gateway.token().clone(), hang_limit, &is_replaced);
+        let token = gateway.token().clone();
+        let stop = self.stop(stop, supervisor, token, limits, &is_replaced);
         let ending = gateway.serve_until(stop).await;
         reloads.abort();
+        ignoring.abort();
         tracing::info!("stopped");
         if ending == Ending::Abandoned {
             end_at_once();
@@ -112,20 +128,111 @@ impl Serve {
     fn stop(
         &self,
         mut signals: StopSignals,
+        mut supervisor: Option<ToSupervisor>,
         token: Token,
-        hang_limit: Duration,
+        limits: Limits,
         is_replaced: &Arc<AtomicBool>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> impl Future<Output = Stop> + Send + 'static {
         let (config, is_replaced) = (self.file.path().to_owned(), Arc::clone(is_replaced));
         async move {
+            let successor = async {
+                match &mut supervisor {
+                    Some(supervisor) => supervisor.is_to_hand_over().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = signals.asked() => end_within(STOP_LIMIT),
-                () = replacement::is_due(token, hang_limit, &config) => {
+                () = signals.asked() => {
+                    end_within(limits.drain + STOP_LIMIT);
+                    Stop::Drain
+                }
+                () = successor => {
+                    tracing::info!("handing over to another process");
+                    end_within(limits.drain + STOP_LIMIT);
+                    Stop::HandOver
+                }
+                () = replacement::is_due(token, limits.hang_limit, &config) => {
                     is_replaced.store(true, Ordering::Relaxed);
                     end_within(REPLACEMENT_LIMIT);
+                    Stop::AtOnce
                 }
             }
         }
+    }
+}
+
+/// Times of a gateway that the commands look after.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    hang_limit: Duration,
+    drain: Duration,
+}
+
+/// What a gateway is started with.
+struct Start {
+    settings: Settings,
+    listeners: Listeners,
+    company: Company,
+}
+
+impl Start {
+    /// Starts it; none when it was asked to stop before it served. With a supervisor, it waits
+    /// until it is to take over.
+    async fn gateway(
+        self,
+        supervisor: Option<&mut ToSupervisor>,
+        stop: &mut StopSignals,
+    ) -> anyhow::Result<Option<Gateway>> {
+        let prepared = tokio::select! {
+            prepared = Prepared::open(self.settings, self.company) => prepared?,
+            () = stop.asked() => {
+                end_within(STOP_LIMIT);
+                return Ok(None);
+            }
+        };
+        if let Some(supervisor) = supervisor {
+            tokio::select! {
+                told = supervisor.wait_to_take_over() => told.context("the supervisor has ended")?,
+                () = stop.asked() => {
+                    end_within(STOP_LIMIT);
+                    prepared.close().await;
+                    return Ok(None);
+                }
+            }
+        }
+        tokio::select! {
+            gateway = Gateway::take_over(prepared, self.listeners) => Ok(Some(gateway?)),
+            () = stop.asked() => {
+                end_within(STOP_LIMIT);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Connections that may wait to be accepted: those of the moment in which one gateway hands over to
+/// another.
+const BACKLOG: i32 = 1024;
+
+fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
+    Ok(Listeners { api: bind(config.listen)?, admin: config.admin.address.map(bind).transpose()? })
+}
+
+/// The supervisor keeps the listeners that it began with.
+fn tell_of_other_addresses(config: &Config, listeners: &Listeners) {
+    let is_other = |address: Option<SocketAddr>, listener: Option<&TcpListener>| {
+        let bound = listener.and_then(|listener| listener.local_addr().ok());
+        match (address, bound) {
+            (Some(address), Some(bound)) => {
+                address.ip() != bound.ip() || ![0, bound.port()].contains(&address.port())
+            }
+            (address, bound) => address.is_some() != bound.is_some(),
+        }
+    };
+    if is_other(Some(config.listen), Some(&listeners.api))
+        || is_other(config.admin.address, listeners.admin.as_ref())
+    {
+        tracing::warn!("listen.address or admin.address has changed, which takes a restart");
     }
 }
 
@@ -134,5 +241,8 @@ impl Serve {
 /// # Errors
 /// When the system refuses.
 pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }

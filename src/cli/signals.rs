@@ -1,14 +1,37 @@
-//! The signals that ask a server to stop, or to read its files again.
+//! The signals of a server: to stop, to read its files again, and those that must not end it.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, caught from the moment this is made.
+/// All signals of a server, caught from the moment this is made.
+#[derive(Debug)]
+pub(super) struct ServerSignals {
+    pub(super) stop: StopSignals,
+    pub(super) hangups: Hangups,
+    pub(super) user: UserSignals,
+}
+
+impl ServerSignals {
+    /// Catches the signals, within a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self {
+            stop: StopSignals::catch()?,
+            hangups: Hangups::catch()?,
+            user: UserSignals::catch()?,
+        })
+    }
+}
+
+/// SIGTERM, SIGINT and SIGQUIT, caught from the moment this is made.
 #[derive(Debug)]
 pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
 }
 
 impl StopSignals {
@@ -21,6 +44,7 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -29,6 +53,7 @@ impl StopSignals {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
         };
         tracing::info!(signal = name, "stopping");
     }
@@ -48,6 +73,13 @@ impl Hangups {
         signal(SignalKind::hangup()).map(Self)
     }
 
+    /// Completes with the next one.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Calls `reload` with every signal, for as long as it is polled.
     pub(super) async fn each(mut self, reload: impl Fn()) {
         while self.0.recv().await.is_some() {
@@ -55,4 +87,45 @@ impl Hangups {
             reload();
         }
     }
+}
+
+/// SIGUSR1 and SIGUSR2, caught from the moment this is made: they end the process otherwise.
+#[derive(Debug)]
+pub(super) struct UserSignals {
+    first: Signal,
+    second: Signal,
+}
+
+impl UserSignals {
+    /// Catches the signals.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn catch() -> io::Result<Self> {
+        let first = signal(SignalKind::user_defined1())?;
+        Ok(Self { first, second: signal(SignalKind::user_defined2())? })
+    }
+
+    /// Completes with the next SIGUSR2. SIGUSR1 means nothing here.
+    pub(super) async fn second(&mut self) {
+        loop {
+            tokio::select! {
+                Some(()) = self.first.recv() => tell_of_ignored("SIGUSR1"),
+                Some(()) = self.second.recv() => return,
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ignores both, for as long as it is polled.
+    pub(super) async fn ignore(mut self) {
+        loop {
+            self.second().await;
+            tell_of_ignored("SIGUSR2");
+        }
+    }
+}
+
+fn tell_of_ignored(signal: &str) {
+    tracing::info!(signal, "this signal means nothing to this process and is ignored");
 }

@@ -1,25 +1,38 @@
-//! A process that keeps a gateway running: it holds the listener, starts the gateway as a child, and
+//! A process that keeps a gateway running: it holds the listeners, starts the gateway as a child, and
 //! starts it again when it ends without having been asked to. Meanwhile new connections wait.
+//!
+//! On SIGUSR2 it exchanges the child. The new one opens what it may open beside the old one, and only
+//! then the old one is told to hand over; when that has ended, the new one takes over. So no two of
+//! them answer at a time, and a child that cannot start changes nothing.
 //!
 //! It loads no module and holds no secret, so that what brings the gateway down leaves it alone.
 
-use std::net::TcpListener;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Complaint, Exit};
+use super::handover::{Report, ToGateway, ToSupervisor};
+use super::signals::ServerSignals;
+use crate::app::{Company, Listeners};
 
 /// The pause before the first start after an end; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A gateway that ran for this long ends a row of failures.
 const GOOD_RUN: Duration = Duration::from_secs(10);
+/// How long a new gateway may take to open token and store while the old one serves.
+const PREPARE_LIMIT: Duration = Duration::from_mins(1);
+
+/// What is told of an exchange that fails.
+const GOES_ON: &str = "the new gateway does not start; the old one goes on";
 
 /// The environment variable in which a gateway finds the process id of its supervisor.
 const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
@@ -30,44 +43,11 @@ const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
 /// # Errors
 /// When the gateway says that its configuration is wrong, or fails while it stops; when the system
 /// gives no process.
-pub(super) async fn run(listener: TcpListener) -> anyhow::Result<()> {
-    let listener = OwnedFd::from(listener);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let begin = Instant::now();
-        let mut child = start(&listener)?;
-        let mut is_stopping = false;
-        let status = loop {
-            let forwarded = tokio::select! {
-                status = child.wait() => break status?,
-                _ = terminate.recv() => Signal::TERM,
-                _ = interrupt.recv() => Signal::TERM,
-                _ = hangup.recv() => Signal::HUP,
-            };
-            is_stopping |= forwarded == Signal::TERM;
-            forward(&child, forwarded);
-        };
-        if status.success() {
-            return Ok(());
-        }
-        if status.code() == Some(i32::from(Exit::Usage as u8)) {
-            return Err(Complaint::usage("the gateway cannot be started as it is set up").into());
-        }
-        anyhow::ensure!(!is_stopping, "the gateway did not stop in good order: {status}");
-        if begin.elapsed() >= GOOD_RUN {
-            pause = FIRST_PAUSE;
-        }
-        tracing::error!(%status, pause_ms = pause.as_millis(), "the gateway has ended; starting it");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+pub(super) async fn run(listeners: Listeners, signals: ServerSignals) -> anyhow::Result<()> {
+    let api = OwnedFd::from(listeners.api);
+    let admin = listeners.admin.map(OwnedFd::from);
+    let supervisor = Supervisor { api, admin, program: program()?, signals, is_stopping: false };
+    supervisor.run().await
 }
 
 /// Whether this process has a supervisor.
@@ -75,37 +55,337 @@ pub(super) fn is_supervised() -> bool {
     std::env::var_os(SUPERVISOR).is_some()
 }
 
-/// The listener that a supervisor handed over, where this process has one. From here on it ends with
-/// its supervisor.
+/// What a supervisor handed over, where this process has one. From here on it ends with its
+/// supervisor.
 ///
 /// # Errors
 /// When the supervisor has ended by now, or the system refuses.
-pub(super) fn listener() -> anyhow::Result<Option<TcpListener>> {
+pub(super) fn receive() -> anyhow::Result<Option<(ToSupervisor, Listeners, Company)>> {
     let Ok(supervisor) = std::env::var(SUPERVISOR) else {
         return Ok(None);
     };
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let parent = getppid().map(|parent| parent.as_raw_nonzero().to_string());
     anyhow::ensure!(parent == Some(supervisor), "the supervisor has ended");
-    let handed = std::io::stdin().as_fd().try_clone_to_owned()?;
-    Ok(Some(TcpListener::from(handed)))
+    ToSupervisor::receive().map(Some)
 }
 
-fn start(listener: &OwnedFd) -> anyhow::Result<Child> {
-    let program = std::env::current_exe().context("this program cannot be found")?;
-    let child = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env(SUPERVISOR, std::process::id().to_string())
-        .stdin(Stdio::from(listener.try_clone()?))
-        .spawn();
-    child.context("the gateway cannot be started")
+/// Where the program is, by the path that it was started by where that is absolute: another version
+/// may be there later.
+fn program() -> anyhow::Result<PathBuf> {
+    let named = std::env::args_os().next().map(PathBuf::from);
+    match named.filter(|path| path.is_absolute()) {
+        Some(path) => Ok(path),
+        None => std::env::current_exe().context("this program cannot be found"),
+    }
 }
 
-fn forward(child: &Child, signal: Signal) {
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    if let Some(id) = id
-        && let Err(error) = kill_process(id, signal)
-    {
-        tracing::warn!(%error, "the signal does not reach the gateway");
+struct Supervisor {
+    api: OwnedFd,
+    admin: Option<OwnedFd>,
+    program: PathBuf,
+    signals: ServerSignals,
+    is_stopping: bool,
+}
+
+/// What comes after a gateway that has ended.
+enum After {
+    /// Nothing: it was asked to end.
+    Nothing,
+    /// Another one, which is taking over.
+    Successor(Box<Gateway>),
+    /// It has to be started again.
+    Restart(ExitStatus),
+}
+
+enum Event {
+    OfCurrent(Occurrence),
+    OfNext(Occurrence),
+    Stop,
+    Hangup,
+    Reload,
+}
+
+#[derive(Debug)]
+enum Occurrence {
+    Reported(Report),
+    Ended(ExitStatus),
+}
+
+impl Supervisor {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut pause = FIRST_PAUSE;
+        let mut gateway = self.start_alone().await?;
+        loop {
+            let begin = gateway.begin;
+            let mut failure = match self.attend(gateway).await? {
+                After::Nothing => return Ok(()),
+                After::Successor(successor) => {
+                    gateway = *successor;
+                    continue;
+                }
+                After::Restart(status) => format!("it has ended: {status}"),
+            };
+            if begin.elapsed() >= GOOD_RUN {
+                pause = FIRST_PAUSE;
+            }
+            gateway = loop {
+                let pause_ms = pause.as_millis();
+                tracing::error!(failure, pause_ms, "the gateway does not run; starting it");
+                if !self.rest(pause).await {
+                    return Ok(());
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                match self.start_alone().await {
+                    Ok(gateway) => break gateway,
+                    Err(error) => failure = format!("{error:#}"),
+                }
+            };
+        }
+    }
+
+    /// Waits so long; not to the end, and `false`, when a signal to stop comes.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        let mut end = std::pin::pin!(tokio::time::sleep(pause));
+        loop {
+            tokio::select! {
+                () = &mut end => return true,
+                () = self.signals.stop.asked() => return false,
+                // The next start reads everything anyway.
+                () = self.signals.hangups.next() => {}
+                () = self.signals.user.second() => {}
+            }
+        }
+    }
+
+    /// Looks after a gateway until it has ended, and exchanges it when that is asked for.
+    async fn attend(&mut self, mut current: Gateway) -> anyhow::Result<After> {
+        let mut next: Option<Gateway> = None;
+        let mut is_handing_over = false;
+        let status = loop {
+            let event = tokio::select! {
+                occurrence = current.occurrence() => Event::OfCurrent(occurrence?),
+                occurrence = occurrence_of(&mut next) => Event::OfNext(occurrence?),
+                () = self.signals.stop.asked() => Event::Stop,
+                () = self.signals.hangups.next() => Event::Hangup,
+                () = self.signals.user.second() => Event::Reload,
+            };
+            match event {
+                Event::OfCurrent(Occurrence::Ended(status)) => break status,
+                Event::OfCurrent(Occurrence::Reported(report)) => current.note(report),
+                Event::OfNext(Occurrence::Reported(_)) => {
+                    if !self.is_stopping {
+                        is_handing_over = true;
+                        // One that has just ended is seen to have.
+                        let _ = current.channel.tell_to_hand_over().await;
+                    }
+                }
+                Event::OfNext(Occurrence::Ended(status)) => {
+                    next = None;
+                    if !self.is_stopping {
+                        let old = current.process.id();
+                        tracing::error!(event = "reload.failed", %status, old, "{GOES_ON}");
+                    }
+                }
+                Event::Stop => {
+                    self.is_stopping = true;
+                    current.signal(Signal::TERM);
+                    if let Some(next) = &next {
+                        next.signal(Signal::TERM);
+                    }
+                }
+                Event::Hangup => current.hang_up(),
+                Event::Reload if self.is_stopping => {}
+                Event::Reload
+                    if next.is_some() || is_handing_over || current.stage != Stage::Serving =>
+                {
+                    tracing::warn!("a gateway is starting already; this SIGUSR2 is ignored");
+                }
+                Event::Reload => next = self.start_beside(&current),
+            }
+        };
+        self.after(&current, status, next, is_handing_over).await
+    }
+
+    async fn after(
+        &self,
+        current: &Gateway,
+        status: ExitStatus,
+        next: Option<Gateway>,
+        is_handing_over: bool,
+    ) -> anyhow::Result<After> {
+        if self.is_stopping {
+            if let Some(mut next) = next {
+                next.process.wait().await?;
+            }
+            // One that has opened nothing yet may end by the signal itself.
+            let is_early =
+                current.stage == Stage::Starting && status.signal() == Some(Signal::TERM.as_raw());
+            anyhow::ensure!(
+                status.success() || is_early,
+                "the gateway did not stop in good order: {status}"
+            );
+            return Ok(After::Nothing);
+        }
+        let is_usage = status.code() == Some(i32::from(Exit::Usage as u8));
+        match next {
+            Some(mut next) if is_handing_over || !(status.success() || is_usage) => {
+                if !status.success() {
+                    tracing::error!(%status, "the gateway has ended; the new one takes over");
+                }
+                // One that has just ended is seen to have.
+                let _ = next.channel.tell_to_take_over().await;
+                return Ok(After::Successor(Box::new(next)));
+            }
+            Some(mut next) => {
+                next.signal(Signal::TERM);
+                next.process.wait().await?;
+            }
+            None if is_handing_over => return Ok(After::Restart(status)),
+            None => {}
+        }
+        if status.success() {
+            return Ok(After::Nothing);
+        }
+        if is_usage {
+            return Err(Complaint::usage("the gateway cannot be started as it is set up").into());
+        }
+        Ok(After::Restart(status))
+    }
+
+    /// Starts a gateway that takes over as soon as it can.
+    async fn start_alone(&self) -> anyhow::Result<Gateway> {
+        let mut gateway = self.start(Company::Alone)?;
+        // One that has just ended is seen to have.
+        let _ = gateway.channel.tell_to_take_over().await;
+        Ok(gateway)
+    }
+
+    /// Starts a gateway that is to follow another one; none, and an error in the log, where that
+    /// fails.
+    fn start_beside(&self, current: &Gateway) -> Option<Gateway> {
+        let old = current.process.id();
+        match self.start(Company::BesideAnother) {
+            Ok(gateway) => {
+                let new = gateway.process.id();
+                tracing::info!(event = "reload.begun", old, new, "exchanging the gateway");
+                Some(gateway)
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(event = "reload.failed", error, old, "{GOES_ON}");
+                None
+            }
+        }
+    }
+
+    fn start(&self, company: Company) -> anyhow::Result<Gateway> {
+        let listeners: Vec<_> =
+            [Some(&self.api), self.admin.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
+        let (channel, theirs) = ToGateway::open(&listeners, company)?;
+        let process = Command::new(&self.program)
+            .args(std::env::args_os().skip(1))
+            .env(SUPERVISOR, std::process::id().to_string())
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        Ok(Gateway {
+            process,
+            channel,
+            begin: Instant::now(),
+            company,
+            stage: Stage::Starting,
+            prepare_limit: (company == Company::BesideAnother).then_some(PREPARE_LIMIT),
+            is_silent: false,
+            owes_hangup: false,
+        })
+    }
+}
+
+/// How far a child has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Prepared,
+    Serving,
+}
+
+/// A child.
+struct Gateway {
+    process: Child,
+    channel: ToGateway,
+    begin: Instant,
+    company: Company,
+    stage: Stage,
+    /// Where it may not take as long as it wants to get prepared.
+    prepare_limit: Option<Duration>,
+    /// Whether it has closed its end of the channel.
+    is_silent: bool,
+    /// Whether SIGHUP came before it could bear one.
+    owes_hangup: bool,
+}
+
+impl Gateway {
+    /// What happens to it next. Nothing is lost when this is dropped before it completes.
+    async fn occurrence(&mut self) -> io::Result<Occurrence> {
+        loop {
+            let limit = self.prepare_limit;
+            let left = limit.unwrap_or_default().saturating_sub(self.begin.elapsed());
+            tokio::select! {
+                status = self.process.wait() => return status.map(Occurrence::Ended),
+                report = self.channel.report(), if !self.is_silent => match report {
+                    Ok(report) => {
+                        self.prepare_limit = None;
+                        self.stage = match report {
+                            Report::Prepared => Stage::Prepared,
+                            Report::Serving => Stage::Serving,
+                        };
+                        return Ok(Occurrence::Reported(report));
+                    }
+                    // It has ended or is about to.
+                    Err(_) => self.is_silent = true,
+                },
+                () = tokio::time::sleep(left), if limit.is_some() => {
+                    tracing::error!("the new gateway takes too long to open token and store");
+                    self.process.start_kill()?;
+                    self.prepare_limit = None;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, report: Report) {
+        if std::mem::take(&mut self.owes_hangup) {
+            self.signal(Signal::HUP);
+        }
+        if report == Report::Serving && self.company == Company::BesideAnother {
+            let (new, took_ms) = (self.process.id(), self.begin.elapsed().as_millis());
+            tracing::info!(event = "reload.done", new, took_ms, "the new gateway serves");
+        }
+    }
+
+    /// Passes SIGHUP on, as soon as it does not end the process.
+    fn hang_up(&mut self) {
+        if self.stage == Stage::Starting {
+            self.owes_hangup = true;
+        } else {
+            self.signal(Signal::HUP);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(id) = id
+            && let Err(error) = kill_process(id, signal)
+        {
+            tracing::warn!(%error, "the signal does not reach the gateway");
+        }
+    }
+}
+
+async fn occurrence_of(gateway: &mut Option<Gateway>) -> io::Result<Occurrence> {
+    match gateway {
+        Some(gateway) => gateway.occurrence().await,
+        None => std::future::pending().await,
     }
 }

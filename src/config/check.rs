@@ -20,6 +20,7 @@ use crate::model::{IvBudget, Place};
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = tls(reader);
     let listen = listen(reader, tls.is_some());
+    let drain = milliseconds(reader, "listen.drain_ms");
     let admin = admin(reader, tls.is_some());
     let place = place(reader);
     let token = token(reader);
@@ -35,6 +36,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let log = log(reader);
     Some(Config {
         listen: listen?,
+        drain: drain?,
         tls,
         admin: admin?,
         place: place?,

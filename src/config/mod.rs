@@ -28,6 +28,8 @@ pub struct Config {
     /// Where the gateway listens. Beyond loopback only with TLS, or when the operator asked for
     /// plain HTTP.
     pub listen: SocketAddr,
+    /// How long connections and requests are still taken once a stop was asked for.
+    pub drain: Duration,
     /// The certificate; none is plain HTTP.
     pub tls: Option<CertificateFiles>,
     /// The listener for health and metrics.

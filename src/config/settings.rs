@@ -89,6 +89,14 @@ pub static SETTINGS: &[Setting] = &[
               cross the network as they are, so set this only behind a proxy that speaks TLS.",
     },
     Setting {
+        name: "listen.drain_ms",
+        kind: Kind::Number(0, LONGEST_WAIT_MS),
+        default: Fallback::Value("3000"),
+        doc: "Milliseconds for which a gateway that is asked to stop still takes connections and \
+              requests, while `/readyz` says 503. Each answer then closes its connection. More than \
+              a load balancer needs to notice; 0 stops at once (docs/restart.md).",
+    },
+    Setting {
         name: "tls.certificate",
         kind: Kind::Text("an absolute path"),
         default: Fallback::Unset("none: plain HTTP"),

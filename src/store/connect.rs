@@ -145,6 +145,20 @@ async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     Ok(Connected { pool, place: None, files: None, anchor: None })
 }
 
+/// Whether migrations are due on a database that is there.
+pub(super) async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
+    let options = parse(url)?;
+    let connected = match options.database_url.scheme() {
+        "sqlite" => connect_existing(url).await?,
+        _ => Connected { pool: pool_options().connect_with(options).await?, place: None },
+    };
+    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
+        .fetch_all(&connected.pool)
+        .await?;
+    connected.pool.close().await;
+    Ok(known_versions().any(|version| !applied.contains(&version)))
+}
+
 /// The versions of all tables that this program knows, in their order.
 pub(super) fn known_versions() -> impl Iterator<Item = i64> {
     SQLITE.iter().map(|migration| migration.version)

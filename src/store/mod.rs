@@ -124,6 +124,15 @@ impl Store {
         Self::load(connect::connect_existing(url).await?).await
     }
 
+    /// Whether the tables of the database that `url` names are those of an older program, so that to
+    /// open it would change them. The database has to be there; nothing is changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFile`], or when it cannot be read.
+    pub async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
+        connect::is_of_older_program(url).await
+    }
+
     /// Whether no other process uses the store at this moment. A PostgreSQL database is taken to
     /// be used by this process alone.
     ///

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::doors::Wire;
@@ -41,8 +42,9 @@ pub(super) struct Patience {
 /// want its place. Go and OkHttp use one that has rested for up to 90 s, and send a request again by
 /// themselves when it is cut; its nonce may be used by then.
 const KEPT: Duration = Duration::from_secs(90);
-/// How long a new connection has for its first request before older ones are spared.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long a new connection has for its first request before older ones are spared, and while the
+/// server closes: its client has been accepted, and is about to send.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// How well a connection can be spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,17 @@ pub(super) enum NotBegun {
     Misframed,
     /// The connection is being closed, to make room.
     Closed,
+}
+
+/// Where the server is between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connections are kept alive.
+    Serving,
+    /// Requests are answered, and each answer closes its connection.
+    Draining,
+    /// A connection without a request is closed.
+    Closing,
 }
 
 /// What the connection and the service on it tell each other.
@@ -84,6 +97,8 @@ struct State {
     /// How many requests have been begun.
     begun: u64,
     work: Work,
+    /// Whether the last request's answer is not yet with the system.
+    is_unflushed: bool,
     /// The wire that the head which is arriving seems to be for.
     heard: Wire,
     /// Whether a request has been answered with success: a stranger has none.
@@ -109,6 +124,7 @@ impl Exchange {
             return Err(NotBegun::Closed);
         }
         state.begun += 1;
+        state.is_unflushed = true;
         let query = state.framer.enter(body).map_err(|Misframed| NotBegun::Misframed)?;
         state.work = Work::Serves;
         state.heard = Wire::default();
@@ -179,6 +195,7 @@ pub(super) struct Connection<S> {
     stream: S,
     exchange: Exchange,
     patience: Patience,
+    phase: watch::Receiver<Phase>,
     reading: Alarm<(Wait, u64)>,
     writing: Alarm<()>,
     /// Our refusal in place of the library's, as far as it is not yet written.
@@ -189,12 +206,19 @@ pub(super) struct Connection<S> {
 enum Wait {
     Head,
     Rest,
+    /// For a first request while the server closes.
+    LastChance,
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(stream: S, exchange: Exchange, patience: Patience) -> Self {
+    pub(super) fn new(
+        stream: S,
+        exchange: Exchange,
+        patience: Patience,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         let (reading, writing) = (Alarm::default(), Alarm::default());
-        Self { stream, exchange, patience, reading, writing, refusal: Bytes::new() }
+        Self { stream, exchange, patience, phase, reading, writing, refusal: Bytes::new() }
     }
 
     /// Notes which wire a head is for, in case that the library refuses to read it.
@@ -208,11 +232,20 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Nothing arrives: waits on, but not for ever.
+    /// Nothing arrives: waits on, but not for ever. While the server closes, a connection without a
+    /// request ends as if its client had ended it, which is known only here, where the system has just
+    /// said that nothing has arrived.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.exchange.lock();
         if state.work != Work::None {
             return Poll::Pending;
+        }
+        let is_closing = *self.phase.borrow() == Phase::Closing;
+        if is_closing && !state.is_unflushed && !state.framer.is_before_request() {
+            if state.begun == 0 {
+                ready!(self.reading.poll(cx, (Wait::LastChance, 0), FRESH));
+            }
+            return Poll::Ready(Ok(()));
         }
         let (wait, limit) = if state.begun == 0 {
             (Wait::Head, self.patience.first_head)
@@ -355,9 +388,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
         ready!(this.written(cx, polled))?;
         this.writing.quiet();
+        {
+            let mut state = this.exchange.lock();
+            state.is_unflushed &= state.work != Work::None;
+        }
         // The library does not ask again for bytes that it has asked for while it was serving, so
         // the rest begins here. When the timer rings the library asks, and gets the error.
-        let _armed = this.wait(cx);
+        if this.wait(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

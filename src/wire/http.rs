@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,9 +27,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -38,7 +39,7 @@ pub use self::places::ConnectionLimits;
 
 use self::body::TimedBody;
 use self::places::{Place, Places};
-use super::connection::{Connection, Exchange, NotBegun, Patience};
+use super::connection::{Connection, Exchange, FRESH, NotBegun, Patience, Phase};
 use super::doors::Wire;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
@@ -71,8 +72,24 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// The longest time from a whole head to its answer.
     pub request_timeout: Duration,
-    /// How long requests in flight may go on when the server is told to stop.
+    /// How long connections and requests are still taken once the server is told to stop, at most. Each
+    /// answer closes its connection, so that clients leave before their connections are closed.
     pub drain: Duration,
+    /// How long requests in flight may go on after that.
+    pub finish: Duration,
+}
+
+/// How a server is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Takes connections for the whole drain time, since those who send them are to see first that this
+    /// server is going.
+    Drain,
+    /// Another process goes on with the listener. Takes connections until those from before have ended,
+    /// for at most the drain time, and leaves those that it has not accepted to the other process.
+    HandOver,
+    /// Takes no further connection.
+    AtOnce,
 }
 
 /// The address that a request came from; an extension of every request.
@@ -112,38 +129,33 @@ impl From<TcpListener> for Door {
     }
 }
 
-/// Serves `router` to who comes in by `door` until `stop` is done; then finishes what is in
-/// flight, for at most the drain time.
+/// Serves `router` to who comes in by `door` until `stop` is done; then as that says. Every connection
+/// that was accepted gets its request answered, as long as it is sent and served in time.
 pub async fn serve(
     door: impl Into<Door>,
     router: Router,
     settings: HttpSettings,
-    stop: impl Future<Output = ()>,
-) {
+    stop: impl Future<Output = Stop>,
+) -> Stop {
     let Door { listener, tls } = door.into();
     let mut stop = pin!(stop);
     let mut server = Server::new(router, tls, settings);
-    loop {
+    let stop = loop {
         tokio::select! {
-            () = &mut stop => break,
-            Some(ended) = server.connections.join_next() => {
-                // One that had to make room is cancelled.
-                if let Err(error) = ended
-                    && !error.is_cancelled()
-                {
-                    tracing::error!(%error, "a connection's task failed");
-                }
-            }
-            Some(greeted) = server.greetings.join_next() => {
-                if let Ok(Some((guest, stream))) = greeted {
-                    server.connect(guest, stream);
-                }
-            }
+            stop = &mut stop => break stop,
+            () = server.go_on() => {}
             accepted = listener.accept() => server.admit(accepted).await,
         }
+    };
+    if stop != Stop::AtOnce {
+        server.drain(&listener, stop).await;
     }
-    drop(listener);
+    match stop {
+        Stop::HandOver => drop(listener),
+        Stop::Drain | Stop::AtOnce => server.admit_last(listener).await,
+    }
     server.finish().await;
+    stop
 }
 
 /// The connections of one listener.
@@ -152,7 +164,9 @@ struct Server {
     tls: Option<TlsServer>,
     settings: HttpSettings,
     places: Places,
-    graceful: GracefulShutdown,
+    phase: watch::Sender<Phase>,
+    /// Held by every connection that came before the drain.
+    before_drain: Arc<()>,
     /// Shaking hands; nothing is lost with one that is dropped.
     greetings: JoinSet<Option<(Guest, TlsStream<TcpStream>)>>,
     connections: JoinSet<()>,
@@ -166,6 +180,7 @@ struct Guest {
     since: Instant,
     place: Place,
     _counted: OpenConnection,
+    _before_drain: Arc<()>,
 }
 
 impl Server {
@@ -175,9 +190,31 @@ impl Server {
             tls,
             places: Places::new(settings.connections.clone()),
             settings,
-            graceful: GracefulShutdown::new(),
+            phase: watch::Sender::new(Phase::Serving),
+            before_drain: Arc::new(()),
             greetings: JoinSet::new(),
             connections: JoinSet::new(),
+        }
+    }
+
+    /// Takes note of one connection that has ended, or of one that has shaken hands. Never completes
+    /// while there are none.
+    async fn go_on(&mut self) {
+        tokio::select! {
+            Some(ended) = self.connections.join_next() => {
+                // One that had to make room is cancelled.
+                if let Err(error) = ended
+                    && !error.is_cancelled()
+                {
+                    tracing::error!(%error, "a connection's task failed");
+                }
+            }
+            Some(greeted) = self.greetings.join_next() => {
+                if let Ok(Some((guest, stream))) = greeted {
+                    self.connect(guest, stream);
+                }
+            }
+            else => std::future::pending().await,
         }
     }
 
@@ -186,7 +223,14 @@ impl Server {
         let Some(place) = self.places.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
         let (since, counted) = (Instant::now(), metrics().connection());
-        let guest = Guest { peer, is_secure, since, place, _counted: counted };
+        let guest = Guest {
+            peer,
+            is_secure,
+            since,
+            place,
+            _counted: counted,
+            _before_drain: Arc::clone(&self.before_drain),
+        };
         match self.tls.clone() {
             None => self.connect(guest, stream),
             Some(tls) => {
@@ -202,11 +246,20 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let served = connection(stream, &guest, self.router.clone(), &self.settings);
-        let served = self.graceful.watch(served);
+        let mut phase = self.phase.subscribe();
+        let served = connection(stream, &guest, self.router.clone(), &self.settings, phase.clone());
         let number = guest.place.number;
         let task = self.connections.spawn(async move {
-            if let Err(error) = served.await {
+            let mut served = pin!(served);
+            let ended = loop {
+                // A connection at rest learns of another phase when it is polled.
+                tokio::select! {
+                    biased;
+                    ended = &mut served => break ended,
+                    Ok(()) = phase.changed() => {}
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(peer = %guest.peer, %error, "connection ended");
             }
             drop(guest);
@@ -214,11 +267,53 @@ impl Server {
         Place::is_driven_by(&self.places, number, task);
     }
 
-    async fn finish(mut self) {
-        self.greetings.shutdown().await;
-        if tokio::time::timeout(self.settings.drain, self.graceful.shutdown()).await.is_err() {
-            tracing::warn!("connections are cut off: they did not finish in time");
+    /// Serves on, and closes each connection with its next answer.
+    async fn drain(&mut self, listener: &TcpListener, stop: Stop) {
+        let before = {
+            let before = std::mem::take(&mut self.before_drain);
+            Arc::downgrade(&before)
+        };
+        self.phase.send_replace(Phase::Draining);
+        let mut end = pin!(tokio::time::sleep(self.settings.drain));
+        while stop == Stop::Drain || Weak::strong_count(&before) > 0 {
+            tokio::select! {
+                () = &mut end => break,
+                () = self.go_on() => {}
+                accepted = listener.accept() => self.admit(accepted).await,
+            }
         }
+    }
+
+    /// Accepts the connections that wait, and closes the listener: to close it alone would reset them.
+    async fn admit_last(&mut self, listener: TcpListener) {
+        // By the listener of the standard library, which asks the system and nothing else.
+        let accepted = listener
+            .into_std()
+            .map(|listener| std::iter::from_fn(|| listener.accept().ok()).collect::<Vec<_>>());
+        for (stream, peer) in accepted.unwrap_or_default() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            self.admit(stream.map(|stream| (stream, peer))).await;
+        }
+    }
+
+    /// Answers what has been begun or has just come in, closes every other connection, and ends.
+    async fn finish(mut self) {
+        self.phase.send_replace(Phase::Closing);
+        let mut end = pin!(tokio::time::sleep(self.settings.finish));
+        let mut greeting_end = pin!(tokio::time::sleep(FRESH));
+        while !(self.connections.is_empty() && self.greetings.is_empty()) {
+            tokio::select! {
+                () = &mut end => {
+                    tracing::warn!("connections are cut off: they did not finish in time");
+                    break;
+                }
+                () = &mut greeting_end, if !self.greetings.is_empty() => {
+                    self.greetings.shutdown().await;
+                }
+                () = self.go_on() => {}
+            }
+        }
+        self.greetings.shutdown().await;
         self.connections.shutdown().await;
     }
 }
@@ -294,6 +389,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     guest: &Guest,
     router: Router,
     settings: &HttpSettings,
+    phase: watch::Receiver<Phase>,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
     let exchange = guest.place.exchange.clone();
     let patience = Patience {
@@ -310,6 +406,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         exchange: exchange.clone(),
         body_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
+        phase: phase.clone(),
     };
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -318,7 +415,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         .keep_alive(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Connection::new(stream, exchange, patience)), service)
+        .serve_connection(TokioIo::new(Connection::new(stream, exchange, patience, phase)), service)
 }
 
 /// The router, with what the connection knows of each request.
@@ -330,6 +427,7 @@ struct ConnectionService {
     exchange: Exchange,
     body_timeout: Duration,
     request_timeout: Duration,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -363,10 +461,14 @@ impl Service<Request<Incoming>> for ConnectionService {
         let limit = self.request_timeout;
         let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let answer = tokio::time::timeout(limit, guarded);
+        let phase = self.phase.clone();
         Box::pin(async move {
             let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
             match answer.await {
-                Ok(Ok(Ok(answer))) => {
+                Ok(Ok(Ok(mut answer))) => {
+                    if *phase.borrow() != Phase::Serving {
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
                     if answer.status().is_success() {
                         serving.well_done();
                     }

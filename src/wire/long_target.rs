@@ -103,6 +103,11 @@ impl Framer {
         self.is_holding() || self.stage == Stage::Head
     }
 
+    /// Whether a head has begun whose request is not being served yet.
+    pub fn is_before_request(&self) -> bool {
+        self.is_within_head() || self.stage == Stage::HeadDone
+    }
+
     /// The bytes that are kept, for what arrives behind them to be added.
     pub fn held_mut(&mut self) -> &mut BytesMut {
         &mut self.held

@@ -126,8 +126,11 @@ impl Installation {
     /// Writes the configuration, changed by `edit`.
     pub(crate) fn configure(&self, edit: impl FnOnce(&mut String)) {
         let dir = self.root.display();
+        // An earlier program knows no such setting.
+        let is_of_this_build = self.program == Path::new(env!("CARGO_BIN_EXE_hsmgate"));
+        let drain = if is_of_this_build { "drain_ms = 0\n" } else { "" };
         let mut text = format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n\
+            "[listen]\naddress = \"127.0.0.1:0\"\n{drain}\
              [service]\naccount = \"{ACCOUNT}\"\n\
              [token]\nmodule = \"{}\"\nlabel = \"production\"\npin_file = \"{dir}/pin\"\n\
              [store]\nurl = \"sqlite://{dir}/hsmgate.db\"\nstate_directory = \"{dir}/state\"\n\
@@ -257,6 +260,21 @@ impl Server {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
     }
 
+    /// How often it has logged this by now.
+    pub(crate) fn count_logged(&self, what: &str) -> usize {
+        self.log.lock().unwrap().matches(what).count()
+    }
+
+    /// What it has logged by now, the lines without their ends.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.endpoint.strip_prefix("http://").unwrap()
+    }
+
     /// Whether it has logged this by now.
     pub(crate) fn has_logged(&self, what: &str) -> bool {
         self.log.lock().unwrap().contains(what)
@@ -273,9 +291,14 @@ impl Server {
 
     /// The process id of the gateway under this supervisor; empty while there is none.
     pub(crate) fn supervised(&self) -> String {
+        self.all_supervised().into_iter().next().unwrap_or_default()
+    }
+
+    /// The process ids of all gateways under this supervisor, in the order of their starts.
+    pub(crate) fn all_supervised(&self) -> Vec<String> {
         let id = self.process_id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        children.split_whitespace().next().unwrap_or_default().to_owned()
+        children.split_whitespace().map(str::to_owned).collect()
     }
 
     pub(crate) fn signal(&self, name: &str) {

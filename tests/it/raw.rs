@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// No answer takes longer, on a busy machine.
@@ -51,18 +51,22 @@ impl Answer {
 }
 
 /// A connection.
-pub(crate) struct Connection(TcpStream);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
+        Self::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self(BufReader::new(stream))
     }
 
     /// From another address of this machine, `127.0.0.2` for instance.
     pub(crate) async fn open_from(source: &str, address: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-        Self(socket.connect(address.parse().unwrap()).await.unwrap())
+        Self::of(socket.connect(address.parse().unwrap()).await.unwrap())
     }
 
     /// Sends bytes. A server that has answered and closed already is fine: the answer counts.

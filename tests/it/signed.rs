@@ -74,15 +74,27 @@ impl Call {
     /// A call of the gateway's own user, not yet signed.
     pub(crate) fn new(gateway: &Gateway, way: Way, action: &str, params: &[(&str, &str)]) -> Self {
         let dev = &gateway.dev;
+        let user = (dev.access_key_id.as_str(), dev.access_key_secret.as_str());
+        Self::to(gateway.address(), user, way, action, params)
+    }
+
+    /// A call of a user, id and secret of an AccessKey, not yet signed.
+    pub(crate) fn to(
+        address: &str,
+        (access_key_id, secret): (&str, &str),
+        way: Way,
+        action: &str,
+        params: &[(&str, &str)],
+    ) -> Self {
         let mut call = Self {
             way,
             method: if way.1 == Place::GetQuery { Method::GET } else { Method::POST },
             path: "/",
             query: String::new(),
-            headers: vec![("host".to_owned(), gateway.address().to_owned())],
+            headers: vec![("host".to_owned(), address.to_owned())],
             body: String::new(),
-            access_key_id: dev.access_key_id.clone(),
-            secret: dev.access_key_secret.clone().into(),
+            access_key_id: access_key_id.to_owned(),
+            secret: SecretString::from(secret),
         };
         if way.1 == Place::PostForm {
             call.set_header("content-type", FORM);

@@ -2,7 +2,10 @@
 
 use tokio::net::TcpStream;
 
+use crate::admin_client::get;
+use crate::gateway::until;
 use crate::harness::Gateway;
+use crate::installation::Installation;
 use crate::raw::Connection;
 use crate::signed::{Call, Place, Signing, Way};
 
@@ -44,6 +47,42 @@ async fn a_connection_at_rest_is_closed_and_does_not_delay_the_end() {
     let directory = gateway.process.ended();
     let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(log.contains("the token is closed") && !log.contains("cut off"), "{log}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_drains_says_so_first_and_answers_everybody_meanwhile() {
+    let (installation, user) = Installation::prepared();
+    installation.configure(|text| {
+        *text = text
+            .replace("drain_ms = 0", "drain_ms = 600000")
+            .replace("address = \"\"", "address = \"127.0.0.1:0\"");
+    });
+    let server = installation.serve();
+    let admin = format!("http://{}", server.admin_address());
+    let regions = || {
+        let way = Way(Signing::Acs3, Place::PostQuery);
+        let user = (user.id.as_str(), user.secret.as_str());
+        Call::to(server.address(), user, way, "DescribeRegions", &[]).signed().bytes()
+    };
+    let mut kept = Connection::open(server.address()).await;
+    kept.send(&regions()).await;
+    let answer = kept.answer().await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (200, ""));
+    assert_eq!(get(&admin, "/readyz").await.0, 200);
+
+    server.signal("TERM");
+    until(|| server.has_logged("stopping")).await;
+    let mut readiness = get(&admin, "/readyz").await;
+    while readiness.0 == 200 {
+        readiness = get(&admin, "/readyz").await;
+    }
+    assert!(readiness.1.contains("stopping"), "{readiness:?}");
+    for mut connection in [Connection::open(server.address()).await, kept] {
+        connection.send(&regions()).await;
+        let answer = connection.answer().await.unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+        assert!(connection.is_closed().await);
+    }
 }
 
 /// Waits until nobody listens any more.

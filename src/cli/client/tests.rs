@@ -116,6 +116,7 @@ async fn client() -> Client {
         header_timeout: second,
         request_timeout: second,
         drain: second,
+        finish: second,
     };
     tokio::spawn(serve(listener, router, settings, std::future::pending()));
     Client::new(&format!("http://{address}"), "ak", SECRET.into()).unwrap()

@@ -27,9 +27,9 @@ use super::exit::Complaint;
 use super::open_files;
 use super::output;
 use super::serve::bind;
-use super::signals::StopSignals;
+use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::Files;
-use crate::app::{self, Gateway, Listeners};
+use crate::app::{self, Gateway, Listeners, Stop};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::keyring::{KeyringSettings, TokenTimes};
@@ -146,6 +146,7 @@ impl Dev {
                 header_time: Duration::from_secs(10),
                 // All its clients are on this machine.
                 connections: ConnectionLimits::of_all(open_files::make_room_for(CONNECTIONS)?),
+                drain: Duration::ZERO,
                 keyring: KeyringSettings {
                     times: TokenTimes {
                         call: Duration::from_secs(5),
@@ -184,6 +185,7 @@ impl Dev {
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
         let mut signals = StopSignals::catch()?;
+        let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
         let place = settings.place.clone();
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
@@ -195,6 +197,7 @@ impl Dev {
                 () = signals.asked() => {}
                 () = has_failed.notified() => {}
             }
+            Stop::Drain
         });
         let opening = async {
             let opened = self.open_house(home, &file, admin.as_deref().unwrap_or_default()).await;
@@ -204,6 +207,7 @@ impl Dev {
             opened
         };
         let (_ending, opened) = tokio::join!(serving, opening);
+        ignoring.abort();
         opened
     }
 

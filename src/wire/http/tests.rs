@@ -18,6 +18,7 @@ use crate::wire::rpc::format::{Format, failure};
 const CONNECTIONS: usize = 2;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const FINISH: Duration = Duration::from_secs(5);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
 
 /// Answers with the sizes of query and body, and the last bytes of both.
@@ -41,7 +42,8 @@ fn settings() -> HttpSettings {
         connections: ConnectionLimits::of_all(CONNECTIONS),
         header_timeout: HEADER_TIMEOUT,
         request_timeout: REQUEST_TIMEOUT,
-        drain: Duration::from_secs(5),
+        drain: Duration::ZERO,
+        finish: FINISH,
     }
 }
 
@@ -54,13 +56,18 @@ fn guest() -> Guest {
         since: Instant::now(),
         place,
         _counted: metrics().connection(),
+        _before_drain: Arc::default(),
     }
+}
+
+fn serving() -> watch::Receiver<Phase> {
+    watch::Sender::new(Phase::Serving).subscribe()
 }
 
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, &guest(), router, &settings()));
+    tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
     client
 }
 
@@ -241,7 +248,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
-    tokio::spawn(connection(server, &guest(), router, &settings()));
+    tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -255,8 +262,8 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
-    let driven =
-        tokio::spawn(connection(server, &guest(), Router::new().fallback(echo), &settings()));
+    let router = Router::new().fallback(echo);
+    let driven = tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
     let (_reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     driven.await.unwrap().unwrap_err();
@@ -341,20 +348,124 @@ async fn the_instance_protocol_gets_its_own_form_when_the_server_itself_refuses(
 }
 
 /// Starts a server on a socket of its own.
-async fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    start_on(listener, router, settings(), Stop::AtOnce)
+}
+
+fn start_on(
+    listener: std::net::TcpListener,
+    router: Router,
+    settings: HttpSettings,
+    way: Stop,
+) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
     let address = listener.local_addr().unwrap();
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let server = tokio::spawn(async move {
-        serve(listener, router, settings(), stopped.notified()).await;
+        let stop = async {
+            stopped.notified().await;
+            way
+        };
+        serve(listener, router, settings, stop).await;
     });
     (address, stop, server)
 }
 
+fn long_drain() -> HttpSettings {
+    let connections = ConnectionLimits::of_all(8);
+    HttpSettings { connections, drain: Duration::from_hours(1), ..settings() }
+}
+
+/// Head and body of the answer to one request on an open connection.
+async fn asked(client: &mut TcpStream) -> (String, String) {
+    client.write_all(post(1, "").as_bytes()).await.unwrap();
+    let (_status, head, body) = answer(client).await;
+    (head, body)
+}
+
+async fn is_closed(client: &mut TcpStream) -> bool {
+    client.read(&mut [0]).await.unwrap() == 0
+}
+
+fn ok() -> Router {
+    Router::new().route("/", any(|| async { "ok" }))
+}
+
+#[tokio::test]
+async fn while_a_server_drains_every_request_is_answered_and_closes_its_connection() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, stop, server) = start_on(listener, ok(), long_drain(), Stop::Drain);
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    assert!(!asked(&mut kept).await.0.contains("connection: close"));
+    stop.notify_one();
+    let mut is_draining = false;
+    while !is_draining {
+        let mut new = TcpStream::connect(address).await.unwrap();
+        let (head, body) = asked(&mut new).await;
+        assert_eq!(body, "ok");
+        is_draining = head.contains("connection: close");
+        assert!(!is_draining || is_closed(&mut new).await);
+    }
+    let (head, body) = asked(&mut kept).await;
+    assert!(head.contains("connection: close"), "{head}");
+    assert_eq!(body, "ok");
+    assert!(is_closed(&mut kept).await);
+    assert!(!server.is_finished(), "others may come until the time is over");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_stops_closes_who_rests_and_hears_who_has_just_come() {
+    let (address, stop, server) = start(ok());
+    let mut resting = TcpStream::connect(address).await.unwrap();
+    asked(&mut resting).await;
+    let mut new = TcpStream::connect(address).await.unwrap();
+    stop.notify_one();
+    assert!(is_closed(&mut resting).await);
+    let (head, body) = asked(&mut new).await;
+    assert!(head.contains("connection: close") && body == "ok", "{head}");
+    assert!(is_closed(&mut new).await);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_silent_does_not_hold_up_the_end() {
+    let (address, stop, server) = start(ok());
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    stop.notify_one();
+    let begin = Instant::now();
+    assert!(is_closed(&mut silent).await);
+    server.await.unwrap();
+    assert!(begin.elapsed() < FINISH);
+}
+
+#[tokio::test]
+async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = listener.try_clone().unwrap();
+    let (address, stop, server) = start_on(listener, ok(), long_drain(), Stop::HandOver);
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    asked(&mut kept).await;
+    stop.notify_one();
+    let (head, body) = asked(&mut kept).await;
+    assert_eq!(body, "ok");
+    if !head.contains("connection: close") {
+        // It was sent before the server knew.
+        asked(&mut kept).await;
+    }
+    server.await.unwrap();
+    let mut new = TcpStream::connect(address).await.unwrap();
+    new.write_all(post(1, "").as_bytes()).await.unwrap();
+    let (_address, _stop, _server) = start_on(other, ok(), settings(), Stop::AtOnce);
+    assert_eq!(answer(&mut new).await.2, "ok");
+}
+
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
-    let (address, _stop, _server) = start(Router::new().route("/", any(|| async { "ok" }))).await;
+    let (address, _stop, _server) = start(Router::new().route("/", any(|| async { "ok" })));
     let mut open = Vec::new();
     for _count in 0..CONNECTIONS {
         let mut client = TcpStream::connect(address).await.unwrap();
@@ -387,7 +498,7 @@ async fn what_is_in_flight_is_finished_before_the_server_stops() {
             "done"
         }
     };
-    let (address, stop, server) = start(Router::new().route("/", any(handler))).await;
+    let (address, stop, server) = start(Router::new().route("/", any(handler)));
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(post(1, "").as_bytes()).await.unwrap();
     begun.notified().await;

@@ -1,0 +1,169 @@
+//! What a supervisor and its gateways tell each other: over a socket, which is the standard input of
+//! the gateway, each word one byte. The first message of the supervisor brings the listeners.
+//!
+//! A gateway says when it is prepared, is told to take over, and says when it serves. Later it may be
+//! told to hand over to another one.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::Context;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream as AsyncStream;
+
+use crate::app::{Company, Listeners};
+
+/// The most listeners that are handed over: that of the API and that of health and metrics.
+const LISTENERS: usize = 2;
+
+/// What the supervisor says.
+const TAKE_OVER: u8 = b'T';
+const HAND_OVER: u8 = b'H';
+/// What the gateway says.
+const PREPARED: u8 = b'P';
+const SERVING: u8 = b'S';
+
+/// The first message, without its listeners.
+const FIRST_ALONE: u8 = b'1';
+const FIRST_BESIDE_ANOTHER: u8 = b'2';
+
+/// What a gateway has reported to its supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// It has opened what it can beside another gateway, and waits to take over.
+    Prepared,
+    /// It serves.
+    Serving,
+}
+
+/// The supervisor's end of the socket to one gateway.
+#[derive(Debug)]
+pub(super) struct ToGateway(AsyncStream);
+
+impl ToGateway {
+    /// A socket whose other end becomes the standard input of a gateway. The listeners are on
+    /// their way in it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn open(
+        listeners: &[BorrowedFd<'_>],
+        company: Company,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(listeners)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let first = [match company {
+            Company::Alone => FIRST_ALONE,
+            Company::BesideAnother => FIRST_BESIDE_ANOTHER,
+        }];
+        sendmsg(&ours, &[IoSlice::new(&first)], &mut control, SendFlags::empty())?;
+        ours.set_nonblocking(true)?;
+        Ok((Self(AsyncStream::from_std(ours)?), theirs.into()))
+    }
+
+    /// Tells it to take over.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) async fn tell_to_take_over(&mut self) -> io::Result<()> {
+        self.0.write_all(&[TAKE_OVER]).await
+    }
+
+    /// Tells it to hand over.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) async fn tell_to_hand_over(&mut self) -> io::Result<()> {
+        self.0.write_all(&[HAND_OVER]).await
+    }
+
+    /// What it reports next. Nothing is lost when this is dropped before it completes.
+    ///
+    /// # Errors
+    /// When it has ended, or says what no gateway says.
+    pub(super) async fn report(&mut self) -> io::Result<Report> {
+        match self.0.read_u8().await? {
+            PREPARED => Ok(Report::Prepared),
+            SERVING => Ok(Report::Serving),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// The gateway's end of the socket.
+#[derive(Debug)]
+pub(super) struct ToSupervisor(AsyncStream);
+
+impl ToSupervisor {
+    /// The socket on standard input, the listeners that came in it, and whether another gateway
+    /// serves on them now.
+    ///
+    /// # Errors
+    /// When there is none, or no listener came.
+    pub(super) fn receive() -> anyhow::Result<(Self, Listeners, Company)> {
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut first = [0];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        recvmsg(&stream, &mut [IoSliceMut::new(&mut first)], &mut control, flags)
+            .context("the supervisor hands over no listener")?;
+        let mut listeners = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                listeners.extend(descriptors);
+            }
+        }
+        let mut listeners = listeners.into_iter();
+        let api = listeners.next().context("the supervisor hands over no listener")?;
+        let admin = listeners.next().map(TcpListener::from);
+        let company = match first {
+            [FIRST_BESIDE_ANOTHER] => Company::BesideAnother,
+            _ => Company::Alone,
+        };
+        let listeners = Listeners { api: TcpListener::from(api), admin };
+        stream.set_nonblocking(true)?;
+        Ok((Self(AsyncStream::from_std(stream)?), listeners, company))
+    }
+
+    /// Reports that the gateway is prepared, and waits until it is to take over.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub(super) async fn wait_to_take_over(&mut self) -> io::Result<()> {
+        self.0.write_all(&[PREPARED]).await?;
+        while self.0.read_u8().await? != TAKE_OVER {}
+        Ok(())
+    }
+
+    /// Reports that the gateway serves.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub(super) async fn tell_that_it_serves(&mut self) -> io::Result<()> {
+        self.0.write_all(&[SERVING]).await
+    }
+
+    /// Completes when the gateway has to hand over. Not when the supervisor has ended: the process
+    /// ends with it.
+    pub(super) async fn is_to_hand_over(&mut self) {
+        loop {
+            match self.0.read_u8().await {
+                Ok(HAND_OVER) => return,
+                Ok(_) => {}
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}

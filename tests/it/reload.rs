@@ -1,0 +1,370 @@
+//! `hsmgate serve --supervise` exchanges its gateway on SIGUSR2, and nobody's request is lost.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::admin_client::get;
+use crate::gateway::{is_alive, signal, until};
+use crate::installation::{AccessKey, Installation, Server, run};
+use crate::raw::Connection;
+use crate::signed::{Call, Place, Signing, Way};
+
+const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
+const CLIENTS: u32 = 16;
+
+/// How often the gateway is exchanged, and how many calls a second come meanwhile.
+fn effort() -> (usize, u32) {
+    if std::env::var_os("HSMGATE_TORTURE").is_some() { (10, 500) } else { (3, 200) }
+}
+
+/// An installation whose gateway drains for so long, bears any load, and tells of its readiness.
+fn installation(drain_ms: u32) -> (Installation, AccessKey) {
+    let (installation, user) = Installation::prepared();
+    installation.configure(|text| {
+        *text = text
+            .replace("drain_ms = 0", &format!("drain_ms = {drain_ms}"))
+            .replace("[token]\n", "[token]\nqueue_wait_ms = 4000\n")
+            .replace("address = \"\"", "address = \"127.0.0.1:0\"")
+            + "[limits]\ncalls_per_second = 0\n";
+    });
+    (installation, user)
+}
+
+async fn supervised(installation: &Installation, user: &AccessKey) -> Server {
+    let server = installation.serve_with(&["--supervise"]);
+    let client = server.client(user);
+    let created = client.call("CreateKey", &[]).await.unwrap();
+    let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    client.call("CreateAlias", &[("AliasName", "alias/a"), ("KeyId", &key)]).await.unwrap();
+    server
+}
+
+fn encrypt(address: &str, user: &AccessKey) -> Vec<u8> {
+    let way = Way(Signing::Acs3, Place::PostQuery);
+    Call::to(address, (&user.id, &user.secret), way, "Encrypt", ENCRYPT).signed().bytes()
+}
+
+/// What a client has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: usize,
+    connections: usize,
+    longest: Duration,
+    failures: Vec<String>,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.connections += other.connections;
+        self.longest = self.longest.max(other.longest);
+        self.failures.extend(other.failures);
+    }
+}
+
+/// A client that calls at its rate over a connection that it keeps until it is told to close it. It
+/// takes no look at a connection before it sends, and sends nothing twice.
+async fn keep_calling(
+    address: String,
+    user: AccessKey,
+    every: Duration,
+    is_over: Arc<AtomicBool>,
+) -> Seen {
+    let mut seen = Seen::default();
+    let mut kept = None;
+    let mut ticks = tokio::time::interval(every);
+    while !is_over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let begin = Instant::now();
+        seen.calls += 1;
+        match call(&mut kept, &address, &user, &mut seen.connections).await {
+            Ok(()) => {}
+            Err(failure) => {
+                kept = None;
+                seen.failures.push(failure);
+            }
+        }
+        seen.longest = seen.longest.max(begin.elapsed());
+    }
+    seen
+}
+
+async fn call(
+    kept: &mut Option<Connection>,
+    address: &str,
+    user: &AccessKey,
+    connections: &mut usize,
+) -> Result<(), String> {
+    let is_new = kept.is_none();
+    let mut connection = if let Some(connection) = kept.take() {
+        connection
+    } else {
+        *connections += 1;
+        let stream = TcpStream::connect(address).await;
+        Connection::of(stream.map_err(|error| format!("not connected: {error}"))?)
+    };
+    connection.send(&encrypt(address, user)).await;
+    let answer = connection.answer().await.ok_or(format!("no answer; new: {is_new}"))?;
+    if answer.status != 200 {
+        return Err(format!("{} {}", answer.status, answer.body));
+    }
+    if answer.header("connection") != "close" {
+        *kept = Some(connection);
+    }
+    Ok(())
+}
+
+/// Exchanges the gateway of `server`, while clients call it at `address`; tells the figures.
+async fn exchange_under_load(server: &Server, address: &str, user: &AccessKey) -> String {
+    let (exchanges, rate) = effort();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for _client in 0..CLIENTS {
+        let (address, user, is_over) = (address.to_owned(), user.clone(), Arc::clone(&is_over));
+        clients.spawn(keep_calling(
+            address,
+            user,
+            Duration::from_secs(1) * CLIENTS / rate,
+            is_over,
+        ));
+    }
+    let begin = Instant::now();
+    for count in 1..=exchanges {
+        let old = server.supervised();
+        server.signal("USR2");
+        until(|| server.count_logged("reload.done") == count).await;
+        assert_ne!(server.supervised(), old);
+        assert!(!is_alive(&old));
+    }
+    let took = begin.elapsed();
+    is_over.store(true, Ordering::Relaxed);
+    let mut seen = Seen::default();
+    while let Some(client) = clients.join_next().await {
+        seen.add(client.unwrap());
+    }
+    let figures = format!(
+        "{exchanges} exchanges in {} ms, {} calls over {} connections, longest {} ms, {} failed",
+        took.as_millis(),
+        seen.calls,
+        seen.connections,
+        seen.longest.as_millis(),
+        seen.failures.len()
+    );
+    assert_eq!(seen.failures, [""; 0], "{figures}\n{}", server.log());
+    assert!(seen.connections > exchanges * CLIENTS as usize / 2, "the clients met each exchange");
+    figures
+}
+
+/// No two gateways have served at a time, and their audit is one chain.
+fn assert_one_after_another(server: Server, installation: &Installation) {
+    let log = server.log();
+    let mut is_serving = false;
+    for event in ["serving address=", "serve: stopped"]
+        .iter()
+        .flat_map(|event| log.match_indices(event))
+        .collect::<std::collections::BTreeMap<_, _>>()
+        .into_values()
+    {
+        assert_eq!(is_serving, event.ends_with("stopped"), "{log}");
+        is_serving = !is_serving;
+    }
+    assert_eq!(server.stop(), Some(0));
+    let file = installation.audit_file();
+    run(installation.command(&["audit", "verify", file.to_str().unwrap()]), b"").done();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchanges_of_the_gateway_lose_no_request() {
+    let (installation, user) = installation(3000);
+    let server = supervised(&installation, &user).await;
+    println!("{}", exchange_under_load(&server, server.address(), &user).await);
+    assert_one_after_another(server, &installation);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchanges_of_the_only_gateway_behind_a_proxy_lose_no_request() {
+    let Some(program) = haproxy() else {
+        println!("not run: there is no HAProxy (make setup-proxy)");
+        return;
+    };
+    let (installation, user) = installation(3000);
+    let server = supervised(&installation, &user).await;
+    let proxy = Proxy::start(&program, &installation, &server).await;
+    println!("{}", exchange_under_load(&server, &proxy.address, &user).await);
+    drop(proxy);
+    assert_one_after_another(server, &installation);
+}
+
+/// HAProxy. Without it the test is not run, except where all tests have to be.
+fn haproxy() -> Option<String> {
+    let known = ["haproxy", "/usr/sbin/haproxy"];
+    let found = known.iter().find(|program| Command::new(program).arg("-v").output().is_ok());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "HAProxy is needed: make setup-proxy");
+    }
+    found.map(|program| (*program).to_owned())
+}
+
+/// HAProxy in TCP mode, which tries nothing again, and takes its only server away as soon as that is
+/// not ready.
+struct Proxy {
+    process: Child,
+    address: String,
+}
+
+impl Proxy {
+    async fn start(program: &str, installation: &Installation, server: &Server) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        let admin = server.admin_address();
+        let (_host, admin_port) = admin.rsplit_once(':').unwrap();
+        let configuration = format!(
+            "global\n  maxconn 200\n\
+             defaults\n  mode tcp\n  retries 0\n  timeout connect 10s\n  timeout client 60s\n  \
+             timeout server 60s\n  timeout check 10s\n\
+             frontend callers\n  bind {address}\n  default_backend gateway\n\
+             backend gateway\n  option httpchk GET /readyz\n  \
+             server one {} check port {admin_port} inter 100ms fall 1 rise 1\n",
+            server.address()
+        );
+        let file = installation.path("haproxy.cfg");
+        fs::write(&file, configuration).unwrap();
+        drop(free);
+        let mut command = Command::new(program);
+        command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let process = command.stderr(Stdio::null()).spawn().unwrap();
+        let proxy = Self { process, address };
+        let begin = Instant::now();
+        while TcpStream::connect(&proxy.address).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_mins(1), "HAProxy does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        proxy
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_new_gateway_that_cannot_start_leaves_the_old_one_serving() {
+    let (installation, user) = installation(0);
+    let server = supervised(&installation, &user).await;
+    let old = server.supervised();
+    let good = fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
+    for (count, bad) in [(1, "nonsense".to_owned()), (2, good.replace("production", "another"))] {
+        fs::write(installation.path("hsmgate.toml"), bad).unwrap();
+        server.signal("USR2");
+        until(|| server.count_logged("reload.failed") == count).await;
+        server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+        assert_eq!(server.all_supervised(), [old.as_str()]);
+    }
+    assert!(server.has_logged("ERROR"));
+    fs::write(installation.path("hsmgate.toml"), good).unwrap();
+    server.signal("USR2");
+    until(|| server.has_logged("reload.done")).await;
+    assert_ne!(server.supervised(), old);
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A connection that has been used and rests: whoever drains waits for it.
+async fn resting(server: &Server, user: &AccessKey) -> Connection {
+    let mut connection = Connection::open(server.address()).await;
+    connection.send(&encrypt(server.address(), user)).await;
+    assert_eq!(connection.answer().await.unwrap().status, 200);
+    connection
+}
+
+/// Asks for an exchange, and waits until there are two gateways.
+async fn begin_exchange(server: &Server) -> (String, String) {
+    server.signal("USR2");
+    until(|| server.all_supervised().len() == 2).await;
+    let mut both = server.all_supervised().into_iter();
+    (both.next().unwrap(), both.next().unwrap())
+}
+
+#[tokio::test]
+async fn a_kill_in_any_phase_of_an_exchange_ends_with_one_gateway_that_serves() {
+    let (installation, user) = installation(600_000);
+    let server = supervised(&installation, &user).await;
+
+    let (old, new) = begin_exchange(&server).await;
+    signal("KILL", &new);
+    until(|| server.count_logged("reload.failed") == 1).await;
+    assert_eq!(server.all_supervised(), [old]);
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+
+    let (old, new) = begin_exchange(&server).await;
+    signal("KILL", &old);
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+    assert_eq!(server.all_supervised(), [new]);
+
+    let mut kept = resting(&server, &user).await;
+    let (old, new) = begin_exchange(&server).await;
+    until(|| server.count_logged("handing over") == 1).await;
+    // Both doors are open while it drains.
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+    assert_eq!(get(&format!("http://{}", server.admin_address()), "/readyz").await.0, 200);
+    signal("KILL", &old);
+    assert!(kept.is_closed().await);
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+    assert_eq!(server.all_supervised(), [new]);
+
+    let mut kept = resting(&server, &user).await;
+    let (old, new) = begin_exchange(&server).await;
+    until(|| server.count_logged("handing over") == 2).await;
+    signal("KILL", &new);
+    until(|| server.count_logged("reload.failed") == 2).await;
+    kept.send(&encrypt(server.address(), &user)).await;
+    let answer = kept.answer().await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    until(|| !is_alive(&old)).await;
+    server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_in_any_phase_of_an_exchange_ends_all_in_good_order() {
+    let (installation, user) = installation(1000);
+    let server = supervised(&installation, &user).await;
+    let (old, new) = begin_exchange(&server).await;
+    assert_eq!(server.stop(), Some(0));
+    assert!(!is_alive(&old) && !is_alive(&new));
+
+    let server = installation.serve_with(&["--supervise"]);
+    let _kept = resting(&server, &user).await;
+    let (old, new) = begin_exchange(&server).await;
+    until(|| server.has_logged("handing over")).await;
+    assert_eq!(server.stop(), Some(0));
+    assert!(!is_alive(&old) && !is_alive(&new));
+}
+
+#[tokio::test]
+async fn an_exchange_starts_the_program_that_is_there_by_then() {
+    let (mut installation, user) = installation(0);
+    let program = installation.path("hsmgate");
+    fs::copy(env!("CARGO_BIN_EXE_hsmgate"), &program).unwrap();
+    installation.program.clone_from(&program);
+    let server = installation.serve_with(&["--supervise"]);
+    let replaced = installation.path("hsmgate.new");
+    fs::copy(env!("CARGO_BIN_EXE_hsmgate"), &replaced).unwrap();
+    fs::rename(&replaced, &program).unwrap();
+    server.signal("USR2");
+    until(|| server.has_logged("reload.done")).await;
+    let runs = fs::read_link(format!("/proc/{}/exe", server.supervised())).unwrap();
+    assert_eq!(runs, program, "not the one that was removed");
+    server.client(&user).call("DescribeRegions", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+}

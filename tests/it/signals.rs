@@ -1,0 +1,49 @@
+//! Signals that stop a server, and signals that do not.
+
+use crate::gateway::{is_alive, signal, until};
+use crate::harness::Gateway;
+use crate::installation::Installation;
+
+#[tokio::test]
+async fn signals_that_mean_nothing_leave_a_gateway_for_development_alone() {
+    let gateway = Gateway::start();
+    for name in ["USR1", "USR2"] {
+        signal(name, &gateway.process.id());
+        let told = format!("signal=\"SIG{name}\"");
+        until(|| gateway.process.log().contains(&told)).await;
+    }
+    gateway.call("DescribeRegions", &[]).await;
+    gateway.process.stop();
+}
+
+#[tokio::test]
+async fn signals_that_mean_nothing_leave_a_gateway_and_its_supervisor_alone() {
+    let (installation, user) = Installation::prepared();
+    for options in [&[][..], &["--supervise"]] {
+        let server = installation.serve_with(options);
+        server.signal("USR1");
+        until(|| server.has_logged("signal=\"SIGUSR1\"")).await;
+        // The gateway itself, which has no other gateway to exchange.
+        let gateway = match options {
+            [] => server.process_id().to_string(),
+            _ => server.supervised(),
+        };
+        signal("USR2", &gateway);
+        until(|| server.has_logged("signal=\"SIGUSR2\"")).await;
+        server.signal("HUP");
+        until(|| server.has_logged("reading files again")).await;
+        server.client(&user).call("DescribeRegions", &[]).await.unwrap();
+        assert!(is_alive(&gateway));
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_ends_in_good_order_on_sigquit() {
+    let gateway = Gateway::start();
+    gateway.call("DescribeRegions", &[]).await;
+    signal("QUIT", &gateway.process.id());
+    let directory = gateway.process.ended();
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(log.contains("the token is closed"), "{log}");
+}
