@@ -14,7 +14,7 @@ use super::{Inner, StoreError, facts};
 /// The database gives the lock of the one writer with the first statement, so that nobody is
 /// refused because he has read before.
 pub(super) struct Write {
-    // In this order when dropped: the rollback begins before the next writer's turn.
+    // Dropped, it goes back to the pool, which rolls back; the next writer waits for that at BEGIN.
     connection: Connection,
     turn: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
