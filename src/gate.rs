@@ -243,7 +243,7 @@ fn failing_too_often(per_second: NonZeroU32) -> ApiError {
 
 fn touched(cx: &Context) -> Touched {
     let (key, version) = cx.touched();
-    Touched { key, version }
+    Touched { key, version, refused: cx.refused() }
 }
 
 /// Counts a request, and writes one line about it, for operators; the audit is another thing. It
@@ -258,6 +258,7 @@ fn log(
 ) {
     let (total, in_token) = count(arrival, action, cx, error);
     let (key, version) = cx.map(Context::touched).unwrap_or_default();
+    let key = cx.and_then(Context::refused).or(key);
     let cause =
         error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);
     tracing::info!(

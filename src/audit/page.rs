@@ -28,7 +28,7 @@ fn column(page: &str, heading: &str) -> BTreeSet<String> {
 fn the_fields_of_a_record_are_those_of_the_page() {
     let page = page();
     let page = &page[page.find("## Fields of").unwrap()..];
-    let touched = Touched { key: Some(KeyId::random()), version: None };
+    let touched = Touched { key: Some(KeyId::random()), ..Touched::default() };
     let mut fields = BTreeSet::new();
     for outcome in [Outcome::Done, Outcome::Failed(ErrorCode::KeyNotFound)] {
         let members = request("Encrypt").members(&place(), touched, outcome);

@@ -73,6 +73,8 @@ pub struct Touched {
     pub key: Option<KeyId>,
     /// Its version.
     pub version: Option<KeyVersionId>,
+    /// The key that the caller asked for and was not given.
+    pub refused: Option<KeyId>,
 }
 
 /// How it ended.
@@ -151,13 +153,15 @@ impl Serialize for Event<'_> {
 
 impl Event<'_> {
     fn write_resources<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        if let Some(key) = self.touched.key {
+        let Touched { key, refused, .. } = self.touched;
+        // What a request failed at is what it was about.
+        if let Some(key) = refused.or(key) {
             map.serialize_entry("resourceType", KEY)?;
             map.serialize_entry("resourceName", &key)?;
         }
         let alias = self.request.asked.parameters.text("AliasName");
         let resources = ReferencedResources {
-            key: self.touched.key.map(|key| [key]),
+            key: Keys(key, refused.filter(|refused| Some(*refused) != key)),
             alias: alias.map(|alias| [alias]),
         };
         map.serialize_entry("referencedResources", &resources)
@@ -169,8 +173,23 @@ impl Event<'_> {
 struct ReferencedResources<'a> {
     #[serde(rename = "ACS::KMS::Alias", skip_serializing_if = "Option::is_none")]
     alias: Option<[&'a str; 1]>,
-    #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Option::is_none")]
-    key: Option<[KeyId; 1]>,
+    #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Keys::is_empty")]
+    key: Keys,
+}
+
+/// The key that was used, and the one that was refused.
+struct Keys(Option<KeyId>, Option<KeyId>);
+
+impl Keys {
+    const fn is_empty(&self) -> bool {
+        self.0.is_none() && self.1.is_none()
+    }
+}
+
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().chain(&self.1))
+    }
 }
 
 #[derive(Serialize)]
@@ -323,7 +342,7 @@ pub(super) mod tests {
             access_key_id: "LTAIexample".parse().unwrap(),
         });
         let key = KeyId::random();
-        let touched = Touched { key: Some(key), version: None };
+        let touched = Touched { key: Some(key), ..Touched::default() };
         let record = read(&request.members(&place(), touched, Outcome::Done));
         assert_eq!(record["eventName"], "Encrypt");
         assert_eq!(record["eventRW"], "Read");
@@ -349,5 +368,24 @@ pub(super) mod tests {
         let identity = json!({"type": "unknown", "accessKeyId": "LTAIclaimed"});
         assert_eq!(record["userIdentity"], identity);
         assert_eq!(record["userAgent"], "agent\n{\"sequence\":1}");
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_that_was_refused_beside_the_one_that_was_used() {
+        let (source, destination) = (KeyId::random(), KeyId::random());
+        let record = |key, refused| {
+            let touched = Touched { key, version: None, refused };
+            let refusal = Outcome::Failed(ErrorCode::NoPermission);
+            read(&request("ReEncrypt").members(&place(), touched, refusal))
+        };
+        let both = record(Some(source), Some(destination));
+        assert_eq!(both["resourceName"], json!(destination));
+        let keys = json!({"ACS::KMS::Key": [source, destination]});
+        assert_eq!(both["referencedResources"], keys);
+        let same = record(Some(source), Some(source));
+        assert_eq!(same["referencedResources"], json!({"ACS::KMS::Key": [source]}));
+        let none = record(None, None);
+        assert_eq!(none["referencedResources"], json!({}));
+        assert!(none.get("resourceName").is_none());
     }
 }

@@ -27,6 +27,7 @@ use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::ApiError;
 use crate::keyring::Keyring;
+use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Place, RequestId,
     Time,
@@ -112,6 +113,8 @@ pub struct Context {
     authorizations: AtomicU8,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
+    /// The key that the caller asked for and was not given.
+    refused: OnceLock<KeyId>,
 }
 
 impl Context {
@@ -135,6 +138,7 @@ impl Context {
             authorizations: AtomicU8::new(0),
             touched: OnceLock::new(),
             version: OnceLock::new(),
+            refused: OnceLock::new(),
         }
     }
 
@@ -144,7 +148,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key(&self.asker(None), key))
+        let found = self.services.authorizer.key(&self.asker(None), key);
+        self.noted(found, || self.meant(key))
     }
 
     /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
@@ -157,7 +162,8 @@ impl Context {
         context: &EncryptionContext,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key(&self.asker(Some(context)), key))
+        let found = self.services.authorizer.key(&self.asker(Some(context)), key);
+        self.noted(found, || self.meant(key))
     }
 
     /// Finds the key of a version and asks leave to do `P` with it, in an operation without an
@@ -169,7 +175,8 @@ impl Context {
         &self,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.asker(None), version))
+        let found = self.services.authorizer.key_of_version(&self.asker(None), version);
+        self.noted(found, || self.key_behind(version))
     }
 
     /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
@@ -181,7 +188,8 @@ impl Context {
         context: &EncryptionContext,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_version(&self.asker(Some(context)), version))
+        let found = self.services.authorizer.key_of_version(&self.asker(Some(context)), version);
+        self.noted(found, || self.key_behind(version))
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.
@@ -189,7 +197,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        self.services.authorizer.alias::<P>(&self.asker(None), alias)
+        let allowed = self.services.authorizer.alias::<P>(&self.asker(None), alias);
+        allowed.inspect_err(|_refused| self.note_refused(self.store().alias_target(alias)))
     }
 
     /// Finds the key that an alias names and asks leave to do `P` with both.
@@ -197,7 +206,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        self.noted(self.services.authorizer.key_of_alias(&self.asker(None), alias))
+        let found = self.services.authorizer.key_of_alias(&self.asker(None), alias);
+        self.noted(found, || self.store().alias_target(alias))
     }
 
     /// Asks leave to do `P` with a key that the store holds for a change.
@@ -205,7 +215,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::held_key`].
     pub fn held_key<P: Permission>(&self, record: &KeyRecord) -> Result<(), ApiError> {
-        self.services.authorizer.held_key::<P>(&self.asker(None), record)
+        let allowed = self.services.authorizer.held_key::<P>(&self.asker(None), record);
+        allowed.inspect_err(|_refused| self.note_refused(Some(record.id)))
     }
 
     /// Asks leave to do `P` in the account.
@@ -282,11 +293,19 @@ impl Context {
         (self.touched.get().copied(), self.version.get().copied())
     }
 
+    /// The key that the caller asked for and was not given, for the record of the request alone:
+    /// the answer does not tell whether it is there.
+    pub fn refused(&self) -> Option<KeyId> {
+        self.refused.get().copied()
+    }
+
+    /// Notes the key of an operation, or the one that it was refused.
     fn noted<P>(
         &self,
         key: Result<AuthorizedKey<P>, ApiError>,
+        meant: impl FnOnce() -> Option<KeyId>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let key = key?;
+        let key = key.inspect_err(|_refused| self.note_refused(meant()))?;
         self.note_key(key.record().id);
         self.spend()?;
         Ok(key)
@@ -300,5 +319,26 @@ impl Context {
             self.services.call_limits.spend_of_account(&self.caller, operation)?;
         }
         Ok(())
+    }
+
+    fn note_refused(&self, key: Option<KeyId>) {
+        if let Some(key) = key {
+            let _ = self.refused.set(key);
+        }
+    }
+
+    /// The key that a caller means, there or not.
+    fn meant(&self, key: &KeyRef) -> Option<KeyId> {
+        match &key.name {
+            KeyName::Id(id) => Some(*id),
+            KeyName::Alias(_) if key.place.as_ref().is_some_and(|place| place != self.place()) => {
+                None
+            }
+            KeyName::Alias(alias) => self.store().alias_target(alias),
+        }
+    }
+
+    fn key_behind(&self, version: KeyVersionId) -> Option<KeyId> {
+        self.store().key_of_version(version).map(|record| record.id)
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::gateway;
 use crate::harness::{Gateway, text};
+use crate::installation::{AccessKey, Installation};
 use crate::small_disk::SmallDisk;
 
 const MARKER: &str = "bWFya2VyLXBsYWludGV4dC03Zg==";
@@ -165,6 +166,70 @@ async fn no_secret_is_in_audit_log_or_database() {
             assert!(!found, "{marker} is in {name}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    let admin = server.client(&admin);
+    let create = ["access-key", "create", "--json", "--user", "stranger"];
+    let stranger = server.client(&AccessKey::of(&installation.configured(&create).json()));
+    let created = admin.call("CreateKey", &[]).await.unwrap();
+    let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
+    let alias = ("AliasName", "alias/vault");
+    admin.call("CreateAlias", &[("KeyId", &key), alias]).await.unwrap();
+    let plaintext = ("Plaintext", MARKER);
+    let sealed = admin.call("Encrypt", &[("KeyId", &key), plaintext]).await.unwrap();
+    let blob = text(&sealed["CiphertextBlob"]).to_owned();
+    let version = text(&sealed["KeyVersionId"]).to_owned();
+    // Whom nobody knows yet is refused with another code.
+    while !matches!(
+        stranger.call("ListKeys", &[]).await,
+        Err(CallError::Refused { status: 403, code, .. }) if code == "Forbidden.NoPermission"
+    ) {
+        tokio::task::yield_now().await;
+    }
+    let unknown = "key-hzz630494463ejqjx1234";
+    let key = key.as_str();
+    let attempts = [
+        ("Decrypt", vec![("CiphertextBlob", blob.as_str())], key),
+        ("Encrypt", vec![("KeyId", "alias/vault"), plaintext], key),
+        ("DescribeKeyVersion", vec![("KeyId", key), ("KeyVersionId", version.as_str())], key),
+        ("DisableKey", vec![("KeyId", key)], key),
+        ("DeleteAlias", vec![alias], key),
+        ("DescribeKey", vec![("KeyId", unknown)], unknown),
+    ];
+    let mut answers = HashMap::new();
+    for (action, params, key) in attempts {
+        match stranger.call(action, &params).await {
+            Err(CallError::Refused { status: 403, code, message, request_id }) => {
+                assert_eq!(code, "Forbidden.NoPermission", "{action}");
+                assert!(!message.contains(key), "{action}: {message}");
+                answers.insert(request_id, (action, key.to_owned()));
+            }
+            other => panic!("{action} was not refused: {other:?}"),
+        }
+    }
+    while !answers.keys().all(|request_id| server.has_logged(request_id)) {
+        tokio::task::yield_now().await;
+    }
+    let log = server.log();
+    assert_eq!(server.stop(), Some(0));
+    let records = records(&installation.path("state/audit.jsonl"));
+    let events = records.iter().filter(|record| record["record"] == "event");
+    let mut found = 0;
+    for record in events {
+        let Some((action, key)) = answers.get(text(&record["requestId"])) else { continue };
+        assert_eq!(record["errorCode"], "Forbidden.NoPermission", "{action}");
+        assert_eq!(record["resourceName"], **key, "{action}");
+        assert_eq!(record["referencedResources"]["ACS::KMS::Key"][0], **key, "{action}");
+        assert_eq!(record["userIdentity"]["userName"], "stranger", "{action}");
+        let line = log.lines().find(|line| line.contains(text(&record["requestId"])));
+        assert!(line.is_some_and(|line| line.contains(&**key)), "{action}: {line:?}");
+        found += 1;
+    }
+    assert_eq!(found, answers.len());
 }
 
 /// Answers of one gateway under load: the ids of all requests that were answered.

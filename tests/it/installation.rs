@@ -230,7 +230,10 @@ impl Installation {
         // Reads on to the end, so that the gateway never waits for a reader.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                writer.lock().unwrap().push_str(&line);
+                let mut log = writer.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+                drop(log);
                 if let Some((_before, rest)) = line.split_once("serving address=") {
                     tell.send(rest.split(' ').next().unwrap_or_default().to_owned()).ok();
                 }
@@ -253,7 +256,12 @@ impl Server {
     pub(crate) fn admin_address(&self) -> String {
         let log = self.log.lock().unwrap();
         let (_before, rest) = log.split_once(" admin=").expect("there is an admin listener");
-        rest.split(' ').next().unwrap().to_owned()
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// What it has logged by now.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn client(&self, user: &AccessKey) -> Client {
