@@ -331,6 +331,7 @@ impl Context {
     fn meant(&self, key: &KeyRef) -> Option<KeyId> {
         match &key.name {
             KeyName::Id(id) => Some(*id),
+            KeyName::Absent(_) => None,
             KeyName::Alias(_) if key.place.as_ref().is_some_and(|place| place != self.place()) => {
                 None
             }
