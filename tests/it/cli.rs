@@ -133,7 +133,7 @@ async fn every_exit_code_means_what_the_help_says() {
         installation.client(&server.endpoint, user, arguments, b"data")
     };
     let key = call(&user, &["key", "create"]).done().trim().to_owned();
-    let told = call(&user, &["key", "describe", "../etc/passwd"]).failed(1);
+    let told = call(&user, &["key", "describe", "no key"]).failed(1);
     assert!(told.contains("InvalidParameter") && told.contains("KeyId"), "{told}");
     call(&user, &["key", "explain"]).failed(2);
     call(&user, &["encrypt", &key, "--context", "a=1", "--context", "a=2"]).failed(2);

@@ -68,7 +68,7 @@ async fn a_value_that_is_missing_or_of_the_wrong_form_is_refused_by_name() {
         ("Encrypt", &[key, ("Plaintext", "not Base64")], "InvalidParameter", "Plaintext"),
         ("Encrypt", &[key, ("Plaintext", "SGVsbG8")], "InvalidParameter", "Plaintext"),
         ("Encrypt", &[key, ("Plaintext", &long)], "InvalidParameter", "Plaintext"),
-        ("Encrypt", &[("KeyId", "alias/"), text], "InvalidParameter", "KeyId"),
+        ("Encrypt", &[("KeyId", "alias/a b"), text], "InvalidParameter", "KeyId"),
         ("Encrypt", &[("KeyId", "a\0b"), text], "InvalidParameter", "KeyId"),
         ("Encrypt", &[key, text, context("{")], "InvalidParameter", "EncryptionContext"),
         ("Encrypt", &[key, text, context("[]")], "InvalidParameter", "EncryptionContext"),
