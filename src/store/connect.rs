@@ -148,12 +148,11 @@ async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
 /// Whether migrations are due on a database that is there.
 pub(super) async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
     let options = parse(url)?;
-    let connected = match options.database_url.scheme() {
-        "sqlite" => connect_existing(url).await?,
-        _ => {
-            let pool = pool_options().connect_with(options).await?;
-            Connected { pool, place: None, files: None, anchor: None }
-        }
+    let connected = if options.database_url.scheme() == "sqlite" {
+        connect_existing(url).await?
+    } else {
+        let pool = pool_options().connect_with(options).await?;
+        Connected { pool, place: None, files: None, anchor: None }
     };
     let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
         .fetch_all(&connected.pool)

@@ -273,11 +273,6 @@ impl Server {
         self.log.lock().unwrap().matches(what).count()
     }
 
-    /// What it has logged by now, the lines without their ends.
-    pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
         self.endpoint.strip_prefix("http://").unwrap()
