@@ -43,8 +43,8 @@ fn written(code: ErrorCode, wire: Wire) -> Bytes {
     let reason =
         if code == ErrorCode::RequestTooLarge { "Content Too Large" } else { "Bad Request" };
     let head = format!(
-        "HTTP/1.1 {status} {reason}\r\n{headers}\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n"
+        "HTTP/1.1 {status} {reason}\r\n{headers}\r\nx-content-type-options: nosniff\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
     );
     [head.into_bytes(), body].concat().into()
 }

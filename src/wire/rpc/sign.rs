@@ -65,14 +65,23 @@ pub fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> {
 }
 
 /// What a request calls: its parameters decide, and where they are silent the headers of a scheme
-/// that signs headers. With RPC 1.0 the headers are unsigned, so they count for nothing.
+/// that signs headers. Where both speak they must say the same, since a proxy may have decided by the
+/// other one. With RPC 1.0 the headers are unsigned, so they count for nothing.
 ///
 /// # Errors
-/// `MissingAction`, `MissingVersion`, or what `claim` says of the `Authorization` header.
+/// `MissingAction`, `MissingVersion`, `InvalidParameter` where both speak and differ, or what `claim` says of the `Authorization` header.
 pub fn target<'a>(received: &Received<'a>) -> Result<Target<'a>, ApiError> {
     let signs_headers = authorization(received.headers)?.is_some();
-    let part = |parameter, header, missing: ErrorCode| match received.param(parameter) {
-        Some(text) => Ok(text),
+    let part = |parameter: &'static str, header: &'static str, missing: ErrorCode| match received
+        .param(parameter)
+    {
+        Some(text) => {
+            let mut others = received.headers.get_all(header).iter();
+            if signs_headers && others.any(|other| other.as_bytes() != text.as_bytes()) {
+                return Err(ApiError::invalid_parameter(parameter));
+            }
+            Ok(text)
+        }
         None if signs_headers => sign_v3::required(received.headers, header, missing),
         None => Err(missing.into()),
     };
@@ -227,8 +236,14 @@ pub(super) mod tests {
             Ok(format!("{action} {version}"))
         };
         assert_eq!(parts.receive(spelled).unwrap(), "Encrypt 2016-01-20");
-        parts.query = "Action=Decrypt".to_owned();
-        assert_eq!(parts.receive(spelled).unwrap(), "Decrypt 2016-01-20");
+        for (query, outcome) in [
+            ("Action=Encrypt", Ok("Encrypt 2016-01-20".to_owned())),
+            ("Action=Decrypt", Err(ErrorCode::InvalidParameter)),
+            ("Version=2016-01-21", Err(ErrorCode::InvalidParameter)),
+        ] {
+            parts.query = query.to_owned();
+            assert_eq!(parts.receive(spelled).map_err(|error| error.code()), outcome, "{query}");
+        }
         parts.query.clear();
         parts.headers.push(("x-acs-action", "Decrypt".to_owned()));
         assert_eq!(parts.receive(spelled).unwrap_err().code(), ErrorCode::InvalidParameter);
