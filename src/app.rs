@@ -74,6 +74,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What operations accept.
     pub acceptance: Acceptance,
+    /// How long destructions that are due wait after a jump of the clock.
+    pub destruction_hold: Duration,
     /// How the audit is kept; none is no audit, for measurements only.
     pub audit: Option<AuditSettings>,
 }
@@ -310,6 +312,7 @@ pub struct Gateway {
     admin: Option<AdminDesk>,
     router: axum::Router,
     http: HttpSettings,
+    destruction_hold: Duration,
 }
 
 /// Where health and metrics are told.
@@ -406,6 +409,7 @@ impl Gateway {
             admin,
             router,
             http,
+            destruction_hold: settings.destruction_hold,
         })
     }
 
@@ -447,6 +451,7 @@ impl Gateway {
             self.replay,
             self.vault.store.clone(),
             self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
+            self.destruction_hold,
         );
         let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
         let (told, is_over) = oneshot::channel();

@@ -1,12 +1,15 @@
 //! What runs beside the requests: destroying and rotating keys that are due, and following changes
 //! that another process made to the store. Each thing that is done leaves its audit records.
 
+mod destruction_hold;
 mod rest;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use destruction_hold::HOLD_LEFT;
+use destruction_hold::{DestructionHold, Verdict};
 use rest::Rests;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -31,6 +34,8 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 /// How long the store's file may be gone, or changes be kept again, before it is noticed.
 const WATCH_STORE_EVERY: Duration = Duration::from_secs(1);
+/// How long a jump of the clock may be unnoticed while no key job looks for one.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// How long what the IV budget has to tell may be without its record.
 const IV_EVENTS_EVERY: Duration = Duration::from_secs(5);
 /// How long at least from one time that all keys are found to the next.
@@ -68,11 +73,17 @@ impl Jobs {
         replay: Arc<ReplayGuard>,
         store: Store,
         audit: Recorder,
+        destruction_hold: Duration,
     ) -> Self {
         let mut jobs = JoinSet::new();
         jobs.spawn(find_all_keys(keyring.clone()));
-        let desk =
-            || Desk { keyring: keyring.clone(), audit: audit.clone(), rests: Rests::default() };
+        let hold = DestructionHold::new(store.clone(), audit.clone(), destruction_hold);
+        let desk = || Desk {
+            keyring: keyring.clone(),
+            audit: audit.clone(),
+            rests: Rests::default(),
+            hold: hold.clone(),
+        };
         jobs.spawn(every_with_token(PURGE_EVERY, "purge", desk(), purge));
         let name = "half-made key versions";
         jobs.spawn(every_with_token(TAKE_BACK_EVERY, name, desk(), take_back));
@@ -83,6 +94,11 @@ impl Jobs {
         let name = "expiry of import tokens";
         jobs.spawn(every_with_token(EXPIRE_EVERY, name, desk(), expire_imports));
         jobs.spawn(every_with_token(ROTATE_EVERY, "rotation", desk(), rotate));
+        let clocks = hold.clone();
+        jobs.spawn(every(CLOCK_EVERY, "look at the clock", move || {
+            let clocks = clocks.clone();
+            async move { clocks.look().await.map(drop) }
+        }));
         let (ring, recorder) = (keyring.clone(), audit.clone());
         jobs.spawn(every(IV_EVENTS_EVERY, "records of the IV budget", move || {
             record_iv_events(ring.clone(), recorder.clone())
@@ -174,6 +190,7 @@ struct Desk {
     keyring: Keyring,
     audit: Recorder,
     rests: Rests,
+    hold: DestructionHold,
 }
 
 /// As [`every`], for a job on keys. It rests while the token is away: that is told elsewhere, once,
@@ -196,9 +213,12 @@ async fn every_with_token<Work, Outcome>(
 }
 
 async fn purge(desk: Desk) -> Result<(), JobError> {
-    let (keyring, now) = (&desk.keyring, Time::now());
+    let keyring = &desk.keyring;
+    let Verdict { now, is_held } = desk.hold.look().await?;
+    // What has begun is past cancelling, and is finished.
+    let due = if is_held { keyring.begun_purges() } else { keyring.due_for_purge(now) };
     let deed = |key: &KeyId| Deed::due("DestroyKey", *key);
-    each(&desk, keyring.due_for_purge(now), deed, |key| keyring.purge(key, now)).await
+    each(&desk, due, deed, |key| keyring.purge(key, now)).await
 }
 
 async fn take_back(desk: Desk) -> Result<(), JobError> {
@@ -217,7 +237,11 @@ async fn destroy_owed(desk: Desk) -> Result<(), JobError> {
 }
 
 async fn expire_material(desk: Desk) -> Result<(), JobError> {
-    let (keyring, now) = (&desk.keyring, Time::now());
+    let keyring = &desk.keyring;
+    let Verdict { now, is_held } = desk.hold.look().await?;
+    if is_held {
+        return Ok(());
+    }
     let deed = |key: &KeyId| Deed::due("ExpireKeyMaterial", *key);
     each(&desk, keyring.due_for_expiry(now), deed, |key| keyring.expire_material(key, now)).await
 }

@@ -257,6 +257,7 @@ fn token_settings(module: &Path) -> TokenSettings {
         module: module.to_owned(),
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
+        pin_identity: None,
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),
@@ -295,6 +296,7 @@ fn settings(
             },
         },
         acceptance: Acceptance::default(),
+        destruction_hold: Duration::ZERO,
         audit,
     })
 }

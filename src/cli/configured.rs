@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::open_files;
 use crate::app::{self, Vault};
 use crate::audit::AuditSettings;
+use crate::config::ownership::{Exposed, Role, refuse_exposed};
 use crate::config::{Config, Limits, TokenConfig, TokenName};
 use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::ops::{Acceptance, CallRates};
@@ -51,6 +52,7 @@ impl ConfigFile {
 /// # Errors
 /// When the PIN cannot be read, or the system allows too few open files.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
+    refuse_exposed_store(&config)?;
     let times =
         TokenTimes { call: config.token.deadline, generate: config.token.key_pair_deadline };
     let connections = connection_limits(&config.limits)?;
@@ -84,6 +86,7 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             non_base64_plaintext: config.accept_non_base64_plaintext,
             caller_iv: config.accept_caller_iv,
         },
+        destruction_hold: config.destruction_hold,
         audit: Some(AuditSettings {
             file: config.audit.file,
             journal_bytes: config.audit.journal_bytes,
@@ -112,6 +115,7 @@ fn connection_limits(limits: &Limits) -> anyhow::Result<ConnectionLimits> {
 /// # Errors
 /// When one of them cannot be used.
 pub(super) async fn vault(config: Config) -> anyhow::Result<Vault> {
+    refuse_exposed_store(&config)?;
     let token = token_settings(config.token, &config.state_directory)?;
     let vault = Vault::open(token, &config.store_url, &config.place).await?;
     vault.store().act_for(operator());
@@ -155,15 +159,23 @@ pub(super) fn operator() -> String {
     text
 }
 
+/// Refuses a database that others can change: it says who may use which key.
+fn refuse_exposed_store(config: &Config) -> Result<(), Exposed> {
+    let file = Store::file(&config.store_url);
+    file.map_or(Ok(()), |file| refuse_exposed(&file, Role::Data))
+}
+
 /// What opens the token, with the PIN read. A refused one is remembered in the state directory.
 ///
 /// # Errors
-/// When the PIN cannot be read.
+/// When the PIN cannot be read, or others can change the module or the state directory.
 pub(super) fn token_settings(
     token: TokenConfig,
     state_directory: &Path,
 ) -> anyhow::Result<TokenSettings> {
-    let pin = token.pin.read().context("there is no PIN")?;
+    refuse_exposed(&token.module, Role::Code)?;
+    refuse_exposed(state_directory, Role::Data)?;
+    let (pin, identity) = token.pin.read_identified().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,
         selector: match token.name {
@@ -171,6 +183,7 @@ pub(super) fn token_settings(
             TokenName::Serial(serial) => TokenSelector::Serial(serial),
         },
         pin,
+        pin_identity: Some(identity),
         pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
         workers: token.workers,
         queue: token.queue,

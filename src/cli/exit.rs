@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::client::CallError;
 use crate::app::StartError;
+use crate::config::ownership::Exposed;
 use crate::config::{ConfigError, SecretError};
 use crate::telemetry::TelemetryError;
 use crate::token::ErrorClass;
@@ -73,6 +74,7 @@ impl Exit {
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
+                    || cause.is::<Exposed>()
                     || cause.is::<TelemetryError>();
                 is_configuration.then_some(Self::Usage)
             })

@@ -14,7 +14,7 @@ use super::configured::{self, ConfigFile};
 use super::exit::Complaint;
 use super::output;
 use crate::app::Vault;
-use crate::config::secret::read_private_file;
+use crate::config::secret::read_pin_file;
 use crate::config::{Config, TokenName};
 use crate::model::PrincipalName;
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
@@ -63,7 +63,7 @@ impl Init {
             let what = "--so-pin-file makes a token by its label, and token.serial is set";
             return Err(Complaint::usage(what).into());
         };
-        let so_pin = read_private_file(so_pin_file)?;
+        let so_pin = read_pin_file(so_pin_file)?;
         let pin = config.token.pin.read()?;
         Token::initialize(&config.token.module, label, &so_pin, &pin)
             .with_context(|| format!("cannot make the token {label:?}"))

@@ -32,6 +32,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let verify_data_keys = reader.flag("crypto.verify_data_keys");
     let verify_encryptions = reader.text("crypto.verify_encryptions", |text| text.parse().ok());
     let iv_budget = iv_budget(reader);
+    let destruction_hold = hours(reader, "keys.destruction_hold_hours");
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
@@ -49,6 +50,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         verify_data_keys: verify_data_keys?,
         verify_encryptions: verify_encryptions?,
         iv_budget: iv_budget?,
+        destruction_hold: destruction_hold?,
         audit: audit?,
         log: log?,
     })
@@ -211,6 +213,11 @@ fn log(reader: &mut Reader<'_>) -> Option<Log> {
     let filter =
         reader.text("log.filter", |text| EnvFilter::try_new(text).is_ok().then(|| text.to_owned()));
     Some(Log { format: format?, filter: filter? })
+}
+
+fn hours(reader: &Reader<'_>, name: &'static str) -> Option<Duration> {
+    let hours: u64 = reader.number(name)?;
+    Some(Duration::from_secs(hours.saturating_mul(3600)))
 }
 
 fn milliseconds(reader: &Reader<'_>, name: &'static str) -> Option<Duration> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::ownership::Exposed;
+
 /// One fault of a configuration. It never shows the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
@@ -71,6 +73,9 @@ pub enum ConfigError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Others can change the file.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The file is read, and wrong.
     #[error(transparent)]
     Faults(#[from] ConfigFaults),

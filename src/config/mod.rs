@@ -5,6 +5,7 @@
 
 mod check;
 mod faults;
+pub mod ownership;
 mod reader;
 pub mod reference;
 pub mod secret;
@@ -54,6 +55,8 @@ pub struct Config {
     pub verify_encryptions: VerifiedShare,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
+    /// How long destructions that are due wait after a jump of the clock.
+    pub destruction_hold: Duration,
     /// How the audit is kept.
     pub audit: AuditConfig,
     /// How the log is written.
@@ -186,8 +189,9 @@ impl Config {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// When the file cannot be read, or with all of its faults.
+    /// When the file cannot be read or others can change it, or with all of its faults.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        ownership::refuse_exposed(path, ownership::Role::Data)?;
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|faults| faults.of_file(path).into())

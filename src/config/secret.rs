@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 /// The most bytes that a secret file has. A longer one is some other file.
@@ -42,30 +42,109 @@ pub enum SecretError {
     /// The file is empty, too long or no UTF-8 text.
     #[error("{} holds no secret: a short text is expected", .0.display())]
     Form(PathBuf),
+    /// The file has something in it that no PIN has. The token would count it as a wrong try.
+    #[error("{} holds {what}, which is no part of a PIN: write it anew, as plain text in one line", path.display())]
+    Stray {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+    },
     /// `$CREDENTIALS_DIRECTORY` is not set.
     #[error("token.pin_credential is set, but the variable CREDENTIALS_DIRECTORY is not")]
     NoCredentials,
 }
 
 impl PinSource {
+    /// The file, where the configuration names it.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(_) => None,
+        }
+    }
+
     /// Reads the PIN.
     ///
     /// # Errors
     /// When the file is not there, holds no text, or is open to others.
     pub fn read(&self) -> Result<SecretString, SecretError> {
+        self.read_identified().map(|(pin, _identity)| pin)
+    }
+
+    /// As [`PinSource::read`], with what tells this state of the file from a later one: device,
+    /// inode, size and time of its last change; in a file system in memory its size alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_identified(&self) -> Result<(SecretString, String), SecretError> {
         let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         self.read_beside(directory.as_deref())
     }
 
-    fn read_beside(&self, credentials: Option<&Path>) -> Result<SecretString, SecretError> {
+    fn read_beside(
+        &self,
+        credentials: Option<&Path>,
+    ) -> Result<(SecretString, String), SecretError> {
         match self {
-            Self::File(path) => read_private_file(path),
+            Self::File(path) => {
+                let file = open_private(path)?;
+                Ok((pin_of(&read_from(&file, path, MAX_BYTES)?, path)?, identity(&file, path)?))
+            }
             // systemd guards the directory, and may show an access list as a group's mode bits.
             Self::Credential(name) => {
                 let path = credentials.ok_or(SecretError::NoCredentials)?.join(name);
-                read_from(&open(&path)?, &path, MAX_BYTES)
+                let file = open(&path)?;
+                Ok((pin_of(&read_from(&file, &path, MAX_BYTES)?, &path)?, identity(&file, &path)?))
             }
         }
+    }
+}
+
+/// The file systems in memory, `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2). systemd and containers
+/// put secrets there anew at each start, so inode and times tell nothing.
+const VOLATILE: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+fn identity(file: &File, path: &Path) -> Result<String, SecretError> {
+    let metadata = file.metadata().map_err(read_error(path))?;
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.size());
+    let is_volatile = rustix::fs::fstatfs(file)
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| VOLATILE.contains(&kind)));
+    if is_volatile {
+        return Ok(format!("size {size}"));
+    }
+    Ok(format!("{device}:{inode} {size} {seconds}.{nanoseconds:09}"))
+}
+
+/// Reads a PIN from a file that only its owner may read. One line end, LF or CR LF, is no part of
+/// it. What no PIN has is refused here, since the token would count it as a wrong try.
+///
+/// # Errors
+/// As [`read_private_file`], and for control characters, a byte order mark, and blanks at an end.
+pub fn read_pin_file(path: &Path) -> Result<SecretString, SecretError> {
+    pin_of(&read_private_file(path)?, path)
+}
+
+fn pin_of(text: &SecretString, path: &Path) -> Result<SecretString, SecretError> {
+    // Its LF is gone already.
+    let text = text.expose_secret();
+    let pin = text.strip_suffix('\r').unwrap_or(text);
+    let stray = |what| Err(SecretError::Stray { path: path.to_owned(), what });
+    if pin.is_empty() {
+        Err(SecretError::Form(path.to_owned()))
+    } else if pin.starts_with('\u{feff}') {
+        stray("a byte order mark")
+    } else if pin.contains(['\n', '\r']) {
+        stray("more than one line")
+    } else if pin.contains('\0') {
+        stray("a NUL")
+    } else if pin.contains(char::is_control) {
+        stray("a control character")
+    } else if pin.trim() != pin {
+        stray("a blank at its beginning or end")
+    } else {
+        Ok(SecretString::from(pin))
     }
 }
 
@@ -83,6 +162,10 @@ pub fn read_private_file(path: &Path) -> Result<SecretString, SecretError> {
 /// # Errors
 /// As there.
 pub fn read_private_text(path: &Path, most: usize) -> Result<SecretString, SecretError> {
+    read_from(&open_private(path)?, path, most)
+}
+
+fn open_private(path: &Path) -> Result<File, SecretError> {
     let file = open(path)?;
     // The opened file is asked, not the path, which may name another file by now.
     let metadata = file.metadata().map_err(read_error(path))?;
@@ -90,7 +173,7 @@ pub fn read_private_text(path: &Path, most: usize) -> Result<SecretString, Secre
     if mode & 0o077 != 0 {
         return Err(SecretError::Open { path: path.to_owned(), mode });
     }
-    read_from(&file, path, most)
+    Ok(file)
 }
 
 fn open(path: &Path) -> Result<File, SecretError> {
@@ -125,7 +208,6 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use secrecy::ExposeSecret;
     use tempfile::TempDir;
 
     use super::*;
@@ -138,12 +220,36 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_at_the_end_is_no_part_of_the_pin() {
+    fn one_line_end_is_no_part_of_the_pin() {
         let directory = TempDir::new().unwrap();
-        for (content, pin) in [("1234", "1234"), ("1234\n", "1234"), (" 12 \n\n", " 12 \n")] {
+        for content in ["12 34", "12 34\n", "12 34\r\n"] {
             let path = file(&directory, content.as_bytes(), 0o600);
-            assert_eq!(PinSource::File(path).read().unwrap().expose_secret(), pin);
+            assert_eq!(PinSource::File(path).read().unwrap().expose_secret(), "12 34");
         }
+        let path = file(&directory, b"a text \n\n", 0o600);
+        assert_eq!(read_private_file(&path).unwrap().expose_secret(), "a text \n");
+    }
+
+    #[test]
+    fn what_no_pin_has_is_refused_and_named() {
+        let directory = TempDir::new().unwrap();
+        for (content, what) in [
+            ("1234\n\n", "more than one line"),
+            ("1234\r\n\r\n", "more than one line"),
+            ("12\r34", "more than one line"),
+            ("12\u{0}34\n", "a NUL"),
+            ("12\t34", "a control character"),
+            ("12\u{85}34", "a control character"),
+            ("\u{feff}1234\r\n", "a byte order mark"),
+            ("1234 \n", "a blank at its beginning or end"),
+            (" 1234", "a blank at its beginning or end"),
+        ] {
+            let path = file(&directory, content.as_bytes(), 0o600);
+            let told = PinSource::File(path).read().unwrap_err().to_string();
+            assert!(told.contains(what) && !told.contains("1234"), "{content:?}: {told}");
+        }
+        let path = file(&directory, b"\r\n", 0o600);
+        assert!(matches!(PinSource::File(path).read(), Err(SecretError::Form(_))));
     }
 
     #[test]
@@ -171,7 +277,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         file(&directory, b"1234\n", 0o440);
         let source = PinSource::Credential("pin".to_owned());
-        let pin = source.read_beside(Some(directory.path())).unwrap();
+        let (pin, _identity) = source.read_beside(Some(directory.path())).unwrap();
         assert_eq!(pin.expose_secret(), "1234");
         assert!(matches!(source.read_beside(None), Err(SecretError::NoCredentials)));
     }

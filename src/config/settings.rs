@@ -67,6 +67,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("store", "Where the catalogue of keys and aliases lives."),
     ("limits", "What bounds the work."),
     ("crypto", "Switches of the cryptographic operations."),
+    ("keys", "What becomes of keys without a request."),
     ("audit", "The record of every operation (docs/reference/audit-record.md)."),
     ("log", "How the log is written. It goes to standard error."),
 ];
@@ -164,8 +165,9 @@ pub static SETTINGS: &[Setting] = &[
         name: "token.pin_file",
         kind: Kind::Text("an absolute path"),
         default: Fallback::OrElse("token.pin_credential"),
-        doc: "A file with the user PIN, which only its owner may read. One newline at its end is \
-              no part of the PIN.",
+        doc: "A file with the user PIN, which only its owner may read. One line end, LF or CR LF, \
+              is no part of the PIN. Control characters, and blanks at an end, are refused before \
+              the token counts them as a wrong try.",
     },
     Setting {
         name: "token.pin_credential",
@@ -353,6 +355,15 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Encryptions after which a key version encrypts no more: `Rejected.LimitExceeded`. It \
               decrypts for ever. A random IV of 96 bits allows 2^32 (NIST SP 800-38D); 2^20 of \
               them are the gateway's own, for its tests of a key.",
+    },
+    Setting {
+        name: "keys.destruction_hold_hours",
+        kind: Kind::Number(0, 8760),
+        default: Fallback::Value("24"),
+        doc: "Hours of running time, added up over starts, that destructions whose date has come \
+              wait after a jump of the clock: more than an hour while the gateway runs, or more \
+              than 7 days between the last time that the store recorded and a start. Meanwhile \
+              they can be cancelled. 0 is no wait.",
     },
     Setting {
         name: "audit.file",

@@ -77,6 +77,13 @@ impl Keyring {
         due.iter().map(|record| record.id).collect()
     }
 
+    /// The keys whose deletion has begun, whatever the clock says.
+    pub fn begun_purges(&self) -> Vec<KeyId> {
+        let mut begun = self.store.keys();
+        begun.retain(|record| record.state == KeyState::Deleting);
+        begun.iter().map(|record| record.id).collect()
+    }
+
     /// Destroys a key whose deletion is due; that is decided anew under the store's lock, as the
     /// deletion may have been cancelled.
     ///

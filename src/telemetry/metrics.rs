@@ -160,6 +160,8 @@ pub struct Metrics {
     store_write_failures: Counter,
     damaged_rows: Gauge,
     store_behind: Gauge,
+    clock_jumps: Counter,
+    destruction_hold_seconds: Gauge,
     audit_sequence: Gauge,
     audit_waiting: Gauge,
     audit_owed: Gauge,
@@ -357,6 +359,17 @@ impl Metrics {
                 "1 while what other processes have changed cannot all be taken over: what they took away \
                  may still be in force",
             ),
+            clock_jumps: register.counter(
+                "hsmgate_clock_jumps_total",
+                &[],
+                "Jumps of the clock: by more than an hour while the gateway runs, or by more than 7 \
+                 days between the last recorded time and a start",
+            ),
+            destruction_hold_seconds: register.plain_gauge(
+                "hsmgate_destruction_hold_seconds",
+                "Seconds of running time for which destructions whose date has come still wait, \
+                 after a jump of the clock; 0 is no wait",
+            ),
             audit_sequence: register.plain_gauge(
                 "hsmgate_audit_sequence",
                 "The number of the last audit record on disk; 0 without an audit",
@@ -483,6 +496,16 @@ impl Metrics {
     /// Counts a loss of the token.
     pub fn token_lost(&self) {
         self.token_losses.inc();
+    }
+
+    /// Counts a jump of the clock.
+    pub fn clock_jumped(&self) {
+        self.clock_jumps.inc();
+    }
+
+    /// Sets how long due destructions still wait.
+    pub fn set_destruction_hold(&self, left: Duration) {
+        self.destruction_hold_seconds.set(i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Sets what is only looked at when somebody asks: the days of the certificate.

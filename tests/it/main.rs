@@ -19,9 +19,11 @@ mod audit;
 mod cli;
 mod client_key;
 mod clock;
+mod clock_jumps;
 mod crypto;
 mod deeds;
 mod doctor;
+mod exposed;
 #[path = "../gateway/mod.rs"]
 mod gateway;
 mod golden;

@@ -83,6 +83,7 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         module: module(),
         selector,
         pin: PIN.into(),
+        pin_identity: None,
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),

@@ -48,6 +48,8 @@ const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
 const CONNECTIONS: usize = 1024;
 const TOKEN_LABEL: &str = "hsmgate-dev";
+/// As `keys.destruction_hold_hours` has it by default.
+const DESTRUCTION_HOLD: Duration = Duration::from_hours(24);
 const TOKEN_WAIT: Duration = Duration::from_millis(50);
 const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
@@ -161,6 +163,7 @@ impl Dev {
                 non_base64_plaintext: self.accept_non_base64_plaintext,
                 ..Acceptance::default()
             },
+            destruction_hold: DESTRUCTION_HOLD,
             audit: (!self.no_audit).then(|| self.audit(home)),
         })
     }
@@ -298,6 +301,7 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
+        pin_identity: None,
         pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,

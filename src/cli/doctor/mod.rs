@@ -1,5 +1,6 @@
 //! `hsmgate doctor`: looks at everything that a gateway depends on, and changes nothing.
 
+mod access;
 mod keys;
 mod store;
 mod system;
@@ -54,24 +55,29 @@ struct Check {
     verdict: Verdict,
     found: String,
     /// What to do.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    remedy: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    remedy: String,
 }
 
 impl Check {
-    fn new(name: &str, verdict: Verdict, found: impl Into<String>, remedy: &'static str) -> Self {
-        Self { name: name.to_owned(), verdict, found: found.into(), remedy }
+    fn new(
+        name: &str,
+        verdict: Verdict,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { name: name.to_owned(), verdict, found: found.into(), remedy: remedy.into() }
     }
 
     fn ok(name: &str, found: impl Into<String>) -> Self {
         Self::new(name, Verdict::Ok, found, "")
     }
 
-    fn warning(name: &str, found: impl Into<String>, remedy: &'static str) -> Self {
+    fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(name, Verdict::Warning, found, remedy)
     }
 
-    fn failed(name: &str, found: impl Into<String>, remedy: &'static str) -> Self {
+    fn failed(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(name, Verdict::Failed, found, remedy)
     }
 
@@ -106,6 +112,7 @@ impl Doctor {
 
 async fn examine(config: Config, is_deep: bool) -> Vec<Check> {
     let mut checks = system::files(&config);
+    checks.push(access::exposed(&config));
     let store = store::open(&config, &mut checks).await;
     checks.extend(system::certificate(&config));
     checks.push(system::clock(store.as_ref()).await);

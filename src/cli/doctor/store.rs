@@ -1,7 +1,7 @@
 //! The database.
 
-use super::Check;
 use super::system::chain;
+use super::{Check, access};
 use crate::app;
 use crate::authn::AccessKeys;
 use crate::config::Config;
@@ -25,6 +25,8 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
                 }
                 _ => RESTORE,
             };
+            let denied = Store::file(&config.store_url).and_then(|file| access::remedy(&file));
+            let remedy = denied.unwrap_or_else(|| remedy.to_owned());
             checks.push(Check::failed(NAME, chain(&error), remedy));
             return None;
         }
@@ -63,7 +65,9 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
             Some(store)
         }
         Err(error) => {
-            checks.push(Check::failed("database rows", chain(&error), RESTORE));
+            let denied = Store::file(&config.store_url).and_then(|file| access::remedy(&file));
+            let remedy = denied.unwrap_or_else(|| RESTORE.to_owned());
+            checks.push(Check::failed("database rows", chain(&error), remedy));
             None
         }
     }

@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Check;
+use super::{Check, access};
 use crate::cli::open_files;
 use crate::config::Config;
+use crate::jobs::HOLD_LEFT;
 use crate::model::Time;
 use crate::store::Store;
 use crate::wire::tls::Identity;
@@ -30,7 +31,10 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
         Err(error) => Check::failed(
             "PIN file",
             error.to_string(),
-            "Put the user PIN there, and allow its owner alone to read it (chmod 600).",
+            config.token.pin.file().and_then(|file| access::remedy(&file)).unwrap_or_else(|| {
+                "Put the user PIN there, and allow its owner alone to read it (chmod 600)."
+                    .to_owned()
+            }),
         ),
     };
     let mut checks = vec![pin];
@@ -87,7 +91,10 @@ fn audit(file: &Path, state_directory: &Path) -> Check {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Check::ok(NAME, "not there yet; the next start makes it");
         }
-        Err(error) => return Check::failed(NAME, error.to_string(), ACCESS),
+        Err(error) => {
+            let remedy = access::remedy(file).unwrap_or_else(|| ACCESS.to_owned());
+            return Check::failed(NAME, error.to_string(), remedy);
+        }
     };
     let owner = std::fs::metadata(state_directory).map(|directory| directory.uid());
     if !found.is_file() || !AUDIT_START.starts_with(&start) {
@@ -113,7 +120,9 @@ fn room(name: &str, mut path: PathBuf) -> Check {
     let free = match rustix::fs::statvfs(&path) {
         Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
         Err(error) => {
-            return Check::failed(name, error.to_string(), "Let the user of the gateway read it.");
+            let remedy = access::remedy(&path)
+                .unwrap_or_else(|| "Let the user of the gateway read it.".to_owned());
+            return Check::failed(name, error.to_string(), remedy);
         }
     };
     let found = format!("{} MiB free", free >> 20);
@@ -160,9 +169,26 @@ pub(super) async fn clock(store: Option<&Store>) -> Check {
                 "Set the clock: signatures, deletions and rotations go by it.",
             )
         }
-        Ok(_) => Check::ok(NAME, now.to_string()),
+        Ok(_) => held(store).await.unwrap_or_else(|| Check::ok(NAME, now.to_string())),
         Err(error) => Check::not_checked(NAME, &error.to_string()),
     }
+}
+
+/// Whether due destructions wait because the clock has jumped.
+async fn held(store: &Store) -> Option<Check> {
+    let left: u64 = store.fact(HOLD_LEFT).await.ok()??.parse().ok()?;
+    (left > 0).then(|| {
+        Check::warning(
+            "clock",
+            format!(
+                "it has jumped: destructions whose date has come wait for {} minutes more in which \
+                 a gateway runs",
+                left.div_ceil(60)
+            ),
+            "Set the clock right if it is wrong, and cancel what must not be destroyed \
+             (CancelKeyDeletion).",
+        )
+    })
 }
 
 /// An error with its causes, in one line.

@@ -59,7 +59,8 @@ fn remedy(error: &TokenError) -> &'static str {
             "Set token.label or token.serial to that of the token; hsmgate init makes a new one."
         }
         (_, ErrorClass::Pin) => {
-            "Put the right PIN into its file. No more than one wrong one is tried by itself."
+            "Put the right PIN into its file, which is then tried again. No more than one wrong one \
+             is tried by itself."
         }
         (TokenError::Untrusted(_) | TokenError::Unsupported(_), _) => {
             "This token cannot serve: it needs AES-GCM as PKCS#11 2.40 has it."

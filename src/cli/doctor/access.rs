@@ -1,0 +1,64 @@
+//! Who may use the files, and who may change them.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+use super::Check;
+use crate::config::Config;
+use crate::config::ownership::{Role, refuse_exposed};
+use crate::store::Store;
+
+/// The files that the gateway believes, and that others can change.
+pub(super) fn exposed(config: &Config) -> Check {
+    const NAME: &str = "exposed files";
+    let believed = [
+        (Some(config.token.module.clone()), Role::Code),
+        (Store::file(&config.store_url), Role::Data),
+        (Some(config.state_directory.clone()), Role::Data),
+    ];
+    let faults: Vec<String> = believed
+        .into_iter()
+        .filter_map(|(path, role)| refuse_exposed(&path?, role).err())
+        .map(|exposed| exposed.to_string())
+        .collect();
+    if faults.is_empty() {
+        return Check::ok(NAME, "nobody else can change module, database and state");
+    }
+    let remedy = "Let nobody but root and the user of the gateway write there. Find out whether \
+                  somebody has: it is refused until then.";
+    Check::failed(NAME, faults.join("; "), remedy)
+}
+
+/// What to do where this process may not read and write a file, or search a directory on the way to
+/// it. `None` where access is not what is wrong.
+pub(super) fn remedy(path: &Path) -> Option<String> {
+    let refused = refused(path)?;
+    let process = rustix::process::geteuid().as_raw();
+    let shown = refused.display();
+    let owner = refused.metadata().map_or_else(
+        |_error| "of which not even the owner can be told".to_owned(),
+        |found: Metadata| {
+            let (uid, gid, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
+            format!("which belongs to uid {uid}, gid {gid} (mode {mode:o})")
+        },
+    );
+    Some(format!(
+        "This command runs as uid {process} and may not use {shown}, {owner}. Run it as the user of \
+         the gateway, or give the file to that user: chown USER {shown}."
+    ))
+}
+
+/// The first directory on the way that may not be searched, or the path itself where it may not be
+/// read and written.
+fn refused(path: &Path) -> Option<PathBuf> {
+    let is_denied = |path: &Path, wanted| matches!(access(path, wanted), Err(Errno::ACCESS));
+    let mut directories: Vec<&Path> = path.ancestors().skip(1).collect();
+    directories.reverse();
+    let closed = directories.into_iter().find(|directory| is_denied(directory, Access::EXEC_OK));
+    let whole = is_denied(path, Access::READ_OK | Access::WRITE_OK).then_some(path);
+    closed.or(whole).map(Path::to_owned)
+}

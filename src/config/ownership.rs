@@ -1,0 +1,173 @@
+//! Whether a file that the gateway believes can be changed by others.
+//!
+//! Others are all users but root, the user of this process and, where root runs it, the owner of the
+//! file. A group may write when it is root's, that of this process, or the private group of the
+//! file's owner, which has the number of the user.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A file or directory that others can change.
+#[derive(Debug, thiserror::Error)]
+pub enum Exposed {
+    /// Everybody may write to it.
+    #[error("{} can be changed by everybody (mode {mode:03o}): chmod o-w it", path.display())]
+    Everybody {
+        /// It.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A group may write to it that is neither root's nor this process's.
+    #[error(
+        "{} can be changed by the group {gid} (mode {mode:03o}): chmod g-w it", path.display()
+    )]
+    Group {
+        /// It.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// Another user owns it.
+    #[error("{} belongs to another user (uid {uid}): chown it", path.display())]
+    Owner {
+        /// It.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    uid: u32,
+    gid: u32,
+}
+
+/// What a file is to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It is read: root, who runs commands for the user of the gateway, may read that user's.
+    Data,
+    /// It is run, so nobody else's will do.
+    Code,
+}
+
+/// Refuses what others can change: the file or directory, and a directory in which everybody can
+/// exchange it. Of a symbolic link the target is judged. What is not there is no fault here.
+///
+/// # Errors
+/// When others can change it.
+pub fn refuse_exposed(path: &Path, role: Role) -> Result<(), Exposed> {
+    let process = Process {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    // Who may not look at it is told so by whoever opens it.
+    let Ok(path) = path.canonicalize() else { return Ok(()) };
+    let Ok(metadata) = path.metadata() else { return Ok(()) };
+    check(&path, &metadata, role, process)?;
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let mode = parent.metadata().map_or(0, |metadata| metadata.mode());
+    // In a sticky directory, such as /tmp, everybody exchanges only what is their own.
+    if mode & 0o1002 == 0o002 {
+        return Err(Exposed::Everybody { path: parent.to_owned(), mode: mode & 0o777 });
+    }
+    Ok(())
+}
+
+fn check(path: &Path, metadata: &Metadata, role: Role, process: Process) -> Result<(), Exposed> {
+    let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
+    let path = || path.to_owned();
+    if mode & 0o002 != 0 {
+        return Err(Exposed::Everybody { path: path(), mode: mode & 0o777 });
+    }
+    let is_trusted_group = gid == 0 || gid == process.gid || gid == uid;
+    if mode & 0o020 != 0 && !is_trusted_group {
+        return Err(Exposed::Group { path: path(), mode: mode & 0o777, gid });
+    }
+    let for_its_owner = role == Role::Data && process.uid == 0;
+    if uid == 0 || uid == process.uid || for_its_owner {
+        return Ok(());
+    }
+    Err(Exposed::Owner { path: path(), uid })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        refuse_exposed(path, Role::Data).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_everybody_may_write_is_refused_and_so_is_a_link_to_it() {
+        let directory = TempDir::new().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        fs::write(&file, "").unwrap();
+        symlink(&file, &link).unwrap();
+        for (mode, is_fine) in
+            [(0o600, true), (0o644, true), (0o664, true), (0o666, false), (0o602, false)]
+        {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            for path in [&file, &link] {
+                let told = refusal(path);
+                assert_eq!(told.is_empty(), is_fine, "{mode:o}: {told}");
+                assert!(is_fine || told.contains("chmod o-w"), "{told}");
+            }
+        }
+        assert_eq!(refusal(&directory.path().join("absent")), "");
+    }
+
+    #[test]
+    fn a_directory_in_which_everybody_may_exchange_it_is_refused_unless_it_is_sticky() {
+        let directory = TempDir::new().unwrap();
+        let inner = directory.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let file = inner.join("file");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&inner, Permissions::from_mode(0o777)).unwrap();
+        assert!(refusal(&file).contains("inner can be changed by everybody"), "{}", refusal(&file));
+        fs::set_permissions(&inner, Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(refusal(&file), "");
+        // As the state directory it is refused all the same.
+        assert!(refusal(&inner).contains("everybody"));
+    }
+
+    #[test]
+    fn groups_and_owners_are_judged_by_who_asks() {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        if chown(&file, Some(4321), Some(1234)).is_err() {
+            println!("not run: to give files away needs root");
+            return;
+        }
+        let asked = |mode, role, uid, gid| {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            check(&file, &file.metadata().unwrap(), role, Process { uid, gid }).is_ok()
+        };
+        assert!(asked(0o644, Role::Data, 4321, 1));
+        assert!(asked(0o644, Role::Code, 4321, 1));
+        assert!(!asked(0o644, Role::Data, 99, 1), "another user's");
+        assert!(asked(0o644, Role::Data, 0, 0), "root runs a command for the gateway's user");
+        assert!(!asked(0o644, Role::Code, 0, 0), "and runs nobody else's code");
+        assert!(!asked(0o664, Role::Data, 4321, 1), "a group of others");
+        assert!(asked(0o664, Role::Data, 4321, 1234), "the process's own group");
+        chown(&file, Some(4321), Some(4321)).unwrap();
+        assert!(asked(0o664, Role::Data, 0, 0), "a private group");
+        chown(&file, Some(4321), Some(0)).unwrap();
+        assert!(asked(0o664, Role::Data, 4321, 1), "root's group, as in an image");
+    }
+}

@@ -1,0 +1,325 @@
+//! Due destructions wait after a jump of the clock: a clock that is a month ahead for ten seconds
+//! would else destroy what had a month to wait.
+//!
+//! A jump is more than an hour between the clock and the time since boot while the gateway runs, or
+//! more than seven days between the last time that the store recorded and a start. Destructions then
+//! wait for some hours in which a gateway runs, added up over starts, and can still be cancelled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
+
+use crate::audit::{Actor, Deed, Recorder};
+use crate::model::{RequestId, Time};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::metrics;
+
+/// Corrections of the clock are far smaller.
+const LARGEST_STEP_SECONDS: i64 = 3600;
+/// A gateway that was away for longer cannot tell a long pause from a wrong clock.
+const LONGEST_PAUSE_SECONDS: i64 = 7 * 24 * 3600;
+/// How often the time is recorded.
+const RECORD_EVERY: Duration = Duration::from_mins(10);
+/// How often what is left of a hold is recorded.
+const RECORD_HOLD_EVERY: Duration = Duration::from_mins(1);
+/// The fact of the store with the time recorded last, in seconds since 1970.
+const RECORDED_TIME: &str = "clock-recorded";
+/// The fact of the store with the seconds for which due destructions still wait.
+pub const HOLD_LEFT: &str = "destruction-hold-left";
+
+/// What all clocks show at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// The clock, which can be set.
+    wall: Time,
+    /// Seconds since boot, time asleep included, so that a suspended machine is no jump.
+    boot_seconds: i64,
+    /// For the time in which the gateway runs.
+    running: Instant,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Self {
+            wall: Time::now(),
+            boot_seconds: clock_gettime(ClockId::Boottime).tv_sec,
+            running: Instant::now(),
+        }
+    }
+}
+
+/// A jump of the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Jump {
+    expected: Time,
+    found: Time,
+}
+
+/// Finds jumps, and counts how long destructions still wait.
+#[derive(Debug)]
+struct Watch {
+    /// How long they wait after a jump; zero is not at all.
+    hold: Duration,
+    /// Where the clock and the time since boot belonged together: they must not drift apart in
+    /// small steps either.
+    base: Reading,
+    last: Instant,
+    left: Duration,
+}
+
+impl Watch {
+    /// At a start: `recorded` is the last time that the store knows, `left` what remained of a hold.
+    fn start(
+        hold: Duration,
+        recorded: Option<Time>,
+        left: Duration,
+        now: Reading,
+    ) -> (Self, Option<Jump>) {
+        let mut watch = Self { hold, base: now, last: now.running, left: left.min(hold) };
+        let paused = |recorded: Time| now.wall.unix().saturating_sub(recorded.unix());
+        let jump = recorded
+            .filter(|recorded| paused(*recorded) > LONGEST_PAUSE_SECONDS)
+            .map(|expected| Jump { expected, found: now.wall });
+        if jump.is_some() {
+            watch.left = hold;
+        }
+        (watch, jump)
+    }
+
+    fn look(&mut self, now: Reading) -> Option<Jump> {
+        self.left = self.left.saturating_sub(now.running.saturating_duration_since(self.last));
+        self.last = now.running;
+        let since_base = now.boot_seconds.saturating_sub(self.base.boot_seconds);
+        let expected = self.base.wall.plus_seconds(since_base);
+        let step = now.wall.unix().saturating_sub(expected.unix());
+        if step.saturating_abs() <= LARGEST_STEP_SECONDS {
+            return None;
+        }
+        self.base = now;
+        self.left = self.hold;
+        Some(Jump { expected, found: now.wall })
+    }
+}
+
+/// Whether destructions that are due may begin. Clones share it.
+#[derive(Clone)]
+pub(super) struct DestructionHold {
+    store: Store,
+    audit: Recorder,
+    hold: Duration,
+    state: Arc<Mutex<Option<State>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    watch: Watch,
+    /// When the facts were written.
+    recorded: Option<Instant>,
+    /// What could not be put into the audit yet.
+    untold: Vec<Deed>,
+    was_held: bool,
+}
+
+/// What may be done now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict {
+    /// The time that was judged: what is due is due by this one.
+    pub(super) now: Time,
+    /// Nothing may be destroyed because of a date.
+    pub(super) is_held: bool,
+}
+
+impl DestructionHold {
+    pub(super) fn new(store: Store, audit: Recorder, hold: Duration) -> Self {
+        Self { store, audit, hold, state: Arc::default() }
+    }
+
+    /// Reads the clocks. A jump is in the store before this returns.
+    ///
+    /// # Errors
+    /// When the store fails; nothing may be destroyed then.
+    pub(super) async fn look(&self) -> Result<Verdict, StoreError> {
+        let mut held = self.state.lock().await;
+        let now = Reading::now();
+        let (state, jump) = if let Some(state) = held.as_mut() {
+            let jump = state.watch.look(now);
+            (state, jump)
+        } else {
+            let (watch, jump) = self.start(now).await?;
+            let was_held = watch.left > Duration::ZERO;
+            let state = State { watch, recorded: None, untold: Vec::new(), was_held };
+            (held.insert(state), jump)
+        };
+        if let Some(jump) = jump {
+            state.recorded = None;
+            tell(jump, self.hold);
+            state.untold.push(record_of(jump, self.hold));
+        }
+        let is_held = state.watch.left > Duration::ZERO;
+        metrics().set_destruction_hold(state.watch.left);
+        if std::mem::replace(&mut state.was_held, is_held) && !is_held {
+            state.recorded = None;
+            tracing::info!(
+                event = "clock.hold_ended",
+                "destructions whose date has come are carried out again"
+            );
+        }
+        let every = if is_held { RECORD_HOLD_EVERY } else { RECORD_EVERY };
+        if state.recorded.is_none_or(|recorded| now.running.duration_since(recorded) >= every) {
+            let left = state.watch.left.as_secs().to_string();
+            self.store.set_fact(HOLD_LEFT, &left).await?;
+            self.store.set_fact(RECORDED_TIME, &now.wall.unix().to_string()).await?;
+            state.recorded = Some(now.running);
+        }
+        while let Some(deed) = state.untold.first() {
+            if let Err(error) = self.audit.note(deed).await {
+                tracing::warn!(%error, "a jump of the clock is not recorded yet");
+                break;
+            }
+            state.untold.remove(0);
+        }
+        Ok(Verdict { now: now.wall, is_held })
+    }
+
+    async fn start(&self, now: Reading) -> Result<(Watch, Option<Jump>), StoreError> {
+        let seconds = async |name| -> Result<Option<i64>, StoreError> {
+            Ok(self.store.fact(name).await?.and_then(|text| text.parse().ok()))
+        };
+        let recorded = match seconds(RECORDED_TIME).await? {
+            Some(seconds) => Some(Time::from_unix(seconds)),
+            // A store of a program that did not record it.
+            None => self.store.newest_time().await?,
+        };
+        let left = seconds(HOLD_LEFT).await?.and_then(|left| u64::try_from(left).ok());
+        let left = Duration::from_secs(left.unwrap_or_default());
+        Ok(Watch::start(self.hold, recorded, left, now))
+    }
+}
+
+fn tell(jump: Jump, hold: Duration) {
+    metrics().clock_jumped();
+    let hold_hours = hold.as_secs() / 3600;
+    tracing::error!(
+        event = "clock.jumped",
+        expected = %jump.expected,
+        found = %jump.found,
+        hold_hours,
+        "the clock has jumped: destructions whose date has come wait for so many hours of running \
+         time; set the clock right, and cancel what must not be destroyed"
+    );
+}
+
+fn record_of(jump: Jump, hold: Duration) -> Deed {
+    let parameters = [
+        ("ExpectedTime", jump.expected.to_string()),
+        ("FoundTime", jump.found.to_string()),
+        ("HoldSeconds", hold.as_secs().to_string()),
+    ];
+    Deed {
+        id: RequestId::random().to_string(),
+        name: "ClockJump".to_owned(),
+        actor: Actor::Gateway,
+        time: jump.found,
+        parameters: parameters.map(|(name, value)| (name.to_owned(), value)).into(),
+        key: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD: Duration = Duration::from_hours(24);
+    const START: i64 = 1_800_000_000;
+    const DAY: i64 = 24 * 3600;
+
+    /// After so many seconds since the start, with a clock that is `off` by so many.
+    fn reading(begin: Instant, seconds: u64, off: i64) -> Reading {
+        let since = i64::try_from(seconds).unwrap();
+        Reading {
+            wall: Time::from_unix(START + since + off),
+            boot_seconds: 5000 + since,
+            running: begin + Duration::from_secs(seconds),
+        }
+    }
+
+    fn started(recorded: Option<i64>, left: u64) -> (Watch, Option<Jump>, Instant) {
+        let begin = Instant::now();
+        let recorded = recorded.map(|seconds| Time::from_unix(START + seconds));
+        let left = Duration::from_secs(left);
+        let (watch, jump) = Watch::start(HOLD, recorded, left, reading(begin, 0, 0));
+        (watch, jump, begin)
+    }
+
+    #[test]
+    fn a_clock_that_runs_holds_nothing() {
+        let (mut watch, jump, begin) = started(Some(-DAY), 0);
+        assert_eq!(jump, None);
+        for (seconds, off) in [(10, 0), (20, 3600), (30, -3600), (9_000_000, 1)] {
+            assert_eq!(watch.look(reading(begin, seconds, off)), None);
+        }
+        assert_eq!(watch.left, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_jump_in_either_direction_holds_for_a_day_of_running_time() {
+        for off in [3601, -3601, 31 * DAY] {
+            let (mut watch, _, begin) = started(None, 0);
+            let jump = watch.look(reading(begin, 10, off)).unwrap();
+            assert_eq!(jump.found.unix() - jump.expected.unix(), off);
+            assert_eq!(watch.left, HOLD);
+            // The clock goes on from there.
+            assert_eq!(watch.look(reading(begin, 10 + 3600, off)), None);
+            assert_eq!(watch.left, Duration::from_hours(23));
+            assert_eq!(watch.look(reading(begin, 10 + 24 * 3600, off)), None);
+            assert_eq!(watch.left, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_a_jump_too_and_the_wait_begins_anew() {
+        let (mut watch, _, begin) = started(None, 0);
+        assert!(watch.look(reading(begin, 10, 31 * DAY)).is_some());
+        assert!(watch.look(reading(begin, 3610, 0)).is_some());
+        assert_eq!(watch.left, HOLD);
+    }
+
+    #[test]
+    fn small_steps_add_up() {
+        let (mut watch, _, begin) = started(None, 0);
+        assert_eq!(watch.look(reading(begin, 10, 1800)), None);
+        assert_eq!(watch.look(reading(begin, 20, 3600)), None);
+        assert!(watch.look(reading(begin, 30, 3610)).is_some());
+    }
+
+    #[test]
+    fn a_start_long_after_the_recorded_time_holds_and_a_hold_goes_on_after_a_start() {
+        let (watch, jump, _) = started(Some(-8 * DAY), 0);
+        assert_eq!(jump.unwrap().expected.unix(), START - 8 * DAY);
+        assert_eq!(watch.left, HOLD);
+        let (watch, jump, _) = started(Some(-7 * DAY), 600);
+        assert_eq!((watch.left, jump), (Duration::from_mins(10), None));
+        // A clock that went back makes nothing due.
+        let (watch, jump, _) = started(Some(30 * DAY), 0);
+        assert_eq!((watch.left, jump), (Duration::ZERO, None));
+    }
+
+    #[test]
+    fn a_suspended_machine_is_no_jump_and_does_not_shorten_a_hold() {
+        let (mut watch, _, begin) = started(None, 600);
+        let mut woken = reading(begin, 10 * 24 * 3600, 0);
+        woken.running = begin + Duration::from_mins(1);
+        assert_eq!(watch.look(woken), None);
+        assert_eq!(watch.left, Duration::from_mins(9));
+    }
+
+    #[test]
+    fn a_shorter_setting_shortens_what_is_left() {
+        let begin = Instant::now();
+        let left = Duration::from_hours(20);
+        let (watch, _) = Watch::start(Duration::ZERO, None, left, reading(begin, 0, 0));
+        assert_eq!(watch.left, Duration::ZERO);
+    }
+}

@@ -1,0 +1,84 @@
+//! A jump of the clock: what is due by it is destroyed only after a day, and can be taken back.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::admin_client::metric;
+use crate::gateway::until;
+use crate::harness::{Gateway, text};
+use crate::import::key_of;
+
+/// Two keys, the one scheduled to be destroyed in seven days, and one whose material ends in a year.
+/// Then eight days pass while no gateway runs, or the clock is wrong by so much.
+const EIGHT_DAYS: &str = "UPDATE keys SET delete_at = delete_at - 8 * 86400 WHERE delete_at > 0; \
+     UPDATE keys SET material_expires = 1 WHERE material_check IS NOT NULL; \
+     INSERT INTO facts (name, value) VALUES ('clock-recorded', strftime('%s', 'now') - 8 * 86400) \
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const HOLD: &str = "hsmgate_destruction_hold_seconds";
+const JUMPS: &str = "hsmgate_clock_jumps_total";
+
+fn jumps_on_record(gateway: &Gateway) -> Vec<Value> {
+    let records = fs::read_to_string(gateway.process.state().join("audit.jsonl")).unwrap();
+    let records = records.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    records.filter(|record| record["eventName"] == "ClockJump").collect()
+}
+
+#[tokio::test]
+async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() {
+    let gateway = Gateway::start();
+    let window = ("PendingWindowInDays", "7");
+    let mut doomed = Vec::new();
+    for _key in 0..2 {
+        let key = gateway.create_key().await;
+        gateway.call("ScheduleKeyDeletion", &[("KeyId", &key), window]).await;
+        doomed.push(key);
+    }
+    key_of(&gateway, &[0x42; 32]).await;
+
+    let gateway = gateway.restart_with(EIGHT_DAYS).await;
+    until(|| !jumps_on_record(&gateway).is_empty()).await;
+    let objects = gateway.token_objects();
+    let jump = jumps_on_record(&gateway).remove(0);
+    assert_eq!(jump["requestParameters"]["HoldSeconds"], "86400", "{jump}");
+    assert!(gateway.process.log().contains("clock.jumped"), "{}", gateway.process.log());
+    assert!(metric(&gateway, HOLD).await.unwrap() > 86_000.0);
+    assert_eq!(metric(&gateway, JUMPS).await, Some(1.0));
+    for key in &doomed {
+        assert_eq!(text(&gateway.describe(key).await["KeyState"]), "PendingDeletion");
+    }
+    gateway.call("CancelKeyDeletion", &[("KeyId", &doomed[0])]).await;
+    let plaintext = STANDARD.encode("still here");
+    let sealed = [("KeyId", doomed[0].as_str()), ("Plaintext", plaintext.as_str())];
+    let sealed = gateway.call("Encrypt", &sealed).await;
+
+    // The wait goes on after a start, which sees no jump of its own.
+    let gateway = gateway.restart().await_hold().await;
+    assert_eq!(metric(&gateway, JUMPS).await, Some(0.0));
+    assert_eq!(text(&gateway.describe(&doomed[1]).await["KeyState"]), "PendingDeletion");
+    assert_eq!(gateway.token_objects(), objects, "the material that is due waits as well");
+
+    let over = "UPDATE facts SET value = '1' WHERE name = 'destruction-hold-left'";
+    let gateway = gateway.restart_with(over).await;
+    let mut count = gateway.token_objects();
+    while count > objects - 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        count = gateway.token_objects();
+    }
+    let gone = gateway.refused("DescribeKey", &[("KeyId", &doomed[1])]).await;
+    assert_eq!(gone.0, 404);
+    let opened = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    assert_eq!(text(&gateway.call("Decrypt", &opened).await["Plaintext"]), plaintext);
+}
+
+impl Gateway {
+    /// Once it has looked at the clock and found that destructions wait.
+    async fn await_hold(self) -> Self {
+        while metric(&self, HOLD).await.is_none_or(|left| left <= 0.0) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        self
+    }
+}
