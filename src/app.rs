@@ -196,6 +196,15 @@ impl Vault {
         &self.store
     }
 
+    /// Makes the keys of the gateway itself that are not there yet. That which seals AccessKeys is
+    /// made when they are opened.
+    ///
+    /// # Errors
+    /// When the key of the audit was there and is lost, and when token or store fail.
+    pub async fn make_service_keys(&self) -> Result<(), StartError> {
+        Ok(crate::audit::make_key(&self.store, &self.token).await?)
+    }
+
     /// Closes sessions and connections.
     pub async fn close(self) -> Ending {
         let ending = close_token(self.token).await;

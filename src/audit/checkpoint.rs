@@ -20,41 +20,96 @@ const POINT_BYTES: usize = 65;
 const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const PEM_END: &str = "-----END PUBLIC KEY-----";
 
+/// The form of checkpoints that are written. The first one (0.1.0) named no checkpoint before it.
+pub(super) const FORMAT: u32 = 2;
+
 /// What a checkpoint signs: all records up to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
+    /// The form of the text that is signed: 1 or 2.
+    #[serde(default = "first_format")]
+    pub format: u32,
     /// When it was signed, as text.
     pub time: String,
     /// The last record that it covers.
     pub covers: Head,
+    /// The checkpoint before it; none for the first of a chain. Since format 2.
+    #[serde(default)]
+    pub follows: Option<CheckpointLink>,
     /// The version id of the signing key, by which the token knows it.
     pub key_id: String,
     /// ECDSA on P-256 with SHA-256: `r` and `s`, 64 bytes in Base64.
     pub signature: String,
 }
 
+/// A checkpoint as the next one names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointLink {
+    /// The number of the last record that it covers.
+    pub sequence: u64,
+    /// SHA-256 over its signature as it is written, in hexadecimal.
+    pub sha256: String,
+}
+
+const fn first_format() -> u32 {
+    1
+}
+
 impl Checkpoint {
+    /// A checkpoint that nobody has signed yet.
+    pub(super) fn unsigned(
+        covers: Head,
+        time: Time,
+        follows: Option<CheckpointLink>,
+        key: KeyVersionId,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            time: time.to_string(),
+            covers,
+            follows,
+            key_id: key.to_string(),
+            signature: String::new(),
+        }
+    }
+
+    pub(super) fn signed(self, signature: &[u8]) -> Self {
+        Self { signature: STANDARD.encode(signature), ..self }
+    }
+
+    /// How the next checkpoint names this one.
+    pub(super) fn link(&self) -> CheckpointLink {
+        let sha256 = hexadecimal(digest(&SHA256, self.signature.as_bytes()).as_ref());
+        CheckpointLink { sequence: self.covers.sequence, sha256 }
+    }
+
     /// The text that is signed.
-    pub fn text(covers: Head, time: &str, key_id: &str) -> String {
+    pub fn text(&self) -> String {
+        let Self { format, time, covers, key_id, .. } = self;
         let Head { sequence, chain } = covers;
-        format!("hsmgate audit checkpoint 1\n{sequence}\n{chain}\n{time}\n{key_id}\n")
+        let text =
+            format!("hsmgate audit checkpoint {format}\n{sequence}\n{chain}\n{time}\n{key_id}\n");
+        match (format, &self.follows) {
+            (1, _) => text,
+            (_, None) => format!("{text}0\n-\n"),
+            (_, Some(CheckpointLink { sequence, sha256 })) => {
+                format!("{text}{sequence}\n{sha256}\n")
+            }
+        }
     }
 
     /// The digest that the token signs.
-    pub(super) fn digest(covers: Head, time: Time, key: KeyVersionId) -> Vec<u8> {
-        let text = Self::text(covers, &time.to_string(), &key.to_string());
-        digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+    pub(super) fn digest(&self) -> Vec<u8> {
+        digest(&SHA256, self.text().as_bytes()).as_ref().to_vec()
     }
+}
 
-    pub(super) fn new(covers: Head, time: Time, key: KeyVersionId, signature: &[u8]) -> Self {
-        Self {
-            time: time.to_string(),
-            covers,
-            key_id: key.to_string(),
-            signature: STANDARD.encode(signature),
-        }
-    }
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A text is no public key for checkpoints.
@@ -101,19 +156,14 @@ impl AuditKey {
 
     /// SHA-256 over its DER form, in hexadecimal: to compare keys by eye.
     pub fn fingerprint(&self) -> String {
-        let digest = digest(&SHA256, &self.der());
-        digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(digest(&SHA256, &self.der()).as_ref())
     }
 
     /// Whether the key has signed the checkpoint.
     pub fn has_signed(&self, checkpoint: &Checkpoint) -> bool {
-        let text = Checkpoint::text(checkpoint.covers, &checkpoint.time, &checkpoint.key_id);
         let Ok(signature) = STANDARD.decode(&checkpoint.signature) else { return false };
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0);
-        key.verify(text.as_bytes(), &signature).is_ok()
+        key.verify(checkpoint.text().as_bytes(), &signature).is_ok()
     }
 
     fn der(&self) -> Vec<u8> {
@@ -141,22 +191,41 @@ pub(super) mod tests {
             AuditKey::from_point(self.0.public_key().as_ref()).unwrap()
         }
 
-        pub(in super::super) fn sign(&self, covers: Head) -> Checkpoint {
+        pub(in super::super) fn sign(
+            &self,
+            covers: Head,
+            follows: Option<CheckpointLink>,
+        ) -> Checkpoint {
             let time = Time::from_unix(1_700_000_000);
-            let text = Checkpoint::text(covers, &time.to_string(), &self.1.to_string());
+            self.seal(Checkpoint::unsigned(covers, time, follows, self.1))
+        }
+
+        /// A checkpoint as 0.1.0 signed them.
+        pub(in super::super) fn sign_as_before(&self, covers: Head) -> Checkpoint {
+            let time = Time::from_unix(1_700_000_000);
+            let unsigned = Checkpoint::unsigned(covers, time, None, self.1);
+            self.seal(Checkpoint { format: 1, ..unsigned })
+        }
+
+        fn seal(&self, unsigned: Checkpoint) -> Checkpoint {
+            let text = unsigned.text();
             let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
-            Checkpoint::new(covers, time, self.1, signature.as_ref())
+            unsigned.signed(signature.as_ref())
         }
     }
 
     #[test]
     fn a_signature_holds_for_its_checkpoint_alone() {
         let signer = TestSigner::new();
-        let good = signer.sign(Head::START.followed_by(b"record"));
+        let good = signer.sign(Head::START.followed_by(b"record"), None);
         assert!(signer.key().has_signed(&good));
         assert!(!TestSigner::new().key().has_signed(&good));
         let mut other = good.clone();
         other.covers.sequence += 1;
+        assert!(!signer.key().has_signed(&other));
+        let other = Checkpoint { follows: Some(good.link()), ..good.clone() };
+        assert!(!signer.key().has_signed(&other));
+        let other = Checkpoint { format: 1, ..good.clone() };
         assert!(!signer.key().has_signed(&other));
         let other = Checkpoint { time: "2030-01-01T00:00:00Z".to_owned(), ..good };
         assert!(!signer.key().has_signed(&other));

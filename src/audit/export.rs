@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AuditError;
 use super::chain::Head;
+use super::chain_files as chain;
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::verify::Expectation;
 use crate::model::Time;
@@ -20,7 +21,9 @@ pub const MANIFEST: &str = "manifest.json";
 pub const PUBLIC_KEY: &str = "public-key.pem";
 
 const HEAD_FACT: &str = "audit-head";
-const PUBLIC_KEY_FACT: &str = "audit-public-key";
+pub(super) const PUBLIC_KEY_FACT: &str = "audit-public-key";
+/// The public keys that were replaced, oldest first: PEM texts as JSON.
+pub(super) const RETIRED_KEYS_FACT: &str = "audit-retired-keys";
 
 /// What the store knows of the chain: it cannot go back behind this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +61,18 @@ impl Known {
         AuditKey::from_pem(&pem).map(Some).map_err(|_form| AuditError::Damaged)
     }
 
+    /// The keys that signed checkpoints before, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds something else.
+    pub async fn retired_keys(store: &Store) -> Result<Vec<AuditKey>, AuditError> {
+        let Some(text) = store.fact(RETIRED_KEYS_FACT).await? else { return Ok(Vec::new()) };
+        let pems: Vec<String> = serde_json::from_str(&text).map_err(|_form| AuditError::Damaged)?;
+        pems.iter()
+            .map(|pem| AuditKey::from_pem(pem).map_err(|_form| AuditError::Damaged))
+            .collect()
+    }
+
     pub(super) async fn save_public_key(store: &Store, key: &AuditKey) -> Result<(), AuditError> {
         Ok(store.set_fact(PUBLIC_KEY_FACT, &key.to_pem()).await?)
     }
@@ -75,6 +90,12 @@ pub struct Manifest {
     pub known: Option<Head>,
     /// The last checkpoint, by the store.
     pub checkpoint: Option<Checkpoint>,
+    /// The keys that signed before this one, oldest first, as PEM.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired_keys: Vec<String>,
+    /// The first record in it. Where that is not 1, the files before it are not in the bundle.
+    #[serde(default)]
+    pub first: Option<u64>,
     /// The files, by name.
     pub files: Vec<ManifestFile>,
 }
@@ -117,8 +138,8 @@ pub enum ExportError {
 pub struct Bundle {
     /// The files.
     pub files: Vec<PathBuf>,
-    /// The key in the bundle. It is as good as the way that the bundle came by.
-    pub key: AuditKey,
+    /// The keys in the bundle, the one in use last. They are as good as the way that it came by.
+    pub keys: Vec<AuditKey>,
     /// What the manifest promises.
     pub expectation: Expectation,
 }
@@ -149,35 +170,52 @@ impl Bundle {
             }
             files.push(path);
         }
-        if manifest.checkpoint.as_ref().is_some_and(|last| !key.has_signed(last)) {
+        let retired = manifest.retired_keys.iter().map(|pem| AuditKey::from_pem(pem));
+        let mut keys: Vec<_> = retired
+            .collect::<Result<_, _>>()
+            .map_err(|_form| ExportError::Damaged(path.clone()))?;
+        keys.push(key);
+        let is_signed = |last: &Checkpoint| keys.iter().any(|key| key.has_signed(last));
+        if !manifest.checkpoint.as_ref().is_none_or(is_signed) {
             return Err(ExportError::Damaged(path));
         }
         let known = manifest.known.into_iter().chain(manifest.checkpoint.map(|last| last.covers));
-        let expectation = Expectation { sequence: None, heads: known.collect() };
-        Ok(Self { files, key, expectation })
+        let expectation = Expectation { heads: known.collect(), ..Expectation::default() };
+        Ok(Self { files, keys, expectation })
     }
 }
 
-/// Writes a bundle of an audit file and of those that were rotated away from it, which stand
-/// beside it under names that begin with its own. A record that is just being written is left out.
+/// What a bundle is made of.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The audit file.
+    pub file: &'a Path,
+    /// The second place of the audit, which is no part of the bundle.
+    pub second: Option<&'a Path>,
+    /// The key that signs the checkpoints.
+    pub key: AuditKey,
+    /// Those that signed before, oldest first.
+    pub retired: Vec<AuditKey>,
+    /// What the store knows of the chain.
+    pub known: Option<Known>,
+}
+
+/// Writes a bundle of an audit file and of all files beside it that are of the same chain, whatever
+/// their names. A record that is just being written is left out.
 ///
 /// # Errors
 /// When there is no such file, or something cannot be read or written.
-pub fn export(
-    file: &Path,
-    key: &AuditKey,
-    known: Option<Known>,
-    out: &Path,
-) -> Result<Manifest, ExportError> {
-    let sources = family(file)?;
-    if sources.is_empty() {
+pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError> {
+    let Sources { file, second, key, retired, known } = sources;
+    let parts = chain::files(file, second)?;
+    if parts.is_empty() {
         return Err(ExportError::Nothing(file.to_owned()));
     }
     fs::create_dir_all(out).map_err(|source| fault(out, source))?;
     let mut files = Vec::new();
-    for source in sources {
-        let Some(name) = source.file_name().and_then(|name| name.to_str()) else { continue };
-        let mut bytes = read(&source)?;
+    for part in &parts {
+        let Some(name) = part.path.file_name().and_then(|name| name.to_str()) else { continue };
+        let mut bytes = read(&part.path)?;
         let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
         bytes.truncate(whole);
         write(&out.join(name), &bytes)?;
@@ -190,33 +228,14 @@ pub fn export(
         key_fingerprint: key.fingerprint(),
         known: known.as_ref().map(|known| known.head),
         checkpoint: known.and_then(|known| known.checkpoint),
+        retired_keys: retired.iter().map(AuditKey::to_pem).collect(),
+        first: parts.iter().filter_map(|part| part.first).min(),
         files,
     };
     let mut text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     text.push(b'\n');
     write(&out.join(MANIFEST), &text)?;
     Ok(manifest)
-}
-
-/// The file and those beside it whose names go on behind its own, by name.
-fn family(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let Some(own) = file.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
-    let entries = fs::read_dir(parent).map_err(|source| fault(parent, source))?;
-    let mut family = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|source| fault(parent, source))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let rest = name.strip_prefix(own);
-        if path.is_file()
-            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
-        {
-            family.push(path);
-        }
-    }
-    family.sort();
-    Ok(family)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ExportError> {

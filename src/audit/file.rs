@@ -202,6 +202,13 @@ fn claimed(path: &Path) -> Result<File, AuditError> {
     Ok(file)
 }
 
+/// The last record of a file that others may be writing; `None` when it has none, or is none of
+/// ours.
+pub(super) fn last_record(path: &Path) -> io::Result<Option<Head>> {
+    let (end, size) = end_of(&mut File::open(path)?)?;
+    Ok(tail(&end, size).and_then(|tail| tail.head))
+}
+
 /// The last bytes, enough to hold a whole line, and the size.
 fn end_of(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
     let size = file.seek(SeekFrom::End(0))?;

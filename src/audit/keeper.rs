@@ -1,23 +1,31 @@
 //! What runs beside the requests: signed checkpoints, rotation, and an orderly end.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::checkpoint::{AuditKey, Checkpoint};
+use super::chain::Head;
+use super::checkpoint::{AuditKey, Checkpoint, CheckpointLink};
+use super::continuity::Trust;
 use super::export::Known;
+use super::key_change::KeyChange;
 use super::line::{self, Kind};
-use super::recorder::{Inner, Recorder};
-use super::sink::{self, Command};
+use super::recorder::{Inner, NotRecorded, Recorder};
+use super::sink::{self, Command, Rotation, Started};
 use super::sums::Sums;
 use super::{AuditError, AuditSettings};
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, Place, Time};
 use crate::store::Store;
-use crate::token::{Budget, KeyIdentity, PublicKey, ServiceKey, SignAlgorithm, Token};
+use crate::token::{
+    Budget, ErrorClass, KeyIdentity, ObjectName, PublicKey, ServiceKey, SignAlgorithm, Token,
+    TokenError,
+};
 
 /// How soon after one that failed a checkpoint is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -27,6 +35,8 @@ const SUM_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The fact of the store that names the token key which signs checkpoints.
 pub const KEY_FACT: &str = "audit-checkpoint-key";
+/// How often it is looked whether the path still leads to the file.
+const LOOK: Duration = Duration::from_secs(1);
 /// Time for one round trip to the token.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
 
@@ -52,11 +62,15 @@ impl Audit {
     ) -> Result<Self, AuditError> {
         let hangup = signal(SignalKind::hangup()).map_err(AuditError::System)?;
         let signer = Signer::open(&store, token).await?;
-        let known = Known::load(&store).await?;
+        let mut keys = Known::retired_keys(&store).await?;
+        keys.extend(Known::public_key(&store).await?);
+        let trust = Trust { known: Known::load(&store).await?, keys };
+        let change = KeyChange::unrecorded(&store).await?;
         let (deadline, required) = (settings.deadline, settings.required);
         let interval = settings.checkpoint_interval;
-        let started = tokio::task::spawn_blocking(move || sink::start(&settings, known)).await;
-        let (commands, gauge) = started.map_err(|error| AuditError::System(error.into()))??;
+        let started = tokio::task::spawn_blocking(move || sink::start(&settings, &trust)).await;
+        let Started { commands, gauge, checkpoint } =
+            started.map_err(|error| AuditError::System(error.into()))??;
         let recorder = Recorder::new(Inner {
             commands,
             gauge,
@@ -65,9 +79,19 @@ impl Audit {
             place,
             sums: Sums::default(),
         });
+        if let (Some(change), Some(inner)) = (change, recorder.inner()) {
+            inner.write(Kind::Key, line::members(&change), false).await?;
+            KeyChange::forget(&store).await?;
+        }
         let (stop, stopped) = oneshot::channel();
-        let keeper =
-            Keeper { recorder: recorder.clone(), signer, store, checkpoint: None, retry_at: None };
+        let keeper = Keeper {
+            recorder: recorder.clone(),
+            signer,
+            store,
+            checkpoint,
+            on_its_way: None,
+            retry_at: None,
+        };
         let keeper = tokio::spawn(keeper.run(interval, hangup, stopped));
         Ok(Self { recorder, stop, keeper })
     }
@@ -91,7 +115,10 @@ struct Keeper {
     recorder: Recorder,
     signer: Signer,
     store: Store,
+    /// The last checkpoint of the chain, which the next one names.
     checkpoint: Option<Checkpoint>,
+    /// A checkpoint of which nobody knows yet whether it is on disk.
+    on_its_way: Option<(Checkpoint, oneshot::Receiver<Result<(), NotRecorded>>)>,
     /// After a checkpoint that could not be signed: when the next is due.
     retry_at: Option<Instant>,
 }
@@ -109,6 +136,8 @@ impl Keeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut minutes = tokio::time::interval(SUM_INTERVAL);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.checkpoint(inner).await,
@@ -119,10 +148,9 @@ impl Keeper {
                         self.checkpoint(inner).await;
                     }
                 }
-                _ = hangup.recv() => {
-                    self.checkpoint(inner).await;
-                    reopen(inner).await;
-                }
+                // With a full queue there is another look soon.
+                _ = looks.tick() => drop(inner.commands.try_send(Command::Look)),
+                _ = hangup.recv() => self.rotate(inner).await,
                 _ = &mut stopped => break,
             }
         }
@@ -135,30 +163,87 @@ impl Keeper {
     async fn checkpoint(&mut self, inner: &Inner) {
         let head = inner.gauge.head();
         let signed = self.checkpoint.as_ref().map_or(0, |last| last.covers.sequence);
-        if head.sequence <= signed.saturating_add(1) {
+        if !self.is_settled(inner).await || head.sequence <= signed.saturating_add(1) {
             return;
         }
-        let checkpoint = match self.signer.sign(head).await {
-            Ok(checkpoint) => checkpoint,
+        let Some(checkpoint) = self.signed(head).await else { return };
+        match inner.hand_over(Kind::Checkpoint, line::members(&checkpoint), false) {
+            Ok(told) => self.on_its_way = Some((checkpoint, told)),
+            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+        }
+        self.is_settled(inner).await;
+    }
+
+    /// Whether it is known what became of the last checkpoint. The next one names it, so that none
+    /// is signed before.
+    async fn is_settled(&mut self, inner: &Inner) -> bool {
+        let Some((_, told)) = &mut self.on_its_way else { return true };
+        let outcome = match tokio::time::timeout(inner.deadline, told).await {
+            Err(_elapsed) => {
+                tracing::error!("a checkpoint of the audit is not on disk yet");
+                return false;
+            }
+            Ok(outcome) => outcome.unwrap_or(Err(NotRecorded::Ended)),
+        };
+        let checkpoint = self.on_its_way.take().map(|(checkpoint, _)| checkpoint);
+        match outcome {
+            Ok(()) => self.keep(inner, checkpoint).await,
+            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+        }
+        true
+    }
+
+    /// Notes a checkpoint that is on disk, and what else is by now.
+    async fn keep(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
+        self.checkpoint = checkpoint.or(self.checkpoint.take());
+        let (head, checkpoint) = (inner.gauge.head(), self.checkpoint.clone());
+        self.remember(Known { head, is_closed: false, checkpoint }).await;
+    }
+
+    async fn signed(&mut self, head: Head) -> Option<Checkpoint> {
+        let follows = self.checkpoint.as_ref().map(Checkpoint::link);
+        match self.signer.sign(head, follows).await {
+            Ok(checkpoint) => {
+                if self.retry_at.take().is_some() {
+                    tracing::info!("checkpoints of the audit are signed again");
+                }
+                Some(checkpoint)
+            }
             Err(error) => {
                 // Of failures in a row the first is told.
                 if self.retry_at.replace(Instant::now() + RETRY_PAUSE).is_none() {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::error!(error, "no checkpoint of the audit can be signed");
                 }
-                return;
+                None
             }
-        };
-        if self.retry_at.take().is_some() {
-            tracing::info!("checkpoints of the audit are signed again");
         }
-        let members = line::members(&checkpoint);
-        if let Err(error) = inner.write(Kind::Checkpoint, members, false).await {
-            tracing::error!(%error, "a checkpoint of the audit is not on disk");
-            return;
+    }
+
+    /// Goes on in the file that the path leads to now. The old one is signed to its end.
+    async fn rotate(&mut self, inner: &Inner) {
+        let is_settled = self.is_settled(inner).await;
+        let (held, last) = oneshot::channel();
+        let (sign, signed) = bounded(1);
+        let (done, reopened) = oneshot::channel();
+        let asked = inner.commands.try_send(Command::Reopen(Rotation { held, signed, done }));
+        if asked.is_err() {
+            return tell_of_reopening(&Err(AuditError::System(ErrorKind::WouldBlock.into())));
         }
-        self.checkpoint = Some(checkpoint);
-        self.remember(Known { head, is_closed: false, checkpoint: self.checkpoint.clone() }).await;
+        let mut checkpoint = None;
+        if let Ok(head) = last.await {
+            if is_settled {
+                checkpoint = self.signed(head).await;
+            }
+            // It may have given up waiting.
+            let _ = sign.send(checkpoint.as_ref().map(line::members));
+        }
+        let outcome =
+            reopened.await.unwrap_or(Err(AuditError::System(ErrorKind::BrokenPipe.into())));
+        tell_of_reopening(&outcome);
+        if let Ok(is_signed) = outcome {
+            self.keep(inner, checkpoint.filter(|_| is_signed)).await;
+        }
     }
 
     async fn close(&self, inner: &Inner) {
@@ -188,74 +273,159 @@ impl Keeper {
     }
 }
 
-async fn reopen(inner: &Inner) {
-    let (done, reopened) = oneshot::channel();
-    let outcome = match inner.commands.try_send(Command::Reopen(done)) {
-        Ok(()) => reopened.await.unwrap_or(Err(AuditError::System(ended()))),
-        Err(_full) => Err(AuditError::System(std::io::ErrorKind::WouldBlock.into())),
-    };
+fn tell_of_reopening(outcome: &Result<bool, AuditError>) {
     match outcome {
-        Ok(()) => tracing::info!("the audit file is opened anew"),
+        Ok(_) => tracing::info!("the audit file is opened anew"),
         Err(error) => {
-            let error: &(dyn std::error::Error + 'static) = &error;
+            let error: &(dyn std::error::Error + 'static) = error;
             tracing::error!(error, "the audit goes on in the old file");
         }
     }
 }
 
-fn ended() -> std::io::Error {
-    std::io::ErrorKind::BrokenPipe.into()
-}
-
 /// The token key that signs checkpoints.
-struct Signer {
+pub(super) struct Signer {
     token: Token,
-    key: KeyIdentity,
+    key: KeyVersionId,
 }
 
 impl Signer {
-    /// Finds the key, or makes it at the very first start. Its name is stored first, so that a
-    /// start which dies in between is repeated. Its public half is stored last: from then on the
+    /// Finds the key, or makes it where there was none yet. Its name is stored first, so that an
+    /// attempt which dies in between is repeated. Its public half is stored last: from then on the
     /// key has to be there, because another one could not vouch for the same chain.
     async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
-        let key = KeyIdentity::of_service(ServiceKey::AuditCheckpoint, key_name(store).await?);
-        let is_there = token.change(&budget(), move |worker| worker.exists(key)).await?;
-        if !is_there {
-            if Known::public_key(store).await?.is_some() {
-                return Err(AuditError::KeyMissing(key.id().to_string()));
+        let key = key_name(store).await?;
+        if let Some(public) = Known::public_key(store).await? {
+            if !signs(&token, key, &public).await? {
+                return Err(AuditError::KeyMissing(key.to_string()));
             }
-            let generate = move |worker: &mut crate::token::Worker<'_>| {
-                worker.generate(&key.name, KeySpec::EcP256, KeyUsage::SignVerify)
-            };
-            token.change(&budget(), generate).await?;
-        }
-        let public = token.run_with(key, &budget(), move |worker| worker.public_key(key)).await?;
-        let PublicKey::Ec { point, .. } = public else { return Err(AuditError::Damaged) };
-        let public = AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)?;
-        match Known::public_key(store).await? {
-            Some(stored) if stored == public => {}
-            Some(_other) => return Err(AuditError::KeyMissing(key.id().to_string())),
-            None => Known::save_public_key(store, &public).await?,
+        } else {
+            let public = Self::make(&token, key, 1).await?;
+            Known::save_public_key(store, &public).await?;
         }
         Ok(Self { token, key })
     }
 
-    async fn sign(&self, covers: super::Head) -> Result<Checkpoint, AuditError> {
-        let (key, time) = (self.key, Time::now());
-        let digest = Arc::<[u8]>::from(Checkpoint::digest(covers, time, key.id()));
-        let sign = move |worker: &mut crate::token::Worker<'_>| {
-            worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
-        };
-        let signature = self.token.run_with(key, &budget(), sign).await?;
-        Ok(Checkpoint::new(covers, time, key.id(), &signature))
+    /// Makes a key of this name, unless it is there, and gives its public half.
+    pub(super) async fn make(
+        token: &Token,
+        key: KeyVersionId,
+        number: u32,
+    ) -> Result<AuditKey, AuditError> {
+        let pair = identity(key);
+        let is_there = token.change(&budget(), move |worker| worker.exists(pair)).await?;
+        if !is_there {
+            let name = ObjectName { number, ..pair.name };
+            let generate = move |worker: &mut crate::token::Worker<'_>| {
+                worker.generate(&name, KeySpec::EcP256, KeyUsage::SignVerify)
+            };
+            token.change(&budget(), generate).await?;
+        }
+        public_half(token, key).await
     }
+
+    async fn sign(
+        &self,
+        covers: Head,
+        follows: Option<CheckpointLink>,
+    ) -> Result<Checkpoint, AuditError> {
+        let checkpoint = Checkpoint::unsigned(covers, Time::now(), follows, self.key);
+        let signature = sign(&self.token, self.key, &checkpoint).await?;
+        Ok(checkpoint.signed(&signature))
+    }
+}
+
+/// Makes the key that signs checkpoints, where there was none yet: what a start does too.
+///
+/// # Errors
+/// [`AuditError::KeyMissing`] when it was there and cannot be used any more, and when token or
+/// store fail.
+pub async fn make_key(store: &Store, token: &Token) -> Result<(), AuditError> {
+    Signer::open(store, token.clone()).await.map(drop)
+}
+
+/// Looks whether the key that signs checkpoints is whole in the token; there may be none yet.
+///
+/// # Errors
+/// [`AuditError::KeyMissing`] when it is not, and when token or store fail.
+pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
+    let Some(public) = Known::public_key(store).await? else { return Ok(()) };
+    let key = key_name(store).await?;
+    if is_whole(token, key, &public).await? {
+        Ok(())
+    } else {
+        Err(AuditError::KeyMissing(key.to_string()))
+    }
+}
+
+/// Whether both halves of the key are there, and the private one signs.
+pub(super) async fn is_whole(
+    token: &Token,
+    key: KeyVersionId,
+    public: &AuditKey,
+) -> Result<bool, AuditError> {
+    if !signs(token, key, public).await? {
+        return Ok(false);
+    }
+    match public_half(token, key).await {
+        Ok(half) => Ok(half == *public),
+        Err(AuditError::Damaged) => Ok(false),
+        Err(AuditError::Token(error)) if is_of_the_key(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the key makes signatures that its public half verifies.
+async fn signs(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result<bool, AuditError> {
+    let trial = Checkpoint::unsigned(Head::START, Time::now(), None, key);
+    match sign(token, key, &trial).await {
+        Ok(signature) => Ok(public.has_signed(&trial.signed(&signature))),
+        Err(error) if is_of_the_key(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a failure says that the key is not there or not whole, and not that the token fails.
+fn is_of_the_key(error: &TokenError) -> bool {
+    matches!(error, TokenError::Duplicate)
+        || matches!(error.class(), ErrorClass::BadInput | ErrorClass::HandleGone)
+}
+
+async fn sign(
+    token: &Token,
+    key: KeyVersionId,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<u8>, TokenError> {
+    let (key, digest) = (identity(key), Arc::<[u8]>::from(checkpoint.digest()));
+    let sign = move |worker: &mut crate::token::Worker<'_>| {
+        worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
+    };
+    token.run_with(key, &budget(), sign).await
+}
+
+async fn public_half(token: &Token, key: KeyVersionId) -> Result<AuditKey, AuditError> {
+    let key = identity(key);
+    let public = token.run_with(key, &budget(), move |worker| worker.public_key(key)).await?;
+    let PublicKey::Ec { point, .. } = public else { return Err(AuditError::Damaged) };
+    AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)
+}
+
+/// Destroys what is left of a key.
+pub(super) async fn destroy(token: &Token, key: KeyVersionId) -> Result<(), AuditError> {
+    let key = identity(key);
+    Ok(token.change(&budget(), move |worker| worker.destroy(key)).await?)
+}
+
+const fn identity(key: KeyVersionId) -> KeyIdentity {
+    KeyIdentity::of_service(ServiceKey::AuditCheckpoint, key)
 }
 
 fn budget() -> Budget {
     Budget::new(TOKEN_TIME)
 }
 
-async fn key_name(store: &Store) -> Result<KeyVersionId, AuditError> {
+/// The name of the key, stored where there was none.
+pub(super) async fn key_name(store: &Store) -> Result<KeyVersionId, AuditError> {
     if let Some(text) = store.fact(KEY_FACT).await? {
         return text.parse().map_err(|_form| AuditError::Damaged);
     }

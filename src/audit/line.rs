@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use super::chain::{ChainValue, Head};
+use super::checkpoint::{Checkpoint, CheckpointLink};
+use super::key_change::NamedKey;
 
 /// The most bytes of a line, far beyond what the largest request makes.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -29,6 +31,8 @@ pub(super) enum Kind {
     Event,
     /// A signature over the chain.
     Checkpoint,
+    /// Another key signs from here on.
+    Key,
     /// A file ends, or a process.
     Close,
 }
@@ -40,6 +44,7 @@ impl Kind {
             Self::Intent => "intent",
             Self::Event => "event",
             Self::Checkpoint => "checkpoint",
+            Self::Key => "key",
             Self::Close => "close",
         }
     }
@@ -98,6 +103,34 @@ pub(super) struct Frame {
     pub(super) covers: Option<Head>,
     pub(super) key_id: Option<String>,
     pub(super) signature: Option<String>,
+    /// Of an `open`: the format of the file, of a `checkpoint`: that of its text. 0.1.0 told none.
+    pub(super) format: Option<u32>,
+    pub(super) follows: Option<CheckpointLink>,
+    pub(super) old_key: Option<NamedKey>,
+    pub(super) new_key: Option<NamedKey>,
+    pub(super) checkpoint_records: Option<u64>,
+    pub(super) checkpoint_seconds: Option<u64>,
+}
+
+/// The number of a line, without reading the rest of it; `None` when it is none of ours.
+pub(super) fn number_of(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"{\"sequence\":")?;
+    let digits = rest.split(|byte| *byte == b',').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+impl Frame {
+    /// The checkpoint that this record is, if it is whole.
+    pub(super) fn checkpoint(self) -> Option<Checkpoint> {
+        Some(Checkpoint {
+            format: self.format.unwrap_or(1),
+            time: self.event_time?,
+            covers: self.covers?,
+            follows: self.follows,
+            key_id: self.key_id?,
+            signature: self.signature?,
+        })
+    }
 }
 
 impl<'a> Line<'a> {

@@ -23,12 +23,15 @@
 
 mod action;
 mod chain;
+mod chain_files;
 mod checkpoint;
+mod continuity;
 mod deed;
 mod export;
 mod file;
 mod journal;
 mod keeper;
+mod key_change;
 mod line;
 #[cfg(test)]
 mod page;
@@ -47,16 +50,17 @@ use std::time::Duration;
 
 pub use action::is_known;
 pub use chain::{ChainValue, Head};
-pub use checkpoint::{AuditKey, Checkpoint, InvalidKey};
+pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, InvalidKey};
 pub use deed::{Actor, Deed, DeedError};
 pub use export::{
-    Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, export,
+    Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export,
 };
-pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT};
+pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT, check_key, make_key};
+pub use key_change::{KeyChange, NamedKey, replace_key};
 pub use parameters::{NEVER, Parameters};
 pub use record::{Asked, Identity, Request, Touched};
 pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
-pub use verify::{Bound, Expectation, Fault, FaultKind, Report, Verifier};
+pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
 
 use crate::store::StoreError;
 use crate::token::TokenError;
@@ -104,9 +108,21 @@ pub enum AuditError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// The token lacks the key that signed the checkpoints so far.
-    #[error("the token has no key {0}, which signs the checkpoints of the audit")]
+    /// The token lacks the key that signed the checkpoints so far, or cannot use it.
+    #[error(
+        "the token has no whole key {0}, which signs the checkpoints of the audit; where it is lost \
+         for good, `hsmgate audit new-key --config FILE` puts another in its place"
+    )]
     KeyMissing(String),
+    /// There is no reason for another key.
+    #[error("the key {0}, which signs the checkpoints of the audit, can be used: it stays")]
+    KeyWhole(String),
+    /// No key was made yet that could be lost.
+    #[error("this gateway has no key for checkpoints yet: init or the first start makes it")]
+    NoKey,
+    /// What has to be on record at the start is not.
+    #[error("the audit takes no records")]
+    NotRecorded(#[from] NotRecorded),
     /// What the store keeps about the audit cannot be what this gateway wrote.
     #[error("what the store keeps about the audit is damaged")]
     Damaged,

@@ -62,6 +62,10 @@ pub struct Status {
     pub waiting: usize,
     /// Outcomes of changes that could not be written yet.
     pub owed: u64,
+    /// Whether the path of the audit leads to another file than the one that is written.
+    pub is_elsewhere: bool,
+    /// Whether this process began the audit without records that the store knows of.
+    pub is_discontinued: bool,
     /// Writes that failed since the start.
     pub failures: u64,
     /// Whether the last one did.
@@ -147,6 +151,8 @@ impl Recorder {
             head: inner.gauge.head(),
             waiting: inner.commands.len(),
             owed: inner.gauge.owed.load(Ordering::Relaxed),
+            is_elsewhere: inner.gauge.is_elsewhere.load(Ordering::Relaxed),
+            is_discontinued: inner.gauge.is_discontinued,
             failures: inner.gauge.failures.load(Ordering::Relaxed),
             is_failing: inner.gauge.is_failing.load(Ordering::Relaxed),
             second_waiting: lag.map_or(0, |lag| lag.waiting()),
@@ -249,6 +255,22 @@ impl Inner {
         }
     }
 
+    /// Hands a record to the thread that writes it, which tells what becomes of it.
+    pub(super) fn hand_over(
+        &self,
+        kind: Kind,
+        members: Box<[u8]>,
+        is_owed: bool,
+    ) -> Result<oneshot::Receiver<Result<(), NotRecorded>>, NotRecorded> {
+        let (done, told) = oneshot::channel();
+        let entry = Entry { kind, members, is_owed, done: Some(done) };
+        self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
+            TrySendError::Full(_) => NotRecorded::Busy,
+            TrySendError::Disconnected(_) => NotRecorded::Ended,
+        })?;
+        Ok(told)
+    }
+
     /// Writes a record, and waits until it is on disk, but not longer than the deadline.
     pub(super) async fn write(
         &self,
@@ -256,12 +278,7 @@ impl Inner {
         members: Box<[u8]>,
         is_owed: bool,
     ) -> Result<(), NotRecorded> {
-        let (done, told) = oneshot::channel();
-        let entry = Entry { kind, members, is_owed, done: Some(done) };
-        self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
-            TrySendError::Full(_) => NotRecorded::Busy,
-            TrySendError::Disconnected(_) => NotRecorded::Ended,
-        })?;
+        let told = self.hand_over(kind, members, is_owed)?;
         match tokio::time::timeout(self.deadline, told).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_ended)) => Err(NotRecorded::Ended),

@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 
 use super::chain::Head;
-use super::export::Known;
-use super::file::{AuditFile, Condition, Tail};
+use super::checkpoint::{Checkpoint, FORMAT};
+use super::continuity::{self, Beginning, Trust};
+use super::file::{AuditFile, Condition};
 use super::line::{self, Kind};
 use super::recorder::NotRecorded;
 use super::second::{Lag, Second};
@@ -25,15 +26,30 @@ const QUEUE: usize = 8192;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How soon an owed record is tried again when nothing else comes.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long records wait at a rotation for the signature over the last one of the old file.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
 
 /// What the thread is asked for.
 pub(super) enum Command {
     /// Writes a record.
     Write(Entry),
     /// Opens the path anew, after a rotation.
-    Reopen(oneshot::Sender<Result<(), AuditError>>),
+    Reopen(Rotation),
+    /// Looks whether the path still leads to the file.
+    Look,
     /// Writes the last record, and ends the thread.
     Close(oneshot::Sender<Head>),
+}
+
+/// A rotation that is asked for. Nothing is written while the last record of the old file is
+/// signed, so that each file is signed to its end.
+pub(super) struct Rotation {
+    /// Told the last record, once nothing is written any more.
+    pub(super) held: oneshot::Sender<Head>,
+    /// The members of the checkpoint over it; `None` when it cannot be signed.
+    pub(super) signed: Receiver<Option<Box<[u8]>>>,
+    /// Told when the next file is begun, and whether the old one ends with that checkpoint.
+    pub(super) done: oneshot::Sender<Result<bool, AuditError>>,
 }
 
 /// A record that waits to be written.
@@ -55,6 +71,10 @@ pub(super) struct Gauge {
     pub(super) failures: AtomicU64,
     /// Whether the last one did.
     pub(super) is_failing: AtomicBool,
+    /// Whether the path leads to another file than the one that is written.
+    pub(super) is_elsewhere: AtomicBool,
+    /// Whether this process began without records that the store knows of.
+    pub(super) is_discontinued: bool,
     /// Records owed.
     pub(super) owed: AtomicU64,
     /// Tells that a checkpoint is due.
@@ -70,18 +90,19 @@ impl Gauge {
 }
 
 /// Opens the file, begins it, and starts the thread.
-pub(super) fn start(
-    settings: &AuditSettings,
-    known: Option<Known>,
-) -> Result<(Sender<Command>, Arc<Gauge>), AuditError> {
+pub(super) fn start(settings: &AuditSettings, trust: &Trust) -> Result<Started, AuditError> {
     let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
-    let (head, reason) = beginning(tail, known);
+    let beginning = continuity::beginning(&settings.file, tail, trust);
+    let Beginning { head, reason, checkpoint } =
+        beginning.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
     let second = settings.second.clone().map(Second::start).transpose();
     let second = second.map_err(AuditError::System)?;
     let gauge = Arc::new(Gauge {
         head: std::sync::Mutex::new(head),
         failures: AtomicU64::new(0),
         is_failing: AtomicBool::new(false),
+        is_elsewhere: AtomicBool::new(false),
+        is_discontinued: reason == "discontinued",
         owed: AtomicU64::new(0),
         due: Notify::new(),
         lag: second.as_ref().map(Second::lag),
@@ -95,6 +116,9 @@ pub(super) fn start(
         is_failing: false,
         since_checkpoint: 0,
         checkpoint_records: settings.checkpoint_records,
+        checkpoint_interval: settings.checkpoint_interval,
+        hold: LONGEST_HOLD.min(settings.deadline / 2),
+        was_elsewhere: false,
         gauge: Arc::clone(&gauge),
     };
     let first = writer.write(&[]);
@@ -104,27 +128,15 @@ pub(super) fn start(
         .name("audit".to_owned())
         .spawn(move || writer.run(&queue))
         .map_err(AuditError::System)?;
-    Ok((commands, gauge))
+    Ok(Started { commands, gauge, checkpoint })
 }
 
-/// Where the chain goes on at a start: behind the last record of the file, unless the store
-/// knows of a later one. Then records are gone, or lie in a file that was moved away.
-fn beginning(tail: Tail, known: Option<Known>) -> (Head, &'static str) {
-    match (tail.head, known) {
-        (None, None) => (Head::START, "start"),
-        (Some(head), None) => (head, "start"),
-        (None, Some(known)) if known.is_closed => (known.head, "start"),
-        (Some(head), Some(known)) if head.sequence > known.head.sequence || head == known.head => {
-            (head, "start")
-        }
-        (_, Some(known)) => {
-            tracing::error!(
-                sequence = known.head.sequence,
-                "the audit file lacks records that were written; its chain is broken here"
-            );
-            (known.head, "discontinued")
-        }
-    }
+/// A thread that writes.
+pub(super) struct Started {
+    pub(super) commands: Sender<Command>,
+    pub(super) gauge: Arc<Gauge>,
+    /// The last checkpoint of the chain.
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 /// The record with which a file or a process begins, until it is written.
@@ -143,6 +155,11 @@ struct Writer {
     is_failing: bool,
     since_checkpoint: u64,
     checkpoint_records: u64,
+    checkpoint_interval: Duration,
+    /// How long a rotation may wait for its signature.
+    hold: Duration,
+    /// Whether the last look did not find the file at its path.
+    was_elsewhere: bool,
     gauge: Arc<Gauge>,
 }
 
@@ -187,8 +204,12 @@ impl Writer {
         }
         self.commit(batch);
         match next {
-            Some(Command::Reopen(done)) => {
-                let _ = done.send(self.reopen());
+            Some(Command::Reopen(Rotation { held, signed, done })) => {
+                let _ = done.send(self.reopen(held, &signed));
+                None
+            }
+            Some(Command::Look) => {
+                self.look();
                 None
             }
             Some(Command::Close(done)) => {
@@ -227,7 +248,7 @@ impl Writer {
                 // What somebody else has written may lack its end.
                 lines.push(b'\n');
             }
-            head = line::append(&mut lines, head, Kind::Open, &opening.members(head));
+            head = line::append(&mut lines, head, Kind::Open, &self.opened(opening, head));
         }
         for entry in self.owed.iter().chain(batch) {
             head = line::append(&mut lines, head, entry.kind, &entry.members);
@@ -288,33 +309,67 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the old file and begins the one that its path now leads to, if that is another.
-    fn reopen(&mut self) -> Result<(), AuditError> {
+    /// A rotation renames the file and then says so: only what two looks find stays.
+    fn look(&mut self) {
+        let is_elsewhere = self.file.is_at_its_path().is_ok_and(|is_there| !is_there);
+        let stays = is_elsewhere && self.was_elsewhere;
+        self.was_elsewhere = is_elsewhere;
+        if self.gauge.is_elsewhere.swap(stays, Ordering::Relaxed) != stays && stays {
+            tracing::error!(
+                event = "audit.renamed",
+                path = %self.file.path().display(),
+                "the audit file was renamed or removed, and records go to it; SIGHUP begins the \
+                 next one"
+            );
+        }
+    }
+
+    /// Ends the old file and begins the one that its path now leads to, if that is another. Tells
+    /// whether the old one is signed to its end.
+    fn reopen(
+        &mut self,
+        held: oneshot::Sender<Head>,
+        signed: &Receiver<Option<Box<[u8]>>>,
+    ) -> Result<bool, AuditError> {
         let path = self.file.path().to_owned();
         let fault = |source| AuditError::File { path: path.clone(), source };
         if let Some(second) = &self.second {
             second.reopen();
         }
         if self.file.is_at_its_path().map_err(fault)? {
-            return Ok(());
+            return Ok(false);
         }
         let (mut file, tail) = AuditFile::open(&path)?;
-        self.write(&[closing("rotated")]).map_err(fault)?;
+        let is_asked = held.send(self.head).is_ok();
+        let members = if is_asked { signed.recv_timeout(self.hold).ok().flatten() } else { None };
+        let is_signed = members.is_some();
+        let checkpoint = members.map(|members| Entry {
+            kind: Kind::Checkpoint,
+            members,
+            is_owed: false,
+            done: None,
+        });
+        let last: Vec<_> = checkpoint.into_iter().chain([closing("rotated")]).collect();
+        self.write(&last).map_err(fault)?;
         self.file.settle().map_err(fault)?;
         file.take_journal(&mut self.file);
         self.file = file;
         self.opening = Some(Opening { reason: "rotated", torn_bytes: tail.torn_bytes });
-        self.write(&[]).map_err(fault)
+        self.write(&[]).map_err(fault)?;
+        self.was_elsewhere = false;
+        self.gauge.is_elsewhere.store(false, Ordering::Relaxed);
+        Ok(is_signed)
     }
-}
 
-impl Opening {
-    fn members(self, previous: Head) -> Box<[u8]> {
+    fn opened(&self, opening: Opening, previous: Head) -> Box<[u8]> {
         line::members(&json!({
             "time": Time::now(),
-            "reason": self.reason,
+            "format": FORMAT,
+            "reason": opening.reason,
             "previous": previous,
-            "tornBytes": self.torn_bytes,
+            "tornBytes": opening.torn_bytes,
+            "checkpointRecords": self.checkpoint_records,
+            "checkpointSeconds": self.checkpoint_interval.as_secs(),
             "program": concat!("hsmgate ", env!("CARGO_PKG_VERSION")),
         }))
     }

@@ -12,9 +12,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::chain::{ChainValue, Head};
-use super::checkpoint::{AuditKey, Checkpoint};
+use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
 use crate::model::Time;
+
+/// Records and seconds between two checkpoints where the files do not tell: the defaults.
+const CHECKPOINT_RECORDS: u64 = 10_000;
+const CHECKPOINT_SECONDS: i64 = 60;
+/// A file that is written just now need not be signed so far back.
+const LIVE_SECONDS: i64 = 60 * 60;
 
 /// What was found to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -36,6 +42,15 @@ pub enum FaultKind {
     Unlinked,
     /// A checkpoint was not signed by the key.
     BadSignature,
+    /// The checkpoint before this one is not the one that this one names.
+    CheckpointMissing,
+    /// Records that have to be signed are not: none is, a closed file is not to its end, or an open
+    /// one for too long.
+    Unsigned,
+    /// Checkpoints are signed by a key that a record names, and nobody vouches for it.
+    UnprovenKey,
+    /// The file has a format that this program does not know.
+    NewerFormat,
     /// A checkpoint was signed over other records than those that stand here.
     Rewritten,
     /// The files end before the last record that is known.
@@ -55,6 +70,10 @@ impl FaultKind {
         Self::NoBeginning,
         Self::Unlinked,
         Self::BadSignature,
+        Self::CheckpointMissing,
+        Self::Unsigned,
+        Self::UnprovenKey,
+        Self::NewerFormat,
         Self::Rewritten,
         Self::Truncated,
         Self::Noticed,
@@ -85,6 +104,8 @@ pub struct Expectation {
     pub sequence: Option<u64>,
     /// Records of which the chain value is known.
     pub heads: Vec<Head>,
+    /// Whether the end of the last file need not be signed, unless it is closed.
+    pub allows_unsigned_tail: bool,
 }
 
 /// A record by its number or by its time: the ends of a range.
@@ -123,12 +144,30 @@ pub struct Report {
     pub checkpoints: u64,
     /// The last record that a good signature covers.
     pub signed_through: Option<u64>,
+    /// Which key has signed which records, in their order.
+    pub signed_by: Vec<SignedBy>,
     /// Whether the last record is that of an orderly end.
     pub is_closed: bool,
     /// Requests whose intent is recorded and whose outcome is not: a process was killed in them.
     pub unfinished: Vec<String>,
     /// Everything that is wrong.
     pub faults: Vec<Fault>,
+}
+
+/// Records that one key has signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedBy {
+    /// The fingerprint of the key.
+    pub fingerprint: String,
+    /// Whether the key was given to verify with. Else a record alone names it.
+    pub is_given: bool,
+    /// The first record that its signatures cover and no earlier key's do.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// Its checkpoints.
+    pub checkpoints: u64,
 }
 
 impl Report {
@@ -138,6 +177,8 @@ impl Report {
             let time = fault.time.as_deref().and_then(|text| text.parse::<Time>().ok());
             let is_after = match from {
                 None => true,
+                // It begins there and goes on to the end.
+                Some(_) if fault.kind == FaultKind::Unsigned => true,
                 Some(Bound::Sequence(from)) => fault.sequence >= from,
                 Some(Bound::Time(from)) => time.is_none_or(|time| time >= from),
             };
@@ -154,14 +195,22 @@ impl Report {
 /// Reads files one after another.
 #[derive(Debug)]
 pub struct Verifier {
-    key: Option<AuditKey>,
+    keys: Vec<AuditKey>,
+    /// The key that signs at this place, once that is known.
+    in_force: Option<AuditKey>,
+    /// The last checkpoint, as the next one has to name it.
+    link: Option<CheckpointLink>,
+    /// Files whose last record is a `close`, each with its number.
+    closed: Vec<(PathBuf, u64, u64)>,
+    checkpoint_records: u64,
+    checkpoint_seconds: i64,
     report: Report,
     /// The record before the next one, once it is known.
     head: Option<Head>,
     /// The next record was promised by nothing that could still be read: what it says counts.
     is_lost: bool,
-    /// Chain values since the last checkpoint.
-    chain: BTreeMap<u64, ChainValue>,
+    /// Chain values since the last checkpoint, with the times of their records.
+    chain: BTreeMap<u64, (ChainValue, Option<Time>)>,
     intents: HashSet<String>,
     expectation: Expectation,
     time: Option<String>,
@@ -170,11 +219,16 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier with the key of the checkpoints, without which signatures are not looked at,
+    /// A verifier with the keys of the checkpoints, without which signatures are not looked at,
     /// and with what is known from elsewhere.
-    pub fn new(key: Option<AuditKey>, expectation: Expectation) -> Self {
+    pub fn new(keys: impl IntoIterator<Item = AuditKey>, expectation: Expectation) -> Self {
         Self {
-            key,
+            keys: keys.into_iter().collect(),
+            in_force: None,
+            link: None,
+            closed: Vec::new(),
+            checkpoint_records: CHECKPOINT_RECORDS,
+            checkpoint_seconds: CHECKPOINT_SECONDS,
             expectation,
             report: Report::default(),
             head: None,
@@ -218,6 +272,9 @@ impl Verifier {
         }
         if self.line == 0 {
             self.fault(FaultKind::NoBeginning, "the file is empty");
+        } else if self.report.is_closed {
+            let sequence = self.head.map_or(0, |head| head.sequence);
+            self.closed.push((path.to_owned(), self.line, sequence));
         }
         Ok(())
     }
@@ -255,7 +312,14 @@ impl Verifier {
         self.report.records += 1;
         self.report.first = self.report.first.or(Some(line.frame.sequence));
         self.report.is_closed = line.frame.record == Kind::Close;
-        self.chain.insert(line.frame.sequence, line.chain);
+        // A checkpoint is none of the records that have to be signed.
+        let time = line
+            .frame
+            .event_time
+            .as_deref()
+            .filter(|_| !matches!(line.frame.record, Kind::Checkpoint));
+        let time = time.and_then(|time| time.parse().ok());
+        self.chain.insert(line.frame.sequence, (line.chain, time));
         self.head = Some(line.head());
         self.is_lost = false;
         self.take_contents(line.frame);
@@ -312,12 +376,8 @@ impl Verifier {
 
     fn take_contents(&mut self, frame: Frame) {
         match frame.record {
-            Kind::Open if self.line > 1 => {
-                if let Some(reason) = alarming(&frame) {
-                    let text = format!("the gateway found this file {reason}");
-                    self.fault(FaultKind::Noticed, &text);
-                }
-            }
+            Kind::Open => self.take_opening(&frame),
+            Kind::Key => self.take_key(frame),
             Kind::Intent => self.intents.extend(frame.request_id),
             Kind::Event => {
                 if let Some(request_id) = &frame.request_id {
@@ -325,33 +385,158 @@ impl Verifier {
                 }
             }
             Kind::Checkpoint => self.take_checkpoint(frame),
-            Kind::Open | Kind::Close => {}
+            Kind::Close => {}
         }
     }
 
+    fn take_opening(&mut self, frame: &Frame) {
+        if let Some(reason) = alarming(frame).filter(|_| self.line > 1) {
+            let text = format!("the gateway found this file {reason}");
+            self.fault(FaultKind::Noticed, &text);
+        }
+        if let Some(format) = frame.format.filter(|format| *format > FORMAT) {
+            let text =
+                format!("the records are of format {format}, which a newer program verifies");
+            self.fault(FaultKind::NewerFormat, &text);
+        }
+        if let (Some(records), Some(seconds)) = (frame.checkpoint_records, frame.checkpoint_seconds)
+        {
+            self.checkpoint_records = records;
+            self.checkpoint_seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// From here on another key signs. The old one was lost, so that it does not say so: what the
+    /// new one is worth has to be known from elsewhere.
+    fn take_key(&mut self, frame: Frame) {
+        let read = |key: Option<super::key_change::NamedKey>| {
+            key.and_then(|key| AuditKey::from_pem(&key.public_key).ok())
+        };
+        let (Some(old), Some(new)) = (read(frame.old_key), read(frame.new_key)) else {
+            self.fault(FaultKind::BadSignature, "the change of the key is not whole");
+            return;
+        };
+        if self.keys.is_empty() || self.in_force == Some(new) {
+            return;
+        }
+        if self.in_force.is_some_and(|key| key != old) {
+            let text = "the key that is replaced here is not the one that has signed so far";
+            self.fault(FaultKind::UnprovenKey, text);
+        }
+        if !self.keys.contains(&new) {
+            let text = format!(
+                "from here on the key {} signs, which nobody vouches for: give it with --public-key \
+                 too",
+                new.fingerprint()
+            );
+            self.fault(FaultKind::UnprovenKey, &text);
+        }
+        self.in_force = Some(new);
+    }
+
     fn take_checkpoint(&mut self, frame: Frame) {
-        let (Some(time), Some(covers), Some(key_id), Some(signature)) =
-            (frame.event_time, frame.covers, frame.key_id, frame.signature)
-        else {
+        let Some(checkpoint) = frame.checkpoint() else {
             self.fault(FaultKind::BadSignature, "the checkpoint is not whole");
             return;
         };
-        let checkpoint = Checkpoint { time, covers, key_id, signature };
-        if self.key.is_some_and(|key| !key.has_signed(&checkpoint)) {
+        self.hold_against_link(checkpoint.format, checkpoint.follows.as_ref());
+        self.link = Some(checkpoint.link());
+        let candidates = self.in_force.map_or_else(|| self.keys.clone(), |key| vec![key]);
+        let signer = candidates.into_iter().find(|key| key.has_signed(&checkpoint));
+        if signer.is_none() && !self.keys.is_empty() {
             let text = "the checkpoint was not signed by this key";
             self.fault(FaultKind::BadSignature, text);
             return;
         }
+        let covers = checkpoint.covers;
         // Records before the first file are covered too, and not here to compare.
-        if self.chain.get(&covers.sequence).is_some_and(|chain| *chain != covers.chain) {
+        if self.chain.get(&covers.sequence).is_some_and(|(chain, _)| *chain != covers.chain) {
             let text = format!("the records up to {} are not those signed here", covers.sequence);
             self.fault(FaultKind::Rewritten, &text);
             return;
         }
         self.chain = self.chain.split_off(&covers.sequence);
-        if self.key.is_some() {
-            self.report.checkpoints += 1;
-            self.report.signed_through = self.report.signed_through.max(Some(covers.sequence));
+        let Some(signer) = signer else { return };
+        self.in_force = Some(signer);
+        self.note_signed(&signer, covers.sequence);
+    }
+
+    fn hold_against_link(&mut self, format: u32, follows: Option<&CheckpointLink>) {
+        let is_first = self.link.is_none() && self.report.first != Some(1);
+        if format < 2 || is_first || self.link.as_ref() == follows {
+            return;
+        }
+        let text = match follows {
+            Some(link) => format!(
+                "the checkpoint over record {}, which this one follows, is not here or another one",
+                link.sequence
+            ),
+            None => "this checkpoint says that it is the first".to_owned(),
+        };
+        self.fault(FaultKind::CheckpointMissing, &text);
+    }
+
+    fn note_signed(&mut self, signer: &AuditKey, through: u64) {
+        let before = self.report.signed_through;
+        self.report.checkpoints += 1;
+        self.report.signed_through = before.max(Some(through));
+        let fingerprint = signer.fingerprint();
+        match self.report.signed_by.last_mut() {
+            Some(last) if last.fingerprint == fingerprint => {
+                last.last = last.last.max(through);
+                last.checkpoints += 1;
+            }
+            _ => self.report.signed_by.push(SignedBy {
+                fingerprint,
+                is_given: self.keys.contains(signer),
+                first: before.or(self.report.first.map(|first| first - 1)).unwrap_or(0) + 1,
+                last: through,
+                checkpoints: 1,
+            }),
+        }
+    }
+
+    /// What has to be signed and is not.
+    fn find_unsigned(&mut self) {
+        if self.keys.is_empty() || self.report.records == 0 {
+            return;
+        }
+        let signed = self.report.signed_through.unwrap_or_default();
+        // Behind the last record that is signed stand its checkpoint and the close.
+        let closed = std::mem::take(&mut self.closed);
+        for (file, line, sequence) in closed {
+            if sequence > signed.saturating_add(2) {
+                let text = format!(
+                    "the file was closed with record {sequence}, and is signed through {signed}"
+                );
+                (self.file, self.line) = (file, line);
+                self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
+            }
+        }
+        if self.report.is_closed || self.expectation.allows_unsigned_tail {
+            return;
+        }
+        if self.report.signed_through.is_none() {
+            self.fault_at(FaultKind::Unsigned, 1, "no record is signed by a key that was given");
+            return;
+        }
+        let now = Time::now().unix();
+        let old = self.chain.range(signed.saturating_add(1)..);
+        let old: Vec<i64> = old
+            .filter_map(|(_, (_, time))| time.map(Time::unix))
+            .filter(|time| *time < now.saturating_sub(LIVE_SECONDS))
+            .collect();
+        let count = u64::try_from(old.len()).unwrap_or(u64::MAX);
+        let span = match (old.iter().min(), old.iter().max()) {
+            (Some(first), Some(last)) => last.saturating_sub(*first),
+            _ => 0,
+        };
+        // To sign takes a while, and records go on meanwhile.
+        if count > self.checkpoint_records.saturating_mul(2)
+            || span > self.checkpoint_seconds.saturating_mul(2)
+        {
+            let text = format!("{count} records of {span} s behind record {signed} are not signed");
+            self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
         }
     }
 
@@ -364,17 +549,23 @@ impl Verifier {
             let text = format!("the files end with record {last}, and record {expected} is known");
             self.fault(FaultKind::Truncated, &text);
         }
+        self.find_unsigned();
         self.report.unfinished = self.intents.into_iter().collect();
         self.report.unfinished.sort();
         self.report
     }
 
     fn fault(&mut self, kind: FaultKind, text: &str) {
+        let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
+        self.fault_at(kind, sequence, text);
+    }
+
+    fn fault_at(&mut self, kind: FaultKind, sequence: u64, text: &str) {
         self.report.faults.push(Fault {
             kind,
             file: self.file.clone(),
             line: self.line,
-            sequence: self.head.map_or(0, |head| head.sequence.saturating_add(1)),
+            sequence,
             time: self.time.clone(),
             text: text.to_owned(),
         });

@@ -44,8 +44,14 @@ pub enum AccessKeyError {
     Token(#[from] TokenError),
     /// The store holds sealed secrets, and the token lacks the key that sealed them: it is not
     /// the token that this store belongs to, or the key was destroyed.
-    #[error("the token has no key {0} to open the sealed AccessKey secrets")]
+    #[error(
+        "the token has no key {0} to open the sealed AccessKey secrets; where it is lost for good, \
+         `hsmgate access-key new-seal --config FILE` lets AccessKeys be made anew"
+    )]
     SealKeyMissing(KeyVersionId),
+    /// There is no reason for another key.
+    #[error("the key {0}, which seals the AccessKey secrets, is there: it stays")]
+    SealKeyThere(KeyVersionId),
     /// A row of the store cannot be what this gateway wrote.
     #[error("the stored AccessKey {0} is damaged")]
     Damaged(AccessKeyId),
@@ -169,11 +175,7 @@ impl AccessKeys {
             if !is_new || !store.keys().is_empty() || !store.damaged_rows().is_empty() {
                 return Err(AccessKeyError::SealKeyMissing(seal_key.id()));
             }
-            token
-                .change(&Budget::new(TOKEN_TIME), move |worker| {
-                    worker.generate(&seal_key.name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
-                })
-                .await?;
+            make_seal(&token, seal_key).await?;
         }
         token.know_by(seal_key);
         let keys =
@@ -210,6 +212,41 @@ impl AccessKeys {
         }
         keys.take_over(&opened).await?;
         Ok(keys.known().damaged.clone())
+    }
+
+    /// Whether the token has lost the key that seals the secrets; there may be none yet.
+    ///
+    /// # Errors
+    /// When store or token fail.
+    pub async fn has_lost_seal(store: &Store, token: &Token) -> Result<bool, AccessKeyError> {
+        let Some(text) = store.fact(SEAL_KEY_FACT).await? else { return Ok(false) };
+        let key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, text.parse()?);
+        let budget = Budget::new(TOKEN_TIME);
+        Ok(!token.change(&budget, move |worker| worker.exists(key)).await?)
+    }
+
+    /// Puts another key in the place of a lost one that sealed the secrets, and gives the ids of the
+    /// AccessKeys, which are deleted: nothing opens their secrets any more. May be repeated after a
+    /// failure.
+    ///
+    /// # Errors
+    /// [`AccessKeyError::SealKeyThere`] when the key is not lost, and when store or token fail.
+    pub async fn replace_seal(
+        store: &Store,
+        token: &Token,
+    ) -> Result<Vec<AccessKeyId>, AccessKeyError> {
+        if !Self::has_lost_seal(store, token).await? {
+            return Err(AccessKeyError::SealKeyThere(seal_key_name(store).await?));
+        }
+        let mut deleted = Vec::new();
+        for row in store.access_state().await?.keys {
+            store.delete_access_key(&row.id).await?;
+            deleted.push(row.id);
+        }
+        let version = KeyVersionId::random();
+        store.set_fact(SEAL_KEY_FACT, &version.to_string()).await?;
+        make_seal(token, KeyIdentity::of_service(ServiceKey::AccessKeySeal, version)).await?;
+        Ok(deleted)
     }
 
     /// The AccessKey with this id, from memory.
@@ -521,6 +558,13 @@ fn read_session(id: &AccessKeyId, row: SessionRow) -> Result<Session, AccessKeyE
 fn is_same(one: &SecretString, other: &SecretString) -> bool {
     verify_slices_are_equal(one.expose_secret().as_bytes(), other.expose_secret().as_bytes())
         .is_ok()
+}
+
+async fn make_seal(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
+    let generate = move |worker: &mut crate::token::Worker<'_>| {
+        worker.generate(&key.name, KeySpec::Aes256, KeyUsage::EncryptDecrypt)
+    };
+    token.change(&Budget::new(TOKEN_TIME), generate).await
 }
 
 async fn seal_key_name(store: &Store) -> Result<KeyVersionId, AccessKeyError> {

@@ -1,4 +1,4 @@
-//! `hsmgate access-key create|list|disable|enable|rotate|delete`.
+//! `hsmgate access-key create|list|disable|enable|rotate|delete|new-seal`.
 //!
 //! They work on store and token themselves, so that the first AccessKey needs none; those that make no
 //! AccessKey work on the store alone, so that one can be taken away while the token is. A gateway
@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use super::configured::{self, ConfigFile, with_store};
 use super::exit::Complaint;
 use super::{attachment, output};
+use crate::app::{self, Purpose};
 use crate::authn::{AccessKeyError, AccessKeys};
 use crate::model::{AccessKeyId, PrincipalName};
 use crate::store::{AccessKeyRow, Store, StoreError};
@@ -31,6 +32,20 @@ pub(super) enum AccessKey {
     Rotate(Rotate),
     /// Delete an AccessKey
     Delete(One),
+    /// Put another key in the place of a lost one that sealed the secrets, and delete all AccessKeys
+    NewSeal(NewSeal),
+}
+
+/// Makes another key that seals the secrets of AccessKeys, where the token has lost it. Nothing opens
+/// the secrets of before, so all AccessKeys are deleted; users, roles, keys and client keys stay. No
+/// gateway may be running
+#[derive(Debug, Args)]
+pub(super) struct NewSeal {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -101,7 +116,32 @@ impl AccessKey {
             Self::Delete(one) => {
                 with_store(&one.file, async |store| delete_key(store, &one.id).await)
             }
+            Self::NewSeal(new_seal) => new_seal.run(),
         }
+    }
+}
+
+impl NewSeal {
+    fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let deleted = Runtime::new()?.block_on(async {
+            let token = configured::token_settings(config.token, &config.state_directory)?;
+            let (url, change) = (&config.store_url, Purpose::Change);
+            let (store, token) = app::open_for_care(token, url, &config.place, change).await?;
+            store.act_for(configured::operator());
+            let replaced = AccessKeys::replace_seal(&store, &token).await;
+            app::close(store, token).await;
+            anyhow::Ok(replaced?)
+        })?;
+        let deleted: Vec<_> = deleted.iter().map(ToString::to_string).collect();
+        if self.json {
+            return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
+        }
+        for id in &deleted {
+            output::line(&format!("{id}  deleted: nothing opens its secret any more"))?;
+        }
+        output::tell("New ones: hsmgate access-key create --user NAME");
+        Ok(())
     }
 }
 

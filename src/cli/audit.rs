@@ -6,10 +6,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
+use super::configured::{self, ConfigFile};
 use super::installed::{Files, Installed};
 use super::output;
+use crate::app::{self, Purpose};
 use crate::audit::{
-    AuditKey, Bound, Bundle, Expectation, Known, MANIFEST, Report, Verifier, export,
+    self, AuditKey, Bound, Bundle, Expectation, KeyChange, Known, MANIFEST, Manifest, Report,
+    Sources, Verifier, export,
 };
 use crate::store::Store;
 
@@ -19,6 +22,8 @@ pub(super) enum Audit {
     Verify(Verify),
     /// Make a bundle that verifies elsewhere, with the public key alone
     Export(Export),
+    /// Put another key in the place of a lost one that signs the checkpoints
+    NewKey(NewKey),
 }
 
 /// Reads audit files, or a bundle, and holds every record against the chain and the signatures.
@@ -28,9 +33,13 @@ pub(super) struct Verify {
     /// Audit files in any order, or the directory of a bundle
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The public key of the checkpoints; signatures are not looked at without one
+    /// The public key of the checkpoints, more than once where it was replaced; signatures are not
+    /// looked at without one
     #[arg(long, value_name = "PEM")]
-    public_key: Option<PathBuf>,
+    public_key: Vec<PathBuf>,
+    /// Take it that the last records of a file that is written just now are not signed yet
+    #[arg(long)]
+    allow_unsigned_tail: bool,
     /// Tell faults from this record or time on
     #[arg(long, value_name = "NUMBER|TIME")]
     from: Option<Bound>,
@@ -45,8 +54,8 @@ pub(super) struct Verify {
     json: bool,
 }
 
-/// Copies the audit file and those rotated away from it, with the public key and a manifest. May
-/// be run beside a running gateway.
+/// Copies the audit file and all files beside it of the same chain, whatever their names, with the
+/// public key and a manifest. May be run beside a running gateway.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
@@ -59,18 +68,31 @@ pub(super) struct Export {
     json: bool,
 }
 
+/// Makes another key for the checkpoints of the audit, where the token has lost the one that signs
+/// them, and writes a record that names both public keys. No gateway may be running
+#[derive(Debug, Args)]
+pub(super) struct NewKey {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 impl Audit {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Verify(verify) => verify.run(),
             Self::Export(export) => export.run(),
+            Self::NewKey(new_key) => new_key.run(),
         }
     }
 }
 
 impl Verify {
     fn run(self) -> anyhow::Result<()> {
-        let mut key = self.public_key.as_deref().map(read_key).transpose()?;
+        let given = self.public_key.iter().map(|path| read_key(path));
+        let mut keys = given.collect::<anyhow::Result<Vec<_>>>()?;
         let mut expectation = Expectation::default();
         let mut files = Vec::new();
         for path in &self.files {
@@ -79,22 +101,24 @@ impl Verify {
                 continue;
             }
             let bundle = Bundle::open(path)?;
-            if key.is_some_and(|key| key != bundle.key) {
+            if self.public_key.is_empty() {
+                keys.extend(bundle.keys);
+            } else if !bundle.keys.iter().any(|key| keys.contains(key)) {
                 bail!("{} was signed with another key", path.display());
             }
-            key = Some(bundle.key);
             files.extend(bundle.files);
             expectation.heads.extend(bundle.expectation.heads);
         }
         expectation.sequence = self.expect_sequence;
-        let mut report = Verifier::new(key, expectation)
+        expectation.allows_unsigned_tail = self.allow_unsigned_tail;
+        let mut report = Verifier::new(keys.iter().copied(), expectation)
             .files(&files)
             .map_err(|(path, error)| anyhow::Error::new(error).context(unreadable(&path)))?;
         report.keep_faults(self.from, self.to);
         if self.json {
             output::json(&report)?;
         } else {
-            print(&report, key)?;
+            print(&report, &keys)?;
         }
         match report.faults.len() {
             0 => Ok(()),
@@ -105,9 +129,17 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let Files { audit: file, store_url } = self.gateway.files()?;
-        let (key, known) = Runtime::new()?.block_on(known(&store_url))?;
-        let manifest = export(&file, &key, known, &self.out)?;
+        let Files { audit: file, second, store_url } = self.gateway.files()?;
+        let manifest = Runtime::new()?.block_on(async {
+            let store = Store::open(&store_url).await?;
+            let read = read_known(&store).await;
+            store.close().await;
+            let (key, retired, known) = read?;
+            let key = key.context("this gateway has kept no audit yet")?;
+            let second = second.as_deref();
+            anyhow::Ok(export(Sources { file: &file, second, key, retired, known }, &self.out)?)
+        })?;
+        warn_of_beginning(&manifest);
         if self.json {
             return Ok(output::json(&manifest)?);
         }
@@ -118,12 +150,68 @@ impl Export {
     }
 }
 
-async fn known(store_url: &str) -> anyhow::Result<(AuditKey, Option<Known>)> {
-    let store = Store::open(store_url).await?;
-    let key = Known::public_key(&store).await;
-    let known = Known::load(&store).await;
-    store.close().await;
-    Ok((key?.context("this gateway has kept no audit yet")?, known?))
+async fn read_known(
+    store: &Store,
+) -> anyhow::Result<(Option<AuditKey>, Vec<AuditKey>, Option<Known>)> {
+    let key = Known::public_key(store).await?;
+    Ok((key, Known::retired_keys(store).await?, Known::load(store).await?))
+}
+
+/// A bundle that begins later verifies as well, and says nothing of what was before.
+fn warn_of_beginning(manifest: &Manifest) {
+    match manifest.first {
+        Some(1) => output::tell("The bundle begins with record 1."),
+        Some(first) => output::tell(&format!(
+            "WARNING: the bundle begins with record {first}: the files with the records before it \
+             are not in the directory of the audit file."
+        )),
+        None => output::tell("WARNING: the bundle holds no record."),
+    }
+}
+
+impl NewKey {
+    fn run(self) -> anyhow::Result<()> {
+        let config = self.file.load()?;
+        let change = Runtime::new()?.block_on(replace_key(config))?;
+        let fingerprint = |key: &str| AuditKey::from_pem(key).map(|key| key.fingerprint());
+        let old = fingerprint(&change.old_key.public_key)?;
+        let new = fingerprint(&change.new_key.public_key)?;
+        if self.json {
+            let shown = serde_json::json!({
+                "old_key_id": change.old_key.key_id,
+                "old_public_key": change.old_key.public_key,
+                "old_fingerprint": old,
+                "new_key_id": change.new_key.key_id,
+                "new_public_key": change.new_key.public_key,
+                "new_fingerprint": new,
+            });
+            return Ok(output::json(&shown)?);
+        }
+        output::tell("Another key signs the checkpoints of the audit, and a record names both.");
+        output::tell("Whoever verifies needs both public keys, the new one by another way:");
+        output::line(&format!("old {old}"))?;
+        output::line(&format!("new {new}"))?;
+        Ok(output::line(change.new_key.public_key.trim_end())?)
+    }
+}
+
+async fn replace_key(config: crate::config::Config) -> anyhow::Result<KeyChange> {
+    let settings = configured::settings(config)?;
+    let (store, token) =
+        app::open_for_care(settings.token, &settings.store_url, &settings.place, Purpose::Change)
+            .await?;
+    let changed = async {
+        let change = audit::replace_key(&store, &token, configured::operator()).await?;
+        // On record now, so that nothing is left to the next start.
+        if let Some(audit) = settings.audit {
+            let place = settings.place.clone();
+            audit::Audit::start(audit, place, store.clone(), token.clone()).await?.stop().await;
+        }
+        anyhow::Ok(change)
+    };
+    let change = changed.await;
+    app::close(store, token).await;
+    change
 }
 
 fn read_key(path: &Path) -> anyhow::Result<AuditKey> {
@@ -135,15 +223,15 @@ fn unreadable(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-fn print(report: &Report, key: Option<AuditKey>) -> anyhow::Result<()> {
+fn print(report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
     for fault in &report.faults {
         let (file, line) = (fault.file.display(), fault.line);
         output::line(&format!("{file}:{line}: {}", fault.text))?;
     }
     let number = |number: Option<u64>| number.map_or("none".to_owned(), |n| n.to_string());
-    let signed = match key {
-        None => "not looked at: no --public-key".to_owned(),
-        Some(_) => number(report.signed_through),
+    let signed = match keys {
+        [] => "not looked at: no --public-key".to_owned(),
+        _ => number(report.signed_through),
     };
     let mut rows = vec![
         ("files", report.files.len().to_string()),
@@ -154,8 +242,15 @@ fn print(report: &Report, key: Option<AuditKey>) -> anyhow::Result<()> {
         ("end", if report.is_closed { "in order" } else { "open" }.to_owned()),
         ("faults", report.faults.len().to_string()),
     ];
-    if let Some(key) = key {
+    if let [key] = keys {
         rows.push(("key", key.fingerprint()));
+    }
+    if keys.len() > 1 || report.signed_by.len() > 1 {
+        for by in &report.signed_by {
+            let word = if by.is_given { "" } else { ", which was not given" };
+            let (first, last, fingerprint) = (by.first, by.last, &by.fingerprint);
+            rows.push(("signed", format!("{first} to {last} by {fingerprint}{word}")));
+        }
     }
     if !report.unfinished.is_empty() {
         rows.push(("unfinished", report.unfinished.join(" ")));

@@ -51,7 +51,11 @@ impl Init {
                     output::tell("If there is no such token yet: --so-pin-file FILE makes it.");
                 }
             })?;
-            let outcome = self.first_access_key(&vault).await;
+            let outcome = async {
+                vault.make_service_keys().await?;
+                self.first_access_key(&vault).await
+            }
+            .await;
             vault.close().await;
             outcome
         })

@@ -24,6 +24,8 @@ pub(super) struct Installed {
 pub(super) struct Files {
     /// The records of its operations.
     pub(super) audit: PathBuf,
+    /// The second place of these records.
+    pub(super) second: Option<PathBuf>,
     /// Its database.
     pub(super) store_url: String,
 }
@@ -36,7 +38,11 @@ impl Installed {
     pub(super) fn files(&self) -> anyhow::Result<Files> {
         if let Some(config) = &self.config {
             let config = Config::load(config)?;
-            return Ok(Files { audit: config.audit.file, store_url: config.store_url });
+            return Ok(Files {
+                audit: config.audit.file,
+                second: config.audit.second,
+                store_url: config.store_url,
+            });
         }
         let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
         let database = directory.join(DATABASE);
@@ -45,6 +51,6 @@ impl Installed {
             return Err(Complaint::NotFound(what).into());
         }
         let store_url = format!("sqlite://{}", database.canonicalize()?.display());
-        Ok(Files { audit: directory.join(AUDIT_FILE), store_url })
+        Ok(Files { audit: directory.join(AUDIT_FILE), second: None, store_url })
     }
 }

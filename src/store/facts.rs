@@ -19,22 +19,39 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
+    /// Keeps several facts in one transaction, each in place of an older one with its name.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then all are as they were.
+    pub async fn set_facts(&self, facts: &[(&str, String)]) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for (name, value) in facts {
+            put(write.connection(), name, value).await?;
+        }
+        write.finish().await
+    }
+
     /// Keeps a fact, in place of an older one with its name.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
-            "INSERT INTO facts (name, value) VALUES ($1, $2) \
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        )
-        .bind(name)
-        .bind(value)
-        .execute(write.connection())
-        .await?;
+        put(write.connection(), name, value).await?;
         write.finish().await
     }
+}
+
+async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0.

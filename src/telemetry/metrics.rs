@@ -166,6 +166,8 @@ pub struct Metrics {
     audit_waiting: Gauge,
     audit_owed: Gauge,
     audit_failures: Counter,
+    audit_elsewhere: Gauge,
+    audit_discontinued: Gauge,
     audit_second_waiting: Gauge,
     audit_second_lost: Counter,
 }
@@ -181,6 +183,10 @@ pub struct AuditState {
     pub owed: u64,
     /// Writes that failed.
     pub failures: u64,
+    /// Whether its path leads to another file than the one that is written.
+    pub is_elsewhere: bool,
+    /// Whether this process began without records that the store knows of.
+    pub is_discontinued: bool,
     /// Writes that the second place has not taken yet.
     pub second_waiting: u64,
     /// Writes that the second place never got.
@@ -387,6 +393,14 @@ impl Metrics {
                 &[],
                 "Writes of audit records that failed; their requests were refused with 503",
             ),
+            audit_elsewhere: register.plain_gauge(
+                "hsmgate_audit_file_renamed",
+                "1 while records go to a file that was renamed or removed and not yet rotated",
+            ),
+            audit_discontinued: register.plain_gauge(
+                "hsmgate_audit_discontinued",
+                "1 when this start found an audit file without the records that the store knows of",
+            ),
             audit_second_waiting: register.plain_gauge(
                 "hsmgate_audit_second_waiting_writes",
                 "Writes that the second place of the audit has not taken yet",
@@ -547,6 +561,8 @@ impl Metrics {
         self.audit_waiting.set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
         self.audit_owed.set(number(state.owed));
         self.audit_failures.inner().store(state.failures, Ordering::Relaxed);
+        self.audit_elsewhere.set(i64::from(state.is_elsewhere));
+        self.audit_discontinued.set(i64::from(state.is_discontinued));
         self.audit_second_waiting.set(number(state.second_waiting));
         self.audit_second_lost.inner().store(state.second_lost, Ordering::Relaxed);
     }
@@ -708,6 +724,8 @@ mod tests {
             waiting: 1,
             owed: 2,
             failures: 3,
+            is_elsewhere: true,
+            is_discontinued: false,
             second_waiting: 4,
             second_lost: 5,
         });
@@ -725,6 +743,8 @@ mod tests {
             "hsmgate_audit_waiting_records 1",
             "hsmgate_audit_owed_records 2",
             "hsmgate_audit_write_failures_total 3",
+            "hsmgate_audit_file_renamed 1",
+            "hsmgate_audit_discontinued 0",
             "hsmgate_audit_second_waiting_writes 4",
             "hsmgate_audit_second_lost_writes_total 5",
         ] {

@@ -8,15 +8,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hsmgate::audit::{Expectation, Report, Verifier};
+use hsmgate::audit::{Expectation, Head, Report, Verifier};
 use hsmgate::cli::client::{CallError, Client};
 use hsmgate::wire::rpc::table::TABLE;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::admin_client::{get, metric};
 use crate::gateway;
 use crate::harness::{Gateway, text};
-use crate::installation::{AccessKey, Installation};
+use crate::installation::{AccessKey, Installation, Outcome, run};
 use crate::small_disk::SmallDisk;
 
 const MARKER: &str = "bWFya2VyLXBsYWludGV4dC03Zg==";
@@ -393,4 +394,327 @@ async fn a_file_that_was_cut_while_the_gateway_was_down_is_noticed() {
     let report = verified(&[file]);
     assert!(!report.faults.is_empty());
     assert!(gateway.process.log().contains("lacks records"));
+}
+
+/// A production gateway that has recorded something, with its audit file and public key.
+struct Recorded {
+    installation: Installation,
+    admin: AccessKey,
+    public_key: PathBuf,
+}
+
+impl Recorded {
+    async fn stopped() -> Self {
+        let (installation, admin) = Installation::prepared();
+        let server = installation.serve();
+        let client = server.client(&admin);
+        client.call("CreateKey", &[]).await.unwrap();
+        client.call("ListKeys", &[]).await.unwrap();
+        assert_eq!(server.stop(), Some(0));
+        let bundle = installation.path("bundle");
+        installation.configured(&["audit", "export", "--out", bundle.to_str().unwrap()]).done();
+        let public_key = bundle.join("public-key.pem");
+        Self { installation, admin, public_key }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.installation.audit_file()
+    }
+
+    /// `audit verify` with the public key, and more options.
+    fn verify(&self, files: &[&Path], options: &[&str]) -> Outcome {
+        let files = files.iter().map(|file| file.to_str().unwrap());
+        let key = ["--public-key", self.public_key.to_str().unwrap(), "--json"];
+        let arguments = ["audit", "verify"].into_iter().chain(files).chain(key);
+        let arguments: Vec<_> = arguments.chain(options.iter().copied()).collect();
+        run(self.installation.command(&arguments), b"")
+    }
+
+    fn report(outcome: &Outcome) -> Value {
+        serde_json::from_slice(&outcome.stdout).unwrap()
+    }
+}
+
+fn fault_kinds(report: &Value) -> Vec<&str> {
+    report["faults"].as_array().unwrap().iter().map(|fault| text(&fault["kind"])).collect()
+}
+
+/// What somebody makes of an audit file who may write it: other contents, without checkpoints, with
+/// numbers and a chain of their own.
+fn forged(file: &Path) -> String {
+    let mut head = Head::START;
+    let mut forged = String::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        if line.contains("\"record\":\"checkpoint\"") {
+            continue;
+        }
+        let line = line.replace("\"userName\":\"admin\"", "\"userName\":\"nobody\"");
+        let (covered, _chain) = line.rsplit_once(",\"chain\":").unwrap();
+        let (_number, rest) = covered.split_once(",\"record\"").unwrap();
+        let number = head.sequence + 1;
+        let mut covered = format!("{{\"sequence\":{number},\"record\"{rest}");
+        if let Some((before, rest)) = covered.split_once("\"previous\":") {
+            let (_previous, rest) = rest.split_once('}').unwrap();
+            let previous = serde_json::to_string(&head).unwrap();
+            covered = format!("{before}\"previous\":{previous}{rest}");
+        }
+        head = head.followed_by(covered.as_bytes());
+        let chain = head.chain.to_string();
+        forged.extend([&*covered, ",\"chain\":\"", &chain, "\"}\n"]);
+    }
+    forged
+}
+
+#[tokio::test]
+async fn a_file_whose_checkpoints_were_stripped_does_not_verify_with_the_key() {
+    let recorded = Recorded::stopped().await;
+    let good = recorded.verify(&[&recorded.file()], &[]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let file = recorded.installation.path("forged.jsonl");
+    fs::write(&file, forged(&recorded.file())).unwrap();
+    for options in [&[][..], &["--allow-unsigned-tail"]] {
+        let outcome = recorded.verify(&[&file], options);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert_eq!(fault_kinds(&Recorded::report(&outcome)), ["unsigned"]);
+    }
+    let chain_alone = ["audit", "verify", file.to_str().unwrap()];
+    run(recorded.installation.command(&chain_alone), b"").done();
+}
+
+#[tokio::test]
+async fn a_start_on_a_forged_file_does_not_sign_it() {
+    let recorded = Recorded::stopped().await;
+    let true_file = fs::read_to_string(recorded.file()).unwrap();
+    // One record more than the store knows of, so that the number alone tells nothing.
+    let short = forged(&recorded.file());
+    let more = true_file.lines().count() - short.lines().count() + 1;
+    let extra = short.lines().nth(1).unwrap().to_owned() + "\n";
+    fs::write(recorded.file(), short + &extra.repeat(more)).unwrap();
+    let renumbered = forged(&recorded.file());
+    fs::write(recorded.file(), &renumbered).unwrap();
+    assert!(verified(&[recorded.file()]).faults.is_empty(), "it is a good chain");
+    let server = recorded.installation.serve();
+    server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
+    assert!(server.has_logged("event=\"audit.discontinued\""));
+    assert_eq!(server.stop(), Some(0));
+    let now = fs::read_to_string(recorded.file()).unwrap();
+    let added: Vec<Value> = now
+        .strip_prefix(&*renumbered)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(added[0]["reason"], "discontinued");
+    let last = true_file.lines().last().unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(added[0]["previous"]["chain"], last["chain"], "it goes on from the true records");
+    let outcome = recorded.verify(&[&recorded.file()], &[]);
+    assert_eq!(outcome.code, Some(1));
+    // The true file and what was added are one good chain: no signature holds the forgery up.
+    let rest = now.strip_prefix(&*renumbered).unwrap();
+    let healed = recorded.installation.path("healed.jsonl");
+    fs::write(&healed, true_file + rest).unwrap();
+    let outcome = recorded.verify(&[&healed], &[]);
+    let report = Recorded::report(&outcome);
+    assert_eq!(fault_kinds(&report), ["noticed"]);
+    assert_eq!(report["signedThrough"].as_u64().unwrap() + 2, report["last"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn a_bundle_takes_rotated_files_whatever_their_names_and_says_where_it_begins() {
+    let recorded = Recorded::stopped().await;
+    let installation = &recorded.installation;
+    let state = installation.path("state");
+    let mut rotated = Vec::new();
+    for name in ["january.log", "audit-2.jsonl"] {
+        let server = installation.serve();
+        fs::rename(recorded.file(), state.join(name)).unwrap();
+        server.signal("HUP");
+        while !server.has_logged("the audit file is opened anew") {
+            tokio::task::yield_now().await;
+        }
+        server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
+        assert_eq!(server.stop(), Some(0));
+        let file = state.join(name);
+        let outcome = recorded.verify(&[&file], &[]);
+        let faults = Recorded::report(&outcome)["faults"].clone();
+        assert_eq!(outcome.code, Some(0), "each file is signed to its end: {faults}");
+        rotated.push(file);
+    }
+    let export = |name: &str| {
+        let out = installation.path(name);
+        let outcome = installation.configured(&["audit", "export", "--out", out.to_str().unwrap()]);
+        (out, outcome.stderr)
+    };
+    let (whole, told) = export("whole");
+    assert!(told.contains("begins with record 1."), "{told}");
+    for file in &rotated {
+        assert!(whole.join(file.file_name().unwrap()).is_file());
+    }
+    let outcome = recorded.verify(&[&whole], &[]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert_eq!(Recorded::report(&outcome)["first"], 1);
+    fs::remove_file(&rotated[0]).unwrap();
+    let (_part, told) = export("part");
+    assert!(told.contains("WARNING: the bundle begins with record"), "{told}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_writes_to_a_renamed_file_says_so_until_the_next_one_begins() {
+    let gateway = Gateway::start();
+    let file = audit_file(&gateway);
+    let audit = async || {
+        let (status, body) = get(&gateway.dev.admin, "/readyz").await;
+        assert_eq!(status, 200);
+        let ready: Value = serde_json::from_str(&body).unwrap();
+        text(&ready["dependencies"]["audit"]["status"]).to_owned()
+    };
+    let renamed = async || metric(&gateway, "hsmgate_audit_file_renamed").await == Some(1.0);
+    assert_eq!(audit().await, "ok");
+    fs::rename(&file, file.with_file_name("elsewhere.jsonl")).unwrap();
+    while audit().await != "degraded" {
+        tokio::task::yield_now().await;
+    }
+    assert!(renamed().await);
+    assert!(gateway.process.log().contains("event=\"audit.renamed\""));
+    gateway.call("Encrypt", &ENCRYPT).await;
+    hang_up(&gateway);
+    while audit().await != "ok" {
+        tokio::task::yield_now().await;
+    }
+    assert!(!renamed().await);
+}
+
+const PRIVATE_KEY: u8 = 3;
+const SECRET_KEY: u8 = 4;
+
+/// The files of the objects of a class. SoftHSM2 encrypts the labels of private objects, not their
+/// classes: the attribute 0 (`CKA_CLASS`), of the form 2 (a number), eight bytes each.
+fn objects(installation: &Installation, class: u8) -> HashSet<PathBuf> {
+    let mut attribute = [0; 24];
+    (attribute[15], attribute[23]) = (2, class);
+    let tokens = fs::read_dir(installation.path("tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "object"))
+        .filter(|path| {
+            fs::read(path).unwrap().windows(attribute.len()).any(|window| window == attribute)
+        })
+        .collect()
+}
+
+/// Makes an object's file empty: what SoftHSM2 leaves of an object that a power cut took.
+fn tear(objects: &HashSet<PathBuf>) {
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    for path in objects {
+        fs::write(path, b"").unwrap();
+    }
+}
+
+/// `serve`, which must not start; one that does is ended after a minute.
+fn refused_start(installation: &Installation) -> Outcome {
+    let config = installation.path("hsmgate.toml");
+    let serve = ["serve", "--config", config.to_str().unwrap()];
+    run(installation.command_under(&["timeout", "60"], &serve), b"")
+}
+
+#[tokio::test]
+async fn a_torn_audit_key_is_replaced_by_a_command_and_the_chain_goes_on() {
+    let recorded = Recorded::stopped().await;
+    let installation = &recorded.installation;
+    let refused = installation.configured(&["audit", "new-key"]).failed(1);
+    assert!(refused.contains("can be used"), "{refused}");
+    tear(&objects(installation, PRIVATE_KEY));
+    let refused = refused_start(installation).failed(1);
+    assert!(refused.contains("hsmgate audit new-key"), "{refused}");
+    let sick = installation.configured(&["doctor"]);
+    assert_eq!(sick.code, Some(7));
+    assert!(String::from_utf8_lossy(&sick.stdout).contains("hsmgate audit new-key"), "{sick:?}");
+    let changed = installation.configured(&["audit", "new-key", "--json"]).json();
+    let new_key = installation.path("new-key.pem");
+    fs::write(&new_key, text(&changed["new_public_key"])).unwrap();
+    let server = installation.serve();
+    server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    let well = installation.configured(&["doctor"]);
+    assert_eq!(well.code, Some(0), "{well:?}");
+
+    let file = recorded.file();
+    let half = recorded.verify(&[&file], &[]);
+    assert_eq!(half.code, Some(1));
+    assert_eq!(fault_kinds(&Recorded::report(&half)), ["unproven-key"]);
+    let whole = recorded.verify(&[&file], &["--public-key", new_key.to_str().unwrap()]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    let report = Recorded::report(&whole);
+    let signed_by = report["signedBy"].as_array().unwrap();
+    assert_eq!(signed_by.len(), 2);
+    assert_eq!(signed_by[1]["fingerprint"], changed["new_fingerprint"]);
+    let out = installation.path("both");
+    installation.configured(&["audit", "export", "--out", out.to_str().unwrap()]).done();
+    let verify = ["audit", "verify", out.to_str().unwrap()];
+    run(installation.command(&verify), b"").done();
+    let records = records(&file);
+    let change = records.iter().find(|record| record["record"] == "key").unwrap();
+    assert_eq!(change["newKey"]["publicKey"], changed["new_public_key"]);
+    assert!(text(&change["operator"]).starts_with("uid:"));
+}
+
+#[tokio::test]
+async fn a_torn_seal_is_replaced_by_a_command_and_access_keys_are_made_anew() {
+    let (installation, admin) = Installation::prepared();
+    let refused = installation.configured(&["access-key", "new-seal"]).failed(1);
+    assert!(refused.contains("it stays"), "{refused}");
+    tear(&objects(&installation, SECRET_KEY));
+    let refused = refused_start(&installation).failed(1);
+    assert!(refused.contains("hsmgate access-key new-seal"), "{refused}");
+    let sick = installation.configured(&["doctor"]);
+    assert_eq!(sick.code, Some(7));
+    assert!(String::from_utf8_lossy(&sick.stdout).contains("access-key new-seal"), "{sick:?}");
+    let deleted = installation.configured(&["access-key", "new-seal", "--json"]).json();
+    assert_eq!(deleted["deleted_access_keys"][0], *admin.id);
+    let create = ["access-key", "create", "--json", "--user", "admin"];
+    let admin = AccessKey::of(&installation.configured(&create).json());
+    let server = installation.serve();
+    server.client(&admin).call("ListKeys", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(installation.configured(&["doctor"]).code, Some(0));
+}
+
+#[tokio::test]
+async fn with_the_key_of_one_caller_torn_everything_else_serves() {
+    let recorded = Recorded::stopped().await;
+    let installation = &recorded.installation;
+    let server = installation.serve();
+    let client = server.client(&recorded.admin);
+    let mut keys = Vec::new();
+    let mut before = HashSet::new();
+    for _ in 0..2 {
+        before = objects(installation, SECRET_KEY);
+        let created = client.call("CreateKey", &[]).await.unwrap();
+        keys.push(text(&created["KeyMetadata"]["KeyId"]).to_owned());
+    }
+    assert_eq!(server.stop(), Some(0));
+    let after = objects(installation, SECRET_KEY);
+    tear(&after.difference(&before).cloned().collect());
+    let server = installation.serve();
+    let client = server.client(&recorded.admin);
+    let encrypt = async |key: &str| {
+        client.call("Encrypt", &[("KeyId", key), ("Plaintext", MARKER)]).await.is_ok()
+    };
+    assert!(!encrypt(&keys[1]).await);
+    assert!(encrypt(&keys[0]).await);
+    client.call("CreateKey", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn the_keys_of_the_gateway_itself_are_made_by_init() {
+    let (installation, _admin) = Installation::prepared();
+    let info = installation.configured(&["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&info.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let objects = checks.iter().find(|check| check["name"] == "key objects").unwrap();
+    // A pair counts as one: that of the audit, and the key that seals AccessKeys.
+    assert!(text(&objects["found"]).starts_with("2,"), "{objects}");
 }

@@ -159,9 +159,9 @@ fn a_wrong_configuration_is_refused_with_all_of_its_faults() {
     for command in ["serve", "init"] {
         let told = installation.configured(&[command]).failed(2);
         for part in [
-            "hsmgate.toml:4",
-            "service.account",
             "hsmgate.toml:5",
+            "service.account",
+            "hsmgate.toml:6",
             "service.acount",
             "limits.connections",
         ] {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::super::export::Known;
 use super::super::record::tests::{place, request};
 use super::super::recorder::{Inner, Recorder};
 use super::super::sums::Sums;
@@ -26,7 +27,8 @@ fn settings(directory: &Path) -> AuditSettings {
 }
 
 fn recorder(settings: &AuditSettings, known: Option<Known>) -> Recorder {
-    let (commands, gauge) = start(settings, known).unwrap();
+    let trust = Trust { known, keys: Vec::new() };
+    let Started { commands, gauge, .. } = start(settings, &trust).unwrap();
     let (deadline, required) = (settings.deadline, settings.required);
     Recorder::new(Inner {
         commands,
@@ -115,7 +117,7 @@ async fn a_record_that_was_cut_by_a_crash_is_taken_off_and_told() {
     fs::write(&settings.file, [&*whole, b"{\"sequence\":4,\"rec"].concat()).unwrap();
     let second = loop {
         // The first thread lets go of the file when it has ended.
-        match start(&settings, None) {
+        match start(&settings, &Trust::default()) {
             Ok(_) => break fs::read_to_string(&settings.file).unwrap(),
             Err(AuditError::InUse(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error:?}"),
@@ -130,7 +132,7 @@ fn a_file_of_somebody_else_is_not_written_to() {
     let directory = TempDir::new().unwrap();
     let settings = settings(directory.path());
     fs::write(&settings.file, "a letter\n").unwrap();
-    assert!(matches!(start(&settings, None), Err(AuditError::Foreign(_))));
+    assert!(matches!(start(&settings, &Trust::default()), Err(AuditError::Foreign(_))));
     assert_eq!(fs::read_to_string(&settings.file).unwrap(), "a letter\n");
 }
 
@@ -139,7 +141,7 @@ async fn a_file_that_cannot_be_written_refuses_and_changes_nothing() {
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     let writing = recorder(&settings, None);
-    let in_use = start(&settings, None).map(drop);
+    let in_use = start(&settings, &Trust::default()).map(drop);
     assert!(matches!(in_use, Err(AuditError::InUse(_))));
     close(&writing).await;
     // The thread has ended: nothing is recorded any more.
@@ -153,5 +155,5 @@ async fn a_file_that_cannot_be_written_refuses_and_changes_nothing() {
     assert_eq!(outcome.error().map(ApiError::code), Some(crate::error::ErrorCode::Unavailable));
     assert!(!is_run, "a change without its intent is not made");
     settings.file = "/dev/full".into();
-    assert!(start(&settings, None).is_err());
+    assert!(start(&settings, &Trust::default()).is_err());
 }

@@ -22,6 +22,7 @@ impl Written {
         let signer = TestSigner::new();
         let mut head = Head::START;
         let mut files = Vec::new();
+        let mut follows = None;
         for reason in ["start", "rotated"] {
             let mut lines = Vec::new();
             let before = head;
@@ -38,10 +39,15 @@ impl Written {
                 let event = json!({"eventTime": time, "requestId": id, "userAgent": "a"});
                 let covers = put(Kind::Event, event);
                 if number == 11 {
-                    let checkpoint = signer.sign(covers);
+                    let checkpoint = signer.sign(covers, follows.take());
                     put(Kind::Checkpoint, serde_json::to_value(&checkpoint).unwrap());
+                    follows = Some(checkpoint.link());
                 }
             }
+            let covers = put(Kind::Event, json!({"eventTime": time, "requestId": "last"}));
+            let checkpoint = signer.sign(covers, follows.take());
+            put(Kind::Checkpoint, serde_json::to_value(&checkpoint).unwrap());
+            follows = Some(checkpoint.link());
             put(Kind::Close, json!({"time": time, "reason": "stop"}));
             files.push(lines);
         }
@@ -57,7 +63,7 @@ impl Written {
             fs::write(&path, lines.concat()).unwrap();
             paths.push(path);
         }
-        let expectation = Expectation { sequence: Some(self.last), heads: Vec::new() };
+        let expectation = Expectation { sequence: Some(self.last), ..Expectation::default() };
         Verifier::new(Some(self.signer.key()), expectation).files(&paths).unwrap()
     }
 
@@ -83,7 +89,7 @@ fn files_that_nobody_touched_are_without_fault() {
     let written = Written::new();
     let report = written.verify(&written.files);
     assert_eq!(report.faults, []);
-    assert_eq!(report.checkpoints, 2);
+    assert_eq!(report.checkpoints, 4);
     assert_eq!((report.first, report.last), (Some(1), Some(written.last)));
     assert!(report.is_closed);
     let mut turned = written.files.clone();
@@ -197,7 +203,7 @@ fn who_computes_the_chain_anew_is_found_by_the_checkpoints() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("audit");
     fs::write(&path, files.concat().concat()).unwrap();
-    let expectation = Expectation { sequence: None, heads: vec![known] };
+    let expectation = Expectation { heads: vec![known], ..Expectation::default() };
     let report = Verifier::new(None, expectation).files(&[path]).unwrap();
     assert!(report.faults.iter().any(|fault| fault.kind == FaultKind::Rewritten));
 }
@@ -210,8 +216,8 @@ fn a_checkpoint_of_another_key_is_found() {
     fs::write(&path, written.files[0].concat()).unwrap();
     let other = TestSigner::new().key();
     let report = Verifier::new(Some(other), Expectation::default()).files(&[path]).unwrap();
-    assert_eq!(report.faults.len(), 1);
-    assert_eq!(report.faults[0].kind, FaultKind::BadSignature);
+    let kinds: Vec<_> = report.faults.iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [FaultKind::BadSignature, FaultKind::BadSignature, FaultKind::Unsigned]);
     assert_eq!(report.signed_through, None);
 }
 
@@ -230,4 +236,165 @@ fn an_intent_without_its_outcome_is_told() {
     assert_eq!(report.unfinished, ["two"]);
     assert_eq!(report.faults, []);
     assert!(!report.is_closed);
+}
+
+/// The records of one file by what they hold, with a chain of their own.
+fn lines(records: &[(Kind, serde_json::Value)]) -> Vec<Vec<u8>> {
+    let mut head = Head::START;
+    let append = |(kind, value): &(Kind, serde_json::Value)| {
+        let mut line = Vec::new();
+        head = line::append(&mut line, head, *kind, &line::members(value));
+        line
+    };
+    records.iter().map(append).collect()
+}
+
+fn kinds(report: &Report) -> Vec<FaultKind> {
+    report.faults.iter().map(|fault| fault.kind).collect()
+}
+
+fn verified(lines: &[Vec<u8>], keys: &[AuditKey], allows_unsigned_tail: bool) -> Report {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("audit");
+    fs::write(&path, lines.concat()).unwrap();
+    let expectation = Expectation { allows_unsigned_tail, ..Expectation::default() };
+    Verifier::new(keys.iter().copied(), expectation).files(&[path]).unwrap()
+}
+
+/// What was written, read back as records without number and chain.
+fn taken_apart(file: &[Vec<u8>]) -> Vec<(Kind, serde_json::Value)> {
+    let read = |line: &Vec<u8>| {
+        let mut value: serde_json::Value = serde_json::from_slice(line).unwrap();
+        let kind = serde_json::from_value(value["record"].clone()).unwrap();
+        for name in ["sequence", "record", "chain"] {
+            value.as_object_mut().unwrap().remove(name);
+        }
+        (kind, value)
+    };
+    file.iter().map(read).collect()
+}
+
+#[test]
+fn a_file_without_its_checkpoints_does_not_verify_with_a_key() {
+    let written = Written::new();
+    let key = written.signer.key();
+    let mut records = taken_apart(&written.files[0]);
+    records.retain(|(kind, _)| *kind != Kind::Checkpoint);
+    let stripped = lines(&records);
+    assert_eq!(kinds(&verified(&stripped, &[], false)), [], "the chain alone finds nothing");
+    assert_eq!(kinds(&verified(&stripped, &[key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&stripped, &[key], true)), [FaultKind::Unsigned], "it is closed");
+    records.pop();
+    let open = lines(&records);
+    assert_eq!(kinds(&verified(&open, &[key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&open, &[key], true)), [], "as that of a start just now");
+}
+
+#[test]
+fn a_closed_file_is_signed_to_its_end() {
+    let written = Written::new();
+    let key = written.signer.key();
+    let mut records = taken_apart(&written.files[0]);
+    let last = records.iter().rposition(|(kind, _)| *kind == Kind::Checkpoint).unwrap();
+    records.remove(last);
+    let mut report = verified(&lines(&records), &[key], true);
+    assert_eq!(kinds(&report), [FaultKind::Unsigned]);
+    report.keep_faults(Some(Bound::Sequence(20)), None);
+    assert_eq!(kinds(&report), [FaultKind::Unsigned], "it goes on to the end");
+}
+
+#[test]
+fn an_open_file_is_signed_up_to_the_last_hour() {
+    let written = Written::new();
+    let key = written.signer.key();
+    let mut records = taken_apart(&written.files[0]);
+    records.pop();
+    let at = |seconds: i64| Time::from_unix(Time::now().unix() - seconds).to_string();
+    for seconds in [7300, 7200, 7100] {
+        records.push((Kind::Event, json!({"eventTime": at(seconds)})));
+    }
+    assert_eq!(kinds(&verified(&lines(&records), &[key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&lines(&records), &[key], true)), []);
+    records.truncate(records.len() - 3);
+    for seconds in [7300, 7250, 30, 0] {
+        records.push((Kind::Event, json!({"eventTime": at(seconds)})));
+    }
+    assert_eq!(kinds(&verified(&lines(&records), &[key], false)), [], "one interval, and now");
+}
+
+#[test]
+fn a_checkpoint_that_was_taken_out_is_missed_by_the_next() {
+    let written = Written::new();
+    let key = written.signer.key();
+    // Cut in front, so that no record betrays that one is missing.
+    let signer = &written.signer;
+    let mut records = vec![(Kind::Open, json!({"previous": Head::START, "reason": "start"}))];
+    let first = signer.sign(Head::START.followed_by(b"another"), None);
+    for _ in 0..3 {
+        records.push((Kind::Event, json!({"requestId": "r"})));
+    }
+    let mut head = Head::START;
+    for line in lines(&records) {
+        head = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap().head();
+    }
+    let second = signer.sign(head, Some(first.link()));
+    records.push((Kind::Checkpoint, serde_json::to_value(&second).unwrap()));
+    let report = verified(&lines(&records), &[key], false);
+    assert_eq!(kinds(&report), [FaultKind::CheckpointMissing]);
+}
+
+#[test]
+fn files_of_the_first_format_verify_as_before() {
+    let signer = TestSigner::new();
+    let mut records = vec![(Kind::Open, json!({"previous": Head::START, "reason": "start"}))];
+    records.push((Kind::Event, json!({"requestId": "r"})));
+    let mut head = Head::START;
+    for line in lines(&records) {
+        head = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap().head();
+    }
+    let mut old = serde_json::to_value(signer.sign_as_before(head)).unwrap();
+    for name in ["format", "follows"] {
+        old.as_object_mut().unwrap().remove(name);
+    }
+    records.push((Kind::Checkpoint, old));
+    records.push((Kind::Close, json!({"reason": "stop"})));
+    let report = verified(&lines(&records), &[signer.key()], false);
+    assert_eq!(kinds(&report), []);
+    assert_eq!(report.signed_through, Some(2));
+}
+
+#[test]
+fn a_new_key_counts_only_where_it_is_given_too() {
+    let (old, new) = (TestSigner::new(), TestSigner::new());
+    let named = |key: AuditKey| json!({"keyId": "k", "publicKey": key.to_pem()});
+    let mut records = vec![(Kind::Open, json!({"previous": Head::START, "reason": "start"}))];
+    let mut follows = None;
+    for signer in [&old, &new] {
+        if follows.is_some() {
+            let change = json!({"oldKey": named(old.key()), "newKey": named(new.key())});
+            records.push((Kind::Key, change));
+        }
+        let line = lines(&records).pop().unwrap();
+        let head = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap().head();
+        let checkpoint = signer.sign(head, follows.take());
+        follows = Some(checkpoint.link());
+        records.push((Kind::Checkpoint, serde_json::to_value(&checkpoint).unwrap()));
+    }
+    let lines = lines(&records);
+    let report = verified(&lines, &[old.key()], false);
+    assert_eq!(kinds(&report), [FaultKind::UnprovenKey]);
+    assert!(report.faults[0].text.contains(&new.key().fingerprint()));
+    let report = verified(&lines, &[old.key(), new.key()], false);
+    assert_eq!(kinds(&report), []);
+    let parts: Vec<_> = report.signed_by.iter().map(|part| (part.first, part.last)).collect();
+    assert_eq!(parts, [(1, 1), (2, 3)]);
+    let report = verified(&lines, &[new.key()], false);
+    assert_eq!(kinds(&report), [FaultKind::BadSignature], "what the old one signed is not proven");
+    // Nobody but the old key vouches for what he announces.
+    let thief = TestSigner::new();
+    let mut forged = records.clone();
+    forged[2].1["newKey"] = named(thief.key());
+    let forged = self::lines(&forged[..3]);
+    let report = verified(&forged, &[old.key(), new.key()], false);
+    assert_eq!(kinds(&report), [FaultKind::UnprovenKey]);
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::Check;
 use super::system::chain;
+use crate::audit::{self, AuditError};
+use crate::authn::AccessKeys;
 use crate::keyring::recovery::Known;
 use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
@@ -22,7 +24,10 @@ const RECOVER: &str = "Stop the gateway, then: hsmgate recover.";
 /// All checks that need both.
 pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<Check> {
     let mut checks = match objects(store, token, is_deep).await {
-        Ok(objects) => objects,
+        Ok(mut objects) => {
+            objects.extend(service_keys(store, token).await);
+            objects
+        }
         Err(error) => {
             let unread = Check::failed(OBJECTS, chain(&error), "See the log of the HSM.");
             let why = "the token has to show its objects for that";
@@ -47,6 +52,34 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
     checks
 }
 
+/// The keys of the gateway itself, without which it does not start.
+async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
+    const AUDIT: &str = "audit key";
+    const SEAL: &str = "AccessKey seal";
+    let audit = match audit::check_key(store, token).await {
+        Ok(()) => Check::ok(AUDIT, "whole, or not made yet"),
+        Err(error @ AuditError::KeyMissing(_)) => Check::failed(
+            AUDIT,
+            chain(&error),
+            "Bring the token back to a state that has it. Where it is lost: stop the gateway, then \
+             hsmgate audit new-key. The records go on, and verify with both public keys.",
+        ),
+        Err(error) => Check::failed(AUDIT, chain(&error), "See the log of the HSM."),
+    };
+    let seal = match AccessKeys::has_lost_seal(store, token).await {
+        Ok(false) => Check::ok(SEAL, "whole, or not made yet"),
+        Ok(true) => Check::failed(
+            SEAL,
+            "the token has lost the key that opens the AccessKey secrets",
+            "Bring the token back to a state that has it. Where it is lost no AccessKey opens any \
+             more, and they must be made anew: stop the gateway, then hsmgate access-key new-seal, \
+             then hsmgate access-key create for each user. Keys and client keys stay as they are.",
+        ),
+        Err(error) => Check::failed(SEAL, chain(&error), "See the log of the HSM."),
+    };
+    vec![audit, seal]
+}
+
 fn unread(error: &anyhow::Error) -> Check {
     Check::failed(ORPHANS, format!("{error:#}"), "See whether token and database can be read.")
 }
@@ -56,7 +89,15 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
     let depth = if is_deep { Depth::Use } else { Depth::Attributes };
     let inspected = inspect(token, depth).await?;
     let total = inspected.len();
-    let faulty = inspected.iter().filter(|one| !one.faults.is_empty());
+    // What is missing of the keys of the gateway itself has a check of its own.
+    let is_own = |one: &&Inspected| {
+        one.kind.is_none()
+            && matches!(
+                one.name.owner,
+                ObjectOwner::Service(ServiceKey::AuditCheckpoint | ServiceKey::AccessKeySeal)
+            )
+    };
+    let faulty = inspected.iter().filter(|one| !one.faults.is_empty() && !is_own(one));
     let (left, faulty): (Vec<_>, Vec<_>) = faulty.partition(|one| is_left_half(store, one));
     let told = |some: &[&Inspected]| {
         let first = some.first()?;

@@ -97,6 +97,11 @@ impl Health {
                 let reason = Some("the last write of the audit failed".to_owned());
                 Dependency { status: "failed", reason, days_left: None }
             }
+            Some(status) if status.is_elsewhere => {
+                let reason = "the audit file was renamed or removed, and records go to it: SIGHUP \
+                              begins the next one";
+                Dependency { status: "degraded", reason: Some(reason.to_owned()), days_left: None }
+            }
             Some(_) => Dependency { status: "ok", reason: None, days_left: None },
         }
     }

@@ -28,6 +28,8 @@ pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
             waiting: status.waiting,
             owed: status.owed,
             failures: status.failures,
+            is_elsewhere: status.is_elsewhere,
+            is_discontinued: status.is_discontinued,
             second_waiting: status.second_waiting,
             second_lost: status.second_lost,
         });

@@ -1,0 +1,264 @@
+//! Whether the audit file goes on from what the store knows of the chain. Only then may a new
+//! checkpoint be signed over its records: whoever can write the file while the gateway is down can
+//! write another chain, and must not get a signature for it.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::chain::Head;
+use super::checkpoint::{AuditKey, Checkpoint};
+use super::export::Known;
+use super::file::{Tail, last_record};
+use super::line::{Kind, Line, MAX_LINE_BYTES, number_of};
+
+/// Bytes that are read at once from the end of a file.
+const BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// What a start believes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trust {
+    /// What the store knows of the chain.
+    pub(super) known: Option<Known>,
+    /// The keys whose checkpoints count: the one in use, and those that it has replaced.
+    pub(super) keys: Vec<AuditKey>,
+}
+
+/// Where the chain goes on at a start.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) head: Head,
+    pub(super) reason: &'static str,
+    /// The last checkpoint of the chain.
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+/// Behind the last record of the file, if that follows from what the store knows and the last
+/// checkpoint in the file is signed by a key that counts. Else the chain goes on where the store
+/// knows it, as one that is discontinued, and nothing that the file has beyond is ever signed.
+pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Beginning> {
+    let known = trust.known.as_ref();
+    let stored = known.and_then(|known| known.checkpoint.clone());
+    let Some(head) = tail.head else {
+        return Ok(match known {
+            None => Beginning { head: Head::START, reason: "start", checkpoint: None },
+            Some(known) if known.is_closed => {
+                Beginning { head: known.head, reason: "start", checkpoint: stored }
+            }
+            Some(known) => discontinued(known.head, stored),
+        });
+    };
+    let last = last_checkpoint(path)?;
+    let is_signed =
+        last.as_ref().is_none_or(|last| trust.keys.iter().any(|key| key.has_signed(last)));
+    // Without a word of the store what the last signature covers counts.
+    let anchor = known.map(|known| known.head).or(last.as_ref().map(|last| last.covers));
+    let goes_on = match anchor {
+        _ if !is_signed => false,
+        None => true,
+        Some(anchor) => head.sequence >= anchor.sequence && follows(path, anchor, head)?,
+    };
+    if goes_on {
+        return Ok(Beginning { head, reason: "start", checkpoint: last.or(stored) });
+    }
+    Ok(discontinued(known.map_or(Head::START, |known| known.head), stored))
+}
+
+fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> Beginning {
+    tracing::error!(
+        event = "audit.discontinued",
+        sequence = head.sequence,
+        "the audit file lacks records that were written, or has others in their place; its chain is \
+         broken here, and what stood there is not signed"
+    );
+    Beginning { head, reason: "discontinued", checkpoint }
+}
+
+/// Where a record of the chain is in a file.
+enum Found {
+    /// It ends at this offset.
+    Before(u64),
+    /// The whole file comes after it; its first record follows this one.
+    Earlier(Head),
+    /// The file has other records in its place.
+    Not,
+}
+
+/// Whether the records from `anchor` to the end of the file make one chain that ends with `head`.
+/// What comes before the file is looked for in the files beside it.
+fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
+    let mut parts: Vec<(PathBuf, u64)> = Vec::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        match find(&path, anchor)? {
+            Found::Before(offset) => {
+                parts.push((path, offset));
+                break;
+            }
+            Found::Earlier(previous) if previous == anchor => {
+                parts.push((path, 0));
+                break;
+            }
+            Found::Earlier(previous) if previous.sequence > anchor.sequence => {
+                let is_new = |other: &Path| parts.iter().all(|(part, _)| part != other);
+                next = beside(&path, previous, is_new)?;
+                if next.is_none() {
+                    return Ok(false);
+                }
+                parts.push((path, 0));
+            }
+            Found::Earlier(_) | Found::Not => return Ok(false),
+        }
+    }
+    let mut reached = anchor;
+    for (path, offset) in parts.into_iter().rev() {
+        match walk(&path, offset, reached)? {
+            Some(end) => reached = end,
+            None => return Ok(false),
+        }
+    }
+    Ok(reached == head)
+}
+
+/// The last record of a file, if each one from the offset on follows the one before.
+fn walk(path: &Path, offset: u64, mut head: Head) -> io::Result<Option<Head>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut reader = BufReader::with_capacity(256 * 1024, file);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        // What somebody else has written between two records is none of the chain.
+        if let Some(line) = line.strip_suffix(b"\n").and_then(Line::parse) {
+            if head.followed_by(line.covered) != line.head() {
+                return Ok(None);
+            }
+            head = line.head();
+        }
+        line.clear();
+    }
+    Ok(Some(head))
+}
+
+fn find(path: &Path, anchor: Head) -> io::Result<Found> {
+    let mut first = None;
+    let found = lines_from_end(path, |offset, line| {
+        let Some(number) = number_of(line) else { return ControlFlow::Continue(()) };
+        if number > anchor.sequence {
+            first = Some(line.to_vec());
+            return ControlFlow::Continue(());
+        }
+        let is_it = Line::parse(line).is_some_and(|line| line.head() == anchor);
+        let end = offset.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
+        ControlFlow::Break(is_it.then(|| end.saturating_add(1)))
+    })?;
+    Ok(match found {
+        Some(Some(end)) => Found::Before(end),
+        Some(None) => Found::Not,
+        None => {
+            let first = first.as_deref().and_then(Line::parse);
+            let previous = first.and_then(|first| first.frame.previous);
+            previous.map_or(Found::Not, Found::Earlier)
+        }
+    })
+}
+
+/// The last checkpoint in a file.
+fn last_checkpoint(path: &Path) -> io::Result<Option<Checkpoint>> {
+    lines_from_end(path, |_offset, line| {
+        let line = Line::parse(line).filter(|line| line.frame.record == Kind::Checkpoint);
+        line.and_then(|line| line.frame.checkpoint())
+            .map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    })
+}
+
+/// A file in the same directory that ends with this record.
+fn beside(
+    path: &Path,
+    last: Head,
+    is_wanted: impl Fn(&Path) -> bool,
+) -> io::Result<Option<PathBuf>> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for entry in std::fs::read_dir(parent.unwrap_or(Path::new(".")))? {
+        let other = entry?.path();
+        if other.is_file()
+            && other != path
+            && is_wanted(&other)
+            && last_record(&other).ok().flatten() == Some(last)
+        {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+/// Shows the lines of a file from the last to the first, each with its offset, until `see` breaks.
+pub(super) fn lines_from_end<T>(
+    path: &Path,
+    mut see: impl FnMut(u64, &[u8]) -> ControlFlow<T>,
+) -> io::Result<Option<T>> {
+    let file = File::open(path)?;
+    let mut end = file.metadata()?.len();
+    // The end of a line whose beginning is not read yet.
+    let mut rest = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK_BYTES);
+        let length = usize::try_from(end - start).map_err(io::Error::other)?;
+        let mut block = vec![0; length];
+        file.read_exact_at(&mut block, start)?;
+        block.append(&mut rest);
+        let cut = match memchr::memchr(b'\n', &block) {
+            _ if start == 0 => 0,
+            Some(newline) => newline + 1,
+            None => block.len(),
+        };
+        rest = block.get(..cut).unwrap_or_default().to_vec();
+        if rest.len() > 2 * MAX_LINE_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a line is longer than records are",
+            ));
+        }
+        let mut lines = block.get(cut..).unwrap_or_default();
+        let at = start + u64::try_from(cut).map_err(io::Error::other)?;
+        while !lines.is_empty() {
+            let whole = lines.strip_suffix(b"\n").unwrap_or(lines);
+            let begin = memchr::memrchr(b'\n', whole).map_or(0, |newline| newline + 1);
+            let (before, line) = whole.split_at_checked(begin).unwrap_or((&[], whole));
+            let offset = at + u64::try_from(begin).map_err(io::Error::other)?;
+            if let ControlFlow::Break(found) = see(offset, line) {
+                return Ok(Some(found));
+            }
+            lines = before;
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_shown_from_the_last_to_the_first_across_blocks() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("lines");
+        let lines: Vec<String> =
+            (0..50_000).map(|number| format!("{number}:{}", "x".repeat(number % 97))).collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut shown = Vec::new();
+        let end: Option<()> = lines_from_end(&path, |offset, line| {
+            let at = usize::try_from(offset).unwrap();
+            assert_eq!(&whole[at..at + line.len()], line);
+            shown.push(String::from_utf8(line.to_vec()).unwrap());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(end, None);
+        shown.reverse();
+        assert_eq!(shown, lines);
+    }
+}

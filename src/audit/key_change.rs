@@ -1,0 +1,120 @@
+//! Another key for the checkpoints, where the token has lost the one that signed them.
+//!
+//! The old key cannot sign that it is replaced: it is gone. So a record names both, the next
+//! checkpoint is signed by the new one, and whoever verifies has to know the new public key from
+//! elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use super::AuditError;
+use super::checkpoint::AuditKey;
+use super::export::Known;
+use super::keeper::{self, KEY_FACT, Signer};
+use crate::model::{KeyVersionId, Time};
+use crate::store::Store;
+use crate::token::Token;
+
+/// The fact with a change that is not on record yet; empty when there is none.
+const CHANGE_FACT: &str = "audit-key-change";
+/// The fact with the name of a key that is being made; empty when there is none.
+const NEXT_FACT: &str = "audit-next-checkpoint-key";
+
+/// A key of checkpoints, as a record names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedKey {
+    /// By which the token knows it.
+    pub key_id: String,
+    /// Its public half, as PEM.
+    pub public_key: String,
+}
+
+/// A change of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyChange {
+    /// When.
+    pub time: String,
+    /// By whom: the account of the system.
+    pub operator: String,
+    /// The key that the token has lost.
+    pub old_key: NamedKey,
+    /// The key that signs from now on.
+    pub new_key: NamedKey,
+}
+
+impl KeyChange {
+    /// The change that is not on record yet.
+    pub(super) async fn unrecorded(store: &Store) -> Result<Option<Self>, AuditError> {
+        match store.fact(CHANGE_FACT).await? {
+            Some(text) if !text.is_empty() => {
+                serde_json::from_str(&text).map(Some).map_err(|_form| AuditError::Damaged)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Forgets the change: it is on record.
+    pub(super) async fn forget(store: &Store) -> Result<(), AuditError> {
+        Ok(store.set_fact(CHANGE_FACT, "").await?)
+    }
+}
+
+/// Makes another key for the checkpoints in the token, where the one before cannot be used any
+/// more. The next start of the audit records it. May be repeated after a failure.
+///
+/// # Errors
+/// [`AuditError::KeyWhole`] when the key can be used, [`AuditError::NoKey`] when there was none
+/// yet, and when token or store fail.
+pub async fn replace_key(
+    store: &Store,
+    token: &Token,
+    operator: String,
+) -> Result<KeyChange, AuditError> {
+    let old = keeper::key_name(store).await?;
+    let old_public = Known::public_key(store).await?.ok_or(AuditError::NoKey)?;
+    if keeper::is_whole(token, old, &old_public).await? {
+        return Err(AuditError::KeyWhole(old.to_string()));
+    }
+    let mut retired = Known::retired_keys(store).await?;
+    retired.push(old_public);
+    let new = next_name(store).await?;
+    let number = u32::try_from(retired.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let new_public = Signer::make(token, new, number).await?;
+    let named = |key: KeyVersionId, public: &AuditKey| NamedKey {
+        key_id: key.to_string(),
+        public_key: public.to_pem(),
+    };
+    let change = KeyChange {
+        time: Time::now().to_string(),
+        operator,
+        old_key: named(old, &old_public),
+        new_key: named(new, &new_public),
+    };
+    let retired: Vec<_> = retired.iter().map(AuditKey::to_pem).collect();
+    let text = |value: serde_json::Result<String>| value.map_err(|_form| AuditError::Damaged);
+    let facts = [
+        (KEY_FACT, new.to_string()),
+        (super::export::PUBLIC_KEY_FACT, new_public.to_pem()),
+        (super::export::RETIRED_KEYS_FACT, text(serde_json::to_string(&retired))?),
+        (CHANGE_FACT, text(serde_json::to_string(&change))?),
+        (NEXT_FACT, String::new()),
+    ];
+    store.set_facts(&facts).await?;
+    // Half a pair would be found for ever by whoever looks at the objects of the token.
+    keeper::destroy(token, old).await?;
+    Ok(change)
+}
+
+/// The name of the new key, stored before the key is made, so that an attempt that dies is
+/// repeated with the same one.
+async fn next_name(store: &Store) -> Result<KeyVersionId, AuditError> {
+    match store.fact(NEXT_FACT).await? {
+        Some(text) if !text.is_empty() => text.parse().map_err(|_form| AuditError::Damaged),
+        _ => {
+            let name = KeyVersionId::random();
+            store.set_fact(NEXT_FACT, &name.to_string()).await?;
+            Ok(name)
+        }
+    }
+}
