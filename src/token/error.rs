@@ -244,6 +244,9 @@ fn class_of(function: Function, code: RvError) -> ErrorClass {
         (Function::Decrypt | Function::Verify | Function::UnwrapKey, RvError::DeviceError) => {
             ErrorClass::Ambiguous
         }
+        // SoftHSM2's word for a key that a logout took: its allowed mechanisms cannot be read. Whether
+        // the token can encrypt at all was tried at the start.
+        (Function::EncryptInit, RvError::MechanismInvalid) => ErrorClass::HandleGone,
         // Unwrapped material of a length that no key of this type has.
         (Function::UnwrapKey, RvError::KeySizeRange) => ErrorClass::BadInput,
         // It may be a vendor's word for a refused PIN, which must not be tried again.
@@ -369,6 +372,7 @@ mod tests {
         assert!(TokenError::Busy.is_away());
         assert!(call(Function::Encrypt, RvError::DeviceRemoved).is_away());
         assert!(!TokenError::BadCiphertext.is_away());
-        assert!(!call(Function::EncryptInit, RvError::MechanismInvalid).is_away());
+        assert!(call(Function::EncryptInit, RvError::MechanismInvalid).is_away());
+        assert!(!call(Function::SignInit, RvError::MechanismInvalid).is_away());
     }
 }
