@@ -9,7 +9,7 @@ use hsmgate::cli::client::{CallError, Client};
 
 use crate::admin_client::get;
 use crate::harness::text;
-use crate::installation::{Installation, Server};
+use crate::installation::{AccessKey, Installation, Server};
 
 const TEXT: &str = "SGVsbG8=";
 
@@ -39,9 +39,8 @@ async fn assert_changes_are_refused(client: &Client, key: &str) {
     client.call("Encrypt", &params).await.unwrap();
 }
 
-/// Does something to the files of a running gateway; it is noticed, told once, and no change is
-/// acknowledged afterwards.
-async fn noticed(event: &str, wanted: &str, harm: impl FnOnce(&Path)) {
+/// A gateway that serves, with the id of a key that has encrypted.
+async fn serving() -> (Installation, AccessKey, Server, Client, String) {
     let (installation, user) = Installation::prepared();
     installation.configure(|text| {
         *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
@@ -52,6 +51,13 @@ async fn noticed(event: &str, wanted: &str, harm: impl FnOnce(&Path)) {
     let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
     // The first encryption of a key writes how many may follow.
     client.call("Encrypt", &[("KeyId", &key), ("Plaintext", TEXT)]).await.unwrap();
+    (installation, user, server, client, key)
+}
+
+/// Does something to the files of a running gateway; it is noticed, told once, and no change is
+/// acknowledged afterwards.
+async fn noticed(event: &str, wanted: &str, harm: impl FnOnce(&Path)) {
+    let (installation, _user, server, client, key) = serving().await;
     for number in 0..30 {
         let created = client.call("CreateKey", &[]).await.unwrap();
         let other = text(&created["KeyMetadata"]["KeyId"]);
@@ -127,16 +133,7 @@ async fn a_damaged_database_is_noticed_and_no_change_is_acknowledged() {
 
 #[tokio::test]
 async fn a_database_that_is_put_back_is_used_again() {
-    let (installation, user) = Installation::prepared();
-    installation.configure(|text| {
-        *text = text.replace("[admin]\naddress = \"\"", "[admin]\naddress = \"127.0.0.1:0\"");
-    });
-    let server = installation.serve();
-    let client = server.client(&user);
-    let created = client.call("CreateKey", &[]).await.unwrap();
-    let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
-    // The first encryption of a key writes how many may follow.
-    client.call("Encrypt", &[("KeyId", &key), ("Plaintext", TEXT)]).await.unwrap();
+    let (installation, user, server, client, key) = serving().await;
     let (database, away) = (installation.path("hsmgate.db"), installation.path("away.db"));
     fs::rename(&database, &away).unwrap();
     store_becomes(&server, "failed").await;
