@@ -15,6 +15,7 @@ use hsmgate::keyring::{KeyringSettings, TokenTimes};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{IvBudget, KeySpec, Place, PrincipalName, VerifiedShare};
 use hsmgate::ops::{Acceptance, CallRates};
+use hsmgate::store::Store;
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
 use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings, Stop};
@@ -65,7 +66,7 @@ pub(crate) struct Bed {
     servers: Vec<JoinHandle<()>>,
 }
 
-/// A gateway with other settings on the same token and store.
+/// A gateway with other settings on the same token and a copy of the store: a store has one gateway.
 struct Second {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -95,7 +96,7 @@ impl Bed {
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
-        let of_full = settings(home, home, token_settings(&module), None)?;
+        let of_full = settings(home, token_settings(&module), None)?;
         let (full, gateway, target) = runtime.block_on(start(of_full, stopped.clone()))?;
         let client = Client::new(&format!("http://{full}"), &target.0, target.1.clone())?;
         let (key_id, key) = runtime.block_on(make_key(&client))?;
@@ -104,15 +105,15 @@ impl Bed {
         let audited = match audit {
             Some(audit) => {
                 let state = home.join("audited");
-                std::fs::create_dir(&state)?;
-                let settings = settings(home, &state, token_settings(&module), Some(audit))?;
+                runtime.block_on(copy_store(home, &state))?;
+                let settings = settings(&state, token_settings(&module), Some(audit))?;
                 Some(runtime.block_on(Second::start(settings))?)
             }
             None => None,
         };
         let state = home.join("opposite");
-        std::fs::create_dir(&state)?;
-        let mut of_opposite = settings(home, &state, token_settings(&module), None)?;
+        runtime.block_on(copy_store(home, &state))?;
+        let mut of_opposite = settings(&state, token_settings(&module), None)?;
         of_opposite.limits.keyring.verify_data_keys = false;
         of_opposite.limits.keyring.verify_encryptions = VerifiedShare::All;
         let opposite = runtime.block_on(Second::start(of_opposite))?;
@@ -267,15 +268,14 @@ fn token_settings(module: &Path) -> TokenSettings {
 
 fn settings(
     home: &Path,
-    state: &Path,
     token: TokenSettings,
     audit: Option<AuditSettings>,
 ) -> anyhow::Result<Settings> {
     Ok(Settings {
         place: Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? },
         token,
-        store_url: format!("sqlite://{}", home.join("hsmgate.db").display()),
-        state_directory: state.to_owned(),
+        store_url: store_url(home),
+        state_directory: home.to_owned(),
         tls: None,
         admin_client_ca: None,
         limits: Limits {
@@ -299,6 +299,16 @@ fn settings(
         destruction_hold: Duration::ZERO,
         audit,
     })
+}
+
+fn store_url(home: &Path) -> String {
+    format!("sqlite://{}", home.join("hsmgate.db").display())
+}
+
+/// Makes the directory of another gateway, with the principals and keys of the one in `home`.
+async fn copy_store(home: &Path, state: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(state)?;
+    Ok(Store::backup(&store_url(home), &state.join("hsmgate.db"), false).await?)
 }
 
 fn http_settings() -> HttpSettings {
