@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::bed::Bed;
 use crate::load::{self, Window};
-use crate::report::median;
+use crate::report::{median, micros};
 use crate::requests::{Call, Requests};
-use crate::{Options, Subject, WARM_UP_RATE};
+use crate::{Options, Subject, WARM_UP_RATE, cpu};
 
 /// Enough to keep the token busy.
 const CONNECTIONS: usize = 16;
@@ -111,25 +111,30 @@ struct Row {
     raw: Vec<Window>,
 }
 
-/// Runs every operation in every round, the gateway and the token alone by turns.
+/// Runs every operation in every round, the gateway and the token alone by turns: what is compared
+/// stands beside each other in time.
 pub(crate) fn measure(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<Table> {
     let mut rows = Vec::new();
     for other in bed.others() {
-        let mut row = Row { name: other.name, full: Vec::new(), raw: Vec::new() };
-        let warm_up = gateway(bed, other, WARM_UP_RATE, length / 4)?;
-        for _ in 0..options.rounds.get() {
-            row.full.push(gateway(bed, other, warm_up.rate, length)?);
+        let rate = gateway(bed, other, WARM_UP_RATE, length / 4)?.rate;
+        rows.push((other, rate, Row { name: other.name, full: Vec::new(), raw: Vec::new() }));
+    }
+    for _ in 0..options.rounds.get() {
+        for (other, rate, row) in &mut rows {
+            row.full.push(gateway(bed, other, *rate, length)?);
             row.raw.push(bed.raw(&other.job, CONNECTIONS, length)?);
         }
-        rows.push(row);
     }
-    Ok(Table(rows))
+    Ok(Table(rows.into_iter().map(|(_, _, row)| row).collect()))
 }
 
 fn gateway(bed: &Bed, other: &Other, rate: f64, length: Duration) -> anyhow::Result<Window> {
     let requests = Requests::signed(&bed.signer, &other.call, rate, length)?;
     let address = if other.is_default { bed.address(Subject::Full) } else { bed.opposite() };
-    load::run(address, &requests, CONNECTIONS, length, Subject::Full)
+    let before = cpu::Times::now()?;
+    let mut window = load::run(address, &requests, CONNECTIONS, length, Subject::Full)?;
+    window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);
+    Ok(window)
 }
 
 impl fmt::Display for Table {
@@ -139,25 +144,25 @@ impl fmt::Display for Table {
         writeln!(f)?;
         writeln!(
             f,
-            "| operation                  |  calls/s | p50 µs | p99 µs | raw calls/s | full/raw |"
+            "| operation                  |  calls/s | p50 µs | p99 µs | CPU µs/call: server | token | raw calls/s | full/raw |"
         )?;
         writeln!(
             f,
-            "|----------------------------|---------:|-------:|-------:|------------:|---------:|"
+            "|----------------------------|---------:|-------:|-------:|--------------------:|------:|------------:|---------:|"
         )?;
         for row in &self.0 {
             let rate =
                 |windows: &[Window]| median(windows.iter().map(|one| one.rate), f64::total_cmp);
-            let time = |of: fn(&Window) -> Duration| {
-                median(row.full.iter().map(of), Duration::cmp).as_micros()
-            };
+            let time = |of: fn(&Window) -> Duration| median(row.full.iter().map(of), Duration::cmp);
             let (full, raw) = (rate(&row.full), rate(&row.raw));
             writeln!(
                 f,
-                "| {:26} | {full:8.0} | {:6} | {:6} | {raw:11.0} | {:>6.0} % |",
+                "| {:26} | {full:8.0} | {:6} | {:6} | {:19.1} | {:5.1} | {raw:11.0} | {:>6.0} % |",
                 row.name,
-                time(|window| window.p50),
-                time(|window| window.p99),
+                time(|window| window.p50).as_micros(),
+                time(|window| window.p99).as_micros(),
+                micros(time(|window| window.cpu.server)),
+                micros(time(|window| window.cpu.token)),
                 100.0 * full / raw,
             )?;
         }

@@ -143,6 +143,6 @@ impl Tables<'_> {
     }
 }
 
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
