@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
+.PHONY: run test clients bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -14,6 +14,12 @@ test: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 	cargo test --workspace
+
+# Large programs of others against running gateways, each where a variable names it (BAO=/usr/bin/bao):
+# docs/develop/testing.md.
+clients: setup-build setup-token
+	cargo build
+	HSMGATE_PROGRAM=target/debug/hsmgate python3 -B tests/clients/programs/run.py
 
 # The tests of a token that fails, at length, with their figures; then, alone on the processors, ten
 # times the load that a gateway can bear. About half an hour.
