@@ -1,12 +1,16 @@
 //! TLS from outside: the development gateway over HTTPS, and `hsmgate tls self-signed`.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
+use crate::gateway::scratch;
 use crate::harness::{Gateway, text};
 use crate::installation::Installation;
 
@@ -20,10 +24,10 @@ async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
     let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "SGVsbG8=");
 
-    let before = std::fs::read(&ca_file).unwrap();
+    let before = fs::read(&ca_file).unwrap();
     let directory = gateway.process.stop();
     let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
-    assert_eq!(std::fs::read(&ca_file).unwrap(), before);
+    assert_eq!(fs::read(&ca_file).unwrap(), before);
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "SGVsbG8=");
 }
 
@@ -57,7 +61,7 @@ async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
         gateway.call("DescribeRegions", &[]).await;
     }
 
-    std::fs::write(directory.join("server.pem"), "no certificate").unwrap();
+    fs::write(directory.join("server.pem"), "no certificate").unwrap();
     while !gateway.process.log().contains("the TLS certificate stays the old one") {
         assert!(Instant::now() < give_up, "{}", gateway.process.log());
         new_client().call("DescribeRegions", &[]).await.unwrap();
@@ -92,8 +96,8 @@ async fn a_production_gateway_serves_tls_and_a_new_certificate_after_sighup() {
     }
     assert_eq!(server.stop(), Some(0));
 
-    let key = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(out.join("server.key"), key).unwrap();
+    let key = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(out.join("server.key"), key).unwrap();
     let told = installation.configured(&["serve"]).failed(2);
     assert!(told.contains("server.key is open to others"), "{told}");
 }
@@ -104,11 +108,170 @@ fn a_certificate_that_is_there_is_replaced_by_force_only() {
     let out = directory.path().join("tls");
     let arguments = ["tls", "self-signed", "--name", "kms.example", "--out", out.to_str().unwrap()];
     assert!(hsmgate(&arguments).status.success());
-    let before = std::fs::read(out.join("server.pem")).unwrap();
+    let before = fs::read(out.join("server.pem")).unwrap();
     assert_eq!(hsmgate(&arguments).status.code(), Some(2));
-    assert_eq!(std::fs::read(out.join("server.pem")).unwrap(), before);
+    assert_eq!(fs::read(out.join("server.pem")).unwrap(), before);
     assert!(hsmgate(&[&arguments[..], &["--force"]].concat()).status.success());
-    assert_ne!(std::fs::read(out.join("server.pem")).unwrap(), before);
+    assert_ne!(fs::read(out.join("server.pem")).unwrap(), before);
+}
+
+/// Names of the vendor's service, and one host below each wildcard among them.
+const CLOUD_NAMES: [&str; 3] = [
+    "kms.cn-hangzhou.aliyuncs.com",
+    "kms-vpc.cn-hangzhou.aliyuncs.com",
+    "*.cryptoservice.kms.aliyuncs.com",
+];
+const CLOUD_HOSTS: [&str; 3] = [
+    "kms.cn-hangzhou.aliyuncs.com",
+    "kms-vpc.cn-hangzhou.aliyuncs.com",
+    "kst-hzz1.cryptoservice.kms.aliyuncs.com",
+];
+
+#[test]
+fn the_strict_checks_of_openssl_take_the_chain_under_every_name() {
+    let directory = TempDir::new().unwrap();
+    let out = directory.path();
+    let mut arguments = vec!["tls", "self-signed", "--out", out.to_str().unwrap()];
+    arguments.extend(CLOUD_NAMES.iter().flat_map(|name| ["--name", name]));
+    assert!(hsmgate(&arguments).status.success());
+    let root = out.join("root.pem");
+    let ca = fs::read_to_string(out.join("ca.pem")).unwrap();
+    let at = ca.rfind("-----BEGIN").unwrap();
+    assert!(at > 0, "two certificates, the root's behind the other");
+    fs::write(&root, &ca[at..]).unwrap();
+    // What the server sends is enough for who trusts the root alone, and for who trusts the file.
+    for trusted in [root, out.join("ca.pem")] {
+        for name in [&CLOUD_HOSTS[..], &["localhost"]].concat() {
+            let checked = verified(out, &trusted, &["-verify_hostname", name]);
+            assert!(checked.status.success(), "{name}: {checked:?}");
+        }
+        for address in ["127.0.0.1", "::1"] {
+            let checked = verified(out, &trusted, &["-verify_ip", address]);
+            assert!(checked.status.success(), "{address}: {checked:?}");
+        }
+        for other in ["kms.cn-beijing.aliyuncs.com", "a.b.cryptoservice.kms.aliyuncs.com"] {
+            let checked = verified(out, &trusted, &["-verify_hostname", other]);
+            assert!(!checked.status.success(), "{other}");
+        }
+    }
+}
+
+/// What `openssl verify` says of the server's certificate.
+fn verified(out: &Path, trusted: &Path, check: &[&str]) -> std::process::Output {
+    let server = out.join("server.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["verify", "-x509_strict", "-check_ss_sig", "-purpose", "sslserver"]);
+    openssl.arg("-no-CApath").arg("-CAfile").arg(trusted).arg("-untrusted").arg(&server);
+    openssl.args(check).arg(server).output().expect("openssl runs")
+}
+
+/// Asks `GET /` of the gateway as a host of that name, with all checks that Python has.
+const PYTHON: &str = r#"
+import socket, ssl, sys
+port, ca, names = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+context = ssl.create_default_context(cafile=ca)
+context.verify_flags |= ssl.VERIFY_X509_STRICT
+for name in names:
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        with context.wrap_socket(raw, server_hostname=name) as tls:
+            tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+            assert tls.recv(9) == b"HTTP/1.1 ", name
+"#;
+
+/// The same with Node.
+const NODE: &str = r#"
+const tls = require("tls"), fs = require("fs");
+const [port, file, ...names] = process.argv.slice(1);
+const ca = fs.readFileSync(file);
+for (const servername of names) {
+    const socket = tls.connect({ host: "127.0.0.1", port: Number(port), ca, servername }, () => {
+        if (!socket.authorized) throw new Error(servername + ": " + socket.authorizationError);
+        socket.write("GET / HTTP/1.1\r\nHost: " + servername + "\r\nConnection: close\r\n\r\n");
+    });
+    socket.on("data", () => {});
+}
+"#;
+
+#[tokio::test]
+async fn the_development_gateway_has_the_names_that_it_is_given() {
+    let named: Vec<_> = CLOUD_NAMES.iter().flat_map(|name| ["--tls-name", *name]).collect();
+    let options = [&["--tls"], &named[..]].concat();
+    let gateway = Gateway::start_with(&options);
+    let ca_file = gateway.dev.ca_file.clone().unwrap();
+    let port = gateway.dev.endpoint.rsplit(':').next().unwrap();
+    let arguments = [&[port, ca_file.to_str().unwrap(), "localhost"], &CLOUD_HOSTS[..]].concat();
+    for (program, option, text) in [("python3", "-c", PYTHON), ("node", "-e", NODE)] {
+        let ran = Command::new(program).args([option, text]).args(&arguments).output();
+        let ran = ran.unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(ran.status.success(), "{program}: {ran:?}");
+    }
+
+    // The same names, some of them or none: the same certificate.
+    let before = fs::read(&ca_file).unwrap();
+    let mut directory = gateway.process.stop();
+    for options in [&options[..], &["--tls", "--tls-name", CLOUD_HOSTS[2]], &["--tls"]] {
+        let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, options));
+        gateway.call("DescribeRegions", &[]).await;
+        directory = gateway.process.stop();
+    }
+    // Another name needs another CA, which no client knows yet: only who says so gets it.
+    let state = directory.path().join("state");
+    let refused = hsmgate(&[
+        "dev",
+        "--dir",
+        state.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--tls",
+        "--tls-name",
+        "kms.example",
+    ]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("is not good for kms.example"), "{told}");
+    assert_eq!(fs::read(&ca_file).unwrap(), before);
+    let out = state.join("tls");
+    let anew = ["tls", "self-signed", "--force", "--name", "kms.example", "--out"];
+    assert!(hsmgate(&[&anew[..], &[out.to_str().unwrap()]].concat()).status.success());
+    let options = ["--tls", "--tls-name", "kms.example"];
+    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &options));
+    gateway.call("DescribeRegions", &[]).await;
+    assert_ne!(fs::read(&ca_file).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_directory_with_the_older_form_of_ca_keeps_it_until_another_is_asked_for() {
+    let directory = TempDir::new_in(scratch()).unwrap();
+    let (ca_file, ca) = older_form(&directory.path().join("state/tls"));
+    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
+    gateway.call("DescribeRegions", &[]).await;
+    assert!(gateway.process.log().contains("tls.single_ca"), "{}", gateway.process.log());
+    let directory = gateway.process.stop();
+    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
+    assert_eq!(gateway.dev.ca_file.as_deref(), Some(&*ca_file));
+    gateway.call("DescribeRegions", &[]).await;
+    assert_eq!(fs::read_to_string(&ca_file).unwrap(), ca);
+}
+
+/// One self-signed CA and a server certificate of it.
+fn older_form(directory: &Path) -> (PathBuf, String) {
+    fs::create_dir_all(directory).unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let file = |name: &str, text: &str| {
+        fs::write(directory.join(name), text).unwrap();
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        directory.join(name)
+    };
+    file("server.pem", &server.pem());
+    file("server.key", &key.serialize_pem());
+    (file("ca.pem", &ca), ca)
 }
 
 fn hsmgate(arguments: &[&str]) -> std::process::Output {

@@ -18,11 +18,11 @@ use zeroize::Zeroizing;
 
 use super::super::client_file::{ClientFile, write_private_file};
 use super::super::exit::Complaint;
-use super::super::tls::certificate::Files;
+use super::super::tls::certificate::{Files, Name};
 use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
 use crate::model::Time;
-use crate::wire::tls::Identity;
+use crate::wire::tls::{Identity, certificates};
 
 /// The variable in which SoftHSM2 finds its configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
@@ -162,16 +162,35 @@ impl Home {
         ClientFile::load(&self.client_path())
     }
 
-    /// A certificate for a listener on this address, which is made when there is none that lasts.
+    /// A certificate for a listener on this address and with these names, which is made when there is
+    /// none that lasts. One that is there stays, since clients trust its CA.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub(super) fn certificate(&self, address: IpAddr) -> anyhow::Result<Files> {
+    /// When it cannot be made, or when one that is there lacks one of the names.
+    pub(super) fn certificate(&self, address: IpAddr, names: &[Name]) -> anyhow::Result<Files> {
         let files = Files::of(&self.path("tls"));
         let is_good = Identity::open(files.server.clone())
             .is_ok_and(|identity| identity.days_left(Time::now()) >= 1.0);
         if !is_good {
-            files.make(&[address.to_string().parse()?])?;
+            let mut names = names.to_vec();
+            names.push(address.to_string().parse()?);
+            files.make(&names)?;
+        } else if let Some(name) = files.first_lacking(names)? {
+            let (directory, shown) = (self.path("tls"), files.server.certificate.display());
+            let directory = directory.display();
+            let what = format!(
+                "{shown} is not good for {name}. This makes another CA and certificate, and clients \
+                 then need the new ca.pem: hsmgate tls self-signed --force --out {directory} --name \
+                 {name}, with --name for every other name as well"
+            );
+            return Err(Complaint::usage(what).into());
+        } else if certificates(&files.ca).is_ok_and(|ca| ca.len() == 1) {
+            tracing::info!(
+                event = "tls.single_ca",
+                ca_file = %files.ca.display(),
+                "the CA file holds no sub CA, which the instance SDK for Java up to 0.2.x asks for; \
+                 hsmgate tls self-signed --force makes another CA, with one"
+            );
         }
         Ok(files)
     }

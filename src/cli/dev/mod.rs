@@ -28,7 +28,7 @@ use super::open_files;
 use super::output;
 use super::serve::bind;
 use super::signals::{StopSignals, UserSignals};
-use super::tls::certificate::Files;
+use super::tls::certificate::{Files, Name};
 use crate::app::{self, Gateway, Listeners, Stop};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
@@ -86,6 +86,11 @@ pub(super) struct Dev {
     /// Speak TLS, with a certificate that is made at the first start and kept in the directory
     #[arg(long)]
     tls: bool,
+    /// One more name of the certificate, such as kms.cn-hangzhou.aliyuncs.com or
+    /// *.cryptoservice.kms.aliyuncs.com; may be given several times. A certificate that is there
+    /// and lacks it is not replaced: the start is refused
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_name: Vec<Name>,
     /// The loopback address of health and metrics; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     admin: SocketAddr,
@@ -115,7 +120,8 @@ impl Dev {
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
             .context("cannot make the token")?;
-        let tls = self.tls.then(|| home.certificate(self.listen.ip())).transpose()?;
+        let tls =
+            self.tls.then(|| home.certificate(self.listen.ip(), &self.tls_name)).transpose()?;
         let settings = self.settings(&home, module, tls.as_ref())?;
         home.write_configuration(&configuration::text(&home, &settings, self.listen, self.admin)?)?;
         let ca_file = tls.map(|files| files.ca);

@@ -1,48 +1,95 @@
-//! A CA and a server certificate of it, made on the spot.
+//! A root CA, a sub CA and a server certificate, made on the spot.
+//!
+//! Three certificates and not two, since the Java SDK of a KMS instance up to 0.2.x trusts only the
+//! first certificate of its CA file that is not self-signed.
 
+use std::fmt;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use rustls::client::verify_server_name;
+use rustls::pki_types::{DnsName, ServerName};
+use rustls::server::ParsedCertificate;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::super::client_file::write_private_file;
 use crate::config::CertificateFiles;
 use crate::model::Time;
+use crate::wire::tls::certificates;
 
 /// The names that every development certificate has.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What stands in place of the first label in the name of all hosts of a domain.
+const WILDCARD: &str = "*.";
 
 const DAY_SECONDS: i64 = 86_400;
 
 /// How long a certificate is good.
 const DAYS: i64 = 365;
 
-/// A host name or an IP address that can stand in a certificate.
+/// A name that can stand in a certificate: a host name, the hosts of a domain (`*.kms.example`), or
+/// an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Name(String);
 
-impl FromStr for Name {
-    type Err = rcgen::Error;
+/// A text is no name that can stand in a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither a host name, nor `*.` and a domain, nor an IP address")]
+pub(in super::super) struct NotAName;
 
-    fn from_str(text: &str) -> Result<Self, rcgen::Error> {
-        CertificateParams::new([text.to_owned()]).map(|_params| Self(text.to_owned()))
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        let name = text.to_ascii_lowercase();
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(Self(address.to_string()));
+        }
+        let host = match name.strip_prefix(WILDCARD) {
+            // Clients take no certificate for every host of a top-level domain.
+            Some(domain) if domain.contains('.') => domain,
+            Some(_) => return Err(NotAName),
+            None => &name,
+        };
+        let is_host = DnsName::try_from(host).is_ok() && !host.ends_with('.');
+        is_host.then_some(Self(name)).ok_or(NotAName)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Name {
+    /// Whether this certificate is good for it. For the hosts of a domain one of them is tried.
+    fn is_in(&self, certificate: &ParsedCertificate<'_>) -> bool {
+        let host = match self.0.strip_prefix(WILDCARD) {
+            Some(domain) => format!("a.{domain}"),
+            None => self.0.clone(),
+        };
+        ServerName::try_from(host).is_ok_and(|name| verify_server_name(certificate, &name).is_ok())
     }
 }
 
 /// The files of a CA and its one server.
 #[derive(Debug)]
 pub(in super::super) struct Files {
-    /// The CA's certificate, for clients. It is the only one in its file: some SDKs take the
-    /// second one of two for the CA.
+    /// For clients: the sub CA's certificate, then the root's. Clients that read one certificate
+    /// only read the first, and any of the two is enough to trust the server.
     pub(in super::super) ca: PathBuf,
-    /// The server's certificate and key.
+    /// The server's certificate, the sub CA's behind it; and the server's key.
     pub(in super::super) server: CertificateFiles,
 }
 
@@ -59,48 +106,91 @@ impl Files {
         [&self.ca, &self.server.certificate, &self.server.key]
     }
 
-    /// Makes CA and certificate anew and writes them; only the owner may read the key.
+    /// Makes them anew and writes them; only the owner may read the server's key. The keys of root
+    /// and sub CA are dropped, so that nobody can sign more in the name of a CA that clients trust.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub(in super::super) fn make(&self, names: &[Name]) -> anyhow::Result<()> {
-        let (ca, server, key) = make(names).context("cannot make a certificate")?;
+        let made = Made::new(names).context("cannot make a certificate")?;
         let directory = self.ca.parent().unwrap_or(Path::new("."));
         let writing = |path: &Path| format!("cannot write {}", path.display());
         fs::create_dir_all(directory).with_context(|| writing(directory))?;
-        fs::write(&self.ca, ca.pem()).with_context(|| writing(&self.ca))?;
-        let CertificateFiles { certificate, key: key_path } = &self.server;
-        fs::write(certificate, server.pem()).with_context(|| writing(certificate))?;
-        let text = zeroize::Zeroizing::new(key.serialize_pem());
-        write_private_file(key_path, text.as_bytes()).with_context(|| writing(key_path))
+        fs::write(&self.ca, made.ca).with_context(|| writing(&self.ca))?;
+        let CertificateFiles { certificate, key } = &self.server;
+        fs::write(certificate, made.server).with_context(|| writing(certificate))?;
+        write_private_file(key, made.key.as_bytes()).with_context(|| writing(key))
+    }
+
+    /// The first of these names that the server's certificate is not good for.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub(in super::super) fn first_lacking<'a>(
+        &self,
+        names: &'a [Name],
+    ) -> anyhow::Result<Option<&'a Name>> {
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let chain = certificates(&self.server.certificate)?;
+        let server = chain.first().context("there is no certificate")?;
+        let server = ParsedCertificate::try_from(server)?;
+        Ok(names.iter().find(|name| !name.is_in(&server)))
     }
 }
 
-fn make(names: &[Name]) -> Result<(Certificate, Certificate, KeyPair), rcgen::Error> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = lasting(CertificateParams::new([])?);
-    // A name of its own each time: two CAs of one name in one trust store mislead OpenSSL.
-    ca.distinguished_name
-        .push(DnType::CommonName, format!("hsmgate development CA {}", Uuid::new_v4().simple()));
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_certificate = ca.self_signed(&ca_key)?;
+/// What stands in the files, as PEM.
+struct Made {
+    ca: String,
+    server: String,
+    key: Zeroizing<String>,
+}
 
-    let given = names.iter().map(|name| name.0.as_str());
-    let names: Vec<String> = OWN_NAMES.into_iter().chain(given).map(str::to_owned).collect();
-    let mut server = lasting(CertificateParams::new(names)?);
-    server.distinguished_name.push(DnType::CommonName, "hsmgate");
-    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    server.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate()?;
-    let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;
-    Ok((ca_certificate, certificate, key))
+impl Made {
+    fn new(names: &[Name]) -> Result<Self, rcgen::Error> {
+        // Names of their own each time: two CAs of one name in one trust store mislead OpenSSL.
+        let id = Uuid::new_v4().simple().to_string();
+        let root = ca_params(&format!("hsmgate development root CA {id}"), 1)?;
+        let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
+        let sub = ca_params(&format!("hsmgate development sub CA {id}"), 0)?;
+        let sub = CertifiedIssuer::signed_by(sub, KeyPair::generate()?, &root)?;
+
+        let given = names.iter().map(|name| name.0.as_str());
+        let mut names: Vec<String> = Vec::new();
+        for name in OWN_NAMES.into_iter().chain(given) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        let mut server = lasting("hsmgate", CertificateParams::new(names)?);
+        // With its basic constraints and its own key identifier, as OpenSSL's strict checks want it.
+        server.is_ca = IsCa::ExplicitNoCa;
+        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let server = server.signed_by(&key, &sub)?;
+        Ok(Self {
+            ca: [sub.pem(), root.pem()].concat(),
+            server: [server.pem(), sub.pem()].concat(),
+            key: Zeroizing::new(key.serialize_pem()),
+        })
+    }
+}
+
+/// A CA above so many others.
+fn ca_params(name: &str, below: u8) -> Result<CertificateParams, rcgen::Error> {
+    let mut ca = lasting(name, CertificateParams::new([])?);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(ca)
 }
 
 /// From yesterday, as clocks differ, for a year.
-fn lasting(mut params: CertificateParams) -> CertificateParams {
+fn lasting(name: &str, mut params: CertificateParams) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
     let since_epoch = |days: i64| {
         let seconds = Time::now().plus_seconds(days * DAY_SECONDS).unix();
         date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
@@ -115,16 +205,35 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use tempfile::TempDir;
+    use x509_cert::Certificate;
+    use x509_cert::der::Decode as _;
+    use x509_cert::ext::pkix::{
+        AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+        SubjectKeyIdentifier,
+    };
 
     use super::*;
-    use crate::wire::tls::{Identity, certificates};
+    use crate::wire::tls::Identity;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn made(names: &[Name]) -> (TempDir, Files) {
+        let directory = TempDir::new().unwrap();
+        let files = Files::of(&directory.path().join("tls"));
+        files.make(names).unwrap();
+        (directory, files)
+    }
+
+    fn read(path: &Path) -> Vec<Certificate> {
+        let all = certificates(path).unwrap();
+        all.iter().map(|der| Certificate::from_der(der).unwrap()).collect()
+    }
 
     #[test]
     fn the_files_serve_tls_and_the_key_is_private() {
-        let directory = TempDir::new().unwrap();
-        let files = Files::of(&directory.path().join("tls"));
-        files.make(&["kms.example".parse().unwrap()]).unwrap();
-        assert_eq!(certificates(&files.ca).unwrap().len(), 1);
+        let (_directory, files) = made(&[name("kms.example")]);
         assert_eq!(fs::metadata(&files.server.key).unwrap().mode() & 0o777, 0o600);
         let identity = Identity::open(files.server).unwrap();
         let days = identity.days_left(Time::now());
@@ -132,9 +241,96 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
-        assert!("kms.example".parse::<Name>().is_ok());
-        assert!("10.0.0.1".parse::<Name>().is_ok());
-        assert!("kms.例".parse::<Name>().is_err());
+    fn clients_get_sub_ca_and_root_and_the_server_sends_itself_and_the_sub_ca() {
+        let (_directory, files) = made(&[]);
+        let (ca, server) = (read(&files.ca), read(&files.server.certificate));
+        let ([sub, root], [server, sent_sub]) = (&ca[..], &server[..]) else {
+            panic!("{} and {} certificates", ca.len(), server.len())
+        };
+        assert_eq!(sub, sent_sub);
+        let [root, sub, server] = [root, sub, server].map(Certificate::tbs_certificate);
+        assert_eq!(root.issuer(), root.subject());
+        assert_eq!(sub.issuer(), root.subject());
+        assert_ne!(sub.issuer(), sub.subject());
+        assert_eq!(server.issuer(), sub.subject());
+
+        for (of, ca, path_length) in
+            [(root, true, Some(1)), (sub, true, Some(0)), (server, false, None)]
+        {
+            let (is_critical, basic) = of.get_extension::<BasicConstraints>().unwrap().unwrap();
+            assert!(is_critical);
+            assert_eq!((basic.ca, basic.path_len_constraint), (ca, path_length));
+            let usage = of.get_extension::<KeyUsage>().unwrap().unwrap();
+            let usages = if ca {
+                KeyUsages::KeyCertSign | KeyUsages::CRLSign
+            } else {
+                KeyUsages::DigitalSignature.into()
+            };
+            assert_eq!(usage, (true, KeyUsage(usages)));
+            let extended = of.get_extension::<ExtendedKeyUsage>().unwrap();
+            assert_eq!(extended.is_some(), !ca, "a CA is bound to no purpose");
+        }
+        for (of, issuer) in [(server, sub), (sub, root), (root, root)] {
+            let (_, own) = issuer.get_extension::<SubjectKeyIdentifier>().unwrap().unwrap();
+            let (_, named) = of.get_extension::<AuthorityKeyIdentifier>().unwrap().unwrap();
+            assert_eq!(named.key_identifier, Some(own.0));
+            let (inner, outer) = (of.validity(), issuer.validity());
+            assert!(outer.not_before.to_unix_duration() <= inner.not_before.to_unix_duration());
+            assert!(outer.not_after.to_unix_duration() >= inner.not_after.to_unix_duration());
+        }
+    }
+
+    #[test]
+    fn no_key_of_a_ca_is_left_behind() {
+        let (directory, _files) = made(&[]);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory.path().join("tls")).unwrap() {
+            let entry = entry.unwrap();
+            names.push(entry.file_name().into_string().unwrap());
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let keys = text.matches("PRIVATE KEY-----").count() / 2;
+            assert_eq!(keys, usize::from(entry.file_name() == "server.key"));
+        }
+        names.sort();
+        assert_eq!(names, ["ca.pem", "server.key", "server.pem"]);
+    }
+
+    #[test]
+    fn a_name_that_the_certificate_lacks_is_found() {
+        let given = ["kms.cn-hangzhou.aliyuncs.com", "*.cryptoservice.kms.aliyuncs.com"].map(name);
+        let (_directory, files) = made(&given);
+        let own = OWN_NAMES.map(name);
+        assert_eq!(files.first_lacking(&own).unwrap(), None);
+        assert_eq!(files.first_lacking(&given).unwrap(), None);
+        let one = [name("kst-hzz1.cryptoservice.kms.aliyuncs.com")];
+        assert_eq!(files.first_lacking(&one).unwrap(), None);
+        for lacking in ["kms.cn-beijing.aliyuncs.com", "*.kms.aliyuncs.com", "127.0.0.2"] {
+            let names = [name("localhost"), name(lacking)];
+            assert_eq!(files.first_lacking(&names).unwrap(), Some(&names[1]));
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_host_the_hosts_of_a_domain_or_an_address() {
+        for good in ["kms.example", "10.0.0.1", "::1", "*.kms.example", "KMS.Example", "gateway"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "kms.例",
+            "https://kms.example",
+            "kms.example:443",
+            "kms.example.",
+            "*",
+            "*.",
+            "*.com",
+            "kms.*.example",
+            "a b",
+            "[::1]",
+            "10.0.0.256",
+        ] {
+            assert_eq!(bad.parse::<Name>(), Err(NotAName), "{bad}");
+        }
+        assert_eq!(name("KMS.Example").to_string(), "kms.example");
     }
 }

@@ -13,19 +13,21 @@ use super::output;
 /// The commands under `hsmgate tls`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Tls {
-    /// Make a CA and a server certificate of it. For development: nothing revokes them
+    /// Make a root CA, a sub CA and a server certificate. For development: nothing revokes them
     SelfSigned(SelfSigned),
 }
 
-/// Writes `ca.pem` for clients, and `server.pem` and `server.key` for the gateway. The certificate
-/// is good for localhost, 127.0.0.1, ::1 and the given names, for a year. The key of the CA is
-/// thrown away, so that nobody can sign more in its name.
+/// Writes `ca.pem` for clients (sub CA, then root), and `server.pem` (server, then sub CA) and
+/// `server.key` for the gateway. The certificate is good for localhost, 127.0.0.1, ::1 and the given
+/// names, for a year. The keys of both CAs are dropped, so that nobody can sign more in their name:
+/// another name or another year means another CA for the clients.
 #[derive(Debug, Args)]
 pub(super) struct SelfSigned {
     /// The directory to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One more host name or IP address of the gateway; may be given several times
+    /// One more host name, domain of hosts (*.DOMAIN) or IP address of the gateway; may be given
+    /// several times
     #[arg(long, value_name = "NAME")]
     name: Vec<Name>,
     /// Replace what is there
