@@ -388,7 +388,8 @@ impl Gateway {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
                 let (identity, audit) = (identity.clone(), recorder.clone());
-                let sources = Sources { token, store, audit, identity };
+                let replay = Arc::clone(&replay);
+                let sources = Sources { token, store, audit, identity, replay };
                 let client_ca = settings.admin_client_ca.as_deref();
                 Some(AdminDesk::open(listener, client_ca, sources)?)
             }

@@ -9,7 +9,8 @@
 //! believed within one boot of the machine only, and only with the store that it was written for.
 //! The time from which on it knows every nonce is on disk, flushed, and nothing older is accepted.
 //! It moves forward when a bucket is forgotten, before that happens: a clock that goes back does
-//! not make requests good again whose nonces are gone.
+//! not make requests good again whose nonces are gone. Where it is that of a start, it follows the
+//! clock when that is set: the time since boot tells when the start was by the clock as it is now.
 
 mod record;
 
@@ -18,7 +19,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
 use crate::model::{AccessKeyId, Time};
 pub use record::ServedWith;
-use record::{Found, Record};
+use record::{Clocks, Found, Record};
 
 const BUCKET_SECONDS: i64 = 120;
 const ENTRY_BYTES: usize = 8;
@@ -50,12 +51,6 @@ pub enum ReplayError {
         #[source]
         source: io::Error,
     },
-    /// The clock shows an earlier time than that from which on requests are accepted.
-    #[error(
-        "the clock is behind: nonces of requests dated before {0} are forgotten, so that all of \
-         these are refused"
-    )]
-    ClockBehind(Time),
 }
 
 /// What became of a nonce.
@@ -75,8 +70,10 @@ pub struct ReplayGuard {
     directory: PathBuf,
     /// The record on disk. Held while it is written; the request path never takes it.
     record: Mutex<Record>,
-    /// In seconds since 1970. It is raised under the lock of the buckets.
+    /// In seconds since 1970. It is changed under the lock of the buckets.
     trusted_from: AtomicI64,
+    /// Whether the log has told that the clock is behind.
+    is_told_behind: AtomicBool,
     buckets: Mutex<BTreeMap<i64, Bucket>>,
 }
 
@@ -97,13 +94,17 @@ impl ReplayGuard {
     /// # Errors
     /// When the directory or a file in it cannot be read or written.
     pub fn open(directory: &Path, served: &ServedWith, now: Time) -> Result<Self, ReplayError> {
+        Self::open_at(directory, served, Clocks::at(now))
+    }
+
+    fn open_at(directory: &Path, served: &ServedWith, clocks: Clocks) -> Result<Self, ReplayError> {
         let fault = |source| ReplayError::File { path: directory.to_owned(), source };
         make_private(directory).map_err(fault)?;
         let found = Found::read(directory).map_err(fault)?;
-        let (mut record, doubt) = Record::of_start(found, served, record::boot_id(), now);
-        let (buckets, last_expired) = read_buckets(directory, now).map_err(fault)?;
+        let (mut record, doubt) = Record::of_start(found, served, record::boot_id(), clocks);
+        let (buckets, last_expired) = read_buckets(directory, clocks.now).map_err(fault)?;
         if let Some(last) = last_expired {
-            record.trusted_from = record.trusted_from.max(trusted_without(last));
+            record = record.without_older_than(trusted_without(last));
         }
         record.write(directory).map_err(fault)?;
         // Only now: what was dropped must not be missed.
@@ -120,6 +121,7 @@ impl ReplayGuard {
         Ok(Self {
             directory: directory.to_owned(),
             trusted_from: AtomicI64::new(record.trusted_from),
+            is_told_behind: AtomicBool::new(false),
             record: Mutex::new(record),
             buckets: Mutex::new(buckets),
         })
@@ -182,17 +184,55 @@ impl ReplayGuard {
         Ok(NonceUse::First)
     }
 
-    /// Forgets the nonces whose requests are too old by now to be sent again. Blocking: it writes to
-    /// disk that nothing as old is accepted, before it drops anything.
+    /// The date from which on requests are accepted, while the clock is so far behind it that every
+    /// request is refused.
+    pub fn clock_behind(&self, now: Time) -> Option<Time> {
+        let from = self.trusted_from();
+        (from > now.plus_seconds(BEHIND_SECONDS)).then_some(from)
+    }
+
+    /// Follows the clock, and forgets the nonces whose requests are too old by now to be sent again.
+    /// Blocking: it writes to disk that nothing as old is accepted, before it drops anything. The log
+    /// tells once while the clock is behind.
     ///
     /// # Errors
-    /// When a file cannot be written, and nothing is forgotten then; [`ReplayError::ClockBehind`]
-    /// while the clock is so far behind that every request is refused.
+    /// When a file cannot be written, and nothing is forgotten then.
     pub fn forget_expired(&self, now: Time) -> Result<(), ReplayError> {
+        self.follow(Clocks::at(now))?;
         self.forget_expired_at(now, Instant::now())?;
-        let from = self.trusted_from();
-        let is_behind = from > now.plus_seconds(BEHIND_SECONDS);
-        if is_behind { Err(ReplayError::ClockBehind(from)) } else { Ok(()) }
+        let behind = self.clock_behind(now);
+        let was_behind = self.is_told_behind.swap(behind.is_some(), Ordering::Relaxed);
+        match behind {
+            Some(from) if !was_behind => tracing::error!(
+                event = "replay.clock_behind",
+                %now,
+                %from,
+                "the clock is behind: nonces of requests dated before are forgotten or lost, so that \
+                 all of these are refused"
+            ),
+            None if was_behind => tracing::info!(
+                event = "replay.clock_right",
+                "the clock is not behind any more, and requests are accepted"
+            ),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the time of a doubtful start from the clock as it is now, where that was set.
+    fn follow(&self, clocks: Clocks) -> Result<(), ReplayError> {
+        let fault = |source| ReplayError::File { path: self.directory.clone(), source };
+        let mut record = lock(&self.record);
+        let Some(next) = record.by_clocks(clocks) else { return Ok(()) };
+        next.write(&self.directory).map_err(fault)?;
+        let buckets = lock(&self.buckets);
+        self.trusted_from.store(next.trusted_from, Ordering::Relaxed);
+        drop(buckets);
+        let from = Time::from_unix(next.trusted_from);
+        tracing::warn!(event = "replay.clock_followed", %from,
+            "the clock was set: requests that were signed before the start are refused by it");
+        *record = next;
+        Ok(())
     }
 
     fn forget_expired_at(&self, now: Time, moment: Instant) -> Result<(), ReplayError> {
@@ -206,10 +246,7 @@ impl ReplayGuard {
             buckets.iter().take_while(is_over).map(|(number, _bucket)| *number).last()
         };
         let Some(last) = last else { return Ok(()) };
-        let next = Record {
-            trusted_from: record.trusted_from.max(trusted_without(last)),
-            ..record.clone()
-        };
+        let next = record.without_older_than(trusted_without(last));
         if next != *record {
             next.write(&self.directory).map_err(fault)?;
             *record = next;

@@ -8,6 +8,7 @@ use std::process::Command;
 use hsmgate::model::Time;
 use tempfile::TempDir;
 
+use crate::admin_client::get;
 use crate::gateway::{self, scratch};
 use crate::harness::Gateway;
 use crate::signed::{Call, Place, Signing, Way};
@@ -85,4 +86,29 @@ async fn a_clock_that_jumps_ahead_and_back_accepts_no_request_twice() {
     let gateway = clock.gateway_in(gateway.process.kill(), &address);
     clock.move_by(0);
     assert_eq!(answer(&gateway, &first).await, (400, "InvalidTimeStamp.Expired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_at_a_start_which_trusts_nothing_older_locks_nobody_out() {
+    let clock = Clock::new();
+    let gateway = clock.gateway_in(TempDir::new_in(scratch()).unwrap(), "127.0.0.1:0");
+    let address = gateway.address().to_owned();
+    let (first, answered) = call(&gateway, 0).await;
+    assert_eq!(answered.0, 200);
+    let directory = gateway.process.stop();
+    // As after a start of the machine, before its clock was set by the network.
+    fs::remove_dir_all(directory.path().join("state/replay")).unwrap();
+    clock.move_by(8 * HOUR);
+    let gateway = clock.gateway_in(directory, &address);
+    assert_eq!(call(&gateway, 8 * HOUR).await.1.0, 200);
+    clock.move_by(0);
+    let (status, told) = get(&gateway.dev.admin, "/readyz").await;
+    assert!(status == 503 && told.contains("the clock is behind"), "{status} {told}");
+
+    let gateway = clock.gateway_in(gateway.process.kill(), &address);
+    assert_eq!(call(&gateway, 1).await.1.0, 200);
+    let expired = (400, "InvalidTimeStamp.Expired".to_owned());
+    assert_eq!(answer(&gateway, &first).await, expired, "it is older than the start");
+    let (status, told) = get(&gateway.dev.admin, "/readyz").await;
+    assert_eq!(status, 200, "{told}");
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,6 +15,8 @@ use crate::model::Time;
 const FILE: &str = "trust.json";
 const DRAFT: &str = "trust.json.new";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The clock was set when it and the time since boot differ by more seconds than rounding makes.
+const LARGEST_ROUNDING_SECONDS: u64 = 2;
 
 /// What the store tells of the journal that it was last served with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,46 @@ pub(super) struct Record {
     /// Every request dated at this time or later, in seconds since 1970, that was accepted has its
     /// nonce in the journal.
     pub(super) trusted_from: i64,
+    /// The last start that trusted nothing older than itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) doubtful_start: Option<DoubtfulStart>,
+}
+
+/// A start that trusted nothing older than itself, by two clocks: one that can be set, and one that
+/// cannot. Requests from before it are refused by what the clock says of it now, so that a clock which
+/// was wrong at the start and is set right refuses nothing good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DoubtfulStart {
+    /// When it was by the clock, in seconds since 1970.
+    clock: i64,
+    /// When it was in seconds since boot.
+    uptime: i64,
+    /// From when on requests would be trusted without this doubt. No clock goes back behind it: the
+    /// nonces from before are forgotten.
+    floor: i64,
+}
+
+/// What the clocks show at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    /// The clock, which can be set.
+    pub(super) now: Time,
+    /// Seconds since boot, time asleep included.
+    pub(super) uptime: i64,
+}
+
+impl Clocks {
+    /// With the time since boot as it is.
+    pub(super) fn at(now: Time) -> Self {
+        Self { now, uptime: clock_gettime(ClockId::Boottime).tv_sec }
+    }
+}
+
+impl DoubtfulStart {
+    /// Dates have whole seconds, and one of the second of the start may be older than it.
+    fn trusted_from(self) -> i64 {
+        self.floor.max(self.clock.saturating_add(1))
+    }
 }
 
 /// What a directory held when it was opened.
@@ -77,13 +120,12 @@ impl Doubt {
 impl Record {
     /// The record of a journal that is opened now, and why it does not trust what was before.
     ///
-    /// In doubt it trusts requests from the next second on: dates have whole seconds, and one of
-    /// this second may be older than this start.
+    /// In doubt it trusts requests from the next second on.
     pub(super) fn of_start(
         found: Found,
         served: &ServedWith,
         boot: Option<String>,
-        now: Time,
+        clocks: Clocks,
     ) -> (Self, Option<Doubt>) {
         let (known, doubt) = match found {
             Found::Nothing if *served == ServedWith::Nothing => (None, None),
@@ -106,15 +148,50 @@ impl Record {
                 (Some(record), doubt)
             }
         };
-        let (journal, trusted_from) = match known {
-            Some(record) => (record.journal, record.trusted_from),
-            None => (Uuid::new_v4().simple().to_string(), i64::MIN),
+        let known = known.unwrap_or_else(|| Self {
+            journal: Uuid::new_v4().simple().to_string(),
+            boot: None,
+            trusted_from: i64::MIN,
+            doubtful_start: None,
+        });
+        let record = if doubt.is_some() {
+            let (clock, uptime) = (clocks.now.unix(), clocks.uptime);
+            let start = DoubtfulStart { clock, uptime, floor: known.floor() };
+            Self { boot, trusted_from: start.trusted_from(), doubtful_start: Some(start), ..known }
+        } else {
+            let record = Self { boot, ..known };
+            record.by_clocks(clocks).unwrap_or(record)
         };
-        let trusted_from = match doubt {
-            Some(_) => trusted_from.max(now.plus_seconds(1).unix()),
-            None => trusted_from,
-        };
-        (Self { journal, boot, trusted_from }, doubt)
+        (record, doubt)
+    }
+
+    /// From when on requests would be trusted without the doubt of a start.
+    fn floor(&self) -> i64 {
+        self.doubtful_start.map_or(self.trusted_from, |start| start.floor)
+    }
+
+    /// The record by what the clocks say now; none while it stays as it is.
+    pub(super) fn by_clocks(&self, clocks: Clocks) -> Option<Self> {
+        let start = self.doubtful_start?;
+        let since = clocks.uptime.saturating_sub(start.uptime);
+        // Both are cut to whole seconds, so that the start may be up to two later than they say.
+        let clock = clocks.now.unix().saturating_sub(since).saturating_add(1);
+        if clock.abs_diff(start.clock) <= LARGEST_ROUNDING_SECONDS {
+            return None;
+        }
+        let start = DoubtfulStart { clock, ..start };
+        let (trusted_from, doubtful_start) = (start.trusted_from(), Some(start));
+        Some(Self { trusted_from, doubtful_start, ..self.clone() })
+    }
+
+    /// The record once every nonce of a request dated before `from` may be forgotten.
+    pub(super) fn without_older_than(&self, from: i64) -> Self {
+        let raised = |start: DoubtfulStart| DoubtfulStart { floor: start.floor.max(from), ..start };
+        Self {
+            trusted_from: self.trusted_from.max(from),
+            doubtful_start: self.doubtful_start.map(raised),
+            ..self.clone()
+        }
     }
 
     /// Puts the record on disk in place of an older one.
@@ -158,13 +235,14 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn start(found: Found, served: &ServedWith, boot: Option<&str>) -> (i64, Option<Doubt>) {
-        let now = Time::from_unix(NOW);
-        let (record, doubt) = Record::of_start(found, served, boot.map(ToOwned::to_owned), now);
+        let clocks = Clocks { now: Time::from_unix(NOW), uptime: 100 };
+        let (record, doubt) = Record::of_start(found, served, boot.map(ToOwned::to_owned), clocks);
         (record.trusted_from, doubt)
     }
 
     fn found(trusted_from: i64) -> Found {
-        Found::Record(Record { journal: "j".to_owned(), boot: Some("b".to_owned()), trusted_from })
+        let (journal, boot) = ("j".to_owned(), Some("b".to_owned()));
+        Found::Record(Record { journal, boot, trusted_from, doubtful_start: None })
     }
 
     #[test]

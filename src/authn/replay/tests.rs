@@ -21,9 +21,14 @@ impl Bench {
         self.directory.path().join("replay")
     }
 
-    /// A start of a gateway.
+    /// A start of a gateway, on a machine whose clock is right.
     fn start_at(&mut self, now: Time) -> ReplayGuard {
-        let guard = ReplayGuard::open(&self.path(), &self.served, now).unwrap();
+        self.start_by(now, now)
+    }
+
+    /// A start of a gateway while the clock shows `now`, whatever the time is.
+    fn start_by(&mut self, now: Time, time: Time) -> ReplayGuard {
+        let guard = ReplayGuard::open_at(&self.path(), &self.served, clocks(now, time)).unwrap();
         self.served = ServedWith::Journal(guard.journal());
         guard
     }
@@ -49,6 +54,11 @@ fn key(id: &str) -> AccessKeyId {
 
 fn time(offset: i64) -> Time {
     Time::from_unix(NOW + offset)
+}
+
+/// The clock, and the time since boot at that time.
+fn clocks(now: Time, time: Time) -> Clocks {
+    Clocks { now, uptime: time.unix() - NOW + 5000 }
 }
 
 fn first(guard: &ReplayGuard, nonce: &str, timestamp: Time, now: Time) -> bool {
@@ -131,9 +141,45 @@ fn a_clock_behind_what_is_forgotten_is_told() {
     let mut bench = Bench::new();
     assert!(first(&bench.start(), "1", time(0), time(0)));
     let guard = bench.start_at(time(7200));
-    assert!(guard.forget_expired(time(7200)).is_ok());
-    let told = guard.forget_expired(time(-86_400)).unwrap_err();
-    assert!(matches!(told, ReplayError::ClockBehind(from) if from == guard.trusted_from()));
+    assert_eq!(guard.clock_behind(time(7200)), None);
+    assert_eq!(guard.clock_behind(time(-86_400)), Some(guard.trusted_from()));
+}
+
+#[test]
+fn a_clock_that_was_ahead_at_a_doubtful_start_refuses_nothing_good_once_it_is_set_right() {
+    let ahead = time(8 * 3600);
+    for restarts in [false, true] {
+        let mut bench = Bench::new();
+        drop(bench.start());
+        bench.change_boot();
+        let mut guard = bench.start_by(ahead, time(0));
+        assert_eq!(guard.clock_behind(time(3)), Some(time(8 * 3600 + 1)));
+        if restarts {
+            drop(guard);
+            guard = bench.start_by(time(3), time(3));
+        } else {
+            guard.follow(clocks(time(3), time(3))).unwrap();
+        }
+        assert_eq!(guard.clock_behind(time(3)), None);
+        let use_of = |date| guard.try_use(&key("a"), "1", date, time(3)).unwrap();
+        assert_eq!(use_of(time(0)), NonceUse::BeforeTrust, "it may be older than the start");
+        assert_eq!(use_of(time(3)), NonceUse::First);
+        drop(guard);
+        assert_eq!(bench.start_at(time(60)).trusted_from(), time(2));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_good_again_whose_nonce_was_forgotten() {
+    let mut bench = Bench::new();
+    assert!(first(&bench.start(), "1", time(0), time(0)));
+    bench.change_boot();
+    let guard = bench.start_at(time(7200));
+    guard.follow(clocks(time(-3600), time(7203))).unwrap();
+    let used = guard.try_use(&key("a"), "1", time(0), time(0)).unwrap();
+    assert_eq!(used, NonceUse::BeforeTrust);
+    guard.follow(clocks(time(7205), time(7205))).unwrap();
+    assert_eq!(guard.trusted_from(), time(7202), "the start is as far back as it was");
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Health {
         let dependencies = BTreeMap::from([
             ("audit", self.audit()),
             ("certificate", self.certificate()),
+            ("clock", self.clock()),
             ("store", self.store().await),
             ("token", Dependency::of(self.sources.token.ready())),
         ]);
@@ -129,6 +130,15 @@ impl Health {
         }
         let count = self.sources.store.damaged_rows().len();
         (count > 0).then(|| format!("{count} damaged rows are left out: hsmgate doctor names them"))
+    }
+
+    /// While the clock is behind the date from which on requests are accepted, all are refused.
+    fn clock(&self) -> Dependency {
+        let behind = self.sources.replay.clock_behind(Time::now());
+        let reason = behind
+            .map(|from| format!("the clock is behind: requests dated before {from} are refused"));
+        let status = if reason.is_none() { "ok" } else { "failed" };
+        Dependency { status, reason, days_left: None }
     }
 
     fn certificate(&self) -> Dependency {

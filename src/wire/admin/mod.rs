@@ -17,6 +17,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 pub use health::Health;
 
 use crate::audit::Recorder;
+use crate::authn::ReplayGuard;
 use crate::store::Store;
 use crate::token::Token;
 use crate::wire::tls::Identity;
@@ -32,6 +33,8 @@ pub struct Sources {
     pub audit: Recorder,
     /// The certificate; none over plain HTTP.
     pub identity: Option<Arc<Identity>>,
+    /// The nonces that were used.
+    pub replay: Arc<ReplayGuard>,
 }
 
 /// A router with `/livez`, `/readyz` and `/metrics`.
