@@ -266,10 +266,12 @@ pub enum Company {
     BesideAnother,
 }
 
-/// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served,
-/// written or locked yet.
+/// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served
+/// or written yet.
 pub struct Prepared {
     settings: Settings,
+    /// None beside another gateway, which has them.
+    locks: Option<GatewayLocks>,
     identity: Option<Arc<Identity>>,
     tls: Option<TlsServer>,
     token: Token,
@@ -278,11 +280,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Opens certificate, token and store.
+    /// Opens certificate, token and store. Who is to be alone takes the locks before that: to open a
+    /// store brings its tables to this program's form, which must not happen under another gateway.
     ///
     /// # Errors
-    /// When one of them cannot be used, or they do not belong together.
+    /// When one of them cannot be used, they do not belong together, or there is another gateway.
     pub async fn open(settings: Settings, company: Company) -> Result<Self, StartError> {
+        let locks = match company {
+            Company::Alone => Some(take_locks(&settings)?),
+            Company::BesideAnother => None,
+        };
         let identity = settings.tls.clone().map(Identity::open).transpose()?;
         let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
         let tls = tls.transpose()?;
@@ -295,7 +302,7 @@ impl Prepared {
             Some(store) => Some(Vault::of(store, token.clone(), &settings.place).await?),
             None => None,
         };
-        Ok(Self { settings, identity, tls, token, vault })
+        Ok(Self { settings, locks, identity, tls, token, vault })
     }
 
     /// Closes token and store again.
@@ -347,11 +354,16 @@ impl Gateway {
     /// # Errors
     /// When any part cannot be used.
     pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
-        let Prepared { settings, identity, tls, token, vault } = prepared;
+        let Prepared { settings, locks, identity, tls, token, vault } = prepared;
+        let locks = match locks {
+            Some(locks) => locks,
+            None => take_locks(&settings)?,
+        };
         let address = listeners.api.local_addr()?;
         let door = Door::new(open_listener(listeners.api)?, tls);
         let vault = match vault {
             Some(vault) => {
+                // After the locks were taken: the gateway before may have changed something at its end.
                 vault.refresh().await?;
                 vault
             }
@@ -361,8 +373,7 @@ impl Gateway {
         };
         let keyring =
             Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
-        let (locks, replay) =
-            take_over(&settings.state_directory, &settings.store_url, &vault, &keyring).await?;
+        let replay = take_over(&settings.state_directory, &vault, &keyring).await?;
         let authenticator = Authenticator::new(
             settings.place.account.clone(),
             Arc::clone(&vault.access_keys),
@@ -550,18 +561,28 @@ async fn start_audit(
     Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
 }
 
-/// Takes store and state directory for this gateway alone, finishes what the last one left half done,
-/// and reads the nonces that it knew. The last one has to have ended before.
+/// Takes store and state directory for this gateway alone. The last one has to have ended before.
+fn take_locks(settings: &Settings) -> Result<GatewayLocks, LockError> {
+    GatewayLocks::take(&settings.state_directory, &settings.store_url)
+}
+
+/// Which other gateway keeps this one from starting, if any does.
+///
+/// # Errors
+/// [`LockError::Taken`], and when a lock file cannot be used.
+pub fn look_for_other_gateway(state_directory: &Path, store_url: &str) -> Result<(), LockError> {
+    GatewayLocks::take(state_directory, store_url).map(drop)
+}
+
+/// Finishes what the last gateway left half done, and reads the nonces that it knew.
 ///
 /// Where these nonces are lost, requests are trusted from the next second on, and the start waits for
 /// that, so that no caller is refused who comes when the gateway serves.
 async fn take_over(
     state_directory: &Path,
-    store_url: &str,
     vault: &Vault,
     keyring: &Keyring,
-) -> Result<(GatewayLocks, Arc<ReplayGuard>), StartError> {
-    let locks = GatewayLocks::take(state_directory, store_url)?;
+) -> Result<Arc<ReplayGuard>, StartError> {
     if vault.store.is_alone().await? {
         keyring.reconcile().await?;
     }
@@ -575,7 +596,7 @@ async fn take_over(
     while Time::now() < replay.trusted_from() && Instant::now() < limit {
         tokio::time::sleep(TRUST_LOOK).await;
     }
-    Ok((locks, Arc::new(replay)))
+    Ok(Arc::new(replay))
 }
 
 /// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an

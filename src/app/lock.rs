@@ -103,9 +103,7 @@ impl GatewayLocks {
         let state = ProcessLock::take(&state_directory.join(STATE_LOCK), state_directory)?;
         let store = match Store::file(store_url) {
             Some(database) => {
-                // Two names of one database have one lock.
-                let database =
-                    fs::canonicalize(&database).map_err(|source| failed(&database, source))?;
+                let database = real_path(&database).map_err(|source| failed(&database, source))?;
                 let mut lock = OsString::from(&database);
                 lock.push(STORE_LOCK);
                 Some(ProcessLock::take(Path::new(&lock), &database)?)
@@ -113,6 +111,16 @@ impl GatewayLocks {
             None => None,
         };
         Ok(Self { _state: state, _store: store })
+    }
+}
+
+/// The one path of a database that two names may lead to. It may not be there yet.
+fn real_path(database: &Path) -> io::Result<PathBuf> {
+    match (fs::canonicalize(database), database.parent(), database.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(fs::canonicalize(parent)?.join(name))
+        }
+        (path, _, _) => path,
     }
 }
 
@@ -169,17 +177,21 @@ mod tests {
     }
 
     #[test]
-    fn two_names_of_one_database_have_one_lock() {
+    fn two_names_of_one_database_have_one_lock_also_before_it_is_made() {
         let directory = tempfile::tempdir().unwrap();
-        let (database, link) = (directory.path().join("a.db"), directory.path().join("b.db"));
+        let directory = directory.path();
+        let (database, link) = (directory.join("a.db"), directory.join("b.db"));
+        let other_way = directory.join("way");
+        std::os::unix::fs::symlink(directory, &other_way).unwrap();
+        let url = |path: &Path| format!("sqlite://{}", path.display());
+        let take = |state, path: &Path| GatewayLocks::take(&directory.join(state), &url(path));
+        let refused = |path: &Path| matches!(take("other", path), Err(LockError::Taken { .. }));
+        let locks = take("one", &database).unwrap();
+        assert!(refused(&database) && refused(&other_way.join("a.db")));
         fs::write(&database, "").unwrap();
         std::os::unix::fs::symlink(&database, &link).unwrap();
-        let state = |name| directory.path().join(name);
-        let url = |path: &Path| format!("sqlite://{}", path.display());
-        let locks = GatewayLocks::take(&state("one"), &url(&database)).unwrap();
-        let refused = GatewayLocks::take(&state("other"), &url(&link)).unwrap_err();
-        assert!(matches!(refused, LockError::Taken { .. }), "{refused:?}");
+        assert!(refused(&database) && refused(&link));
         drop(locks);
-        GatewayLocks::take(&state("other"), &url(&link)).unwrap();
+        take("other", &link).unwrap();
     }
 }

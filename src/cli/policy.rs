@@ -91,7 +91,8 @@ impl Simulate {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         let outcome = Runtime::new()?.block_on(async {
-            let store = Store::open(&config.store_url).await.context("the store cannot be used")?;
+            let store = Store::open_existing(&config.store_url).await;
+            let store = store.context("the store cannot be used")?;
             let outcome = self.outcome(&config, &store).await;
             store.close().await;
             outcome

@@ -1,5 +1,6 @@
 //! `hsmgate serve`.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use super::ending::{STOP_LIMIT, end_at_once, end_within};
 use super::handover::ToSupervisor;
 use super::signals::{ServerSignals, StopSignals};
 use super::{hardening, replacement, supervise};
-use crate::app::{Company, Ending, Gateway, Listeners, Prepared, Settings, Stop};
+use crate::app::{self, Company, Ending, Gateway, Listeners, LockError, Prepared, Settings, Stop};
 use crate::config::Config;
 use crate::ops::CallRates;
 use crate::token::Token;
@@ -215,7 +216,18 @@ impl Start {
 const BACKLOG: i32 = 1024;
 
 fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
-    Ok(Listeners { api: bind(config.listen)?, admin: config.admin.address.map(bind).transpose()? })
+    let bound = bind(config.listen)
+        .and_then(|api| Ok(Listeners { api, admin: config.admin.address.map(bind).transpose()? }));
+    bound.map_err(|error| {
+        let is_taken = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|source| source.kind() == io::ErrorKind::AddrInUse);
+        // The same gateway a second time: its process id says more than that the address is taken.
+        match app::look_for_other_gateway(&config.state_directory, &config.store_url) {
+            Err(other @ LockError::Taken { .. }) if is_taken => anyhow::Error::new(other),
+            _ => error,
+        }
+    })
 }
 
 /// The supervisor keeps the listeners that it began with.

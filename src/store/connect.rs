@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
@@ -22,6 +22,9 @@ static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 /// One writes, some read; more would only wait for the same file.
 const CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command that only looks may keep tables from being brought up to date.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What every connection to SQLite must have. With `synchronous = NORMAL`, a WAL database loses
 /// transactions that were acknowledged before a power cut; and foreign keys are off by default.
@@ -111,6 +114,7 @@ async fn sqlite(options: AnyConnectOptions, tenancy: Tenancy) -> Result<Connecte
     .await?;
     let (pool, anchor, files) = sqlite_pool(options, &path).await?;
     require_wal(&pool).await?;
+    let hold = if has_older_tables(&pool).await? { alone(hold, &path).await? } else { hold };
     SQLITE.run(&pool).await?;
     drop(claim);
     Ok(Connected { pool, place: Some((path, hold)), files: Some(files), anchor: Some(anchor) })
@@ -145,6 +149,44 @@ async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     Ok(Connected { pool, place: None, files: None, anchor: None })
 }
 
+/// Whether migrations are due on a SQLite database that has tables.
+async fn has_older_tables(pool: &AnyPool) -> Result<bool, StoreError> {
+    let is_new = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
+        .fetch_optional(pool)
+        .await?
+        .is_none();
+    Ok(!is_new && is_older(pool).await?)
+}
+
+async fn is_older(pool: &AnyPool) -> Result<bool, StoreError> {
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(pool).await?;
+    Ok(known_versions().any(|version| !applied.contains(&version)))
+}
+
+/// Waits until nobody else uses the database: tables must not change under a process of an older
+/// program. Others that open it wait for the directory meanwhile.
+///
+/// # Errors
+/// When somebody uses it for longer than a command that only looks.
+async fn alone(hold: Hold, path: &Path) -> Result<Hold, StoreError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let end = Instant::now() + OTHERS_TIMEOUT;
+        while !hold.is_alone(&path)? {
+            if Instant::now() >= end {
+                let source = "another process uses the store with the tables of an older program; \
+                              stop that one first"
+                    .into();
+                return Err(StoreError::Migration { source });
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(hold)
+    })
+    .await
+}
+
 /// Whether migrations are due on a database that is there.
 pub(super) async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
     let options = parse(url)?;
@@ -154,11 +196,9 @@ pub(super) async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
         let pool = pool_options().connect_with(options).await?;
         Connected { pool, place: None, files: None, anchor: None }
     };
-    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations")
-        .fetch_all(&connected.pool)
-        .await?;
+    let is_older = is_older(&connected.pool).await?;
     connected.pool.close().await;
-    Ok(known_versions().any(|version| !applied.contains(&version)))
+    Ok(is_older)
 }
 
 /// The versions of all tables that this program knows, in their order.
@@ -331,6 +371,22 @@ mod tests {
             assert!(matches!(error, StoreError::Url(_)), "{url}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("hunter2"));
         }
+    }
+
+    #[tokio::test]
+    async fn older_tables_stay_as_they_are_while_another_process_uses_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = url_in(&directory);
+        let other = connect(&url, Tenancy::Shared).await.unwrap();
+        let newest = known_versions().max().unwrap();
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = $1")
+            .bind(newest)
+            .execute(&other.pool)
+            .await
+            .unwrap();
+        let Err(StoreError::Migration { source }) = connected(&url).await else { panic!() };
+        assert!(source.to_string().contains("another process uses the store"), "{source}");
+        assert!(is_of_older_program(&url).await.unwrap());
     }
 
     #[test]

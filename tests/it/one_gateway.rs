@@ -36,6 +36,16 @@ fn a_second_gateway_on_the_same_store_or_state_directory_is_refused_with_the_pid
     let described = ["key", "list"];
     installation.client(&server.endpoint, &user, &described, b"").done();
 
+    // With the address of the first.
+    let address = format!("address = \"{}\"", server.address());
+    let replaced = [("address = \"127.0.0.1:0\"", &*address)];
+    let same = other_configuration(&installation, &replaced);
+    for supervise in [&[][..], &["--supervise"]] {
+        let serve = [&["serve", "--config", &same], supervise].concat();
+        let told = ended(&installation, &serve).failed(1);
+        assert!(told.contains(&holder), "{told}");
+    }
+
     // The audit file is another one with the state directory.
     for replaced in [("/state\"", "/state-2\""), ("/hsmgate.db\"", "/hsmgate-2.db\"")] {
         let other = other_configuration(&installation, &[replaced]);
