@@ -259,6 +259,8 @@ mod tests {
         for sql in [
             "UPDATE key_versions SET is_live = 2 WHERE number = 2",
             "UPDATE key_versions SET id = 'A' WHERE number = 1",
+            "UPDATE key_versions SET invocations = -1 WHERE number = 1",
+            "UPDATE key_versions SET invocations = 'x', is_live = 2 WHERE number = 1",
             "UPDATE key_versions SET id = CAST(x'ff' AS TEXT) WHERE number = 1",
             "PRAGMA foreign_keys = OFF; UPDATE key_versions SET key_id = 'x' WHERE number = 2",
         ] {

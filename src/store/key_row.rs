@@ -10,6 +10,7 @@ use sqlx::{Any, SqlSafeStr};
 
 use super::StoreError;
 use super::row::{Fields, Table};
+use crate::model::policy::KeyPolicy;
 use crate::model::{
     ImportedMaterial, KeyId, KeyRecord, KeyVersion, Rotation, TagKey, TagValue, Time,
 };
@@ -83,7 +84,7 @@ pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRec
         tags: fields.json("tags")?,
         deletion_protection: fields.get("deletion_protection")?,
         rotation: fields.number_or_null("rotation_seconds")?.map(|interval| Rotation { interval }),
-        policy: fields.get("policy")?,
+        policy: read_policy(&fields)?,
         material: read_material(&fields)?,
         primary: fields.parsed_or_null("primary_version")?,
         versions,
@@ -96,9 +97,21 @@ fn tags_text(tags: &BTreeMap<TagKey, TagValue>) -> String {
     serde_json::Value::Object(pairs.collect()).to_string()
 }
 
-/// The check value stands for the whole: where it is NULL, nothing was ever imported.
+/// A policy that cannot be read would refuse everybody, without a word of which key it is.
+fn read_policy(fields: &Fields<'_>) -> Result<Option<String>, StoreError> {
+    let text: Option<String> = fields.get("policy")?;
+    let read = text.as_deref().map(KeyPolicy::parse).transpose();
+    read.map_err(|_fault| fields.corrupt("policy", "it is no key policy"))?;
+    Ok(text)
+}
+
+/// The check value stands for the whole: where it is NULL, nothing was ever imported. Material whose
+/// check value is lost has a date all the same, which must not be forgotten.
 fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreError> {
-    let Some(check_value) = fields.get("material_check")? else { return Ok(None) };
+    let Some(check_value) = fields.get("material_check")? else {
+        fields.require_null("material_check", &["material_expires", "material_is_present"])?;
+        return Ok(None);
+    };
     Ok(Some(ImportedMaterial {
         check_value,
         expires: fields.time_or_null("material_expires")?,
@@ -109,6 +122,15 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
 /// The versions, each with its key.
 pub(super) const VERSIONS: Table =
     Table { name: "key_versions", columns: &["id", "key_id", "number", "created", "is_live"] };
+
+/// How often each version may have encrypted, which is no part of its key's record.
+pub(super) const INVOCATIONS: Table =
+    Table { name: "key_versions", columns: &["id", "key_id", "invocations"] };
+
+/// Whether the count of a version can be read: without it nothing may be encrypted.
+pub(super) fn check_invocations(row: &AnyRow) -> Result<(), StoreError> {
+    INVOCATIONS.fields(row).number::<u64>("invocations").map(drop)
+}
 
 /// The values of a version's row, in the order of [`VERSIONS`].
 pub(super) fn bind_version(
@@ -179,9 +201,12 @@ mod tests {
             ("UPDATE keys SET created = 9223372036854775807", "keys", "created"),
             ("UPDATE keys SET description = x'00'", "keys", "description"),
             ("UPDATE keys SET tags = '{\"a b\":\"\"}'", "keys", "tags"),
+            ("UPDATE keys SET tags = '\"hunter2\"'", "keys", "tags"),
             ("UPDATE keys SET rotation_seconds = 60", "keys", "rotation_seconds"),
             ("UPDATE keys SET material_is_present = NULL", "keys", "material_is_present"),
             ("UPDATE keys SET primary_version = 'A'", "keys", "primary_version"),
+            ("UPDATE keys SET policy = '{\"Version\":\"1\"'", "keys", "policy"),
+            ("UPDATE keys SET material_check = NULL", "keys", "material_check"),
             ("UPDATE key_versions SET number = -1 WHERE number = 2", "key_versions", "number"),
             ("UPDATE key_versions SET is_live = 2 WHERE number = 2", "key_versions", "is_live"),
         ] {
@@ -196,6 +221,7 @@ mod tests {
             let named = again.damaged_rows().into_iter().find(|one| one.table == table).unwrap();
             assert_eq!(named.row, row, "{sql}");
             assert!(named.why.starts_with(&format!("column {column}: ")), "{sql}: {}", named.why);
+            assert!(!named.why.contains("hunter2"), "{sql}: {}", named.why);
             let change = bench.store.change_key(record.id, |_| Ok::<_, StoreError>(()));
             assert_eq!(corrupt(&change.await.unwrap_err()), (table, row.as_str(), column));
         }

@@ -7,7 +7,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
 use super::damage::{Readings, from_hex};
-use super::key_row::{KEYS, VERSIONS, bind_key, bind_version, read_key, read_version};
+use super::key_row::{
+    INVOCATIONS, KEYS, VERSIONS, bind_key, bind_version, check_invocations, read_key, read_version,
+};
 use super::row::Table;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time};
@@ -111,6 +113,11 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyReco
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
     let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
     let mut damaged = read.damaged;
+    let counts = INVOCATIONS.read_all(connection, "", check_invocations).await?;
+    // A row with more than one fault is told of once.
+    let is_new = |one: &DamagedRow| damaged.iter().all(|other| other.row != one.row);
+    let counts: Vec<_> = counts.damaged.into_iter().filter(is_new).collect();
+    damaged.extend(counts);
     let has_damaged_versions = !damaged.is_empty();
     let in_part =
         if has_damaged_versions { of_damaged_versions(connection).await? } else { HashSet::new() };
@@ -147,14 +154,20 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyReco
 
 /// The keys of the versions that cannot be read, as far as these tell.
 async fn of_damaged_versions(connection: &mut Connection) -> Result<HashSet<String>, StoreError> {
-    let whole: HashSet<String> = VERSIONS
+    let ids = VERSIONS
         .read_all(connection, "", |row| {
             read_version(row).map(|(_, version)| version.id.to_string())
         })
         .await?
-        .whole
-        .into_iter()
-        .collect();
+        .whole;
+    let counted = INVOCATIONS
+        .read_all(connection, "", |row| {
+            check_invocations(row).map(|()| super::damage::name_of(row))
+        })
+        .await?
+        .whole;
+    let counted: HashSet<String> = counted.into_iter().collect();
+    let whole: HashSet<String> = ids.into_iter().filter(|id| counted.contains(id)).collect();
     let owners = sqlx::query("SELECT hex(id), hex(key_id) FROM key_versions");
     let mut keys = HashSet::new();
     for row in owners.fetch_all(connection).await? {

@@ -272,6 +272,7 @@ async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::KeyPolicy;
     use crate::model::{
         ImportedMaterial, InstanceId, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
         ProtectionLevel, Rotation, Time,
@@ -327,7 +328,7 @@ mod tests {
                 .into(),
             deletion_protection: Some(String::new()),
             rotation: Some(Rotation { interval: "7d".parse().unwrap() }),
-            policy: Some(r#"{"Version":"1"}"#.to_owned()),
+            policy: Some(KeyPolicy::default_text(&"1234567890123456".parse().unwrap())),
             material: Some(ImportedMaterial {
                 check_value: vec![0, 255, 7],
                 expires: Some(Time::from_unix(1_900_000_000)),

@@ -7,7 +7,7 @@ use super::access_keys::raise_revision;
 use super::connection::Connection;
 use super::damage::{Readings, is_of_a_row};
 use super::error::Cause;
-use super::row::Table;
+use super::row::{Table, json_fault};
 use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
@@ -129,7 +129,7 @@ impl Store {
                 )?;
         let text = text.ok_or(StoreError::NotFound)?;
         let mut policies: Vec<Box<RawValue>> =
-            serde_json::from_str(&text).map_err(|source| corrupt(source.into()))?;
+            serde_json::from_str(&text).map_err(|source| corrupt(json_fault(&source).into()))?;
         let before = policies.len();
         policies.retain(|one| {
             !serde_json::from_str::<Named>(one.get()).is_ok_and(|named| named.name == policy)

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
-use sqlx::{Any, AssertSqlSafe, Decode, Row as _, SqlSafeStr, Type};
+use sqlx::{Any, AssertSqlSafe, Decode, Row as _, SqlSafeStr, Type, ValueRef as _};
 
 use super::error::{Cause, StoreError};
 use crate::model::Time;
@@ -50,6 +50,15 @@ impl Table {
     pub(super) fn fields<'r>(&self, row: &'r AnyRow) -> Fields<'r> {
         Fields { table: self.name, row }
     }
+}
+
+/// What is wrong with a JSON text, and where. The parser's own words may quote the text.
+pub(super) fn json_fault(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "JSON of another form",
+        _ => "no JSON",
+    };
+    format!("{what}, at line {}, column {}", error.line(), error.column())
 }
 
 /// A row whose fields are read by name; what cannot be read is reported by table, row and column.
@@ -103,7 +112,8 @@ impl<'r> Fields<'r> {
 
     /// A value kept as JSON text.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
-        serde_json::from_str(self.get(column)?).map_err(|source| self.corrupt(column, source))
+        serde_json::from_str(self.get(column)?)
+            .map_err(|source| self.corrupt(column, json_fault(&source)))
     }
 
     /// A truth, kept as 0 or 1.
@@ -128,6 +138,22 @@ impl<'r> Fields<'r> {
     fn to_time(&self, column: &'static str, unix: i64) -> Result<Time, StoreError> {
         let time = Time::from_unix(unix);
         if time.unix() == unix { Ok(time) } else { Err(self.corrupt(column, "not a time")) }
+    }
+
+    /// Refuses a row where one of these columns has a value although `column`, without which it means
+    /// nothing, is NULL.
+    pub(super) fn require_null(
+        &self,
+        column: &'static str,
+        others: &[&'static str],
+    ) -> Result<(), StoreError> {
+        for other in others {
+            let raw = self.row.try_get_raw(*other).map_err(|source| self.corrupt(other, source))?;
+            if !raw.is_null() {
+                return Err(self.corrupt(column, format!("NULL beside a value of {other}")));
+            }
+        }
+        Ok(())
     }
 
     /// What cannot be read, by table, row and column.
