@@ -89,9 +89,13 @@ fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
     })
 }
 
-/// The hash stands for the whole: where it is NULL, the AccessKey is a lasting one.
+/// The hash stands for the whole: where it is NULL, the AccessKey is a lasting one, unless anything of
+/// a session is there; without its end and its policy that one would have more rights, and for ever.
 fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
-    let Some(token_hash) = fields.get("token_hash")? else { return Ok(None) };
+    let Some(token_hash) = fields.get("token_hash")? else {
+        fields.require_null("token_hash", &["session_name", "expires", "session_policy"])?;
+        return Ok(None);
+    };
     Ok(Some(SessionRow {
         name: fields.get("session_name")?,
         token_hash,
@@ -418,6 +422,23 @@ mod tests {
         assert_eq!(state.damaged[0].row, REVISION);
         store.insert_access_key(row("LTAI-1")).await.unwrap();
         assert_eq!(store.access_state().await.unwrap().damaged, []);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_lost_its_hash_does_not_become_a_lasting_access_key() {
+        for sql in [
+            "UPDATE access_keys SET token_hash = NULL",
+            "UPDATE access_keys SET token_hash = NULL, session_name = NULL, expires = NULL",
+            "UPDATE access_keys SET token_hash = NULL, session_policy = NULL",
+        ] {
+            let bench = bench().await;
+            bench.store.insert_access_key(session("STS.1", 1_800_000_000)).await.unwrap();
+            bench.tamper(sql).await;
+            let state = bench.store.access_state().await.unwrap();
+            assert_eq!(state.keys, [], "{sql}");
+            let [damaged] = &*state.damaged else { panic!("{sql}: {state:?}") };
+            assert!(damaged.why.starts_with("column token_hash: "), "{}", damaged.why);
+        }
     }
 
     #[tokio::test]
