@@ -14,6 +14,8 @@ const EXAMINE_EVERY: Duration = Duration::from_hours(1);
 const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
 /// How many times longer than an examination the rest after it is: it takes 1 % of a processor.
 const REST: u32 = 100;
+/// The same where damage was found.
+const REST_WHEN_DAMAGED: u32 = 2;
 /// How long at least from one change that is only tried to the next.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 /// The fact that is written to find out whether one can be.
@@ -97,9 +99,9 @@ impl Store {
             }
         }
         let end = Instant::now();
-        let rest = end.saturating_duration_since(begun).saturating_mul(REST).max(EXAMINE_AGAIN);
+        let took = end.saturating_duration_since(begun);
         watch.examined = Some((end, stamp));
-        watch.may_examine = end.checked_add(rest.min(EXAMINE_EVERY));
+        watch.may_examine = end.checked_add(rest_after(took, health.damage().is_some()));
     }
 
     async fn try_change_if_due(&self) {
@@ -120,16 +122,61 @@ impl Store {
     }
 }
 
-/// What SQLite's `quick_check` finds first in a database, beside its use. It reads the whole file.
+/// How long the next examination waits after one that took so long. While damage refuses every change,
+/// it is looked soon whether it is still there.
+fn rest_after(took: Duration, is_damaged: bool) -> Duration {
+    let times = if is_damaged { REST_WHEN_DAMAGED } else { REST };
+    took.saturating_mul(times).clamp(EXAMINE_AGAIN, EXAMINE_EVERY)
+}
+
+/// What SQLite's `quick_check` finds first in a database, beside its use. It reads the whole file. A
+/// read that fails is damage only when the file cannot be read a second time either.
 ///
 /// # Errors
 /// When it cannot be examined, for a reason that is no damage.
 pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreError> {
-    match look(path).await {
-        Ok(line) if line == "ok" => Ok(None),
-        Ok(line) => Ok(Some(line)),
-        Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
-        Err(error) => Err(error.into()),
+    match judge(look(path).await) {
+        Verdict::Unreadable(error) => match judge(look(path).await) {
+            Verdict::Unreadable(_again) => Ok(Some(error.to_string())),
+            second => second.into_outcome(),
+        },
+        first => first.into_outcome(),
+    }
+}
+
+/// What one look at a database comes to.
+#[derive(Debug)]
+enum Verdict {
+    Whole,
+    Damaged(String),
+    /// The system could not read it, which may pass.
+    Unreadable(sqlx::Error),
+    /// It could not be examined.
+    Failed(sqlx::Error),
+}
+
+impl Verdict {
+    fn into_outcome(self) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Whole => Ok(None),
+            Self::Damaged(what) => Ok(Some(what)),
+            Self::Unreadable(error) | Self::Failed(error) => Err(error.into()),
+        }
+    }
+}
+
+/// By SQLite's result codes: `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+fn judge(found: Result<String, sqlx::Error>) -> Verdict {
+    let error = match found {
+        Ok(line) if line == "ok" => return Verdict::Whole,
+        Ok(line) => return Verdict::Damaged(line),
+        Err(error) => error,
+    };
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(10) => Verdict::Unreadable(error),
+        Some(11 | 26) => Verdict::Damaged(error.to_string()),
+        _ => Verdict::Failed(error),
     }
 }
 
@@ -139,12 +186,6 @@ async fn look(path: &Path) -> Result<String, sqlx::Error> {
     let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
     connection.close().await?;
     found
-}
-
-/// By SQLite's result codes: `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
-fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 10 | 11 | 26))
 }
 
 #[cfg(test)]
@@ -177,6 +218,14 @@ mod tests {
         assert!(watch.wants_examination(Stamp { log_bytes: 0, ..written }, false, now), "shrunk");
         assert!(watch.wants_examination(stamp, true, now + EXAMINE_AGAIN), "damaged");
         assert!(watch.wants_examination(stamp, false, now + EXAMINE_EVERY));
+    }
+
+    #[test]
+    fn a_large_file_that_was_found_damaged_is_examined_again_soon() {
+        let minute = Duration::from_mins(1);
+        assert_eq!(rest_after(minute, true), 2 * minute);
+        assert_eq!(rest_after(minute, false), EXAMINE_EVERY);
+        assert_eq!(rest_after(Duration::ZERO, true), EXAMINE_AGAIN);
     }
 
     #[tokio::test]
