@@ -353,7 +353,7 @@ impl Keyring {
         Ok(())
     }
 
-    fn owe(&self, key: KeyId) {
+    pub(super) fn owe(&self, key: KeyId) {
         self.owed().insert(key);
     }
 

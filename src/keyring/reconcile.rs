@@ -18,16 +18,23 @@ impl Keyring {
     /// Token objects without a row are left alone: after a restore of an older store, good keys
     /// look like that.
     ///
+    /// What the token refuses is left to the jobs, which try it again: one object that cannot be
+    /// destroyed must not keep all other keys from being served.
+    ///
     /// # Errors
-    /// When store or token fail.
+    /// When the store fails.
     pub async fn reconcile(&self) -> Result<(), KeyringError> {
         for record in self.store.keys() {
             if record.state != KeyState::Deleting {
-                self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
+                let budget = Budget::new(self.times.call);
+                let destroyed = self.destroy_absent_material(&record, &budget).await;
+                if !is_done(destroyed, record.id)? {
+                    self.owe(record.id);
+                }
             }
         }
         for (key, version) in self.left_behind().await? {
-            self.take_back(key, version).await?;
+            is_done(self.take_back(key, version).await, key)?;
         }
         Ok(())
     }
@@ -153,6 +160,24 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         Ok(self.token.change(budget, move |worker| worker.destroy(version)).await?)
+    }
+}
+
+/// Whether something was done that is only put off when the token refuses it.
+fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, KeyringError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error @ KeyringError::Store(_)) => Err(error),
+        Err(error) => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(
+                event = "key.reconcile_failed",
+                key_id = %key,
+                error,
+                "what the last process left half done of a key cannot be finished yet"
+            );
+            Ok(false)
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a changed database cannot do: use an object of the token that is another key's.
 
+use std::fs;
+
 use hsmgate::cli::client::Client;
 use serde_json::Value;
 use sqlx::Connection as _;
@@ -27,6 +29,15 @@ async fn change(installation: &Installation, statements: &[(&'static str, &[&str
         query.execute(&mut database).await.unwrap();
     }
     database.close().await.unwrap();
+}
+
+/// How many objects the tokens hold.
+fn objects_in(installation: &Installation) -> usize {
+    let tokens = fs::read_dir(installation.path("tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    files
+        .filter(|file| file.as_ref().unwrap().path().extension() == Some("object".as_ref()))
+        .count()
 }
 
 #[track_caller]
@@ -119,4 +130,47 @@ async fn the_keys_of_the_service_cannot_be_used_through_keys_of_the_api() {
     assert!(server.has_logged("token.other_key"));
     assert_eq!(server.stop(), Some(0));
     assert!(failed_checks(&installation).contains(&"rows over another key".to_owned()));
+}
+
+#[tokio::test]
+async fn a_key_whose_object_cannot_be_destroyed_does_not_keep_the_others_from_being_served() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&user);
+    let mut keys = Vec::new();
+    for _key in 0..5 {
+        keys.push(create(&client, &[]).await);
+    }
+    let [good, half, half_victim, absent, absent_victim] = &keys[..] else { panic!() };
+    assert_eq!(server.stop(), Some(0));
+    let objects = objects_in(&installation);
+    // A version that is half made, and one whose material is absent: each with another key's object.
+    change(
+        &installation,
+        &[
+            ("UPDATE keys SET primary_version = NULL WHERE id = ?", &[half_victim]),
+            ("UPDATE keys SET primary_version = NULL WHERE id = ?", &[absent_victim]),
+            (
+                "UPDATE key_versions SET key_id = ?, number = 9, is_live = 0 WHERE key_id = ?",
+                &[half, half_victim],
+            ),
+            ("DELETE FROM key_versions WHERE key_id = ?", &[absent]),
+            ("UPDATE key_versions SET key_id = ? WHERE key_id = ?", &[absent, absent_victim]),
+            (
+                "UPDATE keys SET origin = 'EXTERNAL', state = 'PendingImport', primary_version = \
+                 NULL, material_check = x'00', material_is_present = 0 WHERE id = ?",
+                &[absent],
+            ),
+        ],
+    )
+    .await;
+
+    let server = installation.serve();
+    let client = server.client(&user);
+    for key in [good, half] {
+        encrypt(&client, key).await.unwrap();
+    }
+    assert!(server.has_logged("key.reconcile_failed"));
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(objects_in(&installation), objects);
 }
