@@ -48,6 +48,8 @@ impl Recent {
         let (place, tag) = self.place(key);
         let found = place?.load(Ordering::Relaxed);
         let age = self.second(now).wrapping_sub(found) & SECOND_MASK;
+        // It was noted after `now`, which is when a request came that was read in the meantime.
+        let age = if age > SECOND_MASK / 2 { 0 } else { age };
         let is_it = found != 0 && found >> (64 - TAG_BITS) == tag && age <= within.as_secs();
         is_it.then(|| u16::try_from((found >> SECOND_BITS) & 0xffff).unwrap_or_default())
     }
@@ -90,6 +92,7 @@ mod tests {
         assert_eq!(recent.find(&"a", now + minute * 2, minute), None);
         assert_eq!(recent.find(&"b", now, minute), None);
         recent.note(&"a", u16::MAX, now + minute);
+        assert_eq!(recent.find(&"a", now, minute), Some(u16::MAX), "noted in the meantime");
         assert_eq!(recent.find(&"a", now + minute * 2, minute), Some(u16::MAX));
     }
 
