@@ -204,9 +204,10 @@ impl Gate {
     }
 
     fn spend<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
-        match O::LOAD {
-            Load::Cryptographic => self.services.call_limits.spend_of_principal(caller, O::NAME),
-            Load::Store | Load::Generate => Ok(()),
+        if O::IS_LIMITED {
+            self.services.call_limits.spend_of_principal(caller, O::NAME)
+        } else {
+            Ok(())
         }
     }
 
@@ -228,7 +229,7 @@ impl Gate {
 /// How a call of an operation counts against the account's limit.
 fn limited<O: Operation>() -> Option<LimitedCall> {
     let call = LimitedCall { operation: O::NAME, authorizations: O::AUTHORIZATIONS };
-    (O::LOAD == Load::Cryptographic).then_some(call)
+    O::IS_LIMITED.then_some(call)
 }
 
 fn failing_too_often(per_second: NonZeroU32) -> ApiError {
@@ -302,4 +303,21 @@ fn class(error: Option<&ApiError>) -> Outcome {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::crypto::encrypt::Encrypt;
+    use crate::ops::instance::generate_data_key_pair::GenerateDataKeyPair;
+    use crate::ops::instance::generate_data_key_pair_without_plaintext::GenerateDataKeyPairWithoutPlaintext;
+    use crate::ops::keys::create_key::CreateKey;
+
+    #[test]
+    fn what_uses_a_key_for_data_is_limited_however_long_it_takes_and_what_makes_keys_is_not() {
+        assert!(limited::<Encrypt>().is_some());
+        assert!(limited::<GenerateDataKeyPair>().is_some());
+        assert!(limited::<GenerateDataKeyPairWithoutPlaintext>().is_some());
+        assert!(limited::<CreateKey>().is_none());
+    }
 }

@@ -41,8 +41,11 @@ pub trait Operation: Permission + Send + Sized + 'static {
     const NAME: &'static str;
     /// The actions of RAM policies that it needs beside its own.
     const MORE_ACTIONS: &'static [&'static str] = &[];
-    /// What it costs the token, which decides throttling and deadlines.
+    /// What it costs the token, which decides its deadline.
     const LOAD: Load = Load::Store;
+    /// Whether the limits of calls a second count it: what uses a key for data does, however long it may
+    /// take; what changes keys does not.
+    const IS_LIMITED: bool = matches!(Self::LOAD, Load::Cryptographic);
     /// How many authorizations it asks for before it works; its call counts with the last.
     const AUTHORIZATIONS: u8 = 1;
     /// What it answers.
@@ -60,7 +63,7 @@ pub trait Operation: Permission + Send + Sized + 'static {
 pub enum Load {
     /// Store and memory only.
     Store,
-    /// Uses a key in the token: throttled for each account, as the real service does.
+    /// Uses a key in the token.
     Cryptographic,
     /// Makes a key or a key pair, which takes seconds for the largest.
     Generate,

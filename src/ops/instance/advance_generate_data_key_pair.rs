@@ -19,6 +19,7 @@ impl Seals for AdvanceGenerateDataKeyPair {}
 impl Operation for AdvanceGenerateDataKeyPair {
     const NAME: &'static str = "AdvanceGenerateDataKeyPair";
     const LOAD: Load = Load::Generate;
+    const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 
     async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {

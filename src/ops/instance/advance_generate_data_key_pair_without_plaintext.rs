@@ -19,6 +19,7 @@ impl Seals for AdvanceGenerateDataKeyPairWithoutPlaintext {}
 impl Operation for AdvanceGenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "AdvanceGenerateDataKeyPairWithoutPlaintext";
     const LOAD: Load = Load::Generate;
+    const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 
     async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {

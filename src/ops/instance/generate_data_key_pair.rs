@@ -19,6 +19,7 @@ impl Seals for GenerateDataKeyPair {}
 impl Operation for GenerateDataKeyPair {
     const NAME: &'static str = "GenerateDataKeyPair";
     const LOAD: Load = Load::Generate;
+    const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 
     async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {

@@ -18,6 +18,7 @@ impl Seals for GenerateDataKeyPairWithoutPlaintext {}
 impl Operation for GenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "GenerateDataKeyPairWithoutPlaintext";
     const LOAD: Load = Load::Generate;
+    const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 
     async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {
