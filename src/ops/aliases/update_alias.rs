@@ -5,10 +5,11 @@
 
 use super::Refused;
 use crate::authz::Permission;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
 use crate::model::{Alias, FromParams, KeyRecord, KeyRef, ParamError, Params};
 use crate::ops::{Context, Done, Operation};
+use crate::store::StoreError;
 
 /// The request.
 #[derive(Debug)]
@@ -41,8 +42,15 @@ impl Operation for UpdateAlias {
             cx.held_key::<Self>(to)?;
             Ok(cx.keyring().check_held(to, Use::Annotate).map_err(ApiError::from)?)
         };
-        let moved = cx.store().update_alias(&self.alias, key.record().id, decide).await;
-        moved.map_err(Refused::into_answer)?;
+        let to = key.record().id;
+        let moved = cx.store().update_alias(&self.alias, to, decide).await;
+        moved.map_err(|refused| match refused {
+            // One of the two was removed since it was found: the alias, or the key that it was to name.
+            Refused::Store(StoreError::NotFound) if cx.store().key(to).is_none() => {
+                ErrorCode::KeyNotFound.into()
+            }
+            other => other.into_answer(),
+        })?;
         Ok(Done {})
     }
 }
