@@ -30,15 +30,15 @@ pub(super) struct Patience {
     /// From the start to the end of the first head.
     pub(super) first_head: Duration,
     /// From the first byte of a head to its last, and from an answer to the next request as long
-    /// as nothing has succeeded.
+    /// as no caller was proven.
     pub(super) head: Duration,
-    /// From an answer to the next request once one has succeeded.
+    /// From an answer to the next request once a caller was proven.
     pub(super) rest: Duration,
     /// For a client to take an answer.
     pub(super) write: Duration,
 }
 
-/// How long a connection on which a request has succeeded is kept after its last answer, when others
+/// How long a connection on which a caller was proven is kept after its last answer, when others
 /// want its place. Go and OkHttp use one that has rested for up to 90 s, and send a request again by
 /// themselves when it is cut; its nonce may be used by then.
 const KEPT: Duration = Duration::from_secs(90);
@@ -49,7 +49,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// How well a connection can be spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Idleness {
-    /// The lower, the better: nothing has succeeded on it; it has succeeded and rested; it is new.
+    /// The lower, the better: no caller was proven on it; one was, and it has rested; it is new.
     pub(super) rank: u8,
     /// Since when.
     pub(super) since: Instant,
@@ -101,8 +101,9 @@ struct State {
     is_unflushed: bool,
     /// The wire that the head which is arriving seems to be for.
     heard: Wire,
-    /// Whether a request has been answered with success: a stranger has none.
-    has_succeeded: bool,
+    /// Whether the caller of a request was proven, or it was answered with success: a stranger has
+    /// neither.
+    has_proven_caller: bool,
     /// When the last request was answered.
     answered: Option<Instant>,
     /// Whether it has to make room, so that nothing more may begin on it.
@@ -161,12 +162,12 @@ impl State {
     fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
         let since = self.answered.unwrap_or(since);
         let rested = now.saturating_duration_since(since);
-        let is_used = if self.has_succeeded {
+        let is_used = if self.has_proven_caller {
             self.work != Work::None || self.framer.is_within_head() || rested < KEPT
         } else {
             self.work == Work::Serves
         };
-        let rank = match self.has_succeeded {
+        let rank = match self.has_proven_caller {
             true => 1,
             false if rested >= FRESH => 0,
             false => 2,
@@ -176,9 +177,9 @@ impl State {
 }
 
 impl Serving {
-    /// Tells that the request is answered with success.
+    /// Tells that the caller of the request is proven, or that it is answered with success.
     pub(super) fn well_done(&self) {
-        self.0.lock().has_succeeded = true;
+        self.0.lock().has_proven_caller = true;
     }
 }
 
@@ -251,7 +252,7 @@ impl<S> Connection<S> {
             (Wait::Head, self.patience.first_head)
         } else if state.framer.is_within_head() {
             (Wait::Head, self.patience.head)
-        } else if state.has_succeeded {
+        } else if state.has_proven_caller {
             (Wait::Rest, self.patience.rest)
         } else {
             (Wait::Rest, self.patience.head)

@@ -54,13 +54,17 @@ const MAX_HEAD_BYTES: usize = 256 * 1024;
 /// The most header fields of a request, as the HTTP library has it by itself.
 const MAX_HEADERS: usize = 100;
 
-/// How long a kept-alive connection may rest once a request on it has been answered with success:
+/// How long a kept-alive connection may rest once a request of a proven caller on it has been answered:
 /// the SDKs keep one open and do not retry on a reset.
 const REST: Duration = Duration::from_mins(10);
 
 /// How long to wait before accepting again when the system refuses, as it does when it has no
 /// file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most connections that are accepted at the end: as many as may wait on the listener. Those who
+/// come in the meantime would else hold up the end.
+const MOST_WAITING: usize = 1024;
 
 /// The limits of the server.
 #[derive(Debug, Clone)]
@@ -105,6 +109,11 @@ pub struct ConnectionNumber(pub u64);
 /// URI has none where it was too long for the HTTP library.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawQuery(pub Bytes);
+
+/// The caller of a request has proven who he is; an extension of its answer, also of one that refuses
+/// what he asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvenCaller;
 
 /// Whether a request came over TLS; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,14 +294,21 @@ impl Server {
     }
 
     /// Accepts the connections that wait, and closes the listener: to close it alone would reset them.
+    /// Each is admitted before the next is accepted, so that those for whom there is no place never have
+    /// more than one descriptor.
     async fn admit_last(&mut self, listener: TcpListener) {
         // By the listener of the standard library, which asks the system and nothing else.
-        let accepted = listener
-            .into_std()
-            .map(|listener| std::iter::from_fn(|| listener.accept().ok()).collect::<Vec<_>>());
-        for (stream, peer) in accepted.unwrap_or_default() {
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-            self.admit(stream.map(|stream| (stream, peer))).await;
+        let Ok(listener) = listener.into_std() else { return };
+        for _waiting in 0..MOST_WAITING {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    let stream =
+                        stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    self.admit(stream.map(|stream| (stream, peer))).await;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                Err(_none_waits) => break,
+            }
         }
     }
 
@@ -469,7 +485,8 @@ impl Service<Request<Incoming>> for ConnectionService {
                     if *phase.borrow() != Phase::Serving {
                         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    if answer.status().is_success() {
+                    let is_proven = answer.extensions().get() == Some(&ProvenCaller);
+                    if is_proven || answer.status().is_success() {
                         serving.well_done();
                     }
                     Ok(answer)

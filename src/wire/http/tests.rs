@@ -464,6 +464,54 @@ async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
 }
 
 #[tokio::test]
+async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
+    for is_proven in [true, false] {
+        let refuse = move || async move {
+            let mut answer = http::StatusCode::FORBIDDEN.into_response();
+            if is_proven {
+                answer.extensions_mut().insert(ProvenCaller);
+            }
+            answer
+        };
+        let (address, _stop, _server) = start(Router::new().route("/", any(refuse)));
+        let mut open = Vec::new();
+        for _count in 0..CONNECTIONS {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(post(1, "").as_bytes()).await.unwrap();
+            assert!(answer(&mut client).await.0.contains("403"));
+            open.push(client);
+        }
+        tokio::time::sleep(FRESH + Duration::from_millis(100)).await;
+        let mut new = TcpStream::connect(address).await.unwrap();
+        new.write_all(post(1, "").as_bytes()).await.unwrap();
+        assert_eq!(new.read_u8().await.is_err(), is_proven, "closed, as all places are taken");
+    }
+}
+
+#[tokio::test]
+async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let mut server = Server::new(ok(), None, settings());
+    let mut waiting = Vec::new();
+    for _count in 0..CONNECTIONS + 20 {
+        waiting.push(TcpStream::connect(address).await.unwrap());
+    }
+    server.admit_last(listener).await;
+    let mut answered = 0;
+    let finished = tokio::spawn(server.finish());
+    for mut client in waiting {
+        // Its write may fail where it is refused.
+        let _ = client.write_all(post(1, "").as_bytes()).await;
+        answered += usize::from(client.read_u8().await.is_ok());
+    }
+    assert_eq!(answered, CONNECTIONS);
+    finished.await.unwrap();
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let (address, _stop, _server) = start(Router::new().route("/", any(|| async { "ok" })));
     let mut open = Vec::new();

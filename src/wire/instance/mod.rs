@@ -28,7 +28,7 @@ use crate::authn::{Caller, ClientKeys};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
 use crate::wire::arrival::arrival;
-use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
+use crate::wire::http::{MAX_BODY_BYTES, ProvenCaller, collect_body_up_to};
 
 /// The content type of everything here.
 pub const PROTOBUF: &str = "application/x-protobuf";
@@ -74,7 +74,12 @@ impl Instance {
                 }
             }
         };
-        outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error))
+        let mut response =
+            outcome.into_result().unwrap_or_else(|error| failure(arrival.request_id, &error));
+        if known.caller.is_some() {
+            response.extensions_mut().insert(ProvenCaller);
+        }
+        response
     }
 
     /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to

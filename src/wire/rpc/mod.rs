@@ -29,7 +29,7 @@ use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::gate::{Arrival, Gate};
 use crate::wire::arrival::{arrival, header};
-use crate::wire::http::{RawQuery, collect_body};
+use crate::wire::http::{ProvenCaller, RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
@@ -46,8 +46,9 @@ pub struct Rpc {
 struct Answer {
     format: Format,
     action: &'static str,
-    /// Who is calling, once that is proven.
+    /// Who is calling, once that is proven and there is no operation for him.
     caller: Option<Caller>,
+    is_proven: bool,
 }
 
 impl Rpc {
@@ -60,7 +61,8 @@ impl Rpc {
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut arrival = arrival(&head);
-        let mut answer = Answer { format: Format::Json, action: NO_ACTION, caller: None };
+        let (format, action) = (Format::Json, NO_ACTION);
+        let mut answer = Answer { format, action, caller: None, is_proven: false };
         let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -71,9 +73,13 @@ impl Rpc {
                 }
             }
         };
-        outcome.into_result().unwrap_or_else(|error| {
+        let mut response = outcome.into_result().unwrap_or_else(|error| {
             format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
-        })
+        });
+        if answer.is_proven {
+            response.extensions_mut().insert(ProvenCaller);
+        }
+        response
     }
 
     /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
@@ -125,6 +131,7 @@ impl Rpc {
         self.gate.hear(arrival)?;
         let caller = self.authenticator.authenticate(&claim, arrival.now, arrival.connection)?;
         self.gate.note_proven(arrival, &caller);
+        answer.is_proven = true;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
             Found::Unsupported(_) => {
