@@ -193,7 +193,8 @@ fn a_body_that_was_exchanged_is_refused() {
 
 #[test]
 fn what_carries_meaning_must_be_signed() {
-    for name in A4_HEADERS.split(';').filter(|name| *name != "x-acs-credentials-provider") {
+    let without_meaning = ["host", "x-acs-credentials-provider"];
+    for name in A4_HEADERS.split(';').filter(|name| !without_meaning.contains(name)) {
         let signed = A4_HEADERS.split(';').filter(|other| *other != name);
         let signed = signed.collect::<Vec<_>>().join(";");
         let parts = authorized(ACS3, "ak", &signed, A1_SIGNATURE);
