@@ -17,8 +17,8 @@ pub enum Scheme<'a> {
     Acs3,
     /// ACS4-HMAC-SHA256, keyed with a key derived for a day, a region and a product.
     Acs4 {
-        /// The day, `YYYYMMDD`, UTC.
-        date: &'a str,
+        /// The digits of the day, `YYYYMMDD`, UTC.
+        day: [u8; 8],
         /// The client's region, or `center`.
         region: &'a str,
         /// The product, `Kms`.

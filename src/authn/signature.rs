@@ -31,18 +31,18 @@ fn key(scheme: Scheme<'_>, secret: &SecretString) -> Key {
             Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes())
         }
         Scheme::Acs3 => Key::new(HMAC_SHA256, secret.as_bytes()),
-        Scheme::Acs4 { date, region, product } => {
+        Scheme::Acs4 { day, region, product } => {
             let text = Zeroizing::new(["aliyun_v4", secret].concat());
             let start = Key::new(HMAC_SHA256, text.as_bytes());
-            [date, region, product, "aliyun_v4_request"]
+            [&day[..], region.as_bytes(), product.as_bytes(), b"aliyun_v4_request"]
                 .iter()
                 .fold(start, |key, part| derived(&key, part))
         }
     }
 }
 
-fn derived(key: &Key, part: &str) -> Key {
-    Key::new(HMAC_SHA256, hmac::sign(key, part.as_bytes()).as_ref())
+fn derived(key: &Key, part: &[u8]) -> Key {
+    Key::new(HMAC_SHA256, hmac::sign(key, part).as_ref())
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
             assert_eq!(hex(tag.as_ref()), expected, "{part}");
             key = Key::new(HMAC_SHA256, tag.as_ref());
         }
-        let scheme = Scheme::Acs4 { date: "20240301", region: "cn-hangzhou", product: "Kms" };
+        let scheme = Scheme::Acs4 { day: *b"20240301", region: "cn-hangzhou", product: "Kms" };
         let text = "ACS4-HMAC-SHA256\n\
                     680f7dc5471d4cab32a95ea4cd9edd2ea1321e7476a2ea89cc115a568127063c";
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
         let signatures = [
             sign(Scheme::Rpc1, &secret, "text"),
             sign(Scheme::Acs3, &secret, "text"),
-            sign(Scheme::Acs4 { date: "1", region: "2", product: "3" }, &secret, "text"),
+            sign(Scheme::Acs4 { day: *b"00000001", region: "2", product: "3" }, &secret, "text"),
         ];
         assert_eq!(signatures.each_ref().map(Vec::len), [20, 32, 32]);
         assert_ne!(signatures[1], signatures[2]);

@@ -251,7 +251,8 @@ impl Call {
             date.unwrap_or_default().chars().filter(char::is_ascii_digit).take(8).collect();
         let (algorithm, scheme, scope) = match self.way.0 {
             Signing::Acs4 => {
-                let scheme = Scheme::Acs4 { date: &day, region: "cn-hangzhou", product: "Kms" };
+                let digits = day.as_bytes().try_into().unwrap_or([0; 8]);
+                let scheme = Scheme::Acs4 { day: digits, region: "cn-hangzhou", product: "Kms" };
                 (ACS4, scheme, format!("/{day}/cn-hangzhou/Kms/aliyun_v4_request"))
             }
             _ => (ACS3, Scheme::Acs3, String::new()),

@@ -73,7 +73,7 @@ fn acs3() -> Parts {
 }
 
 fn acs4() -> Parts {
-    let scheme = Scheme::Acs4 { date: "20240301", region: "cn-hangzhou", product: "Kms" };
+    let scheme = Scheme::Acs4 { day: *b"20240301", region: "cn-hangzhou", product: "Kms" };
     acs(ACS4, scheme, "/20240301/cn-hangzhou/Kms/aliyun_v4_request")
 }
 

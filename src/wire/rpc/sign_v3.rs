@@ -113,15 +113,30 @@ impl<'a> Authorization<'a> {
     }
 
     /// The scheme; `x_acs_date` is the time that the scope's day must be of.
+    ///
+    /// The asynchronous Java SDK writes that time itself into the scope, and derives its key from the
+    /// day as all others do.
     fn scheme(&self, x_acs_date: &str) -> Result<Scheme<'a>, ApiError> {
         let Some([date, region, product]) = self.scope else { return Ok(Scheme::Acs3) };
-        let day = x_acs_date.chars().filter(char::is_ascii_digit).take(8);
-        if product == "Kms" && !region.is_empty() && date.chars().eq(day) {
-            Ok(Scheme::Acs4 { date, region, product })
+        let malformed = || incomplete("the scope of Credential");
+        let day = day(x_acs_date).ok_or_else(malformed)?;
+        let is_of_day = date.as_bytes() == day || date == x_acs_date;
+        if product == "Kms" && !region.is_empty() && is_of_day {
+            Ok(Scheme::Acs4 { day, region, product })
         } else {
-            Err(incomplete("the scope of Credential"))
+            Err(malformed())
         }
     }
+}
+
+/// The first eight digits of a date: its day.
+fn day(date: &str) -> Option<[u8; 8]> {
+    let mut day = [0; 8];
+    let mut digits = date.bytes().filter(u8::is_ascii_digit);
+    for place in &mut day {
+        *place = digits.next()?;
+    }
+    Some(day)
 }
 
 /// `<AccessKey id>/<YYYYMMDD>/<region>/<product>/aliyun_v4_request`, in parts.

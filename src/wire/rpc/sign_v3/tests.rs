@@ -122,10 +122,19 @@ fn vector_a4_the_derived_key() {
     parts.check(SECRET).unwrap();
 }
 
+/// As the asynchronous Java SDK writes it.
+#[test]
+fn a_scope_with_the_whole_date_of_the_request_is_taken() {
+    let parts = a4("2024-03-01T08:30:00Z/cn-hangzhou/Kms/aliyun_v4_request");
+    parts.check(SECRET).unwrap();
+}
+
 #[test]
 fn a_scope_of_another_day_product_or_form_is_refused() {
     for scope in [
         "20240302/cn-hangzhou/Kms/aliyun_v4_request",
+        "2024-03-01T08:30:01Z/cn-hangzhou/Kms/aliyun_v4_request",
+        "2024-03-01/cn-hangzhou/Kms/aliyun_v4_request",
         "20240301/cn-hangzhou/Ecs/aliyun_v4_request",
         "20240301/cn-hangzhou/kms/aliyun_v4_request",
         "20240301//Kms/aliyun_v4_request",
