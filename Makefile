@@ -2,13 +2,14 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test clients bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
+.PHONY: run test clients bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
 	cargo run --release -- dev --dir .hsmgate
 
-# Everything a commit has to pass. The SDKs are driven by tests/sdk.rs.
+# Everything a commit has to pass. The SDKs are driven by tests/sdk.rs and
+# tests/clients.
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -48,7 +49,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tools setup-sdk setup-trace setup-proxy
+setup: setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy
 
 # The toolchain links with cc, and some crates hold C.
 setup-build:
@@ -64,6 +65,10 @@ setup-tools:
 
 setup-sdk:
 	tests/sdk/setup.sh
+
+# The official clients in Go and Java, where these languages are.
+setup-clients:
+	tests/clients/setup.sh
 
 # Shows that nothing is answered before it is on disk.
 setup-trace:

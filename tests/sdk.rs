@@ -5,13 +5,13 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on shall fail")]
 
-mod gateway;
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use gateway::Gateway;
+use support::gateway::Gateway;
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {

@@ -21,8 +21,6 @@ mod due;
 mod encryptions;
 mod ending;
 mod frozen;
-#[path = "../gateway/mod.rs"]
-mod gateway;
 mod generator;
 mod hang;
 #[path = "../it/harness.rs"]
@@ -53,7 +51,11 @@ mod signed;
 #[path = "../it/small_disk.rs"]
 mod small_disk;
 mod store_disk;
+#[path = "../support/mod.rs"]
+mod support;
 mod together;
 mod traffic;
 mod unnoticed;
 mod whole;
+
+use support::gateway;

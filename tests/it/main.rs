@@ -24,8 +24,6 @@ mod crypto;
 mod deeds;
 mod doctor;
 mod exposed;
-#[path = "../gateway/mod.rs"]
-mod gateway;
 mod golden;
 mod golden_state;
 mod hardening;
@@ -69,9 +67,13 @@ mod stop;
 mod store_file;
 mod strangers;
 mod supervise;
+#[path = "../support/mod.rs"]
+mod support;
 mod synced;
 mod tags;
 mod throttle;
 mod tls;
 mod token_info;
 mod token_objects;
+
+use support::gateway;

@@ -1,0 +1,3 @@
+module hsmgate.test/support
+
+go 1.23

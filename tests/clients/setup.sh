@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Downloads what the clients in tests/clients need, in the versions that they pin. A language that is not
+# here is skipped with a line; the tests skip it too, and fail on that where CI is true.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+setup_go() {
+    if ! command -v go >/dev/null; then
+        echo "skipped: go clients: there is no go"
+        return
+    fi
+    local module
+    for module in go/*/go.mod; do
+        (cd "$(dirname "$module")" && GOTOOLCHAIN=local go mod download)
+    done
+}
+
+setup_go
