@@ -21,5 +21,6 @@
 mod client;
 mod gateways;
 mod go;
+mod java;
 #[path = "../support/mod.rs"]
 mod support;

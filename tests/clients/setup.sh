@@ -15,4 +15,16 @@ setup_go() {
     done
 }
 
+# Java and Maven are Debian's; what else is needed comes from Maven's repository, and is compiled too.
+setup_java() {
+    if ! command -v javac >/dev/null || ! command -v mvn >/dev/null; then
+        if ! ../../scripts/apt-install.sh default-jdk-headless maven; then
+            echo "skipped: java clients: there is no Java with Maven"
+            return
+        fi
+    fi
+    mvn --quiet --batch-mode --file java/pom.xml process-classes
+}
+
 setup_go
+setup_java

@@ -1,0 +1,63 @@
+package hsmgate;
+
+import com.aliyun.teaopenapi.models.Config;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+
+/** The newest SDK that the registries serve: every family signed with ACS3, the other schemes, TLS. */
+public final class Main {
+    /** Fields that are never set, and values that have no field, with the reason. */
+    private static final Map<String, String> ABSENCES = Absences.with(Absences.GATEWAY,
+            "GetKmsInstance:deletionprotection", "younger than this SDK",
+            "GetKmsInstance:productversion", "younger than this SDK");
+
+    private Main() {}
+
+    public static void main(String[] arguments) throws Exception {
+        Steps steps = new Steps();
+        Gateway plain = Gateway.named("HSMGATE_DEV_JSON");
+        Gateway secured = Gateway.named("HSMGATE_TLS_DEV_JSON");
+        Coverage coverage = new Coverage();
+
+        NewestSdk kms = new NewestSdk(NewestSdk.config(plain), coverage);
+        new Families(steps, "http-acs3-", kms, plain).all(true);
+        steps.step("http-acs3-serves-or-refuses-every-operation-of-the-sdk", () -> {
+            Set<String> others = new TreeSet<>(NewestSdk.operations());
+            others.removeAll(coverage.actions());
+            // Refused in a step above: the service is open.
+            others.remove("OpenKmsService");
+            for (String operation : others) {
+                kms.refused("UnsupportedOperation", 400, operation);
+            }
+        });
+        Authentication.steps(steps, "http-acs3-", gateway -> new NewestSdk(NewestSdk.config(gateway), new Coverage()),
+                plain, Gateway.named("HSMGATE_THROTTLED_DEV_JSON"));
+
+        Config rpc = NewestSdk.config(plain).setSignatureAlgorithm("v2");
+        new Families(steps, "http-rpc-", new NewestSdk(rpc, coverage), plain).essentials();
+        NewestSdk tls = new NewestSdk(NewestSdk.config(secured), coverage);
+        new Families(steps, "https-acs3-", tls, secured).essentials();
+        Config tlsRpc = NewestSdk.config(secured).setSignatureAlgorithm("v2");
+        new Families(steps, "https-rpc-", new NewestSdk(tlsRpc, coverage), secured).essentials();
+        Authentication.temporary(steps, gateway -> new NewestSdk(NewestSdk.config(gateway), coverage), secured);
+        steps.step("https-sends-nothing-without-the-ca", () -> {
+            try {
+                // Under another name: the SDK keeps its connections, and the CA with them, for each host.
+                Config unknowing = NewestSdk.config(secured).setCa(null)
+                        .setEndpoint(secured.address().replace("127.0.0.1", "localhost"));
+                new NewestSdk(unknowing, coverage).call("ListKeys");
+            } catch (Refused answered) {
+                throw new AssertionError("it was sent", answered);
+            } catch (Exception unsent) {
+                Steps.holds(unsent.toString().contains("PKIX path building failed"), unsent.toString());
+                return;
+            }
+            throw new AssertionError("it was sent");
+        });
+        Text.steps(steps, gateway -> new NewestSdk(NewestSdk.config(gateway), new Coverage()));
+
+        coverage.report(steps, "", ABSENCES);
+        steps.finish();
+    }
+}
