@@ -89,7 +89,6 @@ error_codes! {
     ResourceIdNotFound = 404 "InvalidResourceId.NotFound" "The specified ResourceId is not found.",
     AliasAlreadyExists = 400 "AliasAlreadyExists" "AliasName Already Exists.",
     ResourceExist = 409 "Rejected.ResourceExist" "The request was rejected because the resource already exists.",
-    ResourceInUse = 409 "Rejected.ResourceInUse" "The request was rejected because the resource is still in use.",
     RejectedUnsupportedOperation = 400 "Rejected.UnsupportedOperation" "Unsupported operation.",
     LimitExceeded = 400 "Rejected.LimitExceeded" "The request was rejected because user create resource limit was exceeded",
     UnsupportedOrigin = 400 "Unsupported.Origin" "This key origin is not valid for this api",

@@ -1,6 +1,7 @@
 //! What runs beside the requests: destroying and rotating keys that are due, and following changes
 //! that another process made to the store. Each thing that is done leaves its audit records.
 
+mod dangling;
 mod destruction_hold;
 mod rest;
 
@@ -8,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dangling::DanglingNames;
 pub use destruction_hold::HOLD_LEFT;
 use destruction_hold::{DestructionHold, Verdict};
 use rest::Rests;
@@ -34,6 +36,8 @@ const ROTATE_EVERY: Duration = Duration::from_secs(5);
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 /// How long the store's file may be gone, or changes be kept again, before it is noticed.
 const WATCH_STORE_EVERY: Duration = Duration::from_secs(1);
+/// How long an access document may name what is not there before that is told.
+const LOOK_AT_NAMES_EVERY: Duration = Duration::from_secs(1);
 /// How long a jump of the clock may be unnoticed while no key job looks for one.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// How long what the IV budget has to tell may be without its record.
@@ -103,6 +107,18 @@ impl Jobs {
         jobs.spawn(every(IV_EVENTS_EVERY, "records of the IV budget", move || {
             record_iv_events(ring.clone(), recorder.clone())
         }));
+        let (documents, dangling) = (store.clone(), Arc::new(DanglingNames::default()));
+        jobs.spawn(every(
+            LOOK_AT_NAMES_EVERY,
+            "look at the names in access documents",
+            move || {
+                let (store, dangling) = (documents.clone(), Arc::clone(&dangling));
+                async move {
+                    dangling.look(&store);
+                    Ok::<(), StoreError>(())
+                }
+            },
+        ));
         let used = Arc::clone(&access_keys);
         let watched = store.clone();
         jobs.spawn(every(WATCH_STORE_EVERY, "watch of the store", move || {

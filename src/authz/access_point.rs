@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::policy::{Resource, ResourceName};
 use crate::model::{
-    AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyId, KeyRecord, NetworkRule,
+    AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyRecord, NetworkRule,
     PermissionTemplate,
 };
 use crate::store::Store;
@@ -45,20 +45,29 @@ pub(super) fn allows(
     action: &str,
     key: Option<&KeyRecord>,
 ) -> bool {
-    let is_about_it = |policy: &AccessPolicy| key.is_none_or(|key| is_about(policy, Some(key.id)));
+    let id = key.map(|key| key.id.as_str());
+    let is_about_it = |policy: &AccessPolicy| match id {
+        Some(id) => is_any(policy, |one| one.is_about_key(id)),
+        None => !policy.resources.is_empty(),
+    };
     KEY_USER.contains(&action) && lets_in(store, visit, is_about_it)
 }
 
 /// Whether the visitor may know that there is no such key.
 pub(super) fn may_know(store: &Store, visit: Visit<'_>, resource: &Resource<'_>) -> bool {
-    let key = match resource.name() {
-        ResourceName::Key(id) => Some(id),
-        ResourceName::Alias(_) | ResourceName::Other(_) => None,
+    let id = match resource.name() {
+        ResourceName::Key(id) => Some(id.as_str().to_owned()),
+        ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
+        ResourceName::Alias(_) => None,
     };
-    lets_in(store, visit, |policy| is_about(policy, key))
+    lets_in(store, visit, |policy| match &id {
+        Some(id) => is_any(policy, |one| one.is_about_key(id)),
+        None => is_any(policy, AccessResource::is_about_every_key),
+    })
 }
 
-/// Whether a policy that is about what is asked lets the visitor in.
+/// Whether a policy that is about what is asked lets the visitor in. A name without a document, of
+/// the access point as of a policy, lets nobody in.
 fn lets_in(store: &Store, visit: Visit<'_>, is_about: impl Fn(&AccessPolicy) -> bool) -> bool {
     let point = store.document::<AccessPoint>(visit.client_key.access_point.as_str());
     let Some(point) = point else { return false };
@@ -70,16 +79,13 @@ fn lets_in(store: &Store, visit: Visit<'_>, is_about: impl Fn(&AccessPolicy) -> 
     })
 }
 
-/// Whether the policy is about a key, or about any key.
-fn is_about(policy: &AccessPolicy, key: Option<KeyId>) -> bool {
-    policy.resources.iter().any(|resource| match resource {
-        AccessResource::AnyKey => true,
-        AccessResource::Key(id) => Some(*id) == key,
-        AccessResource::Secret(_) | AccessResource::AnySecret => false,
-    })
+/// Whether any of the resources of a policy is such a one.
+fn is_any(policy: &AccessPolicy, is_such: impl Fn(&AccessResource) -> bool) -> bool {
+    policy.resources.iter().any(is_such)
 }
 
-/// A policy without network rules admits every address; one with rules those of any of them.
+/// A policy that names no network rules admits every address; one that names rules those of any of
+/// them. A rule that is not there has no addresses: it counts among the names all the same.
 fn admits(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
     let names = &policy.rules.network_rules;
     let mut rules = names.iter().filter_map(|name| store.document(name.as_str()));
@@ -143,11 +149,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_may_use_every_key_learns_that_one_is_not_there() {
+    async fn only_who_might_use_a_key_learns_that_it_is_not_there() {
         let user = "CryptoServiceKeyUser";
-        for (resources, known) in
-            [(&["key/*"][..], [true; 2]), (&[&format!("key/{KEY}")], [true, false])]
-        {
+        for (resources, known) in [
+            (&["key/*"][..], [true; 3]),
+            (&[&format!("key/{KEY}")], [true, false, false]),
+            (&["key/x*"], [false, true, false]),
+            (&["key/key-*", "secret/*"], [true, false, false]),
+            (&[], [false; 3]),
+        ] {
             let (_directory, store, key) = shop(&[policy(user, resources, &[])]).await;
             let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
             let place = Place {
@@ -155,8 +165,13 @@ mod tests {
                 account: "1234567890123456".parse().unwrap(),
             };
             let learns = |name| may_know(&store, visit, &Resource::new(&place, name));
-            let names = [ResourceName::Key(KEY.parse().unwrap()), ResourceName::Other("key/x")];
-            assert_eq!(names.map(learns), known);
+            let alias = "alias/x".parse().unwrap();
+            let names = [
+                ResourceName::Key(KEY.parse().unwrap()),
+                ResourceName::Other("key/x"),
+                ResourceName::Alias(&alias),
+            ];
+            assert_eq!(names.map(learns), known, "{resources:?}");
             store.close().await;
         }
     }
@@ -173,6 +188,15 @@ mod tests {
             (vec![policy(user, &["key/*"], &["here"])], "11.1.2.3", [false; 3]),
             (vec![policy(user, &["key/*"], &["nowhere"])], "10.1.2.3", [false; 3]),
             (vec![policy(user, &["key/*"], &["nowhere", "here"])], "10.1.2.3", [true; 3]),
+            (vec![policy(user, &["key/*"], &["not-there"])], "10.1.2.3", [false; 3]),
+            (vec![policy(user, &["key/*"], &["not-there", "not-there"])], "::1", [false; 3]),
+            (vec![policy(user, &["key/*"], &["not-there", "here"])], "10.1.2.3", [true; 3]),
+            (vec![policy(user, &["key/*"], &["not-there", "here"])], "11.1.2.3", [false; 3]),
+            (vec![policy(user, &["key/key-hzz630494463ejqjx1*"], &[])], "::1", [true, false, true]),
+            (vec![policy(user, &["key/key-hzz*"], &[])], "::1", [true; 3]),
+            (vec![policy(user, &["key/a*"], &[])], "::1", [false, false, true]),
+            (vec![policy(user, &[], &[])], "::1", [false; 3]),
+            (vec![policy(user, &["key/*", "key/*"], &["here", "here"])], "10.1.2.3", [true; 3]),
             (
                 vec![
                     policy(user, &["key/*"], &["nowhere"]),
@@ -192,5 +216,38 @@ mod tests {
             assert!(!allows(&store, visit, "kms:CreateKey", None));
             store.close().await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_names_something_that_is_not_there_lets_nobody_in_until_it_is() {
+        let user = "CryptoServiceKeyUser";
+        let (_directory, store, key) = shop(&[policy(user, &["key/*"], &["later"])]).await;
+        let visit = Visit { client_key: &key, source: "10.1.2.3".parse().unwrap() };
+        let is_let_in = || allows(&store, visit, "kms:Encrypt", Some(&record(KEY)));
+        assert!(!is_let_in());
+        let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
+            "created": Time::now()});
+        store.insert_document::<NetworkRule>(from_value(rule.clone()).unwrap()).await.unwrap();
+        assert!(is_let_in(), "names are looked up when they are used");
+        store.remove_document::<NetworkRule>("later").await.unwrap();
+        assert!(!is_let_in());
+        store.insert_document::<NetworkRule>(from_value(rule).unwrap()).await.unwrap();
+        store.remove_document::<AccessPolicy>("0").await.unwrap();
+        assert!(!is_let_in());
+        store.remove_document::<AccessPoint>("shop").await.unwrap();
+        assert!(!is_let_in());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_policy_without_permissions_allows_nothing() {
+        let nothing = json!({"permissions": [], "resources": ["key/*"],
+            "rules": {"NetworkRules": []}});
+        let (_directory, store, key) = shop(&[nothing]).await;
+        let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
+        for key in [Some(&record(KEY)), None] {
+            assert!(!allows(&store, visit, "kms:GenerateRandom", key));
+        }
+        store.close().await;
     }
 }

@@ -88,7 +88,6 @@ impl From<StoreError> for ApiError {
         let code = match error {
             StoreError::NotFound => ErrorCode::KeyNotFound,
             StoreError::Exists => ErrorCode::ResourceExist,
-            StoreError::InUse => ErrorCode::ResourceInUse,
             StoreError::Unavailable { .. }
             | StoreError::FileLost { .. }
             | StoreError::Damaged { .. } => ErrorCode::Unavailable,

@@ -53,7 +53,7 @@ impl AbsentKey {
 }
 
 /// Whether a text can be the name of a key or an alias, of whatever form.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.:@+=".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -2,55 +2,40 @@
 
 use std::ops::Deref;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
-use super::params::FromParam;
 
-/// `MIN` to `MAX` values, none of them twice, in the order given.
+/// At most `MAX` values, in the order given and as often as given.
 ///
 /// ```
-/// use hsmgate::model::{AccessName, DistinctList, FromParam};
-/// type Names = DistinctList<AccessName, 1, 2>;
-/// assert_eq!(Names::from_param(r#"["a","b"]"#)?.len(), 2);
-/// assert!(Names::from_param("[]").is_err());
-/// assert!(Names::from_param(r#"["a","a"]"#).is_err());
+/// use hsmgate::model::{AccessName, BoundedList};
+/// type Names = BoundedList<AccessName, 2>;
+/// assert_eq!(serde_json::from_str::<Names>(r#"["a","a"]"#)?.len(), 2);
+/// assert!(serde_json::from_str::<Names>("[]")?.is_empty());
+/// assert!(serde_json::from_str::<Names>(r#"["a","b","c"]"#).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<T>")]
-#[serde(bound(deserialize = "T: PartialEq + Deserialize<'de>"))]
-pub struct DistinctList<T, const MIN: usize, const MAX: usize>(Vec<T>);
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub struct BoundedList<T, const MAX: usize>(Vec<T>);
 
-impl<T: PartialEq, const MIN: usize, const MAX: usize> TryFrom<Vec<T>>
-    for DistinctList<T, MIN, MAX>
-{
+impl<T, const MAX: usize> TryFrom<Vec<T>> for BoundedList<T, MAX> {
     type Error = InvalidId;
 
     fn try_from(values: Vec<T>) -> Result<Self, InvalidId> {
-        if !(MIN..=MAX).contains(&values.len()) {
-            return Err(InvalidId("list of this length"));
-        }
-        let mut rest = values.as_slice();
-        while let [first, others @ ..] = rest {
-            if others.contains(first) {
-                return Err(InvalidId("list without repetitions"));
-            }
-            rest = others;
-        }
-        Ok(Self(values))
+        if values.len() <= MAX { Ok(Self(values)) } else { Err(InvalidId("list of this length")) }
     }
 }
 
-/// Nothing, where nothing is allowed.
-impl<T, const MAX: usize> Default for DistinctList<T, 0, MAX> {
+impl<T, const MAX: usize> Default for BoundedList<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T, const MIN: usize, const MAX: usize> Deref for DistinctList<T, MIN, MAX> {
+impl<T, const MAX: usize> Deref for BoundedList<T, MAX> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -58,32 +43,24 @@ impl<T, const MIN: usize, const MAX: usize> Deref for DistinctList<T, MIN, MAX> 
     }
 }
 
-impl<T, const MIN: usize, const MAX: usize> FromParam for DistinctList<T, MIN, MAX>
-where
-    T: PartialEq + DeserializeOwned,
-{
-    fn from_param(text: &str) -> Result<Self, InvalidId> {
-        serde_json::from_str(text).map_err(|_source| InvalidId("list as a JSON array"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Numbers = DistinctList<u8, 1, 3>;
+    type Numbers = BoundedList<u8, 3>;
 
     #[test]
-    fn the_order_given_stays() {
-        let list = Numbers::from_param("[3, 1, 2]").unwrap();
-        assert_eq!(*list, [3, 1, 2]);
-        assert_eq!(serde_json::to_string(&list).unwrap(), "[3,1,2]");
+    fn order_and_repetitions_stay_as_given() {
+        for (text, values) in [("[3, 1, 2]", &[3, 1, 2][..]), ("[1,2,1]", &[1, 2, 1]), ("[]", &[])]
+        {
+            assert_eq!(*serde_json::from_str::<Numbers>(text).unwrap(), *values, "{text}");
+        }
     }
 
     #[test]
-    fn a_list_of_another_length_or_with_repetitions_is_refused() {
-        for text in ["", "[]", "[1,2,3,4]", "[1,2,1]", "1", "{}", "[1]x"] {
-            assert!(Numbers::from_param(text).is_err(), "{text}");
+    fn what_is_too_long_or_no_list_is_refused() {
+        for text in ["", "[1,2,3,4]", "[1,1,1,1]", "1", "{}", "[1]x", "[256]"] {
+            assert!(serde_json::from_str::<Numbers>(text).is_err(), "{text}");
         }
     }
 }

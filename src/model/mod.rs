@@ -23,6 +23,7 @@ pub mod params;
 pub mod policy;
 pub mod principal;
 pub mod rotation;
+pub mod sent_json;
 pub mod source;
 pub mod spec;
 pub mod tag;
@@ -33,7 +34,8 @@ pub mod verified_share;
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
     AddressRange, AuthenticationMethod, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
-    NetworkRule, PermissionTemplate, PermissionTemplates, PolicyNames, SourceAddresses,
+    NetworkRule, NetworkRules, PermissionTemplate, PermissionTemplates, PolicyNames,
+    SourceAddresses,
 };
 pub use alias::{Alias, NewAlias};
 pub use arn::{AccountId, Place, Region};
@@ -48,12 +50,13 @@ pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };
 pub use key_ref::KeyRef;
-pub use list::DistinctList;
+pub use list::BoundedList;
 pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
 pub use params::{Element, FromParam, FromParams, ParamError, Params};
 pub use principal::{PrincipalKind, PrincipalName};
 pub use rotation::{Rotation, RotationInterval};
+pub use sent_json::SentJson;
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagKey, TagKeyList, TagList, TagValue};

@@ -113,6 +113,15 @@ impl<'a> Params<'a> {
         self.optional(name)?.ok_or(ParamError::Missing(Cow::Borrowed(name)))
     }
 
+    /// A parameter that stands for `absent` where it is absent or empty.
+    ///
+    /// # Errors
+    /// When it is there and not valid.
+    pub fn or<T: FromParam>(&self, name: &'static str, absent: &str) -> Result<T, ParamError> {
+        let text = self.text(name).filter(|text| !text.is_empty()).unwrap_or(absent);
+        T::from_param(text).map_err(|InvalidId(_)| ParamError::invalid(name))
+    }
+
     /// A parameter that may be absent; an empty text counts as absent.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Documents in SQL: one table for all kinds, and one for which of them names which other.
+//! Documents in SQL: one table for all kinds. A document may name another one that is not there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,16 +7,13 @@ use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::row::Table;
-use super::shelves::{Document, Reference, Shelves};
+use super::shelves::{DanglingName, Document, Shelves};
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
     AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
 };
 
 const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "body"] };
-
-const REFERENCES: Table =
-    Table { name: "document_references", columns: &["kind", "name", "target_kind", "target_name"] };
 
 impl Store {
     /// The document of this kind and name.
@@ -29,6 +26,17 @@ impl Store {
         D::shelf(self.inner.catalogue().shelves()).values().map(Arc::clone).collect()
     }
 
+    /// Every name in an access document of which there is no document.
+    pub fn dangling_names(&self) -> BTreeSet<DanglingName> {
+        self.inner.catalogue().shelves().dangling()
+    }
+
+    /// Those of [`Store::dangling_names`] because of which a client key may do less than its access
+    /// point says.
+    pub fn dangling_names_behind(&self, key: &Arc<ClientKeyRecord>) -> BTreeSet<DanglingName> {
+        self.inner.catalogue().shelves().dangling_behind(key)
+    }
+
     /// The import parameters whose date has come.
     pub fn expired_imports(&self, now: Time) -> Vec<Arc<ImportParameters>> {
         let mut parameters = self.documents::<ImportParameters>();
@@ -39,8 +47,7 @@ impl Store {
     /// Adds a document.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when its kind has its name already, [`StoreError::NotFound`] when a
-    /// document that it names is not there.
+    /// [`StoreError::Exists`] when its kind has its name already.
     pub async fn insert_document<D: Document>(&self, document: D) -> Result<Arc<D>, StoreError> {
         let name = document.name();
         let mut write = self.write().await?;
@@ -50,7 +57,6 @@ impl Store {
             .bind(body(&document)?)
             .execute(write.connection())
             .await?;
-        save_references(write.connection(), &document).await?;
         let document = Arc::new(document);
         let remembered = Arc::clone(&document);
         write.commit(move |catalogue| put(catalogue.shelves_mut(), name, remembered)).await?;
@@ -63,9 +69,8 @@ impl Store {
     /// The document is the one on disk, held against every other writer until the change is made.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such document, or one that it now names is not
-    /// there; [`StoreError::Exists`] when `change` gave it another name, which names it for good;
-    /// what `change` returns.
+    /// [`StoreError::NotFound`] when there is no such document; [`StoreError::Exists`] when `change`
+    /// gave it another name, which names it for good; what `change` returns.
     pub async fn change_document<D, E, F>(&self, name: &str, change: F) -> Result<Arc<D>, E>
     where
         D: Document,
@@ -89,11 +94,10 @@ impl Store {
         Ok(after)
     }
 
-    /// Removes a document, whether or not it can be read.
+    /// Removes a document, whether or not it can be read or another one names it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such document, [`StoreError::InUse`] while another
-    /// one names it.
+    /// [`StoreError::NotFound`] when there is no such document.
     pub async fn remove_document<D: Document>(&self, name: &str) -> Result<(), StoreError> {
         self.remove::<D>(name, None).await
     }
@@ -115,13 +119,18 @@ impl Store {
         note: Option<(&str, &str)>,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // What it names itself is forgotten with the row (ON DELETE CASCADE).
+        // Programs up to 0.1.0 write down which documents name this one; their foreign key would hold
+        // it.
+        sqlx::query("DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2")
+            .bind(D::KIND)
+            .bind(name.to_owned())
+            .execute(write.connection())
+            .await?;
         let removed = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2")
             .bind(D::KIND)
             .bind(name.to_owned())
             .execute(write.connection())
-            .await
-            .map_err(still_named)?;
+            .await?;
         if removed.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
@@ -209,30 +218,8 @@ async fn save<D: Document>(connection: &mut Connection, document: &D) -> Result<
         .bind(D::KIND)
         .bind(document.name())
         .bind(body(document)?)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-    sqlx::query("DELETE FROM document_references WHERE kind = $1 AND name = $2")
-        .bind(D::KIND)
-        .bind(document.name())
-        .execute(&mut *connection)
-        .await?;
-    save_references(connection, document).await
-}
-
-async fn save_references<D: Document>(
-    connection: &mut Connection,
-    document: &D,
-) -> Result<(), StoreError> {
-    let references: BTreeSet<Reference> = document.references().into_iter().collect();
-    for target in references {
-        sqlx::query(REFERENCES.insert())
-            .bind(D::KIND)
-            .bind(document.name())
-            .bind(target.kind)
-            .bind(target.name)
-            .execute(&mut *connection)
-            .await?;
-    }
     Ok(())
 }
 
@@ -245,21 +232,11 @@ fn body<D: Document>(document: &D) -> Result<String, StoreError> {
     })
 }
 
-/// A foreign key stands against an insertion where the target is missing, but against a removal
-/// where something still points to the row.
-fn still_named(error: sqlx::Error) -> StoreError {
-    match error.into() {
-        StoreError::NotFound => StoreError::InUse,
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        AccessControlRules, AccessName, AuthenticationMethod, FromParam, ImportId, KeyId,
-        KeyVersionId, WrappingAlgorithm,
+        AuthenticationMethod, FromParam, ImportId, KeyId, KeyVersionId, WrappingAlgorithm,
     };
     use crate::store::tests::Bench;
 
@@ -282,7 +259,7 @@ mod tests {
             )
             .unwrap(),
             resources: FromParam::from_param(r#"["key/*","secret/db"]"#).unwrap(),
-            rules: AccessControlRules { network_rules: names(rules).try_into().unwrap() },
+            rules: FromParam::from_param(&rules_text(rules)).unwrap(),
             kms_instance: "kst-1".to_owned(),
             description: String::new(),
             created: Time::from_unix(NOON),
@@ -292,7 +269,7 @@ mod tests {
     fn point(name: &str, policies: &[&str]) -> AccessPoint {
         AccessPoint {
             name: name.parse().unwrap(),
-            policies: names(policies).try_into().unwrap(),
+            policies: FromParam::from_param(&serde_json::to_string(policies).unwrap()).unwrap(),
             authentication_method: AuthenticationMethod::ClientKey,
             description: String::new(),
             created: Time::from_unix(NOON),
@@ -324,8 +301,13 @@ mod tests {
         }
     }
 
-    fn names(texts: &[&str]) -> Vec<AccessName> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    fn rules_text(names: &[&str]) -> String {
+        format!("{{ \"NetworkRules\": {} }}", serde_json::to_string(names).unwrap())
+    }
+
+    /// The names without a document, in words.
+    fn dangling(store: &Store) -> Vec<String> {
+        store.dangling_names().iter().map(ToString::to_string).collect()
     }
 
     /// A rule, a policy, an access point and a client key, each named by the next.
@@ -365,61 +347,85 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_still_named_is_not_removed() {
+    async fn what_is_named_can_be_removed_and_its_name_dangles_until_it_is_there_again() {
         let bench = Bench::new().await;
         let key = chain(&bench).await;
         let store = &bench.store;
-        for refused in [
-            store.remove_document::<NetworkRule>("rule").await,
-            store.remove_document::<AccessPolicy>("policy").await,
-            store.remove_document::<AccessPoint>("point").await,
-        ] {
-            assert!(matches!(refused, Err(StoreError::InUse)), "{refused:?}");
-        }
-        bench.assert_disk_is_memory().await;
-        store.remove_document::<ClientKeyRecord>(&key.id.to_string()).await.unwrap();
-        store.remove_document::<AccessPoint>("point").await.unwrap();
-        store.remove_document::<AccessPolicy>("policy").await.unwrap();
+        assert_eq!(dangling(store), Vec::<String>::new());
         store.remove_document::<NetworkRule>("rule").await.unwrap();
-        assert_eq!(store.documents::<NetworkRule>(), []);
+        assert_eq!(dangling(store), ["network-rule rule (named by policy policy)"]);
+        assert_eq!(store.dangling_names_behind(&key), store.dangling_names());
+        store.remove_document::<AccessPolicy>("policy").await.unwrap();
+        assert_eq!(dangling(store), ["policy policy (named by access-point point)"]);
+        store.remove_document::<AccessPoint>("point").await.unwrap();
+        let named_by_key = format!("access-point point (named by client-key {})", key.id);
+        assert_eq!(dangling(store), [named_by_key]);
+        assert_eq!(store.dangling_names_behind(&key), store.dangling_names());
         bench.assert_disk_is_memory().await;
+        store.insert_document(point("point", &["policy"])).await.unwrap();
+        store.insert_document(policy("policy", &[])).await.unwrap();
+        assert_eq!(dangling(store), Vec::<String>::new());
     }
 
     #[tokio::test]
-    async fn what_names_a_document_that_is_not_there_is_refused() {
+    async fn a_document_may_name_what_is_not_there_and_that_more_than_once() {
         let bench = Bench::new().await;
         let store = &bench.store;
-        for refused in [
-            store.insert_document(policy("policy", &["rule"])).await.map(drop),
-            store.insert_document(point("point", &["policy"])).await.map(drop),
-            store.insert_document(client_key("point")).await.map(drop),
-        ] {
-            assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
-        }
-        assert_eq!(store.documents::<AccessPolicy>(), []);
+        store.insert_document(policy("policy", &["rule", "rule", "other"])).await.unwrap();
+        store.insert_document(point("point", &["none", "policy", "none"])).await.unwrap();
+        let key = store.insert_document(client_key("point")).await.unwrap();
+        let elsewhere = store.insert_document(client_key("elsewhere")).await.unwrap();
+        let missing = [
+            format!("access-point elsewhere (named by client-key {})", elsewhere.id),
+            "network-rule other (named by policy policy)".to_owned(),
+            "network-rule rule (named by policy policy)".to_owned(),
+            "policy none (named by access-point point)".to_owned(),
+        ];
+        assert_eq!(dangling(store), missing);
+        let behind =
+            |key| store.dangling_names_behind(key).iter().map(ToString::to_string).collect();
+        let behind: [Vec<String>; 2] = [&key, &elsewhere].map(behind);
+        assert_eq!(behind, [missing[1..].to_vec(), missing[..1].to_vec()]);
+        let again = Store::open(&bench.url).await.unwrap();
+        assert_eq!(
+            again.document("policy").as_deref(),
+            Some(&policy("policy", &["rule", "rule", "other"]))
+        );
+        assert_eq!(dangling(&again), missing);
         bench.assert_disk_is_memory().await;
     }
 
     #[tokio::test]
-    async fn a_change_moves_the_names_that_hold_others() {
+    async fn what_an_earlier_program_wrote_of_names_does_not_hold_a_document() {
         let bench = Bench::new().await;
         chain(&bench).await;
-        let store = &bench.store;
-        store.insert_document(rule("other")).await.unwrap();
-        let change = async |rules: &'static [&'static str]| {
-            let change = |policy: &mut AccessPolicy| {
-                policy.rules.network_rules = names(rules).try_into().unwrap();
-                Ok::<_, StoreError>(())
-            };
-            store.change_document("policy", change).await
-        };
-        assert_eq!(*change(&["other"]).await.unwrap(), policy("policy", &["other"]));
-        assert!(matches!(change(&["gone"]).await, Err(StoreError::NotFound)));
+        bench
+            .tamper(
+                "INSERT INTO document_references (kind, name, target_kind, target_name) \
+                 VALUES ('policy', 'policy', 'network-rule', 'rule')",
+            )
+            .await;
+        bench.store.remove_document::<NetworkRule>("rule").await.unwrap();
         bench.assert_disk_is_memory().await;
-        store.remove_document::<NetworkRule>("rule").await.unwrap();
-        let refused = store.remove_document::<NetworkRule>("other").await;
-        assert!(matches!(refused, Err(StoreError::InUse)), "{refused:?}");
-        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_was_stored_without_its_text_is_read() {
+        let bench = Bench::new().await;
+        bench.store.insert_document(policy("policy", &["rule"])).await.unwrap();
+        bench
+            .tamper(
+                r#"UPDATE documents SET body = '{"name":"policy",
+                   "permissions":["RbacPermission/Template/CryptoServiceKeyUser"],
+                   "resources":["key/*","secret/db"],"rules":{"NetworkRules":["rule"]},
+                   "kms_instance":"kst-1","description":"","created":"2023-11-14T22:13:20Z"}'"#,
+            )
+            .await;
+        let again = Store::open(&bench.url).await.unwrap();
+        assert_eq!(again.damaged_rows(), []);
+        let read = again.document::<AccessPolicy>("policy").unwrap();
+        assert_eq!(read.rules.text(), r#"{"NetworkRules":["rule"]}"#);
+        assert_eq!(read.resources, policy("policy", &[]).resources);
     }
 
     #[tokio::test]

@@ -16,9 +16,6 @@ pub enum StoreError {
     /// What was to be added is there already. The caller's request is wrong.
     #[error("in the store already")]
     Exists,
-    /// What was to be removed is still named by something else. The caller's request is wrong.
-    #[error("still named by something in the store")]
-    InUse,
     /// There are as many of these as there may be. The caller's request is wrong.
     #[error("the store holds as many of these as there may be")]
     LimitReached,

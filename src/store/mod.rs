@@ -49,7 +49,7 @@ pub use invocations::{Lease, Remainder};
 pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use restore::{Replaced, Replacement};
-pub use shelves::{Document, Reference, Shelf, Shelves};
+pub use shelves::{DanglingName, Document, Reference, Shelf, Shelves};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
 use catalogue::Catalogue;
@@ -202,6 +202,11 @@ impl Store {
     /// The aliases of one key, by name.
     pub fn aliases_of(&self, key: KeyId) -> Vec<AliasRecord> {
         self.inner.catalogue().aliases_of(key).cloned().collect()
+    }
+
+    /// How many changes of keys, aliases and documents memory holds: as long as it stays, so do they.
+    pub fn catalogue_revision(&self) -> i64 {
+        self.inner.catalogue().revision()
     }
 
     /// Waits for the turn to change something.

@@ -1,7 +1,8 @@
 //! Documents, and the shelves that hold them in memory, one for each kind. It knows nothing of
 //! SQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,7 +20,7 @@ pub trait Document:
     /// Its name.
     fn name(&self) -> String;
 
-    /// The documents that it names: they must be there as long as it is.
+    /// The documents that it names, whether or not they are there.
     fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
@@ -35,15 +36,36 @@ pub trait Document:
 pub type Shelf<D> = BTreeMap<String, Arc<D>>;
 
 /// A document that another one names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reference {
-    pub(super) kind: &'static str,
-    pub(super) name: String,
+    kind: &'static str,
+    name: String,
 }
 
 impl Reference {
     fn to<D: Document>(name: &impl ToString) -> Self {
         Self { kind: D::KIND, name: name.to_string() }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// A name in a document of which there is no document: it allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DanglingName {
+    /// The document that is not there.
+    pub missing: Reference,
+    /// The one that names it.
+    pub named_by: Reference,
+}
+
+impl fmt::Display for DanglingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (named by {})", self.missing, self.named_by)
     }
 }
 
@@ -55,6 +77,54 @@ pub struct Shelves {
     access_points: Shelf<AccessPoint>,
     client_keys: Shelf<ClientKeyRecord>,
     import_parameters: Shelf<ImportParameters>,
+}
+
+impl Shelves {
+    /// Every name of which there is no document.
+    pub(super) fn dangling(&self) -> BTreeSet<DanglingName> {
+        let mut found = BTreeSet::new();
+        self.find_dangling(self.policies.values(), &mut found);
+        self.find_dangling(self.access_points.values(), &mut found);
+        self.find_dangling(self.client_keys.values(), &mut found);
+        found
+    }
+
+    /// Those on the way from a client key over its access point and policies to their network rules.
+    pub(super) fn dangling_behind(&self, key: &Arc<ClientKeyRecord>) -> BTreeSet<DanglingName> {
+        let mut found = BTreeSet::new();
+        self.find_dangling([key], &mut found);
+        if let Some(point) = self.access_points.get(key.access_point.as_str()) {
+            self.find_dangling([point], &mut found);
+            let names = point.policies.iter();
+            let policies = names.filter_map(|name| self.policies.get(name.as_str()));
+            self.find_dangling(policies, &mut found);
+        }
+        found
+    }
+
+    fn find_dangling<'a, D: Document>(
+        &self,
+        documents: impl IntoIterator<Item = &'a Arc<D>>,
+        found: &mut BTreeSet<DanglingName>,
+    ) {
+        for document in documents {
+            let missing = document.references().into_iter().filter(|one| !self.has(one));
+            found.extend(missing.map(|missing| DanglingName {
+                missing,
+                named_by: Reference { kind: D::KIND, name: document.name() },
+            }));
+        }
+    }
+
+    fn has(&self, reference: &Reference) -> bool {
+        let Reference { kind, name } = reference;
+        match *kind {
+            NetworkRule::KIND => self.network_rules.contains_key(name),
+            AccessPolicy::KIND => self.policies.contains_key(name),
+            AccessPoint::KIND => self.access_points.contains_key(name),
+            _ => false,
+        }
+    }
 }
 
 /// Says where the documents of a kind are held.

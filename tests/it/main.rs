@@ -21,6 +21,7 @@ mod client_key;
 mod clock;
 mod clock_jumps;
 mod crypto;
+mod dangling_names;
 mod deeds;
 mod doctor;
 mod exposed;

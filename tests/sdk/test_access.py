@@ -64,12 +64,30 @@ def test_a_document_is_missed_as_terraform_expects(kms):
             kms.call(action, Name="none")
 
 
-def test_the_chain_goes_from_its_end(kms, point):
-    with refused("Rejected.ResourceInUse", 409):
-        kms.call("DeletePolicy", Name=point)
-    kms.call("DeleteApplicationAccessPoint", Name=point)
+def test_the_chain_goes_in_any_order(kms, point):
     kms.call("DeletePolicy", Name=point)
+    described = kms.call("DescribeApplicationAccessPoint", Name=point)
+    assert json.loads(described["Policies"]) == [point]
     kms.call("DeleteNetworkRule", Name=point)
+    kms.call("DeleteApplicationAccessPoint", Name=point)
+    for kind in ["NetworkRule", "Policy", "ApplicationAccessPoint"]:
+        with refused("Forbidden.ResourceNotFound", 404):
+            kms.call(f"Delete{kind}", Name=point)
+
+
+def test_a_document_may_name_what_is_not_there_and_keeps_its_text(kms):
+    name = f"sdk-{uuid.uuid4()}"
+    rules = json.dumps({"NetworkRules": [name, name]}, indent=2)
+    kms.call(
+        "CreatePolicy",
+        Name=name,
+        Permissions=json.dumps(USER * 2),
+        Resources='["key/a*", "key/b*"]',
+        AccessControlRules=rules,
+    )
+    policy = kms.call("DescribePolicy", Name=name)
+    assert policy["AccessControlRules"] == rules
+    assert (policy["Permissions"], policy["Resources"]) == (USER * 2, ["key/a*", "key/b*"])
 
 
 def test_a_client_key_opens_with_its_password(kms, point):

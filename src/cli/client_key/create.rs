@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::super::client::CallError;
 use super::super::client_file::write_private_file;
 use super::super::connection::{Connection, Remote};
+use super::super::exit::Complaint;
 use super::super::{answer, output};
 use super::files::{Files, make_directory, password};
 use crate::model::{AccessName, Time};
@@ -49,6 +51,7 @@ impl Create {
         make_directory(&self.out)?;
         let ca_file = remote.ca_file().map(|ca| copy_ca(ca, &self.out)).transpose()?;
         if !self.policy.is_empty() {
+            require_policies(&remote, &self.policy)?;
             make_access_point(&remote, &self.name, &self.policy)?;
         }
         let password = password()?;
@@ -65,6 +68,23 @@ fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
     write_private_file(&path, &pem).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// The gateway takes names of policies that are not there; here they are a slip of the pen. Who may not
+/// look goes on.
+fn require_policies(remote: &Remote, policies: &[AccessName]) -> anyhow::Result<()> {
+    for name in policies {
+        match remote.call("DescribePolicy", &[("Name", name.as_str())]) {
+            Err(CallError::Refused { code, .. }) if code == "Forbidden.ResourceNotFound" => {
+                return Err(Complaint::NotFound(format!("there is no policy {name}")).into());
+            }
+            Err(error @ (CallError::Unreachable(_) | CallError::Malformed)) => {
+                return Err(error.into());
+            }
+            Ok(_) | Err(CallError::Refused { .. }) => {}
+        }
+    }
+    Ok(())
 }
 
 fn make_access_point(

@@ -2,6 +2,7 @@
 //!
 //! It reads the store, because the API has no field for the last use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,10 +12,11 @@ use tokio::runtime::Runtime;
 use super::super::installed::Installed;
 use super::super::output;
 use crate::model::{ClientKeyRecord, Time};
-use crate::store::Store;
+use crate::store::{DanglingName, Store};
 
 /// Lists all client keys, beside a running gateway or without one. The last use is kept to the
-/// hour, and written down once a minute and when the gateway stops.
+/// hour, and written down once a minute and when the gateway stops. Documents that the access point of a
+/// client key or its policies name and that are not there let nobody in: they are listed too.
 #[derive(Debug, Args)]
 pub(in super::super) struct List {
     #[command(flatten)]
@@ -30,38 +32,59 @@ impl List {
         let keys = Runtime::new()?.block_on(keys(&url))?;
         let now = Time::now();
         if self.json {
-            let objects: Vec<Value> = keys.iter().map(|key| in_json(key, now)).collect();
+            let objects: Vec<Value> = keys.iter().map(|key| key.in_json(now)).collect();
             return Ok(output::json(&objects)?);
         }
-        let ids: Vec<String> = keys.iter().map(|key| key.id.to_string()).collect();
+        let ids: Vec<String> = keys.iter().map(|key| key.record.id.to_string()).collect();
         let rows: Vec<_> =
-            ids.iter().map(String::as_str).zip(keys.iter().map(|key| in_words(key, now))).collect();
+            ids.iter().map(String::as_str).zip(keys.iter().map(|key| key.in_words(now))).collect();
         Ok(output::columns(&rows)?)
     }
 }
 
-async fn keys(store_url: &str) -> anyhow::Result<Vec<Arc<ClientKeyRecord>>> {
+/// A client key, and the names on its way in that no document has.
+struct Listed {
+    record: Arc<ClientKeyRecord>,
+    dangling: BTreeSet<DanglingName>,
+}
+
+async fn keys(store_url: &str) -> anyhow::Result<Vec<Listed>> {
     let store = Store::open(store_url).await?;
-    let keys = store.documents();
+    let records = store.documents().into_iter();
+    let keys = records
+        .map(|record| Listed { dangling: store.dangling_names_behind(&record), record })
+        .collect();
     store.close().await;
     Ok(keys)
 }
 
-fn in_json(key: &ClientKeyRecord, now: Time) -> Value {
-    json!({
-        "client_key_id": key.id,
-        "access_point": key.access_point,
-        "created": key.created,
-        "not_before": key.not_before,
-        "not_after": key.not_after,
-        "active": key.opens_at(now),
-        "last_used": key.last_used,
-    })
-}
+impl Listed {
+    fn in_json(&self, now: Time) -> Value {
+        let key = &self.record;
+        json!({
+            "client_key_id": key.id,
+            "access_point": key.access_point,
+            "created": key.created,
+            "not_before": key.not_before,
+            "not_after": key.not_after,
+            "active": key.opens_at(now),
+            "last_used": key.last_used,
+            "dangling": self.dangling,
+        })
+    }
 
-fn in_words(key: &ClientKeyRecord, now: Time) -> String {
-    let state = if key.opens_at(now) { "active" } else { "inactive" };
-    let last_used = key.last_used.map_or("never used".to_owned(), |hour| format!("used {hour}"));
-    let (created, until) = (key.created, key.not_after);
-    format!("{created}  {state} until {until}  {last_used}  {}", key.access_point)
+    fn in_words(&self, now: Time) -> String {
+        let key = &self.record;
+        let state = if key.opens_at(now) { "active" } else { "inactive" };
+        let last_used =
+            key.last_used.map_or("never used".to_owned(), |hour| format!("used {hour}"));
+        let (created, until) = (key.created, key.not_after);
+        let mut text =
+            format!("{created}  {state} until {until}  {last_used}  {}", key.access_point);
+        for (at, name) in self.dangling.iter().enumerate() {
+            text.push_str(if at == 0 { "  not there: " } else { ", " });
+            text.push_str(&name.to_string());
+        }
+        text
+    }
 }

@@ -114,6 +114,7 @@ async fn examine(config: Config, is_deep: bool) -> Vec<Check> {
     let mut checks = system::files(&config);
     checks.push(access::exposed(&config));
     let store = store::open(&config, &mut checks).await;
+    checks.extend(store.as_ref().map(store::dangling_names));
     checks.extend(system::certificate(&config));
     checks.push(system::clock(store.as_ref()).await);
     let token = token::open(&config, &mut checks).await;

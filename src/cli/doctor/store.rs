@@ -92,6 +92,21 @@ async fn rows(store: &Store, checks: &mut Vec<Check>) {
     checks.extend(damaged.iter().map(left_out));
 }
 
+/// Names in access documents that no document has.
+pub(super) fn dangling_names(store: &Store) -> Check {
+    const NAME: &str = "access documents";
+    let names: Vec<String> = store.dangling_names().iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return Check::ok(NAME, "every document that another one names is there");
+    }
+    Check::warning(
+        NAME,
+        format!("not there, and so letting nobody in: {}", names.join("; ")),
+        "Make what is missing, or take its name out of the document that names it. Whoever may make a \
+         document of that name decides who gets in.",
+    )
+}
+
 /// AccessKeys whose secret does not open, and sessions whose policy is none.
 pub(super) async fn secrets(store: &Store, token: &Token, checks: &mut Vec<Check>) {
     let known = match store.access_state().await {

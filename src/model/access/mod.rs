@@ -1,5 +1,8 @@
 //! The documents of instance access: network rules, policies that name rules, access points that
 //! name policies, and client keys of access points. What they allow is decided elsewhere.
+//!
+//! A document may name what is not there. Names are looked up when a request is decided, and a name
+//! without a document allows nothing.
 
 mod address;
 mod client_key;
@@ -12,20 +15,20 @@ pub use client_key::{ClientKeyId, ClientKeyPassword, ClientKeyRecord};
 pub use name::AccessName;
 pub use point::{AccessPoint, AuthenticationMethod, PolicyNames};
 pub use policy::{
-    AccessControlRules, AccessPolicy, AccessResource, AccessResources, PermissionTemplate,
-    PermissionTemplates,
+    AccessControlRules, AccessPolicy, AccessResource, AccessResources, NetworkRules,
+    PermissionTemplate, PermissionTemplates,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{DistinctList, Time};
+use super::{BoundedList, SentJson, Time};
 
-/// The most values in a list whose length the API does not limit. It keeps one document from
-/// slowing every request that is held against it.
+/// The most values in a list whose length the API does not limit, repeated ones counted. It keeps one
+/// document from slowing every request that is held against it.
 const MAX_LISTED: usize = 128;
 
 /// The addresses that a network rule lets in.
-pub type SourceAddresses = DistinctList<AddressRange, 0, MAX_LISTED>;
+pub type SourceAddresses = SentJson<BoundedList<AddressRange, MAX_LISTED>>;
 
 /// Where requests may come from (CreateNetworkRule). Its type is always `Private`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

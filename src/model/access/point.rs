@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::AccessName;
 use crate::model::id::InvalidId;
 use crate::model::spec::words;
-use crate::model::{DistinctList, Time};
+use crate::model::{BoundedList, SentJson, Time};
 
 /// A door for applications (CreateApplicationAccessPoint).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +25,9 @@ pub struct AccessPoint {
     pub created: Time,
 }
 
-/// The policies of an access point, at most three (parameter Policies).
-pub type PolicyNames = DistinctList<AccessName, 1, 3>;
+/// The policies of an access point, at most three (parameter Policies). One that is not there allows
+/// nothing.
+pub type PolicyNames = SentJson<BoundedList<AccessName, 3>>;
 
 words! {
     /// How an application shows who it is (parameter AuthenticationMethod).

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{AccessName, MAX_LISTED};
 use crate::model::id::InvalidId;
-use crate::model::params::FromParam;
+use crate::model::key_ref::is_name as is_key_name;
 use crate::model::spec::words;
-use crate::model::{DistinctList, KeyId, Time};
+use crate::model::{BoundedList, SentJson, Time};
 
 /// A set of permissions on a set of resources (CreatePolicy).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +31,14 @@ pub struct AccessPolicy {
     pub created: Time,
 }
 
-/// The permissions of a policy (parameter Permissions).
-pub type PermissionTemplates = DistinctList<PermissionTemplate, 1, 2>;
+/// The permissions of a policy (parameter Permissions). Without any it allows nothing.
+pub type PermissionTemplates = SentJson<BoundedList<PermissionTemplate, MAX_LISTED>>;
 
-/// The resources of a policy (parameter Resources).
-pub type AccessResources = DistinctList<AccessResource, 1, MAX_LISTED>;
+/// The resources of a policy (parameter Resources). Without any it is about nothing.
+pub type AccessResources = SentJson<BoundedList<AccessResource, MAX_LISTED>>;
+
+/// The network rules of a policy (parameter AccessControlRules).
+pub type AccessControlRules = SentJson<NetworkRules>;
 
 words! {
     /// A named set of operations that a policy can allow.
@@ -47,29 +50,59 @@ words! {
     }
 }
 
-/// What a policy is about: `key/<key id>`, `key/*`, `secret/<name>` or `secret/*`.
+/// What a policy is about: keys or secrets, one by its name (`key/<key id>`, `secret/<name>`) or all
+/// whose names begin with a text (`key/<text>*`, `key/*`). A name may be that of nothing.
+///
+/// Names of keys have up to 255 letters, digits and `_ - / . : @ + =`, those of secrets up to 64
+/// letters, digits and `_ / + = . @ -`. A `*` stands at the end or nowhere, so that a comparison takes
+/// no more steps than the name has bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessResource {
     /// One key.
-    Key(KeyId),
-    /// Every key.
-    AnyKey,
-    /// One secret, by its name: 1 to 64 letters, digits and `_ / + = . @ -`.
+    Key(Arc<str>),
+    /// Every key whose id begins with this.
+    KeysFrom(Arc<str>),
+    /// One secret.
     Secret(Arc<str>),
-    /// Every secret.
-    AnySecret,
+    /// Every secret whose name begins with this.
+    SecretsFrom(Arc<str>),
+}
+
+impl AccessResource {
+    /// Whether a key with this id, or one that could have it, is meant.
+    pub fn is_about_key(&self, id: &str) -> bool {
+        match self {
+            Self::Key(own) => **own == *id,
+            Self::KeysFrom(start) => id.starts_with(&**start),
+            Self::Secret(_) | Self::SecretsFrom(_) => false,
+        }
+    }
+
+    /// Whether every key is meant.
+    pub fn is_about_every_key(&self) -> bool {
+        matches!(self, Self::KeysFrom(start) if start.is_empty())
+    }
 }
 
 impl FromStr for AccessResource {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match text.split_once('/') {
-            Some(("key", "*")) => Ok(Self::AnyKey),
-            Some(("key", id)) => Ok(Self::Key(id.parse()?)),
-            Some(("secret", "*")) => Ok(Self::AnySecret),
-            Some(("secret", name)) if is_secret_name(name) => Ok(Self::Secret(name.into())),
-            _ => Err(InvalidId("resource of a policy")),
+        let invalid = InvalidId("resource of a policy");
+        let (kind, name) = text.split_once('/').ok_or(invalid)?;
+        let (name, is_start) = match name.strip_suffix('*') {
+            Some(start) => (start, true),
+            None => (name, false),
+        };
+        let is_any = is_start && name.is_empty();
+        match (kind, is_start) {
+            ("key", false) if is_key_name(name) => Ok(Self::Key(name.into())),
+            ("key", true) if is_any || is_key_name(name) => Ok(Self::KeysFrom(name.into())),
+            ("secret", false) if is_secret_name(name) => Ok(Self::Secret(name.into())),
+            ("secret", true) if is_any || is_secret_name(name) => {
+                Ok(Self::SecretsFrom(name.into()))
+            }
+            _ => Err(invalid),
         }
     }
 }
@@ -82,10 +115,10 @@ fn is_secret_name(text: &str) -> bool {
 impl fmt::Display for AccessResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(id) => write!(f, "key/{id}"),
-            Self::AnyKey => f.write_str("key/*"),
+            Self::Key(name) => write!(f, "key/{name}"),
+            Self::KeysFrom(start) => write!(f, "key/{start}*"),
             Self::Secret(name) => write!(f, "secret/{name}"),
-            Self::AnySecret => f.write_str("secret/*"),
+            Self::SecretsFrom(start) => write!(f, "secret/{start}*"),
         }
     }
 }
@@ -96,59 +129,127 @@ impl Serialize for AccessResource {
     }
 }
 
-/// The parameter AccessControlRules, `{"NetworkRules":["<name>",..]}`. Any other member is
-/// refused: to leave out a rule that is not understood would let more callers in.
+/// `{"NetworkRules":["<name>",..]}`. Any other member is refused: to leave out a rule that is not
+/// understood would let more callers in. A rule that is not there lets no address in; only an empty
+/// list lets every address in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct AccessControlRules {
+pub struct NetworkRules {
     /// The names of network rules.
     #[serde(default)]
-    pub network_rules: DistinctList<AccessName, 0, MAX_LISTED>,
-}
-
-impl FromParam for AccessControlRules {
-    fn from_param(text: &str) -> Result<Self, InvalidId> {
-        serde_json::from_str(text).map_err(|_source| InvalidId("access control rules"))
-    }
+    pub network_rules: BoundedList<AccessName, MAX_LISTED>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FromParam as _;
 
     #[test]
     fn the_two_templates_are_permissions_and_nothing_else() {
         let both = r#"["RbacPermission/Template/CryptoServiceKeyUser","RbacPermission/Template/CryptoServiceSecretUser"]"#;
         let parsed = PermissionTemplates::from_param(both).unwrap();
-        assert_eq!(*parsed, *PermissionTemplate::ALL);
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), both);
+        assert_eq!(**parsed, *PermissionTemplate::ALL);
+        assert_eq!(parsed.text(), both);
         for text in
-            ["[]", r#"["kms:Encrypt"]"#, r#""RbacPermission/Template/CryptoServiceKeyUser""#]
+            ["{}", r#"["kms:Encrypt"]"#, r#""RbacPermission/Template/CryptoServiceKeyUser""#]
         {
             assert!(PermissionTemplates::from_param(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn the_four_forms_of_a_resource_keep_their_spelling() {
-        for text in ["key/key-hzz630494463ejqjx1234", "key/*", "secret/db/orders@1", "secret/*"] {
+    fn a_list_may_be_empty_and_repeat_itself() {
+        let user = r#"["RbacPermission/Template/CryptoServiceKeyUser", "RbacPermission/Template/CryptoServiceKeyUser"]"#;
+        assert_eq!(PermissionTemplates::from_param(user).unwrap().len(), 2);
+        assert!(PermissionTemplates::from_param("[]").unwrap().is_empty());
+        assert_eq!(AccessResources::from_param(r#"["key/*","key/*"]"#).unwrap().len(), 2);
+        assert!(AccessResources::from_param("[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_form_of_a_resource_keeps_its_spelling() {
+        for text in [
+            "key/key-hzz630494463ejqjx1234",
+            "key/key-does-not-exist",
+            "key/a*",
+            "key/*",
+            "secret/db/orders@1",
+            "secret/db*",
+            "secret/*",
+        ] {
             assert_eq!(text.parse::<AccessResource>().unwrap().to_string(), text);
         }
-        for text in ["", "*", "key", "key/", "key/abc", "secret/", "secret/a b", "alias/a"] {
+    }
+
+    #[test]
+    fn what_is_no_resource_or_has_another_wildcard_is_refused() {
+        let longest = format!("key/{}*", "k".repeat(255));
+        assert!(longest.parse::<AccessResource>().is_ok());
+        let longer = format!("key/{}*", "k".repeat(256));
+        for text in [
+            "",
+            "*",
+            "key",
+            "key/",
+            "key/**",
+            "key/*a",
+            "key/a*b",
+            "key/a?",
+            "key/a b",
+            "key/\u{e4}*",
+            "secret/",
+            "secret/a b",
+            "secret/a*b",
+            "alias/a",
+            "KEY/*",
+            &longer,
+        ] {
             assert!(text.parse::<AccessResource>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn rules_that_are_not_understood_are_refused() {
-        let rules = AccessControlRules::from_param(r#"{"NetworkRules":["b","a"]}"#).unwrap();
-        assert_eq!(
-            rules.network_rules.iter().map(AccessName::as_str).collect::<Vec<_>>(),
-            ["b", "a"]
-        );
-        assert_eq!(serde_json::to_string(&rules).unwrap(), r#"{"NetworkRules":["b","a"]}"#);
-        assert_eq!(AccessControlRules::from_param("{}"), Ok(AccessControlRules::default()));
-        for text in [r#"["a"]"#, r#"{"VpcRules":[]}"#, r#"{"NetworkRules":["a/b"]}"#] {
+    fn a_key_is_meant_by_its_id_or_by_how_it_begins() {
+        let id = "key-hzz630494463ejqjx1234";
+        for (text, is_meant) in [
+            ("key/key-hzz630494463ejqjx1234", true),
+            ("key/key-hzz630494463ejqjx1234*", true),
+            ("key/key-*", true),
+            ("key/*", true),
+            ("key/key-hzz630494463ejqjx123", false),
+            ("key/key-hzz630494463ejqjx12345*", false),
+            ("key/KEY-*", false),
+            ("key/a*", false),
+            ("secret/*", false),
+            ("secret/key-hzz630494463ejqjx1234", false),
+        ] {
+            let resource: AccessResource = text.parse().unwrap();
+            assert_eq!(resource.is_about_key(id), is_meant, "{text}");
+            assert_eq!(resource.is_about_every_key(), text == "key/*", "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_keep_their_text_and_those_that_are_not_understood_are_refused() {
+        for text in [
+            "{\n  \"NetworkRules\": [ \"b\", \"a\", \"b\" ]\n}\n",
+            r#"{"NetworkRules":["b","a","b"]}"#,
+        ] {
+            let rules = AccessControlRules::from_param(text).unwrap();
+            let names: Vec<_> = rules.network_rules.iter().map(AccessName::as_str).collect();
+            assert_eq!((names, rules.text()), (vec!["b", "a", "b"], text));
+        }
+        for text in ["{}", r#"{"NetworkRules":[]}"#] {
+            assert!(AccessControlRules::from_param(text).unwrap().network_rules.is_empty());
+        }
+        for text in [
+            r#"["a"]"#,
+            r#"{"VpcRules":[]}"#,
+            r#"{"NetworkRules":["a/b"]}"#,
+            r#"{"NetworkRules":null}"#,
+            r#"{"NetworkRules":["a"],"NetworkRules":[]}"#,
+        ] {
             assert!(AccessControlRules::from_param(text).is_err(), "{text}");
         }
     }

@@ -1,6 +1,7 @@
 //! Access documents and client keys: make, describe, list, change, delete.
 //!
-//! What a document allows is decided in `authz`; here it is kept.
+//! What a document allows is decided in `authz`; here it is kept as it was sent, also where it names
+//! what is not there, and removed whoever names it.
 
 pub mod access_points;
 pub mod client_keys;
@@ -8,8 +9,6 @@ pub mod network_rules;
 pub mod policies;
 
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use super::{Context, Done};
 use crate::authz::Permission;
@@ -99,10 +98,4 @@ fn refusal(error: StoreError) -> ApiError {
 fn page(params: &Params<'_>) -> Result<Page, ParamError> {
     let page = Page::from_params(params, 20, 100)?;
     if page.size == 0 { Err(ParamError::invalid("PageSize")) } else { Ok(page) }
-}
-
-/// The JSON text of a list or of rules, as most answers carry them.
-fn json_text(value: &impl Serialize) -> Result<String, ApiError> {
-    serde_json::to_string(value)
-        .map_err(|error| ApiError::from(ErrorCode::InternalFailure).because(error))
 }

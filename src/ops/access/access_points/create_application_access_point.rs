@@ -46,6 +46,7 @@ impl Operation for CreateApplicationAccessPoint {
             description: self.description,
             created: cx.now(),
         };
-        ShownAccessPoint::of(&*access::create::<Self, _>(cx, &self.name, point).await?, cx)
+        let point = access::create::<Self, _>(cx, &self.name, point).await?;
+        Ok(ShownAccessPoint::of(&point, cx))
     }
 }

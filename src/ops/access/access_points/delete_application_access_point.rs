@@ -1,4 +1,4 @@
-//! DeleteApplicationAccessPoint: removes an access point that has no client keys.
+//! DeleteApplicationAccessPoint: removes an access point. Its client keys open nothing from then on.
 
 use crate::authz::Permission;
 use crate::error::ApiError;

@@ -27,6 +27,6 @@ impl Operation for DescribeApplicationAccessPoint {
     type Output = ShownAccessPoint;
 
     async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {
-        ShownAccessPoint::of(&*access::find::<Self, _>(cx, &self.name)?, cx)
+        Ok(ShownAccessPoint::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
     }
 }

@@ -8,8 +8,7 @@ pub mod update_application_access_point;
 
 use serde::Serialize;
 
-use super::{Named as _, json_text};
-use crate::error::ApiError;
+use super::Named as _;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod};
 use crate::ops::Context;
 
@@ -25,13 +24,13 @@ pub struct ShownAccessPoint {
 }
 
 impl ShownAccessPoint {
-    fn of(point: &AccessPoint, cx: &Context) -> Result<Self, ApiError> {
-        Ok(Self {
+    fn of(point: &AccessPoint, cx: &Context) -> Self {
+        Self {
             arn: AccessPoint::arn(cx, &point.name),
             name: point.name.clone(),
             description: point.description.clone(),
             authentication_method: point.authentication_method,
-            policies: json_text(&point.policies)?,
-        })
+            policies: point.policies.text().to_owned(),
+        }
     }
 }

@@ -22,7 +22,7 @@ impl FromParams for CreateNetworkRule {
         }
         Ok(Self {
             name: params.required("Name")?,
-            source_private_ip: params.optional("SourcePrivateIp")?.unwrap_or_default(),
+            source_private_ip: params.or("SourcePrivateIp", "[]")?,
             description: description(params)?.unwrap_or_default(),
         })
     }
@@ -44,6 +44,6 @@ impl Operation for CreateNetworkRule {
             created: cx.now(),
         };
         let rule = access::create::<Self, _>(cx, &self.name, rule).await?;
-        Ok(ShownNetworkRule { name: Some(self.name), ..ShownNetworkRule::of(&rule, cx)? })
+        Ok(ShownNetworkRule { name: Some(self.name), ..ShownNetworkRule::of(&rule, cx) })
     }
 }

@@ -1,4 +1,5 @@
-//! DeleteNetworkRule: removes a network rule that no policy names.
+//! DeleteNetworkRule: removes a network rule. Where a policy names it still, that name lets no
+//! address in.
 
 use crate::authz::Permission;
 use crate::error::ApiError;

@@ -27,6 +27,6 @@ impl Operation for DescribeNetworkRule {
     type Output = ShownNetworkRule;
 
     async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {
-        ShownNetworkRule::of(&*access::find::<Self, _>(cx, &self.name)?, cx)
+        Ok(ShownNetworkRule::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
     }
 }

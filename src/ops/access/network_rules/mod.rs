@@ -8,8 +8,7 @@ pub mod update_network_rule;
 
 use serde::Serialize;
 
-use super::{Named as _, json_text};
-use crate::error::ApiError;
+use super::Named as _;
 use crate::model::{AccessName, NetworkRule};
 use crate::ops::Context;
 
@@ -30,13 +29,13 @@ pub struct ShownNetworkRule {
 }
 
 impl ShownNetworkRule {
-    fn of(rule: &NetworkRule, cx: &Context) -> Result<Self, ApiError> {
-        Ok(Self {
+    fn of(rule: &NetworkRule, cx: &Context) -> Self {
+        Self {
             arn: NetworkRule::arn(cx, &rule.name),
             name: None,
             r#type: TYPE,
             description: rule.description.clone(),
-            source_private_ip: json_text(&rule.source_private_ip)?,
-        })
+            source_private_ip: rule.source_private_ip.text().to_owned(),
+        }
     }
 }

@@ -7,7 +7,6 @@ use crate::model::{
     AccessControlRules, AccessName, AccessPolicy, AccessResources, FromParams, ParamError, Params,
     PermissionTemplates,
 };
-use crate::ops::access::json_text;
 use crate::ops::keys::description;
 use crate::ops::{Context, Operation, access};
 
@@ -28,7 +27,7 @@ impl FromParams for CreatePolicy {
             name: params.required("Name")?,
             permissions: params.required("Permissions")?,
             resources: params.required("Resources")?,
-            rules: params.optional("AccessControlRules")?.unwrap_or_default(),
+            rules: params.or("AccessControlRules", r#"{"NetworkRules":[]}"#)?,
             kms_instance: params.optional("KmsInstance")?.unwrap_or_default(),
             description: description(params)?.unwrap_or_default(),
         })
@@ -54,8 +53,8 @@ impl Operation for CreatePolicy {
             created: cx.now(),
         };
         let policy = access::create::<Self, _>(cx, &self.name, policy).await?;
-        let permissions = json_text(&policy.permissions)?;
-        let resources = json_text(&policy.resources)?;
-        ShownPolicy::of(&policy, permissions, resources, cx)
+        let permissions = policy.permissions.text().to_owned();
+        let resources = policy.resources.text().to_owned();
+        Ok(ShownPolicy::of(&policy, permissions, resources, cx))
     }
 }

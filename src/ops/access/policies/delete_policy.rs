@@ -1,4 +1,4 @@
-//! DeletePolicy: removes a policy that no access point names.
+//! DeletePolicy: removes a policy. Where an access point names it still, that name allows nothing.
 
 use crate::authz::Permission;
 use crate::error::ApiError;

@@ -4,7 +4,7 @@ use super::ShownPolicy;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
-    AccessName, AccessPolicy, AccessResources, FromParams, ParamError, Params, PermissionTemplates,
+    AccessName, AccessPolicy, AccessResource, FromParams, ParamError, Params, PermissionTemplate,
 };
 use crate::ops::{Context, Operation, access};
 
@@ -26,10 +26,11 @@ impl Permission for DescribePolicy {
 
 impl Operation for DescribePolicy {
     const NAME: &'static str = "DescribePolicy";
-    type Output = ShownPolicy<PermissionTemplates, AccessResources>;
+    type Output = ShownPolicy<Vec<PermissionTemplate>, Vec<AccessResource>>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let policy = access::find::<Self, AccessPolicy>(cx, &self.name)?;
-        ShownPolicy::of(&policy, policy.permissions.clone(), policy.resources.clone(), cx)
+        let (permissions, resources) = (policy.permissions.to_vec(), policy.resources.to_vec());
+        Ok(ShownPolicy::of(&policy, permissions, resources, cx))
     }
 }

@@ -8,8 +8,7 @@ pub mod update_policy;
 
 use serde::Serialize;
 
-use super::{Named as _, json_text};
-use crate::error::ApiError;
+use super::Named as _;
 use crate::model::{AccessName, AccessPolicy};
 use crate::ops::Context;
 
@@ -28,20 +27,15 @@ pub struct ShownPolicy<P, R> {
 }
 
 impl<P, R> ShownPolicy<P, R> {
-    fn of(
-        policy: &AccessPolicy,
-        permissions: P,
-        resources: R,
-        cx: &Context,
-    ) -> Result<Self, ApiError> {
-        Ok(Self {
+    fn of(policy: &AccessPolicy, permissions: P, resources: R, cx: &Context) -> Self {
+        Self {
             arn: AccessPolicy::arn(cx, &policy.name),
             name: policy.name.clone(),
             description: policy.description.clone(),
             kms_instance: policy.kms_instance.clone(),
             permissions,
             resources,
-            access_control_rules: json_text(&policy.rules)?,
-        })
+            access_control_rules: policy.rules.text().to_owned(),
+        }
     }
 }
