@@ -454,6 +454,11 @@ impl Gateway {
         self.vault.access_keys()
     }
 
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        self.vault.store()
+    }
+
     /// The token.
     pub fn token(&self) -> &Token {
         &self.vault.token

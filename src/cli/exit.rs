@@ -40,6 +40,9 @@ pub(super) enum Complaint {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+    /// The key is in a state that forbids it.
+    #[error("{0}")]
+    WrongState(String),
     /// The doctor found something wrong.
     #[error("something is wrong")]
     Unwell,
@@ -67,6 +70,7 @@ impl Exit {
                     return Some(match complaint {
                         Complaint::Usage(_) => Self::Usage,
                         Complaint::NotFound(_) => Self::NotFound,
+                        Complaint::WrongState(_) => Self::WrongState,
                         Complaint::Denied => Self::Refused,
                         Complaint::Unwell => Self::Unwell,
                     });

@@ -4,6 +4,7 @@
 //! signed: commands drive the gateway through `app`, or call it through the client.
 
 mod access_key;
+mod alias;
 mod answer;
 mod attachment;
 mod audit;
@@ -104,6 +105,9 @@ enum Command {
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
+    /// Manage aliases, the reserved ones too, beside a running gateway or without one
+    #[command(subcommand)]
+    Alias(alias::Alias),
     /// Make, list and delete client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
@@ -153,6 +157,7 @@ impl Command {
             Self::Sts(sts) => sts.run(),
             Self::Policy(policy) => policy.run(),
             Self::Key(key) => key.run(),
+            Self::Alias(alias) => alias.run(),
             Self::ClientKey(client_key) => client_key.run(),
             Self::Encrypt(encrypt) => encrypt.run(),
             Self::Decrypt(decrypt) => decrypt.run(),
@@ -217,6 +222,11 @@ mod tests {
             "hsmgate key create --description d --alias a --spec Aliyun_AES_256 --usage ENCRYPT/DECRYPT",
             "hsmgate key list --endpoint http://127.0.0.1:8200 --access-key-id a --json",
             "hsmgate key describe alias/a --access-key-secret-file f",
+            "hsmgate alias create --config c alias/acs/mse key-hzz630494463ejqjx1234",
+            "hsmgate alias update --config c acs/acm alias/orders",
+            "hsmgate alias list --config c --json",
+            "hsmgate alias delete --config c alias/a.b",
+            "hsmgate dev --alias alias/acs/mse --alias acs/acm",
             "hsmgate client-key create --name shop --policy p --policy q --days 365 --out d --json",
             "hsmgate client-key delete --config c KAAP.46a9efd9-3d16-4894-bd4f-1fc43f3f2abf",
             "hsmgate encrypt alias/a --context a=1 --context b=2 --in f --out g",
@@ -248,6 +258,9 @@ mod tests {
             ("hsmgate dev --access-key-id a", ErrorKind::MissingRequiredArgument),
             ("hsmgate dev --listen localhost", ErrorKind::ValueValidation),
             ("hsmgate key create --spec AES", ErrorKind::ValueValidation),
+            ("hsmgate alias create --config c alias/a.b k", ErrorKind::ValueValidation),
+            ("hsmgate alias create --config c alias/acs/mse", ErrorKind::MissingRequiredArgument),
+            ("hsmgate dev --alias alias/", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a/b --out d", ErrorKind::ValueValidation),
             ("hsmgate client-key create --name a --out d --days 0", ErrorKind::ValueValidation),
             ("hsmgate bench --key k --rate 0 --seconds 5", ErrorKind::ValueValidation),

@@ -30,6 +30,7 @@ pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
 
+use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerifiedShare};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
@@ -58,6 +59,14 @@ pub struct Keyring {
 /// What the token's objects of a version have to say that they are.
 fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
     KeyIdentity::of_key(record.id, record.spec, version.number, version.id)
+}
+
+/// Whether the state of a key allows `wanted`, without a keyring: for an operator's command.
+///
+/// # Errors
+/// The code of the state table.
+pub fn check_state(record: &KeyRecord, wanted: Use) -> Result<(), ErrorCode> {
+    state::check(record.state, wanted)
 }
 
 /// How keys are used.

@@ -29,6 +29,20 @@ impl Alias {
     }
 }
 
+impl Alias {
+    /// Whether it is a name of the cloud's own services, which no caller of the API may make, move or
+    /// delete: one that begins with `alias/acs`.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("alias/acs")
+    }
+
+    /// Whether it has the characters of names that can be made: letters, digits, `_`, `-` and `/`.
+    fn can_be_made(&self) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
+        self.0.bytes().all(allowed)
+    }
+}
+
 impl std::borrow::Borrow<str> for Alias {
     fn borrow(&self) -> &str {
         &self.0
@@ -81,11 +95,39 @@ impl FromStr for NewAlias {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
         let alias: Alias = text.parse()?;
-        if text.starts_with("alias/acs") || !text.bytes().all(allowed) {
-            return Err(InvalidId("alias"));
+        if alias.can_be_made() && !alias.is_reserved() {
+            Ok(Self(alias))
+        } else {
+            Err(InvalidId("alias"))
         }
-        Ok(Self(alias))
+    }
+}
+
+/// An alias name that an operator may make on the gateway's host: as [`NewAlias`], and the reserved
+/// names too. Clients such as Nacos use these without being told so.
+///
+/// ```
+/// use hsmgate::model::OperatorAlias;
+/// assert!("alias/orders/db".parse::<OperatorAlias>().is_ok());
+/// assert!("alias/acs/mse".parse::<OperatorAlias>().is_ok());
+/// assert!("alias/a.b".parse::<OperatorAlias>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorAlias(Alias);
+
+impl OperatorAlias {
+    /// The name.
+    pub fn alias(&self) -> &Alias {
+        &self.0
+    }
+}
+
+impl FromStr for OperatorAlias {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let alias: Alias = text.parse()?;
+        if alias.can_be_made() { Ok(Self(alias)) } else { Err(InvalidId("alias")) }
     }
 }

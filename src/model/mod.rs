@@ -37,7 +37,7 @@ pub use access::{
     NetworkRule, NetworkRules, PermissionTemplate, PermissionTemplates, PolicyNames,
     SourceAddresses,
 };
-pub use alias::{Alias, NewAlias};
+pub use alias::{Alias, NewAlias, OperatorAlias};
 pub use arn::{AccountId, Place, Region};
 pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};

@@ -46,6 +46,7 @@ impl Store {
             .bind(alias.created.unix())
             .execute(write.connection())
             .await?;
+        write.note("CreateAlias", named(name, key)).await?;
         write.commit(move |catalogue| catalogue.put_alias(alias)).await
     }
 
@@ -75,6 +76,7 @@ impl Store {
             .execute(write.connection())
             .await
             .map_err(StoreError::from)?;
+        write.note("UpdateAlias", named(name, key)).await?;
         let alias = AliasRecord { key, ..alias };
         Ok(write.commit(move |catalogue| catalogue.put_alias(alias)).await?)
     }
@@ -97,9 +99,15 @@ impl Store {
             .execute(write.connection())
             .await
             .map_err(StoreError::from)?;
+        write.note("DeleteAlias", vec![("AliasName", name.to_string())]).await?;
         let name = name.clone();
         Ok(write.commit(move |catalogue| catalogue.remove_alias(&name)).await?)
     }
+}
+
+/// The parameters of a change, for the audit.
+fn named(name: &Alias, key: KeyId) -> Vec<(&'static str, String)> {
+    vec![("AliasName", name.to_string()), ("KeyId", key.to_string())]
 }
 
 /// Reads an alias and holds its row until the transaction ends, as with a key.

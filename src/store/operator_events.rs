@@ -29,7 +29,7 @@ pub struct OperatorEvent {
 const EVENTS: Table = Table { name: "operator_events", columns: &["number", "body"] };
 
 impl Store {
-    /// From now on changes of principals and AccessKeys are those of this operator, and written
+    /// From now on changes of principals, AccessKeys and aliases are those of this operator, and written
     /// down for the audit. Only the first call counts.
     pub fn act_for(&self, operator: String) {
         // A process has one operator.

@@ -1,10 +1,16 @@
 //! Aliases: make, move, delete, list.
 
+use std::time::{Duration, Instant};
+
 use hsmgate::cli::client::{CallError, Client};
+use hsmgate::wire::instance::messages::EncryptResponse;
 use serde_json::json;
 
+use crate::dangling_names::encrypt;
+use crate::deeds::events;
 use crate::harness::{Gateway, refusal, text};
 use crate::installation::{ACCOUNT, AccessKey, Installation};
+use crate::instance_client::Visitor;
 
 #[tokio::test]
 async fn an_alias_names_a_key_until_it_is_moved_or_deleted() {
@@ -254,4 +260,125 @@ async fn a_key_or_alias_of_another_form_is_one_that_is_not_there_and_what_is_no_
         let refused = gateway.refused("DeleteAlias", &[("AliasName", name)]).await;
         assert_eq!(refused, (404, no_alias.to_owned()), "{name}");
     }
+}
+
+/// What Nacos asks for, where nobody has told it a key.
+#[tokio::test]
+async fn reserved_aliases_of_an_operator_name_a_key_by_both_protocols_and_the_api_changes_none() {
+    let gateway = Gateway::start_with(&["--alias", "alias/acs/mse", "--alias", "acs/acm"]);
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.dev.key_id.clone();
+    let other = gateway.create_key().await;
+    for alias in ["alias/acs/mse", "alias/acs/acm"] {
+        let id = ("KeyId", alias);
+        let arn = format!("acs:kms:{}:{}:{alias}", gateway.dev.region, gateway.dev.account);
+        for named in [alias, &arn] {
+            let made = [("KeyId", named), ("KeySpec", "AES_128")];
+            let made = gateway.call("GenerateDataKey", &made).await;
+            let blob = ("CiphertextBlob", text(&made["CiphertextBlob"]));
+            let opened = gateway.call("Decrypt", &[blob]).await;
+            assert_eq!((&opened["Plaintext"], text(&opened["KeyId"])), (&made["Plaintext"], &*key));
+            let (sealed, _): (EncryptResponse, _) = visitor.call("Encrypt", &encrypt(named)).await;
+            assert_eq!(sealed.key_id, key);
+        }
+        assert_eq!(target(&gateway, alias).await, key);
+        let unsupported = refusal(400, "Rejected.UnsupportedOperation");
+        let name = ("AliasName", alias);
+        assert_eq!(gateway.refused("UpdateAlias", &[("KeyId", &other), name]).await, unsupported);
+        assert_eq!(gateway.refused("DeleteAlias", &[name]).await, unsupported);
+        let invalid = refusal(400, "InvalidParameter");
+        assert_eq!(gateway.refused("CreateAlias", &[("KeyId", &other), name]).await, invalid);
+        let listed = gateway.call("ListAliasesByKeyId", &[id]).await;
+        assert_eq!(listed["TotalCount"], 3);
+        assert_eq!(target(&gateway, alias).await, key);
+    }
+    let none = ("AliasName", "alias/acs/other");
+    let no_alias = refusal(404, "Forbidden.AliasNotFound");
+    assert_eq!(gateway.refused("DeleteAlias", &[none]).await, no_alias);
+    assert_eq!(gateway.refused("UpdateAlias", &[("KeyId", &other), none]).await, no_alias);
+    // The same flag, on what an earlier start has made.
+    let directory = gateway.process.stop();
+    let again = crate::gateway::Gateway::start_in(directory, &["--alias", "alias/acs/mse"]);
+    assert_eq!(target(&Gateway::of(again), "alias/acs/acm").await, key);
+}
+
+#[tokio::test]
+async fn an_operator_makes_moves_lists_and_deletes_aliases_beside_the_gateway_and_on_record() {
+    let (installation, admin) = Installation::prepared();
+    let server = installation.serve();
+    let client = server.client(&admin);
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        let created = client.call("CreateKey", &[]).await.unwrap();
+        keys.push(text(&created["KeyMetadata"]["KeyId"]).to_owned());
+    }
+    let [first, second, doomed] = &*keys else { panic!("{keys:?}") };
+    let doom = [("KeyId", doomed.as_str()), ("PendingWindowInDays", "7")];
+    client.call("ScheduleKeyDeletion", &doom).await.unwrap();
+    let alias = |arguments: &[&str]| installation.configured(&[&["alias"], arguments].concat());
+    let target = async |expected: Option<&str>| {
+        let limit = Instant::now() + Duration::from_mins(1);
+        loop {
+            let found = client.call("DescribeKey", &[("KeyId", "alias/acs/mse")]).await;
+            let found = match found {
+                Ok(found) => Some(text(&found["KeyMetadata"]["KeyId"]).to_owned()),
+                Err(CallError::Refused { code, .. }) => {
+                    assert_eq!(code, "Forbidden.AliasNotFound");
+                    None
+                }
+                Err(error) => panic!("{error:?}"),
+            };
+            if found.as_deref() == expected {
+                return;
+            }
+            assert!(Instant::now() < limit, "still {found:?}");
+            tokio::task::yield_now().await;
+        }
+    };
+    alias(&["create", "alias/acs/mse", first]).done();
+    target(Some(first)).await;
+    alias(&["create", "orders", "alias/acs/mse"]).done();
+    let listed = alias(&["list", "--json"]).json();
+    let rows: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (text(&row["alias"]), text(&row["key_id"])))
+        .collect();
+    assert_eq!(rows, [("alias/acs/mse", &**first), ("alias/orders", &**first)]);
+    assert!(alias(&["list"]).done().starts_with("alias/acs/mse  key-"));
+    alias(&["update", "acs/mse", second]).done();
+    target(Some(second)).await;
+
+    let exists = alias(&["create", "alias/acs/mse", first]).failed(2);
+    assert!(exists.contains("alias/acs/mse is there already"), "{exists}");
+    for (arguments, code) in [
+        (["create", "alias/acs/acm", "key-none"], 3),
+        (["create", "alias/acs/acm", "alias/none"], 3),
+        (["create", "alias/acs/acm", doomed], 5),
+        (["update", "alias/acs/mse", doomed], 5),
+        (["update", "alias/acs/acm", first], 3),
+        (["create", "alias/acs/acm", "acs:kms:cn-hangzhou:1234567890123456:alias/orders"], 2),
+        (["create", "alias/a.b", first], 2),
+    ] {
+        alias(&arguments).failed(code);
+    }
+    alias(&["delete", "alias/acs/acm"]).failed(3);
+    alias(&["delete", "alias/acs/mse"]).done();
+    target(None).await;
+
+    let file = installation.audit_file();
+    let change = async |name: &str, count: usize| {
+        let made = events(&file, name, count).await;
+        assert_eq!(made.len(), count, "{name}: {made:?}");
+        assert_eq!(made[0]["eventType"], "ConsoleOperation");
+        assert_eq!(made[0]["userIdentity"]["type"], "operator");
+        let parameters = &made[0]["requestParameters"];
+        assert_eq!(parameters["AliasName"], "alias/acs/mse");
+        parameters["KeyId"].clone()
+    };
+    assert_eq!(change("CreateAlias", 2).await, **first);
+    assert_eq!(change("UpdateAlias", 1).await, **second);
+    change("DeleteAlias", 1).await;
+    assert_eq!(server.stop(), Some(0));
 }

@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use super::alias;
 use super::client::Client;
 use super::client_file::ClientFile;
 use super::configured::PIN_REFUSAL;
@@ -34,8 +35,9 @@ use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
 use crate::keyring::{KeyringSettings, TokenTimes};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, IvBudget, Place, PrincipalName, VerifiedShare};
+use crate::model::{AccessKeyId, IvBudget, OperatorAlias, Place, PrincipalName, VerifiedShare};
 use crate::ops::{Acceptance, CallRates};
+use crate::store::Store;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
 use crate::wire::http::ConnectionLimits;
@@ -83,6 +85,10 @@ pub(super) struct Dev {
     /// Let Encrypt take a Plaintext that is not Base64, as Terraform's provider and Nacos send it
     #[arg(long)]
     accept_non_base64_plaintext: bool,
+    /// Another alias of the demo key (may be repeated), also a reserved name such as alias/acs/mse, which
+    /// Nacos uses; one that is there stays as it is
+    #[arg(long = "alias", value_name = "NAME", value_parser = alias::parse)]
+    aliases: Vec<OperatorAlias>,
     /// Speak TLS, with a certificate that is made at the first start and kept in the directory
     #[arg(long)]
     tls: bool,
@@ -199,6 +205,7 @@ impl Dev {
         let gateway = Gateway::start(settings, listeners).await?;
         let file = self.access_key(home, &gateway, place, ca_file).await?;
         let admin = gateway.admin_address().map(|address| format!("http://{address}"));
+        let store = gateway.store().clone();
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
         let serving = gateway.serve_until(async move {
@@ -209,7 +216,8 @@ impl Dev {
             Stop::Drain
         });
         let opening = async {
-            let opened = self.open_house(home, &file, admin.as_deref().unwrap_or_default()).await;
+            let admin = admin.as_deref().unwrap_or_default();
+            let opened = self.open_house(home, &file, &store, admin).await;
             if opened.is_err() {
                 failed.notify_one();
             }
@@ -254,8 +262,15 @@ impl Dev {
     }
 
     /// Makes the demo key and uses it, and with TLS a client key, through the gateway that serves
-    /// by now, and tells about it.
-    async fn open_house(&self, home: &Home, file: &ClientFile, admin: &str) -> anyhow::Result<()> {
+    /// by now, and tells about it. Its other aliases are made beside the API, which makes no reserved
+    /// ones.
+    async fn open_house(
+        &self,
+        home: &Home,
+        file: &ClientFile,
+        store: &Store,
+        admin: &str,
+    ) -> anyhow::Result<()> {
         let client = Client::trusting(
             file.ca_file.as_deref(),
             &file.endpoint,
@@ -263,6 +278,10 @@ impl Dev {
             file.access_key_secret.clone(),
         )?;
         let key_id = demo::key(&client).await?;
+        if !self.aliases.is_empty() {
+            alias::ensure(&home.store_url()?, &self.aliases, key_id.parse()?).await?;
+            store.refresh().await?;
+        }
         let first_use = demo::first_use(&client).await?;
         let client_key = if self.tls {
             Some(client_key::files(&client, &home.client_key_directory()).await?)

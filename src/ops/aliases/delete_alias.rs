@@ -1,6 +1,6 @@
 //! DeleteAlias: takes a name away from its key.
 
-use super::Refused;
+use super::{Refused, refuse_reserved};
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{Alias, FromParams, KeyRecord, ParamError, Params};
@@ -28,6 +28,7 @@ impl Operation for DeleteAlias {
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         cx.key_of_alias::<Self>(&self.alias)?;
+        refuse_reserved(&self.alias)?;
         let decide = |key: &KeyRecord| Ok(cx.held_key::<Self>(key)?);
         cx.store().delete_alias(&self.alias, decide).await.map_err(Refused::into_answer)?;
         Ok(Done {})

@@ -1,6 +1,7 @@
 //! Aliases: make, move, delete, list. Each change is checked on the alias and on its key, a move on
 //! both keys; moves and deletions once more in the transaction that makes them, as the alias may
-//! have been given to another key since.
+//! have been given to another key since. Reserved aliases can be made, moved and deleted by an operator
+//! alone (`hsmgate alias`); to use them takes no more than to use any other.
 
 pub mod create_alias;
 pub mod delete_alias;
@@ -33,6 +34,15 @@ impl Refused {
             Self::Decided(error) => error,
         }
     }
+}
+
+/// Refuses a change of a reserved alias: an operator has made it, and clients of everybody use it.
+fn refuse_reserved(alias: &Alias) -> Result<(), ApiError> {
+    if !alias.is_reserved() {
+        return Ok(());
+    }
+    let message = "The alias is reserved. An operator moves and deletes it with `hsmgate alias`.";
+    Err(ApiError::with_message(ErrorCode::RejectedUnsupportedOperation, message))
 }
 
 /// A page of aliases.

@@ -3,7 +3,7 @@
 //! Who may move it must have leave on the alias, on the key that it names now and on the one that it
 //! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
-use super::Refused;
+use super::{Refused, refuse_reserved};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
@@ -36,6 +36,7 @@ impl Operation for UpdateAlias {
         cx.alias::<Self>(&self.alias)?;
         let key = cx.key::<Self>(&self.key)?;
         cx.key_of_alias::<Self>(&self.alias)?;
+        refuse_reserved(&self.alias)?;
         cx.keyring().check(&key, Use::Annotate)?;
         let decide = |from: &KeyRecord, to: &KeyRecord| {
             cx.held_key::<Self>(from)?;

@@ -1,0 +1,188 @@
+//! `hsmgate alias create|update|list|delete`.
+//!
+//! They work on the store alone; a gateway that runs beside them takes the change over within a
+//! second. Here, and not by the API, the names can be made that the cloud reserves for its own
+//! services: clients such as Nacos use them without being told so.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::configured::{ConfigFile, operator, with_store};
+use super::exit::Complaint;
+use super::output;
+use crate::keyring::{Use, check_state};
+use crate::model::key_ref::KeyName;
+use crate::model::{self, KeyId, KeyRecord, KeyRef, OperatorAlias};
+use crate::store::{AliasRecord, Store, StoreError};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Alias {
+    /// Give a key an alias, also one of the reserved names alias/acs/…
+    Create(Named),
+    /// Let an alias name another key
+    Update(Named),
+    /// List all aliases with their keys
+    List(List),
+    /// Delete an alias; its key stays
+    Delete(One),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The alias, with or without alias/ in front: acs/mse and acs/acm for Nacos
+    #[arg(value_parser = parse)]
+    alias: OperatorAlias,
+    /// The key: its id or another alias (alias/...)
+    key: KeyRef,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct One {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The alias, with or without alias/ in front
+    #[arg(value_parser = known)]
+    alias: model::Alias,
+}
+
+impl Alias {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(named) => named.create(),
+            Self::Update(named) => named.update(),
+            Self::List(list) => list.run(),
+            Self::Delete(one) => one.delete(),
+        }
+    }
+}
+
+impl Named {
+    fn create(&self) -> anyhow::Result<()> {
+        with_store(&self.file, async |store| {
+            let key = key(store, &self.key, Use::CreateAlias)?;
+            let alias = self.alias.alias();
+            match store.create_alias(alias, key.id).await {
+                Err(StoreError::Exists) => {
+                    Err(Complaint::usage(format!("{alias} is there already")).into())
+                }
+                done => Ok(done?),
+            }
+        })
+    }
+
+    fn update(&self) -> anyhow::Result<()> {
+        with_store(&self.file, async |store| {
+            let key = key(store, &self.key, Use::Annotate)?;
+            let alias = self.alias.alias();
+            let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
+            match store.update_alias(alias, key.id, agree).await {
+                Err(StoreError::NotFound) => Err(absent(alias)),
+                done => Ok(done?),
+            }
+        })
+    }
+}
+
+impl List {
+    fn run(&self) -> anyhow::Result<()> {
+        with_store(&self.file, async |store| {
+            let all = store.aliases();
+            if self.json {
+                let objects: Vec<Value> = all.iter().map(in_json).collect();
+                return Ok(output::json(&objects)?);
+            }
+            let rows: Vec<_> = all
+                .iter()
+                .map(|one| (one.name.as_str(), format!("{}  {}", one.key, one.created)))
+                .collect();
+            Ok(output::columns(&rows)?)
+        })
+    }
+}
+
+impl One {
+    fn delete(&self) -> anyhow::Result<()> {
+        with_store(&self.file, async |store| {
+            let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
+            match store.delete_alias(&self.alias, agree).await {
+                Err(StoreError::NotFound) => Err(absent(&self.alias)),
+                done => Ok(done?),
+            }
+        })
+    }
+}
+
+/// Gives a key those of the aliases that are not there yet, on behalf of the operator.
+///
+/// # Errors
+/// When the store cannot be used.
+pub(super) async fn ensure(
+    store_url: &str,
+    aliases: &[OperatorAlias],
+    key: KeyId,
+) -> anyhow::Result<()> {
+    let store = Store::open_existing(store_url).await?;
+    store.act_for(operator());
+    let mut outcome = Ok(());
+    for alias in aliases.iter().map(OperatorAlias::alias) {
+        if outcome.is_ok() && store.alias_target(alias).is_none() {
+            outcome = store.create_alias(alias, key).await;
+        }
+    }
+    store.close().await;
+    Ok(outcome?)
+}
+
+/// The key that is meant, where its state allows `wanted`.
+fn key(store: &Store, named: &KeyRef, wanted: Use) -> anyhow::Result<Arc<KeyRecord>> {
+    if named.place.is_some() {
+        return Err(Complaint::usage("name the key by its id or an alias, not by an ARN").into());
+    }
+    let id = match &named.name {
+        KeyName::Id(id) => Some(*id),
+        KeyName::Alias(alias) => store.alias_target(alias),
+        KeyName::Absent(_) => None,
+    };
+    let record = id.and_then(|id| store.key(id)).filter(|record| record.state.is_visible());
+    let record = record.ok_or_else(|| Complaint::NotFound("there is no such key".to_owned()))?;
+    check_state(&record, wanted)
+        .map_err(|code| Complaint::WrongState(format!("{}: {}", record.id, code.message())))?;
+    Ok(record)
+}
+
+fn absent(alias: &model::Alias) -> anyhow::Error {
+    Complaint::NotFound(format!("there is no alias {alias}")).into()
+}
+
+fn in_json(alias: &AliasRecord) -> Value {
+    json!({"alias": alias.name, "key_id": alias.key, "created": alias.created})
+}
+
+/// Reads an alias that an operator may make, with or without its prefix.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn parse(text: &str) -> Result<OperatorAlias, String> {
+    with_prefix(text).parse().map_err(|error| format!("{error}"))
+}
+
+fn known(text: &str) -> Result<model::Alias, String> {
+    with_prefix(text).parse().map_err(|error| format!("{error}"))
+}
+
+fn with_prefix(text: &str) -> String {
+    format!("alias/{}", text.strip_prefix("alias/").unwrap_or(text))
+}
