@@ -72,6 +72,7 @@ mod supervise;
 mod support;
 mod synced;
 mod tags;
+mod terraform;
 mod throttle;
 mod tls;
 mod token_info;
