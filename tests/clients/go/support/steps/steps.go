@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -17,6 +19,7 @@ type Gateway struct {
 	Account               string `json:"account"`
 	AccessKeyID           string `json:"access_key_id"`
 	AccessKeySecret       string `json:"access_key_secret"`
+	SecurityToken         string `json:"-"`
 	KeyID                 string `json:"key_id"`
 	Alias                 string `json:"alias"`
 	CAFile                string `json:"ca_file"`
@@ -51,6 +54,34 @@ func gateway(variable string) Gateway {
 		os.Exit(2)
 	}
 	return gateway
+}
+
+// Assume gives the gateway with temporary credentials of its user, which a policy limits further. Only
+// the gateways over TLS say where their state is.
+func (g Gateway) Assume(policy string) (Gateway, error) {
+	state := filepath.Dir(filepath.Dir(g.CAFile))
+	file, err := os.CreateTemp("", "policy")
+	if err != nil {
+		return g, err
+	}
+	defer os.Remove(file.Name())
+	if _, err := file.WriteString(policy); err != nil {
+		return g, err
+	}
+	program := exec.Command(Program(), "sts", "assume", "--json", "--user-name", "dev",
+		"--config", filepath.Join(state, "hsmgate.toml"), "--policy", file.Name())
+	program.Env = append(os.Environ(), "SOFTHSM2_CONF="+filepath.Join(state, "softhsm2.conf"))
+	text, err := program.Output()
+	if err != nil {
+		return g, err
+	}
+	var made struct {
+		Credentials struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
+	}
+	err = json.Unmarshal(text, &made)
+	g.AccessKeyID, g.AccessKeySecret = made.Credentials.AccessKeyId, made.Credentials.AccessKeySecret
+	g.SecurityToken = made.Credentials.SecurityToken
+	return g, err
 }
 
 // Scheme is http or https.
@@ -110,8 +141,8 @@ func Step(called string, step func(t *T)) {
 	}
 	failed = failed || how.word == "failed"
 	reason := strings.Join(strings.Fields(how.reason), " ")
-	if len(reason) > 600 {
-		reason = reason[:600] + " …"
+	if len(reason) > 2000 {
+		reason = reason[:2000] + " …"
 	}
 	fmt.Printf("%s %s: %s\n", how.word, called, reason)
 }

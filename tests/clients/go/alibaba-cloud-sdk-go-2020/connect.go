@@ -1,0 +1,87 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/xml"
+	"errors"
+	"net/http"
+
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
+	failure "github.com/aliyun/alibaba-cloud-sdk-go/sdk/errors"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
+	"github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"hsmgate.test/support/api"
+	"hsmgate.test/support/cases"
+	"hsmgate.test/support/steps"
+)
+
+// connect makes a client as a program would: domain, scheme and CA are all that differs.
+func connect(gateway steps.Gateway) *kms.Client {
+	config := sdk.NewConfig().WithScheme(gateway.Scheme())
+	if gateway.CAFile != "" {
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM([]byte(gateway.CA()))
+		config.HttpTransport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
+	}
+	var with auth.Credential = credentials.NewAccessKeyCredential(gateway.AccessKeyID, gateway.AccessKeySecret)
+	if gateway.SecurityToken != "" {
+		with = credentials.NewStsTokenCredential(gateway.AccessKeyID, gateway.AccessKeySecret, gateway.SecurityToken)
+	}
+	client := steps.Must(kms.NewClientWithOptions(gateway.Region, config, with))
+	client.Domain = gateway.Address()
+	return client
+}
+
+// A way is how a client calls: the method, and the format that it asks for.
+type way struct{ method, format string }
+
+// refusal reads the error type of the SDK.
+func refusal(err error) *api.Refusal {
+	var failed *failure.ServerError
+	if !errors.As(err, &failed) {
+		return nil
+	}
+	shown := &api.Refusal{
+		Code: failed.ErrorCode(), Status: failed.HttpStatus(), Message: failed.Message(),
+		RequestID: failed.RequestId(),
+	}
+	if shown.Code == "" {
+		// The SDK reads errors in JSON only, and gives one in XML as it came, as its message.
+		var sent struct{ Code, Message, RequestId string }
+		if xml.Unmarshal([]byte(failed.Message()), &sent) == nil {
+			shown.Code, shown.Message, shown.RequestID = sent.Code, sent.Message, sent.RequestId
+		}
+	}
+	return shown
+}
+
+func variant(name string, gateway steps.Gateway, way way, seen *api.Seen) *cases.Variant {
+	connected := func(gateway steps.Gateway) *api.Client {
+		return &api.Client{
+			SDK: connect(gateway), Refusal: refusal, Seen: seen,
+			Answer: func(response any) any { return response },
+			Request: func(request any, action string) {
+				api.Embed(request, "RpcRequest", &requests.RpcRequest{})
+				rpc := request.(interface {
+					requests.AcsRequest
+					InitWithApiInfo(product, version, action, serviceCode, endpointType string)
+				})
+				rpc.InitWithApiInfo("Kms", "2016-01-20", action, "kms", "openAPI")
+				prepare(api.Field(request, "RpcRequest").(*requests.RpcRequest), way)
+			},
+		}
+	}
+	return &cases.Variant{
+		Client: connected(gateway), Name: name, Gateway: gateway, Connect: connected,
+		WrongSecret: "SignatureDoesNotMatch",
+	}
+}
+
+func prepare(request *requests.RpcRequest, way way) {
+	request.Method = way.method
+	request.AcceptFormat = way.format
+}
