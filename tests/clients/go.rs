@@ -37,6 +37,18 @@ const CLIENTS: &[GoClient] = &[
         module: "github.com/aliyun/alibaba-cloud-sdk-go",
         tests: &[],
     },
+    GoClient {
+        folder: "dkms",
+        module: "github.com/aliyun/alibabacloud-dkms-gcs-go-sdk",
+        tests: &[],
+    },
+    GoClient { folder: "oss", module: "github.com/aliyun/alibabacloud-oss-go-sdk-v2", tests: &[] },
+    GoClient { folder: "nacos", module: "github.com/nacos-group/nacos-sdk-go/v2", tests: &[] },
+    GoClient {
+        folder: "go-kms-wrapping",
+        module: "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2",
+        tests: &[("alicloudkms", "github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2")],
+    },
 ];
 
 #[test]

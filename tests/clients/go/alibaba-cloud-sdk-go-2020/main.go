@@ -3,6 +3,7 @@
 package main
 
 import (
+	"hsmgate.test/older"
 	"hsmgate.test/support/api"
 	"hsmgate.test/support/cases"
 	"hsmgate.test/support/steps"
@@ -10,7 +11,7 @@ import (
 
 func main() {
 	seen := api.NewSeen()
-	post := variant("https-post-json", steps.TLS(), way{"POST", "JSON"}, seen)
+	post := older.Variant("https-post-json", steps.TLS(), older.Way{Method: "POST", Format: "JSON"}, seen)
 	cases.All(post)
 	cases.Complete(post, absent)
 	steps.End()

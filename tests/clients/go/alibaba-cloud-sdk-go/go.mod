@@ -3,11 +3,12 @@ module hsmgate.test/alibaba-cloud-sdk-go
 go 1.23
 
 require (
-	github.com/aliyun/alibaba-cloud-sdk-go v1.63.107
+	hsmgate.test/older v0.0.0
 	hsmgate.test/support v0.0.0
 )
 
 require (
+	github.com/aliyun/alibaba-cloud-sdk-go v1.63.107 // indirect
 	github.com/jmespath/go-jmespath v0.4.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
@@ -16,4 +17,7 @@ require (
 	gopkg.in/ini.v1 v1.67.0 // indirect
 )
 
-replace hsmgate.test/support => ../support
+replace (
+	hsmgate.test/older => ../older
+	hsmgate.test/support => ../support
+)

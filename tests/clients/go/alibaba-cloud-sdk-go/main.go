@@ -5,6 +5,7 @@ package main
 import (
 	"maps"
 
+	"hsmgate.test/older"
 	"hsmgate.test/support/api"
 	"hsmgate.test/support/cases"
 	"hsmgate.test/support/steps"
@@ -13,13 +14,13 @@ import (
 func main() {
 	json, xml := api.NewSeen(), api.NewSeen()
 	plain, tls := steps.Plain(), steps.TLS()
-	post := variant("http-post-json", plain, way{"POST", "JSON"}, json)
+	post := older.Variant("http-post-json", plain, older.Way{Method: "POST", Format: "JSON"}, json)
 	cases.All(post)
-	cases.Wire(variant("https-get-json", tls, way{"GET", "JSON"}, json))
-	inXML := variant("https-post-xml", tls, way{"POST", "XML"}, xml)
+	cases.Wire(older.Variant("https-get-json", tls, older.Way{Method: "GET", Format: "JSON"}, json))
+	inXML := older.Variant("https-post-xml", tls, older.Way{Method: "POST", Format: "XML"}, xml)
 	cases.All(inXML)
-	cases.Text(variant("https-text", steps.Text(), way{"POST", "JSON"}, json))
-	cases.Throttled(variant("http-throttled", steps.Throttled(), way{"POST", "JSON"}, json))
+	cases.Text(older.Variant("https-text", steps.Text(), older.Way{Method: "POST", Format: "JSON"}, json))
+	cases.Throttled(older.Variant("http-throttled", steps.Throttled(), older.Way{Method: "POST", Format: "JSON"}, json))
 	cases.Complete(post, absent)
 	// An element of a list that is empty makes no element in XML: the list is as absent.
 	inXMLToo := maps.Clone(absent)

@@ -201,6 +201,15 @@ func (a Answer) Text(path ...string) string {
 	return fmt.Sprint(value.Interface())
 }
 
+// Bytes is a field of bytes.
+func (a Answer) Bytes(path ...string) []byte {
+	value := a.at(path)
+	if !value.IsValid() {
+		panic(fmt.Sprintf("%s answers no %s", a.action, strings.Join(path, ".")))
+	}
+	return value.Bytes()
+}
+
 // In is a part of the answer.
 func (a Answer) In(path ...string) Answer { return Answer{a.action, a.at(path)} }
 

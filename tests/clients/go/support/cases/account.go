@@ -152,7 +152,7 @@ func credentials(v *Variant) {
 		gateway := steps.Must(v.Gateway.Assume(statement))
 		temporary := *v
 		temporary.Client = v.Connect(gateway)
-		temporary.awaitAccessKey(t)
+		temporary.AwaitAccessKey(t)
 		blob := temporary.encrypt(t, v.Gateway.Alias, []byte("for an hour"), context).Text("CiphertextBlob")
 		temporary.opensTo(t, blob, context, []byte("for an hour"))
 		v.opensTo(t, blob, context, []byte("for an hour"))
@@ -168,8 +168,8 @@ func credentials(v *Variant) {
 	})
 }
 
-// awaitAccessKey waits until the gateway knows an AccessKey that was made beside it: within seconds.
-func (v *Variant) awaitAccessKey(t *steps.T) {
+// AwaitAccessKey waits until the gateway knows an AccessKey that was made beside it: within seconds.
+func (v *Variant) AwaitAccessKey(t *steps.T) {
 	limit := time.Now().Add(30 * time.Second)
 	for {
 		_, err := v.Call("DescribeRegions", nil)

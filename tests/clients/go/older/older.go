@@ -1,4 +1,6 @@
-package main
+// Package older connects the older generation of official Go SDKs (alibaba-cloud-sdk-go), in whatever
+// version the program pins that uses it.
+package older
 
 import (
 	"crypto/tls"
@@ -19,8 +21,8 @@ import (
 	"hsmgate.test/support/steps"
 )
 
-// connect makes a client as a program would: domain, scheme and CA are all that differs.
-func connect(gateway steps.Gateway) *kms.Client {
+// Connect makes a client as a program would: domain, scheme and CA are all that differs.
+func Connect(gateway steps.Gateway) *kms.Client {
 	config := sdk.NewConfig().WithScheme(gateway.Scheme())
 	if gateway.CAFile != "" {
 		trusted := x509.NewCertPool()
@@ -36,11 +38,11 @@ func connect(gateway steps.Gateway) *kms.Client {
 	return client
 }
 
-// A way is how a client calls: the method, and the format that it asks for.
-type way struct{ method, format string }
+// A Way is how a client calls: the method, and the format that it asks for.
+type Way struct{ Method, Format string }
 
-// refusal reads the error type of the SDK.
-func refusal(err error) *api.Refusal {
+// Refusal reads the error type of the SDK.
+func Refusal(err error) *api.Refusal {
 	var failed *failure.ServerError
 	if !errors.As(err, &failed) {
 		return nil
@@ -59,20 +61,13 @@ func refusal(err error) *api.Refusal {
 	return shown
 }
 
-func variant(name string, gateway steps.Gateway, way way, seen *api.Seen) *cases.Variant {
+// Variant is a client for the cases.
+func Variant(name string, gateway steps.Gateway, way Way, seen *api.Seen) *cases.Variant {
 	connected := func(gateway steps.Gateway) *api.Client {
 		return &api.Client{
-			SDK: connect(gateway), Refusal: refusal, Seen: seen,
-			Answer: func(response any) any { return response },
-			Request: func(request any, action string) {
-				api.Embed(request, "RpcRequest", &requests.RpcRequest{})
-				rpc := request.(interface {
-					requests.AcsRequest
-					InitWithApiInfo(product, version, action, serviceCode, endpointType string)
-				})
-				rpc.InitWithApiInfo("Kms", "2016-01-20", action, "kms", "openAPI")
-				prepare(api.Field(request, "RpcRequest").(*requests.RpcRequest), way)
-			},
+			SDK: Connect(gateway), Refusal: Refusal, Seen: seen,
+			Answer:  func(response any) any { return response },
+			Request: Prepare(way),
 		}
 	}
 	return &cases.Variant{
@@ -81,7 +76,13 @@ func variant(name string, gateway steps.Gateway, way way, seen *api.Seen) *cases
 	}
 }
 
-func prepare(request *requests.RpcRequest, way way) {
-	request.Method = way.method
-	request.AcceptFormat = way.format
+// Prepare does to a request what the SDK's own functions do that make one.
+func Prepare(way Way) func(request any, action string) {
+	return func(request any, action string) {
+		rpc := &requests.RpcRequest{}
+		api.Embed(request, "RpcRequest", rpc)
+		rpc.InitWithApiInfo("Kms", "2016-01-20", action, "kms", "openAPI")
+		rpc.Method = way.Method
+		rpc.AcceptFormat = way.Format
+	}
 }
