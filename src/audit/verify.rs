@@ -19,8 +19,13 @@ use crate::model::Time;
 /// Records and seconds between two checkpoints where the files do not tell: the defaults.
 const CHECKPOINT_RECORDS: u64 = 10_000;
 const CHECKPOINT_SECONDS: i64 = 60;
+/// The most of them that the settings allow.
+const MOST_CHECKPOINT_RECORDS: u64 = 10_000_000;
+const MOST_CHECKPOINT_SECONDS: u64 = 24 * 60 * 60;
 /// A file that is written just now need not be signed so far back.
 const LIVE_SECONDS: i64 = 60 * 60;
+/// How far the clock of the gateway may be ahead of this one's.
+const CLOCK_SKEW_SECONDS: i64 = 5 * 60;
 
 /// What was found to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -192,6 +197,24 @@ impl Report {
     }
 }
 
+/// A record that no signature covers yet.
+#[derive(Debug, Clone, Copy)]
+struct Unsigned {
+    chain: ChainValue,
+    time: Option<Time>,
+    /// A checkpoint is none of the records that have to be signed.
+    is_checkpoint: bool,
+}
+
+/// How often checkpoints are signed, as an opening record says.
+#[derive(Debug, Clone, Copy)]
+struct Interval {
+    /// The number of the opening record.
+    sequence: u64,
+    records: u64,
+    seconds: i64,
+}
+
 /// Reads files one after another.
 #[derive(Debug)]
 pub struct Verifier {
@@ -204,13 +227,15 @@ pub struct Verifier {
     closed: Vec<(PathBuf, u64, u64)>,
     checkpoint_records: u64,
     checkpoint_seconds: i64,
+    /// What opening records that no signature covers yet say of the two.
+    intervals: Vec<Interval>,
     report: Report,
     /// The record before the next one, once it is known.
     head: Option<Head>,
     /// The next record was promised by nothing that could still be read: what it says counts.
     is_lost: bool,
-    /// Chain values since the last checkpoint, with the times of their records.
-    chain: BTreeMap<u64, (ChainValue, Option<Time>)>,
+    /// The records since the last checkpoint.
+    chain: BTreeMap<u64, Unsigned>,
     intents: HashSet<String>,
     expectation: Expectation,
     time: Option<String>,
@@ -229,6 +254,7 @@ impl Verifier {
             closed: Vec::new(),
             checkpoint_records: CHECKPOINT_RECORDS,
             checkpoint_seconds: CHECKPOINT_SECONDS,
+            intervals: Vec::new(),
             expectation,
             report: Report::default(),
             head: None,
@@ -312,14 +338,12 @@ impl Verifier {
         self.report.records += 1;
         self.report.first = self.report.first.or(Some(line.frame.sequence));
         self.report.is_closed = line.frame.record == Kind::Close;
-        // A checkpoint is none of the records that have to be signed.
-        let time = line
-            .frame
-            .event_time
-            .as_deref()
-            .filter(|_| !matches!(line.frame.record, Kind::Checkpoint));
-        let time = time.and_then(|time| time.parse().ok());
-        self.chain.insert(line.frame.sequence, (line.chain, time));
+        let unsigned = Unsigned {
+            chain: line.chain,
+            time: line.frame.event_time.as_deref().and_then(|time| time.parse().ok()),
+            is_checkpoint: line.frame.record == Kind::Checkpoint,
+        };
+        self.chain.insert(line.frame.sequence, unsigned);
         self.head = Some(line.head());
         self.is_lost = false;
         self.take_contents(line.frame);
@@ -401,8 +425,12 @@ impl Verifier {
         }
         if let (Some(records), Some(seconds)) = (frame.checkpoint_records, frame.checkpoint_seconds)
         {
-            self.checkpoint_records = records;
-            self.checkpoint_seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            // Whoever writes behind the last checkpoint writes opening records too.
+            self.intervals.push(Interval {
+                sequence: frame.sequence,
+                records: records.min(MOST_CHECKPOINT_RECORDS),
+                seconds: i64::try_from(seconds.min(MOST_CHECKPOINT_SECONDS)).unwrap_or(i64::MAX),
+            });
         }
     }
 
@@ -450,7 +478,9 @@ impl Verifier {
         }
         let covers = checkpoint.covers;
         // Records before the first file are covered too, and not here to compare.
-        if self.chain.get(&covers.sequence).is_some_and(|(chain, _)| *chain != covers.chain) {
+        let is_here = self.report.first.is_some_and(|first| covers.sequence >= first);
+        let stands = self.chain.get(&covers.sequence).map(|record| record.chain);
+        if is_here && stands != Some(covers.chain) {
             let text = format!("the records up to {} are not those signed here", covers.sequence);
             self.fault(FaultKind::Rewritten, &text);
             return;
@@ -458,6 +488,7 @@ impl Verifier {
         self.chain = self.chain.split_off(&covers.sequence);
         let Some(signer) = signer else { return };
         self.in_force = Some(signer);
+        self.take_intervals(covers.sequence);
         self.note_signed(&signer, covers.sequence);
     }
 
@@ -474,6 +505,15 @@ impl Verifier {
             None => "this checkpoint says that it is the first".to_owned(),
         };
         self.fault(FaultKind::CheckpointMissing, &text);
+    }
+
+    /// Believes the opening records that a good signature covers.
+    fn take_intervals(&mut self, through: u64) {
+        while let Some(interval) = self.intervals.first().filter(|said| said.sequence <= through) {
+            (self.checkpoint_records, self.checkpoint_seconds) =
+                (interval.records, interval.seconds);
+            self.intervals.remove(0);
+        }
     }
 
     fn note_signed(&mut self, signer: &AuditKey, through: u64) {
@@ -513,29 +553,52 @@ impl Verifier {
                 self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
             }
         }
-        if self.report.is_closed || self.expectation.allows_unsigned_tail {
+        if self.report.is_closed {
             return;
         }
         if self.report.signed_through.is_none() {
             self.fault_at(FaultKind::Unsigned, 1, "no record is signed by a key that was given");
             return;
         }
+        if self.expectation.allows_unsigned_tail {
+            return;
+        }
+        self.find_unsigned_tail(signed);
+    }
+
+    /// What stands behind the last record that is signed is believed in nothing: neither are its
+    /// times, nor what it says of checkpoints.
+    fn find_unsigned_tail(&mut self, signed: u64) {
         let now = Time::now().unix();
-        let old = self.chain.range(signed.saturating_add(1)..);
-        let old: Vec<i64> = old
-            .filter_map(|(_, (_, time))| time.map(Time::unix))
-            .filter(|time| *time < now.saturating_sub(LIVE_SECONDS))
-            .collect();
-        let count = u64::try_from(old.len()).unwrap_or(u64::MAX);
-        let span = match (old.iter().min(), old.iter().max()) {
-            (Some(first), Some(last)) => last.saturating_sub(*first),
+        let live = now.saturating_sub(LIVE_SECONDS)..=now.saturating_add(CLOCK_SKEW_SECONDS);
+        let (mut count, mut old_count) = (0_u64, 0_u64);
+        let (mut first, mut last) = (None, None);
+        let tail = self.chain.range(signed.saturating_add(1)..).map(|(_, record)| record);
+        for record in tail.filter(|record| !record.is_checkpoint) {
+            count += 1;
+            let time = record.time.map(Time::unix);
+            if time.is_some_and(|time| live.contains(&time)) {
+                continue;
+            }
+            old_count += 1;
+            if let Some(time) = time {
+                first = Some(first.map_or(time, |first: i64| first.min(time)));
+                last = last.max(Some(time));
+            }
+        }
+        let span = match (first, last) {
+            (Some(first), Some(last)) => i64::saturating_sub(last, first),
             _ => 0,
         };
         // To sign takes a while, and records go on meanwhile.
-        if count > self.checkpoint_records.saturating_mul(2)
-            || span > self.checkpoint_seconds.saturating_mul(2)
+        let most = self.checkpoint_records.saturating_mul(2);
+        let most_live = most.max(2 * CHECKPOINT_RECORDS);
+        if count > most_live || old_count > most || span > self.checkpoint_seconds.saturating_mul(2)
         {
-            let text = format!("{count} records of {span} s behind record {signed} are not signed");
+            let text = format!(
+                "{count} records behind record {signed} are not signed, {old_count} of them of \
+                 another time than the last hour"
+            );
             self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
         }
     }

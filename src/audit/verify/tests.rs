@@ -287,7 +287,7 @@ fn a_file_without_its_checkpoints_does_not_verify_with_a_key() {
     records.pop();
     let open = lines(&records);
     assert_eq!(kinds(&verified(&open, &[key], false)), [FaultKind::Unsigned]);
-    assert_eq!(kinds(&verified(&open, &[key], true)), [], "as that of a start just now");
+    assert_eq!(kinds(&verified(&open, &[key], true)), [FaultKind::Unsigned], "none is signed");
 }
 
 #[test]
@@ -320,6 +320,94 @@ fn an_open_file_is_signed_up_to_the_last_hour() {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }
     assert_eq!(kinds(&verified(&lines(&records), &[key], false)), [], "one interval, and now");
+}
+
+#[test]
+fn many_records_behind_the_last_checkpoint_are_found_whatever_they_say() {
+    let written = Written::new();
+    let key = written.signer.key();
+    let mut signed = taken_apart(&written.files[0]);
+    signed.pop();
+    let opening = |records: u64, seconds: u64| {
+        let said = json!({
+            "time": Time::now(),
+            "reason": "start",
+            "previous": Head::START,
+            "checkpointRecords": records,
+            "checkpointSeconds": seconds,
+        });
+        (Kind::Open, said)
+    };
+    let event = |time: Option<String>| {
+        let mut event = json!({"requestId": "r"});
+        if let Some(time) = time {
+            event["eventTime"] = time.into();
+        }
+        (Kind::Event, event)
+    };
+    let ahead = Time::from_unix(Time::now().unix() + 3600).to_string();
+    for (case, time) in [
+        ("now", Some(Time::now().to_string())),
+        ("ahead", Some(ahead.clone())),
+        ("far ahead", Some("2099-01-01T00:00:00Z".to_owned())),
+        ("old", Some("2024-03-01T08:30:00Z".to_owned())),
+        ("none", None),
+    ] {
+        let mut forged = signed.clone();
+        forged.push(opening(1 << 62, 1 << 62));
+        forged.extend(std::iter::repeat_n(event(time), 50_000));
+        let report = verified(&lines(&forged), &[key], false);
+        assert_eq!(kinds(&report), [FaultKind::Unsigned], "{case}");
+    }
+    // A checkpoint is not far behind its records, whenever they say that they are from.
+    let mut forged = signed.clone();
+    forged.extend([event(Some(Time::now().to_string())), event(Some(ahead))]);
+    forged.push(event(Some("2024-03-01T08:30:00Z".to_owned())));
+    assert_eq!(kinds(&verified(&lines(&forged), &[key], false)), [FaultKind::Unsigned]);
+    // As many as a gateway leaves that signs as it does by default.
+    let mut live = signed;
+    live.extend(std::iter::repeat_n(event(Some(Time::now().to_string())), 15_000));
+    assert_eq!(kinds(&verified(&lines(&live), &[key], false)), []);
+}
+
+#[test]
+fn a_checkpoint_in_front_of_the_records_that_it_covers_is_found() {
+    let written = Written::new();
+    let key = written.signer.key();
+    let records = taken_apart(&written.files[0]);
+    let is_checkpoint = |(kind, _): &(Kind, serde_json::Value)| *kind == Kind::Checkpoint;
+    let (first, second) = (
+        records.iter().position(is_checkpoint).unwrap(),
+        records.iter().rposition(is_checkpoint).unwrap(),
+    );
+    // The second one directly behind the first, and invented records up to the one that it covers.
+    let mut forged = records[..=first].to_vec();
+    forged.push(records[second].clone());
+    let invented = json!({"eventTime": Time::now(), "requestId": "invented"});
+    forged.extend(std::iter::repeat_n((Kind::Event, invented), second - first - 1));
+    assert_eq!(kinds(&verified(&lines(&forged), &[key], false)), [FaultKind::Rewritten]);
+}
+
+#[test]
+fn an_opening_record_counts_once_it_is_signed() {
+    let signer = TestSigner::new();
+    let opening = json!({
+        "reason": "start",
+        "previous": Head::START,
+        "checkpointRecords": 1,
+        "checkpointSeconds": 86_400,
+    });
+    let mut records = vec![(Kind::Open, opening)];
+    let line = lines(&records).pop().unwrap();
+    let head = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap().head();
+    records.push((Kind::Checkpoint, serde_json::to_value(signer.sign(head, None)).unwrap()));
+    let at = |seconds: i64| Time::from_unix(Time::now().unix() - seconds).to_string();
+    for seconds in [90_000, 7200] {
+        records.push((Kind::Event, json!({"eventTime": at(seconds)})));
+    }
+    assert_eq!(kinds(&verified(&lines(&records), &[signer.key()], false)), []);
+    records.push((Kind::Event, json!({"eventTime": at(7100)})));
+    assert_eq!(kinds(&verified(&lines(&records), &[signer.key()], false)), [FaultKind::Unsigned]);
 }
 
 #[test]
