@@ -258,7 +258,6 @@ fn token_settings(module: &Path) -> TokenSettings {
         module: module.to_owned(),
         selector: TokenSelector::Label(LABEL.to_owned()),
         pin: PIN.into(),
-        pin_identity: None,
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::MIN.saturating_add(1023),

@@ -175,7 +175,7 @@ pub(super) fn token_settings(
 ) -> anyhow::Result<TokenSettings> {
     refuse_exposed(&token.module, Role::Code)?;
     refuse_exposed(state_directory, Role::Data)?;
-    let (pin, identity) = token.pin.read_identified().context("there is no PIN")?;
+    let pin = token.pin.read().context("there is no PIN")?;
     Ok(TokenSettings {
         module: token.module,
         selector: match token.name {
@@ -183,7 +183,6 @@ pub(super) fn token_settings(
             TokenName::Serial(serial) => TokenSelector::Serial(serial),
         },
         pin,
-        pin_identity: Some(identity),
         pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
         workers: token.workers,
         queue: token.queue,

@@ -69,52 +69,20 @@ impl PinSource {
     /// # Errors
     /// When the file is not there, holds no text, or is open to others.
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        self.read_identified().map(|(pin, _identity)| pin)
-    }
-
-    /// As [`PinSource::read`], with what tells this state of the file from a later one: device,
-    /// inode, size and time of its last change; in a file system in memory its size alone.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn read_identified(&self) -> Result<(SecretString, String), SecretError> {
         let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         self.read_beside(directory.as_deref())
     }
 
-    fn read_beside(
-        &self,
-        credentials: Option<&Path>,
-    ) -> Result<(SecretString, String), SecretError> {
+    fn read_beside(&self, credentials: Option<&Path>) -> Result<SecretString, SecretError> {
         match self {
-            Self::File(path) => {
-                let file = open_private(path)?;
-                Ok((pin_of(&read_from(&file, path, MAX_BYTES)?, path)?, identity(&file, path)?))
-            }
+            Self::File(path) => read_pin_file(path),
             // systemd guards the directory, and may show an access list as a group's mode bits.
             Self::Credential(name) => {
                 let path = credentials.ok_or(SecretError::NoCredentials)?.join(name);
-                let file = open(&path)?;
-                Ok((pin_of(&read_from(&file, &path, MAX_BYTES)?, &path)?, identity(&file, &path)?))
+                pin_of(&read_from(&open(&path)?, &path, MAX_BYTES)?, &path)
             }
         }
     }
-}
-
-/// The file systems in memory, `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2). systemd and containers
-/// put secrets there anew at each start, so inode and times tell nothing.
-const VOLATILE: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-
-fn identity(file: &File, path: &Path) -> Result<String, SecretError> {
-    let metadata = file.metadata().map_err(read_error(path))?;
-    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
-    let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.size());
-    let is_volatile = rustix::fs::fstatfs(file)
-        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| VOLATILE.contains(&kind)));
-    if is_volatile {
-        return Ok(format!("size {size}"));
-    }
-    Ok(format!("{device}:{inode} {size} {seconds}.{nanoseconds:09}"))
 }
 
 /// Reads a PIN from a file that only its owner may read. One line end, LF or CR LF, is no part of
@@ -277,7 +245,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         file(&directory, b"1234\n", 0o440);
         let source = PinSource::Credential("pin".to_owned());
-        let (pin, _identity) = source.read_beside(Some(directory.path())).unwrap();
+        let pin = source.read_beside(Some(directory.path())).unwrap();
         assert_eq!(pin.expose_secret(), "1234");
         assert!(matches!(source.read_beside(None), Err(SecretError::NoCredentials)));
     }

@@ -107,7 +107,7 @@ impl Instance {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
         let anchor = pkcs11.open_rw_session(slot)?;
-        settings.pin_guard().log_in(&anchor, &raw_info, &settings.pin)?;
+        settings.pin_guard().log_in(&anchor, &raw_info)?;
         let again = || Ok(pkcs11.open_rw_session(slot)?);
         let copies = selftest::run(&anchor, &again, &mut RandomSource::new(generator))?;
         let workers = workers(settings, &info, raw_info.max_rw_session_count());
@@ -146,7 +146,7 @@ impl Instance {
         settings: &TokenSettings,
     ) -> Result<(), TokenError> {
         let info = self.pkcs11.get_token_info(self.slot)?;
-        settings.pin_guard().log_in(session, &info, &settings.pin)
+        settings.pin_guard().log_in(session, &info)
     }
 
     /// Works with the anchor session, once more with a new one if it turns out to be lost.

@@ -5,41 +5,82 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::TokenInfo;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use super::error::{ErrorClass, TokenError};
 use crate::model::Time;
 
 /// Stands between the gateway and C_Login.
 pub(super) struct PinGuard<'a> {
-    /// Of the file that this process has read its PIN from: another file, or one that was written
-    /// since, is another PIN.
-    identity: Option<&'a str>,
-    /// Remembers a refused PIN, so that a service that is started over and over tries it once.
+    pin: &'a SecretString,
+    /// Remembers refused PINs, so that a service that is started over and over tries one once.
     refusal: Option<&'a Path>,
 }
 
-/// How the line of the refused file begins in the marker.
-const REFUSED_FILE: &str = "pin-file ";
+/// How the line of a refused PIN begins in the file.
+const REFUSED: &str = "refused ";
+/// Refused PINs that the file remembers. Every token is locked before there are so many.
+const MOST_REFUSED: usize = 64;
+
+/// What tells a PIN from nearly all others: a random salt, and the first 12 bits of SHA-256 over salt
+/// and PIN. The same PIN is always known again, another one is taken for it once in 4096 times, and
+/// whoever reads this learns no more than 12 bits of a PIN that is not the token's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PinMark {
+    salt: Uuid,
+    bits: String,
+}
+
+impl PinMark {
+    fn of(pin: &SecretString) -> Self {
+        Self::salted(Uuid::new_v4(), pin)
+    }
+
+    fn salted(salt: Uuid, pin: &SecretString) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(salt.as_bytes());
+        context.update(pin.expose_secret().as_bytes());
+        let bits = context
+            .finish()
+            .as_ref()
+            .iter()
+            .take(2)
+            .fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+        Self { salt, bits: format!("{:03x}", bits >> 4) }
+    }
+
+    /// Reads a line of the file; none when it is none of a refused PIN.
+    fn parse(line: &str) -> Option<Self> {
+        let (salt, bits) = line.strip_prefix(REFUSED)?.split_once(' ')?;
+        Some(Self { salt: salt.parse().ok()?, bits: bits.to_owned() })
+    }
+
+    fn may_be_of(&self, pin: &SecretString) -> bool {
+        Self::salted(self.salt, pin) == *self
+    }
+}
+
+impl std::fmt::Display for PinMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{REFUSED}{} {}", self.salt, self.bits)
+    }
+}
 
 impl<'a> PinGuard<'a> {
-    pub(super) const fn new(identity: Option<&'a str>, refusal: Option<&'a Path>) -> Self {
-        Self { identity, refusal }
+    pub(super) const fn new(pin: &'a SecretString, refusal: Option<&'a Path>) -> Self {
+        Self { pin, refusal }
     }
 
     /// Logs in, unless that may do harm. Login is per process and token, so that somebody else may
     /// have done it.
-    pub(super) fn log_in(
-        &self,
-        session: &Session,
-        info: &TokenInfo,
-        pin: &SecretString,
-    ) -> Result<(), TokenError> {
+    pub(super) fn log_in(&self, session: &Session, info: &TokenInfo) -> Result<(), TokenError> {
         self.check(info.user_pin_locked(), info.user_pin_final_try())?;
-        match session.login(UserType::User, Some(pin)) {
+        match session.login(UserType::User, Some(self.pin)) {
             Ok(()) => {
                 self.forget();
                 Ok(())
@@ -69,7 +110,7 @@ impl<'a> PinGuard<'a> {
         if self.is_another_pin(refusal) {
             tracing::info!(
                 event = "token.pin_replaced",
-                "the PIN that was refused is tried again: its file was written since"
+                "the PIN is tried: it is another one than was refused before"
             );
             return Ok(());
         }
@@ -80,14 +121,11 @@ impl<'a> PinGuard<'a> {
         )))
     }
 
-    /// Whether the PIN comes from another file than the one that was refused, or from a later state
-    /// of it. Of a marker that names none that cannot be said.
+    /// Whether the PIN is none of those that were refused. Of a file that tells of none that cannot be
+    /// said.
     fn is_another_pin(&self, refusal: &Path) -> bool {
-        let Some(now) = self.identity else { return false };
-        let Ok(text) = fs::read_to_string(refusal) else { return false };
-        text.lines()
-            .find_map(|line| line.strip_prefix(REFUSED_FILE))
-            .is_some_and(|then| then != now)
+        let refused = refused(refusal);
+        !refused.is_empty() && !refused.iter().any(|mark| mark.may_be_of(self.pin))
     }
 
     /// The PIN is right: what was refused before was another one.
@@ -104,20 +142,29 @@ impl<'a> PinGuard<'a> {
 
     fn remember(&self, error: &TokenError) {
         let Some(file) = self.refusal else { return };
-        if let Err(source) = write(file, error, self.identity) {
+        if let Err(source) = write(file, error, self.pin) {
             let file = file.display();
             tracing::error!(%file, %source, "a refused PIN can not be remembered: start nothing");
         }
     }
 }
 
-fn write(file: &Path, error: &TokenError, identity: Option<&str>) -> io::Result<()> {
+/// The PINs that a file says were refused.
+fn refused(file: &Path) -> Vec<PinMark> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(PinMark::parse).collect()
+}
+
+/// Adds a refused PIN to those that the file knows.
+fn write(file: &Path, error: &TokenError, pin: &SecretString) -> io::Result<()> {
+    let mut refused = refused(file);
+    refused.push(PinMark::of(pin));
+    let mut text = format!("{} {error}\n", Time::now());
+    for mark in refused.iter().rev().take(MOST_REFUSED).rev() {
+        text.extend([mark.to_string().as_str(), "\n"]);
+    }
     let mut options = OpenOptions::new();
     let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(file)?;
-    let mut text = format!("{} {error}\n", Time::now());
-    if let Some(identity) = identity {
-        text.extend([REFUSED_FILE, identity, "\n"]);
-    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -126,9 +173,14 @@ fn write(file: &Path, error: &TokenError, identity: Option<&str>) -> io::Result<
 mod tests {
     use super::*;
 
+    fn pin(text: &str) -> SecretString {
+        SecretString::from(text)
+    }
+
     #[test]
     fn a_token_that_is_about_to_lock_is_not_tried() {
-        let guard = PinGuard::new(None, None);
+        let pin = pin("1234");
+        let guard = PinGuard::new(&pin, None);
         assert!(guard.check(false, false).is_ok());
         for (is_locked, is_final_try) in [(true, false), (false, true)] {
             let error = guard.check(is_locked, is_final_try).unwrap_err();
@@ -140,31 +192,61 @@ mod tests {
     fn a_refused_pin_is_remembered_until_its_file_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin-refused");
-        let guard = PinGuard::new(None, Some(&file));
+        let pin = pin("1234");
+        let guard = PinGuard::new(&pin, Some(&file));
         assert!(guard.check(false, false).is_ok());
         guard.remember(&TokenError::Deadline);
         let error = guard.check(false, false).unwrap_err().to_string();
         assert!(error.contains(file.to_str().unwrap()), "{error}");
+        let kept = fs::read_to_string(&file).unwrap();
+        assert!(!kept.contains("1234 ") && !kept.ends_with("1234\n"), "{kept}");
         fs::remove_file(&file).unwrap();
         assert!(guard.check(false, false).is_ok());
     }
 
     #[test]
-    fn a_refused_pin_is_tried_again_from_another_state_of_its_file() {
+    fn only_another_pin_than_those_that_were_refused_is_tried() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin-refused");
-        let first = PinGuard::new(Some("1:2 4 100.5"), Some(&file));
-        first.remember(&TokenError::Deadline);
-        assert!(first.check(false, false).is_err());
-        assert!(PinGuard::new(None, Some(&file)).check(false, false).is_err());
-        let guard = PinGuard::new(Some("1:2 4 101.5"), Some(&file));
-        assert!(guard.check(false, false).is_ok());
-        // Who runs since before has the old PIN, and leaves it alone.
-        assert!(first.check(false, false).is_err());
-        // What is refused again is remembered again.
-        guard.remember(&TokenError::Deadline);
-        assert!(guard.check(false, false).is_err());
-        guard.forget();
+        // Of three other ones, one in 1366 is taken for the first or the second.
+        let chosen = loop {
+            let (wrong, other, right) = (pin("0000"), pin("1111"), pin("2222"));
+            PinGuard::new(&wrong, Some(&file)).remember(&TokenError::Deadline);
+            let is_told_apart = refused(&file)
+                .iter()
+                .all(|mark| !mark.may_be_of(&other) && !mark.may_be_of(&right));
+            if is_told_apart {
+                break (wrong, other, right);
+            }
+            fs::remove_file(&file).unwrap();
+        };
+        let (wrong, other, right) = &chosen;
+        let is_tried = |pin| PinGuard::new(pin, Some(&file)).check(false, false).is_ok();
+        assert!(!is_tried(wrong) && is_tried(other) && is_tried(right));
+        // What is refused later does not free what was refused before.
+        PinGuard::new(other, Some(&file)).remember(&TokenError::Deadline);
+        assert!(!is_tried(wrong) && !is_tried(other));
+        assert_eq!(refused(&file).len(), 2);
+        PinGuard::new(right, Some(&file)).forget();
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_mark_tells_twelve_bits_and_is_salted() {
+        let marks: Vec<_> = (0..64).map(|_| PinMark::of(&pin("1234"))).collect();
+        assert!(marks.iter().all(|mark| mark.bits.len() == 3 && mark.may_be_of(&pin("1234"))));
+        assert!(marks.iter().any(|mark| mark.bits != marks[0].bits));
+        let others = (0..4096).filter(|number| marks[0].may_be_of(&pin(&format!("{number:06}"))));
+        assert!(others.count() < 64);
+        let read = PinMark::parse(&marks[0].to_string());
+        assert_eq!(read.as_ref(), Some(&marks[0]));
+    }
+
+    #[test]
+    fn a_file_that_names_no_pin_holds_every_pin_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pin-refused");
+        fs::write(&file, "2026-01-01T00:00:00Z CKR_PIN_INCORRECT\npin-file size 4\n").unwrap();
+        assert!(PinGuard::new(&pin("1234"), Some(&file)).check(false, false).is_err());
     }
 }

@@ -18,12 +18,8 @@ pub struct TokenSettings {
     pub selector: TokenSelector,
     /// The user's PIN.
     pub pin: SecretString,
-    /// What tells the PIN's file, as it was when the PIN was read, from another or a later one. None
-    /// is not known.
-    pub pin_identity: Option<String>,
-    /// The file that remembers a refused PIN from start to start: while it is there and names this
-    /// identity, or none, nobody logs in. None remembers it only as long as the
-    /// process lives.
+    /// The file that remembers refused PINs from start to start: a PIN that may be one of them is
+    /// not tried. None remembers one only as long as the process lives.
     pub pin_refusal: Option<PathBuf>,
     /// Worker threads, each with a session of its own. Without a number: 1 for SoftHSM, else 4.
     /// One thread and session more serve changes of objects.
@@ -61,7 +57,7 @@ pub struct TokenInfo {
 
 impl TokenSettings {
     pub(super) fn pin_guard(&self) -> PinGuard<'_> {
-        PinGuard::new(self.pin_identity.as_deref(), self.pin_refusal.as_deref())
+        PinGuard::new(&self.pin, self.pin_refusal.as_deref())
     }
 }
 

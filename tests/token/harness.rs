@@ -83,7 +83,6 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         module: module(),
         selector,
         pin: PIN.into(),
-        pin_identity: None,
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),

@@ -326,7 +326,6 @@ fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
         pin: home.pin()?,
-        pin_identity: None,
         pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
