@@ -46,7 +46,8 @@ const ADMIN_FINISH: Duration = Duration::from_secs(1);
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
 /// The facts that tell what a store belongs to.
-const TOKEN_SERIAL: &str = "token-serial";
+/// The token, by its serial number.
+pub const TOKEN_SERIAL: &str = "token-serial";
 const REGION: &str = "region";
 const ACCOUNT: &str = "account";
 /// The fact that names the journal of nonces that the store was last served with. Empty is one that is

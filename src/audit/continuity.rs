@@ -36,8 +36,11 @@ pub(super) struct Beginning {
 }
 
 /// Behind the last record of the file, if that follows from what the store knows and the last
-/// checkpoint in the file is signed by a key that counts. Else the chain goes on where the store
-/// knows it, as one that is discontinued, and nothing that the file has beyond is ever signed.
+/// checkpoint in the file is signed by a key that counts. Else the chain goes on where it is known, as
+/// one that is discontinued, and nothing that the file has beyond is ever signed.
+///
+/// A store that was put back knows less than the file: then the last checkpoint in the file counts,
+/// which nobody but the gateway can have signed.
 pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Beginning> {
     let known = trust.known.as_ref();
     let stored = known.and_then(|known| known.checkpoint.clone());
@@ -51,19 +54,25 @@ pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Be
         });
     };
     let last = last_checkpoint(path)?;
-    let is_signed =
-        last.as_ref().is_none_or(|last| trust.keys.iter().any(|key| key.has_signed(last)));
-    // Without a word of the store what the last signature covers counts.
-    let anchor = known.map(|known| known.head).or(last.as_ref().map(|last| last.covers));
+    let signed = last.as_ref().filter(|last| trust.keys.iter().any(|key| key.has_signed(last)));
+    let is_unsigned = last.is_some() && signed.is_none();
+    let ahead =
+        signed.filter(|last| known.is_none_or(|known| last.covers.sequence > known.head.sequence));
+    let anchor = ahead.map(|last| last.covers).or(known.map(|known| known.head));
+    // Nobody has written behind the last record of a gateway that ended in order.
+    let is_exact =
+        ahead.is_none() && known.is_some_and(|known| known.is_closed && !known.is_opening);
     let goes_on = match anchor {
-        _ if !is_signed => false,
+        _ if is_unsigned => false,
         None => true,
+        Some(anchor) if is_exact => head == anchor,
         Some(anchor) => head.sequence >= anchor.sequence && follows(path, anchor, head)?,
     };
     if goes_on {
         return Ok(Beginning { head, reason: "start", checkpoint: last.or(stored) });
     }
-    Ok(discontinued(known.map_or(Head::START, |known| known.head), stored))
+    let checkpoint = ahead.cloned().or(stored);
+    Ok(discontinued(anchor.unwrap_or(Head::START), checkpoint))
 }
 
 fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> Beginning {
@@ -240,6 +249,97 @@ pub(super) fn lines_from_end<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use serde_json::json;
+
+    use super::super::checkpoint::tests::TestSigner;
+    use super::super::line;
+
+    /// A file with these records, the first one following `head`.
+    struct Written {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        head: Head,
+    }
+
+    impl Written {
+        fn new(head: Head) -> Self {
+            let directory = tempfile::TempDir::new().unwrap();
+            let path = directory.path().join("audit.jsonl");
+            let mut written = Self { _directory: directory, path, head };
+            written.put(Kind::Open, &json!({"previous": head, "reason": "start"}));
+            written
+        }
+
+        fn put(&mut self, kind: Kind, value: &impl serde::Serialize) {
+            let mut lines = std::fs::read(&self.path).unwrap_or_default();
+            self.head = line::append(&mut lines, self.head, kind, &line::members(value));
+            std::fs::write(&self.path, lines).unwrap();
+        }
+
+        fn beginning(&self, known: Known, keys: Vec<AuditKey>) -> Beginning {
+            let tail = Tail { head: last_record(&self.path).unwrap(), torn_bytes: 0 };
+            beginning(&self.path, tail, &Trust { known: Some(known), keys }).unwrap()
+        }
+    }
+
+    fn known(head: Head, is_closed: bool, is_opening: bool) -> Known {
+        Known { head, is_closed, is_opening, checkpoint: None }
+    }
+
+    #[test]
+    fn what_was_added_behind_an_orderly_end_is_not_gone_on_from() {
+        let mut file = Written::new(Head::START);
+        file.put(Kind::Event, &json!({"requestId": "r"}));
+        file.put(Kind::Close, &json!({"reason": "stop"}));
+        let end = file.head;
+        let begun = file.beginning(known(end, true, false), Vec::new());
+        assert_eq!((begun.head, begun.reason), (end, "start"));
+        file.put(Kind::Event, &json!({"requestId": "invented"}));
+        let begun = file.beginning(known(end, true, false), Vec::new());
+        assert_eq!((begun.head, begun.reason), (end, "discontinued"));
+        // A gateway that began and was killed has added its own.
+        for (is_closed, is_opening) in [(false, false), (true, true)] {
+            let begun = file.beginning(known(end, is_closed, is_opening), Vec::new());
+            assert_eq!((begun.head, begun.reason), (file.head, "start"));
+        }
+    }
+
+    #[test]
+    fn a_start_that_wrote_nothing_may_be_repeated_on_a_rotated_file() {
+        let end = Head::START.followed_by(b"record");
+        let directory = tempfile::TempDir::new().unwrap();
+        let trust = Trust { known: Some(known(end, true, true)), keys: Vec::new() };
+        let tail = Tail { head: None, torn_bytes: 0 };
+        let begun = beginning(&directory.path().join("audit.jsonl"), tail, &trust).unwrap();
+        assert_eq!((begun.head, begun.reason), (end, "start"));
+    }
+
+    #[test]
+    fn a_store_that_was_put_back_goes_on_behind_the_last_checkpoint_of_the_file() {
+        let signer = TestSigner::new();
+        // The file before this one is gone.
+        let old = Head::START.followed_by(b"a record that the store knows");
+        let mut file = Written::new(old.followed_by(b"one more"));
+        file.put(Kind::Event, &json!({"requestId": "r"}));
+        let covered = file.head;
+        let checkpoint = signer.sign(covered, None);
+        file.put(Kind::Checkpoint, &checkpoint);
+        file.put(Kind::Event, &json!({"requestId": "r"}));
+        for is_closed in [true, false] {
+            let begun = file.beginning(known(old, is_closed, false), vec![signer.key()]);
+            assert_eq!((begun.head, begun.reason), (file.head, "start"));
+            assert_eq!(begun.checkpoint.as_ref(), Some(&checkpoint));
+            let begun = file.beginning(known(old, is_closed, false), vec![TestSigner::new().key()]);
+            assert_eq!((begun.head, begun.reason), (old, "discontinued"));
+        }
+        // Numbers that were signed are not used a second time.
+        let mut lines = std::fs::read_to_string(&file.path).unwrap();
+        lines = lines.replace("\"covers\"", "\"covers\" ");
+        std::fs::write(&file.path, lines).unwrap();
+        let begun = file.beginning(known(old, false, false), vec![signer.key()]);
+        assert_eq!((begun.head, begun.reason), (covered, "discontinued"));
+    }
 
     #[test]
     fn lines_are_shown_from_the_last_to_the_first_across_blocks() {

@@ -20,10 +20,36 @@ pub const MANIFEST: &str = "manifest.json";
 /// The name of a bundle's public key.
 pub const PUBLIC_KEY: &str = "public-key.pem";
 
-const HEAD_FACT: &str = "audit-head";
+/// The fact of the store with what it knows of the chain.
+pub const HEAD_FACT: &str = "audit-head";
 pub(super) const PUBLIC_KEY_FACT: &str = "audit-public-key";
 /// The public keys that were replaced, oldest first: PEM texts as JSON.
 pub(super) const RETIRED_KEYS_FACT: &str = "audit-retired-keys";
+
+/// What a store that is put back takes over from the one in its place, which is newer: what it knows of
+/// the audit, so that the audit file goes on. Nothing where the one in place is not newer, or cannot be
+/// read. `old` gives a fact of the one in place, `new_head` is [`HEAD_FACT`] of the other.
+pub fn facts_to_keep<'a>(
+    old: impl Fn(&str) -> Option<&'a str>,
+    new_head: Option<&str>,
+) -> Vec<(&'static str, &'a str)> {
+    let number = |head: Option<&str>| {
+        head.and_then(|text| serde_json::from_str(text).ok())
+            .map(|known: Known| known.head.sequence)
+    };
+    if number(old(HEAD_FACT)).is_none_or(|old| number(new_head).is_some_and(|new| new > old)) {
+        return Vec::new();
+    }
+    let facts = [
+        HEAD_FACT,
+        PUBLIC_KEY_FACT,
+        RETIRED_KEYS_FACT,
+        super::keeper::KEY_FACT,
+        super::key_change::CHANGE_FACT,
+        super::key_change::NEXT_FACT,
+    ];
+    facts.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
+}
 
 /// What the store knows of the chain: it cannot go back behind this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +59,9 @@ pub struct Known {
     pub head: Head,
     /// Whether it was the last one of a gateway that ended in order.
     pub is_closed: bool,
+    /// Whether a gateway has begun since then to write behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_opening: bool,
     /// The last checkpoint.
     pub checkpoint: Option<Checkpoint>,
 }
@@ -256,4 +285,30 @@ fn sha256(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_store_hands_on_what_it_knows_of_the_audit_and_an_older_one_does_not() {
+        let head = |sequence: u64| {
+            let head = Head { sequence, chain: Head::START.chain };
+            let known = Known { head, is_closed: true, is_opening: false, checkpoint: None };
+            serde_json::to_string(&known).unwrap()
+        };
+        let (older, newer) = (head(5), head(9));
+        let facts = [(HEAD_FACT, &*newer), (PUBLIC_KEY_FACT, "pem"), ("other", "x")];
+        let old =
+            |name: &str| facts.iter().find(|(fact, _)| *fact == name).map(|(_, value)| *value);
+        let kept = [(HEAD_FACT, &*newer), (PUBLIC_KEY_FACT, "pem")];
+        assert_eq!(facts_to_keep(old, Some(&older)), kept);
+        assert_eq!(facts_to_keep(old, None), kept);
+        assert_eq!(facts_to_keep(old, Some("damaged")), kept);
+        assert_eq!(facts_to_keep(old, Some(&head(10))), []);
+        assert_eq!(facts_to_keep(|_| None, Some(&older)), []);
+        let is_damaged = |name: &str| (name == HEAD_FACT).then_some("damaged");
+        assert_eq!(facts_to_keep(is_damaged, Some(&older)), []);
+    }
 }

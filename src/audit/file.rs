@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD};
+
 use super::AuditError;
 use super::chain::Head;
 use super::journal::{self, Journal, Place};
@@ -185,6 +187,29 @@ impl AuditFile {
     }
 }
 
+/// Looks whether a start could go on in this file, or make it, and changes nothing. Another process may
+/// be writing it.
+///
+/// # Errors
+/// When it cannot be opened, holds no records, or cannot be made.
+pub fn check_file(path: &Path) -> Result<(), AuditError> {
+    let fault = |source| AuditError::File { path: path.to_owned(), source };
+    match OpenOptions::new().read(true).append(true).open(path) {
+        Ok(mut file) if file.metadata().map_err(fault)?.is_file() => {
+            let (end, size) = end_of(&mut file).map_err(fault)?;
+            tail(&end, size).map(drop).ok_or_else(|| AuditError::Foreign(path.to_owned()))
+        }
+        Ok(_) => Err(AuditError::Foreign(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let access = Access::WRITE_OK | Access::EXEC_OK;
+            let parent = directory_of(path);
+            rustix::fs::accessat(CWD, parent, access, AtFlags::EACCESS)
+                .map_err(|error| fault(error.into()))
+        }
+        Err(error) => Err(fault(error)),
+    }
+}
+
 /// A file that this process alone may write.
 fn claimed(path: &Path) -> Result<File, AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
@@ -233,8 +258,12 @@ fn tail(end: &[u8], size: u64) -> Option<Tail> {
 
 /// A new file is there after a crash of the machine only when its directory is on disk too.
 fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    parent.unwrap_or(Path::new("."))
 }
 
 fn bytes(of: &[u8]) -> u64 {

@@ -68,9 +68,13 @@ impl Audit {
         let change = KeyChange::unrecorded(&store).await?;
         let (deadline, required) = (settings.deadline, settings.required);
         let interval = settings.checkpoint_interval;
-        let started = tokio::task::spawn_blocking(move || sink::start(&settings, &trust)).await;
-        let Started { commands, gauge, checkpoint } =
-            started.map_err(|error| AuditError::System(error.into()))??;
+        let known = trust.known.clone();
+        let opened = blocking(move || sink::open(settings, &trust)).await?;
+        // From the first record on the file may go on behind what the store knows of it.
+        if let Some(known) = known.filter(|known| known.is_closed) {
+            Known { is_opening: true, ..known }.save(&store).await?;
+        }
+        let Started { commands, gauge, checkpoint } = blocking(move || opened.start()).await?;
         let recorder = Recorder::new(Inner {
             commands,
             gauge,
@@ -109,6 +113,13 @@ impl Audit {
             tracing::error!(%error, "the audit has not ended in order");
         }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
+) -> Result<T, AuditError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panicked| AuditError::System(panicked.into()))?
 }
 
 struct Keeper {
@@ -197,7 +208,7 @@ impl Keeper {
     async fn keep(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
         self.checkpoint = checkpoint.or(self.checkpoint.take());
         let (head, checkpoint) = (inner.gauge.head(), self.checkpoint.clone());
-        self.remember(Known { head, is_closed: false, checkpoint }).await;
+        self.remember(Known { head, is_closed: false, is_opening: false, checkpoint }).await;
     }
 
     async fn signed(&mut self, head: Head) -> Option<Checkpoint> {
@@ -259,7 +270,7 @@ impl Keeper {
         }
         if let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIME, closed).await {
             let checkpoint = self.checkpoint.clone();
-            self.remember(Known { head, is_closed: true, checkpoint }).await;
+            self.remember(Known { head, is_closed: true, is_opening: false, checkpoint }).await;
         } else {
             tracing::error!("the audit has not ended in order");
         }

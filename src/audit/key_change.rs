@@ -15,9 +15,9 @@ use crate::store::Store;
 use crate::token::Token;
 
 /// The fact with a change that is not on record yet; empty when there is none.
-const CHANGE_FACT: &str = "audit-key-change";
+pub(super) const CHANGE_FACT: &str = "audit-key-change";
 /// The fact with the name of a key that is being made; empty when there is none.
-const NEXT_FACT: &str = "audit-next-checkpoint-key";
+pub(super) const NEXT_FACT: &str = "audit-next-checkpoint-key";
 
 /// A key of checkpoints, as a record names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,8 +53,10 @@ pub use chain::{ChainValue, Head};
 pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, InvalidKey};
 pub use deed::{Actor, Deed, DeedError};
 pub use export::{
-    Bundle, ExportError, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export,
+    Bundle, ExportError, HEAD_FACT, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,
+    export, facts_to_keep,
 };
+pub use file::check_file;
 pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT, check_key, make_key};
 pub use key_change::{KeyChange, NamedKey, replace_key};
 pub use parameters::{NEVER, Parameters};

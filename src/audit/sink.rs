@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::chain::Head;
 use super::checkpoint::{Checkpoint, FORMAT};
 use super::continuity::{self, Beginning, Trust};
-use super::file::{AuditFile, Condition};
+use super::file::{AuditFile, Condition, Tail};
 use super::line::{self, Kind};
 use super::recorder::NotRecorded;
 use super::second::{Lag, Second};
@@ -83,52 +83,77 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
+    /// Of an audit whose last record is this one.
+    pub(super) fn of(head: Head) -> Self {
+        Self {
+            head: std::sync::Mutex::new(head),
+            failures: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
+            is_elsewhere: AtomicBool::new(false),
+            is_discontinued: false,
+            owed: AtomicU64::new(0),
+            due: Notify::new(),
+            lag: None,
+        }
+    }
+
     /// The last record on disk.
     pub(super) fn head(&self) -> Head {
         *self.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-/// Opens the file, begins it, and starts the thread.
-pub(super) fn start(settings: &AuditSettings, trust: &Trust) -> Result<Started, AuditError> {
+/// The file, and where its chain goes on. Nothing is written yet.
+pub(super) struct Opened {
+    settings: AuditSettings,
+    file: AuditFile,
+    tail: Tail,
+    beginning: Beginning,
+}
+
+/// Opens the file, and finds where its chain goes on.
+pub(super) fn open(settings: AuditSettings, trust: &Trust) -> Result<Opened, AuditError> {
     let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
-    let beginning = continuity::beginning(&settings.file, tail, trust);
-    let Beginning { head, reason, checkpoint } =
-        beginning.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
-    let second = settings.second.clone().map(Second::start).transpose();
-    let second = second.map_err(AuditError::System)?;
-    let gauge = Arc::new(Gauge {
-        head: std::sync::Mutex::new(head),
-        failures: AtomicU64::new(0),
-        is_failing: AtomicBool::new(false),
-        is_elsewhere: AtomicBool::new(false),
-        is_discontinued: reason == "discontinued",
-        owed: AtomicU64::new(0),
-        due: Notify::new(),
-        lag: second.as_ref().map(Second::lag),
-    });
-    let mut writer = Writer {
-        file,
-        head,
-        second,
-        opening: Some(Opening { reason, torn_bytes: tail.torn_bytes }),
-        owed: Vec::new(),
-        is_failing: false,
-        since_checkpoint: 0,
-        checkpoint_records: settings.checkpoint_records,
-        checkpoint_interval: settings.checkpoint_interval,
-        hold: LONGEST_HOLD.min(settings.deadline / 2),
-        was_elsewhere: false,
-        gauge: Arc::clone(&gauge),
-    };
-    let first = writer.write(&[]);
-    first.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
-    let (commands, queue) = bounded(QUEUE);
-    thread::Builder::new()
-        .name("audit".to_owned())
-        .spawn(move || writer.run(&queue))
-        .map_err(AuditError::System)?;
-    Ok(Started { commands, gauge, checkpoint })
+    let beginning = continuity::beginning(&settings.file, tail, trust)
+        .map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
+    Ok(Opened { settings, file, tail, beginning })
+}
+
+impl Opened {
+    /// Begins the file, and starts the thread.
+    pub(super) fn start(self) -> Result<Started, AuditError> {
+        let Self { settings, file, tail, beginning } = self;
+        let Beginning { head, reason, checkpoint } = beginning;
+        let second = settings.second.clone().map(Second::start).transpose();
+        let second = second.map_err(AuditError::System)?;
+        let gauge = Arc::new(Gauge {
+            is_discontinued: reason == "discontinued",
+            lag: second.as_ref().map(Second::lag),
+            ..Gauge::of(head)
+        });
+        let mut writer = Writer {
+            file,
+            head,
+            second,
+            opening: Some(Opening { reason, torn_bytes: tail.torn_bytes }),
+            owed: Vec::new(),
+            is_failing: false,
+            since_checkpoint: 0,
+            checkpoint_records: settings.checkpoint_records,
+            checkpoint_interval: settings.checkpoint_interval,
+            hold: LONGEST_HOLD.min(settings.deadline / 2),
+            was_elsewhere: false,
+            gauge: Arc::clone(&gauge),
+        };
+        let first = writer.write(&[]);
+        first.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
+        let (commands, queue) = bounded(QUEUE);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run(&queue))
+            .map_err(AuditError::System)?;
+        Ok(Started { commands, gauge, checkpoint })
+    }
 }
 
 /// A thread that writes.

@@ -10,7 +10,8 @@ use tokio::runtime::Runtime;
 use super::configured::ConfigFile;
 use super::exit::Complaint;
 use super::output;
-use crate::app::{FACTS, REPLAY_JOURNAL};
+use crate::app::{FACTS, REPLAY_JOURNAL, TOKEN_SERIAL};
+use crate::audit;
 use crate::config::Config;
 use crate::model::{KeyId, Time};
 use crate::store::{Replaced, Replacement};
@@ -45,6 +46,7 @@ impl Restore {
         }
         // A backup from before the first start does not know what was accepted since.
         replacement.add_fact(REPLAY_JOURNAL, "").await?;
+        keep_audit(&replacement).await?;
         let rotate_at = config.iv_budget.rotate_at;
         replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
     }
@@ -82,6 +84,19 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
         }
     }
     Ok(())
+}
+
+/// The audit file goes on, whatever the database was put back to: what the one in place knows of it
+/// stays, where that is of the same token and so has the same key.
+async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
+    let of_backup = replacement.fact(TOKEN_SERIAL).await?;
+    if replacement.replaced_fact(TOKEN_SERIAL) != of_backup.as_deref() {
+        return Ok(());
+    }
+    let head = replacement.fact(audit::HEAD_FACT).await?;
+    let facts = audit::facts_to_keep(|name| replacement.replaced_fact(name), head.as_deref());
+    let facts: Vec<_> = facts.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    Ok(replacement.set_facts(&facts).await?)
 }
 
 fn tell(replaced: &Replaced) -> anyhow::Result<()> {

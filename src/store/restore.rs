@@ -113,6 +113,14 @@ impl Replacement {
         }
     }
 
+    /// Gives the copy facts in place of those that it has by these names.
+    ///
+    /// # Errors
+    /// When the copy cannot be written.
+    pub async fn set_facts(&self, facts: &[(&str, String)]) -> Result<(), StoreError> {
+        self.store.set_facts(facts).await
+    }
+
     /// A fact of the store that is to be replaced, as far as that can be read.
     pub fn replaced_fact(&self, name: &str) -> Option<&str> {
         let mut facts = self.replaced.facts.iter();

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::admin_client::{get, metric};
-use crate::gateway;
+use crate::gateway::{self, signal};
 use crate::harness::{Gateway, text};
 use crate::installation::{AccessKey, Installation, Outcome, run};
 use crate::small_disk::SmallDisk;
@@ -518,6 +518,36 @@ async fn a_start_on_a_forged_file_does_not_sign_it() {
     let report = Recorded::report(&outcome);
     assert_eq!(fault_kinds(&report), ["noticed"]);
     assert_eq!(report["signedThrough"].as_u64().unwrap() + 2, report["last"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn records_that_were_added_while_the_gateway_was_down_are_not_signed() {
+    let recorded = Recorded::stopped().await;
+    let true_file = fs::read_to_string(recorded.file()).unwrap();
+    let last: Value = serde_json::from_str(true_file.lines().last().unwrap()).unwrap();
+    let head = Head {
+        sequence: last["sequence"].as_u64().unwrap(),
+        chain: text(&last["chain"]).parse().unwrap(),
+    };
+    let covered = format!(
+        "{{\"sequence\":{},\"record\":\"event\",\"eventTime\":{},\"requestId\":\"invented\"",
+        head.sequence + 1,
+        last["time"]
+    );
+    let chain = head.followed_by(covered.as_bytes()).chain;
+    fs::write(recorded.file(), format!("{true_file}{covered},\"chain\":\"{chain}\"}}\n")).unwrap();
+    let server = recorded.installation.serve();
+    assert!(server.has_logged("event=\"audit.discontinued\""));
+    // Who is killed has added records of his own.
+    signal("KILL", &server.process_id().to_string());
+    server.wait();
+    fs::write(recorded.file(), true_file).unwrap();
+    let server = recorded.installation.serve();
+    signal("KILL", &server.process_id().to_string());
+    server.wait();
+    let server = recorded.installation.serve();
+    assert!(!server.has_logged("event=\"audit.discontinued\""), "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[tokio::test]

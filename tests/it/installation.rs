@@ -309,10 +309,15 @@ impl Server {
     }
 
     /// Asks it to end with SIGTERM, and gives its exit code.
-    pub(crate) fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended, and gives its exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
         let mut process = self.process.take().unwrap();
         let id = process.id().to_string();
-        signal("TERM", &id);
         let ended = within(STOP_LIMIT, move || process.wait().unwrap());
         if ended.is_none() {
             signal("KILL", &id);

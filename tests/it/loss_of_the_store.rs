@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::gateway::until;
 use crate::harness::text;
-use crate::installation::{AccessKey, Installation};
+use crate::installation::{AccessKey, Installation, run};
 
 const TEXT: &str = "SGVsbG8=";
 
@@ -143,6 +143,42 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     }
     assert!(client.call("DescribeKey", &[("KeyId", &doomed)]).await.is_err());
     assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn the_audit_goes_on_after_a_restore_whose_database_was_readable_and_one_whose_was_not() {
+    let (installation, user) = Installation::prepared();
+    let backup = installation.path("backup.db");
+    let server = installation.serve();
+    create(&server.client(&user), &[]).await;
+    assert_eq!(server.stop(), Some(0));
+    installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
+    let from = ["restore", "--from", backup.to_str().unwrap()];
+    for is_readable in [true, false] {
+        // Two files on, and the one that the backup knows is gone.
+        for name in ["one", "two"] {
+            let server = installation.serve();
+            create(&server.client(&user), &[]).await;
+            assert_eq!(server.stop(), Some(0));
+            if name == "one" || is_readable {
+                let elsewhere = installation.path("elsewhere");
+                fs::create_dir_all(&elsewhere).unwrap();
+                fs::rename(installation.audit_file(), elsewhere.join(name)).unwrap();
+            }
+        }
+        if !is_readable {
+            lose_database(&installation);
+        }
+        installation.configured(&from).done();
+        let server = installation.serve();
+        create(&server.client(&user), &[]).await;
+        assert!(!server.has_logged("audit.discontinued"), "{is_readable}: {}", server.log());
+        assert_eq!(server.stop(), Some(0));
+        let out = installation.path(&format!("bundle-{is_readable}"));
+        let out = out.to_str().unwrap();
+        installation.configured(&["audit", "export", "--out", out]).done();
+        run(installation.command(&["audit", "verify", out]), b"").done();
+    }
 }
 
 #[tokio::test]

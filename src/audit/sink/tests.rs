@@ -26,6 +26,10 @@ fn settings(directory: &Path) -> AuditSettings {
     }
 }
 
+fn start(settings: &AuditSettings, trust: &Trust) -> Result<Started, AuditError> {
+    open(settings.clone(), trust)?.start()
+}
+
 fn recorder(settings: &AuditSettings, known: Option<Known>) -> Recorder {
     let trust = Trust { known, keys: Vec::new() };
     let Started { commands, gauge, .. } = start(settings, &trust).unwrap();
