@@ -87,19 +87,12 @@ impl Recorder {
         Ok(outcome?)
     }
 
-    /// Records what was done elsewhere.
+    /// Records what was done elsewhere. The caller keeps it, and tries again, as long as this fails:
+    /// nothing of it is kept here.
     ///
     /// # Errors
     /// When it could not be recorded.
     pub async fn note(&self, deed: &Deed) -> Result<(), NotRecorded> {
-        self.put(Kind::Event, deed, Some(Ok(())), deed.actor == Actor::Gateway).await
-    }
-
-    /// As [`Recorder::note`], for what the caller keeps as long as it is not recorded.
-    ///
-    /// # Errors
-    /// When it could not be recorded.
-    pub(super) async fn try_note(&self, deed: &Deed) -> Result<(), NotRecorded> {
         self.put(Kind::Event, deed, Some(Ok(())), false).await
     }
 

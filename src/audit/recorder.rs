@@ -123,6 +123,31 @@ impl Recorder {
         Self(Some(Arc::new(inner)))
     }
 
+    /// A recorder whose disk is full, and what it is asked to write: for each record whether it would be
+    /// kept until it can be written.
+    #[cfg(test)]
+    pub(crate) fn of_full_disk() -> (Self, crossbeam_channel::Receiver<bool>) {
+        let (commands, queue) = crossbeam_channel::bounded(16);
+        let (tell, asked) = crossbeam_channel::unbounded();
+        std::thread::spawn(move || {
+            for command in queue {
+                let Command::Write(entry) = command else { continue };
+                tell.send(entry.is_owed).unwrap();
+                let full = NotRecorded::Failed(std::io::ErrorKind::StorageFull);
+                entry.done.into_iter().for_each(|done| done.send(Err(full)).unwrap());
+            }
+        });
+        let inner = Inner {
+            commands,
+            gauge: Arc::new(Gauge::of(Head::START)),
+            deadline: Duration::from_secs(10),
+            required: true,
+            place: super::record::tests::place(),
+            sums: Sums::default(),
+        };
+        (Self::new(inner), asked)
+    }
+
     /// A recorder that records nothing, for a gateway without audit.
     pub const fn off() -> Self {
         Self(None)

@@ -96,7 +96,7 @@ impl Recorder {
     pub(super) async fn record_sums(&self) {
         let Some(inner) = self.inner() else { return };
         for (source, sum) in inner.sums.take() {
-            if let Err(error) = self.try_note(&sum.deed(source)).await {
+            if let Err(error) = self.note(&sum.deed(source)).await {
                 tracing::warn!(%error, "a sum of refused requests is not on record yet");
                 inner.sums.put_back(source, sum);
             }

@@ -184,17 +184,36 @@ impl DestructionHold {
     }
 
     async fn start(&self, now: Reading) -> Result<(Watch, Option<Jump>), StoreError> {
-        let seconds = async |name| -> Result<Option<i64>, StoreError> {
-            Ok(self.store.fact(name).await?.and_then(|text| text.parse().ok()))
-        };
-        let recorded = match seconds(RECORDED_TIME).await? {
+        let (recorded, is_recorded) = self.number(RECORDED_TIME).await?;
+        let recorded = match recorded.and_then(|seconds| i64::try_from(seconds).ok()) {
             Some(seconds) => Some(Time::from_unix(seconds)),
             // A store of a program that did not record it.
             None => self.store.newest_time().await?,
         };
-        let left = seconds(HOLD_LEFT).await?.and_then(|left| u64::try_from(left).ok());
-        let left = Duration::from_secs(left.unwrap_or_default());
+        let (left, is_left) = self.number(HOLD_LEFT).await?;
+        // What cannot be read may have been a hold.
+        let left = match left {
+            _ if !is_recorded || !is_left => self.hold,
+            left => Duration::from_secs(left.unwrap_or_default()),
+        };
         Ok(Watch::start(self.hold, recorded, left, now))
+    }
+
+    /// A fact that is a number, if it is there; and whether it can be read.
+    async fn number(&self, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
+        let text = self.store.fact(name).await?;
+        let number = text.as_ref().map(|text| text.parse::<u64>());
+        if let Some(Err(_)) = number {
+            tracing::error!(
+                event = "store.row_damaged",
+                table = "facts",
+                row = name,
+                "the row cannot be read; destructions whose date has come wait as after a jump of the \
+                 clock"
+            );
+        }
+        let is_readable = !matches!(number, Some(Err(_)));
+        Ok((number.and_then(Result::ok), is_readable))
     }
 }
 
@@ -231,6 +250,8 @@ fn record_of(jump: Jump, hold: Duration) -> Deed {
 mod tests {
     use super::*;
 
+    use crate::audit::Recorder;
+
     const HOLD: Duration = Duration::from_hours(24);
     const START: i64 = 1_800_000_000;
     const DAY: i64 = 24 * 3600;
@@ -251,6 +272,47 @@ mod tests {
         let left = Duration::from_secs(left);
         let (watch, jump) = Watch::start(HOLD, recorded, left, reading(begin, 0, 0));
         (watch, jump, begin)
+    }
+
+    /// A store of its own, and what a start makes of its facts.
+    async fn store() -> (Store, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/store.db", directory.path().display());
+        (Store::open(&url).await.unwrap(), directory)
+    }
+
+    #[tokio::test]
+    async fn a_jump_is_recorded_once_however_long_the_disk_of_the_audit_is_full() {
+        let (store, _directory) = store().await;
+        store.set_fact(RECORDED_TIME, &(Time::now().unix() - 30 * DAY).to_string()).await.unwrap();
+        let (audit, asked) = Recorder::of_full_disk();
+        let hold = DestructionHold::new(store, audit, HOLD);
+        for _ in 0..3 {
+            assert!(hold.look().await.unwrap().is_held);
+        }
+        let kept: Vec<bool> = asked.try_iter().collect();
+        assert_eq!(kept, [false; 3], "tried three times, and kept by nobody else");
+        assert_eq!(hold.state.lock().await.as_ref().unwrap().untold.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_fact_that_cannot_be_read_holds_as_a_jump_does() {
+        for (name, value, is_held) in [
+            (HOLD_LEFT, "0", false),
+            (HOLD_LEFT, "", true),
+            (HOLD_LEFT, "many", true),
+            (HOLD_LEFT, "-1", true),
+            (HOLD_LEFT, "99999999999999999999", true),
+            (RECORDED_TIME, "yesterday", true),
+            (RECORDED_TIME, "", true),
+        ] {
+            let (store, _directory) = store().await;
+            let now = Time::now().unix().to_string();
+            store.set_fact(RECORDED_TIME, &now).await.unwrap();
+            store.set_fact(name, value).await.unwrap();
+            let hold = DestructionHold::new(store, Recorder::off(), HOLD);
+            assert_eq!(hold.look().await.unwrap().is_held, is_held, "{name} {value:?}");
+        }
     }
 
     #[test]
