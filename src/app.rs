@@ -275,6 +275,7 @@ pub struct Prepared {
     locks: Option<GatewayLocks>,
     identity: Option<Arc<Identity>>,
     tls: Option<TlsServer>,
+    admin_tls: Option<TlsServer>,
     token: Token,
     /// None where the tables have to be brought to this program's form first, while nobody uses them.
     vault: Option<Vault>,
@@ -283,6 +284,8 @@ pub struct Prepared {
 impl Prepared {
     /// Opens certificate, token and store. Who is to be alone takes the locks before that: to open a
     /// store brings its tables to this program's form, which must not happen under another gateway.
+    /// Beside another gateway it also looks whether that can be used which is opened when the other one
+    /// has ended: there is no way back by then.
     ///
     /// # Errors
     /// When one of them cannot be used, they do not belong together, or there is another gateway.
@@ -294,6 +297,12 @@ impl Prepared {
         let identity = settings.tls.clone().map(Identity::open).transpose()?;
         let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
         let tls = tls.transpose()?;
+        let admin_tls = match (&settings.admin_client_ca, &identity) {
+            (Some(ca), Some(identity)) => {
+                Some(TlsServer::open_to_clients_of(ca, Arc::clone(identity))?)
+            }
+            _ => None,
+        };
         let url = &settings.store_url;
         let must_wait =
             company == Company::BesideAnother && Store::is_of_older_program(url).await?;
@@ -303,7 +312,10 @@ impl Prepared {
             Some(store) => Some(Vault::of(store, token.clone(), &settings.place).await?),
             None => None,
         };
-        Ok(Self { settings, locks, identity, tls, token, vault })
+        if company == Company::BesideAnother {
+            look_ahead(&settings, vault.as_ref()).await?;
+        }
+        Ok(Self { settings, locks, identity, tls, admin_tls, token, vault })
     }
 
     /// Closes token and store again.
@@ -355,7 +367,7 @@ impl Gateway {
     /// # Errors
     /// When any part cannot be used.
     pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
-        let Prepared { settings, locks, identity, tls, token, vault } = prepared;
+        let Prepared { settings, locks, identity, tls, admin_tls, token, vault } = prepared;
         let locks = match locks {
             Some(locks) => locks,
             None => take_locks(&settings)?,
@@ -402,8 +414,7 @@ impl Gateway {
                 let (identity, audit) = (identity.clone(), recorder.clone());
                 let replay = Arc::clone(&replay);
                 let sources = Sources { token, store, audit, identity, replay };
-                let client_ca = settings.admin_client_ca.as_deref();
-                Some(AdminDesk::open(listener, client_ca, sources)?)
+                Some(AdminDesk::open(listener, admin_tls, sources)?)
             }
             None => None,
         };
@@ -525,15 +536,9 @@ impl Gateway {
 impl AdminDesk {
     fn open(
         listener: TcpListener,
-        client_ca: Option<&Path>,
+        tls: Option<TlsServer>,
         sources: Sources,
     ) -> Result<Self, StartError> {
-        let tls = match (client_ca, &sources.identity) {
-            (Some(ca), Some(identity)) => {
-                Some(TlsServer::open_to_clients_of(ca, Arc::clone(identity))?)
-            }
-            _ => None,
-        };
         let address = listener.local_addr()?;
         let door = Door::new(open_listener(listener)?, tls);
         Ok(Self { address, door, health: Arc::new(Health::new(sources)) })
@@ -557,6 +562,17 @@ impl AdminDesk {
 fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
+}
+
+/// Looks whether state directory and audit can be used, and changes nothing.
+async fn look_ahead(settings: &Settings, vault: Option<&Vault>) -> Result<(), StartError> {
+    GatewayLocks::check(&settings.state_directory)?;
+    let Some(audit) = &settings.audit else { return Ok(()) };
+    crate::audit::check_file(&audit.file)?;
+    if let Some(vault) = vault {
+        crate::audit::check_key(&vault.store, &vault.token).await?;
+    }
+    Ok(())
 }
 
 async fn start_audit(

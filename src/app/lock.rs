@@ -10,6 +10,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD};
+
 use crate::store::Store;
 
 /// The lock file in a state directory.
@@ -112,6 +114,27 @@ impl GatewayLocks {
         };
         Ok(Self { _state: state, _store: store })
     }
+
+    /// Looks whether the state directory can be used as soon as nobody else uses it.
+    ///
+    /// # Errors
+    /// [`LockError::File`] when it cannot be made or written.
+    pub(super) fn check(state_directory: &Path) -> Result<(), LockError> {
+        let path = state_directory.join(STATE_LOCK);
+        let failed = |source| LockError::File { path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(state_directory).map_err(failed)?;
+        may_write_in(state_directory).map_err(failed)?;
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(source)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether files can be made in a directory.
+fn may_write_in(directory: &Path) -> io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(CWD, directory, access, AtFlags::EACCESS)?)
 }
 
 /// The one path of a database that two names may lead to. It may not be there yet.
@@ -174,6 +197,20 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(lock);
         ProcessLock::take(&path, directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_state_directory_is_looked_at_without_taking_its_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        GatewayLocks::check(&state).unwrap();
+        let url = format!("sqlite://{}", directory.path().join("a.db").display());
+        fs::write(directory.path().join("a.db"), "").unwrap();
+        let _locks = GatewayLocks::take(&state, &url).unwrap();
+        GatewayLocks::check(&state).unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(GatewayLocks::check(&file), Err(LockError::File { .. })));
     }
 
     #[test]

@@ -117,6 +117,13 @@ fn is_set_up_wrongly(error: &StartError) -> bool {
     }
 }
 
+/// Whether a start failed because the token refused the PIN, or it was not tried.
+pub(super) fn is_pin_refused(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(StartError::Token(error)) if error.class() == ErrorClass::Pin)
+    })
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

@@ -29,6 +29,7 @@ const HAND_OVER: u8 = b'H';
 /// What the gateway says.
 const PREPARED: u8 = b'P';
 const SERVING: u8 = b'S';
+const PIN_REFUSED: u8 = b'R';
 
 /// The first message, without its listeners.
 const FIRST_ALONE: u8 = b'1';
@@ -41,6 +42,8 @@ pub(super) enum Report {
     Prepared,
     /// It serves.
     Serving,
+    /// The token has refused the PIN, or the PIN is not tried: the gateway is about to end.
+    PinRefused,
 }
 
 /// The supervisor's end of the socket to one gateway.
@@ -96,6 +99,7 @@ impl ToGateway {
         match self.0.read_u8().await? {
             PREPARED => Ok(Report::Prepared),
             SERVING => Ok(Report::Serving),
+            PIN_REFUSED => Ok(Report::PinRefused),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -153,6 +157,14 @@ impl ToSupervisor {
     /// When the supervisor has ended.
     pub(super) async fn tell_that_it_serves(&mut self) -> io::Result<()> {
         self.0.write_all(&[SERVING]).await
+    }
+
+    /// Reports that the token has refused the PIN.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub(super) async fn tell_that_the_pin_is_refused(&mut self) -> io::Result<()> {
+        self.0.write_all(&[PIN_REFUSED]).await
     }
 
     /// Completes when the gateway has to hand over. Not when the supervisor has ended: the process

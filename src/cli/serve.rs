@@ -13,6 +13,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::configured::{self, ConfigFile};
 use super::ending::{STOP_LIMIT, end_at_once, end_within};
+use super::exit::is_pin_refused;
 use super::handover::ToSupervisor;
 use super::signals::{ServerSignals, StopSignals};
 use super::{hardening, replacement, supervise};
@@ -85,8 +86,17 @@ impl Serve {
         let ignoring = tokio::spawn(user.ignore());
         let place = start.settings.place.clone();
         let call_rates = start.settings.limits.call_rates;
-        let Some(gateway) = start.gateway(supervisor.as_mut(), &mut stop).await? else {
-            return Ok(());
+        let gateway = match start.gateway(supervisor.as_mut(), &mut stop).await {
+            Ok(Some(gateway)) => gateway,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                if let Some(supervisor) = &mut supervisor
+                    && is_pin_refused(&error)
+                {
+                    supervisor.tell_that_the_pin_is_refused().await?;
+                }
+                return Err(error);
+            }
         };
         tracing::info!(
             address = %gateway.address(),

@@ -31,8 +31,13 @@ const GOOD_RUN: Duration = Duration::from_secs(10);
 /// How long a new gateway may take to open token and store while the old one serves.
 const PREPARE_LIMIT: Duration = Duration::from_mins(1);
 
+/// How long what a gateway has reported at its end may take to be read.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// What is told of an exchange that fails.
 const GOES_ON: &str = "the new gateway does not start; the old one goes on";
+
+const STOPPED_SHORT: &str = "the new gateway has ended before it served; it is started again";
 
 /// The environment variable in which a gateway finds the process id of its supervisor.
 const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
@@ -41,12 +46,14 @@ const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
 /// ends as it was asked to.
 ///
 /// # Errors
-/// When the gateway says that its configuration is wrong, or fails while it stops; when the system
-/// gives no process.
+/// When a gateway says that its configuration is wrong before one has served, or fails while it stops;
+/// when the system gives no process.
 pub(super) async fn run(listeners: Listeners, signals: ServerSignals) -> anyhow::Result<()> {
     let api = OwnedFd::from(listeners.api);
     let admin = listeners.admin.map(OwnedFd::from);
-    let supervisor = Supervisor { api, admin, program: program()?, signals, is_stopping: false };
+    let program = program()?;
+    let supervisor =
+        Supervisor { api, admin, program, signals, is_stopping: false, has_served: false };
     supervisor.run().await
 }
 
@@ -86,6 +93,9 @@ struct Supervisor {
     program: PathBuf,
     signals: ServerSignals,
     is_stopping: bool,
+    /// Whether a gateway has served. A configuration that is wrong since then does not end the supervisor:
+    /// it may be mended while the listeners stay.
+    has_served: bool,
 }
 
 /// What comes after a gateway that has ended.
@@ -171,8 +181,14 @@ impl Supervisor {
                 () = self.signals.user.second() => Event::Reload,
             };
             match event {
-                Event::OfCurrent(Occurrence::Ended(status)) => break status,
-                Event::OfCurrent(Occurrence::Reported(report)) => current.note(report),
+                Event::OfCurrent(Occurrence::Ended(status)) => {
+                    current.hear_last_word().await;
+                    break status;
+                }
+                Event::OfCurrent(Occurrence::Reported(report)) => {
+                    self.has_served |= report == Report::Serving;
+                    current.note(report);
+                }
                 Event::OfNext(Occurrence::Reported(_)) => {
                     if !self.is_stopping {
                         is_handing_over = true;
@@ -228,6 +244,9 @@ impl Supervisor {
             return Ok(After::Nothing);
         }
         let is_usage = status.code() == Some(i32::from(Exit::Usage as u8));
+        if current.company == Company::BesideAnother && current.stage != Stage::Serving {
+            tracing::error!(event = "reload.failed", %status, "{STOPPED_SHORT}");
+        }
         match next {
             Some(mut next) if is_handing_over || !(status.success() || is_usage) => {
                 if !status.success() {
@@ -247,7 +266,7 @@ impl Supervisor {
         if status.success() {
             return Ok(After::Nothing);
         }
-        if is_usage {
+        if is_usage && (current.is_pin_refused || !self.has_served) {
             return Err(Complaint::usage("the gateway cannot be started as it is set up").into());
         }
         Ok(After::Restart(status))
@@ -297,6 +316,7 @@ impl Supervisor {
             stage: Stage::Starting,
             prepare_limit: (company == Company::BesideAnother).then_some(PREPARE_LIMIT),
             is_silent: false,
+            is_pin_refused: false,
             owes_hangup: false,
         })
     }
@@ -321,6 +341,8 @@ struct Gateway {
     prepare_limit: Option<Duration>,
     /// Whether it has closed its end of the channel.
     is_silent: bool,
+    /// Whether it ends because of its PIN, which must not be tried over and over.
+    is_pin_refused: bool,
     /// Whether SIGHUP came before it could bear one.
     owes_hangup: bool,
 }
@@ -336,10 +358,14 @@ impl Gateway {
                 report = self.channel.report(), if !self.is_silent => match report {
                     Ok(report) => {
                         self.prepare_limit = None;
-                        self.stage = match report {
-                            Report::Prepared => Stage::Prepared,
-                            Report::Serving => Stage::Serving,
-                        };
+                        match report {
+                            Report::Prepared => self.stage = Stage::Prepared,
+                            Report::Serving => self.stage = Stage::Serving,
+                            Report::PinRefused => {
+                                self.is_pin_refused = true;
+                                continue;
+                            }
+                        }
                         return Ok(Occurrence::Reported(report));
                     }
                     // It has ended or is about to.
@@ -352,6 +378,17 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Reads what it has reported before it ended.
+    async fn hear_last_word(&mut self) {
+        let heard = async {
+            while let Ok(report) = self.channel.report().await {
+                self.is_pin_refused |= report == Report::PinRefused;
+            }
+        };
+        // A process that the module has left behind may still hold the other end.
+        let _ = tokio::time::timeout(LAST_WORD, heard).await;
     }
 
     fn note(&mut self, report: Report) {

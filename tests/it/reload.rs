@@ -280,6 +280,48 @@ async fn a_new_gateway_that_cannot_start_leaves_the_old_one_serving() {
     assert_eq!(server.stop(), Some(0));
 }
 
+#[tokio::test]
+async fn what_is_opened_last_is_looked_at_before_the_old_gateway_ends() {
+    let (installation, _user) = Installation::prepared();
+    installation.command(&["tls", "self-signed", "--out", "tls"]).status().unwrap();
+    let (tls, ca) = (installation.path("tls"), installation.path("clients.pem"));
+    fs::copy(tls.join("server.pem"), &ca).unwrap();
+    installation.configure(|text| {
+        let (tls, ca) = (tls.display(), ca.display());
+        *text = text.replace(
+            "[admin]\naddress = \"\"\n",
+            &format!(
+                "[tls]\ncertificate = \"{tls}/server.pem\"\nkey = \"{tls}/server.key\"\n\
+                 [admin]\naddress = \"127.0.0.1:0\"\nclient_ca = \"{ca}\"\n"
+            ),
+        );
+    });
+    let server = installation.serve_with(&["--supervise"]);
+    let old = server.supervised();
+    let file = installation.path("hsmgate.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::rename(&ca, installation.path("clients.pem.old")).unwrap();
+    server.signal("USR2");
+    until(|| server.count_logged("reload.failed") == 1).await;
+    fs::rename(installation.path("clients.pem.old"), &ca).unwrap();
+    let elsewhere = installation.path("missing/audit.jsonl");
+    fs::write(&file, format!("{good}[audit]\nfile = \"{}\"\n", elsewhere.display())).unwrap();
+    server.signal("USR2");
+    until(|| server.count_logged("reload.failed") == 2).await;
+    fs::write(&file, good).unwrap();
+    let lock = installation.path("state/gateway.lock");
+    fs::rename(&lock, installation.path("lock")).unwrap();
+    fs::create_dir(&lock).unwrap();
+    server.signal("USR2");
+    until(|| server.count_logged("reload.failed") == 3).await;
+    fs::remove_dir(&lock).unwrap();
+    fs::rename(installation.path("lock"), &lock).unwrap();
+    assert_eq!(server.all_supervised(), [old.as_str()], "{}", server.log());
+    server.signal("USR2");
+    until(|| server.has_logged("reload.done")).await;
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// A connection that has been used and rests: whoever drains waits for it.
 async fn resting(server: &Server, user: &AccessKey) -> Connection {
     let mut connection = Connection::open(server.address()).await;

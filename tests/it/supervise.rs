@@ -38,6 +38,24 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_became_wrong_is_waited_for_once_a_gateway_has_served() {
+    let (installation, user) = Installation::prepared();
+    let server = installation.serve_with(&["--supervise"]);
+    server.client(&user).call("ListKeys", &[]).await.unwrap();
+    let file = installation.path("hsmgate.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, "nonsense").unwrap();
+    signal("KILL", &server.supervised());
+    until(|| server.count_logged("exit status: 2") >= 2).await;
+    fs::write(&file, good).unwrap();
+    server.client(&user).call("ListKeys", &[]).await.unwrap();
+    // A PIN that the token refuses is not tried over and over.
+    fs::write(installation.path("pin"), "wrong-pin\n").unwrap();
+    signal("KILL", &server.supervised());
+    assert_eq!(server.wait(), Some(2));
+}
+
+#[tokio::test]
 async fn a_gateway_ends_with_its_supervisor() {
     let (installation, _user) = Installation::prepared();
     let server = installation.serve_with(&["--supervise"]);
