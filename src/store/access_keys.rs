@@ -111,10 +111,12 @@ impl Store {
     /// When the database cannot be read. A row that cannot be read is left out, and told beside the
     /// others.
     pub async fn access_state(&self) -> Result<AccessState, StoreError> {
+        let known = self.inner.access_seen();
         let mut connection = self.inner.connection().await?;
         connection.begin_reading().await?;
         let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
         let revision = damaged.is_none().then_some(revision);
+        self.inner.follow_access(known, revision)?;
         let principals = super::principals::load(&mut connection).await?;
         let keys = ACCESS_KEYS.read_all(&mut connection, "ORDER BY id", read_access_key).await?;
         connection.rollback().await?;
@@ -273,9 +275,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn access_keys_revision(&self) -> Result<Option<i64>, StoreError> {
+        let known = self.inner.access_seen();
         let mut connection = self.inner.connection().await?;
         let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
-        Ok(damaged.is_none().then_some(revision))
+        let revision = damaged.is_none().then_some(revision);
+        self.inner.follow_access(known, revision)?;
+        Ok(revision)
     }
 }
 

@@ -23,6 +23,7 @@ use sqlx::{
 use super::StoreError;
 use super::damage::is_of_a_row;
 use super::health::Health;
+use super::watch::is_corrupt;
 
 /// A connection, until it is dropped.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ struct Mark {
     is_refused: bool,
     /// Told of failures while a change is made.
     health: Option<Arc<Health>>,
+    /// Told of damage.
+    damage: Option<Arc<Health>>,
 }
 
 impl Mark {
@@ -53,6 +56,9 @@ impl Mark {
             return;
         }
         self.has_failed = true;
+        if let Some(health) = self.damage.as_ref().filter(|_| is_corrupt(error)) {
+            health.note_damage(Some(error.to_string()));
+        }
         // A value that cannot be read says nothing of the database.
         if is_of_a_row(error) {
             return;
@@ -67,6 +73,11 @@ impl Connection {
     /// Takes one from the pool.
     pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
         Ok(Self { pooled: pool.acquire().await?, mark: Mark::default() })
+    }
+
+    /// Tells `health` when the database turns out to be damaged.
+    pub(super) fn tell_of_damage(&mut self, health: &Arc<Health>) {
+        self.mark.damage = Some(Arc::clone(health));
     }
 
     /// Begins the transaction of a change, in which failures are told to `health`. It holds the lock

@@ -6,6 +6,9 @@ use super::connection::Connection;
 use super::error::Cause;
 use super::{DamagedRow, Store, StoreError, damage};
 
+/// The count of a fact that is no number.
+pub(super) const NO_COUNT: i64 = i64::MIN;
+
 impl Store {
     /// The fact with this name, as the database has it now.
     ///
@@ -94,7 +97,7 @@ pub(super) async fn count_if_any(
 ) -> Result<(i64, Option<DamagedRow>), StoreError> {
     match count(connection, name).await {
         Ok(count) => Ok((count, None)),
-        Err(error) => Ok((i64::MIN, Some(DamagedRow::of(error)?))),
+        Err(error) => Ok((NO_COUNT, Some(DamagedRow::of(error)?))),
     }
 }
 

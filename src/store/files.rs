@@ -29,6 +29,8 @@ pub(super) struct Stamp {
     pub(super) written: (i64, i64),
     /// The size of the log in bytes.
     pub(super) log_bytes: u64,
+    /// When the log was last written.
+    pub(super) log_written: (i64, i64),
 }
 
 impl Files {
@@ -71,11 +73,13 @@ impl Files {
     /// The stamp as it is now.
     pub(super) fn stamp(&self) -> io::Result<Stamp> {
         let database = std::fs::metadata(&self.path)?;
-        let log = std::fs::metadata(beside(&self.path, "-wal"));
+        let log = std::fs::metadata(beside(&self.path, "-wal")).ok();
+        let written = |metadata: &Metadata| (metadata.mtime(), metadata.mtime_nsec());
         Ok(Stamp {
             bytes: database.len(),
-            written: (database.mtime(), database.mtime_nsec()),
-            log_bytes: log.map_or(0, |log| log.len()),
+            written: written(&database),
+            log_bytes: log.as_ref().map_or(0, Metadata::len),
+            log_written: log.as_ref().map_or((0, 0), written),
         })
     }
 }

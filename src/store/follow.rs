@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::catalogue::Catalogue;
 use super::{Part, Store, StoreError, facts, load};
 
 /// The fact that counts the changes of the catalogue.
@@ -15,8 +16,8 @@ impl Store {
     /// were read; whether it was so.
     ///
     /// # Errors
-    /// When the database cannot be read; memory then stays as it was. A row that cannot be read is
-    /// left out.
+    /// When the database cannot be read, or was put back to an older state; memory then stays as it was.
+    /// A row that cannot be read is left out.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         if self.is_current().await? {
             return Ok(false);
@@ -27,6 +28,7 @@ impl Store {
             return Ok(false);
         }
         let (catalogue, damaged) = load(&self.inner.pool).await?;
+        self.require_no_older(&catalogue)?;
         *self.inner.catalogue_mut() = catalogue;
         self.note_damaged(Part::Catalogue, damaged);
         Ok(true)
@@ -36,6 +38,15 @@ impl Store {
         let mut connection = self.inner.connection().await?;
         let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
         Ok(damaged.is_none() && revision == self.inner.catalogue().revision())
+    }
+
+    fn require_no_older(&self, read: &Catalogue) -> Result<(), StoreError> {
+        // A counter that is damaged is counted anew.
+        if read.revision() == facts::NO_COUNT {
+            return Ok(());
+        }
+        let known = self.inner.catalogue().revision();
+        self.inner.require_no_older(known, read.revision())
     }
 }
 

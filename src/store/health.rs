@@ -20,6 +20,8 @@ struct Faults {
     loss: Option<String>,
     /// What SQLite found in it.
     damage: Option<String>,
+    /// What is older in it than it was.
+    older: Option<&'static str>,
 }
 
 impl Health {
@@ -77,6 +79,16 @@ impl Health {
             }
             _ => {}
         }
+    }
+
+    /// Notes that the file holds an older state than it did. That does not end with this process.
+    pub(super) fn note_older(&self, what: &'static str) {
+        self.faults().older.get_or_insert(what);
+    }
+
+    /// What is older in the file than it was, or another.
+    pub(super) fn older(&self) -> Option<&'static str> {
+        self.faults().older
     }
 
     /// Why the last change could not be written; none when it was.

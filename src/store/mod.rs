@@ -26,6 +26,7 @@ mod hold;
 mod invocations;
 mod key_row;
 mod keys;
+mod older;
 mod operator_events;
 mod principals;
 mod restore;
@@ -59,6 +60,7 @@ use damage::Damages;
 use files::Files;
 use health::Health;
 use hold::{Hold, Tenancy};
+use older::Seen;
 use watch::Watch;
 use write::Write;
 
@@ -84,6 +86,8 @@ struct Inner {
     anchor: Mutex<Option<AnyConnection>>,
     /// The SQLite file and the hold on it.
     place: Option<(PathBuf, Hold)>,
+    /// What the database was seen to be.
+    seen: Seen,
     /// On whose behalf this process changes things, where that is an operator.
     operator: OnceLock<String>,
 }
@@ -158,6 +162,7 @@ impl Store {
             health: Arc::default(),
             files,
             watch: Mutex::default(),
+            seen: Seen::default(),
             anchor: Mutex::new(anchor),
             place,
             operator: OnceLock::new(),
@@ -222,12 +227,21 @@ impl Inner {
         if !self.pool.is_closed() {
             self.require_file()?;
         }
-        Ok(Connection::acquire(&self.pool).await?)
+        let mut connection = Connection::acquire(&self.pool).await?;
+        connection.tell_of_damage(&self.health);
+        Ok(connection)
     }
 
-    /// Refuses when the SQLite file is not the one that was opened.
+    /// Refuses when the SQLite file is not the one that was opened, or was put back to an older state.
     fn require_file(&self) -> Result<(), StoreError> {
-        self.files.as_ref().map_or(Ok(()), |files| files.check())
+        let Some(files) = &self.files else { return Ok(()) };
+        files.check()?;
+        match self.health.older() {
+            Some(what) => {
+                Err(StoreError::FileLost { path: files.path().to_owned(), what: what.to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses when the SQLite file was damaged at its last examination.

@@ -25,7 +25,10 @@ const TRIAL: &str = "write-trial";
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     seen: Option<Stamp>,
+    /// When the last examination that could be made began, and the files as they were then.
     examined: Option<(Instant, Stamp)>,
+    /// The files have shrunk since then.
+    has_shrunk: bool,
     may_examine: Option<Instant>,
     may_try: Option<Instant>,
 }
@@ -36,14 +39,13 @@ impl Watch {
     fn wants_examination(&mut self, stamp: Stamp, is_suspect: bool, now: Instant) -> bool {
         let seen = self.seen.replace(stamp);
         // SQLite shrinks neither of them on its own.
-        let has_shrunk =
+        let shrinks =
             seen.is_some_and(|seen| stamp.bytes < seen.bytes || stamp.log_bytes < seen.log_bytes);
-        let Some((at, examined)) = self.examined else { return true };
-        let is_other = (stamp.bytes, stamp.written) != (examined.bytes, examined.written);
+        self.has_shrunk |= shrinks;
         let may = self.may_examine.is_none_or(|at| now >= at);
-        has_shrunk
-            || (may && (is_other || is_suspect))
-            || now.saturating_duration_since(at) >= EXAMINE_EVERY
+        let Some((at, examined)) = self.examined else { return may };
+        let is_over = now.saturating_duration_since(at) >= EXAMINE_EVERY;
+        shrinks || (may && (stamp != examined || is_suspect || self.has_shrunk || is_over))
     }
 }
 
@@ -88,10 +90,18 @@ impl Store {
             return;
         }
         let found = quick_check(files.path()).await;
+        let older = self.older_state(files.path()).await;
         // Of another file nothing is to be told.
         if files.check().is_ok() {
+            if let Some(what) = older {
+                self.inner.note_older(files.path(), what);
+            }
             match found {
-                Ok(damage) => self.inner.health.note_damage(damage),
+                Ok(damage) => {
+                    self.inner.health.note_damage(damage);
+                    watch.examined = Some((begun, stamp));
+                    watch.has_shrunk = false;
+                }
                 Err(error) => {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::warn!(error, "the store's file cannot be examined");
@@ -100,7 +110,6 @@ impl Store {
         }
         let end = Instant::now();
         let took = end.saturating_duration_since(begun);
-        watch.examined = Some((end, stamp));
         watch.may_examine = end.checked_add(rest_after(took, health.damage().is_some()));
     }
 
@@ -188,6 +197,12 @@ async fn look(path: &Path) -> Result<String, sqlx::Error> {
     found
 }
 
+/// Whether the database is damaged, or none, by SQLite's result codes: `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
@@ -204,20 +219,133 @@ mod tests {
     #[test]
     fn an_examination_follows_what_was_written_and_comes_each_hour() {
         let now = Instant::now();
-        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100 };
+        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
         let mut watch = Watch::default();
         assert!(watch.wants_examination(stamp, false, now), "the first");
         watch.examined = Some((now, stamp));
         watch.may_examine = Some(now + EXAMINE_AGAIN);
         assert!(!watch.wants_examination(stamp, false, now));
-        let longer = Stamp { log_bytes: 200, ..stamp };
-        assert!(!watch.wants_examination(longer, false, now + EXAMINE_AGAIN), "the log grows");
-        let written = Stamp { written: (2, 0), ..longer };
-        assert!(!watch.wants_examination(written, false, now), "not yet");
-        assert!(watch.wants_examination(written, false, now + EXAMINE_AGAIN));
-        assert!(watch.wants_examination(Stamp { log_bytes: 0, ..written }, false, now), "shrunk");
+        for written in [
+            Stamp { written: (2, 0), ..stamp },
+            Stamp { log_bytes: 200, ..stamp },
+            Stamp { log_written: (2, 0), ..stamp },
+        ] {
+            assert!(!watch.wants_examination(written, false, now), "not yet: {written:?}");
+            assert!(watch.wants_examination(written, false, now + EXAMINE_AGAIN), "{written:?}");
+            watch.seen = Some(stamp);
+        }
         assert!(watch.wants_examination(stamp, true, now + EXAMINE_AGAIN), "damaged");
         assert!(watch.wants_examination(stamp, false, now + EXAMINE_EVERY));
+        assert!(watch.wants_examination(Stamp { log_bytes: 0, ..stamp }, false, now), "shrunk");
+    }
+
+    #[test]
+    fn an_examination_that_could_not_be_made_is_owed() {
+        let now = Instant::now();
+        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
+        let mut watch = Watch::default();
+        assert!(watch.wants_examination(stamp, false, now));
+        watch.may_examine = Some(now + EXAMINE_AGAIN);
+        assert!(!watch.wants_examination(stamp, false, now), "it rests");
+        assert!(watch.wants_examination(stamp, false, now + EXAMINE_AGAIN), "and comes again");
+        watch.examined = Some((now, stamp));
+        let shrunk = Stamp { log_bytes: 0, ..stamp };
+        assert!(watch.wants_examination(shrunk, false, now));
+        watch.may_examine = Some(now + EXAMINE_AGAIN);
+        assert!(!watch.wants_examination(stamp, false, now));
+        assert!(watch.wants_examination(stamp, false, now + EXAMINE_AGAIN), "nobody has looked");
+    }
+
+    /// Puts the bytes of another database into the file of the store, which stays the same file.
+    fn overwrite(bench: &Bench, bytes: &[u8]) {
+        let file = File::options().write(true).open(path(bench)).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        file.set_len(u64::try_from(bytes.len()).unwrap()).unwrap();
+        // To close it would free the locks of this process.
+        std::mem::forget(file);
+    }
+
+    /// The whole file as it is now, with the log taken in.
+    async fn content(bench: &Bench) -> Vec<u8> {
+        bench.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.db");
+        Store::backup(&bench.url, &copy, false).await.unwrap();
+        fs::read(copy).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_older_state_that_was_written_over_the_file_refuses_changes_until_a_restart() {
+        let bench = Bench::new().await;
+        bench.store.insert_key(sample_key()).await.unwrap();
+        let old = content(&bench).await;
+        let key = bench.store.insert_key(sample_key()).await.unwrap().id;
+        let new = content(&bench).await;
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+        overwrite(&bench, &old);
+        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.watch().await;
+        let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::FileLost { .. }), "{refused:?}");
+        bench.store.refresh().await.unwrap_err();
+        assert!(bench.store.key(key).is_some(), "memory keeps what was acknowledged");
+        overwrite(&bench, &new);
+        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.watch().await;
+        bench.store.condition().unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_database_of_another_instance_that_was_written_over_the_file_is_noticed() {
+        let (bench, other) = (Bench::new().await, Bench::new().await);
+        for (bench, id) in [(&bench, "one"), (&other, "other")] {
+            bench.store.set_fact("instance-id", id).await.unwrap();
+            bench.store.insert_key(sample_key()).await.unwrap();
+            bench.store.insert_key(sample_key()).await.unwrap();
+        }
+        content(&bench).await;
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+        overwrite(&bench, &content(&other).await);
+        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.watch().await;
+        bench.store.condition().unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_goes_back_is_never_followed() {
+        let bench = Bench::new().await;
+        for _ in 0..3 {
+            bench.store.insert_key(sample_key()).await.unwrap();
+        }
+        bench.tamper("DELETE FROM keys").await;
+        bench.tamper("UPDATE facts SET value = '1' WHERE name = 'catalogue-revision'").await;
+        let refused = bench.store.refresh().await.unwrap_err();
+        assert!(matches!(refused, StoreError::FileLost { .. }), "{refused:?}");
+        assert_eq!(bench.store.keys().len(), 3);
+        bench.store.condition().unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn damage_that_a_connection_meets_refuses_changes_at_once() {
+        let bench = Bench::new().await;
+        bench.store.insert_key(sample_key()).await.unwrap();
+        bench.store.watch().await;
+        bench.store.condition().unwrap();
+        bench.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
+        let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        file.write_all_at(&vec![0x55; length - 4096], 4096).unwrap();
+        std::mem::forget(file);
+        while bench.store.inner.pool.size() > 0 {
+            if let Some(connection) = bench.store.inner.pool.try_acquire() {
+                connection.close().await.unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+        bench.store.fact("any").await.unwrap_err();
+        assert!(matches!(bench.store.condition(), Err(StoreError::Damaged { .. })));
     }
 
     #[test]
