@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::model::ParamError;
+use crate::model::{ParamError, TagFault};
 
 /// Writes the enum of codes and their table in one go, so that none can lack a row.
 macro_rules! error_codes {
@@ -136,6 +136,27 @@ impl ApiError {
         Self::with_message(ErrorCode::InvalidParameter, message)
     }
 
+    /// The error for an action of the API that is not served.
+    pub fn unsupported_action(action: &str) -> Self {
+        let code = ErrorCode::UnsupportedOperation;
+        let message = format!("{} This gateway does not serve {action}.", code.message());
+        Self::with_message(code, message)
+    }
+
+    /// The error for a parameter of the API, by its name, whose value cannot be had here; `reason`
+    /// says why.
+    pub fn unsupported_parameter(name: &str, reason: &str) -> Self {
+        let message = format!("The specified parameter \"{name}\" is not supported: {reason}.");
+        Self::with_message(ErrorCode::UnsupportedOperation, message)
+    }
+
+    /// The error for a key whose usage, spec or origin forbids what is asked for; `reason` says what
+    /// does.
+    pub fn not_for_key(reason: &str) -> Self {
+        let code = ErrorCode::RejectedUnsupportedOperation;
+        Self::with_message(code, format!("{} {reason}.", code.message()))
+    }
+
     /// Keeps `cause` for the log. It never reaches the caller.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -177,6 +198,17 @@ impl From<ParamError> for ApiError {
             ),
             ParamError::Invalid(name) => Self::invalid_parameter(&name),
         }
+    }
+}
+
+impl From<TagFault> for ApiError {
+    fn from(fault: TagFault) -> Self {
+        let code = match fault {
+            TagFault::Key => ErrorCode::InvalidTagKey,
+            TagFault::Value => ErrorCode::InvalidTagValue,
+            TagFault::Duplicate => ErrorCode::DuplicateTagKey,
+        };
+        Self::with_message(code, format!("{} {fault}", code.message()))
     }
 }
 

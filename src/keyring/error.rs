@@ -8,9 +8,12 @@ use crate::token::TokenError;
 /// Why a key could not be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The key's state, usage or spec forbids it.
+    /// The key's state forbids it, or it is refused by another rule of the API.
     #[error("the key does not allow this: {}", .0.as_str())]
     Refused(ErrorCode),
+    /// The key's usage, spec or origin forbids it; the text says what does.
+    #[error("the key does not allow this: {0}")]
+    NotForKey(&'static str),
     /// The key must not be deleted, says its owner.
     #[error("the key's deletion protection is on")]
     Protected,
@@ -41,6 +44,19 @@ pub enum KeyringError {
     Token(#[source] TokenError),
 }
 
+impl KeyringError {
+    /// The error for the caller, where what the token cannot do was asked for by this parameter.
+    pub fn of_parameter(self, name: &str) -> ApiError {
+        match self {
+            Self::Token(TokenError::Unsupported(what)) => {
+                let reason = format!("the token of this gateway can not do {what}");
+                ApiError::unsupported_parameter(name, &reason).because(self)
+            }
+            other => other.into(),
+        }
+    }
+}
+
 impl From<TokenError> for KeyringError {
     fn from(error: TokenError) -> Self {
         if error.is_bad_ciphertext() { Self::BadCiphertext } else { Self::Token(error) }
@@ -57,11 +73,9 @@ impl From<KeyringError> for ApiError {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Refused(code) => code.into(),
+            KeyringError::NotForKey(reason) => Self::not_for_key(reason),
             KeyringError::Protected => {
-                let code = ErrorCode::RejectedUnsupportedOperation;
-                let message =
-                    format!("{} The deletion protection of the key is on.", code.message());
-                Self::with_message(code, message)
+                Self::not_for_key("The deletion protection of the key is on")
             }
             KeyringError::UsedUp => Self::with_message(
                 ErrorCode::LimitExceeded,
@@ -100,7 +114,12 @@ impl From<StoreError> for ApiError {
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let code = match error {
-            TokenError::Unsupported(_) => ErrorCode::UnsupportedOperation,
+            TokenError::Unsupported(what) => {
+                let code = ErrorCode::UnsupportedOperation;
+                let text = code.message();
+                let message = format!("{text} The token of this gateway can not do {what}.");
+                return Self::with_message(code, message).because(error);
+            }
             // The code that makes clients wait; the token itself is well.
             TokenError::Busy => ErrorCode::Throttling,
             _ if error.is_away() => ErrorCode::Unavailable,

@@ -53,6 +53,15 @@ pub struct WrappedMaterial {
     pub expires: Option<Time>,
 }
 
+/// What a token is told to be unable to do.
+const fn unwrapping(algorithm: WrappingAlgorithm) -> &'static str {
+    match algorithm {
+        WrappingAlgorithm::RsaesPkcs1 => "unwrapping with RSAES_PKCS1_V1_5",
+        WrappingAlgorithm::RsaesOaepSha1 => "unwrapping with RSAES_OAEP_SHA_1",
+        WrappingAlgorithm::RsaesOaepSha256 => "unwrapping with RSAES_OAEP_SHA_256",
+    }
+}
+
 impl Keyring {
     /// Makes a wrapping pair in the token and an import token that is bound to it, to the key, and
     /// to 24 hours.
@@ -69,7 +78,7 @@ impl Keyring {
     ) -> Result<WrappingKey, KeyringError> {
         check_origin(key.record())?;
         if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
-            return Err(TokenError::Unsupported("this way of unwrapping").into());
+            return Err(TokenError::Unsupported(unwrapping(algorithm)).into());
         }
         self.token.ready()?;
         let wrapping = KeyVersionId::random();

@@ -105,7 +105,9 @@ impl Keyring {
                 state::check(record.state, Use::Cryptographic)?;
                 let is_mac = record.usage == KeyUsage::GenerateVerifyMac;
                 if record.origin == Origin::External || is_mac {
-                    return Err(ErrorCode::RejectedUnsupportedOperation);
+                    return Err(KeyringError::NotForKey(
+                        "A key of this Origin or KeyUsage has one version for good",
+                    ));
                 }
                 Ok(true)
             })
@@ -122,7 +124,7 @@ impl Keyring {
         &self,
         key: KeyId,
         now: Time,
-        decide: impl FnOnce(&KeyRecord) -> Result<bool, ErrorCode>,
+        decide: impl FnOnce(&KeyRecord) -> Result<bool, KeyringError>,
     ) -> Result<Option<BegunVersion>, KeyringError> {
         self.token.ready()?;
         let id = KeyVersionId::random();
@@ -211,12 +213,12 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         wanted: Use,
-        change: impl FnOnce(&mut KeyRecord) -> Result<(), ErrorCode>,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyringError>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.store
             .change_key(key.record().id, |record| {
                 state::check(record.state, wanted)?;
-                Ok(change(record)?)
+                change(record)
             })
             .await
     }

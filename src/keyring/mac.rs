@@ -54,7 +54,7 @@ impl Keyring {
         key: &AuthorizedKey<P>,
         algorithm: MacAlgorithm,
     ) -> Result<(), KeyringError> {
-        mac_version(key.record(), algorithm).map(drop).map_err(KeyringError::from)
+        mac_version(key.record(), algorithm).map(drop)
     }
 }
 
@@ -62,13 +62,17 @@ impl Keyring {
 fn mac_version(
     record: &KeyRecord,
     algorithm: MacAlgorithm,
-) -> Result<(KeyIdentity, token::MacAlgorithm), ErrorCode> {
+) -> Result<(KeyIdentity, token::MacAlgorithm), KeyringError> {
     let algorithm = match (record.spec, algorithm) {
         (KeySpec::HmacSha224, MacAlgorithm::HmacSha224) => token::MacAlgorithm::HmacSha224,
         (KeySpec::HmacSha256, MacAlgorithm::HmacSha256) => token::MacAlgorithm::HmacSha256,
         (KeySpec::HmacSha384, MacAlgorithm::HmacSha384) => token::MacAlgorithm::HmacSha384,
         (KeySpec::HmacSha512, MacAlgorithm::HmacSha512) => token::MacAlgorithm::HmacSha512,
-        _ => return Err(ErrorCode::RejectedUnsupportedOperation),
+        _ => {
+            return Err(KeyringError::NotForKey(
+                "The parameter \"Algorithm\" does not go with the KeySpec of the key",
+            ));
+        }
     };
     state::check(record.state, Use::Cryptographic)?;
     let version = record.live_versions().next().ok_or(ErrorCode::KeyUnavailable)?;

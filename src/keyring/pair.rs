@@ -70,7 +70,7 @@ impl Keyring {
         version: KeyVersionId,
         algorithm: SignatureAlgorithm,
     ) -> Result<(), KeyringError> {
-        signing(key.record(), version, algorithm).map(drop).map_err(KeyringError::from)
+        signing(key.record(), version, algorithm).map(drop)
     }
 
     /// Encrypts to the key pair, outside the token: the public half is no secret.
@@ -122,7 +122,7 @@ impl Keyring {
         version: KeyVersionId,
         algorithm: EncryptionAlgorithm,
     ) -> Result<(), KeyringError> {
-        decrypting(key.record(), version, algorithm).map(drop).map_err(KeyringError::from)
+        decrypting(key.record(), version, algorithm).map(drop)
     }
 
     /// The public half as PEM.
@@ -149,7 +149,7 @@ impl Keyring {
         key: &AuthorizedKey<P>,
         version: KeyVersionId,
     ) -> Result<(), KeyringError> {
-        public_half(key.record(), version).map(drop).map_err(KeyringError::from)
+        public_half(key.record(), version).map(drop)
     }
 
     async fn read_public_key(
@@ -161,12 +161,19 @@ impl Keyring {
     }
 }
 
+/// What a refused algorithm is told.
+const OTHER_ALGORITHM: KeyringError =
+    KeyringError::NotForKey("The parameter \"Algorithm\" does not go with the KeySpec of the key");
+/// What a refused use is told.
+const OTHER_USE: KeyringError =
+    KeyringError::NotForKey("The KeySpec or the KeyUsage of the key does not allow it");
+
 /// The token's way to sign, when the key may.
 fn signing(
     record: &KeyRecord,
     version: KeyVersionId,
     algorithm: SignatureAlgorithm,
-) -> Result<(KeyIdentity, SignAlgorithm), ErrorCode> {
+) -> Result<(KeyIdentity, SignAlgorithm), KeyringError> {
     let pair = check_use(record, version, KeyUsage::SignVerify)?;
     let is_rsa = matches!(record.spec, KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096);
     let is_ec = matches!(record.spec, KeySpec::EcP256 | KeySpec::EcP256k);
@@ -174,7 +181,7 @@ fn signing(
         SignatureAlgorithm::RsaPssSha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPssSha256)),
         SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPkcs1Sha256)),
         SignatureAlgorithm::EcdsaSha256 if is_ec => Ok((pair, SignAlgorithm::EcdsaSha256)),
-        _ => Err(ErrorCode::RejectedUnsupportedOperation),
+        _ => Err(OTHER_ALGORITHM),
     }
 }
 
@@ -183,7 +190,7 @@ fn decrypting(
     record: &KeyRecord,
     version: KeyVersionId,
     algorithm: EncryptionAlgorithm,
-) -> Result<(KeyIdentity, OaepHash), ErrorCode> {
+) -> Result<(KeyIdentity, OaepHash), KeyringError> {
     let pair = check_use(record, version, KeyUsage::EncryptDecrypt)?;
     match (record.spec, algorithm) {
         (
@@ -194,29 +201,29 @@ fn decrypting(
             KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
             EncryptionAlgorithm::RsaesOaepSha1,
         ) => Ok((pair, OaepHash::Sha1)),
-        _ => Err(ErrorCode::RejectedUnsupportedOperation),
+        _ => Err(OTHER_ALGORITHM),
     }
 }
 
 /// The pair whose public half may be read.
-fn public_half(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, ErrorCode> {
+fn public_half(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, KeyringError> {
     if !record.spec.is_asymmetric() {
-        return Err(ErrorCode::RejectedUnsupportedOperation);
+        return Err(OTHER_USE);
     }
     state::check(record.state, Use::ReadPublicKey)?;
-    pair_of(record, version)
+    Ok(pair_of(record, version)?)
 }
 
 fn check_use(
     record: &KeyRecord,
     version: KeyVersionId,
     usage: KeyUsage,
-) -> Result<KeyIdentity, ErrorCode> {
+) -> Result<KeyIdentity, KeyringError> {
     if !record.spec.is_asymmetric() || record.usage != usage {
-        return Err(ErrorCode::RejectedUnsupportedOperation);
+        return Err(OTHER_USE);
     }
     state::check(record.state, Use::Cryptographic)?;
-    pair_of(record, version)
+    Ok(pair_of(record, version)?)
 }
 
 fn pair_of(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, ErrorCode> {

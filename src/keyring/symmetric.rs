@@ -224,21 +224,23 @@ struct DataKeyForm<T> {
     bytes: fn(&T) -> &[u8],
 }
 
-fn check_cipher(record: &KeyRecord) -> Result<(), ErrorCode> {
+fn check_cipher(record: &KeyRecord) -> Result<(), KeyringError> {
     if !record.spec.is_symmetric_cipher() {
-        return Err(ErrorCode::RejectedUnsupportedOperation);
+        return Err(KeyringError::NotForKey(
+            "The KeySpec of the key is not that of a symmetric one",
+        ));
     }
     // The job that takes expired material out may be some seconds late.
     if record.material.as_ref().is_some_and(|material| material.is_due(Time::now())) {
-        return Err(ErrorCode::KeyPendingImport);
+        return Err(ErrorCode::KeyPendingImport.into());
     }
-    state::check(record.state, Use::Cryptographic)
+    Ok(state::check(record.state, Use::Cryptographic)?)
 }
 
 pub(super) fn check_version(
     record: &KeyRecord,
     version: KeyVersionId,
-) -> Result<KeyIdentity, ErrorCode> {
+) -> Result<KeyIdentity, KeyringError> {
     check_cipher(record)?;
     let version = record.version(version).ok_or(ErrorCode::KeyNotFound)?;
     Ok(identity(record, version))

@@ -59,6 +59,6 @@ pub use rotation::{Rotation, RotationInterval};
 pub use sent_json::SentJson;
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
-pub use tag::{MAX_TAGS, TagKey, TagKeyList, TagList, TagValue};
+pub use tag::{MAX_TAGS, TagFault, TagKey, TagKeyList, TagList, TagValue};
 pub use time::Time;
 pub use verified_share::VerifiedShare;

@@ -185,13 +185,19 @@ from_str!(
     super::RotationInterval,
     super::TagKey,
     super::TagValue,
-    super::Time,
     super::WrappingAlgorithm,
     super::algorithm::EncryptionAlgorithm,
     super::algorithm::MacAlgorithm,
     super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
 );
+
+/// Times arrive in any offset from UTC and leave in UTC.
+impl FromParam for super::Time {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        Self::with_offset(text)
+    }
+}
 
 impl FromParam for String {
     fn from_param(text: &str) -> Result<Self, InvalidId> {

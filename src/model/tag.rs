@@ -103,43 +103,90 @@ impl Serialize for TagValue {
     }
 }
 
-/// Tags as a request brings them: a JSON array of `{"TagKey":..,"TagValue":..}`, at most
-/// [`MAX_TAGS`], no key twice.
+/// What is wrong with a tag. The API has a code for each, whatever parameter brings the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TagFault {
+    /// The key is none.
+    #[error(
+        "A tag key has 1 to 128 letters, digits and / \\ _ - . + = : @, and begins with neither \
+         aliyun nor acs:."
+    )]
+    Key,
+    /// The value is none.
+    #[error("A tag value has up to 128 letters, digits and / \\ _ - . + = : @.")]
+    Value,
+    /// Two tags have the same key.
+    #[error("Each tag key may stand once.")]
+    Duplicate,
+}
+
+/// Tags as a request brings them, at most [`MAX_TAGS`], names with values: a JSON array of
+/// `{"TagKey":..,"TagValue":..}`, where an absent value is an empty one, or numbered parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TagList(pub BTreeMap<TagKey, TagValue>);
+pub struct TagList(pub Vec<(String, String)>);
+
+impl TagList {
+    /// The tags.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is.
+    pub fn parse(self) -> Result<BTreeMap<TagKey, TagValue>, TagFault> {
+        let mut tags = BTreeMap::new();
+        for (key, value) in self.0 {
+            let key = key.parse().map_err(|InvalidId(_)| TagFault::Key)?;
+            let value = value.parse().map_err(|InvalidId(_)| TagFault::Value)?;
+            if tags.insert(key, value).is_some() {
+                return Err(TagFault::Duplicate);
+            }
+        }
+        Ok(tags)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct SentTag {
-    tag_key: TagKey,
-    tag_value: TagValue,
+    tag_key: String,
+    #[serde(default)]
+    tag_value: String,
 }
 
 impl FromParam for TagList {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("list of tags");
         let sent: Vec<SentTag> = serde_json::from_str(text).map_err(|_source| invalid)?;
-        let count = sent.len();
-        let tags: BTreeMap<_, _> =
-            sent.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect();
-        if count > MAX_TAGS || tags.len() < count { Err(invalid) } else { Ok(Self(tags)) }
+        if sent.len() > MAX_TAGS {
+            return Err(invalid);
+        }
+        Ok(Self(sent.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect()))
     }
 }
 
 /// The keys of tags that are to go (UntagResource, parameter TagKeys): a JSON array of texts, as
 /// the clients send it, or the texts between commas, as the documentation has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TagKeyList(pub Vec<TagKey>);
+pub struct TagKeyList(pub Vec<String>);
+
+impl TagKeyList {
+    /// The keys.
+    ///
+    /// # Errors
+    /// [`TagFault::Key`].
+    pub fn parse(self) -> Result<Vec<TagKey>, TagFault> {
+        self.0.iter().map(|key| key.parse().map_err(|InvalidId(_)| TagFault::Key)).collect()
+    }
+}
 
 impl FromParam for TagKeyList {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("list of tag keys");
         // No tag key holds a bracket, so the two forms cannot be taken for each other.
-        let keys = if text.trim_start().starts_with('[') {
-            serde_json::from_str(text).map_err(|_source| InvalidId("list of tag keys"))?
+        let keys: Vec<String> = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text).map_err(|_source| invalid)?
         } else {
-            text.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?
+            text.split(',').map(|key| key.trim().to_owned()).collect()
         };
-        if keys.len() > MAX_TAGS { Err(InvalidId("list of tag keys")) } else { Ok(Self(keys)) }
+        if keys.len() > MAX_TAGS { Err(invalid) } else { Ok(Self(keys)) }
     }
 }
 
@@ -177,19 +224,29 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_tags_is_read_and_a_repeated_key_refused() {
-        let list =
-            TagList::from_param(r#"[{"TagKey":"b","TagValue":""},{"TagValue":"1","TagKey":"a"}]"#);
-        let pairs: Vec<_> = list.unwrap().0.into_iter().collect();
+    fn a_list_of_tags_is_read_and_each_fault_told_apart() {
+        let parsed = |text: &str| TagList::from_param(text).unwrap().parse();
         let pair = |key: &str, value: &str| (key.parse().unwrap(), value.parse().unwrap());
-        assert_eq!(pairs, [pair("a", "1"), pair("b", "")]);
         for text in [
-            "",
-            "{}",
-            r#"[{"TagKey":"a"}]"#,
-            r#"[{"TagKey":"a b","TagValue":""}]"#,
-            r#"[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"1"}]"#,
+            r#"[{"TagKey":"b","TagValue":""},{"TagValue":"1","TagKey":"a"}]"#,
+            r#" [ {"TagKey": "b"}, {"TagKey": "a", "TagValue": "1"} ] "#,
         ] {
+            let pairs: Vec<_> = parsed(text).unwrap().into_iter().collect();
+            assert_eq!(pairs, [pair("a", "1"), pair("b", "")]);
+        }
+        for (text, fault) in [
+            (r#"[{"TagKey":"a b","TagValue":""}]"#, TagFault::Key),
+            (r#"[{"TagKey":"","TagValue":"x"}]"#, TagFault::Key),
+            (r#"[{"TagKey":"acs:a","TagValue":"b c"}]"#, TagFault::Key),
+            (r#"[{"TagKey":"a","TagValue":"b c"}]"#, TagFault::Value),
+            (
+                r#"[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"1"}]"#,
+                TagFault::Duplicate,
+            ),
+        ] {
+            assert_eq!(parsed(text), Err(fault), "{text}");
+        }
+        for text in ["", "{}", "[1]", r#"[{"TagValue":"a"}]"#, r#"[{"Key":"a","Value":"b"}]"#] {
             assert!(TagList::from_param(text).is_err(), "{text}");
         }
     }
@@ -207,16 +264,14 @@ mod tests {
 
     #[test]
     fn tag_keys_come_as_json_or_between_commas() {
+        let parsed = |text: &str| TagKeyList::from_param(text).unwrap().parse();
         let keys = ["a", "b"].map(|key| key.parse().unwrap()).to_vec();
-        for text in [r#"["a","b"]"#, r#" ["a", "b"]"#, "a,b"] {
-            assert_eq!(
-                TagKeyList::from_param(text).as_ref(),
-                Ok(&TagKeyList(keys.clone())),
-                "{text}"
-            );
+        for text in [r#"["a","b"]"#, r#" ["a", "b"]"#, "a,b", "a, b"] {
+            assert_eq!(parsed(text).as_ref(), Ok(&keys), "{text}");
         }
-        for text in ["", "a,", "[a]", r#"["acs:a"]"#, "a, b"] {
-            assert!(TagKeyList::from_param(text).is_err(), "{text}");
+        for text in ["", "a,", r#"["acs:a"]"#, "a b"] {
+            assert_eq!(parsed(text), Err(TagFault::Key), "{text}");
         }
+        assert!(TagKeyList::from_param("[a]").is_err());
     }
 }

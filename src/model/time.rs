@@ -51,6 +51,43 @@ impl Time {
         }
     }
 
+    /// Reads the form of RFC 3339, `2024-03-01T16:30:00+08:00` for instance, whose offset may be `Z`. What
+    /// it has beyond whole seconds is cut off.
+    ///
+    /// # Errors
+    /// When the text is of another form or names no time.
+    pub fn with_offset(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("time");
+        let (seconds, rest) = text.split_at_checked(19).ok_or(invalid)?;
+        let offset = match rest.strip_prefix('.') {
+            Some(rest) => {
+                let offset = rest.trim_start_matches(|char: char| char.is_ascii_digit());
+                let digits = rest.len() - offset.len();
+                if !(1..=9).contains(&digits) {
+                    return Err(invalid);
+                }
+                offset
+            }
+            None => rest,
+        };
+        if offset == "Z" {
+            return format!("{seconds}Z").parse();
+        }
+        let is_offset = match offset.as_bytes() {
+            [b'+' | b'-', hours @ .., b':', tens, ones] => {
+                hours.len() == 2 && hours.iter().chain([tens, ones]).all(u8::is_ascii_digit)
+            }
+            _ => false,
+        };
+        // The form without its offset is checked by the one way to read it.
+        if !is_offset || format!("{seconds}Z").parse::<Self>().is_err() {
+            return Err(invalid);
+        }
+        let timestamp: jiff::Timestamp =
+            format!("{seconds}{offset}").parse().map_err(|_source: jiff::Error| invalid)?;
+        Ok(Self::from_unix(timestamp.as_second()))
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix(self) -> i64 {
         self.0.as_second()
@@ -111,6 +148,42 @@ mod tests {
             ["", "2024-03-01T08:30:00+00:00", "2024-13-01T08:30:00Z", "2024-03-01T08:30:00.5Z"]
         {
             assert!(text.parse::<Time>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_with_an_offset_is_the_same_time_in_utc() {
+        for text in [
+            "2024-03-01T08:30:00Z",
+            "2024-03-01T16:30:00+08:00",
+            "2024-03-01T03:00:00-05:30",
+            "2024-03-01T08:30:00+00:00",
+            "2024-03-01T08:30:00-00:00",
+            "2024-03-01T08:30:00.5Z",
+            "2024-03-01T16:30:00.999999999+08:00",
+        ] {
+            let time = Time::with_offset(text).unwrap();
+            assert_eq!(time.to_string(), "2024-03-01T08:30:00Z", "{text}");
+        }
+        for text in [
+            "",
+            "2024-03-01",
+            "2024-03-01T08:30:00",
+            "2024-03-01 08:30:00+08:00",
+            "2024-03-01t08:30:00z",
+            "2024-03-01T08:30:00+0800",
+            "2024-03-01T08:30:00+08",
+            "2024-03-01T08:30:00 08:00",
+            "2024-03-01T08:30:00.+08:00",
+            "2024-03-01T08:30:00.1234567890Z",
+            "2024-03-01T08:30:00+99:00",
+            "2024-03-01T08:30:00+08:60",
+            "2024-02-30T08:30:00+08:00",
+            "2024-03-01T25:30:00+08:00",
+            "2024-03-01T08:30:00+08:00[Asia/Shanghai]",
+            "2024-03-01T08:30:00+\u{661}8:00",
+        ] {
+            assert!(Time::with_offset(text).is_err(), "{text}");
         }
     }
 

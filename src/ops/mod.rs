@@ -58,6 +58,11 @@ pub trait Operation: Permission + Send + Sized + 'static {
     fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
 }
 
+/// The refusal of a parameter that asks for SM2 or SM4.
+fn no_sm2(name: &str) -> ApiError {
+    ApiError::unsupported_parameter(name, "no token that this gateway knows does SM2 or SM4")
+}
+
 /// What an operation costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {

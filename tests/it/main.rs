@@ -44,6 +44,7 @@ mod keys;
 mod logs;
 mod loss_of_the_store;
 mod material;
+mod messages;
 mod nesting;
 mod one_gateway;
 mod other_key;

@@ -34,6 +34,9 @@ async fn an_action_that_is_not_known_or_not_served_is_told_apart() {
             let call = Call::new(&gateway, way, action, ENCRYPT).signed();
             let answer = call.send(&gateway).await;
             assert_eq!(answer.refusal(), refused(status, code), "{way:?} {action}");
+            if code == "UnsupportedOperation" {
+                assert!(answer.message().contains(action), "{}", answer.message());
+            }
         }
     }
 }
@@ -100,7 +103,6 @@ async fn a_value_that_is_missing_or_of_the_wrong_form_is_refused_by_name() {
         ("DescribeKeyVersion", &[key], "MissingParameter", "KeyVersionId"),
         ("DescribeKeyVersion", &[key, ("KeyVersionId", "1")], "InvalidParameter", "KeyVersionId"),
         ("CreateAlias", &[key, ("AliasName", "demo")], "InvalidParameter", "AliasName"),
-        ("UpdateKeyDescription", &[key], "MissingParameter", "Description"),
         ("ScheduleKeyDeletion", &[key], "MissingParameter", "PendingWindowInDays"),
     ];
     for (action, params, code, name) in cases {

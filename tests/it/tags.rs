@@ -73,20 +73,31 @@ async fn one_resource_must_be_named_and_only_keys_are_served() {
 async fn tags_out_of_form_and_a_21st_are_refused() {
     let gateway = Gateway::start();
     let id = ("KeyId", gateway.dev.key_id.as_str());
-    for bad in [
-        "x",
-        "{}",
-        r#"[{"TagKey":"acs:a","TagValue":""}]"#,
-        r#"[{"TagKey":"aliyun","TagValue":""}]"#,
-        r#"[{"TagKey":"a b","TagValue":""}]"#,
-        r#"[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"2"}]"#,
+    // One fault has one code, whichever operation brings the tag.
+    let (bad_key, bad_value) = ("InvalidParameter.TagKey", "InvalidParameter.TagValue");
+    for (bad, code) in [
+        ("x", "InvalidParameter"),
+        ("{}", "InvalidParameter"),
+        (r#"[{"Key":"a","Value":""}]"#, "InvalidParameter"),
+        (r#"[{"TagKey":"acs:a","TagValue":""}]"#, bad_key),
+        (r#"[{"TagKey":"aliyun","TagValue":""}]"#, bad_key),
+        (r#"[{"TagKey":"a b","TagValue":""}]"#, bad_key),
+        (r#"[{"TagKey":"","TagValue":"a"}]"#, bad_key),
+        (r#"[{"TagKey":"a","TagValue":"b c"}]"#, bad_value),
+        (r#"[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"2"}]"#, "Duplicate.TagKey"),
     ] {
         let bad = ("Tags", bad);
         for (action, params) in [("TagResource", vec![id, bad]), ("CreateKey", vec![bad])] {
             let refused = gateway.refused(action, &params).await;
-            assert_eq!(refused, refusal(400, "InvalidParameter"), "{action} {}", bad.1);
+            assert_eq!(refused, refusal(400, code), "{action} {}", bad.1);
         }
     }
+    for keys in [r#"["acs:a"]"#, "a b", "a,,b", r#"[""]"#] {
+        let refused = gateway.refused("UntagResource", &[id, ("TagKeys", keys)]).await;
+        assert_eq!(refused, refusal(400, bad_key), "{keys}");
+    }
+    let refused = gateway.refused("UntagResource", &[id, ("TagKeys", "[1]")]).await;
+    assert_eq!(refused, refusal(400, "InvalidParameter"));
     let tag = |at| format!(r#"{{"TagKey":"k{at}","TagValue":"v"}}"#);
     let twenty = format!("[{}]", (0..20).map(tag).collect::<Vec<_>>().join(","));
     gateway.call("TagResource", &[id, ("Tags", &twenty)]).await;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::end_dry_run;
+use super::{end_dry_run, no_recipient};
 use crate::authz::{OpensWithPair, Permission};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext,
@@ -57,7 +57,7 @@ impl Operation for AsymmetricDecrypt {
 
     async fn run(self, cx: &Context) -> Result<OpenedByPair, ApiError> {
         if self.for_recipient {
-            return Err(ErrorCode::UnsupportedOperation.into());
+            return Err(no_recipient());
         }
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring().check_decrypting(&key, self.version, self.algorithm)?;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::end_dry_run;
+use super::{end_dry_run, no_recipient};
 use crate::authz::{Opens, Permission};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::model::{
     CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params,
     Plaintext,
@@ -53,7 +53,7 @@ impl Operation for Decrypt {
 
     async fn run(self, cx: &Context) -> Result<Decrypted, ApiError> {
         if self.for_recipient {
-            return Err(ErrorCode::UnsupportedOperation.into());
+            return Err(no_recipient());
         }
         let version = self.blob.version;
         let key = cx.key_of_version_in::<Self>(&self.context, version)?;

@@ -4,6 +4,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::keyring::RecipientKey;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{Base64Bytes, FromParams, ParamError, Params, Plaintext};
+use crate::ops::no_sm2;
 
 /// The parameters that the family shares.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl ExportRequest {
     pub(super) fn recipient(&self) -> Result<RecipientKey, ApiError> {
         RecipientKey::from_der(&self.der, self.algorithm).map_err(|code| match code {
             ErrorCode::InvalidParameter => ApiError::invalid_parameter("PublicKeyBlob"),
+            ErrorCode::UnsupportedOperation => no_sm2("WrappingAlgorithm"),
             code => code.into(),
         })
     }

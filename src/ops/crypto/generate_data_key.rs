@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::data_key::DataKeyRequest;
-use super::end_dry_run;
+use super::{end_dry_run, no_recipient};
 use crate::authz::{Permission, Seals};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::model::{
     CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext,
 };
@@ -50,7 +50,7 @@ impl Operation for GenerateDataKey {
 
     async fn run(self, cx: &Context) -> Result<DataKey, ApiError> {
         if self.for_recipient {
-            return Err(ErrorCode::UnsupportedOperation.into());
+            return Err(no_recipient());
         }
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
         let key = cx.key_in::<Self>(&context, &key)?;

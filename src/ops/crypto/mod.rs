@@ -27,6 +27,11 @@ fn end_dry_run(is_dry_run: bool) -> Result<(), ApiError> {
     if is_dry_run { Err(ErrorCode::DryRunOperation.into()) } else { Ok(()) }
 }
 
+/// The refusal of `Recipient`, by which an enclave is answered under a key of its own.
+fn no_recipient() -> ApiError {
+    ApiError::unsupported_parameter("Recipient", "this gateway attests no enclaves")
+}
+
 /// A plaintext as far as this gateway accepts it. The refusal names the way out, since the clients that
 /// send such text offer their users none.
 fn accepted(sent: SentPlaintext, cx: &Context) -> Result<Plaintext, ApiError> {

@@ -223,17 +223,22 @@ fn only_symmetric<P>(key: &AuthorizedKey<P>) -> Result<(), ApiError> {
 }
 
 /// Symmetric keys are used with AES-GCM alone.
-fn only_gcm(algorithm: Option<CipherAlgorithm>) -> Result<(), ErrorCode> {
+fn only_gcm(algorithm: Option<CipherAlgorithm>) -> Result<(), ApiError> {
     match algorithm {
         None | Some(CipherAlgorithm::AesGcm) => Ok(()),
-        Some(_) => Err(ErrorCode::UnsupportedOperation),
+        Some(other) => Err(other_algorithm(other, "a symmetric key encrypts with AES_GCM alone")),
     }
+}
+
+/// The refusal of a way to encrypt that the protocol has.
+fn other_algorithm(algorithm: CipherAlgorithm, reason: &str) -> ApiError {
+    ApiError::unsupported_parameter("Algorithm", &format!("it is {algorithm}, and {reason}"))
 }
 
 /// How to encrypt to a key pair.
 fn pair_algorithm(
     algorithm: Option<CipherAlgorithm>,
-) -> Result<(CipherAlgorithm, EncryptionAlgorithm), ErrorCode> {
+) -> Result<(CipherAlgorithm, EncryptionAlgorithm), ApiError> {
     match algorithm {
         None | Some(CipherAlgorithm::RsaesOaepSha256) => {
             Ok((CipherAlgorithm::RsaesOaepSha256, EncryptionAlgorithm::RsaesOaepSha256))
@@ -241,7 +246,10 @@ fn pair_algorithm(
         Some(CipherAlgorithm::RsaesOaepSha1) => {
             Ok((CipherAlgorithm::RsaesOaepSha1, EncryptionAlgorithm::RsaesOaepSha1))
         }
-        Some(_) => Err(ErrorCode::UnsupportedOperation),
+        Some(other) => Err(other_algorithm(
+            other,
+            "an RSA key encrypts with RSAES_OAEP_SHA_256 or RSAES_OAEP_SHA_1",
+        )),
     }
 }
 
@@ -277,5 +285,5 @@ fn signature_algorithm<P>(
     wanted: Option<SignatureAlgorithm>,
 ) -> Result<SignatureAlgorithm, ApiError> {
     let algorithm = wanted.or_else(|| SignatureAlgorithm::of(key.record().spec));
-    algorithm.ok_or_else(|| ErrorCode::RejectedUnsupportedOperation.into())
+    algorithm.ok_or_else(|| ApiError::not_for_key("The KeySpec of the key does not sign"))
 }

@@ -12,7 +12,7 @@ use crate::model::{
     Rotation, TagList,
 };
 use crate::ops::key_policy::PolicyText;
-use crate::ops::{Context, KeyMetadata, Load, Operation};
+use crate::ops::{Context, KeyMetadata, Load, Operation, no_sm2};
 
 /// The request.
 #[derive(Debug)]
@@ -63,12 +63,28 @@ impl CreateKey {
     /// Whether such a key can be, as far as that is known without the token: only a symmetric
     /// key's material can be imported, only one that is made here rotates, and all are kept in
     /// the token.
-    fn is_possible(&self) -> bool {
+    ///
+    /// # Errors
+    /// `UnsupportedOperation` by the name of the parameter.
+    fn check(&self) -> Result<(), ApiError> {
         let is_external = self.origin == Origin::External;
-        let is_cipher = self.spec.is_symmetric_cipher() && self.spec != KeySpec::Sm4;
-        self.storage == KeyStorage::HsmInternal
-            && (is_cipher || !is_external)
-            && ((is_cipher && !is_external) || self.rotation.is_none())
+        let is_cipher = self.spec.is_symmetric_cipher();
+        if matches!(self.spec, KeySpec::Sm4 | KeySpec::EcSm2) {
+            return Err(no_sm2("KeySpec"));
+        }
+        let refused = if self.storage != KeyStorage::HsmInternal {
+            ("KeyStorageMechanism", "every key is kept in the token, HsmInternal")
+        } else if is_external && !is_cipher {
+            ("Origin", "material is imported for symmetric encryption keys alone")
+        } else if self.rotation.is_some() && (is_external || !is_cipher) {
+            (
+                "EnableAutomaticRotation",
+                "only symmetric encryption keys whose material is made here rotate by themselves",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::unsupported_parameter(refused.0, refused.1))
     }
 }
 
@@ -87,9 +103,8 @@ impl Operation for CreateKey {
         if self.instance.as_ref().is_some_and(|named| named != instance.as_str()) {
             return Err(ErrorCode::InstanceNotFound.into());
         }
-        if !self.is_possible() {
-            return Err(ErrorCode::UnsupportedOperation.into());
-        }
+        self.check()?;
+        let tags = self.tags.parse()?;
         let policy = self.policy.map(|policy| policy.checked(cx)).transpose()?;
         let new = NewKey {
             spec: self.spec,
@@ -98,11 +113,15 @@ impl Operation for CreateKey {
             protection: self.protection,
             instance: self.instance.map(|_same| instance),
             description: self.description,
-            tags: self.tags.0,
+            tags,
             rotation: self.rotation,
             policy,
         };
-        let record = cx.keyring().create(&grant, new, cx.now(), cx.budget()).await?;
+        let record = cx
+            .keyring()
+            .create(&grant, new, cx.now(), cx.budget())
+            .await
+            .map_err(|error| error.of_parameter("KeySpec"))?;
         cx.note_key(record.id);
         Ok(CreatedKey { key_metadata: KeyMetadata::of(&record, cx.place()) })
     }

@@ -2,7 +2,7 @@
 
 use super::description_in;
 use crate::authz::{Changes, Permission};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::keyring::Use;
 use crate::model::key_ref::KeyName;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -58,7 +58,9 @@ impl Operation for SetDeletionProtection {
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         // The instance cannot be released through the API at all.
-        let key = self.key.ok_or(ErrorCode::UnsupportedOperation)?;
+        let key = self.key.ok_or_else(|| {
+            ApiError::unsupported_parameter("KmsInstanceId", "only keys are protected here")
+        })?;
         let key = cx.key::<Self>(&key)?;
         cx.keyring()
             .change(&key, Use::Annotate, |record| record.deletion_protection = self.protection)

@@ -1,4 +1,5 @@
-//! UpdateKeyDescription: replaces a key's description; an empty text clears it.
+//! UpdateKeyDescription: replaces a key's description. An empty text clears it, and so does none: the API
+//! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
 
 use super::description;
 use crate::authz::{Changes, Permission};
@@ -18,7 +19,7 @@ impl FromParams for UpdateKeyDescription {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         Ok(Self {
             key: params.required("KeyId")?,
-            description: description(params)?.ok_or(ParamError::Missing("Description".into()))?,
+            description: description(params)?.unwrap_or_default(),
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use super::rotation;
 use crate::authz::{Changes, Permission};
-use crate::error::{ApiError, ErrorCode};
-use crate::keyring::Use;
+use crate::error::ApiError;
+use crate::keyring::{KeyringError, Use};
 use crate::model::{FromParams, KeyRef, ParamError, Params, Rotation};
 use crate::ops::{Context, Done, Operation};
 
@@ -36,7 +36,9 @@ impl Operation for UpdateRotationPolicy {
         cx.keyring()
             .try_change(&key, Use::Cryptographic, |record| {
                 if !record.can_rotate() {
-                    return Err(ErrorCode::RejectedUnsupportedOperation);
+                    return Err(KeyringError::NotForKey(
+                        "A key of this KeySpec or Origin does not rotate by itself",
+                    ));
                 }
                 record.rotation = self.rotation;
                 Ok(())

@@ -4,12 +4,12 @@
 use serde::Serialize;
 
 use crate::authz::{Imports, Permission};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::ApiError;
 use crate::model::{
     Base64Bytes, FromParams, ImportToken, KeyId, KeyRef, ParamError, Params, Time,
     WrappingAlgorithm,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, Load, Operation, no_sm2};
 
 /// The request.
 #[derive(Debug)]
@@ -64,10 +64,13 @@ impl Operation for GetParametersForImport {
     async fn run(self, cx: &Context) -> Result<ImportParameters, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let Wrapping::Rsa2048(algorithm) = self.wrapping else {
-            return Err(ErrorCode::UnsupportedOperation.into());
+            return Err(no_sm2("WrappingKeySpec"));
         };
-        let wrapping =
-            cx.keyring().import_parameters(&key, algorithm, cx.now(), cx.budget()).await?;
+        let wrapping = cx
+            .keyring()
+            .import_parameters(&key, algorithm, cx.now(), cx.budget())
+            .await
+            .map_err(|error| error.of_parameter("WrappingAlgorithm"))?;
         Ok(ImportParameters {
             import_token: wrapping.parameters.token(),
             key_id: key.record().id,

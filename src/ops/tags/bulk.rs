@@ -1,10 +1,9 @@
 //! What the newer operations on tags share: resources and tags as numbered parameters.
 
-use std::collections::BTreeMap;
-
+use super::ONLY_KEYS;
 use crate::authz::{AuthorizedKey, Permission};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Element, KeyId, MAX_TAGS, ParamError, Params, TagKey, TagValue};
+use crate::model::{Element, KeyId, MAX_TAGS, ParamError, Params, TagList};
 use crate::ops::Context;
 
 /// The most resources of one request (TagResources, parameter ResourceId.N).
@@ -63,7 +62,7 @@ impl Resources {
         }
         match self.kind {
             Kind::Key => Ok(()),
-            Kind::Secret => Err(ErrorCode::UnsupportedOperation.into()),
+            Kind::Secret => Err(ApiError::unsupported_parameter("ResourceType", ONLY_KEYS)),
         }
     }
 
@@ -87,42 +86,9 @@ impl Resources {
     }
 }
 
-/// The parameter `Tag.N`, as sent: names with values.
-#[derive(Debug)]
-pub(super) struct SentTags(Vec<(String, String)>);
-
-impl SentTags {
-    /// Reads `Tag.N.Key` and `Tag.N.Value`.
-    pub(super) fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let tags = params.numbered("Tag", MAX_TAGS)?;
-        let pair = |tag: &Element<'_>| (tag.field("Key").to_owned(), tag.field("Value").to_owned());
-        Ok(Self(tags.iter().map(pair).collect()))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The tags, which have codes of their own for what is wrong with them.
-    ///
-    /// # Errors
-    /// `InvalidParameter.TagKey`, `InvalidParameter.TagValue`, `Duplicate.TagKey`.
-    pub(super) fn parse(self) -> Result<BTreeMap<TagKey, TagValue>, ErrorCode> {
-        let mut tags = BTreeMap::new();
-        for (key, value) in self.0 {
-            let value = value.parse().map_err(|_malformed| ErrorCode::InvalidTagValue)?;
-            if tags.insert(tag_key(&key)?, value).is_some() {
-                return Err(ErrorCode::DuplicateTagKey);
-            }
-        }
-        Ok(tags)
-    }
-}
-
-/// The name of a tag.
-///
-/// # Errors
-/// `InvalidParameter.TagKey`, also for one that belongs to the cloud itself.
-pub(super) fn tag_key(text: &str) -> Result<TagKey, ErrorCode> {
-    text.parse().map_err(|_malformed| ErrorCode::InvalidTagKey)
+/// Reads `Tag.N.Key` and `Tag.N.Value`.
+pub(super) fn numbered_tags(params: &Params<'_>) -> Result<TagList, ParamError> {
+    let tags = params.numbered("Tag", MAX_TAGS)?;
+    let pair = |tag: &Element<'_>| (tag.field("Key").to_owned(), tag.field("Value").to_owned());
+    Ok(TagList(tags.iter().map(pair).collect()))
 }

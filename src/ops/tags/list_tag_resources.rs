@@ -7,11 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::bulk::{Resources, SentTags};
+use super::bulk::{Resources, numbered_tags};
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::id::InvalidId;
-use crate::model::{FromParam, FromParams, KeyId, KeyRecord, ParamError, Params, TagKey, TagValue};
+use crate::model::{
+    FromParam, FromParams, KeyId, KeyRecord, ParamError, Params, TagKey, TagList, TagValue,
+};
 use crate::ops::{Context, Operation};
 
 /// The most rows of one answer.
@@ -22,7 +24,7 @@ const ROWS: usize = 200;
 pub struct ListTagResources {
     resources: Resources,
     /// What a key must have to be listed, with all of its tags.
-    tags: SentTags,
+    tags: TagList,
     after: Option<Place>,
 }
 
@@ -62,7 +64,7 @@ impl FromParams for ListTagResources {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         Ok(Self {
             resources: Resources::from_params(params)?,
-            tags: SentTags::from_params(params)?,
+            tags: numbered_tags(params)?,
             after: params.optional("NextToken")?,
         })
     }

@@ -17,22 +17,41 @@ use crate::keyring::Use;
 use crate::model::{KeyRef, MAX_TAGS, ParamError, Params, TagKey, TagValue};
 use crate::ops::Context;
 
-/// The resource of TagResource and UntagResource, which is exactly one: a key, or none when it is
-/// of a kind that is not served here.
-fn one_resource(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
-    let key: Option<KeyRef> = params.optional("KeyId")?;
-    let others = ["SecretName", "CertificateId"].map(|name| params.optional::<String>(name));
-    let mut others_named = 0;
-    for other in others {
-        others_named += usize::from(other?.is_some());
+/// The resource of TagResource and UntagResource, which is exactly one.
+#[derive(Debug)]
+enum OneResource {
+    Key(KeyRef),
+    /// Of a kind that is not kept here, by the name of its parameter.
+    Other(&'static str),
+}
+
+impl OneResource {
+    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
+        let key: Option<KeyRef> = params.optional("KeyId")?;
+        let is_named = |name: &&str| params.text(name).is_some_and(|text| !text.is_empty());
+        let mut others = ["SecretName", "CertificateId"].into_iter().filter(is_named);
+        match (key, others.next(), others.next()) {
+            (Some(key), None, None) => Ok(Self::Key(key)),
+            (None, Some(other), None) => Ok(Self::Other(other)),
+            (None, None, None) => Err(ParamError::Missing("KeyId".into())),
+            _ => Err(ParamError::invalid("KeyId")),
+        }
     }
-    match (key, others_named) {
-        (Some(key), 0) => Ok(Some(key)),
-        (None, 1) => Ok(None),
-        (None, 0) => Err(ParamError::Missing("KeyId".into())),
-        _ => Err(ParamError::invalid("KeyId")),
+
+    /// The key.
+    ///
+    /// # Errors
+    /// `UnsupportedOperation` for anything else.
+    fn key(self) -> Result<KeyRef, ApiError> {
+        match self {
+            Self::Key(key) => Ok(key),
+            Self::Other(name) => Err(ApiError::unsupported_parameter(name, ONLY_KEYS)),
+        }
     }
 }
+
+/// Why resources of other kinds are refused.
+const ONLY_KEYS: &str = "of all resources this gateway keeps the tags of keys alone";
 
 /// Adds tags to a key; one whose key is there already gets the new value.
 async fn add<P: Changes>(
@@ -43,7 +62,10 @@ async fn add<P: Changes>(
     cx.keyring()
         .try_change(key, Use::Annotate, |record| {
             record.tags.extend(tags);
-            if record.tags.len() > MAX_TAGS { Err(ErrorCode::LimitExceeded) } else { Ok(()) }
+            if record.tags.len() > MAX_TAGS {
+                return Err(ErrorCode::LimitExceeded.into());
+            }
+            Ok(())
         })
         .await?;
     Ok(())

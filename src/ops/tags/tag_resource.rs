@@ -1,21 +1,21 @@
 //! TagResource: adds tags to a key, or replaces their values.
 
-use super::{add, one_resource};
+use super::{OneResource, add};
 use crate::authz::{Changes, Permission};
-use crate::error::{ApiError, ErrorCode};
-use crate::model::{FromParams, KeyRef, ParamError, Params, TagList};
+use crate::error::ApiError;
+use crate::model::{FromParams, ParamError, Params, TagList};
 use crate::ops::{Context, Done, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct TagResource {
-    key: Option<KeyRef>,
+    resource: OneResource,
     tags: TagList,
 }
 
 impl FromParams for TagResource {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: one_resource(params)?, tags: params.required("Tags")? })
+        Ok(Self { resource: OneResource::from_params(params)?, tags: params.required("Tags")? })
     }
 }
 
@@ -30,8 +30,9 @@ impl Operation for TagResource {
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
-        let key = self.key.ok_or(ErrorCode::UnsupportedOperation)?;
-        add(cx, &cx.key::<Self>(&key)?, self.tags.0).await?;
+        let key = self.resource.key()?;
+        let tags = self.tags.parse()?;
+        add(cx, &cx.key::<Self>(&key)?, tags).await?;
         Ok(Done {})
     }
 }

@@ -1,23 +1,23 @@
 //! TagResources: adds tags to several keys, or replaces their values.
 
 use super::add;
-use super::bulk::{Resources, SentTags};
+use super::bulk::{Resources, numbered_tags};
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
-use crate::model::{FromParams, ParamError, Params};
+use crate::model::{FromParams, ParamError, Params, TagList};
 use crate::ops::{Context, Done, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct TagResources {
     resources: Resources,
-    tags: SentTags,
+    tags: TagList,
 }
 
 impl FromParams for TagResources {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let tags = SentTags::from_params(params)?;
-        if tags.is_empty() {
+        let tags = numbered_tags(params)?;
+        if tags.0.is_empty() {
             return Err(ParamError::Missing("Tag.1.Key".into()));
         }
         Ok(Self { resources: Resources::at_least_one(params)?, tags })

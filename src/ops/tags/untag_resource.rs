@@ -1,21 +1,21 @@
 //! UntagResource: takes tags from a key.
 
-use super::{one_resource, remove};
+use super::{OneResource, remove};
 use crate::authz::{Changes, Permission};
-use crate::error::{ApiError, ErrorCode};
-use crate::model::{FromParams, KeyRef, ParamError, Params, TagKeyList};
+use crate::error::ApiError;
+use crate::model::{FromParams, ParamError, Params, TagKeyList};
 use crate::ops::{Context, Done, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct UntagResource {
-    key: Option<KeyRef>,
+    resource: OneResource,
     tags: TagKeyList,
 }
 
 impl FromParams for UntagResource {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: one_resource(params)?, tags: params.required("TagKeys")? })
+        Ok(Self { resource: OneResource::from_params(params)?, tags: params.required("TagKeys")? })
     }
 }
 
@@ -30,8 +30,9 @@ impl Operation for UntagResource {
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
-        let key = self.key.ok_or(ErrorCode::UnsupportedOperation)?;
-        remove(cx, &cx.key::<Self>(&key)?, |tag| self.tags.0.contains(tag)).await?;
+        let key = self.resource.key()?;
+        let tags = self.tags.parse()?;
+        remove(cx, &cx.key::<Self>(&key)?, |tag| tags.contains(tag)).await?;
         Ok(Done {})
     }
 }

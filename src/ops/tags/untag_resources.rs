@@ -1,10 +1,10 @@
 //! UntagResources: takes tags from several keys.
 
-use super::bulk::{Resources, tag_key};
+use super::bulk::Resources;
 use super::remove;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
-use crate::model::{Element, FromParams, MAX_TAGS, ParamError, Params, TagKey};
+use crate::model::{Element, FromParams, MAX_TAGS, ParamError, Params, TagKey, TagKeyList};
 use crate::ops::{Context, Done, Operation};
 
 /// The request.
@@ -12,7 +12,7 @@ use crate::ops::{Context, Done, Operation};
 pub struct UntagResources {
     resources: Resources,
     /// None for all tags.
-    tags: Option<Vec<String>>,
+    tags: Option<TagKeyList>,
 }
 
 impl FromParams for UntagResources {
@@ -24,7 +24,7 @@ impl FromParams for UntagResources {
         if tags.is_empty() && !all {
             return Err(ParamError::Missing("TagKey.1".into()));
         }
-        let tags = (!tags.is_empty()).then_some(tags);
+        let tags = (!tags.is_empty()).then_some(TagKeyList(tags));
         Ok(Self { resources: Resources::at_least_one(params)?, tags })
     }
 }
@@ -42,9 +42,7 @@ impl Operation for UntagResources {
     /// All keys are found and allowed before the first is changed. A key that refuses leaves those
     /// before it changed; the same request may be sent again.
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
-        let tags: Option<Result<Vec<TagKey>, _>> =
-            self.tags.map(|tags| tags.iter().map(|tag| tag_key(tag)).collect());
-        let tags = tags.transpose()?;
+        let tags = self.tags.map(TagKeyList::parse).transpose()?;
         for key in self.resources.keys::<Self>(cx)? {
             let is_to_go =
                 |tag: &TagKey| tags.as_ref().is_none_or(|tags: &Vec<TagKey>| tags.contains(tag));

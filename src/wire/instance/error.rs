@@ -57,8 +57,12 @@ fn spoken(error: &ApiError) -> (ErrorCode, Cow<'_, str>) {
         ErrorCode::KeyNotFound | ErrorCode::KeyVersionNotFound | ErrorCode::AliasNotFound => {
             (ErrorCode::KeyNotFound, "The specified key does not exist.".into())
         }
-        ErrorCode::RejectedUnsupportedOperation | ErrorCode::UnsupportedOperation => {
-            (ErrorCode::UnsupportedOperation, "Rejected.UnsupportedOperation".into())
+        code @ (ErrorCode::RejectedUnsupportedOperation | ErrorCode::UnsupportedOperation) => {
+            // The documented text first, then what it is about.
+            let text = error.message();
+            let reason = text.strip_prefix(code.message()).unwrap_or(text).trim_start();
+            let message = format!("Rejected.UnsupportedOperation {reason}");
+            (ErrorCode::UnsupportedOperation, message.trim_end().to_owned().into())
         }
         code => (code, error.message().into()),
     }

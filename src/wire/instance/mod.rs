@@ -127,9 +127,9 @@ impl Instance {
         self.gate.note_proven(arrival, &caller);
         match found {
             Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(_) => {
+            Found::Unsupported(name) => {
                 known.caller = Some(caller);
-                Err(ErrorCode::UnsupportedOperation.into())
+                Err(ApiError::unsupported_action(name))
             }
         }
     }

@@ -134,9 +134,9 @@ impl Rpc {
         answer.is_proven = true;
         match found {
             Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(_) => {
+            Found::Unsupported(name) => {
                 answer.caller = Some(caller);
-                Err(ErrorCode::UnsupportedOperation.into())
+                Err(ApiError::unsupported_action(name))
             }
         }
     }
