@@ -387,9 +387,12 @@ impl Gateway {
         let keyring =
             Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
         let replay = take_over(&settings.state_directory, &vault, &keyring).await?;
+        let account = settings.place.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account.clone(), vault.store.clone()));
         let authenticator = Authenticator::new(
-            settings.place.account.clone(),
+            account,
             Arc::clone(&vault.access_keys),
+            Arc::clone(&client_keys),
             Arc::clone(&replay),
         );
         let audit = match settings.audit {
@@ -426,8 +429,6 @@ impl Gateway {
             drain: settings.limits.drain,
             finish: FINISH,
         };
-        let account = services.place.account.clone();
-        let client_keys = Arc::new(ClientKeys::new(account, vault.store.clone()));
         let router = wire::router(gate, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,

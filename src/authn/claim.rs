@@ -1,4 +1,4 @@
-//! What a request says about its sender: an AccessKey id and a signature that is still unproved.
+//! What a request says about its sender: the id of a key and a signature that is still unproved.
 //!
 //! It knows the schemes by name. It does not know where in a request the parts stood; the wire
 //! has picked them out.
@@ -26,11 +26,20 @@ pub enum Scheme<'a> {
     },
 }
 
+/// The kind of key that a request is signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedWith<'a> {
+    /// The secret of an AccessKey, by one of the HMAC schemes.
+    AccessKey(Scheme<'a>),
+    /// The private key of a client key: RSA PKCS#1 v1.5 with SHA-256 over the string of RPC 1.0.
+    ClientKey,
+}
+
 /// A request's unproved statement of who sent it, and what proves it.
 pub struct Claim<'a> {
     /// How it is signed.
-    pub scheme: Scheme<'a>,
-    /// The AccessKey id as sent; not empty, otherwise unchecked.
+    pub signed_with: SignedWith<'a>,
+    /// The id of the AccessKey or the client key as sent; not empty, otherwise unchecked.
     pub access_key_id: &'a str,
     /// What the signature must be over, computed from the request as received. For RPC 1.0 it
     /// holds every parameter, a plaintext among them: never log it.
@@ -63,7 +72,7 @@ impl Claim<'_> {
 impl fmt::Debug for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim")
-            .field("scheme", &self.scheme)
+            .field("signed_with", &self.signed_with)
             .field("access_key_id", &self.access_key_id)
             .field("timestamp", &self.timestamp)
             .finish_non_exhaustive()

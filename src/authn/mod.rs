@@ -16,9 +16,9 @@ pub mod signature;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use access_key::{AccessKeyError, AccessKeys, SEAL_KEY_FACT};
-pub use claim::{Claim, Scheme};
-pub use client_key::{ClientKeyClaim, ClientKeys, is_signed};
+pub use access_key::{AccessKey, AccessKeyError, AccessKeys, SEAL_KEY_FACT};
+pub use claim::{Claim, Scheme, SignedWith};
+pub use client_key::{ClientKeyClaim, ClientKeys, is_signed, is_signed_by};
 pub use identity::{Identity, Session};
 pub use principals::{attach_policy, create_principal, detach_policy};
 pub use recent::Recent;
@@ -26,7 +26,7 @@ pub use replay::{NonceUse, ReplayError, ReplayGuard, ServedWith};
 pub use session::{Assume, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccessKeyId, AccountId, ClientKeyRecord, Time};
+use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time};
 use crate::telemetry::metrics::metrics;
 
 /// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
@@ -55,24 +55,36 @@ pub struct Caller {
     pub client_key: Option<Arc<ClientKeyRecord>>,
 }
 
-/// Verifies claims.
+/// Verifies claims of the public API.
 pub struct Authenticator {
     account: AccountId,
     access_keys: Arc<AccessKeys>,
+    client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
     /// The connections that nonces came on.
     received: Recent,
 }
 
+/// The key that a claim was proven to be signed with.
+enum Proven {
+    AccessKey(Arc<AccessKey>),
+    ClientKey(Arc<ClientKeyRecord>),
+}
+
 impl Authenticator {
-    /// An authenticator for the users of one account.
-    pub fn new(account: AccountId, access_keys: Arc<AccessKeys>, replay: Arc<ReplayGuard>) -> Self {
-        Self { account, access_keys, replay, received: Recent::new(RECEIVED) }
+    /// An authenticator for the users and the client keys of one account.
+    pub fn new(
+        account: AccountId,
+        access_keys: Arc<AccessKeys>,
+        client_keys: Arc<ClientKeys>,
+        replay: Arc<ReplayGuard>,
+    ) -> Self {
+        Self { account, access_keys, client_keys, replay, received: Recent::new(RECEIVED) }
     }
 
-    /// Verifies a claim: clock, AccessKey, signature, nonce, security token, in this order. The
-    /// nonce comes after the signature, so that a stranger cannot use up another's nonces.
-    /// `connection` is the number of the one that the request came on.
+    /// Verifies a claim: clock, AccessKey or client key, signature, nonce, security token, in this
+    /// order. The nonce comes after the signature, so that a stranger cannot use up another's
+    /// nonces. `connection` is the number of the one that the request came on.
     ///
     /// # Errors
     /// The gateway-level codes of the API (`InvalidTimeStamp.Expired`,
@@ -87,41 +99,89 @@ impl Authenticator {
         if offset.abs() > CLOCK_WINDOW_SECONDS || claim.timestamp < self.replay.trusted_from() {
             return Err(ErrorCode::InvalidTimeStampExpired.into());
         }
-        let key = self
-            .access_keys
-            .find(claim.access_key_id)
-            .ok_or(ErrorCode::InvalidAccessKeyIdNotFound)?;
-        if !key.is_active {
-            return Err(ErrorCode::InvalidAccessKeyIdInactive.into());
-        }
-        if !signature::verify(claim, &key.secret) {
-            return Err(claim.mismatch());
-        }
-        match self.replay.try_use(&key.id, claim.nonce, claim.timestamp, now) {
-            Ok(NonceUse::First) => self.note_received(&key.id, claim.nonce, connection),
-            Ok(NonceUse::Repeated) => {
-                return Err(self.nonce_used(&key.id, claim.nonce, connection));
-            }
-            Ok(NonceUse::BeforeTrust) => return Err(ErrorCode::InvalidTimeStampExpired.into()),
-            Err(error) => {
-                metrics().replay_journal_failed();
-                return Err(ApiError::from(ErrorCode::Unavailable).because(error));
-            }
-        }
-        match &key.session {
+        let key = match claim.signed_with {
+            SignedWith::AccessKey(_) => Proven::AccessKey(self.access_key(claim)?),
+            SignedWith::ClientKey => Proven::ClientKey(self.client_key(claim, now)?),
+        };
+        let caller = match &key {
+            Proven::AccessKey(key) => self.caller(key),
+            Proven::ClientKey(key) => self.client_keys.caller(Arc::clone(key))?,
+        };
+        self.use_nonce(&caller.access_key_id, claim, now, connection)?;
+        match &caller.session {
             Some(session) => session.check(claim.security_token, now)?,
             None if claim.security_token.is_none() => {}
             None => return Err(ErrorCode::InvalidSecurityTokenMismatch.into()),
         }
-        key.note_use(now);
-        Ok(Caller {
+        match key {
+            Proven::AccessKey(key) => key.note_use(now),
+            Proven::ClientKey(key) => self.client_keys.note_use(&key, now),
+        }
+        Ok(caller)
+    }
+
+    /// The AccessKey whose secret made the signature.
+    fn access_key(&self, claim: &Claim<'_>) -> Result<Arc<AccessKey>, ApiError> {
+        let Some(key) = self.access_keys.find(claim.access_key_id) else {
+            // No secret belongs to such an id, so the scheme is what is wrong.
+            let is_client_key = claim.access_key_id.parse::<ClientKeyId>().is_ok();
+            return Err(if is_client_key {
+                other_method("A client key signs with SHA256withRSA, type PRIVATEKEY.")
+            } else {
+                ErrorCode::InvalidAccessKeyIdNotFound.into()
+            });
+        };
+        if !key.is_active {
+            return Err(ErrorCode::InvalidAccessKeyIdInactive.into());
+        }
+        if signature::verify(claim, &key.secret) { Ok(key) } else { Err(claim.mismatch()) }
+    }
+
+    /// The client key whose private half made the signature.
+    fn client_key(&self, claim: &Claim<'_>, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
+        if claim.access_key_id.parse::<ClientKeyId>().is_err() {
+            return Err(other_method("SHA256withRSA is for client keys alone."));
+        }
+        let key = self.client_keys.find(claim.access_key_id, now);
+        let key = key.ok_or(ErrorCode::InvalidAccessKeyIdNotFound)?;
+        if is_signed_by(&key.public_key.0, claim.string_to_sign.as_bytes(), &claim.signature) {
+            Ok(key)
+        } else {
+            Err(claim.mismatch())
+        }
+    }
+
+    fn caller(&self, key: &AccessKey) -> Caller {
+        Caller {
             account: self.account.clone(),
             user: key.identity.name.shared_name(),
             access_key_id: key.id.clone(),
             identity: Arc::clone(&key.identity),
             session: key.session.as_ref().map(Arc::clone),
             client_key: None,
-        })
+        }
+    }
+
+    /// Uses up the nonce of a claim whose signature is proven.
+    fn use_nonce(
+        &self,
+        key: &AccessKeyId,
+        claim: &Claim<'_>,
+        now: Time,
+        connection: u64,
+    ) -> Result<(), ApiError> {
+        match self.replay.try_use(key, claim.nonce, claim.timestamp, now) {
+            Ok(NonceUse::First) => {
+                self.note_received(key, claim.nonce, connection);
+                Ok(())
+            }
+            Ok(NonceUse::Repeated) => Err(self.nonce_used(key, claim.nonce, connection)),
+            Ok(NonceUse::BeforeTrust) => Err(ErrorCode::InvalidTimeStampExpired.into()),
+            Err(error) => {
+                metrics().replay_journal_failed();
+                Err(ApiError::from(ErrorCode::Unavailable).because(error))
+            }
+        }
     }
 
     fn note_received(&self, key: &AccessKeyId, nonce: &str, connection: u64) {
@@ -145,6 +205,12 @@ impl Authenticator {
         );
         ApiError::with_message(ErrorCode::SignatureNonceUsed, message)
     }
+}
+
+/// The refusal of a signature method that does not go with the key.
+fn other_method(reason: &str) -> ApiError {
+    let message = format!("{} {reason}", ErrorCode::InvalidSignatureMethod.message());
+    ApiError::with_message(ErrorCode::InvalidSignatureMethod, message)
 }
 
 fn low_bits(connection: u64) -> u16 {

@@ -6,16 +6,18 @@ use aws_lc_rs::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256, Key};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::claim::{Claim, Scheme};
+use super::claim::{Claim, Scheme, SignedWith};
 
 /// The raw signature of `string_to_sign`: 20 bytes for RPC 1.0, 32 for the others.
 pub fn sign(scheme: Scheme<'_>, secret: &SecretString, string_to_sign: &str) -> Vec<u8> {
     hmac::sign(&key(scheme, secret), string_to_sign.as_bytes()).as_ref().to_vec()
 }
 
-/// Whether the claim's signature was made with `secret`. Compares in constant time.
+/// Whether the claim's signature was made with `secret`, which that of a client key never is. Compares
+/// in constant time.
 pub fn verify(claim: &Claim<'_>, secret: &SecretString) -> bool {
-    is_mac(&key(claim.scheme, secret), claim.string_to_sign.as_bytes(), &claim.signature)
+    let SignedWith::AccessKey(scheme) = claim.signed_with else { return false };
+    is_mac(&key(scheme, secret), claim.string_to_sign.as_bytes(), &claim.signature)
 }
 
 /// Whether `mac` is the whole MAC of the message. A shortened one is none.

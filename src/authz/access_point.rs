@@ -28,6 +28,17 @@ pub const KEY_USER: &[&str] = &[
     "kms:Verify",
 ];
 
+/// The permissions that a client key has by another name: the public API has the Sign and Verify of the
+/// KMS instance protocol as operations of these names.
+pub const GRANTED_AS: &[(&str, &str)] =
+    &[("kms:AsymmetricSign", "kms:Sign"), ("kms:AsymmetricVerify", "kms:Verify")];
+
+/// Whether there is an access point that gives a permission, so that a client key can have it at all.
+pub fn is_for_client_keys(action: &str) -> bool {
+    let granted = GRANTED_AS.iter().find(|(asked, _)| *asked == action);
+    KEY_USER.contains(&granted.map_or(action, |(_, granted)| *granted))
+}
+
 /// A client key that comes from somewhere.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visit<'a> {
@@ -50,7 +61,7 @@ pub(super) fn allows(
         Some(id) => is_any(policy, |one| one.is_about_key(id)),
         None => !policy.resources.is_empty(),
     };
-    KEY_USER.contains(&action) && lets_in(store, visit, is_about_it)
+    is_for_client_keys(action) && lets_in(store, visit, is_about_it)
 }
 
 /// Whether the visitor may know that there is no such key.
@@ -213,7 +224,13 @@ mod tests {
             let verdicts =
                 [verdict(Some(&record(KEY))), verdict(Some(&record(OTHER))), verdict(None)];
             assert_eq!(verdicts, allowed, "{policies:?} {address}");
-            assert!(!allows(&store, visit, "kms:CreateKey", None));
+            let verdict = |action| allows(&store, visit, action, Some(&record(KEY)));
+            assert_eq!(verdict("kms:AsymmetricSign"), verdict("kms:Sign"));
+            assert_eq!(verdict("kms:AsymmetricVerify"), verdict("kms:Verify"));
+            for action in ["kms:CreateKey", "kms:AsymmetricEncrypt", "kms:DescribeKey"] {
+                assert!(!verdict(action), "{action}");
+                assert!(!allows(&store, visit, action, None), "{action}");
+            }
             store.close().await;
         }
     }

@@ -62,7 +62,7 @@ mod simulate;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-pub use access_point::KEY_USER;
+pub use access_point::{GRANTED_AS, KEY_USER, is_for_client_keys};
 pub use asker::{Asker, Facts};
 pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
 pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};

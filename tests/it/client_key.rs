@@ -83,7 +83,8 @@ impl ClientKey {
         request
     }
 
-    fn signature(&self, text: &str) -> String {
+    /// Its signature of a text, in Base64.
+    pub(crate) fn signature(&self, text: &str) -> String {
         let mut signature = vec![0; self.pair.public_modulus_len()];
         let random = SystemRandom::new();
         self.pair.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature).unwrap();

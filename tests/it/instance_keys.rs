@@ -26,7 +26,7 @@ fn open(key: &Path, password: &Path) -> ClientKey {
     ClientKey::open_with(id, text(&file["PrivateKeyData"]), &password)
 }
 
-fn listed(gateway: &Gateway) -> Vec<Value> {
+pub(crate) fn listed(gateway: &Gateway) -> Vec<Value> {
     let directory = gateway.process.state();
     let list = ["client-key", "list", "--dev-dir", directory.to_str().unwrap(), "--json"];
     let installation = Installation::new();

@@ -18,6 +18,7 @@ mod aliases;
 mod audit;
 mod cli;
 mod client_key;
+mod client_key_calls;
 mod clock;
 mod clock_jumps;
 mod crypto;

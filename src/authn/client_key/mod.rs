@@ -4,4 +4,4 @@ mod mint;
 mod verify;
 
 pub use mint::{MintError, Minted, mint};
-pub use verify::{ClientKeyClaim, ClientKeys, is_signed};
+pub use verify::{ClientKeyClaim, ClientKeys, is_signed, is_signed_by};

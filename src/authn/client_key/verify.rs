@@ -34,11 +34,18 @@ impl fmt::Debug for ClientKeyClaim<'_> {
 
 /// Whether the claim was signed with the private half of this key, a DER public key.
 pub fn is_signed(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -> bool {
-    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
-    key.verify(&claim.string_to_sign, &claim.signature).is_ok()
+    is_signed_by(public_key, &claim.string_to_sign, &claim.signature)
 }
 
-/// Verifies the claims of client keys.
+/// Whether a signature of a text (RSA PKCS#1 v1.5 with SHA-256) is by the private half of this key,
+/// a DER public key.
+pub fn is_signed_by(public_key: &[u8], text: &[u8], signature: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
+    key.verify(text, signature).is_ok()
+}
+
+/// The client keys of an account: finds them, notes their use, and verifies the claims of the KMS
+/// instance protocol.
 pub struct ClientKeys {
     account: AccountId,
     store: Store,
@@ -64,11 +71,25 @@ impl ClientKeys {
         if (claim.timestamp.unix() - now.unix()).abs() > CLOCK_WINDOW_SECONDS {
             return Err(ErrorCode::RequestTimeTooSkewed.into());
         }
-        let key = self.find(claim.client_key_id, now)?;
+        let key =
+            self.find(claim.client_key_id, now).ok_or_else(|| unknown(claim.client_key_id))?;
         if !is_signed(claim, &key.public_key.0) {
             return Err(ErrorCode::SignatureNotMatch.into());
         }
         self.note_use(&key, now);
+        self.caller(key)
+    }
+
+    /// The client key with this id that opens something now. An expired, deleted or inactive one is
+    /// like none.
+    pub(in crate::authn) fn find(&self, id: &str, now: Time) -> Option<Arc<ClientKeyRecord>> {
+        let id: ClientKeyId = id.parse().ok()?;
+        let key = self.store.document::<ClientKeyRecord>(&id.to_string());
+        key.filter(|key| key.opens_at(now))
+    }
+
+    /// The caller that a client key, once proven, stands for.
+    pub(in crate::authn) fn caller(&self, key: Arc<ClientKeyRecord>) -> Result<Caller, ApiError> {
         // A client key's id is of the form of an AccessKey's.
         let access_key_id = key.id.to_string().parse();
         let name = PrincipalName::client_key(key.access_point.as_str());
@@ -108,7 +129,7 @@ impl ClientKeys {
     }
 
     /// Notes a use, once an hour: the others cost no lock.
-    fn note_use(&self, key: &ClientKeyRecord, now: Time) {
+    pub(in crate::authn) fn note_use(&self, key: &ClientKeyRecord, now: Time) {
         let hour = now.hour();
         if key.last_used < Some(hour) {
             self.uses().insert(key.id, hour);
@@ -118,18 +139,14 @@ impl ClientKeys {
     fn uses(&self) -> MutexGuard<'_, BTreeMap<ClientKeyId, Time>> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn find(&self, id: &str, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
-        let known = id.parse::<ClientKeyId>().ok();
-        let key = known.and_then(|id| self.store.document::<ClientKeyRecord>(&id.to_string()));
-        key.filter(|key| key.opens_at(now)).ok_or_else(|| {
-            let message = match known {
-                Some(id) => format!("The AccessKey ID \"{id}\" does not exist in our records."),
-                None => ErrorCode::Unauthorized.message().to_owned(),
-            };
-            ApiError::with_message(ErrorCode::Unauthorized, message)
-        })
-    }
+fn unknown(id: &str) -> ApiError {
+    let message = match id.parse::<ClientKeyId>() {
+        Ok(id) => format!("The AccessKey ID \"{id}\" does not exist in our records."),
+        Err(_) => ErrorCode::Unauthorized.message().to_owned(),
+    };
+    ApiError::with_message(ErrorCode::Unauthorized, message)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use axum::response::Response;
 
 use self::format::Format;
 use self::sign::{Received, Target};
-use self::table::{Entry, Found};
+use self::table::{Entry, Found, TABLE};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
@@ -132,12 +132,28 @@ impl Rpc {
         let caller = self.authenticator.authenticate(&claim, arrival.now, arrival.connection)?;
         self.gate.note_proven(arrival, &caller);
         answer.is_proven = true;
-        match found {
-            Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(name) => {
-                answer.caller = Some(caller);
-                Err(ApiError::unsupported_action(name))
+        let refusal = match found {
+            Found::Served(entry) if caller.client_key.is_none() || entry.is_for_client_keys() => {
+                return Ok((entry, caller));
             }
-        }
+            Found::Unsupported(name) if caller.client_key.is_none() => {
+                ApiError::unsupported_action(name)
+            }
+            Found::Served(_) | Found::Unsupported(_) => not_for_client_keys(),
+        };
+        answer.caller = Some(caller);
+        Err(refusal)
     }
+}
+
+/// The refusal of an action that no access point allows. It comes before the parameters are read, so
+/// that it tells nothing of what they name.
+fn not_for_client_keys() -> ApiError {
+    let allowed = TABLE.iter().filter(|entry| entry.is_for_client_keys()).map(|entry| entry.name);
+    let message = format!(
+        "{} Of this API a client key may call only {}.",
+        ErrorCode::NoPermission.message(),
+        allowed.collect::<Vec<_>>().join(", ")
+    );
+    ApiError::with_message(ErrorCode::NoPermission, message)
 }

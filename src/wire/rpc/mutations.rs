@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
@@ -13,8 +16,8 @@ use super::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign}
 use super::percent;
 use super::sign::rpc1_string_to_sign;
 use super::sign::tests::{Parts, SECRET};
-use crate::authn::claim::Scheme;
-use crate::authn::signature;
+use crate::authn::claim::{Scheme, SignedWith};
+use crate::authn::{is_signed_by, signature};
 use crate::wire::mutations::{Chance, with_every_bit_flipped};
 
 const MUTATIONS: usize = 10_000;
@@ -36,6 +39,36 @@ fn rpc1() -> Parts {
     parts.query.push_str("&Signature=");
     percent::encode_into(&mut parts.query, &STANDARD.encode(signature));
     parts
+}
+
+/// A request signed with a client key, and the public key.
+fn rpc1_with_client_key() -> (Parts, Vec<u8>) {
+    let query = format!(
+        "{PARAMS}&AccessKeyId={ACCESS_KEY_ID}&Action=Encrypt&Format=JSON\
+         &SignatureMethod=SHA256withRSA&SignatureNonce=c0ffee&SignatureType=PRIVATEKEY\
+         &SignatureVersion=1.0&Timestamp=2024-03-01T08%3A30%3A00Z&Version=2016-01-20"
+    );
+    let mut parts = Parts { method: Method::POST, query, headers: Vec::new(), body: String::new() };
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let mut signature = vec![0; pair.public_modulus_len()];
+    let text = rpc1_text(&parts);
+    let random = SystemRandom::new();
+    pair.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature).unwrap();
+    parts.query.push_str("&Signature=");
+    percent::encode_into(&mut parts.query, &STANDARD.encode(signature));
+    (parts, pair.public_key().as_ref().to_vec())
+}
+
+/// Whether a request is let in by this public key, that of the client key that it names.
+fn is_let_in_by(parts: &Parts, public_key: &[u8]) -> bool {
+    let proven = parts.receive(|received| {
+        let claim = super::sign::claim(received)?;
+        let text = claim.string_to_sign.as_bytes();
+        Ok(claim.signed_with == SignedWith::ClientKey
+            && claim.access_key_id == ACCESS_KEY_ID
+            && is_signed_by(public_key, text, &claim.signature))
+    });
+    proven.unwrap_or(false)
 }
 
 fn rpc1_text(parts: &Parts) -> String {
@@ -149,6 +182,15 @@ fn is_let_in(parts: &Parts) -> bool {
 
 /// Headers that RPC 1.0 does not sign do not count for it.
 fn refuses_mutations(original: &Parts, signs_headers: bool, seed: u64) {
+    refuses_mutations_by(&is_let_in, original, signs_headers, seed);
+}
+
+fn refuses_mutations_by(
+    is_let_in: &dyn Fn(&Parts) -> bool,
+    original: &Parts,
+    signs_headers: bool,
+    seed: u64,
+) {
     assert!(is_let_in(original));
     let signed = meaning(original);
     let mut chance = Chance::new(seed);
@@ -176,6 +218,12 @@ fn ten_thousand_changes_of_a_request_signed_by_rpc_1_are_refused() {
 }
 
 #[test]
+fn ten_thousand_changes_of_a_request_signed_by_rpc_1_with_a_client_key_are_refused() {
+    let (original, key) = rpc1_with_client_key();
+    refuses_mutations_by(&|parts| is_let_in_by(parts, &key), &original, false, 5);
+}
+
+#[test]
 fn ten_thousand_changes_of_a_request_signed_by_acs3_are_refused() {
     refuses_mutations(&acs3(), true, 2);
 }
@@ -196,6 +244,16 @@ fn every_bit_of_a_signature_counts() {
         parts.query = format!("{before}Signature=");
         percent::encode_into(&mut parts.query, &STANDARD.encode(other));
         assert!(parts.check(SECRET).is_err());
+    }
+    let (signed, key) = rpc1_with_client_key();
+    let (before, text) = signed.query.rsplit_once("Signature=").unwrap();
+    let signature = STANDARD.decode(percent::decode(text.as_bytes()).unwrap().as_bytes()).unwrap();
+    assert_eq!(signature.len(), 256);
+    for other in with_every_bit_flipped(&signature) {
+        let mut parts = signed.clone();
+        parts.query = format!("{before}Signature=");
+        percent::encode_into(&mut parts.query, &STANDARD.encode(other));
+        assert!(!is_let_in_by(&parts, &key));
     }
     for signed in [acs3(), acs4()] {
         let (_, text) = signed.headers.iter().find(|(name, _)| *name == "authorization").unwrap();

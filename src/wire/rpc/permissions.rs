@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::table::TABLE;
-use crate::authz::{KEY_USER, Rights, decide};
+use crate::authz::{GRANTED_AS, KEY_USER, Rights, decide};
 use crate::model::policy::{
     AttachedPolicy, Question, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
@@ -30,6 +30,15 @@ A client key may do what the policies of its access point say, in place of RAM a
 these permissions, which are all that the KMS Instance protocol asks for, on the keys that the
 policy names:
 
+";
+
+const CALLS_OF_CLIENT_KEYS: &str = "
+By the public API a client key may call only these operations
+([how](instance-protocol.md#a-client-key-at-the-public-api)); every other one is refused with 403
+`Forbidden.NoPermission`:
+
+| operation | permission of the access point |
+|---|---|
 ";
 
 /// Actions that are answered to every caller whose signature is good.
@@ -63,6 +72,12 @@ pub fn page(place: &Place) -> String {
     page.push_str(CLIENT_KEYS);
     for action in KEY_USER {
         let _ = writeln!(page, "- `{action}`");
+    }
+    page.push_str(CALLS_OF_CLIENT_KEYS);
+    for entry in TABLE.iter().filter(|entry| entry.is_for_client_keys()) {
+        let granted = GRANTED_AS.iter().find(|(asked, _)| *asked == entry.permission);
+        let granted = granted.map_or(entry.permission, |(_, granted)| *granted);
+        let _ = writeln!(page, "| {} | `{granted}` |", entry.name);
     }
     page.push_str("\n## The system policies\n");
     for policy in SYSTEM_POLICIES.iter() {

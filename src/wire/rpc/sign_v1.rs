@@ -1,4 +1,5 @@
-//! RPC 1.0: HMAC-SHA1 over all parameters of query and form.
+//! RPC 1.0: a signature over all parameters of query and form, HMAC-SHA1 with the secret of an AccessKey
+//! or RSA with a client key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +7,7 @@ use http::Method;
 
 use super::percent::{encode_into, encode_twice_into};
 use super::sign::{Received, incomplete, nonce, timestamp};
-use crate::authn::claim::{Claim, Scheme};
+use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Params;
 
@@ -22,9 +23,8 @@ pub(super) fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> 
     let signature = required(SIGNATURE, ErrorCode::MissingSignature)?;
     let nonce_text = required("SignatureNonce", ErrorCode::MissingSignatureNonce)?;
     let timestamp_text = required("Timestamp", ErrorCode::MissingTimestamp)?;
-    check_method(received)?;
     Ok(Claim {
-        scheme: Scheme::Rpc1,
+        signed_with: signed_with(received)?,
         access_key_id,
         string_to_sign: string_to_sign(received.method, received.params),
         signature: STANDARD
@@ -56,12 +56,15 @@ pub fn string_to_sign(method: &Method, params: &Params<'_>) -> String {
     text
 }
 
-/// The two parameters that name the scheme, and the one that selects another kind of credential.
-fn check_method(received: &Received<'_>) -> Result<(), ApiError> {
-    let is_known = received.param("SignatureMethod") == Some("HMAC-SHA1")
-        && received.param("SignatureVersion") == Some("1.0")
-        && received.param("SignatureType").is_none();
-    if is_known { Ok(()) } else { Err(ErrorCode::InvalidSignatureMethod.into()) }
+/// The kind of key, from the two parameters that name the scheme and the one that names the kind of
+/// credential. Each method goes with one type alone.
+fn signed_with<'a>(received: &Received<'_>) -> Result<SignedWith<'a>, ApiError> {
+    let part = |name| received.param(name).unwrap_or_default();
+    match (part("SignatureMethod"), part("SignatureVersion"), part("SignatureType")) {
+        ("HMAC-SHA1", "1.0", "") => Ok(SignedWith::AccessKey(Scheme::Rpc1)),
+        ("SHA256withRSA", "1.0", "PRIVATEKEY") => Ok(SignedWith::ClientKey),
+        _ => Err(ErrorCode::InvalidSignatureMethod.into()),
+    }
 }
 
 #[cfg(test)]
@@ -236,12 +239,46 @@ mod tests {
         let with = |from: &str, to: &str| {
             request(Method::POST, &[&v1().query.replace(from, to)], "").refusal()
         };
-        assert_eq!(with("HMAC-SHA1", "HMAC-SHA256"), ErrorCode::InvalidSignatureMethod);
-        assert_eq!(with("Version=1.0", "Version=2.0"), ErrorCode::InvalidSignatureMethod);
-        assert_eq!(with("Type=", "Type=BEARERTOKEN"), ErrorCode::InvalidSignatureMethod);
+        for (from, to) in [
+            ("HMAC-SHA1", "HMAC-SHA256"),
+            ("HMAC-SHA1", "SHA256withRSA"),
+            ("HMAC-SHA1", "hmac-sha1"),
+            ("Version=1.0", "Version=2.0"),
+            ("Type=", "Type=BEARERTOKEN"),
+            ("Type=", "Type=PRIVATEKEY"),
+        ] {
+            assert_eq!(with(from, to), ErrorCode::InvalidSignatureMethod, "{to}");
+        }
         assert_eq!(with("T08:30:00Z", "+08:30:00"), ErrorCode::InvalidTimeStampFormat);
         assert_eq!(with("GxI%3D", "GxI"), ErrorCode::IncompleteSignature);
         assert_eq!(with("5f1c", &"5f1c".repeat(40)), ErrorCode::InvalidParameter);
+    }
+
+    #[test]
+    fn the_signature_of_a_client_key_is_told_by_method_version_and_type_together() {
+        let rsa = v1().query.replace("HMAC-SHA1", "SHA256withRSA");
+        let rsa = rsa.replace("SignatureType=", "SignatureType=PRIVATEKEY");
+        let signed_with = |query: &str| {
+            let parts = request(Method::POST, &[query], "");
+            parts.receive(|received| Ok(claim(received)?.signed_with == SignedWith::ClientKey))
+        };
+        assert!(signed_with(&rsa).unwrap());
+        assert!(!signed_with(&v1().query).unwrap());
+        for (from, to) in [
+            ("SHA256withRSA", "RSA_PKCS1_SHA_256"),
+            ("SHA256withRSA", "sha256withrsa"),
+            ("SHA256withRSA", ""),
+            ("Type=PRIVATEKEY", "Type=privatekey"),
+            ("Type=PRIVATEKEY", "Type="),
+            ("Version=1.0", "Version=1.1"),
+            ("Version=1.0", "Version="),
+        ] {
+            let refused = signed_with(&rsa.replace(from, to)).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::InvalidSignatureMethod, "{from} {to}");
+        }
+        // No secret, however it came to be known, makes such a signature.
+        let parts = request(Method::POST, &[&rsa], "");
+        assert_eq!(parts.refusal(), ErrorCode::SignatureDoesNotMatch);
     }
 
     /// The old Python SDK crashes on a message without a colon and reads what follows it.

@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, HOST};
 
 use super::canonical::{ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign};
 use super::sign::{Received, incomplete, nonce, timestamp};
-use crate::authn::claim::{Claim, Scheme};
+use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 
 const DATE: &str = "x-acs-date";
@@ -33,7 +33,7 @@ pub(super) fn claim<'a>(
     let scheme = authorization.scheme(date)?;
     let algorithm = if scheme == Scheme::Acs3 { ACS3 } else { ACS4 };
     Ok(Claim {
-        scheme,
+        signed_with: SignedWith::AccessKey(scheme),
         access_key_id: authorization.access_key_id,
         string_to_sign: string_to_sign(
             algorithm,

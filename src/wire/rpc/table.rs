@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::format::{self, Format};
 use crate::audit::Recorded;
 use crate::authn::Caller;
+use crate::authz::is_for_client_keys;
 use crate::error::ApiError;
 use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
@@ -236,6 +237,12 @@ pub fn find(action: &str) -> Option<Found> {
 }
 
 impl Entry {
+    /// Whether a client key may call it, if its access point lets it.
+    pub fn is_for_client_keys(&self) -> bool {
+        is_for_client_keys(self.permission)
+            && self.more_permissions.iter().all(|permission| is_for_client_keys(permission))
+    }
+
     /// Reads the request from its parameters, lets it pass the gate, and writes the answer. A
     /// refusal is left to be written, as the caller is to see it.
     pub fn serve<'a>(
@@ -306,6 +313,20 @@ mod tests {
         for action in TABLE.iter().map(|entry| entry.name).chain(UNSUPPORTED.iter().copied()) {
             assert!(crate::audit::is_known(action), "{action} has no class in src/audit/action.rs");
         }
+    }
+
+    #[test]
+    fn client_keys_may_call_what_their_template_names_and_no_other_action() {
+        let names = TABLE.iter().filter(|entry| entry.is_for_client_keys()).map(|entry| entry.name);
+        let expected = [
+            "Encrypt",
+            "Decrypt",
+            "GenerateDataKey",
+            "AsymmetricSign",
+            "AsymmetricVerify",
+            "GetPublicKey",
+        ];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
     }
 
     #[test]
