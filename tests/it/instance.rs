@@ -9,10 +9,11 @@ use http_body_util::Full;
 use prost::Message as _;
 
 use hsmgate::wire::instance::messages::{
-    AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
-    EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest,
-    GenerateRandomResponse, GetPublicKeyRequest, GetPublicKeyResponse, SignRequest, SignResponse,
-    VerifyRequest, VerifyResponse,
+    AdvanceGenerateDataKeyPairRequest, AdvanceGenerateDataKeyRequest, DecryptRequest,
+    DecryptResponse, EncryptRequest, EncryptResponse, GenerateDataKeyPairRequest,
+    GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, GenerateRandomResponse,
+    GetPublicKeyRequest, GetPublicKeyResponse, SignRequest, SignResponse, VerifyRequest,
+    VerifyResponse,
 };
 
 use crate::client_key::now;
@@ -468,5 +469,150 @@ async fn two_equal_calls_of_one_second_are_both_answered() {
     for _call in 0..2 {
         let request = visitor.signed("Encrypt", body.clone(), &date, &[]);
         assert_eq!(send(request).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_with_a_key() {
+    let gateway = Gateway::start();
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let mine = format!(r#"["key/{}"]"#, gateway.dev.key_id);
+    let restricted = Visitor::of(&gateway, "mine", &mine, "").await;
+    let absent = refused(404, "Forbidden.KeyNotFound");
+    let denied = refused(403, "Forbidden.NoPermission");
+    let invalid = refused(400, "InvalidParameter");
+    let longest = "k".repeat(255);
+    let too_long = "k".repeat(256);
+    for (name, expected) in [
+        ("key-does-not-exist", &absent),
+        ("46A9EFD9-3D16-4894-BD4F-1FC43F3F2ABF", &absent),
+        ("alias/acs/mse", &absent),
+        ("alias/a.b", &absent),
+        ("alias/", &absent),
+        (&longest, &absent),
+        ("a b", &invalid),
+        ("key/*", &invalid),
+        (&too_long, &invalid),
+    ] {
+        let key_id = name.to_owned();
+        let seal = encrypt(name, b"x", b"").encode_to_vec();
+        let open = DecryptRequest {
+            ciphertext_blob: vec![7; 40],
+            key_id: key_id.clone(),
+            iv: vec![7; 12],
+            ..DecryptRequest::default()
+        };
+        let data_key = GenerateDataKeyRequest {
+            key_id: key_id.clone(),
+            number_of_bytes: 32,
+            ..GenerateDataKeyRequest::default()
+        };
+        let advance_data_key = AdvanceGenerateDataKeyRequest {
+            key_id: key_id.clone(),
+            number_of_bytes: 32,
+            aad: vec![],
+        };
+        let pair = GenerateDataKeyPairRequest {
+            key_id: key_id.clone(),
+            key_pair_spec: "EC_P256".to_owned(),
+            ..GenerateDataKeyPairRequest::default()
+        };
+        let advance_pair = AdvanceGenerateDataKeyPairRequest {
+            key_id: key_id.clone(),
+            key_pair_spec: "EC_P256".to_owned(),
+            ..AdvanceGenerateDataKeyPairRequest::default()
+        };
+        let sign = SignRequest {
+            key_id: key_id.clone(),
+            message: b"x".to_vec(),
+            ..SignRequest::default()
+        };
+        let verify = VerifyRequest {
+            key_id: key_id.clone(),
+            message: b"x".to_vec(),
+            signature: b"x".to_vec(),
+            ..VerifyRequest::default()
+        };
+        let public = GetPublicKeyRequest { key_id };
+        for (operation, body) in [
+            ("Encrypt", seal.clone()),
+            ("AdvanceEncrypt", seal),
+            ("Decrypt", open.encode_to_vec()),
+            ("GenerateDataKey", data_key.encode_to_vec()),
+            ("AdvanceGenerateDataKey", advance_data_key.encode_to_vec()),
+            ("GenerateDataKeyPair", pair.encode_to_vec()),
+            ("GenerateDataKeyPairWithoutPlaintext", pair.encode_to_vec()),
+            ("AdvanceGenerateDataKeyPair", advance_pair.encode_to_vec()),
+            ("AdvanceGenerateDataKeyPairWithoutPlaintext", advance_pair.encode_to_vec()),
+            ("Sign", sign.encode_to_vec()),
+            ("Verify", verify.encode_to_vec()),
+            ("GetPublicKey", public.encode_to_vec()),
+        ] {
+            let answer = send(visitor.request(operation, body.clone(), &[])).await;
+            assert_eq!(refusal(&answer), *expected, "{operation} {name}");
+            let answer = send(restricted.request(operation, body, &[])).await;
+            let expected = if *expected == absent { &denied } else { expected };
+            assert_eq!(refusal(&answer), *expected, "{operation} {name}, restricted");
+        }
+    }
+}
+
+/// Text that is no Base64 is sealed by both protocols where the operator lets it, and comes back as it was
+/// from either.
+#[tokio::test]
+async fn text_that_is_no_base64_goes_through_both_protocols_as_it_stands() {
+    let strict = Gateway::start();
+    let gateway = Gateway::start_with(&["--accept-non-base64-plaintext"]);
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let key = gateway.dev.key_id.clone();
+    let longest = "ä".repeat(3072);
+    let longer = format!("{longest}x");
+    let base64 = STANDARD.encode([7; 6144]);
+    let longer_base64 = STANDARD.encode([7; 6145]);
+    for text_of_user in [
+        "example",
+        "a b\nc\t\"<&>",
+        "密码",
+        "SGVsbG8",
+        "SGVsbG8=\n",
+        " ",
+        &longest,
+        &base64,
+        "SGk=",
+    ] {
+        let params = [("KeyId", key.as_str()), ("Plaintext", text_of_user)];
+        let sealed = gateway.call("Encrypt", &params).await;
+        let blob = text(&sealed["CiphertextBlob"]);
+        let opened = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+        assert_eq!(opened["Plaintext"], text_of_user);
+        let framed_blob = [b"$\x00\x02", &*STANDARD.decode(blob).unwrap()].concat();
+        let (opened, _): (DecryptResponse, _) =
+            visitor.call("AdvanceDecrypt", &framed(&framed_blob, b"")).await;
+        assert_eq!(opened.plaintext, text_of_user.as_bytes());
+        let (sealed, _): (EncryptResponse, _) =
+            visitor.call("AdvanceEncrypt", &encrypt(&key, text_of_user.as_bytes(), b"")).await;
+        let blob = STANDARD.encode(&sealed.ciphertext_blob[3..]);
+        let opened = gateway.call("Decrypt", &[("CiphertextBlob", &blob)]).await;
+        assert_eq!(opened["Plaintext"], text_of_user);
+
+        let is_base64 = STANDARD.decode(text_of_user).is_ok();
+        let params = [("KeyId", "alias/demo"), ("Plaintext", text_of_user)];
+        assert_eq!(strict.client.call("Encrypt", &params).await.is_ok(), is_base64);
+    }
+    for too_long in [&longer, &longer_base64] {
+        let params = [("KeyId", key.as_str()), ("Plaintext", too_long.as_str())];
+        assert_eq!(gateway.refused("Encrypt", &params).await, refused(400, "InvalidParameter"));
+    }
+    // The parameters beside it stay Base64.
+    let pair = [("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")];
+    let pair = gateway.create_key_with(&pair).await;
+    let versions = gateway.call("ListKeyVersions", &[("KeyId", &pair)]).await;
+    let version = text(&versions["KeyVersions"]["KeyVersion"][0]["KeyVersionId"]);
+    let mac = gateway.create_key_with(&[("KeySpec", "HMAC_SHA_256")]).await;
+    let algorithm = ("Algorithm", "RSAES_OAEP_SHA_256");
+    let of_pair = [("KeyId", &*pair), ("KeyVersionId", version), algorithm, ("Plaintext", "a b")];
+    let of_mac = [("KeyId", &*mac), ("Algorithm", "HMAC_SHA_256"), ("Message", "a b")];
+    for (action, params) in [("AsymmetricEncrypt", &of_pair[..]), ("GenerateMac", &of_mac)] {
+        assert_eq!(gateway.refused(action, params).await, refused(400, "InvalidParameter"));
     }
 }

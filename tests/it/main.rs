@@ -28,6 +28,7 @@ mod doctor;
 mod exposed;
 mod golden;
 mod golden_state;
+mod habits;
 mod hardening;
 mod harness;
 mod import;

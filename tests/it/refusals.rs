@@ -223,3 +223,62 @@ async fn a_refusal_does_not_tell_whether_a_key_is_there() {
     let missing = (404, "Forbidden.AliasNotFound".to_owned());
     assert_eq!(refusal(&house.admin, "DescribeKey", &[("KeyId", "alias/absent")]).await, missing);
 }
+
+/// The parameters that name a key.
+const KEY_PARAMETERS: [&str; 2] = ["KeyId", "DestinationKeyId"];
+
+/// Every operation is asked which of these it reads: it refuses by name what can be no name.
+#[tokio::test]
+async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_that_takes_one() {
+    let house = House::open().await;
+    let longest = "k".repeat(255);
+    let (no_key, no_alias) = ("Forbidden.KeyNotFound", "Forbidden.AliasNotFound");
+    let mut asked = Vec::new();
+    for entry in TABLE {
+        let owned = house.params(entry.name);
+        for parameter in KEY_PARAMETERS {
+            let call = async |client: &Client, name: &str| {
+                let params: Vec<(&str, &str)> = owned
+                    .iter()
+                    .filter(|(other, _)| *other != parameter)
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .chain([(parameter, name)])
+                    .collect();
+                client.call(entry.name, &params).await
+            };
+            match call(&house.admin, "a b").await {
+                Err(CallError::Refused { status: 400, code, message, .. })
+                    if code == "InvalidParameter"
+                        && message.contains(&format!("\"{parameter}\"")) => {}
+                _ => continue,
+            }
+            asked.push(format!("{}.{parameter}", entry.name));
+            for (name, code) in [
+                ("key-does-not-exist", no_key),
+                ("46A9EFD9-3D16-4894-BD4F-1FC43F3F2ABF", no_key),
+                ("acs:kms:cn-hangzhou:1234567890123456:key/gone", no_key),
+                ("acs:kms:eu-central-1:1234567890123456:alias/there", no_key),
+                (&longest, no_key),
+                ("alias/", no_key),
+                ("alias/acs/mse", no_alias),
+                ("alias/a.b", no_alias),
+                ("acs:kms:cn-hangzhou:1234567890123456:alias/acs/acm", no_alias),
+            ] {
+                match call(&house.admin, name).await {
+                    Err(CallError::Refused { status, code: told, .. }) => {
+                        assert_eq!((status, &*told), (404, code), "{} {name}", entry.name);
+                    }
+                    other => panic!("{} {parameter}={name}: {other:?}", entry.name),
+                }
+            }
+            match call(&house.nobody, "key-does-not-exist").await {
+                Err(CallError::Refused { status, code, .. }) => {
+                    assert_eq!((status, &*code), (403, "Forbidden.NoPermission"), "{}", entry.name);
+                }
+                other => panic!("{}: {other:?}", entry.name),
+            }
+        }
+    }
+    assert!(asked.len() >= 30, "{asked:?}");
+    assert!(asked.contains(&"ReEncrypt.DestinationKeyId".to_owned()), "{asked:?}");
+}
