@@ -210,11 +210,15 @@ impl Authorizer {
         if let Some(record) = self.store.key_of_version(version).filter(is_known) {
             return self.grant(asker, record);
         }
-        // Nobody knows the id of its key. Its own stands in: whoever may describe any key is told,
-        // and whoever may describe some is not.
+        Err(self.no_version(asker, &version.to_string()))
+    }
+
+    /// The refusal of a key version that is not here. Nobody knows the id of its key. Its own stands
+    /// in: whoever may describe any key is told, and whoever may describe some is not.
+    pub fn no_version(&self, asker: &Asker<'_>, version: &str) -> ApiError {
         let name = format!("key/{version}");
         let resource = Resource::new(&self.place, ResourceName::Other(&name));
-        Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+        self.absent(asker, resource, ErrorCode::KeyNotFound)
     }
 
     /// Finds the key that an alias names and asks whether `asker` may do `P` with both.

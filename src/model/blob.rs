@@ -1,13 +1,14 @@
 //! The ciphertext blob of the public API.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use super::KeyVersionId;
 use super::id::InvalidId;
+use super::{KeyVersionId, VersionRef};
 
 /// Bytes of an AES-GCM initialisation vector here, the 96 bits of NIST SP 800-38D, section 5.2.1.1.
 pub const IV_BYTES: usize = 12;
@@ -93,13 +94,57 @@ impl FromStr for CiphertextBlob {
     type Err = InvalidId;
 
     fn from_str(base64: &str) -> Result<Self, InvalidId> {
-        if base64.len() > 2 * MAX_BYTES {
-            return Err(InvalidId("ciphertext blob"));
+        Self::from_bytes(&decoded(base64)?)
+    }
+}
+
+fn decoded(base64: &str) -> Result<Vec<u8>, InvalidId> {
+    if base64.len() > 2 * MAX_BYTES {
+        return Err(InvalidId("ciphertext blob"));
+    }
+    STANDARD.decode(base64).map_err(|_source| InvalidId("ciphertext blob"))
+}
+
+/// A ciphertext blob as a caller hands it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentBlob {
+    /// One that names a key version as versions are named here.
+    Here(CiphertextBlob),
+    /// One that names a key version of the real service (see [`VersionRef::Elsewhere`]). Nothing here
+    /// opens it.
+    Elsewhere(Arc<str>),
+}
+
+impl SentBlob {
+    /// Splits what an `Advance` call gives, here or elsewhere.
+    ///
+    /// # Errors
+    /// As [`CiphertextBlob::from_framed`].
+    pub fn from_framed(bytes: &[u8]) -> Result<Self, InvalidId> {
+        let whole = bytes.strip_prefix(&FRAME_HEAD).ok_or(InvalidId("framed ciphertext"))?;
+        Self::of(whole, CiphertextBlob::split(whole))
+    }
+
+    fn of(bytes: &[u8], here: Result<CiphertextBlob, InvalidId>) -> Result<Self, InvalidId> {
+        let refused = match here {
+            Ok(blob) => return Ok(Self::Here(blob)),
+            Err(refused) => refused,
+        };
+        let has_room = bytes.len() >= VERSION_BYTES + IV_BYTES + TAG_BYTES;
+        let version = bytes.get(..VERSION_BYTES).filter(|_version| has_room);
+        match version.and_then(|version| std::str::from_utf8(version).ok()).map(str::parse) {
+            Some(Ok(VersionRef::Elsewhere(name))) => Ok(Self::Elsewhere(name)),
+            _ => Err(refused),
         }
-        match STANDARD.decode(base64) {
-            Ok(bytes) => Self::from_bytes(&bytes),
-            Err(_) => Err(InvalidId("ciphertext blob")),
-        }
+    }
+}
+
+impl FromStr for SentBlob {
+    type Err = InvalidId;
+
+    fn from_str(base64: &str) -> Result<Self, InvalidId> {
+        let bytes = decoded(base64)?;
+        Self::of(&bytes, CiphertextBlob::from_bytes(&bytes))
     }
 }
 
@@ -145,6 +190,26 @@ mod tests {
         let framed = blob.to_framed();
         assert_eq!(framed, [&[0x24, 0x00, 0x02], &*STANDARD.decode(VECTOR).unwrap()].concat());
         assert_eq!(CiphertextBlob::from_framed(&framed), Ok(blob));
+    }
+
+    #[test]
+    fn a_blob_of_the_real_service_is_one_of_elsewhere() {
+        let blob = VECTOR.parse::<CiphertextBlob>().unwrap();
+        assert_eq!(VECTOR.parse(), Ok(SentBlob::Here(blob.clone())));
+        let named = |name: &str, rest: &[u8]| STANDARD.encode([name.as_bytes(), rest].concat());
+        let (name, rest) = ("key-hzz630494463ejqjx1234-0a1b2c3d4e", &blob.to_bytes()[36..]);
+        assert_eq!(named(name, rest).parse(), Ok(SentBlob::Elsewhere(name.into())));
+        let framed = [&FRAME_HEAD, name.as_bytes(), rest].concat();
+        assert_eq!(SentBlob::from_framed(&framed), Ok(SentBlob::Elsewhere(name.into())));
+        assert_eq!(SentBlob::from_framed(&blob.to_framed()), Ok(SentBlob::Here(blob.clone())));
+        for text in [
+            named(name, &rest[..27]),
+            named("key-hzz630494463ejqjx1234-0a1b2c3d4E", rest),
+            named("", rest),
+            "AAAA".to_owned(),
+        ] {
+            assert!(text.parse::<SentBlob>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -147,6 +147,54 @@ impl Serialize for KeyVersionId {
     }
 }
 
+/// A key version as a caller names it.
+///
+/// ```
+/// use hsmgate::model::VersionRef;
+/// let here: VersionRef = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse()?;
+/// assert!(here.id().is_some());
+/// let elsewhere: VersionRef = "key-hzz630494463ejqjx1234-0123456789".parse()?;
+/// assert!(elsewhere.id().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionRef {
+    /// By an id of the form that versions have here.
+    Here(KeyVersionId),
+    /// By an id of the form that the real service gives now: the id of a new key, `-`, and 10 lower-case
+    /// letters or digits, 36 bytes in all. No version here has one.
+    Elsewhere(Arc<str>),
+}
+
+impl VersionRef {
+    /// The id, if there can be such a version here.
+    pub const fn id(&self) -> Option<KeyVersionId> {
+        match self {
+            Self::Here(id) => Some(*id),
+            Self::Elsewhere(_) => None,
+        }
+    }
+}
+
+impl FromStr for VersionRef {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Here(id));
+        }
+        let (key, rest) = text.split_at_checked(KEY_ID_BYTES).unwrap_or_default();
+        let rest = rest.strip_prefix('-').filter(|rest| rest.len() == 10);
+        let lower_alphanumeric = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+        match rest {
+            Some(rest) if key.parse::<KeyId>().is_ok() && rest.bytes().all(lower_alphanumeric) => {
+                Ok(Self::Elsewhere(text.into()))
+            }
+            _ => Err(InvalidId("key version id")),
+        }
+    }
+}
+
 /// The id of one request, a UUID: in the answer's body, in its `x-acs-request-id` header, in the
 /// log and in the audit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -224,6 +272,27 @@ pub(super) fn lower_uuid(text: &str) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_of_the_real_service_is_one_of_elsewhere() {
+        let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
+        assert_eq!(elsewhere.parse(), Ok(VersionRef::Elsewhere(elsewhere.into())));
+        let id = KeyVersionId::random();
+        assert_eq!(id.to_string().parse(), Ok(VersionRef::Here(id)));
+        for text in [
+            "",
+            "1",
+            "key-hzz630494463ejqjx1234",
+            "key-hzz630494463ejqjx1234-0a1b2c3d4",
+            "key-hzz630494463ejqjx1234-0a1b2c3d4e5",
+            "key-hzz630494463ejqjx1234-0A1B2C3D4E",
+            "key-hzz630494463ejqjx1234_0a1b2c3d4e",
+            "46A9EFD9-3D16-4894-BD4F-1FC43F3F2ABF",
+            "ä",
+        ] {
+            assert!(text.parse::<VersionRef>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_random_key_id_parses_as_the_id_that_it_is() {

@@ -39,11 +39,11 @@ pub use access::{
 };
 pub use alias::{Alias, NewAlias, OperatorAlias};
 pub use arn::{AccountId, Place, Region};
-pub use blob::{CiphertextBlob, IV_BYTES, TAG_BYTES};
+pub use blob::{CiphertextBlob, IV_BYTES, SentBlob, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
-pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId};
+pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId, VersionRef};
 pub use instance::{Instance, InstanceId};
 pub use iv_budget::{IvBudget, MOST_INVOCATIONS};
 pub use key::{

@@ -190,6 +190,8 @@ from_str!(
     super::algorithm::MacAlgorithm,
     super::algorithm::SignatureAlgorithm,
     super::bytes::SentPlaintext,
+    super::SentBlob,
+    super::VersionRef,
 );
 
 /// Times arrive in any offset from UTC and leave in UTC.

@@ -25,12 +25,12 @@ pub use call_limits::{CallLimits, CallRates};
 
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Keyring;
 use crate::model::key_ref::KeyName;
 use crate::model::{
-    Alias, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId, Place, RequestId,
-    Time,
+    Alias, CiphertextBlob, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId,
+    Place, RequestId, SentBlob, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -56,6 +56,14 @@ pub trait Operation: Permission + Send + Sized + 'static {
     /// # Errors
     /// Every refusal and failure as the caller is to see it.
     fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
+}
+
+/// The id of a version of a key that was found.
+///
+/// # Errors
+/// `Forbidden.KeyVersionNotFound` for one that is none here.
+fn version_here(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
+    version.id().ok_or(ErrorCode::KeyVersionNotFound)
 }
 
 /// The refusal of a parameter that asks for SM2 or SM4.
@@ -198,6 +206,23 @@ impl Context {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let found = self.services.authorizer.key_of_version(&self.asker(Some(context)), version);
         self.noted(found, || self.key_behind(version))
+    }
+
+    /// The blob that a caller hands in, if a key here can have sealed it.
+    ///
+    /// # Errors
+    /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
+    pub fn sealed_here(
+        &self,
+        context: &EncryptionContext,
+        blob: SentBlob,
+    ) -> Result<CiphertextBlob, ApiError> {
+        match blob {
+            SentBlob::Here(blob) => Ok(blob),
+            SentBlob::Elsewhere(version) => {
+                Err(self.services.authorizer.no_version(&self.asker(Some(context)), &version))
+            }
+        }
     }
 
     /// Asks leave to do `P` with an alias, whatever key it names.

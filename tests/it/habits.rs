@@ -1,6 +1,8 @@
 //! Spellings of requests that users of the many clients report, each with the answer that the API's
 //! pages ask for.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::harness::{Gateway, refusal, text};
@@ -505,4 +507,59 @@ async fn the_forms_of_http_that_clients_use_are_all_one_request() {
     call.query = "&&KeyId=alias/demo&".to_owned();
     let answer = call.signed().send(&gateway).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// Ciphertexts and version ids that a program still has from the real service.
+#[tokio::test]
+async fn a_key_version_of_the_real_service_is_one_that_is_not_there() {
+    let gateway = Gateway::start();
+    let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
+    let blob = STANDARD.encode([elsewhere.as_bytes(), &[7; 64]].concat());
+    let blob = ("CiphertextBlob", blob.as_str());
+    let (key, version) = (ENCRYPT[0], ("KeyVersionId", elsewhere));
+    let digest = ("Digest", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    let (no_key, no_version) = ("Forbidden.KeyNotFound", "Forbidden.KeyVersionNotFound");
+    let wrapping = [
+        ("PublicKeyBlob", "MIIB"),
+        ("WrappingKeySpec", "RSA_2048"),
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_256"),
+    ];
+    let rsa = ("Algorithm", "RSAES_OAEP_SHA_256");
+    let source = [
+        ("SourceEncryptionAlgorithm", rsa.1),
+        ("SourceKeyId", key.1),
+        ("SourceKeyVersionId", elsewhere),
+    ];
+    for (action, params, code) in [
+        ("Decrypt", vec![blob], no_key),
+        ("Decrypt", vec![blob, ("EncryptionContext", "{\"a\":\"1\"}")], no_key),
+        ("ReEncrypt", vec![blob, ("DestinationKeyId", key.1)], no_key),
+        ("ReEncrypt", [&[blob, ("DestinationKeyId", key.1)], &source[..]].concat(), no_version),
+        ("ExportDataKey", [&[blob][..], &wrapping].concat(), no_key),
+        ("DescribeKeyVersion", vec![key, version], no_version),
+        ("GetPublicKey", vec![key, version], no_version),
+        ("AsymmetricEncrypt", vec![key, version, rsa, ENCRYPT[1]], no_version),
+        ("AsymmetricDecrypt", vec![key, version, rsa, blob], no_version),
+        (
+            "AsymmetricSign",
+            vec![key, version, ("Algorithm", "RSA_PSS_SHA_256"), digest],
+            no_version,
+        ),
+        (
+            "AsymmetricVerify",
+            vec![key, version, ("Algorithm", "RSA_PSS_SHA_256"), digest, ("Value", digest.1)],
+            no_version,
+        ),
+    ] {
+        let answer = send(&gateway, action, &params).await;
+        assert_eq!(answer.refusal(), refusal(404, code), "{action} {params:?}: {}", answer.body);
+    }
+    // A dry run says that it would fail.
+    let answer = send(&gateway, "Decrypt", &[blob, ("DryRun", "true")]).await;
+    assert_eq!(answer.refusal(), refusal(400, "ValidationError"));
+    // What has another form is malformed.
+    for version in ["1", "key-hzz630494463ejqjx1234", "46A9EFD9-3D16-4894-BD4F-1FC43F3F2ABF"] {
+        let params = [key, ("KeyVersionId", version)];
+        refuses(&gateway, "DescribeKeyVersion", &params, "InvalidParameter", "KeyVersionId").await;
+    }
 }

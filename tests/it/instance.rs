@@ -393,6 +393,11 @@ async fn keys_in_the_wrong_state_and_no_keys_are_refused_as_documented() {
     by_version.key_id.clear();
     assert_eq!(visitor.refused_with_version("Decrypt", &by_version, version).await, absent);
     assert_eq!(visitor.refused("Decrypt", &by_version).await, refused(400, "InvalidParameter"));
+    // A ciphertext and a key version of the real service.
+    let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
+    let cloud = [b"$\x00\x02", elsewhere.as_bytes(), &[7; 64]].concat();
+    assert_eq!(visitor.refused("AdvanceDecrypt", &framed(&cloud, b"")).await, absent);
+    assert_eq!(visitor.refused_with_version("Decrypt", &by_version, elsewhere).await, absent);
     let unsupported = refused(400, "UnsupportedOperation");
     assert_eq!(
         visitor.refused("GetSecretValue", &GetPublicKeyRequest::default()).await,

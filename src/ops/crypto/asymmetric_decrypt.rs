@@ -7,15 +7,15 @@ use crate::authz::{OpensWithPair, Permission};
 use crate::error::ApiError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
-    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext,
+    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
 pub struct AsymmetricDecrypt {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
     algorithm: EncryptionAlgorithm,
     ciphertext: Base64Bytes,
     dry_run: bool,
@@ -60,17 +60,18 @@ impl Operation for AsymmetricDecrypt {
             return Err(no_recipient());
         }
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_decrypting(&key, self.version, self.algorithm)?;
-        cx.note_version(self.version);
+        let version = version_here(&self.version)?;
+        cx.keyring().check_decrypting(&key, version, self.algorithm)?;
+        cx.note_version(version);
         let Base64Bytes(ciphertext) = self.ciphertext;
         let opened = cx
             .keyring()
-            .open_with_pair(&key, self.version, self.algorithm, ciphertext, cx.budget())
+            .open_with_pair(&key, version, self.algorithm, ciphertext, cx.budget())
             .await?;
         end_dry_run(self.dry_run)?;
         Ok(OpenedByPair {
             key_id: key.record().id,
-            key_version_id: self.version,
+            key_version_id: version,
             plaintext: Plaintext::encode(&opened),
         })
     }

@@ -10,15 +10,15 @@ use crate::error::{ApiError, ErrorCode};
 use crate::keyring::KeyringError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
-    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext,
+    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
 pub struct AsymmetricEncrypt {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
     algorithm: EncryptionAlgorithm,
     plaintext: Zeroizing<Vec<u8>>,
     dry_run: bool,
@@ -59,11 +59,12 @@ impl Operation for AsymmetricEncrypt {
 
     async fn run(self, cx: &Context) -> Result<SealedToPair, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_decrypting(&key, self.version, self.algorithm)?;
-        cx.note_version(self.version);
+        let version = version_here(&self.version)?;
+        cx.keyring().check_decrypting(&key, version, self.algorithm)?;
+        cx.note_version(version);
         let ciphertext = cx
             .keyring()
-            .seal_to_pair(&key, self.version, self.algorithm, &self.plaintext, cx.budget())
+            .seal_to_pair(&key, version, self.algorithm, &self.plaintext, cx.budget())
             .await
             .map_err(too_long)?;
         // Whether the plaintext fits is one of the checks, and to encrypt harms nothing.
@@ -71,7 +72,7 @@ impl Operation for AsymmetricEncrypt {
         Ok(SealedToPair {
             ciphertext_blob: Base64Bytes(ciphertext),
             key_id: key.record().id,
-            key_version_id: self.version,
+            key_version_id: version,
         })
     }
 }

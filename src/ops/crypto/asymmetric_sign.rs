@@ -6,14 +6,16 @@ use super::end_dry_run;
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
-use crate::model::{Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
-use crate::ops::{Context, Load, Operation};
+use crate::model::{
+    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef,
+};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
 pub struct AsymmetricSign {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
     algorithm: SignatureAlgorithm,
     digest: Digest,
     dry_run: bool,
@@ -53,15 +55,12 @@ impl Operation for AsymmetricSign {
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_signing(&key, self.version, self.algorithm)?;
-        cx.note_version(self.version);
+        let version = version_here(&self.version)?;
+        cx.keyring().check_signing(&key, version, self.algorithm)?;
+        cx.note_version(version);
         end_dry_run(self.dry_run)?;
         let value =
-            cx.keyring().sign(&key, self.version, self.algorithm, self.digest, cx.budget()).await?;
-        Ok(Signed {
-            key_id: key.record().id,
-            key_version_id: self.version,
-            value: Base64Bytes(value),
-        })
+            cx.keyring().sign(&key, version, self.algorithm, self.digest, cx.budget()).await?;
+        Ok(Signed { key_id: key.record().id, key_version_id: version, value: Base64Bytes(value) })
     }
 }

@@ -6,14 +6,16 @@ use super::end_dry_run;
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
-use crate::model::{Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
-use crate::ops::{Context, Load, Operation};
+use crate::model::{
+    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef,
+};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
 pub struct AsymmetricVerify {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
     algorithm: SignatureAlgorithm,
     digest: Digest,
     signature: Base64Bytes,
@@ -55,14 +57,15 @@ impl Operation for AsymmetricVerify {
 
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_signing(&key, self.version, self.algorithm)?;
-        cx.note_version(self.version);
+        let version = version_here(&self.version)?;
+        cx.keyring().check_signing(&key, version, self.algorithm)?;
+        cx.note_version(version);
         end_dry_run(self.dry_run)?;
         let Base64Bytes(signature) = self.signature;
         let value = cx
             .keyring()
-            .verify(&key, self.version, self.algorithm, self.digest, signature, cx.budget())
+            .verify(&key, version, self.algorithm, self.digest, signature, cx.budget())
             .await?;
-        Ok(Verified { key_id: key.record().id, key_version_id: self.version, value })
+        Ok(Verified { key_id: key.record().id, key_version_id: version, value })
     }
 }

@@ -6,15 +6,14 @@ use super::{end_dry_run, no_recipient};
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
 use crate::model::{
-    CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params,
-    Plaintext,
+    EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext, SentBlob,
 };
 use crate::ops::{Context, Load, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct Decrypt {
-    blob: CiphertextBlob,
+    blob: SentBlob,
     context: EncryptionContext,
     dry_run: bool,
     for_recipient: bool,
@@ -55,11 +54,12 @@ impl Operation for Decrypt {
         if self.for_recipient {
             return Err(no_recipient());
         }
-        let version = self.blob.version;
+        let blob = cx.sealed_here(&self.context, self.blob)?;
+        let version = blob.version;
         let key = cx.key_of_version_in::<Self>(&self.context, version)?;
         cx.note_version(version);
         // A dry run opens the blob too: whether it opens is one of the checks.
-        let plaintext = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;
+        let plaintext = cx.keyring().open(&key, blob, &self.context, cx.budget()).await?;
         end_dry_run(self.dry_run)?;
         Ok(Decrypted { key_id: key.record().id, key_version_id: version, plaintext })
     }

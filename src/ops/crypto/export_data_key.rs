@@ -8,15 +8,14 @@ use super::export::{ExportRequest, wrap};
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
 use crate::model::{
-    Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError,
-    Params,
+    Base64Bytes, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, SentBlob,
 };
 use crate::ops::{Context, Load, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct ExportDataKey {
-    blob: CiphertextBlob,
+    blob: SentBlob,
     context: EncryptionContext,
     recipient: ExportRequest,
     dry_run: bool,
@@ -54,11 +53,12 @@ impl Operation for ExportDataKey {
     type Output = WrappedDataKey;
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
-        let version = self.blob.version;
+        let blob = cx.sealed_here(&self.context, self.blob)?;
+        let version = blob.version;
         let key = cx.key_of_version_in::<Self>(&self.context, version)?;
         cx.note_version(version);
         let recipient = self.recipient.recipient()?;
-        let data_key = cx.keyring().open(&key, self.blob, &self.context, cx.budget()).await?;
+        let data_key = cx.keyring().open(&key, blob, &self.context, cx.budget()).await?;
         let exported_data_key = wrap(&recipient, &data_key, "CiphertextBlob")?;
         end_dry_run(self.dry_run)?;
         Ok(WrappedDataKey { exported_data_key, key_id: key.record().id, key_version_id: version })

@@ -5,14 +5,14 @@ use serde::Serialize;
 use super::end_dry_run;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::ApiError;
-use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params};
-use crate::ops::{Context, Load, Operation};
+use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
 pub struct GetPublicKey {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
     dry_run: bool,
 }
 
@@ -48,13 +48,14 @@ impl Operation for GetPublicKey {
 
     async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_public_key(&key, self.version)?;
-        cx.note_version(self.version);
+        let version = version_here(&self.version)?;
+        cx.keyring().check_public_key(&key, version)?;
+        cx.note_version(version);
         end_dry_run(self.dry_run)?;
         Ok(PublicHalf {
             key_id: key.record().id,
-            key_version_id: self.version,
-            public_key: cx.keyring().public_key_pem(&key, self.version, cx.budget()).await?,
+            key_version_id: version,
+            public_key: cx.keyring().public_key_pem(&key, version, cx.budget()).await?,
         })
     }
 }

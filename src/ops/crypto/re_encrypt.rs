@@ -9,9 +9,9 @@ use crate::error::ApiError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId,
-    ParamError, Params, Plaintext,
+    ParamError, Params, Plaintext, SentBlob, VersionRef,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, Load, Operation, version_here};
 
 /// The request.
 #[derive(Debug)]
@@ -26,14 +26,20 @@ pub struct ReEncrypt {
 #[derive(Debug)]
 enum Source {
     /// A blob of a symmetric key, which names its key version.
-    Blob { blob: CiphertextBlob, context: EncryptionContext },
+    Blob { blob: SentBlob, context: EncryptionContext },
     /// A bare block that was encrypted to a key pair.
     Block {
         key: KeyRef,
-        version: KeyVersionId,
+        version: VersionRef,
         algorithm: EncryptionAlgorithm,
         ciphertext: Base64Bytes,
     },
+}
+
+/// What is opened, by whom it can be.
+enum Found {
+    Blob { blob: CiphertextBlob, context: EncryptionContext },
+    Block { version: KeyVersionId, algorithm: EncryptionAlgorithm, ciphertext: Base64Bytes },
 }
 
 /// The answer. Key and version are those that opened the source, as the API documents.
@@ -96,15 +102,29 @@ impl Permission for ReEncryptTo {
 impl Seals for ReEncryptTo {}
 
 impl Source {
-    /// The key that opens it, and its version.
-    fn key(&self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, KeyVersionId), ApiError> {
+    /// The key that opens it.
+    fn find(self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, Found), ApiError> {
         match self {
             Self::Blob { blob, context } => {
-                Ok((cx.key_of_version_in(context, blob.version)?, blob.version))
+                let blob = cx.sealed_here(&context, blob)?;
+                let key = cx.key_of_version_in(&context, blob.version)?;
+                Ok((key, Found::Blob { blob, context }))
             }
-            Self::Block { key, version, .. } => {
-                Ok((cx.key_in(&EncryptionContext::default(), key)?, *version))
+            Self::Block { key, version, algorithm, ciphertext } => {
+                let key = cx.key_in(&EncryptionContext::default(), &key)?;
+                let version = version_here(&version)?;
+                Ok((key, Found::Block { version, algorithm, ciphertext }))
             }
+        }
+    }
+}
+
+impl Found {
+    /// The key version that opens it.
+    const fn version(&self) -> KeyVersionId {
+        match self {
+            Self::Blob { blob, .. } => blob.version,
+            Self::Block { version, .. } => *version,
         }
     }
 
@@ -117,7 +137,7 @@ impl Source {
             Self::Blob { blob, context } => {
                 Ok(cx.keyring().open(key, blob, &context, cx.budget()).await?)
             }
-            Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext), .. } => {
+            Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext) } => {
                 let opened = cx
                     .keyring()
                     .open_with_pair(key, version, algorithm, ciphertext, cx.budget())
@@ -136,11 +156,12 @@ impl Operation for ReEncrypt {
     type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {
-        let (source, version) = self.source.key(cx)?;
+        let (source, found) = self.source.find(cx)?;
+        let version = found.version();
         cx.note_version(version);
         let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
         cx.keyring().sealing_version(&destination)?;
-        let text = self.source.open(&source, cx).await?;
+        let text = found.open(&source, cx).await?;
         end_dry_run(self.dry_run)?;
         let blob =
             cx.keyring().seal(&destination, text, &self.destination_context, cx.budget()).await?;

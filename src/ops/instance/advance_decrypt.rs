@@ -4,8 +4,8 @@ use super::{Opened, ToOpen, decrypt, only_gcm, only_symmetric, version_of};
 use crate::authz::{Opens, Permission};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
-use crate::model::CiphertextBlob;
 use crate::model::algorithm::CipherAlgorithm;
+use crate::model::{CiphertextBlob, EncryptionContext, SentBlob};
 use crate::ops::{Context, Load, Operation};
 
 /// The request.
@@ -26,7 +26,10 @@ impl Operation for AdvanceDecrypt {
     async fn run(self, cx: &Context) -> Result<Opened, ApiError> {
         let Self(request) = self;
         match framed(&request, cx) {
-            Some(blob) => open_framed(request, blob, cx).await,
+            Some(blob) => {
+                let blob = cx.sealed_here(&EncryptionContext::default(), blob)?;
+                open_framed(request, blob, cx).await
+            }
             None => open_raw(request, cx).await,
         }
     }
@@ -34,9 +37,12 @@ impl Operation for AdvanceDecrypt {
 
 /// The ciphertext with its frame, if it has one. A raw ciphertext can begin like a framed one by
 /// chance, but hardly with a key version that is known; who names no key can only mean a frame.
-fn framed(request: &ToOpen, cx: &Context) -> Option<CiphertextBlob> {
-    let blob = CiphertextBlob::from_framed(&request.ciphertext).ok()?;
-    let is_known = cx.store().key_of_version(blob.version).is_some();
+fn framed(request: &ToOpen, cx: &Context) -> Option<SentBlob> {
+    let blob = SentBlob::from_framed(&request.ciphertext).ok()?;
+    let is_known = match &blob {
+        SentBlob::Here(blob) => cx.store().key_of_version(blob.version).is_some(),
+        SentBlob::Elsewhere(_) => false,
+    };
     (is_known || request.key.is_none()).then_some(blob)
 }
 

@@ -3,14 +3,14 @@
 use super::{KeyVersion, OneVersion};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{FromParams, KeyRef, KeyVersionId, ParamError, Params};
+use crate::model::{FromParams, KeyRef, ParamError, Params, VersionRef};
 use crate::ops::{Context, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct DescribeKeyVersion {
     key: KeyRef,
-    version: KeyVersionId,
+    version: VersionRef,
 }
 
 impl FromParams for DescribeKeyVersion {
@@ -30,7 +30,8 @@ impl Operation for DescribeKeyVersion {
     async fn run(self, cx: &Context) -> Result<OneVersion, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let record = key.record();
-        let version = record.version(self.version).ok_or(ErrorCode::KeyVersionNotFound)?;
+        let version = self.version.id().and_then(|id| record.version(id));
+        let version = version.ok_or(ErrorCode::KeyVersionNotFound)?;
         cx.note_version(version.id);
         Ok(OneVersion { key_version: KeyVersion::of(version, record) })
     }
