@@ -123,7 +123,8 @@ def management(steps: Steps, cli: Cli):
     with steps.step("operation-that-it-does-not-know"):
         spec = {"KeySpec": "HMAC_SHA_256", "KeyUsage": "GENERATE/VERIFY_MAC"}
         mac = cli.gateway.create_key(**spec)
-        force = ["--force", "--version", "2016-01-20", "--KeyId", mac, "--Message", base64_of("m")]
+        force = ["--force", "--version", "2016-01-20", "--KeyId", mac]
+        force += ["--Message", base64_of("m")]
         sent = [*force, "--Algorithm", "HMAC_SHA_256"]
         made = cli.call("GenerateMac", *sent)["Mac"]
         assert len(base64.b64decode(made)) == 32

@@ -42,10 +42,8 @@ class Gateway:
         self._directory = tempfile.TemporaryDirectory(dir=_memory(), prefix="hsmgate-")
         self.directory = pathlib.Path(self._directory.name)
         self.state = self.directory / "state"
-        self._options, self._listen, self._process = options, listen, None
-        if names:
-            named = [word for name in names for word in ("--name", name)]
-            run(PROGRAM, "tls", "self-signed", "--out", self.state / "tls", *named)
+        named = (word for name in names for word in ("--tls-name", name))
+        self._options, self._listen, self._process = (*options, *named), listen, None
         self.start()
 
     def start(self):

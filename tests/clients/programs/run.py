@@ -22,6 +22,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # The script and arguments of each client, and the variables that name what it needs.
 CLIENTS = {
+    "terraform": ("terraform.py TERRAFORM", "TERRAFORM PROVIDER"),
+    "opentofu": ("terraform.py TOFU", "TOFU PROVIDER"),
+    "terraform-provider-tests": ("terraform_provider_tests.py", "PROVIDER_TESTS"),
     "openbao": ("openbao.py", "BAO"),
     "ack-kms-plugin": ("ack_kms_plugin.py", "ACK_KMS_PLUGIN"),
     "aliyun-cli": ("aliyun_cli.py", "ALIYUN"),
@@ -54,7 +57,7 @@ def run(client: str) -> tuple[str, bool]:
     absent = [name for name in needed if not os.environ.get(name)]
     if absent:
         return f"skipped {client}: no {' and no '.join(absent)}", True
-    for name in (*needed, "BAO_PLUGIN"):
+    for name in (*needed, "BAO_PLUGIN", "PROVIDER_SOURCE"):
         if os.environ.get(name):
             os.environ[name] = shutil.which(os.environ[name]) or os.path.abspath(os.environ[name])
     print(f"\n{client}", flush=True)

@@ -1,0 +1,5 @@
+# What the second apply sets, to change what the first has made.
+variable "changed" {
+  type    = bool
+  default = false
+}

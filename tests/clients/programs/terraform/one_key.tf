@@ -1,0 +1,3 @@
+resource "alicloud_kms_key" "one" {
+  pending_window_in_days = 7
+}
