@@ -1,10 +1,15 @@
 package hsmgate;
 
+import com.aliyuncs.auth.KeyPairCredentials;
 import com.aliyuncs.http.FormatType;
 import com.aliyuncs.http.MethodType;
+import java.security.KeyPair;
+import java.security.PrivateKey;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.UUID;
 
 /** The SDK of the older generation: every family in JSON by GET and in XML by POST, the other scheme, TLS. */
 public final class Main {
@@ -51,6 +56,7 @@ public final class Main {
                 new CoreSdk(secured, FormatType.XML, MethodType.GET, xml), secured).essentials();
         Authentication.temporary(steps,
                 gateway -> new CoreSdk(gateway, FormatType.JSON, MethodType.POST, json), secured);
+        clientKeys(steps, plain, kms);
         Text.steps(steps, gateway -> new CoreSdk(gateway, FormatType.JSON, MethodType.POST, new Coverage()));
 
         json.report(steps, "json-", ABSENCES);
@@ -69,5 +75,39 @@ public final class Main {
                 "ListClientKeys:notbefore", UNREADABLE,
                 "ListClientKeys:publickeydata", UNREADABLE));
         steps.finish();
+    }
+
+    /** Requests signed with a client key, SHA256withRSA, as the SDK does with a key pair. */
+    private static void clientKeys(Steps steps, Gateway gateway, Kms kms) {
+        for (FormatType format : new FormatType[] {FormatType.JSON, FormatType.XML}) {
+            steps.step("http-" + format.name().toLowerCase(Locale.ROOT) + "-post-takes-a-client-key", () -> {
+                String name = "java-" + UUID.randomUUID();
+                String key = kms.call("CreateKey").text("KeyId");
+                String other = kms.call("CreateKey").text("KeyId");
+                kms.call("CreatePolicy", "Name", name, "Resources", "[\"key/" + key + "\"]",
+                        "Permissions", "[\"RbacPermission/Template/CryptoServiceKeyUser\"]");
+                kms.call("CreateApplicationAccessPoint", "Name", name, "Policies", "[\"" + name + "\"]");
+                Leaves made = kms.call("CreateClientKey", "AapName", name, "Password", "opens-it-1");
+                PrivateKey half = JavaCrypto.open(made.bytes("PrivateKeyData"), "opens-it-1").getPrivateKey();
+                CoreSdk client = new CoreSdk(gateway,
+                        new KeyPairCredentials(made.text("ClientKeyId"), Bytes.base64(half.getEncoded())),
+                        format, MethodType.POST, new Coverage());
+                String plaintext = Bytes.base64("signed with a client key");
+                Leaves sealed = client.call("Encrypt", "KeyId", key, "Plaintext", plaintext);
+                for (Kms opener : new Kms[] {client, kms}) {
+                    Leaves opened = opener.call("Decrypt", "CiphertextBlob", sealed.text("CiphertextBlob"));
+                    Steps.equal(plaintext, opened.text("Plaintext"));
+                }
+                Leaves dataKey = client.call("GenerateDataKey", "KeyId", key, "NumberOfBytes", 24);
+                Steps.equal(24, dataKey.bytes("Plaintext").length);
+                client.refused("Forbidden.NoPermission", 403, "Encrypt", "KeyId", other, "Plaintext", plaintext);
+                client.refused("Forbidden.NoPermission", 403, "CreateKey");
+                KeyPair stranger = JavaCrypto.rsaPair(2048);
+                new CoreSdk(gateway, new KeyPairCredentials(made.text("ClientKeyId"),
+                        Bytes.base64(stranger.getPrivate().getEncoded())),
+                        format, MethodType.POST, new Coverage())
+                        .refused("SDK.InvalidAccessKeySecret", 400, "Encrypt", "KeyId", key, "Plaintext", plaintext);
+            });
+        }
     }
 }

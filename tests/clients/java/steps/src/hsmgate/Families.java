@@ -104,6 +104,7 @@ public final class Families {
         versions();
         lifecycle();
         names();
+        arns();
         tags();
         lists();
         access();
@@ -554,6 +555,23 @@ public final class Families {
         });
     }
 
+    /** The calls of the encryption SDK, which names every key by its ARN. */
+    private void arns() {
+        step("takes-a-key-by-its-arn-in-every-call", () -> {
+            String key = newKey();
+            String arn = gateway.arn("key/" + key);
+            Map<String, String> context = context("purpose", "an envelope");
+            Leaves made = kms.call("GenerateDataKey", "KeyId", arn, "NumberOfBytes", 32, "EncryptionContext", context);
+            equal(key, made.text("KeyId"));
+            decrypts(made.text("CiphertextBlob"), context, made.text("Plaintext"), key);
+            Leaves sealed = kms.call("Encrypt", "KeyId", arn, "Plaintext", made.text("Plaintext"),
+                    "EncryptionContext", context);
+            decrypts(sealed.text("CiphertextBlob"), context, made.text("Plaintext"), key);
+            String pair = newKey("KeySpec", "EC_P256", "KeyUsage", "SIGN/VERIFY");
+            signs(gateway.arn("key/" + pair), "EC_P256", "ECDSA_SHA_256");
+        });
+    }
+
     private void tags() {
         step("tags-one-key", () -> {
             String key = newKey("Tags", "[{\"TagKey\":\"made\",\"TagValue\":\"with-it\"}]");
@@ -563,6 +581,8 @@ public final class Families {
             equal(Set.of("with-it", "orders订单/1"), new HashSet<>(tags.all("TagValue")));
             kms.call("UntagResource", "KeyId", key, "TagKeys", "[\"made\"]");
             equal(List.of("team"), kms.call("ListResourceTags", "KeyId", key).all("TagKey"));
+            kms.refused("InvalidParameter.TagKey", 400, "TagResource", "KeyId", key,
+                    "Tags", "[{\"TagKey\":\"acs:a\",\"TagValue\":\"\"}]");
         });
         step("tags-several-keys", () -> {
             List<String> keys = List.of(newKey(), newKey());
@@ -786,6 +806,8 @@ public final class Families {
             kms.refused("Rejected.UnsupportedOperation", 400, "Encrypt", "KeyId", pair, "Plaintext", PLAINTEXT);
         });
         step("says-what-is-not-served", () ->
-                kms.refused("UnsupportedOperation", 400, "GetSecretValue", "SecretName", "none"));
+                // As the secrets clients ask.
+                kms.refused("UnsupportedOperation", 400, "GetSecretValue", "SecretName", "none",
+                        "VersionStage", "ACSCurrent", "FetchExtendedConfig", true));
     }
 }
