@@ -196,6 +196,11 @@ impl TokenError {
         matches!(self, Self::Call { code: RvError::HostMemory | RvError::DeviceMemory, .. })
     }
 
+    /// Whether the token refuses the mechanism, which it may say of a key that has no fit length.
+    pub(super) const fn is_refused_mechanism(&self) -> bool {
+        matches!(self, Self::Call { code: RvError::MechanismInvalid, .. })
+    }
+
     /// Whether a device says that it failed, which it may do once.
     pub(super) const fn is_device_error(&self) -> bool {
         matches!(self, Self::Call { code: RvError::DeviceError, .. })

@@ -98,6 +98,7 @@ fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool
     for _time in 0..INSISTENCE {
         match call() {
             Ok(_) => return Ok(true),
+            Err(error) if error.is_refused_mechanism() => {}
             Err(error) => match error.class() {
                 ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {}
                 _ => return Err(error),
