@@ -373,7 +373,7 @@ impl Gateway {
             None => take_locks(&settings)?,
         };
         let address = listeners.api.local_addr()?;
-        let door = Door::new(open_listener(listeners.api)?, tls);
+        let door = Door::new("api", open_listener(listeners.api)?, tls);
         let vault = match vault {
             Some(vault) => {
                 // After the locks were taken: the gateway before may have changed something at its end.
@@ -541,7 +541,7 @@ impl AdminDesk {
         sources: Sources,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        let door = Door::new(open_listener(listener)?, tls);
+        let door = Door::new("admin", open_listener(listener)?, tls);
         Ok(Self { address, door, health: Arc::new(Health::new(sources)) })
     }
 

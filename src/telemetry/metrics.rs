@@ -63,6 +63,51 @@ pub enum Places {
     source,
 }
 
+/// Why a connection came to no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub enum ConnectionFailure {
+    /// The client's alert: it does not know the CA.
+    unknown_ca,
+    /// The client's alert: it refuses the certificate.
+    certificate_refused,
+    /// No version of TLS that both sides speak.
+    no_shared_version,
+    /// No cipher, group or signature scheme that both sides take.
+    no_shared_cipher,
+    /// No protocol inside TLS that both sides speak.
+    no_shared_protocol,
+    /// No certificate of the client, or one that is not let in.
+    client_certificate,
+    /// Another fault of a TLS handshake.
+    broken_handshake,
+    /// The client ended it after its first bytes.
+    closed,
+    /// The client did not go on in time after its first bytes.
+    timeout,
+    /// Plain HTTP where TLS is spoken.
+    plain_http,
+    /// A TLS greeting where HTTP is spoken.
+    tls_greeting,
+    /// A header of the PROXY protocol.
+    proxy_header,
+    /// HTTP/2.
+    http2,
+    /// Another protocol.
+    not_http,
+    /// A head that cannot be read.
+    malformed_head,
+    /// A head that is too large.
+    head_too_large,
+}
+
+impl fmt::Display for ConnectionFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The variants are named as the label's values.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// What came of a key version's invocation budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
@@ -110,6 +155,11 @@ struct OfPlaces {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfConnectionFailure {
+    reason: ConnectionFailure,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfBudgetEvent {
     event: BudgetEvent,
 }
@@ -145,6 +195,7 @@ pub struct Metrics {
     connections: Gauge,
     connections_refused: Family<OfPlaces, Counter>,
     connections_evicted: Counter,
+    connection_failures: Family<OfConnectionFailure, Counter>,
     resent_requests: Counter,
     refusals_summed: Counter,
     tls_handshake_failures: Counter,
@@ -276,6 +327,17 @@ impl Metrics {
                 "hsmgate_connections_evicted_total",
                 &[],
                 "Idle connections closed to make room for new ones",
+            ),
+            connection_failures: register.counter(
+                "hsmgate_connection_failures_total",
+                &["reason"],
+                "Connections whose client has sent something that came to no request; reason is \
+                 unknown_ca or certificate_refused (an alert of the client about the certificate), \
+                 no_shared_version, no_shared_cipher, no_shared_protocol, client_certificate (none, or one \
+                 that admin.client_ca does not let in), broken_handshake, closed or timeout (by the \
+                 client), plain_http (to a TLS port), tls_greeting (to a plain port), proxy_header, http2, \
+                 not_http, malformed_head or head_too_large; the log has a line a source and minute \
+                 (connection.failed)",
             ),
             resent_requests: register.counter(
                 "hsmgate_resent_requests_total",
@@ -475,6 +537,11 @@ impl Metrics {
     /// Counts an idle connection that was closed to make room.
     pub fn connection_evicted(&self) {
         self.connections_evicted.inc();
+    }
+
+    /// Counts a connection that came to no request.
+    pub fn connection_failed(&self, reason: ConnectionFailure) {
+        self.connection_failures.get_or_create(&OfConnectionFailure { reason }).inc();
     }
 
     /// Counts a request that was sent again on another connection.

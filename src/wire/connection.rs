@@ -18,8 +18,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::doors::Wire;
+use super::http::Opening;
 use super::long_target::{Framer, Misframed};
 use super::refusal;
+use crate::error::ErrorCode;
+use crate::telemetry::metrics::ConnectionFailure;
 
 /// How much room is made for what arrives behind held bytes.
 const MORE_BYTES: usize = 64 * 1024;
@@ -101,6 +104,10 @@ struct State {
     is_unflushed: bool,
     /// The wire that the head which is arriving seems to be for.
     heard: Wire,
+    /// What the client began with.
+    opening: Opening,
+    /// Why it came to no request.
+    failure: Option<ConnectionFailure>,
     /// Whether the caller of a request was proven, or it was answered with success: a stranger has
     /// neither.
     has_proven_caller: bool,
@@ -138,6 +145,21 @@ impl Exchange {
         let mut state = self.lock();
         state.work = if awaits { Work::AwaitsBody } else { Work::Serves };
         !state.is_closed
+    }
+
+    /// Notes why the connection comes to no request.
+    pub(super) fn fail(&self, failure: ConnectionFailure) {
+        self.lock().failure.get_or_insert(failure);
+    }
+
+    /// Why the connection came to no request, if it did not. It has ended, in this way where that
+    /// was not as it should.
+    pub(super) fn failure(&self, ended: Option<ConnectionFailure>) -> Option<ConnectionFailure> {
+        let state = self.lock();
+        let is_unread = state.begun == 0 && !state.opening.is_empty();
+        let unread =
+            || ended.filter(|_| is_unread).map(|ended| state.opening.failure().unwrap_or(ended));
+        state.failure.or_else(unread)
     }
 
     /// How well a connection that came at `since` can be spared; `None` when it cannot.
@@ -223,7 +245,7 @@ impl<S> Connection<S> {
     }
 
     /// Notes which wire a head is for, in case that the library refuses to read it.
-    fn hear(&self, passed: &[u8]) {
+    fn hear(&self, passed: &mut [u8]) {
         let mut state = self.exchange.lock();
         if state.work != Work::None {
             return;
@@ -231,6 +253,33 @@ impl<S> Connection<S> {
         if let Some(wire) = Wire::heard_in(passed) {
             state.heard = wire;
         }
+        if state.begun > 0 {
+            return;
+        }
+        state.opening.hear(passed);
+        // The library closes without a word when it sees the whole greeting of HTTP/2. With another
+        // letter at its start it is a head like any that cannot be read, and is answered.
+        if state.opening.is_http_2()
+            && passed.starts_with(b"PRI ")
+            && let Some(first) = passed.first_mut()
+        {
+            *first = b'X';
+        }
+    }
+
+    /// Notes that the library refuses to read a head.
+    fn note_refusal(&self, code: ErrorCode) {
+        let state = self.exchange.lock();
+        if state.begun > 0 {
+            return;
+        }
+        let of_http = match code {
+            ErrorCode::RequestTooLarge => ConnectionFailure::head_too_large,
+            _ => ConnectionFailure::malformed_head,
+        };
+        let failure = state.opening.failure().unwrap_or(of_http);
+        drop(state);
+        self.exchange.fail(failure);
     }
 
     /// Nothing arrives: waits on, but not for ever. While the server closes, a connection without a
@@ -316,7 +365,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 Poll::Pending => return this.wait(cx),
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(done) => {
-                    this.hear(out.filled().get(before..).unwrap_or_default());
+                    this.hear(out.filled_mut().get_mut(before..).unwrap_or_default());
                     return Poll::Ready(done.map(drop));
                 }
             }
@@ -369,11 +418,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.write_refusal(cx))?;
-        if let [only] = slices
-            && let Some(refusal) = refusal::in_place_of(only, this.exchange.lock().heard)
-        {
-            this.refusal = refusal;
-            return Poll::Ready(Ok(only.len()));
+        if let [only] = slices {
+            let heard = this.exchange.lock().heard;
+            if let Some((code, refusal)) = refusal::in_place_of(only, heard) {
+                this.note_refusal(code);
+                this.refusal = refusal;
+                return Poll::Ready(Ok(only.len()));
+            }
         }
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.written(cx, polled)

@@ -3,10 +3,13 @@
 //! It holds the limits of size, number and time. It knows nothing of what is served.
 
 mod body;
+mod failures;
 mod places;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -35,15 +38,17 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+pub(super) use self::failures::Opening;
 pub use self::places::ConnectionLimits;
 
 use self::body::TimedBody;
+use self::failures::Failures;
 use self::places::{Place, Places};
 use super::connection::{Connection, Exchange, FRESH, NotBegun, Patience, Phase};
 use super::doors::Wire;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
-use crate::telemetry::metrics::{OpenConnection, metrics};
+use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
 
 /// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -65,6 +70,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most connections that are accepted at the end: as many as may wait on the listener. Those who
 /// come in the meantime would else hold up the end.
 const MOST_WAITING: usize = 1024;
+
+/// What a request hears that came as plain HTTP to a port with TLS.
+const TLS_ONLY: &str = "This port speaks TLS, and the request came as plain HTTP. Use https.";
 
 /// The limits of the server.
 #[derive(Debug, Clone)]
@@ -121,20 +129,22 @@ pub struct SecureTransport(pub bool);
 
 /// Where connections come in.
 pub struct Door {
+    /// What the log calls it.
+    name: &'static str,
     listener: TcpListener,
     tls: Option<TlsServer>,
 }
 
 impl Door {
-    /// A listener for plain HTTP, or for TLS where there is some.
-    pub fn new(listener: TcpListener, tls: Option<TlsServer>) -> Self {
-        Self { listener, tls }
+    /// A listener for plain HTTP, or for TLS where there is some, under a name for the log.
+    pub fn new(name: &'static str, listener: TcpListener, tls: Option<TlsServer>) -> Self {
+        Self { name, listener, tls }
     }
 }
 
 impl From<TcpListener> for Door {
     fn from(listener: TcpListener) -> Self {
-        Self::new(listener, None)
+        Self::new("api", listener, None)
     }
 }
 
@@ -146,9 +156,9 @@ pub async fn serve(
     settings: HttpSettings,
     stop: impl Future<Output = Stop>,
 ) -> Stop {
-    let Door { listener, tls } = door.into();
+    let Door { name, listener, tls } = door.into();
     let mut stop = pin!(stop);
-    let mut server = Server::new(router, tls, settings);
+    let mut server = Server::new(name, router, tls, settings);
     let stop = loop {
         tokio::select! {
             stop = &mut stop => break stop,
@@ -173,12 +183,30 @@ struct Server {
     tls: Option<TlsServer>,
     settings: HttpSettings,
     places: Places,
+    failures: Arc<Failures>,
     phase: watch::Sender<Phase>,
     /// Held by every connection that came before the drain.
     before_drain: Arc<()>,
     /// Shaking hands; nothing is lost with one that is dropped.
-    greetings: JoinSet<Option<(Guest, TlsStream<TcpStream>)>>,
+    greetings: JoinSet<Option<(Guest, Greeted)>>,
     connections: JoinSet<()>,
+}
+
+/// What came in by a door with TLS.
+enum Greeted {
+    /// A client that has shaken hands.
+    Secure(Box<TlsStream<TcpStream>>),
+    /// One that does not speak TLS. It gets no answer but that it should.
+    Plain(TcpStream),
+}
+
+/// What may be asked on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    /// Everything that the router answers.
+    Router,
+    /// Nothing: the port speaks TLS, and the connection is a plain one.
+    TlsOnly,
 }
 
 /// Who came in, and its place among the connections.
@@ -193,10 +221,16 @@ struct Guest {
 }
 
 impl Server {
-    fn new(router: Router, tls: Option<TlsServer>, settings: HttpSettings) -> Self {
+    fn new(
+        name: &'static str,
+        router: Router,
+        tls: Option<TlsServer>,
+        settings: HttpSettings,
+    ) -> Self {
         Self {
             router,
             tls,
+            failures: Arc::new(Failures::new(name)),
             places: Places::new(settings.connections.clone()),
             settings,
             phase: watch::Sender::new(Phase::Serving),
@@ -219,15 +253,21 @@ impl Server {
                 }
             }
             Some(greeted) = self.greetings.join_next() => {
-                if let Ok(Some((guest, stream))) = greeted {
-                    self.connect(guest, stream);
+                match greeted {
+                    Ok(Some((guest, Greeted::Secure(stream)))) => {
+                        self.connect(guest, *stream, Offer::Router);
+                    }
+                    Ok(Some((guest, Greeted::Plain(stream)))) => {
+                        self.connect(guest, stream, Offer::TlsOnly);
+                    }
+                    Ok(None) | Err(_) => {}
                 }
             }
             else => std::future::pending().await,
         }
     }
 
-    async fn admit(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+    async fn admit(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
         let Some(place) = self.places.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
@@ -241,22 +281,25 @@ impl Server {
             _before_drain: Arc::clone(&self.before_drain),
         };
         match self.tls.clone() {
-            None => self.connect(guest, stream),
+            None => self.connect(guest, stream, Offer::Router),
             Some(tls) => {
                 let limit = self.settings.header_timeout;
                 let number = guest.place.number;
-                let task = self.greetings.spawn(greet(tls, guest, stream, limit));
+                let failures = Arc::clone(&self.failures);
+                let task = self.greetings.spawn(greet(tls, guest, stream, limit, failures));
                 Place::is_driven_by(&self.places, number, task);
             }
         }
     }
 
-    fn connect<S>(&mut self, guest: Guest, stream: S)
+    fn connect<S>(&mut self, guest: Guest, stream: S, offer: Offer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut phase = self.phase.subscribe();
-        let served = connection(stream, &guest, self.router.clone(), &self.settings, phase.clone());
+        let router = self.router.clone();
+        let served = connection(stream, &guest, router, offer, &self.settings, phase.clone());
+        let told = Arc::clone(&self.failures);
         let number = guest.place.number;
         let task = self.connections.spawn(async move {
             let mut served = pin!(served);
@@ -268,8 +311,13 @@ impl Server {
                     Ok(()) = phase.changed() => {}
                 }
             };
-            if let Err(error) = ended {
+            let fault = ended.err();
+            if let Some(error) = &fault {
                 tracing::debug!(peer = %guest.peer, %error, "connection ended");
+            }
+            let fault = fault.as_ref().map(|error| error as &(dyn Error + 'static));
+            if let Some(failure) = guest.place.exchange.failure(fault.map(failures::of_fault)) {
+                told.note(guest.peer.ip(), failure, fault);
             }
             drop(guest);
         });
@@ -306,7 +354,7 @@ impl Server {
                         stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                     self.admit(stream.map(|stream| (stream, peer))).await;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_none_waits) => break,
             }
         }
@@ -345,14 +393,33 @@ async fn greet(
     guest: Guest,
     stream: TcpStream,
     limit: Duration,
-) -> Option<(Guest, TlsStream<TcpStream>)> {
-    let greeted = tokio::time::timeout(limit, tls.greet(stream)).await;
-    let failed = match greeted.map_err(std::io::Error::from) {
-        Ok(Ok(stream)) => return Some((guest, stream)),
+    told: Arc<Failures>,
+) -> Option<(Guest, Greeted)> {
+    let mut has_sent = false;
+    let greeted = tokio::time::timeout(limit, async {
+        let mut first = [0];
+        has_sent = stream.peek(&mut first).await? > 0;
+        let [first] = first;
+        if has_sent && !failures::may_be_tls(first) {
+            return Ok(Greeted::Plain(stream));
+        }
+        Ok(Greeted::Secure(Box::new(tls.greet(stream).await?)))
+    });
+    let failed = match greeted.await.map_err(io::Error::from) {
+        Ok(Ok(greeted)) => {
+            if matches!(greeted, Greeted::Plain(_)) {
+                metrics().tls_handshake_failed();
+            }
+            return Some((guest, greeted));
+        }
         Ok(Err(error)) | Err(error) => error,
     };
     metrics().tls_handshake_failed();
     tracing::debug!(peer = %guest.peer, error = %failed, "no TLS connection");
+    // Who connects and sends nothing looks whether the port is open, or keeps a spare connection.
+    if has_sent {
+        told.note(guest.peer.ip(), failures::of_handshake(&failed), Some(&failed));
+    }
     None
 }
 
@@ -381,7 +448,7 @@ pub async fn collect_body_up_to(body: Body, limit: usize) -> Result<Bytes, ApiEr
 }
 
 async fn accepted_stream(
-    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
 ) -> Option<(TcpStream, SocketAddr)> {
     match accepted {
         Ok((stream, peer)) => {
@@ -404,6 +471,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     guest: &Guest,
     router: Router,
+    offer: Offer,
     settings: &HttpSettings,
     phase: watch::Receiver<Phase>,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
@@ -416,6 +484,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let service = ConnectionService {
         router,
+        offer,
         peer: Peer(guest.peer),
         number: ConnectionNumber(guest.place.number),
         security: SecureTransport(guest.is_secure),
@@ -437,6 +506,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 /// The router, with what the connection knows of each request.
 struct ConnectionService {
     router: Router,
+    offer: Offer,
     peer: Peer,
     number: ConnectionNumber,
     security: SecureTransport,
@@ -464,6 +534,11 @@ impl Service<Request<Incoming>> for ConnectionService {
                 return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
             }
         };
+        if self.offer == Offer::TlsOnly {
+            self.exchange.fail(ConnectionFailure::plain_http);
+            let error = ApiError::with_message(ErrorCode::ParseRequestParameter, TLS_ONLY);
+            return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
+        }
         let (limit, exchange) = (self.body_timeout, self.exchange.clone());
         let mut request = request.map(|body| Body::new(TimedBody::new(body, exchange, limit)));
         let query = kept_query.unwrap_or_else(|| {

@@ -11,9 +11,9 @@ use super::rpc::format;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 
-/// What to send in place of `answer`, where that is a bodiless refusal of the library, to a client
-/// that speaks `wire`.
-pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<Bytes> {
+/// Why the library refuses, where `answer` is a bodiless refusal of its own, and what to send in its
+/// place to a client that speaks `wire`.
+pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<(ErrorCode, Bytes)> {
     let text = std::str::from_utf8(answer.get(..256).unwrap_or(answer)).ok()?;
     let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
     let code = match line.split(' ').next() {
@@ -23,7 +23,7 @@ pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<Bytes> {
     };
     let is_bare = headers.contains("content-length: 0\r\n");
     let is_last = headers.contains("connection: close\r\n");
-    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| written(code, wire))
+    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| (code, written(code, wire)))
 }
 
 fn written(code: ErrorCode, wire: Wire) -> Bytes {
@@ -64,7 +64,7 @@ mod tests {
         ] {
             let bare =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let answer = in_place_of(bare.as_bytes(), Wire::Rpc).unwrap();
+            let (_code, answer) = in_place_of(bare.as_bytes(), Wire::Rpc).unwrap();
             let text = std::str::from_utf8(&answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_client_of_the_instance_protocol_gets_an_error_message() {
         let bare = "HTTP/1.1 431 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let answer = in_place_of(bare.as_bytes(), Wire::Instance).unwrap();
+        let (_code, answer) = in_place_of(bare.as_bytes(), Wire::Instance).unwrap();
         let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
         let head = std::str::from_utf8(&answer[..end]).unwrap();
         assert!(head.starts_with("HTTP/1.1 413 Content Too Large\r\n"), "{head}");

@@ -21,6 +21,7 @@ mod client_key;
 mod client_key_calls;
 mod clock;
 mod clock_jumps;
+mod connection_failures;
 mod crypto;
 mod dangling_names;
 mod deeds;

@@ -32,14 +32,17 @@ async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
 }
 
 #[tokio::test]
-async fn a_client_without_the_ca_and_one_without_tls_get_no_answer() {
+async fn a_client_without_the_ca_gets_no_answer_and_one_without_tls_a_refusal() {
     let gateway = Gateway::start_with(&["--tls"]);
     let plain = gateway.dev.endpoint.replace("https", "http");
-    for endpoint in [gateway.dev.endpoint.as_str(), &plain] {
+    let call = async |endpoint: &str| {
         let client = Client::new(endpoint, &gateway.dev.access_key_id, "s".into()).unwrap();
-        let error = client.call("DescribeRegions", &[]).await.unwrap_err();
-        assert!(matches!(error, CallError::Unreachable(_)), "{endpoint}: {error:?}");
-    }
+        client.call("DescribeRegions", &[]).await.unwrap_err()
+    };
+    let error = call(&gateway.dev.endpoint).await;
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+    let error = call(&plain).await;
+    assert!(matches!(error, CallError::Refused { status: 400, .. }), "{error:?}");
 }
 
 #[tokio::test]

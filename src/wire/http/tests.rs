@@ -67,7 +67,7 @@ fn serving() -> watch::Receiver<Phase> {
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
+    tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
     client
 }
 
@@ -248,7 +248,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
-    tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
+    tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -263,7 +263,8 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
 async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(echo);
-    let driven = tokio::spawn(connection(server, &guest(), router, &settings(), serving()));
+    let driven =
+        tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
     let (_reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     driven.await.unwrap().unwrap_err();
@@ -494,7 +495,7 @@ async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
-    let mut server = Server::new(ok(), None, settings());
+    let mut server = Server::new("api", ok(), None, settings());
     let mut waiting = Vec::new();
     for _count in 0..CONNECTIONS + 20 {
         waiting.push(TcpStream::connect(address).await.unwrap());

@@ -1,0 +1,344 @@
+//! Connections that come to no request.
+//!
+//! Such a client reports an error of its own, and no record or request log knows of it. So each of
+//! them is counted by its reason, and the log has one line a source and minute. What the client has
+//! sent is not in it.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::{AlertDescription, PeerIncompatible};
+use tokio::time::Instant;
+
+use crate::model::source_of;
+use crate::telemetry::metrics::{ConnectionFailure, metrics};
+
+/// How long a source has no further line.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// The most sources that are remembered, 64 KiB, and so the most lines in a minute. Failures of
+/// sources beyond them are counted in the next line.
+const SOURCES: usize = 1024;
+
+/// The most bytes that tell one protocol from another.
+const TELLING_BYTES: usize = 16;
+
+/// What a PROXY protocol header of version 2 begins with.
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// What one of version 1 begins with.
+const PROXY_V1: &[u8] = b"PROXY ";
+/// What a client that takes HTTP/2 for granted begins with.
+pub(super) const HTTP_2: &[u8] = b"PRI * HTTP/2";
+/// What every TLS record of a handshake begins with.
+const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+
+/// The failures on one listener.
+#[derive(Debug)]
+pub(super) struct Failures {
+    /// `api` or `admin`.
+    listener: &'static str,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    sources: HashMap<IpAddr, Source>,
+    /// Failures of sources that there was no place for.
+    others: u64,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// When it had its last line.
+    at: Instant,
+    /// Its failures since.
+    more: u64,
+}
+
+/// What a line tells of the failures that had none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    more: u64,
+    others: u64,
+}
+
+impl Failures {
+    pub(super) fn new(listener: &'static str) -> Self {
+        Self { listener, told: Mutex::default() }
+    }
+
+    /// Counts a failure, and tells of it unless the source had a line within the last minute.
+    pub(super) fn note(
+        &self,
+        peer: IpAddr,
+        failure: ConnectionFailure,
+        cause: Option<&(dyn Error + 'static)>,
+    ) {
+        metrics().connection_failed(failure);
+        let line = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.line(source_of(peer), Instant::now())
+        };
+        let Some(Line { more, others }) = line else { return };
+        tracing::warn!(
+            event = "connection.failed",
+            listener = self.listener,
+            %peer,
+            reason = %failure,
+            cause = cause.map(tracing::field::display),
+            more,
+            others,
+            "a connection came to no request: {}",
+            advice(failure)
+        );
+    }
+}
+
+impl Told {
+    /// The line that a source has now, if any.
+    fn line(&mut self, source: IpAddr, now: Instant) -> Option<Line> {
+        let is_quiet = |at: Instant| now.saturating_duration_since(at) < QUIET;
+        let more = match self.sources.get_mut(&source) {
+            Some(known) if is_quiet(known.at) => {
+                known.more = known.more.saturating_add(1);
+                return None;
+            }
+            Some(known) => std::mem::take(&mut known.more),
+            None => {
+                if !self.has_room(now) {
+                    self.others = self.others.saturating_add(1);
+                    return None;
+                }
+                0
+            }
+        };
+        self.sources.insert(source, Source { at: now, more: 0 });
+        Some(Line { more, others: std::mem::take(&mut self.others) })
+    }
+
+    /// Whether one more source can be remembered. Those that may have a line again are forgotten
+    /// once all places are taken; they are looked for at most once a second.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_due = self.swept.is_none_or(|swept| now > swept + Duration::from_secs(1));
+        if self.sources.len() >= SOURCES && is_due {
+            self.swept = Some(now);
+            self.sources.retain(|_source, known| now.saturating_duration_since(known.at) < QUIET);
+        }
+        self.sources.len() < SOURCES
+    }
+}
+
+/// What may be behind it, for who reads the log.
+fn advice(failure: ConnectionFailure) -> &'static str {
+    match failure {
+        ConnectionFailure::unknown_ca => {
+            "the client does not know the CA of this gateway's certificate"
+        }
+        ConnectionFailure::certificate_refused => {
+            "the client refuses this gateway's certificate: its CA, its date, or that it lacks the name \
+             which the client uses"
+        }
+        ConnectionFailure::no_shared_version => "the client speaks none of TLS 1.3 and TLS 1.2",
+        ConnectionFailure::no_shared_cipher => {
+            "the client offers no cipher, group or signature scheme that this gateway takes"
+        }
+        ConnectionFailure::no_shared_protocol => {
+            "the client asks for another protocol inside TLS than HTTP/1.1"
+        }
+        ConnectionFailure::client_certificate => {
+            "the client shows no certificate of the CA that admin.client_ca names"
+        }
+        ConnectionFailure::broken_handshake => "the TLS handshake went wrong",
+        ConnectionFailure::closed => {
+            "the client has ended it, in a TLS handshake perhaps because it refuses the certificate"
+        }
+        ConnectionFailure::timeout => "the client did not go on in time",
+        ConnectionFailure::plain_http => {
+            "plain HTTP came to a port that speaks TLS: the client needs https"
+        }
+        ConnectionFailure::tls_greeting => {
+            "a TLS greeting came where plain HTTP is spoken: the client needs http, or this gateway [tls]"
+        }
+        ConnectionFailure::proxy_header => {
+            "a PROXY protocol header came, which this gateway does not read: the proxy must send none"
+        }
+        ConnectionFailure::http2 => "HTTP/2 came, and this gateway speaks HTTP/1.1 only",
+        ConnectionFailure::not_http => "what came is not HTTP",
+        ConnectionFailure::malformed_head => "the head of its first request cannot be read",
+        ConnectionFailure::head_too_large => "the head of its first request is too large",
+    }
+}
+
+/// Why a handshake came to nothing.
+pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
+    let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        return of_fault(error);
+    };
+    match fault {
+        rustls::Error::AlertReceived(alert) => of_alert(*alert),
+        rustls::Error::PeerIncompatible(
+            // A client that cannot do TLS 1.2 does not send it, and is asked for it first.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => ConnectionFailure::no_shared_version,
+        rustls::Error::PeerIncompatible(_) => ConnectionFailure::no_shared_cipher,
+        rustls::Error::NoApplicationProtocol => ConnectionFailure::no_shared_protocol,
+        rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => {
+            ConnectionFailure::client_certificate
+        }
+        _ => ConnectionFailure::broken_handshake,
+    }
+}
+
+fn of_alert(alert: AlertDescription) -> ConnectionFailure {
+    match alert {
+        AlertDescription::UnknownCA => ConnectionFailure::unknown_ca,
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown => ConnectionFailure::certificate_refused,
+        AlertDescription::ProtocolVersion => ConnectionFailure::no_shared_version,
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+            ConnectionFailure::no_shared_cipher
+        }
+        AlertDescription::NoApplicationProtocol => ConnectionFailure::no_shared_protocol,
+        AlertDescription::UserCanceled | AlertDescription::CloseNotify => ConnectionFailure::closed,
+        _ => ConnectionFailure::broken_handshake,
+    }
+}
+
+/// How a connection ended that had begun to send.
+pub(super) fn of_fault(error: &(dyn Error + 'static)) -> ConnectionFailure {
+    let mut inner = Some(error);
+    while let Some(error) = inner {
+        if error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+        {
+            return ConnectionFailure::timeout;
+        }
+        inner = error.source();
+    }
+    ConnectionFailure::closed
+}
+
+/// Whether a client that begins with this byte may be one of TLS: a record of version 3, or the
+/// greeting of version 2 that old clients send.
+pub(super) fn may_be_tls(first: u8) -> bool {
+    matches!(first, 0x14..=0x17 | 0x80..)
+}
+
+/// The first bytes of a connection, as far as they tell what its client speaks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::wire) struct Opening {
+    bytes: [u8; TELLING_BYTES],
+    count: usize,
+}
+
+impl Opening {
+    /// Takes in what has arrived.
+    pub(in crate::wire) fn hear(&mut self, arrived: &[u8]) {
+        for (place, byte) in self.bytes.iter_mut().skip(self.count).zip(arrived) {
+            *place = *byte;
+            self.count += 1;
+        }
+    }
+
+    /// Whether nothing has arrived.
+    pub(in crate::wire) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether it is that of HTTP/2.
+    pub(in crate::wire) fn is_http_2(&self) -> bool {
+        self.heard().starts_with(HTTP_2)
+    }
+
+    /// What it is, where it is no request of HTTP/1.
+    pub(in crate::wire) fn failure(&self) -> Option<ConnectionFailure> {
+        let heard = self.heard();
+        let method = heard.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+        if heard.starts_with(TLS_HANDSHAKE) {
+            Some(ConnectionFailure::tls_greeting)
+        } else if heard.starts_with(PROXY_V1) || heard.starts_with(PROXY_V2) {
+            Some(ConnectionFailure::proxy_header)
+        } else if self.is_http_2() {
+            Some(ConnectionFailure::http2)
+        } else if method > 0 && matches!(heard.get(method), None | Some(b' ')) {
+            None
+        } else {
+            Some(ConnectionFailure::not_http)
+        }
+    }
+
+    fn heard(&self) -> &[u8] {
+        self.bytes.get(..self.count).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    const NONE_BEFORE: Option<Line> = Some(Line { more: 0, others: 0 });
+
+    #[test]
+    fn a_source_has_one_line_a_minute_which_counts_what_had_none() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        assert_eq!(told.line(v4(1), now), NONE_BEFORE);
+        for second in 0..59 {
+            assert_eq!(told.line(v4(1), now + Duration::from_secs(second)), None);
+        }
+        assert_eq!(told.line(v4(2), now), NONE_BEFORE, "another source has its own");
+        let later = now + QUIET;
+        assert_eq!(told.line(v4(1), later), Some(Line { more: 59, others: 0 }));
+        assert_eq!(told.line(v4(1), later + QUIET), NONE_BEFORE);
+    }
+
+    #[test]
+    fn no_number_of_sources_fills_memory_or_log() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let lines = (0..40_000).filter(|number| told.line(v4(*number), now).is_some()).count();
+        assert_eq!((lines, told.sources.len()), (SOURCES, SOURCES));
+        let others = 40_000 - u64::try_from(SOURCES).unwrap();
+        let later = now + QUIET;
+        assert_eq!(told.line(v4(50_000), later), Some(Line { more: 0, others }));
+        assert_eq!(told.sources.len(), 1, "those that may have a line again are forgotten");
+    }
+
+    #[test]
+    fn the_first_bytes_tell_what_a_client_speaks() {
+        for (bytes, failure) in [
+            (&b"\x16\x03\x01\x02\x00\x01"[..], Some(ConnectionFailure::tls_greeting)),
+            (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", Some(ConnectionFailure::proxy_header)),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", Some(ConnectionFailure::proxy_header)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(ConnectionFailure::http2)),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", Some(ConnectionFailure::not_http)),
+            (b"\0\0\0\0", Some(ConnectionFailure::not_http)),
+            (b"GET / HTTP/1.1\r\n", None),
+            (b"PROPFINDPROPFINDPROPFIND", None),
+            (b"PO", None),
+        ] {
+            let mut whole = Opening::default();
+            whole.hear(bytes);
+            let mut in_pieces = Opening::default();
+            for byte in bytes {
+                in_pieces.hear(&[*byte]);
+            }
+            assert_eq!((whole.failure(), in_pieces.failure()), (failure, failure), "{bytes:?}");
+        }
+        assert!(Opening::default().is_empty());
+    }
+}
