@@ -61,8 +61,8 @@ pub(super) struct Idleness {
 /// Why a request is not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotBegun {
-    /// Its query cannot be told from another's.
-    Misframed,
+    /// It cannot be told from its neighbours.
+    Misframed(Misframed),
     /// The connection is being closed, to make room.
     Closed,
 }
@@ -125,7 +125,7 @@ impl Exchange {
     /// the query that was kept from it.
     ///
     /// # Errors
-    /// When its query cannot be told from another's, or the connection has to make room.
+    /// When it cannot be told from its neighbours, or the connection has to make room.
     pub(super) fn enter(&self, body: Option<u64>) -> Result<(Serving, Option<Bytes>), NotBegun> {
         let mut state = self.lock();
         if state.is_closed {
@@ -133,7 +133,7 @@ impl Exchange {
         }
         state.begun += 1;
         state.is_unflushed = true;
-        let query = state.framer.enter(body).map_err(|Misframed| NotBegun::Misframed)?;
+        let query = state.framer.enter(body).map_err(NotBegun::Misframed)?;
         state.work = Work::Serves;
         state.heard = Wire::default();
         drop(state);

@@ -22,8 +22,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, HOST};
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -46,6 +46,7 @@ use self::failures::Failures;
 use self::places::{Place, Places};
 use super::connection::{Connection, Exchange, FRESH, NotBegun, Patience, Phase};
 use super::doors::Wire;
+use super::long_target::Misframed;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
@@ -516,24 +517,34 @@ struct ConnectionService {
     phase: watch::Receiver<Phase>,
 }
 
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
 impl Service<Request<Incoming>> for ConnectionService {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let wire = Wire::of(request.headers());
         // This runs before the library asks for any byte behind the head.
         let (serving, kept_query) = match self.exchange.enter(request.body().size_hint().exact()) {
             Ok(entered) => entered,
-            Err(not_begun) => {
-                let error = ApiError::from(match not_begun {
-                    NotBegun::Misframed => ErrorCode::ParseRequestParameter,
-                    NotBegun::Closed => ErrorCode::Unavailable,
-                });
+            Err(NotBegun::Misframed(Misframed::OutOfStep)) => {
+                return self.misframed(wire, "The end of the head is not clear.");
+            }
+            Err(NotBegun::Misframed(Misframed::TwoLengths)) => {
+                return self
+                    .misframed(wire, "Content-Length and Transfer-Encoding are both there.");
+            }
+            Err(NotBegun::Closed) => {
+                let error = ErrorCode::Unavailable.into();
                 return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
             }
         };
+        if !request.body().is_end_stream() && has_other_coding(request.headers()) {
+            return self.misframed(wire, "The only Transfer-Encoding is chunked, once.");
+        }
         if self.offer == Offer::TlsOnly {
             self.exchange.fail(ConnectionFailure::plain_http);
             let error = ApiError::with_message(ErrorCode::ParseRequestParameter, TLS_ONLY);
@@ -582,6 +593,23 @@ impl Service<Request<Incoming>> for ConnectionService {
             }
         })
     }
+}
+
+impl ConnectionService {
+    /// Refuses a request whose end another reader could see elsewhere.
+    fn misframed(&self, wire: Wire, message: &'static str) -> Answering {
+        self.exchange.fail(ConnectionFailure::malformed_head);
+        let error = ApiError::with_message(ErrorCode::ParseRequestParameter, message);
+        Box::pin(std::future::ready(Ok(closing(wire, "", &error))))
+    }
+}
+
+/// Whether a body is coded in another way than in chunks, once.
+fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
+    let first =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    !first || codings.next().is_some()
 }
 
 /// A refusal after which the connection is of no more use.

@@ -9,6 +9,11 @@
 //! be read as a request line. It follows the head to its empty line and is told the length of the
 //! body by the library's own reading of that head. The moment the two disagree it stops looking
 //! and passes everything on. It knows nothing of sockets, timers or parameters.
+//!
+//! It sees every head as it was sent, and the library drops a `Content-Length` that stands beside a
+//! `Transfer-Encoding`. So it is also what finds a request with both, whose end a proxy in front may
+//! have seen elsewhere (RFC 9112, section 6.1). For that it follows bodies in chunks too, but shortens
+//! nothing behind one.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
@@ -22,10 +27,20 @@ const LONGEST_LINE_BYTES: usize = 192 * 1024;
 /// The longest method that is looked for; `OPTIONS` has 7 letters.
 const LONGEST_METHOD_BYTES: usize = 16;
 
-/// The library took the end of a head to be elsewhere, just where a query was being kept for it.
+/// The field that must not stand beside a `Transfer-Encoding`, and what ends its name.
+const CONTENT_LENGTH: &[u8] = b"content-length:";
+
+/// Why a request cannot be told from its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the head of a request did not end where expected")]
-pub struct Misframed;
+pub enum Misframed {
+    /// The library took the end of its head to be elsewhere, just where a query was being kept for it,
+    /// or where its head would say how its body ends.
+    #[error("the head of a request did not end where expected")]
+    OutOfStep,
+    /// Its head names two ends of its body.
+    #[error("a request has both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+}
 
 /// Follows the messages of one connection and keeps the queries that are too long for the library.
 #[derive(Debug)]
@@ -39,6 +54,8 @@ pub struct Framer {
     /// The start of a shortened line: it passes before `held`.
     front: Bytes,
     query: Option<Bytes>,
+    /// Whether long lines are still shortened.
+    shortens: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +68,8 @@ enum Stage {
     HeadDone,
     /// So many bytes of a body are still to pass.
     Body(u64),
+    /// Within a body in chunks.
+    Chunks(Chunks),
     /// No longer followed.
     Open,
 }
@@ -72,11 +91,12 @@ impl Default for Framer {
     fn default() -> Self {
         Self {
             stage: Stage::Line,
-            scan: HeadScan::WithinLine,
+            scan: HeadScan::default(),
             held: BytesMut::new(),
             checked: 0,
             front: Bytes::new(),
             query: None,
+            shortens: true,
         }
     }
 }
@@ -144,20 +164,29 @@ impl Framer {
         self.stage = Stage::Open;
     }
 
-    /// The library has read a head and begins to serve its request, whose body has `body` bytes
-    /// where that is known. Gives the query that was kept from it.
+    /// The library has read a head and begins to serve its request, whose body has `body` bytes, or
+    /// is in chunks where that is not known. Gives the query that was kept from it.
     ///
     /// # Errors
-    /// When there is a query but it cannot be sure that it is this request's.
+    /// When there is a query but it cannot be sure that it is this request's; when the body is in
+    /// chunks, and its head has a `Content-Length` too or cannot be looked at.
     pub fn enter(&mut self, body: Option<u64>) -> Result<Option<Bytes>, Misframed> {
         let is_in_step = self.stage == Stage::HeadDone;
         self.stage = match body {
             Some(0) if is_in_step => Stage::Line,
             Some(length) if is_in_step => Stage::Body(length),
+            None if is_in_step => Stage::Chunks(Chunks::Size(0)),
             _ => Stage::Open,
         };
         let query = self.query.take();
-        if query.is_some() && !is_in_step { Err(Misframed) } else { Ok(query) }
+        if body.is_none() {
+            self.shortens = false;
+            if is_in_step && self.scan.has_content_length {
+                return Err(Misframed::TwoLengths);
+            }
+        }
+        let needs_step = query.is_some() || body.is_none();
+        if needs_step && !is_in_step { Err(Misframed::OutOfStep) } else { Ok(query) }
     }
 
     /// What may happen with the first of `bytes`, at most `room` of them.
@@ -184,6 +213,15 @@ impl Framer {
                 self.stage = if left == 0 { Stage::Line } else { Stage::Body(left) };
                 count
             }
+            Stage::Chunks(mut chunks) => {
+                if let Ok(end) = chunks.end_of_body(within) {
+                    self.stage = end.map_or(Stage::Chunks(chunks), |_end| Stage::Line);
+                    end.unwrap_or(within.len())
+                } else {
+                    self.stage = Stage::Open;
+                    within.len()
+                }
+            }
             // To ask for more after a whole head is to have read that head differently.
             Stage::HeadDone | Stage::Open | Stage::Line => {
                 self.stage = Stage::Open;
@@ -194,7 +232,7 @@ impl Framer {
 
     /// Whether the line at the start of `bytes` may pass as it is.
     fn judge_line(&mut self, bytes: &[u8]) -> Verdict {
-        if !may_be_request_line(bytes) {
+        if !(self.shortens && may_be_request_line(bytes)) {
             return Verdict::Pass(bytes.len());
         }
         let unchecked = bytes.get(self.checked..).unwrap_or_default();
@@ -214,7 +252,7 @@ impl Framer {
 
     fn begin_head(&mut self) {
         self.stage = Stage::Head;
-        self.scan = HeadScan::WithinLine;
+        self.scan = HeadScan::default();
         self.checked = 0;
     }
 
@@ -247,35 +285,126 @@ fn may_be_request_line(bytes: &[u8]) -> bool {
         && matches!((method, rest), (_, []) | (1.., [b' '] | [b' ', b'/', ..]))
 }
 
-/// Finds the empty line that ends a head. A line ends with a line feed or with both, as the
-/// library has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeadScan {
+/// Finds the empty line that ends a head, and whether a `Content-Length` stands before it. A line
+/// ends with a line feed or with both, as the library has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct HeadScan {
+    place: Place,
+    has_content_length: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
     WithinLine,
-    AtLineStart,
+    LineStart,
     AfterReturn,
+    /// Behind so many bytes that are those of [`CONTENT_LENGTH`].
+    Name(usize),
 }
 
 impl HeadScan {
     /// Where in `bytes` the head ends, if it does; else remembers where it stands.
     fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match (*self, rest) {
-                (Self::WithinLine, _) => {
+        while let Some(rest @ [first, ..]) = bytes.get(at..) {
+            match (self.place, first) {
+                (Place::WithinLine, _) => {
                     let feed = memchr::memchr(b'\n', rest)?;
                     at += feed + 1;
-                    *self = Self::AtLineStart;
+                    self.place = Place::LineStart;
                 }
-                (Self::AtLineStart | Self::AfterReturn, [b'\n', ..]) => return Some(at + 1),
-                (Self::AtLineStart, [b'\r', ..]) => {
+                (Place::LineStart | Place::AfterReturn, b'\n') => return Some(at + 1),
+                (Place::LineStart, b'\r') => {
                     at += 1;
-                    *self = Self::AfterReturn;
+                    self.place = Place::AfterReturn;
                 }
-                _ => *self = Self::WithinLine,
+                (Place::LineStart, _) => self.place = Place::Name(0),
+                (Place::Name(same), _)
+                    if CONTENT_LENGTH.get(same) == Some(&first.to_ascii_lowercase()) =>
+                {
+                    at += 1;
+                    self.place = Place::Name(same + 1);
+                    if same + 1 == CONTENT_LENGTH.len() {
+                        self.has_content_length = true;
+                        self.place = Place::WithinLine;
+                    }
+                }
+                (Place::AfterReturn | Place::Name(_), _) => self.place = Place::WithinLine,
             }
         }
         None
+    }
+}
+
+/// Follows a body in chunks (RFC 9112, section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunks {
+    /// Within the digits of a chunk's size, which is this so far.
+    Size(u64),
+    /// Behind them, in the same line.
+    Extension(u64),
+    /// So many bytes of a chunk are still to come.
+    Data(u64),
+    /// Before the line end that follows a chunk.
+    DataEnd,
+    /// Behind the last chunk: fields and an empty line, like a head.
+    Trailer(HeadScan),
+}
+
+/// A body is not in chunks, though its head says so. The library refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NotChunks;
+
+impl Chunks {
+    /// Where in `bytes` the body ends, if it does; else remembers where it stands.
+    fn end_of_body(&mut self, bytes: &[u8]) -> Result<Option<usize>, NotChunks> {
+        let mut at = 0;
+        while let Some(rest @ [first, ..]) = bytes.get(at..) {
+            match self {
+                Self::Size(size) => {
+                    if let Some(digit) = char::from(*first).to_digit(16) {
+                        let grown =
+                            size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
+                        *size = grown.ok_or(NotChunks)?;
+                        at += 1;
+                    } else if matches!(first, b'\r' | b';' | b' ' | b'\t') {
+                        *self = Self::Extension(*size);
+                    } else {
+                        return Err(NotChunks);
+                    }
+                }
+                Self::Extension(size) => {
+                    let Some(feed) = memchr::memchr(b'\n', rest) else { return Ok(None) };
+                    at += feed + 1;
+                    *self = match *size {
+                        0 => Self::Trailer(HeadScan {
+                            place: Place::LineStart,
+                            ..HeadScan::default()
+                        }),
+                        size => Self::Data(size),
+                    };
+                }
+                Self::Data(left) => {
+                    let count = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+                    at += count;
+                    if *left == 0 {
+                        *self = Self::DataEnd;
+                    }
+                }
+                Self::DataEnd => match first {
+                    b'\r' => at += 1,
+                    b'\n' => {
+                        at += 1;
+                        *self = Self::Size(0);
+                    }
+                    _ => return Err(NotChunks),
+                },
+                Self::Trailer(scan) => return Ok(scan.end_of_head(rest).map(|end| at + end)),
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -27,6 +27,7 @@ mod dangling_names;
 mod deeds;
 mod doctor;
 mod exposed;
+mod framing;
 mod golden;
 mod golden_state;
 mod habits;

@@ -245,7 +245,7 @@ mod tests {
         let places = places(2, 2, &[]);
         let first = connect(&places, 1, 1).await.unwrap();
         let exchange = places.table().taken[&1].exchange.clone();
-        let serving = exchange.enter(None).unwrap();
+        let serving = exchange.enter(Some(0)).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         let second = connect(&places, 1, 2).await.unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -264,7 +264,7 @@ mod tests {
         let places = places(1, 1, &[]);
         let first = connect(&places, 1, 1).await.unwrap();
         let exchange = places.table().taken[&1].exchange.clone();
-        let (serving, _query) = exchange.enter(None).unwrap();
+        let (serving, _query) = exchange.enter(Some(0)).unwrap();
         serving.well_done();
         drop(serving);
         tokio::time::advance(Duration::from_secs(89)).await;
@@ -272,7 +272,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         let _second = connect(&places, 2, 3).await.unwrap();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert!(exchange.enter(None).is_err(), "what comes too late is not begun");
+        assert!(exchange.enter(Some(0)).is_err(), "what comes too late is not begun");
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,7 +51,7 @@ impl Reader {
                     return;
                 }
             }
-            let Some(end) = HeadScan::WithinLine.end_of_head(&self.buffer) else { return };
+            let Some(end) = HeadScan::default().end_of_head(&self.buffer) else { return };
             let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             self.body_left = length.map_or(0, |text| text.parse().unwrap());
@@ -176,7 +176,7 @@ fn out_of_step_with_the_library_nothing_is_shortened() {
     let mut framer = Framer::default();
     framer.arrive(SHORT.as_bytes());
     assert!(passed_whole(&mut framer, &long('x', "")));
-    // The length of a body is not known.
+    // The body is in chunks.
     let mut framer = Framer::default();
     framer.arrive(SHORT.as_bytes());
     assert_eq!(framer.enter(None), Ok(None));
@@ -198,5 +198,69 @@ fn a_query_is_never_given_to_another_request() {
     framer.arrive(long('x', "").as_bytes());
     let mut space = [0; 12];
     framer.pass(&mut ReadBuf::new(&mut space));
-    assert_eq!(framer.enter(Some(0)), Err(Misframed));
+    assert_eq!(framer.enter(Some(0)), Err(Misframed::OutOfStep));
+}
+
+const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+const CHUNKS: &str = "4;name=\"value\"\r\nab\r\n\r\nA  \r\n0123456789\r\n0\r\ntrailer: 1\r\n\r\n";
+
+/// Passes on as many bytes as go to the end of a head.
+fn pass_head(framer: &mut Framer, text: &str, size: usize) {
+    for piece in text.as_bytes().chunks(size) {
+        let mut count = framer.arrive(piece);
+        let mut space = [0; 4096];
+        while count < piece.len() {
+            let passed = framer.pass(&mut ReadBuf::new(&mut space));
+            assert!(passed > 0);
+            count += passed;
+        }
+    }
+}
+
+#[test]
+fn a_request_with_both_lengths_is_found_wherever_they_stand_and_however_they_are_cut() {
+    for (fields, result) in [
+        ("transfer-encoding: chunked\r\ncontent-length: 3\r\n", Err(Misframed::TwoLengths)),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", Err(Misframed::TwoLengths)),
+        ("a: b\nCONTENT-LENGTH:3\ntransfer-encoding: chunked\n", Err(Misframed::TwoLengths)),
+        ("transfer-encoding: chunked\r\nx-content-length: 3\r\n", Ok(None)),
+        ("transfer-encoding: chunked\r\ncontent-lengths: 3\r\n", Ok(None)),
+        ("transfer-encoding: chunked\r\na: content-length: 3\r\n", Ok(None)),
+    ] {
+        for size in [1, 3, 1000] {
+            let head = format!("POST /content-length:3 HTTP/1.1\r\n{fields}\r\n");
+            let mut framer = Framer { shortens: false, ..Framer::default() };
+            pass_head(&mut framer, &head, size);
+            assert_eq!(framer.enter(None), result, "{fields:?} by {size}");
+        }
+    }
+}
+
+#[test]
+fn the_request_behind_a_body_in_chunks_is_looked_at_too_and_not_shortened() {
+    let both = "POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
+    for size in [1, 2, 5, 1000] {
+        let mut framer = Framer { shortens: false, ..Framer::default() };
+        pass_head(&mut framer, CHUNKED, size);
+        assert_eq!(framer.enter(None), Ok(None));
+        pass_head(&mut framer, CHUNKS, size);
+        assert_eq!(framer.stage, Stage::Line, "by {size}");
+        pass_head(&mut framer, both, size);
+        assert_eq!(framer.enter(None), Err(Misframed::TwoLengths), "by {size}");
+    }
+    let mut framer = Framer::default();
+    framer.arrive(CHUNKED.as_bytes());
+    assert_eq!(framer.enter(None), Ok(None));
+    assert!(passed_whole(&mut framer, CHUNKS));
+    assert!(passed_whole(&mut framer, &long('x', "")));
+}
+
+#[test]
+fn a_body_in_chunks_that_nobody_could_look_at_is_not_begun() {
+    let mut framer = Framer::default();
+    framer.arrive(CHUNKED.as_bytes());
+    assert_eq!(framer.enter(None), Ok(None));
+    assert!(passed_whole(&mut framer, "no size\r\n"));
+    assert!(passed_whole(&mut framer, CHUNKED));
+    assert_eq!(framer.enter(None), Err(Misframed::OutOfStep));
 }
