@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use hsmgate::model::Time;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::admin_client::get;
-use crate::gateway::{self, scratch};
-use crate::harness::Gateway;
+use crate::admin_client::{get, metric};
+use crate::clock_jumps::{HOLD, jumps_on_record};
+use crate::gateway::{self, scratch, until};
+use crate::harness::{Gateway, text};
 use crate::signed::{Call, Place, Signing, Way};
 
 const WAY: Way = Way(Signing::Acs3, Place::PostQuery);
 const HOUR: i64 = 3600;
+const DAYS: i64 = 2 * 24 * HOUR;
 
 /// The wall clock of a gateway.
 struct Clock(TempDir);
@@ -111,4 +114,74 @@ async fn a_clock_that_was_ahead_at_a_start_which_trusts_nothing_older_locks_nobo
     assert_eq!(answer(&gateway, &first).await, expired, "it is older than the start");
     let (status, told) = get(&gateway.dev.admin, "/readyz").await;
     assert_eq!(status, 200, "{told}");
+}
+
+impl Gateway {
+    /// The answer to a call whose date is so many seconds off.
+    async fn dated(&self, offset: i64, action: &str, params: &[(&str, &str)]) -> Value {
+        let date = Time::now().plus_seconds(offset).to_string();
+        let call = Call::new(self, WAY, action, params).at(&date).signed();
+        let answer = call.send(self).await;
+        assert_eq!(answer.status, 200, "{action}: {}", answer.body);
+        answer.json()
+    }
+}
+
+#[tokio::test]
+async fn a_running_clock_that_jumps_by_days_destroys_nothing_early_and_accepts_no_request_twice() {
+    let clock = Clock::new();
+    let gateway = clock.gateway_in(TempDir::new_in(scratch()).unwrap(), "127.0.0.1:0");
+    let doomed = gateway.create_key().await;
+    let plaintext = [("KeyId", doomed.as_str()), ("Plaintext", "c3RpbGwgaGVyZQ==")];
+    let sealed = gateway.call("Encrypt", &plaintext).await;
+    let data_key = gateway.call("GenerateDataKey", &[("KeyId", "alias/demo")]).await;
+    let window = [("KeyId", doomed.as_str()), ("PendingWindowInDays", "7")];
+    gateway.call("ScheduleKeyDeletion", &window).await;
+
+    // Six of the seven days pass.
+    let gateway = gateway
+        .restart_with(
+            "UPDATE keys SET delete_at = delete_at - 6 * 86400 \
+                                        WHERE delete_at > 0",
+        )
+        .await;
+    let gateway = clock.gateway_in(gateway.process.stop(), "127.0.0.1:0");
+    let objects = gateway.token_objects();
+    let (first, answered) = call(&gateway, 0).await;
+    assert_eq!(answered.0, 200);
+    let waits = async |offset: i64| {
+        let params = [("KeyId", doomed.as_str())];
+        let key = gateway.dated(offset, "DescribeKey", &params).await;
+        assert_eq!(text(&key["KeyMetadata"]["KeyState"]), "PendingDeletion", "{offset}");
+        assert_eq!(gateway.token_objects(), objects, "{offset}");
+        let blob = [("CiphertextBlob", text(&data_key["CiphertextBlob"]))];
+        let opened = gateway.dated(offset, "Decrypt", &blob).await;
+        assert_eq!(opened["Plaintext"], data_key["Plaintext"], "{offset}");
+    };
+
+    // By the clock the key is due, until the clock is right again and for a day of running time.
+    clock.move_by(DAYS);
+    until(|| jumps_on_record(&gateway).len() == 1).await;
+    assert!(metric(&gateway, HOLD).await.unwrap() > 86_000.0);
+    waits(DAYS).await;
+    assert_eq!(answer(&gateway, &first).await.1, "InvalidTimeStamp.Expired");
+    let (ahead, answered) = call(&gateway, DAYS).await;
+    assert_eq!(answered.0, 200);
+    assert_eq!(answer(&gateway, &ahead).await.1, "SignatureNonceUsed");
+
+    clock.move_by(-DAYS);
+    until(|| jumps_on_record(&gateway).len() == 2).await;
+    waits(-DAYS).await;
+    for known in [&first, &ahead] {
+        assert_eq!(answer(&gateway, known).await.0, 400);
+    }
+
+    clock.move_by(0);
+    assert_eq!(answer(&gateway, &first).await.1, "SignatureNonceUsed");
+    assert_eq!(answer(&gateway, &ahead).await.0, 400);
+    waits(0).await;
+    gateway.call("CancelKeyDeletion", &[("KeyId", &doomed)]).await;
+    gateway.call("EnableKey", &[("KeyId", &doomed)]).await;
+    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "c3RpbGwgaGVyZQ==");
 }

@@ -17,10 +17,10 @@ const EIGHT_DAYS: &str = "UPDATE keys SET delete_at = delete_at - 8 * 86400 WHER
      UPDATE keys SET material_expires = 1 WHERE material_check IS NOT NULL; \
      INSERT INTO facts (name, value) VALUES ('clock-recorded', strftime('%s', 'now') - 8 * 86400) \
      ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-const HOLD: &str = "hsmgate_destruction_hold_seconds";
+pub(crate) const HOLD: &str = "hsmgate_destruction_hold_seconds";
 const JUMPS: &str = "hsmgate_clock_jumps_total";
 
-fn jumps_on_record(gateway: &Gateway) -> Vec<Value> {
+pub(crate) fn jumps_on_record(gateway: &Gateway) -> Vec<Value> {
     let records = fs::read_to_string(gateway.process.state().join("audit.jsonl")).unwrap();
     let records = records.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     records.filter(|record| record["eventName"] == "ClockJump").collect()
