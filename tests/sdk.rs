@@ -1,7 +1,8 @@
 //! The official SDKs against a running gateway: each goes through the cases of `tests/sdk/`.
 //!
-//! Nothing is skipped. Without an interpreter or without the SDKs that `tests/sdk/setup.sh` installs,
-//! these tests fail and say what to do.
+//! No case is skipped. Without an interpreter or without the SDKs that `tests/sdk/setup.sh` installs,
+//! these tests fail and say what to do. The one that needs a network of its own says so and passes where
+//! there can be none.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on shall fail")]
 
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use support::gateway::Gateway;
+use support::gateway::{self, Gateway};
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
@@ -66,6 +67,25 @@ fn the_instance_sdks_pass_every_case_over_plain_http() {
 #[test]
 fn the_instance_sdks_pass_every_case_over_tls() {
     passes_every_case_of_an_instance(&["--tls"]);
+}
+
+#[test]
+fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
+    const NAMESPACES: [&str; 3] = ["--map-root-user", "--net", "--mount"];
+    expect_success(&SET_UP, "");
+    let is_permitted = Command::new("unshare").args(NAMESPACES).arg("true").output();
+    if !is_permitted.is_ok_and(|permitted| permitted.status.success()) {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    let directory = tempfile::tempdir_in(gateway::scratch()).expect("a temporary directory");
+    let mut script = Command::new("unshare");
+    script.args(NAMESPACES).arg(root().join("tests/sdk/cloud_names.sh"));
+    let ran = run(script.arg(env!("CARGO_BIN_EXE_hsmgate")).arg(directory.path()));
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+    expect_success(&ran, &format!("the log of the gateway:\n{log}"));
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(told.matches(" passed\n").count(), 5, "{told}");
 }
 
 /// Whether interpreters and SDKs are there, asked once for all tests.
