@@ -21,7 +21,7 @@ const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const PEM_END: &str = "-----END PUBLIC KEY-----";
 
 /// The form of checkpoints that are written. The first one (0.1.0) named no checkpoint before it.
-pub(super) const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 2;
 
 /// What a checkpoint signs: all records up to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,7 +50,7 @@ use std::time::Duration;
 
 pub use action::is_known;
 pub use chain::{ChainValue, Head};
-pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, InvalidKey};
+pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey};
 pub use deed::{Actor, Deed, DeedError};
 pub use export::{
     Bundle, ExportError, HEAD_FACT, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,

@@ -31,6 +31,10 @@ use crate::model::{AccessKeyId, Time};
 pub use record::ServedWith;
 use record::{Clocks, Found, Record};
 
+/// The format of the files in the journal's directory. Another one needs a golden state
+/// (`tests/golden/README.md`).
+pub const FORMAT: u32 = 2;
+
 const BUCKET_SECONDS: i64 = 120;
 const ENTRY_BYTES: usize = 8;
 const SUFFIX: &str = "nonces";

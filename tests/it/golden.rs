@@ -32,6 +32,12 @@ pub(crate) struct Expected {
     pub(crate) program: String,
     /// The number of the newest migration of its database.
     pub(crate) schema: i64,
+    /// The format of the records of its audit. Format 1 has no number.
+    #[serde(default = "first_format")]
+    pub(crate) audit_format: u32,
+    /// The format of its journal of nonces. Format 1 has no number.
+    #[serde(default = "first_format")]
+    pub(crate) journal_format: u32,
     /// Name, id and secret of each AccessKey; the first is an administrator's.
     pub(crate) access_keys: Vec<NamedAccessKey>,
     pub(crate) client_key: StoredClientKey,
@@ -42,6 +48,10 @@ pub(crate) struct Expected {
     pub(crate) commands: Vec<Command>,
     /// A role whose temporary credentials must do DescribeKey with this key.
     pub(crate) role: Role,
+}
+
+fn first_format() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -291,7 +301,7 @@ async fn every_state_of_an_earlier_program_is_served_as_it_was_left() {
 }
 
 #[test]
-fn the_newest_schema_has_a_golden_state() {
+fn the_newest_schema_and_formats_have_a_golden_state() {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations/sqlite");
     let numbers: BTreeSet<i64> = fs::read_dir(migrations)
         .unwrap()
@@ -301,7 +311,11 @@ fn the_newest_schema_has_a_golden_state() {
         })
         .collect();
     let newest = numbers.last().unwrap();
-    let kept: BTreeSet<i64> = states().iter().map(|state| expected(state).schema).collect();
-    assert!(kept.contains(newest), "no state of schema {newest}: see tests/golden/README.md");
-    assert!(kept.is_subset(&numbers), "a migration of a golden state is gone: {kept:?}");
+    let kept: Vec<Expected> = states().iter().map(|state| expected(state)).collect();
+    let of = |state: &Expected| (state.schema, state.audit_format, state.journal_format);
+    let wanted = (*newest, hsmgate::audit::FORMAT, hsmgate::authn::replay::FORMAT);
+    let is_kept = kept.iter().any(|state| of(state) == wanted);
+    assert!(is_kept, "no state of schema and formats {wanted:?}: see tests/golden/README.md");
+    let schemas: BTreeSet<i64> = kept.iter().map(|state| state.schema).collect();
+    assert!(schemas.is_subset(&numbers), "a migration of a golden state is gone: {schemas:?}");
 }

@@ -12,6 +12,7 @@ use hsmgate::wire::instance::messages::{
     GenerateDataKeyResponse,
 };
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::client_key::ClientKey;
 use crate::gateway::until;
@@ -461,15 +462,23 @@ async fn make_a_golden_state() {
     let mut database = installation.database().await;
     let newest = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
     let schema: i64 = newest.fetch_one(&mut database).await.unwrap();
-    drop(database);
+    database.close().await.unwrap();
+    for suffix in ["-wal", "-shm"] {
+        assert!(!installation.path(&format!("hsmgate.db{suffix}")).exists(), "{suffix} is left");
+    }
     let program = crate::installation::run(installation.command(&["--version"]), b"").done();
     let program = program.trim().to_owned();
-    let name = format!("{}-schema-{schema}", program.trim_start_matches("hsmgate "));
+    // Of this build: that of another program has to be set right by hand.
+    let (audit_format, journal_format) = (hsmgate::audit::FORMAT, hsmgate::authn::replay::FORMAT);
+    let version = program.trim_start_matches("hsmgate ");
+    let name = format!("{version}-schema-{schema}-audit-{audit_format}-journal-{journal_format}");
     let state = golden_directory().join(name);
     assert!(!state.exists(), "{} is there already", state.display());
     let expected = Expected {
         program,
         schema,
+        audit_format,
+        journal_format,
         access_keys: keys,
         client_key,
         calls,

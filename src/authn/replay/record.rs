@@ -262,6 +262,19 @@ mod tests {
         assert_eq!(start(Found::NoRecord, &nothing, Some("b")), doubtful(Doubt::NoRecord));
     }
 
+    /// Another form is another [`FORMAT`](super::super::FORMAT), and needs a golden state.
+    #[test]
+    fn the_record_on_disk_has_the_form_of_format_2() {
+        assert_eq!(super::super::FORMAT, 2);
+        let Found::Record(plain) = found(7) else { panic!() };
+        let json = |record: &Record| serde_json::to_string(record).unwrap();
+        assert_eq!(json(&plain), r#"{"journal":"j","boot":"b","trusted_from":7}"#);
+        let start = DoubtfulStart { clock: 9, uptime: 5, floor: 7 };
+        let doubtful = Record { doubtful_start: Some(start), ..plain };
+        let told = r#""doubtful_start":{"clock":9,"uptime":5,"floor":7}"#;
+        assert!(json(&doubtful).contains(told), "{}", json(&doubtful));
+    }
+
     #[test]
     fn no_start_trusts_what_an_earlier_one_did_not() {
         let this = ServedWith::Journal("j".to_owned());
