@@ -116,7 +116,11 @@ impl Keyring {
     async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
         for version in &record.versions {
             let budget = Budget::new(self.times.call);
-            self.destroy_object(identity(record, version), &budget).await?;
+            if version.is_live {
+                self.destroy_live(identity(record, version), &budget).await?;
+            } else {
+                self.destroy_object(identity(record, version), &budget).await?;
+            }
         }
         Ok(self.store.remove_key(record.id).await?)
     }
@@ -154,7 +158,16 @@ impl Keyring {
         }
     }
 
+    /// Destroys what a version has in the token, which may be half made.
     pub(super) async fn destroy_object(
+        &self,
+        version: KeyIdentity,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        Ok(self.token.change(budget, move |worker| worker.destroy_half_made(version)).await?)
+    }
+
+    async fn destroy_live(
         &self,
         version: KeyIdentity,
         budget: &Budget,

@@ -1,12 +1,12 @@
 //! Making and destroying keys. All of it runs under the object lock.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{AttributeType, KeyType, ObjectHandle};
+use cryptoki::object::{AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use super::error::{ErrorClass, TokenError};
-use super::handles::{Found, label_in, other_key, search_all};
+use super::handles::{Found, class_in, label_in, other_key, search_all};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::random::RandomSource;
 use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
@@ -116,12 +116,25 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// When the token does not say that every object is gone; `OtherKey` when it has objects with
-    /// this id that are another key's, which stay.
+    /// this id that are another key's, or nobody's, which stay.
     pub fn destroy(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        self.destroy_with(key, Unlabelled::Stay)
+    }
+
+    /// As [`Worker::destroy`], of a key that may be half made: objects with its id that a kill left
+    /// without a label go too.
+    ///
+    /// # Errors
+    /// As [`Worker::destroy`].
+    pub fn destroy_half_made(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        self.destroy_with(key, Unlabelled::Go)
+    }
+
+    fn destroy_with(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
         self.with_objects(|worker| {
             worker.steady(Some(key), |worker| {
                 worker.drop_copy(key);
-                worker.destroy_all(key).inspect_err(|error| {
+                worker.destroy_all(key, unlabelled).inspect_err(|error| {
                     if matches!(error, TokenError::OtherKey { .. }) {
                         worker.hub.report_other(key, error);
                     }
@@ -170,16 +183,16 @@ impl Worker<'_> {
     /// Before a retry, removes what the attempt before may have made without saying so: an answer
     /// may be lost, and two objects with one id would be of no use.
     pub(super) fn clear_for(&mut self, key: KeyIdentity, is_retry: bool) -> Result<(), TokenError> {
-        if is_retry { self.destroy_all(key) } else { Ok(()) }
+        if is_retry { self.destroy_all(key, Unlabelled::Go) } else { Ok(()) }
     }
 
     /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
     /// What remains is removed before the next attempt, or when the version is taken back.
     pub(super) fn discard(&mut self, key: KeyIdentity) {
         // What failed may have left its session in the middle of an operation.
-        let destroyed = self.destroy_all(key).or_else(|_jammed| {
+        let destroyed = self.destroy_all(key, Unlabelled::Go).or_else(|_jammed| {
             self.drop_session();
-            self.destroy_all(key)
+            self.destroy_all(key, Unlabelled::Go)
         });
         if let Err(error) = destroyed {
             tracing::warn!(key = %key.name, %error, "a key that failed its proof may be left in the token");
@@ -187,11 +200,11 @@ impl Worker<'_> {
     }
 
     /// Destroys all objects with this id. That there is none is believed as little as of any search.
-    fn destroy_all(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+    fn destroy_all(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
         self.log_in_if_out()?;
         let mut was_there = false;
         self.look_logged_in(|session| {
-            was_there |= destroy_seen(session, key)?;
+            was_there |= destroy_seen(session, key, unlabelled)?;
             Ok(())
         })?;
         if was_there { Ok(()) } else { self.vouch_for_absence(key) }
@@ -230,14 +243,17 @@ pub(super) fn make_in(
 
 /// Whether it saw objects of this key, which are gone now; those of another key stay. A token that stumbles may say of an
 /// object that it is not there: only a search that finds none is believed.
-fn destroy_seen(session: &Session, key: KeyIdentity) -> Result<bool, TokenError> {
+fn destroy_seen(
+    session: &Session,
+    key: KeyIdentity,
+    unlabelled: Unlabelled,
+) -> Result<bool, TokenError> {
     let (mut doubt, mut other) = (None, None);
     let objects = search_all(session, key)?;
     let was_there = !objects.is_empty();
     for object in objects {
-        let destroyed = match label_of(session, object) {
-            // What a kill left half written has no label.
-            Ok(label) if !label.is_empty() && !key.is_told_by(&label) => {
+        let destroyed = match naming_of(session, object) {
+            Ok((class, label)) if !is_of(key, class, &label, unlabelled) => {
                 other = Some(other_key(key, &label));
                 continue;
             }
@@ -257,6 +273,68 @@ fn destroy_seen(session: &Session, key: KeyIdentity) -> Result<bool, TokenError>
     }
 }
 
-fn label_of(session: &Session, object: ObjectHandle) -> Result<Vec<u8>, TokenError> {
-    Ok(label_in(&session.get_attributes(object, &[AttributeType::Label])?).to_vec())
+/// What becomes of objects that have a key's id and no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unlabelled {
+    /// They are nobody's: an id alone would let a changed database name any object of the token.
+    Stay,
+    /// They are the key's, where they are of its class: what a kill left half written.
+    Go,
+}
+
+/// Whether an object with a key's id is the key's to destroy.
+fn is_of(
+    key: KeyIdentity,
+    class: Option<ObjectClass>,
+    label: &[u8],
+    unlabelled: Unlabelled,
+) -> bool {
+    if !label.is_empty() {
+        return key.is_told_by(label);
+    }
+    let is_of_class = match (key.class, class) {
+        (_, None) => true,
+        (KeyClass::Secret, Some(class)) => class == ObjectClass::SECRET_KEY,
+        (KeyClass::Pair, Some(class)) => {
+            [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY].contains(&class)
+        }
+    };
+    unlabelled == Unlabelled::Go && is_of_class
+}
+
+fn naming_of(
+    session: &Session,
+    object: ObjectHandle,
+) -> Result<(Option<ObjectClass>, Vec<u8>), TokenError> {
+    let told = session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
+    Ok((class_in(&told), label_in(&told).to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyId, KeyVersionId};
+
+    #[test]
+    fn without_a_label_only_what_may_be_half_made_is_taken_for_an_object_of_the_key() {
+        let of = |spec| KeyIdentity::of_key(KeyId::random(), spec, 1, KeyVersionId::random());
+        let (secret, pair) = (of(KeySpec::Aes256), of(KeySpec::EcP256));
+        let has = |key: KeyIdentity, class, label: &str, unlabelled| {
+            is_of(key, class, label.as_bytes(), unlabelled)
+        };
+        let (own, aes) = (secret.name.to_string(), Some(ObjectClass::SECRET_KEY));
+        for unlabelled in [Unlabelled::Stay, Unlabelled::Go] {
+            assert!(has(secret, aes, &own, unlabelled));
+            assert!(!has(secret, aes, &pair.name.to_string(), unlabelled));
+            assert!(!has(secret, Some(ObjectClass::CERTIFICATE), "", unlabelled));
+            assert!(!has(secret, Some(ObjectClass::DATA), "", unlabelled));
+            assert!(!has(pair, aes, "", unlabelled));
+        }
+        for (key, class) in
+            [(secret, aes), (secret, None), (pair, Some(ObjectClass::PUBLIC_KEY)), (pair, None)]
+        {
+            assert!(has(key, class, "", Unlabelled::Go), "{class:?}");
+            assert!(!has(key, class, "", Unlabelled::Stay), "{class:?}");
+        }
+    }
 }
