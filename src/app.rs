@@ -21,7 +21,7 @@ use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, CallLimits, CallRates, Services};
-use crate::store::{Store, StoreError};
+use crate::store::{Fact, Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;
 use crate::wire::admin::{self, Health, Sources};
@@ -625,10 +625,14 @@ async fn take_over(
 /// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an
 /// instance from its first start on.
 async fn served_with(store: &Store) -> Result<ServedWith, StoreError> {
-    Ok(match store.fact(REPLAY_JOURNAL).await? {
-        Some(journal) => ServedWith::Journal(journal),
-        None if store.fact(INSTANCE_ID).await?.is_some() => ServedWith::Unknown,
-        None => ServedWith::Nothing,
+    let text = |text: &str| Some(text.to_owned());
+    Ok(match store.read_fact(REPLAY_JOURNAL, text).await? {
+        Fact::Read(journal) => ServedWith::Journal(journal),
+        Fact::Damaged => ServedWith::Unknown,
+        Fact::Absent if store.read_fact(INSTANCE_ID, text).await? != Fact::Absent => {
+            ServedWith::Unknown
+        }
+        Fact::Absent => ServedWith::Nothing,
     })
 }
 
@@ -638,17 +642,22 @@ fn longest_generation(limits: &Limits) -> Duration {
     limits.keyring.times.generate + limits.keyring.times.call
 }
 
-/// The instance that the store belongs to; the first start names it.
+/// The instance that the store belongs to; the first start names it. What cannot be read is named anew,
+/// and that alone.
 async fn instance(store: &Store) -> Result<Instance, StoreError> {
-    let id = store.fact(INSTANCE_ID).await?.and_then(|id| id.parse().ok());
-    let created = store.fact(INSTANCE_CREATED).await?.and_then(|created| created.parse().ok());
-    if let (Some(id), Some(created)) = (id, created) {
-        return Ok(Instance { id, created });
+    let created = store.read_fact(INSTANCE_CREATED, |text| text.parse().ok()).await?.value();
+    let id = store.read_fact(INSTANCE_ID, |text| text.parse().ok()).await?.value();
+    let instance = Instance {
+        id: id.clone().unwrap_or_else(InstanceId::random),
+        created: created.unwrap_or_else(Time::now),
+    };
+    if created.is_none() {
+        store.set_fact(INSTANCE_CREATED, &instance.created.to_string()).await?;
     }
-    let new = Instance { id: InstanceId::random(), created: Time::now() };
-    store.set_fact(INSTANCE_CREATED, &new.created.to_string()).await?;
-    store.set_fact(INSTANCE_ID, new.id.as_str()).await?;
-    Ok(new)
+    if id.is_none() {
+        store.set_fact(INSTANCE_ID, instance.id.as_str()).await?;
+    }
+    Ok(instance)
 }
 
 async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
@@ -666,16 +675,18 @@ async fn close_token(token: Token) -> Ending {
     }
 }
 
-/// As [`check_belonging`], as far as it can be told without the token.
+/// As [`check_belonging`], as far as it can be told without the token. A fact that cannot be read keeps
+/// nobody from taking rights away; the log tells of it.
 ///
 /// # Errors
 /// When the store belongs to another region or account, or cannot be read.
 pub async fn check_place(store: &Store, place: &Place) -> Result<(), StartError> {
     for (what, fact, given) in facts_of(place) {
-        if let Some(stored) = store.fact(fact).await?
-            && stored != given
-        {
-            return Err(StartError::Foreign { what, stored, given });
+        match store.read_fact(fact, |text| Some(text.to_owned())).await? {
+            Fact::Read(stored) if stored != given => {
+                return Err(StartError::Foreign { what, stored, given });
+            }
+            Fact::Read(_) | Fact::Absent | Fact::Damaged => {}
         }
     }
     Ok(())
@@ -686,7 +697,8 @@ fn facts_of(place: &Place) -> [(&'static str, &'static str, String); 2] {
 }
 
 /// A store belongs to one token and one place, for good: with another token its keys would all
-/// be gone, in another place its ARNs would lie.
+/// be gone, in another place its ARNs would lie. A fact that cannot be read is written anew where another
+/// one says that they belong together.
 ///
 /// # Errors
 /// When it belongs to others, or cannot be read.
@@ -697,12 +709,22 @@ pub async fn check_belonging(
     purpose: Purpose,
 ) -> Result<(), StartError> {
     let serial = ("token serial", TOKEN_SERIAL, token.info().serial.clone());
+    let (mut belongs, mut damaged) = (false, Vec::new());
     for (what, fact, given) in std::iter::once(serial).chain(facts_of(place)) {
-        match store.fact(fact).await? {
-            Some(stored) if stored == given => {}
-            Some(stored) => return Err(StartError::Foreign { what, stored, given }),
-            None if purpose == Purpose::Look => {}
-            None => store.set_fact(fact, &given).await?,
+        match store.read_fact(fact, |text| Some(text.to_owned())).await? {
+            Fact::Read(stored) if stored == given => belongs = true,
+            Fact::Read(stored) => return Err(StartError::Foreign { what, stored, given }),
+            Fact::Damaged => damaged.push((fact, given)),
+            Fact::Absent if purpose == Purpose::Look => {}
+            Fact::Absent => store.set_fact(fact, &given).await?,
+        }
+    }
+    for (fact, given) in damaged {
+        if !belongs {
+            // Says that it is damaged.
+            store.fact(fact).await?;
+        } else if purpose == Purpose::Change {
+            store.set_fact(fact, &given).await?;
         }
     }
     Ok(())

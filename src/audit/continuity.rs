@@ -22,6 +22,8 @@ const BLOCK_BYTES: u64 = 1024 * 1024;
 pub(super) struct Trust {
     /// What the store knows of the chain.
     pub(super) known: Option<Known>,
+    /// Whether the store knew something that cannot be read any more.
+    pub(super) is_damaged: bool,
     /// The keys whose checkpoints count: the one in use, and those that it has replaced.
     pub(super) keys: Vec<AuditKey>,
 }
@@ -46,6 +48,7 @@ pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Be
     let stored = known.and_then(|known| known.checkpoint.clone());
     let Some(head) = tail.head else {
         return Ok(match known {
+            None if trust.is_damaged => discontinued(Head::START, None),
             None => Beginning { head: Head::START, reason: "start", checkpoint: None },
             Some(known) if known.is_closed => {
                 Beginning { head: known.head, reason: "start", checkpoint: stored }
@@ -63,7 +66,8 @@ pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Be
     let is_exact =
         ahead.is_none() && known.is_some_and(|known| known.is_closed && !known.is_opening);
     let goes_on = match anchor {
-        _ if is_unsigned => false,
+        // Of what was known and is lost the file may lack the end, which nobody would notice.
+        _ if is_unsigned || trust.is_damaged => false,
         None => true,
         Some(anchor) if is_exact => head == anchor,
         Some(anchor) => head.sequence >= anchor.sequence && follows(path, anchor, head)?,
@@ -279,7 +283,8 @@ mod tests {
 
         fn beginning(&self, known: Known, keys: Vec<AuditKey>) -> Beginning {
             let tail = Tail { head: last_record(&self.path).unwrap(), torn_bytes: 0 };
-            beginning(&self.path, tail, &Trust { known: Some(known), keys }).unwrap()
+            beginning(&self.path, tail, &Trust { known: Some(known), is_damaged: false, keys })
+                .unwrap()
         }
     }
 
@@ -309,7 +314,8 @@ mod tests {
     fn a_start_that_wrote_nothing_may_be_repeated_on_a_rotated_file() {
         let end = Head::START.followed_by(b"record");
         let directory = tempfile::TempDir::new().unwrap();
-        let trust = Trust { known: Some(known(end, true, true)), keys: Vec::new() };
+        let trust =
+            Trust { known: Some(known(end, true, true)), is_damaged: false, keys: Vec::new() };
         let tail = Tail { head: None, torn_bytes: 0 };
         let begun = beginning(&directory.path().join("audit.jsonl"), tail, &trust).unwrap();
         assert_eq!((begun.head, begun.reason), (end, "start"));

@@ -13,7 +13,7 @@ use super::chain_files as chain;
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::verify::Expectation;
 use crate::model::Time;
-use crate::store::Store;
+use crate::store::{Fact, Store};
 
 /// The name of a bundle's manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -67,13 +67,12 @@ pub struct Known {
 }
 
 impl Known {
-    /// What the store knows; `None` before the first checkpoint.
+    /// What the store knows; absent before the first checkpoint.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds something else.
-    pub async fn load(store: &Store) -> Result<Option<Self>, AuditError> {
-        let Some(text) = store.fact(HEAD_FACT).await? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|_form| AuditError::Damaged)
+    /// When the store cannot be read.
+    pub async fn load(store: &Store) -> Result<Fact<Self>, AuditError> {
+        Ok(store.read_fact(HEAD_FACT, |text| serde_json::from_str(text).ok()).await?)
     }
 
     pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
@@ -81,25 +80,25 @@ impl Known {
         Ok(store.set_fact(HEAD_FACT, &text).await?)
     }
 
-    /// The key that signs the checkpoints; `None` before the first start with an audit.
+    /// The key that signs the checkpoints; absent before the first start with an audit.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds something else.
-    pub async fn public_key(store: &Store) -> Result<Option<AuditKey>, AuditError> {
-        let Some(pem) = store.fact(PUBLIC_KEY_FACT).await? else { return Ok(None) };
-        AuditKey::from_pem(&pem).map(Some).map_err(|_form| AuditError::Damaged)
+    /// When the store cannot be read.
+    pub async fn public_key(store: &Store) -> Result<Fact<AuditKey>, AuditError> {
+        Ok(store.read_fact(PUBLIC_KEY_FACT, |pem| AuditKey::from_pem(pem).ok()).await?)
     }
 
-    /// The keys that signed checkpoints before, oldest first.
+    /// The keys that signed checkpoints before, oldest first; none where the store does not tell them any
+    /// more. What they signed then counts as signed by nobody.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds something else.
+    /// When the store cannot be read.
     pub async fn retired_keys(store: &Store) -> Result<Vec<AuditKey>, AuditError> {
-        let Some(text) = store.fact(RETIRED_KEYS_FACT).await? else { return Ok(Vec::new()) };
-        let pems: Vec<String> = serde_json::from_str(&text).map_err(|_form| AuditError::Damaged)?;
-        pems.iter()
-            .map(|pem| AuditKey::from_pem(pem).map_err(|_form| AuditError::Damaged))
-            .collect()
+        let read = |text: &str| {
+            let pems: Vec<String> = serde_json::from_str(text).ok()?;
+            pems.iter().map(|pem| AuditKey::from_pem(pem).ok()).collect::<Option<Vec<_>>>()
+        };
+        Ok(store.read_fact(RETIRED_KEYS_FACT, read).await?.value().unwrap_or_default())
     }
 
     pub(super) async fn save_public_key(store: &Store, key: &AuditKey) -> Result<(), AuditError> {

@@ -21,10 +21,10 @@ use super::sink::{self, Command, Rotation, Started};
 use super::sums::Sums;
 use super::{AuditError, AuditSettings};
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, Place, Time};
-use crate::store::Store;
+use crate::store::{Fact, Store};
 use crate::token::{
-    Budget, ErrorClass, KeyIdentity, ObjectName, PublicKey, ServiceKey, SignAlgorithm, Token,
-    TokenError,
+    Budget, ErrorClass, KeyIdentity, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm,
+    Token, TokenError,
 };
 
 /// How soon after one that failed a checkpoint is tried again.
@@ -63,8 +63,10 @@ impl Audit {
         let hangup = signal(SignalKind::hangup()).map_err(AuditError::System)?;
         let signer = Signer::open(&store, token).await?;
         let mut keys = Known::retired_keys(&store).await?;
-        keys.extend(Known::public_key(&store).await?);
-        let trust = Trust { known: Known::load(&store).await?, keys };
+        keys.extend(Known::public_key(&store).await?.value());
+        let known = Known::load(&store).await?;
+        let is_damaged = known == Fact::Damaged;
+        let trust = Trust { known: known.value(), is_damaged, keys };
         let change = KeyChange::unrecorded(&store).await?;
         let (deadline, required) = (settings.deadline, settings.required);
         let interval = settings.checkpoint_interval;
@@ -305,14 +307,36 @@ impl Signer {
     /// attempt which dies in between is repeated. Its public half is stored last: from then on the
     /// key has to be there, because another one could not vouch for the same chain.
     async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
-        let key = key_name(store).await?;
-        if let Some(public) = Known::public_key(store).await? {
-            if !signs(&token, key, &public).await? {
-                return Err(AuditError::KeyMissing(key.to_string()));
+        let public = Known::public_key(store).await?;
+        let found = find_key(store, &token, &public).await?;
+        let is_missing = || AuditError::KeyMissing(name_in_words(found));
+        let key = match (found, &public) {
+            (Some(key), _) => key,
+            (None, Fact::Absent) => KeyVersionId::random(),
+            (None, _) => return Err(is_missing()),
+        };
+        let is_named =
+            matches!(store.fact(KEY_FACT).await, Ok(Some(name)) if name == key.to_string());
+        if !is_named {
+            store.set_fact(KEY_FACT, &key.to_string()).await?;
+        }
+        match public {
+            Fact::Read(public) => {
+                if !signs(&token, key, &public).await? {
+                    return Err(is_missing());
+                }
             }
-        } else {
-            let public = Self::make(&token, key, 1).await?;
-            Known::save_public_key(store, &public).await?;
+            Fact::Absent => {
+                let public = Self::make(&token, key, 1).await?;
+                Known::save_public_key(store, &public).await?;
+            }
+            // The token says it as well: it is the one that signs.
+            Fact::Damaged => {
+                if !is_usable(&token, key, None).await? {
+                    return Err(is_missing());
+                }
+                Known::save_public_key(store, &public_half(&token, key).await?).await?;
+            }
         }
         Ok(Self { token, key })
     }
@@ -360,12 +384,33 @@ pub async fn make_key(store: &Store, token: &Token) -> Result<(), AuditError> {
 /// # Errors
 /// [`AuditError::KeyMissing`] when it is not, and when token or store fail.
 pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
-    let Some(public) = Known::public_key(store).await? else { return Ok(()) };
-    let key = key_name(store).await?;
-    if is_whole(token, key, &public).await? {
-        Ok(())
-    } else {
-        Err(AuditError::KeyMissing(key.to_string()))
+    let public = Known::public_key(store).await?;
+    if public == Fact::Absent {
+        return Ok(());
+    }
+    let found = find_key(store, token, &public).await?;
+    let is_usable = match found {
+        Some(key) => is_usable(token, key, public.value().as_ref()).await?,
+        None => false,
+    };
+    if is_usable { Ok(()) } else { Err(AuditError::KeyMissing(name_in_words(found))) }
+}
+
+/// Whether the key is whole: with the public half that the store knows, or, where the store has lost it,
+/// with any.
+pub(super) async fn is_usable(
+    token: &Token,
+    key: KeyVersionId,
+    public: Option<&AuditKey>,
+) -> Result<bool, AuditError> {
+    if let Some(public) = public {
+        return is_whole(token, key, public).await;
+    }
+    match public_half(token, key).await {
+        Ok(public) => is_whole(token, key, &public).await,
+        Err(AuditError::Damaged) => Ok(false),
+        Err(AuditError::Token(error)) if is_of_the_key(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -424,7 +469,7 @@ async fn public_half(token: &Token, key: KeyVersionId) -> Result<AuditKey, Audit
 /// Destroys what is left of a key.
 pub(super) async fn destroy(token: &Token, key: KeyVersionId) -> Result<(), AuditError> {
     let key = identity(key);
-    Ok(token.change(&budget(), move |worker| worker.destroy(key)).await?)
+    Ok(token.change(&budget(), move |worker| worker.destroy_half_made(key)).await?)
 }
 
 const fn identity(key: KeyVersionId) -> KeyIdentity {
@@ -435,12 +480,38 @@ fn budget() -> Budget {
     Budget::new(TOKEN_TIME)
 }
 
-/// The name of the key, stored where there was none.
-pub(super) async fn key_name(store: &Store) -> Result<KeyVersionId, AuditError> {
-    if let Some(text) = store.fact(KEY_FACT).await? {
-        return text.parse().map_err(|_form| AuditError::Damaged);
+fn name_in_words(key: Option<KeyVersionId>) -> String {
+    key.map_or_else(|| "(the database does not name it)".to_owned(), |key| key.to_string())
+}
+
+/// The key that signs: as the store names it; else what the token has under a label of such a key, of
+/// several that one with the public half that the store knows. It changes nothing.
+pub(super) async fn find_key(
+    store: &Store,
+    token: &Token,
+    public: &Fact<AuditKey>,
+) -> Result<Option<KeyVersionId>, AuditError> {
+    let named = store.read_fact(KEY_FACT, |text| text.parse().ok()).await?;
+    if let Fact::Read(name) = named {
+        return Ok(Some(name));
     }
-    let name = KeyVersionId::random();
-    store.set_fact(KEY_FACT, &name.to_string()).await?;
-    Ok(name)
+    if *public == Fact::Absent {
+        // None was made yet.
+        return Ok(None);
+    }
+    let is_ours =
+        |name: &ObjectName| name.owner == ObjectOwner::Service(ServiceKey::AuditCheckpoint);
+    let named: Vec<_> = token.list().await?.into_iter().filter(is_ours).collect();
+    match (&*named, public) {
+        ([only], _) => return Ok(Some(only.version)),
+        (_, Fact::Read(public)) => {
+            for name in &named {
+                if is_whole(token, name.version, public).await? {
+                    return Ok(Some(name.version));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
 }

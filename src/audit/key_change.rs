@@ -11,7 +11,7 @@ use super::checkpoint::AuditKey;
 use super::export::Known;
 use super::keeper::{self, KEY_FACT, Signer};
 use crate::model::{KeyVersionId, Time};
-use crate::store::Store;
+use crate::store::{Fact, Store};
 use crate::token::Token;
 
 /// The fact with a change that is not on record yet; empty when there is none.
@@ -46,12 +46,10 @@ pub struct KeyChange {
 impl KeyChange {
     /// The change that is not on record yet.
     pub(super) async fn unrecorded(store: &Store) -> Result<Option<Self>, AuditError> {
-        match store.fact(CHANGE_FACT).await? {
-            Some(text) if !text.is_empty() => {
-                serde_json::from_str(&text).map(Some).map_err(|_form| AuditError::Damaged)
-            }
-            _ => Ok(None),
-        }
+        let read = |text: &str| {
+            if text.is_empty() { Some(None) } else { serde_json::from_str(text).ok().map(Some) }
+        };
+        Ok(store.read_fact(CHANGE_FACT, read).await?.value().flatten())
     }
 
     /// Forgets the change: it is on record.
@@ -71,25 +69,32 @@ pub async fn replace_key(
     token: &Token,
     operator: String,
 ) -> Result<KeyChange, AuditError> {
-    let old = keeper::key_name(store).await?;
-    let old_public = Known::public_key(store).await?.ok_or(AuditError::NoKey)?;
-    if keeper::is_whole(token, old, &old_public).await? {
+    let old_public = Known::public_key(store).await?;
+    if old_public == Fact::Absent {
+        return Err(AuditError::NoKey);
+    }
+    let old = keeper::find_key(store, token, &old_public).await?;
+    let old_public = old_public.value();
+    if let Some(old) = old
+        && keeper::is_usable(token, old, old_public.as_ref()).await?
+    {
         return Err(AuditError::KeyWhole(old.to_string()));
     }
     let mut retired = Known::retired_keys(store).await?;
-    retired.push(old_public);
+    retired.extend(old_public);
     let new = next_name(store).await?;
     let number = u32::try_from(retired.len()).unwrap_or(u32::MAX).saturating_add(1);
     let new_public = Signer::make(token, new, number).await?;
-    let named = |key: KeyVersionId, public: &AuditKey| NamedKey {
-        key_id: key.to_string(),
-        public_key: public.to_pem(),
+    // Where the database has lost both the record tells nothing of them.
+    let named = |key: Option<KeyVersionId>, public: Option<&AuditKey>| NamedKey {
+        key_id: key.map(|key| key.to_string()).unwrap_or_default(),
+        public_key: public.map(AuditKey::to_pem).unwrap_or_default(),
     };
     let change = KeyChange {
         time: Time::now().to_string(),
         operator,
-        old_key: named(old, &old_public),
-        new_key: named(new, &new_public),
+        old_key: named(old, old_public.as_ref()),
+        new_key: named(Some(new), Some(&new_public)),
     };
     let retired: Vec<_> = retired.iter().map(AuditKey::to_pem).collect();
     let text = |value: serde_json::Result<String>| value.map_err(|_form| AuditError::Damaged);
@@ -102,19 +107,20 @@ pub async fn replace_key(
     ];
     store.set_facts(&facts).await?;
     // Half a pair would be found for ever by whoever looks at the objects of the token.
-    keeper::destroy(token, old).await?;
+    if let Some(old) = old {
+        keeper::destroy(token, old).await?;
+    }
     Ok(change)
 }
 
 /// The name of the new key, stored before the key is made, so that an attempt that dies is
 /// repeated with the same one.
 async fn next_name(store: &Store) -> Result<KeyVersionId, AuditError> {
-    match store.fact(NEXT_FACT).await? {
-        Some(text) if !text.is_empty() => text.parse().map_err(|_form| AuditError::Damaged),
-        _ => {
-            let name = KeyVersionId::random();
-            store.set_fact(NEXT_FACT, &name.to_string()).await?;
-            Ok(name)
-        }
+    let read = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    if let Fact::Read(Some(name)) = store.read_fact(NEXT_FACT, read).await? {
+        return Ok(name);
     }
+    let name = KeyVersionId::random();
+    store.set_fact(NEXT_FACT, &name.to_string()).await?;
+    Ok(name)
 }

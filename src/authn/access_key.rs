@@ -21,8 +21,8 @@ use super::identity::{Identity, Session};
 use crate::model::id::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
 use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time};
-use crate::store::{AccessKeyRow, DamagedRow, Part, SessionRow, Store, StoreError};
-use crate::token::{Budget, KeyIdentity, ServiceKey, Token, TokenError};
+use crate::store::{AccessKeyRow, DamagedRow, Fact, Part, SessionRow, Store, StoreError};
+use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
 /// The fact of the store that names the token key which seals the secrets.
 pub const SEAL_KEY_FACT: &str = "access-key-seal";
@@ -32,6 +32,8 @@ const TOKEN_TIME: Duration = Duration::from_secs(30);
 /// that need no token are still followed within a second or two.
 const FOLLOW_TIME: Duration = Duration::from_secs(1);
 const SECONDS_OF_AN_HOUR: i64 = 3600;
+/// What is sealed and opened to see whether a key does both.
+const TRIAL: &[u8] = b"hsmgate: is the seal whole?";
 
 /// Why AccessKeys could not be made, loaded or changed.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +47,21 @@ pub enum AccessKeyError {
     /// The store holds sealed secrets, and the token lacks the key that sealed them: it is not
     /// the token that this store belongs to, or the key was destroyed.
     #[error(
-        "the token has no key {0} to open the sealed AccessKey secrets; where it is lost for good, \
-         `hsmgate access-key new-seal --config FILE` lets AccessKeys be made anew"
+        "the token has no whole key {0} to open the sealed AccessKey secrets; where it is lost for \
+         good, `hsmgate access-key new-seal --config FILE` lets AccessKeys be made anew"
     )]
     SealKeyMissing(KeyVersionId),
+    /// The store does not name the key that sealed the secrets, and the token has none that it could
+    /// be.
+    #[error(
+        "the database does not name the key that seals the AccessKey secrets, and the token has none: \
+         where it is lost for good, `hsmgate access-key new-seal --config FILE` lets AccessKeys be \
+         made anew"
+    )]
+    SealKeyUnknown,
+    /// No key was made yet that could be lost.
+    #[error("there is no key yet that seals AccessKey secrets: init or the first start makes it")]
+    NoSealKey,
     /// There is no reason for another key.
     #[error("the key {0}, which seals the AccessKey secrets, is there: it stays")]
     SealKeyThere(KeyVersionId),
@@ -165,25 +178,38 @@ impl AccessKeys {
     /// # Errors
     /// When store or token fail, or the token is not the one that sealed the secrets.
     pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
-        let seal_key = seal_key_name(&store).await?;
-        let seal_key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, seal_key);
-        let is_there =
-            token.change(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await?;
-        if !is_there {
-            let state = store.access_state().await?;
-            let is_new = state.keys.is_empty() && state.damaged.is_empty();
-            if !is_new || !store.keys().is_empty() || !store.damaged_rows().is_empty() {
-                return Err(AccessKeyError::SealKeyMissing(seal_key.id()));
+        let name = match named_seal(&store).await? {
+            Fact::Read(name) => name,
+            Fact::Absent | Fact::Damaged => {
+                let name = if is_new(&store).await? {
+                    KeyVersionId::random()
+                } else {
+                    find_seal(&store, &token).await?.ok_or(AccessKeyError::SealKeyUnknown)?
+                };
+                store.set_fact(SEAL_KEY_FACT, &name.to_string()).await?;
+                name
+            }
+        };
+        let of_key = |error: TokenError| {
+            if error.is_of_the_key() { AccessKeyError::SealKeyMissing(name) } else { error.into() }
+        };
+        let seal_key = identity(name);
+        let exists =
+            token.change(&Budget::new(TOKEN_TIME), move |worker| worker.exists(seal_key)).await;
+        if !exists.map_err(of_key)? {
+            if !is_new(&store).await? {
+                return Err(AccessKeyError::SealKeyMissing(name));
             }
             make_seal(&token, seal_key).await?;
         }
         token.know_by(seal_key);
-        let keys =
-            Self { store, token, seal_key, revision: Mutex::new(None), known: ArcSwap::default() };
+        let keys = Self::with_seal(store, token, seal_key);
         let sealed = keys.take_over(&Opened::new()).await?;
         let (opened, failure) = keys.open_secrets(sealed, || Budget::new(TOKEN_TIME)).await;
-        if let Some(failure) = failure {
-            return Err(failure);
+        match failure {
+            Some(AccessKeyError::Token(error)) => return Err(of_key(error)),
+            Some(failure) => return Err(failure),
+            None => {}
         }
         keys.take_over(&opened).await?;
         Ok(keys)
@@ -198,13 +224,10 @@ impl AccessKeys {
         store: &Store,
         token: &Token,
     ) -> Result<Vec<DamagedRow>, AccessKeyError> {
-        let Some(seal_key) = store.fact(SEAL_KEY_FACT).await? else {
+        let Some(seal_key) = named_seal(store).await?.value() else {
             return Ok(store.access_state().await?.damaged);
         };
-        let (store, token) = (store.clone(), token.clone());
-        let (revision, known) = (Mutex::new(None), ArcSwap::default());
-        let seal_key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, seal_key.parse()?);
-        let keys = Self { store, token, seal_key, revision, known };
+        let keys = Self::with_seal(store.clone(), token.clone(), identity(seal_key));
         let sealed = keys.take_over(&Opened::new()).await?;
         let (opened, failure) = keys.open_secrets(sealed, || Budget::new(TOKEN_TIME)).await;
         if let Some(failure) = failure {
@@ -214,15 +237,17 @@ impl AccessKeys {
         Ok(keys.known().damaged.clone())
     }
 
-    /// Whether the token has lost the key that seals the secrets; there may be none yet.
+    fn with_seal(store: Store, token: Token, seal_key: KeyIdentity) -> Self {
+        Self { store, token, seal_key, revision: Mutex::new(None), known: ArcSwap::default() }
+    }
+
+    /// Whether the token has lost the key that seals the secrets, or has it in no state in which it
+    /// seals and opens; there may be none yet. It changes nothing.
     ///
     /// # Errors
     /// When store or token fail.
     pub async fn has_lost_seal(store: &Store, token: &Token) -> Result<bool, AccessKeyError> {
-        let Some(text) = store.fact(SEAL_KEY_FACT).await? else { return Ok(false) };
-        let key = KeyIdentity::of_service(ServiceKey::AccessKeySeal, text.parse()?);
-        let budget = Budget::new(TOKEN_TIME);
-        Ok(!token.change(&budget, move |worker| worker.exists(key)).await?)
+        Ok(matches!(seal(store, token).await?, Seal::Lost))
     }
 
     /// Puts another key in the place of a lost one that sealed the secrets, and gives the ids of the
@@ -235,8 +260,10 @@ impl AccessKeys {
         store: &Store,
         token: &Token,
     ) -> Result<Vec<AccessKeyId>, AccessKeyError> {
-        if !Self::has_lost_seal(store, token).await? {
-            return Err(AccessKeyError::SealKeyThere(seal_key_name(store).await?));
+        match seal(store, token).await? {
+            Seal::Lost => {}
+            Seal::Whole(name) => return Err(AccessKeyError::SealKeyThere(name)),
+            Seal::None => return Err(AccessKeyError::NoSealKey),
         }
         let mut deleted = Vec::new();
         for row in store.access_state().await?.keys {
@@ -245,7 +272,7 @@ impl AccessKeys {
         }
         let version = KeyVersionId::random();
         store.set_fact(SEAL_KEY_FACT, &version.to_string()).await?;
-        make_seal(token, KeyIdentity::of_service(ServiceKey::AccessKeySeal, version)).await?;
+        make_seal(token, identity(version)).await?;
         Ok(deleted)
     }
 
@@ -567,11 +594,70 @@ async fn make_seal(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
     token.change(&Budget::new(TOKEN_TIME), generate).await
 }
 
-async fn seal_key_name(store: &Store) -> Result<KeyVersionId, AccessKeyError> {
-    if let Some(text) = store.fact(SEAL_KEY_FACT).await? {
-        return Ok(text.parse()?);
+const fn identity(name: KeyVersionId) -> KeyIdentity {
+    KeyIdentity::of_service(ServiceKey::AccessKeySeal, name)
+}
+
+/// The key that seals the secrets.
+enum Seal {
+    /// None was made yet.
+    None,
+    /// It seals and opens.
+    Whole(KeyVersionId),
+    /// It was there, and is not there any more or cannot be used.
+    Lost,
+}
+
+/// Finds the key and uses it once.
+async fn seal(store: &Store, token: &Token) -> Result<Seal, AccessKeyError> {
+    let name = match named_seal(store).await? {
+        Fact::Read(name) => name,
+        Fact::Absent | Fact::Damaged if is_new(store).await? => return Ok(Seal::None),
+        Fact::Absent | Fact::Damaged => match find_seal(store, token).await? {
+            Some(name) => name,
+            None => return Ok(Seal::Lost),
+        },
+    };
+    let key = identity(name);
+    let trial = move |worker: &mut crate::token::Worker<'_>| {
+        let sealed = worker.encrypt(key, None, TRIAL)?;
+        worker.decrypt(key, &sealed.iv, None, &sealed.sealed)
+    };
+    match token.run_with(key, &Budget::new(TOKEN_TIME), trial).await {
+        Ok(opened) if *opened == *TRIAL => Ok(Seal::Whole(name)),
+        Ok(_other) => Err(TokenError::Unverified.into()),
+        Err(error) if error.is_of_the_key() => Ok(Seal::Lost),
+        Err(error) => Err(error.into()),
     }
-    let name = KeyVersionId::random();
-    store.set_fact(SEAL_KEY_FACT, &name.to_string()).await?;
-    Ok(name)
+}
+
+async fn named_seal(store: &Store) -> Result<Fact<KeyVersionId>, StoreError> {
+    store.read_fact(SEAL_KEY_FACT, |text| text.parse().ok()).await
+}
+
+/// Whether nothing was kept in the store yet that a lost key could have sealed or stood beside.
+async fn is_new(store: &Store) -> Result<bool, StoreError> {
+    let state = store.access_state().await?;
+    let has_access_keys = !state.keys.is_empty() || !state.damaged.is_empty();
+    Ok(!has_access_keys && store.keys().is_empty() && store.damaged_rows().is_empty())
+}
+
+/// The key that the token has under a label of one that seals secrets, where the store does not say which
+/// one it is. Of several that one which opens a secret.
+async fn find_seal(store: &Store, token: &Token) -> Result<Option<KeyVersionId>, AccessKeyError> {
+    let is_seal = |name: &ObjectName| name.owner == ObjectOwner::Service(ServiceKey::AccessKeySeal);
+    let named: Vec<_> = token.list().await?.into_iter().filter(is_seal).collect();
+    if let [only] = &*named {
+        return Ok(Some(only.version));
+    }
+    let rows = store.access_state().await?.keys;
+    for name in named {
+        let keys = AccessKeys::with_seal(store.clone(), token.clone(), identity(name.version));
+        for row in &rows {
+            if keys.unseal(row, &Budget::new(TOKEN_TIME)).await.is_ok() {
+                return Ok(Some(name.version));
+            }
+        }
+    }
+    Ok(None)
 }

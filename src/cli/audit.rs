@@ -14,7 +14,7 @@ use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, Known, MANIFEST, Manifest, Report,
     Sources, Verifier, export,
 };
-use crate::store::Store;
+use crate::store::{Fact, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -135,7 +135,13 @@ impl Export {
             let read = read_known(&store).await;
             store.close().await;
             let (key, retired, known) = read?;
-            let key = key.context("this gateway has kept no audit yet")?;
+            let key = match key {
+                Fact::Read(key) => key,
+                Fact::Absent => bail!("this gateway has kept no audit yet"),
+                Fact::Damaged => {
+                    bail!("the database has lost the public key: start the gateway once")
+                }
+            };
             let second = second.as_deref();
             anyhow::Ok(export(Sources { file: &file, second, key, retired, known }, &self.out)?)
         })?;
@@ -152,9 +158,9 @@ impl Export {
 
 async fn read_known(
     store: &Store,
-) -> anyhow::Result<(Option<AuditKey>, Vec<AuditKey>, Option<Known>)> {
+) -> anyhow::Result<(Fact<AuditKey>, Vec<AuditKey>, Option<Known>)> {
     let key = Known::public_key(store).await?;
-    Ok((key, Known::retired_keys(store).await?, Known::load(store).await?))
+    Ok((key, Known::retired_keys(store).await?, Known::load(store).await?.value()))
 }
 
 /// A bundle that begins later verifies as well, and says nothing of what was before.
@@ -174,7 +180,7 @@ impl NewKey {
         let config = self.file.load()?;
         let change = Runtime::new()?.block_on(replace_key(config))?;
         let fingerprint = |key: &str| AuditKey::from_pem(key).map(|key| key.fingerprint());
-        let old = fingerprint(&change.old_key.public_key)?;
+        let old = fingerprint(&change.old_key.public_key).unwrap_or_else(|_lost| "lost".to_owned());
         let new = fingerprint(&change.new_key.public_key)?;
         if self.json {
             let shown = serde_json::json!({

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::audit::{Actor, Deed, Recorder};
 use crate::model::{RequestId, Time};
-use crate::store::{Store, StoreError};
+use crate::store::{Fact, Store, StoreError};
 use crate::telemetry::metrics::metrics;
 
 /// Corrections of the clock are far smaller.
@@ -201,9 +201,9 @@ impl DestructionHold {
 
     /// A fact that is a number, if it is there; and whether it can be read.
     async fn number(&self, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
-        let text = self.store.fact(name).await?;
-        let number = text.as_ref().map(|text| text.parse::<u64>());
-        if let Some(Err(_)) = number {
+        let number = self.store.read_fact(name, |text| text.parse::<u64>().ok()).await?;
+        let is_readable = number != Fact::Damaged;
+        if !is_readable {
             tracing::error!(
                 event = "store.row_damaged",
                 table = "facts",
@@ -212,8 +212,7 @@ impl DestructionHold {
                  clock"
             );
         }
-        let is_readable = !matches!(number, Some(Err(_)));
-        Ok((number.and_then(Result::ok), is_readable))
+        Ok((number.value(), is_readable))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{
     ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion,
     KeyVersionId, Origin, ProtectionLevel, Time,
 };
-use crate::store::Store;
+use crate::store::{Fact, Store};
 use crate::token::{
     Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
 };
@@ -290,11 +290,10 @@ impl Known {
         let mut services = BTreeSet::new();
         for service in [ServiceKey::AccessKeySeal, ServiceKey::AuditCheckpoint] {
             let Some(fact) = fact_of(service) else { continue };
-            if let Some(version) = store.fact(fact).await? {
+            // One that cannot be read names no key: what the token has takes its place.
+            if let Fact::Read(version) = store.read_fact(fact, |text| text.parse().ok()).await? {
                 services.insert(service);
-                if let Ok(version) = version.parse() {
-                    give(version, ObjectOwner::Service(service));
-                }
+                give(version, ObjectOwner::Service(service));
             }
         }
         Ok(Self { versions, services })

@@ -9,17 +9,64 @@ use super::{DamagedRow, Store, StoreError, damage};
 /// The count of a fact that is no number.
 pub(super) const NO_COUNT: i64 = i64::MIN;
 
+/// A fact, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// It is not there.
+    Absent,
+    /// It is there and says this.
+    Read(T),
+    /// It is there, and says nothing that this program has written.
+    Damaged,
+}
+
+impl<T> Fact<T> {
+    /// What it says.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+}
+
 impl Store {
     /// The fact with this name, as the database has it now.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// [`StoreError::Corrupt`] when it is no text; when the database cannot be read.
     pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let failed = |error: sqlx::Error| {
+            if damage::is_of_a_row(&error) { corrupt(name, error) } else { error.into() }
+        };
         let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
             .bind(name)
             .fetch_optional(&mut self.inner.connection().await?)
-            .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+            .await
+            .map_err(failed)?;
+        row.map(|row| row.try_get(0)).transpose().map_err(failed)
+    }
+
+    /// The fact with this name as `parse` reads it. The log tells of one that is damaged.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn read_fact<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Fact<T>, StoreError> {
+        let text = match self.fact(name).await {
+            Ok(None) => return Ok(Fact::Absent),
+            Ok(Some(text)) => Some(text),
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(value) = text.as_deref().and_then(parse) {
+            return Ok(Fact::Read(value));
+        }
+        tracing::error!(event = "store.fact_damaged", name, "a fact of the database is damaged");
+        Ok(Fact::Damaged)
     }
 
     /// Keeps several facts in one transaction, each in place of an older one with its name.
@@ -57,14 +104,17 @@ async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(),
     Ok(())
 }
 
-/// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0.
+/// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0, and so
+/// does one that no count comes to: a sum that no longer is a number would fail for ever.
 pub(super) async fn raise(
     connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
     let count: String = sqlx::query_scalar(
         "INSERT INTO facts (name, value) VALUES ($1, '1') \
-         ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(facts.value AS BIGINT) + 1 AS TEXT) \
+         ON CONFLICT (name) DO UPDATE SET value = CAST(CASE \
+         WHEN CAST(facts.value AS BIGINT) BETWEEN 0 AND 999999999999999999 \
+         THEN CAST(facts.value AS BIGINT) ELSE 0 END + 1 AS TEXT) \
          RETURNING value",
     )
     .bind(name)
@@ -116,7 +166,37 @@ fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::tests::Bench;
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    #[tokio::test]
+    async fn a_fact_that_is_no_text_or_no_word_of_ours_is_damaged_and_not_absent() {
+        let bench = Bench::new().await;
+        let read = async || {
+            let fact = bench.store.read_fact("number", |text| text.parse::<u8>().ok());
+            fact.await.unwrap()
+        };
+        assert_eq!(read().await, Fact::Absent);
+        bench.store.set_fact("number", "7").await.unwrap();
+        assert_eq!(read().await, Fact::Read(7));
+        bench.store.set_fact("number", "seven").await.unwrap();
+        assert_eq!(read().await, Fact::Damaged);
+        bench.tamper("UPDATE facts SET value = CAST(x'ff' AS TEXT)").await;
+        assert_eq!(read().await, Fact::Damaged);
+        assert!(matches!(bench.store.fact("number").await, Err(StoreError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_is_no_count_does_not_keep_changes_from_being_made() {
+        for damage in ["9223372036854775807", "9.22337203685478e+18", "-5", "x"] {
+            let bench = Bench::new().await;
+            bench.store.insert_key(sample_key()).await.unwrap();
+            bench.store.set_fact(crate::store::follow::REVISION, damage).await.unwrap();
+            for _change in 0..2 {
+                bench.store.insert_key(sample_key()).await.unwrap();
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_fact_is_absent_until_it_is_set_and_the_last_value_stays() {

@@ -46,6 +46,7 @@ pub use aliases::AliasRecord;
 pub use damage::{DamagedRow, Part};
 pub use error::StoreError;
 pub use examine::{Examination, Tables};
+pub use facts::Fact;
 pub use invocations::{Lease, Remainder};
 pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;

@@ -162,6 +162,23 @@ impl TokenError {
         matches!(self, Self::NotFound)
     }
 
+    /// Whether it says that a key is not there, not whole, or not the one that was meant, and not that
+    /// the token fails.
+    pub fn is_of_the_key(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::OtherKey { .. }
+                | Self::Duplicate
+                | Self::Call {
+                    code: RvError::KeyTypeInconsistent
+                        | RvError::KeyFunctionNotPermitted
+                        | RvError::KeySizeRange,
+                    ..
+                }
+        ) || self.class() == ErrorClass::HandleGone
+    }
+
     /// Whether the same call may work a little later: answer 503 with Retry-After.
     pub fn is_away(&self) -> bool {
         matches!(
@@ -370,6 +387,28 @@ mod tests {
         assert!(!call(Function::Decrypt, RvError::HostMemory).is_doubtful_answer());
         assert!(!call(Function::Login, vendor).may_pass());
         assert!(!call(Function::OpenSession, RvError::SessionCount).may_pass());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_told_from_what_is_wrong_with_the_token() {
+        for error in [
+            TokenError::NotFound,
+            TokenError::Duplicate,
+            call(Function::EncryptInit, RvError::MechanismInvalid),
+            call(Function::EncryptInit, RvError::KeyTypeInconsistent),
+            call(Function::Encrypt, RvError::KeyHandleInvalid),
+        ] {
+            assert!(error.is_of_the_key(), "{error}");
+        }
+        for error in [
+            TokenError::BadCiphertext,
+            TokenError::Deadline,
+            TokenError::Untrusted("it is empty"),
+            call(Function::Encrypt, RvError::DeviceRemoved),
+            call(Function::Encrypt, RvError::GeneralError),
+        ] {
+            assert!(!error.is_of_the_key(), "{error}");
+        }
     }
 
     #[test]

@@ -712,6 +712,24 @@ async fn a_torn_seal_is_replaced_by_a_command_and_access_keys_are_made_anew() {
 }
 
 #[tokio::test]
+async fn a_seal_that_the_token_has_twice_is_replaced_by_a_command() {
+    let (installation, _admin) = Installation::prepared();
+    for path in objects(&installation, SECRET_KEY) {
+        fs::copy(&path, path.with_file_name("5ea1.object")).unwrap();
+    }
+    let refused = refused_start(&installation).failed(1);
+    assert!(refused.contains("hsmgate access-key new-seal"), "{refused}");
+    let sick = installation.configured(&["doctor"]);
+    assert!(String::from_utf8_lossy(&sick.stdout).contains("access-key new-seal"), "{sick:?}");
+    installation.configured(&["access-key", "new-seal"]).done();
+    let create = ["access-key", "create", "--json", "--user", "admin"];
+    let admin = AccessKey::of(&installation.configured(&create).json());
+    let server = installation.serve();
+    server.client(&admin).call("ListKeys", &[]).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn with_the_key_of_one_caller_torn_everything_else_serves() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;

@@ -202,6 +202,14 @@ impl Installation {
         database.close().await.unwrap();
     }
 
+    /// How many objects its tokens hold.
+    pub(crate) fn token_objects(&self) -> usize {
+        let tokens = fs::read_dir(self.path("tokens")).unwrap();
+        let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+        let is_object = |path: &Path| path.extension().is_some_and(|is| is == "object");
+        files.filter(|file| is_object(&file.as_ref().unwrap().path())).count()
+    }
+
     /// Starts `hsmgate serve` and waits until it does.
     pub(crate) fn serve(&self) -> Server {
         self.serve_with(&[])

@@ -23,6 +23,7 @@ mod clock;
 mod clock_jumps;
 mod connection_failures;
 mod crypto;
+mod damaged_facts;
 mod dangling_names;
 mod deeds;
 mod doctor;

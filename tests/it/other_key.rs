@@ -1,7 +1,5 @@
 //! What a changed database cannot do: use an object of the token that is another key's.
 
-use std::fs;
-
 use hsmgate::cli::client::Client;
 use serde_json::Value;
 use sqlx::Connection as _;
@@ -29,15 +27,6 @@ async fn change(installation: &Installation, statements: &[(&'static str, &[&str
         query.execute(&mut database).await.unwrap();
     }
     database.close().await.unwrap();
-}
-
-/// How many objects the tokens hold.
-fn objects_in(installation: &Installation) -> usize {
-    let tokens = fs::read_dir(installation.path("tokens")).unwrap();
-    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
-    files
-        .filter(|file| file.as_ref().unwrap().path().extension() == Some("object".as_ref()))
-        .count()
 }
 
 #[track_caller]
@@ -143,7 +132,7 @@ async fn a_key_whose_object_cannot_be_destroyed_does_not_keep_the_others_from_be
     }
     let [good, half, half_victim, absent, absent_victim] = &keys[..] else { panic!() };
     assert_eq!(server.stop(), Some(0));
-    let objects = objects_in(&installation);
+    let objects = installation.token_objects();
     // A version that is half made, and one whose material is absent: each with another key's object.
     change(
         &installation,
@@ -172,5 +161,5 @@ async fn a_key_whose_object_cannot_be_destroyed_does_not_keep_the_others_from_be
     }
     assert!(server.has_logged("key.reconcile_failed"));
     assert_eq!(server.stop(), Some(0));
-    assert_eq!(objects_in(&installation), objects);
+    assert_eq!(installation.token_objects(), objects);
 }

@@ -31,7 +31,7 @@ fn start(settings: &AuditSettings, trust: &Trust) -> Result<Started, AuditError>
 }
 
 fn recorder(settings: &AuditSettings, known: Option<Known>) -> Recorder {
-    let trust = Trust { known, keys: Vec::new() };
+    let trust = Trust { known, is_damaged: false, keys: Vec::new() };
     let Started { commands, gauge, .. } = start(settings, &trust).unwrap();
     let (deadline, required) = (settings.deadline, settings.required);
     Recorder::new(Inner {

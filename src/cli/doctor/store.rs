@@ -139,6 +139,7 @@ fn left_out(row: &DamagedRow) -> Check {
             "The key cannot be used, and its aliases stay its own. Put a backup in the database's \
              place (hsmgate restore): the token still has the key."
         }
+        // Counters of changes. What other facts say is looked at where it is used.
         "facts" => "The next change through the gateway or the command line mends it.",
         _ => RESTORE,
     };
