@@ -9,7 +9,12 @@ setup_go() {
         echo "skipped: go clients: there is no go"
         return
     fi
-    local module
+    local version module
+    version=$(GOTOOLCHAIN=local go env GOVERSION)
+    if [ "$(printf '%s\n' go1.23 "$version" | sort -V | head -n 1)" != go1.23 ]; then
+        echo "skipped: go clients: they need Go 1.23, this is $version"
+        return
+    fi
     for module in go/*/go.mod; do
         (cd "$(dirname "$module")" && GOTOOLCHAIN=local go mod download)
     done
