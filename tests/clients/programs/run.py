@@ -40,6 +40,9 @@ def main() -> int:
     if unknown:
         print(f"no such client: {', '.join(unknown)}; there are {', '.join(CLIENTS)}")
         return 2
+    if shutil.which(gateways.PROGRAM) is None:
+        print(f"no gateway at {gateways.PROGRAM}: build it, or set HSMGATE_PROGRAM")
+        return 2
     if gateways.has_own_network():
         gateways.loopback_up()
     else:

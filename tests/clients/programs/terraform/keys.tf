@@ -27,6 +27,7 @@ resource "alicloud_kms_key" "hsm" {
 
 resource "alicloud_kms_key" "software" {
   protection_level       = "SOFTWARE"
+  description            = var.changed ? null : "taken away"
   pending_window_in_days = 7
 }
 
