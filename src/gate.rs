@@ -192,12 +192,23 @@ impl Gate {
             limited::<O>(),
         );
         let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
-        let outcome = match self.spend::<O>(cx.caller()).and(request) {
+        let spent = self.spend::<O>(cx.caller());
+        let outcome = match request {
             Ok(operation) => {
-                let told = async { arrival.told(operation.run(&cx).await) };
+                if let Err(error) = spent {
+                    cx.throttle(error);
+                }
+                let told = async {
+                    let outcome = operation.run(&cx).await;
+                    // What fails before its key is known is refused for the limit all the same.
+                    arrival.told(cx.take_throttled().map_or(outcome, Err))
+                };
                 record.of(told, || touched(&cx)).await
             }
-            Err(error) => record.refused(arrival.told(Err(error))).await,
+            Err(error) => {
+                let error = spent.err().unwrap_or(error);
+                record.refused(arrival.told(Err(error))).await
+            }
         };
         log(arrival, O::NAME, Some(cx.caller()), Some(&cx), outcome.error());
         outcome

@@ -136,7 +136,12 @@ impl Serialize for Event<'_> {
         map.serialize_entry("recipientAccountId", place.account.as_str())?;
         map.serialize_entry("isGlobal", &false)?;
         let scheme = if request.is_secure { "https" } else { "http" };
-        map.serialize_entry("additionalEventData", &AdditionalEventData { scheme })?;
+        let is_answered = matches!(outcome, Outcome::Done);
+        let key_version_id = touched.version.filter(|_| !is_answered);
+        map.serialize_entry(
+            "additionalEventData",
+            &AdditionalEventData { scheme, key_version_id },
+        )?;
         map.serialize_entry("userIdentity", &UserIdentity::of(request))?;
         match outcome {
             Outcome::Intended => {}
@@ -196,6 +201,9 @@ impl Serialize for Keys {
 #[serde(rename_all = "PascalCase")]
 struct AdditionalEventData {
     scheme: &'static str,
+    /// The version that was meant, where no answer names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_version_id: Option<KeyVersionId>,
 }
 
 const KEY: &str = "ACS::KMS::Key";
@@ -384,7 +392,13 @@ pub(super) mod tests {
         assert_eq!(both["referencedResources"], keys);
         let same = record(Some(source), Some(source));
         assert_eq!(same["referencedResources"], json!({"ACS::KMS::Key": [source]}));
+        let version = KeyVersionId::random();
+        let touched = Touched { version: Some(version), ..Touched::default() };
+        let unknown = Outcome::Failed(ErrorCode::KeyVersionNotFound);
+        let unknown = read(&request("Decrypt").members(&place(), touched, unknown));
+        assert_eq!(unknown["additionalEventData"]["KeyVersionId"], json!(version));
         let none = record(None, None);
+        assert!(none["additionalEventData"].get("KeyVersionId").is_none());
         assert_eq!(none["referencedResources"], json!({}));
         assert!(none.get("resourceName").is_none());
     }

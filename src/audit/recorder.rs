@@ -116,6 +116,14 @@ pub struct OpenRecord {
     recorder: Recorder,
     class: Class,
     request: Option<Request>,
+    /// What the operation has used, for the record of one that does not end.
+    touched: Touched,
+}
+
+/// An operation under way, whose record tells what it has used, also where it does not end.
+struct UnderWay<F: FnOnce() -> Touched> {
+    record: OpenRecord,
+    touched: Option<F>,
 }
 
 impl Recorder {
@@ -156,7 +164,12 @@ impl Recorder {
     /// Opens the record of an operation, before it begins.
     pub fn open(&self, request: Request) -> OpenRecord {
         let class = action::class(request.action);
-        OpenRecord { recorder: self.clone(), class, request: Some(request) }
+        OpenRecord {
+            recorder: self.clone(),
+            class,
+            request: Some(request),
+            touched: Touched::default(),
+        }
     }
 
     /// Counts the refusal of a request whose caller is not proven in the sum of this minute, in
@@ -203,8 +216,10 @@ impl OpenRecord {
             self.request = None;
             return Recorded(Err(error));
         }
+        let mut under_way = UnderWay { record: self, touched: Some(touched) };
         let outcome = operation.await;
-        self.finish(outcome, touched()).await
+        under_way.note_touched();
+        under_way.record.finish(outcome).await
     }
 
     /// Records that the request was refused before there was an operation to do.
@@ -214,7 +229,7 @@ impl OpenRecord {
         if let Some(request) = &mut self.request {
             request.cut_for_stranger();
         }
-        self.finish(outcome, Touched::default()).await
+        self.finish(outcome).await
     }
 
     async fn record_intent(&self) -> Result<(), ApiError> {
@@ -227,7 +242,7 @@ impl OpenRecord {
         inner.recorded(Kind::Intent, members, false).await
     }
 
-    async fn finish<T>(mut self, outcome: Result<T, ApiError>, touched: Touched) -> Recorded<T> {
+    async fn finish<T>(&mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
         let (Some(inner), Some(request), true) =
             (self.recorder.0.clone(), self.request.take(), self.class.is_recorded)
         else {
@@ -237,11 +252,25 @@ impl OpenRecord {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::Failed(error.code()),
         };
-        let members = request.members(&inner.place, touched, told);
+        let members = request.members(&inner.place, self.touched, told);
         match inner.recorded(Kind::Event, members, self.class.is_change).await {
             Ok(()) => Recorded(outcome),
             Err(error) => Recorded(Err(error)),
         }
+    }
+}
+
+impl<F: FnOnce() -> Touched> UnderWay<F> {
+    fn note_touched(&mut self) {
+        if let Some(touched) = self.touched.take() {
+            self.record.touched = touched();
+        }
+    }
+}
+
+impl<F: FnOnce() -> Touched> Drop for UnderWay<F> {
+    fn drop(&mut self) {
+        self.note_touched();
     }
 }
 
@@ -252,7 +281,7 @@ impl Drop for OpenRecord {
         else {
             return;
         };
-        let members = request.members(&inner.place, Touched::default(), Outcome::Abandoned);
+        let members = request.members(&inner.place, self.touched, Outcome::Abandoned);
         let entry = Entry { kind: Kind::Event, members, is_owed: self.class.is_change, done: None };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
             tracing::error!(request_id = %request.request_id, "an abandoned request is not on record");

@@ -18,7 +18,7 @@ pub mod tags;
 pub mod versions;
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use answer::{Done, KeyMetadata};
 pub use call_limits::{CallLimits, CallRates};
@@ -126,6 +126,8 @@ pub struct Context {
     facts: Facts,
     budget: Budget,
     limited: Option<LimitedCall>,
+    /// The refusal of a principal that has called too often, until it is told.
+    throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
     touched: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
@@ -151,11 +153,26 @@ impl Context {
             facts,
             budget,
             limited,
+            throttled: Mutex::default(),
             authorizations: AtomicU8::new(0),
             touched: OnceLock::new(),
             version: OnceLock::new(),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Refuses the request with `error` as soon as it is known which key it is about.
+    pub fn throttle(&self, error: ApiError) {
+        *self.throttled() = Some(error);
+    }
+
+    /// The refusal that nobody has been told of yet.
+    pub fn take_throttled(&self) -> Option<ApiError> {
+        self.throttled().take()
+    }
+
+    fn throttled(&self) -> MutexGuard<'_, Option<ApiError>> {
+        self.throttled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds a key and asks leave to do `P` with it, in an operation without an encryption
@@ -193,6 +210,7 @@ impl Context {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let found = self.services.authorizer.key_of_version(&self.asker(None), version);
         self.noted(found, || self.key_behind(version))
+            .inspect_err(|_refused| self.note_version(version))
     }
 
     /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
@@ -206,6 +224,7 @@ impl Context {
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let found = self.services.authorizer.key_of_version(&self.asker(Some(context)), version);
         self.noted(found, || self.key_behind(version))
+            .inspect_err(|_refused| self.note_version(version))
     }
 
     /// The blob that a caller hands in, if a key here can have sealed it.
@@ -344,8 +363,12 @@ impl Context {
         Ok(key)
     }
 
-    /// Counts the call against the account's limit, with the last authorization that it needs.
+    /// Refuses a call beyond the principal's limit, and counts it against the account's with the last
+    /// authorization that it needs.
     fn spend(&self) -> Result<(), ApiError> {
+        if let Some(error) = self.take_throttled() {
+            return Err(error);
+        }
         let Some(LimitedCall { operation, authorizations }) = self.limited else { return Ok(()) };
         let before = self.authorizations.fetch_add(1, Ordering::Relaxed);
         if before.saturating_add(1) == authorizations {

@@ -35,6 +35,23 @@ async fn calls_beyond_the_limit_are_throttled_and_others_are_not() {
     gateway.call("DescribeKey", &[("KeyId", "alias/demo")]).await;
 }
 
+#[tokio::test]
+async fn a_call_beyond_the_limit_is_on_record_with_the_key_that_it_was_about() {
+    let limits = "calls_per_second_per_principal = 1\n";
+    let (installation, _server, owner, _nobody) = served(limits).await;
+    let made = owner.call("CreateKey", &[]).await.unwrap();
+    let key = text(&made["KeyMetadata"]["KeyId"]);
+    let sealed = owner.call("Encrypt", &[("KeyId", key), ("Plaintext", "SGVsbG8=")]).await.unwrap();
+    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    while owner.call("Decrypt", &blob).await.is_ok() {}
+    let records = std::fs::read_to_string(installation.audit_file()).unwrap();
+    let is_it = |line: &&str| line.contains("Rejected.Throttling") && line.contains("\"Decrypt\"");
+    let record: serde_json::Value =
+        serde_json::from_str(records.lines().find(is_it).unwrap()).unwrap();
+    assert_eq!(record["resourceName"], *key, "{record}");
+    assert_eq!(record["additionalEventData"]["KeyVersionId"], sealed["KeyVersionId"]);
+}
+
 /// A gateway with these limits, its first user, and a user without rights once it is known.
 async fn served(limits: &str) -> (Installation, Server, Client, Client) {
     let (installation, admin) = Installation::prepared();

@@ -7,12 +7,14 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::super::export::Known;
+use super::super::record::Touched;
 use super::super::record::tests::{place, request};
 use super::super::recorder::{Inner, Recorder};
 use super::super::sums::Sums;
 use super::super::verify::{Expectation, Report, Verifier};
 use super::*;
 use crate::error::ApiError;
+use crate::model::{KeyId, KeyVersionId};
 
 fn settings(directory: &Path) -> AuditSettings {
     AuditSettings {
@@ -107,6 +109,22 @@ async fn a_request_that_ends_early_leaves_a_record() {
     assert_eq!(head.sequence, 3);
     let text = fs::read_to_string(&settings.file).unwrap();
     assert!(text.contains("The request ended before its outcome was known."));
+}
+
+#[tokio::test]
+async fn a_request_that_ends_early_names_the_key_that_it_has_used() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(directory.path());
+    let recorder = recorder(&settings, None);
+    let (key, version) = (KeyId::random(), KeyVersionId::random());
+    let touched = || Touched { key: Some(key), version: Some(version), refused: None };
+    let operation = std::future::pending::<Result<u8, ApiError>>();
+    let request = recorder.open(request("Decrypt")).of(operation, touched);
+    assert!(tokio::time::timeout(Duration::from_millis(1), request).await.is_err());
+    close(&recorder).await;
+    let text = fs::read_to_string(&settings.file).unwrap();
+    assert!(text.contains(&format!("\"resourceName\":\"{key}\"")), "{text}");
+    assert!(text.contains(&format!("\"KeyVersionId\":\"{version}\"")), "{text}");
 }
 
 #[tokio::test]
