@@ -53,6 +53,9 @@ impl ConfigFile {
 /// When the PIN cannot be read, or the system allows too few open files.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
     refuse_exposed_store(&config)?;
+    for (path, role) in believed_by_a_gateway(&config) {
+        refuse_exposed(&path, role)?;
+    }
     let times =
         TokenTimes { call: config.token.deadline, generate: config.token.key_pair_deadline };
     let connections = connection_limits(&config.limits)?;
@@ -161,8 +164,33 @@ pub(super) fn operator() -> String {
 
 /// Refuses a database that others can change: it says who may use which key.
 fn refuse_exposed_store(config: &Config) -> Result<(), Exposed> {
+    store_files(config).iter().try_for_each(|file| refuse_exposed(file, Role::Data))
+}
+
+/// The files of a SQLite database: the database, its log, and the index of the log.
+fn store_files(config: &Config) -> Vec<PathBuf> {
+    let beside = |file: &Path, suffix| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
     let file = Store::file(&config.store_url);
-    file.map_or(Ok(()), |file| refuse_exposed(&file, Role::Data))
+    file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
+}
+
+/// What a gateway goes on from, or lets in by, besides what every command believes.
+fn believed_by_a_gateway(config: &Config) -> impl Iterator<Item = (PathBuf, Role)> {
+    let files = [Some(config.audit.file.clone()), config.admin.client_ca.clone()];
+    files.into_iter().flatten().map(|file| (file, Role::Data))
+}
+
+/// The files and directories that nobody else may be able to change.
+pub(super) fn believed(config: &Config) -> Vec<(PathBuf, Role)> {
+    let data = store_files(config).into_iter().chain([config.state_directory.clone()]);
+    std::iter::once((config.token.module.clone(), Role::Code))
+        .chain(data.map(|path| (path, Role::Data)))
+        .chain(believed_by_a_gateway(config))
+        .collect()
 }
 
 /// What opens the token, with the PIN read. A refused one is remembered in the state directory.

@@ -1,7 +1,7 @@
 //! Whether a file that the gateway believes can be changed by others.
 //!
 //! Others are all users but root, the user of this process and, where root runs it, the owner of the
-//! file. A group may write when it is root's, that of this process, or the private group of the
+//! file. A group may write when it is root's, one of those of this process, or the private group of the
 //! file's owner, which has the number of the user.
 
 use std::fs::Metadata;
@@ -42,11 +42,26 @@ pub enum Exposed {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Process {
     uid: u32,
-    gid: u32,
+    /// Its group, and those that it is in besides.
+    groups: Vec<u32>,
 }
+
+impl Process {
+    fn this() -> Self {
+        let besides = rustix::process::getgroups().unwrap_or_default();
+        let groups = std::iter::once(rustix::process::getegid()).chain(besides);
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            groups: groups.map(rustix::process::Gid::as_raw).collect(),
+        }
+    }
+}
+
+/// The most links that a path is followed through.
+const MOST_LINKS: usize = 40;
 
 /// What a file is to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,36 +72,46 @@ pub enum Role {
     Code,
 }
 
-/// Refuses what others can change: the file or directory, and a directory in which everybody can
-/// exchange it. Of a symbolic link the target is judged. What is not there is no fault here.
+/// Refuses what others can change: the file or directory, and any directory on the way to it in which
+/// everybody can exchange what leads there. Of a symbolic link the target is judged, and the directories
+/// of both. What is not there is no fault here.
 ///
 /// # Errors
 /// When others can change it.
 pub fn refuse_exposed(path: &Path, role: Role) -> Result<(), Exposed> {
-    let process = Process {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    };
     // Who may not look at it is told so by whoever opens it.
-    let Ok(path) = path.canonicalize() else { return Ok(()) };
-    let Ok(metadata) = path.metadata() else { return Ok(()) };
-    check(&path, &metadata, role, process)?;
-    let Some(parent) = path.parent() else { return Ok(()) };
-    let mode = parent.metadata().map_or(0, |metadata| metadata.mode());
-    // In a sticky directory, such as /tmp, everybody exchanges only what is their own.
-    if mode & 0o1002 == 0o002 {
-        return Err(Exposed::Everybody { path: parent.to_owned(), mode: mode & 0o777 });
+    let Ok(real) = path.canonicalize() else { return Ok(()) };
+    let Ok(metadata) = real.metadata() else { return Ok(()) };
+    check(&real, &metadata, role, &Process::this())?;
+    check_directories_of(&real)?;
+    let Ok(mut link) = std::path::absolute(path) else { return Ok(()) };
+    for _link in 0..MOST_LINKS {
+        check_directories_of(&link)?;
+        let Ok(target) = link.read_link() else { break };
+        link = link.parent().unwrap_or(Path::new("/")).join(target);
     }
     Ok(())
 }
 
-fn check(path: &Path, metadata: &Metadata, role: Role, process: Process) -> Result<(), Exposed> {
+/// Refuses a path with a directory in which everybody can exchange what is in it. In a sticky one, such
+/// as /tmp, everybody exchanges only what is their own.
+fn check_directories_of(path: &Path) -> Result<(), Exposed> {
+    for directory in path.ancestors().skip(1) {
+        let mode = directory.metadata().map_or(0, |metadata| metadata.mode());
+        if mode & 0o1002 == 0o002 {
+            return Err(Exposed::Everybody { path: directory.to_owned(), mode: mode & 0o777 });
+        }
+    }
+    Ok(())
+}
+
+fn check(path: &Path, metadata: &Metadata, role: Role, process: &Process) -> Result<(), Exposed> {
     let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
     let path = || path.to_owned();
     if mode & 0o002 != 0 {
         return Err(Exposed::Everybody { path: path(), mode: mode & 0o777 });
     }
-    let is_trusted_group = gid == 0 || gid == process.gid || gid == uid;
+    let is_trusted_group = gid == 0 || process.groups.contains(&gid) || gid == uid;
     if mode & 0o020 != 0 && !is_trusted_group {
         return Err(Exposed::Group { path: path(), mode: mode & 0o777, gid });
     }
@@ -146,6 +171,35 @@ mod tests {
     }
 
     #[test]
+    fn every_directory_on_the_way_is_judged_also_that_of_a_link() {
+        let directory = TempDir::new().unwrap();
+        let (outer, inner) = (directory.path().join("outer"), directory.path().join("outer/inner"));
+        fs::create_dir_all(&inner).unwrap();
+        let file = inner.join("file");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let links = directory.path().join("links");
+        fs::create_dir(&links).unwrap();
+        let (link, other) = (links.join("link"), directory.path().join("other"));
+        symlink("../outer/inner/file", &link).unwrap();
+        symlink(&link, &other).unwrap();
+        for path in [&file, &link, &other] {
+            assert_eq!(refusal(path), "");
+        }
+        let open = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        open(&links);
+        assert_eq!(refusal(&file), "");
+        for path in [&link, &other] {
+            assert!(refusal(path).contains("links can be changed by everybody"), "{path:?}");
+        }
+        fs::set_permissions(&links, Permissions::from_mode(0o755)).unwrap();
+        open(&outer);
+        for path in [&file, &link, &other] {
+            assert!(refusal(path).contains("outer can be changed by everybody"), "{path:?}");
+        }
+    }
+
+    #[test]
     fn groups_and_owners_are_judged_by_who_asks() {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("file");
@@ -154,10 +208,12 @@ mod tests {
             println!("not run: to give files away needs root");
             return;
         }
-        let asked = |mode, role, uid, gid| {
+        let asked_in = |mode, role, uid, groups: &[u32]| {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            check(&file, &file.metadata().unwrap(), role, Process { uid, gid }).is_ok()
+            let process = Process { uid, groups: groups.to_vec() };
+            check(&file, &file.metadata().unwrap(), role, &process).is_ok()
         };
+        let asked = |mode, role, uid, gid| asked_in(mode, role, uid, &[gid]);
         assert!(asked(0o644, Role::Data, 4321, 1));
         assert!(asked(0o644, Role::Code, 4321, 1));
         assert!(!asked(0o644, Role::Data, 99, 1), "another user's");
@@ -165,6 +221,10 @@ mod tests {
         assert!(!asked(0o644, Role::Code, 0, 0), "and runs nobody else's code");
         assert!(!asked(0o664, Role::Data, 4321, 1), "a group of others");
         assert!(asked(0o664, Role::Data, 4321, 1234), "the process's own group");
+        assert!(
+            asked_in(0o664, Role::Data, 4321, &[1, 1234]),
+            "one that the process is in besides"
+        );
         chown(&file, Some(4321), Some(4321)).unwrap();
         assert!(asked(0o664, Role::Data, 0, 0), "a private group");
         chown(&file, Some(4321), Some(0)).unwrap();

@@ -48,6 +48,19 @@ fn a_file_that_everybody_may_change_is_refused_with_the_way_out() {
         assert!(found["found"].as_str().unwrap().contains(name), "{found}");
         chmod(&path, closed);
     }
+    // What a gateway alone goes on from.
+    let server = installation.serve();
+    for (name, open) in [("hsmgate.db-wal", 0o602), ("hsmgate.db-shm", 0o602)] {
+        chmod(&installation.path(name), open);
+        let told = installation.configured(&["serve"]).failed(2);
+        assert!(told.contains(name), "{told}");
+        chmod(&installation.path(name), 0o600);
+    }
+    assert_eq!(server.stop(), Some(0));
+    chmod(&installation.audit_file(), 0o602);
+    let told = installation.configured(&["serve"]).failed(2);
+    assert!(told.contains("audit.jsonl can be changed by everybody"), "{told}");
+    chmod(&installation.audit_file(), 0o600);
     let config = installation.path("hsmgate.toml");
     chmod(&config, 0o666);
     for command in [&["serve"][..], &["doctor"]] {
@@ -68,11 +81,20 @@ fn the_doctor_tells_a_file_that_it_may_not_read_from_a_broken_one() {
         println!("not run: to become another user needs root");
         return;
     }
+    installation.command(&["tls", "self-signed", "--out", "tls"]).status().unwrap();
+    chmod(&installation.path("tls"), 0o755);
+    installation.configure(|text| {
+        let tls = installation.path("tls");
+        let tls = tls.display();
+        let tls =
+            format!("[tls]\ncertificate = \"{tls}/server.pem\"\nkey = \"{tls}/server.key\"\n");
+        text.push_str(&tls);
+    });
     let config = installation.path("hsmgate.toml");
     let doctor = ["doctor", "--json", "--config", config.to_str().unwrap()];
     let told = run(installation.command_under(&nobody, &doctor), b"");
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    for name in ["database", "PIN file"] {
+    for name in ["database", "PIN file", "certificate"] {
         let found = check(&told, name);
         assert_eq!(found["verdict"], "failed", "{found}");
         let remedy = found["remedy"].as_str().unwrap();

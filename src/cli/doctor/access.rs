@@ -8,25 +8,20 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::Check;
+use crate::cli::configured::believed;
 use crate::config::Config;
-use crate::config::ownership::{Role, refuse_exposed};
-use crate::store::Store;
+use crate::config::ownership::refuse_exposed;
 
 /// The files that the gateway believes, and that others can change.
 pub(super) fn exposed(config: &Config) -> Check {
     const NAME: &str = "exposed files";
-    let believed = [
-        (Some(config.token.module.clone()), Role::Code),
-        (Store::file(&config.store_url), Role::Data),
-        (Some(config.state_directory.clone()), Role::Data),
-    ];
-    let faults: Vec<String> = believed
+    let faults: Vec<String> = believed(config)
         .into_iter()
-        .filter_map(|(path, role)| refuse_exposed(&path?, role).err())
+        .filter_map(|(path, role)| refuse_exposed(&path, role).err())
         .map(|exposed| exposed.to_string())
         .collect();
     if faults.is_empty() {
-        return Check::ok(NAME, "nobody else can change module, database and state");
+        return Check::ok(NAME, "nobody else can change module, database, state and audit");
     }
     let remedy = "Let nobody but root and the user of the gateway write there. Find out whether \
                   somebody has: it is refused until then.";
@@ -36,7 +31,16 @@ pub(super) fn exposed(config: &Config) -> Check {
 /// What to do where this process may not read and write a file, or search a directory on the way to
 /// it. `None` where access is not what is wrong.
 pub(super) fn remedy(path: &Path) -> Option<String> {
-    let refused = refused(path)?;
+    remedy_for(path, Access::READ_OK | Access::WRITE_OK)
+}
+
+/// As [`remedy`], for a file that is only read.
+pub(super) fn remedy_to_read(path: &Path) -> Option<String> {
+    remedy_for(path, Access::READ_OK)
+}
+
+fn remedy_for(path: &Path, wanted: Access) -> Option<String> {
+    let refused = refused(path, wanted)?;
     let process = rustix::process::geteuid().as_raw();
     let shown = refused.display();
     let owner = refused.metadata().map_or_else(
@@ -53,12 +57,12 @@ pub(super) fn remedy(path: &Path) -> Option<String> {
 }
 
 /// The first directory on the way that may not be searched, or the path itself where it may not be
-/// read and written.
-fn refused(path: &Path) -> Option<PathBuf> {
+/// used as is wanted.
+fn refused(path: &Path, wanted: Access) -> Option<PathBuf> {
     let is_denied = |path: &Path, wanted| matches!(access(path, wanted), Err(Errno::ACCESS));
     let mut directories: Vec<&Path> = path.ancestors().skip(1).collect();
     directories.reverse();
     let closed = directories.into_iter().find(|directory| is_denied(directory, Access::EXEC_OK));
-    let whole = is_denied(path, Access::READ_OK | Access::WRITE_OK).then_some(path);
+    let whole = is_denied(path, wanted).then_some(path);
     closed.or(whole).map(Path::to_owned)
 }

@@ -140,8 +140,12 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
     const NAME: &str = "certificate";
     const REMEDY: &str = "Put a new certificate there; a running gateway reads it by itself.";
     let files = config.tls.clone()?;
+    let denied = [&files.certificate, &files.key].map(|file| access::remedy_to_read(file));
     Some(match Identity::open(files) {
-        Err(error) => Check::failed(NAME, chain(&error), REMEDY),
+        Err(error) => {
+            let remedy = denied.into_iter().flatten().next();
+            Check::failed(NAME, chain(&error), remedy.unwrap_or_else(|| REMEDY.to_owned()))
+        }
         Ok(identity) => {
             let days = identity.days_left(Time::now());
             let found = format!("good for {days:.1} days");

@@ -1,9 +1,10 @@
 //! The token: is it there, what can it do, and does it do it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Check;
 use super::system::chain;
+use super::{Check, access};
 use crate::cli::configured;
 use crate::cli::token::words;
 use crate::config::Config;
@@ -18,6 +19,9 @@ const ROUND_TRIP: Duration = Duration::from_secs(30);
 const RSA_ROUND_TRIP: Duration = Duration::from_mins(5);
 
 const NAME: &str = "token";
+/// Where SoftHSM2 looks for its configuration when `SOFTHSM2_CONF` names none.
+const SOFTHSM_CONFIGURATIONS: &[&str] =
+    &["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf", "/usr/local/etc/softhsm2.conf"];
 
 /// Opens the token as a gateway does: module, slot, login, self-test.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Token> {
@@ -37,7 +41,9 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Tok
             Some(token)
         }
         Ok(Ok(Err(error))) => {
-            checks.push(Check::failed(NAME, chain(&error), remedy(&error)));
+            let denied = denied(&error, &config.token.module);
+            let remedy = denied.unwrap_or_else(|| remedy(&error).to_owned());
+            checks.push(Check::failed(NAME, chain(&error), remedy));
             None
         }
         Ok(Err(_)) => {
@@ -52,6 +58,36 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Tok
     }
 }
 
+/// What to do where this process may not use the module, or the files of a token in software, without
+/// which the module has no such token.
+fn denied(error: &TokenError, module: &Path) -> Option<String> {
+    match error {
+        TokenError::Module { .. } => access::remedy_to_read(module),
+        _ if error.class() == ErrorClass::Pin => None,
+        _ if module.to_string_lossy().contains("softhsm") => denied_of_softhsm(),
+        _ => None,
+    }
+}
+
+/// As [`denied`], for the configuration of SoftHSM2 and the directory of its tokens.
+fn denied_of_softhsm() -> Option<String> {
+    let named = std::env::var_os("SOFTHSM2_CONF").map(PathBuf::from);
+    let usual = SOFTHSM_CONFIGURATIONS.iter().map(PathBuf::from).find(|path| path.exists());
+    let configuration = named.or(usual)?;
+    if let Some(remedy) = access::remedy_to_read(&configuration) {
+        return Some(remedy);
+    }
+    let text = std::fs::read_to_string(configuration).ok()?;
+    let directory = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "directories.tokendir").then(|| PathBuf::from(value.trim()))
+    })?;
+    let tokens = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    std::iter::once(directory.clone())
+        .chain(tokens.map(|token| token.path()))
+        .find_map(|path| access::remedy(&path))
+}
+
 fn remedy(error: &TokenError) -> &'static str {
     match (error, error.class()) {
         (TokenError::Module { .. }, _) => "Install the module, or set token.module to its path.",
@@ -59,8 +95,8 @@ fn remedy(error: &TokenError) -> &'static str {
             "Set token.label or token.serial to that of the token; hsmgate init makes a new one."
         }
         (_, ErrorClass::Pin) => {
-            "Put the right PIN into its file, which is then tried again. No more than one wrong one \
-             is tried by itself."
+            "Put the right PIN into its file, which is then tried again. A PIN that was refused is \
+             not."
         }
         (TokenError::Untrusted(_) | TokenError::Unsupported(_), _) => {
             "This token cannot serve: it needs AES-GCM as PKCS#11 2.40 has it."
