@@ -326,7 +326,8 @@ pub static SETTINGS: &[Setting] = &[
         doc: "Opens the ciphertext of an encryption again in the token before anybody gets it: of \
               none, of all, or of one in so many, each gateway counting for itself. One that does not \
               open is thrown away and made again. It costs a decryption for each \
-              (docs/performance.md). Data keys have the setting above.",
+              (docs/performance.md). Encryptions with RSA pairs, which need no token, are never among \
+              them. Data keys have the setting above.",
     },
     Setting {
         name: "crypto.iv_lease",

@@ -46,6 +46,8 @@ pub(super) struct Handles {
     pub(super) public: Option<ObjectHandle>,
     /// The copy of `main`.
     pub(super) copy: HotCopy,
+    /// Whether a ciphertext of the copy was seen to open with `main`.
+    pub(super) is_copy_proven: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
 }
@@ -54,6 +56,12 @@ impl Handles {
     /// The handle for the hot path.
     pub(super) fn hot(&self) -> ObjectHandle {
         self.made_copy().unwrap_or(self.main)
+    }
+
+    /// The handle to open a fresh ciphertext by. The first of a copy is opened with the original: one
+    /// that is not the same key would open what nobody else can open.
+    pub(super) fn verifying(&self) -> ObjectHandle {
+        if self.is_copy_proven { self.hot() } else { self.main }
     }
 
     /// Whether the original has to be looked at before the copy may be used again.

@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
-use super::cache::Control;
+use super::cache::{Control, Handles};
 use super::error::TokenError;
 use super::gcm;
 use super::name::KeyIdentity;
@@ -35,8 +35,8 @@ pub struct Sealing {
     /// An IV that the caller answers for: one that is used twice with a key breaks AES-GCM for that
     /// key. Without one it is drawn from the token's generator.
     pub iv: Option<[u8; IV_BYTES]>,
-    /// Whether the ciphertext is opened again before anybody gets it, on the same session with the
-    /// same handle.
+    /// Whether the ciphertext is opened again before anybody gets it, on the same session. The first one
+    /// of a session copy of a key is opened with the key itself.
     pub is_verified: bool,
 }
 
@@ -73,7 +73,8 @@ impl Worker<'_> {
         let mut uses = 0;
         self.steady(Some(key), |worker| {
             uses += 1;
-            let handle = worker.handles(key)?.hot();
+            let handles = worker.handles(key)?;
+            let handle = handles.hot();
             let (session, kit) = worker.session_and_kit()?;
             let iv = match sealing.iv {
                 // A retry takes another IV: nobody knows what became of the first.
@@ -83,7 +84,10 @@ impl Worker<'_> {
             };
             let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
             if sealing.is_verified {
-                verify(gcm::open(session, handle, &iv, aad, &sealed), plaintext)?;
+                verify(gcm::open(session, handles.verifying(), &iv, aad, &sealed), plaintext)?;
+                if !handles.is_copy_proven {
+                    worker.hub.keys.keep(key, Handles { is_copy_proven: true, ..handles });
+                }
             }
             Ok(Encrypted { iv, sealed, uses })
         })

@@ -138,7 +138,7 @@ impl Worker<'_> {
         }
         let made = self.instance.with_anchor(|anchor| copy(anchor, handles.main));
         let copy = made.map_or(HotCopy::Never, HotCopy::Made);
-        Handles { copy, seen: Instant::now(), ..handles }
+        Handles { copy, is_copy_proven: false, seen: Instant::now(), ..handles }
     }
 
     /// Looks whether the original of a copy is still there.
@@ -209,7 +209,14 @@ impl Found {
         let main = self.secret.or(self.private)?;
         let pays = self.secret.is_some() && copies.are_used();
         let copy = if pays { HotCopy::Wanted } else { HotCopy::Never };
-        Some(Handles { term, main, public: self.public, copy, seen: Instant::now() })
+        Some(Handles {
+            term,
+            main,
+            public: self.public,
+            copy,
+            is_copy_proven: false,
+            seen: Instant::now(),
+        })
     }
 
     /// Every one of them.

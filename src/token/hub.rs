@@ -43,6 +43,23 @@ pub struct Refusals {
     pub tries: u64,
 }
 
+impl Refusals {
+    /// Those after a try that failed. A call of the module that fails counts, and a module that shows no
+    /// token. A token that answers and is another one, or a refused PIN, is nothing that a new process
+    /// would do better; any other failure says nothing of the module.
+    fn after(before: Option<Self>, error: &TokenError) -> Option<Self> {
+        match error {
+            error if error.class() == ErrorClass::Pin => None,
+            TokenError::Untrusted(_) => None,
+            TokenError::Call { .. } | TokenError::Selection { found: 0, .. } => {
+                let before = before.unwrap_or(Self { since: Instant::now(), tries: 0 });
+                Some(Self { tries: before.tries.saturating_add(1), ..before })
+            }
+            _ => before,
+        }
+    }
+}
+
 pub(super) struct Hub {
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
@@ -285,15 +302,9 @@ impl Hub {
         *lock(&self.refusals)
     }
 
-    /// A token that answers and is another one, or a refused PIN, is nothing that a new process
-    /// would do better.
     fn count_refusal(&self, error: &TokenError) {
-        let is_call = matches!(error, TokenError::Call { .. }) && error.class() != ErrorClass::Pin;
         let mut refusals = lock(&self.refusals);
-        *refusals = is_call.then(|| {
-            let before = refusals.unwrap_or(Refusals { since: Instant::now(), tries: 0 });
-            Refusals { tries: before.tries + 1, ..before }
-        });
+        *refusals = Refusals::after(*refusals, error);
     }
 
     fn reinitialize(&self) -> Result<(), TokenError> {
@@ -343,5 +354,23 @@ impl Hub {
             // It ends at once: there is nothing left to recover.
             let _ = recovery.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_process_may_do_better_counts_and_only_the_opposite_ends_it() {
+        let absent = TokenError::Selection { found: 0, slots: 0, selector: String::new() };
+        let counted = Refusals::after(None, &absent).unwrap();
+        assert_eq!(counted.tries, 1);
+        let again = Refusals::after(Some(counted), &absent).unwrap();
+        assert_eq!((again.tries, again.since), (2, counted.since));
+        assert_eq!(Refusals::after(Some(again), &TokenError::Deadline), Some(again));
+        assert_eq!(Refusals::after(None, &TokenError::Deadline), None);
+        let held = TokenError::PinHeld(String::new());
+        assert_eq!(Refusals::after(Some(again), &held), None);
     }
 }
