@@ -9,6 +9,7 @@ use super::chain::Head;
 use super::continuity::lines_from_end;
 use super::export::ExportError;
 use super::file::last_record;
+use super::journal;
 use super::line::{Kind, Line, number_of};
 
 /// A file of a chain.
@@ -23,38 +24,80 @@ pub(super) struct Part {
 
 /// The audit file and all files beside it that are of its chain: their first line is an opening
 /// line, and it follows a record of one that is of the chain, or is followed by one. Files whose
-/// names begin with that of the audit file are taken as well. `second` is a copy of them all, and
-/// is left out.
+/// names begin with that of the audit file are taken as well, where their first line is a record.
+/// `second` is a copy of them all, and is left out. So is a copy of a file that is taken. What is left
+/// out that looks like a part, and where records are in none of the files, the log tells.
 pub(super) fn files(file: &Path, second: Option<&Path>) -> Result<Vec<Part>, ExportError> {
-    let mut taken = Vec::new();
-    let mut others = Vec::new();
+    let mut taken: Vec<Part> = Vec::new();
+    let (mut named, mut others) = (Vec::new(), Vec::new());
     for path in beside(file)? {
         if second.is_some_and(|second| is_same(second, &path)) {
             continue;
         }
-        let is_named = path.file_name() == file.file_name() || is_named_after(&path, file);
-        match Part::of(path) {
-            Ok(part) if is_named => taken.push(part),
+        let is_named = is_named_after(&path, file);
+        match Part::of(path.clone()) {
+            // Whatever it has become, it is what is asked for.
+            Ok(part) if path.file_name() == file.file_name() => taken.push(part),
+            Ok(part) if is_named && part.first.is_some() => named.push(part),
             Ok(part) if part.opening.is_some() => others.push(part),
-            Err(error) if is_named => return Err(error),
+            Ok(_) if is_named => leave_out(&path, "its first line is no record"),
+            Err(error) if is_named || path.file_name() == file.file_name() => return Err(error),
             // Somebody else's file.
             Ok(_) | Err(_) => {}
         }
     }
+    for part in named {
+        take(&mut taken, part);
+    }
     loop {
         let found = others.iter().position(|other| taken.iter().any(|part| is_linked(part, other)));
         let Some(found) = found else { break };
-        let other = others.swap_remove(found);
-        let is_copy = |part: &Part| part.opening.is_some() && part.opening == other.opening;
-        if taken.iter().any(is_copy) {
-            tracing::warn!(path = %other.path.display(),
-                "this file begins as another one of the audit does; it is left out");
-        } else {
-            taken.push(other);
-        }
+        take(&mut taken, others.swap_remove(found));
     }
     taken.sort_by(|one, other| (one.first, &one.path).cmp(&(other.first, &other.path)));
+    tell_of_gaps(&taken);
     Ok(taken)
+}
+
+fn take(taken: &mut Vec<Part>, part: Part) {
+    let is_copy = |other: &Part| other.opening.is_some() && other.opening == part.opening;
+    if taken.iter().any(is_copy) {
+        leave_out(&part.path, "it begins as another file of the audit does");
+    } else if part.path.file_name().and_then(|name| name.to_str()).is_none() {
+        leave_out(&part.path, "its name is no UTF-8 text");
+    } else {
+        taken.push(part);
+    }
+}
+
+fn leave_out(path: &Path, why: &str) {
+    tracing::warn!(path = %path.display(), why, "a file beside the audit file is left out");
+}
+
+/// Tells of records between two files that are in neither.
+fn tell_of_gaps(parts: &[Part]) {
+    for (from, to) in gaps(parts) {
+        tracing::warn!(
+            event = "audit.gap",
+            from,
+            to,
+            "records of the audit are in none of the files: a file is missing in the directory"
+        );
+    }
+}
+
+/// The first and the last record of each gap.
+fn gaps(parts: &[Part]) -> Vec<(u64, u64)> {
+    let mut gaps = Vec::new();
+    for (one, next) in parts.iter().zip(parts.iter().skip(1)) {
+        let last = last_record(&one.path).ok().flatten().map(|last| last.sequence);
+        if let (Some(last), Some(first)) = (last, next.first)
+            && first > last.saturating_add(1)
+        {
+            gaps.push((last.saturating_add(1), first.saturating_sub(1)));
+        }
+    }
+    gaps
 }
 
 impl Part {
@@ -95,16 +138,16 @@ fn is_linked(one: &Part, other: &Part) -> bool {
     one.opening == other.opening || goes_on(one, other) || goes_on(other, one)
 }
 
-/// The regular files of the directory, by name. Hidden ones, as the journal is, are none of them.
+/// The regular files of the directory, by name, but the journal.
 fn beside(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let entries = fs::read_dir(parent).map_err(|source| fault(parent, source))?;
+    let journal = journal::path_beside(file);
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|source| fault(parent, source))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.is_empty() && !name.starts_with('.') && path.is_file() {
+        if path.is_file() && path.file_name() != journal.file_name() {
             paths.push(path);
         }
     }
@@ -136,4 +179,48 @@ fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
 
 fn fault(path: &Path, source: std::io::Error) -> ExportError {
     ExportError::File { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::super::line;
+    use super::*;
+
+    /// A file of three records behind `head`, and the last of them.
+    fn part(path: &Path, head: Head) -> Head {
+        let mut lines = Vec::new();
+        let open = line::members(&json!({"previous": head, "reason": "rotated"}));
+        let mut last = line::append(&mut lines, head, Kind::Open, &open);
+        for _ in 0..2 {
+            last = line::append(&mut lines, last, Kind::Event, &line::members(&json!({})));
+        }
+        fs::write(path, lines).unwrap();
+        last
+    }
+
+    fn names(parts: &[Part]) -> Vec<&OsStr> {
+        parts.iter().filter_map(|part| part.path.file_name()).collect()
+    }
+
+    #[test]
+    fn what_is_no_part_as_it_stands_is_left_out_and_a_gap_is_found() {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let file = at("audit.jsonl");
+        let first = part(&at("audit.jsonl.1"), Head::START);
+        let second = part(&at(".older"), first);
+        let third = part(&directory.path().join(OsStr::from_bytes(b"name-\xff")), second);
+        part(&file, third);
+        fs::copy(&file, at("audit.jsonl.bak")).unwrap();
+        fs::write(at("audit.jsonl.0.gz"), b"\x1f\x8b\x08\n\n").unwrap();
+        let parts = files(&file, None).unwrap();
+        assert_eq!(names(&parts), ["audit.jsonl.1", ".older", "audit.jsonl"]);
+        assert_eq!(gaps(&parts), [(7, 9)]);
+    }
 }

@@ -1,19 +1,21 @@
 //! The second place for the records: it may lag, and never holds the first one up.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Commits that may wait for the second place. Beyond, they are left out and counted.
 const QUEUE: usize = 4096;
+/// How long somebody who rotates the file may take from the renaming to telling of it.
+const ROTATION: Duration = Duration::from_secs(2);
 /// How long one message may wait for the syslog daemon.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Facility local0, severity informational (RFC 3164, section 4.1.1).
@@ -45,7 +47,8 @@ impl Second {
         let (queue, work) = bounded(QUEUE);
         let (end, ended) = bounded(1);
         let lag = Arc::new(Lag::default());
-        let writer = Writer { path, lag: Arc::clone(&lag), place: None, is_failing: false };
+        let writer =
+            Writer { path, lag: Arc::clone(&lag), place: None, elsewhere: None, is_failing: false };
         thread::Builder::new().name("audit-second".to_owned()).spawn(move || {
             writer.run(&work);
             // Nobody may be waiting any more.
@@ -102,6 +105,8 @@ struct Writer {
     path: PathBuf,
     lag: Arc<Lag>,
     place: Option<Place>,
+    /// Since when the path leads to another file than the one that is written, or to none.
+    elsewhere: Option<Instant>,
     is_failing: bool,
 }
 
@@ -130,12 +135,41 @@ impl Writer {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.leave_renamed_file();
         let place = match self.place.take() {
             Some(place) => place,
             None => Place::open(&self.path)?,
         };
         self.place.insert(place).write(lines)
     }
+}
+
+impl Writer {
+    /// Whoever rotates the file renames it and then says so; where nobody does, the next one is begun all
+    /// the same, since nobody looks for records in a file of another name.
+    fn leave_renamed_file(&mut self) {
+        let is_elsewhere = match &self.place {
+            Some(Place::File(file)) => !is_at(file, &self.path),
+            _ => false,
+        };
+        if !is_elsewhere {
+            self.elsewhere = None;
+        } else if self.elsewhere.get_or_insert_with(Instant::now).elapsed() >= ROTATION {
+            tracing::warn!(
+                event = "audit.second_renamed",
+                path = %self.path.display(),
+                "the second place of the audit was renamed or removed; the next file is begun"
+            );
+            self.place = None;
+            self.elsewhere = None;
+        }
+    }
+}
+
+/// Whether the path leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    place(file.metadata()) == place(std::fs::metadata(path))
 }
 
 impl Place {
@@ -158,5 +192,33 @@ impl Place {
                 .filter(|line| !line.is_empty())
                 .try_for_each(|line| socket.send(&[SYSLOG_PREFIX, line].concat()).map(drop)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_renamed_is_left_when_nobody_tells_of_it() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("second.jsonl");
+        let mut writer = Writer {
+            path: path.clone(),
+            lag: Arc::default(),
+            place: None,
+            elsewhere: None,
+            is_failing: false,
+        };
+        writer.write(b"one\n").unwrap();
+        let renamed = directory.path().join("renamed");
+        std::fs::rename(&path, &renamed).unwrap();
+        writer.write(b"two\n").unwrap();
+        assert!(!path.exists(), "a rotation that is about to be told");
+        writer.elsewhere = Instant::now().checked_sub(ROTATION);
+        writer.write(b"three\n").unwrap();
+        writer.write(b"four\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&renamed).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\nfour\n");
     }
 }

@@ -336,7 +336,8 @@ impl Writer {
 
     /// A rotation renames the file and then says so: only what two looks find stays.
     fn look(&mut self) {
-        let is_elsewhere = self.file.is_at_its_path().is_ok_and(|is_there| !is_there);
+        // A path that cannot be looked at leads nowhere for whoever collects the files, either.
+        let is_elsewhere = !self.file.is_at_its_path().unwrap_or(false);
         let stays = is_elsewhere && self.was_elsewhere;
         self.was_elsewhere = is_elsewhere;
         if self.gauge.is_elsewhere.swap(stays, Ordering::Relaxed) != stays && stays {
