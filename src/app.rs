@@ -389,6 +389,7 @@ impl Gateway {
         let replay = take_over(&settings.state_directory, &vault, &keyring).await?;
         let account = settings.place.account.clone();
         let client_keys = Arc::new(ClientKeys::new(account.clone(), vault.store.clone()));
+        crate::authz::tell_of_costly_policies(&vault.store).await?;
         let authenticator = Authenticator::new(
             account,
             Arc::clone(&vault.access_keys),

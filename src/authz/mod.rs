@@ -55,6 +55,7 @@
 
 mod access_point;
 mod asker;
+mod costly;
 mod evaluate;
 mod key_policies;
 mod simulate;
@@ -64,6 +65,7 @@ use std::sync::Arc;
 
 pub use access_point::{GRANTED_AS, KEY_USER, is_for_client_keys};
 pub use asker::{Asker, Facts};
+pub use costly::{CostlyPolicy, costly_policies, tell_of_costly_policies};
 pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
 pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};
 

@@ -90,7 +90,14 @@ async fn a_stored_policy_that_no_decision_can_afford_denies_and_holds_nobody_up(
         keys.push(key);
     }
     assert_eq!(server.stop(), Some(0));
+    let doctor = installation.configured(&["doctor", "--json"]).stdout;
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor).unwrap();
+    let checks = doctor["checks"].as_array().unwrap();
+    let cost = checks.iter().find(|check| check["name"] == "cost of policies").unwrap();
+    assert_eq!(cost["verdict"], "warning", "{cost}");
+    assert!(keys.iter().any(|key| text(&cost["found"]).contains(key)), "{cost}");
     let server = installation.serve();
+    assert!(server.has_logged("event=\"policy.too_costly\""));
     let admin = server.client(&user);
     let context = json!({"x": "a".repeat(8000)}).to_string();
     let params =

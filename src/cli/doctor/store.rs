@@ -4,6 +4,7 @@ use super::system::chain;
 use super::{Check, access};
 use crate::app;
 use crate::authn::AccessKeys;
+use crate::authz::costly_policies;
 use crate::config::Config;
 use crate::model::Place;
 use crate::store::{DamagedRow, Store, StoreError, Tables};
@@ -90,6 +91,27 @@ async fn rows(store: &Store, checks: &mut Vec<Check>) {
         checks.push(Check::ok(ROWS, "all can be read"));
     }
     checks.extend(damaged.iter().map(left_out));
+    checks.push(costly(store).await);
+}
+
+/// Policies that an older program took and that could spend all the steps of a decision.
+async fn costly(store: &Store) -> Check {
+    const NAME: &str = "cost of policies";
+    match costly_policies(store).await {
+        Ok(costly) if costly.is_empty() => {
+            Check::ok(NAME, "none takes all the steps of a decision")
+        }
+        Ok(costly) => {
+            let told = costly.iter().map(|one| format!("{}: {}", one.of, one.fault));
+            Check::warning(
+                NAME,
+                told.collect::<Vec<_>>().join("; "),
+                "Attach a simpler document in its place: a decision that runs out of steps is a \
+                 denial.",
+            )
+        }
+        Err(error) => Check::not_checked(NAME, &chain(&error)),
+    }
 }
 
 /// Names in access documents that no document has.

@@ -1,0 +1,62 @@
+//! Policies that are stored and could spend all the steps of a decision. None is attached any more that
+//! could; one that an older program attached denies whatever it is asked once the steps are spent.
+
+use crate::model::policy::{KeyPolicy, Policy, PolicyFault};
+use crate::store::{Store, StoreError};
+
+/// A policy that could spend all the steps of a decision by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostlyPolicy {
+    /// Whose it is: the key, the principal or the session, and the name of the policy.
+    pub of: String,
+    /// Where the steps would be spent.
+    pub fault: PolicyFault,
+}
+
+/// The policies of keys, principals and sessions that could.
+///
+/// # Errors
+/// When the store cannot be read. A row that cannot be read is left out.
+pub async fn costly_policies(store: &Store) -> Result<Vec<CostlyPolicy>, StoreError> {
+    let mut costly = Vec::new();
+    let mut judge = |of: String, cost: Result<(), PolicyFault>| {
+        if let Err(fault) = cost {
+            costly.push(CostlyPolicy { of, fault });
+        }
+    };
+    for key in store.keys() {
+        if let Some(policy) = key.policy.as_deref().and_then(|text| KeyPolicy::parse(text).ok()) {
+            judge(format!("key policy of {}", key.id), policy.check_cost());
+        }
+    }
+    let access = store.access_state().await?;
+    for principal in access.principals {
+        for attached in &principal.policies {
+            let of = format!("{} of {}", attached.name(), principal.name);
+            judge(of, attached.policy().check_cost());
+        }
+    }
+    for key in access.keys {
+        let policy = key.session.and_then(|session| session.policy);
+        if let Some(policy) = policy.and_then(|text| Policy::parse(&text).ok()) {
+            judge(format!("session policy of {}", key.id), policy.check_cost());
+        }
+    }
+    Ok(costly)
+}
+
+/// Tells the log of them at a start.
+///
+/// # Errors
+/// As [`costly_policies`].
+pub async fn tell_of_costly_policies(store: &Store) -> Result<(), StoreError> {
+    for CostlyPolicy { of, fault } in costly_policies(store).await? {
+        tracing::warn!(
+            event = "policy.too_costly",
+            policy = of,
+            %fault,
+            "a policy that is stored could take all the steps of a decision, which is then a denial"
+        );
+    }
+    Ok(())
+}
