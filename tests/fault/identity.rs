@@ -133,7 +133,7 @@ async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
     let state = dir.path().join("state");
     let aside = empty(&state);
     let refusal = Rig::refuses_to_start_in(&dir, &token);
-    assert!(refusal.contains("the token has no key"), "{refusal}");
+    assert!(refusal.contains("the token has no whole key"), "{refusal}");
     fill(&state, &aside);
     let own = replace(&state);
     let refusal = Rig::refuses_to_start_in(&dir, &token);
