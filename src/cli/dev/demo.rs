@@ -1,15 +1,23 @@
 //! The demo key, and its first use, through the API like any client's.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::super::answer;
 use super::super::client::{CallError, Client};
+use crate::error::ErrorCode;
 
 /// The alias of the demo key.
 pub(super) const ALIAS: &str = "alias/demo";
 /// What is encrypted to show that it works.
 pub(super) const MESSAGE: &str = "Hello, HSM!";
+
+/// Together longer than a second.
+const FIRST_TRIES: u32 = 15;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// What became of the first Encrypt and Decrypt.
 #[derive(Debug)]
@@ -25,7 +33,7 @@ pub(super) enum FirstUse {
 /// # Errors
 /// When the gateway refuses or does not answer.
 pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
-    let answer = match client.call("DescribeKey", &[("KeyId", ALIAS)]).await {
+    let answer = match first_call(client).await {
         Err(CallError::Refused { code, .. }) if code == "Forbidden.AliasNotFound" => {
             let made = client
                 .call("CreateKey", &[("Description", "Made by hsmgate dev to try things with")])
@@ -37,6 +45,23 @@ pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
         answer => answer?,
     };
     Ok(answer::text(&answer, &["KeyMetadata", "KeyId"])?.to_owned())
+}
+
+/// The first call of all. A start that has no journal of used nonces takes requests of the seconds
+/// after it only.
+async fn first_call(client: &Client) -> Result<Value, CallError> {
+    let mut tries = 0;
+    loop {
+        match client.call("DescribeKey", &[("KeyId", ALIAS)]).await {
+            Err(CallError::Refused { code, .. })
+                if code == ErrorCode::InvalidTimeStampExpired.as_str() && tries < FIRST_TRIES =>
+            {
+                tries += 1;
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Encrypts and decrypts a message with the demo key.
