@@ -43,7 +43,8 @@ impl Trace {
         }
         let Some((name, rest)) = call.split_once('(') else { return };
         let file = rest.split(',').next().unwrap_or_default();
-        let file = file.split(')').next().unwrap_or_default();
+        // A call that another thread interrupts in the trace has no parenthesis yet.
+        let file = file.split([')', ' ']).next().unwrap_or_default();
         let place = FILES.iter().position(|end| file.ends_with(end));
         match (name, place) {
             ("write" | "writev" | "pwrite64" | "pwritev", Some(place)) => {
