@@ -16,11 +16,11 @@ use crate::authn::{
 };
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
-use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, CallLimits, CallRates, Services};
+use crate::pipeline::Gate;
 use crate::store::{Fact, Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;

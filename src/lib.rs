@@ -21,8 +21,8 @@ pub mod keyring;
 
 pub mod ops;
 
-pub mod gate;
 pub mod jobs;
+pub mod pipeline;
 
 pub mod wire;
 

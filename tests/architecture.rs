@@ -17,7 +17,7 @@ const ROOMS: &[&[&str]] = &[
     &["audit"],
     &["keyring"],
     &["ops"],
-    &["gate", "jobs"],
+    &["jobs", "pipeline"],
     &["wire"],
     &["app"],
     &["cli"],

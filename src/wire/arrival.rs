@@ -6,7 +6,7 @@ use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::request;
 
 use super::http::{ConnectionNumber, Peer, SecureTransport};
-use crate::gate::Arrival;
+use crate::pipeline::Arrival;
 
 /// A request that arrives now, with this head.
 pub(super) fn arrival(head: &request::Parts) -> Arrival {

@@ -13,8 +13,8 @@ use super::rpc::Rpc;
 use super::rpc::format::{self, Format};
 use crate::authn::{Authenticator, ClientKeys};
 use crate::error::ApiError;
-use crate::gate::Gate;
 use crate::model::RequestId;
+use crate::pipeline::Gate;
 
 struct Doors {
     rpc: Rpc,

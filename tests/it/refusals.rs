@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::gate::takes_dry_run;
+use hsmgate::pipeline::takes_dry_run;
 use hsmgate::wire::rpc::table::TABLE;
 use serde_json::Value;
 

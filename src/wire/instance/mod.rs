@@ -26,7 +26,7 @@ use self::table::{Asked, Entry, Found};
 use crate::audit::Recorded;
 use crate::authn::{Caller, ClientKeys};
 use crate::error::{ApiError, ErrorCode};
-use crate::gate::{Arrival, Gate};
+use crate::pipeline::{Arrival, Gate};
 use crate::wire::arrival::arrival;
 use crate::wire::http::{MAX_BODY_BYTES, ProvenCaller, collect_body_up_to};
 

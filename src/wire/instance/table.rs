@@ -16,7 +16,6 @@ use super::sign::KEY_VERSION;
 use crate::audit::{Parameters, Recorded};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
-use crate::gate::{Arrival, Gate};
 use crate::model::{KeyVersionId, Params};
 use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
 use crate::ops::instance::advance_encrypt::AdvanceEncrypt;
@@ -32,6 +31,7 @@ use crate::ops::instance::generate_random::GenerateRandom;
 use crate::ops::instance::get_public_key::GetPublicKey;
 use crate::ops::instance::sign::Sign;
 use crate::ops::instance::verify::Verify;
+use crate::pipeline::{Arrival, Gate};
 
 /// Every operation that is served.
 pub static TABLE: &[Entry] = &[

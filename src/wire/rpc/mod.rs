@@ -27,7 +27,7 @@ use self::table::{Entry, Found, TABLE};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
-use crate::gate::{Arrival, Gate};
+use crate::pipeline::{Arrival, Gate};
 use crate::wire::arrival::{arrival, header};
 use crate::wire::http::{ProvenCaller, RawQuery, collect_body};
 

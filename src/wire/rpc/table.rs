@@ -10,7 +10,6 @@ use crate::audit::Recorded;
 use crate::authn::Caller;
 use crate::authz::is_for_client_keys;
 use crate::error::ApiError;
-use crate::gate::{Arrival, Gate, takes_dry_run};
 use crate::model::{FromParams, Params};
 use crate::ops::Operation;
 use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
@@ -82,6 +81,7 @@ use crate::ops::tags::untag_resources::UntagResources;
 use crate::ops::versions::create_key_version::CreateKeyVersion;
 use crate::ops::versions::describe_key_version::DescribeKeyVersion;
 use crate::ops::versions::list_key_versions::ListKeyVersions;
+use crate::pipeline::{Arrival, Gate, takes_dry_run};
 
 /// Every operation that is served.
 pub static TABLE: &[Entry] = &[

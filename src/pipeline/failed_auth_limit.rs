@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::buckets::Buckets;
+use super::rate_limit::Buckets;
 use crate::authn::Recent;
 use crate::model::{AccessKeyId, source_of};
 
@@ -94,7 +94,7 @@ impl FailureLimit {
 mod tests {
     use std::net::Ipv6Addr;
 
-    use super::super::buckets::MOST;
+    use super::super::rate_limit::MOST;
     use super::*;
 
     const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();

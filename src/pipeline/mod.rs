@@ -1,9 +1,9 @@
 //! The one way in, for both wires: limit, deadline, record.
 
-mod buckets;
 mod dry_run;
-mod sources;
-mod strangers;
+mod failed_auth_limit;
+mod rate_limit;
+mod unauthenticated_records;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -20,8 +20,8 @@ use crate::model::{RequestId, Time, source_of};
 use crate::ops::{Context, LimitedCall, Load, Operation, Services};
 use crate::telemetry::metrics::{Limit, Outcome, metrics};
 use crate::token::Budget;
-use sources::FailureLimit;
-use strangers::Strangers;
+use failed_auth_limit::FailureLimit;
+use unauthenticated_records::Strangers;
 
 /// The gate that every request passes.
 pub struct Gate {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::Arrival;
-use super::buckets::Buckets;
+use super::rate_limit::Buckets;
 use crate::model::source_of;
 
 /// Records a second of one source.
