@@ -1,4 +1,4 @@
-//! What the actions of the API do, as their records tell it.
+//! Which action a record is about, and how much of it is recorded.
 
 use serde::Serialize;
 
@@ -10,168 +10,69 @@ pub(super) enum Access {
     Write,
 }
 
-/// How an action is recorded.
+/// What an action does to the state of the gateway, which decides how it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Class {
-    pub(super) access: Access,
-    /// Whether it changes what the gateway keeps, so that its intent is recorded first.
-    pub(super) is_change: bool,
-    /// `DescribeRegions` alone leaves no record, as in ActionTrail.
-    pub(super) is_recorded: bool,
+pub enum ActionEffect {
+    /// Reads, or uses a key: one record, between its end and its answer.
+    Reads,
+    /// Reads what is no secret, and leaves no record (DescribeRegions, as in ActionTrail).
+    ReadsUnrecorded,
+    /// Changes what the gateway stores: its intent is recorded before it begins.
+    Changes,
+    /// Changes what the gateway stores, and the official metadata counts it as a reading
+    /// (GetParametersForImport).
+    ChangesAsReading,
+    /// Unknown, since the request names no action that is known. Recorded as a change.
+    Unknown,
 }
 
-/// The class of an action. One that nobody has classified is taken for a change.
-pub(super) fn class(action: &str) -> Class {
-    let is_reading = READINGS.binary_search(&action).is_ok();
-    // It makes an import token, which the official metadata calls a reading.
-    let makes_token = action == "GetParametersForImport";
-    Class {
-        access: if is_reading || makes_token { Access::Read } else { Access::Write },
-        is_change: !is_reading,
-        is_recorded: action != "DescribeRegions",
+/// An action as the audit records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// Its name, for instance `Encrypt`.
+    pub name: &'static str,
+    /// What it does.
+    pub effect: ActionEffect,
+}
+
+impl Action {
+    /// Stands for the action of a request that names none that is known.
+    pub const UNKNOWN: Self = Self { name: "-", effect: ActionEffect::Unknown };
+}
+
+impl ActionEffect {
+    /// Reads or writes; of an unknown action that cannot be said.
+    pub(super) const fn access(self) -> Option<Access> {
+        match self {
+            Self::Reads | Self::ReadsUnrecorded | Self::ChangesAsReading => Some(Access::Read),
+            Self::Changes => Some(Access::Write),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether the gateway's state changes, so that the intent is recorded first.
+    pub(super) const fn is_change(self) -> bool {
+        matches!(self, Self::Changes | Self::ChangesAsReading | Self::Unknown)
+    }
+
+    /// Whether a success leaves a record. A refusal always does.
+    pub(super) const fn is_recorded(self) -> bool {
+        !matches!(self, Self::ReadsUnrecorded)
     }
 }
-
-/// Whether somebody has classified the action; a test asks for every operation that is served.
-pub fn is_known(action: &str) -> bool {
-    action == "GetParametersForImport"
-        || READINGS.binary_search(&action).is_ok()
-        || CHANGES.binary_search(&action).is_ok()
-}
-
-static READINGS: &[&str] = &[
-    "AdvanceDecrypt",
-    "AdvanceEncrypt",
-    "AdvanceGenerateDataKey",
-    "AdvanceGenerateDataKeyPair",
-    "AdvanceGenerateDataKeyPairWithoutPlaintext",
-    "AsymmetricDecrypt",
-    "AsymmetricEncrypt",
-    "AsymmetricSign",
-    "AsymmetricVerify",
-    "BatchGetSecretValue",
-    "CertificatePrivateKeyDecrypt",
-    "CertificatePrivateKeySign",
-    "CertificatePublicKeyEncrypt",
-    "CertificatePublicKeyVerify",
-    "Decrypt",
-    "DescribeAccountKmsStatus",
-    "DescribeApplicationAccessPoint",
-    "DescribeCertificate",
-    "DescribeKey",
-    "DescribeKeyVersion",
-    "DescribeNetworkRule",
-    "DescribePolicy",
-    "DescribeRegions",
-    "DescribeSecret",
-    "Encrypt",
-    "ExportDataKey",
-    "GenerateAndExportDataKey",
-    "GenerateDataKey",
-    "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "GenerateRandom",
-    "GetCertificate",
-    "GetChallenge",
-    "GetClientKey",
-    "GetDefaultKmsInstance",
-    "GetKeyPolicy",
-    "GetKmsInstance",
-    "GetKmsInstanceQuotaInfos",
-    "GetManagedDataKey",
-    "GetPublicKey",
-    "GetRandomPassword",
-    "GetSecretPolicy",
-    "GetSecretValue",
-    "ListAliases",
-    "ListAliasesByKeyId",
-    "ListApplicationAccessPoints",
-    "ListClientKeys",
-    "ListKeyVersions",
-    "ListKeys",
-    "ListKmsInstances",
-    "ListManagedDataKeyVersions",
-    "ListNetworkRules",
-    "ListPolicies",
-    "ListResourceTags",
-    "ListSecretVersionIds",
-    "ListSecrets",
-    "ListTagResources",
-    "ReEncrypt",
-    "Sign",
-    "Verify",
-    "VerifyMac",
-];
-
-static CHANGES: &[&str] = &[
-    "CancelKeyDeletion",
-    "ConnectKmsInstance",
-    "CreateAlias",
-    "CreateApplicationAccessPoint",
-    "CreateCertificate",
-    "CreateClientKey",
-    "CreateKey",
-    "CreateKeyVersion",
-    "CreateNetworkRule",
-    "CreatePolicy",
-    "CreateSecret",
-    "DeleteAlias",
-    "DeleteApplicationAccessPoint",
-    "DeleteCertificate",
-    "DeleteClientKey",
-    "DeleteKeyMaterial",
-    "DeleteNetworkRule",
-    "DeletePolicy",
-    "DeleteSecret",
-    "DisableKey",
-    "EnableKey",
-    "ImportKeyMaterial",
-    "OpenKmsService",
-    "PutSecretValue",
-    "ReleaseKmsInstance",
-    "RestoreSecret",
-    "RotateSecret",
-    "ScheduleKeyDeletion",
-    "SetDeletionProtection",
-    "SetKeyPolicy",
-    "SetSecretPolicy",
-    "TagResource",
-    "TagResources",
-    "UntagResource",
-    "UntagResources",
-    "UpdateAlias",
-    "UpdateApplicationAccessPoint",
-    "UpdateCertificateStatus",
-    "UpdateKeyDescription",
-    "UpdateKmsInstanceBindVpc",
-    "UpdateNetworkRule",
-    "UpdatePolicy",
-    "UpdateRotationPolicy",
-    "UpdateSecret",
-    "UpdateSecretRotationPolicy",
-    "UpdateSecretVersionStage",
-    "UploadCertificate",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_lists_are_sorted_and_have_nothing_in_common() {
-        assert!(READINGS.is_sorted());
-        assert!(CHANGES.is_sorted());
-        assert!(READINGS.iter().all(|action| !CHANGES.contains(action)));
-    }
-
-    #[test]
-    fn what_nobody_has_classified_is_taken_for_a_change() {
-        assert!(class("Encrypt") == class("Decrypt") && !class("Encrypt").is_change);
-        assert!(class("NewAction").is_change);
-        assert!(!is_known("NewAction"));
-        assert!(class("GetParametersForImport").is_change);
-        assert_eq!(class("GetParametersForImport").access, Access::Read);
+    fn what_is_not_known_is_taken_for_a_change() {
+        let unknown = Action::UNKNOWN.effect;
+        assert!(unknown.is_change() && unknown.is_recorded());
+        assert_eq!(unknown.access(), None);
+        assert!(!ActionEffect::Reads.is_change());
+        let import = ActionEffect::ChangesAsReading;
+        assert!(import.is_change());
+        assert_eq!(import.access(), Some(Access::Read));
     }
 }

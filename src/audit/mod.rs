@@ -48,7 +48,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use action::is_known;
+pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
 pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey};
 pub use deed::{Actor, Deed, DeedError};

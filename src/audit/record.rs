@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use uuid::Uuid;
 
-use super::action::{self, Access};
+use super::action::Action;
 use super::line;
 use super::parameters::{Parameters, cut};
 use crate::error::ErrorCode;
@@ -22,8 +22,8 @@ const MAX_HEADER_BYTES: usize = 256;
 /// A request, as far as it is known when it is about to be done or refused.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The action, `-` where the request names none that is known.
-    pub action: &'static str,
+    /// The action.
+    pub action: Action,
     /// Its id, as in the answer.
     pub request_id: RequestId,
     /// When it came.
@@ -121,8 +121,8 @@ impl Serialize for Event<'_> {
         map.serialize_entry("eventVersion", "1")?;
         map.serialize_entry("eventType", "ApiCall")?;
         map.serialize_entry("eventCategory", "Management")?;
-        map.serialize_entry("eventName", request.action)?;
-        map.serialize_entry("eventRW", &access(request.action))?;
+        map.serialize_entry("eventName", request.action.name)?;
+        map.serialize_entry("eventRW", &request.action.effect.access())?;
         map.serialize_entry("eventSource", cut(&request.asked.host, MAX_HEADER_BYTES))?;
         map.serialize_entry("eventTime", &request.time)?;
         map.serialize_entry("serviceName", "Kms")?;
@@ -223,11 +223,6 @@ impl Serialize for RequestParameters<'_> {
     }
 }
 
-fn access(action: &str) -> Option<Access> {
-    // Of a request that names no action nobody can say what it would have done.
-    (action != "-").then(|| action::class(action).access)
-}
-
 #[derive(Serialize)]
 #[serde(untagged)]
 enum UserIdentity<'a> {
@@ -306,6 +301,7 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::audit::ActionEffect;
     use crate::model::Params;
 
     pub(in super::super) fn place() -> Place {
@@ -315,12 +311,13 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn request(action: &'static str) -> Request {
+    pub(in super::super) fn request(name: &'static str) -> Request {
         let mut params = Params::default();
         params.insert("KeyId", "alias/demo").unwrap();
         params.insert("Plaintext", "bWFya2Vy").unwrap();
+        let effect = if name == "CreateKey" { ActionEffect::Changes } else { ActionEffect::Reads };
         Request {
-            action,
+            action: Action { name, effect },
             request_id: RequestId::random(),
             time: "2024-03-01T08:30:00Z".parse().unwrap(),
             source: Ipv4Addr::LOCALHOST.into(),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::oneshot;
 
-use super::action::{self, Class};
 use super::chain::Head;
 use super::line::Kind;
 use super::record::{Outcome, Request, Touched};
@@ -114,7 +113,8 @@ impl<T> Recorded<T> {
 #[must_use = "an operation needs a record"]
 pub struct OpenRecord {
     recorder: Recorder,
-    class: Class,
+    is_change: bool,
+    is_recorded: bool,
     request: Option<Request>,
     /// What the operation has used, for the record of one that does not end.
     touched: Touched,
@@ -163,10 +163,11 @@ impl Recorder {
 
     /// Opens the record of an operation, before it begins.
     pub fn open(&self, request: Request) -> OpenRecord {
-        let class = action::class(request.action);
+        let effect = request.action.effect;
         OpenRecord {
             recorder: self.clone(),
-            class,
+            is_change: effect.is_change(),
+            is_recorded: effect.is_recorded(),
             request: Some(request),
             touched: Touched::default(),
         }
@@ -225,7 +226,7 @@ impl OpenRecord {
     /// Records that the request was refused before there was an operation to do.
     pub async fn refused<T>(mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
         // Refusing is nothing that leaves no record.
-        self.class.is_recorded = true;
+        self.is_recorded = true;
         if let Some(request) = &mut self.request {
             request.cut_for_stranger();
         }
@@ -234,7 +235,7 @@ impl OpenRecord {
 
     async fn record_intent(&self) -> Result<(), ApiError> {
         let (Some(inner), Some(request), true) =
-            (self.recorder.inner(), &self.request, self.class.is_change)
+            (self.recorder.inner(), &self.request, self.is_change)
         else {
             return Ok(());
         };
@@ -244,7 +245,7 @@ impl OpenRecord {
 
     async fn finish<T>(&mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
         let (Some(inner), Some(request), true) =
-            (self.recorder.0.clone(), self.request.take(), self.class.is_recorded)
+            (self.recorder.0.clone(), self.request.take(), self.is_recorded)
         else {
             return Recorded(outcome);
         };
@@ -253,7 +254,7 @@ impl OpenRecord {
             Err(error) => Outcome::Failed(error.code()),
         };
         let members = request.members(&inner.place, self.touched, told);
-        match inner.recorded(Kind::Event, members, self.class.is_change).await {
+        match inner.recorded(Kind::Event, members, self.is_change).await {
             Ok(()) => Recorded(outcome),
             Err(error) => Recorded(Err(error)),
         }
@@ -277,12 +278,12 @@ impl<F: FnOnce() -> Touched> Drop for UnderWay<F> {
 impl Drop for OpenRecord {
     fn drop(&mut self) {
         let (Some(inner), Some(request), true) =
-            (self.recorder.inner(), self.request.take(), self.class.is_recorded)
+            (self.recorder.inner(), self.request.take(), self.is_recorded)
         else {
             return;
         };
         let members = request.members(&inner.place, self.touched, Outcome::Abandoned);
-        let entry = Entry { kind: Kind::Event, members, is_owed: self.class.is_change, done: None };
+        let entry = Entry { kind: Kind::Event, members, is_owed: self.is_change, done: None };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
             tracing::error!(request_id = %request.request_id, "an abandoned request is not on record");
         }

@@ -3,41 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Permission;
 use crate::model::policy::{Resource, ResourceName};
 use crate::model::{
     AccessPoint, AccessPolicy, AccessResource, ClientKeyRecord, KeyRecord, NetworkRule,
     PermissionTemplate,
 };
 use crate::store::Store;
-
-/// What `CryptoServiceKeyUser` stands for: the operations of the KMS instance protocol with keys.
-pub const KEY_USER: &[&str] = &[
-    "kms:AdvanceDecrypt",
-    "kms:AdvanceEncrypt",
-    "kms:AdvanceGenerateDataKey",
-    "kms:AdvanceGenerateDataKeyPair",
-    "kms:AdvanceGenerateDataKeyPairWithoutPlaintext",
-    "kms:Decrypt",
-    "kms:Encrypt",
-    "kms:GenerateDataKey",
-    "kms:GenerateDataKeyPair",
-    "kms:GenerateDataKeyPairWithoutPlaintext",
-    "kms:GenerateRandom",
-    "kms:GetPublicKey",
-    "kms:Sign",
-    "kms:Verify",
-];
-
-/// The permissions that a client key has by another name: the public API has the Sign and Verify of the
-/// KMS instance protocol as operations of these names.
-pub const GRANTED_AS: &[(&str, &str)] =
-    &[("kms:AsymmetricSign", "kms:Sign"), ("kms:AsymmetricVerify", "kms:Verify")];
-
-/// Whether there is an access point that gives a permission, so that a client key can have it at all.
-pub fn is_for_client_keys(action: &str) -> bool {
-    let granted = GRANTED_AS.iter().find(|(asked, _)| *asked == action);
-    KEY_USER.contains(&granted.map_or(action, |(_, granted)| *granted))
-}
 
 /// A client key that comes from somewhere.
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +20,11 @@ pub(super) struct Visit<'a> {
     pub(super) source: IpAddr,
 }
 
-/// Whether one of the policies lets the visitor in from where it is, to do this with the key, or
-/// with no key at all.
-pub(super) fn allows(
+/// Whether one of the policies lets the visitor in from where it is, to do `P` with the key, or
+/// with no key at all. Every permission for client keys is in `CryptoServiceKeyUser`.
+pub(super) fn allows<P: Permission>(
     store: &Store,
     visit: Visit<'_>,
-    action: &str,
     key: Option<&KeyRecord>,
 ) -> bool {
     let id = key.map(|key| key.id.as_str());
@@ -61,7 +32,7 @@ pub(super) fn allows(
         Some(id) => is_any(policy, |one| one.is_about_key(id)),
         None => !policy.resources.is_empty(),
     };
-    is_for_client_keys(action) && lets_in(store, visit, is_about_it)
+    P::CLIENT_KEYS.is_some() && lets_in(store, visit, is_about_it)
 }
 
 /// Whether the visitor may know that there is no such key.
@@ -113,6 +84,19 @@ mod tests {
 
     use super::*;
     use crate::model::{KeySpec, KeyUsage, Origin, Place, ProtectionLevel, Time};
+
+    struct ForClientKeys;
+
+    impl Permission for ForClientKeys {
+        const ACTION: &'static str = "kms:AsymmetricSign";
+        const CLIENT_KEYS: Option<&'static str> = Some("kms:Sign");
+    }
+
+    struct ForUsers;
+
+    impl Permission for ForUsers {
+        const ACTION: &'static str = "kms:CreateKey";
+    }
 
     /// A store with the access point `shop`, whose policies are `policies`, and the rules `here`
     /// (10.0.0.0/8) and `nowhere`.
@@ -220,17 +204,12 @@ mod tests {
             let (_directory, store, key) = shop(&policies).await;
             let source: IpAddr = address.parse().unwrap();
             let visit = Visit { client_key: &key, source };
-            let verdict = |key| allows(&store, visit, "kms:Encrypt", key);
+            let verdict = |key| allows::<ForClientKeys>(&store, visit, key);
             let verdicts =
                 [verdict(Some(&record(KEY))), verdict(Some(&record(OTHER))), verdict(None)];
             assert_eq!(verdicts, allowed, "{policies:?} {address}");
-            let verdict = |action| allows(&store, visit, action, Some(&record(KEY)));
-            assert_eq!(verdict("kms:AsymmetricSign"), verdict("kms:Sign"));
-            assert_eq!(verdict("kms:AsymmetricVerify"), verdict("kms:Verify"));
-            for action in ["kms:CreateKey", "kms:AsymmetricEncrypt", "kms:DescribeKey"] {
-                assert!(!verdict(action), "{action}");
-                assert!(!allows(&store, visit, action, None), "{action}");
-            }
+            assert!(!allows::<ForUsers>(&store, visit, Some(&record(KEY))));
+            assert!(!allows::<ForUsers>(&store, visit, None));
             store.close().await;
         }
     }
@@ -240,7 +219,7 @@ mod tests {
         let user = "CryptoServiceKeyUser";
         let (_directory, store, key) = shop(&[policy(user, &["key/*"], &["later"])]).await;
         let visit = Visit { client_key: &key, source: "10.1.2.3".parse().unwrap() };
-        let is_let_in = || allows(&store, visit, "kms:Encrypt", Some(&record(KEY)));
+        let is_let_in = || allows::<ForClientKeys>(&store, visit, Some(&record(KEY)));
         assert!(!is_let_in());
         let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
             "created": Time::now()});
@@ -263,7 +242,7 @@ mod tests {
         let (_directory, store, key) = shop(&[nothing]).await;
         let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
         for key in [Some(&record(KEY)), None] {
-            assert!(!allows(&store, visit, "kms:GenerateRandom", key));
+            assert!(!allows::<ForClientKeys>(&store, visit, key));
         }
         store.close().await;
     }

@@ -63,7 +63,6 @@ mod simulate;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-pub use access_point::{GRANTED_AS, KEY_USER, is_for_client_keys};
 pub use asker::{Asker, Facts};
 pub use costly::{CostlyPolicy, costly_policies, tell_of_costly_policies};
 pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
@@ -85,6 +84,10 @@ const DESCRIBE_KEY: &str = "kms:DescribeKey";
 pub trait Permission {
     /// The action of RAM policies, for instance `kms:Encrypt`.
     const ACTION: &'static str;
+    /// The permission of an access point that gives it to a client key; none where client keys
+    /// cannot have it. The public API has the Sign and Verify of the KMS instance protocol under
+    /// other names.
+    const CLIENT_KEYS: Option<&'static str> = None;
 }
 
 /// Permissions that let the holder encrypt with a symmetric key.
@@ -244,7 +247,7 @@ impl Authorizer {
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn alias<P: Permission>(&self, asker: &Asker<'_>, alias: &Alias) -> Result<(), ApiError> {
-        self.check(asker, P::ACTION, Resource::new(&self.place, ResourceName::Alias(alias)), None)
+        self.check::<P>(asker, Resource::new(&self.place, ResourceName::Alias(alias)), None)
     }
 
     /// Asks whether `asker` may do `P` with a key that the store holds for a change: the record is
@@ -259,7 +262,7 @@ impl Authorizer {
     ) -> Result<(), ApiError> {
         let resource = Resource::new(&self.place, ResourceName::Key(record.id));
         if record.state.is_visible() {
-            self.check(asker, P::ACTION, resource, Some(record))
+            self.check::<P>(asker, resource, Some(record))
         } else {
             Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
         }
@@ -276,7 +279,7 @@ impl Authorizer {
         container: &str,
     ) -> Result<AccountGrant<P>, ApiError> {
         let resource = Resource::new(&self.place, ResourceName::Other(container));
-        self.check(asker, P::ACTION, resource, None)?;
+        self.check::<P>(asker, resource, None)?;
         Ok(AccountGrant { permission: PhantomData })
     }
 
@@ -286,20 +289,19 @@ impl Authorizer {
         record: Arc<KeyRecord>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let resource = Resource::new(&self.place, ResourceName::Key(record.id));
-        self.check(asker, P::ACTION, resource, Some(&record))?;
+        self.check::<P>(asker, resource, Some(&record))?;
         Ok(AuthorizedKey { record, permission: PhantomData })
     }
 
-    fn check(
+    fn check<P: Permission>(
         &self,
         asker: &Asker<'_>,
-        action: &str,
         resource: Resource<'_>,
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
         if let Some(client_key) = &asker.caller.client_key {
             let visit = Visit { client_key, source: asker.facts.source };
-            return verdict(access_point::allows(&self.store, visit, action, record));
+            return verdict(access_point::allows::<P>(&self.store, visit, record));
         }
         // A policy that cannot be read allows nothing, and says so to the operator alone.
         let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
@@ -307,7 +309,7 @@ impl Authorizer {
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
         let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
-        let question = asker.question(action, resource, record);
+        let question = asker.question(P::ACTION, resource, record);
         verdict(is_allowed(&rights, &question, decide(&rights, &question)))
     }
 

@@ -15,6 +15,7 @@ pub mod key_policy;
 pub mod keys;
 pub mod material;
 pub mod tags;
+pub mod unsupported;
 pub mod versions;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use answer::{Done, KeyMetadata};
 pub use call_limits::{CallLimits, CallRates};
 
+use crate::audit::{Action, ActionEffect};
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::{ApiError, ErrorCode};
@@ -39,6 +41,12 @@ use crate::token::Budget;
 pub trait Operation: Permission + Send + Sized + 'static {
     /// Its name on the wire, for instance `Encrypt`.
     const NAME: &'static str;
+    /// What it does to the state of the gateway, which decides how it is recorded.
+    const EFFECT: ActionEffect;
+    /// How the audit records it.
+    const RECORD: Action = Action { name: Self::NAME, effect: Self::EFFECT };
+    /// Whether it has the parameter DryRun, with which everything is checked and nothing done.
+    const DRY_RUN: bool = false;
     /// The actions of RAM policies that it needs beside its own.
     const MORE_ACTIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides its deadline.

@@ -3,29 +3,6 @@
 
 use crate::error::{ApiError, ErrorCode};
 
-/// The operations that have the parameter.
-const WITH_DRY_RUN: &[&str] = &[
-    "AsymmetricDecrypt",
-    "AsymmetricEncrypt",
-    "AsymmetricSign",
-    "AsymmetricVerify",
-    "Decrypt",
-    "Encrypt",
-    "ExportDataKey",
-    "GenerateAndExportDataKey",
-    "GenerateDataKey",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "GetPublicKey",
-    "ReEncrypt",
-    "VerifyMac",
-];
-
-/// Whether an operation has the parameter.
-pub fn takes_dry_run(action: &str) -> bool {
-    WITH_DRY_RUN.binary_search(&action).is_ok()
-}
-
 /// The answer of a dry run, for what the operation came to. A failure on our side, or a limit,
 /// says nothing about the request and stays what it is.
 pub(super) fn answer<T>(outcome: Result<T, ApiError>) -> ApiError {
@@ -42,12 +19,6 @@ pub(super) fn answer<T>(outcome: Result<T, ApiError>) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_names_are_sorted() {
-        assert!(WITH_DRY_RUN.is_sorted());
-        assert!(takes_dry_run("Encrypt") && !takes_dry_run("CreateKey"));
-    }
 
     #[test]
     fn what_would_have_come_of_it_is_told_in_three_codes() {

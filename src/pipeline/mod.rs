@@ -10,9 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use dry_run::takes_dry_run;
-
-use crate::audit::{Asked, Identity, Recorded, Recorder, Request, Touched};
+use crate::audit::{Action, Asked, Identity, Recorded, Recorder, Request, Touched};
 use crate::authn::Caller;
 use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
@@ -78,7 +76,7 @@ impl Arrival {
     }
 
     /// What its record holds.
-    fn request(&self, action: &'static str, caller: Option<&Caller>) -> Request {
+    fn request(&self, action: Action, caller: Option<&Caller>) -> Request {
         let identity = caller.map(|caller| Identity {
             kind: caller.identity.name.kind(),
             account: caller.account.clone(),
@@ -137,7 +135,7 @@ impl Gate {
     pub async fn refuse_unproven<T>(
         &self,
         arrival: &Arrival,
-        action: &'static str,
+        action: Action,
         error: ApiError,
     ) -> Recorded<T> {
         let error = self.count_failure(arrival, error);
@@ -146,7 +144,7 @@ impl Gate {
         }
         let outcome = self.audit.count_refusal(source_of(arrival.source), arrival.now, error);
         metrics().refusal_summed();
-        count(arrival, action, None, outcome.error());
+        count(arrival, action.name, None, outcome.error());
         outcome
     }
 
@@ -191,7 +189,7 @@ impl Gate {
             Budget::new(time),
             limited::<O>(),
         );
-        let record = self.audit.open(arrival.request(O::NAME, Some(cx.caller())));
+        let record = self.audit.open(arrival.request(O::RECORD, Some(cx.caller())));
         let spent = self.spend::<O>(cx.caller());
         let outcome = match request {
             Ok(operation) => {
@@ -226,13 +224,13 @@ impl Gate {
     pub async fn refuse<T>(
         &self,
         arrival: &Arrival,
-        action: &'static str,
+        action: Action,
         caller: Option<&Caller>,
         error: ApiError,
     ) -> Recorded<T> {
         let record = self.audit.open(arrival.request(action, caller));
         let outcome = record.refused(Err(error)).await;
-        log(arrival, action, caller, None, outcome.error());
+        log(arrival, action.name, caller, None, outcome.error());
         outcome
     }
 }

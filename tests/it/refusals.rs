@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::pipeline::takes_dry_run;
 use hsmgate::wire::rpc::table::TABLE;
 use serde_json::Value;
 
@@ -168,7 +167,7 @@ async fn every_operation_refuses_a_caller_without_rights() {
 #[tokio::test]
 async fn a_dry_run_of_a_caller_without_rights_is_denied() {
     let house = House::open().await;
-    for entry in TABLE.iter().filter(|entry| takes_dry_run(entry.name)) {
+    for entry in TABLE.iter().filter(|entry| entry.takes_dry_run) {
         let owned = house.params(entry.name);
         let mut params: Vec<(&str, &str)> =
             owned.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params};
@@ -30,6 +31,7 @@ impl Permission for DescribeAccountKmsStatus {
 
 impl Operation for DescribeAccountKmsStatus {
     const NAME: &'static str = "DescribeAccountKmsStatus";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = AccountKmsStatus;
 
     async fn run(self, cx: &Context) -> Result<AccountKmsStatus, ApiError> {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params};
@@ -42,6 +43,7 @@ impl Permission for DescribeRegions {
 
 impl Operation for DescribeRegions {
     const NAME: &'static str = "DescribeRegions";
+    const EFFECT: ActionEffect = ActionEffect::ReadsUnrecorded;
     type Output = RegionList;
 
     async fn run(self, cx: &Context) -> Result<RegionList, ApiError> {

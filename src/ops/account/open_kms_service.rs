@@ -1,5 +1,6 @@
 //! OpenKmsService: asks for the service, which every account of a gateway has already.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{FromParams, ParamError, Params};
@@ -21,6 +22,7 @@ impl Permission for OpenKmsService {
 
 impl Operation for OpenKmsService {
     const NAME: &'static str = "OpenKmsService";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

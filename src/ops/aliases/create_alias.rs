@@ -1,5 +1,6 @@
 //! CreateAlias: a new name for a key.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
@@ -26,6 +27,7 @@ impl Permission for CreateAlias {
 
 impl Operation for CreateAlias {
     const NAME: &'static str = "CreateAlias";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -1,6 +1,7 @@
 //! DeleteAlias: takes a name away from its key.
 
 use super::{Refused, refuse_reserved};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{Alias, FromParams, KeyRecord, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for DeleteAlias {
 
 impl Operation for DeleteAlias {
     const NAME: &'static str = "DeleteAlias";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

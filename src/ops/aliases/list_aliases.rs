@@ -1,6 +1,7 @@
 //! ListAliases: every alias of the account, by name.
 
 use super::AliasList;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, Page, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for ListAliases {
 
 impl Operation for ListAliases {
     const NAME: &'static str = "ListAliases";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = AliasList;
 
     async fn run(self, cx: &Context) -> Result<AliasList, ApiError> {

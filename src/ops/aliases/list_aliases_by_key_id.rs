@@ -1,6 +1,7 @@
 //! ListAliasesByKeyId: the aliases of one key, by name.
 
 use super::AliasList;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, Page, ParamError, Params};
@@ -25,6 +26,7 @@ impl Permission for ListAliasesByKeyId {
 
 impl Operation for ListAliasesByKeyId {
     const NAME: &'static str = "ListAliasesByKeyId";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = AliasList;
 
     async fn run(self, cx: &Context) -> Result<AliasList, ApiError> {

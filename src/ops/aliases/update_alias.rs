@@ -4,6 +4,7 @@
 //! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
 use super::{Refused, refuse_reserved};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
@@ -30,6 +31,7 @@ impl Permission for UpdateAlias {
 
 impl Operation for UpdateAlias {
     const NAME: &'static str = "UpdateAlias";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{end_dry_run, no_recipient};
+use crate::audit::ActionEffect;
 use crate::authz::{OpensWithPair, Permission};
 use crate::error::ApiError;
 use crate::model::algorithm::EncryptionAlgorithm;
@@ -52,6 +53,8 @@ impl OpensWithPair for AsymmetricDecrypt {}
 
 impl Operation for AsymmetricDecrypt {
     const NAME: &'static str = "AsymmetricDecrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = OpenedByPair;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::KeyringError;
@@ -54,6 +55,8 @@ impl ReadsPublicKey for AsymmetricEncrypt {}
 
 impl Operation for AsymmetricEncrypt {
     const NAME: &'static str = "AsymmetricEncrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = SealedToPair;
 

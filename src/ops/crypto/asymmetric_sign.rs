@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
@@ -44,12 +45,15 @@ impl FromParams for AsymmetricSign {
 
 impl Permission for AsymmetricSign {
     const ACTION: &'static str = "kms:AsymmetricSign";
+    const CLIENT_KEYS: Option<&'static str> = Some("kms:Sign");
 }
 
 impl Signs for AsymmetricSign {}
 
 impl Operation for AsymmetricSign {
     const NAME: &'static str = "AsymmetricSign";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = Signed;
 

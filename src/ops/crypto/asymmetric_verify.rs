@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
@@ -46,12 +47,15 @@ impl FromParams for AsymmetricVerify {
 
 impl Permission for AsymmetricVerify {
     const ACTION: &'static str = "kms:AsymmetricVerify";
+    const CLIENT_KEYS: Option<&'static str> = Some("kms:Verify");
 }
 
 impl Verifies for AsymmetricVerify {}
 
 impl Operation for AsymmetricVerify {
     const NAME: &'static str = "AsymmetricVerify";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = Verified;
 

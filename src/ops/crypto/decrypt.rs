@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{end_dry_run, no_recipient};
+use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
 use crate::model::{
@@ -41,12 +42,15 @@ impl FromParams for Decrypt {
 
 impl Permission for Decrypt {
     const ACTION: &'static str = "kms:Decrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Opens for Decrypt {}
 
 impl Operation for Decrypt {
     const NAME: &'static str = "Decrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = Decrypted;
 

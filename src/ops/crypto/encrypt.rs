@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{accepted, end_dry_run};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::bytes::SentPlaintext;
@@ -42,12 +43,15 @@ impl FromParams for Encrypt {
 
 impl Permission for Encrypt {
     const ACTION: &'static str = "kms:Encrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for Encrypt {}
 
 impl Operation for Encrypt {
     const NAME: &'static str = "Encrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = Encrypted;
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::end_dry_run;
 use super::export::{ExportRequest, wrap};
+use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
 use crate::model::{
@@ -49,6 +50,8 @@ impl Opens for ExportDataKey {}
 
 impl Operation for ExportDataKey {
     const NAME: &'static str = "ExportDataKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = WrappedDataKey;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::data_key::DataKeyRequest;
 use super::end_dry_run;
 use super::export::{ExportRequest, wrap};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::{
@@ -47,6 +48,8 @@ impl Seals for GenerateAndExportDataKey {}
 
 impl Operation for GenerateAndExportDataKey {
     const NAME: &'static str = "GenerateAndExportDataKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = GeneratedAndExported;
 

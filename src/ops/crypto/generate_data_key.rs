@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::data_key::DataKeyRequest;
 use super::{end_dry_run, no_recipient};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::{
@@ -39,12 +40,15 @@ impl FromParams for GenerateDataKey {
 
 impl Permission for GenerateDataKey {
     const ACTION: &'static str = "kms:GenerateDataKey";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for GenerateDataKey {}
 
 impl Operation for GenerateDataKey {
     const NAME: &'static str = "GenerateDataKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = DataKey;
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::data_key::DataKeyRequest;
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::{CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params};
@@ -36,6 +37,8 @@ impl Seals for GenerateDataKeyWithoutPlaintext {}
 
 impl Operation for GenerateDataKeyWithoutPlaintext {
     const NAME: &'static str = "GenerateDataKeyWithoutPlaintext";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = SealedDataKey;
 

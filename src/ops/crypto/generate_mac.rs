@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Macs, Permission};
 use crate::error::ApiError;
 use crate::model::algorithm::MacAlgorithm;
@@ -46,6 +47,8 @@ impl Macs for GenerateMac {}
 
 impl Operation for GenerateMac {
     const NAME: &'static str = "GenerateMac";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = GeneratedMac;
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef};
@@ -37,12 +38,15 @@ impl FromParams for GetPublicKey {
 
 impl Permission for GetPublicKey {
     const ACTION: &'static str = "kms:GetPublicKey";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl ReadsPublicKey for GetPublicKey {}
 
 impl Operation for GetPublicKey {
     const NAME: &'static str = "GetPublicKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = PublicHalf;
 

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission, Seals};
 use crate::error::ApiError;
 use crate::model::algorithm::EncryptionAlgorithm;
@@ -150,6 +151,8 @@ impl Found {
 
 impl Operation for ReEncrypt {
     const NAME: &'static str = "ReEncrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const MORE_ACTIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
     const LOAD: Load = Load::Cryptographic;
     const AUTHORIZATIONS: u8 = 2;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::end_dry_run;
+use crate::audit::ActionEffect;
 use crate::authz::{Macs, Permission};
 use crate::error::ApiError;
 use crate::model::algorithm::MacAlgorithm;
@@ -48,6 +49,8 @@ impl Macs for VerifyMac {}
 
 impl Operation for VerifyMac {
     const NAME: &'static str = "VerifyMac";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const DRY_RUN: bool = true;
     const LOAD: Load = Load::Cryptographic;
     type Output = VerifiedMac;
 

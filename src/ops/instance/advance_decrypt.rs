@@ -1,6 +1,7 @@
 //! AdvanceDecrypt: opens what the `Advance` calls have sealed, and what the plain ones have.
 
 use super::{Opened, ToOpen, decrypt, only_gcm, only_symmetric, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
@@ -14,12 +15,14 @@ pub struct AdvanceDecrypt(pub ToOpen);
 
 impl Permission for AdvanceDecrypt {
     const ACTION: &'static str = "kms:AdvanceDecrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Opens for AdvanceDecrypt {}
 
 impl Operation for AdvanceDecrypt {
     const NAME: &'static str = "AdvanceDecrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Opened;
 

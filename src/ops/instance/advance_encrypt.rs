@@ -2,6 +2,7 @@
 //! names it.
 
 use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_symmetric, sealing_version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::algorithm::CipherAlgorithm;
@@ -12,12 +13,14 @@ pub struct AdvanceEncrypt(pub ToSeal);
 
 impl Permission for AdvanceEncrypt {
     const ACTION: &'static str = "kms:AdvanceEncrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for AdvanceEncrypt {}
 
 impl Operation for AdvanceEncrypt {
     const NAME: &'static str = "AdvanceEncrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Sealed;
 

@@ -2,6 +2,7 @@
 //! which the ciphertext names.
 
 use super::{DataKey, DataKeyWanted, Sealed, only_symmetric, sealing_version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::model::algorithm::CipherAlgorithm;
@@ -13,12 +14,14 @@ pub struct AdvanceGenerateDataKey(pub DataKeyWanted);
 
 impl Permission for AdvanceGenerateDataKey {
     const ACTION: &'static str = "kms:AdvanceGenerateDataKey";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for AdvanceGenerateDataKey {}
 
 impl Operation for AdvanceGenerateDataKey {
     const NAME: &'static str = "AdvanceGenerateDataKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = DataKey;
 

@@ -2,6 +2,7 @@
 //! primary version, which the ciphertext names.
 
 use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::ops::{Context, Load, Operation};
@@ -12,12 +13,14 @@ pub struct AdvanceGenerateDataKeyPair(pub PairWanted);
 
 impl Permission for AdvanceGenerateDataKeyPair {
     const ACTION: &'static str = "kms:AdvanceGenerateDataKeyPair";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for AdvanceGenerateDataKeyPair {}
 
 impl Operation for AdvanceGenerateDataKeyPair {
     const NAME: &'static str = "AdvanceGenerateDataKeyPair";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;

@@ -2,6 +2,7 @@
 //! half in clear.
 
 use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::ops::{Context, Load, Operation};
@@ -12,12 +13,14 @@ pub struct AdvanceGenerateDataKeyPairWithoutPlaintext(pub PairWanted);
 
 impl Permission for AdvanceGenerateDataKeyPairWithoutPlaintext {
     const ACTION: &'static str = "kms:AdvanceGenerateDataKeyPairWithoutPlaintext";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for AdvanceGenerateDataKeyPairWithoutPlaintext {}
 
 impl Operation for AdvanceGenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "AdvanceGenerateDataKeyPairWithoutPlaintext";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;

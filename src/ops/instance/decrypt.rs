@@ -4,6 +4,7 @@
 //! not name the key.
 
 use super::{Opened, ToOpen, only_gcm, only_plain, pair_algorithm, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -17,6 +18,7 @@ pub struct Decrypt(pub ToOpen);
 
 impl Permission for Decrypt {
     const ACTION: &'static str = "kms:Decrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Opens for Decrypt {}
@@ -24,6 +26,7 @@ impl OpensWithPair for Decrypt {}
 
 impl Operation for Decrypt {
     const NAME: &'static str = "Decrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Opened;
 

@@ -1,6 +1,7 @@
 //! Encrypt: seals data with the initial version of a symmetric key, or to a key pair.
 
 use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_plain, pair_algorithm, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Permission, ReadsPublicKey, Seals};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -13,6 +14,7 @@ pub struct Encrypt(pub ToSeal);
 
 impl Permission for Encrypt {
     const ACTION: &'static str = "kms:Encrypt";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for Encrypt {}
@@ -20,6 +22,7 @@ impl ReadsPublicKey for Encrypt {}
 
 impl Operation for Encrypt {
     const NAME: &'static str = "Encrypt";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Sealed;
 

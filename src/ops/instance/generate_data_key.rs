@@ -1,6 +1,7 @@
 //! GenerateDataKey: random bytes from the token, plain and sealed with the initial version.
 
 use super::{DataKey, DataKeyWanted, Sealed, only_gcm, only_symmetric, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -13,12 +14,14 @@ pub struct GenerateDataKey(pub DataKeyWanted);
 
 impl Permission for GenerateDataKey {
     const ACTION: &'static str = "kms:GenerateDataKey";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for GenerateDataKey {}
 
 impl Operation for GenerateDataKey {
     const NAME: &'static str = "GenerateDataKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = DataKey;
 

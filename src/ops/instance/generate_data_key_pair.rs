@@ -2,6 +2,7 @@
 //! version.
 
 use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::ops::{Context, Load, Operation};
@@ -12,12 +13,14 @@ pub struct GenerateDataKeyPair(pub PairWanted);
 
 impl Permission for GenerateDataKeyPair {
     const ACTION: &'static str = "kms:GenerateDataKeyPair";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for GenerateDataKeyPair {}
 
 impl Operation for GenerateDataKeyPair {
     const NAME: &'static str = "GenerateDataKeyPair";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;

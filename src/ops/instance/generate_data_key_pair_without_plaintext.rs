@@ -1,6 +1,7 @@
 //! GenerateDataKeyPairWithoutPlaintext: as GenerateDataKeyPair, without the private half in clear.
 
 use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
 use crate::ops::{Context, Load, Operation};
@@ -11,12 +12,14 @@ pub struct GenerateDataKeyPairWithoutPlaintext(pub PairWanted);
 
 impl Permission for GenerateDataKeyPairWithoutPlaintext {
     const ACTION: &'static str = "kms:GenerateDataKeyPairWithoutPlaintext";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Seals for GenerateDataKeyPairWithoutPlaintext {}
 
 impl Operation for GenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "GenerateDataKeyPairWithoutPlaintext";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;

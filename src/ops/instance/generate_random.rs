@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::ops::{Context, Load, Operation};
@@ -15,10 +16,12 @@ pub struct GenerateRandom {
 
 impl Permission for GenerateRandom {
     const ACTION: &'static str = "kms:GenerateRandom";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Operation for GenerateRandom {
     const NAME: &'static str = "GenerateRandom";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Zeroizing<Vec<u8>>;
 

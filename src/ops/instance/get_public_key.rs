@@ -1,6 +1,7 @@
 //! GetPublicKey: the public half of a key pair, as PEM.
 
 use super::version_of;
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -29,12 +30,14 @@ pub struct PublicHalf {
 
 impl Permission for GetPublicKey {
     const ACTION: &'static str = "kms:GetPublicKey";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl ReadsPublicKey for GetPublicKey {}
 
 impl Operation for GetPublicKey {
     const NAME: &'static str = "GetPublicKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = PublicHalf;
 

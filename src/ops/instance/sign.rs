@@ -1,6 +1,7 @@
 //! Sign: signs a digest with the private half of a key pair.
 
 use super::{signature_algorithm, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -40,12 +41,14 @@ pub struct Signed {
 
 impl Permission for Sign {
     const ACTION: &'static str = "kms:Sign";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Signs for Sign {}
 
 impl Operation for Sign {
     const NAME: &'static str = "Sign";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Signed;
 

@@ -1,6 +1,7 @@
 //! Verify: whether a signature is a key pair's.
 
 use super::{signature_algorithm, version_of};
+use crate::audit::ActionEffect;
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -42,12 +43,14 @@ pub struct Verified {
 
 impl Permission for Verify {
     const ACTION: &'static str = "kms:Verify";
+    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
 impl Verifies for Verify {}
 
 impl Operation for Verify {
     const NAME: &'static str = "Verify";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     const LOAD: Load = Load::Cryptographic;
     type Output = Verified;
 

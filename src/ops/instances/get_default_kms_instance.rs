@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, InstanceId, ParamError, Params};
@@ -30,6 +31,7 @@ impl Permission for GetDefaultKmsInstance {
 
 impl Operation for GetDefaultKmsInstance {
     const NAME: &'static str = "GetDefaultKmsInstance";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = DefaultKmsInstance;
 
     async fn run(self, cx: &Context) -> Result<DefaultKmsInstance, ApiError> {

@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::{NAME, NO_LIMIT, instance};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, InstanceId, ParamError, Params, Time};
@@ -61,6 +62,7 @@ impl Permission for GetKmsInstance {
 
 impl Operation for GetKmsInstance {
     const NAME: &'static str = "GetKmsInstance";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = DescribedInstance;
 
     async fn run(self, cx: &Context) -> Result<DescribedInstance, ApiError> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{NO_LIMIT, instance, keys};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params};
@@ -52,6 +53,7 @@ impl Permission for GetKmsInstanceQuotaInfos {
 
 impl Operation for GetKmsInstanceQuotaInfos {
     const NAME: &'static str = "GetKmsInstanceQuotaInfos";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KmsInstanceQuotas;
 
     async fn run(self, cx: &Context) -> Result<KmsInstanceQuotas, ApiError> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::id::InvalidId;
@@ -55,6 +56,7 @@ impl Permission for ListKmsInstances {
 
 impl Operation for ListKmsInstances {
     const NAME: &'static str = "ListKmsInstances";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KmsInstanceList;
 
     async fn run(self, cx: &Context) -> Result<KmsInstanceList, ApiError> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{names_default, no_such_policy};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::policy::KeyPolicy as Document;
@@ -35,6 +36,7 @@ impl Permission for GetKeyPolicy {
 
 impl Operation for GetKeyPolicy {
     const NAME: &'static str = "GetKeyPolicy";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KeyPolicy;
 
     async fn run(self, cx: &Context) -> Result<KeyPolicy, ApiError> {

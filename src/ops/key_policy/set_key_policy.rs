@@ -1,6 +1,7 @@
 //! SetKeyPolicy: replaces a key's policy.
 
 use super::{PolicyText, names_default, no_such_policy};
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -33,6 +34,7 @@ impl Changes for SetKeyPolicy {}
 
 impl Operation for SetKeyPolicy {
     const NAME: &'static str = "SetKeyPolicy";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

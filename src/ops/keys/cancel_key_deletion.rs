@@ -1,6 +1,7 @@
 //! CancelKeyDeletion: takes back a scheduled deletion; the key is enabled again, if it has its
 //! material.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -26,6 +27,7 @@ impl Changes for CancelKeyDeletion {}
 
 impl Operation for CancelKeyDeletion {
     const NAME: &'static str = "CancelKeyDeletion";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::{description, rotation};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::NewKey;
@@ -94,6 +95,7 @@ impl Permission for CreateKey {
 
 impl Operation for CreateKey {
     const NAME: &'static str = "CreateKey";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = CreatedKey;
 

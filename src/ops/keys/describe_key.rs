@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -32,6 +33,7 @@ impl Permission for DescribeKey {
 
 impl Operation for DescribeKey {
     const NAME: &'static str = "DescribeKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = DescribedKey;
 
     async fn run(self, cx: &Context) -> Result<DescribedKey, ApiError> {

@@ -1,5 +1,6 @@
 //! DisableKey: forbids every use of a key until it is enabled again.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -26,6 +27,7 @@ impl Changes for DisableKey {}
 
 impl Operation for DisableKey {
     const NAME: &'static str = "DisableKey";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

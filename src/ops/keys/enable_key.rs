@@ -1,5 +1,6 @@
 //! EnableKey: lets a key be used again.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -26,6 +27,7 @@ impl Changes for EnableKey {}
 
 impl Operation for EnableKey {
     const NAME: &'static str = "EnableKey";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::id::InvalidId;
@@ -54,6 +55,7 @@ impl Permission for ListKeys {
 
 impl Operation for ListKeys {
     const NAME: &'static str = "ListKeys";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KeyList;
 
     async fn run(self, cx: &Context) -> Result<KeyList, ApiError> {

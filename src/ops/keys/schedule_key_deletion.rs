@@ -1,6 +1,7 @@
 //! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over. The
 //! owner's deletion protection forbids it.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -34,6 +35,7 @@ impl Changes for ScheduleKeyDeletion {}
 
 impl Operation for ScheduleKeyDeletion {
     const NAME: &'static str = "ScheduleKeyDeletion";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

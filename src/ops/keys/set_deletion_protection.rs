@@ -1,6 +1,7 @@
 //! SetDeletionProtection: whether a key may be scheduled for deletion.
 
 use super::description_in;
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -54,6 +55,7 @@ impl Changes for SetDeletionProtection {}
 
 impl Operation for SetDeletionProtection {
     const NAME: &'static str = "SetDeletionProtection";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

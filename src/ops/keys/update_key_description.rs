@@ -2,6 +2,7 @@
 //! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
 
 use super::description;
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::Use;
@@ -32,6 +33,7 @@ impl Changes for UpdateKeyDescription {}
 
 impl Operation for UpdateKeyDescription {
     const NAME: &'static str = "UpdateKeyDescription";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

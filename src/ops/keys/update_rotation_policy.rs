@@ -1,6 +1,7 @@
 //! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
 
 use super::rotation;
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::keyring::{KeyringError, Use};
@@ -29,6 +30,7 @@ impl Changes for UpdateRotationPolicy {}
 
 impl Operation for UpdateRotationPolicy {
     const NAME: &'static str = "UpdateRotationPolicy";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -1,5 +1,6 @@
 //! DeleteKeyMaterial: takes imported material out of the token.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Imports, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -25,6 +26,7 @@ impl Imports for DeleteKeyMaterial {}
 
 impl Operation for DeleteKeyMaterial {
     const NAME: &'static str = "DeleteKeyMaterial";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = Done;
 

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::{Imports, Permission};
 use crate::error::ApiError;
 use crate::model::{
@@ -58,6 +59,7 @@ impl Imports for GetParametersForImport {}
 
 impl Operation for GetParametersForImport {
     const NAME: &'static str = "GetParametersForImport";
+    const EFFECT: ActionEffect = ActionEffect::ChangesAsReading;
     const LOAD: Load = Load::Generate;
     type Output = ImportParameters;
 

@@ -1,5 +1,6 @@
 //! ImportKeyMaterial: wrapped material into the token, by C_UnwrapKey.
 
+use crate::audit::ActionEffect;
 use crate::authz::{Imports, Permission};
 use crate::error::ApiError;
 use crate::keyring::WrappedMaterial;
@@ -41,6 +42,7 @@ impl Imports for ImportKeyMaterial {}
 
 impl Operation for ImportKeyMaterial {
     const NAME: &'static str = "ImportKeyMaterial";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = Done;
 

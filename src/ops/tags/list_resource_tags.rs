@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyId, KeyRef, ParamError, Params, TagKey, TagValue};
@@ -46,6 +47,7 @@ impl Permission for ListResourceTags {
 
 impl Operation for ListResourceTags {
     const NAME: &'static str = "ListResourceTags";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ResourceTags;
 
     async fn run(self, cx: &Context) -> Result<ResourceTags, ApiError> {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::bulk::{Resources, numbered_tags};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::id::InvalidId;
@@ -76,6 +77,7 @@ impl Permission for ListTagResources {
 
 impl Operation for ListTagResources {
     const NAME: &'static str = "ListTagResources";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = TaggedResources;
 
     async fn run(self, cx: &Context) -> Result<TaggedResources, ApiError> {

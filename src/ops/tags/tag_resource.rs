@@ -1,6 +1,7 @@
 //! TagResource: adds tags to a key, or replaces their values.
 
 use super::{OneResource, add};
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params, TagList};
@@ -27,6 +28,7 @@ impl Changes for TagResource {}
 
 impl Operation for TagResource {
     const NAME: &'static str = "TagResource";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -2,6 +2,7 @@
 
 use super::add;
 use super::bulk::{Resources, numbered_tags};
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params, TagList};
@@ -32,6 +33,7 @@ impl Changes for TagResources {}
 
 impl Operation for TagResources {
     const NAME: &'static str = "TagResources";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     /// All keys are found and allowed before the first is changed. A key that refuses leaves those

@@ -1,6 +1,7 @@
 //! UntagResource: takes tags from a key.
 
 use super::{OneResource, remove};
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, ParamError, Params, TagKeyList};
@@ -27,6 +28,7 @@ impl Changes for UntagResource {}
 
 impl Operation for UntagResource {
     const NAME: &'static str = "UntagResource";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -2,6 +2,7 @@
 
 use super::bulk::Resources;
 use super::remove;
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{Element, FromParams, MAX_TAGS, ParamError, Params, TagKey, TagKeyList};
@@ -37,6 +38,7 @@ impl Changes for UntagResources {}
 
 impl Operation for UntagResources {
     const NAME: &'static str = "UntagResources";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     /// All keys are found and allowed before the first is changed. A key that refuses leaves those

@@ -1,6 +1,7 @@
 //! CreateKeyVersion: a new version of a key, the primary one from now on if the key is symmetric.
 
 use super::{KeyVersion, OneVersion};
+use crate::audit::ActionEffect;
 use crate::authz::{Changes, Permission};
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, ParamError, Params};
@@ -26,6 +27,7 @@ impl Changes for CreateKeyVersion {}
 
 impl Operation for CreateKeyVersion {
     const NAME: &'static str = "CreateKeyVersion";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = OneVersion;
 

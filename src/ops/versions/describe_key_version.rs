@@ -1,6 +1,7 @@
 //! DescribeKeyVersion: what is known of one version of a key.
 
 use super::{KeyVersion, OneVersion};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{FromParams, KeyRef, ParamError, Params, VersionRef};
@@ -25,6 +26,7 @@ impl Permission for DescribeKeyVersion {
 
 impl Operation for DescribeKeyVersion {
     const NAME: &'static str = "DescribeKeyVersion";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = OneVersion;
 
     async fn run(self, cx: &Context) -> Result<OneVersion, ApiError> {

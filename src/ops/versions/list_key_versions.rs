@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::KeyVersion;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{FromParams, KeyRef, Page, ParamError, Params};
@@ -43,6 +44,7 @@ impl Permission for ListKeyVersions {
 
 impl Operation for ListKeyVersions {
     const NAME: &'static str = "ListKeyVersions";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KeyVersionList;
 
     async fn run(self, cx: &Context) -> Result<KeyVersionList, ApiError> {

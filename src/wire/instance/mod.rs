@@ -23,7 +23,7 @@ use axum::response::Response;
 
 pub use self::error::{failure, failure_message};
 use self::table::{Asked, Entry, Found};
-use crate::audit::Recorded;
+use crate::audit::{Action, Recorded};
 use crate::authn::{Caller, ClientKeys};
 use crate::error::{ApiError, ErrorCode};
 use crate::pipeline::{Arrival, Gate};
@@ -36,9 +36,6 @@ pub const PROTOBUF: &str = "application/x-protobuf";
 /// The most bytes of a body, for a caller who has proved who he is.
 const MAX_MESSAGE_BYTES: usize = 3 * 1024 * 1024;
 
-/// Stands in the log for the operation of a request that does not tell one.
-const NO_OPERATION: &str = "-";
-
 /// Answers the requests of the instance protocol.
 pub struct Instance {
     gate: Arc<Gate>,
@@ -47,7 +44,7 @@ pub struct Instance {
 
 /// What is known of a request so far, should it be refused here.
 struct Known {
-    operation: &'static str,
+    operation: Action,
     caller: Option<Caller>,
 }
 
@@ -61,7 +58,7 @@ impl Instance {
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut arrival = arrival(&head);
-        let mut known = Known { operation: NO_OPERATION, caller: None };
+        let mut known = Known { operation: Action::UNKNOWN, caller: None };
         let outcome = match self.answer(&mut arrival, &head, body, &mut known).await {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -119,7 +116,7 @@ impl Instance {
         }
         let asked = sign::api_name(&head.headers)?;
         let found = table::find(asked).ok_or_else(|| sign::no_such_api(asked))?;
-        known.operation = found.name();
+        known.operation = found.action();
         let claim = sign::claim(&head.method, &head.headers)?;
         arrival.asked.access_key_id = claim.client_key_id.parse().ok();
         self.gate.hear(arrival)?;
@@ -127,9 +124,9 @@ impl Instance {
         self.gate.note_proven(arrival, &caller);
         match found {
             Found::Served(entry) => Ok((entry, caller)),
-            Found::Unsupported(name) => {
+            Found::Unsupported(action) => {
                 known.caller = Some(caller);
-                Err(ApiError::unsupported_action(name))
+                Err(ApiError::unsupported_action(action.name))
             }
         }
     }

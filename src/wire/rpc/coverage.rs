@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::table::{TABLE, UNSUPPORTED};
+use super::table::TABLE;
+use crate::ops::unsupported;
 use crate::wire::instance::table as instance;
 
 const HEAD: &str = "\
@@ -48,14 +49,15 @@ pub fn page() -> String {
         let _ = writeln!(page, "| {} | `{}` |", entry.name, entry.permission);
     }
     page.push_str(UNSUPPORTED_HEAD);
-    for name in UNSUPPORTED {
-        let _ = writeln!(page, "- {name}");
+    for action in unsupported::PUBLIC {
+        let _ = writeln!(page, "- {}", action.name);
     }
     page.push_str(INSTANCE_HEAD);
     for entry in instance::TABLE {
         let _ = writeln!(page, "| {} | `{}` |", entry.name, entry.permission);
     }
-    for name in instance::UNSUPPORTED {
+    for action in unsupported::INSTANCE {
+        let name = action.name;
         let _ = writeln!(page, "| {name} | none: answered with 400 `UnsupportedOperation` |");
     }
     page

@@ -24,7 +24,7 @@ use axum::response::Response;
 use self::format::Format;
 use self::sign::{Received, Target};
 use self::table::{Entry, Found, TABLE};
-use crate::audit::{Parameters, Recorded};
+use crate::audit::{Action, Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::pipeline::{Arrival, Gate};
@@ -33,8 +33,6 @@ use crate::wire::http::{ProvenCaller, RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
-/// Stands in the log for the action of a request that does not tell one.
-const NO_ACTION: &str = "-";
 
 /// Answers the requests of the RPC API.
 pub struct Rpc {
@@ -45,7 +43,7 @@ pub struct Rpc {
 /// What is known of the answer so far, should the request be refused here.
 struct Answer {
     format: Format,
-    action: &'static str,
+    action: Action,
     /// Who is calling, once that is proven and there is no operation for him.
     caller: Option<Caller>,
     is_proven: bool,
@@ -61,7 +59,7 @@ impl Rpc {
     pub async fn serve(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut arrival = arrival(&head);
-        let (format, action) = (Format::Json, NO_ACTION);
+        let (format, action) = (Format::Json, Action::UNKNOWN);
         let mut answer = Answer { format, action, caller: None, is_proven: false };
         let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
             Ok(outcome) => outcome,
@@ -122,7 +120,7 @@ impl Rpc {
         let found = table::find(action).filter(|_found| received.path == "/");
         // Only the name of a known action is let into the log.
         let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
-        answer.action = found.name();
+        answer.action = found.action();
         if version != VERSION {
             return Err(ErrorCode::InvalidVersion.into());
         }
@@ -133,11 +131,11 @@ impl Rpc {
         self.gate.note_proven(arrival, &caller);
         answer.is_proven = true;
         let refusal = match found {
-            Found::Served(entry) if caller.client_key.is_none() || entry.is_for_client_keys() => {
+            Found::Served(entry) if caller.client_key.is_none() || entry.client_keys.is_some() => {
                 return Ok((entry, caller));
             }
-            Found::Unsupported(name) if caller.client_key.is_none() => {
-                ApiError::unsupported_action(name)
+            Found::Unsupported(action) if caller.client_key.is_none() => {
+                ApiError::unsupported_action(action.name)
             }
             Found::Served(_) | Found::Unsupported(_) => not_for_client_keys(),
         };
@@ -149,7 +147,7 @@ impl Rpc {
 /// The refusal of an action that no access point allows. It comes before the parameters are read, so
 /// that it tells nothing of what they name.
 fn not_for_client_keys() -> ApiError {
-    let allowed = TABLE.iter().filter(|entry| entry.is_for_client_keys()).map(|entry| entry.name);
+    let allowed = TABLE.iter().filter(|entry| entry.client_keys.is_some()).map(|entry| entry.name);
     let message = format!(
         "{} Of this API a client key may call only {}.",
         ErrorCode::NoPermission.message(),

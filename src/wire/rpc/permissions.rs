@@ -5,11 +5,12 @@
 use std::fmt::Write as _;
 
 use super::table::TABLE;
-use crate::authz::{GRANTED_AS, KEY_USER, Rights, decide};
+use crate::authz::{Rights, decide};
 use crate::model::policy::{
     AttachedPolicy, Question, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
 use crate::model::{Place, PrincipalName, Time};
+use crate::wire::instance::table as instance;
 
 const HEAD: &str = "\
 # Permissions
@@ -70,14 +71,16 @@ pub fn page(place: &Place) -> String {
         page.push('\n');
     }
     page.push_str(CLIENT_KEYS);
-    for action in KEY_USER {
+    let mut granted: Vec<_> = instance::TABLE.iter().map(|entry| entry.permission).collect();
+    granted.sort_unstable();
+    for action in granted {
         let _ = writeln!(page, "- `{action}`");
     }
     page.push_str(CALLS_OF_CLIENT_KEYS);
-    for entry in TABLE.iter().filter(|entry| entry.is_for_client_keys()) {
-        let granted = GRANTED_AS.iter().find(|(asked, _)| *asked == entry.permission);
-        let granted = granted.map_or(entry.permission, |(_, granted)| *granted);
-        let _ = writeln!(page, "| {} | `{granted}` |", entry.name);
+    for entry in TABLE {
+        if let Some(granted) = entry.client_keys {
+            let _ = writeln!(page, "| {} | `{granted}` |", entry.name);
+        }
     }
     page.push_str("\n## The system policies\n");
     for policy in SYSTEM_POLICIES.iter() {
@@ -139,8 +142,8 @@ mod tests {
 
     #[test]
     fn key_users_may_call_every_operation_of_the_instance_protocol() {
-        for entry in crate::wire::instance::table::TABLE {
-            assert!(KEY_USER.contains(&entry.permission), "{}", entry.name);
+        for entry in instance::TABLE {
+            assert_eq!(entry.client_keys, Some(entry.permission), "{}", entry.name);
         }
     }
 

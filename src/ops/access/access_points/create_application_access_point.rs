@@ -1,6 +1,7 @@
 //! CreateApplicationAccessPoint: a door for applications, behind which up to three policies hold.
 
 use super::ShownAccessPoint;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
@@ -36,6 +37,7 @@ impl Permission for CreateApplicationAccessPoint {
 
 impl Operation for CreateApplicationAccessPoint {
     const NAME: &'static str = "CreateApplicationAccessPoint";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = ShownAccessPoint;
 
     async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {

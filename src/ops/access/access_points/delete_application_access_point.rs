@@ -1,5 +1,6 @@
 //! DeleteApplicationAccessPoint: removes an access point. Its client keys open nothing from then on.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, AccessPoint, FromParams, ParamError, Params};
@@ -23,6 +24,7 @@ impl Permission for DeleteApplicationAccessPoint {
 
 impl Operation for DeleteApplicationAccessPoint {
     const NAME: &'static str = "DeleteApplicationAccessPoint";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

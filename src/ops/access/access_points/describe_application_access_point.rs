@@ -1,6 +1,7 @@
 //! DescribeApplicationAccessPoint: the policies of an access point.
 
 use super::ShownAccessPoint;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for DescribeApplicationAccessPoint {
 
 impl Operation for DescribeApplicationAccessPoint {
     const NAME: &'static str = "DescribeApplicationAccessPoint";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownAccessPoint;
 
     async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {

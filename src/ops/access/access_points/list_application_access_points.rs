@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
@@ -50,6 +51,7 @@ impl Permission for ListApplicationAccessPoints {
 
 impl Operation for ListApplicationAccessPoints {
     const NAME: &'static str = "ListApplicationAccessPoints";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ApplicationAccessPointList;
 
     async fn run(self, cx: &Context) -> Result<ApplicationAccessPointList, ApiError> {

@@ -1,5 +1,6 @@
 //! UpdateApplicationAccessPoint: other policies or another text, at once for all its client keys.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, AccessPoint, FromParams, ParamError, Params, PolicyNames};
@@ -30,6 +31,7 @@ impl Permission for UpdateApplicationAccessPoint {
 
 impl Operation for UpdateApplicationAccessPoint {
     const NAME: &'static str = "UpdateApplicationAccessPoint";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::ALGORITHM;
+use crate::audit::ActionEffect;
 use crate::authn::client_key::{Minted, mint};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
@@ -65,6 +66,7 @@ impl Permission for CreateClientKey {
 
 impl Operation for CreateClientKey {
     const NAME: &'static str = "CreateClientKey";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = CreatedClientKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedClientKey, ApiError> {

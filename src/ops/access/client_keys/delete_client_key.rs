@@ -1,6 +1,7 @@
 //! DeleteClientKey: the client key opens nothing any more.
 
 use super::resource;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{ClientKeyId, ClientKeyRecord, FromParams, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for DeleteClientKey {
 
 impl Operation for DeleteClientKey {
     const NAME: &'static str = "DeleteClientKey";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

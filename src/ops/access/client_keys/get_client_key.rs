@@ -1,6 +1,7 @@
 //! GetClientKey: what is kept of a client key.
 
 use super::{ShownClientKey, resource};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{ClientKeyId, ClientKeyRecord, FromParams, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for GetClientKey {
 
 impl Operation for GetClientKey {
     const NAME: &'static str = "GetClientKey";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownClientKey;
 
     async fn run(self, cx: &Context) -> Result<ShownClientKey, ApiError> {

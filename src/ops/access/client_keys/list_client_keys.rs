@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{CONTAINER, ShownClientKey};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, ClientKeyRecord, FromParams, ParamError, Params};
@@ -33,6 +34,7 @@ impl Permission for ListClientKeys {
 
 impl Operation for ListClientKeys {
     const NAME: &'static str = "ListClientKeys";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ClientKeyList;
 
     async fn run(self, cx: &Context) -> Result<ClientKeyList, ApiError> {

@@ -1,6 +1,7 @@
 //! CreateNetworkRule: addresses from which requests may come, under a name.
 
 use super::{ShownNetworkRule, TYPE};
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params, SourceAddresses};
@@ -34,6 +35,7 @@ impl Permission for CreateNetworkRule {
 
 impl Operation for CreateNetworkRule {
     const NAME: &'static str = "CreateNetworkRule";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = ShownNetworkRule;
 
     async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {

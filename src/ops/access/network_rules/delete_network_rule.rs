@@ -1,6 +1,7 @@
 //! DeleteNetworkRule: removes a network rule. Where a policy names it still, that name lets no
 //! address in.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for DeleteNetworkRule {
 
 impl Operation for DeleteNetworkRule {
     const NAME: &'static str = "DeleteNetworkRule";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

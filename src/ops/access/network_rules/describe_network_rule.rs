@@ -1,6 +1,7 @@
 //! DescribeNetworkRule: what a network rule lets in.
 
 use super::ShownNetworkRule;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, ParamError, Params};
@@ -24,6 +25,7 @@ impl Permission for DescribeNetworkRule {
 
 impl Operation for DescribeNetworkRule {
     const NAME: &'static str = "DescribeNetworkRule";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownNetworkRule;
 
     async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {

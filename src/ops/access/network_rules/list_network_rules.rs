@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, NetworkRule, Page, ParamError, Params};
@@ -48,6 +49,7 @@ impl Permission for ListNetworkRules {
 
 impl Operation for ListNetworkRules {
     const NAME: &'static str = "ListNetworkRules";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = NetworkRuleList;
 
     async fn run(self, cx: &Context) -> Result<NetworkRuleList, ApiError> {

@@ -1,5 +1,6 @@
 //! UpdateNetworkRule: other addresses or another text, at once for all policies that name the rule.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params, SourceAddresses};
@@ -30,6 +31,7 @@ impl Permission for UpdateNetworkRule {
 
 impl Operation for UpdateNetworkRule {
     const NAME: &'static str = "UpdateNetworkRule";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

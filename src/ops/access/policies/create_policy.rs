@@ -1,6 +1,7 @@
 //! CreatePolicy: permissions on resources, from the addresses of network rules, under a name.
 
 use super::ShownPolicy;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
@@ -40,6 +41,7 @@ impl Permission for CreatePolicy {
 
 impl Operation for CreatePolicy {
     const NAME: &'static str = "CreatePolicy";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = ShownPolicy<String, String>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {

@@ -1,5 +1,6 @@
 //! DeletePolicy: removes a policy. Where an access point names it still, that name allows nothing.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, AccessPolicy, FromParams, ParamError, Params};
@@ -23,6 +24,7 @@ impl Permission for DeletePolicy {
 
 impl Operation for DeletePolicy {
     const NAME: &'static str = "DeletePolicy";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {

@@ -1,6 +1,7 @@
 //! DescribePolicy: what a policy allows. Unlike CreatePolicy it answers with lists.
 
 use super::ShownPolicy;
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
@@ -26,6 +27,7 @@ impl Permission for DescribePolicy {
 
 impl Operation for DescribePolicy {
     const NAME: &'static str = "DescribePolicy";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownPolicy<Vec<PermissionTemplate>, Vec<AccessResource>>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {

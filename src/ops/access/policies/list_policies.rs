@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{AccessName, AccessPolicy, FromParams, Page, ParamError, Params};
@@ -47,6 +48,7 @@ impl Permission for ListPolicies {
 
 impl Operation for ListPolicies {
     const NAME: &'static str = "ListPolicies";
+    const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = PolicyList;
 
     async fn run(self, cx: &Context) -> Result<PolicyList, ApiError> {

@@ -1,6 +1,7 @@
 //! UpdatePolicy: other permissions, resources, rules or another text, at once for all access points
 //! that name the policy.
 
+use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
 use crate::model::{
@@ -38,6 +39,7 @@ impl Permission for UpdatePolicy {
 
 impl Operation for UpdatePolicy {
     const NAME: &'static str = "UpdatePolicy";
+    const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
