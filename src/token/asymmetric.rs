@@ -3,7 +3,7 @@
 use cryptoki::context::Function;
 use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
@@ -12,6 +12,7 @@ use super::error::TokenError;
 use super::mechanism::{OaepHash, SignAlgorithm};
 use super::name::KeyIdentity;
 use super::oaep;
+use super::objects::query::attribute;
 use super::template::Curve;
 use super::worker::Worker;
 
@@ -234,10 +235,10 @@ fn is_unknown_parameter(error: &TokenError) -> bool {
 
 /// The length of an RSA key's modulus, of its public or its private half.
 pub(super) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usize, TokenError> {
-    match session.get_attributes(key, &[AttributeType::Modulus])?.first() {
-        Some(Attribute::Modulus(modulus)) => Ok(without_leading_zeros(modulus).len()),
-        _ => Err(TokenError::Unsupported("reading the modulus of an RSA key")),
-    }
+    let told = session.get_attributes(key, &[AttributeType::Modulus])?;
+    let modulus = attribute!(told, Modulus);
+    let modulus = modulus.ok_or(TokenError::Unsupported("reading the modulus of an RSA key"))?;
+    Ok(without_leading_zeros(modulus).len())
 }
 
 fn read_public_key(session: &Session, public: ObjectHandle) -> Result<PublicKey, TokenError> {
@@ -247,26 +248,18 @@ fn read_public_key(session: &Session, public: ObjectHandle) -> Result<PublicKey,
         AttributeType::EcParams,
         AttributeType::EcPoint,
     ];
-    let (mut rsa, mut ec) = ((None, None), (None, None));
-    for attribute in session.get_attributes(public, &types)? {
-        match attribute {
-            Attribute::Modulus(modulus) => rsa.0 = Some(modulus),
-            Attribute::PublicExponent(exponent) => rsa.1 = Some(exponent),
-            Attribute::EcParams(curve) => ec.0 = Some(curve),
-            Attribute::EcPoint(point) => ec.1 = Some(point),
-            _ => {}
-        }
-    }
-    if let (Some(modulus), Some(exponent)) = rsa {
-        let plain = |number: Vec<u8>| without_leading_zeros(&number).to_vec();
+    let told = session.get_attributes(public, &types)?;
+    if let (Some(modulus), Some(exponent)) =
+        (attribute!(told, Modulus), attribute!(told, PublicExponent))
+    {
+        let plain = |number: &[u8]| without_leading_zeros(number).to_vec();
         return Ok(PublicKey::Rsa { modulus: plain(modulus), exponent: plain(exponent) });
     }
-    let (Some(curve), Some(point)) = ec else {
+    let (Some(curve), Some(point)) = (attribute!(told, EcParams), attribute!(told, EcPoint)) else {
         return Err(TokenError::Unsupported("reading this kind of public key"));
     };
-    let curve = Curve::ALL.iter().find(|known| known.oid() == curve.as_slice());
-    let curve = *curve.ok_or(TokenError::Unsupported("this curve"))?;
-    let point = plain_point(&point).ok_or(TokenError::Unsupported("this form of a point"))?;
+    let curve = Curve::of_oid(curve).ok_or(TokenError::Unsupported("this curve"))?;
+    let point = plain_point(point).ok_or(TokenError::Unsupported("this form of a point"))?;
     Ok(PublicKey::Ec { curve, point: point.to_vec() })
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 
 use super::locks::{read, write};
-use super::name::KeyIdentity;
+use super::name::{KeyClass, KeyIdentity};
+use super::objects::query::Found;
+use super::template::Copies;
 use crate::model::IV_BYTES;
 
 /// How long a session copy is used before its original is looked at: a copy outlives the
@@ -53,6 +55,20 @@ pub(super) struct Handles {
 }
 
 impl Handles {
+    /// Those of the objects of a key, if there is a key that can be used. Only with secret keys does a
+    /// copy pay: a private key's arithmetic outweighs it.
+    pub(super) fn of(found: Found, term: Term, copies: Copies) -> Option<Self> {
+        let pays = found.class() == Some(KeyClass::Secret) && copies.are_used();
+        Some(Self {
+            term,
+            main: found.main()?,
+            public: found.public(),
+            copy: if pays { HotCopy::Wanted } else { HotCopy::Never },
+            is_copy_proven: false,
+            seen: Instant::now(),
+        })
+    }
+
     /// The handle for the hot path.
     pub(super) fn hot(&self) -> ObjectHandle {
         self.made_copy().unwrap_or(self.main)

@@ -19,11 +19,11 @@ use super::breaker::{AwayReason, Breaker};
 use super::cache::{KeyCache, Term};
 use super::error::{ErrorClass, TokenError};
 use super::generator::GeneratorWatch;
-use super::handles;
 use super::instance::{self, Instance, Opening};
 use super::locks::{lock, read, write};
 use super::mechanism::{Capability, OaepHash};
 use super::name::KeyIdentity;
+use super::objects::query;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 use crate::telemetry::metrics::metrics;
@@ -326,7 +326,7 @@ impl Hub {
         let new = Instance::open(&opening, &selector, epoch, was_ours)?;
         self.owns_module.store(new.is_ours(), Ordering::Relaxed);
         if let Some(witness) = self.witness()
-            && let Err(error) = new.with_anchor(|anchor| handles::vouch(anchor, witness))
+            && let Err(error) = new.with_anchor(|anchor| query::vouch(anchor, witness))
         {
             new.retire();
             return Err(error);

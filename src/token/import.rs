@@ -8,11 +8,11 @@ use cryptoki::types::Ulong;
 
 use super::asymmetric::modulus_bytes;
 use super::error::TokenError;
-use super::handles::Found;
 use super::material::Wrapped;
 use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::objects::Material;
+use super::objects::query::Found;
 use super::template::{PairKind, PairUse, SecretUse};
 use super::worker::Worker;
 use crate::model::KeySpec;

@@ -5,10 +5,9 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::types::Ulong;
 
 use super::error::TokenError;
-use super::handles::class_in;
-use super::listing::name_in;
 use super::mechanism::MacAlgorithm;
 use super::name::ObjectName;
+use super::objects::query::{self, attribute, class_in, name_in};
 use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
 use super::trial;
 use super::worker::Worker;
@@ -148,7 +147,7 @@ impl Worker<'_> {
     }
 
     fn secret_form(&mut self, secret: &Object) -> Result<Form, &'static str> {
-        let bytes = secret.number(AttributeType::ValueLen);
+        let bytes = attribute!(secret.told, ValueLen).map_or(0, |bytes| **bytes);
         match secret.key_type() {
             Some(KeyType::AES) => {
                 let secret_use = SecretUse::Cipher;
@@ -196,7 +195,7 @@ impl Worker<'_> {
             }
             (Form::Pair { kind, pair_use }, _) => template::private_key(kind, pair_use, home),
         };
-        let differences = template::differences(self.session()?, object.handle, &wanted)?;
+        let differences = query::differences(self.session()?, object.handle, &wanted)?;
         // A key that cannot be modified is always right; only the copies of SoftHSM ask for more.
         let is_fault = |one: &&Attribute| **one != Attribute::Modifiable(true);
         let name_of = |one: &Attribute| format!("{} is not as it should be", one.attribute_type());
@@ -234,9 +233,9 @@ fn pair_form(private: &Object, public: &Object) -> Result<Form, &'static str> {
         PairUse::Cipher
     };
     let kind = match private.key_type() {
-        Some(KeyType::RSA) => {
-            PairKind::Rsa { bits: Ulong::new(public.number(AttributeType::ModulusBits)) }
-        }
+        Some(KeyType::RSA) => PairKind::Rsa {
+            bits: Ulong::new(attribute!(public.told, ModulusBits).map_or(0, |bits| **bits)),
+        },
         Some(KeyType::EC) => {
             let curve = public.curve().ok_or("it is on none of the curves that hsmgate uses")?;
             PairKind::Ec { curve }
@@ -302,32 +301,11 @@ impl Object {
     }
 
     fn key_type(&self) -> Option<KeyType> {
-        self.told.iter().find_map(|attribute| match attribute {
-            Attribute::KeyType(key_type) => Some(*key_type),
-            _ => None,
-        })
+        attribute!(self.told, KeyType).copied()
     }
 
     fn curve(&self) -> Option<Curve> {
-        self.told.iter().find_map(|attribute| match attribute {
-            Attribute::EcParams(oid) => {
-                Curve::ALL.iter().copied().find(|curve| curve.oid() == oid.as_slice())
-            }
-            _ => None,
-        })
-    }
-
-    /// A number, 0 where the token does not tell it.
-    fn number(&self, wanted: AttributeType) -> u64 {
-        let number = self.told.iter().find_map(|attribute| match attribute {
-            Attribute::ValueLen(number) | Attribute::ModulusBits(number)
-                if attribute.attribute_type() == wanted =>
-            {
-                Some(**number)
-            }
-            _ => None,
-        });
-        number.unwrap_or_default()
+        Curve::of_oid(attribute!(self.told, EcParams)?)
     }
 
     /// A yes or no, no where the token does not tell it.

@@ -10,11 +10,11 @@ use super::Token;
 use super::budget::Budget;
 use super::cache::{Handles, Term};
 use super::error::{ErrorClass, TokenError};
-use super::handles::{Found, class_in};
 use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
+use super::objects::query::{Found, class_in, name_in};
 use super::template::Copies;
-use super::worker::{RETRIES, Worker};
+use super::worker::{RESTLESS, RETRIES, Worker};
 use crate::model::KeyVersionId;
 
 /// After so long a step lets others have the thread.
@@ -23,9 +23,6 @@ const STEP: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where calls keep a step out, it comes again after so long.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Somebody logs us out faster than we can look.
-pub(super) const RESTLESS: TokenError = TokenError::Untrusted("it logs us out again and again");
 
 /// The attributes that tell which key an object is of.
 const NAMING: &[AttributeType] = &[AttributeType::Label, AttributeType::Id, AttributeType::Class];
@@ -226,14 +223,6 @@ fn whole_keys(
         // What is no whole key may become one, and is searched for when it is used.
         let whole = Some(found).filter(|found| found.is_whole())?;
         let key = KeyIdentity { name, class: whole.class()? };
-        Some((key, whole.handles(term, copies)?))
-    })
-}
-
-/// The name that the label among these attributes gives, if it is one of ours.
-pub(super) fn name_in(told: &[Attribute]) -> Option<ObjectName> {
-    told.iter().find_map(|attribute| match attribute {
-        Attribute::Label(label) => std::str::from_utf8(label).ok()?.parse().ok(),
-        _ => None,
+        Some((key, Handles::of(whole, term, copies)?))
     })
 }

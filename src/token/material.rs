@@ -7,6 +7,7 @@ use cryptoki::session::Session;
 use super::cipher::INSISTENCE;
 use super::error::{ErrorClass, TokenError};
 use super::name::ObjectName;
+use super::objects::query::{self, attribute};
 use super::random::RandomSource;
 use super::template::{self, Copies, Home, SecretUse};
 use super::trial;
@@ -62,8 +63,8 @@ impl Wrapped<'_> {
     /// The key's length in bytes. SoftHSM says 0 of unwrapped keys; then AES keys are measured,
     /// and of a MAC key the trial tells that it is long enough, which is what matters.
     fn length_of(&self, session: &Session, key: ObjectHandle) -> Result<Option<u64>, TokenError> {
-        match session.get_attributes(key, &[AttributeType::ValueLen])?.first() {
-            Some(Attribute::ValueLen(length)) if **length != 0 => Ok(Some(**length)),
+        match attribute!(session.get_attributes(key, &[AttributeType::ValueLen])?, ValueLen) {
+            Some(length) if **length != 0 => Ok(Some(**length)),
             _ if self.secret_use == SecretUse::Cipher => self.measure(session).map(Some),
             _ => Ok(None),
         }
@@ -111,10 +112,10 @@ fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool
 /// Makes an unwrapped key what was asked for, where the token took no notice of the template:
 /// openCryptoki leaves it open otherwise.
 fn close(session: &Session, key: ObjectHandle, template: &[Attribute]) -> Result<(), TokenError> {
-    let differences = template::differences(session, key, template)?;
+    let differences = query::differences(session, key, template)?;
     if differences.is_empty() {
         return Ok(());
     }
     session.update_attributes(key, &differences)?;
-    template::check(session, key, template)
+    query::check(session, key, template)
 }

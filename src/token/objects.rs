@@ -1,12 +1,14 @@
 //! Making and destroying keys. All of it runs under the object lock.
 
+pub(super) mod query;
+
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{KeyType, ObjectClass};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
+use self::query::{Found, naming_of, other_key, search_all};
 use super::error::{ErrorClass, TokenError};
-use super::handles::{Found, class_in, label_in, other_key, search_all};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::random::RandomSource;
 use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
@@ -224,7 +226,7 @@ pub(super) fn make_in(
         Material::Secret { key_type, bytes, secret_use } => {
             let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
             let key = session.generate_key(mechanism, &template)?;
-            template::check(session, key, &template)?;
+            query::check(session, key, &template)?;
             trial::secret(session, random, key, secret_use, bytes)?;
             Ok(Found::secret(key))
         }
@@ -233,8 +235,8 @@ pub(super) fn make_in(
             let private_template = template::private_key(kind, pair_use, home);
             let (public, private) =
                 session.generate_key_pair(mechanism, &public_template, &private_template)?;
-            template::check(session, public, &public_template)?;
-            template::check(session, private, &private_template)?;
+            query::check(session, public, &public_template)?;
+            query::check(session, private, &private_template)?;
             trial::pair(session, public, private, kind, pair_use)?;
             Ok(Found::pair(public, private))
         }
@@ -300,14 +302,6 @@ fn is_of(
         }
     };
     unlabelled == Unlabelled::Go && is_of_class
-}
-
-fn naming_of(
-    session: &Session,
-    object: ObjectHandle,
-) -> Result<(Option<ObjectClass>, Vec<u8>), TokenError> {
-    let told = session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
-    Ok((class_in(&told), label_in(&told).to_vec()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use cryptoki::types::Ulong;
 
 use super::error::TokenError;
 use super::gcm;
-use super::handles::copy;
+use super::objects::query;
 use super::random::RandomSource;
 use super::template::{self, Copies, Home, SecretUse};
 use crate::model::IV_BYTES;
@@ -120,7 +120,7 @@ pub(super) fn pulse(session: &Session, open: Open<'_>, copies: Copies) -> Result
 fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
     let mut work = |copies| {
         let outcome = with_key(steps, copies, |steps, key| {
-            let copy = steps.at_home(|session| copy(session, key))?;
+            let copy = steps.at_home(|session| query::copy(session, key))?;
             let opened = steps.step(|session| {
                 let iv = random.iv(session)?;
                 let sealed = gcm::seal(session, copy, &iv, AAD, MESSAGE)?;
@@ -147,7 +147,7 @@ fn with_key<T>(
     let key =
         steps.at_home(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
     let result = steps
-        .at_home(|session| template::check(session, key, &template))
+        .at_home(|session| query::check(session, key, &template))
         .and_then(|()| test(steps, key));
     let destroyed = steps.at_home(|session| Ok(session.destroy_object(key)?));
     let value = result?;

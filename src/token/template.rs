@@ -1,11 +1,9 @@
 //! The attributes of our objects: every one said out loud, for PKCS#11 defaults are permissive
-//! (decision D1), and read back.
+//! (decision D1).
 
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::types::Ulong;
 
-use super::error::TokenError;
 use super::name::ObjectName;
 
 /// What a secret key is for.
@@ -92,55 +90,6 @@ pub(super) fn settle(template: &mut Vec<Attribute>, home: Home<'_>) {
     }
 }
 
-/// Reads back what was asked for, and gives what is otherwise: openCryptoki ignores SENSITIVE
-/// in C_UnwrapKey. An attribute that the token does not know is passed over, unless a key is
-/// not a safe one without it.
-pub(super) fn differences(
-    session: &Session,
-    object: ObjectHandle,
-    template: &[Attribute],
-) -> Result<Vec<Attribute>, TokenError> {
-    let types: Vec<AttributeType> = template.iter().map(Attribute::attribute_type).collect();
-    let found = session.get_attributes(object, &types)?;
-    let differs = |wanted: &&Attribute| {
-        let same_type = found.iter().find(|one| one.attribute_type() == wanted.attribute_type());
-        match same_type {
-            Some(one) => one != *wanted,
-            None => is_essential(wanted),
-        }
-    };
-    Ok(template.iter().filter(differs).cloned().collect())
-}
-
-fn is_essential(attribute: &Attribute) -> bool {
-    matches!(
-        attribute,
-        Attribute::Class(_)
-            | Attribute::KeyType(_)
-            | Attribute::Token(_)
-            | Attribute::Private(_)
-            | Attribute::Sensitive(_)
-            | Attribute::Extractable(_)
-            | Attribute::Id(_)
-            | Attribute::Label(_)
-    )
-}
-
-/// Fails when an object is not what was asked for.
-pub(super) fn check(
-    session: &Session,
-    object: ObjectHandle,
-    template: &[Attribute],
-) -> Result<(), TokenError> {
-    let differences = differences(session, object, template)?;
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> =
-        differences.iter().map(|one| one.attribute_type().to_string()).collect();
-    Err(TokenError::WrongAttributes(names.join(", ")))
-}
-
 /// What a key pair is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PairUse {
@@ -169,6 +118,11 @@ pub enum Curve {
 impl Curve {
     /// Both curves.
     pub const ALL: &'static [Self] = &[Self::P256, Self::Secp256k1];
+
+    /// The curve with this object identifier, as `CKA_EC_PARAMS` has it.
+    pub(super) fn of_oid(oid: &[u8]) -> Option<Self> {
+        Self::ALL.iter().copied().find(|curve| curve.oid() == oid)
+    }
 
     /// The DER encoding of the curve's object identifier, as it stands in `CKA_EC_PARAMS`.
     pub const fn oid(self) -> &'static [u8] {

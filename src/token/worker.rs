@@ -8,11 +8,10 @@ use cryptoki::session::Session;
 use super::cache::Term;
 use super::canary::Canary;
 use super::error::{ErrorClass, TokenError};
-use super::handles;
 use super::hub::Hub;
 use super::instance::Instance;
-use super::listing::RESTLESS;
 use super::name::KeyIdentity;
+use super::objects::query;
 use super::random::RandomSource;
 use super::selftest;
 
@@ -28,6 +27,9 @@ const PULSES: u32 = 3;
 
 /// How long a thread that uses keys waits for whoever makes or destroys objects.
 const OBJECTS_WAIT: Duration = Duration::from_millis(100);
+
+/// Somebody logs us out faster than we can look.
+pub(super) const RESTLESS: TokenError = TokenError::Untrusted("it logs us out again and again");
 
 /// What a token thread keeps from job to job, beside its session.
 pub(super) struct Kit {
@@ -267,7 +269,7 @@ impl<'a> Worker<'a> {
     pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {
         let Some(witness) = self.hub.witness() else { return Ok(()) };
         let term = self.term();
-        self.with_objects(|worker| handles::vouch(worker.session()?, witness))?;
+        self.with_objects(|worker| query::vouch(worker.session()?, witness))?;
         self.hub.vouch(term);
         Ok(())
     }
