@@ -18,28 +18,24 @@
 //! Nor can one be spent on something else. Leave to encrypt seals:
 //!
 //! ```
-//! # use hsmgate::{authz::AuthorizedKey, keyring::Keyring, ops, token::Budget};
-//! # use hsmgate::model::{EncryptionContext, Plaintext};
+//! # use hsmgate::{authz::AuthorizedKey, keyring::{Keyring, VersionSelector}, token::Budget};
+//! # use zeroize::Zeroizing;
 //! use hsmgate::ops::crypto::encrypt::Encrypt;
-//! # async fn seal(
-//! #     keyring: Keyring, text: Plaintext, context: EncryptionContext, budget: Budget,
-//! #     key: AuthorizedKey<Encrypt>,
+//! # async fn encrypt(
+//! #     keyring: Keyring, text: Zeroizing<Vec<u8>>, budget: Budget, key: AuthorizedKey<Encrypt>,
 //! # ) {
-//! let sealed = keyring.seal::<Encrypt>(&key, text, &context, &budget).await;
+//! let version = keyring.encryption_version::<Encrypt>(&key, VersionSelector::Primary).unwrap();
+//! let blob = keyring.encrypt(&version, None, text, Vec::new(), &budget).await;
 //! # }
 //! ```
 //!
 //! and leave to describe does not:
 //!
 //! ```compile_fail,E0277
-//! # use hsmgate::{authz::AuthorizedKey, keyring::Keyring, ops, token::Budget};
-//! # use hsmgate::model::{EncryptionContext, Plaintext};
+//! # use hsmgate::{authz::AuthorizedKey, keyring::{Keyring, VersionSelector}};
 //! use hsmgate::ops::keys::describe_key::DescribeKey;
-//! # async fn seal(
-//! #     keyring: Keyring, text: Plaintext, context: EncryptionContext, budget: Budget,
-//! #     key: AuthorizedKey<DescribeKey>,
-//! # ) {
-//! let sealed = keyring.seal(&key, text, &context, &budget).await;
+//! # async fn encrypt(keyring: Keyring, key: AuthorizedKey<DescribeKey>) {
+//! let version = keyring.encryption_version(&key, VersionSelector::Primary).unwrap();
 //! # }
 //! ```
 //!

@@ -13,10 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::symmetric::check_version;
-use super::{Keyring, KeyringError};
-use crate::authz::{AuthorizedKey, Seals};
-use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat, KeyVersionId};
+use super::{AesGcm, Keyring, KeyringError, UsableVersion};
+use crate::authz::Seals;
+use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
 use crate::telemetry::metrics::{Limit, metrics};
 use crate::token::Budget;
 
@@ -41,24 +40,20 @@ pub struct DataKeyPair {
 }
 
 impl Keyring {
-    /// Makes a key pair and seals its private half, as it is written, with a version of the key.
-    /// Empty `aad` is the same as none.
+    /// Generates a key pair and encrypts its private half, as it is encoded. Empty `aad` is the same
+    /// as none.
     ///
     /// # Errors
-    /// [`KeyringError::PairUnderWay`] while another one is made; when the key's state or spec
-    /// forbids it, the version is not the key's, or the token fails.
-    pub async fn data_key_pair_with<P: Seals>(
+    /// [`KeyringError::PairUnderWay`] while another one is generated; as [`Keyring::encrypt`].
+    pub async fn data_key_pair<P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, AesGcm>,
         form: PairForm,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
-        // Before the work, which would be in vain.
-        check_version(key.record(), version)?;
         let pair = made_in_turn(form).await?;
-        let sealed = self.seal_data_key(key, version, pair.private.clone(), aad, budget).await?;
+        let sealed = self.encrypt_data_key(version, pair.private.clone(), aad, budget).await?;
         Ok((pair, sealed))
     }
 }

@@ -45,6 +45,10 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
+    /// The refusal of an algorithm.
+    pub(super) const OTHER_ALGORITHM: Self =
+        Self::NotForKey("The parameter \"Algorithm\" does not go with the KeySpec of the key");
+
     /// The error for the caller, where what the token cannot do was asked for by this parameter.
     pub fn of_parameter(self, name: &str) -> ApiError {
         match self {

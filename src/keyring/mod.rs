@@ -16,6 +16,7 @@ pub mod recovery;
 mod rotation;
 mod state;
 mod symmetric;
+mod usable_version;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
@@ -29,6 +30,7 @@ pub use invocations::IvEvent;
 pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::Use;
+pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerifiedShare};

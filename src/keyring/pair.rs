@@ -2,33 +2,77 @@
 
 use zeroize::Zeroizing;
 
-use super::public_key::OaepKey;
-use super::{Keyring, KeyringError, Use, identity, public_key, state};
+use super::public_key::{OaepKey, oaep_hash};
+use super::{Keyring, KeyringError, PublicHalf, UsableVersion, Use, VersionSelector, public_key};
 use crate::authz::{AuthorizedKey, OpensWithPair, ReadsPublicKey, Signs, Verifies};
-use crate::error::ErrorCode;
 use crate::model::algorithm::{Digest, EncryptionAlgorithm, SignatureAlgorithm};
-use crate::model::{KeyRecord, KeySpec, KeyUsage, KeyVersionId};
-use crate::token::{Budget, KeyIdentity, OaepHash, PublicKey, SignAlgorithm};
+use crate::model::{KeySpec, KeyUsage};
+use crate::token::{Budget, KeyIdentity, OaepHash, PublicKey, SignAlgorithm, Worker};
 
 impl Keyring {
+    /// A version that signs or verifies with this key now.
+    ///
+    /// # Errors
+    /// When the key's state, usage or spec forbids it, or there is no such version.
+    pub fn signing_version<'k, P>(
+        &self,
+        key: &'k AuthorizedKey<P>,
+        version: VersionSelector,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<UsableVersion<'k, P, SignAlgorithm>, KeyringError> {
+        let pair = pair_version(key, KeyUsage::SignVerify, version)?;
+        let is_ec = matches!(key.record().spec, KeySpec::EcP256 | KeySpec::EcP256k);
+        Ok(pair.with(match algorithm {
+            SignatureAlgorithm::RsaPssSha256 if is_rsa(key) => SignAlgorithm::RsaPssSha256,
+            SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa(key) => SignAlgorithm::RsaPkcs1Sha256,
+            SignatureAlgorithm::EcdsaSha256 if is_ec => SignAlgorithm::EcdsaSha256,
+            _ => return Err(KeyringError::OTHER_ALGORITHM),
+        }))
+    }
+
+    /// A version that encrypts to this key pair, or decrypts with it, now.
+    ///
+    /// # Errors
+    /// As [`Keyring::signing_version`].
+    pub fn oaep_version<'k, P>(
+        &self,
+        key: &'k AuthorizedKey<P>,
+        version: VersionSelector,
+        algorithm: EncryptionAlgorithm,
+    ) -> Result<UsableVersion<'k, P, OaepHash>, KeyringError> {
+        let pair = pair_version(key, KeyUsage::EncryptDecrypt, version)?;
+        let hash = oaep_hash(algorithm).filter(|_hash| is_rsa(key));
+        Ok(pair.with(hash.ok_or(KeyringError::OTHER_ALGORITHM)?))
+    }
+
+    /// A version of this key pair whose public half can be read now.
+    ///
+    /// # Errors
+    /// When the key is no pair or pending deletion, or there is no such version.
+    pub fn public_half_version<'k, P: ReadsPublicKey>(
+        &self,
+        key: &'k AuthorizedKey<P>,
+        version: VersionSelector,
+    ) -> Result<UsableVersion<'k, P, PublicHalf>, KeyringError> {
+        if !key.record().spec.is_asymmetric() {
+            return Err(OTHER_USE);
+        }
+        Ok(UsableVersion::new(key, Use::ReadPublicKey, version)?.with_public_half())
+    }
+
     /// Signs a digest. RSA signatures are as long as the modulus, ECDSA ones are DER.
     ///
     /// # Errors
-    /// When the key's state, usage or spec forbids it, the version is not the key's, or the token
-    /// fails.
+    /// When the token fails.
     pub async fn sign<P: Signs>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: SignatureAlgorithm,
+        version: &UsableVersion<'_, P, SignAlgorithm>,
         digest: Digest,
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
-        let (pair, algorithm) = signing(key.record(), version, algorithm)?;
-        let raw = self
-            .token
-            .run_with(pair, budget, move |worker| worker.sign(pair, algorithm, &digest.0))
-            .await?;
+        let (pair, algorithm) = (version.identity, version.algorithm);
+        let sign = move |worker: &mut Worker<'_>| worker.sign(pair, algorithm, &digest.0);
+        let raw = self.token.run_with(pair, budget, sign).await?;
         match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_to_der(&raw),
             SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Ok(raw),
@@ -41,115 +85,61 @@ impl Keyring {
     /// As [`Keyring::sign`].
     pub async fn verify<P: Verifies>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: SignatureAlgorithm,
+        version: &UsableVersion<'_, P, SignAlgorithm>,
         digest: Digest,
         signature: Vec<u8>,
         budget: &Budget,
     ) -> Result<bool, KeyringError> {
-        let (pair, algorithm) = signing(key.record(), version, algorithm)?;
+        let (pair, algorithm) = (version.identity, version.algorithm);
         let raw = match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_from_der(&signature),
             SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Some(signature),
         };
         let Some(raw) = raw else { return Ok(false) };
-        Ok(self
-            .token
-            .run_with(pair, budget, move |worker| worker.verify(pair, algorithm, &digest.0, &raw))
-            .await?)
-    }
-
-    /// Whether [`Keyring::sign`] and [`Keyring::verify`] would be let through to the token.
-    ///
-    /// # Errors
-    /// As they.
-    pub fn check_signing<P>(
-        &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: SignatureAlgorithm,
-    ) -> Result<(), KeyringError> {
-        signing(key.record(), version, algorithm).map(drop)
+        let verify = move |worker: &mut Worker<'_>| worker.verify(pair, algorithm, &digest.0, &raw);
+        Ok(self.token.run_with(pair, budget, verify).await?)
     }
 
     /// Encrypts to the key pair, outside the token: the public half is no secret.
     ///
     /// # Errors
-    /// As [`Keyring::open_with_pair`]; `InvalidParameter` when the plaintext is too long for the
-    /// key.
-    pub async fn seal_to_pair<P: ReadsPublicKey>(
+    /// `InvalidParameter` when the plaintext is too long for the key; when the token fails.
+    pub async fn encrypt_to_pair<P: ReadsPublicKey>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: EncryptionAlgorithm,
+        version: &UsableVersion<'_, P, OaepHash>,
         plaintext: &[u8],
         budget: &Budget,
     ) -> Result<Vec<u8>, KeyringError> {
-        let (pair, _hash) = decrypting(key.record(), version, algorithm)?;
-        let public = self.read_public_key(pair, budget).await?;
-        let key = OaepKey::from_der(&public_key::der(&public)?, algorithm)?;
+        let public = self.read_public_key(version.identity, budget).await?;
+        let key = OaepKey::from_der(&public_key::der(&public)?, version.algorithm)?;
         Ok(key.encrypt(plaintext)?)
     }
 
     /// Decrypts with the private half.
     ///
     /// # Errors
-    /// When the key's state, usage or spec forbids it, the version is not the key's, the
-    /// ciphertext does not open, or the token fails.
-    pub async fn open_with_pair<P: OpensWithPair>(
+    /// When the ciphertext does not decrypt, or the token fails.
+    pub async fn decrypt_with_pair<P: OpensWithPair>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: EncryptionAlgorithm,
+        version: &UsableVersion<'_, P, OaepHash>,
         ciphertext: Vec<u8>,
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        let (pair, hash) = decrypting(key.record(), version, algorithm)?;
-        Ok(self
-            .token
-            .run_with(pair, budget, move |worker| worker.rsa_decrypt(pair, hash, &ciphertext))
-            .await?)
-    }
-
-    /// Whether the two above would be let through.
-    ///
-    /// # Errors
-    /// As they.
-    pub fn check_decrypting<P>(
-        &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-        algorithm: EncryptionAlgorithm,
-    ) -> Result<(), KeyringError> {
-        decrypting(key.record(), version, algorithm).map(drop)
+        let (pair, hash) = (version.identity, version.algorithm);
+        let decrypt = move |worker: &mut Worker<'_>| worker.rsa_decrypt(pair, hash, &ciphertext);
+        Ok(self.token.run_with(pair, budget, decrypt).await?)
     }
 
     /// The public half as PEM.
     ///
     /// # Errors
-    /// When the key is no pair or pending deletion, the version is not the key's, or the token
-    /// fails.
+    /// When the token fails.
     pub async fn public_key_pem<P: ReadsPublicKey>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, PublicHalf>,
         budget: &Budget,
     ) -> Result<String, KeyringError> {
-        let pair = public_half(key.record(), version)?;
-        public_key::pem(&self.read_public_key(pair, budget).await?)
-    }
-
-    /// Whether [`Keyring::public_key_pem`] would be let through to the token.
-    ///
-    /// # Errors
-    /// As it.
-    pub fn check_public_key<P>(
-        &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
-    ) -> Result<(), KeyringError> {
-        public_half(key.record(), version).map(drop)
+        public_key::pem(&self.read_public_key(version.identity, budget).await?)
     }
 
     async fn read_public_key(
@@ -161,72 +151,22 @@ impl Keyring {
     }
 }
 
-/// What a refused algorithm is told.
-const OTHER_ALGORITHM: KeyringError =
-    KeyringError::NotForKey("The parameter \"Algorithm\" does not go with the KeySpec of the key");
-/// What a refused use is told.
+/// The refusal of a use.
 const OTHER_USE: KeyringError =
     KeyringError::NotForKey("The KeySpec or the KeyUsage of the key does not allow it");
 
-/// The token's way to sign, when the key may.
-fn signing(
-    record: &KeyRecord,
-    version: KeyVersionId,
-    algorithm: SignatureAlgorithm,
-) -> Result<(KeyIdentity, SignAlgorithm), KeyringError> {
-    let pair = check_use(record, version, KeyUsage::SignVerify)?;
-    let is_rsa = matches!(record.spec, KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096);
-    let is_ec = matches!(record.spec, KeySpec::EcP256 | KeySpec::EcP256k);
-    match algorithm {
-        SignatureAlgorithm::RsaPssSha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPssSha256)),
-        SignatureAlgorithm::RsaPkcs1Sha256 if is_rsa => Ok((pair, SignAlgorithm::RsaPkcs1Sha256)),
-        SignatureAlgorithm::EcdsaSha256 if is_ec => Ok((pair, SignAlgorithm::EcdsaSha256)),
-        _ => Err(OTHER_ALGORITHM),
-    }
-}
-
-/// The token's way to decrypt, when the key may.
-fn decrypting(
-    record: &KeyRecord,
-    version: KeyVersionId,
-    algorithm: EncryptionAlgorithm,
-) -> Result<(KeyIdentity, OaepHash), KeyringError> {
-    let pair = check_use(record, version, KeyUsage::EncryptDecrypt)?;
-    match (record.spec, algorithm) {
-        (
-            KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
-            EncryptionAlgorithm::RsaesOaepSha256,
-        ) => Ok((pair, OaepHash::Sha256)),
-        (
-            KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096,
-            EncryptionAlgorithm::RsaesOaepSha1,
-        ) => Ok((pair, OaepHash::Sha1)),
-        _ => Err(OTHER_ALGORITHM),
-    }
-}
-
-/// The pair whose public half may be read.
-fn public_half(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, KeyringError> {
-    if !record.spec.is_asymmetric() {
-        return Err(OTHER_USE);
-    }
-    state::check(record.state, Use::ReadPublicKey)?;
-    Ok(pair_of(record, version)?)
-}
-
-fn check_use(
-    record: &KeyRecord,
-    version: KeyVersionId,
+fn pair_version<P>(
+    key: &AuthorizedKey<P>,
     usage: KeyUsage,
-) -> Result<KeyIdentity, KeyringError> {
+    version: VersionSelector,
+) -> Result<UsableVersion<'_, P, ()>, KeyringError> {
+    let record = key.record();
     if !record.spec.is_asymmetric() || record.usage != usage {
         return Err(OTHER_USE);
     }
-    state::check(record.state, Use::Cryptographic)?;
-    Ok(pair_of(record, version)?)
+    Ok(UsableVersion::new(key, Use::Cryptographic, version)?)
 }
 
-fn pair_of(record: &KeyRecord, version: KeyVersionId) -> Result<KeyIdentity, ErrorCode> {
-    let version = record.version(version).ok_or(ErrorCode::KeyVersionNotFound)?;
-    Ok(identity(record, version))
+fn is_rsa<P>(key: &AuthorizedKey<P>) -> bool {
+    matches!(key.record().spec, KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096)
 }

@@ -16,7 +16,7 @@ use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use super::KeyringError;
 use crate::error::ErrorCode;
 use crate::model::algorithm::EncryptionAlgorithm;
-use crate::token::{Curve, PublicKey};
+use crate::token::{Curve, OaepHash, PublicKey};
 
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -86,7 +86,8 @@ impl RecipientKey {
     /// `InvalidParameter` when it is no RSA public key of 2,048 bits; `UnsupportedOperation` for
     /// SM2.
     pub fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
-        let key = OaepKey::from_der(der, algorithm)?;
+        let hash = oaep_hash(algorithm).ok_or(ErrorCode::UnsupportedOperation)?;
+        let key = OaepKey::from_der(der, hash)?;
         if key.key.ciphertext_size() != Self::MODULUS_BYTES {
             return Err(ErrorCode::InvalidParameter);
         }
@@ -107,6 +108,15 @@ impl RecipientKey {
     }
 }
 
+/// The hash of an algorithm that is RSAES-OAEP.
+pub(super) const fn oaep_hash(algorithm: EncryptionAlgorithm) -> Option<OaepHash> {
+    match algorithm {
+        EncryptionAlgorithm::RsaesOaepSha256 => Some(OaepHash::Sha256),
+        EncryptionAlgorithm::RsaesOaepSha1 => Some(OaepHash::Sha1),
+        EncryptionAlgorithm::Sm2Pke => None,
+    }
+}
+
 /// An RSA public key with a way to encrypt.
 pub(super) struct OaepKey {
     key: OaepPublicEncryptingKey,
@@ -121,11 +131,10 @@ impl fmt::Debug for OaepKey {
 
 impl OaepKey {
     /// Reads a SubjectPublicKeyInfo in DER.
-    pub(super) fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
-        let padding = match algorithm {
-            EncryptionAlgorithm::RsaesOaepSha256 => &OAEP_SHA256_MGF1SHA256,
-            EncryptionAlgorithm::RsaesOaepSha1 => &OAEP_SHA1_MGF1SHA1,
-            EncryptionAlgorithm::Sm2Pke => return Err(ErrorCode::UnsupportedOperation),
+    pub(super) fn from_der(der: &[u8], hash: OaepHash) -> Result<Self, ErrorCode> {
+        let padding = match hash {
+            OaepHash::Sha256 => &OAEP_SHA256_MGF1SHA256,
+            OaepHash::Sha1 => &OAEP_SHA1_MGF1SHA1,
         };
         let key = PublicEncryptingKey::from_der(der)
             .map_err(|_rejected| ErrorCode::InvalidParameter)

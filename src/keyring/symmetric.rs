@@ -1,79 +1,69 @@
-//! Seal and open with a symmetric key, and data keys.
+//! Encrypt and decrypt with a symmetric key, and data keys.
 
 use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
-use super::{Keyring, KeyringError, Use, identity, state};
+use super::{AesGcm, Keyring, KeyringError, UsableVersion, Use, VersionSelector};
 use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
 use crate::error::ErrorCode;
-use crate::model::{
-    CiphertextBlob, EncryptionContext, IV_BYTES, KeyRecord, KeyVersionId, Plaintext, Time,
-    VerifiedShare,
-};
+use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, Time, VerifiedShare};
 use crate::token::{Budget, Encrypted, KeyIdentity, Sealing};
 
 impl Keyring {
-    /// The version that would seal with this key now.
+    /// A version that encrypts with this key now.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it.
-    pub fn sealing_version<P: Seals>(
+    /// When the key's state or spec forbids it, or there is no such version.
+    pub fn encryption_version<'k, P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-    ) -> Result<KeyVersionId, KeyringError> {
-        let record = key.record();
-        check_cipher(record)?;
-        let primary = record.primary_version().ok_or(ErrorCode::KeyUnavailable)?;
-        Ok(primary.id)
+        key: &'k AuthorizedKey<P>,
+        version: VersionSelector,
+    ) -> Result<UsableVersion<'k, P, AesGcm>, KeyringError> {
+        cipher_version(key, version)
     }
 
-    /// Seals the text with the key's primary version.
+    /// A version that decrypts with this key now.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it, or the token fails.
-    pub async fn seal<P: Seals>(
+    /// As [`Keyring::encryption_version`].
+    pub fn decryption_version<'k, P: Opens>(
         &self,
-        key: &AuthorizedKey<P>,
-        plaintext: Plaintext,
-        context: &EncryptionContext,
-        budget: &Budget,
-    ) -> Result<CiphertextBlob, KeyringError> {
-        let version = self.sealing_version(key)?;
-        self.seal_with(key, version, None, plaintext.into_bytes(), aad(context), budget).await
+        key: &'k AuthorizedKey<P>,
+        version: VersionSelector,
+    ) -> Result<UsableVersion<'k, P, AesGcm>, KeyringError> {
+        cipher_version(key, version)
     }
 
-    /// Seals bytes with a version of the key. Empty `aad` is the same as none. An `iv` is the
-    /// caller's to answer for; without one the token draws it. Where encryptions are verified, what
-    /// is sealed is opened again in the token first.
+    /// Encrypts bytes. Empty `aad` is the same as none. An `iv` is the caller's to answer for;
+    /// without one the token draws it. Where encryptions are verified, the ciphertext is decrypted
+    /// in the token first.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
-    pub async fn seal_with<P: Seals>(
+    /// When the version is used up, or the token fails.
+    pub async fn encrypt<P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, AesGcm>,
         iv: Option<[u8; IV_BYTES]>,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         let sealing = Sealing { iv, is_verified: self.verifies_next_encryption() };
-        self.seal_as(key, version, sealing, plaintext, aad, budget).await
+        self.encrypt_as(version.identity, sealing, plaintext, aad, budget).await
     }
 
-    /// As [`Keyring::seal_with`], for what is lost for good if it does not open: the private half of
-    /// a data key pair. It is verified where data keys are.
-    pub(super) async fn seal_data_key<P: Seals>(
+    /// As [`Keyring::encrypt`], for what is lost if it does not decrypt: the private half of a data
+    /// key pair. It is verified where data keys are.
+    pub(super) async fn encrypt_data_key<P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, AesGcm>,
         private: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
-        self.seal_as(key, version, sealing, private, aad, budget).await
+        self.encrypt_as(version.identity, sealing, private, aad, budget).await
     }
 
     fn verifies_next_encryption(&self) -> bool {
@@ -86,17 +76,15 @@ impl Keyring {
         }
     }
 
-    async fn seal_as<P: Seals>(
+    async fn encrypt_as(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        identity: KeyIdentity,
         sealing: Sealing,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
-        let identity = check_version(key.record(), version)?;
-        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
+        let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
         let sealed = self
             .token
             .run_with(identity, budget, move |worker| {
@@ -104,57 +92,52 @@ impl Keyring {
             })
             .await?;
         reserved.settle(&sealed);
-        Ok(blob(version, sealed))
+        Ok(blob(identity, sealed))
     }
 
-    /// Makes a data key of `bytes` random bytes in the token and seals its Base64 text, both in
-    /// one visit. Where data keys are verified, the sealed text is opened again there.
+    /// Generates a data key of `bytes` random bytes in the token and encrypts it, both in one job.
+    /// Where data keys are verified, the ciphertext is decrypted there.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it, or the token fails.
+    /// As [`Keyring::encrypt`].
     pub async fn data_key<P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-        bytes: usize,
-        context: &EncryptionContext,
-        budget: &Budget,
-    ) -> Result<(Plaintext, CiphertextBlob), KeyringError> {
-        let version = self.sealing_version(key)?;
-        let form = DataKeyForm {
-            make: |random| Plaintext::encode(&random),
-            bytes: |text| text.expose().as_bytes(),
-        };
-        self.sealed_data_key(key, version, bytes, aad(context), form, budget).await
-    }
-
-    /// As [`Keyring::data_key`], with a version of the key, and what is sealed are the random bytes
-    /// themselves.
-    ///
-    /// # Errors
-    /// When the key's state or spec forbids it, the version is not the key's, or the token fails.
-    pub async fn data_key_with<P: Seals>(
-        &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<(Zeroizing<Vec<u8>>, CiphertextBlob), KeyringError> {
         let form = DataKeyForm { make: |random| random, bytes: |random| random };
-        self.sealed_data_key(key, version, bytes, aad, form, budget).await
+        self.encrypted_data_key(version.identity, bytes, aad, form, budget).await
     }
 
-    async fn sealed_data_key<P: Seals, T: Send + 'static>(
+    /// As [`Keyring::data_key`], where the Base64 text of the random bytes is encrypted.
+    ///
+    /// # Errors
+    /// As [`Keyring::encrypt`].
+    pub async fn data_key_text<P: Seals>(
         &self,
-        key: &AuthorizedKey<P>,
-        version: KeyVersionId,
+        version: &UsableVersion<'_, P, AesGcm>,
+        bytes: usize,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<(Plaintext, CiphertextBlob), KeyringError> {
+        let form = DataKeyForm {
+            make: |random| Plaintext::encode(&random),
+            bytes: |text| text.expose().as_bytes(),
+        };
+        self.encrypted_data_key(version.identity, bytes, aad, form, budget).await
+    }
+
+    async fn encrypted_data_key<T: Send + 'static>(
+        &self,
+        identity: KeyIdentity,
         bytes: usize,
         aad: Vec<u8>,
         form: DataKeyForm<T>,
         budget: &Budget,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
-        let identity = check_version(key.record(), version)?;
-        let reserved = self.invocations.reserve(version, budget.deadline()).await?;
+        let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
         let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
         let (data_key, sealed) = self
             .token
@@ -166,42 +149,42 @@ impl Keyring {
             })
             .await?;
         reserved.settle(&sealed);
-        Ok((data_key, blob(version, sealed)))
+        Ok((data_key, blob(identity, sealed)))
     }
 
-    /// Opens a blob with the version that it names.
+    /// Decrypts a blob to bytes. The blob's own version id is not used.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it, the blob does not open, or the token fails.
-    pub async fn open<P: Opens>(
+    /// When the blob does not decrypt, or the token fails.
+    pub async fn decrypt<P: Opens>(
         &self,
-        key: &AuthorizedKey<P>,
-        blob: CiphertextBlob,
-        context: &EncryptionContext,
-        budget: &Budget,
-    ) -> Result<Plaintext, KeyringError> {
-        let opened = self.open_with(key, blob, aad(context), budget).await?;
-        Ok(Plaintext::from_opened(&opened)?)
-    }
-
-    /// Opens a blob with the version that it names, to whatever bytes it holds.
-    ///
-    /// # Errors
-    /// When the key's state or spec forbids it, the blob does not open, or the token fails.
-    pub async fn open_with<P: Opens>(
-        &self,
-        key: &AuthorizedKey<P>,
+        version: &UsableVersion<'_, P, AesGcm>,
         blob: CiphertextBlob,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        let identity = check_version(key.record(), blob.version)?;
+        let identity = version.identity;
         Ok(self
             .token
             .run_with(identity, budget, move |worker| {
                 worker.decrypt(identity, &blob.iv, Some(&aad), &blob.sealed)
             })
             .await?)
+    }
+
+    /// As [`Keyring::decrypt`], to the Base64 text that the public API encrypts.
+    ///
+    /// # Errors
+    /// As [`Keyring::decrypt`], and when it is no such text.
+    pub async fn decrypt_text<P: Opens>(
+        &self,
+        version: &UsableVersion<'_, P, AesGcm>,
+        blob: CiphertextBlob,
+        aad: Vec<u8>,
+        budget: &Budget,
+    ) -> Result<Plaintext, KeyringError> {
+        let text = self.decrypt(version, blob, aad, budget).await?;
+        Ok(Plaintext::from_opened(&text)?)
     }
 
     /// So many random bytes from the token.
@@ -218,13 +201,17 @@ impl Keyring {
     }
 }
 
-/// What a data key is made into, and which of its bytes are sealed.
+/// What a data key is made into, and which of its bytes are encrypted.
 struct DataKeyForm<T> {
     make: fn(Zeroizing<Vec<u8>>) -> T,
     bytes: fn(&T) -> &[u8],
 }
 
-fn check_cipher(record: &KeyRecord) -> Result<(), KeyringError> {
+fn cipher_version<P>(
+    key: &AuthorizedKey<P>,
+    version: VersionSelector,
+) -> Result<UsableVersion<'_, P, AesGcm>, KeyringError> {
+    let record = key.record();
     if !record.spec.is_symmetric_cipher() {
         return Err(KeyringError::NotForKey(
             "The KeySpec of the key is not that of a symmetric one",
@@ -234,22 +221,9 @@ fn check_cipher(record: &KeyRecord) -> Result<(), KeyringError> {
     if record.material.as_ref().is_some_and(|material| material.is_due(Time::now())) {
         return Err(ErrorCode::KeyPendingImport.into());
     }
-    Ok(state::check(record.state, Use::Cryptographic)?)
+    Ok(UsableVersion::new(key, Use::Cryptographic, version)?.with_aes_gcm())
 }
 
-pub(super) fn check_version(
-    record: &KeyRecord,
-    version: KeyVersionId,
-) -> Result<KeyIdentity, KeyringError> {
-    check_cipher(record)?;
-    let version = record.version(version).ok_or(ErrorCode::KeyNotFound)?;
-    Ok(identity(record, version))
-}
-
-fn aad(context: &EncryptionContext) -> Vec<u8> {
-    context.aad().map(Vec::from).unwrap_or_default()
-}
-
-fn blob(version: KeyVersionId, sealed: Encrypted) -> CiphertextBlob {
-    CiphertextBlob { version, iv: sealed.iv, sealed: sealed.sealed }
+fn blob(version: KeyIdentity, sealed: Encrypted) -> CiphertextBlob {
+    CiphertextBlob { version: version.id(), iv: sealed.iv, sealed: sealed.sealed }
 }

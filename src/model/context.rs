@@ -81,6 +81,11 @@ impl EncryptionContext {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// [`EncryptionContext::aad`] as bytes; none for an empty context.
+    pub fn aad_bytes(&self) -> Vec<u8> {
+        self.aad().map(Vec::from).unwrap_or_default()
+    }
+
     /// The additional authenticated data of AES-GCM, 32 bytes, or none for an empty context.
     ///
     /// SHA-256 over the pairs `name=value`, sorted by name and joined by `&`, as the vendor's

@@ -6,6 +6,7 @@ use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
 use crate::authz::{OpensWithPair, Permission};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
@@ -63,18 +64,15 @@ impl Operation for AsymmetricDecrypt {
             return Err(no_recipient());
         }
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_here(&self.version)?;
-        cx.keyring().check_decrypting(&key, version, self.algorithm)?;
-        cx.note_version(version);
+        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = cx.keyring().oaep_version(&key, version, self.algorithm)?;
+        cx.note_version(version.id());
         let Base64Bytes(ciphertext) = self.ciphertext;
-        let opened = cx
-            .keyring()
-            .open_with_pair(&key, version, self.algorithm, ciphertext, cx.budget())
-            .await?;
+        let opened = cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
         end_dry_run(self.dry_run)?;
         Ok(OpenedByPair {
             key_id: key.record().id,
-            key_version_id: version,
+            key_version_id: version.id(),
             plaintext: Plaintext::encode(&opened),
         })
     }

@@ -8,7 +8,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::KeyringError;
+use crate::keyring::{KeyringError, VersionSelector};
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
@@ -62,12 +62,12 @@ impl Operation for AsymmetricEncrypt {
 
     async fn run(self, cx: &Context) -> Result<SealedToPair, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_here(&self.version)?;
-        cx.keyring().check_decrypting(&key, version, self.algorithm)?;
-        cx.note_version(version);
+        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = cx.keyring().oaep_version(&key, version, self.algorithm)?;
+        cx.note_version(version.id());
         let ciphertext = cx
             .keyring()
-            .seal_to_pair(&key, version, self.algorithm, &self.plaintext, cx.budget())
+            .encrypt_to_pair(&version, &self.plaintext, cx.budget())
             .await
             .map_err(too_long)?;
         // Whether the plaintext fits is one of the checks, and to encrypt harms nothing.
@@ -75,7 +75,7 @@ impl Operation for AsymmetricEncrypt {
         Ok(SealedToPair {
             ciphertext_blob: Base64Bytes(ciphertext),
             key_id: key.record().id,
-            key_version_id: version,
+            key_version_id: version.id(),
         })
     }
 }

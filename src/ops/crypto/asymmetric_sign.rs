@@ -6,6 +6,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef,
@@ -59,12 +60,15 @@ impl Operation for AsymmetricSign {
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_here(&self.version)?;
-        cx.keyring().check_signing(&key, version, self.algorithm)?;
-        cx.note_version(version);
+        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = cx.keyring().signing_version(&key, version, self.algorithm)?;
+        cx.note_version(version.id());
         end_dry_run(self.dry_run)?;
-        let value =
-            cx.keyring().sign(&key, version, self.algorithm, self.digest, cx.budget()).await?;
-        Ok(Signed { key_id: key.record().id, key_version_id: version, value: Base64Bytes(value) })
+        let value = cx.keyring().sign(&version, self.digest, cx.budget()).await?;
+        Ok(Signed {
+            key_id: key.record().id,
+            key_version_id: version.id(),
+            value: Base64Bytes(value),
+        })
     }
 }

@@ -6,6 +6,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef,
@@ -61,15 +62,12 @@ impl Operation for AsymmetricVerify {
 
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_here(&self.version)?;
-        cx.keyring().check_signing(&key, version, self.algorithm)?;
-        cx.note_version(version);
+        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = cx.keyring().signing_version(&key, version, self.algorithm)?;
+        cx.note_version(version.id());
         end_dry_run(self.dry_run)?;
         let Base64Bytes(signature) = self.signature;
-        let value = cx
-            .keyring()
-            .verify(&key, version, self.algorithm, self.digest, signature, cx.budget())
-            .await?;
-        Ok(Verified { key_id: key.record().id, key_version_id: version, value })
+        let value = cx.keyring().verify(&version, self.digest, signature, cx.budget()).await?;
+        Ok(Verified { key_id: key.record().id, key_version_id: version.id(), value })
     }
 }

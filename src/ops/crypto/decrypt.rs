@@ -6,6 +6,7 @@ use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{
     EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext, SentBlob,
 };
@@ -59,12 +60,16 @@ impl Operation for Decrypt {
             return Err(no_recipient());
         }
         let blob = cx.sealed_here(&self.context, self.blob)?;
-        let version = blob.version;
-        let key = cx.key_of_version_in::<Self>(&self.context, version)?;
-        cx.note_version(version);
+        let key = cx.key_of_version_in::<Self>(&self.context, blob.version)?;
+        cx.note_version(blob.version);
+        let version =
+            cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(blob.version))?;
         // A dry run opens the blob too: whether it opens is one of the checks.
-        let plaintext = cx.keyring().open(&key, blob, &self.context, cx.budget()).await?;
+        let plaintext = cx
+            .keyring()
+            .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())
+            .await?;
         end_dry_run(self.dry_run)?;
-        Ok(Decrypted { key_id: key.record().id, key_version_id: version, plaintext })
+        Ok(Decrypted { key_id: key.record().id, key_version_id: version.id(), plaintext })
     }
 }

@@ -6,6 +6,7 @@ use super::{accepted, end_dry_run};
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::bytes::SentPlaintext;
 use crate::model::{
     CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params,
@@ -58,9 +59,13 @@ impl Operation for Encrypt {
     async fn run(self, cx: &Context) -> Result<Encrypted, ApiError> {
         let key = cx.key_in::<Self>(&self.context, &self.key)?;
         let plaintext = accepted(self.plaintext, cx)?;
-        cx.note_version(cx.keyring().sealing_version(&key)?);
+        let version = cx.keyring().encryption_version(&key, VersionSelector::Primary)?;
+        cx.note_version(version.id());
         end_dry_run(self.dry_run)?;
-        let blob = cx.keyring().seal(&key, plaintext, &self.context, cx.budget()).await?;
+        let blob = cx
+            .keyring()
+            .encrypt(&version, None, plaintext.into_bytes(), self.context.aad_bytes(), cx.budget())
+            .await?;
         Ok(Encrypted {
             key_version_id: blob.version,
             ciphertext_blob: blob,

@@ -8,6 +8,7 @@ use super::export::{ExportRequest, wrap};
 use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{
     Base64Bytes, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, SentBlob,
 };
@@ -57,13 +58,21 @@ impl Operation for ExportDataKey {
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
         let blob = cx.sealed_here(&self.context, self.blob)?;
-        let version = blob.version;
-        let key = cx.key_of_version_in::<Self>(&self.context, version)?;
-        cx.note_version(version);
+        let key = cx.key_of_version_in::<Self>(&self.context, blob.version)?;
+        cx.note_version(blob.version);
         let recipient = self.recipient.recipient()?;
-        let data_key = cx.keyring().open(&key, blob, &self.context, cx.budget()).await?;
+        let version =
+            cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(blob.version))?;
+        let data_key = cx
+            .keyring()
+            .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())
+            .await?;
         let exported_data_key = wrap(&recipient, &data_key, "CiphertextBlob")?;
         end_dry_run(self.dry_run)?;
-        Ok(WrappedDataKey { exported_data_key, key_id: key.record().id, key_version_id: version })
+        Ok(WrappedDataKey {
+            exported_data_key,
+            key_id: key.record().id,
+            key_version_id: version.id(),
+        })
     }
 }

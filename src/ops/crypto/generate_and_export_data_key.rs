@@ -9,6 +9,7 @@ use super::export::{ExportRequest, wrap};
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{
     Base64Bytes, CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params,
 };
@@ -56,13 +57,15 @@ impl Operation for GenerateAndExportDataKey {
     async fn run(self, cx: &Context) -> Result<GeneratedAndExported, ApiError> {
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
         let key = cx.key_in::<Self>(&context, &key)?;
-        cx.note_version(cx.keyring().sealing_version(&key)?);
+        let version = cx.keyring().encryption_version(&key, VersionSelector::Primary)?;
+        cx.note_version(version.id());
         let recipient = self.recipient.recipient()?;
         if bytes > recipient.max_bytes() {
             return Err(ApiError::invalid_parameter("NumberOfBytes"));
         }
         end_dry_run(dry_run)?;
-        let (data_key, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
+        let (data_key, blob) =
+            cx.keyring().data_key_text(&version, bytes, context.aad_bytes(), cx.budget()).await?;
         Ok(GeneratedAndExported {
             exported_data_key: wrap(&recipient, &data_key, "NumberOfBytes")?,
             key_version_id: blob.version,

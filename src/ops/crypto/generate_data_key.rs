@@ -7,6 +7,7 @@ use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{
     CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext,
 };
@@ -58,9 +59,11 @@ impl Operation for GenerateDataKey {
         }
         let DataKeyRequest { key, bytes, context, dry_run } = self.request;
         let key = cx.key_in::<Self>(&context, &key)?;
-        cx.note_version(cx.keyring().sealing_version(&key)?);
+        let version = cx.keyring().encryption_version(&key, VersionSelector::Primary)?;
+        cx.note_version(version.id());
         end_dry_run(dry_run)?;
-        let (plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
+        let (plaintext, blob) =
+            cx.keyring().data_key_text(&version, bytes, context.aad_bytes(), cx.budget()).await?;
         Ok(DataKey {
             key_version_id: blob.version,
             ciphertext_blob: blob,

@@ -7,6 +7,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params};
 use crate::ops::{Context, Load, Operation};
 
@@ -45,9 +46,11 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
     async fn run(self, cx: &Context) -> Result<SealedDataKey, ApiError> {
         let DataKeyRequest { key, bytes, context, dry_run } = self.0;
         let key = cx.key_in::<Self>(&context, &key)?;
-        cx.note_version(cx.keyring().sealing_version(&key)?);
+        let version = cx.keyring().encryption_version(&key, VersionSelector::Primary)?;
+        cx.note_version(version.id());
         end_dry_run(dry_run)?;
-        let (_plaintext, blob) = cx.keyring().data_key(&key, bytes, &context, cx.budget()).await?;
+        let (_plaintext, blob) =
+            cx.keyring().data_key_text(&version, bytes, context.aad_bytes(), cx.budget()).await?;
         Ok(SealedDataKey {
             key_version_id: blob.version,
             ciphertext_blob: blob,

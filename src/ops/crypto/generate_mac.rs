@@ -54,10 +54,10 @@ impl Operation for GenerateMac {
 
     async fn run(self, cx: &Context) -> Result<GeneratedMac, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_mac(&key, self.algorithm)?;
+        let version = cx.keyring().mac_version(&key, self.algorithm)?;
         end_dry_run(self.dry_run)?;
         let Base64Bytes(message) = self.message;
-        let mac = cx.keyring().mac(&key, self.algorithm, message, cx.budget()).await?;
+        let mac = cx.keyring().mac(&version, message, cx.budget()).await?;
         Ok(GeneratedMac {
             algorithm: self.algorithm,
             key_id: key.record().id,

@@ -6,6 +6,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef};
 use crate::ops::{Context, Load, Operation, version_here};
 
@@ -52,14 +53,14 @@ impl Operation for GetPublicKey {
 
     async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_here(&self.version)?;
-        cx.keyring().check_public_key(&key, version)?;
-        cx.note_version(version);
+        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = cx.keyring().public_half_version(&key, version)?;
+        cx.note_version(version.id());
         end_dry_run(self.dry_run)?;
         Ok(PublicHalf {
             key_id: key.record().id,
-            key_version_id: version,
-            public_key: cx.keyring().public_key_pem(&key, version, cx.budget()).await?,
+            key_version_id: version.id(),
+            public_key: cx.keyring().public_key_pem(&version, cx.budget()).await?,
         })
     }
 }

@@ -7,6 +7,7 @@ use super::end_dry_run;
 use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId,
@@ -136,13 +137,18 @@ impl Found {
     ) -> Result<Plaintext, ApiError> {
         match self {
             Self::Blob { blob, context } => {
-                Ok(cx.keyring().open(key, blob, &context, cx.budget()).await?)
+                let version = VersionSelector::OfCiphertext(blob.version);
+                let version = cx.keyring().decryption_version(key, version)?;
+                Ok(cx
+                    .keyring()
+                    .decrypt_text(&version, blob, context.aad_bytes(), cx.budget())
+                    .await?)
             }
             Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext) } => {
-                let opened = cx
-                    .keyring()
-                    .open_with_pair(key, version, algorithm, ciphertext, cx.budget())
-                    .await?;
+                let version = VersionSelector::Named(version);
+                let version = cx.keyring().oaep_version(key, version, algorithm)?;
+                let opened =
+                    cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
                 Ok(Plaintext::encode(&opened))
             }
         }
@@ -163,11 +169,12 @@ impl Operation for ReEncrypt {
         let version = found.version();
         cx.note_version(version);
         let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
-        cx.keyring().sealing_version(&destination)?;
+        let primary = cx.keyring().encryption_version(&destination, VersionSelector::Primary)?;
         let text = found.open(&source, cx).await?;
         end_dry_run(self.dry_run)?;
+        let aad = self.destination_context.aad_bytes();
         let blob =
-            cx.keyring().seal(&destination, text, &self.destination_context, cx.budget()).await?;
+            cx.keyring().encrypt(&primary, None, text.into_bytes(), aad, cx.budget()).await?;
         Ok(ReEncrypted {
             ciphertext_blob: blob,
             key_id: source.record().id,

@@ -56,11 +56,10 @@ impl Operation for VerifyMac {
 
     async fn run(self, cx: &Context) -> Result<VerifiedMac, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check_mac(&key, self.algorithm)?;
+        let version = cx.keyring().mac_version(&key, self.algorithm)?;
         end_dry_run(self.dry_run)?;
         let (Base64Bytes(message), Base64Bytes(mac)) = (self.message, self.mac);
-        let value =
-            cx.keyring().verify_mac(&key, self.algorithm, message, &mac, cx.budget()).await?;
+        let value = cx.keyring().verify_mac(&version, message, &mac, cx.budget()).await?;
         Ok(VerifiedMac { algorithm: self.algorithm, key_id: key.record().id, value })
     }
 }

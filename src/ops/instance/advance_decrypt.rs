@@ -1,10 +1,10 @@
 //! AdvanceDecrypt: opens what the `Advance` calls have sealed, and what the plain ones have.
 
-use super::{Opened, ToOpen, decrypt, only_gcm, only_symmetric, version_of};
+use super::{Opened, ToOpen, decrypt, only_gcm, only_symmetric};
 use crate::audit::ActionEffect;
 use crate::authz::{Opens, Permission};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::model::{CiphertextBlob, EncryptionContext, SentBlob};
 use crate::ops::{Context, Load, Operation};
@@ -70,7 +70,8 @@ async fn open_framed(
     }
     only_symmetric(&key)?;
     only_gcm(request.algorithm)?;
-    let plaintext = cx.keyring().open_with(&key, blob, request.aad, cx.budget()).await?;
+    let usable = cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(version))?;
+    let plaintext = cx.keyring().decrypt(&usable, blob, request.aad, cx.budget()).await?;
     Ok(Opened { key: key.record().id, version, algorithm: CipherAlgorithm::AesGcm, plaintext })
 }
 
@@ -78,6 +79,5 @@ async fn open_raw(request: ToOpen, cx: &Context) -> Result<Opened, ApiError> {
     let key = request.key.as_ref().ok_or_else(|| ApiError::invalid_parameter("KeyId"))?;
     let key = cx.key::<AdvanceDecrypt>(key)?;
     only_symmetric(&key)?;
-    let version = version_of(cx, &key, request.version, Use::Cryptographic)?;
-    decrypt::with_cipher(request, &key, version, cx).await
+    decrypt::with_cipher(request, &key, cx).await
 }

@@ -1,10 +1,11 @@
 //! AdvanceGenerateDataKey: random bytes from the token, plain and sealed with the primary version,
 //! which the ciphertext names.
 
-use super::{DataKey, DataKeyWanted, Sealed, only_symmetric, sealing_version_of};
+use super::{DataKey, DataKeyWanted, Sealed, only_symmetric};
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::ops::{Context, Load, Operation};
 
@@ -29,14 +30,14 @@ impl Operation for AdvanceGenerateDataKey {
         let Self(wanted) = self;
         let key = cx.key::<Self>(&wanted.key)?;
         only_symmetric(&key)?;
-        let version = sealing_version_of(cx, &key, wanted.version)?;
-        let (plaintext, blob) = cx
-            .keyring()
-            .data_key_with(&key, version, wanted.bytes, wanted.aad, cx.budget())
-            .await?;
+        let version = VersionSelector::named_or_primary(wanted.version);
+        let version = cx.keyring().encryption_version(&key, version)?;
+        cx.note_version(version.id());
+        let (plaintext, blob) =
+            cx.keyring().data_key(&version, wanted.bytes, wanted.aad, cx.budget()).await?;
         let sealed = Sealed {
             key: key.record().id,
-            version,
+            version: version.id(),
             algorithm: CipherAlgorithm::AesGcm,
             iv: Some(blob.iv),
             ciphertext: blob.to_framed(),

@@ -3,13 +3,13 @@
 //! The key version is the initial one, unless the caller names another; who names a version need
 //! not name the key.
 
-use super::{Opened, ToOpen, only_gcm, only_plain, pair_algorithm, version_of};
+use super::{Opened, ToOpen, only_gcm, only_plain, pair_algorithm};
 use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission};
 use crate::error::ApiError;
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
+use crate::model::CiphertextBlob;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::model::{CiphertextBlob, KeyVersionId};
 use crate::ops::{Context, Load, Operation};
 
 /// The request.
@@ -36,11 +36,10 @@ impl Operation for Decrypt {
             (None, Some(version)) => cx.key_of_version::<Self>(version)?,
             (None, None) => return Err(ApiError::invalid_parameter("KeyId")),
         };
-        let version = version_of(cx, &key, self.0.version, Use::Cryptographic)?;
         if key.record().spec.is_asymmetric() {
-            with_pair(self.0, &key, version, cx).await
+            with_pair(self.0, &key, cx).await
         } else {
-            with_cipher(self.0, &key, version, cx).await
+            with_cipher(self.0, &key, cx).await
         }
     }
 }
@@ -49,25 +48,30 @@ impl Operation for Decrypt {
 pub(super) async fn with_cipher<P: Opens>(
     request: ToOpen,
     key: &AuthorizedKey<P>,
-    version: KeyVersionId,
     cx: &Context,
 ) -> Result<Opened, ApiError> {
+    let version = VersionSelector::named_or_initial(request.version);
+    let version = cx.keyring().decryption_version(key, version)?;
+    cx.note_version(version.id());
     only_gcm(request.algorithm)?;
     let iv = request.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
-    let blob = CiphertextBlob { version, iv, sealed: request.ciphertext };
-    let plaintext = cx.keyring().open_with(key, blob, request.aad, cx.budget()).await?;
-    Ok(Opened { key: key.record().id, version, algorithm: CipherAlgorithm::AesGcm, plaintext })
+    let (key, version_id) = (key.record().id, version.id());
+    let blob = CiphertextBlob { version: version_id, iv, sealed: request.ciphertext };
+    let plaintext = cx.keyring().decrypt(&version, blob, request.aad, cx.budget()).await?;
+    Ok(Opened { key, version: version_id, algorithm: CipherAlgorithm::AesGcm, plaintext })
 }
 
 async fn with_pair(
     request: ToOpen,
     key: &AuthorizedKey<Decrypt>,
-    version: KeyVersionId,
     cx: &Context,
 ) -> Result<Opened, ApiError> {
     only_plain(&request.aad, request.iv)?;
     let (algorithm, padding) = pair_algorithm(request.algorithm)?;
+    let version = VersionSelector::named_or_initial(request.version);
+    let version = cx.keyring().oaep_version(key, version, padding)?;
+    cx.note_version(version.id());
     let plaintext =
-        cx.keyring().open_with_pair(key, version, padding, request.ciphertext, cx.budget()).await?;
-    Ok(Opened { key: key.record().id, version, algorithm, plaintext })
+        cx.keyring().decrypt_with_pair(&version, request.ciphertext, cx.budget()).await?;
+    Ok(Opened { key: key.record().id, version: version.id(), algorithm, plaintext })
 }

@@ -1,11 +1,10 @@
 //! Encrypt: seals data with the initial version of a symmetric key, or to a key pair.
 
-use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_plain, pair_algorithm, version_of};
+use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_plain, pair_algorithm};
 use crate::audit::ActionEffect;
 use crate::authz::{AuthorizedKey, Permission, ReadsPublicKey, Seals};
 use crate::error::ApiError;
-use crate::keyring::Use;
-use crate::model::KeyVersionId;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::ops::{Context, Load, Operation};
 
@@ -28,11 +27,10 @@ impl Operation for Encrypt {
 
     async fn run(self, cx: &Context) -> Result<Sealed, ApiError> {
         let key = cx.key::<Self>(&self.0.key)?;
-        let version = version_of(cx, &key, self.0.version, Use::Cryptographic)?;
         if key.record().spec.is_asymmetric() {
-            with_pair(self.0, &key, version, cx).await
+            with_pair(self.0, &key, cx).await
         } else {
-            with_cipher(self.0, &key, version, cx).await
+            with_cipher(self.0, &key, cx).await
         }
     }
 }
@@ -40,18 +38,18 @@ impl Operation for Encrypt {
 async fn with_cipher(
     request: ToSeal,
     key: &AuthorizedKey<Encrypt>,
-    version: KeyVersionId,
     cx: &Context,
 ) -> Result<Sealed, ApiError> {
+    let version = VersionSelector::named_or_initial(request.version);
+    let version = cx.keyring().encryption_version(key, version)?;
+    cx.note_version(version.id());
     only_gcm(request.algorithm)?;
     let iv = accepted_iv(cx, request.iv)?;
-    let blob = cx
-        .keyring()
-        .seal_with(key, version, iv, request.plaintext, request.aad, cx.budget())
-        .await?;
+    let blob =
+        cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.budget()).await?;
     Ok(Sealed {
         key: key.record().id,
-        version,
+        version: version.id(),
         algorithm: CipherAlgorithm::AesGcm,
         iv: Some(blob.iv),
         ciphertext: blob.sealed,
@@ -61,12 +59,19 @@ async fn with_cipher(
 async fn with_pair(
     request: ToSeal,
     key: &AuthorizedKey<Encrypt>,
-    version: KeyVersionId,
     cx: &Context,
 ) -> Result<Sealed, ApiError> {
     only_plain(&request.aad, request.iv)?;
     let (algorithm, padding) = pair_algorithm(request.algorithm)?;
-    let sealed =
-        cx.keyring().seal_to_pair(key, version, padding, &request.plaintext, cx.budget()).await?;
-    Ok(Sealed { key: key.record().id, version, algorithm, iv: None, ciphertext: sealed })
+    let version = VersionSelector::named_or_initial(request.version);
+    let version = cx.keyring().oaep_version(key, version, padding)?;
+    cx.note_version(version.id());
+    let sealed = cx.keyring().encrypt_to_pair(&version, &request.plaintext, cx.budget()).await?;
+    Ok(Sealed {
+        key: key.record().id,
+        version: version.id(),
+        algorithm,
+        iv: None,
+        ciphertext: sealed,
+    })
 }

@@ -1,10 +1,10 @@
 //! GenerateDataKey: random bytes from the token, plain and sealed with the initial version.
 
-use super::{DataKey, DataKeyWanted, Sealed, only_gcm, only_symmetric, version_of};
+use super::{DataKey, DataKeyWanted, Sealed, only_gcm, only_symmetric};
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Seals};
 use crate::error::ApiError;
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::ops::{Context, Load, Operation};
 
@@ -30,14 +30,14 @@ impl Operation for GenerateDataKey {
         let key = cx.key::<Self>(&wanted.key)?;
         only_symmetric(&key)?;
         only_gcm(wanted.algorithm)?;
-        let version = version_of(cx, &key, wanted.version, Use::Cryptographic)?;
-        let (plaintext, blob) = cx
-            .keyring()
-            .data_key_with(&key, version, wanted.bytes, wanted.aad, cx.budget())
-            .await?;
+        let version = VersionSelector::named_or_initial(wanted.version);
+        let version = cx.keyring().encryption_version(&key, version)?;
+        cx.note_version(version.id());
+        let (plaintext, blob) =
+            cx.keyring().data_key(&version, wanted.bytes, wanted.aad, cx.budget()).await?;
         let sealed = Sealed {
             key: key.record().id,
-            version,
+            version: version.id(),
             algorithm: CipherAlgorithm::AesGcm,
             iv: Some(blob.iv),
             ciphertext: blob.sealed,

@@ -1,10 +1,9 @@
 //! GetPublicKey: the public half of a key pair, as PEM.
 
-use super::version_of;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, ReadsPublicKey};
 use crate::error::ApiError;
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
 use crate::model::{KeyId, KeyRef, KeyVersionId};
 use crate::ops::{Context, Load, Operation};
 
@@ -43,8 +42,10 @@ impl Operation for GetPublicKey {
 
     async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = version_of(cx, &key, self.version, Use::ReadPublicKey)?;
-        let pem = cx.keyring().public_key_pem(&key, version, cx.budget()).await?;
-        Ok(PublicHalf { key: key.record().id, version, pem })
+        let version = VersionSelector::named_or_initial(self.version);
+        let version = cx.keyring().public_half_version(&key, version)?;
+        cx.note_version(version.id());
+        let pem = cx.keyring().public_key_pem(&version, cx.budget()).await?;
+        Ok(PublicHalf { key: key.record().id, version: version.id(), pem })
     }
 }

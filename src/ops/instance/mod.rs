@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::Context;
 use crate::authz::{AuthorizedKey, Seals};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::{PairForm, Use};
+use crate::keyring::{PairForm, VersionSelector};
 use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::model::{DataKeyPairSpec, IV_BYTES, KeyId, KeyRef, KeyVersionId};
 
@@ -157,16 +157,16 @@ async fn new_pair<P: Seals>(
     only_symmetric(&key)?;
     only_gcm(wanted.algorithm)?;
     let version = match layout {
-        Layout::Plain => version_of(cx, &key, wanted.version, Use::Cryptographic)?,
-        Layout::Framed => sealing_version_of(cx, &key, wanted.version)?,
+        Layout::Plain => VersionSelector::named_or_initial(wanted.version),
+        Layout::Framed => VersionSelector::named_or_primary(wanted.version),
     };
-    let (pair, blob) = cx
-        .keyring()
-        .data_key_pair_with(&key, version, wanted.form, wanted.aad, cx.budget())
-        .await?;
+    let version = cx.keyring().encryption_version(&key, version)?;
+    cx.note_version(version.id());
+    let (pair, blob) =
+        cx.keyring().data_key_pair(&version, wanted.form, wanted.aad, cx.budget()).await?;
     let sealed = Sealed {
         key: key.record().id,
-        version,
+        version: version.id(),
         algorithm: CipherAlgorithm::AesGcm,
         iv: Some(blob.iv),
         ciphertext: match layout {
@@ -176,37 +176,6 @@ async fn new_pair<P: Seals>(
     };
     let spec = wanted.form.spec;
     Ok(DataKeyPair { spec, private: pair.private, public: pair.public, sealed })
-}
-
-/// The version that an `Advance` call seals with: the one that the caller names, else the primary
-/// one.
-fn sealing_version_of<P: Seals>(
-    cx: &Context,
-    key: &AuthorizedKey<P>,
-    wanted: Option<KeyVersionId>,
-) -> Result<KeyVersionId, ApiError> {
-    let version = match wanted {
-        Some(_) => return version_of(cx, key, wanted, Use::Cryptographic),
-        None => cx.keyring().sealing_version(key)?,
-    };
-    cx.note_version(version);
-    Ok(version)
-}
-
-/// The version that a plain call uses: the one that the caller names, else the initial one.
-fn version_of<P>(
-    cx: &Context,
-    key: &AuthorizedKey<P>,
-    wanted: Option<KeyVersionId>,
-    how: Use,
-) -> Result<KeyVersionId, ApiError> {
-    cx.keyring().check(key, how)?;
-    let version = match wanted {
-        Some(id) => key.record().version(id).ok_or(ErrorCode::KeyVersionNotFound)?,
-        None => key.record().live_versions().next().ok_or(ErrorCode::KeyUnavailable)?,
-    };
-    cx.note_version(version.id);
-    Ok(version.id)
 }
 
 /// The `Advance` calls are for symmetric keys only, and say so in a way of their own.

@@ -1,10 +1,10 @@
 //! Sign: signs a digest with the private half of a key pair.
 
-use super::{signature_algorithm, version_of};
+use super::signature_algorithm;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Signs};
 use crate::error::ApiError;
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 use crate::model::{KeyId, KeyRef, KeyVersionId};
 use crate::ops::{Context, Load, Operation};
@@ -55,12 +55,13 @@ impl Operation for Sign {
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let algorithm = signature_algorithm(&key, self.algorithm)?;
-        let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
-        let signature =
-            cx.keyring().sign(&key, version, algorithm, self.digest, cx.budget()).await?;
+        let version = VersionSelector::named_or_initial(self.version);
+        let version = cx.keyring().signing_version(&key, version, algorithm)?;
+        cx.note_version(version.id());
+        let signature = cx.keyring().sign(&version, self.digest, cx.budget()).await?;
         Ok(Signed {
             key: key.record().id,
-            version,
+            version: version.id(),
             algorithm,
             signature,
             message_type: self.message_type,

@@ -1,10 +1,10 @@
 //! Verify: whether a signature is a key pair's.
 
-use super::{signature_algorithm, version_of};
+use super::signature_algorithm;
 use crate::audit::ActionEffect;
 use crate::authz::{Permission, Verifies};
 use crate::error::ApiError;
-use crate::keyring::Use;
+use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 use crate::model::{KeyId, KeyRef, KeyVersionId};
 use crate::ops::{Context, Load, Operation};
@@ -57,14 +57,14 @@ impl Operation for Verify {
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let algorithm = signature_algorithm(&key, self.algorithm)?;
-        let version = version_of(cx, &key, self.version, Use::Cryptographic)?;
-        let is_right = cx
-            .keyring()
-            .verify(&key, version, algorithm, self.digest, self.signature, cx.budget())
-            .await?;
+        let version = VersionSelector::named_or_initial(self.version);
+        let version = cx.keyring().signing_version(&key, version, algorithm)?;
+        cx.note_version(version.id());
+        let is_right =
+            cx.keyring().verify(&version, self.digest, self.signature, cx.budget()).await?;
         Ok(Verified {
             key: key.record().id,
-            version,
+            version: version.id(),
             algorithm,
             is_right,
             message_type: self.message_type,

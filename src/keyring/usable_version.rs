@@ -1,0 +1,97 @@
+//! Proof that a version of a key may be used now: the only place that asks the state table before a
+//! key is used.
+
+use std::marker::PhantomData;
+
+use super::{Use, identity, state};
+use crate::authz::AuthorizedKey;
+use crate::error::ErrorCode;
+use crate::model::{KeyRecord, KeyVersion, KeyVersionId};
+use crate::token::KeyIdentity;
+
+/// Which version of a key is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionSelector {
+    /// The version that new ciphertexts name.
+    Primary,
+    /// The oldest version.
+    Initial,
+    /// The version that the caller names.
+    Named(KeyVersionId),
+    /// The version that a ciphertext names.
+    OfCiphertext(KeyVersionId),
+}
+
+/// A version of a key that state and spec of the key allow to be used with an algorithm of type `A`.
+///
+/// It borrows the authorized key, so it lives no longer than its request. The checks are not
+/// repeated when it is spent.
+#[derive(Debug)]
+pub struct UsableVersion<'k, P, A> {
+    pub(super) identity: KeyIdentity,
+    pub(super) algorithm: A,
+    key: PhantomData<&'k AuthorizedKey<P>>,
+}
+
+/// AES-GCM, the only algorithm of a symmetric key.
+#[derive(Debug, Clone, Copy)]
+pub struct AesGcm(());
+
+/// Reading the public half, the only use of a key pair that needs no enabled key.
+#[derive(Debug, Clone, Copy)]
+pub struct PublicHalf(());
+
+impl VersionSelector {
+    /// The version that the caller names, else the initial one.
+    pub fn named_or_initial(version: Option<KeyVersionId>) -> Self {
+        version.map_or(Self::Initial, Self::Named)
+    }
+
+    /// The version that the caller names, else the primary one.
+    pub fn named_or_primary(version: Option<KeyVersionId>) -> Self {
+        version.map_or(Self::Primary, Self::Named)
+    }
+
+    fn find(self, record: &KeyRecord) -> Result<&KeyVersion, ErrorCode> {
+        match self {
+            Self::Primary => record.primary_version().ok_or(ErrorCode::KeyUnavailable),
+            Self::Initial => record.live_versions().next().ok_or(ErrorCode::KeyUnavailable),
+            Self::Named(id) => record.version(id).ok_or(ErrorCode::KeyVersionNotFound),
+            Self::OfCiphertext(id) => record.version(id).ok_or(ErrorCode::KeyNotFound),
+        }
+    }
+}
+
+impl<'k, P> UsableVersion<'k, P, ()> {
+    /// Asks the state table and selects the version. The caller has checked the spec, and adds the
+    /// algorithm.
+    pub(super) fn new(
+        key: &'k AuthorizedKey<P>,
+        wanted: Use,
+        selector: VersionSelector,
+    ) -> Result<Self, ErrorCode> {
+        let record = key.record();
+        state::check(record.state, wanted)?;
+        let identity = identity(record, selector.find(record)?);
+        Ok(Self { identity, algorithm: (), key: PhantomData })
+    }
+
+    pub(super) fn with<A>(self, algorithm: A) -> UsableVersion<'k, P, A> {
+        UsableVersion { identity: self.identity, algorithm, key: PhantomData }
+    }
+
+    pub(super) fn with_aes_gcm(self) -> UsableVersion<'k, P, AesGcm> {
+        self.with(AesGcm(()))
+    }
+
+    pub(super) fn with_public_half(self) -> UsableVersion<'k, P, PublicHalf> {
+        self.with(PublicHalf(()))
+    }
+}
+
+impl<P, A> UsableVersion<'_, P, A> {
+    /// The id of the version.
+    pub fn id(&self) -> KeyVersionId {
+        self.identity.id()
+    }
+}
