@@ -12,6 +12,8 @@ run: setup-build setup-token
 # tests/clients.
 test: setup
 	cargo fmt --all --check
+	# Modules that a macro declares, which cargo fmt does not see.
+	rustfmt --edition 2024 --check $$(git ls-files 'src/ops/*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 	cargo test --workspace

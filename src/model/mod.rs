@@ -53,7 +53,7 @@ pub use key_ref::KeyRef;
 pub use list::BoundedList;
 pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, WrappingAlgorithm};
 pub use page::{Page, PageOf};
-pub use params::{Element, FromParam, FromParams, ParamError, Params};
+pub use params::{Element, FromParam, FromParams, ParamError, Params, RequestField, read_with};
 pub use principal::{PrincipalKind, PrincipalName};
 pub use rotation::{Rotation, RotationInterval};
 pub use sent_json::SentJson;

@@ -41,6 +41,49 @@ pub trait FromParams: Sized {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError>;
 }
 
+/// A field of a request that stands under one name: a value that must be there, or an `Option`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from a parameter",
+    note = "implement `FromParam` for it, or read the field `with(…)` a function of all parameters"
+)]
+pub trait RequestField: Sized {
+    /// Reads the field.
+    ///
+    /// # Errors
+    /// Names the parameter when it is missing or not valid.
+    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError>;
+}
+
+impl<T: FromParam> RequestField for T {
+    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
+        params.required(name)
+    }
+}
+
+impl<T: FromParam> RequestField for Option<T> {
+    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
+        params.optional(name)
+    }
+}
+
+/// A context without pairs is the same as none.
+impl RequestField for super::EncryptionContext {
+    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
+        Self::from_params(params, name)
+    }
+}
+
+/// Reads a field from all parameters by a function, whose argument needs no type.
+///
+/// # Errors
+/// As `read`.
+pub fn read_with<T>(
+    params: &Params<'_>,
+    read: impl FnOnce(&Params<'_>) -> Result<T, ParamError>,
+) -> Result<T, ParamError> {
+    read(params)
+}
+
 /// Decoded parameters, each name once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);

@@ -2,54 +2,71 @@
 
 use serde::Serialize;
 
+use super::operation::response;
 use crate::model::{
-    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Place, ProtectionLevel,
+    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Page, Place, ProtectionLevel,
     RotationInterval, Time,
 };
+
+response! {
+    /// A page of a list, as the API writes it: the list, then which page it is.
+    pub struct Paged<L> {
+        #[serde(flatten)]
+        list: L,
+        page_number: u32,
+        page_size: u32,
+        total_count: usize,
+    }
+}
+
+impl<L> Paged<L> {
+    /// The page of a list that has `total` rows in all.
+    pub(super) fn new(page: Page, total: usize, list: L) -> Self {
+        Self { list, page_number: page.number, page_size: page.size, total_count: total }
+    }
+}
 
 /// The answer of an operation that has nothing to tell but its request id.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Done {}
 
-/// What the API tells of a key (CreateKey, DescribeKey).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KeyMetadata {
-    key_id: KeyId,
-    arn: String,
-    creator: String,
-    creation_date: Time,
-    description: String,
-    key_spec: KeySpec,
-    key_usage: KeyUsage,
-    key_state: KeyState,
-    origin: Origin,
-    protection_level: ProtectionLevel,
-    /// Empty when the key was made without naming one.
-    #[serde(rename = "DKMSInstanceId")]
-    dkms_instance_id: String,
-    /// Symmetric keys only; empty while there is no version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    primary_key_version: Option<String>,
-    last_rotation_date: Time,
-    automatic_rotation: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotation_interval: Option<RotationInterval>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_rotation_date: Option<Time>,
-    /// Empty unless the deletion is pending.
-    delete_date: String,
-    /// Empty when it never expires.
-    material_expire_time: String,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    protection: Option<DeletionProtection>,
-}
+response! {
+    /// What the API tells of a key (CreateKey, DescribeKey).
+    pub struct KeyMetadata {
+        key_id: KeyId,
+        arn: String,
+        creator: String,
+        creation_date: Time,
+        description: String,
+        key_spec: KeySpec,
+        key_usage: KeyUsage,
+        key_state: KeyState,
+        origin: Origin,
+        protection_level: ProtectionLevel,
+        /// Empty when the key was made without naming one.
+        #[serde(rename = "DKMSInstanceId")]
+        dkms_instance_id: String,
+        /// Symmetric keys only; empty while there is no version.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        primary_key_version: Option<String>,
+        last_rotation_date: Time,
+        automatic_rotation: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rotation_interval: Option<RotationInterval>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_rotation_date: Option<Time>,
+        /// Empty unless the deletion is pending.
+        delete_date: String,
+        /// Empty when it never expires.
+        material_expire_time: String,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        protection: Option<DeletionProtection>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct DeletionProtection {
-    deletion_protection: &'static str,
-    deletion_protection_description: String,
+    struct DeletionProtection {
+        deletion_protection: &'static str,
+        deletion_protection_description: String,
+    }
 }
 
 impl KeyMetadata {

@@ -14,6 +14,9 @@ pub mod instances;
 pub mod key_policy;
 pub mod keys;
 pub mod material;
+mod operation;
+mod prelude;
+mod registry;
 pub mod tags;
 pub mod unsupported;
 pub mod versions;
@@ -21,10 +24,11 @@ pub mod versions;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use answer::{Done, KeyMetadata};
+pub use answer::{Done, KeyMetadata, Paged};
 pub use call_limits::{CallLimits, CallRates};
+pub use operation::{Load, Operation};
+pub use registry::PublicVisitor;
 
-use crate::audit::{Action, ActionEffect};
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
 use crate::error::{ApiError, ErrorCode};
@@ -37,33 +41,18 @@ use crate::model::{
 use crate::store::Store;
 use crate::token::Budget;
 
-/// One verb of the service.
-pub trait Operation: Permission + Send + Sized + 'static {
-    /// Its name on the wire, for instance `Encrypt`.
-    const NAME: &'static str;
-    /// What it does to the state of the gateway, which decides how it is recorded.
-    const EFFECT: ActionEffect;
-    /// How the audit records it.
-    const RECORD: Action = Action { name: Self::NAME, effect: Self::EFFECT };
-    /// Whether it has the parameter DryRun, with which everything is checked and nothing done.
-    const DRY_RUN: bool = false;
-    /// The actions of RAM policies that it needs beside its own.
-    const MORE_ACTIONS: &'static [&'static str] = &[];
-    /// What it costs the token, which decides its deadline.
-    const LOAD: Load = Load::Store;
-    /// Whether the limits of calls a second count it: what uses a key for data does, however long it may
-    /// take; what changes keys does not.
-    const IS_LIMITED: bool = matches!(Self::LOAD, Load::Cryptographic);
-    /// How many authorizations it asks for before it works; its call counts with the last.
-    const AUTHORIZATIONS: u8 = 1;
-    /// What it answers.
-    type Output: Send + 'static;
-
-    /// Does it.
-    ///
-    /// # Errors
-    /// Every refusal and failure as the caller is to see it.
-    fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
+/// Visits every operation of the public API.
+pub fn visit_public(visitor: &mut impl PublicVisitor) {
+    crypto::visit(visitor);
+    keys::visit(visitor);
+    versions::visit(visitor);
+    material::visit(visitor);
+    aliases::visit(visitor);
+    access::visit(visitor);
+    tags::visit(visitor);
+    key_policy::visit(visitor);
+    account::visit(visitor);
+    instances::visit(visitor);
 }
 
 /// The id of a version of a key that was found.
@@ -77,17 +66,6 @@ fn version_here(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
 /// The refusal of a parameter that asks for SM2 or SM4.
 fn no_sm2(name: &str) -> ApiError {
     ApiError::unsupported_parameter(name, "no token that this gateway knows does SM2 or SM4")
-}
-
-/// What an operation costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// Store and memory only.
-    Store,
-    /// Uses a key in the token.
-    Cryptographic,
-    /// Makes a key or a key pair, which takes seconds for the largest.
-    Generate,
 }
 
 /// Settings that change what an operation accepts.

@@ -45,7 +45,7 @@ fn events<'a>(records: &'a [Value], name: &str) -> Vec<&'a Value> {
 async fn every_operation_of_the_table_leaves_a_record() {
     let gateway = Gateway::start();
     let mut answered = HashMap::new();
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         let request_id = match gateway.client.call(entry.name, &[]).await {
             Ok(answer) => text(&answer["RequestId"]).to_owned(),
             Err(CallError::Refused { request_id, .. }) => request_id,

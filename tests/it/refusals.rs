@@ -128,7 +128,7 @@ async fn refusal(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16
 async fn every_operation_refuses_a_caller_without_rights() {
     let house = House::open().await;
     let (mut wrong, mut refused) = (Vec::new(), Vec::new());
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         let owned = house.params(entry.name);
         let params: Vec<(&str, &str)> =
             owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -233,7 +233,7 @@ async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_that
     let longest = "k".repeat(255);
     let (no_key, no_alias) = ("Forbidden.KeyNotFound", "Forbidden.AliasNotFound");
     let mut asked = Vec::new();
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         let owned = house.params(entry.name);
         for parameter in KEY_PARAMETERS {
             let call = async |client: &Client, name: &str| {

@@ -10,6 +10,7 @@ pub mod policies;
 
 use std::sync::Arc;
 
+use super::registry::PublicVisitor;
 use super::{Context, Done};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
@@ -17,6 +18,14 @@ use crate::model::{
     AccessName, AccessPoint, AccessPolicy, NetworkRule, Page, PageOf, ParamError, Params,
 };
 use crate::store::{Document, StoreError};
+
+/// Visits the operations on access documents and client keys.
+pub(super) fn visit(visitor: &mut impl PublicVisitor) {
+    network_rules::visit(visitor);
+    policies::visit(visitor);
+    access_points::visit(visitor);
+    client_keys::visit(visitor);
+}
 
 /// A kind of document that its owner names.
 trait Named: Document {

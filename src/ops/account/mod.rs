@@ -1,5 +1,10 @@
 //! Account and region.
 
-pub mod describe_account_kms_status;
-pub mod describe_regions;
-pub mod open_kms_service;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    describe_account_kms_status::DescribeAccountKmsStatus,
+    open_kms_service::OpenKmsService,
+    describe_regions::DescribeRegions,
+}

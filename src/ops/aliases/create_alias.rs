@@ -1,32 +1,18 @@
 //! CreateAlias: a new name for a key.
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, NewAlias, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::model::NewAlias;
+use crate::ops::prelude::*;
 use crate::store::StoreError;
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateAlias {
-    key: KeyRef,
-    alias: NewAlias,
-}
-
-impl FromParams for CreateAlias {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")?, alias: params.required("AliasName")? })
+operation! {
+    pub struct CreateAlias {
+        key: KeyRef = "KeyId",
+        alias: NewAlias = "AliasName",
     }
 }
 
-impl Permission for CreateAlias {
-    const ACTION: &'static str = "kms:CreateAlias";
-}
-
 impl Operation for CreateAlias {
-    const NAME: &'static str = "CreateAlias";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,30 +1,16 @@
 //! DeleteAlias: takes a name away from its key.
 
 use super::{Refused, refuse_reserved};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{Alias, FromParams, KeyRecord, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::model::{Alias, KeyRecord};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DeleteAlias {
-    alias: Alias,
-}
-
-impl FromParams for DeleteAlias {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { alias: params.required("AliasName")? })
+operation! {
+    pub struct DeleteAlias {
+        alias: Alias = "AliasName",
     }
 }
 
-impl Permission for DeleteAlias {
-    const ACTION: &'static str = "kms:DeleteAlias";
-}
-
 impl Operation for DeleteAlias {
-    const NAME: &'static str = "DeleteAlias";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

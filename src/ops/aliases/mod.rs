@@ -3,18 +3,21 @@
 //! have been given to another key since. Reserved aliases can be made, moved and deleted by an operator
 //! alone (`hsmgate alias`); to use them takes no more than to use any other.
 
-pub mod create_alias;
-pub mod delete_alias;
-pub mod list_aliases;
-pub mod list_aliases_by_key_id;
-pub mod update_alias;
-
-use serde::Serialize;
-
-use super::Context;
+use super::operation::response;
+use super::{Context, Paged};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{Alias, KeyId, Page};
+use crate::ops::registry::operations;
 use crate::store::{AliasRecord, StoreError};
+
+operations! {
+    PublicVisitor:
+    create_alias::CreateAlias,
+    update_alias::UpdateAlias,
+    delete_alias::DeleteAlias,
+    list_aliases::ListAliases,
+    list_aliases_by_key_id::ListAliasesByKeyId,
+}
 
 /// Why an alias was neither moved nor deleted.
 #[derive(Debug, thiserror::Error)]
@@ -45,43 +48,31 @@ fn refuse_reserved(alias: &Alias) -> Result<(), ApiError> {
     Err(ApiError::with_message(ErrorCode::RejectedUnsupportedOperation, message))
 }
 
-/// A page of aliases.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AliasList {
-    aliases: Aliases,
-    page_number: u32,
-    page_size: u32,
-    total_count: usize,
-}
+response! {
+    /// A page of aliases.
+    pub struct AliasList {
+        aliases: Aliases,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Aliases {
-    alias: Vec<ShownAlias>,
-}
+    struct Aliases {
+        alias: Vec<ShownAlias>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ShownAlias {
-    alias_name: Alias,
-    alias_arn: String,
-    key_id: KeyId,
+    struct ShownAlias {
+        alias_name: Alias,
+        alias_arn: String,
+        key_id: KeyId,
+    }
 }
 
 impl AliasList {
-    fn of(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Self {
+    fn of(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Paged<Self> {
         let cut = page.cut(records);
         let shown = cut.rows.into_iter().map(|record| ShownAlias {
             alias_arn: cx.place().arn(&record.name),
             alias_name: record.name,
             key_id: record.key,
         });
-        Self {
-            aliases: Aliases { alias: shown.collect() },
-            page_number: page.number,
-            page_size: page.size,
-            total_count: cut.total,
-        }
+        Paged::new(page, cut.total, Self { aliases: Aliases { alias: shown.collect() } })
     }
 }

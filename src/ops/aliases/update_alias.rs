@@ -4,33 +4,19 @@
 //! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
 use super::{Refused, refuse_reserved};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
-use crate::model::{Alias, FromParams, KeyRecord, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::model::{Alias, KeyRecord};
+use crate::ops::prelude::*;
 use crate::store::StoreError;
 
-/// The request.
-#[derive(Debug)]
-pub struct UpdateAlias {
-    key: KeyRef,
-    alias: Alias,
-}
-
-impl FromParams for UpdateAlias {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")?, alias: params.required("AliasName")? })
+operation! {
+    pub struct UpdateAlias {
+        key: KeyRef = "KeyId",
+        alias: Alias = "AliasName",
     }
 }
 
-impl Permission for UpdateAlias {
-    const ACTION: &'static str = "kms:UpdateAlias";
-}
-
 impl Operation for UpdateAlias {
-    const NAME: &'static str = "UpdateAlias";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

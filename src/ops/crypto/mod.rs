@@ -1,26 +1,31 @@
 //! Cryptographic operations.
 
-pub mod asymmetric_decrypt;
-pub mod asymmetric_encrypt;
-pub mod asymmetric_sign;
-pub mod asymmetric_verify;
 mod data_key;
-pub mod decrypt;
-pub mod encrypt;
 mod export;
-pub mod export_data_key;
-pub mod generate_and_export_data_key;
-pub mod generate_data_key;
-pub mod generate_data_key_without_plaintext;
-pub mod generate_mac;
-pub mod get_public_key;
-pub mod re_encrypt;
-pub mod verify_mac;
 
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Plaintext;
 use crate::model::bytes::SentPlaintext;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    encrypt::Encrypt,
+    decrypt::Decrypt,
+    re_encrypt::ReEncrypt,
+    generate_data_key::GenerateDataKey,
+    generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext,
+    generate_and_export_data_key::GenerateAndExportDataKey,
+    export_data_key::ExportDataKey,
+    asymmetric_encrypt::AsymmetricEncrypt,
+    asymmetric_decrypt::AsymmetricDecrypt,
+    asymmetric_sign::AsymmetricSign,
+    asymmetric_verify::AsymmetricVerify,
+    get_public_key::GetPublicKey,
+    generate_mac::GenerateMac,
+    verify_mac::VerifyMac,
+}
 
 /// What `DryRun=true` makes of a request that has passed every check.
 fn end_dry_run(is_dry_run: bool) -> Result<(), ApiError> {

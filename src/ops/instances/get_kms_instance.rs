@@ -4,64 +4,42 @@
 //! VswitchIds and ZoneIds are left out: the Go SDKs up to v3.3.1 declare them as text and cannot
 //! decode an answer with empty lists.
 
-use serde::Serialize;
-
 use super::{NAME, NO_LIMIT, instance};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{FromParams, InstanceId, ParamError, Params, Time};
-use crate::ops::{Context, Operation};
+use crate::model::{InstanceId, Time};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct GetKmsInstance {
-    instance: String,
-}
+operation! {
+    pub struct GetKmsInstance {
+        instance: String = "KmsInstanceId",
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DescribedInstance {
-    kms_instance: KmsInstance,
-}
+    /// The answer.
+    pub struct DescribedInstance {
+        kms_instance: KmsInstance,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct KmsInstance {
-    instance_id: InstanceId,
-    instance_name: &'static str,
-    status: &'static str,
-    create_time: Time,
-    start_date: Time,
-    product_version: &'static str,
-    /// The most keys.
-    key_num: u32,
-    /// The most secrets, as a text.
-    secret_num: &'static str,
-    vpc_num: u32,
-    bind_vpcs: BindVpcs,
-    deletion_protection: bool,
-}
+    struct KmsInstance {
+        instance_id: InstanceId,
+        instance_name: &'static str,
+        status: &'static str,
+        create_time: Time,
+        start_date: Time,
+        product_version: &'static str,
+        /// The most keys.
+        key_num: u32,
+        /// The most secrets, as a text.
+        secret_num: &'static str,
+        vpc_num: u32,
+        bind_vpcs: BindVpcs,
+        deletion_protection: bool,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct BindVpcs {
-    bind_vpc: [&'static str; 0],
-}
-
-impl FromParams for GetKmsInstance {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { instance: params.required("KmsInstanceId")? })
+    struct BindVpcs {
+        bind_vpc: [&'static str; 0],
     }
 }
 
-impl Permission for GetKmsInstance {
-    const ACTION: &'static str = "kms:GetKmsInstance";
-}
-
 impl Operation for GetKmsInstance {
-    const NAME: &'static str = "GetKmsInstance";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = DescribedInstance;
 

@@ -1,38 +1,28 @@
 //! GetKmsInstanceQuotaInfos: how much of what the instance has, and may have.
 
-use serde::Serialize;
-
 use super::{NO_LIMIT, instance, keys};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{FromParams, ParamError, Params};
-use crate::ops::{Context, Operation};
+use crate::ops::prelude::*;
 
 /// The kinds of quota that the API knows.
 const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
 
-/// The request.
-#[derive(Debug)]
-pub struct GetKmsInstanceQuotaInfos {
-    instance: Option<String>,
-    types: Vec<&'static str>,
-}
+operation! {
+    pub struct GetKmsInstanceQuotaInfos {
+        instance: Option<String>,
+        types: Vec<&'static str>,
+    }
 
-/// The answer; its list is not wrapped.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KmsInstanceQuotas {
-    kms_instance_id: String,
-    kms_instance_quota_infos: Vec<QuotaInfo>,
-}
+    /// The answer; its list is not wrapped.
+    pub struct KmsInstanceQuotas {
+        kms_instance_id: String,
+        kms_instance_quota_infos: Vec<QuotaInfo>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct QuotaInfo {
-    resource_type: &'static str,
-    resource_quota: u32,
-    used_quantity: usize,
+    struct QuotaInfo {
+        resource_type: &'static str,
+        resource_quota: u32,
+        used_quantity: usize,
+    }
 }
 
 impl FromParams for GetKmsInstanceQuotaInfos {
@@ -47,12 +37,7 @@ impl FromParams for GetKmsInstanceQuotaInfos {
     }
 }
 
-impl Permission for GetKmsInstanceQuotaInfos {
-    const ACTION: &'static str = "kms:GetKmsInstanceQuotaInfos";
-}
-
 impl Operation for GetKmsInstanceQuotaInfos {
-    const NAME: &'static str = "GetKmsInstanceQuotaInfos";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KmsInstanceQuotas;
 

@@ -1,43 +1,31 @@
 //! ListKmsInstances: the one instance.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::NAME;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
 use crate::model::id::InvalidId;
-use crate::model::{FromParam, FromParams, InstanceId, Page, ParamError, Params};
-use crate::ops::{Context, Operation};
+use crate::model::{FromParam, InstanceId};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct ListKmsInstances {
-    page: Page,
-    filters: Filters,
-}
+operation! {
+    pub struct ListKmsInstances {
+        page: Page,
+        filters: Filters,
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KmsInstanceList {
-    kms_instances: KmsInstances,
-    page_number: u32,
-    page_size: u32,
-    total_count: usize,
-}
+    /// The answer.
+    pub struct KmsInstanceList {
+        kms_instances: KmsInstances,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct KmsInstances {
-    kms_instance: Vec<KmsInstance>,
-}
+    struct KmsInstances {
+        kms_instance: Vec<KmsInstance>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct KmsInstance {
-    kms_instance_id: InstanceId,
-    kms_instance_arn: String,
+    struct KmsInstance {
+        kms_instance_id: InstanceId,
+        kms_instance_arn: String,
+    }
 }
 
 impl FromParams for ListKmsInstances {
@@ -50,27 +38,18 @@ impl FromParams for ListKmsInstances {
     }
 }
 
-impl Permission for ListKmsInstances {
-    const ACTION: &'static str = "kms:ListKmsInstances";
-}
-
 impl Operation for ListKmsInstances {
-    const NAME: &'static str = "ListKmsInstances";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KmsInstanceList;
+    type Output = Paged<KmsInstanceList>;
 
-    async fn run(self, cx: &Context) -> Result<KmsInstanceList, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Paged<KmsInstanceList>, ApiError> {
         cx.account::<Self>("keystore")?;
         let id = cx.instance().id.clone();
         let arn = cx.place().arn(format_args!("keystore/{id}"));
         let this = KmsInstance { kms_instance_id: id, kms_instance_arn: arn };
         let page = self.page.cut(Some(this).filter(|_this| self.filters.let_through()));
-        Ok(KmsInstanceList {
-            kms_instances: KmsInstances { kms_instance: page.rows },
-            page_number: self.page.number,
-            page_size: self.page.size,
-            total_count: page.total,
-        })
+        let list = KmsInstanceList { kms_instances: KmsInstances { kms_instance: page.rows } };
+        Ok(Paged::new(self.page, page.total, list))
     }
 }
 

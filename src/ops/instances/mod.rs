@@ -1,14 +1,18 @@
 //! The inventory of KMS instances, which holds one: this gateway. It is neither bought nor released
 //! nor bound to a network through the API.
 
-pub mod get_default_kms_instance;
-pub mod get_kms_instance;
-pub mod get_kms_instance_quota_infos;
-pub mod list_kms_instances;
-
 use super::Context;
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    list_kms_instances::ListKmsInstances,
+    get_kms_instance::GetKmsInstance,
+    get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos,
+    get_default_kms_instance::GetDefaultKmsInstance,
+}
 
 /// The name of this instance, as its callers see it.
 const NAME: &str = "hsmgate";

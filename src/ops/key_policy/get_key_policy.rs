@@ -1,41 +1,22 @@
 //! GetKeyPolicy: a key's policy as its owner wrote it, or the one that holds without.
 
-use serde::Serialize;
-
 use super::{names_default, no_such_policy};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
 use crate::model::policy::KeyPolicy as Document;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct GetKeyPolicy {
-    key: KeyRef,
-    is_default: bool,
-}
+operation! {
+    pub struct GetKeyPolicy {
+        key: KeyRef = "KeyId",
+        is_default: bool = with(names_default),
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KeyPolicy {
-    policy: String,
-}
-
-impl FromParams for GetKeyPolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")?, is_default: names_default(params)? })
+    /// The answer.
+    pub struct KeyPolicy {
+        policy: String,
     }
 }
 
-impl Permission for GetKeyPolicy {
-    const ACTION: &'static str = "kms:GetKeyPolicy";
-}
-
 impl Operation for GetKeyPolicy {
-    const NAME: &'static str = "GetKeyPolicy";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = KeyPolicy;
 

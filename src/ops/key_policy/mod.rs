@@ -1,14 +1,18 @@
 //! The key policy: a document that the owner of a key writes. It is kept as it was written; what
 //! follows from it is decided in `authz`.
 
-pub mod get_key_policy;
-pub mod set_key_policy;
-
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::id::InvalidId;
 use crate::model::policy::KeyPolicy;
 use crate::model::{FromParam, MAX_KEY_POLICY_BYTES, ParamError, Params};
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    set_key_policy::SetKeyPolicy,
+    get_key_policy::GetKeyPolicy,
+}
 
 /// The one policy that a key has.
 const DEFAULT_NAME: &str = "default";

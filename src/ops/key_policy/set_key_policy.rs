@@ -1,39 +1,18 @@
 //! SetKeyPolicy: replaces a key's policy.
 
 use super::{PolicyText, names_default, no_such_policy};
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
 use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct SetKeyPolicy {
-    key: KeyRef,
-    policy: PolicyText,
-    is_default: bool,
-}
-
-impl FromParams for SetKeyPolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            key: params.required("KeyId")?,
-            policy: params.required("Policy")?,
-            is_default: names_default(params)?,
-        })
+operation! {
+    pub struct SetKeyPolicy: Changes {
+        key: KeyRef = "KeyId",
+        policy: PolicyText = "Policy",
+        is_default: bool = with(names_default),
     }
 }
 
-impl Permission for SetKeyPolicy {
-    const ACTION: &'static str = "kms:SetKeyPolicy";
-}
-
-impl Changes for SetKeyPolicy {}
-
 impl Operation for SetKeyPolicy {
-    const NAME: &'static str = "SetKeyPolicy";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,40 +1,31 @@
 //! CreateKey: makes a key with its initial version in the token, or a key that waits for imported
 //! material.
 
-use serde::Serialize;
-
 use super::{description, rotation};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
 use crate::keyring::NewKey;
-use crate::model::{
-    FromParams, KeySpec, KeyStorage, KeyUsage, Origin, ParamError, Params, ProtectionLevel,
-    Rotation, TagList,
-};
+use crate::model::{KeySpec, KeyStorage, KeyUsage, Origin, ProtectionLevel, Rotation, TagList};
 use crate::ops::key_policy::PolicyText;
-use crate::ops::{Context, KeyMetadata, Load, Operation, no_sm2};
+use crate::ops::prelude::*;
+use crate::ops::{KeyMetadata, no_sm2};
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateKey {
-    spec: KeySpec,
-    usage: KeyUsage,
-    origin: Origin,
-    protection: ProtectionLevel,
-    storage: KeyStorage,
-    description: String,
-    instance: Option<String>,
-    rotation: Option<Rotation>,
-    tags: TagList,
-    policy: Option<PolicyText>,
-}
+operation! {
+    pub struct CreateKey {
+        spec: KeySpec,
+        usage: KeyUsage,
+        origin: Origin,
+        protection: ProtectionLevel,
+        storage: KeyStorage,
+        description: String,
+        instance: Option<String>,
+        rotation: Option<Rotation>,
+        tags: TagList,
+        policy: Option<PolicyText>,
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CreatedKey {
-    key_metadata: KeyMetadata,
+    /// The answer.
+    pub struct CreatedKey {
+        key_metadata: KeyMetadata,
+    }
 }
 
 impl FromParams for CreateKey {
@@ -89,12 +80,7 @@ impl CreateKey {
     }
 }
 
-impl Permission for CreateKey {
-    const ACTION: &'static str = "kms:CreateKey";
-}
-
 impl Operation for CreateKey {
-    const NAME: &'static str = "CreateKey";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = CreatedKey;

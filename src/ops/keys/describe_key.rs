@@ -1,38 +1,20 @@
 //! DescribeKey: what is known of a key.
 
-use serde::Serialize;
+use crate::ops::KeyMetadata;
+use crate::ops::prelude::*;
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, KeyMetadata, Operation};
+operation! {
+    pub struct DescribeKey {
+        key: KeyRef = "KeyId",
+    }
 
-/// The request.
-#[derive(Debug)]
-pub struct DescribeKey {
-    key: KeyRef,
-}
-
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DescribedKey {
-    key_metadata: KeyMetadata,
-}
-
-impl FromParams for DescribeKey {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")? })
+    /// The answer.
+    pub struct DescribedKey {
+        key_metadata: KeyMetadata,
     }
 }
 
-impl Permission for DescribeKey {
-    const ACTION: &'static str = "kms:DescribeKey";
-}
-
 impl Operation for DescribeKey {
-    const NAME: &'static str = "DescribeKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = DescribedKey;
 

@@ -1,32 +1,16 @@
 //! EnableKey: lets a key be used again.
 
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
 use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, KeyState, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::model::KeyState;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct EnableKey {
-    key: KeyRef,
-}
-
-impl FromParams for EnableKey {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")? })
+operation! {
+    pub struct EnableKey: Changes {
+        key: KeyRef = "KeyId",
     }
 }
 
-impl Permission for EnableKey {
-    const ACTION: &'static str = "kms:EnableKey";
-}
-
-impl Changes for EnableKey {}
-
 impl Operation for EnableKey {
-    const NAME: &'static str = "EnableKey";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

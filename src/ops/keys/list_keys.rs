@@ -1,42 +1,30 @@
 //! ListKeys: the keys of the account, oldest first.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
 use crate::model::id::InvalidId;
-use crate::model::{FromParam, FromParams, InstanceId, KeyId, KeyRecord, Page, ParamError, Params};
-use crate::ops::{Context, Operation};
+use crate::model::{FromParam, InstanceId, KeyRecord};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct ListKeys {
-    page: Page,
-    filters: Filters,
-}
+operation! {
+    pub struct ListKeys {
+        page: Page,
+        filters: Filters,
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KeyList {
-    keys: Keys,
-    page_number: u32,
-    page_size: u32,
-    total_count: usize,
-}
+    /// The answer.
+    pub struct KeyList {
+        keys: Keys,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Keys {
-    key: Vec<Key>,
-}
+    struct Keys {
+        key: Vec<Key>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Key {
-    key_id: KeyId,
-    key_arn: String,
+    struct Key {
+        key_id: KeyId,
+        key_arn: String,
+    }
 }
 
 impl FromParams for ListKeys {
@@ -49,16 +37,11 @@ impl FromParams for ListKeys {
     }
 }
 
-impl Permission for ListKeys {
-    const ACTION: &'static str = "kms:ListKeys";
-}
-
 impl Operation for ListKeys {
-    const NAME: &'static str = "ListKeys";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KeyList;
+    type Output = Paged<KeyList>;
 
-    async fn run(self, cx: &Context) -> Result<KeyList, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Paged<KeyList>, ApiError> {
         cx.account::<Self>("key")?;
         let shown = cx
             .store()
@@ -67,12 +50,10 @@ impl Operation for ListKeys {
             .filter(|record| record.state.is_visible() && self.filters.let_through(record, cx));
         let page = self.page.cut(shown);
         let key = |id| Key { key_id: id, key_arn: cx.place().arn(format_args!("key/{id}")) };
-        Ok(KeyList {
+        let list = KeyList {
             keys: Keys { key: page.rows.into_iter().map(|record| key(record.id)).collect() },
-            page_number: self.page.number,
-            page_size: self.page.size,
-            total_count: page.total,
-        })
+        };
+        Ok(Paged::new(self.page, page.total, list))
     }
 }
 

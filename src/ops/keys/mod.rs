@@ -1,17 +1,21 @@
 //! Keys: make, describe, list, change, delete.
 
-pub mod cancel_key_deletion;
-pub mod create_key;
-pub mod describe_key;
-pub mod disable_key;
-pub mod enable_key;
-pub mod list_keys;
-pub mod schedule_key_deletion;
-pub mod set_deletion_protection;
-pub mod update_key_description;
-pub mod update_rotation_policy;
-
 use crate::model::{ParamError, Params, Rotation, RotationInterval};
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    create_key::CreateKey,
+    describe_key::DescribeKey,
+    list_keys::ListKeys,
+    enable_key::EnableKey,
+    disable_key::DisableKey,
+    update_key_description::UpdateKeyDescription,
+    schedule_key_deletion::ScheduleKeyDeletion,
+    cancel_key_deletion::CancelKeyDeletion,
+    update_rotation_policy::UpdateRotationPolicy,
+    set_deletion_protection::SetDeletionProtection,
+}
 
 /// The most characters of a key's description (CreateKey, parameter Description).
 const MAX_DESCRIPTION_CHARS: usize = 8192;

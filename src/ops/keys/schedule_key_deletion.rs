@@ -1,20 +1,16 @@
 //! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over. The
 //! owner's deletion protection forbids it.
 
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::ops::prelude::*;
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 
-/// The request.
-#[derive(Debug)]
-pub struct ScheduleKeyDeletion {
-    key: KeyRef,
-    /// 7 to 366.
-    window_days: u32,
+operation! {
+    pub struct ScheduleKeyDeletion: Changes {
+        key: KeyRef,
+        /// 7 to 366.
+        window_days: u32,
+    }
 }
 
 impl FromParams for ScheduleKeyDeletion {
@@ -27,14 +23,7 @@ impl FromParams for ScheduleKeyDeletion {
     }
 }
 
-impl Permission for ScheduleKeyDeletion {
-    const ACTION: &'static str = "kms:ScheduleKeyDeletion";
-}
-
-impl Changes for ScheduleKeyDeletion {}
-
 impl Operation for ScheduleKeyDeletion {
-    const NAME: &'static str = "ScheduleKeyDeletion";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,23 +1,19 @@
 //! SetDeletionProtection: whether a key may be scheduled for deletion.
 
 use super::description_in;
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
 use crate::keyring::Use;
 use crate::model::key_ref::KeyName;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::ops::prelude::*;
 
 const ARN: &str = "ProtectedResourceArn";
 
-/// The request.
-#[derive(Debug)]
-pub struct SetDeletionProtection {
-    /// None when the instance is meant.
-    key: Option<KeyRef>,
-    /// Why the key must not be deleted; none to let it be.
-    protection: Option<String>,
+operation! {
+    pub struct SetDeletionProtection: Changes {
+        /// None when the instance is meant.
+        key: Option<KeyRef>,
+        /// Why the key must not be deleted; none to let it be.
+        protection: Option<String>,
+    }
 }
 
 impl FromParams for SetDeletionProtection {
@@ -47,14 +43,7 @@ fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
     }
 }
 
-impl Permission for SetDeletionProtection {
-    const ACTION: &'static str = "kms:SetDeletionProtection";
-}
-
-impl Changes for SetDeletionProtection {}
-
 impl Operation for SetDeletionProtection {
-    const NAME: &'static str = "SetDeletionProtection";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

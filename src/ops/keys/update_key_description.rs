@@ -2,44 +2,26 @@
 //! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
 
 use super::description;
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
 use crate::keyring::Use;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct UpdateKeyDescription {
-    key: KeyRef,
-    description: String,
-}
-
-impl FromParams for UpdateKeyDescription {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            key: params.required("KeyId")?,
-            description: description(params)?.unwrap_or_default(),
-        })
+operation! {
+    pub struct UpdateKeyDescription: Changes {
+        key: KeyRef = "KeyId",
+        description: Option<String> = with(description),
     }
 }
 
-impl Permission for UpdateKeyDescription {
-    const ACTION: &'static str = "kms:UpdateKeyDescription";
-}
-
-impl Changes for UpdateKeyDescription {}
-
 impl Operation for UpdateKeyDescription {
-    const NAME: &'static str = "UpdateKeyDescription";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 
     async fn run(self, cx: &Context) -> Result<Done, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring()
-            .change(&key, Use::Annotate, |record| record.description = self.description)
+            .change(&key, Use::Annotate, |record| {
+                record.description = self.description.unwrap_or_default();
+            })
             .await?;
         Ok(Done {})
     }

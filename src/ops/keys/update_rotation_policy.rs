@@ -1,18 +1,15 @@
 //! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
 
 use super::rotation;
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
 use crate::keyring::{KeyringError, Use};
-use crate::model::{FromParams, KeyRef, ParamError, Params, Rotation};
-use crate::ops::{Context, Done, Operation};
+use crate::model::Rotation;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct UpdateRotationPolicy {
-    key: KeyRef,
-    rotation: Option<Rotation>,
+operation! {
+    pub struct UpdateRotationPolicy: Changes {
+        key: KeyRef,
+        rotation: Option<Rotation>,
+    }
 }
 
 impl FromParams for UpdateRotationPolicy {
@@ -22,14 +19,7 @@ impl FromParams for UpdateRotationPolicy {
     }
 }
 
-impl Permission for UpdateRotationPolicy {
-    const ACTION: &'static str = "kms:UpdateRotationPolicy";
-}
-
-impl Changes for UpdateRotationPolicy {}
-
 impl Operation for UpdateRotationPolicy {
-    const NAME: &'static str = "UpdateRotationPolicy";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,31 +1,14 @@
 //! DeleteKeyMaterial: takes imported material out of the token.
 
-use crate::audit::ActionEffect;
-use crate::authz::{Imports, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Done, Load, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DeleteKeyMaterial {
-    key: KeyRef,
-}
-
-impl FromParams for DeleteKeyMaterial {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")? })
+operation! {
+    pub struct DeleteKeyMaterial: Imports {
+        key: KeyRef = "KeyId",
     }
 }
 
-impl Permission for DeleteKeyMaterial {
-    const ACTION: &'static str = "kms:DeleteKeyMaterial";
-}
-
-impl Imports for DeleteKeyMaterial {}
-
 impl Operation for DeleteKeyMaterial {
-    const NAME: &'static str = "DeleteKeyMaterial";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = Done;

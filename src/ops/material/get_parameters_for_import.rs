@@ -1,22 +1,23 @@
 //! GetParametersForImport: a fresh wrapping key of the token's, and the import token that goes with
 //! it.
 
-use serde::Serialize;
+use crate::model::{Base64Bytes, ImportToken, Time, WrappingAlgorithm};
+use crate::ops::no_sm2;
+use crate::ops::prelude::*;
 
-use crate::audit::ActionEffect;
-use crate::authz::{Imports, Permission};
-use crate::error::ApiError;
-use crate::model::{
-    Base64Bytes, FromParams, ImportToken, KeyId, KeyRef, ParamError, Params, Time,
-    WrappingAlgorithm,
-};
-use crate::ops::{Context, Load, Operation, no_sm2};
+operation! {
+    pub struct GetParametersForImport: Imports {
+        key: KeyRef,
+        wrapping: Wrapping,
+    }
 
-/// The request.
-#[derive(Debug)]
-pub struct GetParametersForImport {
-    key: KeyRef,
-    wrapping: Wrapping,
+    /// The answer.
+    pub struct ImportParameters {
+        import_token: ImportToken,
+        key_id: KeyId,
+        public_key: Base64Bytes,
+        token_expire_time: Time,
+    }
 }
 
 #[derive(Debug)]
@@ -24,16 +25,6 @@ enum Wrapping {
     Rsa2048(WrappingAlgorithm),
     /// No token that is supported unwraps with SM2.
     Sm2,
-}
-
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ImportParameters {
-    import_token: ImportToken,
-    key_id: KeyId,
-    public_key: Base64Bytes,
-    token_expire_time: Time,
 }
 
 impl FromParams for GetParametersForImport {
@@ -51,14 +42,7 @@ impl FromParams for GetParametersForImport {
     }
 }
 
-impl Permission for GetParametersForImport {
-    const ACTION: &'static str = "kms:GetParametersForImport";
-}
-
-impl Imports for GetParametersForImport {}
-
 impl Operation for GetParametersForImport {
-    const NAME: &'static str = "GetParametersForImport";
     const EFFECT: ActionEffect = ActionEffect::ChangesAsReading;
     const LOAD: Load = Load::Generate;
     type Output = ImportParameters;

@@ -1,20 +1,17 @@
 //! ImportKeyMaterial: wrapped material into the token, by C_UnwrapKey.
 
-use crate::audit::ActionEffect;
-use crate::authz::{Imports, Permission};
-use crate::error::ApiError;
 use crate::keyring::WrappedMaterial;
-use crate::model::{Base64Bytes, FromParams, ImportToken, KeyRef, ParamError, Params, Time};
-use crate::ops::{Context, Done, Load, Operation};
+use crate::model::{Base64Bytes, ImportToken, Time};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct ImportKeyMaterial {
-    key: KeyRef,
-    wrapped: Base64Bytes,
-    /// None when the token is no import token of this gateway's.
-    import: Option<ImportToken>,
-    expires: Option<Time>,
+operation! {
+    pub struct ImportKeyMaterial: Imports {
+        key: KeyRef,
+        wrapped: Base64Bytes,
+        /// None when the token is no import token of this gateway's.
+        import: Option<ImportToken>,
+        expires: Option<Time>,
+    }
 }
 
 impl FromParams for ImportKeyMaterial {
@@ -34,14 +31,7 @@ impl FromParams for ImportKeyMaterial {
     }
 }
 
-impl Permission for ImportKeyMaterial {
-    const ACTION: &'static str = "kms:ImportKeyMaterial";
-}
-
-impl Imports for ImportKeyMaterial {}
-
 impl Operation for ImportKeyMaterial {
-    const NAME: &'static str = "ImportKeyMaterial";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = Done;

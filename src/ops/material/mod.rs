@@ -1,5 +1,10 @@
 //! Imported key material (BYOK): parameters, import, deletion.
 
-pub mod delete_key_material;
-pub mod get_parameters_for_import;
-pub mod import_key_material;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    get_parameters_for_import::GetParametersForImport,
+    import_key_material::ImportKeyMaterial,
+    delete_key_material::DeleteKeyMaterial,
+}

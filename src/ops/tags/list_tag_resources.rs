@@ -5,52 +5,40 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 
 use super::bulk::{Resources, numbered_tags};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
 use crate::model::id::InvalidId;
-use crate::model::{
-    FromParam, FromParams, KeyId, KeyRecord, ParamError, Params, TagKey, TagList, TagValue,
-};
-use crate::ops::{Context, Operation};
+use crate::model::{FromParam, KeyRecord, TagKey, TagList, TagValue};
+use crate::ops::prelude::*;
 
 /// The most rows of one answer.
 const ROWS: usize = 200;
 
-/// The request.
-#[derive(Debug)]
-pub struct ListTagResources {
-    resources: Resources,
-    /// What a key must have to be listed, with all of its tags.
-    tags: TagList,
-    after: Option<Place>,
-}
+operation! {
+    pub struct ListTagResources {
+        resources: Resources = with(Resources::from_params),
+        /// What a key must have to be listed, with all of its tags.
+        tags: TagList = with(numbered_tags),
+        after: Option<Place> = "NextToken",
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct TaggedResources {
-    tag_resources: TagResources,
-    /// Empty at the end.
-    next_token: String,
-}
+    /// The answer.
+    pub struct TaggedResources {
+        tag_resources: TagResources,
+        /// Empty at the end.
+        next_token: String,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct TagResources {
-    tag_resource: Vec<Row>,
-}
+    struct TagResources {
+        tag_resource: Vec<Row>,
+    }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row {
-    resource_id: KeyId,
-    resource_type: &'static str,
-    tag_key: TagKey,
-    tag_value: TagValue,
+    struct Row {
+        resource_id: KeyId,
+        resource_type: &'static str,
+        tag_key: TagKey,
+        tag_value: TagValue,
+    }
 }
 
 /// Where a row stands among all: they are sorted by key and then by tag, so that a list goes on in
@@ -61,22 +49,7 @@ struct Place {
     tag: TagKey,
 }
 
-impl FromParams for ListTagResources {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            resources: Resources::from_params(params)?,
-            tags: numbered_tags(params)?,
-            after: params.optional("NextToken")?,
-        })
-    }
-}
-
-impl Permission for ListTagResources {
-    const ACTION: &'static str = "kms:ListTagResources";
-}
-
 impl Operation for ListTagResources {
-    const NAME: &'static str = "ListTagResources";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = TaggedResources;
 

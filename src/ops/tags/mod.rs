@@ -2,12 +2,6 @@
 //! newer one (TagResources) up to 50 keys and numbered parameters.
 
 mod bulk;
-pub mod list_resource_tags;
-pub mod list_tag_resources;
-pub mod tag_resource;
-pub mod tag_resources;
-pub mod untag_resource;
-pub mod untag_resources;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +10,17 @@ use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Use;
 use crate::model::{KeyRef, MAX_TAGS, ParamError, Params, TagKey, TagValue};
 use crate::ops::Context;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    tag_resource::TagResource,
+    untag_resource::UntagResource,
+    list_resource_tags::ListResourceTags,
+    tag_resources::TagResources,
+    untag_resources::UntagResources,
+    list_tag_resources::ListTagResources,
+}
 
 /// The resource of TagResource and UntagResource, which is exactly one.
 #[derive(Debug)]

@@ -1,33 +1,17 @@
 //! TagResource: adds tags to a key, or replaces their values.
 
 use super::{OneResource, add};
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, ParamError, Params, TagList};
-use crate::ops::{Context, Done, Operation};
+use crate::model::TagList;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct TagResource {
-    resource: OneResource,
-    tags: TagList,
-}
-
-impl FromParams for TagResource {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { resource: OneResource::from_params(params)?, tags: params.required("Tags")? })
+operation! {
+    pub struct TagResource: Changes {
+        resource: OneResource = with(OneResource::from_params),
+        tags: TagList = "Tags",
     }
 }
 
-impl Permission for TagResource {
-    const ACTION: &'static str = "kms:TagResource";
-}
-
-impl Changes for TagResource {}
-
 impl Operation for TagResource {
-    const NAME: &'static str = "TagResource";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -2,17 +2,14 @@
 
 use super::add;
 use super::bulk::{Resources, numbered_tags};
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, ParamError, Params, TagList};
-use crate::ops::{Context, Done, Operation};
+use crate::model::TagList;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct TagResources {
-    resources: Resources,
-    tags: TagList,
+operation! {
+    pub struct TagResources: Changes {
+        resources: Resources,
+        tags: TagList,
+    }
 }
 
 impl FromParams for TagResources {
@@ -25,14 +22,7 @@ impl FromParams for TagResources {
     }
 }
 
-impl Permission for TagResources {
-    const ACTION: &'static str = "kms:TagResources";
-}
-
-impl Changes for TagResources {}
-
 impl Operation for TagResources {
-    const NAME: &'static str = "TagResources";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

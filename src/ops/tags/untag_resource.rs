@@ -1,33 +1,17 @@
 //! UntagResource: takes tags from a key.
 
 use super::{OneResource, remove};
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, ParamError, Params, TagKeyList};
-use crate::ops::{Context, Done, Operation};
+use crate::model::TagKeyList;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct UntagResource {
-    resource: OneResource,
-    tags: TagKeyList,
-}
-
-impl FromParams for UntagResource {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { resource: OneResource::from_params(params)?, tags: params.required("TagKeys")? })
+operation! {
+    pub struct UntagResource: Changes {
+        resource: OneResource = with(OneResource::from_params),
+        tags: TagKeyList = "TagKeys",
     }
 }
 
-impl Permission for UntagResource {
-    const ACTION: &'static str = "kms:UntagResource";
-}
-
-impl Changes for UntagResource {}
-
 impl Operation for UntagResource {
-    const NAME: &'static str = "UntagResource";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -2,18 +2,15 @@
 
 use super::bulk::Resources;
 use super::remove;
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{Element, FromParams, MAX_TAGS, ParamError, Params, TagKey, TagKeyList};
-use crate::ops::{Context, Done, Operation};
+use crate::model::{Element, MAX_TAGS, TagKey, TagKeyList};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct UntagResources {
-    resources: Resources,
-    /// None for all tags.
-    tags: Option<TagKeyList>,
+operation! {
+    pub struct UntagResources: Changes {
+        resources: Resources,
+        /// None for all tags.
+        tags: Option<TagKeyList>,
+    }
 }
 
 impl FromParams for UntagResources {
@@ -30,14 +27,7 @@ impl FromParams for UntagResources {
     }
 }
 
-impl Permission for UntagResources {
-    const ACTION: &'static str = "kms:UntagResources";
-}
-
-impl Changes for UntagResources {}
-
 impl Operation for UntagResources {
-    const NAME: &'static str = "UntagResources";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,32 +1,15 @@
 //! CreateKeyVersion: a new version of a key, the primary one from now on if the key is symmetric.
 
 use super::{KeyVersion, OneVersion};
-use crate::audit::ActionEffect;
-use crate::authz::{Changes, Permission};
-use crate::error::ApiError;
-use crate::model::{FromParams, KeyRef, ParamError, Params};
-use crate::ops::{Context, Load, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateKeyVersion {
-    key: KeyRef,
-}
-
-impl FromParams for CreateKeyVersion {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")? })
+operation! {
+    pub struct CreateKeyVersion: Changes {
+        key: KeyRef = "KeyId",
     }
 }
 
-impl Permission for CreateKeyVersion {
-    const ACTION: &'static str = "kms:CreateKeyVersion";
-}
-
-impl Changes for CreateKeyVersion {}
-
 impl Operation for CreateKeyVersion {
-    const NAME: &'static str = "CreateKeyVersion";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const LOAD: Load = Load::Generate;
     type Output = OneVersion;

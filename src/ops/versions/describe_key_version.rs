@@ -1,31 +1,17 @@
 //! DescribeKeyVersion: what is known of one version of a key.
 
 use super::{KeyVersion, OneVersion};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
-use crate::model::{FromParams, KeyRef, ParamError, Params, VersionRef};
-use crate::ops::{Context, Operation};
+use crate::model::VersionRef;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DescribeKeyVersion {
-    key: KeyRef,
-    version: VersionRef,
-}
-
-impl FromParams for DescribeKeyVersion {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { key: params.required("KeyId")?, version: params.required("KeyVersionId")? })
+operation! {
+    pub struct DescribeKeyVersion {
+        key: KeyRef = "KeyId",
+        version: VersionRef = "KeyVersionId",
     }
 }
 
-impl Permission for DescribeKeyVersion {
-    const ACTION: &'static str = "kms:DescribeKeyVersion";
-}
-
 impl Operation for DescribeKeyVersion {
-    const NAME: &'static str = "DescribeKeyVersion";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = OneVersion;
 

@@ -1,21 +1,24 @@
 //! Key versions: make, describe, list.
 
-pub mod create_key_version;
-pub mod describe_key_version;
-pub mod list_key_versions;
-
-use serde::Serialize;
-
 use crate::model::{KeyId, KeyRecord, KeyVersionId, Time};
+use crate::ops::operation::response;
+use crate::ops::registry::operations;
 
-/// What the API tells of a key version.
-#[derive(Debug, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the fields are named as the API names them")]
-#[serde(rename_all = "PascalCase")]
-pub struct KeyVersion {
-    key_id: KeyId,
-    key_version_id: KeyVersionId,
-    creation_date: Time,
+operations! {
+    PublicVisitor:
+    create_key_version::CreateKeyVersion,
+    describe_key_version::DescribeKeyVersion,
+    list_key_versions::ListKeyVersions,
+}
+
+response! {
+    /// What the API tells of a key version.
+    #[expect(clippy::struct_field_names, reason = "the fields are named as the API names them")]
+    pub struct KeyVersion {
+        key_id: KeyId,
+        key_version_id: KeyVersionId,
+        creation_date: Time,
+    }
 }
 
 impl KeyVersion {
@@ -24,9 +27,9 @@ impl KeyVersion {
     }
 }
 
-/// The answer of an operation that tells of one version.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct OneVersion {
-    key_version: KeyVersion,
+response! {
+    /// The answer of an operation that tells of one version.
+    pub struct OneVersion {
+        key_version: KeyVersion,
+    }
 }

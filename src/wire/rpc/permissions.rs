@@ -77,7 +77,7 @@ pub fn page(place: &Place) -> String {
         let _ = writeln!(page, "- `{action}`");
     }
     page.push_str(CALLS_OF_CLIENT_KEYS);
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         if let Some(granted) = entry.client_keys {
             let _ = writeln!(page, "| {} | `{granted}` |", entry.name);
         }

@@ -1,6 +1,7 @@
 //! The contents page of the product: every action of the public API and what becomes of it.
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use axum::response::Response;
 use serde::Serialize;
@@ -10,150 +11,27 @@ use crate::audit::{Action, Recorded};
 use crate::authn::Caller;
 use crate::error::ApiError;
 use crate::model::{FromParams, Params};
-use crate::ops::access::access_points::create_application_access_point::CreateApplicationAccessPoint;
-use crate::ops::access::access_points::delete_application_access_point::DeleteApplicationAccessPoint;
-use crate::ops::access::access_points::describe_application_access_point::DescribeApplicationAccessPoint;
-use crate::ops::access::access_points::list_application_access_points::ListApplicationAccessPoints;
-use crate::ops::access::access_points::update_application_access_point::UpdateApplicationAccessPoint;
-use crate::ops::access::client_keys::create_client_key::CreateClientKey;
-use crate::ops::access::client_keys::delete_client_key::DeleteClientKey;
-use crate::ops::access::client_keys::get_client_key::GetClientKey;
-use crate::ops::access::client_keys::list_client_keys::ListClientKeys;
-use crate::ops::access::network_rules::create_network_rule::CreateNetworkRule;
-use crate::ops::access::network_rules::delete_network_rule::DeleteNetworkRule;
-use crate::ops::access::network_rules::describe_network_rule::DescribeNetworkRule;
-use crate::ops::access::network_rules::list_network_rules::ListNetworkRules;
-use crate::ops::access::network_rules::update_network_rule::UpdateNetworkRule;
-use crate::ops::access::policies::create_policy::CreatePolicy;
-use crate::ops::access::policies::delete_policy::DeletePolicy;
-use crate::ops::access::policies::describe_policy::DescribePolicy;
-use crate::ops::access::policies::list_policies::ListPolicies;
-use crate::ops::access::policies::update_policy::UpdatePolicy;
-use crate::ops::account::describe_account_kms_status::DescribeAccountKmsStatus;
-use crate::ops::account::describe_regions::DescribeRegions;
-use crate::ops::account::open_kms_service::OpenKmsService;
-use crate::ops::aliases::create_alias::CreateAlias;
-use crate::ops::aliases::delete_alias::DeleteAlias;
-use crate::ops::aliases::list_aliases::ListAliases;
-use crate::ops::aliases::list_aliases_by_key_id::ListAliasesByKeyId;
-use crate::ops::aliases::update_alias::UpdateAlias;
-use crate::ops::crypto::asymmetric_decrypt::AsymmetricDecrypt;
-use crate::ops::crypto::asymmetric_encrypt::AsymmetricEncrypt;
-use crate::ops::crypto::asymmetric_sign::AsymmetricSign;
-use crate::ops::crypto::asymmetric_verify::AsymmetricVerify;
-use crate::ops::crypto::decrypt::Decrypt;
-use crate::ops::crypto::encrypt::Encrypt;
-use crate::ops::crypto::export_data_key::ExportDataKey;
-use crate::ops::crypto::generate_and_export_data_key::GenerateAndExportDataKey;
-use crate::ops::crypto::generate_data_key::GenerateDataKey;
-use crate::ops::crypto::generate_data_key_without_plaintext::GenerateDataKeyWithoutPlaintext;
-use crate::ops::crypto::generate_mac::GenerateMac;
-use crate::ops::crypto::get_public_key::GetPublicKey;
-use crate::ops::crypto::re_encrypt::ReEncrypt;
-use crate::ops::crypto::verify_mac::VerifyMac;
-use crate::ops::instances::get_default_kms_instance::GetDefaultKmsInstance;
-use crate::ops::instances::get_kms_instance::GetKmsInstance;
-use crate::ops::instances::get_kms_instance_quota_infos::GetKmsInstanceQuotaInfos;
-use crate::ops::instances::list_kms_instances::ListKmsInstances;
-use crate::ops::key_policy::get_key_policy::GetKeyPolicy;
-use crate::ops::key_policy::set_key_policy::SetKeyPolicy;
-use crate::ops::keys::cancel_key_deletion::CancelKeyDeletion;
-use crate::ops::keys::create_key::CreateKey;
-use crate::ops::keys::describe_key::DescribeKey;
-use crate::ops::keys::disable_key::DisableKey;
-use crate::ops::keys::enable_key::EnableKey;
-use crate::ops::keys::list_keys::ListKeys;
-use crate::ops::keys::schedule_key_deletion::ScheduleKeyDeletion;
-use crate::ops::keys::set_deletion_protection::SetDeletionProtection;
-use crate::ops::keys::update_key_description::UpdateKeyDescription;
-use crate::ops::keys::update_rotation_policy::UpdateRotationPolicy;
-use crate::ops::material::delete_key_material::DeleteKeyMaterial;
-use crate::ops::material::get_parameters_for_import::GetParametersForImport;
-use crate::ops::material::import_key_material::ImportKeyMaterial;
-use crate::ops::tags::list_resource_tags::ListResourceTags;
-use crate::ops::tags::list_tag_resources::ListTagResources;
-use crate::ops::tags::tag_resource::TagResource;
-use crate::ops::tags::tag_resources::TagResources;
-use crate::ops::tags::untag_resource::UntagResource;
-use crate::ops::tags::untag_resources::UntagResources;
-use crate::ops::versions::create_key_version::CreateKeyVersion;
-use crate::ops::versions::describe_key_version::DescribeKeyVersion;
-use crate::ops::versions::list_key_versions::ListKeyVersions;
-use crate::ops::{Operation, unsupported};
+use crate::ops::{self, Operation, PublicVisitor, unsupported};
 use crate::pipeline::{Arrival, Gate};
 
 /// Every operation that is served.
-pub static TABLE: &[Entry] = &[
-    entry::<Encrypt>(),
-    entry::<Decrypt>(),
-    entry::<ReEncrypt>(),
-    entry::<GenerateDataKey>(),
-    entry::<GenerateDataKeyWithoutPlaintext>(),
-    entry::<GenerateAndExportDataKey>(),
-    entry::<ExportDataKey>(),
-    entry::<AsymmetricEncrypt>(),
-    entry::<AsymmetricDecrypt>(),
-    entry::<AsymmetricSign>(),
-    entry::<AsymmetricVerify>(),
-    entry::<GetPublicKey>(),
-    entry::<GenerateMac>(),
-    entry::<VerifyMac>(),
-    entry::<CreateKey>(),
-    entry::<DescribeKey>(),
-    entry::<ListKeys>(),
-    entry::<EnableKey>(),
-    entry::<DisableKey>(),
-    entry::<UpdateKeyDescription>(),
-    entry::<ScheduleKeyDeletion>(),
-    entry::<CancelKeyDeletion>(),
-    entry::<CreateKeyVersion>(),
-    entry::<DescribeKeyVersion>(),
-    entry::<ListKeyVersions>(),
-    entry::<GetParametersForImport>(),
-    entry::<ImportKeyMaterial>(),
-    entry::<DeleteKeyMaterial>(),
-    entry::<CreateAlias>(),
-    entry::<UpdateAlias>(),
-    entry::<DeleteAlias>(),
-    entry::<ListAliases>(),
-    entry::<ListAliasesByKeyId>(),
-    entry::<CreateNetworkRule>(),
-    entry::<DeleteNetworkRule>(),
-    entry::<DescribeNetworkRule>(),
-    entry::<ListNetworkRules>(),
-    entry::<UpdateNetworkRule>(),
-    entry::<CreatePolicy>(),
-    entry::<DeletePolicy>(),
-    entry::<DescribePolicy>(),
-    entry::<ListPolicies>(),
-    entry::<UpdatePolicy>(),
-    entry::<CreateApplicationAccessPoint>(),
-    entry::<DeleteApplicationAccessPoint>(),
-    entry::<DescribeApplicationAccessPoint>(),
-    entry::<ListApplicationAccessPoints>(),
-    entry::<UpdateApplicationAccessPoint>(),
-    entry::<CreateClientKey>(),
-    entry::<DeleteClientKey>(),
-    entry::<GetClientKey>(),
-    entry::<ListClientKeys>(),
-    entry::<UpdateRotationPolicy>(),
-    entry::<SetDeletionProtection>(),
-    entry::<TagResource>(),
-    entry::<UntagResource>(),
-    entry::<ListResourceTags>(),
-    entry::<TagResources>(),
-    entry::<UntagResources>(),
-    entry::<ListTagResources>(),
-    entry::<SetKeyPolicy>(),
-    entry::<GetKeyPolicy>(),
-    entry::<DescribeAccountKmsStatus>(),
-    entry::<OpenKmsService>(),
-    entry::<ListKmsInstances>(),
-    entry::<GetKmsInstance>(),
-    entry::<GetKmsInstanceQuotaInfos>(),
-    entry::<GetDefaultKmsInstance>(),
-    entry::<DescribeRegions>(),
-];
+pub static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let mut entries = Entries(Vec::new());
+    ops::visit_public(&mut entries);
+    entries.0
+});
+
+struct Entries(Vec<Entry>);
+
+impl PublicVisitor for Entries {
+    fn visit<O>(&mut self)
+    where
+        O: Operation + FromParams,
+        O::Output: Serialize + Sync,
+    {
+        self.0.push(entry::<O>());
+    }
+}
 
 /// What becomes of an action.
 #[derive(Debug, Clone, Copy)]
@@ -269,7 +147,7 @@ mod tests {
     fn the_unsupported_actions_are_sorted_and_not_served() {
         let names: Vec<_> = unsupported::PUBLIC.iter().map(|action| action.name).collect();
         assert!(names.is_sorted());
-        for entry in TABLE {
+        for entry in TABLE.iter() {
             assert!(!names.contains(&entry.name), "{}", entry.name);
         }
     }

@@ -1,22 +1,18 @@
 //! CreateApplicationAccessPoint: a door for applications, behind which up to three policies hold.
 
 use super::ShownAccessPoint;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{
-    AccessName, AccessPoint, AuthenticationMethod, FromParams, ParamError, Params, PolicyNames,
-};
+use crate::model::{AccessName, AccessPoint, AuthenticationMethod, PolicyNames};
+use crate::ops::access;
 use crate::ops::keys::description;
-use crate::ops::{Context, Operation, access};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateApplicationAccessPoint {
-    name: AccessName,
-    policies: PolicyNames,
-    authentication_method: AuthenticationMethod,
-    description: String,
+operation! {
+    pub struct CreateApplicationAccessPoint {
+        name: AccessName,
+        policies: PolicyNames,
+        authentication_method: AuthenticationMethod,
+        description: String,
+    }
 }
 
 impl FromParams for CreateApplicationAccessPoint {
@@ -31,12 +27,7 @@ impl FromParams for CreateApplicationAccessPoint {
     }
 }
 
-impl Permission for CreateApplicationAccessPoint {
-    const ACTION: &'static str = "kms:CreateApplicationAccessPoint";
-}
-
 impl Operation for CreateApplicationAccessPoint {
-    const NAME: &'static str = "CreateApplicationAccessPoint";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = ShownAccessPoint;
 

@@ -1,29 +1,16 @@
 //! DeleteApplicationAccessPoint: removes an access point. Its client keys open nothing from then on.
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, AccessPoint, FromParams, ParamError, Params};
-use crate::ops::{Context, Done, Operation, access};
+use crate::model::{AccessName, AccessPoint};
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DeleteApplicationAccessPoint {
-    name: AccessName,
-}
-
-impl FromParams for DeleteApplicationAccessPoint {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { name: params.required("Name")? })
+operation! {
+    pub struct DeleteApplicationAccessPoint {
+        name: AccessName = "Name",
     }
 }
 
-impl Permission for DeleteApplicationAccessPoint {
-    const ACTION: &'static str = "kms:DeleteApplicationAccessPoint";
-}
-
 impl Operation for DeleteApplicationAccessPoint {
-    const NAME: &'static str = "DeleteApplicationAccessPoint";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,30 +1,17 @@
 //! DescribeApplicationAccessPoint: the policies of an access point.
 
 use super::ShownAccessPoint;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, FromParams, ParamError, Params};
-use crate::ops::{Context, Operation, access};
+use crate::model::AccessName;
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DescribeApplicationAccessPoint {
-    name: AccessName,
-}
-
-impl FromParams for DescribeApplicationAccessPoint {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { name: params.required("Name")? })
+operation! {
+    pub struct DescribeApplicationAccessPoint {
+        name: AccessName = "Name",
     }
 }
 
-impl Permission for DescribeApplicationAccessPoint {
-    const ACTION: &'static str = "kms:DescribeApplicationAccessPoint";
-}
-
 impl Operation for DescribeApplicationAccessPoint {
-    const NAME: &'static str = "DescribeApplicationAccessPoint";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownAccessPoint;
 

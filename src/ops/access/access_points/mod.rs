@@ -1,26 +1,29 @@
 //! Access points: doors for applications, with the policies that hold behind them.
 
-pub mod create_application_access_point;
-pub mod delete_application_access_point;
-pub mod describe_application_access_point;
-pub mod list_application_access_points;
-pub mod update_application_access_point;
-
-use serde::Serialize;
-
 use super::Named as _;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod};
 use crate::ops::Context;
+use crate::ops::operation::response;
+use crate::ops::registry::operations;
 
-/// What the API tells of an access point.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ShownAccessPoint {
-    arn: String,
-    name: AccessName,
-    description: String,
-    authentication_method: AuthenticationMethod,
-    policies: String,
+operations! {
+    PublicVisitor:
+    create_application_access_point::CreateApplicationAccessPoint,
+    delete_application_access_point::DeleteApplicationAccessPoint,
+    describe_application_access_point::DescribeApplicationAccessPoint,
+    list_application_access_points::ListApplicationAccessPoints,
+    update_application_access_point::UpdateApplicationAccessPoint,
+}
+
+response! {
+    /// What the API tells of an access point.
+    pub struct ShownAccessPoint {
+        arn: String,
+        name: AccessName,
+        description: String,
+        authentication_method: AuthenticationMethod,
+        policies: String,
+    }
 }
 
 impl ShownAccessPoint {

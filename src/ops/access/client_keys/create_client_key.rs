@@ -1,20 +1,17 @@
 //! CreateClientKey: a key pair and certificate for an application. The private half leaves with
 //! the answer and is kept nowhere.
 
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::ALGORITHM;
-use crate::audit::ActionEffect;
 use crate::authn::client_key::{Minted, mint};
-use crate::authz::Permission;
-use crate::error::{ApiError, ErrorCode};
 use crate::model::{
     AccessName, AccessPoint, Base64Bytes, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
-    FromParams, ParamError, Params, Plaintext, Time,
+    Plaintext, Time,
 };
-use crate::ops::{Context, Operation, access};
+use crate::ops::access;
+use crate::ops::prelude::*;
 
 /// How long a client key is valid unless the caller says: five years.
 const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
@@ -22,24 +19,22 @@ const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
 /// One at a time: making a pair takes a processor, and the others are for the token.
 static MINT: Semaphore = Semaphore::const_new(1);
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateClientKey {
-    access_point: AccessName,
-    password: ClientKeyPassword,
-    validity: Option<(Time, Time)>,
-}
+operation! {
+    pub struct CreateClientKey {
+        access_point: AccessName,
+        password: ClientKeyPassword,
+        validity: Option<(Time, Time)>,
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CreatedClientKey {
-    client_key_id: ClientKeyId,
-    key_algorithm: &'static str,
-    not_before: Time,
-    not_after: Time,
-    /// Base64 of the PKCS#12.
-    private_key_data: Plaintext,
+    /// The answer.
+    pub struct CreatedClientKey {
+        client_key_id: ClientKeyId,
+        key_algorithm: &'static str,
+        not_before: Time,
+        not_after: Time,
+        /// Base64 of the PKCS#12.
+        private_key_data: Plaintext,
+    }
 }
 
 impl FromParams for CreateClientKey {
@@ -60,12 +55,7 @@ impl FromParams for CreateClientKey {
     }
 }
 
-impl Permission for CreateClientKey {
-    const ACTION: &'static str = "kms:CreateClientKey";
-}
-
 impl Operation for CreateClientKey {
-    const NAME: &'static str = "CreateClientKey";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = CreatedClientKey;
 

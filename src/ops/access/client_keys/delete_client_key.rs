@@ -1,30 +1,17 @@
 //! DeleteClientKey: the client key opens nothing any more.
 
 use super::resource;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{ClientKeyId, ClientKeyRecord, FromParams, ParamError, Params};
-use crate::ops::{Context, Done, Operation, access};
+use crate::model::{ClientKeyId, ClientKeyRecord};
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DeleteClientKey {
-    id: ClientKeyId,
-}
-
-impl FromParams for DeleteClientKey {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { id: params.required("ClientKeyId")? })
+operation! {
+    pub struct DeleteClientKey {
+        id: ClientKeyId = "ClientKeyId",
     }
 }
 
-impl Permission for DeleteClientKey {
-    const ACTION: &'static str = "kms:DeleteClientKey";
-}
-
 impl Operation for DeleteClientKey {
-    const NAME: &'static str = "DeleteClientKey";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,39 +1,21 @@
 //! ListClientKeys: the client keys of one access point or of all, by id.
 
-use serde::Serialize;
-
 use super::{CONTAINER, ShownClientKey};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, ClientKeyRecord, FromParams, ParamError, Params};
-use crate::ops::{Context, Operation};
+use crate::model::{AccessName, ClientKeyRecord};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct ListClientKeys {
-    access_point: Option<AccessName>,
-}
+operation! {
+    pub struct ListClientKeys {
+        access_point: Option<AccessName> = "AapName",
+    }
 
-/// The answer, a list that is wrapped once and not paged.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ClientKeyList {
-    client_keys: Vec<ShownClientKey>,
-}
-
-impl FromParams for ListClientKeys {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { access_point: params.optional("AapName")? })
+    /// The answer, a list that is wrapped once and not paged.
+    pub struct ClientKeyList {
+        client_keys: Vec<ShownClientKey>,
     }
 }
 
-impl Permission for ListClientKeys {
-    const ACTION: &'static str = "kms:ListClientKeys";
-}
-
 impl Operation for ListClientKeys {
-    const NAME: &'static str = "ListClientKeys";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ClientKeyList;
 

@@ -1,13 +1,16 @@
 //! Client keys: the certificates with which applications come through an access point.
 
-pub mod create_client_key;
-pub mod delete_client_key;
-pub mod get_client_key;
-pub mod list_client_keys;
-
-use serde::Serialize;
-
 use crate::model::{AccessName, ClientKeyId, ClientKeyRecord, Time};
+use crate::ops::operation::response;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    create_client_key::CreateClientKey,
+    delete_client_key::DeleteClientKey,
+    get_client_key::GetClientKey,
+    list_client_keys::ListClientKeys,
+}
 
 /// The one kind of client keys.
 const ALGORITHM: &str = "RSA_2048";
@@ -19,19 +22,19 @@ fn resource(id: ClientKeyId) -> String {
     format!("{CONTAINER}/{id}")
 }
 
-/// What the API tells of a client key.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ShownClientKey {
-    client_key_id: ClientKeyId,
-    aap_name: AccessName,
-    create_time: Time,
-    key_algorithm: &'static str,
-    key_origin: &'static str,
-    not_before: Time,
-    not_after: Time,
-    /// The certificate, PEM.
-    public_key_data: String,
+response! {
+    /// What the API tells of a client key.
+    pub struct ShownClientKey {
+        client_key_id: ClientKeyId,
+        aap_name: AccessName,
+        create_time: Time,
+        key_algorithm: &'static str,
+        key_origin: &'static str,
+        not_before: Time,
+        not_after: Time,
+        /// The certificate, PEM.
+        public_key_data: String,
+    }
 }
 
 impl ShownClientKey {

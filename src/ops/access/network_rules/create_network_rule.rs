@@ -1,19 +1,17 @@
 //! CreateNetworkRule: addresses from which requests may come, under a name.
 
 use super::{ShownNetworkRule, TYPE};
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, FromParams, NetworkRule, ParamError, Params, SourceAddresses};
+use crate::model::{AccessName, NetworkRule, SourceAddresses};
+use crate::ops::access;
 use crate::ops::keys::description;
-use crate::ops::{Context, Operation, access};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct CreateNetworkRule {
-    name: AccessName,
-    source_private_ip: SourceAddresses,
-    description: String,
+operation! {
+    pub struct CreateNetworkRule {
+        name: AccessName,
+        source_private_ip: SourceAddresses,
+        description: String,
+    }
 }
 
 impl FromParams for CreateNetworkRule {
@@ -29,12 +27,7 @@ impl FromParams for CreateNetworkRule {
     }
 }
 
-impl Permission for CreateNetworkRule {
-    const ACTION: &'static str = "kms:CreateNetworkRule";
-}
-
 impl Operation for CreateNetworkRule {
-    const NAME: &'static str = "CreateNetworkRule";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = ShownNetworkRule;
 

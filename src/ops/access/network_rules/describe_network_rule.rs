@@ -1,30 +1,17 @@
 //! DescribeNetworkRule: what a network rule lets in.
 
 use super::ShownNetworkRule;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, FromParams, ParamError, Params};
-use crate::ops::{Context, Operation, access};
+use crate::model::AccessName;
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DescribeNetworkRule {
-    name: AccessName,
-}
-
-impl FromParams for DescribeNetworkRule {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { name: params.required("Name")? })
+operation! {
+    pub struct DescribeNetworkRule {
+        name: AccessName = "Name",
     }
 }
 
-impl Permission for DescribeNetworkRule {
-    const ACTION: &'static str = "kms:DescribeNetworkRule";
-}
-
 impl Operation for DescribeNetworkRule {
-    const NAME: &'static str = "DescribeNetworkRule";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownNetworkRule;
 

@@ -1,31 +1,34 @@
 //! Network rules: from where requests may come.
 
-pub mod create_network_rule;
-pub mod delete_network_rule;
-pub mod describe_network_rule;
-pub mod list_network_rules;
-pub mod update_network_rule;
-
-use serde::Serialize;
-
 use super::Named as _;
 use crate::model::{AccessName, NetworkRule};
 use crate::ops::Context;
+use crate::ops::operation::response;
+use crate::ops::registry::operations;
+
+operations! {
+    PublicVisitor:
+    create_network_rule::CreateNetworkRule,
+    delete_network_rule::DeleteNetworkRule,
+    describe_network_rule::DescribeNetworkRule,
+    list_network_rules::ListNetworkRules,
+    update_network_rule::UpdateNetworkRule,
+}
 
 /// The one type of network rules.
 const TYPE: &str = "Private";
 
-/// What the API tells of a network rule.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ShownNetworkRule {
-    arn: String,
-    /// Absent where the caller has named it (DescribeNetworkRule).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<AccessName>,
-    r#type: &'static str,
-    description: String,
-    source_private_ip: String,
+response! {
+    /// What the API tells of a network rule.
+    pub struct ShownNetworkRule {
+        arn: String,
+        /// Absent where the caller has named it (DescribeNetworkRule).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<AccessName>,
+        r#type: &'static str,
+        description: String,
+        source_private_ip: String,
+    }
 }
 
 impl ShownNetworkRule {

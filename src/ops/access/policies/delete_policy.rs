@@ -1,29 +1,16 @@
 //! DeletePolicy: removes a policy. Where an access point names it still, that name allows nothing.
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{AccessName, AccessPolicy, FromParams, ParamError, Params};
-use crate::ops::{Context, Done, Operation, access};
+use crate::model::{AccessName, AccessPolicy};
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DeletePolicy {
-    name: AccessName,
-}
-
-impl FromParams for DeletePolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { name: params.required("Name")? })
+operation! {
+    pub struct DeletePolicy {
+        name: AccessName = "Name",
     }
 }
 
-impl Permission for DeletePolicy {
-    const ACTION: &'static str = "kms:DeletePolicy";
-}
-
 impl Operation for DeletePolicy {
-    const NAME: &'static str = "DeletePolicy";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

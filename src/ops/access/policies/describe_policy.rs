@@ -1,32 +1,17 @@
 //! DescribePolicy: what a policy allows. Unlike CreatePolicy it answers with lists.
 
 use super::ShownPolicy;
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::model::{
-    AccessName, AccessPolicy, AccessResource, FromParams, ParamError, Params, PermissionTemplate,
-};
-use crate::ops::{Context, Operation, access};
+use crate::model::{AccessName, AccessPolicy, AccessResource, PermissionTemplate};
+use crate::ops::access;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct DescribePolicy {
-    name: AccessName,
-}
-
-impl FromParams for DescribePolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self { name: params.required("Name")? })
+operation! {
+    pub struct DescribePolicy {
+        name: AccessName = "Name",
     }
 }
 
-impl Permission for DescribePolicy {
-    const ACTION: &'static str = "kms:DescribePolicy";
-}
-
 impl Operation for DescribePolicy {
-    const NAME: &'static str = "DescribePolicy";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     type Output = ShownPolicy<Vec<PermissionTemplate>, Vec<AccessResource>>;
 

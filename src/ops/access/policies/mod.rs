@@ -1,29 +1,32 @@
 //! Policies: what may be done with what, from where.
 
-pub mod create_policy;
-pub mod delete_policy;
-pub mod describe_policy;
-pub mod list_policies;
-pub mod update_policy;
-
-use serde::Serialize;
-
 use super::Named as _;
 use crate::model::{AccessName, AccessPolicy};
 use crate::ops::Context;
+use crate::ops::operation::response;
+use crate::ops::registry::operations;
 
-/// What the API tells of a policy. `P` and `R` are the forms of the two lists: JSON text in one
-/// answer, lists in the other.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ShownPolicy<P, R> {
-    arn: String,
-    name: AccessName,
-    description: String,
-    kms_instance: String,
-    permissions: P,
-    resources: R,
-    access_control_rules: String,
+operations! {
+    PublicVisitor:
+    create_policy::CreatePolicy,
+    delete_policy::DeletePolicy,
+    describe_policy::DescribePolicy,
+    list_policies::ListPolicies,
+    update_policy::UpdatePolicy,
+}
+
+response! {
+    /// What the API tells of a policy. `P` and `R` are the forms of the two lists: JSON text in one
+    /// answer, lists in the other.
+    pub struct ShownPolicy<P, R> {
+        arn: String,
+        name: AccessName,
+        description: String,
+        kms_instance: String,
+        permissions: P,
+        resources: R,
+        access_control_rules: String,
+    }
 }
 
 impl<P, R> ShownPolicy<P, R> {

@@ -1,44 +1,25 @@
 //! UpdatePolicy: other permissions, resources, rules or another text, at once for all access points
 //! that name the policy.
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
 use crate::model::{
-    AccessControlRules, AccessName, AccessPolicy, AccessResources, FromParams, ParamError, Params,
-    PermissionTemplates,
+    AccessControlRules, AccessName, AccessPolicy, AccessResources, PermissionTemplates,
 };
+use crate::ops::access;
 use crate::ops::keys::description;
-use crate::ops::{Context, Done, Operation, access};
+use crate::ops::prelude::*;
 
-/// The request; what is absent stays.
-#[derive(Debug)]
-pub struct UpdatePolicy {
-    name: AccessName,
-    permissions: Option<PermissionTemplates>,
-    resources: Option<AccessResources>,
-    rules: Option<AccessControlRules>,
-    description: Option<String>,
-}
-
-impl FromParams for UpdatePolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            name: params.required("Name")?,
-            permissions: params.optional("Permissions")?,
-            resources: params.optional("Resources")?,
-            rules: params.optional("AccessControlRules")?,
-            description: description(params)?,
-        })
+operation! {
+    /// What is absent stays.
+    pub struct UpdatePolicy {
+        name: AccessName = "Name",
+        permissions: Option<PermissionTemplates> = "Permissions",
+        resources: Option<AccessResources> = "Resources",
+        rules: Option<AccessControlRules> = "AccessControlRules",
+        description: Option<String> = with(description),
     }
 }
 
-impl Permission for UpdatePolicy {
-    const ACTION: &'static str = "kms:UpdatePolicy";
-}
-
 impl Operation for UpdatePolicy {
-    const NAME: &'static str = "UpdatePolicy";
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = Done;
 

@@ -1,0 +1,171 @@
+//! The trait of an operation, and the macros that declare its request and its response.
+
+use super::Context;
+use crate::audit::{Action, ActionEffect};
+use crate::authz::Permission;
+use crate::error::ApiError;
+
+/// One verb of the service.
+pub trait Operation: Permission + Send + Sized + 'static {
+    /// Its name on the wire, for instance `Encrypt`: that of its permission without `kms:`, unless
+    /// it says otherwise.
+    const NAME: &'static str = Self::ACTION.split_at("kms:".len()).1;
+    /// What it does to the state of the gateway, which decides how it is recorded.
+    const EFFECT: ActionEffect;
+    /// How the audit records it.
+    const RECORD: Action = Action { name: Self::NAME, effect: Self::EFFECT };
+    /// Whether it has the parameter DryRun, with which everything is checked and nothing done.
+    const DRY_RUN: bool = false;
+    /// The actions of RAM policies that it needs beside its own.
+    const MORE_ACTIONS: &'static [&'static str] = &[];
+    /// What it costs the token, which decides its deadline.
+    const LOAD: Load = Load::Store;
+    /// Whether the limits of calls a second count it: what uses a key for data does, however long it may
+    /// take; what changes keys does not.
+    const IS_LIMITED: bool = matches!(Self::LOAD, Load::Cryptographic);
+    /// How many authorizations it asks for before it works; its call counts with the last.
+    const AUTHORIZATIONS: u8 = 1;
+    /// What it answers.
+    type Output: Send + 'static;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Every refusal and failure as the caller is to see it.
+    fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
+}
+
+/// What an operation costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Store and memory only.
+    Store,
+    /// Uses a key in the token.
+    Cryptographic,
+    /// Makes a key or a key pair, which takes seconds for the largest.
+    Generate,
+}
+
+/// Declares the request of an operation, with its permission, and the response.
+///
+/// ```ignore
+/// operation! {
+///     pub struct Encrypt: CanEncrypt {
+///         key: KeyRef = "KeyId",
+///         page: Page = with(page(10, 100)),
+///     }
+///
+///     /// The response.
+///     pub struct Encrypted { … }
+/// }
+/// ```
+///
+/// - A field is read from the parameter that is named: it must be there, unless the field is an
+///   `Option`. `with` takes a function of all parameters instead. Where no field says how it is
+///   read, the operation implements [`FromParams`](crate::model::FromParams) itself.
+/// - The permission is `kms:` and the name of the operation, unless `permission: "kms:…";` stands in
+///   front. `client_keys: "kms:…";` in front lets client keys call it whose access point gives them
+///   that permission.
+/// - What stands after the colon is what the permission is good for (`CanEncrypt`, `CanManage`, …).
+/// - The structs that follow are written as [`response`] writes them.
+macro_rules! operation {
+    (
+        $(permission: $action:literal;)?
+        $(client_keys: $granted:literal;)?
+        $(#[$doc:meta])*
+        pub struct $Name:ident $(: $($good_for:ident),+)? {
+            $($(#[$meta:meta])* $field:ident: $type:ty = $($param:literal)? $(with($read:expr))?),+
+            $(,)?
+        }
+        $($response:tt)*
+    ) => {
+        $crate::ops::operation::operation! {
+            $(permission: $action;)?
+            $(client_keys: $granted;)?
+            $(#[$doc])*
+            pub struct $Name $(: $($good_for),+)? {
+                $($(#[$meta])* $field: $type,)+
+            }
+            $($response)*
+        }
+
+        impl $crate::model::FromParams for $Name {
+            fn from_params(
+                params: &$crate::model::Params<'_>,
+            ) -> Result<Self, $crate::model::ParamError> {
+                Ok(Self {
+                    $($field: $($crate::model::RequestField::read(params, $param)?)?
+                        $($crate::model::read_with(params, $read)?)?,)+
+                })
+            }
+        }
+    };
+    (
+        $(permission: $action:literal;)?
+        $(client_keys: $granted:literal;)?
+        $(#[$doc:meta])*
+        pub struct $Name:ident $(: $($good_for:ident),+)? {}
+        $($response:tt)*
+    ) => {
+        $crate::ops::operation::operation! {
+            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] {}
+        }
+        $crate::ops::operation::response! { $($response)* }
+
+        impl $crate::model::FromParams for $Name {
+            fn from_params(
+                _params: &$crate::model::Params<'_>,
+            ) -> Result<Self, $crate::model::ParamError> {
+                Ok(Self {})
+            }
+        }
+    };
+    (
+        $(permission: $action:literal;)?
+        $(client_keys: $granted:literal;)?
+        $(#[$doc:meta])*
+        pub struct $Name:ident $(: $($good_for:ident),+)? { $($fields:tt)+ }
+        $($response:tt)*
+    ) => {
+        $crate::ops::operation::operation! {
+            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] { $($fields)+ }
+        }
+        $crate::ops::operation::response! { $($response)* }
+    };
+    (
+        @declare [$($action:literal)?] [$($granted:literal)?] [$($doc:meta)*] $Name:ident [$($good_for:ident)*]
+        { $($fields:tt)* }
+    ) => {
+        #[doc = concat!("The request of ", stringify!($Name), ".")]
+        $(#[doc = ""] #[$doc])*
+        #[derive(Debug)]
+        pub struct $Name { $($fields)* }
+
+        impl $crate::authz::Permission for $Name {
+            const ACTION: &'static str =
+                $crate::ops::operation::operation!(@or $($action)?, concat!("kms:", stringify!($Name)));
+            const CLIENT_KEYS: Option<&'static str> =
+                $crate::ops::operation::operation!(@some $($granted)?);
+        }
+
+        $(impl $crate::authz::$good_for for $Name {})*
+    };
+    (@or $given:literal, $default:expr) => { $given };
+    (@or , $default:expr) => { $default };
+    (@some $given:literal) => { Some($given) };
+    (@some) => { None };
+}
+pub(in crate::ops) use operation;
+
+/// Declares structs of a response: serialized with the names of the API.
+macro_rules! response {
+    ($($(#[$meta:meta])* $visibility:vis struct $Name:ident $(<$($generic:ident),+>)? { $($fields:tt)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, serde::Serialize)]
+            #[serde(rename_all = "PascalCase")]
+            $visibility struct $Name $(<$($generic),+>)? { $($fields)* }
+        )*
+    };
+}
+pub(in crate::ops) use response;

@@ -1,0 +1,45 @@
+//! The operations, one line each in the `mod.rs` of its family.
+
+use serde::Serialize;
+
+use super::Operation;
+use crate::model::FromParams;
+
+/// Visits the operations of the public API, for instance to build their table.
+pub trait PublicVisitor {
+    /// Visits one of them.
+    fn visit<O>(&mut self)
+    where
+        O: Operation + FromParams,
+        O::Output: Serialize + Sync;
+}
+
+/// Registers the operations of a family: declares the module of each, and makes the function `visit`
+/// of the family, which shows them to a visitor of their protocol in this order.
+///
+/// ```ignore
+/// operations! {
+///     PublicVisitor:
+///     create_alias::CreateAlias,
+///     delete_alias::DeleteAlias,
+/// }
+/// ```
+///
+/// `cargo fmt` does not see modules that a macro declares: `make test` formats them by name.
+macro_rules! operations {
+    ($visitor:ident: $($module:ident::$operation:tt),+ $(,)?) => {
+        $(pub mod $module;)+
+
+        /// Visits the operations of this family.
+        pub(in crate::ops) fn visit(visitor: &mut impl $crate::ops::registry::$visitor) {
+            $($crate::ops::registry::operations!(@visit visitor, $module, $operation);)+
+        }
+    };
+    (@visit $visitor:ident, $module:ident, {$($operation:ident),+}) => {
+        $($visitor.visit::<$module::$operation>();)+
+    };
+    (@visit $visitor:ident, $module:ident, $operation:ident) => {
+        $visitor.visit::<$module::$operation>();
+    };
+}
+pub(in crate::ops) use operations;
