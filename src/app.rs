@@ -20,7 +20,7 @@ use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, KeyringSettings};
 use crate::model::{Instance, InstanceId, Place, Time};
 use crate::ops::{Acceptance, CallLimits, CallRates, Services};
-use crate::pipeline::Gate;
+use crate::pipeline::Pipeline;
 use crate::store::{Fact, Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;
@@ -411,7 +411,7 @@ impl Gateway {
             call_limits: CallLimits::new(settings.limits.call_rates),
         });
         let failures = settings.limits.authentication_failures;
-        let gate = Gate::new(Arc::clone(&services), recorder.clone(), failures);
+        let pipeline = Pipeline::new(Arc::clone(&services), recorder.clone(), failures);
         let admin = match listeners.admin {
             Some(listener) => {
                 let (token, store) = (vault.token.clone(), vault.store.clone());
@@ -430,7 +430,7 @@ impl Gateway {
             drain: settings.limits.drain,
             finish: FINISH,
         };
-        let router = wire::router(gate, authenticator, Arc::clone(&client_keys));
+        let router = wire::router(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,
             vault,

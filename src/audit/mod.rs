@@ -60,7 +60,7 @@ pub use file::check_file;
 pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT, check_key, make_key};
 pub use key_change::{KeyChange, NamedKey, replace_key};
 pub use parameters::{NEVER, Parameters};
-pub use record::{Asked, Identity, Request, Touched};
+pub use record::{RequestDetails, Touched};
 pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
 

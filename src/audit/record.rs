@@ -1,7 +1,6 @@
 //! What a record says of an operation, in the field names of ActionTrail.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,59 +10,26 @@ use uuid::Uuid;
 use super::action::Action;
 use super::line;
 use super::parameters::{Parameters, cut};
+use crate::authn::Caller;
 use crate::error::ErrorCode;
-use crate::model::{
-    AccessKeyId, AccountId, KeyId, KeyVersionId, Place, PrincipalKind, RequestId, Time,
-};
+use crate::model::{AccessKeyId, KeyId, KeyVersionId, Place, PrincipalKind, RequestContext};
 
 /// The most bytes of a `Host` or `User-Agent` in a record.
 const MAX_HEADER_BYTES: usize = 256;
 
 /// A request, as far as it is known when it is about to be done or refused.
-#[derive(Debug, Clone)]
-pub struct Request {
+#[derive(Debug)]
+pub struct RequestDetails {
     /// The action.
     pub action: Action,
-    /// Its id, as in the answer.
-    pub request_id: RequestId,
-    /// When it came.
-    pub time: Time,
-    /// Where it came from.
-    pub source: IpAddr,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
-    /// What it asked for.
-    pub asked: Asked,
-    /// Who is calling, once that is proven.
-    pub identity: Option<Identity>,
-}
-
-/// What a request asked for, as it was received.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// The host that was called.
-    pub host: Box<str>,
-    /// What the client calls itself.
-    pub user_agent: Box<str>,
+    /// Which request it is, from where and when.
+    pub context: Arc<RequestContext>,
     /// The parameters that may be recorded.
     pub parameters: Parameters,
-    /// The AccessKey that the request names, proven or not.
-    pub access_key_id: Option<AccessKeyId>,
-}
-
-/// A caller whose identity is proven.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Of which kind.
-    pub kind: PrincipalKind,
-    /// The account.
-    pub account: AccountId,
-    /// The name of user or role.
-    pub user: Arc<str>,
-    /// The name of the session, with temporary credentials.
-    pub session: Option<Box<str>>,
-    /// The AccessKey, or the client key.
-    pub access_key_id: AccessKeyId,
+    /// The AccessKey or client key that the request names, proven or not.
+    pub claimed: Option<AccessKeyId>,
+    /// Who is calling, once that is proven.
+    pub caller: Option<Arc<Caller>>,
 }
 
 /// The key and the key version that an operation has used, as far as it came.
@@ -91,22 +57,36 @@ pub(super) enum Outcome {
     Abandoned,
 }
 
-impl Request {
+impl RequestDetails {
+    /// A request of which nothing has been read.
+    pub fn new(context: Arc<RequestContext>) -> Self {
+        let parameters = Parameters::default();
+        Self { action: Action::UNKNOWN, context, parameters, claimed: None, caller: None }
+    }
+
+    /// Hands over what is known, for its record; the parameters and the claim are not kept.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let (context, caller) = (Arc::clone(&self.context), self.caller.clone());
+        let rest = Self { action: self.action, caller, ..Self::new(context) };
+        std::mem::replace(self, rest)
+    }
+
     /// The members of its record.
     pub(super) fn members(&self, place: &Place, touched: Touched, outcome: Outcome) -> Box<[u8]> {
         line::members(&Event { request: self, place, touched, outcome })
     }
 
-    /// Cuts down what may be recorded of somebody who is not known.
+    /// Cuts down what may be recorded of a caller who is not authenticated.
     pub(super) fn cut_for_stranger(&mut self) {
-        if self.identity.is_none() {
-            self.asked.parameters.cut_for_stranger();
+        if self.caller.is_none() {
+            self.parameters.cut_for_stranger();
         }
     }
 }
 
 struct Event<'a> {
-    request: &'a Request,
+    request: &'a RequestDetails,
     place: &'a Place,
     touched: Touched,
     outcome: Outcome,
@@ -123,19 +103,19 @@ impl Serialize for Event<'_> {
         map.serialize_entry("eventCategory", "Management")?;
         map.serialize_entry("eventName", request.action.name)?;
         map.serialize_entry("eventRW", &request.action.effect.access())?;
-        map.serialize_entry("eventSource", cut(&request.asked.host, MAX_HEADER_BYTES))?;
-        map.serialize_entry("eventTime", &request.time)?;
+        map.serialize_entry("eventSource", cut(&request.context.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("eventTime", &request.context.time)?;
         map.serialize_entry("serviceName", "Kms")?;
         map.serialize_entry("apiVersion", "2016-01-20")?;
         map.serialize_entry("acsRegion", place.region.as_str())?;
-        map.serialize_entry("requestId", &request.request_id)?;
+        map.serialize_entry("requestId", &request.context.id)?;
         map.serialize_entry("requestParameters", &RequestParameters(self))?;
-        map.serialize_entry("sourceIpAddress", &request.source)?;
-        map.serialize_entry("userAgent", cut(&request.asked.user_agent, MAX_HEADER_BYTES))?;
+        map.serialize_entry("sourceIpAddress", &request.context.source)?;
+        map.serialize_entry("userAgent", cut(&request.context.user_agent, MAX_HEADER_BYTES))?;
         self.write_resources(&mut map)?;
         map.serialize_entry("recipientAccountId", place.account.as_str())?;
         map.serialize_entry("isGlobal", &false)?;
-        let scheme = if request.is_secure { "https" } else { "http" };
+        let scheme = if request.context.is_secure { "https" } else { "http" };
         let is_answered = matches!(outcome, Outcome::Done);
         let key_version_id = touched.version.filter(|_| !is_answered);
         map.serialize_entry(
@@ -164,7 +144,7 @@ impl Event<'_> {
             map.serialize_entry("resourceType", KEY)?;
             map.serialize_entry("resourceName", &key)?;
         }
-        let alias = self.request.asked.parameters.text("AliasName");
+        let alias = self.request.parameters.text("AliasName");
         let resources = ReferencedResources {
             key: Keys(key, refused.filter(|refused| Some(*refused) != key)),
             alias: alias.map(|alias| [alias]),
@@ -214,11 +194,11 @@ impl Serialize for RequestParameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Event { request, place, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("AcsHost", cut(&request.asked.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("AcsHost", cut(&request.context.host, MAX_HEADER_BYTES))?;
         map.serialize_entry("AcsProduct", "Kms")?;
         map.serialize_entry("RegionId", place.region.as_str())?;
-        map.serialize_entry("RequestId", &request.request_id)?;
-        request.asked.parameters.write(&mut map)?;
+        map.serialize_entry("RequestId", &request.context.id)?;
+        request.parameters.write(&mut map)?;
         map.end()
     }
 }
@@ -244,28 +224,28 @@ enum UserIdentity<'a> {
 }
 
 impl<'a> UserIdentity<'a> {
-    fn of(request: &'a Request) -> Self {
-        let Some(identity) = &request.identity else {
-            let access_key_id = request.asked.access_key_id.as_ref();
+    fn of(request: &'a RequestDetails) -> Self {
+        let Some(caller) = &request.caller else {
+            let access_key_id = request.claimed.as_ref();
             return Self::Unknown { kind: "unknown", access_key_id };
         };
-        let kind = match identity.kind {
-            _ if identity.session.is_some() => "assumed-role",
+        let kind = match caller.identity.name.kind() {
+            _ if caller.session.is_some() => "assumed-role",
             PrincipalKind::Root => "root-account",
             PrincipalKind::User => "ram-user",
             PrincipalKind::Role => "assumed-role",
             PrincipalKind::ClientKey => "client-key",
         };
-        let name: Cow<'a, str> = match &identity.session {
-            Some(session) => Cow::Owned(format!("{}:{session}", identity.user)),
-            None => Cow::Borrowed(&identity.user),
+        let name: Cow<'a, str> = match &caller.session {
+            Some(session) => Cow::Owned(format!("{}:{}", caller.user, session.name)),
+            None => Cow::Borrowed(&caller.user),
         };
         Self::Known {
             kind,
             principal_id: name.clone(),
-            account_id: identity.account.as_str(),
+            account_id: caller.account.as_str(),
             user_name: name,
-            access_key_id: &identity.access_key_id,
+            access_key_id: &caller.access_key_id,
         }
     }
 }
@@ -302,7 +282,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::audit::ActionEffect;
-    use crate::model::Params;
+    use crate::authn::Identity;
+    use crate::model::{Params, PrincipalName, Time};
 
     pub(in super::super) fn place() -> Place {
         Place {
@@ -311,24 +292,22 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn request(name: &'static str) -> Request {
+    pub(in super::super) fn request(name: &'static str) -> RequestDetails {
         let mut params = Params::default();
         params.insert("KeyId", "alias/demo").unwrap();
         params.insert("Plaintext", "bWFya2Vy").unwrap();
         let effect = if name == "CreateKey" { ActionEffect::Changes } else { ActionEffect::Reads };
-        Request {
-            action: Action { name, effect },
-            request_id: RequestId::random(),
+        let context = RequestContext {
             time: "2024-03-01T08:30:00Z".parse().unwrap(),
-            source: Ipv4Addr::LOCALHOST.into(),
-            is_secure: false,
-            asked: Asked {
-                host: "kms.example:8200".into(),
-                user_agent: "agent\n{\"sequence\":1}".into(),
-                parameters: Parameters::of(&params),
-                access_key_id: Some("LTAIclaimed".parse().unwrap()),
-            },
-            identity: None,
+            host: "kms.example:8200".into(),
+            user_agent: "agent\n{\"sequence\":1}".into(),
+            ..RequestContext::now(Ipv4Addr::LOCALHOST.into())
+        };
+        RequestDetails {
+            action: Action { name, effect },
+            parameters: Parameters::of(&params),
+            claimed: Some("LTAIclaimed".parse().unwrap()),
+            ..RequestDetails::new(context.into())
         }
     }
 
@@ -339,13 +318,15 @@ pub(super) mod tests {
     #[test]
     fn a_record_has_the_fields_of_action_trail() {
         let mut request = request("Encrypt");
-        request.identity = Some(Identity {
-            kind: PrincipalKind::User,
+        let name = PrincipalName::user("alice").unwrap();
+        request.caller = Some(Arc::new(Caller {
             account: "1234567890123456".parse().unwrap(),
-            user: "alice".into(),
-            session: None,
+            user: name.shared_name(),
             access_key_id: "LTAIexample".parse().unwrap(),
-        });
+            identity: Arc::new(Identity { name, policies: Vec::new(), created: Time::now() }),
+            session: None,
+            client_key: None,
+        }));
         let key = KeyId::random();
         let touched = Touched { key: Some(key), ..Touched::default() };
         let record = read(&request.members(&place(), touched, Outcome::Done));

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::chain::Head;
 use super::line::Kind;
-use super::record::{Outcome, Request, Touched};
+use super::record::{Outcome, RequestDetails, Touched};
 use super::sink::{Command, Entry, Gauge};
 use super::sums::Sums;
 use crate::error::{ApiError, ErrorCode};
@@ -115,7 +115,7 @@ pub struct OpenRecord {
     recorder: Recorder,
     is_change: bool,
     is_recorded: bool,
-    request: Option<Request>,
+    request: Option<RequestDetails>,
     /// What the operation has used, for the record of one that does not end.
     touched: Touched,
 }
@@ -162,7 +162,7 @@ impl Recorder {
     }
 
     /// Opens the record of an operation, before it begins.
-    pub fn open(&self, request: Request) -> OpenRecord {
+    pub fn open(&self, request: RequestDetails) -> OpenRecord {
         let effect = request.action.effect;
         OpenRecord {
             recorder: self.clone(),
@@ -285,7 +285,7 @@ impl Drop for OpenRecord {
         let members = request.members(&inner.place, self.touched, Outcome::Abandoned);
         let entry = Entry { kind: Kind::Event, members, is_owed: self.is_change, done: None };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
-            tracing::error!(request_id = %request.request_id, "an abandoned request is not on record");
+            tracing::error!(request_id = %request.context.id, "an abandoned request is not on record");
         }
     }
 }

@@ -1,30 +1,17 @@
 //! Who asks, and what is known of the request beside its resource.
 
-use std::net::IpAddr;
-
 use super::evaluate::Rights;
 use crate::authn::Caller;
 use crate::model::policy::{Question, Resource};
-use crate::model::{EncryptionContext, KeyRecord, Time};
-
-/// What policies may ask of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts {
-    /// The address that it came from.
-    pub source: IpAddr,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
-    /// When it came.
-    pub now: Time,
-}
+use crate::model::{EncryptionContext, KeyRecord, RequestContext};
 
 /// A caller with a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
     /// Who calls.
     pub caller: &'a Caller,
-    /// What is known of the request.
-    pub facts: &'a Facts,
+    /// The request.
+    pub request: &'a RequestContext,
     /// Its encryption context, where the operation has one.
     pub context: Option<&'a EncryptionContext>,
 }
@@ -55,9 +42,9 @@ impl<'a> Asker<'a> {
         Question {
             action,
             resource,
-            source: self.facts.source,
-            is_secure: self.facts.is_secure,
-            now: self.facts.now,
+            source: self.request.source,
+            is_secure: self.request.is_secure,
+            now: self.request.time,
             tags: record.map(|record| &record.tags),
             context: self.context,
         }

@@ -59,7 +59,7 @@ mod simulate;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-pub use asker::{Asker, Facts};
+pub use asker::Asker;
 pub use costly::{CostlyPolicy, costly_policies, tell_of_costly_policies};
 pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
 pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};
@@ -296,7 +296,7 @@ impl Authorizer {
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
         if let Some(client_key) = &asker.caller.client_key {
-            let visit = Visit { client_key, source: asker.facts.source };
+            let visit = Visit { client_key, source: asker.request.source };
             return verdict(access_point::allows::<P>(&self.store, visit, record));
         }
         // A policy that cannot be read allows nothing, and says so to the operator alone.
@@ -312,7 +312,7 @@ impl Authorizer {
     /// The refusal of what is not there: `code`, for whoever might know.
     fn absent(&self, asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
         let may_know = if let Some(client_key) = &asker.caller.client_key {
-            let visit = Visit { client_key, source: asker.facts.source };
+            let visit = Visit { client_key, source: asker.request.source };
             access_point::may_know(&self.store, visit, &resource)
         } else {
             let question = asker.question(DESCRIBE_KEY, resource, None);

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::asker::Facts;
 use super::evaluate::{Ground, Layer, Rights, Verdict, decide};
 use super::key_policies::KeyPolicies;
 use crate::authn::Identity;
 use crate::model::policy::{Effect, Policy, PolicyFault, Question, Resource, ResourceName};
-use crate::model::{EncryptionContext, KeyRecord, Place, TagKey, TagValue};
+use crate::model::{EncryptionContext, KeyRecord, Place, RequestContext, TagKey, TagValue};
 
 /// A request that might be made.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ pub struct Supposed<'a> {
     /// The key itself, where it is one that is there.
     pub record: Option<&'a KeyRecord>,
     /// Where it comes from, and when.
-    pub facts: Facts,
+    pub request: RequestContext,
     /// Tags in place of the key's own.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context.
@@ -76,9 +75,9 @@ pub fn simulate(supposed: &Supposed<'_>) -> Result<Outcome, UnreadablePolicy> {
     let question = Question {
         action: supposed.action,
         resource: Resource::new(supposed.resource_place, ResourceName::Other(supposed.resource)),
-        source: supposed.facts.source,
-        is_secure: supposed.facts.is_secure,
-        now: supposed.facts.now,
+        source: supposed.request.source,
+        is_secure: supposed.request.is_secure,
+        now: supposed.request.time,
         tags: supposed.tags.or(supposed.record.map(|record| &record.tags)),
         context: Some(supposed.context),
     };

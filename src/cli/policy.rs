@@ -12,10 +12,12 @@ use super::configured::ConfigFile;
 use super::exit::Complaint;
 use super::{attachment, output};
 use crate::authn::Identity;
-use crate::authz::{Facts, Outcome, Supposed, simulate};
+use crate::authz::{Outcome, Supposed, simulate};
 use crate::config::Config;
 use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
-use crate::model::{AccountId, EncryptionContext, Place, PrincipalName, TagKey, TagValue, Time};
+use crate::model::{
+    AccountId, EncryptionContext, Place, PrincipalName, RequestContext, TagKey, TagValue, Time,
+};
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
@@ -138,7 +140,7 @@ impl Simulate {
             resource_place: &resource_place,
             resource,
             record: record.as_deref(),
-            facts: supposed.facts,
+            request: supposed.request,
             tags: (!supposed.tags.is_empty()).then_some(&supposed.tags),
             context: &supposed.context,
         })?)
@@ -175,27 +177,26 @@ fn resource<'a>(text: &'a str, here: &Place) -> anyhow::Result<(Place, &'a str)>
 
 /// What is supposed of a request.
 struct Supposition {
-    facts: Facts,
+    request: RequestContext,
     tags: BTreeMap<TagKey, TagValue>,
     context: EncryptionContext,
 }
 
 impl Supposition {
     fn of(conditions: &[(String, String)]) -> anyhow::Result<Self> {
-        let mut facts =
-            Facts { source: IpAddr::V4(Ipv4Addr::LOCALHOST), is_secure: false, now: Time::now() };
+        let mut request = RequestContext::now(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (mut tags, mut context) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in conditions {
             let invalid = || Complaint::usage(format!("--condition {key}={value} is not valid"));
             match key.split_once('/') {
                 None if key == "acs:SourceIp" => {
-                    facts.source = value.parse().map_err(|_invalid| invalid())?;
+                    request.source = value.parse().map_err(|_invalid| invalid())?;
                 }
                 None if key == "acs:SecureTransport" => {
-                    facts.is_secure = value.parse().map_err(|_invalid| invalid())?;
+                    request.is_secure = value.parse().map_err(|_invalid| invalid())?;
                 }
                 None if key == "acs:CurrentTime" => {
-                    facts.now = value.parse().map_err(|_invalid| invalid())?;
+                    request.time = value.parse().map_err(|_invalid| invalid())?;
                 }
                 Some(("kms:tag", key)) => {
                     let key = key.parse().map_err(|_invalid| invalid())?;
@@ -207,7 +208,7 @@ impl Supposition {
                 _ => return Err(invalid().into()),
             }
         }
-        Ok(Self { facts, tags, context: EncryptionContext::new(context)? })
+        Ok(Self { request, tags, context: EncryptionContext::new(context)? })
     }
 }
 

@@ -22,6 +22,7 @@ pub mod page;
 pub mod params;
 pub mod policy;
 pub mod principal;
+mod request_context;
 pub mod rotation;
 pub mod sent_json;
 pub mod source;
@@ -55,6 +56,7 @@ pub use material::{ImportId, ImportParameters, ImportToken, ImportedMaterial, Wr
 pub use page::{Page, PageOf};
 pub use params::{Element, FromParam, FromParams, ParamError, Params, RequestField, read_with};
 pub use principal::{PrincipalKind, PrincipalName};
+pub use request_context::RequestContext;
 pub use rotation::{Rotation, RotationInterval};
 pub use sent_json::SentJson;
 pub use source::source_of;

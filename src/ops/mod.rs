@@ -30,13 +30,13 @@ pub use operation::{Load, Operation};
 pub use registry::PublicVisitor;
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Facts, Permission};
+use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Permission};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Keyring;
 use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, CiphertextBlob, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId,
-    Place, RequestId, SentBlob, Time, VersionRef,
+    Place, RequestContext, RequestId, SentBlob, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -107,11 +107,11 @@ pub struct LimitedCall {
 /// One request: who, when, and what it may reach.
 pub struct Context {
     services: Arc<Services>,
-    caller: Caller,
-    request_id: RequestId,
-    facts: Facts,
+    caller: Arc<Caller>,
+    request: Arc<RequestContext>,
     budget: Budget,
     limited: Option<LimitedCall>,
+    is_dry_run: bool,
     /// The refusal of a principal that has called too often, until it is told.
     throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
@@ -123,22 +123,22 @@ pub struct Context {
 
 impl Context {
     /// The context of a caller's request. An anonymous request has none. `limited` is none for a
-    /// call that no limit counts.
+    /// call that no limit counts; a dry run checks everything and does nothing.
     pub fn new(
         services: Arc<Services>,
-        caller: Caller,
-        request_id: RequestId,
-        facts: Facts,
+        caller: Arc<Caller>,
+        request: Arc<RequestContext>,
         budget: Budget,
         limited: Option<LimitedCall>,
+        is_dry_run: bool,
     ) -> Self {
         Self {
             services,
             caller,
-            request_id,
-            facts,
+            request,
             budget,
             limited,
+            is_dry_run,
             throttled: Mutex::default(),
             authorizations: AtomicU8::new(0),
             touched: OnceLock::new(),
@@ -268,7 +268,7 @@ impl Context {
     }
 
     fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
-        Asker { caller: &self.caller, facts: &self.facts, context }
+        Asker { caller: &self.caller, request: &self.request, context }
     }
 
     /// Uses and changes keys.
@@ -298,7 +298,12 @@ impl Context {
 
     /// When the request came.
     pub fn now(&self) -> Time {
-        self.facts.now
+        self.request.time
+    }
+
+    /// Whether everything is to be checked and nothing done.
+    pub fn is_dry_run(&self) -> bool {
+        self.is_dry_run
     }
 
     /// Its time in the token.
@@ -313,7 +318,7 @@ impl Context {
 
     /// Its id.
     pub fn request_id(&self) -> RequestId {
-        self.request_id
+        self.request.id
     }
 
     /// Notes the key of an operation that makes one, for the record of the request.

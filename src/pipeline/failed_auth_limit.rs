@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::rate_limit::Buckets;
+use super::rate_limit::LeakyBuckets;
 use crate::authn::Recent;
 use crate::model::{AccessKeyId, source_of};
 
@@ -21,27 +21,27 @@ const KNOWN: usize = 16_384;
 /// Limits the failures of each source. Only failures count, so a source that makes none is never
 /// held up, however many requests it sends.
 #[derive(Debug)]
-pub(super) struct FailureLimit {
+pub(super) struct FailedAuthLimiter {
     per_second: NonZeroU32,
-    sources: Buckets<IpAddr>,
+    sources: LeakyBuckets<IpAddr>,
     /// The failures of credentials that are known, by their number in `known`.
-    credentials: Buckets<(IpAddr, u16)>,
+    credentials: LeakyBuckets<(IpAddr, u16)>,
     known: Recent,
 }
 
-/// Whose failures a request counts to.
-enum Debtor {
+/// What the failure of a request counts against.
+enum Subject {
     Source(IpAddr),
     Credential(IpAddr, u16),
 }
 
-impl FailureLimit {
+impl FailedAuthLimiter {
     /// So many failures a second for each source.
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self {
             per_second,
-            sources: Buckets::new(per_second.get()),
-            credentials: Buckets::new(per_second.get()),
+            sources: LeakyBuckets::new(per_second.get()),
+            credentials: LeakyBuckets::new(per_second.get()),
             known: Recent::new(KNOWN),
         }
     }
@@ -53,15 +53,15 @@ impl FailureLimit {
 
     /// Whether a request from there is to be heard now; `claimed` is the credential that it names,
     /// unproven.
-    pub(super) fn hears(
+    pub(super) fn allows(
         &self,
         source: IpAddr,
         claimed: Option<&AccessKeyId>,
         now: Instant,
     ) -> bool {
-        match self.debtor(source, claimed, now) {
-            Debtor::Source(source) => self.sources.may(source, now),
-            Debtor::Credential(source, credential) => {
+        match self.subject(source, claimed, now) {
+            Subject::Source(source) => self.sources.may(source, now),
+            Subject::Credential(source, credential) => {
                 self.credentials.may((source, credential), now)
             }
         }
@@ -69,24 +69,24 @@ impl FailureLimit {
 
     /// Notes a failure.
     pub(super) fn note(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) {
-        match self.debtor(source, claimed, now) {
-            Debtor::Source(source) => self.sources.note(source, now),
-            Debtor::Credential(source, credential) => {
+        match self.subject(source, claimed, now) {
+            Subject::Source(source) => self.sources.note(source, now),
+            Subject::Credential(source, credential) => {
                 self.credentials.note((source, credential), now);
             }
         }
     }
 
     /// Notes that a credential was proven from there.
-    pub(super) fn note_proven(&self, source: IpAddr, id: &AccessKeyId, now: Instant) {
+    pub(super) fn note_authenticated(&self, source: IpAddr, id: &AccessKeyId, now: Instant) {
         let number = self.known.number_of(id);
         self.known.note(&(source_of(source), id.as_str()), number, now);
     }
 
-    fn debtor(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) -> Debtor {
+    fn subject(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) -> Subject {
         let source = source_of(source);
         let known = claimed.and_then(|id| self.known.find(&(source, id.as_str()), now, KNOWN_FOR));
-        known.map_or(Debtor::Source(source), |number| Debtor::Credential(source, number))
+        known.map_or(Subject::Source(source), |number| Subject::Credential(source, number))
     }
 }
 
@@ -109,73 +109,73 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_is_slowed_down_and_its_neighbour_is_not() {
-        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
+        let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         for _failure in 0..10 {
-            assert!(limit.hears(v4(1), None, now));
+            assert!(limit.allows(v4(1), None, now));
             limit.note(v4(1), None, now);
         }
-        assert!(!limit.hears(v4(1), None, now));
-        assert!(limit.hears(v4(2), None, now));
+        assert!(!limit.allows(v4(1), None, now));
+        assert!(limit.allows(v4(2), None, now));
         let later = |milliseconds| now + Duration::from_millis(milliseconds);
-        assert!(limit.hears(v4(1), None, later(1)));
+        assert!(limit.allows(v4(1), None, later(1)));
         limit.note(v4(1), None, later(1));
-        assert!(!limit.hears(v4(1), None, later(99)), "one failure costs a tenth of a second");
-        assert!(limit.hears(v4(1), None, later(101)));
-        assert!(limit.hears(v4(1), None, now + Duration::from_secs(2)));
+        assert!(!limit.allows(v4(1), None, later(99)), "one failure costs a tenth of a second");
+        assert!(limit.allows(v4(1), None, later(101)));
+        assert!(limit.allows(v4(1), None, now + Duration::from_secs(2)));
     }
 
     #[test]
     fn a_credential_that_was_proven_from_a_source_is_heard_while_the_source_is_not() {
-        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
-        limit.note_proven(v4(1), &id("good"), now);
+        let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
+        limit.note_authenticated(v4(1), &id("good"), now);
         for _failure in 0..30 {
             limit.note(v4(1), Some(&id("bad")), now);
         }
-        assert!(!limit.hears(v4(1), Some(&id("bad")), now));
-        assert!(limit.hears(v4(1), Some(&id("good")), now));
+        assert!(!limit.allows(v4(1), Some(&id("bad")), now));
+        assert!(limit.allows(v4(1), Some(&id("good")), now));
         let hour = now + KNOWN_FOR + Duration::from_secs(2);
         for _failure in 0..30 {
             limit.note(v4(1), None, hour);
         }
-        assert!(!limit.hears(v4(1), Some(&id("good")), hour), "that was more than an hour ago");
+        assert!(!limit.allows(v4(1), Some(&id("good")), hour), "that was more than an hour ago");
         for _failure in 0..30 {
             limit.note(v4(2), None, now);
         }
-        assert!(!limit.hears(v4(2), Some(&id("good")), now), "it was proven from elsewhere");
+        assert!(!limit.allows(v4(2), Some(&id("good")), now), "it was proven from elsewhere");
     }
 
     #[test]
     fn who_fails_in_the_name_of_a_known_credential_is_slowed_down_as_well_and_alone() {
-        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
-        limit.note_proven(v4(1), &id("good"), now);
-        limit.note_proven(v4(1), &id("other"), now);
+        let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
+        limit.note_authenticated(v4(1), &id("good"), now);
+        limit.note_authenticated(v4(1), &id("other"), now);
         for _failure in 0..10 {
-            assert!(limit.hears(v4(1), Some(&id("good")), now));
+            assert!(limit.allows(v4(1), Some(&id("good")), now));
             limit.note(v4(1), Some(&id("good")), now);
         }
-        assert!(!limit.hears(v4(1), Some(&id("good")), now));
-        assert!(limit.hears(v4(1), Some(&id("other")), now));
-        assert!(limit.hears(v4(1), None, now));
+        assert!(!limit.allows(v4(1), Some(&id("good")), now));
+        assert!(limit.allows(v4(1), Some(&id("other")), now));
+        assert!(limit.allows(v4(1), None, now));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_source() {
-        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
+        let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         for host in 0..10_u128 {
             let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host));
             limit.note(address, None, now);
         }
-        assert!(!limit.hears("2001:db8::ffff".parse().unwrap(), None, now));
-        assert!(limit.hears("2001:db8:0:1::1".parse().unwrap(), None, now));
+        assert!(!limit.allows("2001:db8::ffff".parse().unwrap(), None, now));
+        assert!(limit.allows("2001:db8:0:1::1".parse().unwrap(), None, now));
         for _failure in 0..10 {
             limit.note("::ffff:10.0.0.1".parse().unwrap(), None, now);
         }
-        assert!(!limit.hears("10.0.0.1".parse().unwrap(), None, now));
+        assert!(!limit.allows("10.0.0.1".parse().unwrap(), None, now));
     }
 
     #[test]
     fn no_number_of_sources_fills_the_memory() {
-        let (limit, now) = (FailureLimit::new(TEN), Instant::now());
+        let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         for number in 0..40_000 {
             limit.note(v4(number), None, now);
         }

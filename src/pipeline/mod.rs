@@ -1,155 +1,331 @@
-//! The one way in, for both wires: limit, deadline, record.
+//! The one way of a request through the gateway, for every protocol, as a chain of types.
+//!
+//! ```text
+//! IncomingRequest ──admit──▶ Admitted ──authenticate──▶ Authenticated ──execute──▶ Recorded
+//!        └───────────────────── ApiError: counted, throttled, recorded ────────────────▲
+//! ```
+//!
+//! A protocol implements [`ProtocolRequest`]: it reads bytes, names the action and the claim, and
+//! writes responses. The order of the steps is not its concern: each step consumes the state before
+//! it, and [`Pipeline::serve`] turns an error of any step into a record before it becomes a response.
+//! A protocol in full, as far as the pipeline is concerned:
+//!
+//! ```
+//! # use hsmgate::{audit::Recorded, authn::Caller, error::{ApiError, ErrorCode}};
+//! # use hsmgate::{model::RequestContext, ops::Operation, pipeline::{IncomingRequest, ProtocolRequest}};
+//! struct Frame<O>(Option<O>);
+//!
+//! impl<O: Operation> ProtocolRequest for Frame<O> {
+//!     type Response = String;
+//!
+//!     async fn answer(&mut self, incoming: IncomingRequest<'_>) -> Result<Recorded<String>, ApiError> {
+//!         let operation = self.0.take().ok_or(ErrorCode::InvalidActionNotFound)?;
+//!         let admitted = incoming.admit(None)?;
+//!         let authenticated = admitted.authenticate(|_request| who())?;
+//!         let outcome = authenticated.execute(Ok(operation), false).await;
+//!         Ok(outcome.map(|_output| "done".to_owned()))
+//!     }
+//!
+//!     fn failure(&self, _request: &RequestContext, error: &ApiError) -> String {
+//!         error.to_string()
+//!     }
+//! }
+//! # fn who() -> Result<Caller, ApiError> { Err(ErrorCode::NoPermission.into()) }
+//! ```
+//!
+//! One that forgets a step does not compile. Without the throttle there is no authentication:
+//!
+//! ```compile_fail,E0599
+//! # use hsmgate::{authn::Caller, error::{ApiError, ErrorCode}, pipeline::IncomingRequest};
+//! fn unthrottled(incoming: IncomingRequest<'_>) -> Result<(), ApiError> {
+//!     incoming.authenticate(|_request| who())?;
+//!     Ok(())
+//! }
+//! # fn who() -> Result<Caller, ApiError> { Err(ErrorCode::NoPermission.into()) }
+//! ```
+//!
+//! without authentication there is no execution:
+//!
+//! ```compile_fail,E0599
+//! # use hsmgate::{audit::Recorded, error::ApiError, ops::Operation, pipeline::IncomingRequest};
+//! async fn unauthenticated<O: Operation>(
+//!     incoming: IncomingRequest<'_>,
+//!     operation: O,
+//! ) -> Result<Recorded<O::Output>, ApiError> {
+//!     Ok(incoming.admit(None)?.execute(Ok(operation), false).await)
+//! }
+//! ```
+//!
+//! the state after it cannot be made by hand, nor can a caller be put into it:
+//!
+//! ```compile_fail,E0451
+//! # use hsmgate::{audit::RequestDetails, authn::Caller};
+//! # use hsmgate::pipeline::{Authenticated, Pipeline};
+//! # use std::sync::Arc;
+//! fn forge<'p>(
+//!     pipeline: &'p Pipeline,
+//!     details: &'p mut RequestDetails,
+//!     caller: Arc<Caller>,
+//! ) -> Authenticated<'p> {
+//!     Authenticated { pipeline, details, caller }
+//! }
+//! ```
+//!
+//! a request is authenticated once, and executed once:
+//!
+//! ```compile_fail,E0382
+//! # use hsmgate::{error::ApiError, ops::Operation, pipeline::Authenticated};
+//! async fn twice<O: Operation>(authenticated: Authenticated<'_>, one: O, two: O) {
+//!     let _first = authenticated.execute(Ok(one), false).await;
+//!     let _second = authenticated.execute(Ok(two), false).await;
+//! }
+//! ```
+//!
+//! and a response that nobody has recorded is not one:
+//!
+//! ```compile_fail,E0308
+//! # use hsmgate::{audit::Recorded, error::ApiError, model::RequestContext};
+//! # use hsmgate::pipeline::{IncomingRequest, ProtocolRequest};
+//! struct Unrecorded;
+//!
+//! impl ProtocolRequest for Unrecorded {
+//!     type Response = String;
+//!
+//!     async fn answer(&mut self, _incoming: IncomingRequest<'_>) -> Result<Recorded<String>, ApiError> {
+//!         Ok("done".to_owned())
+//!     }
+//! #   fn failure(&self, _request: &RequestContext, error: &ApiError) -> String { error.to_string() }
+//! }
+//! ```
 
 mod dry_run;
 mod failed_auth_limit;
 mod rate_limit;
+mod report;
 mod unauthenticated_records;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::audit::{Action, Asked, Identity, Recorded, Recorder, Request, Touched};
+use self::failed_auth_limit::FailedAuthLimiter;
+use self::report::{count, log};
+use self::unauthenticated_records::UnauthenticatedRecords;
+use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, Touched};
 use crate::authn::Caller;
-use crate::authz::Facts;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{RequestId, Time, source_of};
+use crate::model::{AccessKeyId, RequestContext, source_of};
 use crate::ops::{Context, LimitedCall, Load, Operation, Services};
-use crate::telemetry::metrics::{Limit, Outcome, metrics};
+use crate::telemetry::metrics::{Limit, metrics};
 use crate::token::Budget;
-use failed_auth_limit::FailureLimit;
-use unauthenticated_records::Strangers;
 
-/// The gate that every request passes.
-pub struct Gate {
+/// What every request passes.
+pub struct Pipeline {
     services: Arc<Services>,
     audit: Recorder,
-    failures: Option<FailureLimit>,
-    strangers: Strangers,
+    failures: Option<FailedAuthLimiter>,
+    unauthenticated: UnauthenticatedRecords,
 }
 
-/// A request as it arrived.
-#[derive(Debug, Clone)]
-pub struct Arrival {
-    /// Its id.
-    pub request_id: RequestId,
-    /// The address that it came from.
-    pub source: IpAddr,
-    /// The number of the connection that it came on, within this process.
-    pub connection: u64,
-    /// Whether it came over TLS.
-    pub is_secure: bool,
-    /// Whether everything is to be checked and nothing done.
-    pub is_dry_run: bool,
-    /// When it came, for its duration.
-    pub at: Instant,
-    /// When it came, by the clock.
-    pub now: Time,
-    /// What it asks for, as far as that is recorded.
-    pub asked: Asked,
+/// A request in the form of its protocol: bytes to an operation, its outcome to bytes.
+pub trait ProtocolRequest: Send {
+    /// What is sent back.
+    type Response: Send;
+
+    /// Reads the request and takes it through its states to the outcome of an operation.
+    ///
+    /// # Errors
+    /// Why it comes to no operation. The pipeline counts and records it.
+    fn answer(
+        &mut self,
+        incoming: IncomingRequest<'_>,
+    ) -> impl Future<Output = Result<Recorded<Self::Response>, ApiError>> + Send;
+
+    /// The response of a request that was refused or that failed.
+    fn failure(&self, request: &RequestContext, error: &ApiError) -> Self::Response;
 }
 
-impl Arrival {
-    /// A request that arrives now, in clear.
-    pub fn now(source: IpAddr) -> Self {
-        Self {
-            request_id: RequestId::random(),
-            source,
-            connection: 0,
-            is_secure: false,
-            is_dry_run: false,
-            at: Instant::now(),
-            now: Time::now(),
-            asked: Asked::default(),
+/// What comes out of the pipeline.
+#[derive(Debug)]
+pub struct Answered<R> {
+    /// The response.
+    pub response: R,
+    /// Whether the caller is authenticated, also where the request was refused after that.
+    pub is_authenticated: bool,
+}
+
+/// A request of which the protocol finds out what it asks for. What is noted of it stands in its
+/// record however it ends.
+pub struct IncomingRequest<'p> {
+    pipeline: &'p Pipeline,
+    details: &'p mut RequestDetails,
+}
+
+/// A request whose source, or claimed credential, has not failed too often.
+pub struct Admitted<'p>(IncomingRequest<'p>);
+
+/// A request whose caller is authenticated.
+pub struct Authenticated<'p> {
+    pipeline: &'p Pipeline,
+    details: &'p mut RequestDetails,
+    caller: Arc<Caller>,
+}
+
+impl IncomingRequest<'_> {
+    /// Notes the action that the request names, once it is found.
+    pub fn note_action(&mut self, action: Action) {
+        self.details.action = action;
+    }
+
+    /// Notes the parameters that may stand in the record.
+    pub fn note_parameters(&mut self, parameters: Parameters) {
+        self.details.parameters = parameters;
+    }
+}
+
+impl<'p> IncomingRequest<'p> {
+    /// Admits a request unless its source has failed too often to authenticate. `claimed` is the
+    /// credential that it names: one that was authenticated from this source lately has a limit of its
+    /// own.
+    ///
+    /// # Errors
+    /// `Rejected.Throttling`.
+    pub fn admit(self, claimed: Option<AccessKeyId>) -> Result<Admitted<'p>, ApiError> {
+        self.details.claimed = claimed;
+        self.pipeline.check_source(self.details)?;
+        Ok(Admitted(self))
+    }
+}
+
+impl<'p> Admitted<'p> {
+    /// Authenticates the caller by the protocol's own scheme.
+    ///
+    /// # Errors
+    /// As `scheme`.
+    pub fn authenticate(
+        self,
+        scheme: impl FnOnce(&RequestContext) -> Result<Caller, ApiError>,
+    ) -> Result<Authenticated<'p>, ApiError> {
+        let IncomingRequest { pipeline, details } = self.0;
+        let caller = Arc::new(scheme(&details.context)?);
+        if let Some(failures) = &pipeline.failures {
+            let RequestContext { source, received_at, .. } = *details.context;
+            failures.note_authenticated(source, &caller.access_key_id, received_at);
         }
-    }
-
-    /// What policies may ask of it.
-    fn facts(&self) -> Facts {
-        Facts { source: self.source, is_secure: self.is_secure, now: self.now }
-    }
-
-    /// What the caller is told: of a dry run, only what would have come of it.
-    fn told<T>(&self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
-        if self.is_dry_run { Err(dry_run::answer(outcome)) } else { outcome }
-    }
-
-    /// What its record holds.
-    fn request(&self, action: Action, caller: Option<&Caller>) -> Request {
-        let identity = caller.map(|caller| Identity {
-            kind: caller.identity.name.kind(),
-            account: caller.account.clone(),
-            user: Arc::clone(&caller.user),
-            session: caller.session.as_ref().map(|session| session.name.as_str().into()),
-            access_key_id: caller.access_key_id.clone(),
-        });
-        Request {
-            action,
-            request_id: self.request_id,
-            time: self.now,
-            source: self.source,
-            is_secure: self.is_secure,
-            asked: self.asked.clone(),
-            identity,
-        }
+        details.caller = Some(Arc::clone(&caller));
+        Ok(Authenticated { pipeline, details, caller })
     }
 }
 
-impl Gate {
-    /// A gate before `services`, which lets a source fail so often a second; none is no limit.
+impl Authenticated<'_> {
+    /// Which request it is.
+    pub fn context(&self) -> &RequestContext {
+        &self.details.context
+    }
+
+    /// Who is calling.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Notes the parameters that may stand in the record, where they are read after authentication.
+    pub fn note_parameters(&mut self, parameters: Parameters) {
+        self.details.parameters = parameters;
+    }
+
+    /// Executes an operation: counts the call against its principal, runs the operation with its
+    /// deadline, which counts it against the account once it is authorized, and records the outcome. A
+    /// request that could not be read is recorded too. A dry run checks everything, does nothing, and
+    /// fails with what would have been the outcome.
+    ///
+    /// The outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
+    /// `ServiceUnavailableTemporary` when it could not be recorded.
+    pub async fn execute<O: Operation>(
+        self,
+        operation: Result<O, ApiError>,
+        is_dry_run: bool,
+    ) -> Recorded<O::Output> {
+        let Self { pipeline, details, caller } = self;
+        details.action = O::RECORD;
+        let services = Arc::clone(&pipeline.services);
+        let context = Arc::clone(&details.context);
+        let budget = pipeline.budget::<O>();
+        let cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
+        let record = pipeline.audit.open(details.take());
+        let spent = pipeline.spend::<O>(cx.caller());
+        let told = |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
+        let outcome = match operation {
+            Ok(operation) => {
+                if let Err(error) = spent {
+                    cx.throttle(error);
+                }
+                let run = async {
+                    let outcome = operation.run(&cx).await;
+                    // What fails before its key is known is refused for the limit all the same.
+                    told(cx.take_throttled().map_or(outcome, Err))
+                };
+                record.of(run, || touched(&cx)).await
+            }
+            Err(error) => {
+                let error = spent.err().unwrap_or(error);
+                record.refused(told(Err(error))).await
+            }
+        };
+        log(details, Some(&cx), outcome.error());
+        outcome
+    }
+}
+
+impl Pipeline {
+    /// A pipeline to `services`, in which a source may fail to authenticate so often a second; without a
+    /// number there is no limit.
     pub fn new(
         services: Arc<Services>,
         audit: Recorder,
         failures_per_second: Option<NonZeroU32>,
     ) -> Self {
-        let failures = failures_per_second.map(FailureLimit::new);
-        Self { services, audit, failures, strangers: Strangers::new() }
+        let failures = failures_per_second.map(FailedAuthLimiter::new);
+        Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new() }
     }
 
-    /// Lets a request be heard whose source, or whose credential where that one was proven from there
-    /// lately, has not failed too often. Comes before the signature is verified.
-    ///
-    /// # Errors
-    /// `Rejected.Throttling`.
-    pub fn hear(&self, arrival: &Arrival) -> Result<(), ApiError> {
-        let Some(failures) = &self.failures else { return Ok(()) };
-        let claimed = arrival.asked.access_key_id.as_ref();
-        if failures.hears(arrival.source, claimed, arrival.at) {
-            Ok(())
-        } else {
-            Err(failing_too_often(failures.per_second()))
-        }
-    }
-
-    /// Notes that the caller of a request is proven.
-    pub fn note_proven(&self, arrival: &Arrival, caller: &Caller) {
-        if let Some(failures) = &self.failures {
-            failures.note_proven(arrival.source, &caller.access_key_id, arrival.at);
-        }
-    }
-
-    /// Refuses a request whose caller is not proven: counts it as a failure of its source, and
-    /// records it. Of a source that sends many, some are recorded and the others are counted in the
-    /// sum of the minute.
-    pub async fn refuse_unproven<T>(
+    /// Serves one request, from its arrival to its response.
+    pub async fn serve<R: ProtocolRequest>(
         &self,
-        arrival: &Arrival,
-        action: Action,
-        error: ApiError,
-    ) -> Recorded<T> {
-        let error = self.count_failure(arrival, error);
-        if self.strangers.may_be_recorded(arrival) {
-            return self.refuse(arrival, action, None, error).await;
+        context: RequestContext,
+        mut request: R,
+    ) -> Answered<R::Response> {
+        let context = Arc::new(context);
+        let mut details = RequestDetails::new(Arc::clone(&context));
+        let incoming = IncomingRequest { pipeline: self, details: &mut details };
+        let outcome = match request.answer(incoming).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.reject(&mut details, error).await,
+        };
+        let response =
+            outcome.into_result().unwrap_or_else(|error| request.failure(&context, &error));
+        Answered { response, is_authenticated: details.caller.is_some() }
+    }
+
+    /// Records a request that came to no operation. Without an authenticated caller it counts as a
+    /// failure of its source. Of a source that sends many such requests some are recorded, and the others
+    /// are counted in the sum of the minute.
+    async fn reject<T>(&self, details: &mut RequestDetails, error: ApiError) -> Recorded<T> {
+        let is_authenticated = details.caller.is_some();
+        let error = if is_authenticated { error } else { self.count_failure(details, error) };
+        if is_authenticated || self.unauthenticated.may_be_recorded(&details.context) {
+            let outcome = self.audit.open(details.take()).refused(Err(error)).await;
+            log(details, None, outcome.error());
+            return outcome;
         }
-        let outcome = self.audit.count_refusal(source_of(arrival.source), arrival.now, error);
+        let RequestContext { source, time, .. } = *details.context;
+        let outcome = self.audit.count_refusal(source_of(source), time, error);
         metrics().refusal_summed();
-        count(arrival, action.name, None, outcome.error());
+        count(details, None, outcome.error());
         outcome
     }
 
-    /// What a refused request of an unproven caller is answered. Faults of our own do not count.
-    fn count_failure(&self, arrival: &Arrival, error: ApiError) -> ApiError {
+    /// What a rejected request without an authenticated caller is answered. Faults of our own do not
+    /// count.
+    fn count_failure(&self, details: &RequestDetails, error: ApiError) -> ApiError {
         if error.code() == ErrorCode::Throttling {
             metrics().throttled(Limit::authentication);
             return error;
@@ -157,59 +333,36 @@ impl Gate {
         if error.code().status() >= 500 {
             return error;
         }
-        if let Err(throttled) = self.hear(arrival) {
+        if let Err(throttled) = self.check_source(details) {
             metrics().throttled(Limit::authentication);
             return throttled;
         }
         metrics().authentication_failed(error.code().as_str());
         if let Some(failures) = &self.failures {
-            let claimed = arrival.asked.access_key_id.as_ref();
-            failures.note(arrival.source, claimed, arrival.at);
+            let RequestContext { source, received_at, .. } = *details.context;
+            failures.note(source, details.claimed.as_ref(), received_at);
         }
         error
     }
 
-    /// Lets a caller's request pass: counts it against its principal, runs the operation with its
-    /// deadline, which counts it against its account once it is authorized, and records the outcome. A request that could not be read is recorded all the same. The
-    /// outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
-    /// `ServiceUnavailableTemporary` when it could not be recorded.
-    pub async fn pass<O: Operation>(
-        &self,
-        arrival: &Arrival,
-        caller: Caller,
-        request: Result<O, ApiError>,
-    ) -> Recorded<O::Output> {
-        let times = self.services.keyring.times();
-        let time = if O::LOAD == Load::Generate { times.generate } else { times.call };
-        let cx = Context::new(
-            Arc::clone(&self.services),
-            caller,
-            arrival.request_id,
-            arrival.facts(),
-            Budget::new(time),
-            limited::<O>(),
+    fn check_source(&self, details: &RequestDetails) -> Result<(), ApiError> {
+        let Some(failures) = &self.failures else { return Ok(()) };
+        let RequestContext { source, received_at, .. } = *details.context;
+        if failures.allows(source, details.claimed.as_ref(), received_at) {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: limits.authentication_failures_per_second allows {} requests a second from an \
+             address that do not prove who sent them.",
+            ErrorCode::Throttling.message(),
+            failures.per_second()
         );
-        let record = self.audit.open(arrival.request(O::RECORD, Some(cx.caller())));
-        let spent = self.spend::<O>(cx.caller());
-        let outcome = match request {
-            Ok(operation) => {
-                if let Err(error) = spent {
-                    cx.throttle(error);
-                }
-                let told = async {
-                    let outcome = operation.run(&cx).await;
-                    // What fails before its key is known is refused for the limit all the same.
-                    arrival.told(cx.take_throttled().map_or(outcome, Err))
-                };
-                record.of(told, || touched(&cx)).await
-            }
-            Err(error) => {
-                let error = spent.err().unwrap_or(error);
-                record.refused(arrival.told(Err(error))).await
-            }
-        };
-        log(arrival, O::NAME, Some(cx.caller()), Some(&cx), outcome.error());
-        outcome
+        Err(ApiError::with_message(ErrorCode::Throttling, message))
+    }
+
+    fn budget<O: Operation>(&self) -> Budget {
+        let times = self.services.keyring.times();
+        Budget::new(if O::LOAD == Load::Generate { times.generate } else { times.call })
     }
 
     fn spend<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
@@ -219,20 +372,6 @@ impl Gate {
             Ok(())
         }
     }
-
-    /// Records a request that came no further than to its refusal: no operation, or no message.
-    pub async fn refuse<T>(
-        &self,
-        arrival: &Arrival,
-        action: Action,
-        caller: Option<&Caller>,
-        error: ApiError,
-    ) -> Recorded<T> {
-        let record = self.audit.open(arrival.request(action, caller));
-        let outcome = record.refused(Err(error)).await;
-        log(arrival, action.name, caller, None, outcome.error());
-        outcome
-    }
 }
 
 /// How a call of an operation counts against the account's limit.
@@ -241,77 +380,9 @@ fn limited<O: Operation>() -> Option<LimitedCall> {
     O::IS_LIMITED.then_some(call)
 }
 
-fn failing_too_often(per_second: NonZeroU32) -> ApiError {
-    let code = ErrorCode::Throttling;
-    let message = format!(
-        "{}: limits.authentication_failures_per_second allows {per_second} requests a second from an \
-         address that do not prove who sent them.",
-        code.message()
-    );
-    ApiError::with_message(code, message)
-}
-
 fn touched(cx: &Context) -> Touched {
     let (key, version) = cx.touched();
     Touched { key, version, refused: cx.refused() }
-}
-
-/// Counts a request, and writes one line about it, for operators; the audit is another thing. It
-/// holds names and times only: no parameter, and no message, since that of a refused signature
-/// repeats what was signed.
-fn log(
-    arrival: &Arrival,
-    action: &'static str,
-    caller: Option<&Caller>,
-    cx: Option<&Context>,
-    error: Option<&ApiError>,
-) {
-    let (total, in_token) = count(arrival, action, cx, error);
-    let (key, version) = cx.map(Context::touched).unwrap_or_default();
-    let key = cx.and_then(Context::refused).or(key);
-    let cause =
-        error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);
-    tracing::info!(
-        target: "hsmgate::request",
-        request_id = %arrival.request_id,
-        action,
-        source = %arrival.source,
-        user = caller.map(|caller| &*caller.user),
-        access_key_id = caller.map(|caller| caller.access_key_id.as_str()),
-        key_id = key.as_ref().map(tracing::field::display),
-        key_version_id = version.as_ref().map(tracing::field::display),
-        outcome = error.map_or("ok", |error| error.code().as_str()),
-        cause,
-        token_us = in_token.map(micros),
-        total_us = micros(total),
-        "request"
-    );
-}
-
-/// Counts a request, and gives its time and that in the token.
-fn count(
-    arrival: &Arrival,
-    action: &'static str,
-    cx: Option<&Context>,
-    error: Option<&ApiError>,
-) -> (Duration, Option<Duration>) {
-    let total = arrival.at.elapsed();
-    let in_token = cx.map(|cx| cx.budget().spent());
-    metrics().request(action, class(error), total, in_token.unwrap_or_default());
-    (total, in_token)
-}
-
-fn class(error: Option<&ApiError>) -> Outcome {
-    match error.map(|error| error.code().status()) {
-        None => Outcome::ok,
-        Some(429) => Outcome::throttled,
-        Some(500..) => Outcome::failed,
-        Some(_) => Outcome::refused,
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -16,57 +16,57 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A leaky bucket for each key: each thing done costs some time, which passes by itself.
 #[derive(Debug)]
-pub(super) struct Buckets<K> {
+pub(super) struct LeakyBuckets<K> {
     /// The time that one thing costs.
     cost: Duration,
-    debts: Mutex<Debts<K>>,
+    penalties: Mutex<Penalties<K>>,
 }
 
 #[derive(Debug)]
-struct Debts<K> {
-    /// Until when each key has run up debts. One whose time has passed owes nothing.
+struct Penalties<K> {
+    /// Until when each key has run up penalties. One whose time has passed owes nothing.
     until: HashMap<K, Instant>,
     swept: Option<Instant>,
 }
 
-impl<K: Copy + Eq + Hash> Buckets<K> {
+impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
     /// Of so many things a second.
     pub(super) fn new(per_second: u32) -> Self {
-        let debts = Debts { until: HashMap::new(), swept: None };
-        Self { cost: Duration::from_secs(1) / per_second.max(1), debts: Mutex::new(debts) }
+        let penalties = Penalties { until: HashMap::new(), swept: None };
+        Self { cost: Duration::from_secs(1) / per_second.max(1), penalties: Mutex::new(penalties) }
     }
 
     /// Whether the key may do something now.
     pub(super) fn may(&self, key: K, now: Instant) -> bool {
-        self.debts().may(key, now)
+        self.penalties().may(key, now)
     }
 
     /// Notes that the key has done something.
     pub(super) fn note(&self, key: K, now: Instant) {
-        self.debts().note(key, now, self.cost);
+        self.penalties().note(key, now, self.cost);
     }
 
     /// Notes that the key does something, if it may.
     pub(super) fn take(&self, key: K, now: Instant) -> bool {
-        let mut debts = self.debts();
-        let may = debts.may(key, now);
+        let mut penalties = self.penalties();
+        let may = penalties.may(key, now);
         if may {
-            debts.note(key, now, self.cost);
+            penalties.note(key, now, self.cost);
         }
         may
     }
 
-    fn debts(&self) -> MutexGuard<'_, Debts<K>> {
-        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn penalties(&self) -> MutexGuard<'_, Penalties<K>> {
+        self.penalties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.debts().until.len()
+        self.penalties().until.len()
     }
 }
 
-impl<K: Copy + Eq + Hash> Debts<K> {
+impl<K: Copy + Eq + Hash> Penalties<K> {
     fn may(&self, key: K, now: Instant) -> bool {
         self.until.get(&key).is_none_or(|until| *until < now + BURST)
     }

@@ -6,9 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::Arrival;
-use super::rate_limit::Buckets;
-use crate::model::source_of;
+use super::rate_limit::LeakyBuckets;
+use crate::model::{RequestContext, source_of};
 
 /// Records a second of one source.
 const OF_A_SOURCE: u32 = 10;
@@ -17,18 +16,19 @@ const OF_ALL: u32 = 100;
 
 /// The rates of such records.
 #[derive(Debug)]
-pub(super) struct Strangers {
-    sources: Buckets<IpAddr>,
-    all: Buckets<()>,
+pub(super) struct UnauthenticatedRecords {
+    sources: LeakyBuckets<IpAddr>,
+    all: LeakyBuckets<()>,
 }
 
-impl Strangers {
+impl UnauthenticatedRecords {
     pub(super) fn new() -> Self {
-        Self { sources: Buckets::new(OF_A_SOURCE), all: Buckets::new(OF_ALL) }
+        Self { sources: LeakyBuckets::new(OF_A_SOURCE), all: LeakyBuckets::new(OF_ALL) }
     }
 
     /// Whether the refusal of this request has a record of its own.
-    pub(super) fn may_be_recorded(&self, arrival: &Arrival) -> bool {
-        self.sources.take(source_of(arrival.source), arrival.at) && self.all.take((), arrival.at)
+    pub(super) fn may_be_recorded(&self, request: &RequestContext) -> bool {
+        self.sources.take(source_of(request.source), request.received_at)
+            && self.all.take((), request.received_at)
     }
 }

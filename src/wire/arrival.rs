@@ -1,4 +1,4 @@
-//! What a head says of its request, whichever wire it is for.
+//! What a head says of its request, in either protocol.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,21 +6,22 @@ use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::request;
 
 use super::http::{ConnectionNumber, Peer, SecureTransport};
-use crate::pipeline::Arrival;
+use crate::model::RequestContext;
 
-/// A request that arrives now, with this head.
-pub(super) fn arrival(head: &request::Parts) -> Arrival {
+/// The context of a request that arrives now, with this head.
+pub(super) fn context(head: &request::Parts) -> RequestContext {
     let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let mut arrival = Arrival::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     let connection = head.extensions.get().map(|ConnectionNumber(number)| *number);
-    arrival.connection = connection.unwrap_or_default();
-    arrival.is_secure = head.extensions.get() == Some(&SecureTransport(true));
-    arrival.asked.host = header(head, &HOST).into();
-    arrival.asked.user_agent = header(head, &USER_AGENT).into();
-    arrival
+    RequestContext {
+        connection: connection.unwrap_or_default(),
+        is_secure: head.extensions.get() == Some(&SecureTransport(true)),
+        host: header(head, &HOST).into(),
+        user_agent: header(head, &USER_AGENT).into(),
+        ..RequestContext::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
 }
 
-/// A header as text; nothing where it is none.
-pub(super) fn header<'a>(head: &'a request::Parts, name: &HeaderName) -> &'a str {
+/// A header as text; empty where it is absent or not text.
+fn header<'a>(head: &'a request::Parts, name: &HeaderName) -> &'a str {
     head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -8,34 +8,49 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-use super::instance::{self, Instance, PROTOBUF};
-use super::rpc::Rpc;
+use super::arrival::context;
+use super::http::ProvenCaller;
+use super::instance::{self, InstanceRequest, PROTOBUF};
+use super::rpc::RpcRequest;
 use super::rpc::format::{self, Format};
 use crate::authn::{Authenticator, ClientKeys};
 use crate::error::ApiError;
 use crate::model::RequestId;
-use crate::pipeline::Gate;
+use crate::pipeline::Pipeline;
 
-struct Doors {
-    rpc: Rpc,
-    instance: Instance,
+/// What the requests of both protocols need.
+struct Api {
+    pipeline: Pipeline,
+    authenticator: Authenticator,
+    client_keys: Arc<ClientKeys>,
 }
 
-/// A router that answers every request as the wire does that it is for.
-pub fn router(gate: Gate, authenticator: Authenticator, client_keys: Arc<ClientKeys>) -> Router {
-    let gate = Arc::new(gate);
-    let doors = Doors {
-        rpc: Rpc::new(Arc::clone(&gate), authenticator),
-        instance: Instance::new(gate, client_keys),
+/// A router that answers every request in the protocol that it is for.
+pub fn router(
+    pipeline: Pipeline,
+    authenticator: Authenticator,
+    client_keys: Arc<ClientKeys>,
+) -> Router {
+    let api = Api { pipeline, authenticator, client_keys };
+    Router::new().fallback(serve).with_state(Arc::new(api))
+}
+
+async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let context = context(&head);
+    let answered = match Wire::of(&head.headers) {
+        Wire::Rpc => {
+            api.pipeline.serve(context, RpcRequest::new(&api.authenticator, head, body)).await
+        }
+        Wire::Instance => {
+            api.pipeline.serve(context, InstanceRequest::new(&api.client_keys, head, body)).await
+        }
     };
-    Router::new().fallback(serve).with_state(Arc::new(doors))
-}
-
-async fn serve(State(doors): State<Arc<Doors>>, request: Request) -> Response {
-    match Wire::of(request.headers()) {
-        Wire::Rpc => doors.rpc.serve(request).await,
-        Wire::Instance => doors.instance.serve(request).await,
+    let mut response = answered.response;
+    if answered.is_authenticated {
+        response.extensions_mut().insert(ProvenCaller);
     }
+    response
 }
 
 /// A wire.

@@ -1,12 +1,17 @@
 //! The limits of calls a second.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 
+use crate::admin_client::metric;
 use crate::gateway::until;
 use crate::harness::{Gateway, text};
 use crate::installation::{AccessKey, Installation, Server};
+use crate::instance_client::Visitor;
+use crate::raw::Connection;
+use crate::signed::{Call, Place, Signing, Way};
 
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
@@ -119,4 +124,66 @@ async fn a_dedicated_gateway_has_no_limit_of_calls_and_says_so() {
     let (installation, _admin) = Installation::prepared();
     let server = installation.serve();
     until(|| server.has_logged("calls are not limited")).await;
+}
+
+/// A request of the public API with a wrong signature.
+fn wrongly_signed_by_rpc(gateway: &Gateway) -> Vec<u8> {
+    let way = Way(Signing::Acs3, Place::PostQuery);
+    let call = Call::new(gateway, way, "DescribeKey", &[("KeyId", "alias/demo")]);
+    call.by("LTAIunknown", "a guess").signed().bytes()
+}
+
+/// A request of the instance protocol with a wrong signature.
+fn wrongly_signed_by_instance(visitor: &Visitor) -> Vec<u8> {
+    let (head, _body) = visitor.request("Encrypt", Vec::new(), &[]).into_parts();
+    let mut text = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n".to_owned();
+    for (name, value) in &head.headers {
+        let value = if name == "authorization" { "Bearer QUJD" } else { value.to_str().unwrap() };
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    (text + "\r\n").into_bytes()
+}
+
+#[tokio::test]
+async fn three_hundred_wrong_signatures_of_a_source_are_throttled_and_counted_at_each_protocol() {
+    let limit = ["--authentication-failures-per-second", "10"];
+    let gateway = Gateway::start_with(&limit);
+    let visitor = Visitor::with_any_key(&gateway).await;
+    let rpc: &dyn Fn() -> Vec<u8> = &|| wrongly_signed_by_rpc(&gateway);
+    let instance: &dyn Fn() -> Vec<u8> = &|| wrongly_signed_by_instance(&visitor);
+    let throttled = "hsmgate_throttled_total{limit=\"authentication\"}";
+    for (source, bad, refused, code, other) in [
+        ("127.0.0.31", rpc, 404, "InvalidAccessKeyId.NotFound", instance),
+        ("127.0.0.32", instance, 401, "SignatureNotMatch", rpc),
+    ] {
+        let counted = format!("hsmgate_authentication_failures_total{{code=\"{code}\"}}");
+        let before = metric(&gateway, throttled).await.unwrap_or_default();
+        let mut connection = Connection::open_from(source, gateway.address()).await;
+        let mut answers = BTreeMap::<u16, u16>::new();
+        for _request in 0..300 {
+            connection.send(&bad()).await;
+            let answer = connection.answer().await.unwrap();
+            let expected = if answer.status == 429 { "Rejected.Throttling" } else { code };
+            assert!(answer.body.contains(expected), "{answer:?}");
+            *answers.entry(answer.status).or_default() += 1;
+        }
+        assert!(answers.len() == 2 && answers[&429] >= 200, "{source}: {answers:?}");
+        let now = metric(&gateway, throttled).await.unwrap();
+        assert!(now >= before + f64::from(answers[&429]), "{source}: {before} to {now}");
+        let failures = metric(&gateway, &counted).await.unwrap();
+        assert!(failures >= f64::from(answers[&refused]), "{source}: {failures}, {answers:?}");
+        // The source is throttled at the other protocol too.
+        while connection_is_refused_otherwise(&mut connection, other).await {}
+    }
+    gateway.call("DescribeKey", &[("KeyId", "alias/demo")]).await;
+}
+
+/// Whether a request over the connection is refused for another reason than the throttle. The failures
+/// of one source fill its limit again within as many requests as the limit allows.
+async fn connection_is_refused_otherwise(
+    connection: &mut Connection,
+    request: &dyn Fn() -> Vec<u8>,
+) -> bool {
+    connection.send(&request()).await;
+    connection.answer().await.unwrap().status != 429
 }

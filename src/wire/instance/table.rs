@@ -14,7 +14,6 @@ use super::PROTOBUF;
 use super::operations::Spoken;
 use super::sign::KEY_VERSION;
 use crate::audit::{Action, Parameters, Recorded};
-use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{KeyVersionId, Params};
 use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
@@ -32,7 +31,7 @@ use crate::ops::instance::get_public_key::GetPublicKey;
 use crate::ops::instance::sign::Sign;
 use crate::ops::instance::verify::Verify;
 use crate::ops::unsupported;
-use crate::pipeline::{Arrival, Gate};
+use crate::pipeline::Authenticated;
 
 /// Every operation that is served.
 pub static TABLE: &[Entry] = &[
@@ -84,7 +83,7 @@ pub struct Entry {
     serve: Serve,
 }
 
-type Serve = for<'a> fn(&'a Gate, &'a mut Arrival, Caller, Asked) -> Served<'a>;
+type Serve = for<'a> fn(Authenticated<'a>, Asked) -> Served<'a>;
 type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// What a request asks of its operation.
@@ -105,16 +104,10 @@ pub fn find(name: &str) -> Option<Found> {
 }
 
 impl Entry {
-    /// Reads the request, lets it pass the gate, and writes the answer. A refusal is left to be
-    /// written, as the caller is to see it.
-    pub fn serve<'a>(
-        &self,
-        gate: &'a Gate,
-        arrival: &'a mut Arrival,
-        caller: Caller,
-        asked: Asked,
-    ) -> Served<'a> {
-        (self.serve)(gate, arrival, caller, asked)
+    /// Reads the request, has it executed, and writes the answer. A refusal is left to be written, as
+    /// the caller is to see it.
+    pub fn serve<'a>(&self, request: Authenticated<'a>, asked: Asked) -> Served<'a> {
+        (self.serve)(request, asked)
     }
 }
 
@@ -130,32 +123,28 @@ const fn entry<O: Spoken>() -> Entry {
         permission: O::ACTION,
         client_keys: O::CLIENT_KEYS,
         action: O::RECORD,
-        serve: |gate, arrival, caller, asked| Box::pin(serve::<O>(gate, arrival, caller, asked)),
+        serve: |request, asked| Box::pin(serve::<O>(request, asked)),
     }
 }
 
-async fn serve<O: Spoken>(
-    gate: &Gate,
-    arrival: &mut Arrival,
-    caller: Caller,
-    asked: Asked,
-) -> Recorded<Response> {
-    let request = read::<O>(asked, arrival);
-    let outcome = gate.pass(arrival, caller, request).await;
+async fn serve<O: Spoken>(mut request: Authenticated<'_>, asked: Asked) -> Recorded<Response> {
+    let operation = read::<O>(asked, &mut request);
+    let id = request.context().id;
+    let outcome = request.execute(operation, false).await;
     outcome.map(|output| {
         let version = O::version(&output);
-        success(version, &O::write(output, arrival.request_id.to_string()))
+        success(version, &O::write(output, id.to_string()))
     })
 }
 
-fn read<O: Spoken>(asked: Asked, arrival: &mut Arrival) -> Result<O, ApiError> {
+fn read<O: Spoken>(asked: Asked, request: &mut Authenticated<'_>) -> Result<O, ApiError> {
     let message = O::Request::decode(asked.body)
         .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
     let mut shown = Params::default();
     for (name, value) in O::shown(&message) {
         shown.insert(name, value)?;
     }
-    arrival.asked.parameters = Parameters::of(&shown);
+    request.note_parameters(Parameters::of(&shown));
     O::read(message, asked.version?)
 }
 

@@ -13,134 +13,92 @@ mod sign_v1;
 mod sign_v3;
 pub mod table;
 
-use std::sync::Arc;
-
-use ::http::header::HOST;
-use ::http::{Method, request};
+use ::http::Method;
+use ::http::request::Parts;
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 
 use self::format::Format;
 use self::sign::{Received, Target};
 use self::table::{Entry, Found, TABLE};
-use crate::audit::{Action, Parameters, Recorded};
+use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
-use crate::pipeline::{Arrival, Gate};
-use crate::wire::arrival::{arrival, header};
-use crate::wire::http::{ProvenCaller, RawQuery, collect_body};
+use crate::model::RequestContext;
+use crate::pipeline::{IncomingRequest, ProtocolRequest};
+use crate::wire::http::{RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
 
-/// Answers the requests of the RPC API.
-pub struct Rpc {
-    gate: Arc<Gate>,
-    authenticator: Authenticator,
-}
-
-/// What is known of the answer so far, should the request be refused here.
-struct Answer {
+/// A request of the RPC API.
+pub struct RpcRequest<'a> {
+    authenticator: &'a Authenticator,
+    head: Parts,
+    body: Body,
+    /// How it is answered, as far as it has said.
     format: Format,
-    action: Action,
-    /// Who is calling, once that is proven and there is no operation for him.
-    caller: Option<Caller>,
-    is_proven: bool,
 }
 
-impl Rpc {
-    /// With the users who may come in.
-    pub fn new(gate: Arc<Gate>, authenticator: Authenticator) -> Self {
-        Self { gate, authenticator }
+impl<'a> RpcRequest<'a> {
+    /// A request whose caller `authenticator` has to know.
+    pub fn new(authenticator: &'a Authenticator, head: Parts, body: Body) -> Self {
+        Self { authenticator, head, body, format: Format::Json }
     }
+}
 
-    /// Answers one request.
-    pub async fn serve(&self, request: Request) -> Response {
-        let (head, body) = request.into_parts();
-        let mut arrival = arrival(&head);
-        let (format, action) = (Format::Json, Action::UNKNOWN);
-        let mut answer = Answer { format, action, caller: None, is_proven: false };
-        let outcome = match self.answer(&mut arrival, &head, body, &mut answer).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                let action = answer.action;
-                match &answer.caller {
-                    Some(caller) => self.gate.refuse(&arrival, action, Some(caller), error).await,
-                    None => self.gate.refuse_unproven(&arrival, action, error).await,
-                }
-            }
-        };
-        let mut response = outcome.into_result().unwrap_or_else(|error| {
-            format::failure(answer.format, arrival.request_id, header(&head, &HOST), &error)
-        });
-        if answer.is_proven {
-            response.extensions_mut().insert(ProvenCaller);
-        }
-        response
-    }
+impl ProtocolRequest for RpcRequest<'_> {
+    type Response = Response;
 
-    /// The outcome of the operation; or the refusal, not recorded yet, of a request that comes to
-    /// none.
     async fn answer(
-        &self,
-        arrival: &mut Arrival,
-        head: &request::Parts,
-        body: Body,
-        answer: &mut Answer,
+        &mut self,
+        mut incoming: IncomingRequest<'_>,
     ) -> Result<Recorded<Response>, ApiError> {
-        let body = collect_body(body).await?;
-        let query = head.extensions.get().map_or(&[][..], |RawQuery(query)| query);
-        let params = params::read(query, params::form(&head.headers, &body)?)?;
-        arrival.asked.parameters = Parameters::of(&params);
-        answer.format = Format::requested(&params, &head.headers)?;
-        let received = Received {
-            method: &head.method,
-            path: head.uri.path(),
-            query,
-            headers: &head.headers,
-            body: &body,
-            params: &params,
-        };
-        let (entry, caller) = self.admit(arrival, &received, answer)?;
-        Ok(entry.serve(&self.gate, arrival, caller, &params, answer.format).await)
+        let body = collect_body(std::mem::take(&mut self.body)).await?;
+        let Parts { method, uri, headers, extensions, .. } = &self.head;
+        let query = extensions.get().map_or(&[][..], |RawQuery(query)| query);
+        let params = params::read(query, params::form(headers, &body)?)?;
+        incoming.note_parameters(Parameters::of(&params));
+        self.format = Format::requested(&params, headers)?;
+        let received =
+            Received { method, path: uri.path(), query, headers, body: &body, params: &params };
+        let found = find(&received, &mut incoming)?;
+        let claim = sign::claim(&received)?;
+        let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
+        let authenticated = admitted.authenticate(|request| {
+            self.authenticator.authenticate(&claim, request.time, request.connection)
+        })?;
+        let entry = supported(found, authenticated.caller())?;
+        Ok(entry.serve(authenticated, &params, self.format).await)
     }
 
-    /// Finds the operation and proves the caller.
-    fn admit(
-        &self,
-        arrival: &mut Arrival,
-        received: &Received<'_>,
-        answer: &mut Answer,
-    ) -> Result<(&'static Entry, Caller), ApiError> {
-        if !matches!(*received.method, Method::GET | Method::POST) {
-            return Err(ErrorCode::UnsupportedHttpMethod.into());
+    fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
+        format::failure(self.format, request.id, &request.host, error)
+    }
+}
+
+/// Finds the action that a request names.
+fn find(received: &Received<'_>, incoming: &mut IncomingRequest<'_>) -> Result<Found, ApiError> {
+    if !matches!(*received.method, Method::GET | Method::POST) {
+        return Err(ErrorCode::UnsupportedHttpMethod.into());
+    }
+    let Target { action, version } = sign::target(received)?;
+    let found = table::find(action).filter(|_found| received.path == "/");
+    let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
+    incoming.note_action(found.action());
+    if version == VERSION { Ok(found) } else { Err(ErrorCode::InvalidVersion.into()) }
+}
+
+/// The operation of an action, where this caller may call it at all.
+fn supported(found: Found, caller: &Caller) -> Result<&'static Entry, ApiError> {
+    match found {
+        Found::Served(entry) if caller.client_key.is_none() || entry.client_keys.is_some() => {
+            Ok(entry)
         }
-        let Target { action, version } = sign::target(received)?;
-        let found = table::find(action).filter(|_found| received.path == "/");
-        // Only the name of a known action is let into the log.
-        let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
-        answer.action = found.action();
-        if version != VERSION {
-            return Err(ErrorCode::InvalidVersion.into());
+        Found::Unsupported(action) if caller.client_key.is_none() => {
+            Err(ApiError::unsupported_action(action.name))
         }
-        let claim = sign::claim(received)?;
-        arrival.asked.access_key_id = claim.access_key_id.parse().ok();
-        self.gate.hear(arrival)?;
-        let caller = self.authenticator.authenticate(&claim, arrival.now, arrival.connection)?;
-        self.gate.note_proven(arrival, &caller);
-        answer.is_proven = true;
-        let refusal = match found {
-            Found::Served(entry) if caller.client_key.is_none() || entry.client_keys.is_some() => {
-                return Ok((entry, caller));
-            }
-            Found::Unsupported(action) if caller.client_key.is_none() => {
-                ApiError::unsupported_action(action.name)
-            }
-            Found::Served(_) | Found::Unsupported(_) => not_for_client_keys(),
-        };
-        answer.caller = Some(caller);
-        Err(refusal)
+        Found::Served(_) | Found::Unsupported(_) => Err(not_for_client_keys()),
     }
 }
 

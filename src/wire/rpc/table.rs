@@ -8,11 +8,10 @@ use serde::Serialize;
 
 use super::format::{self, Format};
 use crate::audit::{Action, Recorded};
-use crate::authn::Caller;
 use crate::error::ApiError;
 use crate::model::{FromParams, Params};
 use crate::ops::{self, Operation, PublicVisitor, unsupported};
-use crate::pipeline::{Arrival, Gate};
+use crate::pipeline::Authenticated;
 
 /// Every operation that is served.
 pub static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
@@ -69,7 +68,7 @@ pub struct Entry {
     serve: Serve,
 }
 
-type Serve = for<'a> fn(&'a Gate, &'a Arrival, Caller, &'a Params<'a>, Format) -> Served<'a>;
+type Serve = for<'a> fn(Authenticated<'a>, &'a Params<'a>, Format) -> Served<'a>;
 type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// Looks an action up.
@@ -83,17 +82,15 @@ pub fn find(action: &str) -> Option<Found> {
 }
 
 impl Entry {
-    /// Reads the request from its parameters, lets it pass the gate, and writes the answer. A
-    /// refusal is left to be written, as the caller is to see it.
+    /// Reads the request from its parameters, has it executed, and writes the answer. A refusal is left
+    /// to be written, as the caller is to see it.
     pub fn serve<'a>(
         &self,
-        gate: &'a Gate,
-        arrival: &'a Arrival,
-        caller: Caller,
+        request: Authenticated<'a>,
         params: &'a Params<'a>,
         format: Format,
     ) -> Served<'a> {
-        (self.serve)(gate, arrival, caller, params, format)
+        (self.serve)(request, params, format)
     }
 }
 
@@ -115,16 +112,12 @@ where
         client_keys: O::CLIENT_KEYS,
         takes_dry_run: O::DRY_RUN,
         action: O::RECORD,
-        serve: |gate, arrival, caller, params, format| {
-            Box::pin(serve::<O>(gate, arrival, caller, params, format))
-        },
+        serve: |request, params, format| Box::pin(serve::<O>(request, params, format)),
     }
 }
 
 async fn serve<O>(
-    gate: &Gate,
-    arrival: &Arrival,
-    caller: Caller,
+    request: Authenticated<'_>,
     params: &Params<'_>,
     format: Format,
 ) -> Recorded<Response>
@@ -132,11 +125,11 @@ where
     O: Operation + FromParams,
     O::Output: Serialize + Sync,
 {
-    let request = O::from_params(params).map_err(ApiError::from);
+    let operation = O::from_params(params).map_err(ApiError::from);
     let is_dry_run = O::DRY_RUN && params.optional("DryRun") == Ok(Some(true));
-    let rehearsal = is_dry_run.then(|| Arrival { is_dry_run, ..arrival.clone() });
-    let outcome = gate.pass(rehearsal.as_ref().unwrap_or(arrival), caller, request).await;
-    outcome.map(|output| format::success(format, O::NAME, arrival.request_id, &output))
+    let id = request.context().id;
+    let outcome = request.execute(operation, is_dry_run).await;
+    outcome.map(|output| format::success(format, O::NAME, id, &output))
 }
 
 #[cfg(test)]

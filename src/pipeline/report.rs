@@ -1,0 +1,60 @@
+//! Metrics of a request, and its one log line.
+
+use std::time::Duration;
+
+use crate::audit::RequestDetails;
+use crate::error::ApiError;
+use crate::ops::Context;
+use crate::telemetry::metrics::{Outcome, metrics};
+
+/// Counts a request, and writes one line about it, for operators; the audit is another thing. It
+/// holds names and times only: no parameter, and no message, since that of a refused signature
+/// repeats what was signed.
+pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<&ApiError>) {
+    let (total, in_token) = count(details, cx, error);
+    let (key, version) = cx.map(Context::touched).unwrap_or_default();
+    let key = cx.and_then(Context::refused).or(key);
+    let cause =
+        error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);
+    let caller = details.caller.as_ref();
+    tracing::info!(
+        target: "hsmgate::request",
+        request_id = %details.context.id,
+        action = details.action.name,
+        source = %details.context.source,
+        user = caller.map(|caller| &*caller.user),
+        access_key_id = caller.map(|caller| caller.access_key_id.as_str()),
+        key_id = key.as_ref().map(tracing::field::display),
+        key_version_id = version.as_ref().map(tracing::field::display),
+        outcome = error.map_or("ok", |error| error.code().as_str()),
+        cause,
+        token_us = in_token.map(micros),
+        total_us = micros(total),
+        "request"
+    );
+}
+
+/// Counts a request, and gives its time and that in the token.
+pub(super) fn count(
+    details: &RequestDetails,
+    cx: Option<&Context>,
+    error: Option<&ApiError>,
+) -> (Duration, Option<Duration>) {
+    let total = details.context.received_at.elapsed();
+    let in_token = cx.map(|cx| cx.budget().spent());
+    metrics().request(details.action.name, class(error), total, in_token.unwrap_or_default());
+    (total, in_token)
+}
+
+fn class(error: Option<&ApiError>) -> Outcome {
+    match error.map(|error| error.code().status()) {
+        None => Outcome::ok,
+        Some(429) => Outcome::throttled,
+        Some(500..) => Outcome::failed,
+        Some(_) => Outcome::refused,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
