@@ -22,8 +22,8 @@ kms = Client(
 )
 
 plaintext = base64.b64encode(b"hello").decode()
-sealed = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext)).body
-print("encrypted:", sealed.ciphertext_blob)
+encrypted = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext)).body
+print("encrypted:", encrypted.ciphertext_blob)
 
-opened = kms.decrypt(models.DecryptRequest(ciphertext_blob=sealed.ciphertext_blob)).body
-print("decrypted:", base64.b64decode(opened.plaintext).decode())
+decrypted = kms.decrypt(models.DecryptRequest(ciphertext_blob=encrypted.ciphertext_blob)).body
+print("decrypted:", base64.b64decode(decrypted.plaintext).decode())

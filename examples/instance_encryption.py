@@ -20,12 +20,12 @@ config = Config(
 config.ca_file_path = os.environ["HSMGATE_CA_FILE"]
 kms = Client(config)
 
-sealed = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=b"hello"))
-print("encrypted:", sealed.ciphertext_blob.hex())
+encrypted = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=b"hello"))
+print("encrypted:", encrypted.ciphertext_blob.hex())
 
-opened = kms.decrypt(
+decrypted = kms.decrypt(
     models.DecryptRequest(
-        key_id=sealed.key_id, ciphertext_blob=sealed.ciphertext_blob, iv=sealed.iv
+        key_id=encrypted.key_id, ciphertext_blob=encrypted.ciphertext_blob, iv=encrypted.iv
     )
 )
-print("decrypted:", opened.plaintext.decode())
+print("decrypted:", decrypted.plaintext.decode())

@@ -10,38 +10,39 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::audit::{Audit, AuditError, AuditSettings, Recorder};
+use crate::audit::{AuditError, AuditLog, AuditSettings, Recorder};
 use crate::authn::{
-    AccessKeyError, AccessKeys, Authenticator, ClientKeys, ReplayError, ReplayGuard, ServedWith,
+    AccessKeyError, Authenticator, ClientKeys, CredentialStore, LastJournal, ReplayError,
+    ReplayGuard,
 };
 use crate::authz::Authorizer;
 use crate::config::CertificateFiles;
 use crate::jobs::Jobs;
 use crate::keyring::{Keyring, KeyringError, KeyringSettings};
-use crate::model::{Instance, InstanceId, Place, Time};
-use crate::ops::{Acceptance, CallLimits, CallRates, Services};
+use crate::model::{Instance, InstanceId, RegionAccount, Time};
+use crate::ops::{CallLimits, CallRates, CompatibilityOptions, Services};
 use crate::pipeline::Pipeline;
-use crate::store::{Fact, Store, StoreError};
+use crate::store::{MetadataValue, Store, StoreError};
 use crate::token::{Token, TokenError, TokenSettings};
 use crate::wire;
-use crate::wire::admin::{self, Health, Sources};
+use crate::wire::admin::{self, Health, MonitoredComponents};
 pub use crate::wire::http::Stop;
-use crate::wire::http::{self, ConnectionLimits, Door, HttpSettings};
-use crate::wire::tls::{Identity, TlsError, TlsServer};
+use crate::wire::http::{self, ConnectionLimits, HttpSettings, Listener};
+use crate::wire::tls::{ServerCertificate, TlsError, TlsServer};
 use lock::GatewayLocks;
 pub use lock::{LockError, ProcessLock};
 
 /// How long requests that are under way may go on once no further ones are taken.
-const FINISH: Duration = Duration::from_secs(7);
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long a start waits for the time from which on it accepts requests, which is the next second.
-const TRUST_WAIT: Duration = Duration::from_secs(1);
-const TRUST_LOOK: Duration = Duration::from_millis(10);
+const REPLAY_TRUST_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLAY_TRUST_POLL: Duration = Duration::from_millis(10);
 /// The connections that the admin listener may have.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// How slow a client of the admin listener may be.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests of the admin listener may go on at the end.
-const ADMIN_FINISH: Duration = Duration::from_secs(1);
+const ADMIN_IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The facts of the instance in the store.
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
@@ -54,13 +55,13 @@ const ACCOUNT: &str = "account";
 /// not known.
 pub const REPLAY_JOURNAL: &str = "replay-journal";
 /// The names of the facts that are the same in every copy of one store.
-pub const FACTS: &[&str] = &[TOKEN_SERIAL, REGION, ACCOUNT, INSTANCE_ID];
+pub const BINDING_METADATA: &[&str] = &[TOKEN_SERIAL, REGION, ACCOUNT, INSTANCE_ID];
 
 /// What a gateway needs to know.
 #[derive(Debug)]
 pub struct Settings {
     /// The region and account to serve.
-    pub place: Place,
+    pub region_account: RegionAccount,
     /// The token.
     pub token: TokenSettings,
     /// The store's URL.
@@ -74,7 +75,7 @@ pub struct Settings {
     /// How much a caller may ask for.
     pub limits: Limits,
     /// What operations accept.
-    pub acceptance: Acceptance,
+    pub compatibility: CompatibilityOptions,
     /// How long destructions that are due wait after a jump of the clock.
     pub destruction_hold: Duration,
     /// How the audit is kept; none is no audit, for measurements only.
@@ -120,7 +121,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The store belongs to another token, region or account.
     #[error("the store belongs to {what} {stored:?}, not to {given:?}")]
-    Foreign {
+    BindingMismatch {
         /// What differs.
         what: &'static str,
         /// What the store says.
@@ -152,13 +153,13 @@ pub enum StartError {
 }
 
 /// Store and token, opened and found to belong together.
-pub struct Vault {
+pub struct Backend {
     store: Store,
     token: Token,
-    access_keys: Arc<AccessKeys>,
+    access_keys: Arc<CredentialStore>,
 }
 
-impl Vault {
+impl Backend {
     /// Opens store and token, without serving anything: what `init` and the AccessKey commands
     /// work with.
     ///
@@ -167,16 +168,20 @@ impl Vault {
     pub async fn open(
         token: TokenSettings,
         store_url: &str,
-        place: &Place,
+        region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
         let store = Store::open(store_url).await?;
         let token = open_token(token).await?;
-        Self::of(store, token, place).await
+        Self::of(store, token, region_account).await
     }
 
-    async fn of(store: Store, token: Token, place: &Place) -> Result<Self, StartError> {
-        check_belonging(&store, &token, place, Purpose::Change).await?;
-        let access_keys = Arc::new(AccessKeys::open(store.clone(), token.clone()).await?);
+    async fn of(
+        store: Store,
+        token: Token,
+        region_account: &RegionAccount,
+    ) -> Result<Self, StartError> {
+        check_binding(&store, &token, region_account, AccessMode::ReadWrite).await?;
+        let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
         Ok(Self { store, token, access_keys })
     }
 
@@ -188,7 +193,7 @@ impl Vault {
     }
 
     /// The AccessKeys.
-    pub fn access_keys(&self) -> &AccessKeys {
+    pub fn access_keys(&self) -> &CredentialStore {
         &self.access_keys
     }
 
@@ -197,7 +202,7 @@ impl Vault {
         &self.store
     }
 
-    /// Makes the keys of the gateway itself that are not there yet. That which seals AccessKeys is
+    /// Makes the keys of the gateway itself that are not there yet. That which encrypts AccessKeys is
     /// made when they are opened.
     ///
     /// # Errors
@@ -207,16 +212,16 @@ impl Vault {
     }
 
     /// Closes sessions and connections.
-    pub async fn close(self) -> Ending {
-        let ending = close_token(self.token).await;
+    pub async fn close(self) -> ShutdownOutcome {
+        let outcome = close_token(self.token).await;
         self.store.close().await;
-        ending
+        outcome
     }
 }
 
 /// How the token was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ShutdownOutcome {
     /// In an orderly way.
     Closed,
     /// With threads inside the PKCS#11 module, which did not let them go.
@@ -225,11 +230,11 @@ pub enum Ending {
 
 /// What somebody opens store and token for who cares for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum AccessMode {
     /// To look; others may use the store, which has to be there.
-    Look,
+    ReadOnly,
     /// To change things that no gateway may change meanwhile; a store that is not there is made.
-    Change,
+    ReadWrite,
 }
 
 /// Store and token, found to belong together, before anything in them is relied on.
@@ -237,22 +242,22 @@ pub enum Purpose {
 /// # Errors
 /// When one of them cannot be used, they do not belong together, or somebody else uses the store
 /// that is to be changed.
-pub async fn open_for_care(
+pub async fn open_offline(
     token: TokenSettings,
     store_url: &str,
-    place: &Place,
-    purpose: Purpose,
+    region_account: &RegionAccount,
+    mode: AccessMode,
 ) -> Result<(Store, Token), StartError> {
-    let store = match purpose {
-        Purpose::Look => Store::open_existing(store_url).await?,
-        Purpose::Change => Store::open_alone(store_url).await?,
+    let store = match mode {
+        AccessMode::ReadOnly => Store::open_existing(store_url).await?,
+        AccessMode::ReadWrite => Store::open_exclusive(store_url).await?,
     };
     let token = open_token(token).await?;
-    check_belonging(&store, &token, place, purpose).await?;
+    check_binding(&store, &token, region_account, mode).await?;
     Ok((store, token))
 }
 
-/// Closes what [`open_for_care`] has opened.
+/// Closes what [`open_offline`] has opened.
 pub async fn close(store: Store, token: Token) {
     close_token(token).await;
     store.close().await;
@@ -260,11 +265,11 @@ pub async fn close(store: Store, token: Token) {
 
 /// Whether another gateway serves on the same store at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
+pub enum StartMode {
     /// None does.
-    Alone,
+    Exclusive,
     /// One does, and will end before this one takes over.
-    BesideAnother,
+    Replacement,
 }
 
 /// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served
@@ -273,12 +278,12 @@ pub struct Prepared {
     settings: Settings,
     /// None beside another gateway, which has them.
     locks: Option<GatewayLocks>,
-    identity: Option<Arc<Identity>>,
+    certificate: Option<Arc<ServerCertificate>>,
     tls: Option<TlsServer>,
     admin_tls: Option<TlsServer>,
     token: Token,
     /// None where the tables have to be brought to this program's form first, while nobody uses them.
-    vault: Option<Vault>,
+    backend: Option<Backend>,
 }
 
 impl Prepared {
@@ -289,39 +294,40 @@ impl Prepared {
     ///
     /// # Errors
     /// When one of them cannot be used, they do not belong together, or there is another gateway.
-    pub async fn open(settings: Settings, company: Company) -> Result<Self, StartError> {
-        let locks = match company {
-            Company::Alone => Some(take_locks(&settings)?),
-            Company::BesideAnother => None,
+    pub async fn open(settings: Settings, mode: StartMode) -> Result<Self, StartError> {
+        let locks = match mode {
+            StartMode::Exclusive => Some(take_locks(&settings)?),
+            StartMode::Replacement => None,
         };
-        let identity = settings.tls.clone().map(Identity::open).transpose()?;
-        let tls = identity.as_ref().map(|identity| TlsServer::open_to_all(Arc::clone(identity)));
+        let certificate = settings.tls.clone().map(ServerCertificate::open).transpose()?;
+        let tls = certificate
+            .as_ref()
+            .map(|certificate| TlsServer::without_client_auth(Arc::clone(certificate)));
         let tls = tls.transpose()?;
-        let admin_tls = match (&settings.admin_client_ca, &identity) {
-            (Some(ca), Some(identity)) => {
-                Some(TlsServer::open_to_clients_of(ca, Arc::clone(identity))?)
+        let admin_tls = match (&settings.admin_client_ca, &certificate) {
+            (Some(ca), Some(certificate)) => {
+                Some(TlsServer::with_client_ca(ca, Arc::clone(certificate))?)
             }
             _ => None,
         };
         let url = &settings.store_url;
-        let must_wait =
-            company == Company::BesideAnother && Store::is_of_older_program(url).await?;
+        let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
         let store = if must_wait { None } else { Some(Store::open(url).await?) };
         let token = open_token(settings.token.clone()).await?;
-        let vault = match store {
-            Some(store) => Some(Vault::of(store, token.clone(), &settings.place).await?),
+        let backend = match store {
+            Some(store) => Some(Backend::of(store, token.clone(), &settings.region_account).await?),
             None => None,
         };
-        if company == Company::BesideAnother {
-            look_ahead(&settings, vault.as_ref()).await?;
+        if mode == StartMode::Replacement {
+            check_prerequisites(&settings, backend.as_ref()).await?;
         }
-        Ok(Self { settings, locks, identity, tls, admin_tls, token, vault })
+        Ok(Self { settings, locks, certificate, tls, admin_tls, token, backend })
     }
 
     /// Closes token and store again.
-    pub async fn close(self) -> Ending {
-        match self.vault {
-            Some(vault) => vault.close().await,
+    pub async fn close(self) -> ShutdownOutcome {
+        match self.backend {
+            Some(backend) => backend.close().await,
             None => close_token(self.token).await,
         }
     }
@@ -330,24 +336,24 @@ impl Prepared {
 /// A gateway that is ready to serve.
 pub struct Gateway {
     locks: GatewayLocks,
-    vault: Vault,
+    backend: Backend,
     client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
-    audit: Option<Audit>,
+    audit: Option<AuditLog>,
     services: Arc<Services>,
     address: SocketAddr,
-    identity: Option<Arc<Identity>>,
-    door: Door,
-    admin: Option<AdminDesk>,
+    certificate: Option<Arc<ServerCertificate>>,
+    listener: Listener,
+    admin: Option<AdminServer>,
     router: axum::Router,
     http: HttpSettings,
     destruction_hold: Duration,
 }
 
 /// Where health and metrics are told.
-struct AdminDesk {
+struct AdminServer {
     address: SocketAddr,
-    door: Door,
+    listener: Listener,
     health: Arc<Health>,
 }
 
@@ -358,67 +364,72 @@ impl Gateway {
     /// # Errors
     /// When any part cannot be used.
     pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
-        Self::take_over(Prepared::open(settings, Company::Alone).await?, listeners).await
+        Self::take_over(Prepared::open(settings, StartMode::Exclusive).await?, listeners).await
     }
 
     /// Finishes what the last process left half done, and is then ready to serve on the listeners.
-    /// A gateway that was [`Company`] has to have ended.
+    /// A gateway that was [`StartMode`] has to have ended.
     ///
     /// # Errors
     /// When any part cannot be used.
     pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
-        let Prepared { settings, locks, identity, tls, admin_tls, token, vault } = prepared;
+        let Prepared { settings, locks, certificate, tls, admin_tls, token, backend } = prepared;
         let locks = match locks {
             Some(locks) => locks,
             None => take_locks(&settings)?,
         };
         let address = listeners.api.local_addr()?;
-        let door = Door::new("api", open_listener(listeners.api)?, tls);
-        let vault = match vault {
-            Some(vault) => {
+        let listener = Listener::new("api", open_listener(listeners.api)?, tls);
+        let backend = match backend {
+            Some(backend) => {
                 // After the locks were taken: the gateway before may have changed something at its end.
-                vault.refresh().await?;
-                vault
+                backend.refresh().await?;
+                backend
             }
             None => {
-                Vault::of(Store::open(&settings.store_url).await?, token, &settings.place).await?
+                Backend::of(
+                    Store::open(&settings.store_url).await?,
+                    token,
+                    &settings.region_account,
+                )
+                .await?
             }
         };
         let keyring =
-            Keyring::new(vault.store.clone(), vault.token.clone(), settings.limits.keyring);
-        let replay = take_over(&settings.state_directory, &vault, &keyring).await?;
-        let account = settings.place.account.clone();
-        let client_keys = Arc::new(ClientKeys::new(account.clone(), vault.store.clone()));
-        crate::authz::tell_of_costly_policies(&vault.store).await?;
+            Keyring::new(backend.store.clone(), backend.token.clone(), settings.limits.keyring);
+        let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
+        let account = settings.region_account.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
+        crate::authz::log_costly_policies(&backend.store).await?;
         let authenticator = Authenticator::new(
             account,
-            Arc::clone(&vault.access_keys),
+            Arc::clone(&backend.access_keys),
             Arc::clone(&client_keys),
             Arc::clone(&replay),
         );
         let audit = match settings.audit {
-            Some(audit) => Some(start_audit(audit, &settings.place, &vault).await?),
+            Some(audit) => Some(start_audit(audit, &settings.region_account, &backend).await?),
             None => None,
         };
-        let recorder = audit.as_ref().map_or(Recorder::off(), Audit::recorder);
+        let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
         let services = Arc::new(Services {
-            authorizer: Authorizer::new(settings.place.clone(), vault.store.clone()),
-            place: settings.place,
-            instance: instance(&vault.store).await?,
-            store: vault.store.clone(),
+            authorizer: Authorizer::new(settings.region_account.clone(), backend.store.clone()),
+            region_account: settings.region_account,
+            instance: instance(&backend.store).await?,
+            store: backend.store.clone(),
             keyring,
-            acceptance: settings.acceptance,
+            compatibility: settings.compatibility,
             call_limits: CallLimits::new(settings.limits.call_rates),
         });
         let failures = settings.limits.authentication_failures;
         let pipeline = Pipeline::new(Arc::clone(&services), recorder.clone(), failures);
         let admin = match listeners.admin {
             Some(listener) => {
-                let (token, store) = (vault.token.clone(), vault.store.clone());
-                let (identity, audit) = (identity.clone(), recorder.clone());
+                let (token, store) = (backend.token.clone(), backend.store.clone());
+                let (certificate, audit) = (certificate.clone(), recorder.clone());
                 let replay = Arc::clone(&replay);
-                let sources = Sources { token, store, audit, identity, replay };
-                Some(AdminDesk::open(listener, admin_tls, sources)?)
+                let components = MonitoredComponents { token, store, audit, certificate, replay };
+                Some(AdminServer::open(listener, admin_tls, components)?)
             }
             None => None,
         };
@@ -426,21 +437,24 @@ impl Gateway {
             connections: settings.limits.connections.clone(),
             header_timeout: settings.limits.header_time,
             // Making a key may take longer than any other request.
-            request_timeout: settings.limits.request_time.max(longest_generation(&settings.limits)),
+            request_timeout: settings
+                .limits
+                .request_time
+                .max(max_generation_time(&settings.limits)),
             drain: settings.limits.drain,
-            finish: FINISH,
+            finish: IN_FLIGHT_TIMEOUT,
         };
         let router = wire::router(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,
-            vault,
+            backend,
             client_keys,
             replay,
             audit,
             services,
             address,
-            identity,
-            door,
+            certificate,
+            listener,
             admin,
             router,
             http,
@@ -459,44 +473,48 @@ impl Gateway {
     }
 
     /// The certificate that it shows; none over plain HTTP.
-    pub fn identity(&self) -> Option<Arc<Identity>> {
-        self.identity.clone()
+    pub fn certificate(&self) -> Option<Arc<ServerCertificate>> {
+        self.certificate.clone()
     }
 
     /// The AccessKeys.
-    pub fn access_keys(&self) -> &AccessKeys {
-        self.vault.access_keys()
+    pub fn access_keys(&self) -> &CredentialStore {
+        self.backend.access_keys()
     }
 
     /// Keys, aliases and their facts.
     pub fn store(&self) -> &Store {
-        self.vault.store()
+        self.backend.store()
     }
 
     /// The token.
     pub fn token(&self) -> &Token {
-        &self.vault.token
+        &self.backend.token
     }
 
     /// Serves until `stop` completes, and then stops as that says: finishes the requests that are
     /// under way, and closes every session. `/readyz` tells of a stop from its first moment, except of
     /// one after which another process goes on: the service stays.
-    pub async fn serve_until(self, stop: impl Future<Output = Stop> + Send + 'static) -> Ending {
+    pub async fn serve_until(
+        self,
+        stop: impl Future<Output = Stop> + Send + 'static,
+    ) -> ShutdownOutcome {
         // Until store and token are closed.
         let _locks = self.locks;
         let jobs = Jobs::start(
             &self.services.keyring,
-            Arc::clone(&self.vault.access_keys),
+            Arc::clone(&self.backend.access_keys),
             Arc::clone(&self.client_keys),
             self.replay,
-            self.vault.store.clone(),
-            self.audit.as_ref().map_or(Recorder::off(), Audit::recorder),
+            self.backend.store.clone(),
+            self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
             self.destruction_hold,
         );
-        let following = self.identity.map(|identity| tokio::spawn(identity.follow_files()));
-        let (told, is_over) = oneshot::channel();
+        let certificate_watch =
+            self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
+        let (stop_sender, stopped) = oneshot::channel();
         let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
-        let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(is_over)));
+        let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(stopped)));
         let stop = async move {
             let stop = stop.await;
             if let (Some(health), Stop::Drain | Stop::AtOnce) = (health, stop) {
@@ -504,11 +522,11 @@ impl Gateway {
             }
             stop
         };
-        let stop = http::serve(self.door, self.router, self.http, stop).await;
+        let stop = http::serve(self.listener, self.router, self.http, stop).await;
         // Nobody listens where the admin listener has failed.
-        let _ = told.send(stop);
-        if let Some(following) = following {
-            following.abort();
+        let _ = stop_sender.send(stop);
+        if let Some(certificate_watch) = certificate_watch {
+            certificate_watch.abort();
         }
         if let Some(admin) = admin
             && let Err(error) = admin.await
@@ -519,45 +537,45 @@ impl Gateway {
         if let Some(audit) = self.audit {
             audit.stop().await;
         }
-        if let Err(error) = self.services.keyring.give_back_leases().await {
+        if let Err(error) = self.services.keyring.return_leases().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "key versions count for more encryptions than they have done");
         }
-        if let Err(error) = self.vault.access_keys.write_uses().await {
+        if let Err(error) = self.backend.access_keys.flush_last_used().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of AccessKeys are not written down");
         }
-        if let Err(error) = self.client_keys.write_uses().await {
+        if let Err(error) = self.client_keys.flush_last_used().await {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(error, "the last uses of client keys are not written down");
         }
-        self.vault.close().await
+        self.backend.close().await
     }
 }
 
-impl AdminDesk {
+impl AdminServer {
     fn open(
         listener: TcpListener,
         tls: Option<TlsServer>,
-        sources: Sources,
+        components: MonitoredComponents,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        let door = Door::new("admin", open_listener(listener)?, tls);
-        Ok(Self { address, door, health: Arc::new(Health::new(sources)) })
+        let listener = Listener::new("admin", open_listener(listener)?, tls);
+        Ok(Self { address, listener, health: Arc::new(Health::new(components)) })
     }
 
     /// Answers until the API has stopped, and then stops in the same way: so it can tell that the
     /// gateway is stopping.
-    async fn serve_until(self, is_over: oneshot::Receiver<Stop>) {
-        let stop = async { is_over.await.unwrap_or(Stop::AtOnce) };
+    async fn serve_until(self, stopped: oneshot::Receiver<Stop>) {
+        let stop = async { stopped.await.unwrap_or(Stop::AtOnce) };
         let settings = HttpSettings {
             connections: ConnectionLimits::of_all(ADMIN_CONNECTIONS),
             header_timeout: ADMIN_TIMEOUT,
             request_timeout: ADMIN_TIMEOUT,
             drain: Duration::ZERO,
-            finish: ADMIN_FINISH,
+            finish: ADMIN_IN_FLIGHT_TIMEOUT,
         };
-        http::serve(self.door, admin::router(self.health), settings, stop).await;
+        http::serve(self.listener, admin::router(self.health), settings, stop).await;
     }
 }
 
@@ -567,22 +585,26 @@ fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListen
 }
 
 /// Looks whether state directory and audit can be used, and changes nothing.
-async fn look_ahead(settings: &Settings, vault: Option<&Vault>) -> Result<(), StartError> {
+async fn check_prerequisites(
+    settings: &Settings,
+    backend: Option<&Backend>,
+) -> Result<(), StartError> {
     GatewayLocks::check(&settings.state_directory)?;
     let Some(audit) = &settings.audit else { return Ok(()) };
     crate::audit::check_file(&audit.file)?;
-    if let Some(vault) = vault {
-        crate::audit::check_key(&vault.store, &vault.token).await?;
+    if let Some(backend) = backend {
+        crate::audit::check_key(&backend.store, &backend.token).await?;
     }
     Ok(())
 }
 
 async fn start_audit(
     settings: AuditSettings,
-    place: &Place,
-    vault: &Vault,
-) -> Result<Audit, AuditError> {
-    Audit::start(settings, place.clone(), vault.store.clone(), vault.token.clone()).await
+    region_account: &RegionAccount,
+    backend: &Backend,
+) -> Result<AuditLog, AuditError> {
+    AuditLog::start(settings, region_account.clone(), backend.store.clone(), backend.token.clone())
+        .await
 }
 
 /// Takes store and state directory for this gateway alone. The last one has to have ended before.
@@ -594,7 +616,7 @@ fn take_locks(settings: &Settings) -> Result<GatewayLocks, LockError> {
 ///
 /// # Errors
 /// [`LockError::Taken`], and when a lock file cannot be used.
-pub fn look_for_other_gateway(state_directory: &Path, store_url: &str) -> Result<(), LockError> {
+pub fn find_other_gateway(state_directory: &Path, store_url: &str) -> Result<(), LockError> {
     GatewayLocks::take(state_directory, store_url).map(drop)
 }
 
@@ -604,59 +626,61 @@ pub fn look_for_other_gateway(state_directory: &Path, store_url: &str) -> Result
 /// that, so that no caller is refused who comes when the gateway serves.
 async fn take_over(
     state_directory: &Path,
-    vault: &Vault,
+    backend: &Backend,
     keyring: &Keyring,
 ) -> Result<Arc<ReplayGuard>, StartError> {
-    if vault.store.is_alone().await? {
+    if backend.store.is_only_user().await? {
         keyring.reconcile().await?;
     }
-    let (store, served) = (&vault.store, served_with(&vault.store).await?);
-    let replay = ReplayGuard::open(&state_directory.join("replay"), &served, Time::now())?;
+    let (store, last) = (&backend.store, last_journal(&backend.store).await?);
+    let replay = ReplayGuard::open(&state_directory.join("replay"), &last, Time::now())?;
     let journal = replay.journal();
-    if served != ServedWith::Journal(journal.clone()) {
-        store.set_fact(REPLAY_JOURNAL, &journal).await?;
+    if last != LastJournal::Id(journal.clone()) {
+        store.set_metadata(REPLAY_JOURNAL, &journal).await?;
     }
-    let limit = Instant::now() + TRUST_WAIT;
+    let limit = Instant::now() + REPLAY_TRUST_TIMEOUT;
     while Time::now() < replay.trusted_from() && Instant::now() < limit {
-        tokio::time::sleep(TRUST_LOOK).await;
+        tokio::time::sleep(REPLAY_TRUST_POLL).await;
     }
     Ok(Arc::new(replay))
 }
 
 /// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an
 /// instance from its first start on.
-async fn served_with(store: &Store) -> Result<ServedWith, StoreError> {
+async fn last_journal(store: &Store) -> Result<LastJournal, StoreError> {
     let text = |text: &str| Some(text.to_owned());
-    Ok(match store.read_fact(REPLAY_JOURNAL, text).await? {
-        Fact::Read(journal) => ServedWith::Journal(journal),
-        Fact::Damaged => ServedWith::Unknown,
-        Fact::Absent if store.read_fact(INSTANCE_ID, text).await? != Fact::Absent => {
-            ServedWith::Unknown
+    Ok(match store.read_metadata(REPLAY_JOURNAL, text).await? {
+        MetadataValue::Read(journal) => LastJournal::Id(journal),
+        MetadataValue::Damaged => LastJournal::Unknown,
+        MetadataValue::Absent
+            if store.read_metadata(INSTANCE_ID, text).await? != MetadataValue::Absent =>
+        {
+            LastJournal::Unknown
         }
-        Fact::Absent => ServedWith::Nothing,
+        MetadataValue::Absent => LastJournal::Absent,
     })
 }
 
 /// How long a request that makes a key may take: its time in the token, and that of taking a
 /// failure back.
-fn longest_generation(limits: &Limits) -> Duration {
-    limits.keyring.times.generate + limits.keyring.times.call
+fn max_generation_time(limits: &Limits) -> Duration {
+    limits.keyring.timeouts.generate + limits.keyring.timeouts.call
 }
 
 /// The instance that the store belongs to; the first start names it. What cannot be read is named anew,
 /// and that alone.
 async fn instance(store: &Store) -> Result<Instance, StoreError> {
-    let created = store.read_fact(INSTANCE_CREATED, |text| text.parse().ok()).await?.value();
-    let id = store.read_fact(INSTANCE_ID, |text| text.parse().ok()).await?.value();
+    let created = store.read_metadata(INSTANCE_CREATED, |text| text.parse().ok()).await?.value();
+    let id = store.read_metadata(INSTANCE_ID, |text| text.parse().ok()).await?.value();
     let instance = Instance {
         id: id.clone().unwrap_or_else(InstanceId::random),
         created: created.unwrap_or_else(Time::now),
     };
     if created.is_none() {
-        store.set_fact(INSTANCE_CREATED, &instance.created.to_string()).await?;
+        store.set_metadata(INSTANCE_CREATED, &instance.created.to_string()).await?;
     }
     if id.is_none() {
-        store.set_fact(INSTANCE_ID, instance.id.as_str()).await?;
+        store.set_metadata(INSTANCE_ID, instance.id.as_str()).await?;
     }
     Ok(instance)
 }
@@ -668,33 +692,39 @@ async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
     }
 }
 
-async fn close_token(token: Token) -> Ending {
+async fn close_token(token: Token) -> ShutdownOutcome {
     // A panic of the module at the very end changes nothing.
     match tokio::task::spawn_blocking(move || token.close()).await {
-        Ok(true) => Ending::Closed,
-        Ok(false) | Err(_) => Ending::Abandoned,
+        Ok(true) => ShutdownOutcome::Closed,
+        Ok(false) | Err(_) => ShutdownOutcome::Abandoned,
     }
 }
 
-/// As [`check_belonging`], as far as it can be told without the token. A fact that cannot be read keeps
+/// As [`check_binding`], as far as it can be told without the token. A fact that cannot be read keeps
 /// nobody from taking rights away; the log tells of it.
 ///
 /// # Errors
 /// When the store belongs to another region or account, or cannot be read.
-pub async fn check_place(store: &Store, place: &Place) -> Result<(), StartError> {
-    for (what, fact, given) in facts_of(place) {
-        match store.read_fact(fact, |text| Some(text.to_owned())).await? {
-            Fact::Read(stored) if stored != given => {
-                return Err(StartError::Foreign { what, stored, given });
+pub async fn check_region_account(
+    store: &Store,
+    region_account: &RegionAccount,
+) -> Result<(), StartError> {
+    for (what, name, given) in metadata_of(region_account) {
+        match store.read_metadata(name, |text| Some(text.to_owned())).await? {
+            MetadataValue::Read(stored) if stored != given => {
+                return Err(StartError::BindingMismatch { what, stored, given });
             }
-            Fact::Read(_) | Fact::Absent | Fact::Damaged => {}
+            MetadataValue::Read(_) | MetadataValue::Absent | MetadataValue::Damaged => {}
         }
     }
     Ok(())
 }
 
-fn facts_of(place: &Place) -> [(&'static str, &'static str, String); 2] {
-    [("region", REGION, place.region.to_string()), ("account", ACCOUNT, place.account.to_string())]
+fn metadata_of(region_account: &RegionAccount) -> [(&'static str, &'static str, String); 2] {
+    [
+        ("region", REGION, region_account.region.to_string()),
+        ("account", ACCOUNT, region_account.account.to_string()),
+    ]
 }
 
 /// A store belongs to one token and one place, for good: with another token its keys would all
@@ -703,29 +733,31 @@ fn facts_of(place: &Place) -> [(&'static str, &'static str, String); 2] {
 ///
 /// # Errors
 /// When it belongs to others, or cannot be read.
-pub async fn check_belonging(
+pub async fn check_binding(
     store: &Store,
     token: &Token,
-    place: &Place,
-    purpose: Purpose,
+    region_account: &RegionAccount,
+    mode: AccessMode,
 ) -> Result<(), StartError> {
     let serial = ("token serial", TOKEN_SERIAL, token.info().serial.clone());
-    let (mut belongs, mut damaged) = (false, Vec::new());
-    for (what, fact, given) in std::iter::once(serial).chain(facts_of(place)) {
-        match store.read_fact(fact, |text| Some(text.to_owned())).await? {
-            Fact::Read(stored) if stored == given => belongs = true,
-            Fact::Read(stored) => return Err(StartError::Foreign { what, stored, given }),
-            Fact::Damaged => damaged.push((fact, given)),
-            Fact::Absent if purpose == Purpose::Look => {}
-            Fact::Absent => store.set_fact(fact, &given).await?,
+    let (mut is_bound, mut damaged) = (false, Vec::new());
+    for (what, name, given) in std::iter::once(serial).chain(metadata_of(region_account)) {
+        match store.read_metadata(name, |text| Some(text.to_owned())).await? {
+            MetadataValue::Read(stored) if stored == given => is_bound = true,
+            MetadataValue::Read(stored) => {
+                return Err(StartError::BindingMismatch { what, stored, given });
+            }
+            MetadataValue::Damaged => damaged.push((name, given)),
+            MetadataValue::Absent if mode == AccessMode::ReadOnly => {}
+            MetadataValue::Absent => store.set_metadata(name, &given).await?,
         }
     }
-    for (fact, given) in damaged {
-        if !belongs {
+    for (name, given) in damaged {
+        if !is_bound {
             // Says that it is damaged.
-            store.fact(fact).await?;
-        } else if purpose == Purpose::Change {
-            store.set_fact(fact, &given).await?;
+            store.metadata(name).await?;
+        } else if mode == AccessMode::ReadWrite {
+            store.set_metadata(name, &given).await?;
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ impl Minimal {
         anyhow::ensure!(key_id == self.key_id, "another key");
         let plaintext: Plaintext = parameter(query, b"Plaintext=")?.parse()?;
         let (key, version) = (self.key, self.key.id());
-        let Encrypted { iv, sealed, .. } = self
+        let Encrypted { iv, ciphertext, .. } = self
             .token
             .run(&Budget::new(CALL_TIME), move |worker| {
                 worker.encrypt(key, None, plaintext.expose().as_bytes())
@@ -77,7 +77,7 @@ impl Minimal {
         Ok(serde_json::to_vec(&Answer {
             request_id: RequestId::random(),
             key_version_id: version,
-            ciphertext_blob: CiphertextBlob { version, iv, sealed },
+            ciphertext_blob: CiphertextBlob { version, iv, ciphertext },
             key_id: &self.key_id,
         })?)
     }

@@ -5,7 +5,6 @@
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
 
 mod baseline;
-mod bed;
 #[path = "../../tests/it/client_key.rs"]
 mod client_key;
 mod cpu;
@@ -15,6 +14,7 @@ mod others;
 mod process;
 mod report;
 mod requests;
+mod testbed;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -25,9 +25,9 @@ use anyhow::ensure;
 use clap::Parser;
 use hsmgate::audit::AuditSettings;
 
-use bed::Bed;
 use load::Window;
 use requests::Requests;
+use testbed::Testbed;
 
 /// The allocator of the program, which the PKCS#11 module uses too.
 #[global_allocator]
@@ -115,11 +115,11 @@ impl Options {
         self.audit.clone().map(|file| AuditSettings {
             file,
             journal_bytes: self.journal_mib * 1024 * 1024,
-            deadline: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
             required: true,
             checkpoint_records: 10_000,
             checkpoint_interval: Duration::from_mins(1),
-            second: None,
+            forward_to: None,
         })
     }
 
@@ -139,7 +139,8 @@ fn main() -> anyhow::Result<()> {
     ensure!(options.bytes.iter().all(|bytes| (1..=6144).contains(bytes)), "--bytes is 1 to 6144");
     ensure!(!options.connections.contains(&0), "--connections begins with 1");
     let Some(home) = process::home() else { return process::start_anew() };
-    let outcome = Bed::prepare(&home, options.audit()).and_then(|bed| measure(&options, bed));
+    let outcome =
+        Testbed::prepare(&home, options.audit()).and_then(|testbed| measure(&options, testbed));
     hsmgate::telemetry::flush();
     outcome
 }
@@ -149,20 +150,24 @@ fn is_measurement() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
-fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
+fn measure(options: &Options, testbed: Testbed) -> anyhow::Result<()> {
     let length = Duration::from_secs_f64(options.seconds);
     let mut measured = report::Measured::default();
-    let mut needed = warm_up(options, &bed, length / 4)?;
+    let mut needed = warm_up(options, &testbed, length / 4)?;
     for round in 0..options.rounds.get() {
         for &bytes in &options.bytes {
-            measured.note_loop(bytes, bed.token_loop(bytes, length)?);
+            measured.note_loop(bytes, testbed.token_loop(bytes, length)?);
         }
         for case in options.cases() {
             let rate = needed.get(&case).copied().unwrap_or_default();
-            let requests =
-                Requests::signed(&bed.signer, &bed.signer.encrypt(case.bytes), rate, length)?;
+            let requests = Requests::signed(
+                &testbed.signer,
+                &testbed.signer.encrypt(case.bytes),
+                rate,
+                length,
+            )?;
             for subject in in_turn(&options.subjects, round) {
-                let window = window(&bed, subject, case, &requests, length)?;
+                let window = window(&testbed, subject, case, &requests, length)?;
                 if subject == Subject::Full {
                     needed.insert(case, rate.max(window.rate));
                 }
@@ -171,8 +176,8 @@ fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
         }
     }
     let others =
-        if options.only_encrypt { None } else { Some(others::measure(options, &bed, length)?) };
-    bed.close();
+        if options.only_encrypt { None } else { Some(others::measure(options, &testbed, length)?) };
+    testbed.close();
     println!("{}", report::Tables { options, measured: &measured });
     if let Some(others) = others {
         println!("{others}");
@@ -181,13 +186,21 @@ fn measure(options: &Options, bed: Bed) -> anyhow::Result<()> {
 }
 
 /// Runs everything once; tells how many requests a second the gateway will want.
-fn warm_up(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<BTreeMap<Case, f64>> {
+fn warm_up(
+    options: &Options,
+    testbed: &Testbed,
+    length: Duration,
+) -> anyhow::Result<BTreeMap<Case, f64>> {
     let mut rates = BTreeMap::new();
     for case in options.cases() {
-        let requests =
-            Requests::signed(&bed.signer, &bed.signer.encrypt(case.bytes), WARM_UP_RATE, length)?;
+        let requests = Requests::signed(
+            &testbed.signer,
+            &testbed.signer.encrypt(case.bytes),
+            WARM_UP_RATE,
+            length,
+        )?;
         for subject in options.subjects.iter().copied() {
-            let window = window(bed, subject, case, &requests, length)?;
+            let window = window(testbed, subject, case, &requests, length)?;
             if subject == Subject::Full {
                 rates.insert(case, window.rate);
             }
@@ -202,7 +215,7 @@ fn in_turn(subjects: &[Subject], round: usize) -> impl Iterator<Item = Subject> 
 }
 
 fn window(
-    bed: &Bed,
+    testbed: &Testbed,
     subject: Subject,
     case: Case,
     requests: &Requests,
@@ -210,12 +223,12 @@ fn window(
 ) -> anyhow::Result<Window> {
     let before = cpu::Times::now()?;
     let mut window = match subject {
-        Subject::Raw => bed.raw_encrypt(case, length)?,
+        Subject::Raw => testbed.raw_encrypt(case, length)?,
         Subject::Instance => {
-            let requests = bed.caller.encrypt(case.bytes)?;
-            load::run(bed.address(subject), &requests, case.connections, length, subject)?
+            let requests = testbed.caller.encrypt(case.bytes)?;
+            load::run(testbed.address(subject), &requests, case.connections, length, subject)?
         }
-        _ => load::run(bed.address(subject), requests, case.connections, length, subject)?,
+        _ => load::run(testbed.address(subject), requests, case.connections, length, subject)?,
     };
     window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);
     Ok(window)

@@ -10,10 +10,10 @@ use hsmgate::model::Plaintext;
 use hsmgate::token::{KeyIdentity, SignAlgorithm, TokenError, Worker};
 use serde_json::Value;
 
-use crate::bed::Bed;
 use crate::load::{self, Window};
 use crate::report::{median, micros};
 use crate::requests::{Call, Requests};
+use crate::testbed::Testbed;
 use crate::{Options, Subject, WARM_UP_RATE, cpu};
 
 /// Enough to keep the token busy.
@@ -113,24 +113,34 @@ struct Row {
 
 /// Runs every operation in every round, the gateway and the token alone by turns: what is compared
 /// stands beside each other in time.
-pub(crate) fn measure(options: &Options, bed: &Bed, length: Duration) -> anyhow::Result<Table> {
+pub(crate) fn measure(
+    options: &Options,
+    testbed: &Testbed,
+    length: Duration,
+) -> anyhow::Result<Table> {
     let mut rows = Vec::new();
-    for other in bed.others() {
-        let rate = gateway(bed, other, WARM_UP_RATE, length / 4)?.rate;
+    for other in testbed.others() {
+        let rate = gateway(testbed, other, WARM_UP_RATE, length / 4)?.rate;
         rows.push((other, rate, Row { name: other.name, full: Vec::new(), raw: Vec::new() }));
     }
     for _ in 0..options.rounds.get() {
         for (other, rate, row) in &mut rows {
-            row.full.push(gateway(bed, other, *rate, length)?);
-            row.raw.push(bed.raw(&other.job, CONNECTIONS, length)?);
+            row.full.push(gateway(testbed, other, *rate, length)?);
+            row.raw.push(testbed.raw(&other.job, CONNECTIONS, length)?);
         }
     }
     Ok(Table(rows.into_iter().map(|(_, _, row)| row).collect()))
 }
 
-fn gateway(bed: &Bed, other: &Other, rate: f64, length: Duration) -> anyhow::Result<Window> {
-    let requests = Requests::signed(&bed.signer, &other.call, rate, length)?;
-    let address = if other.is_default { bed.address(Subject::Full) } else { bed.opposite() };
+fn gateway(
+    testbed: &Testbed,
+    other: &Other,
+    rate: f64,
+    length: Duration,
+) -> anyhow::Result<Window> {
+    let requests = Requests::signed(&testbed.signer, &other.call, rate, length)?;
+    let address =
+        if other.is_default { testbed.address(Subject::Full) } else { testbed.opposite() };
     let before = cpu::Times::now()?;
     let mut window = load::run(address, &requests, CONNECTIONS, length, Subject::Full)?;
     window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);

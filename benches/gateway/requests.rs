@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hsmgate::cli::client::{Stamp, Target, signed_request};
+use hsmgate::cli::client::{DateAndNonce, Target, signed_request};
 use hsmgate::model::Time;
 use http::{HeaderMap, Request};
 
@@ -34,7 +34,7 @@ impl Signer {
 
     fn sign(&self, call: &Call) -> anyhow::Result<Vec<u8>> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
-        let stamp = Stamp { date: Time::now(), nonce: &nonce };
+        let stamp = DateAndNonce { date: Time::now(), nonce: &nonce };
         let params: Vec<_> =
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
         written(&signed_request(&self.target, call.action, &params, stamp)?, b"")

@@ -15,7 +15,7 @@ use hsmgate::model::{
     AccountId, Alias, CiphertextBlob, EncryptionContext, KeyId, KeyRef, Params, TagKeyList, TagList,
 };
 use hsmgate::wire::instance::{messages, sign as instance_sign};
-use hsmgate::wire::rpc::sign::{Received, claim as rpc_claim, target};
+use hsmgate::wire::rpc::sign::{SignedRequest, api_call, claim as rpc_claim};
 use hsmgate::wire::rpc::{params, percent};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prost::Message;
@@ -60,10 +60,16 @@ pub fn claim(data: &[u8]) {
     let Some((method, query, headers, body)) = request(data) else { return };
     let read = params::form(&headers, body).and_then(|form| params::read(query, form));
     let Ok(params) = read else { return };
-    let received =
-        Received { method: &method, path: "/", query, headers: &headers, body, params: &params };
-    let _ = target(&received);
-    if let Ok(claim) = rpc_claim(&received) {
+    let signed_request = SignedRequest {
+        method: &method,
+        path: "/",
+        query,
+        headers: &headers,
+        body,
+        params: &params,
+    };
+    let _ = api_call(&signed_request);
+    if let Ok(claim) = rpc_claim(&signed_request) {
         assert!(!claim.string_to_sign.is_empty() && !claim.access_key_id.is_empty());
     }
 }

@@ -19,7 +19,7 @@ const STATE_LOCK: &str = "gateway.lock";
 /// What the lock file of a SQLite store has behind the name of the database file.
 const STORE_LOCK: &str = ".gateway.lock";
 /// How often a lock file may be replaced by another one while it is being locked.
-const TRIES: usize = 10;
+const MAX_TRIES: usize = 10;
 /// The longest process id, and a newline.
 const PROCESS_BYTES: u64 = 20;
 
@@ -60,7 +60,7 @@ impl ProcessLock {
     /// file cannot be made, locked or written.
     pub fn take(path: &Path, what: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::File { path: path.to_owned(), source };
-        for _try in 0..TRIES {
+        for _try in 0..MAX_TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             let mut file = options.open(path).map_err(failed)?;
@@ -73,7 +73,7 @@ impl ProcessLock {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             // Somebody may have removed the name meanwhile: the next one would lock another file.
-            if is_at(&file, path).map_err(failed)? {
+            if is_same_file(&file, path).map_err(failed)? {
                 write_process(&mut file, path).map_err(failed)?;
                 return Ok(Self { _file: file });
             }
@@ -123,7 +123,7 @@ impl GatewayLocks {
         let path = state_directory.join(STATE_LOCK);
         let failed = |source| LockError::File { path: path.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(state_directory).map_err(failed)?;
-        may_write_in(state_directory).map_err(failed)?;
+        check_writable(state_directory).map_err(failed)?;
         match OpenOptions::new().read(true).write(true).open(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(source)),
             _ => Ok(()),
@@ -132,7 +132,7 @@ impl GatewayLocks {
 }
 
 /// Whether files can be made in a directory.
-fn may_write_in(directory: &Path) -> io::Result<()> {
+fn check_writable(directory: &Path) -> io::Result<()> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     Ok(rustix::fs::accessat(CWD, directory, access, AtFlags::EACCESS)?)
 }
@@ -157,7 +157,7 @@ fn holder(file: &mut File) -> Option<u32> {
     text.trim_end().parse().ok()
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),

@@ -10,11 +10,11 @@ use super::continuity::lines_from_end;
 use super::export::ExportError;
 use super::file::last_record;
 use super::journal;
-use super::line::{Kind, Line, number_of};
+use super::line::{Kind, Line, key_bits};
 
 /// A file of a chain.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct ChainFile {
     pub(super) path: PathBuf,
     /// Its first record; `None` where its first line is none.
     pub(super) first: Option<u64>,
@@ -27,20 +27,20 @@ pub(super) struct Part {
 /// names begin with that of the audit file are taken as well, where their first line is a record.
 /// `second` is a copy of them all, and is left out. So is a copy of a file that is taken. What is left
 /// out that looks like a part, and where records are in none of the files, the log tells.
-pub(super) fn files(file: &Path, second: Option<&Path>) -> Result<Vec<Part>, ExportError> {
-    let mut taken: Vec<Part> = Vec::new();
+pub(super) fn files(file: &Path, forward_to: Option<&Path>) -> Result<Vec<ChainFile>, ExportError> {
+    let mut taken: Vec<ChainFile> = Vec::new();
     let (mut named, mut others) = (Vec::new(), Vec::new());
     for path in beside(file)? {
-        if second.is_some_and(|second| is_same(second, &path)) {
+        if forward_to.is_some_and(|forward_to| is_same(forward_to, &path)) {
             continue;
         }
         let is_named = is_named_after(&path, file);
-        match Part::of(path.clone()) {
+        match ChainFile::of(path.clone()) {
             // Whatever it has become, it is what is asked for.
             Ok(part) if path.file_name() == file.file_name() => taken.push(part),
             Ok(part) if is_named && part.first.is_some() => named.push(part),
             Ok(part) if part.opening.is_some() => others.push(part),
-            Ok(_) if is_named => leave_out(&path, "its first line is no record"),
+            Ok(_) if is_named => log_skipped(&path, "its first line is no record"),
             Err(error) if is_named || path.file_name() == file.file_name() => return Err(error),
             // Somebody else's file.
             Ok(_) | Err(_) => {}
@@ -55,27 +55,27 @@ pub(super) fn files(file: &Path, second: Option<&Path>) -> Result<Vec<Part>, Exp
         take(&mut taken, others.swap_remove(found));
     }
     taken.sort_by(|one, other| (one.first, &one.path).cmp(&(other.first, &other.path)));
-    tell_of_gaps(&taken);
+    log_gaps(&taken);
     Ok(taken)
 }
 
-fn take(taken: &mut Vec<Part>, part: Part) {
-    let is_copy = |other: &Part| other.opening.is_some() && other.opening == part.opening;
+fn take(taken: &mut Vec<ChainFile>, part: ChainFile) {
+    let is_copy = |other: &ChainFile| other.opening.is_some() && other.opening == part.opening;
     if taken.iter().any(is_copy) {
-        leave_out(&part.path, "it begins as another file of the audit does");
+        log_skipped(&part.path, "it begins as another file of the audit does");
     } else if part.path.file_name().and_then(|name| name.to_str()).is_none() {
-        leave_out(&part.path, "its name is no UTF-8 text");
+        log_skipped(&part.path, "its name is no UTF-8 text");
     } else {
         taken.push(part);
     }
 }
 
-fn leave_out(path: &Path, why: &str) {
+fn log_skipped(path: &Path, why: &str) {
     tracing::warn!(path = %path.display(), why, "a file beside the audit file is left out");
 }
 
 /// Tells of records between two files that are in neither.
-fn tell_of_gaps(parts: &[Part]) {
+fn log_gaps(parts: &[ChainFile]) {
     for (from, to) in gaps(parts) {
         tracing::warn!(
             event = "audit.gap",
@@ -87,7 +87,7 @@ fn tell_of_gaps(parts: &[Part]) {
 }
 
 /// The first and the last record of each gap.
-fn gaps(parts: &[Part]) -> Vec<(u64, u64)> {
+fn gaps(parts: &[ChainFile]) -> Vec<(u64, u64)> {
     let mut gaps = Vec::new();
     for (one, next) in parts.iter().zip(parts.iter().skip(1)) {
         let last = last_record(&one.path).ok().flatten().map(|last| last.sequence);
@@ -100,7 +100,7 @@ fn gaps(parts: &[Part]) -> Vec<(u64, u64)> {
     gaps
 }
 
-impl Part {
+impl ChainFile {
     fn of(path: PathBuf) -> Result<Self, ExportError> {
         let line = first_line(&path).map_err(|source| fault(&path, source))?;
         let line = line.strip_suffix(b"\n").and_then(Line::parse);
@@ -119,7 +119,7 @@ impl Part {
         if last_record(&self.path).ok().flatten() == Some(record) {
             return true;
         }
-        let found = lines_from_end(&self.path, |_offset, line| match number_of(line) {
+        let found = lines_from_end(&self.path, |_offset, line| match key_bits(line) {
             Some(number) if number == record.sequence => {
                 ControlFlow::Break(Line::parse(line).is_some_and(|line| line.head() == record))
             }
@@ -131,8 +131,8 @@ impl Part {
 }
 
 /// Whether one of two files goes on behind a record of the other, or they begin alike.
-fn is_linked(one: &Part, other: &Part) -> bool {
-    let goes_on = |from: &Part, to: &Part| {
+fn is_linked(one: &ChainFile, other: &ChainFile) -> bool {
+    let goes_on = |from: &ChainFile, to: &ChainFile| {
         to.opening.is_some_and(|(previous, _)| previous.sequence > 0 && from.has(previous))
     };
     one.opening == other.opening || goes_on(one, other) || goes_on(other, one)
@@ -204,7 +204,7 @@ mod tests {
         last
     }
 
-    fn names(parts: &[Part]) -> Vec<&OsStr> {
+    fn names(parts: &[ChainFile]) -> Vec<&OsStr> {
         parts.iter().filter_map(|part| part.path.file_name()).collect()
     }
 
@@ -214,8 +214,8 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         let file = at("audit.jsonl");
         let first = part(&at("audit.jsonl.1"), Head::START);
-        let second = part(&at(".older"), first);
-        let third = part(&directory.path().join(OsStr::from_bytes(b"name-\xff")), second);
+        let next = part(&at(".older"), first);
+        let third = part(&directory.path().join(OsStr::from_bytes(b"name-\xff")), next);
         part(&file, third);
         fs::copy(&file, at("audit.jsonl.bak")).unwrap();
         fs::write(at("audit.jsonl.0.gz"), b"\x1f\x8b\x08\n\n").unwrap();

@@ -80,7 +80,7 @@ impl Checkpoint {
 
     /// How the next checkpoint names this one.
     pub(super) fn link(&self) -> CheckpointLink {
-        let sha256 = hexadecimal(digest(&SHA256, self.signature.as_bytes()).as_ref());
+        let sha256 = hex(digest(&SHA256, self.signature.as_bytes()).as_ref());
         CheckpointLink { sequence: self.covers.sequence, sha256 }
     }
 
@@ -105,7 +105,7 @@ impl Checkpoint {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -156,7 +156,7 @@ impl AuditKey {
 
     /// SHA-256 over its DER form, in hexadecimal: to compare keys by eye.
     pub fn fingerprint(&self) -> String {
-        hexadecimal(digest(&SHA256, &self.der()).as_ref())
+        hex(digest(&SHA256, &self.der()).as_ref())
     }
 
     /// Whether the key has signed the checkpoint.
@@ -197,17 +197,17 @@ pub(super) mod tests {
             follows: Option<CheckpointLink>,
         ) -> Checkpoint {
             let time = Time::from_unix(1_700_000_000);
-            self.seal(Checkpoint::unsigned(covers, time, follows, self.1))
+            self.sign_checkpoint(Checkpoint::unsigned(covers, time, follows, self.1))
         }
 
         /// A checkpoint as 0.1.0 signed them.
         pub(in super::super) fn sign_as_before(&self, covers: Head) -> Checkpoint {
             let time = Time::from_unix(1_700_000_000);
             let unsigned = Checkpoint::unsigned(covers, time, None, self.1);
-            self.seal(Checkpoint { format: 1, ..unsigned })
+            self.sign_checkpoint(Checkpoint { format: 1, ..unsigned })
         }
 
-        fn seal(&self, unsigned: Checkpoint) -> Checkpoint {
+        fn sign_checkpoint(&self, unsigned: Checkpoint) -> Checkpoint {
             let text = unsigned.text();
             let signature = self.0.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
             unsigned.signed(signature.as_ref())

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 
 use super::chain::Head;
 use super::checkpoint::{AuditKey, Checkpoint};
-use super::export::Known;
+use super::export::StoredHead;
 use super::file::{Tail, last_record};
-use super::line::{Kind, Line, MAX_LINE_BYTES, number_of};
+use super::line::{Kind, Line, MAX_LINE_BYTES, key_bits};
 
 /// Bytes that are read at once from the end of a file.
 const BLOCK_BYTES: u64 = 1024 * 1024;
 
 /// What a start believes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trust {
+pub(super) struct TrustedState {
     /// What the store knows of the chain.
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<StoredHead>,
     /// Whether the store knew something that cannot be read any more.
     pub(super) is_damaged: bool,
     /// The keys whose checkpoints count: the one in use, and those that it has replaced.
@@ -30,7 +30,7 @@ pub(super) struct Trust {
 
 /// Where the chain goes on at a start.
 #[derive(Debug)]
-pub(super) struct Beginning {
+pub(super) struct ChainEnd {
     pub(super) head: Head,
     pub(super) reason: &'static str,
     /// The last checkpoint of the chain.
@@ -43,15 +43,15 @@ pub(super) struct Beginning {
 ///
 /// A store that was put back knows less than the file: then the last checkpoint in the file counts,
 /// which nobody but the gateway can have signed.
-pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Beginning> {
+pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Result<ChainEnd> {
     let known = trust.known.as_ref();
     let stored = known.and_then(|known| known.checkpoint.clone());
     let Some(head) = tail.head else {
         return Ok(match known {
             None if trust.is_damaged => discontinued(Head::START, None),
-            None => Beginning { head: Head::START, reason: "start", checkpoint: None },
+            None => ChainEnd { head: Head::START, reason: "start", checkpoint: None },
             Some(known) if known.is_closed => {
-                Beginning { head: known.head, reason: "start", checkpoint: stored }
+                ChainEnd { head: known.head, reason: "start", checkpoint: stored }
             }
             Some(known) => discontinued(known.head, stored),
         });
@@ -73,24 +73,24 @@ pub(super) fn beginning(path: &Path, tail: Tail, trust: &Trust) -> io::Result<Be
         Some(anchor) => head.sequence >= anchor.sequence && follows(path, anchor, head)?,
     };
     if goes_on {
-        return Ok(Beginning { head, reason: "start", checkpoint: last.or(stored) });
+        return Ok(ChainEnd { head, reason: "start", checkpoint: last.or(stored) });
     }
     let checkpoint = ahead.cloned().or(stored);
     Ok(discontinued(anchor.unwrap_or(Head::START), checkpoint))
 }
 
-fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> Beginning {
+fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> ChainEnd {
     tracing::error!(
         event = "audit.discontinued",
         sequence = head.sequence,
         "the audit file lacks records that were written, or has others in their place; its chain is \
          broken here, and what stood there is not signed"
     );
-    Beginning { head, reason: "discontinued", checkpoint }
+    ChainEnd { head, reason: "discontinued", checkpoint }
 }
 
 /// Where a record of the chain is in a file.
-enum Found {
+enum AnchorPosition {
     /// It ends at this offset.
     Before(u64),
     /// The whole file comes after it; its first record follows this one.
@@ -106,15 +106,15 @@ fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
     let mut next = Some(path.to_owned());
     while let Some(path) = next {
         match find(&path, anchor)? {
-            Found::Before(offset) => {
+            AnchorPosition::Before(offset) => {
                 parts.push((path, offset));
                 break;
             }
-            Found::Earlier(previous) if previous == anchor => {
+            AnchorPosition::Earlier(previous) if previous == anchor => {
                 parts.push((path, 0));
                 break;
             }
-            Found::Earlier(previous) if previous.sequence > anchor.sequence => {
+            AnchorPosition::Earlier(previous) if previous.sequence > anchor.sequence => {
                 let is_new = |other: &Path| parts.iter().all(|(part, _)| part != other);
                 next = beside(&path, previous, is_new)?;
                 if next.is_none() {
@@ -122,7 +122,7 @@ fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
                 }
                 parts.push((path, 0));
             }
-            Found::Earlier(_) | Found::Not => return Ok(false),
+            AnchorPosition::Earlier(_) | AnchorPosition::Not => return Ok(false),
         }
     }
     let mut reached = anchor;
@@ -154,10 +154,10 @@ fn walk(path: &Path, offset: u64, mut head: Head) -> io::Result<Option<Head>> {
     Ok(Some(head))
 }
 
-fn find(path: &Path, anchor: Head) -> io::Result<Found> {
+fn find(path: &Path, anchor: Head) -> io::Result<AnchorPosition> {
     let mut first = None;
     let found = lines_from_end(path, |offset, line| {
-        let Some(number) = number_of(line) else { return ControlFlow::Continue(()) };
+        let Some(number) = key_bits(line) else { return ControlFlow::Continue(()) };
         if number > anchor.sequence {
             first = Some(line.to_vec());
             return ControlFlow::Continue(());
@@ -167,12 +167,12 @@ fn find(path: &Path, anchor: Head) -> io::Result<Found> {
         ControlFlow::Break(is_it.then(|| end.saturating_add(1)))
     })?;
     Ok(match found {
-        Some(Some(end)) => Found::Before(end),
-        Some(None) => Found::Not,
+        Some(Some(end)) => AnchorPosition::Before(end),
+        Some(None) => AnchorPosition::Not,
         None => {
             let first = first.as_deref().and_then(Line::parse);
             let previous = first.and_then(|first| first.frame.previous);
-            previous.map_or(Found::Not, Found::Earlier)
+            previous.map_or(AnchorPosition::Not, AnchorPosition::Earlier)
         }
     })
 }
@@ -281,15 +281,19 @@ mod tests {
             std::fs::write(&self.path, lines).unwrap();
         }
 
-        fn beginning(&self, known: Known, keys: Vec<AuditKey>) -> Beginning {
+        fn chain_end(&self, known: StoredHead, keys: Vec<AuditKey>) -> ChainEnd {
             let tail = Tail { head: last_record(&self.path).unwrap(), torn_bytes: 0 };
-            beginning(&self.path, tail, &Trust { known: Some(known), is_damaged: false, keys })
-                .unwrap()
+            chain_end(
+                &self.path,
+                tail,
+                &TrustedState { known: Some(known), is_damaged: false, keys },
+            )
+            .unwrap()
         }
     }
 
-    fn known(head: Head, is_closed: bool, is_opening: bool) -> Known {
-        Known { head, is_closed, is_opening, checkpoint: None }
+    fn known(head: Head, is_closed: bool, is_opening: bool) -> StoredHead {
+        StoredHead { head, is_closed, is_opening, checkpoint: None }
     }
 
     #[test]
@@ -298,14 +302,14 @@ mod tests {
         file.put(Kind::Event, &json!({"requestId": "r"}));
         file.put(Kind::Close, &json!({"reason": "stop"}));
         let end = file.head;
-        let begun = file.beginning(known(end, true, false), Vec::new());
+        let begun = file.chain_end(known(end, true, false), Vec::new());
         assert_eq!((begun.head, begun.reason), (end, "start"));
         file.put(Kind::Event, &json!({"requestId": "invented"}));
-        let begun = file.beginning(known(end, true, false), Vec::new());
+        let begun = file.chain_end(known(end, true, false), Vec::new());
         assert_eq!((begun.head, begun.reason), (end, "discontinued"));
         // A gateway that began and was killed has added its own.
         for (is_closed, is_opening) in [(false, false), (true, true)] {
-            let begun = file.beginning(known(end, is_closed, is_opening), Vec::new());
+            let begun = file.chain_end(known(end, is_closed, is_opening), Vec::new());
             assert_eq!((begun.head, begun.reason), (file.head, "start"));
         }
     }
@@ -314,10 +318,13 @@ mod tests {
     fn a_start_that_wrote_nothing_may_be_repeated_on_a_rotated_file() {
         let end = Head::START.followed_by(b"record");
         let directory = tempfile::TempDir::new().unwrap();
-        let trust =
-            Trust { known: Some(known(end, true, true)), is_damaged: false, keys: Vec::new() };
+        let trust = TrustedState {
+            known: Some(known(end, true, true)),
+            is_damaged: false,
+            keys: Vec::new(),
+        };
         let tail = Tail { head: None, torn_bytes: 0 };
-        let begun = beginning(&directory.path().join("audit.jsonl"), tail, &trust).unwrap();
+        let begun = chain_end(&directory.path().join("audit.jsonl"), tail, &trust).unwrap();
         assert_eq!((begun.head, begun.reason), (end, "start"));
     }
 
@@ -333,17 +340,17 @@ mod tests {
         file.put(Kind::Checkpoint, &checkpoint);
         file.put(Kind::Event, &json!({"requestId": "r"}));
         for is_closed in [true, false] {
-            let begun = file.beginning(known(old, is_closed, false), vec![signer.key()]);
+            let begun = file.chain_end(known(old, is_closed, false), vec![signer.key()]);
             assert_eq!((begun.head, begun.reason), (file.head, "start"));
             assert_eq!(begun.checkpoint.as_ref(), Some(&checkpoint));
-            let begun = file.beginning(known(old, is_closed, false), vec![TestSigner::new().key()]);
+            let begun = file.chain_end(known(old, is_closed, false), vec![TestSigner::new().key()]);
             assert_eq!((begun.head, begun.reason), (old, "discontinued"));
         }
         // Numbers that were signed are not used a second time.
         let mut lines = std::fs::read_to_string(&file.path).unwrap();
         lines = lines.replace("\"covers\"", "\"covers\" ");
         std::fs::write(&file.path, lines).unwrap();
-        let begun = file.beginning(known(old, false, false), vec![signer.key()]);
+        let begun = file.chain_end(known(old, false, false), vec![signer.key()]);
         assert_eq!((begun.head, begun.reason), (covered, "discontinued"));
     }
 

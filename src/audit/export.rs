@@ -13,7 +13,7 @@ use super::chain_files as chain;
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::verify::Expectation;
 use crate::model::Time;
-use crate::store::{Fact, Store};
+use crate::store::{MetadataValue, Store};
 
 /// The name of a bundle's manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -21,40 +21,40 @@ pub const MANIFEST: &str = "manifest.json";
 pub const PUBLIC_KEY: &str = "public-key.pem";
 
 /// The fact of the store with what it knows of the chain.
-pub const HEAD_FACT: &str = "audit-head";
-pub(super) const PUBLIC_KEY_FACT: &str = "audit-public-key";
+pub const HEAD_METADATA: &str = "audit-head";
+pub(super) const PUBLIC_KEY_METADATA: &str = "audit-public-key";
 /// The public keys that were replaced, oldest first: PEM texts as JSON.
-pub(super) const RETIRED_KEYS_FACT: &str = "audit-retired-keys";
+pub(super) const RETIRED_KEYS_METADATA: &str = "audit-retired-keys";
 
 /// What a store that is put back takes over from the one in its place, which is newer: what it knows of
 /// the audit, so that the audit file goes on. Nothing where the one in place is not newer, or cannot be
-/// read. `old` gives a fact of the one in place, `new_head` is [`HEAD_FACT`] of the other.
-pub fn facts_to_keep<'a>(
+/// read. `old` gives a fact of the one in place, `new_head` is [`HEAD_METADATA`] of the other.
+pub fn metadata_to_keep<'a>(
     old: impl Fn(&str) -> Option<&'a str>,
     new_head: Option<&str>,
 ) -> Vec<(&'static str, &'a str)> {
     let number = |head: Option<&str>| {
         head.and_then(|text| serde_json::from_str(text).ok())
-            .map(|known: Known| known.head.sequence)
+            .map(|known: StoredHead| known.head.sequence)
     };
-    if number(old(HEAD_FACT)).is_none_or(|old| number(new_head).is_some_and(|new| new > old)) {
+    if number(old(HEAD_METADATA)).is_none_or(|old| number(new_head).is_some_and(|new| new > old)) {
         return Vec::new();
     }
-    let facts = [
-        HEAD_FACT,
-        PUBLIC_KEY_FACT,
-        RETIRED_KEYS_FACT,
-        super::keeper::KEY_FACT,
-        super::key_change::CHANGE_FACT,
-        super::key_change::NEXT_FACT,
+    let entries = [
+        HEAD_METADATA,
+        PUBLIC_KEY_METADATA,
+        RETIRED_KEYS_METADATA,
+        super::checkpointer::KEY_METADATA,
+        super::key_change::CHANGE_METADATA,
+        super::key_change::NEXT_METADATA,
     ];
-    facts.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
+    entries.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
 }
 
 /// What the store knows of the chain: it cannot go back behind this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Known {
+pub struct StoredHead {
     /// A record that is on disk.
     pub head: Head,
     /// Whether it was the last one of a gateway that ended in order.
@@ -66,26 +66,26 @@ pub struct Known {
     pub checkpoint: Option<Checkpoint>,
 }
 
-impl Known {
+impl StoredHead {
     /// What the store knows; absent before the first checkpoint.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &Store) -> Result<Fact<Self>, AuditError> {
-        Ok(store.read_fact(HEAD_FACT, |text| serde_json::from_str(text).ok()).await?)
+    pub async fn load(store: &Store) -> Result<MetadataValue<Self>, AuditError> {
+        Ok(store.read_metadata(HEAD_METADATA, |text| serde_json::from_str(text).ok()).await?)
     }
 
     pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
         let text = serde_json::to_string(self).map_err(|_form| AuditError::Damaged)?;
-        Ok(store.set_fact(HEAD_FACT, &text).await?)
+        Ok(store.set_metadata(HEAD_METADATA, &text).await?)
     }
 
     /// The key that signs the checkpoints; absent before the first start with an audit.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn public_key(store: &Store) -> Result<Fact<AuditKey>, AuditError> {
-        Ok(store.read_fact(PUBLIC_KEY_FACT, |pem| AuditKey::from_pem(pem).ok()).await?)
+    pub async fn public_key(store: &Store) -> Result<MetadataValue<AuditKey>, AuditError> {
+        Ok(store.read_metadata(PUBLIC_KEY_METADATA, |pem| AuditKey::from_pem(pem).ok()).await?)
     }
 
     /// The keys that signed checkpoints before, oldest first; none where the store does not tell them any
@@ -98,11 +98,11 @@ impl Known {
             let pems: Vec<String> = serde_json::from_str(text).ok()?;
             pems.iter().map(|pem| AuditKey::from_pem(pem).ok()).collect::<Option<Vec<_>>>()
         };
-        Ok(store.read_fact(RETIRED_KEYS_FACT, read).await?.value().unwrap_or_default())
+        Ok(store.read_metadata(RETIRED_KEYS_METADATA, read).await?.value().unwrap_or_default())
     }
 
     pub(super) async fn save_public_key(store: &Store, key: &AuditKey) -> Result<(), AuditError> {
-        Ok(store.set_fact(PUBLIC_KEY_FACT, &key.to_pem()).await?)
+        Ok(store.set_metadata(PUBLIC_KEY_METADATA, &key.to_pem()).await?)
     }
 }
 
@@ -219,13 +219,13 @@ pub struct Sources<'a> {
     /// The audit file.
     pub file: &'a Path,
     /// The second place of the audit, which is no part of the bundle.
-    pub second: Option<&'a Path>,
+    pub forward_to: Option<&'a Path>,
     /// The key that signs the checkpoints.
     pub key: AuditKey,
     /// Those that signed before, oldest first.
     pub retired: Vec<AuditKey>,
     /// What the store knows of the chain.
-    pub known: Option<Known>,
+    pub known: Option<StoredHead>,
 }
 
 /// Writes a bundle of an audit file and of all files beside it that are of the same chain, whatever
@@ -234,8 +234,8 @@ pub struct Sources<'a> {
 /// # Errors
 /// When there is no such file, or something cannot be read or written.
 pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError> {
-    let Sources { file, second, key, retired, known } = sources;
-    let parts = chain::files(file, second)?;
+    let Sources { file, forward_to, key, retired, known } = sources;
+    let parts = chain::files(file, forward_to)?;
     if parts.is_empty() {
         return Err(ExportError::Nothing(file.to_owned()));
     }
@@ -294,20 +294,20 @@ mod tests {
     fn a_newer_store_hands_on_what_it_knows_of_the_audit_and_an_older_one_does_not() {
         let head = |sequence: u64| {
             let head = Head { sequence, chain: Head::START.chain };
-            let known = Known { head, is_closed: true, is_opening: false, checkpoint: None };
+            let known = StoredHead { head, is_closed: true, is_opening: false, checkpoint: None };
             serde_json::to_string(&known).unwrap()
         };
         let (older, newer) = (head(5), head(9));
-        let facts = [(HEAD_FACT, &*newer), (PUBLIC_KEY_FACT, "pem"), ("other", "x")];
+        let entries = [(HEAD_METADATA, &*newer), (PUBLIC_KEY_METADATA, "pem"), ("other", "x")];
         let old =
-            |name: &str| facts.iter().find(|(fact, _)| *fact == name).map(|(_, value)| *value);
-        let kept = [(HEAD_FACT, &*newer), (PUBLIC_KEY_FACT, "pem")];
-        assert_eq!(facts_to_keep(old, Some(&older)), kept);
-        assert_eq!(facts_to_keep(old, None), kept);
-        assert_eq!(facts_to_keep(old, Some("damaged")), kept);
-        assert_eq!(facts_to_keep(old, Some(&head(10))), []);
-        assert_eq!(facts_to_keep(|_| None, Some(&older)), []);
-        let is_damaged = |name: &str| (name == HEAD_FACT).then_some("damaged");
-        assert_eq!(facts_to_keep(is_damaged, Some(&older)), []);
+            |name: &str| entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
+        let kept = [(HEAD_METADATA, &*newer), (PUBLIC_KEY_METADATA, "pem")];
+        assert_eq!(metadata_to_keep(old, Some(&older)), kept);
+        assert_eq!(metadata_to_keep(old, None), kept);
+        assert_eq!(metadata_to_keep(old, Some("damaged")), kept);
+        assert_eq!(metadata_to_keep(old, Some(&head(10))), []);
+        assert_eq!(metadata_to_keep(|_| None, Some(&older)), []);
+        let is_damaged = |name: &str| (name == HEAD_METADATA).then_some("damaged");
+        assert_eq!(metadata_to_keep(is_damaged, Some(&older)), []);
     }
 }

@@ -9,9 +9,9 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::AuditError;
 use super::chain::Head;
-use super::journal::{self, Journal, Place};
+use super::journal::{self, Journal, Position};
+use super::journal_replay::replay_journal;
 use super::line::{Line, MAX_LINE_BYTES};
-use super::restore::restore;
 
 /// An audit file that this process alone writes.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Tail {
 
 /// What has become of a file behind our back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum FileState {
     /// Nothing.
     Good,
     /// It was deleted: nobody can find what is written to it.
@@ -53,7 +53,7 @@ impl AuditFile {
     /// Opens or makes a file, which no other process may be writing, and finds its end. It has no
     /// journal yet.
     pub(super) fn open(path: &Path) -> Result<(Self, Tail), AuditError> {
-        let file = claimed(path)?;
+        let file = open_locked(path)?;
         Self::of(path, file)
     }
 
@@ -64,8 +64,8 @@ impl AuditFile {
         journal_bytes: u64,
     ) -> Result<(Self, Tail), AuditError> {
         let fault = |source| AuditError::File { path: path.to_owned(), source };
-        let file = claimed(path)?;
-        restore(path).map_err(fault)?;
+        let file = open_locked(path)?;
+        replay_journal(path).map_err(fault)?;
         let (mut audit, tail) = Self::of(path, file)?;
         let beside = journal::path_beside(path);
         if journal_bytes == 0 {
@@ -127,27 +127,27 @@ impl AuditFile {
     /// What the journal cannot take is synced here, and so is everything before it.
     fn prepare_journal(&mut self, bytes: u64) -> io::Result<()> {
         match &self.journal {
-            Some(journal) if journal.is_stuck() => {
-                restore(&self.path)?;
-                self.settle()
+            Some(journal) if journal.sync_failed() => {
+                replay_journal(&self.path)?;
+                self.sync_all_records()
             }
-            Some(journal) if !journal.takes(bytes) => self.settle(),
+            Some(journal) if !journal.has_room_for(bytes) => self.sync_all_records(),
             _ => Ok(()),
         }
     }
 
     fn sync(&mut self, records: &[u8]) -> io::Result<()> {
-        let place = Place { inode: self.inode, offset: self.length };
+        let position = Position { inode: self.inode, offset: self.length };
         match &mut self.journal {
-            Some(journal) if journal.takes(bytes(records)) => {
-                journal.write(records, place, &self.file)
+            Some(journal) if journal.has_room_for(bytes(records)) => {
+                journal.write(records, position, &self.file)
             }
             _ => self.file.sync_data(),
         }
     }
 
     /// Brings everything to the disk, so that the journal is needed for nothing.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
+    pub(super) fn sync_all_records(&mut self) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         self.file.sync_data()?;
         journal.clear()
@@ -159,21 +159,21 @@ impl AuditFile {
     }
 
     /// What has become of it since the last look. A new length is taken over.
-    pub(super) fn condition(&mut self) -> io::Result<Condition> {
+    pub(super) fn check_state(&mut self) -> io::Result<FileState> {
         if self.is_torn {
-            return Ok(Condition::Good);
+            return Ok(FileState::Good);
         }
         let metadata = self.file.metadata()?;
-        let condition = match metadata.len() {
-            _ if metadata.nlink() == 0 => Condition::Deleted,
-            now if now < self.length => Condition::Shortened,
-            now if now > self.length => Condition::Grown,
-            _ => return Ok(Condition::Good),
+        let state = match metadata.len() {
+            _ if metadata.nlink() == 0 => FileState::Deleted,
+            now if now < self.length => FileState::Shortened,
+            now if now > self.length => FileState::Grown,
+            _ => return Ok(FileState::Good),
         };
         // Places in the file are other ones now.
-        self.settle()?;
+        self.sync_all_records()?;
         self.length = metadata.len();
-        Ok(condition)
+        Ok(state)
     }
 
     /// Whether its path still leads to it.
@@ -211,7 +211,7 @@ pub fn check_file(path: &Path) -> Result<(), AuditError> {
 }
 
 /// A file that this process alone may write.
-fn claimed(path: &Path) -> Result<File, AuditError> {
+fn open_locked(path: &Path) -> Result<File, AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     let file =

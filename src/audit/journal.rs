@@ -25,18 +25,18 @@ const MAGIC: &str = "hsmgate-audit-journal-1";
 pub(super) struct Journal {
     file: File,
     half_bytes: u64,
-    is_second: bool,
+    in_second_half: bool,
     /// Bytes written to this half, its header among them.
     used: u64,
     /// Told when the audit file is on disk as far as the other half has its records.
-    settling: Option<Receiver<io::Result<()>>>,
+    syncing: Option<Receiver<io::Result<()>>>,
     /// The audit file could not be brought to the disk.
-    is_stuck: bool,
+    sync_failed: bool,
 }
 
 /// Where in which audit file records begin that a half of the journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The number by which the file system knows the file, whatever its name.
     pub(super) inode: u64,
     pub(super) offset: u64,
@@ -53,7 +53,7 @@ pub(super) fn path_beside(audit: &Path) -> PathBuf {
 
 /// The halves of a journal that hold something, each with its place. What stands behind the
 /// records of a half is left over from earlier ones.
-pub(super) fn halves(path: &Path) -> io::Result<Vec<(Place, Vec<u8>)>> {
+pub(super) fn halves(path: &Path) -> io::Result<Vec<(Position, Vec<u8>)>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -62,7 +62,7 @@ pub(super) fn halves(path: &Path) -> io::Result<Vec<(Place, Vec<u8>)>> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let half = |half: &[u8]| {
         let (header, rest) = half.split_at_checked(HEADER_BYTES)?;
-        Some((Place::read(header)?, rest.to_vec()))
+        Some((Position::read(header)?, rest.to_vec()))
     };
     Ok([first, second].into_iter().filter_map(half).collect())
 }
@@ -76,29 +76,29 @@ impl Journal {
             let _ = std::fs::remove_file(path);
         })?;
         let half_bytes = bytes / 2;
-        let (is_second, used) = (false, 0);
-        Ok(Self { file, half_bytes, is_second, used, settling: None, is_stuck: false })
+        let (in_second_half, used) = (false, 0);
+        Ok(Self { file, half_bytes, in_second_half, used, syncing: None, sync_failed: false })
     }
 
     /// Whether so many bytes may ever stand in it.
-    pub(super) fn takes(&self, bytes: u64) -> bool {
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         bytes.saturating_add(header_bytes()) <= self.half_bytes
     }
 
     /// Whether the audit file could not be brought to the disk, and has to be written anew from
     /// what stands here.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.is_stuck
+    pub(super) fn sync_failed(&self) -> bool {
+        self.sync_failed
     }
 
     /// Writes records that begin at a place of the audit file, and waits until they are on disk.
     /// When it fails, nothing is lost of what was written before.
-    pub(super) fn write(&mut self, records: &[u8], at: Place, audit: &File) -> io::Result<()> {
+    pub(super) fn write(&mut self, records: &[u8], at: Position, audit: &File) -> io::Result<()> {
         let length = u64::try_from(records.len()).unwrap_or(u64::MAX);
         if self.used.saturating_add(length) > self.half_bytes {
-            self.turn(audit)?;
+            self.switch_half(audit)?;
         }
-        let start = if self.is_second { self.half_bytes } else { 0 };
+        let start = if self.in_second_half { self.half_bytes } else { 0 };
         let mut written = self.used;
         if written == 0 {
             let begun = [&at.header(), records].concat();
@@ -114,36 +114,36 @@ impl Journal {
 
     /// Goes on in the other half, once the audit file has its records; those of this one are
     /// brought to the disk meanwhile.
-    fn turn(&mut self, audit: &File) -> io::Result<()> {
+    fn switch_half(&mut self, audit: &File) -> io::Result<()> {
         self.wait()?;
-        let (done, settling) = bounded(1);
+        let (done, syncing) = bounded(1);
         let audit = audit.try_clone()?;
         thread::Builder::new().name("audit-sync".to_owned()).spawn(move || {
             // Nobody waits any more once the audit has ended, which syncs the file itself.
             let _ = done.send(audit.sync_data());
         })?;
-        self.settling = Some(settling);
-        self.is_second = !self.is_second;
+        self.syncing = Some(syncing);
+        self.in_second_half = !self.in_second_half;
         self.used = 0;
         Ok(())
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let Some(settling) = self.settling.take() else { return Ok(()) };
-        let settled = settling.recv().unwrap_or(Err(io::ErrorKind::BrokenPipe.into()));
-        self.is_stuck = settled.is_err();
-        settled
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let synced = syncing.recv().unwrap_or(Err(io::ErrorKind::BrokenPipe.into()));
+        self.sync_failed = synced.is_err();
+        synced
     }
 
     /// Begins anew, empty: all records that it holds are on disk in the audit file.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         // A sync that is still under way brings nothing to the disk that is not there.
-        self.settling = None;
+        self.syncing = None;
         let nothing = [0; HEADER_BYTES];
         self.file.write_all_at(&nothing, 0)?;
         self.file.write_all_at(&nothing, self.half_bytes)?;
         self.file.sync_data()?;
-        (self.is_second, self.used, self.is_stuck) = (false, 0, false);
+        (self.in_second_half, self.used, self.sync_failed) = (false, 0, false);
         Ok(())
     }
 }
@@ -156,7 +156,7 @@ impl Drop for Journal {
     }
 }
 
-impl Place {
+impl Position {
     fn header(self) -> [u8; HEADER_BYTES] {
         let mut header = [b' '; HEADER_BYTES];
         // The name and two numbers of 16 digits fit.

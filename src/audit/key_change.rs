@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::AuditError;
 use super::checkpoint::AuditKey;
-use super::export::Known;
-use super::keeper::{self, KEY_FACT, Signer};
+use super::checkpointer::{self, KEY_METADATA, Signer};
+use super::export::StoredHead;
 use crate::model::{KeyVersionId, Time};
-use crate::store::{Fact, Store};
+use crate::store::{MetadataValue, Store};
 use crate::token::Token;
 
 /// The fact with a change that is not on record yet; empty when there is none.
-pub(super) const CHANGE_FACT: &str = "audit-key-change";
+pub(super) const CHANGE_METADATA: &str = "audit-key-change";
 /// The fact with the name of a key that is being made; empty when there is none.
-pub(super) const NEXT_FACT: &str = "audit-next-checkpoint-key";
+pub(super) const NEXT_METADATA: &str = "audit-next-checkpoint-key";
 
 /// A key of checkpoints, as a record names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,12 +49,12 @@ impl KeyChange {
         let read = |text: &str| {
             if text.is_empty() { Some(None) } else { serde_json::from_str(text).ok().map(Some) }
         };
-        Ok(store.read_fact(CHANGE_FACT, read).await?.value().flatten())
+        Ok(store.read_metadata(CHANGE_METADATA, read).await?.value().flatten())
     }
 
     /// Forgets the change: it is on record.
     pub(super) async fn forget(store: &Store) -> Result<(), AuditError> {
-        Ok(store.set_fact(CHANGE_FACT, "").await?)
+        Ok(store.set_metadata(CHANGE_METADATA, "").await?)
     }
 }
 
@@ -69,18 +69,18 @@ pub async fn replace_key(
     token: &Token,
     operator: String,
 ) -> Result<KeyChange, AuditError> {
-    let old_public = Known::public_key(store).await?;
-    if old_public == Fact::Absent {
+    let old_public = StoredHead::public_key(store).await?;
+    if old_public == MetadataValue::Absent {
         return Err(AuditError::NoKey);
     }
-    let old = keeper::find_key(store, token, &old_public).await?;
+    let old = checkpointer::find_key(store, token, &old_public).await?;
     let old_public = old_public.value();
     if let Some(old) = old
-        && keeper::is_usable(token, old, old_public.as_ref()).await?
+        && checkpointer::is_usable(token, old, old_public.as_ref()).await?
     {
         return Err(AuditError::KeyWhole(old.to_string()));
     }
-    let mut retired = Known::retired_keys(store).await?;
+    let mut retired = StoredHead::retired_keys(store).await?;
     retired.extend(old_public);
     let new = next_name(store).await?;
     let number = u32::try_from(retired.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -98,17 +98,17 @@ pub async fn replace_key(
     };
     let retired: Vec<_> = retired.iter().map(AuditKey::to_pem).collect();
     let text = |value: serde_json::Result<String>| value.map_err(|_form| AuditError::Damaged);
-    let facts = [
-        (KEY_FACT, new.to_string()),
-        (super::export::PUBLIC_KEY_FACT, new_public.to_pem()),
-        (super::export::RETIRED_KEYS_FACT, text(serde_json::to_string(&retired))?),
-        (CHANGE_FACT, text(serde_json::to_string(&change))?),
-        (NEXT_FACT, String::new()),
+    let entries = [
+        (KEY_METADATA, new.to_string()),
+        (super::export::PUBLIC_KEY_METADATA, new_public.to_pem()),
+        (super::export::RETIRED_KEYS_METADATA, text(serde_json::to_string(&retired))?),
+        (CHANGE_METADATA, text(serde_json::to_string(&change))?),
+        (NEXT_METADATA, String::new()),
     ];
-    store.set_facts(&facts).await?;
+    store.set_metadata_entries(&entries).await?;
     // Half a pair would be found for ever by whoever looks at the objects of the token.
     if let Some(old) = old {
-        keeper::destroy(token, old).await?;
+        checkpointer::destroy(token, old).await?;
     }
     Ok(change)
 }
@@ -117,10 +117,10 @@ pub async fn replace_key(
 /// repeated with the same one.
 async fn next_name(store: &Store) -> Result<KeyVersionId, AuditError> {
     let read = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
-    if let Fact::Read(Some(name)) = store.read_fact(NEXT_FACT, read).await? {
+    if let MetadataValue::Read(Some(name)) = store.read_metadata(NEXT_METADATA, read).await? {
         return Ok(name);
     }
     let name = KeyVersionId::random();
-    store.set_fact(NEXT_FACT, &name.to_string()).await?;
+    store.set_metadata(NEXT_METADATA, &name.to_string()).await?;
     Ok(name)
 }

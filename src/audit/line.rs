@@ -113,7 +113,7 @@ pub(super) struct Frame {
 }
 
 /// The number of a line, without reading the rest of it; `None` when it is none of ours.
-pub(super) fn number_of(line: &[u8]) -> Option<u64> {
+pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(b"{\"sequence\":")?;
     let digits = rest.split(|byte| *byte == b',').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()

@@ -25,12 +25,13 @@ mod action;
 mod chain;
 mod chain_files;
 mod checkpoint;
+mod checkpointer;
 mod continuity;
-mod deed;
 mod export;
 mod file;
+mod forward;
 mod journal;
-mod keeper;
+mod journal_replay;
 mod key_change;
 mod line;
 #[cfg(test)]
@@ -38,11 +39,10 @@ mod page;
 mod parameters;
 mod record;
 mod recorder;
-mod restore;
-mod second;
-mod sink;
-mod sums;
+mod refusal_counts;
+mod system_event;
 mod verify;
+mod writer;
 
 use std::io;
 use std::path::PathBuf;
@@ -51,17 +51,17 @@ use std::time::Duration;
 pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
 pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey};
-pub use deed::{Actor, Deed, DeedError};
+pub use checkpointer::{AuditLog, KEY_METADATA as CHECKPOINT_KEY_METADATA, check_key, make_key};
 pub use export::{
-    Bundle, ExportError, HEAD_FACT, Known, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,
-    export, facts_to_keep,
+    Bundle, ExportError, HEAD_METADATA, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,
+    StoredHead, export, metadata_to_keep,
 };
 pub use file::check_file;
-pub use keeper::{Audit, KEY_FACT as CHECKPOINT_KEY_FACT, check_key, make_key};
 pub use key_change::{KeyChange, NamedKey, replace_key};
 pub use parameters::{NEVER, Parameters};
-pub use record::{RequestDetails, Touched};
+pub use record::{RequestDetails, UsedResources};
 pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
+pub use system_event::{Actor, RecordError, SystemEvent};
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
 
 use crate::store::StoreError;
@@ -75,7 +75,7 @@ pub struct AuditSettings {
     /// The size of the journal beside it, through which records reach the disk sooner; 0 is none.
     pub journal_bytes: u64,
     /// How long an operation waits for its record to be on disk.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// Whether an operation whose record is not on disk by then is refused. Else it is answered,
     /// and the log tells.
     pub required: bool,
@@ -84,7 +84,7 @@ pub struct AuditSettings {
     /// Time between a record and the checkpoint that covers it, at most.
     pub checkpoint_interval: Duration,
     /// A second place for the records: a file, or a datagram socket that takes syslog messages.
-    pub second: Option<PathBuf>,
+    pub forward_to: Option<PathBuf>,
 }
 
 /// Why there is no audit.
@@ -113,7 +113,7 @@ pub enum AuditError {
     /// The token lacks the key that signed the checkpoints so far, or cannot use it.
     #[error(
         "the token has no whole key {0}, which signs the checkpoints of the audit; where it is lost \
-         for good, `hsmgate audit new-key --config FILE` puts another in its place"
+         for good, `hsmgate audit replace-key --config FILE` puts another in its place"
     )]
     KeyMissing(String),
     /// There is no reason for another key.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::parameters::{NEVER, SHOWN};
-use super::record::tests::{place, request};
-use super::record::{Outcome, Touched};
+use super::record::tests::{region_account, request};
+use super::record::{Outcome, UsedResources};
 use super::verify::FaultKind;
 use crate::error::ErrorCode;
 use crate::model::KeyId;
@@ -28,10 +28,10 @@ fn column(page: &str, heading: &str) -> BTreeSet<String> {
 fn the_fields_of_a_record_are_those_of_the_page() {
     let page = page();
     let page = &page[page.find("## Fields of").unwrap()..];
-    let touched = Touched { key: Some(KeyId::random()), ..Touched::default() };
+    let used_resources = UsedResources { key: Some(KeyId::random()), ..UsedResources::default() };
     let mut fields = BTreeSet::new();
     for outcome in [Outcome::Done, Outcome::Failed(ErrorCode::KeyNotFound)] {
-        let members = request("Encrypt").members(&place(), touched, outcome);
+        let members = request("Encrypt").members(&region_account(), used_resources, outcome);
         let record: Value = serde_json::from_slice(&[b"{", &*members, b"}"].concat()).unwrap();
         fields.extend(record.as_object().unwrap().keys().cloned());
     }

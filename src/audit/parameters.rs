@@ -91,9 +91,9 @@ pub(super) const SHOWN: &[&str] = &[
 /// The most bytes of a value in the record of a caller who is known. No legal value is longer.
 const MAX_VALUE_BYTES: usize = 40 * 1024;
 /// The same where nobody knows who is calling.
-const MAX_STRANGERS_VALUE_BYTES: usize = 256;
+const MAX_UNAUTHENTICATED_VALUE_BYTES: usize = 256;
 /// The most parameters that stand in the record of a stranger.
-const MAX_STRANGERS_PARAMETERS: usize = 16;
+const MAX_UNAUTHENTICATED_PARAMETERS: usize = 16;
 
 /// The parameters of a request that may stand in its record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,19 +117,19 @@ impl Parameters {
     }
 
     /// Cuts down what a caller whom nobody knows could fill a disk with.
-    pub(super) fn cut_for_stranger(&mut self) {
-        self.0.truncate(MAX_STRANGERS_PARAMETERS);
+    pub(super) fn truncate_unauthenticated(&mut self) {
+        self.0.truncate(MAX_UNAUTHENTICATED_PARAMETERS);
         for (name, value) in &mut self.0 {
-            *name = cut(name, MAX_STRANGERS_VALUE_BYTES).into();
-            *value = cut(value, MAX_STRANGERS_VALUE_BYTES).into();
+            *name = truncated(name, MAX_UNAUTHENTICATED_VALUE_BYTES).into();
+            *value = truncated(value, MAX_UNAUTHENTICATED_VALUE_BYTES).into();
         }
     }
 
     /// Writes them as members of a JSON object.
     pub(super) fn write<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.0
-            .iter()
-            .try_for_each(|(name, value)| map.serialize_entry(&**name, cut(value, MAX_VALUE_BYTES)))
+        self.0.iter().try_for_each(|(name, value)| {
+            map.serialize_entry(&**name, truncated(value, MAX_VALUE_BYTES))
+        })
     }
 }
 
@@ -142,7 +142,7 @@ impl Serialize for Parameters {
 }
 
 /// The first so many bytes of a text, at a boundary of characters.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+pub(super) fn truncated(text: &str, most: usize) -> &str {
     let end = text.floor_char_boundary(most);
     text.get(..end).unwrap_or(text)
 }
@@ -176,7 +176,7 @@ mod tests {
         let mut params = Params::default();
         params.insert("KeyId", "ä".repeat(50_000)).unwrap();
         let mut shown = Parameters::of(&params);
-        shown.cut_for_stranger();
+        shown.truncate_unauthenticated();
         assert_eq!(shown.text("KeyId").unwrap().len(), 256);
     }
 }

@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use super::action::Action;
 use super::line;
-use super::parameters::{Parameters, cut};
+use super::parameters::{Parameters, truncated};
 use crate::authn::Caller;
 use crate::error::ErrorCode;
-use crate::model::{AccessKeyId, KeyId, KeyVersionId, Place, PrincipalKind, RequestContext};
+use crate::model::{
+    AccessKeyId, KeyId, KeyVersionId, PrincipalKind, RegionAccount, RequestContext,
+};
 
 /// The most bytes of a `Host` or `User-Agent` in a record.
 const MAX_HEADER_BYTES: usize = 256;
@@ -34,7 +36,7 @@ pub struct RequestDetails {
 
 /// The key and the key version that an operation has used, as far as it came.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Touched {
+pub struct UsedResources {
     /// The key.
     pub key: Option<KeyId>,
     /// Its version.
@@ -73,28 +75,33 @@ impl RequestDetails {
     }
 
     /// The members of its record.
-    pub(super) fn members(&self, place: &Place, touched: Touched, outcome: Outcome) -> Box<[u8]> {
-        line::members(&Event { request: self, place, touched, outcome })
+    pub(super) fn members(
+        &self,
+        region_account: &RegionAccount,
+        used_resources: UsedResources,
+        outcome: Outcome,
+    ) -> Box<[u8]> {
+        line::members(&Event { request: self, region_account, used_resources, outcome })
     }
 
     /// Cuts down what may be recorded of a caller who is not authenticated.
-    pub(super) fn cut_for_stranger(&mut self) {
+    pub(super) fn truncate_unauthenticated(&mut self) {
         if self.caller.is_none() {
-            self.parameters.cut_for_stranger();
+            self.parameters.truncate_unauthenticated();
         }
     }
 }
 
 struct Event<'a> {
     request: &'a RequestDetails,
-    place: &'a Place,
-    touched: Touched,
+    region_account: &'a RegionAccount,
+    used_resources: UsedResources,
     outcome: Outcome,
 }
 
 impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { request, place, touched, outcome } = self;
+        let Self { request, region_account, used_resources, outcome } = self;
         let mut map = serializer.serialize_map(None)?;
         let mut event_id = Uuid::encode_buffer();
         map.serialize_entry("eventId", Uuid::new_v4().hyphenated().encode_lower(&mut event_id))?;
@@ -103,21 +110,21 @@ impl Serialize for Event<'_> {
         map.serialize_entry("eventCategory", "Management")?;
         map.serialize_entry("eventName", request.action.name)?;
         map.serialize_entry("eventRW", &request.action.effect.access())?;
-        map.serialize_entry("eventSource", cut(&request.context.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("eventSource", truncated(&request.context.host, MAX_HEADER_BYTES))?;
         map.serialize_entry("eventTime", &request.context.time)?;
         map.serialize_entry("serviceName", "Kms")?;
         map.serialize_entry("apiVersion", "2016-01-20")?;
-        map.serialize_entry("acsRegion", place.region.as_str())?;
+        map.serialize_entry("acsRegion", region_account.region.as_str())?;
         map.serialize_entry("requestId", &request.context.id)?;
         map.serialize_entry("requestParameters", &RequestParameters(self))?;
         map.serialize_entry("sourceIpAddress", &request.context.source)?;
-        map.serialize_entry("userAgent", cut(&request.context.user_agent, MAX_HEADER_BYTES))?;
+        map.serialize_entry("userAgent", truncated(&request.context.user_agent, MAX_HEADER_BYTES))?;
         self.write_resources(&mut map)?;
-        map.serialize_entry("recipientAccountId", place.account.as_str())?;
+        map.serialize_entry("recipientAccountId", region_account.account.as_str())?;
         map.serialize_entry("isGlobal", &false)?;
         let scheme = if request.context.is_secure { "https" } else { "http" };
         let is_answered = matches!(outcome, Outcome::Done);
-        let key_version_id = touched.version.filter(|_| !is_answered);
+        let key_version_id = used_resources.version.filter(|_| !is_answered);
         map.serialize_entry(
             "additionalEventData",
             &AdditionalEventData { scheme, key_version_id },
@@ -125,7 +132,9 @@ impl Serialize for Event<'_> {
         map.serialize_entry("userIdentity", &UserIdentity::of(request))?;
         match outcome {
             Outcome::Intended => {}
-            Outcome::Done => map.serialize_entry("responseElements", &answered(*touched))?,
+            Outcome::Done => {
+                map.serialize_entry("responseElements", &response_elements(*used_resources))?;
+            }
             Outcome::Failed(code) => write_error(&mut map, *code, code.message())?,
             Outcome::Abandoned => {
                 let message = "The request ended before its outcome was known.";
@@ -138,7 +147,7 @@ impl Serialize for Event<'_> {
 
 impl Event<'_> {
     fn write_resources<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        let Touched { key, refused, .. } = self.touched;
+        let UsedResources { key, refused, .. } = self.used_resources;
         // What a request failed at is what it was about.
         if let Some(key) = refused.or(key) {
             map.serialize_entry("resourceType", KEY)?;
@@ -192,11 +201,11 @@ struct RequestParameters<'a>(&'a Event<'a>);
 
 impl Serialize for RequestParameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { request, place, .. } = self.0;
+        let Event { request, region_account, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("AcsHost", cut(&request.context.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("AcsHost", truncated(&request.context.host, MAX_HEADER_BYTES))?;
         map.serialize_entry("AcsProduct", "Kms")?;
-        map.serialize_entry("RegionId", place.region.as_str())?;
+        map.serialize_entry("RegionId", region_account.region.as_str())?;
         map.serialize_entry("RequestId", &request.context.id)?;
         request.parameters.write(&mut map)?;
         map.end()
@@ -229,7 +238,7 @@ impl<'a> UserIdentity<'a> {
             let access_key_id = request.claimed.as_ref();
             return Self::Unknown { kind: "unknown", access_key_id };
         };
-        let kind = match caller.identity.name.kind() {
+        let kind = match caller.principal.name.kind() {
             _ if caller.session.is_some() => "assumed-role",
             PrincipalKind::Root => "root-account",
             PrincipalKind::User => "ram-user",
@@ -253,15 +262,15 @@ impl<'a> UserIdentity<'a> {
 /// `responseElements`, as far as they are known.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answered {
+struct ResponseElements {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_version_id: Option<KeyVersionId>,
 }
 
-fn answered(touched: Touched) -> Answered {
-    Answered { key_id: touched.key, key_version_id: touched.version }
+fn response_elements(used_resources: UsedResources) -> ResponseElements {
+    ResponseElements { key_id: used_resources.key, key_version_id: used_resources.version }
 }
 
 fn write_error<M: serde::ser::SerializeMap>(
@@ -282,11 +291,11 @@ pub(super) mod tests {
 
     use super::*;
     use crate::audit::ActionEffect;
-    use crate::authn::Identity;
+    use crate::authn::Principal;
     use crate::model::{Params, PrincipalName, Time};
 
-    pub(in super::super) fn place() -> Place {
-        Place {
+    pub(in super::super) fn region_account() -> RegionAccount {
+        RegionAccount {
             region: "cn-hangzhou".parse().unwrap(),
             account: "1234567890123456".parse().unwrap(),
         }
@@ -323,13 +332,13 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "LTAIexample".parse().unwrap(),
-            identity: Arc::new(Identity { name, policies: Vec::new(), created: Time::now() }),
+            principal: Arc::new(Principal { name, policies: Vec::new(), created: Time::now() }),
             session: None,
             client_key: None,
         }));
         let key = KeyId::random();
-        let touched = Touched { key: Some(key), ..Touched::default() };
-        let record = read(&request.members(&place(), touched, Outcome::Done));
+        let used_resources = UsedResources { key: Some(key), ..UsedResources::default() };
+        let record = read(&request.members(&region_account(), used_resources, Outcome::Done));
         assert_eq!(record["eventName"], "Encrypt");
         assert_eq!(record["eventRW"], "Read");
         assert_eq!(record["eventTime"], "2024-03-01T08:30:00Z");
@@ -345,8 +354,11 @@ pub(super) mod tests {
     #[test]
     fn a_refusal_is_told_with_its_code_and_the_text_of_the_table() {
         let code = ErrorCode::SignatureDoesNotMatch;
-        let record =
-            request("Decrypt").members(&place(), Touched::default(), Outcome::Failed(code));
+        let record = request("Decrypt").members(
+            &region_account(),
+            UsedResources::default(),
+            Outcome::Failed(code),
+        );
         let record = read(&record);
         assert_eq!(record["errorCode"], code.as_str());
         assert_eq!(record["errorMessage"], code.message());
@@ -360,9 +372,9 @@ pub(super) mod tests {
     fn a_refusal_names_the_key_that_was_refused_beside_the_one_that_was_used() {
         let (source, destination) = (KeyId::random(), KeyId::random());
         let record = |key, refused| {
-            let touched = Touched { key, version: None, refused };
+            let used_resources = UsedResources { key, version: None, refused };
             let refusal = Outcome::Failed(ErrorCode::NoPermission);
-            read(&request("ReEncrypt").members(&place(), touched, refusal))
+            read(&request("ReEncrypt").members(&region_account(), used_resources, refusal))
         };
         let both = record(Some(source), Some(destination));
         assert_eq!(both["resourceName"], json!(destination));
@@ -371,9 +383,9 @@ pub(super) mod tests {
         let same = record(Some(source), Some(source));
         assert_eq!(same["referencedResources"], json!({"ACS::KMS::Key": [source]}));
         let version = KeyVersionId::random();
-        let touched = Touched { version: Some(version), ..Touched::default() };
+        let used_resources = UsedResources { version: Some(version), ..UsedResources::default() };
         let unknown = Outcome::Failed(ErrorCode::KeyVersionNotFound);
-        let unknown = read(&request("Decrypt").members(&place(), touched, unknown));
+        let unknown = read(&request("Decrypt").members(&region_account(), used_resources, unknown));
         assert_eq!(unknown["additionalEventData"]["KeyVersionId"], json!(version));
         let none = record(None, None);
         assert!(none["additionalEventData"].get("KeyVersionId").is_none());

@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use super::chain::Head;
 use super::line::Kind;
-use super::record::{Outcome, RequestDetails, Touched};
-use super::sink::{Command, Entry, Gauge};
-use super::sums::Sums;
+use super::record::{Outcome, RequestDetails, UsedResources};
+use super::refusal_counts::RefusalCounts;
+use super::writer::{Command, Entry, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Place, Time};
+use crate::model::{RegionAccount, Time};
 
 /// Why a record is not on disk, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +45,11 @@ impl std::fmt::Debug for Recorder {
 
 pub(super) struct Inner {
     pub(super) commands: Sender<Command>,
-    pub(super) gauge: Arc<Gauge>,
-    pub(super) deadline: Duration,
+    pub(super) status: Arc<WriterStatus>,
+    pub(super) timeout: Duration,
     pub(super) required: bool,
-    pub(super) place: Place,
-    pub(super) sums: Sums,
+    pub(super) region_account: RegionAccount,
+    pub(super) refusal_counts: RefusalCounts,
 }
 
 /// How the audit does.
@@ -60,19 +60,19 @@ pub struct Status {
     /// Records that wait to be written.
     pub waiting: usize,
     /// Outcomes of changes that could not be written yet.
-    pub owed: u64,
+    pub pending_outcomes: u64,
     /// Whether the path of the audit leads to another file than the one that is written.
-    pub is_elsewhere: bool,
+    pub is_moved: bool,
     /// Whether this process began the audit without records that the store knows of.
     pub is_discontinued: bool,
     /// Writes that failed since the start.
     pub failures: u64,
     /// Whether the last one did.
     pub is_failing: bool,
-    /// Writes that the second place has not taken yet.
-    pub second_waiting: u64,
-    /// Writes that the second place never got.
-    pub second_lost: u64,
+    /// Writes that the forwarding target has not taken yet.
+    pub forward_waiting: u64,
+    /// Writes that the forwarding target never got.
+    pub forward_lost: u64,
 }
 
 /// The outcome of an operation with its record on disk, or a refusal that is counted in a sum
@@ -117,13 +117,13 @@ pub struct OpenRecord {
     is_recorded: bool,
     request: Option<RequestDetails>,
     /// What the operation has used, for the record of one that does not end.
-    touched: Touched,
+    used_resources: UsedResources,
 }
 
 /// An operation under way, whose record tells what it has used, also where it does not end.
-struct UnderWay<F: FnOnce() -> Touched> {
+struct ActiveOperation<F: FnOnce() -> UsedResources> {
     record: OpenRecord,
-    touched: Option<F>,
+    used_resources: Option<F>,
 }
 
 impl Recorder {
@@ -140,18 +140,18 @@ impl Recorder {
         std::thread::spawn(move || {
             for command in queue {
                 let Command::Write(entry) = command else { continue };
-                tell.send(entry.is_owed).unwrap();
+                tell.send(entry.retry_until_written).unwrap();
                 let full = NotRecorded::Failed(std::io::ErrorKind::StorageFull);
                 entry.done.into_iter().for_each(|done| done.send(Err(full)).unwrap());
             }
         });
         let inner = Inner {
             commands,
-            gauge: Arc::new(Gauge::of(Head::START)),
-            deadline: Duration::from_secs(10),
+            status: Arc::new(WriterStatus::of(Head::START)),
+            timeout: Duration::from_secs(10),
             required: true,
-            place: super::record::tests::place(),
-            sums: Sums::default(),
+            region_account: super::record::tests::region_account(),
+            refusal_counts: RefusalCounts::default(),
         };
         (Self::new(inner), asked)
     }
@@ -169,7 +169,7 @@ impl Recorder {
             is_change: effect.is_change(),
             is_recorded: effect.is_recorded(),
             request: Some(request),
-            touched: Touched::default(),
+            used_resources: UsedResources::default(),
         }
     }
 
@@ -177,7 +177,7 @@ impl Recorder {
     /// place of a record of its own.
     pub fn count_refusal<T>(&self, source: IpAddr, time: Time, error: ApiError) -> Recorded<T> {
         if let Some(inner) = self.inner() {
-            inner.sums.count(source, time, error.code());
+            inner.refusal_counts.count(source, time, error.code());
         }
         Recorded(Err(error))
     }
@@ -185,17 +185,17 @@ impl Recorder {
     /// How the audit does; `None` when there is none.
     pub fn status(&self) -> Option<Status> {
         let inner = self.0.as_ref()?;
-        let lag = inner.gauge.lag.as_ref();
+        let backlog = inner.status.backlog.as_ref();
         Some(Status {
-            head: inner.gauge.head(),
+            head: inner.status.head(),
             waiting: inner.commands.len(),
-            owed: inner.gauge.owed.load(Ordering::Relaxed),
-            is_elsewhere: inner.gauge.is_elsewhere.load(Ordering::Relaxed),
-            is_discontinued: inner.gauge.is_discontinued,
-            failures: inner.gauge.failures.load(Ordering::Relaxed),
-            is_failing: inner.gauge.is_failing.load(Ordering::Relaxed),
-            second_waiting: lag.map_or(0, |lag| lag.waiting()),
-            second_lost: lag.map_or(0, |lag| lag.lost()),
+            pending_outcomes: inner.status.pending_outcomes.load(Ordering::Relaxed),
+            is_moved: inner.status.is_moved.load(Ordering::Relaxed),
+            is_discontinued: inner.status.is_discontinued,
+            failures: inner.status.failures.load(Ordering::Relaxed),
+            is_failing: inner.status.is_failing.load(Ordering::Relaxed),
+            forward_waiting: backlog.map_or(0, |backlog| backlog.waiting()),
+            forward_lost: backlog.map_or(0, |backlog| backlog.lost()),
         })
     }
 
@@ -210,17 +210,17 @@ impl OpenRecord {
     pub async fn of<T>(
         mut self,
         operation: impl Future<Output = Result<T, ApiError>>,
-        touched: impl FnOnce() -> Touched,
+        used_resources: impl FnOnce() -> UsedResources,
     ) -> Recorded<T> {
         if let Err(error) = self.record_intent().await {
             // Nothing was done, and nothing more can be written.
             self.request = None;
             return Recorded(Err(error));
         }
-        let mut under_way = UnderWay { record: self, touched: Some(touched) };
+        let mut active = ActiveOperation { record: self, used_resources: Some(used_resources) };
         let outcome = operation.await;
-        under_way.note_touched();
-        under_way.record.finish(outcome).await
+        active.note_used_resources();
+        active.record.finish(outcome).await
     }
 
     /// Records that the request was refused before there was an operation to do.
@@ -228,7 +228,7 @@ impl OpenRecord {
         // Refusing is nothing that leaves no record.
         self.is_recorded = true;
         if let Some(request) = &mut self.request {
-            request.cut_for_stranger();
+            request.truncate_unauthenticated();
         }
         self.finish(outcome).await
     }
@@ -239,7 +239,8 @@ impl OpenRecord {
         else {
             return Ok(());
         };
-        let members = request.members(&inner.place, Touched::default(), Outcome::Intended);
+        let members =
+            request.members(&inner.region_account, UsedResources::default(), Outcome::Intended);
         inner.recorded(Kind::Intent, members, false).await
     }
 
@@ -253,7 +254,7 @@ impl OpenRecord {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::Failed(error.code()),
         };
-        let members = request.members(&inner.place, self.touched, told);
+        let members = request.members(&inner.region_account, self.used_resources, told);
         match inner.recorded(Kind::Event, members, self.is_change).await {
             Ok(()) => Recorded(outcome),
             Err(error) => Recorded(Err(error)),
@@ -261,17 +262,17 @@ impl OpenRecord {
     }
 }
 
-impl<F: FnOnce() -> Touched> UnderWay<F> {
-    fn note_touched(&mut self) {
-        if let Some(touched) = self.touched.take() {
-            self.record.touched = touched();
+impl<F: FnOnce() -> UsedResources> ActiveOperation<F> {
+    fn note_used_resources(&mut self) {
+        if let Some(used_resources) = self.used_resources.take() {
+            self.record.used_resources = used_resources();
         }
     }
 }
 
-impl<F: FnOnce() -> Touched> Drop for UnderWay<F> {
+impl<F: FnOnce() -> UsedResources> Drop for ActiveOperation<F> {
     fn drop(&mut self) {
-        self.note_touched();
+        self.note_used_resources();
     }
 }
 
@@ -282,8 +283,10 @@ impl Drop for OpenRecord {
         else {
             return;
         };
-        let members = request.members(&inner.place, self.touched, Outcome::Abandoned);
-        let entry = Entry { kind: Kind::Event, members, is_owed: self.is_change, done: None };
+        let members =
+            request.members(&inner.region_account, self.used_resources, Outcome::Abandoned);
+        let entry =
+            Entry { kind: Kind::Event, members, retry_until_written: self.is_change, done: None };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
             tracing::error!(request_id = %request.context.id, "an abandoned request is not on record");
         }
@@ -296,9 +299,9 @@ impl Inner {
         &self,
         kind: Kind,
         members: Box<[u8]>,
-        is_owed: bool,
+        retry_until_written: bool,
     ) -> Result<(), ApiError> {
-        match self.write(kind, members, is_owed).await {
+        match self.write(kind, members, retry_until_written).await {
             Ok(()) => Ok(()),
             Err(error) if self.required => {
                 Err(ApiError::from(ErrorCode::Unavailable).because(error))
@@ -311,14 +314,14 @@ impl Inner {
     }
 
     /// Hands a record to the thread that writes it, which tells what becomes of it.
-    pub(super) fn hand_over(
+    pub(super) fn enqueue(
         &self,
         kind: Kind,
         members: Box<[u8]>,
-        is_owed: bool,
+        retry_until_written: bool,
     ) -> Result<oneshot::Receiver<Result<(), NotRecorded>>, NotRecorded> {
         let (done, told) = oneshot::channel();
-        let entry = Entry { kind, members, is_owed, done: Some(done) };
+        let entry = Entry { kind, members, retry_until_written, done: Some(done) };
         self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
             TrySendError::Full(_) => NotRecorded::Busy,
             TrySendError::Disconnected(_) => NotRecorded::Ended,
@@ -331,10 +334,10 @@ impl Inner {
         &self,
         kind: Kind,
         members: Box<[u8]>,
-        is_owed: bool,
+        retry_until_written: bool,
     ) -> Result<(), NotRecorded> {
-        let told = self.hand_over(kind, members, is_owed)?;
-        match tokio::time::timeout(self.deadline, told).await {
+        let told = self.enqueue(kind, members, retry_until_written)?;
+        match tokio::time::timeout(self.timeout, told).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_ended)) => Err(NotRecorded::Ended),
             Err(_elapsed) => Err(NotRecorded::Late),

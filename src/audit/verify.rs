@@ -20,8 +20,8 @@ use crate::model::Time;
 const CHECKPOINT_RECORDS: u64 = 10_000;
 const CHECKPOINT_SECONDS: i64 = 60;
 /// The most of them that the settings allow.
-const MOST_CHECKPOINT_RECORDS: u64 = 10_000_000;
-const MOST_CHECKPOINT_SECONDS: u64 = 24 * 60 * 60;
+const MAX_CHECKPOINT_RECORDS: u64 = 10_000_000;
+const MAX_CHECKPOINT_SECONDS: u64 = 24 * 60 * 60;
 /// A file that is written just now need not be signed so far back.
 const LIVE_SECONDS: i64 = 60 * 60;
 /// How far the clock of the gateway may be ahead of this one's.
@@ -326,9 +326,9 @@ impl Verifier {
         };
         self.time = line.frame.event_time.clone().or(self.time.take());
         if self.line == 1 {
-            self.take_beginning(&line.frame);
+            self.take_first_line(&line.frame);
         }
-        self.hold_against_chain(&line);
+        self.check_chain(&line);
         let head = line.head();
         let is_known = |known: &Head| known.sequence == head.sequence && *known != head;
         if self.expectation.heads.iter().any(is_known) {
@@ -350,7 +350,7 @@ impl Verifier {
     }
 
     /// The first line of a file names the record before it.
-    fn take_beginning(&mut self, frame: &Frame) {
+    fn take_first_line(&mut self, frame: &Frame) {
         let Some(previous) = frame.previous.filter(|_| frame.record == Kind::Open) else {
             self.fault(FaultKind::NoBeginning, "the file does not begin with an opening record");
             self.is_lost = true;
@@ -361,7 +361,7 @@ impl Verifier {
                 // Nothing before this file is there to compare; the gateway's own word counts.
                 self.head = Some(previous);
                 self.is_lost = false;
-                if let Some(reason) = alarming(frame) {
+                if let Some(reason) = abnormal_reason(frame) {
                     let text = format!("records before this file are gone: it was {reason}");
                     self.fault(FaultKind::Noticed, &text);
                 }
@@ -378,7 +378,7 @@ impl Verifier {
         }
     }
 
-    fn hold_against_chain(&mut self, line: &Line<'_>) {
+    fn check_chain(&mut self, line: &Line<'_>) {
         let Some(head) = self.head.filter(|_| !self.is_lost) else { return };
         let sequence = line.frame.sequence;
         let expected = head.sequence.saturating_add(1);
@@ -414,7 +414,7 @@ impl Verifier {
     }
 
     fn take_opening(&mut self, frame: &Frame) {
-        if let Some(reason) = alarming(frame).filter(|_| self.line > 1) {
+        if let Some(reason) = abnormal_reason(frame).filter(|_| self.line > 1) {
             let text = format!("the gateway found this file {reason}");
             self.fault(FaultKind::Noticed, &text);
         }
@@ -428,8 +428,8 @@ impl Verifier {
             // Whoever writes behind the last checkpoint writes opening records too.
             self.intervals.push(Interval {
                 sequence: frame.sequence,
-                records: records.min(MOST_CHECKPOINT_RECORDS),
-                seconds: i64::try_from(seconds.min(MOST_CHECKPOINT_SECONDS)).unwrap_or(i64::MAX),
+                records: records.min(MAX_CHECKPOINT_RECORDS),
+                seconds: i64::try_from(seconds.min(MAX_CHECKPOINT_SECONDS)).unwrap_or(i64::MAX),
             });
         }
     }
@@ -467,7 +467,7 @@ impl Verifier {
             self.fault(FaultKind::BadSignature, "the checkpoint is not whole");
             return;
         };
-        self.hold_against_link(checkpoint.format, checkpoint.follows.as_ref());
+        self.check_link(checkpoint.format, checkpoint.follows.as_ref());
         self.link = Some(checkpoint.link());
         let candidates = self.in_force.map_or_else(|| self.keys.clone(), |key| vec![key]);
         let signer = candidates.into_iter().find(|key| key.has_signed(&checkpoint));
@@ -492,7 +492,7 @@ impl Verifier {
         self.note_signed(&signer, covers.sequence);
     }
 
-    fn hold_against_link(&mut self, format: u32, follows: Option<&CheckpointLink>) {
+    fn check_link(&mut self, format: u32, follows: Option<&CheckpointLink>) {
         let is_first = self.link.is_none() && self.report.first != Some(1);
         if format < 2 || is_first || self.link.as_ref() == follows {
             return;
@@ -636,7 +636,7 @@ impl Verifier {
 }
 
 /// What the gateway has noticed when it wrote an opening record, unless all was well.
-fn alarming(frame: &Frame) -> Option<&str> {
+fn abnormal_reason(frame: &Frame) -> Option<&str> {
     frame.reason.as_deref().filter(|reason| !matches!(*reason, "start" | "rotated"))
 }
 

@@ -5,10 +5,10 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
-pub mod identity;
 mod nonce_set;
+pub mod principal;
 mod principals;
-mod recent;
+mod recent_cache;
 pub mod replay;
 pub mod session;
 pub mod signature;
@@ -16,14 +16,16 @@ pub mod signature;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use access_key::{AccessKey, AccessKeyError, AccessKeys, SEAL_KEY_FACT};
+pub use access_key::{AccessKey, AccessKeyError, CredentialStore, ENCRYPTION_KEY_METADATA};
 pub use claim::{Claim, Scheme, SignedWith};
-pub use client_key::{ClientKeyClaim, ClientKeys, is_signed, is_signed_by};
-pub use identity::{Identity, Session};
+pub use client_key::{
+    ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
+};
+pub use principal::{Principal, Session};
 pub use principals::{attach_policy, create_principal, detach_policy};
-pub use recent::Recent;
-pub use replay::{NonceUse, ReplayError, ReplayGuard, ServedWith};
-pub use session::{Assume, Credentials};
+pub use recent_cache::RecentCache;
+pub use replay::{LastJournal, NonceUse, ReplayError, ReplayGuard};
+pub use session::{AssumeRoleRequest, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time};
@@ -33,10 +35,10 @@ use crate::telemetry::metrics::metrics;
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 
 /// How long it is told that a request was received before, on another connection.
-const RESENT_WITHIN: Duration = Duration::from_mins(1);
+const RESEND_WINDOW: Duration = Duration::from_mins(1);
 
 /// Nonces whose connection is remembered: 1 MiB.
-const RECEIVED: usize = 1 << 17;
+const REMEMBERED_NONCES: usize = 1 << 17;
 
 /// A caller whose signature has been verified. Nothing runs without one.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ pub struct Caller {
     /// The AccessKey or client key that signed.
     pub access_key_id: AccessKeyId,
     /// Who it is and what it may do.
-    pub identity: Arc<Identity>,
+    pub principal: Arc<Principal>,
     /// The session, where the credentials are temporary.
     pub session: Option<Arc<Session>>,
     /// The client key, if it was one: what it may do is what its access point lets it.
@@ -58,15 +60,15 @@ pub struct Caller {
 /// Verifies claims of the public API.
 pub struct Authenticator {
     account: AccountId,
-    access_keys: Arc<AccessKeys>,
+    access_keys: Arc<CredentialStore>,
     client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
     /// The connections that nonces came on.
-    received: Recent,
+    nonce_connections: RecentCache,
 }
 
 /// The key that a claim was proven to be signed with.
-enum Proven {
+enum VerifiedKey {
     AccessKey(Arc<AccessKey>),
     ClientKey(Arc<ClientKeyRecord>),
 }
@@ -75,11 +77,17 @@ impl Authenticator {
     /// An authenticator for the users and the client keys of one account.
     pub fn new(
         account: AccountId,
-        access_keys: Arc<AccessKeys>,
+        access_keys: Arc<CredentialStore>,
         client_keys: Arc<ClientKeys>,
         replay: Arc<ReplayGuard>,
     ) -> Self {
-        Self { account, access_keys, client_keys, replay, received: Recent::new(RECEIVED) }
+        Self {
+            account,
+            access_keys,
+            client_keys,
+            replay,
+            nonce_connections: RecentCache::new(REMEMBERED_NONCES),
+        }
     }
 
     /// Verifies a claim: clock, AccessKey or client key, signature, nonce, security token, in this
@@ -100,12 +108,12 @@ impl Authenticator {
             return Err(ErrorCode::InvalidTimeStampExpired.into());
         }
         let key = match claim.signed_with {
-            SignedWith::AccessKey(_) => Proven::AccessKey(self.access_key(claim)?),
-            SignedWith::ClientKey => Proven::ClientKey(self.client_key(claim, now)?),
+            SignedWith::AccessKey(_) => VerifiedKey::AccessKey(self.access_key(claim)?),
+            SignedWith::ClientKey => VerifiedKey::ClientKey(self.client_key(claim, now)?),
         };
         let caller = match &key {
-            Proven::AccessKey(key) => self.caller(key),
-            Proven::ClientKey(key) => self.client_keys.caller(Arc::clone(key))?,
+            VerifiedKey::AccessKey(key) => self.caller(key),
+            VerifiedKey::ClientKey(key) => self.client_keys.caller(Arc::clone(key))?,
         };
         self.use_nonce(&caller.access_key_id, claim, now, connection)?;
         match &caller.session {
@@ -114,8 +122,8 @@ impl Authenticator {
             None => return Err(ErrorCode::InvalidSecurityTokenMismatch.into()),
         }
         match key {
-            Proven::AccessKey(key) => key.note_use(now),
-            Proven::ClientKey(key) => self.client_keys.note_use(&key, now),
+            VerifiedKey::AccessKey(key) => key.record_use(now),
+            VerifiedKey::ClientKey(key) => self.client_keys.record_use(&key, now),
         }
         Ok(caller)
     }
@@ -126,7 +134,7 @@ impl Authenticator {
             // No secret belongs to such an id, so the scheme is what is wrong.
             let is_client_key = claim.access_key_id.parse::<ClientKeyId>().is_ok();
             return Err(if is_client_key {
-                other_method("A client key signs with SHA256withRSA, type PRIVATEKEY.")
+                wrong_signature_method("A client key signs with SHA256withRSA, type PRIVATEKEY.")
             } else {
                 ErrorCode::InvalidAccessKeyIdNotFound.into()
             });
@@ -140,11 +148,15 @@ impl Authenticator {
     /// The client key whose private half made the signature.
     fn client_key(&self, claim: &Claim<'_>, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
         if claim.access_key_id.parse::<ClientKeyId>().is_err() {
-            return Err(other_method("SHA256withRSA is for client keys alone."));
+            return Err(wrong_signature_method("SHA256withRSA is for client keys alone."));
         }
         let key = self.client_keys.find(claim.access_key_id, now);
         let key = key.ok_or(ErrorCode::InvalidAccessKeyIdNotFound)?;
-        if is_signed_by(&key.public_key.0, claim.string_to_sign.as_bytes(), &claim.signature) {
+        if is_rsa_signature_valid(
+            &key.public_key.0,
+            claim.string_to_sign.as_bytes(),
+            &claim.signature,
+        ) {
             Ok(key)
         } else {
             Err(claim.mismatch())
@@ -154,9 +166,9 @@ impl Authenticator {
     fn caller(&self, key: &AccessKey) -> Caller {
         Caller {
             account: self.account.clone(),
-            user: key.identity.name.shared_name(),
+            user: key.principal.name.shared_name(),
             access_key_id: key.id.clone(),
-            identity: Arc::clone(&key.identity),
+            principal: Arc::clone(&key.principal),
             session: key.session.as_ref().map(Arc::clone),
             client_key: None,
         }
@@ -172,11 +184,11 @@ impl Authenticator {
     ) -> Result<(), ApiError> {
         match self.replay.try_use(key, claim.nonce, claim.timestamp, now) {
             Ok(NonceUse::First) => {
-                self.note_received(key, claim.nonce, connection);
+                self.remember_connection(key, claim.nonce, connection);
                 Ok(())
             }
-            Ok(NonceUse::Repeated) => Err(self.nonce_used(key, claim.nonce, connection)),
-            Ok(NonceUse::BeforeTrust) => Err(ErrorCode::InvalidTimeStampExpired.into()),
+            Ok(NonceUse::Repeated) => Err(self.used_nonce_error(key, claim.nonce, connection)),
+            Ok(NonceUse::TooOld) => Err(ErrorCode::InvalidTimeStampExpired.into()),
             Err(error) => {
                 metrics().replay_journal_failed();
                 Err(ApiError::from(ErrorCode::Unavailable).because(error))
@@ -184,15 +196,16 @@ impl Authenticator {
         }
     }
 
-    fn note_received(&self, key: &AccessKeyId, nonce: &str, connection: u64) {
-        self.received.note(&(key.as_str(), nonce), low_bits(connection), Instant::now());
+    fn remember_connection(&self, key: &AccessKeyId, nonce: &str, connection: u64) {
+        self.nonce_connections.note(&(key.as_str(), nonce), low_bits(connection), Instant::now());
     }
 
     /// The refusal of a nonce that was used. HTTP clients send a request again by themselves when
     /// its connection is cut before the answer, which its user sees as a replay that it did not
     /// make, so the message tells the two apart.
-    fn nonce_used(&self, key: &AccessKeyId, nonce: &str, connection: u64) -> ApiError {
-        let before = self.received.find(&(key.as_str(), nonce), Instant::now(), RESENT_WITHIN);
+    fn used_nonce_error(&self, key: &AccessKeyId, nonce: &str, connection: u64) -> ApiError {
+        let before =
+            self.nonce_connections.find(&(key.as_str(), nonce), Instant::now(), RESEND_WINDOW);
         if before.is_none_or(|before| before == low_bits(connection)) {
             return ErrorCode::SignatureNonceUsed.into();
         }
@@ -208,7 +221,7 @@ impl Authenticator {
 }
 
 /// The refusal of a signature method that does not go with the key.
-fn other_method(reason: &str) -> ApiError {
+fn wrong_signature_method(reason: &str) -> ApiError {
     let message = format!("{} {reason}", ErrorCode::InvalidSignatureMethod.message());
     ApiError::with_message(ErrorCode::InvalidSignatureMethod, message)
 }

@@ -5,8 +5,8 @@
 const SHARDS: usize = 64;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 /// A table is at most so full before it grows by a quarter.
-const FULLEST: usize = 80;
-const FIRST_SLOTS: usize = 8;
+const MAX_LOAD_PERCENT: usize = 80;
+const MIN_SLOTS: usize = 8;
 /// Marks a free slot; the hash 0 is taken for 1.
 const FREE: u64 = 0;
 
@@ -49,8 +49,8 @@ impl Table {
     /// neither, and says that the hash is new by a slot that is not there.
     fn find(&self, hash: u64) -> Option<usize> {
         let count = self.slots.len();
-        let place = (u128::from(hash << SHARD_BITS) * count as u128) >> u64::BITS;
-        let start = usize::try_from(place).unwrap_or_default();
+        let position = (u128::from(hash << SHARD_BITS) * count as u128) >> u64::BITS;
+        let start = usize::try_from(position).unwrap_or_default();
         let (before, after) = self.slots.split_at(start.min(count));
         let numbered = (start..).zip(after).chain((0..).zip(before));
         for (at, slot) in numbered {
@@ -65,7 +65,7 @@ impl Table {
     }
 
     fn insert(&mut self, hash: u64) {
-        if self.used * 100 >= self.slots.len() * FULLEST {
+        if self.used * 100 >= self.slots.len() * MAX_LOAD_PERCENT {
             self.grow();
         }
         if let Some(at) = self.find(hash)
@@ -77,7 +77,7 @@ impl Table {
     }
 
     fn grow(&mut self) {
-        let count = (self.slots.len() + self.slots.len() / 4).max(FIRST_SLOTS);
+        let count = (self.slots.len() + self.slots.len() / 4).max(MIN_SLOTS);
         let old = std::mem::replace(&mut self.slots, vec![FREE; count]);
         self.used = 0;
         for hash in old.into_iter().filter(|hash| *hash != FREE) {

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::access_key::{AccessKeyError, AccessKeys};
-use super::identity::Identity;
+use super::access_key::{AccessKeyError, CredentialStore};
+use super::principal::Principal;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
 use crate::store::{PrincipalRow, Store, StoreError};
 
-impl AccessKeys {
+impl CredentialStore {
     /// The principal with this name, from memory.
-    pub fn identity(&self, name: &PrincipalName) -> Option<Arc<Identity>> {
-        self.known().identities.get(name).map(Arc::clone)
+    pub fn principal(&self, name: &PrincipalName) -> Option<Arc<Principal>> {
+        self.snapshot().principals.get(name).map(Arc::clone)
     }
 
     /// All principals by kind and name.
-    pub fn identities(&self) -> Vec<Arc<Identity>> {
-        self.known().identities.values().map(Arc::clone).collect()
+    pub fn principals(&self) -> Vec<Arc<Principal>> {
+        self.snapshot().principals.values().map(Arc::clone).collect()
     }
 
     /// Makes a principal with these policies, unless it is there: it then keeps its own.
@@ -98,7 +98,7 @@ pub async fn detach_policy(
 
 fn found<T>(name: &PrincipalName, outcome: Result<T, StoreError>) -> Result<T, AccessKeyError> {
     outcome.map_err(|error| match error {
-        StoreError::NotFound => AccessKeyError::NoPrincipal(name.clone()),
+        StoreError::NotFound => AccessKeyError::PrincipalNotFound(name.clone()),
         other => other.into(),
     })
 }

@@ -28,8 +28,8 @@ use aws_lc_rs::digest;
 use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
 use crate::model::{AccessKeyId, Time};
-pub use record::ServedWith;
-use record::{Clocks, Found, Record};
+pub use record::LastJournal;
+use record::{Clocks, JournalDirectory, Record};
 
 /// The format of the files in the journal's directory. Another one needs a golden state
 /// (`tests/golden/README.md`).
@@ -65,7 +65,7 @@ pub enum NonceUse {
     /// It was used before.
     Repeated,
     /// The request is so old that its nonce may be forgotten.
-    BeforeTrust,
+    TooOld,
 }
 
 /// Remembers every nonce while its request could be sent again.
@@ -77,7 +77,7 @@ pub struct ReplayGuard {
     /// In seconds since 1970. It is changed under the lock of the buckets.
     trusted_from: AtomicI64,
     /// Whether the log has told that the clock is behind.
-    is_told_behind: AtomicBool,
+    has_logged_clock_behind: AtomicBool,
     buckets: Mutex<BTreeMap<i64, Bucket>>,
 }
 
@@ -97,15 +97,19 @@ impl ReplayGuard {
     ///
     /// # Errors
     /// When the directory or a file in it cannot be read or written.
-    pub fn open(directory: &Path, served: &ServedWith, now: Time) -> Result<Self, ReplayError> {
+    pub fn open(directory: &Path, served: &LastJournal, now: Time) -> Result<Self, ReplayError> {
         Self::open_at(directory, served, Clocks::at(now))
     }
 
-    fn open_at(directory: &Path, served: &ServedWith, clocks: Clocks) -> Result<Self, ReplayError> {
+    fn open_at(
+        directory: &Path,
+        served: &LastJournal,
+        clocks: Clocks,
+    ) -> Result<Self, ReplayError> {
         let fault = |source| ReplayError::File { path: directory.to_owned(), source };
         make_private(directory).map_err(fault)?;
-        let found = Found::read(directory).map_err(fault)?;
-        let (mut record, doubt) = Record::of_start(found, served, record::boot_id(), clocks);
+        let contents = JournalDirectory::read(directory).map_err(fault)?;
+        let (mut record, doubt) = Record::at_start(contents, served, record::boot_id(), clocks);
         let (buckets, last_expired) = read_buckets(directory, clocks.now).map_err(fault)?;
         if let Some(last) = last_expired {
             record = record.without_older_than(trusted_without(last));
@@ -119,13 +123,13 @@ impl ReplayGuard {
         if let Some(doubt) = doubt {
             let from = Time::from_unix(record.trusted_from);
             let reason = doubt.text();
-            tracing::warn!(event = "replay.older_refused", reason, %from,
+            tracing::warn!(event = "replay.older_requests_refused", reason, %from,
                 "requests that were signed before this start are refused");
         }
         Ok(Self {
             directory: directory.to_owned(),
             trusted_from: AtomicI64::new(record.trusted_from),
-            is_told_behind: AtomicBool::new(false),
+            has_logged_clock_behind: AtomicBool::new(false),
             record: Mutex::new(record),
             buckets: Mutex::new(buckets),
         })
@@ -169,12 +173,12 @@ impl ReplayGuard {
         let mut buckets = lock(&self.buckets);
         // Under the lock: the bucket may have been forgotten a moment ago.
         if timestamp < self.trusted_from() {
-            return Ok(NonceUse::BeforeTrust);
+            return Ok(NonceUse::TooOld);
         }
         if buckets.values().any(|bucket| bucket.used.contains(entry)) {
             return Ok(NonceUse::Repeated);
         }
-        let keep_until = moment + left(expires, now);
+        let keep_until = moment + time_left(expires, now);
         let fault = |source| ReplayError::File { path: self.directory.clone(), source };
         let bucket = match buckets.entry(number) {
             std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
@@ -202,10 +206,10 @@ impl ReplayGuard {
     /// # Errors
     /// When a file cannot be written, and nothing is forgotten then.
     pub fn forget_expired(&self, now: Time) -> Result<(), ReplayError> {
-        self.follow(Clocks::at(now))?;
+        self.adjust_to_clocks(Clocks::at(now))?;
         self.forget_expired_at(now, Instant::now())?;
         let behind = self.clock_behind(now);
-        let was_behind = self.is_told_behind.swap(behind.is_some(), Ordering::Relaxed);
+        let was_behind = self.has_logged_clock_behind.swap(behind.is_some(), Ordering::Relaxed);
         match behind {
             Some(from) if !was_behind => tracing::error!(
                 event = "replay.clock_behind",
@@ -215,7 +219,7 @@ impl ReplayGuard {
                  all of these are refused"
             ),
             None if was_behind => tracing::info!(
-                event = "replay.clock_right",
+                event = "replay.clock_recovered",
                 "the clock is not behind any more, and requests are accepted"
             ),
             _ => {}
@@ -224,16 +228,16 @@ impl ReplayGuard {
     }
 
     /// Takes the time of a doubtful start from the clock as it is now, where that was set.
-    fn follow(&self, clocks: Clocks) -> Result<(), ReplayError> {
+    fn adjust_to_clocks(&self, clocks: Clocks) -> Result<(), ReplayError> {
         let fault = |source| ReplayError::File { path: self.directory.clone(), source };
         let mut record = lock(&self.record);
-        let Some(next) = record.by_clocks(clocks) else { return Ok(()) };
+        let Some(next) = record.adjusted_to_clocks(clocks) else { return Ok(()) };
         next.write(&self.directory).map_err(fault)?;
         let buckets = lock(&self.buckets);
         self.trusted_from.store(next.trusted_from, Ordering::Relaxed);
         drop(buckets);
         let from = Time::from_unix(next.trusted_from);
-        tracing::warn!(event = "replay.clock_followed", %from,
+        tracing::warn!(event = "replay.start_time_corrected", %from,
             "the clock was set: requests that were signed before the start are refused by it");
         *record = next;
         Ok(())
@@ -280,32 +284,32 @@ impl Bucket {
         let journal = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let bucket = Self { used, journal, keep_until };
         // A process that died within a write leaves a part of an entry behind.
-        bucket.cut_torn_entry()?;
+        bucket.truncate_partial_entry()?;
         Ok(bucket)
     }
 
     fn append(&mut self, entry: u64) -> io::Result<()> {
         if let Err(error) = self.journal.write_all(&entry.to_be_bytes()) {
             // So does a disk that is full: every later entry would be read out of step.
-            self.cut_torn_entry()?;
+            self.truncate_partial_entry()?;
             return Err(error);
         }
         self.used.insert(entry);
         Ok(())
     }
 
-    fn cut_torn_entry(&self) -> io::Result<()> {
+    fn truncate_partial_entry(&self) -> io::Result<()> {
         let length = self.journal.metadata()?.len();
-        let torn = length % u64::try_from(ENTRY_BYTES).map_err(io::Error::other)?;
-        if torn != 0 {
-            self.journal.set_len(length - torn)?;
+        let partial = length % u64::try_from(ENTRY_BYTES).map_err(io::Error::other)?;
+        if partial != 0 {
+            self.journal.set_len(length - partial)?;
         }
         Ok(())
     }
 }
 
 /// SHA-256 over AccessKey and nonce, cut to 64 bits. A nonce that was used is never taken for new. A
-/// new one is taken for used with a chance of one in 10^12 at a steady 20,000 calls a second, of one
+/// new one is taken for used with a chance of one in 10^12 at a constant 20,000 calls a second, of one
 /// in 10^13 at 1,000: once in years, and the client's next call has another nonce.
 fn entry(access_key: &AccessKeyId, nonce: &str) -> u64 {
     let mut hash = digest::Context::new(&digest::SHA256);
@@ -332,7 +336,7 @@ fn trusted_without(bucket_number: i64) -> i64 {
 }
 
 /// How long it is until a time, at most as long as a nonce can count.
-fn left(until: i64, now: Time) -> Duration {
+fn time_left(until: i64, now: Time) -> Duration {
     let most = 2 * CLOCK_WINDOW_SECONDS + BUCKET_SECONDS;
     let seconds = until.saturating_sub(now.unix()).clamp(0, most);
     Duration::from_secs(seconds.unsigned_abs())
@@ -376,7 +380,7 @@ fn read_buckets(directory: &Path, now: Time) -> io::Result<(BTreeMap<i64, Bucket
         for entry in std::fs::read(file_of(directory, number))?.as_chunks().0 {
             used.insert(u64::from_be_bytes(*entry));
         }
-        let keep_until = moment + left(bucket_end(number), now);
+        let keep_until = moment + time_left(bucket_end(number), now);
         buckets.insert(number, Bucket::open(directory, number, used, keep_until)?);
     }
     Ok((buckets, last_expired))

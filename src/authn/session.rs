@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
-use super::access_key::{AccessKeyError, AccessKeys, New};
-use super::identity::Session;
+use super::access_key::{AccessKeyError, CredentialStore, NewCredential};
+use super::principal::Session;
 use crate::error::ErrorCode;
 use crate::model::policy::Policy;
 use crate::model::{AccessKeyId, PrincipalName, Time};
@@ -25,7 +25,7 @@ const SECRET_BYTES: usize = 24;
 
 /// What a session is asked for with.
 #[derive(Debug)]
-pub struct Assume {
+pub struct AssumeRoleRequest {
     /// The user or role whose rights it has.
     pub principal: PrincipalName,
     /// Its name, for the records.
@@ -57,13 +57,13 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl AccessKeys {
+impl CredentialStore {
     /// Makes temporary credentials for a user or a role.
     ///
     /// # Errors
     /// When there is no such principal, the policy cannot be read, or store or token fail.
-    pub async fn assume(&self, asked: Assume) -> Result<Credentials, AccessKeyError> {
-        if let Some(text) = &asked.policy {
+    pub async fn assume(&self, request: AssumeRoleRequest) -> Result<Credentials, AccessKeyError> {
+        if let Some(text) = &request.policy {
             Policy::parse(text)?.check_cost()?;
         }
         let random = self.random(ID_BYTES + SECRET_BYTES + TOKEN_BYTES).await?;
@@ -71,14 +71,14 @@ impl AccessKeys {
         let (for_secret, for_token) = rest.split_at_checked(SECRET_BYTES).unwrap_or((rest, &[]));
         let id = format!("STS.{}", URL_SAFE_NO_PAD.encode(for_id).replace(['-', '_'], "0"));
         let session = SessionRow {
-            name: asked.name,
+            name: request.name,
             token_hash: digest(&SHA256, for_token).as_ref().to_vec(),
-            expires: asked.expires,
-            policy: asked.policy,
+            expires: request.expires,
+            policy: request.policy,
         };
-        let new = New {
+        let new = NewCredential {
             id: id.parse()?,
-            principal: asked.principal,
+            principal: request.principal,
             secret: SecretString::from(URL_SAFE_NO_PAD.encode(for_secret)),
             session: Some(session),
         };
@@ -87,7 +87,7 @@ impl AccessKeys {
             access_key_id: key.id.clone(),
             secret: key.secret.clone(),
             security_token: SecretString::from(URL_SAFE_NO_PAD.encode(for_token)),
-            expires: asked.expires,
+            expires: request.expires,
         })
     }
 

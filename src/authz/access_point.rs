@@ -13,7 +13,7 @@ use crate::store::Store;
 
 /// A client key that comes from somewhere.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Visit<'a> {
+pub(super) struct ClientKeyRequest<'a> {
     /// The client key, which names the access point.
     pub(super) client_key: &'a ClientKeyRecord,
     /// The address that the request came from.
@@ -24,40 +24,48 @@ pub(super) struct Visit<'a> {
 /// with no key at all. Every permission for client keys is in `CryptoServiceKeyUser`.
 pub(super) fn allows<P: Permission>(
     store: &Store,
-    visit: Visit<'_>,
+    request: ClientKeyRequest<'_>,
     key: Option<&KeyRecord>,
 ) -> bool {
     let id = key.map(|key| key.id.as_str());
     let is_about_it = |policy: &AccessPolicy| match id {
-        Some(id) => is_any(policy, |one| one.is_about_key(id)),
+        Some(id) => is_any(policy, |one| one.matches_key(id)),
         None => !policy.resources.is_empty(),
     };
-    P::CLIENT_KEYS.is_some() && lets_in(store, visit, is_about_it)
+    P::CLIENT_KEYS.is_some() && any_policy_allows(store, request, is_about_it)
 }
 
 /// Whether the visitor may know that there is no such key.
-pub(super) fn may_know(store: &Store, visit: Visit<'_>, resource: &Resource<'_>) -> bool {
+pub(super) fn may_know(
+    store: &Store,
+    request: ClientKeyRequest<'_>,
+    resource: &Resource<'_>,
+) -> bool {
     let id = match resource.name() {
         ResourceName::Key(id) => Some(id.as_str().to_owned()),
         ResourceName::Other(name) => name.strip_prefix("key/").map(str::to_owned),
         ResourceName::Alias(_) => None,
     };
-    lets_in(store, visit, |policy| match &id {
-        Some(id) => is_any(policy, |one| one.is_about_key(id)),
-        None => is_any(policy, AccessResource::is_about_every_key),
+    any_policy_allows(store, request, |policy| match &id {
+        Some(id) => is_any(policy, |one| one.matches_key(id)),
+        None => is_any(policy, AccessResource::matches_every_key),
     })
 }
 
 /// Whether a policy that is about what is asked lets the visitor in. A name without a document, of
 /// the access point as of a policy, lets nobody in.
-fn lets_in(store: &Store, visit: Visit<'_>, is_about: impl Fn(&AccessPolicy) -> bool) -> bool {
-    let point = store.document::<AccessPoint>(visit.client_key.access_point.as_str());
+fn any_policy_allows(
+    store: &Store,
+    request: ClientKeyRequest<'_>,
+    is_about: impl Fn(&AccessPolicy) -> bool,
+) -> bool {
+    let point = store.document::<AccessPoint>(request.client_key.access_point.as_str());
     let Some(point) = point else { return false };
     let mut policies = point.policies.iter().filter_map(|name| store.document(name.as_str()));
     policies.any(|policy: Arc<AccessPolicy>| {
         policy.permissions.contains(&PermissionTemplate::CryptoServiceKeyUser)
             && is_about(&policy)
-            && admits(store, &policy, visit.source)
+            && network_allows(store, &policy, request.source)
     })
 }
 
@@ -68,7 +76,7 @@ fn is_any(policy: &AccessPolicy, is_such: impl Fn(&AccessResource) -> bool) -> b
 
 /// A policy that names no network rules admits every address; one that names rules those of any of
 /// them. A rule that is not there has no addresses: it counts among the names all the same.
-fn admits(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
+fn network_allows(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
     let names = &policy.rules.network_rules;
     let mut rules = names.iter().filter_map(|name| store.document(name.as_str()));
     names.is_empty()
@@ -83,7 +91,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::{KeySpec, KeyUsage, Origin, Place, ProtectionLevel, Time};
+    use crate::model::{KeySpec, KeyUsage, Origin, ProtectionLevel, RegionAccount, Time};
 
     struct ForClientKeys;
 
@@ -154,12 +162,12 @@ mod tests {
             (&[], [false; 3]),
         ] {
             let (_directory, store, key) = shop(&[policy(user, resources, &[])]).await;
-            let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
-            let place = Place {
+            let request = ClientKeyRequest { client_key: &key, source: "::1".parse().unwrap() };
+            let region_account = RegionAccount {
                 region: "cn-hangzhou".parse().unwrap(),
                 account: "1234567890123456".parse().unwrap(),
             };
-            let learns = |name| may_know(&store, visit, &Resource::new(&place, name));
+            let learns = |name| may_know(&store, request, &Resource::new(&region_account, name));
             let alias = "alias/x".parse().unwrap();
             let names = [
                 ResourceName::Key(KEY.parse().unwrap()),
@@ -203,13 +211,13 @@ mod tests {
         ] {
             let (_directory, store, key) = shop(&policies).await;
             let source: IpAddr = address.parse().unwrap();
-            let visit = Visit { client_key: &key, source };
-            let verdict = |key| allows::<ForClientKeys>(&store, visit, key);
+            let request = ClientKeyRequest { client_key: &key, source };
+            let decision = |key| allows::<ForClientKeys>(&store, request, key);
             let verdicts =
-                [verdict(Some(&record(KEY))), verdict(Some(&record(OTHER))), verdict(None)];
+                [decision(Some(&record(KEY))), decision(Some(&record(OTHER))), decision(None)];
             assert_eq!(verdicts, allowed, "{policies:?} {address}");
-            assert!(!allows::<ForUsers>(&store, visit, Some(&record(KEY))));
-            assert!(!allows::<ForUsers>(&store, visit, None));
+            assert!(!allows::<ForUsers>(&store, request, Some(&record(KEY))));
+            assert!(!allows::<ForUsers>(&store, request, None));
             store.close().await;
         }
     }
@@ -218,8 +226,8 @@ mod tests {
     async fn what_names_something_that_is_not_there_lets_nobody_in_until_it_is() {
         let user = "CryptoServiceKeyUser";
         let (_directory, store, key) = shop(&[policy(user, &["key/*"], &["later"])]).await;
-        let visit = Visit { client_key: &key, source: "10.1.2.3".parse().unwrap() };
-        let is_let_in = || allows::<ForClientKeys>(&store, visit, Some(&record(KEY)));
+        let request = ClientKeyRequest { client_key: &key, source: "10.1.2.3".parse().unwrap() };
+        let is_let_in = || allows::<ForClientKeys>(&store, request, Some(&record(KEY)));
         assert!(!is_let_in());
         let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
             "created": Time::now()});
@@ -240,9 +248,9 @@ mod tests {
         let nothing = json!({"permissions": [], "resources": ["key/*"],
             "rules": {"NetworkRules": []}});
         let (_directory, store, key) = shop(&[nothing]).await;
-        let visit = Visit { client_key: &key, source: "::1".parse().unwrap() };
+        let request = ClientKeyRequest { client_key: &key, source: "::1".parse().unwrap() };
         for key in [Some(&record(KEY)), None] {
-            assert!(!allows::<ForClientKeys>(&store, visit, key));
+            assert!(!allows::<ForClientKeys>(&store, request, key));
         }
         store.close().await;
     }

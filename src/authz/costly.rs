@@ -19,27 +19,27 @@ pub struct CostlyPolicy {
 /// When the store cannot be read. A row that cannot be read is left out.
 pub async fn costly_policies(store: &Store) -> Result<Vec<CostlyPolicy>, StoreError> {
     let mut costly = Vec::new();
-    let mut judge = |of: String, cost: Result<(), PolicyFault>| {
+    let mut check = |of: String, cost: Result<(), PolicyFault>| {
         if let Err(fault) = cost {
             costly.push(CostlyPolicy { of, fault });
         }
     };
     for key in store.keys() {
         if let Some(policy) = key.policy.as_deref().and_then(|text| KeyPolicy::parse(text).ok()) {
-            judge(format!("key policy of {}", key.id), policy.check_cost());
+            check(format!("key policy of {}", key.id), policy.check_cost());
         }
     }
     let access = store.access_state().await?;
     for principal in access.principals {
         for attached in &principal.policies {
             let of = format!("{} of {}", attached.name(), principal.name);
-            judge(of, attached.policy().check_cost());
+            check(of, attached.policy().check_cost());
         }
     }
     for key in access.keys {
         let policy = key.session.and_then(|session| session.policy);
         if let Some(policy) = policy.and_then(|text| Policy::parse(&text).ok()) {
-            judge(format!("session policy of {}", key.id), policy.check_cost());
+            check(format!("session policy of {}", key.id), policy.check_cost());
         }
     }
     Ok(costly)
@@ -49,7 +49,7 @@ pub async fn costly_policies(store: &Store) -> Result<Vec<CostlyPolicy>, StoreEr
 ///
 /// # Errors
 /// As [`costly_policies`].
-pub async fn tell_of_costly_policies(store: &Store) -> Result<(), StoreError> {
+pub async fn log_costly_policies(store: &Store) -> Result<(), StoreError> {
     for CostlyPolicy { of, fault } in costly_policies(store).await? {
         tracing::warn!(
             event = "policy.too_costly",

@@ -13,13 +13,13 @@
 //! denial: what would have come next could have been a Deny.
 
 use crate::model::policy::{
-    AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, Question, Statement, Steps,
+    AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, PolicyRequest, Statement, Steps,
 };
 use crate::model::{AccountId, PrincipalKind, PrincipalName};
 
 /// Everything that says what a caller may do.
 #[derive(Debug, Clone, Copy)]
-pub struct Rights<'a> {
+pub struct ApplicablePolicies<'a> {
     /// The caller's account.
     pub account: &'a AccountId,
     /// Who the caller is.
@@ -34,31 +34,31 @@ pub struct Rights<'a> {
 
 /// What comes of a question.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict<'a> {
+pub enum Decision<'a> {
     /// Allowed, by this.
-    Allowed(Ground<'a>),
+    Allowed(MatchedStatement<'a>),
     /// Denied, by this.
-    Denied(Ground<'a>),
+    Denied(MatchedStatement<'a>),
     /// Not allowed by anything, which is a denial too.
-    Unspoken,
+    ImplicitDeny,
     /// The session policy does not allow it, whatever the others say.
-    OutsideSession,
+    NotInSessionPolicy,
     /// The policies take more steps than a decision has.
     OutOfSteps,
 }
 
 /// The statement that decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ground<'a> {
+pub struct MatchedStatement<'a> {
     /// The layer it stands in.
-    pub layer: Layer<'a>,
+    pub policy_type: PolicyType<'a>,
     /// The statement, with its number in the document from 0; none for the root's own right.
     pub statement: Option<(usize, &'a Statement)>,
 }
 
 /// A layer of policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layer<'a> {
+pub enum PolicyType<'a> {
     /// The session policy.
     Session,
     /// A policy of the principal, by its name.
@@ -69,7 +69,7 @@ pub enum Layer<'a> {
     Root,
 }
 
-impl Verdict<'_> {
+impl Decision<'_> {
     /// Whether it is leave to go on.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
@@ -77,53 +77,65 @@ impl Verdict<'_> {
 }
 
 /// Decides.
-pub fn decide<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
-    decide_for(&question.resource.place().account, rights, question)
+pub fn decide<'a>(
+    policies: &ApplicablePolicies<'a>,
+    policy_request: &PolicyRequest<'_>,
+) -> Decision<'a> {
+    decide_for(&policy_request.resource.region_account().account, policies, policy_request)
 }
 
 /// Decides as if the caller's account owned the resource: what his own side says, where there is
 /// no other that could speak.
-pub(super) fn decide_own_side<'a>(rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
-    decide_for(rights.account, rights, question)
+pub(super) fn decide_own_side<'a>(
+    policies: &ApplicablePolicies<'a>,
+    policy_request: &PolicyRequest<'_>,
+) -> Decision<'a> {
+    decide_for(policies.account, policies, policy_request)
 }
 
-fn decide_for<'a>(owner: &AccountId, rights: &Rights<'a>, question: &Question<'_>) -> Verdict<'a> {
+fn decide_for<'a>(
+    owner: &AccountId,
+    policies: &ApplicablePolicies<'a>,
+    policy_request: &PolicyRequest<'_>,
+) -> Decision<'a> {
     let steps = Steps::default();
-    let session = rights.session.map(|policy| of_policy(Layer::Session, policy, question, &steps));
-    let principal = of_principal(rights, question, &steps);
-    let key = of_key(rights, owner, question, &steps);
-    if steps.are_spent() {
-        return Verdict::OutOfSteps;
+    let session = policies
+        .session
+        .map(|policy| of_policy(PolicyType::Session, policy, policy_request, &steps));
+    let principal = of_principal(policies, policy_request, &steps);
+    let key = of_key(policies, owner, policy_request, &steps);
+    if steps.is_exhausted() {
+        return Decision::OutOfSteps;
     }
-    let layers = [session.unwrap_or_default(), principal, key];
-    if let Some(ground) = layers.iter().find_map(|layer| layer.deny) {
-        return Verdict::Denied(ground);
+    let results = [session.unwrap_or_default(), principal, key];
+    if let Some(matched) = results.iter().find_map(|policy_type| policy_type.deny) {
+        return Decision::Denied(matched);
     }
     if session.is_some_and(|session| session.allow.is_none()) {
-        return Verdict::OutsideSession;
+        return Decision::NotInSessionPolicy;
     }
-    let ground = if rights.account == owner {
+    let matched = if policies.account == owner {
         principal.allow.or(key.allow)
     } else {
         principal.allow.and(key.allow)
     };
-    ground.map_or(Verdict::Unspoken, Verdict::Allowed)
+    matched.map_or(Decision::ImplicitDeny, Decision::Allowed)
 }
 
 /// What one layer says.
 #[derive(Debug, Clone, Copy, Default)]
-struct Said<'a> {
-    allow: Option<Ground<'a>>,
-    deny: Option<Ground<'a>>,
+struct PolicyResult<'a> {
+    allow: Option<MatchedStatement<'a>>,
+    deny: Option<MatchedStatement<'a>>,
 }
 
-impl<'a> Said<'a> {
+impl<'a> PolicyResult<'a> {
     /// Takes the first Allow, and the first Deny, after which nothing else counts.
-    fn hear(
+    fn apply(
         mut self,
-        layer: Layer<'a>,
+        policy_type: PolicyType<'a>,
         statements: impl Iterator<Item = (usize, &'a Statement)>,
-        question: &Question<'_>,
+        policy_request: &PolicyRequest<'_>,
         steps: &Steps,
     ) -> Self {
         for (number, statement) in statements {
@@ -131,8 +143,9 @@ impl<'a> Said<'a> {
                 Effect::Allow => &mut self.allow,
                 Effect::Deny => &mut self.deny,
             };
-            if place.is_none() && statement.applies(question, steps) {
-                *place = Some(Ground { layer, statement: Some((number, statement)) });
+            if place.is_none() && statement.applies(policy_request, steps) {
+                *place =
+                    Some(MatchedStatement { policy_type, statement: Some((number, statement)) });
             }
         }
         self
@@ -140,41 +153,53 @@ impl<'a> Said<'a> {
 }
 
 fn of_policy<'a>(
-    layer: Layer<'a>,
+    policy_type: PolicyType<'a>,
     policy: &'a Policy,
-    question: &Question<'_>,
+    policy_request: &PolicyRequest<'_>,
     steps: &Steps,
-) -> Said<'a> {
-    Said::default().hear(layer, policy.statements().iter().enumerate(), question, steps)
+) -> PolicyResult<'a> {
+    PolicyResult::default().apply(
+        policy_type,
+        policy.statements().iter().enumerate(),
+        policy_request,
+        steps,
+    )
 }
 
-fn of_principal<'a>(rights: &Rights<'a>, question: &Question<'_>, steps: &Steps) -> Said<'a> {
-    let mut said = Said::default();
-    for attached in rights.policies {
+fn of_principal<'a>(
+    policies: &ApplicablePolicies<'a>,
+    policy_request: &PolicyRequest<'_>,
+    steps: &Steps,
+) -> PolicyResult<'a> {
+    let mut result = PolicyResult::default();
+    for attached in policies.policies {
         let statements = attached.policy().statements().iter().enumerate();
-        said = said.hear(Layer::Principal(attached.name()), statements, question, steps);
+        result =
+            result.apply(PolicyType::Principal(attached.name()), statements, policy_request, steps);
     }
-    if rights.principal.kind() == PrincipalKind::Root {
-        said.allow = said.allow.or(Some(Ground { layer: Layer::Root, statement: None }));
+    if policies.principal.kind() == PrincipalKind::Root {
+        result.allow = result
+            .allow
+            .or(Some(MatchedStatement { policy_type: PolicyType::Root, statement: None }));
     }
-    said
+    result
 }
 
 /// The default statement says nothing of its own: with it, as without a key policy, the policies
 /// of the principals decide.
 fn of_key<'a>(
-    rights: &Rights<'a>,
+    policies: &ApplicablePolicies<'a>,
     owner: &AccountId,
-    question: &Question<'_>,
+    policy_request: &PolicyRequest<'_>,
     steps: &Steps,
-) -> Said<'a> {
-    let statements = rights.key_policy.map(KeyPolicy::statements).unwrap_or_default();
+) -> PolicyResult<'a> {
+    let statements = policies.key_policy.map(KeyPolicy::statements).unwrap_or_default();
     let counts = |statement: &KeyStatement| {
-        statement.is_about(rights.account, rights.principal) && !statement.is_default_in(owner)
+        statement.is_about(policies.account, policies.principal) && !statement.is_default_in(owner)
     };
     let statements = statements.iter().enumerate().filter(|(_number, one)| counts(one));
     let statements = statements.map(|(number, one)| (number, one.statement()));
-    Said::default().hear(Layer::Key, statements, question, steps)
+    PolicyResult::default().apply(PolicyType::Key, statements, policy_request, steps)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::model::policy::{KeyPolicy, PolicyFault};
 use crate::model::{KeyId, KeyRecord};
 
 /// The most policies that are kept. Beyond it all are read anew, which only costs time.
-const MOST: usize = 10_000;
+const MAX_ENTRIES: usize = 10_000;
 
 /// The key policies that were read.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl KeyPolicies {
         drop(read);
         let policy = KeyPolicy::parse(text)?;
         let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
-        if read.len() >= MOST {
+        if read.len() >= MAX_ENTRIES {
             read.clear();
         }
         read.insert(record.id, (text.clone(), policy.clone()));

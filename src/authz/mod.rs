@@ -15,7 +15,7 @@
 //! }
 //! ```
 //!
-//! Nor can one be spent on something else. Leave to encrypt seals:
+//! Nor can one be spent on something else. Permission to encrypt allows to encrypt:
 //!
 //! ```
 //! # use hsmgate::{authz::AuthorizedKey, keyring::{Keyring, VersionSelector}, token::Budget};
@@ -50,27 +50,27 @@
 //! ```
 
 mod access_point;
-mod asker;
 mod costly;
 mod evaluate;
 mod key_policies;
+mod requester;
 mod simulate;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-pub use asker::Asker;
-pub use costly::{CostlyPolicy, costly_policies, tell_of_costly_policies};
-pub use evaluate::{Ground, Layer, Rights, Verdict, decide};
-pub use simulate::{Outcome, Supposed, UnreadablePolicy, simulate};
+pub use costly::{CostlyPolicy, costly_policies, log_costly_policies};
+pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
+pub use requester::Requester;
+pub use simulate::{SimulatedRequest, SimulationResult, UnreadablePolicy, simulate};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::key_ref::KeyName;
-use crate::model::policy::{Question, Resource, ResourceName};
-use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, Place};
+use crate::model::policy::{PolicyRequest, Resource, ResourceName};
+use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount};
 use crate::store::Store;
 use crate::telemetry::metrics::metrics;
-use access_point::Visit;
+use access_point::ClientKeyRequest;
 use key_policies::KeyPolicies;
 
 /// The action of whoever may know that a key is there.
@@ -87,31 +87,31 @@ pub trait Permission {
 }
 
 /// Permissions that let the holder encrypt with a symmetric key.
-pub trait Seals: Permission {}
+pub trait CanEncrypt: Permission {}
 
 /// Permissions that let the holder decrypt with a symmetric key.
-pub trait Opens: Permission {}
+pub trait CanDecrypt: Permission {}
 
 /// Permissions that let the holder sign with a key pair.
-pub trait Signs: Permission {}
+pub trait CanSign: Permission {}
 
 /// Permissions that let the holder verify signatures of a key pair.
-pub trait Verifies: Permission {}
+pub trait CanVerify: Permission {}
 
 /// Permissions that let the holder read the public half of a key pair, or encrypt with it.
-pub trait ReadsPublicKey: Permission {}
+pub trait CanReadPublicKey: Permission {}
 
 /// Permissions that let the holder decrypt with the private half of a key pair.
-pub trait OpensWithPair: Permission {}
+pub trait CanDecryptAsymmetric: Permission {}
 
 /// Permissions that let the holder make or verify message authentication codes.
-pub trait Macs: Permission {}
+pub trait CanMac: Permission {}
 
 /// Permissions that let the holder bring material into an EXTERNAL key, or take it out.
-pub trait Imports: Permission {}
+pub trait CanImport: Permission {}
 
 /// Permissions that let the holder change a key: its state, its versions, its facts.
-pub trait Changes: Permission {}
+pub trait CanManage: Permission {}
 
 /// A key, found, and a verdict that the caller may do exactly `P` with it.
 #[derive(Debug)]
@@ -140,40 +140,45 @@ pub struct AccountGrant<P> {
 /// that he would have got.
 #[derive(Clone)]
 pub struct Authorizer {
-    place: Place,
+    region_account: RegionAccount,
     store: Store,
     key_policies: Arc<KeyPolicies>,
 }
 
 impl Authorizer {
     /// Decides over the keys of one place.
-    pub fn new(place: Place, store: Store) -> Self {
-        Self { place, store, key_policies: Arc::default() }
+    pub fn new(region_account: RegionAccount, store: Store) -> Self {
+        Self { region_account, store, key_policies: Arc::default() }
     }
 
-    /// Finds the key that `key` names and asks whether `asker` may do `P` with it.
+    /// Finds the key that `key` names and asks whether `requester` may do `P` with it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.AliasNotFound`, `Forbidden.NoPermission`. An ARN of
     /// another region or account names a key that is not here: `Forbidden.KeyNotFound`.
     pub fn key<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        if let Some(place) = key.place.as_ref().filter(|place| **place != self.place) {
-            let resource = Resource::new(place, named(&key.name));
-            return Err(self.absent(asker, resource, ErrorCode::KeyNotFound));
+        if let Some(region_account) = key
+            .region_account
+            .as_ref()
+            .filter(|region_account| **region_account != self.region_account)
+        {
+            let resource = Resource::new(region_account, named(&key.name));
+            return Err(self.absent(requester, resource, ErrorCode::KeyNotFound));
         }
         match &key.name {
-            KeyName::Id(id) => self.key_with_id(asker, *id),
+            KeyName::Id(id) => self.key_with_id(requester, *id),
             KeyName::Alias(alias) => match self.store.alias_target(alias) {
-                Some(id) => self.key_with_id(asker, id),
-                None => Err(self.no_alias(asker, alias)),
+                Some(id) => self.key_with_id(requester, id),
+                None => Err(self.no_alias(requester, alias)),
             },
             KeyName::Absent(absent) => {
-                let resource = Resource::new(&self.place, ResourceName::Other(absent.resource()));
-                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+                let resource =
+                    Resource::new(&self.region_account, ResourceName::Other(absent.resource()));
+                Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -184,14 +189,14 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_with_id<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         id: KeyId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         match self.store.key(id) {
-            Some(record) if record.state.is_visible() => self.grant(asker, record),
+            Some(record) if record.state.is_visible() => self.grant(requester, record),
             _ => {
-                let resource = Resource::new(&self.place, ResourceName::Key(id));
-                Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+                let resource = Resource::new(&self.region_account, ResourceName::Key(id));
+                Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -202,149 +207,173 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_of_version<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let is_known = |record: &Arc<KeyRecord>| {
             record.state.is_visible() && record.version(version).is_some()
         };
         if let Some(record) = self.store.key_of_version(version).filter(is_known) {
-            return self.grant(asker, record);
+            return self.grant(requester, record);
         }
-        Err(self.no_version(asker, &version.to_string()))
+        Err(self.no_version(requester, &version.to_string()))
     }
 
     /// The refusal of a key version that is not here. Nobody knows the id of its key. Its own stands
     /// in: whoever may describe any key is told, and whoever may describe some is not.
-    pub fn no_version(&self, asker: &Asker<'_>, version: &str) -> ApiError {
+    pub fn no_version(&self, requester: &Requester<'_>, version: &str) -> ApiError {
         let name = format!("key/{version}");
-        let resource = Resource::new(&self.place, ResourceName::Other(&name));
-        self.absent(asker, resource, ErrorCode::KeyNotFound)
+        let resource = Resource::new(&self.region_account, ResourceName::Other(&name));
+        self.absent(requester, resource, ErrorCode::KeyNotFound)
     }
 
-    /// Finds the key that an alias names and asks whether `asker` may do `P` with both.
+    /// Finds the key that an alias names and asks whether `requester` may do `P` with both.
     ///
     /// # Errors
     /// `Forbidden.AliasNotFound`, `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_of_alias<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         alias: &Alias,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.alias::<P>(asker, alias)?;
+        self.alias::<P>(requester, alias)?;
         match self.store.alias_target(alias) {
-            Some(id) => self.key_with_id(asker, id),
-            None => Err(self.no_alias(asker, alias)),
+            Some(id) => self.key_with_id(requester, id),
+            None => Err(self.no_alias(requester, alias)),
         }
     }
 
-    /// Asks whether `asker` may do `P` with an alias, whatever key it names.
+    /// Asks whether `requester` may do `P` with an alias, whatever key it names.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
-    pub fn alias<P: Permission>(&self, asker: &Asker<'_>, alias: &Alias) -> Result<(), ApiError> {
-        self.check::<P>(asker, Resource::new(&self.place, ResourceName::Alias(alias)), None)
+    pub fn alias<P: Permission>(
+        &self,
+        requester: &Requester<'_>,
+        alias: &Alias,
+    ) -> Result<(), ApiError> {
+        self.check::<P>(
+            requester,
+            Resource::new(&self.region_account, ResourceName::Alias(alias)),
+            None,
+        )
     }
 
-    /// Asks whether `asker` may do `P` with a key that the store holds for a change: the record is
+    /// Asks whether `requester` may do `P` with a key that the store holds for a change: the record is
     /// the one on disk, which may be newer than that in memory.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
-    pub fn held_key<P: Permission>(
+    pub fn locked_key<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         record: &KeyRecord,
     ) -> Result<(), ApiError> {
-        let resource = Resource::new(&self.place, ResourceName::Key(record.id));
+        let resource = Resource::new(&self.region_account, ResourceName::Key(record.id));
         if record.state.is_visible() {
-            self.check::<P>(asker, resource, Some(record))
+            self.check::<P>(requester, resource, Some(record))
         } else {
-            Err(self.absent(asker, resource, ErrorCode::KeyNotFound))
+            Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
         }
     }
 
-    /// Asks whether `asker` may do `P` in the account; `container` is the resource that stands
+    /// Asks whether `requester` may do `P` in the account; `container` is the resource that stands
     /// for all of a kind, such as `key` or `alias`.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn account<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         container: &str,
     ) -> Result<AccountGrant<P>, ApiError> {
-        let resource = Resource::new(&self.place, ResourceName::Other(container));
-        self.check::<P>(asker, resource, None)?;
+        let resource = Resource::new(&self.region_account, ResourceName::Other(container));
+        self.check::<P>(requester, resource, None)?;
         Ok(AccountGrant { permission: PhantomData })
     }
 
     fn grant<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         record: Arc<KeyRecord>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let resource = Resource::new(&self.place, ResourceName::Key(record.id));
-        self.check::<P>(asker, resource, Some(&record))?;
+        let resource = Resource::new(&self.region_account, ResourceName::Key(record.id));
+        self.check::<P>(requester, resource, Some(&record))?;
         Ok(AuthorizedKey { record, permission: PhantomData })
     }
 
     fn check<P: Permission>(
         &self,
-        asker: &Asker<'_>,
+        requester: &Requester<'_>,
         resource: Resource<'_>,
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
-        if let Some(client_key) = &asker.caller.client_key {
-            let visit = Visit { client_key, source: asker.request.source };
-            return verdict(access_point::allows::<P>(&self.store, visit, record));
+        if let Some(client_key) = &requester.caller.client_key {
+            let request = ClientKeyRequest { client_key, source: requester.request.source };
+            return decision(access_point::allows::<P>(&self.store, request, record));
         }
         // A policy that cannot be read allows nothing, and says so to the operator alone.
         let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
             Ok(policy) => policy.flatten(),
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
-        let rights = Rights { key_policy: key_policy.as_ref(), ..asker.rights() };
-        let question = asker.question(P::ACTION, resource, record);
-        verdict(is_allowed(&rights, &question, decide(&rights, &question)))
+        let policies = ApplicablePolicies {
+            key_policy: key_policy.as_ref(),
+            ..requester.applicable_policies()
+        };
+        let policy_request = requester.policy_request(P::ACTION, resource, record);
+        decision(is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
     }
 
     /// The refusal of what is not there: `code`, for whoever might know.
-    fn absent(&self, asker: &Asker<'_>, resource: Resource<'_>, code: ErrorCode) -> ApiError {
-        let may_know = if let Some(client_key) = &asker.caller.client_key {
-            let visit = Visit { client_key, source: asker.request.source };
-            access_point::may_know(&self.store, visit, &resource)
+    fn absent(
+        &self,
+        requester: &Requester<'_>,
+        resource: Resource<'_>,
+        code: ErrorCode,
+    ) -> ApiError {
+        let may_know = if let Some(client_key) = &requester.caller.client_key {
+            let request = ClientKeyRequest { client_key, source: requester.request.source };
+            access_point::may_know(&self.store, request, &resource)
         } else {
-            let question = asker.question(DESCRIBE_KEY, resource, None);
-            let rights = asker.rights();
-            is_allowed(&rights, &question, evaluate::decide_own_side(&rights, &question))
+            let policy_request = requester.policy_request(DESCRIBE_KEY, resource, None);
+            let policies = requester.applicable_policies();
+            is_allowed(
+                &policies,
+                &policy_request,
+                evaluate::decide_own_side(&policies, &policy_request),
+            )
         };
         if may_know { code.into() } else { ErrorCode::NoPermission.into() }
     }
 
-    fn no_alias(&self, asker: &Asker<'_>, alias: &Alias) -> ApiError {
-        let resource = Resource::new(&self.place, ResourceName::Alias(alias));
-        self.absent(asker, resource, ErrorCode::AliasNotFound)
+    fn no_alias(&self, requester: &Requester<'_>, alias: &Alias) -> ApiError {
+        let resource = Resource::new(&self.region_account, ResourceName::Alias(alias));
+        self.absent(requester, resource, ErrorCode::AliasNotFound)
     }
 }
 
 /// Whether a verdict is leave to go on. Policies that no decision can afford are told of: nobody who
 /// depends on them gets anything any more.
-fn is_allowed(rights: &Rights<'_>, question: &Question<'_>, verdict: Verdict<'_>) -> bool {
-    if verdict == Verdict::OutOfSteps {
+fn is_allowed(
+    policies: &ApplicablePolicies<'_>,
+    policy_request: &PolicyRequest<'_>,
+    decision: Decision<'_>,
+) -> bool {
+    if decision == Decision::OutOfSteps {
         metrics().policy_out_of_steps();
         tracing::warn!(
-            event = "policy.out_of_steps",
-            principal = %rights.principal,
-            action = question.action,
-            resource = question.resource.arn(),
+            event = "policy.steps_exhausted",
+            principal = %policies.principal,
+            action = policy_request.action,
+            resource = policy_request.resource.arn(),
             "denied: the policies of principal, session and key take more steps than a decision has"
         );
     }
-    verdict.is_allowed()
+    decision.is_allowed()
 }
 
-fn verdict(is_allowed: bool) -> Result<(), ApiError> {
+fn decision(is_allowed: bool) -> Result<(), ApiError> {
     if is_allowed { Ok(()) } else { Err(ErrorCode::NoPermission.into()) }
 }
 

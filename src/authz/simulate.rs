@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::evaluate::{Ground, Layer, Rights, Verdict, decide};
+use super::evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
 use super::key_policies::KeyPolicies;
-use crate::authn::Identity;
-use crate::model::policy::{Effect, Policy, PolicyFault, Question, Resource, ResourceName};
-use crate::model::{EncryptionContext, KeyRecord, Place, RequestContext, TagKey, TagValue};
+use crate::authn::Principal;
+use crate::model::policy::{Effect, Policy, PolicyFault, PolicyRequest, Resource, ResourceName};
+use crate::model::{EncryptionContext, KeyRecord, RegionAccount, RequestContext, TagKey, TagValue};
 
 /// A request that might be made.
 #[derive(Debug)]
-pub struct Supposed<'a> {
+pub struct SimulatedRequest<'a> {
     /// Who makes it.
-    pub identity: &'a Identity,
+    pub principal: &'a Principal,
     /// The policy that limits its session.
     pub session: Option<&'a Policy>,
     /// The account of who makes it, and the region.
-    pub place: &'a Place,
+    pub region_account: &'a RegionAccount,
     /// The action.
     pub action: &'a str,
     /// Region and account of the resource.
-    pub resource_place: &'a Place,
+    pub resource_region_account: &'a RegionAccount,
     /// What it is done with, for instance `key/<key id>`.
     pub resource: &'a str,
     /// The key itself, where it is one that is there.
@@ -37,7 +37,7 @@ pub struct Supposed<'a> {
 
 /// What would come of it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct SimulationResult {
     /// Whether it is allowed.
     pub allowed: bool,
     /// The reason in words.
@@ -62,45 +62,48 @@ pub struct UnreadablePolicy(#[from] PolicyFault);
 ///
 /// # Errors
 /// When the policy of the key cannot be read.
-pub fn simulate(supposed: &Supposed<'_>) -> Result<Outcome, UnreadablePolicy> {
+pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, UnreadablePolicy> {
     let key_policies = KeyPolicies::default();
-    let key_policy = supposed.record.map(|record| key_policies.of(record)).transpose()?.flatten();
-    let rights = Rights {
-        account: &supposed.place.account,
-        principal: &supposed.identity.name,
-        policies: &supposed.identity.policies,
-        session: supposed.session,
+    let key_policy = request.record.map(|record| key_policies.of(record)).transpose()?.flatten();
+    let policies = ApplicablePolicies {
+        account: &request.region_account.account,
+        principal: &request.principal.name,
+        policies: &request.principal.policies,
+        session: request.session,
         key_policy: key_policy.as_ref(),
     };
-    let question = Question {
-        action: supposed.action,
-        resource: Resource::new(supposed.resource_place, ResourceName::Other(supposed.resource)),
-        source: supposed.request.source,
-        is_secure: supposed.request.is_secure,
-        now: supposed.request.time,
-        tags: supposed.tags.or(supposed.record.map(|record| &record.tags)),
-        context: Some(supposed.context),
+    let policy_request = PolicyRequest {
+        action: request.action,
+        resource: Resource::new(
+            request.resource_region_account,
+            ResourceName::Other(request.resource),
+        ),
+        source: request.request.source,
+        is_secure: request.request.is_secure,
+        now: request.request.time,
+        tags: request.tags.or(request.record.map(|record| &record.tags)),
+        context: Some(request.context),
     };
-    Ok(Outcome::of(&decide(&rights, &question)))
+    Ok(SimulationResult::of(&decide(&policies, &policy_request)))
 }
 
-impl Outcome {
-    fn of(verdict: &Verdict<'_>) -> Self {
-        let (reason, ground) = match verdict {
-            Verdict::Allowed(ground) if ground.layer == Layer::Root => {
-                ("the root may do everything that no policy denies", Some(ground))
+impl SimulationResult {
+    fn of(decision: &Decision<'_>) -> Self {
+        let (reason, matched) = match decision {
+            Decision::Allowed(matched) if matched.policy_type == PolicyType::Root => {
+                ("the root may do everything that no policy denies", Some(matched))
             }
-            Verdict::Allowed(ground) => ("a statement allows it", Some(ground)),
-            Verdict::Denied(ground) => ("a statement denies it", Some(ground)),
-            Verdict::Unspoken => ("no statement allows it", None),
-            Verdict::OutsideSession => ("the session policy does not allow it", None),
-            Verdict::OutOfSteps => ("the policies take more steps than a decision has", None),
+            Decision::Allowed(matched) => ("a statement allows it", Some(matched)),
+            Decision::Denied(matched) => ("a statement denies it", Some(matched)),
+            Decision::ImplicitDeny => ("no statement allows it", None),
+            Decision::NotInSessionPolicy => ("the session policy does not allow it", None),
+            Decision::OutOfSteps => ("the policies take more steps than a decision has", None),
         };
-        let statement = ground.and_then(|ground| ground.statement);
+        let statement = matched.and_then(|matched| matched.statement);
         Self {
-            allowed: verdict.is_allowed(),
+            allowed: decision.is_allowed(),
             reason,
-            policy: ground.and_then(Ground::policy),
+            policy: matched.and_then(MatchedStatement::policy),
             statement: statement.map(|(number, _)| number),
             sid: statement.and_then(|(_, one)| one.sid.as_deref()).map(str::to_owned),
             effect: statement.map(|(_, one)| match one.effect {
@@ -111,13 +114,13 @@ impl Outcome {
     }
 }
 
-impl Ground<'_> {
+impl MatchedStatement<'_> {
     fn policy(&self) -> Option<String> {
-        match self.layer {
-            Layer::Session => Some("session policy".to_owned()),
-            Layer::Key => Some("key policy".to_owned()),
-            Layer::Principal(name) => Some(name.to_owned()),
-            Layer::Root => None,
+        match self.policy_type {
+            PolicyType::Session => Some("session policy".to_owned()),
+            PolicyType::Key => Some("key policy".to_owned()),
+            PolicyType::Principal(name) => Some(name.to_owned()),
+            PolicyType::Root => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `hsmgate access-key create|list|disable|enable|rotate|delete|new-seal`.
+//! `hsmgate access-key create|list|disable|enable|rotate|delete|replace-encryption-key`.
 //!
 //! They work on store and token themselves, so that the first AccessKey needs none; those that make no
 //! AccessKey work on the store alone, so that one can be taken away while the token is. A gateway
@@ -9,11 +9,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::configured::{self, ConfigFile, with_store};
-use super::exit::Complaint;
-use super::{attachment, output};
-use crate::app::{self, Purpose};
-use crate::authn::{AccessKeyError, AccessKeys};
+use super::exit::CliError;
+use super::settings::{self, ConfigFile, with_store};
+use super::{output, policy_arg};
+use crate::app::{self, AccessMode};
+use crate::authn::{AccessKeyError, CredentialStore};
 use crate::model::{AccessKeyId, PrincipalName};
 use crate::store::{AccessKeyRow, Store, StoreError};
 
@@ -24,23 +24,23 @@ pub(super) enum AccessKey {
     /// List all AccessKeys, without their secrets
     List(List),
     /// Refuse calls with an AccessKey from now on
-    Disable(One),
+    Disable(AccessKeyArg),
     /// Let calls with an AccessKey in again
-    Enable(One),
+    Enable(AccessKeyArg),
     /// Make a second AccessKey for the user of this one, and print it once; this one stays until
     /// it is disabled or deleted
     Rotate(Rotate),
     /// Delete an AccessKey
-    Delete(One),
-    /// Put another key in the place of a lost one that sealed the secrets, and delete all AccessKeys
-    NewSeal(NewSeal),
+    Delete(AccessKeyArg),
+    /// Put another key in the place of a lost one that encrypted the secrets, and delete all AccessKeys
+    ReplaceEncryptionKey(ReplaceEncryptionKey),
 }
 
-/// Makes another key that seals the secrets of AccessKeys, where the token has lost it. Nothing opens
+/// Makes another key that encrypts the secrets of AccessKeys, where the token has lost it. Nothing opens
 /// the secrets of before, so all AccessKeys are deleted; users, roles, keys and client keys stay. No
 /// gateway may be running
 #[derive(Debug, Args)]
-pub(super) struct NewSeal {
+pub(super) struct ReplaceEncryptionKey {
     #[command(flatten)]
     file: ConfigFile,
     /// Print a JSON object
@@ -83,7 +83,7 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct One {
+pub(super) struct AccessKeyArg {
     #[command(flatten)]
     file: ConfigFile,
     /// The AccessKey's public half
@@ -93,7 +93,7 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
     #[command(flatten)]
-    one: One,
+    access_key: AccessKeyArg,
     /// Print the new AccessKey as JSON
     #[arg(long)]
     json: bool,
@@ -110,26 +110,27 @@ impl AccessKey {
             }
             Self::Disable(one) => set_active(&one, false),
             Self::Enable(one) => set_active(&one, true),
-            Self::Rotate(rotate) => {
-                with_access_keys(&rotate.one.file, async |keys| rotate_key(keys, &rotate).await)
-            }
+            Self::Rotate(rotate) => with_access_keys(&rotate.access_key.file, async |keys| {
+                rotate_key(keys, &rotate).await
+            }),
             Self::Delete(one) => {
                 with_store(&one.file, async |store| delete_key(store, &one.id).await)
             }
-            Self::NewSeal(new_seal) => new_seal.run(),
+            Self::ReplaceEncryptionKey(command) => command.run(),
         }
     }
 }
 
-impl NewSeal {
+impl ReplaceEncryptionKey {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         let deleted = Runtime::new()?.block_on(async {
-            let token = configured::token_settings(config.token, &config.state_directory)?;
-            let (url, change) = (&config.store_url, Purpose::Change);
-            let (store, token) = app::open_for_care(token, url, &config.place, change).await?;
-            store.act_for(configured::operator());
-            let replaced = AccessKeys::replace_seal(&store, &token).await;
+            let token = settings::token_settings(config.token, &config.state_directory)?;
+            let (url, change) = (&config.store_url, AccessMode::ReadWrite);
+            let (store, token) =
+                app::open_offline(token, url, &config.region_account, change).await?;
+            store.set_operator(settings::operator());
+            let replaced = CredentialStore::replace_encryption_key(&store, &token).await;
             app::close(store, token).await;
             anyhow::Ok(replaced?)
         })?;
@@ -140,7 +141,7 @@ impl NewSeal {
         for id in &deleted {
             output::line(&format!("{id}  deleted: nothing opens its secret any more"))?;
         }
-        output::tell("New ones: hsmgate access-key create --user NAME");
+        output::print_note("New ones: hsmgate access-key create --user NAME");
         Ok(())
     }
 }
@@ -148,31 +149,31 @@ impl NewSeal {
 /// Opens store and token, does the work, and closes them however it ends.
 pub(super) fn with_access_keys(
     file: &ConfigFile,
-    work: impl AsyncFnOnce(&AccessKeys) -> anyhow::Result<()>,
+    work: impl AsyncFnOnce(&CredentialStore) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let config = file.load()?;
     Runtime::new()?.block_on(async {
-        let vault = configured::vault(config).await?;
-        let outcome = work(vault.access_keys()).await;
-        vault.close().await;
+        let backend = settings::backend(config).await?;
+        let outcome = work(backend.access_keys()).await;
+        backend.close().await;
         outcome
     })
 }
 
-async fn create_key(keys: &AccessKeys, create: &Create) -> anyhow::Result<()> {
+async fn create_key(keys: &CredentialStore, create: &Create) -> anyhow::Result<()> {
     let owner = match &create.owner.user {
         Some(user) => PrincipalName::user(user)?,
         None => PrincipalName::root(),
     };
     let policies: Vec<_> =
-        create.policies.iter().map(|one| attachment::read(one)).collect::<Result<_, _>>()?;
+        create.policies.iter().map(|one| policy_arg::read(one)).collect::<Result<_, _>>()?;
     keys.ensure_principal(&owner, Vec::new()).await?;
     for policy in policies {
         keys.attach(&owner, policy).await?;
     }
     let key = keys.create(&owner).await?;
-    if key.identity.policies.is_empty() && owner != PrincipalName::root() {
-        output::tell(
+    if key.principal.policies.is_empty() && owner != PrincipalName::root() {
+        output::print_note(
             "No policy is attached to the user, who may do nothing yet: hsmgate user attach",
         );
     }
@@ -180,11 +181,14 @@ async fn create_key(keys: &AccessKeys, create: &Create) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn rotate_key(keys: &AccessKeys, rotate: &Rotate) -> anyhow::Result<()> {
-    let old = keys.find(rotate.one.id.as_str()).filter(|key| key.session.is_none());
-    let old = old.ok_or_else(|| not_found(&rotate.one.id))?;
-    let new = keys.create(&old.identity.name).await?;
-    output::tell(&format!("Once nothing signs with {} any more, disable and delete it.", old.id));
+async fn rotate_key(keys: &CredentialStore, rotate: &Rotate) -> anyhow::Result<()> {
+    let old = keys.find(rotate.access_key.id.as_str()).filter(|key| key.session.is_none());
+    let old = old.ok_or_else(|| not_found(&rotate.access_key.id))?;
+    let new = keys.create(&old.principal.name).await?;
+    output::print_note(&format!(
+        "Once nothing signs with {} any more, disable and delete it.",
+        old.id
+    ));
     output::access_key(&new.id, new.secret.expose_secret(), rotate.json)?;
     Ok(())
 }
@@ -226,7 +230,7 @@ fn in_words(key: &AccessKeyRow) -> String {
     format!("{}  {state}  {last_used}  {}", key.created, key.principal)
 }
 
-fn set_active(one: &One, is_active: bool) -> anyhow::Result<()> {
+fn set_active(one: &AccessKeyArg, is_active: bool) -> anyhow::Result<()> {
     with_store(&one.file, async |store| {
         match store.set_access_key_active(&one.id, is_active).await {
             Err(StoreError::NotFound) => Err(not_found(&one.id).into()),
@@ -245,6 +249,6 @@ async fn delete_key(store: &Store, id: &AccessKeyId) -> anyhow::Result<()> {
     if store.delete_access_key(id).await? { Ok(()) } else { Err(not_found(id).into()) }
 }
 
-fn not_found(id: &AccessKeyId) -> Complaint {
-    Complaint::NotFound(format!("there is no AccessKey {id}"))
+fn not_found(id: &AccessKeyId) -> CliError {
+    CliError::NotFound(format!("there is no AccessKey {id}"))
 }

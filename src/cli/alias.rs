@@ -9,10 +9,10 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::configured::{ConfigFile, operator, with_store};
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
-use crate::keyring::{Use, check_state};
+use super::settings::{ConfigFile, operator, with_store};
+use crate::keyring::{KeyAction, check_state};
 use crate::model::key_ref::KeyName;
 use crate::model::{self, KeyId, KeyRecord, KeyRef, OperatorAlias};
 use crate::store::{AliasRecord, Store, StoreError};
@@ -20,17 +20,17 @@ use crate::store::{AliasRecord, Store, StoreError};
 #[derive(Debug, Subcommand)]
 pub(super) enum Alias {
     /// Give a key an alias, also one of the reserved names alias/acs/…
-    Create(Named),
+    Create(AliasAndKeyArgs),
     /// Let an alias name another key
-    Update(Named),
+    Update(AliasAndKeyArgs),
     /// List all aliases with their keys
     List(List),
     /// Delete an alias; its key stays
-    Delete(One),
+    Delete(AliasArg),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Named {
+pub(super) struct AliasAndKeyArgs {
     #[command(flatten)]
     file: ConfigFile,
     /// The alias, with or without alias/ in front: acs/mse and acs/acm for Nacos
@@ -50,7 +50,7 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct One {
+pub(super) struct AliasArg {
     #[command(flatten)]
     file: ConfigFile,
     /// The alias, with or without alias/ in front
@@ -69,14 +69,14 @@ impl Alias {
     }
 }
 
-impl Named {
+impl AliasAndKeyArgs {
     fn create(&self) -> anyhow::Result<()> {
         with_store(&self.file, async |store| {
-            let key = key(store, &self.key, Use::CreateAlias)?;
+            let key = key(store, &self.key, KeyAction::CreateAlias)?;
             let alias = self.alias.alias();
             match store.create_alias(alias, key.id).await {
                 Err(StoreError::Exists) => {
-                    Err(Complaint::usage(format!("{alias} is there already")).into())
+                    Err(CliError::usage(format!("{alias} is there already")).into())
                 }
                 done => Ok(done?),
             }
@@ -85,7 +85,7 @@ impl Named {
 
     fn update(&self) -> anyhow::Result<()> {
         with_store(&self.file, async |store| {
-            let key = key(store, &self.key, Use::Annotate)?;
+            let key = key(store, &self.key, KeyAction::Annotate)?;
             let alias = self.alias.alias();
             let agree = |_from: &KeyRecord, _to: &KeyRecord| Ok::<_, StoreError>(());
             match store.update_alias(alias, key.id, agree).await {
@@ -113,7 +113,7 @@ impl List {
     }
 }
 
-impl One {
+impl AliasArg {
     fn delete(&self) -> anyhow::Result<()> {
         with_store(&self.file, async |store| {
             let agree = |_key: &KeyRecord| Ok::<_, StoreError>(());
@@ -135,7 +135,7 @@ pub(super) async fn ensure(
     key: KeyId,
 ) -> anyhow::Result<()> {
     let store = Store::open_existing(store_url).await?;
-    store.act_for(operator());
+    store.set_operator(operator());
     let mut outcome = Ok(());
     for alias in aliases.iter().map(OperatorAlias::alias) {
         if outcome.is_ok() && store.alias_target(alias).is_none() {
@@ -147,9 +147,9 @@ pub(super) async fn ensure(
 }
 
 /// The key that is meant, where its state allows `wanted`.
-fn key(store: &Store, named: &KeyRef, wanted: Use) -> anyhow::Result<Arc<KeyRecord>> {
-    if named.place.is_some() {
-        return Err(Complaint::usage("name the key by its id or an alias, not by an ARN").into());
+fn key(store: &Store, named: &KeyRef, wanted: KeyAction) -> anyhow::Result<Arc<KeyRecord>> {
+    if named.region_account.is_some() {
+        return Err(CliError::usage("name the key by its id or an alias, not by an ARN").into());
     }
     let id = match &named.name {
         KeyName::Id(id) => Some(*id),
@@ -157,14 +157,14 @@ fn key(store: &Store, named: &KeyRef, wanted: Use) -> anyhow::Result<Arc<KeyReco
         KeyName::Absent(_) => None,
     };
     let record = id.and_then(|id| store.key(id)).filter(|record| record.state.is_visible());
-    let record = record.ok_or_else(|| Complaint::NotFound("there is no such key".to_owned()))?;
+    let record = record.ok_or_else(|| CliError::NotFound("there is no such key".to_owned()))?;
     check_state(&record, wanted)
-        .map_err(|code| Complaint::WrongState(format!("{}: {}", record.id, code.message())))?;
+        .map_err(|code| CliError::WrongState(format!("{}: {}", record.id, code.message())))?;
     Ok(record)
 }
 
 fn absent(alias: &model::Alias) -> anyhow::Error {
-    Complaint::NotFound(format!("there is no alias {alias}")).into()
+    CliError::NotFound(format!("there is no alias {alias}")).into()
 }
 
 fn in_json(alias: &AliasRecord) -> Value {

@@ -6,15 +6,15 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
-use super::configured::{self, ConfigFile};
-use super::installed::{Files, Installed};
 use super::output;
-use crate::app::{self, Purpose};
+use super::paths::{Files, GatewayPaths};
+use super::settings::{self, ConfigFile};
+use crate::app::{self, AccessMode};
 use crate::audit::{
-    self, AuditKey, Bound, Bundle, Expectation, KeyChange, Known, MANIFEST, Manifest, Report,
-    Sources, Verifier, export,
+    self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
+    StoredHead, Verifier, export,
 };
-use crate::store::{Fact, Store};
+use crate::store::{MetadataValue, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -22,8 +22,8 @@ pub(super) enum Audit {
     Verify(Verify),
     /// Make a bundle that verifies elsewhere, with the public key alone
     Export(Export),
-    /// Put another key in the place of a lost one that signs the checkpoints
-    NewKey(NewKey),
+    /// Replace a lost key that signs the checkpoints
+    ReplaceKey(ReplaceKey),
 }
 
 /// Reads audit files, or a bundle, and holds every record against the chain and the signatures.
@@ -55,11 +55,11 @@ pub(super) struct Verify {
 }
 
 /// Copies the audit file and all files beside it of the same chain, whatever their names, with the
-/// public key and a manifest. May be run beside a running gateway.
+/// public key and a manifest. Works while the gateway runs.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
-    gateway: Installed,
+    gateway: GatewayPaths,
     /// The directory to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -71,7 +71,7 @@ pub(super) struct Export {
 /// Makes another key for the checkpoints of the audit, where the token has lost the one that signs
 /// them, and writes a record that names both public keys. No gateway may be running
 #[derive(Debug, Args)]
-pub(super) struct NewKey {
+pub(super) struct ReplaceKey {
     #[command(flatten)]
     file: ConfigFile,
     /// Print a JSON object
@@ -84,7 +84,7 @@ impl Audit {
         match self {
             Self::Verify(verify) => verify.run(),
             Self::Export(export) => export.run(),
-            Self::NewKey(new_key) => new_key.run(),
+            Self::ReplaceKey(new_key) => new_key.run(),
         }
     }
 }
@@ -129,53 +129,56 @@ impl Verify {
 
 impl Export {
     fn run(self) -> anyhow::Result<()> {
-        let Files { audit: file, second, store_url } = self.gateway.files()?;
+        let Files { audit: file, forward_to, store_url } = self.gateway.files()?;
         let manifest = Runtime::new()?.block_on(async {
             let store = Store::open(&store_url).await?;
-            let read = read_known(&store).await;
+            let read = read_stored_head(&store).await;
             store.close().await;
             let (key, retired, known) = read?;
             let key = match key {
-                Fact::Read(key) => key,
-                Fact::Absent => bail!("this gateway has kept no audit yet"),
-                Fact::Damaged => {
+                MetadataValue::Read(key) => key,
+                MetadataValue::Absent => bail!("this gateway has kept no audit yet"),
+                MetadataValue::Damaged => {
                     bail!("the database has lost the public key: start the gateway once")
                 }
             };
-            let second = second.as_deref();
-            anyhow::Ok(export(Sources { file: &file, second, key, retired, known }, &self.out)?)
+            let forward_to = forward_to.as_deref();
+            anyhow::Ok(export(Sources { file: &file, forward_to, key, retired, known }, &self.out)?)
         })?;
         warn_of_beginning(&manifest);
         if self.json {
             return Ok(output::json(&manifest)?);
         }
         let shown = self.out.display();
-        output::tell(&format!("{} files and the public key are in {shown}.", manifest.files.len()));
-        output::tell("Compare the key's fingerprint by another way before you trust it:");
+        output::print_note(&format!(
+            "{} files and the public key are in {shown}.",
+            manifest.files.len()
+        ));
+        output::print_note("Compare the key's fingerprint by another way before you trust it:");
         Ok(output::line(&manifest.key_fingerprint)?)
     }
 }
 
-async fn read_known(
+async fn read_stored_head(
     store: &Store,
-) -> anyhow::Result<(Fact<AuditKey>, Vec<AuditKey>, Option<Known>)> {
-    let key = Known::public_key(store).await?;
-    Ok((key, Known::retired_keys(store).await?, Known::load(store).await?.value()))
+) -> anyhow::Result<(MetadataValue<AuditKey>, Vec<AuditKey>, Option<StoredHead>)> {
+    let key = StoredHead::public_key(store).await?;
+    Ok((key, StoredHead::retired_keys(store).await?, StoredHead::load(store).await?.value()))
 }
 
 /// A bundle that begins later verifies as well, and says nothing of what was before.
 fn warn_of_beginning(manifest: &Manifest) {
     match manifest.first {
-        Some(1) => output::tell("The bundle begins with record 1."),
-        Some(first) => output::tell(&format!(
+        Some(1) => output::print_note("The bundle begins with record 1."),
+        Some(first) => output::print_note(&format!(
             "WARNING: the bundle begins with record {first}: the files with the records before it \
              are not in the directory of the audit file."
         )),
-        None => output::tell("WARNING: the bundle holds no record."),
+        None => output::print_note("WARNING: the bundle holds no record."),
     }
 }
 
-impl NewKey {
+impl ReplaceKey {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         let change = Runtime::new()?.block_on(replace_key(config))?;
@@ -193,8 +196,10 @@ impl NewKey {
             });
             return Ok(output::json(&shown)?);
         }
-        output::tell("Another key signs the checkpoints of the audit, and a record names both.");
-        output::tell("Whoever verifies needs both public keys, the new one by another way:");
+        output::print_note(
+            "Another key signs the checkpoints of the audit, and a record names both.",
+        );
+        output::print_note("Whoever verifies needs both public keys, the new one by another way:");
         output::line(&format!("old {old}"))?;
         output::line(&format!("new {new}"))?;
         Ok(output::line(change.new_key.public_key.trim_end())?)
@@ -202,16 +207,23 @@ impl NewKey {
 }
 
 async fn replace_key(config: crate::config::Config) -> anyhow::Result<KeyChange> {
-    let settings = configured::settings(config)?;
-    let (store, token) =
-        app::open_for_care(settings.token, &settings.store_url, &settings.place, Purpose::Change)
-            .await?;
+    let settings = settings::settings(config)?;
+    let (store, token) = app::open_offline(
+        settings.token,
+        &settings.store_url,
+        &settings.region_account,
+        AccessMode::ReadWrite,
+    )
+    .await?;
     let changed = async {
-        let change = audit::replace_key(&store, &token, configured::operator()).await?;
+        let change = audit::replace_key(&store, &token, settings::operator()).await?;
         // On record now, so that nothing is left to the next start.
         if let Some(audit) = settings.audit {
-            let place = settings.place.clone();
-            audit::Audit::start(audit, place, store.clone(), token.clone()).await?.stop().await;
+            let region_account = settings.region_account.clone();
+            audit::AuditLog::start(audit, region_account, store.clone(), token.clone())
+                .await?
+                .stop()
+                .await;
         }
         anyhow::Ok(change)
     };

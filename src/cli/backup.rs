@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::configured::ConfigFile;
 use super::output;
+use super::settings::ConfigFile;
 use crate::store::Store;
 
 /// Copies the database to a file, while gateways use it. The keys themselves are in the token alone
@@ -33,7 +33,7 @@ impl Backup {
         if self.json {
             output::json(&json!({"file": self.out}))?;
         } else {
-            output::tell(&format!("The database is copied to {}.", self.out.display()));
+            output::print_note(&format!("The database is copied to {}.", self.out.display()));
         }
         Ok(())
     }

@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 
 use super::connection::Connection;
 use super::load::{self, Plan, Report, Times};
-use super::{answer, output};
+use super::{output, response};
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
 
 /// How long after its instant a request may still begin.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_START_DELAY: Duration = Duration::from_secs(1);
 
 /// Sends signed requests at a fixed rate, and tells how long their answers took from the instants
 /// at which they were due.
@@ -49,11 +49,11 @@ pub(super) struct Bench {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 enum Subject {
-    /// Seals a text
+    /// Encrypts a text
     Encrypt,
-    /// Opens a blob that is sealed before the clock runs
+    /// Opens a blob that is encrypted before the clock runs
     Decrypt,
-    /// Makes and seals a data key
+    /// Makes and encrypts a data key
     GenerateDataKey,
 }
 
@@ -67,9 +67,9 @@ impl Bench {
             Subject::Encrypt => vec![key, ("Plaintext".to_owned(), text)],
             Subject::GenerateDataKey => vec![key],
             Subject::Decrypt => {
-                let sealed =
+                let encrypted =
                     remote.call("Encrypt", &[("KeyId", &self.key), ("Plaintext", &text)])?;
-                let blob = answer::text(&sealed, &["CiphertextBlob"])?;
+                let blob = response::text(&encrypted, &["CiphertextBlob"])?;
                 vec![("CiphertextBlob".to_owned(), blob.to_owned())]
             }
         };
@@ -79,7 +79,7 @@ impl Bench {
             rate: f64::from(self.rate),
             length: Duration::from_secs(self.seconds.into()),
             connections: self.connections.into(),
-            patience: PATIENCE,
+            max_start_delay: MAX_START_DELAY,
         };
         let report = load::run(remote.client(), &plan)?;
         let told = if self.json { output::json(&report) } else { tell(&report) };

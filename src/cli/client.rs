@@ -31,16 +31,16 @@ use crate::authn::signature;
 use crate::model::{AccessKeyId, Params, Time};
 use crate::wire::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
 use crate::wire::rpc::percent;
-use crate::wire::rpc::sign::{Received, rpc1_string_to_sign};
+use crate::wire::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use crate::wire::tls::TlsError;
 
 const VERSION: &str = "2016-01-20";
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Beyond this many bytes parameters go into a form: `http::Uri` takes 65,534.
-const LONGEST_QUERY_BYTES: usize = 60_000;
+const MAX_QUERY_BYTES: usize = 60_000;
 
-const LONGEST_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -96,7 +96,7 @@ pub struct Target {
 
 /// What makes two equal calls different, and a signature good for a quarter of an hour.
 #[derive(Debug, Clone, Copy)]
-pub struct Stamp<'a> {
+pub struct DateAndNonce<'a> {
     /// The time of signing.
     pub date: Time,
     /// A text that is not used twice: up to 128 letters or digits.
@@ -164,8 +164,8 @@ impl Client {
     /// When the gateway refuses, does not answer in time, or answers what no KMS does.
     pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
         let nonce = Uuid::new_v4().simple().to_string();
-        let stamp = Stamp { date: Time::now(), nonce: &nonce };
-        let request = signed_request(&self.target, action, params, stamp);
+        let date_and_nonce = DateAndNonce { date: Time::now(), nonce: &nonce };
+        let request = signed_request(&self.target, action, params, date_and_nonce);
         let request = request.map_err(|_source| CallError::Malformed)?;
         match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
             Ok(answer) => answer,
@@ -173,15 +173,15 @@ impl Client {
         }
     }
 
-    /// A call as [`Client::call`] would send it, for a [`Client::line`].
+    /// A call as [`Client::call`] would send it, for a [`Client::connect`].
     pub(super) fn signed(
         &self,
         action: &str,
         params: &[(&str, &str)],
         nonce: &str,
     ) -> Result<Request<Full<Bytes>>, CallError> {
-        let stamp = Stamp { date: Time::now(), nonce };
-        let request = signed_request(&self.target, action, params, stamp);
+        let date_and_nonce = DateAndNonce { date: Time::now(), nonce };
+        let request = signed_request(&self.target, action, params, date_and_nonce);
         let mut request = request.map_err(|_source| CallError::Malformed)?;
         let line = request.uri().path_and_query().cloned();
         *request.uri_mut() = line.map(Uri::from).unwrap_or_default();
@@ -189,20 +189,20 @@ impl Client {
     }
 
     /// A connection of its own.
-    pub(super) async fn line(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
+    pub(super) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
         let uri = self.target.uri("").map_err(|_source| CallError::Malformed)?;
         let stream = self.connector.clone().call(uri).await.map_err(CallError::Unreachable)?;
         let opened = http1::handshake(stream).await;
-        let (line, connection) = opened.map_err(|error| CallError::Unreachable(error.into()))?;
+        let (sender, connection) = opened.map_err(|error| CallError::Unreachable(error.into()))?;
         // It ends with the line, or with an error that the next request meets.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(line)
+        Ok(sender)
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Value, CallError> {
         let unreachable = |error: hyper_util::client::legacy::Error| error.into();
         let sent = self.http.request(request).await;
-        read_answer(sent.map_err(|error| CallError::Unreachable(unreachable(error)))?).await
+        read_response(sent.map_err(|error| CallError::Unreachable(unreachable(error)))?).await
     }
 }
 
@@ -250,20 +250,17 @@ pub fn signed_request(
     target: &Target,
     action: &str,
     params: &[(&str, &str)],
-    stamp: Stamp<'_>,
+    date_and_nonce: DateAndNonce<'_>,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
     let text = encoded(params);
-    let (query, body) = if text.len() <= LONGEST_QUERY_BYTES {
-        (text, String::new())
-    } else {
-        (String::new(), text)
-    };
+    let (query, body) =
+        if text.len() <= MAX_QUERY_BYTES { (text, String::new()) } else { (String::new(), text) };
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
     headers.insert("x-acs-action", HeaderValue::from_str(action)?);
     headers.insert("x-acs-version", HeaderValue::from_static(VERSION));
-    headers.insert("x-acs-date", HeaderValue::try_from(stamp.date.to_string())?);
-    headers.insert("x-acs-signature-nonce", HeaderValue::from_str(stamp.nonce)?);
+    headers.insert("x-acs-date", HeaderValue::try_from(date_and_nonce.date.to_string())?);
+    headers.insert("x-acs-signature-nonce", HeaderValue::from_str(date_and_nonce.nonce)?);
     if let Some(token) = &target.security_token {
         let mut value = HeaderValue::from_str(token.expose_secret())?;
         value.set_sensitive(true);
@@ -289,15 +286,15 @@ pub fn signed_request_v1(
     method: &Method,
     action: &str,
     params: &[(&str, &str)],
-    stamp: Stamp<'_>,
+    date_and_nonce: DateAndNonce<'_>,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
-    let date = stamp.date.to_string();
+    let date = date_and_nonce.date.to_string();
     let common = [
         ("AccessKeyId", target.access_key_id.as_str()),
         ("Action", action),
         ("Format", "JSON"),
         ("SignatureMethod", "HMAC-SHA1"),
-        ("SignatureNonce", stamp.nonce),
+        ("SignatureNonce", date_and_nonce.nonce),
         ("SignatureVersion", "1.0"),
         ("Timestamp", &date),
         ("Version", VERSION),
@@ -339,7 +336,7 @@ fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) 
     let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     let signed_headers = names.join(";");
-    let received = Received {
+    let signed = SignedRequest {
         method: &Method::POST,
         path: "/",
         query: query.as_bytes(),
@@ -349,7 +346,7 @@ fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) 
     };
     let digest = headers.get(BODY_DIGEST).and_then(|value| value.to_str().ok());
     // Only a header that is not there, or a query that is not encoded, has no string to sign.
-    let text = string_to_sign(ACS3, &received, &signed_headers, digest.unwrap_or_default());
+    let text = string_to_sign(ACS3, &signed, &signed_headers, digest.unwrap_or_default());
     let signature = signature::sign(Scheme::Acs3, &target.secret, &text.unwrap_or_default());
     let signature = hex(&signature);
     format!(
@@ -374,9 +371,9 @@ fn encoded(params: &[(&str, &str)]) -> String {
     text
 }
 
-async fn read_answer(response: Response<Incoming>) -> Result<Value, CallError> {
+async fn read_response(response: Response<Incoming>) -> Result<Value, CallError> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_ANSWER_BYTES).collect().await;
+    let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
     let body = body.map_err(CallError::Unreachable)?.to_bytes();
     let answer: Value = serde_json::from_slice(&body).map_err(|_source| CallError::Malformed)?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(ToOwned::to_owned);

@@ -10,7 +10,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::client::{CallError, Client};
 use super::client_file::ClientFile;
-use super::exit::Complaint;
+use super::exit::CliError;
 use crate::config::secret::read_private_file;
 
 /// The gateway when nothing names another.
@@ -50,7 +50,7 @@ pub(super) struct Remote {
 }
 
 #[derive(Debug)]
-struct Target {
+struct ResolvedConnection {
     endpoint: String,
     ca_file: Option<PathBuf>,
     access_key_id: String,
@@ -64,12 +64,12 @@ impl Connection {
     /// When there is no AccessKey, or the endpoint is no URL.
     pub(super) fn open(self) -> anyhow::Result<Remote> {
         let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
-        let target = self.target(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
-        let Target { endpoint, ca_file, access_key_id, secret } = target;
+        let resolved = self.resolve(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
+        let ResolvedConnection { endpoint, ca_file, access_key_id, secret } = resolved;
         let client = Client::trusting(ca_file.as_deref(), &endpoint, &access_key_id, secret);
         let client = client.map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Complaint::usage(format!("endpoint {endpoint:?}: {error}{cause}"))
+            CliError::usage(format!("endpoint {endpoint:?}: {error}{cause}"))
         })?;
         let client = match std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty()) {
             Some(token) => client.with_security_token(token.into()),
@@ -79,7 +79,11 @@ impl Connection {
         Ok(Remote { client, ca_file, runtime })
     }
 
-    fn target(self, variable: Option<SecretString>, file: &Path) -> anyhow::Result<Target> {
+    fn resolve(
+        self,
+        variable: Option<SecretString>,
+        file: &Path,
+    ) -> anyhow::Result<ResolvedConnection> {
         let secret = match &self.access_key_secret_file {
             Some(path) => Some(read_private_file(path)?),
             None => variable,
@@ -96,7 +100,7 @@ impl Connection {
             (Some(id), Some(secret), _) => (id, secret),
             (None, None, Some(file)) => (file.access_key_id, file.access_key_secret),
             (None, None, None) => {
-                return Err(Complaint::usage(format!(
+                return Err(CliError::usage(format!(
                     "no AccessKey: set HSMGATE_ACCESS_KEY_ID and {SECRET_VARIABLE}, or call from \
                      the directory in which hsmgate dev was started"
                 ))
@@ -105,16 +109,16 @@ impl Connection {
             (Some(_), None, _) => {
                 let what = "an AccessKey id without its secret: set HSMGATE_ACCESS_KEY_SECRET or \
                             give --access-key-secret-file";
-                return Err(Complaint::usage(what).into());
+                return Err(CliError::usage(what).into());
             }
             (None, Some(_), _) => {
                 let what = "an AccessKey secret without its id: set HSMGATE_ACCESS_KEY_ID or give \
                             --access-key-id";
-                return Err(Complaint::usage(what).into());
+                return Err(CliError::usage(what).into());
             }
         };
         let endpoint = self.endpoint.or(file_endpoint);
-        Ok(Target {
+        Ok(ResolvedConnection {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             ca_file: self.ca_file.or(file_ca),
             access_key_id,
@@ -178,15 +182,16 @@ mod tests {
     fn what_is_not_given_comes_from_the_file_of_dev() {
         let directory = TempDir::new().unwrap();
         let file = dev_file(&directory);
-        let target = given(None, None).target(None, &file).unwrap();
-        assert_eq!(target.endpoint, "http://127.0.0.1:9");
-        assert_eq!(target.access_key_id, "dev");
-        assert_eq!(target.secret.expose_secret(), "dev-secret");
-        assert_eq!(target.ca_file.as_deref(), Some(Path::new("/dev/ca.pem")));
-        let target = given(Some("http://h"), Some("me")).target(Some("s".into()), &file).unwrap();
-        assert_eq!(target.endpoint, "http://h");
-        assert_eq!(target.ca_file, None);
-        assert_eq!(target.access_key_id, "me");
+        let resolved = given(None, None).resolve(None, &file).unwrap();
+        assert_eq!(resolved.endpoint, "http://127.0.0.1:9");
+        assert_eq!(resolved.access_key_id, "dev");
+        assert_eq!(resolved.secret.expose_secret(), "dev-secret");
+        assert_eq!(resolved.ca_file.as_deref(), Some(Path::new("/dev/ca.pem")));
+        let resolved =
+            given(Some("http://h"), Some("me")).resolve(Some("s".into()), &file).unwrap();
+        assert_eq!(resolved.endpoint, "http://h");
+        assert_eq!(resolved.ca_file, None);
+        assert_eq!(resolved.access_key_id, "me");
     }
 
     #[test]
@@ -194,7 +199,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let file = dev_file(&directory);
         for (id, secret) in [(Some("me"), None), (None, Some("s".into()))] {
-            let error = given(None, id).target(secret, &file).unwrap_err();
+            let error = given(None, id).resolve(secret, &file).unwrap_err();
             assert_eq!(Exit::of(&error), Exit::Usage);
         }
     }
@@ -202,9 +207,9 @@ mod tests {
     #[test]
     fn without_a_file_the_default_endpoint_is_called() {
         let nowhere = Path::new("/nonexistent/client.json");
-        let target = given(None, Some("me")).target(Some("s".into()), nowhere).unwrap();
-        assert_eq!(target.endpoint, DEFAULT_ENDPOINT);
-        let error = given(None, None).target(None, nowhere).unwrap_err();
+        let resolved = given(None, Some("me")).resolve(Some("s".into()), nowhere).unwrap();
+        assert_eq!(resolved.endpoint, DEFAULT_ENDPOINT);
+        let error = given(None, None).resolve(None, nowhere).unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Usage);
     }
 }

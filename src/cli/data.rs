@@ -10,12 +10,12 @@ use anyhow::Context;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
 
 /// The arguments that both commands share.
 #[derive(Debug, Args)]
-pub(super) struct Data {
+pub(super) struct DataArgs {
     /// A pair of the encryption context, which must be the same to decrypt; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
@@ -27,7 +27,7 @@ pub(super) struct Data {
     out: Option<PathBuf>,
 }
 
-impl Data {
+impl DataArgs {
     /// All bytes of the input.
     ///
     /// # Errors
@@ -40,9 +40,9 @@ impl Data {
         };
         let bytes = bytes.with_context(|| format!("cannot read {}", self.input.display()))?;
         match bytes.len() {
-            0 => Err(Complaint::usage("the input is empty").into()),
+            0 => Err(CliError::usage("the input is empty").into()),
             length if length > most => {
-                Err(Complaint::usage(format!("the input is longer than {most} bytes")).into())
+                Err(CliError::usage(format!("the input is longer than {most} bytes")).into())
             }
             _ => Ok(bytes),
         }
@@ -57,7 +57,7 @@ impl Data {
         for (name, value) in &self.context {
             if pairs.insert(name, value).is_some() {
                 let what = format!("the name {name:?} stands twice in the context");
-                return Err(Complaint::usage(what).into());
+                return Err(CliError::usage(what).into());
             }
         }
         if pairs.is_empty() {
@@ -114,9 +114,9 @@ mod tests {
     use super::*;
     use crate::cli::exit::Exit;
 
-    fn data(input: &Path, context: &[&str]) -> Data {
+    fn data(input: &Path, context: &[&str]) -> DataArgs {
         let context = context.iter().map(|text| pair(text).unwrap()).collect();
-        Data { context, input: input.to_owned(), out: None }
+        DataArgs { context, input: input.to_owned(), out: None }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::connection::Connection;
-use super::data::Data;
-use super::exit::Complaint;
-use super::{answer, output};
+use super::data::DataArgs;
+use super::exit::CliError;
+use super::{output, response};
 
 /// The most bytes of Base64 that are read: more than any blob has.
 const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
 #[derive(Debug, Args)]
 pub(super) struct Decrypt {
     #[command(flatten)]
-    data: Data,
+    data: DataArgs,
     /// Print the whole answer as JSON, with the data in Base64
     #[arg(long)]
     json: bool,
@@ -31,11 +31,11 @@ impl Decrypt {
         let context = self.data.context_json()?;
         let input = self.data.read(MAX_BLOB_TEXT_BYTES)?;
         let blob = std::str::from_utf8(&input)
-            .map_err(|_source| Complaint::usage("the input is no ciphertext blob in Base64"))?;
+            .map_err(|_source| CliError::usage("the input is no ciphertext blob in Base64"))?;
         let mut params = vec![("CiphertextBlob", blob.trim())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
         let answer = self.connection.open()?.call("Decrypt", &params)?;
-        let plaintext = answer::text(&answer, &["Plaintext"])?;
+        let plaintext = response::text(&answer, &["Plaintext"])?;
         if self.data.has_out_file() || !self.json {
             let data = STANDARD.decode(plaintext).map(Zeroizing::new).context(
                 "what was encrypted is no Base64 (some clients encrypt bare text): --json shows it",

@@ -6,8 +6,8 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::connection::Connection;
-use super::data::Data;
-use super::{answer, output};
+use super::data::DataArgs;
+use super::{output, response};
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
 
 /// Reads data, and prints the ciphertext blob that a key makes of it.
@@ -16,7 +16,7 @@ pub(super) struct Encrypt {
     /// The key: its id, an alias (alias/...) or an ARN
     key: String,
     #[command(flatten)]
-    data: Data,
+    data: DataArgs,
     /// Print the whole answer as JSON
     #[arg(long)]
     json: bool,
@@ -31,7 +31,7 @@ impl Encrypt {
         let mut params = vec![("KeyId", self.key.as_str()), ("Plaintext", plaintext.as_str())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
         let answer = self.connection.open()?.call("Encrypt", &params)?;
-        let blob = answer::text(&answer, &["CiphertextBlob"])?;
+        let blob = response::text(&answer, &["CiphertextBlob"])?;
         if self.data.has_out_file() || !self.json {
             self.data.write(format!("{blob}\n").as_bytes())?;
         }

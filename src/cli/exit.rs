@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::client::CallError;
 use crate::app::StartError;
-use crate::config::ownership::Exposed;
+use crate::config::ownership::InsecurePermissions;
 use crate::config::{ConfigError, SecretError};
 use crate::telemetry::TelemetryError;
 use crate::token::ErrorClass;
@@ -28,12 +28,12 @@ pub(super) enum Exit {
     /// The gateway does not answer.
     Unreachable = 6,
     /// The doctor found something that is wrong.
-    Unwell = 7,
+    DoctorFailed = 7,
 }
 
 /// A failure that the command line itself finds.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Complaint {
+pub(super) enum CliError {
     /// The command cannot be run as it was given.
     #[error("{0}")]
     Usage(String),
@@ -45,13 +45,13 @@ pub(super) enum Complaint {
     WrongState(String),
     /// The doctor found something wrong.
     #[error("something is wrong")]
-    Unwell,
+    DoctorFailed,
     /// A simulated request is denied.
     #[error("denied")]
     Denied,
 }
 
-impl Complaint {
+impl CliError {
     pub(super) fn usage(what: impl Into<String>) -> Self {
         Self::Usage(what.into())
     }
@@ -66,19 +66,19 @@ impl Exit {
                 if let Some(call) = cause.downcast_ref::<CallError>() {
                     return Some(Self::of_call(call));
                 }
-                if let Some(complaint) = cause.downcast_ref::<Complaint>() {
-                    return Some(match complaint {
-                        Complaint::Usage(_) => Self::Usage,
-                        Complaint::NotFound(_) => Self::NotFound,
-                        Complaint::WrongState(_) => Self::WrongState,
-                        Complaint::Denied => Self::Refused,
-                        Complaint::Unwell => Self::Unwell,
+                if let Some(error) = cause.downcast_ref::<CliError>() {
+                    return Some(match error {
+                        CliError::Usage(_) => Self::Usage,
+                        CliError::NotFound(_) => Self::NotFound,
+                        CliError::WrongState(_) => Self::WrongState,
+                        CliError::Denied => Self::Refused,
+                        CliError::DoctorFailed => Self::DoctorFailed,
                     });
                 }
                 let is_configuration = cause.downcast_ref().is_some_and(is_set_up_wrongly)
                     || cause.is::<ConfigError>()
                     || cause.is::<SecretError>()
-                    || cause.is::<Exposed>()
+                    || cause.is::<InsecurePermissions>()
                     || cause.is::<TelemetryError>();
                 is_configuration.then_some(Self::Usage)
             })
@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(Exit::of(&error), Exit::WrongState);
         let faults = ConfigError::from(Config::parse("").unwrap_err());
         assert_eq!(Exit::of(&faults.into()), Exit::Usage);
-        assert_eq!(Exit::of(&Complaint::usage("x").into()), Exit::Usage);
-        assert_eq!(Exit::of(&Complaint::NotFound("x".to_owned()).into()), Exit::NotFound);
+        assert_eq!(Exit::of(&CliError::usage("x").into()), Exit::Usage);
+        assert_eq!(Exit::of(&CliError::NotFound("x".to_owned()).into()), Exit::NotFound);
         assert_eq!(Exit::of(&anyhow::anyhow!("x")), Exit::Failed);
     }
 }

@@ -18,7 +18,7 @@ use rustix::net::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream as AsyncStream;
 
-use crate::app::{Company, Listeners};
+use crate::app::{Listeners, StartMode};
 
 /// The most listeners that are handed over: that of the API and that of health and metrics.
 const LISTENERS: usize = 2;
@@ -32,8 +32,8 @@ const SERVING: u8 = b'S';
 const PIN_REFUSED: u8 = b'R';
 
 /// The first message, without its listeners.
-const FIRST_ALONE: u8 = b'1';
-const FIRST_BESIDE_ANOTHER: u8 = b'2';
+const FIRST_EXCLUSIVE: u8 = b'1';
+const FIRST_REPLACEMENT: u8 = b'2';
 
 /// What a gateway has reported to its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +48,9 @@ pub(super) enum Report {
 
 /// The supervisor's end of the socket to one gateway.
 #[derive(Debug)]
-pub(super) struct ToGateway(AsyncStream);
+pub(super) struct GatewayChannel(AsyncStream);
 
-impl ToGateway {
+impl GatewayChannel {
     /// A socket whose other end becomes the standard input of a gateway. The listeners are on
     /// their way in it.
     ///
@@ -58,7 +58,7 @@ impl ToGateway {
     /// When the system refuses.
     pub(super) fn open(
         listeners: &[BorrowedFd<'_>],
-        company: Company,
+        mode: StartMode,
     ) -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
@@ -66,9 +66,9 @@ impl ToGateway {
         if !control.push(SendAncillaryMessage::ScmRights(listeners)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let first = [match company {
-            Company::Alone => FIRST_ALONE,
-            Company::BesideAnother => FIRST_BESIDE_ANOTHER,
+        let first = [match mode {
+            StartMode::Exclusive => FIRST_EXCLUSIVE,
+            StartMode::Replacement => FIRST_REPLACEMENT,
         }];
         sendmsg(&ours, &[IoSlice::new(&first)], &mut control, SendFlags::empty())?;
         ours.set_nonblocking(true)?;
@@ -79,7 +79,7 @@ impl ToGateway {
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) async fn tell_to_take_over(&mut self) -> io::Result<()> {
+    pub(super) async fn send_take_over(&mut self) -> io::Result<()> {
         self.0.write_all(&[TAKE_OVER]).await
     }
 
@@ -87,7 +87,7 @@ impl ToGateway {
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) async fn tell_to_hand_over(&mut self) -> io::Result<()> {
+    pub(super) async fn send_hand_over(&mut self) -> io::Result<()> {
         self.0.write_all(&[HAND_OVER]).await
     }
 
@@ -107,15 +107,15 @@ impl ToGateway {
 
 /// The gateway's end of the socket.
 #[derive(Debug)]
-pub(super) struct ToSupervisor(AsyncStream);
+pub(super) struct SupervisorChannel(AsyncStream);
 
-impl ToSupervisor {
+impl SupervisorChannel {
     /// The socket on standard input, the listeners that came in it, and whether another gateway
     /// serves on them now.
     ///
     /// # Errors
     /// When there is none, or no listener came.
-    pub(super) fn receive() -> anyhow::Result<(Self, Listeners, Company)> {
+    pub(super) fn receive() -> anyhow::Result<(Self, Listeners, StartMode)> {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -132,13 +132,13 @@ impl ToSupervisor {
         let mut listeners = listeners.into_iter();
         let api = listeners.next().context("the supervisor hands over no listener")?;
         let admin = listeners.next().map(TcpListener::from);
-        let company = match first {
-            [FIRST_BESIDE_ANOTHER] => Company::BesideAnother,
-            _ => Company::Alone,
+        let mode = match first {
+            [FIRST_REPLACEMENT] => StartMode::Replacement,
+            _ => StartMode::Exclusive,
         };
         let listeners = Listeners { api: TcpListener::from(api), admin };
         stream.set_nonblocking(true)?;
-        Ok((Self(AsyncStream::from_std(stream)?), listeners, company))
+        Ok((Self(AsyncStream::from_std(stream)?), listeners, mode))
     }
 
     /// Reports that the gateway is prepared, and waits until it is to take over.
@@ -155,7 +155,7 @@ impl ToSupervisor {
     ///
     /// # Errors
     /// When the supervisor has ended.
-    pub(super) async fn tell_that_it_serves(&mut self) -> io::Result<()> {
+    pub(super) async fn send_serving(&mut self) -> io::Result<()> {
         self.0.write_all(&[SERVING]).await
     }
 
@@ -163,13 +163,13 @@ impl ToSupervisor {
     ///
     /// # Errors
     /// When the supervisor has ended.
-    pub(super) async fn tell_that_the_pin_is_refused(&mut self) -> io::Result<()> {
+    pub(super) async fn send_pin_refused(&mut self) -> io::Result<()> {
         self.0.write_all(&[PIN_REFUSED]).await
     }
 
     /// Completes when the gateway has to hand over. Not when the supervisor has ended: the process
     /// ends with it.
-    pub(super) async fn is_to_hand_over(&mut self) {
+    pub(super) async fn hand_over_requested(&mut self) {
         loop {
             match self.0.read_u8().await {
                 Ok(HAND_OVER) => return,

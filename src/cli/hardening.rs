@@ -8,14 +8,14 @@ use rustix::process::{
 };
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::exit::Complaint;
+use super::exit::CliError;
 
 /// No core dump, and no look into the memory by other processes of the same user: PINs and the
 /// secrets of AccessKeys stand in it.
 ///
 /// # Errors
 /// When the system refuses.
-pub(super) fn close_memory() -> io::Result<()> {
+pub(super) fn protect_memory() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
@@ -44,9 +44,9 @@ pub(super) fn lock_memory() -> bool {
 ///
 /// # Errors
 /// As root.
-pub(super) fn refuse_root(is_allowed: bool) -> Result<(), Complaint> {
+pub(super) fn refuse_root(is_allowed: bool) -> Result<(), CliError> {
     if geteuid().is_root() && !is_allowed {
-        return Err(Complaint::usage(
+        return Err(CliError::usage(
             "hsmgate needs no root rights and does not serve with them: start it as a user of its \
              own (packaging/systemd/hsmgate.service), or ask for it with --allow-root",
         ));

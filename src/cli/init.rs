@@ -10,10 +10,10 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::configured::{self, ConfigFile};
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
-use crate::app::Vault;
+use super::settings::{self, ConfigFile};
+use crate::app::Backend;
 use crate::config::secret::read_pin_file;
 use crate::config::{Config, TokenName};
 use crate::model::PrincipalName;
@@ -46,17 +46,19 @@ impl Init {
             .create(&config.state_directory)
             .with_context(|| format!("cannot make {}", config.state_directory.display()))?;
         Runtime::new()?.block_on(async {
-            let vault = configured::vault(config).await.inspect_err(|_error| {
+            let backend = settings::backend(config).await.inspect_err(|_error| {
                 if self.so_pin_file.is_none() {
-                    output::tell("If there is no such token yet: --so-pin-file FILE makes it.");
+                    output::print_note(
+                        "If there is no such token yet: --so-pin-file FILE makes it.",
+                    );
                 }
             })?;
             let outcome = async {
-                vault.make_service_keys().await?;
-                self.first_access_key(&vault).await
+                backend.make_service_keys().await?;
+                self.first_access_key(&backend).await
             }
             .await;
-            vault.close().await;
+            backend.close().await;
             outcome
         })
     }
@@ -65,7 +67,7 @@ impl Init {
         let Some(so_pin_file) = &self.so_pin_file else { return Ok(()) };
         let TokenName::Label(label) = &config.token.name else {
             let what = "--so-pin-file makes a token by its label, and token.serial is set";
-            return Err(Complaint::usage(what).into());
+            return Err(CliError::usage(what).into());
         };
         let so_pin = read_pin_file(so_pin_file)?;
         let pin = config.token.pin.read()?;
@@ -73,21 +75,21 @@ impl Init {
             .with_context(|| format!("cannot make the token {label:?}"))
     }
 
-    async fn first_access_key(&self, vault: &Vault) -> anyhow::Result<()> {
-        let state = vault.store().access_state().await?;
+    async fn first_access_key(&self, backend: &Backend) -> anyhow::Result<()> {
+        let state = backend.store().access_state().await?;
         if !state.keys.is_empty() || state.damaged.iter().any(|one| one.table == "access_keys") {
-            output::tell("Token and database are ready. There are AccessKeys already.");
+            output::print_note("Token and database are ready. There are AccessKeys already.");
             if self.json {
                 output::json(&json!({"access_key_id": null, "access_key_secret": null}))?;
             }
             return Ok(());
         }
         let user = PrincipalName::user(&self.user)
-            .map_err(|error| Complaint::usage(format!("--user: {error}")))?;
+            .map_err(|error| CliError::usage(format!("--user: {error}")))?;
         let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
-        vault.access_keys().ensure_principal(&user, full_access).await?;
-        let key = vault.access_keys().create(&user).await?;
-        output::tell("Token and database are ready. The AccessKey is shown this once:");
+        backend.access_keys().ensure_principal(&user, full_access).await?;
+        let key = backend.access_keys().create(&user).await?;
+        output::print_note("Token and database are ready. The AccessKey is shown this once:");
         output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
         Ok(())
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Remote};
-use super::{answer, output};
+use super::{output, response};
 use crate::model::{Alias, KeySpec, KeyUsage};
 
 /// The most rows that the API gives on a page.
@@ -85,7 +85,7 @@ impl Create {
             given.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
         let remote = self.connection.open()?;
         let answer = remote.call("CreateKey", &params)?;
-        let key_id = answer::text(&answer, &["KeyMetadata", "KeyId"])?;
+        let key_id = response::text(&answer, &["KeyMetadata", "KeyId"])?;
         if let Some(alias) = &self.alias {
             remote
                 .call("CreateAlias", &[("AliasName", alias.as_str()), ("KeyId", key_id)])
@@ -106,12 +106,12 @@ impl List {
         let keys = all(&remote, "ListKeys", "Keys", "Key")?;
         let mut aliases: HashMap<String, Vec<String>> = HashMap::new();
         for row in all(&remote, "ListAliases", "Aliases", "Alias")? {
-            let name = answer::text(&row, &["AliasName"])?.to_owned();
-            aliases.entry(answer::text(&row, &["KeyId"])?.to_owned()).or_default().push(name);
+            let name = response::text(&row, &["AliasName"])?.to_owned();
+            aliases.entry(response::text(&row, &["KeyId"])?.to_owned()).or_default().push(name);
         }
         let mut rows = Vec::new();
         for key in &keys {
-            let id = answer::text(key, &["KeyId"])?;
+            let id = response::text(key, &["KeyId"])?;
             rows.push((id, key.get("KeyArn"), aliases.remove(id).unwrap_or_default()));
         }
         if self.json {
@@ -149,7 +149,7 @@ fn all(remote: &Remote, action: &str, outer: &str, inner: &str) -> anyhow::Resul
         let number = page.to_string();
         let params = [("PageNumber", number.as_str()), ("PageSize", PAGE_SIZE)];
         let answer = remote.call(action, &params)?;
-        let (rows, total) = answer::rows(&answer, outer, inner)?;
+        let (rows, total) = response::rows(&answer, outer, inner)?;
         all.extend_from_slice(rows);
         if rows.is_empty() || u64::try_from(all.len()).is_ok_and(|length| length >= total) {
             break;

@@ -23,16 +23,16 @@ use uuid::Uuid;
 use super::client::{CallError, Client};
 
 /// How long an answer may take before its connection is given up.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a connection that broke is made anew.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// A histogram holds microseconds up to a minute, longer than any answer may take, with so many
 /// digits.
-const LONGEST_MICROS: u64 = 60_000_000;
+const MAX_MICROS: u64 = 60_000_000;
 const DIGITS: u8 = 3;
 /// Under which code requests without an answer are counted.
-const NO_ANSWER: &str = "-";
+const NO_RESPONSE: &str = "-";
 
 /// What to send, how often, and for how long.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Connections, each with one request at a time; at least 1.
     pub connections: usize,
     /// How long after its instant a request may still begin; later ones are missed.
-    pub patience: Duration,
+    pub max_start_delay: Duration,
 }
 
 /// What came of it.
@@ -109,20 +109,20 @@ pub fn run(client: &Client, plan: &Plan) -> std::io::Result<Report> {
 }
 
 async fn send(client: Client, plan: Arc<Plan>) -> Result<Report, CreationError> {
-    let record = Arc::new(Mutex::new(Record::new()?));
+    let results = Arc::new(Mutex::new(Results::new()?));
     let schedule = Arc::new(Schedule::new(&plan));
     let mut senders = JoinSet::new();
     for _connection in 0..plan.connections {
         let sender = Sender {
             client: client.clone(),
             plan: Arc::clone(&plan),
-            line: None,
-            record: Arc::clone(&record),
+            connection: None,
+            results: Arc::clone(&results),
         };
         senders.spawn(sender.send_all(Arc::clone(&schedule)));
     }
     while senders.join_next().await.is_some() {}
-    Ok(lock(&record).report(&plan, schedule.planned))
+    Ok(lock(&results).report(&plan, schedule.planned))
 }
 
 /// The instants of all requests, each given away once.
@@ -156,24 +156,24 @@ impl Schedule {
 struct Sender {
     client: Client,
     plan: Arc<Plan>,
-    line: Option<SendRequest<Full<Bytes>>>,
-    record: Arc<Mutex<Record>>,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    results: Arc<Mutex<Results>>,
 }
 
 impl Sender {
     async fn send_all(mut self, schedule: Arc<Schedule>) {
         while let Some(planned) = schedule.take() {
             sleep_until(planned).await;
-            if planned.elapsed() > self.plan.patience {
-                lock(&self.record).missed += 1;
+            if planned.elapsed() > self.plan.max_start_delay {
+                lock(&self.results).missed += 1;
                 continue;
             }
-            lock(&self.record).sent += 1;
-            if let Ok(Ok(code)) = timeout(ANSWER_LIMIT, self.call()).await {
-                lock(&self.record).answered(&code, planned.elapsed());
+            lock(&self.results).sent += 1;
+            if let Ok(Ok(code)) = timeout(RESPONSE_TIMEOUT, self.call()).await {
+                lock(&self.results).record_response(&code, planned.elapsed());
             } else {
-                lock(&self.record).count(NO_ANSWER);
-                self.line = None;
+                lock(&self.results).count(NO_RESPONSE);
+                self.connection = None;
                 sleep(RECONNECT_PAUSE).await;
             }
         }
@@ -182,17 +182,17 @@ impl Sender {
     /// Sends one request; gives the code of its answer.
     async fn call(&mut self) -> Result<String, CallError> {
         let request = self.signed()?;
-        let mut line = match self.line.take() {
-            Some(line) if !line.is_closed() => line,
-            _ => self.client.line().await?,
+        let mut connection = match self.connection.take() {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => self.client.connect().await?,
         };
         let unreachable = |error: hyper::Error| CallError::Unreachable(error.into());
-        line.ready().await.map_err(unreachable)?;
-        let answer = line.send_request(request).await.map_err(unreachable)?;
+        connection.ready().await.map_err(unreachable)?;
+        let answer = connection.send_request(request).await.map_err(unreachable)?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST_ANSWER_BYTES).collect().await;
+        let body = Limited::new(answer.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(CallError::Unreachable)?.to_bytes();
-        self.line = Some(line);
+        self.connection = Some(connection);
         if status == StatusCode::OK {
             return Ok(SUCCESS.to_owned());
         }
@@ -209,7 +209,7 @@ impl Sender {
 }
 
 /// What all connections have seen. One thread writes it, so that nobody waits for the lock.
-struct Record {
+struct Results {
     sent: u64,
     missed: u64,
     codes: BTreeMap<String, u64>,
@@ -217,18 +217,18 @@ struct Record {
     refused: Histogram<u64>,
 }
 
-impl Record {
+impl Results {
     fn new() -> Result<Self, CreationError> {
         Ok(Self {
             sent: 0,
             missed: 0,
             codes: BTreeMap::new(),
-            accepted: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
-            refused: Histogram::new_with_max(LONGEST_MICROS, DIGITS)?,
+            accepted: Histogram::new_with_max(MAX_MICROS, DIGITS)?,
+            refused: Histogram::new_with_max(MAX_MICROS, DIGITS)?,
         })
     }
 
-    fn answered(&mut self, code: &str, time: Duration) {
+    fn record_response(&mut self, code: &str, time: Duration) {
         self.count(code);
         let times = if code == SUCCESS { &mut self.accepted } else { &mut self.refused };
         times.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -260,8 +260,8 @@ impl Record {
     }
 }
 
-fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
-    record.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
+    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn times(histogram: &Histogram<u64>) -> Times {
@@ -283,17 +283,17 @@ mod tests {
 
     #[test]
     fn times_are_told_by_their_kind_in_milliseconds() {
-        let mut record = Record::new().unwrap();
-        (1..=1000).for_each(|ms| record.answered(SUCCESS, Duration::from_millis(ms)));
-        record.answered("Rejected.Throttling", Duration::from_micros(250));
-        record.count(NO_ANSWER);
+        let mut record = Results::new().unwrap();
+        (1..=1000).for_each(|ms| record.record_response(SUCCESS, Duration::from_millis(ms)));
+        record.record_response("Rejected.Throttling", Duration::from_micros(250));
+        record.count(NO_RESPONSE);
         let plan = Plan {
             action: String::new(),
             params: Vec::new(),
             rate: 600.0,
             length: Duration::from_secs(2),
             connections: 1,
-            patience: Duration::ZERO,
+            max_start_delay: Duration::ZERO,
         };
         let report = record.report(&plan, 1200);
         let near = |found: f64, wanted: f64| (found / wanted - 1.0).abs() < 0.002;
@@ -301,6 +301,6 @@ mod tests {
         assert!(near(report.accepted.p99_ms, 990.0) && near(report.accepted.max_ms, 1000.0));
         assert!(near(report.refused.p99_ms, 0.25), "{report:?}");
         assert!(near(report.goodput, 500.0));
-        assert_eq!(report.codes.get(NO_ANSWER), Some(&1));
+        assert_eq!(report.codes.get(NO_RESPONSE), Some(&1));
     }
 }

@@ -5,37 +5,37 @@
 
 mod access_key;
 mod alias;
-mod answer;
-mod attachment;
 mod audit;
 mod backup;
 mod bench;
 pub mod client;
 mod client_file;
 mod client_key;
-mod configured;
 mod connection;
 mod data;
 mod decrypt;
 mod dev;
 mod doctor;
 mod encrypt;
-mod ending;
 mod exit;
 mod handover;
 mod hardening;
 mod init;
-mod installed;
 mod key;
 pub mod load;
 mod open_files;
 mod output;
+mod paths;
 mod policy;
+mod policy_arg;
 mod principal;
 mod recover;
-mod replacement;
+mod response;
+mod restart_on_hang;
 mod restore;
 mod serve;
+mod settings;
+mod shutdown_timeout;
 mod signals;
 mod sts;
 mod supervise;
@@ -60,7 +60,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
-                          4 refused, 5 wrong state, 6 unreachable, 7 the doctor found something wrong";
+                          4 refused, 5 wrong state, 6 unreachable, 7 the doctor found failed checks";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -68,47 +68,47 @@ enum Command {
     Dev(dev::Dev),
     /// Start the gateway
     Serve(serve::Serve),
-    /// Prepare token and database, and make the first AccessKey
+    /// Prepare token and database, and create the first AccessKey
     Init(init::Init),
-    /// Look at the token
+    /// Show token information
     #[command(subcommand)]
     Token(token::Token),
-    /// Manage AccessKeys, beside a running gateway or without one
+    /// Manage AccessKeys; works while the gateway runs or is stopped
     #[command(subcommand)]
     AccessKey(access_key::AccessKey),
-    /// Make certificates for development
+    /// Create certificates for development
     #[command(subcommand)]
     Tls(tls::Tls),
-    /// Tell what is wrong with token, keys, database, files and clock
+    /// Check token, keys, database, files and clock
     Doctor(doctor::Doctor),
-    /// Copy the database while it is used
+    /// Copy the database while it is in use
     Backup(backup::Backup),
-    /// Put a backup in the place of the database
+    /// Replace the database with a backup
     Restore(restore::Restore),
-    /// Take in keys that only the token knows
+    /// Import keys found on the token into the database
     Recover(recover::Recover),
     /// Verify and export the record of operations
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Manage users and their policies, beside a running gateway or without one
+    /// Manage users and their policies; works while the gateway runs or is stopped
     #[command(subcommand)]
     User(principal::Principal),
-    /// Manage roles and their policies, beside a running gateway or without one
+    /// Manage roles and their policies; works while the gateway runs or is stopped
     #[command(subcommand)]
     Role(principal::Principal),
-    /// Make temporary credentials, beside a running gateway or without one
+    /// Create temporary credentials; works while the gateway runs or is stopped
     #[command(subcommand)]
     Sts(sts::Sts),
-    /// Check policy documents and try them out
+    /// Validate and simulate policy documents
     #[command(subcommand)]
     Policy(policy::Policy),
     /// Manage keys through the API
     #[command(subcommand)]
     Key(key::Key),
-    /// Manage aliases, the reserved ones too, beside a running gateway or without one
+    /// Manage aliases, the reserved ones too; works while the gateway runs or is stopped
     #[command(subcommand)]
     Alias(alias::Alias),
-    /// Make, list and delete client keys for programs that use a KMS instance SDK
+    /// Create, list and delete client keys for programs that use a KMS instance SDK
     #[command(subcommand)]
     ClientKey(client_key::ClientKey),
     /// Encrypt up to 6 KiB through the API
@@ -126,7 +126,7 @@ pub fn run() -> ExitCode {
     let exit = match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             Exit::of(&error)
         }
     };
@@ -134,7 +134,7 @@ pub fn run() -> ExitCode {
 }
 
 fn run_command(command: Command) -> anyhow::Result<()> {
-    hardening::close_memory().context("cannot close the memory of this process to others")?;
+    hardening::protect_memory().context("cannot close the memory of this process to others")?;
     command.run()
 }
 

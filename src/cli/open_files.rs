@@ -5,14 +5,14 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::exit::Complaint;
+use super::exit::CliError;
 use crate::app::ADMIN_CONNECTIONS;
 
 /// Files kept for token, database, audit, journals and listeners. About 45 are open with SoftHSM2;
 /// its calls open some more for a moment.
 const RESERVE: u64 = 128;
 /// Fewer connections than this are no service.
-const FEWEST: u64 = 16;
+const MIN_CONNECTIONS: u64 = 16;
 
 /// Raises the limit to what the system allows this process, and gives it; `None` is no limit.
 pub(super) fn raise() -> Option<u64> {
@@ -34,14 +34,14 @@ pub(super) fn allowed() -> Option<u64> {
 /// The files that a gateway with so many connections needs.
 pub(super) fn needed(connections: usize) -> u64 {
     let connections = u64::try_from(connections).unwrap_or(u64::MAX);
-    connections.saturating_add(kept())
+    connections.saturating_add(reserved())
 }
 
 /// The connections that fit into a limit: at most those that are wanted. `None` where the limit is
 /// too low for a gateway.
-pub(super) fn fitting(wanted: usize, limit: Option<u64>) -> Option<usize> {
+pub(super) fn max_connections(wanted: usize, limit: Option<u64>) -> Option<usize> {
     let Some(limit) = limit else { return Some(wanted) };
-    let room = limit.checked_sub(kept()).filter(|room| *room >= FEWEST)?;
+    let room = limit.checked_sub(reserved()).filter(|room| *room >= MIN_CONNECTIONS)?;
     Some(usize::try_from(room).map_or(wanted, |room| wanted.min(room)))
 }
 
@@ -50,11 +50,11 @@ pub(super) fn fitting(wanted: usize, limit: Option<u64>) -> Option<usize> {
 ///
 /// # Errors
 /// When the limit is too low for a gateway.
-pub(super) fn make_room_for(wanted: usize) -> Result<usize, Complaint> {
+pub(super) fn raise_limit_for(wanted: usize) -> Result<usize, CliError> {
     let limit = raise();
-    let Some(connections) = fitting(wanted, limit) else {
-        let least = kept().saturating_add(FEWEST);
-        return Err(Complaint::usage(format!(
+    let Some(connections) = max_connections(wanted, limit) else {
+        let least = reserved().saturating_add(MIN_CONNECTIONS);
+        return Err(CliError::usage(format!(
             "the system allows {} open files, and a gateway needs {least} at least: raise the hard \
              limit (ulimit -Hn, LimitNOFILE=)",
             limit.unwrap_or_default(),
@@ -62,7 +62,7 @@ pub(super) fn make_room_for(wanted: usize) -> Result<usize, Complaint> {
     };
     if connections < wanted {
         tracing::warn!(
-            event = "connections.cut",
+            event = "connections.limit_reduced",
             wanted,
             connections,
             open_files = limit,
@@ -74,7 +74,7 @@ pub(super) fn make_room_for(wanted: usize) -> Result<usize, Complaint> {
 }
 
 /// What is no connection of the API.
-fn kept() -> u64 {
+fn reserved() -> u64 {
     RESERVE.saturating_add(u64::try_from(ADMIN_CONNECTIONS).unwrap_or_default())
 }
 
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn connections_leave_room_for_everything_else() {
-        assert_eq!(fitting(1024, None), Some(1024));
-        assert_eq!(fitting(1024, Some(4096)), Some(1024));
-        assert_eq!(fitting(1024, Some(needed(1024))), Some(1024));
-        assert_eq!(fitting(1024, Some(1024)), Some(832));
-        assert_eq!(fitting(8, Some(208)), Some(8));
-        assert_eq!(fitting(1024, Some(207)), None);
-        assert_eq!(fitting(1024, Some(64)), None);
+        assert_eq!(max_connections(1024, None), Some(1024));
+        assert_eq!(max_connections(1024, Some(4096)), Some(1024));
+        assert_eq!(max_connections(1024, Some(needed(1024))), Some(1024));
+        assert_eq!(max_connections(1024, Some(1024)), Some(832));
+        assert_eq!(max_connections(8, Some(208)), Some(8));
+        assert_eq!(max_connections(1024, Some(207)), None);
+        assert_eq!(max_connections(1024, Some(64)), None);
     }
 }

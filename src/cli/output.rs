@@ -45,16 +45,16 @@ pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Tells a person something beside the result. Nobody may be listening, which is fine.
-pub(super) fn tell(text: &str) {
+pub(super) fn print_note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Tells why the command failed.
-pub(super) fn complain(error: &anyhow::Error) {
+pub(super) fn print_error(error: &anyhow::Error) {
     match error.downcast_ref::<ConfigError>() {
         // Each fault begins with its file and line, which editors and terminals understand.
-        Some(ConfigError::Faults(faults)) => tell(&faults.to_string()),
-        _ => tell(&format!("hsmgate: {error:#}")),
+        Some(ConfigError::Faults(faults)) => print_note(&faults.to_string()),
+        _ => print_note(&format!("hsmgate: {error:#}")),
     }
 }
 
@@ -62,6 +62,6 @@ pub(super) fn complain(error: &anyhow::Error) {
 pub(super) fn damaged(rows: &[DamagedRow]) {
     if !rows.is_empty() {
         let count = rows.len();
-        tell(&format!("{count} damaged rows are left out: hsmgate doctor names them."));
+        print_note(&format!("{count} damaged rows are left out: hsmgate doctor names them."));
     }
 }

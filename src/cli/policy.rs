@@ -8,15 +8,16 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
-use super::configured::ConfigFile;
-use super::exit::Complaint;
-use super::{attachment, output};
-use crate::authn::Identity;
-use crate::authz::{Outcome, Supposed, simulate};
+use super::exit::CliError;
+use super::settings::ConfigFile;
+use super::{output, policy_arg};
+use crate::authn::Principal;
+use crate::authz::{SimulatedRequest, SimulationResult, simulate};
 use crate::config::Config;
 use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
 use crate::model::{
-    AccountId, EncryptionContext, Place, PrincipalName, RequestContext, TagKey, TagValue, Time,
+    AccountId, EncryptionContext, PrincipalName, RegionAccount, RequestContext, TagKey, TagValue,
+    Time,
 };
 use crate::store::Store;
 
@@ -72,122 +73,122 @@ impl Policy {
 
 impl Validate {
     fn run(&self) -> anyhow::Result<()> {
-        let text = attachment::text(&self.file)?;
+        let text = policy_arg::text(&self.file)?;
         let checked = match &self.key_policy_for {
             None => Document::parse(&text).and_then(|policy| policy.check_cost()),
             Some(account) => KeyPolicy::parse(&text).and_then(|policy| {
                 policy.check_cost()?;
-                policy.keeps_an_owner(account)
+                policy.check_stays_manageable(account)
             }),
         };
-        checked.map_err(|fault| complaint(&self.file, &fault))?;
+        checked.map_err(|fault| policy_error(&self.file, &fault))?;
         Ok(output::line("valid")?)
     }
 }
 
-fn complaint(file: &std::path::Path, fault: &PolicyFault) -> Complaint {
-    Complaint::usage(format!("{}: {fault}", file.display()))
+fn policy_error(file: &std::path::Path, fault: &PolicyFault) -> CliError {
+    CliError::usage(format!("{}: {fault}", file.display()))
 }
 
 impl Simulate {
     fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
-        let outcome = Runtime::new()?.block_on(async {
+        let result = Runtime::new()?.block_on(async {
             let store = Store::open_existing(&config.store_url).await;
             let store = store.context("the store cannot be used")?;
-            let outcome = self.outcome(&config, &store).await;
+            let result = self.result(&config, &store).await;
             store.close().await;
-            outcome
+            result
         })?;
-        self.print(&outcome)?;
-        if outcome.allowed { Ok(()) } else { Err(Complaint::Denied.into()) }
+        self.print(&result)?;
+        if result.allowed { Ok(()) } else { Err(CliError::Denied.into()) }
     }
 
-    async fn identity(&self, store: &Store) -> anyhow::Result<Identity> {
+    async fn find_principal(&self, store: &Store) -> anyhow::Result<Principal> {
         let rows = store.principals().await?;
         match rows.into_iter().find(|row| row.name == self.principal) {
             Some(row) => {
-                Ok(Identity { name: row.name, policies: row.policies, created: row.created })
+                Ok(Principal { name: row.name, policies: row.policies, created: row.created })
             }
             // The root is there without having been made.
             None if self.principal == PrincipalName::root() => {
                 let name = PrincipalName::root();
-                Ok(Identity { name, policies: Vec::new(), created: Time::now() })
+                Ok(Principal { name, policies: Vec::new(), created: Time::now() })
             }
-            None => Err(Complaint::NotFound(format!("there is no {}", self.principal)).into()),
+            None => Err(CliError::NotFound(format!("there is no {}", self.principal)).into()),
         }
     }
 
-    async fn outcome(&self, config: &Config, store: &Store) -> anyhow::Result<Outcome> {
-        let identity = self.identity(store).await?;
+    async fn result(&self, config: &Config, store: &Store) -> anyhow::Result<SimulationResult> {
+        let principal = self.find_principal(store).await?;
         let session = match &self.session_policy {
             None => None,
             Some(file) => {
-                let text = attachment::text(file)?;
-                Some(Document::parse(&text).map_err(|fault| complaint(file, &fault))?)
+                let text = policy_arg::text(file)?;
+                Some(Document::parse(&text).map_err(|fault| policy_error(file, &fault))?)
             }
         };
-        let (resource_place, resource) = resource(&self.resource, &config.place)?;
-        let is_here = resource_place == config.place;
+        let (resource_region_account, resource) = resource(&self.resource, &config.region_account)?;
+        let is_here = resource_region_account == config.region_account;
         let id = resource.strip_prefix("key/").filter(|_id| is_here);
         let record = id.and_then(|id| store.key(id.parse().ok()?));
-        let supposed = Supposition::of(&self.conditions)?;
-        Ok(simulate(&Supposed {
-            identity: &identity,
+        let conditions = SimulatedConditions::of(&self.conditions)?;
+        Ok(simulate(&SimulatedRequest {
+            principal: &principal,
             session: session.as_ref(),
-            place: &config.place,
+            region_account: &config.region_account,
             action: &self.action,
-            resource_place: &resource_place,
+            resource_region_account: &resource_region_account,
             resource,
             record: record.as_deref(),
-            request: supposed.request,
-            tags: (!supposed.tags.is_empty()).then_some(&supposed.tags),
-            context: &supposed.context,
+            request: conditions.request,
+            tags: (!conditions.tags.is_empty()).then_some(&conditions.tags),
+            context: &conditions.context,
         })?)
     }
 
-    fn print(&self, outcome: &Outcome) -> std::io::Result<()> {
+    fn print(&self, result: &SimulationResult) -> std::io::Result<()> {
         if self.json {
-            return output::json(outcome);
+            return output::json(result);
         }
-        let verdict = if outcome.allowed { "allow" } else { "deny" };
-        let ground = match (&outcome.policy, outcome.statement) {
+        let verdict = if result.allowed { "allow" } else { "deny" };
+        let ground = match (&result.policy, result.statement) {
             (Some(policy), Some(number)) => {
-                let sid = outcome.sid.as_ref().map(|sid| format!(" ({sid})")).unwrap_or_default();
-                format!("{}: {policy}, Statement[{number}]{sid}", outcome.reason)
+                let sid = result.sid.as_ref().map(|sid| format!(" ({sid})")).unwrap_or_default();
+                format!("{}: {policy}, Statement[{number}]{sid}", result.reason)
             }
-            _ => outcome.reason.to_owned(),
+            _ => result.reason.to_owned(),
         };
         output::line(&format!("{verdict}: {ground}"))
     }
 }
 
-/// Place and name of a resource, given by its ARN or its name here.
-fn resource<'a>(text: &'a str, here: &Place) -> anyhow::Result<(Place, &'a str)> {
+/// RegionAccount and name of a resource, given by its ARN or its name here.
+fn resource<'a>(text: &'a str, here: &RegionAccount) -> anyhow::Result<(RegionAccount, &'a str)> {
     let Some(rest) = text.strip_prefix("acs:kms:") else { return Ok((here.clone(), text)) };
-    let malformed = || Complaint::usage(format!("{text}: not acs:kms:<region>:<account>:<name>"));
+    let malformed = || CliError::usage(format!("{text}: not acs:kms:<region>:<account>:<name>"));
     let mut parts = rest.splitn(3, ':');
     let mut part = || parts.next().ok_or_else(malformed);
-    let place = Place {
+    let region_account = RegionAccount {
         region: part()?.parse().map_err(|_invalid| malformed())?,
         account: part()?.parse().map_err(|_invalid| malformed())?,
     };
-    Ok((place, part()?))
+    Ok((region_account, part()?))
 }
 
 /// What is supposed of a request.
-struct Supposition {
+struct SimulatedConditions {
     request: RequestContext,
     tags: BTreeMap<TagKey, TagValue>,
     context: EncryptionContext,
 }
 
-impl Supposition {
+impl SimulatedConditions {
     fn of(conditions: &[(String, String)]) -> anyhow::Result<Self> {
         let mut request = RequestContext::now(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (mut tags, mut context) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in conditions {
-            let invalid = || Complaint::usage(format!("--condition {key}={value} is not valid"));
+            let invalid = || CliError::usage(format!("--condition {key}={value} is not valid"));
             match key.split_once('/') {
                 None if key == "acs:SourceIp" => {
                     request.source = value.parse().map_err(|_invalid| invalid())?;

@@ -6,9 +6,9 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::configured::{ConfigFile, with_store};
-use super::exit::Complaint;
-use super::{attachment, output};
+use super::exit::CliError;
+use super::settings::{ConfigFile, with_store};
+use super::{output, policy_arg};
 use crate::authn::{attach_policy, create_principal, detach_policy};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalKind, PrincipalName};
@@ -25,13 +25,13 @@ pub(super) enum Principal {
     /// Detach a policy by its name
     Detach(Policy),
     /// Delete one, with its AccessKeys and temporary credentials
-    Delete(One),
+    Delete(NameArg),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
     #[command(flatten)]
-    one: One,
+    name_arg: NameArg,
     /// Attach a system policy or the document in a file (may be repeated)
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
@@ -49,14 +49,14 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct Policy {
     #[command(flatten)]
-    one: One,
+    name_arg: NameArg,
     /// The system policy, or the file with the document; the name where it is detached
     #[arg(value_name = "NAME|FILE")]
     policy: String,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct One {
+pub(super) struct NameArg {
     #[command(flatten)]
     file: ConfigFile,
     /// Its name
@@ -76,13 +76,13 @@ impl Principal {
     }
 }
 
-impl One {
+impl NameArg {
     fn name(&self, kind: PrincipalKind) -> anyhow::Result<PrincipalName> {
         let name = match kind {
             PrincipalKind::Role => PrincipalName::role(&self.name),
             _ => PrincipalName::user(&self.name),
         };
-        name.map_err(|error| Complaint::usage(format!("{:?}: {error}", self.name)).into())
+        name.map_err(|error| CliError::usage(format!("{:?}: {error}", self.name)).into())
     }
 
     fn delete(&self, kind: PrincipalKind) -> anyhow::Result<()> {
@@ -91,37 +91,39 @@ impl One {
             if store.delete_principal(&name).await? {
                 return Ok(());
             }
-            Err(Complaint::NotFound(format!("there is no {name}")).into())
+            Err(CliError::NotFound(format!("there is no {name}")).into())
         })
     }
 }
 
 impl Create {
     fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.one.name(kind)?;
+        let name = self.name_arg.name(kind)?;
         let policies =
-            self.policies.iter().map(|one| attachment::read(one)).collect::<Result<_, _>>()?;
-        with_store(
-            &self.one.file,
-            async |store| Ok(create_principal(store, &name, policies).await?),
-        )
+            self.policies.iter().map(|one| policy_arg::read(one)).collect::<Result<_, _>>()?;
+        with_store(&self.name_arg.file, async |store| {
+            Ok(create_principal(store, &name, policies).await?)
+        })
     }
 }
 
 impl Policy {
     fn attach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.one.name(kind)?;
-        let policy = attachment::read(&self.policy)?;
-        with_store(&self.one.file, async |store| Ok(attach_policy(store, &name, policy).await?))
+        let name = self.name_arg.name(kind)?;
+        let policy = policy_arg::read(&self.policy)?;
+        with_store(
+            &self.name_arg.file,
+            async |store| Ok(attach_policy(store, &name, policy).await?),
+        )
     }
 
     fn detach(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        let name = self.one.name(kind)?;
-        with_store(&self.one.file, async |store| {
+        let name = self.name_arg.name(kind)?;
+        with_store(&self.name_arg.file, async |store| {
             if detach_policy(store, &name, &self.policy).await? {
                 return Ok(());
             }
-            Err(Complaint::NotFound(format!("{name} has no policy {}", self.policy)).into())
+            Err(CliError::NotFound(format!("{name} has no policy {}", self.policy)).into())
         })
     }
 }
@@ -146,14 +148,14 @@ impl List {
     }
 }
 
-fn in_json(identity: &PrincipalRow) -> Value {
+fn in_json(principal: &PrincipalRow) -> Value {
     json!({
-        "name": identity.name.name(),
-        "created": identity.created,
-        "policies": names(identity),
+        "name": principal.name.name(),
+        "created": principal.created,
+        "policies": names(principal),
     })
 }
 
-fn names(identity: &PrincipalRow) -> Vec<&str> {
-    identity.policies.iter().map(AttachedPolicy::name).collect()
+fn names(principal: &PrincipalRow) -> Vec<&str> {
+    principal.policies.iter().map(AttachedPolicy::name).collect()
 }

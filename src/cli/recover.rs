@@ -5,16 +5,16 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::configured::{self, ConfigFile};
 use super::output;
-use crate::app::{self, Purpose};
+use super::settings::{self, ConfigFile};
+use crate::app::{self, AccessMode};
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
 use crate::model::Time;
 use crate::store::{Store, StoreError};
 
 /// What no label in the token tells.
-const LOST: &[&str] = &[
+const NOT_RECOVERABLE: &[&str] = &[
     "aliases",
     "tags and descriptions",
     "key policies, access points, network rules",
@@ -39,19 +39,19 @@ pub(super) struct Recover {
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct RecoveryReport {
     is_dry_run: bool,
-    keys: Vec<ShownKey>,
+    keys: Vec<RecoveredKey>,
     service_keys: Vec<String>,
     destroyed_before: Vec<String>,
-    left_alone: Vec<ShownObject>,
+    left_alone: Vec<IgnoredObject>,
     keys_in_store: usize,
     postponed_deletions: Vec<String>,
     not_rebuilt: &'static [&'static str],
 }
 
 #[derive(Serialize)]
-struct ShownKey {
+struct RecoveredKey {
     key_id: String,
     key_spec: &'static str,
     key_usage: &'static str,
@@ -60,7 +60,7 @@ struct ShownKey {
 }
 
 #[derive(Serialize)]
-struct ShownObject {
+struct IgnoredObject {
     label: String,
     reason: String,
 }
@@ -72,26 +72,26 @@ impl Recover {
         if self.json { Ok(output::json(&shown)?) } else { Ok(shown.tell()?) }
     }
 
-    async fn recover(&self, config: Config) -> anyhow::Result<Shown> {
+    async fn recover(&self, config: Config) -> anyhow::Result<RecoveryReport> {
         let now = Time::now();
         let rotate_at = config.iv_budget.rotate_at;
         let (url, _directory) = self.url(&config).await?;
-        let token = configured::token_settings(config.token, &config.state_directory)?;
-        let purpose = if self.dry_run { Purpose::Look } else { Purpose::Change };
-        let (store, token) = app::open_for_care(token, &url, &config.place, purpose).await?;
-        store.act_for(configured::operator());
+        let token = settings::token_settings(config.token, &config.state_directory)?;
+        let mode = if self.dry_run { AccessMode::ReadOnly } else { AccessMode::ReadWrite };
+        let (store, token) = app::open_offline(token, &url, &config.region_account, mode).await?;
+        store.set_operator(settings::operator());
         let had_keys = !store.keys().is_empty();
         let outcome = async {
-            let findings = recovery::look(&store, &token).await?;
+            let findings = recovery::find_missing(&store, &token).await?;
             let mut postponed = Vec::new();
             if !self.dry_run {
-                recovery::adopt(&store, &token, &findings, rotate_at, now).await?;
+                recovery::import(&store, &token, &findings, rotate_at, now).await?;
                 if had_keys && !findings.keys.is_empty() {
                     postponed = store.postpone_deletions(now).await?;
                 }
             }
             let postponed = postponed.iter().map(ToString::to_string).collect();
-            anyhow::Ok(Shown::of(&findings, self.dry_run, store.keys().len(), postponed))
+            anyhow::Ok(RecoveryReport::of(&findings, self.dry_run, store.keys().len(), postponed))
         };
         let shown = outcome.await;
         app::close(store, token).await;
@@ -103,7 +103,7 @@ impl Recover {
         if !self.dry_run {
             return Ok((config.store_url.clone(), None));
         }
-        match Store::examine(&config.store_url).await {
+        match Store::check(&config.store_url).await {
             Err(StoreError::NoFile(_)) => {
                 let directory = TempDir::new()?;
                 let url = format!("sqlite://{}/store.db", directory.path().display());
@@ -116,14 +116,14 @@ impl Recover {
     }
 }
 
-impl Shown {
+impl RecoveryReport {
     fn of(findings: &Findings, is_dry_run: bool, keys: usize, postponed: Vec<String>) -> Self {
         Self {
             is_dry_run,
             keys: findings
                 .keys
                 .iter()
-                .map(|found| ShownKey {
+                .map(|found| RecoveredKey {
                     key_id: found.id.to_string(),
                     key_spec: found.spec.as_str(),
                     key_usage: found.usage.as_str(),
@@ -136,14 +136,14 @@ impl Shown {
             left_alone: findings
                 .unusable
                 .iter()
-                .map(|(name, reason)| ShownObject {
+                .map(|(name, reason)| IgnoredObject {
                     label: name.to_string(),
                     reason: reason.clone(),
                 })
                 .collect(),
             keys_in_store: keys,
             postponed_deletions: postponed,
-            not_rebuilt: LOST,
+            not_rebuilt: NOT_RECOVERABLE,
         }
     }
 

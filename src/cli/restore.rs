@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::configured::ConfigFile;
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
-use crate::app::{FACTS, REPLAY_JOURNAL, TOKEN_SERIAL};
+use super::settings::ConfigFile;
+use crate::app::{BINDING_METADATA, REPLAY_JOURNAL, TOKEN_SERIAL};
 use crate::audit;
 use crate::config::Config;
 use crate::model::{KeyId, Time};
@@ -45,7 +45,7 @@ impl Restore {
             refuse_foreign(&replacement, config).await?;
         }
         // A backup from before the first start does not know what was accepted since.
-        replacement.add_fact(REPLAY_JOURNAL, "").await?;
+        replacement.add_metadata(REPLAY_JOURNAL, "").await?;
         keep_audit(&replacement).await?;
         let rotate_at = config.iv_budget.rotate_at;
         replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
@@ -58,8 +58,8 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
         "keys": replaced.keys,
         "destroyed_since": texts(&replaced.destroyed),
         "postponed_deletions": texts(&replaced.postponed),
-        "half_made": replaced.half_made,
-        "knows_destroyed": replaced.knows_destroyed,
+        "incomplete": replaced.incomplete,
+        "has_tombstones": replaced.has_tombstones,
     }))?;
     Ok(())
 }
@@ -67,17 +67,17 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
 /// A backup must be of this place, and of the token and the instance that the present database is
 /// of, as far as that can be read.
 async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::Result<()> {
-    for name in FACTS {
+    for name in BINDING_METADATA {
         let here = match *name {
-            "region" => Some(config.place.region.to_string()),
-            "account" => Some(config.place.account.to_string()),
-            other => replacement.replaced_fact(other).map(ToOwned::to_owned),
+            "region" => Some(config.region_account.region.to_string()),
+            "account" => Some(config.region_account.account.to_string()),
+            other => replacement.replaced_metadata(other).map(ToOwned::to_owned),
         };
-        let there = replacement.fact(name).await?;
+        let there = replacement.metadata(name).await?;
         if let (Some(here), Some(there)) = (here, there)
             && here != there
         {
-            return Err(Complaint::usage(format!(
+            return Err(CliError::usage(format!(
                 "the backup is of {name} {there:?}, not of {here:?}; --force takes it all the same"
             ))
             .into());
@@ -89,14 +89,16 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
 /// The audit file goes on, whatever the database was put back to: what the one in place knows of it
 /// stays, where that is of the same token and so has the same key.
 async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
-    let of_backup = replacement.fact(TOKEN_SERIAL).await?;
-    if replacement.replaced_fact(TOKEN_SERIAL) != of_backup.as_deref() {
+    let of_backup = replacement.metadata(TOKEN_SERIAL).await?;
+    if replacement.replaced_metadata(TOKEN_SERIAL) != of_backup.as_deref() {
         return Ok(());
     }
-    let head = replacement.fact(audit::HEAD_FACT).await?;
-    let facts = audit::facts_to_keep(|name| replacement.replaced_fact(name), head.as_deref());
-    let facts: Vec<_> = facts.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-    Ok(replacement.set_facts(&facts).await?)
+    let head = replacement.metadata(audit::HEAD_METADATA).await?;
+    let entries =
+        audit::metadata_to_keep(|name| replacement.replaced_metadata(name), head.as_deref());
+    let entries: Vec<_> =
+        entries.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    Ok(replacement.set_metadata_entries(&entries).await?)
 }
 
 fn tell(replaced: &Replaced) -> anyhow::Result<()> {
@@ -110,10 +112,13 @@ fn tell(replaced: &Replaced) -> anyhow::Result<()> {
     for key in &replaced.postponed {
         output::line(&format!("{key}  will be deleted, in seven days at the earliest"))?;
     }
-    if replaced.half_made > 0 {
-        output::line(&format!("{} keys or versions were half made in it.", replaced.half_made))?;
+    if replaced.incomplete > 0 {
+        output::line(&format!(
+            "{} keys or versions were incomplete in the backup.",
+            replaced.incomplete
+        ))?;
     }
-    if !replaced.knows_destroyed {
+    if !replaced.has_tombstones {
         output::line(
             "The database before could not be read: keys that were destroyed since are listed, and \
              no object is behind them.",

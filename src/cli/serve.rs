@@ -11,19 +11,21 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::runtime::{self, Runtime};
 
-use super::configured::{self, ConfigFile};
-use super::ending::{STOP_LIMIT, end_at_once, end_within};
 use super::exit::is_pin_refused;
-use super::handover::ToSupervisor;
+use super::handover::SupervisorChannel;
+use super::settings::{self, ConfigFile};
+use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
-use super::{hardening, replacement, supervise};
-use crate::app::{self, Company, Ending, Gateway, Listeners, LockError, Prepared, Settings, Stop};
+use super::{hardening, restart_on_hang, supervise};
+use crate::app::{
+    self, Gateway, Listeners, LockError, Prepared, Settings, ShutdownOutcome, StartMode, Stop,
+};
 use crate::config::Config;
 use crate::ops::CallRates;
 use crate::token::Token;
 
 /// How long a stop may take whose reason is a module that hangs: nothing useful is under way.
-const REPLACEMENT_LIMIT: Duration = Duration::from_secs(1);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long blocking work may go on after the gateway has stopped.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
@@ -61,14 +63,14 @@ impl Serve {
             let listeners = bind_all(&config)?;
             runtime.block_on(supervise::run(listeners, signals))
         } else {
-            let (supervisor, listeners, company) = match supervise::receive()? {
-                Some((supervisor, listeners, company)) => (Some(supervisor), listeners, company),
-                None => (None, bind_all(&config)?, Company::Alone),
+            let (supervisor, listeners, mode) = match supervise::receive()? {
+                Some((supervisor, listeners, mode)) => (Some(supervisor), listeners, mode),
+                None => (None, bind_all(&config)?, StartMode::Exclusive),
             };
-            tell_of_other_addresses(&config, &listeners);
-            let (hang_limit, drain) = (config.token.hang_limit, config.drain);
-            let start = Start { settings: configured::settings(config)?, listeners, company };
-            runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_limit, drain }))
+            warn_of_changed_addresses(&config, &listeners);
+            let (hang_timeout, drain) = (config.token.hang_timeout, config.drain);
+            let start = Start { settings: settings::settings(config)?, listeners, mode };
+            runtime.block_on(self.serve(start, supervisor, signals, Limits { hang_timeout, drain }))
         };
         drop(entered);
         runtime.shutdown_timeout(RUNTIME_END);
@@ -78,13 +80,13 @@ impl Serve {
     async fn serve(
         &self,
         start: Start,
-        mut supervisor: Option<ToSupervisor>,
+        mut supervisor: Option<SupervisorChannel>,
         signals: ServerSignals,
         limits: Limits,
     ) -> anyhow::Result<()> {
         let ServerSignals { mut stop, hangups, user } = signals;
         let ignoring = tokio::spawn(user.ignore());
-        let place = start.settings.place.clone();
+        let region_account = start.settings.region_account.clone();
         let call_rates = start.settings.limits.call_rates;
         let gateway = match start.gateway(supervisor.as_mut(), &mut stop).await {
             Ok(Some(gateway)) => gateway,
@@ -93,17 +95,17 @@ impl Serve {
                 if let Some(supervisor) = &mut supervisor
                     && is_pin_refused(&error)
                 {
-                    supervisor.tell_that_the_pin_is_refused().await?;
+                    supervisor.send_pin_refused().await?;
                 }
                 return Err(error);
             }
         };
         tracing::info!(
             address = %gateway.address(),
-            tls = gateway.identity().is_some(),
+            tls = gateway.certificate().is_some(),
             admin = gateway.admin_address().map(tracing::field::display),
-            region = %place.region,
-            account = %place.account,
+            region = %region_account.region,
+            account = %region_account.account,
             "serving"
         );
         if call_rates == CallRates::default() {
@@ -113,25 +115,25 @@ impl Serve {
             );
         }
         if let Some(supervisor) = &mut supervisor {
-            supervisor.tell_that_it_serves().await.context("the supervisor has ended")?;
+            supervisor.send_serving().await.context("the supervisor has ended")?;
         }
-        let identity = gateway.identity();
+        let certificate = gateway.certificate();
         let reloads = tokio::spawn(hangups.each(move || {
-            if let Some(identity) = &identity {
-                identity.ask_for_reload();
+            if let Some(certificate) = &certificate {
+                certificate.request_reload();
             }
         }));
-        let is_replaced = Arc::new(AtomicBool::new(false));
+        let is_restarting = Arc::new(AtomicBool::new(false));
         let token = gateway.token().clone();
-        let stop = self.stop(stop, supervisor, token, limits, &is_replaced);
-        let ending = gateway.serve_until(stop).await;
+        let stop = self.stop(stop, supervisor, token, limits, &is_restarting);
+        let outcome = gateway.serve_until(stop).await;
         reloads.abort();
         ignoring.abort();
         tracing::info!("stopped");
-        if ending == Ending::Abandoned {
+        if outcome == ShutdownOutcome::Abandoned {
             end_at_once();
         }
-        anyhow::ensure!(!is_replaced.load(Ordering::Relaxed), "a new process has to take over");
+        anyhow::ensure!(!is_restarting.load(Ordering::Relaxed), "a new process has to take over");
         Ok(())
     }
 
@@ -139,21 +141,21 @@ impl Serve {
     fn stop(
         &self,
         mut signals: StopSignals,
-        mut supervisor: Option<ToSupervisor>,
+        mut supervisor: Option<SupervisorChannel>,
         token: Token,
         limits: Limits,
-        is_replaced: &Arc<AtomicBool>,
+        is_restarting: &Arc<AtomicBool>,
     ) -> impl Future<Output = Stop> + Send + 'static {
-        let (config, is_replaced) = (self.file.path().to_owned(), Arc::clone(is_replaced));
+        let (config, is_restarting) = (self.file.path().to_owned(), Arc::clone(is_restarting));
         async move {
             let successor = async {
                 match &mut supervisor {
-                    Some(supervisor) => supervisor.is_to_hand_over().await,
+                    Some(supervisor) => supervisor.hand_over_requested().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = signals.asked() => {
+                () = signals.received() => {
                     end_within(limits.drain + STOP_LIMIT);
                     Stop::Drain
                 }
@@ -162,9 +164,9 @@ impl Serve {
                     end_within(limits.drain + STOP_LIMIT);
                     Stop::HandOver
                 }
-                () = replacement::is_due(token, limits.hang_limit, &config) => {
-                    is_replaced.store(true, Ordering::Relaxed);
-                    end_within(REPLACEMENT_LIMIT);
+                () = restart_on_hang::is_due(token, limits.hang_timeout, &config) => {
+                    is_restarting.store(true, Ordering::Relaxed);
+                    end_within(RESTART_TIMEOUT);
                     Stop::AtOnce
                 }
             }
@@ -175,7 +177,7 @@ impl Serve {
 /// Times of a gateway that the commands look after.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    hang_limit: Duration,
+    hang_timeout: Duration,
     drain: Duration,
 }
 
@@ -183,7 +185,7 @@ struct Limits {
 struct Start {
     settings: Settings,
     listeners: Listeners,
-    company: Company,
+    mode: StartMode,
 }
 
 impl Start {
@@ -191,12 +193,12 @@ impl Start {
     /// until it is to take over.
     async fn gateway(
         self,
-        supervisor: Option<&mut ToSupervisor>,
+        supervisor: Option<&mut SupervisorChannel>,
         stop: &mut StopSignals,
     ) -> anyhow::Result<Option<Gateway>> {
         let prepared = tokio::select! {
-            prepared = Prepared::open(self.settings, self.company) => prepared?,
-            () = stop.asked() => {
+            prepared = Prepared::open(self.settings, self.mode) => prepared?,
+            () = stop.received() => {
                 end_within(STOP_LIMIT);
                 return Ok(None);
             }
@@ -204,7 +206,7 @@ impl Start {
         if let Some(supervisor) = supervisor {
             tokio::select! {
                 told = supervisor.wait_to_take_over() => told.context("the supervisor has ended")?,
-                () = stop.asked() => {
+                () = stop.received() => {
                     end_within(STOP_LIMIT);
                     prepared.close().await;
                     return Ok(None);
@@ -213,7 +215,7 @@ impl Start {
         }
         tokio::select! {
             gateway = Gateway::take_over(prepared, self.listeners) => Ok(Some(gateway?)),
-            () = stop.asked() => {
+            () = stop.received() => {
                 end_within(STOP_LIMIT);
                 Ok(None)
             }
@@ -233,7 +235,7 @@ fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
             .downcast_ref::<io::Error>()
             .is_some_and(|source| source.kind() == io::ErrorKind::AddrInUse);
         // The same gateway a second time: its process id says more than that the address is taken.
-        match app::look_for_other_gateway(&config.state_directory, &config.store_url) {
+        match app::find_other_gateway(&config.state_directory, &config.store_url) {
             Err(other @ LockError::Taken { .. }) if is_taken => anyhow::Error::new(other),
             _ => error,
         }
@@ -241,7 +243,7 @@ fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
 }
 
 /// The supervisor keeps the listeners that it began with.
-fn tell_of_other_addresses(config: &Config, listeners: &Listeners) {
+fn warn_of_changed_addresses(config: &Config, listeners: &Listeners) {
     let is_other = |address: Option<SocketAddr>, listener: Option<&TcpListener>| {
         let bound = listener.and_then(|listener| listener.local_addr().ok());
         match (address, bound) {

@@ -49,7 +49,7 @@ impl StopSignals {
     }
 
     /// Completes with the first of them.
-    pub(super) async fn asked(&mut self) {
+    pub(super) async fn received(&mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -110,7 +110,7 @@ impl UserSignals {
     pub(super) async fn second(&mut self) {
         loop {
             tokio::select! {
-                Some(()) = self.first.recv() => tell_of_ignored("SIGUSR1"),
+                Some(()) = self.first.recv() => log_ignored_signal("SIGUSR1"),
                 Some(()) = self.second.recv() => return,
                 else => std::future::pending().await,
             }
@@ -121,11 +121,11 @@ impl UserSignals {
     pub(super) async fn ignore(mut self) {
         loop {
             self.second().await;
-            tell_of_ignored("SIGUSR2");
+            log_ignored_signal("SIGUSR2");
         }
     }
 }
 
-fn tell_of_ignored(signal: &str) {
+fn log_ignored_signal(signal: &str) {
     tracing::info!(signal, "this signal means nothing to this process and is ignored");
 }

@@ -7,16 +7,16 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::access_key::with_access_keys;
-use super::configured::ConfigFile;
-use super::exit::Complaint;
-use super::{attachment, output};
-use crate::authn::{Assume, Credentials};
+use super::exit::CliError;
+use super::settings::ConfigFile;
+use super::{output, policy_arg};
+use crate::authn::{AssumeRoleRequest, Credentials};
 use crate::model::policy::Policy;
 use crate::model::{PrincipalName, Time};
 
 /// How long credentials are good, in seconds (STS, AssumeRole, parameter DurationSeconds).
-const SHORTEST: i64 = 900;
-const LONGEST: i64 = 43_200;
+const MIN_SECONDS: i64 = 900;
+const MAX_SECONDS: i64 = 43_200;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Sts {
@@ -29,13 +29,13 @@ pub(super) struct AssumeArgs {
     #[command(flatten)]
     file: ConfigFile,
     #[command(flatten)]
-    who: Who,
+    principal: PrincipalArg,
     /// The name of the session, for the records
     #[arg(long, default_value = "hsmgate", value_name = "NAME")]
     session_name: String,
     /// Seconds until they end
     #[arg(long, default_value_t = 3600, value_name = "SECONDS",
-          value_parser = clap::value_parser!(i64).range(SHORTEST..=LONGEST))]
+          value_parser = clap::value_parser!(i64).range(MIN_SECONDS..=MAX_SECONDS))]
     duration: i64,
     /// A policy document that limits them further
     #[arg(long, value_name = "FILE")]
@@ -47,7 +47,7 @@ pub(super) struct AssumeArgs {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Who {
+struct PrincipalArg {
     /// The role whose rights they have
     #[arg(long, value_name = "NAME")]
     role_name: Option<String>,
@@ -59,32 +59,32 @@ struct Who {
 impl Sts {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Assume(assume) = self;
-        let asked = assume.asked()?;
+        let request = assume.request()?;
         with_access_keys(&assume.file, async |keys| {
-            let credentials = keys.assume(asked).await?;
+            let credentials = keys.assume(request).await?;
             Ok(print(&credentials, assume.json)?)
         })
     }
 }
 
 impl AssumeArgs {
-    fn asked(&self) -> anyhow::Result<Assume> {
-        let principal = match (&self.who.role_name, &self.who.user_name) {
+    fn request(&self) -> anyhow::Result<AssumeRoleRequest> {
+        let principal = match (&self.principal.role_name, &self.principal.user_name) {
             (Some(role), _) => PrincipalName::role(role),
             (None, user) => PrincipalName::user(user.as_deref().unwrap_or_default()),
         };
-        let principal = principal.map_err(|error| Complaint::usage(error.to_string()))?;
+        let principal = principal.map_err(|error| CliError::usage(error.to_string()))?;
         // The form of a name is that of a user's (STS, parameter RoleSessionName).
         if PrincipalName::user(&self.session_name).is_err() {
-            return Err(Complaint::usage("--session-name is no name").into());
+            return Err(CliError::usage("--session-name is no name").into());
         }
-        let policy = self.policy.as_deref().map(attachment::text).transpose()?;
+        let policy = self.policy.as_deref().map(policy_arg::text).transpose()?;
         if let (Some(text), Some(path)) = (&policy, &self.policy) {
             Policy::parse(text)
                 .and_then(|policy| policy.check_cost())
-                .map_err(|fault| Complaint::usage(format!("{}: {fault}", path.display())))?;
+                .map_err(|fault| CliError::usage(format!("{}: {fault}", path.display())))?;
         }
-        Ok(Assume {
+        Ok(AssumeRoleRequest {
             principal,
             name: self.session_name.clone(),
             expires: Time::now().plus_seconds(self.duration),

@@ -18,26 +18,27 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::process::{Child, Command};
 
-use super::exit::{Complaint, Exit};
-use super::handover::{Report, ToGateway, ToSupervisor};
+use super::exit::{CliError, Exit};
+use super::handover::{GatewayChannel, Report, SupervisorChannel};
 use super::signals::ServerSignals;
-use crate::app::{Company, Listeners};
+use crate::app::{Listeners, StartMode};
 
 /// The pause before the first start after an end; doubled for each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// A gateway that ran for this long ends a row of failures.
-const GOOD_RUN: Duration = Duration::from_secs(10);
+const STABLE_RUN: Duration = Duration::from_secs(10);
 /// How long a new gateway may take to open token and store while the old one serves.
 const PREPARE_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long what a gateway has reported at its end may take to be read.
-const LAST_WORD: Duration = Duration::from_millis(100);
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What is told of an exchange that fails.
-const GOES_ON: &str = "the new gateway does not start; the old one goes on";
+const START_FAILED: &str = "the new gateway does not start; the old one goes on";
 
-const STOPPED_SHORT: &str = "the new gateway has ended before it served; it is started again";
+const ENDED_BEFORE_SERVING: &str =
+    "the new gateway has ended before it served; it is started again";
 
 /// The environment variable in which a gateway finds the process id of its supervisor.
 const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
@@ -67,14 +68,14 @@ pub(super) fn is_supervised() -> bool {
 ///
 /// # Errors
 /// When the supervisor has ended by now, or the system refuses.
-pub(super) fn receive() -> anyhow::Result<Option<(ToSupervisor, Listeners, Company)>> {
+pub(super) fn receive() -> anyhow::Result<Option<(SupervisorChannel, Listeners, StartMode)>> {
     let Ok(supervisor) = std::env::var(SUPERVISOR) else {
         return Ok(None);
     };
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let parent = getppid().map(|parent| parent.as_raw_nonzero().to_string());
     anyhow::ensure!(parent == Some(supervisor), "the supervisor has ended");
-    ToSupervisor::receive().map(Some)
+    SupervisorChannel::receive().map(Some)
 }
 
 /// Where the program is, by the path that it was started by where that is absolute: another version
@@ -99,7 +100,7 @@ struct Supervisor {
 }
 
 /// What comes after a gateway that has ended.
-enum After {
+enum AfterExit {
     /// Nothing: it was asked to end.
     Nothing,
     /// Another one, which is taking over.
@@ -109,43 +110,43 @@ enum After {
 }
 
 enum Event {
-    OfCurrent(Occurrence),
-    OfNext(Occurrence),
+    Current(GatewayEvent),
+    Next(GatewayEvent),
     Stop,
     Hangup,
     Reload,
 }
 
 #[derive(Debug)]
-enum Occurrence {
+enum GatewayEvent {
     Reported(Report),
     Ended(ExitStatus),
 }
 
 impl Supervisor {
     async fn run(mut self) -> anyhow::Result<()> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = INITIAL_BACKOFF;
         let mut gateway = self.start_alone().await?;
         loop {
             let begin = gateway.begin;
-            let mut failure = match self.attend(gateway).await? {
-                After::Nothing => return Ok(()),
-                After::Successor(successor) => {
+            let mut failure = match self.watch(gateway).await? {
+                AfterExit::Nothing => return Ok(()),
+                AfterExit::Successor(successor) => {
                     gateway = *successor;
                     continue;
                 }
-                After::Restart(status) => format!("it has ended: {status}"),
+                AfterExit::Restart(status) => format!("it has ended: {status}"),
             };
-            if begin.elapsed() >= GOOD_RUN {
-                pause = FIRST_PAUSE;
+            if begin.elapsed() >= STABLE_RUN {
+                backoff = INITIAL_BACKOFF;
             }
             gateway = loop {
-                let pause_ms = pause.as_millis();
+                let pause_ms = backoff.as_millis();
                 tracing::error!(failure, pause_ms, "the gateway does not run; starting it");
-                if !self.rest(pause).await {
+                if !self.wait_before_restart(backoff).await {
                     return Ok(());
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                backoff = (backoff * 2).min(MAX_BACKOFF);
                 match self.start_alone().await {
                     Ok(gateway) => break gateway,
                     Err(error) => failure = format!("{error:#}"),
@@ -155,12 +156,12 @@ impl Supervisor {
     }
 
     /// Waits so long; not to the end, and `false`, when a signal to stop comes.
-    async fn rest(&mut self, pause: Duration) -> bool {
-        let mut end = std::pin::pin!(tokio::time::sleep(pause));
+    async fn wait_before_restart(&mut self, backoff: Duration) -> bool {
+        let mut end = std::pin::pin!(tokio::time::sleep(backoff));
         loop {
             tokio::select! {
                 () = &mut end => return true,
-                () = self.signals.stop.asked() => return false,
+                () = self.signals.stop.received() => return false,
                 // The next start reads everything anyway.
                 () = self.signals.hangups.next() => {}
                 () = self.signals.user.second() => {}
@@ -169,38 +170,38 @@ impl Supervisor {
     }
 
     /// Looks after a gateway until it has ended, and exchanges it when that is asked for.
-    async fn attend(&mut self, mut current: Gateway) -> anyhow::Result<After> {
+    async fn watch(&mut self, mut current: Gateway) -> anyhow::Result<AfterExit> {
         let mut next: Option<Gateway> = None;
         let mut is_handing_over = false;
         let status = loop {
             let event = tokio::select! {
-                occurrence = current.occurrence() => Event::OfCurrent(occurrence?),
-                occurrence = occurrence_of(&mut next) => Event::OfNext(occurrence?),
-                () = self.signals.stop.asked() => Event::Stop,
+                next_event = current.next_event() => Event::Current(next_event?),
+                next_event = next_event_of(&mut next) => Event::Next(next_event?),
+                () = self.signals.stop.received() => Event::Stop,
                 () = self.signals.hangups.next() => Event::Hangup,
                 () = self.signals.user.second() => Event::Reload,
             };
             match event {
-                Event::OfCurrent(Occurrence::Ended(status)) => {
-                    current.hear_last_word().await;
+                Event::Current(GatewayEvent::Ended(status)) => {
+                    current.read_final_reports().await;
                     break status;
                 }
-                Event::OfCurrent(Occurrence::Reported(report)) => {
+                Event::Current(GatewayEvent::Reported(report)) => {
                     self.has_served |= report == Report::Serving;
                     current.note(report);
                 }
-                Event::OfNext(Occurrence::Reported(_)) => {
+                Event::Next(GatewayEvent::Reported(_)) => {
                     if !self.is_stopping {
                         is_handing_over = true;
                         // One that has just ended is seen to have.
-                        let _ = current.channel.tell_to_hand_over().await;
+                        let _ = current.channel.send_hand_over().await;
                     }
                 }
-                Event::OfNext(Occurrence::Ended(status)) => {
+                Event::Next(GatewayEvent::Ended(status)) => {
                     next = None;
                     if !self.is_stopping {
                         let old = current.process.id();
-                        tracing::error!(event = "reload.failed", %status, old, "{GOES_ON}");
+                        tracing::error!(event = "reload.failed", %status, old, "{START_FAILED}");
                     }
                 }
                 Event::Stop => {
@@ -229,7 +230,7 @@ impl Supervisor {
         status: ExitStatus,
         next: Option<Gateway>,
         is_handing_over: bool,
-    ) -> anyhow::Result<After> {
+    ) -> anyhow::Result<AfterExit> {
         if self.is_stopping {
             if let Some(mut next) = next {
                 next.process.wait().await?;
@@ -241,11 +242,11 @@ impl Supervisor {
                 status.success() || is_early,
                 "the gateway did not stop in good order: {status}"
             );
-            return Ok(After::Nothing);
+            return Ok(AfterExit::Nothing);
         }
         let is_usage = status.code() == Some(i32::from(Exit::Usage as u8));
-        if current.company == Company::BesideAnother && current.stage != Stage::Serving {
-            tracing::error!(event = "reload.failed", %status, "{STOPPED_SHORT}");
+        if current.mode == StartMode::Replacement && current.stage != Stage::Serving {
+            tracing::error!(event = "reload.failed", %status, "{ENDED_BEFORE_SERVING}");
         }
         match next {
             Some(mut next) if is_handing_over || !(status.success() || is_usage) => {
@@ -253,30 +254,30 @@ impl Supervisor {
                     tracing::error!(%status, "the gateway has ended; the new one takes over");
                 }
                 // One that has just ended is seen to have.
-                let _ = next.channel.tell_to_take_over().await;
-                return Ok(After::Successor(Box::new(next)));
+                let _ = next.channel.send_take_over().await;
+                return Ok(AfterExit::Successor(Box::new(next)));
             }
             Some(mut next) => {
                 next.signal(Signal::TERM);
                 next.process.wait().await?;
             }
-            None if is_handing_over => return Ok(After::Restart(status)),
+            None if is_handing_over => return Ok(AfterExit::Restart(status)),
             None => {}
         }
         if status.success() {
-            return Ok(After::Nothing);
+            return Ok(AfterExit::Nothing);
         }
         if is_usage && (current.is_pin_refused || !self.has_served) {
-            return Err(Complaint::usage("the gateway cannot be started as it is set up").into());
+            return Err(CliError::usage("the gateway cannot be started as it is set up").into());
         }
-        Ok(After::Restart(status))
+        Ok(AfterExit::Restart(status))
     }
 
     /// Starts a gateway that takes over as soon as it can.
     async fn start_alone(&self) -> anyhow::Result<Gateway> {
-        let mut gateway = self.start(Company::Alone)?;
+        let mut gateway = self.start(StartMode::Exclusive)?;
         // One that has just ended is seen to have.
-        let _ = gateway.channel.tell_to_take_over().await;
+        let _ = gateway.channel.send_take_over().await;
         Ok(gateway)
     }
 
@@ -284,24 +285,24 @@ impl Supervisor {
     /// fails.
     fn start_beside(&self, current: &Gateway) -> Option<Gateway> {
         let old = current.process.id();
-        match self.start(Company::BesideAnother) {
+        match self.start(StartMode::Replacement) {
             Ok(gateway) => {
                 let new = gateway.process.id();
-                tracing::info!(event = "reload.begun", old, new, "exchanging the gateway");
+                tracing::info!(event = "reload.started", old, new, "exchanging the gateway");
                 Some(gateway)
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(event = "reload.failed", error, old, "{GOES_ON}");
+                tracing::error!(event = "reload.failed", error, old, "{START_FAILED}");
                 None
             }
         }
     }
 
-    fn start(&self, company: Company) -> anyhow::Result<Gateway> {
+    fn start(&self, mode: StartMode) -> anyhow::Result<Gateway> {
         let listeners: Vec<_> =
             [Some(&self.api), self.admin.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
-        let (channel, theirs) = ToGateway::open(&listeners, company)?;
+        let (channel, theirs) = GatewayChannel::open(&listeners, mode)?;
         let process = Command::new(&self.program)
             .args(std::env::args_os().skip(1))
             .env(SUPERVISOR, std::process::id().to_string())
@@ -312,12 +313,12 @@ impl Supervisor {
             process,
             channel,
             begin: Instant::now(),
-            company,
+            mode,
             stage: Stage::Starting,
-            prepare_limit: (company == Company::BesideAnother).then_some(PREPARE_LIMIT),
-            is_silent: false,
+            prepare_limit: (mode == StartMode::Replacement).then_some(PREPARE_LIMIT),
+            is_channel_closed: false,
             is_pin_refused: false,
-            owes_hangup: false,
+            has_pending_hangup: false,
         })
     }
 }
@@ -333,29 +334,29 @@ enum Stage {
 /// A child.
 struct Gateway {
     process: Child,
-    channel: ToGateway,
+    channel: GatewayChannel,
     begin: Instant,
-    company: Company,
+    mode: StartMode,
     stage: Stage,
     /// Where it may not take as long as it wants to get prepared.
     prepare_limit: Option<Duration>,
     /// Whether it has closed its end of the channel.
-    is_silent: bool,
+    is_channel_closed: bool,
     /// Whether it ends because of its PIN, which must not be tried over and over.
     is_pin_refused: bool,
     /// Whether SIGHUP came before it could bear one.
-    owes_hangup: bool,
+    has_pending_hangup: bool,
 }
 
 impl Gateway {
     /// What happens to it next. Nothing is lost when this is dropped before it completes.
-    async fn occurrence(&mut self) -> io::Result<Occurrence> {
+    async fn next_event(&mut self) -> io::Result<GatewayEvent> {
         loop {
             let limit = self.prepare_limit;
             let left = limit.unwrap_or_default().saturating_sub(self.begin.elapsed());
             tokio::select! {
-                status = self.process.wait() => return status.map(Occurrence::Ended),
-                report = self.channel.report(), if !self.is_silent => match report {
+                status = self.process.wait() => return status.map(GatewayEvent::Ended),
+                report = self.channel.report(), if !self.is_channel_closed => match report {
                     Ok(report) => {
                         self.prepare_limit = None;
                         match report {
@@ -366,10 +367,10 @@ impl Gateway {
                                 continue;
                             }
                         }
-                        return Ok(Occurrence::Reported(report));
+                        return Ok(GatewayEvent::Reported(report));
                     }
                     // It has ended or is about to.
-                    Err(_) => self.is_silent = true,
+                    Err(_) => self.is_channel_closed = true,
                 },
                 () = tokio::time::sleep(left), if limit.is_some() => {
                     tracing::error!("the new gateway takes too long to open token and store");
@@ -381,30 +382,30 @@ impl Gateway {
     }
 
     /// Reads what it has reported before it ended.
-    async fn hear_last_word(&mut self) {
-        let heard = async {
+    async fn read_final_reports(&mut self) {
+        let reports = async {
             while let Ok(report) = self.channel.report().await {
                 self.is_pin_refused |= report == Report::PinRefused;
             }
         };
         // A process that the module has left behind may still hold the other end.
-        let _ = tokio::time::timeout(LAST_WORD, heard).await;
+        let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT, reports).await;
     }
 
     fn note(&mut self, report: Report) {
-        if std::mem::take(&mut self.owes_hangup) {
+        if std::mem::take(&mut self.has_pending_hangup) {
             self.signal(Signal::HUP);
         }
-        if report == Report::Serving && self.company == Company::BesideAnother {
+        if report == Report::Serving && self.mode == StartMode::Replacement {
             let (new, took_ms) = (self.process.id(), self.begin.elapsed().as_millis());
-            tracing::info!(event = "reload.done", new, took_ms, "the new gateway serves");
+            tracing::info!(event = "reload.finished", new, took_ms, "the new gateway serves");
         }
     }
 
     /// Passes SIGHUP on, as soon as it does not end the process.
     fn hang_up(&mut self) {
         if self.stage == Stage::Starting {
-            self.owes_hangup = true;
+            self.has_pending_hangup = true;
         } else {
             self.signal(Signal::HUP);
         }
@@ -420,9 +421,9 @@ impl Gateway {
     }
 }
 
-async fn occurrence_of(gateway: &mut Option<Gateway>) -> io::Result<Occurrence> {
+async fn next_event_of(gateway: &mut Option<Gateway>) -> io::Result<GatewayEvent> {
     match gateway {
-        Some(gateway) => gateway.occurrence().await,
+        Some(gateway) => gateway.next_event().await,
         None => std::future::pending().await,
     }
 }

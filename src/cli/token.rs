@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::configured::{self, ConfigFile};
-use super::exit::Complaint;
+use super::exit::CliError;
+use super::settings::{self, ConfigFile};
 use super::{dev, output};
 use crate::token::{self, Capability, TokenInfo, TokenSettings};
 
@@ -16,7 +16,7 @@ pub(super) enum Token {
     Info(Info),
 }
 
-/// Logs in to the token, tests it as a start does, and changes nothing. May be run beside a gateway.
+/// Logs in to the token, tests it as a start does, and changes nothing. Works while the gateway runs.
 #[derive(Debug, Args)]
 pub(super) struct Info {
     #[command(flatten)]
@@ -34,17 +34,17 @@ pub(super) struct Info {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct TokenReport<'a> {
     label: &'a str,
     serial: &'a str,
     manufacturer: &'a str,
     model: &'a str,
     firmware: &'a str,
-    capabilities: Vec<ShownCapability>,
+    capabilities: Vec<CapabilityReport>,
 }
 
 #[derive(Serialize)]
-struct ShownCapability {
+struct CapabilityReport {
     name: &'static str,
     serves: &'static str,
     is_supported: bool,
@@ -61,7 +61,7 @@ impl Token {
 impl Info {
     fn run(self) -> anyhow::Result<()> {
         let token = token::Token::open(self.settings()?)?;
-        let shown = Shown::of(token.info(), |capability| token.supports(capability));
+        let shown = TokenReport::of(token.info(), |capability| token.supports(capability));
         let outcome = if self.json { output::json(&shown) } else { shown.write() };
         token.close();
         Ok(outcome?)
@@ -71,19 +71,19 @@ impl Info {
         match (&self.file, &self.dir) {
             (Some(file), _) => {
                 let config = file.load()?;
-                configured::token_settings(config.token, &config.state_directory)
+                settings::token_settings(config.token, &config.state_directory)
             }
             (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
-            (None, None) => Err(Complaint::usage("--config or --dir is needed").into()),
+            (None, None) => Err(CliError::usage("--config or --dir is needed").into()),
         }
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TokenReport<'a> {
     fn of(info: &'a TokenInfo, supports: impl Fn(Capability) -> bool) -> Self {
         let capability = |one: &Capability| {
             let (name, serves) = words(*one);
-            ShownCapability { name, serves, is_supported: supports(*one) }
+            CapabilityReport { name, serves, is_supported: supports(*one) }
         };
         Self {
             label: &info.label,
@@ -105,7 +105,7 @@ impl<'a> Shown<'a> {
         ];
         output::columns(&facts.map(|(name, value)| (name, value.to_owned())))?;
         output::line("")?;
-        let row = |one: &ShownCapability| {
+        let row = |one: &CapabilityReport| {
             let verdict = if one.is_supported { "yes" } else { "no " };
             (one.name, format!("{verdict}  {}", one.serves))
         };

@@ -13,7 +13,7 @@ use super::{
     AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
     TokenConfig, TokenName,
 };
-use crate::model::{IvBudget, Place};
+use crate::model::{IvBudget, RegionAccount};
 
 /// The configuration, or `None` when the reader has got a fault. Every part is looked at before
 /// one is found wanting, so that all faults are told.
@@ -22,7 +22,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let listen = listen(reader, tls.is_some());
     let drain = milliseconds(reader, "listen.drain_ms");
     let admin = admin(reader, tls.is_some());
-    let place = place(reader);
+    let region_account = region_account(reader);
     let token = token(reader);
     let store_url = reader.text("store.url", store_url);
     let state_directory = reader.text("store.state_directory", absolute);
@@ -40,7 +40,7 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         drain: drain?,
         tls,
         admin: admin?,
-        place: place?,
+        region_account: region_account?,
         token: token?,
         store_url: store_url?,
         state_directory: state_directory?,
@@ -58,12 +58,12 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
 
 fn listen(reader: &mut Reader<'_>, is_tls: bool) -> Option<SocketAddr> {
     let address: SocketAddr = reader.text("listen.address", parsed)?;
-    let beyond = reader.flag("listen.plain_http_beyond_loopback")?;
-    if !address.ip().is_loopback() && !is_tls && !beyond {
+    let allows_insecure_http = reader.flag("listen.allow_insecure_http")?;
+    if !address.ip().is_loopback() && !is_tls && !allows_insecure_http {
         reader.fault_of(
             "listen.address",
             "is beyond loopback: set tls.certificate, or ask for plain HTTP with \
-             listen.plain_http_beyond_loopback = true",
+             listen.allow_insecure_http = true",
         );
         return None;
     }
@@ -88,25 +88,25 @@ fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {
         text => text.parse().ok().map(Some),
     })?;
     let client_ca = reader.text("admin.client_ca", absolute);
-    let beyond = reader.flag("admin.plain_http_beyond_loopback")?;
+    let allows_insecure_http = reader.flag("admin.allow_insecure_http")?;
     if client_ca.is_some() && !is_tls {
         reader.fault_of("admin.client_ca", "needs tls.certificate and tls.key");
     }
-    let is_beyond = address.is_some_and(|address: SocketAddr| !address.ip().is_loopback());
-    if is_beyond && !reader.is_set("admin.client_ca") && !beyond {
+    let is_beyond_loopback = address.is_some_and(|address: SocketAddr| !address.ip().is_loopback());
+    if is_beyond_loopback && !reader.is_set("admin.client_ca") && !allows_insecure_http {
         reader.fault_of(
             "admin.address",
             "is beyond loopback: set admin.client_ca, or ask for plain HTTP with \
-             admin.plain_http_beyond_loopback = true",
+             admin.allow_insecure_http = true",
         );
     }
     Some(AdminConfig { address, client_ca })
 }
 
-fn place(reader: &mut Reader<'_>) -> Option<Place> {
+fn region_account(reader: &mut Reader<'_>) -> Option<RegionAccount> {
     let region = reader.text("service.region", parsed);
     let account = reader.text("service.account", parsed);
-    Some(Place { region: region?, account: account? })
+    Some(RegionAccount { region: region?, account: account? })
 }
 
 fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
@@ -120,21 +120,21 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         None if reader.is_set("token.workers") => return None,
         workers => workers.and_then(NonZeroUsize::new),
     };
-    let queue = reader.number("token.queue").and_then(NonZeroUsize::new);
-    let longest_wait = milliseconds(reader, "token.queue_wait_ms");
-    let deadline = milliseconds(reader, "token.deadline_ms");
-    let key_pair_deadline = milliseconds(reader, "token.key_pair_deadline_ms");
-    let hang_limit = milliseconds(reader, "token.hang_limit_ms");
+    let queue_size = reader.number("token.queue_size").and_then(NonZeroUsize::new);
+    let max_queue_wait = milliseconds(reader, "token.max_queue_wait_ms");
+    let timeout = milliseconds(reader, "token.timeout_ms");
+    let key_pair_timeout = milliseconds(reader, "token.key_pair_timeout_ms");
+    let hang_timeout = milliseconds(reader, "token.hang_timeout_ms");
     Some(TokenConfig {
         module: module?,
         name: label.or(serial)?,
         pin: pin_file.or(pin_credential)?,
         workers,
-        queue: queue?,
-        longest_wait: longest_wait?,
-        deadline: deadline?,
-        key_pair_deadline: key_pair_deadline?,
-        hang_limit: hang_limit?,
+        queue_size: queue_size?,
+        max_queue_wait: max_queue_wait?,
+        timeout: timeout?,
+        key_pair_timeout: key_pair_timeout?,
+        hang_timeout: hang_timeout?,
     })
 }
 
@@ -188,8 +188,8 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         None => state_directory.map(|directory| directory.join("audit.jsonl")),
         file => file,
     };
-    let second = reader.text("audit.second", absolute);
-    if second.is_none() && reader.is_set("audit.second") {
+    let forward_to = reader.text("audit.forward_to", absolute);
+    if forward_to.is_none() && reader.is_set("audit.forward_to") {
         return None;
     }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
@@ -198,10 +198,10 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
         file: file?,
         journal_bytes: journal_mib * 1024 * 1024,
         required: reader.flag("audit.required")?,
-        deadline: milliseconds(reader, "audit.deadline_ms")?,
+        timeout: milliseconds(reader, "audit.timeout_ms")?,
         checkpoint_records: reader.number("audit.checkpoint_records")?,
         checkpoint_interval: Duration::from_secs(seconds),
-        second,
+        forward_to,
     })
 }
 

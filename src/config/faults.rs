@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::ownership::Exposed;
+use super::ownership::InsecurePermissions;
 
 /// One fault of a configuration. It never shows the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +75,7 @@ pub enum ConfigError {
     },
     /// Others can change the file.
     #[error(transparent)]
-    Exposed(#[from] Exposed),
+    InsecurePermissions(#[from] InsecurePermissions),
     /// The file is read, and wrong.
     #[error(transparent)]
     Faults(#[from] ConfigFaults),

@@ -20,7 +20,7 @@ pub use faults::{ConfigError, ConfigFaults, Fault};
 pub use secret::{PinSource, SecretError};
 pub use settings::{SETTINGS, Setting};
 
-use crate::model::{AddressRange, IvBudget, Place, VerifiedShare};
+use crate::model::{AddressRange, IvBudget, RegionAccount, VerificationRate};
 use reader::Reader;
 
 /// A configuration in which every setting has been checked, alone and against the others.
@@ -36,7 +36,7 @@ pub struct Config {
     /// The listener for health and metrics.
     pub admin: AdminConfig,
     /// The region and the account that the gateway serves.
-    pub place: Place,
+    pub region_account: RegionAccount,
     /// The token and how it is worked.
     pub token: TokenConfig,
     /// The database URL, as `sqlx` takes it.
@@ -49,10 +49,10 @@ pub struct Config {
     pub accept_non_base64_plaintext: bool,
     /// Let callers of the KMS instance protocol choose the IV of an encryption.
     pub accept_caller_iv: bool,
-    /// Open the sealed form of a data key again before anybody gets the key.
+    /// Open the encrypted form of a data key again before anybody gets the key.
     pub verify_data_keys: bool,
     /// Which ciphertexts are opened again before anybody gets them.
-    pub verify_encryptions: VerifiedShare,
+    pub verify_encryptions: VerificationRate,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
     /// How long destructions that are due wait after a jump of the clock.
@@ -93,15 +93,15 @@ pub struct TokenConfig {
     /// Worker threads; the token room chooses when absent.
     pub workers: Option<NonZeroUsize>,
     /// Calls that may wait for a worker.
-    pub queue: NonZeroUsize,
+    pub queue_size: NonZeroUsize,
     /// How long a call may have to wait for a worker.
-    pub longest_wait: Duration,
+    pub max_queue_wait: Duration,
     /// How long a call may take, its wait included.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// The same for the making of a key pair.
-    pub key_pair_deadline: Duration,
+    pub key_pair_timeout: Duration,
     /// How long the module may hold every thread before a new process is thought of.
-    pub hang_limit: Duration,
+    pub hang_timeout: Duration,
 }
 
 /// What a token is known by. Never a slot number: those move.
@@ -145,13 +145,13 @@ pub struct AuditConfig {
     /// Whether an operation without its record is refused.
     pub required: bool,
     /// How long an operation waits for its record.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// Records between checkpoints.
     pub checkpoint_records: u64,
     /// Time between checkpoints.
     pub checkpoint_interval: Duration,
     /// A second file, or a syslog socket.
-    pub second: Option<PathBuf>,
+    pub forward_to: Option<PathBuf>,
 }
 
 /// How the log is written.
@@ -191,7 +191,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or others can change it, or with all of its faults.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        ownership::refuse_exposed(path, ownership::Role::Data)?;
+        ownership::check_permissions(path, ownership::Role::Data)?;
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|faults| faults.of_file(path).into())

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// A file or directory that others can change.
 #[derive(Debug, thiserror::Error)]
-pub enum Exposed {
-    /// Everybody may write to it.
+pub enum InsecurePermissions {
+    /// World may write to it.
     #[error("{} can be changed by everybody (mode {mode:03o}): chmod o-w it", path.display())]
-    Everybody {
+    World {
         /// It.
         path: PathBuf,
         /// Its permission bits.
@@ -61,7 +61,7 @@ impl Process {
 }
 
 /// The most links that a path is followed through.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// What a file is to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,14 +78,14 @@ pub enum Role {
 ///
 /// # Errors
 /// When others can change it.
-pub fn refuse_exposed(path: &Path, role: Role) -> Result<(), Exposed> {
+pub fn check_permissions(path: &Path, role: Role) -> Result<(), InsecurePermissions> {
     // Who may not look at it is told so by whoever opens it.
     let Ok(real) = path.canonicalize() else { return Ok(()) };
     let Ok(metadata) = real.metadata() else { return Ok(()) };
     check(&real, &metadata, role, &Process::this())?;
     check_directories_of(&real)?;
     let Ok(mut link) = std::path::absolute(path) else { return Ok(()) };
-    for _link in 0..MOST_LINKS {
+    for _link in 0..MAX_LINKS {
         check_directories_of(&link)?;
         let Ok(target) = link.read_link() else { break };
         link = link.parent().unwrap_or(Path::new("/")).join(target);
@@ -95,31 +95,39 @@ pub fn refuse_exposed(path: &Path, role: Role) -> Result<(), Exposed> {
 
 /// Refuses a path with a directory in which everybody can exchange what is in it. In a sticky one, such
 /// as /tmp, everybody exchanges only what is their own.
-fn check_directories_of(path: &Path) -> Result<(), Exposed> {
+fn check_directories_of(path: &Path) -> Result<(), InsecurePermissions> {
     for directory in path.ancestors().skip(1) {
         let mode = directory.metadata().map_or(0, |metadata| metadata.mode());
         if mode & 0o1002 == 0o002 {
-            return Err(Exposed::Everybody { path: directory.to_owned(), mode: mode & 0o777 });
+            return Err(InsecurePermissions::World {
+                path: directory.to_owned(),
+                mode: mode & 0o777,
+            });
         }
     }
     Ok(())
 }
 
-fn check(path: &Path, metadata: &Metadata, role: Role, process: &Process) -> Result<(), Exposed> {
+fn check(
+    path: &Path,
+    metadata: &Metadata,
+    role: Role,
+    process: &Process,
+) -> Result<(), InsecurePermissions> {
     let (mode, uid, gid) = (metadata.mode(), metadata.uid(), metadata.gid());
     let path = || path.to_owned();
     if mode & 0o002 != 0 {
-        return Err(Exposed::Everybody { path: path(), mode: mode & 0o777 });
+        return Err(InsecurePermissions::World { path: path(), mode: mode & 0o777 });
     }
     let is_trusted_group = gid == 0 || process.groups.contains(&gid) || gid == uid;
     if mode & 0o020 != 0 && !is_trusted_group {
-        return Err(Exposed::Group { path: path(), mode: mode & 0o777, gid });
+        return Err(InsecurePermissions::Group { path: path(), mode: mode & 0o777, gid });
     }
-    let for_its_owner = role == Role::Data && process.uid == 0;
-    if uid == 0 || uid == process.uid || for_its_owner {
+    let may_belong_to_file_owner = role == Role::Data && process.uid == 0;
+    if uid == 0 || uid == process.uid || may_belong_to_file_owner {
         return Ok(());
     }
-    Err(Exposed::Owner { path: path(), uid })
+    Err(InsecurePermissions::Owner { path: path(), uid })
 }
 
 #[cfg(test)]
@@ -132,7 +140,8 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        refuse_exposed(path, Role::Data).map_or_else(|error| error.to_string(), |()| String::new())
+        check_permissions(path, Role::Data)
+            .map_or_else(|error| error.to_string(), |()| String::new())
     }
 
     #[test]

@@ -7,10 +7,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::faults::Fault;
-use super::settings::{Fallback, Kind, SECTIONS, SETTINGS, Setting};
+use super::settings::{Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
 
 /// How much alike a word must be to a known one to be offered in its place.
-const LIKENESS: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// A value of the right kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
 
     /// Adds a fault of a setting's value.
     pub(super) fn fault_of(&mut self, name: &'static str, what: impl Into<String>) {
-        let line = self.values.get(name).map_or_else(|| self.place_of(name), |(line, _)| *line);
+        let line = self.values.get(name).map_or_else(|| self.line_of(name), |(line, _)| *line);
         self.fault(line, name, what);
     }
 
@@ -118,8 +118,8 @@ impl<'a> Reader<'a> {
             return self.values.get(name).cloned();
         }
         let setting = Setting::named(name)?;
-        let Fallback::Value(text) = setting.default else { return None };
-        Some((self.place_of(name), default_value(setting.kind, text)?))
+        let WhenAbsent::Value(text) = setting.default else { return None };
+        Some((self.line_of(name), default_value(setting.kind, text)?))
     }
 
     fn read_sections(&mut self, root: &DeTable<'_>) {
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
 
     fn read_setting(&mut self, setting: &Setting, line: usize, value: &Spanned<DeValue<'_>>) {
         self.present.push(setting.name);
-        match taken(setting.kind, value.get_ref()) {
+        match parse_value(setting.kind, value.get_ref()) {
             Some(value) => {
                 self.values.insert(setting.name, (line, value));
             }
@@ -172,13 +172,13 @@ impl<'a> Reader<'a> {
 
     fn check_presence(&mut self) {
         for setting in SETTINGS {
-            let line = self.place_of(setting.name);
+            let line = self.line_of(setting.name);
             match setting.default {
-                Fallback::Required if !self.is_set(setting.name) => {
+                WhenAbsent::Required if !self.is_set(setting.name) => {
                     self.fault(line, setting.name, "missing");
                 }
                 // Of a pair, the one that stands first in the table speaks for both.
-                Fallback::OrElse(other) if stands_first(setting.name, other) => {
+                WhenAbsent::OrElse(other) if precedes(setting.name, other) => {
                     let what = match (self.is_set(setting.name), self.is_set(other)) {
                         (false, false) => format!("missing (or {other})"),
                         (true, true) => format!("conflicts with {other}: only one may be set"),
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where a setting that is not there would belong: its section, or the end of the text.
-    fn place_of(&self, name: &str) -> usize {
+    fn line_of(&self, name: &str) -> usize {
         let section = name.split('.').next().unwrap_or_default();
         self.sections.get(section).copied().unwrap_or_else(|| self.text.lines().count().max(1))
     }
@@ -229,7 +229,7 @@ pub(super) fn form(setting: &Setting) -> String {
     }
 }
 
-fn taken(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
+fn parse_value(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
     match (kind, value) {
         (Kind::Text(_), DeValue::String(text)) => Some(Value::Text(text.to_string())),
         (Kind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {
@@ -261,7 +261,7 @@ fn default_value(kind: Kind, text: &str) -> Option<Value> {
     }
 }
 
-fn stands_first(name: &str, other: &str) -> bool {
+fn precedes(name: &str, other: &str) -> bool {
     SETTINGS.iter().map(|setting| setting.name).find(|known| *known == name || *known == other)
         == Some(name)
 }
@@ -269,7 +269,7 @@ fn stands_first(name: &str, other: &str) -> bool {
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, known)| known)
 }

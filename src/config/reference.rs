@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::reader::form;
-use super::settings::{ENVIRONMENT, Fallback, Kind, SECTIONS, SETTINGS, Setting};
+use super::settings::{ENVIRONMENT, Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
 
 const HEAD: &str = "\
 # Configuration
@@ -45,11 +45,11 @@ pub fn render() -> String {
 
 fn default(setting: &Setting) -> String {
     match (setting.default, setting.kind) {
-        (Fallback::Required, _) => "none, must be set".to_owned(),
-        (Fallback::OrElse(other), _) => format!("none, this or `{other}` must be set"),
-        (Fallback::Unset(meaning), _) => meaning.to_owned(),
-        (Fallback::Value(value), Kind::Text(_) | Kind::Word(_)) => format!("`\"{value}\"`"),
-        (Fallback::Value(value), Kind::Flag | Kind::Number(..) | Kind::List(_)) => {
+        (WhenAbsent::Required, _) => "none, must be set".to_owned(),
+        (WhenAbsent::OrElse(other), _) => format!("none, this or `{other}` must be set"),
+        (WhenAbsent::Unset(meaning), _) => meaning.to_owned(),
+        (WhenAbsent::Value(value), Kind::Text(_) | Kind::Word(_)) => format!("`\"{value}\"`"),
+        (WhenAbsent::Value(value), Kind::Flag | Kind::Number(..) | Kind::List(_)) => {
             format!("`{value}`")
         }
     }

@@ -44,7 +44,7 @@ pub enum SecretError {
     Form(PathBuf),
     /// The file has something in it that no PIN has. The token would count it as a wrong try.
     #[error("{} holds {what}, which is no part of a PIN: write it anew, as plain text in one line", path.display())]
-    Stray {
+    NotAPin {
         /// The file.
         path: PathBuf,
         /// What is in it.
@@ -79,7 +79,7 @@ impl PinSource {
             // systemd guards the directory, and may show an access list as a group's mode bits.
             Self::Credential(name) => {
                 let path = credentials.ok_or(SecretError::NoCredentials)?.join(name);
-                pin_of(&read_from(&open(&path)?, &path, MAX_BYTES)?, &path)
+                parse_pin(&read_from(&open(&path)?, &path, MAX_BYTES)?, &path)
             }
         }
     }
@@ -91,26 +91,26 @@ impl PinSource {
 /// # Errors
 /// As [`read_private_file`], and for control characters, a byte order mark, and blanks at an end.
 pub fn read_pin_file(path: &Path) -> Result<SecretString, SecretError> {
-    pin_of(&read_private_file(path)?, path)
+    parse_pin(&read_private_file(path)?, path)
 }
 
-fn pin_of(text: &SecretString, path: &Path) -> Result<SecretString, SecretError> {
+fn parse_pin(text: &SecretString, path: &Path) -> Result<SecretString, SecretError> {
     // Its LF is gone already.
     let text = text.expose_secret();
     let pin = text.strip_suffix('\r').unwrap_or(text);
-    let stray = |what| Err(SecretError::Stray { path: path.to_owned(), what });
+    let not_a_pin = |what| Err(SecretError::NotAPin { path: path.to_owned(), what });
     if pin.is_empty() {
         Err(SecretError::Form(path.to_owned()))
     } else if pin.starts_with('\u{feff}') {
-        stray("a byte order mark")
+        not_a_pin("a byte order mark")
     } else if pin.contains(['\n', '\r']) {
-        stray("more than one line")
+        not_a_pin("more than one line")
     } else if pin.contains('\0') {
-        stray("a NUL")
+        not_a_pin("a NUL")
     } else if pin.contains(char::is_control) {
-        stray("a control character")
+        not_a_pin("a control character")
     } else if pin.trim() != pin {
-        stray("a blank at its beginning or end")
+        not_a_pin("a blank at its beginning or end")
     } else {
         Ok(SecretString::from(pin))
     }

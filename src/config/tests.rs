@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::settings::Fallback;
+use super::settings::WhenAbsent;
 use super::*;
 
 const SAMPLE: &str = include_str!("../../docs/hsmgate.sample.toml");
@@ -59,7 +59,7 @@ fn the_sample_is_a_configuration_and_names_every_setting_with_its_default() {
     for setting in SETTINGS {
         let shown = shown.get(setting.name).copied();
         match setting.default {
-            Fallback::Value(default) => assert_eq!(shown, Some(default), "{}", setting.name),
+            WhenAbsent::Value(default) => assert_eq!(shown, Some(default), "{}", setting.name),
             _ => assert!(shown.is_some(), "{}", setting.name),
         }
     }
@@ -69,14 +69,14 @@ fn the_sample_is_a_configuration_and_names_every_setting_with_its_default() {
 fn what_is_not_set_has_its_default() {
     let config = Config::parse(SHORTEST).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8200".parse().unwrap());
-    assert_eq!(config.place.arn("key"), "acs:kms:cn-hangzhou:1234567890123456:key");
+    assert_eq!(config.region_account.arn("key"), "acs:kms:cn-hangzhou:1234567890123456:key");
     assert_eq!(config.token.name, TokenName::Serial("16b40f6b9ae3e8ef".to_owned()));
     assert_eq!(config.token.pin, PinSource::Credential("hsm-pin".to_owned()));
     assert_eq!(config.token.workers, None);
-    assert_eq!(config.token.queue.get(), 1024);
-    assert_eq!(config.token.longest_wait, Duration::from_millis(50));
-    assert_eq!(config.token.deadline, Duration::from_secs(5));
-    assert_eq!(config.token.key_pair_deadline, Duration::from_secs(30));
+    assert_eq!(config.token.queue_size.get(), 1024);
+    assert_eq!(config.token.max_queue_wait, Duration::from_millis(50));
+    assert_eq!(config.token.timeout, Duration::from_secs(5));
+    assert_eq!(config.token.key_pair_timeout, Duration::from_secs(30));
     assert_eq!(config.limits.calls_per_second, 0);
     assert_eq!(config.limits.calls_per_second_per_principal, 0);
     assert_eq!(config.limits.connections_per_source, None);
@@ -86,16 +86,16 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.connections, 1024);
     assert!(!config.accept_non_base64_plaintext);
     assert!(config.verify_data_keys);
-    assert_eq!(config.verify_encryptions, VerifiedShare::Off);
+    assert_eq!(config.verify_encryptions, VerificationRate::Off);
     assert_eq!(config.iv_budget, IvBudget::default());
     let audit = AuditConfig {
         file: "/var/lib/hsmgate/audit.jsonl".into(),
         journal_bytes: 16 * 1024 * 1024,
         required: true,
-        deadline: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
         checkpoint_records: 10_000,
         checkpoint_interval: Duration::from_mins(1),
-        second: None,
+        forward_to: None,
     };
     assert_eq!(config.audit, audit);
     assert_eq!(config.log, Log { format: LogFormat::Text, filter: "info".to_owned() });
@@ -114,8 +114,8 @@ fn a_list_has_any_number_of_texts_of_its_form() {
 }
 
 #[test]
-fn plain_http_beyond_loopback_is_had_by_asking() {
-    let listen = "[listen]\naddress = \"0.0.0.0:80\"\nplain_http_beyond_loopback = true\n";
+fn insecure_http_is_allowed_by_a_setting() {
+    let listen = "[listen]\naddress = \"0.0.0.0:80\"\nallow_insecure_http = true\n";
     let config = Config::parse(&format!("{listen}{SHORTEST}")).unwrap();
     assert_eq!(config.listen, "0.0.0.0:80".parse().unwrap());
 }

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Mutex;
 
-use crate::audit::{Actor, Deed, Recorder};
+use crate::audit::{Actor, Recorder, SystemEvent};
 use crate::model::{RequestId, Time};
-use crate::store::{Fact, Store, StoreError};
+use crate::store::{MetadataValue, Store, StoreError};
 use crate::telemetry::metrics::metrics;
 
 /// Corrections of the clock are far smaller.
-const LARGEST_STEP_SECONDS: i64 = 3600;
+const MAX_STEP_SECONDS: i64 = 3600;
 /// A gateway that was away for longer cannot tell a long pause from a wrong clock.
-const LONGEST_PAUSE_SECONDS: i64 = 7 * 24 * 3600;
+const MAX_PAUSE_SECONDS: i64 = 7 * 24 * 3600;
 /// How often the time is recorded.
-const RECORD_EVERY: Duration = Duration::from_mins(10);
+const RECORD_INTERVAL: Duration = Duration::from_mins(10);
 /// How often what is left of a hold is recorded.
-const RECORD_HOLD_EVERY: Duration = Duration::from_mins(1);
+const RECORD_HOLD_INTERVAL: Duration = Duration::from_mins(1);
 /// The fact of the store with the time recorded last, in seconds since 1970.
 const RECORDED_TIME: &str = "clock-recorded";
 /// The fact of the store with the seconds for which due destructions still wait.
@@ -31,7 +31,7 @@ pub const HOLD_LEFT: &str = "destruction-hold-left";
 
 /// What all clocks show at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct ClockReading {
     /// The clock, which can be set.
     wall: Time,
     /// Seconds since boot, time asleep included, so that a suspended machine is no jump.
@@ -40,7 +40,7 @@ struct Reading {
     running: Instant,
 }
 
-impl Reading {
+impl ClockReading {
     fn now() -> Self {
         Self {
             wall: Time::now(),
@@ -59,28 +59,28 @@ struct Jump {
 
 /// Finds jumps, and counts how long destructions still wait.
 #[derive(Debug)]
-struct Watch {
+struct ClockWatch {
     /// How long they wait after a jump; zero is not at all.
     hold: Duration,
     /// Where the clock and the time since boot belonged together: they must not drift apart in
     /// small steps either.
-    base: Reading,
+    base: ClockReading,
     last: Instant,
     left: Duration,
 }
 
-impl Watch {
+impl ClockWatch {
     /// At a start: `recorded` is the last time that the store knows, `left` what remained of a hold.
     fn start(
         hold: Duration,
         recorded: Option<Time>,
         left: Duration,
-        now: Reading,
+        now: ClockReading,
     ) -> (Self, Option<Jump>) {
         let mut watch = Self { hold, base: now, last: now.running, left: left.min(hold) };
         let paused = |recorded: Time| now.wall.unix().saturating_sub(recorded.unix());
         let jump = recorded
-            .filter(|recorded| paused(*recorded) > LONGEST_PAUSE_SECONDS)
+            .filter(|recorded| paused(*recorded) > MAX_PAUSE_SECONDS)
             .map(|expected| Jump { expected, found: now.wall });
         if jump.is_some() {
             watch.left = hold;
@@ -88,13 +88,13 @@ impl Watch {
         (watch, jump)
     }
 
-    fn look(&mut self, now: Reading) -> Option<Jump> {
+    fn check(&mut self, now: ClockReading) -> Option<Jump> {
         self.left = self.left.saturating_sub(now.running.saturating_duration_since(self.last));
         self.last = now.running;
         let since_base = now.boot_seconds.saturating_sub(self.base.boot_seconds);
         let expected = self.base.wall.plus_seconds(since_base);
         let step = now.wall.unix().saturating_sub(expected.unix());
-        if step.saturating_abs() <= LARGEST_STEP_SECONDS {
+        if step.saturating_abs() <= MAX_STEP_SECONDS {
             return None;
         }
         self.base = now;
@@ -114,17 +114,17 @@ pub(super) struct DestructionHold {
 
 #[derive(Debug)]
 struct State {
-    watch: Watch,
+    watch: ClockWatch,
     /// When the facts were written.
     recorded: Option<Instant>,
     /// What could not be put into the audit yet.
-    untold: Vec<Deed>,
+    unrecorded: Vec<SystemEvent>,
     was_held: bool,
 }
 
 /// What may be done now.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Verdict {
+pub(super) struct HoldStatus {
     /// The time that was judged: what is due is due by this one.
     pub(super) now: Time,
     /// Nothing may be destroyed because of a date.
@@ -140,50 +140,50 @@ impl DestructionHold {
     ///
     /// # Errors
     /// When the store fails; nothing may be destroyed then.
-    pub(super) async fn look(&self) -> Result<Verdict, StoreError> {
+    pub(super) async fn check(&self) -> Result<HoldStatus, StoreError> {
         let mut held = self.state.lock().await;
-        let now = Reading::now();
+        let now = ClockReading::now();
         let (state, jump) = if let Some(state) = held.as_mut() {
-            let jump = state.watch.look(now);
+            let jump = state.watch.check(now);
             (state, jump)
         } else {
             let (watch, jump) = self.start(now).await?;
             let was_held = watch.left > Duration::ZERO;
-            let state = State { watch, recorded: None, untold: Vec::new(), was_held };
+            let state = State { watch, recorded: None, unrecorded: Vec::new(), was_held };
             (held.insert(state), jump)
         };
         if let Some(jump) = jump {
             state.recorded = None;
-            tell(jump, self.hold);
-            state.untold.push(record_of(jump, self.hold));
+            log_jump(jump, self.hold);
+            state.unrecorded.push(event_of(jump, self.hold));
         }
         let is_held = state.watch.left > Duration::ZERO;
         metrics().set_destruction_hold(state.watch.left);
         if std::mem::replace(&mut state.was_held, is_held) && !is_held {
             state.recorded = None;
             tracing::info!(
-                event = "clock.hold_ended",
+                event = "clock.destruction_hold_ended",
                 "destructions whose date has come are carried out again"
             );
         }
-        let every = if is_held { RECORD_HOLD_EVERY } else { RECORD_EVERY };
+        let every = if is_held { RECORD_HOLD_INTERVAL } else { RECORD_INTERVAL };
         if state.recorded.is_none_or(|recorded| now.running.duration_since(recorded) >= every) {
             let left = state.watch.left.as_secs().to_string();
-            self.store.set_fact(HOLD_LEFT, &left).await?;
-            self.store.set_fact(RECORDED_TIME, &now.wall.unix().to_string()).await?;
+            self.store.set_metadata(HOLD_LEFT, &left).await?;
+            self.store.set_metadata(RECORDED_TIME, &now.wall.unix().to_string()).await?;
             state.recorded = Some(now.running);
         }
-        while let Some(deed) = state.untold.first() {
-            if let Err(error) = self.audit.note(deed).await {
+        while let Some(system_event) = state.unrecorded.first() {
+            if let Err(error) = self.audit.record(system_event).await {
                 tracing::warn!(%error, "a jump of the clock is not recorded yet");
                 break;
             }
-            state.untold.remove(0);
+            state.unrecorded.remove(0);
         }
-        Ok(Verdict { now: now.wall, is_held })
+        Ok(HoldStatus { now: now.wall, is_held })
     }
 
-    async fn start(&self, now: Reading) -> Result<(Watch, Option<Jump>), StoreError> {
+    async fn start(&self, now: ClockReading) -> Result<(ClockWatch, Option<Jump>), StoreError> {
         let (recorded, is_recorded) = self.number(RECORDED_TIME).await?;
         let recorded = match recorded.and_then(|seconds| i64::try_from(seconds).ok()) {
             Some(seconds) => Some(Time::from_unix(seconds)),
@@ -196,13 +196,13 @@ impl DestructionHold {
             _ if !is_recorded || !is_left => self.hold,
             left => Duration::from_secs(left.unwrap_or_default()),
         };
-        Ok(Watch::start(self.hold, recorded, left, now))
+        Ok(ClockWatch::start(self.hold, recorded, left, now))
     }
 
     /// A fact that is a number, if it is there; and whether it can be read.
     async fn number(&self, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
-        let number = self.store.read_fact(name, |text| text.parse::<u64>().ok()).await?;
-        let is_readable = number != Fact::Damaged;
+        let number = self.store.read_metadata(name, |text| text.parse::<u64>().ok()).await?;
+        let is_readable = number != MetadataValue::Damaged;
         if !is_readable {
             tracing::error!(
                 event = "store.row_damaged",
@@ -216,7 +216,7 @@ impl DestructionHold {
     }
 }
 
-fn tell(jump: Jump, hold: Duration) {
+fn log_jump(jump: Jump, hold: Duration) {
     metrics().clock_jumped();
     let hold_hours = hold.as_secs() / 3600;
     tracing::error!(
@@ -229,13 +229,13 @@ fn tell(jump: Jump, hold: Duration) {
     );
 }
 
-fn record_of(jump: Jump, hold: Duration) -> Deed {
+fn event_of(jump: Jump, hold: Duration) -> SystemEvent {
     let parameters = [
         ("ExpectedTime", jump.expected.to_string()),
         ("FoundTime", jump.found.to_string()),
         ("HoldSeconds", hold.as_secs().to_string()),
     ];
-    Deed {
+    SystemEvent {
         id: RequestId::random().to_string(),
         name: "ClockJump".to_owned(),
         actor: Actor::Gateway,
@@ -256,20 +256,20 @@ mod tests {
     const DAY: i64 = 24 * 3600;
 
     /// After so many seconds since the start, with a clock that is `off` by so many.
-    fn reading(begin: Instant, seconds: u64, off: i64) -> Reading {
+    fn reading(begin: Instant, seconds: u64, off: i64) -> ClockReading {
         let since = i64::try_from(seconds).unwrap();
-        Reading {
+        ClockReading {
             wall: Time::from_unix(START + since + off),
             boot_seconds: 5000 + since,
             running: begin + Duration::from_secs(seconds),
         }
     }
 
-    fn started(recorded: Option<i64>, left: u64) -> (Watch, Option<Jump>, Instant) {
+    fn started(recorded: Option<i64>, left: u64) -> (ClockWatch, Option<Jump>, Instant) {
         let begin = Instant::now();
         let recorded = recorded.map(|seconds| Time::from_unix(START + seconds));
         let left = Duration::from_secs(left);
-        let (watch, jump) = Watch::start(HOLD, recorded, left, reading(begin, 0, 0));
+        let (watch, jump) = ClockWatch::start(HOLD, recorded, left, reading(begin, 0, 0));
         (watch, jump, begin)
     }
 
@@ -283,19 +283,22 @@ mod tests {
     #[tokio::test]
     async fn a_jump_is_recorded_once_however_long_the_disk_of_the_audit_is_full() {
         let (store, _directory) = store().await;
-        store.set_fact(RECORDED_TIME, &(Time::now().unix() - 30 * DAY).to_string()).await.unwrap();
+        store
+            .set_metadata(RECORDED_TIME, &(Time::now().unix() - 30 * DAY).to_string())
+            .await
+            .unwrap();
         let (audit, asked) = Recorder::of_full_disk();
         let hold = DestructionHold::new(store, audit, HOLD);
         for _ in 0..3 {
-            assert!(hold.look().await.unwrap().is_held);
+            assert!(hold.check().await.unwrap().is_held);
         }
         let kept: Vec<bool> = asked.try_iter().collect();
         assert_eq!(kept, [false; 3], "tried three times, and kept by nobody else");
-        assert_eq!(hold.state.lock().await.as_ref().unwrap().untold.len(), 1);
+        assert_eq!(hold.state.lock().await.as_ref().unwrap().unrecorded.len(), 1);
     }
 
     #[tokio::test]
-    async fn a_fact_that_cannot_be_read_holds_as_a_jump_does() {
+    async fn metadata_that_cannot_be_read_holds_as_a_jump_does() {
         for (name, value, is_held) in [
             (HOLD_LEFT, "0", false),
             (HOLD_LEFT, "", true),
@@ -307,10 +310,10 @@ mod tests {
         ] {
             let (store, _directory) = store().await;
             let now = Time::now().unix().to_string();
-            store.set_fact(RECORDED_TIME, &now).await.unwrap();
-            store.set_fact(name, value).await.unwrap();
+            store.set_metadata(RECORDED_TIME, &now).await.unwrap();
+            store.set_metadata(name, value).await.unwrap();
             let hold = DestructionHold::new(store, Recorder::off(), HOLD);
-            assert_eq!(hold.look().await.unwrap().is_held, is_held, "{name} {value:?}");
+            assert_eq!(hold.check().await.unwrap().is_held, is_held, "{name} {value:?}");
         }
     }
 
@@ -319,7 +322,7 @@ mod tests {
         let (mut watch, jump, begin) = started(Some(-DAY), 0);
         assert_eq!(jump, None);
         for (seconds, off) in [(10, 0), (20, 3600), (30, -3600), (9_000_000, 1)] {
-            assert_eq!(watch.look(reading(begin, seconds, off)), None);
+            assert_eq!(watch.check(reading(begin, seconds, off)), None);
         }
         assert_eq!(watch.left, Duration::ZERO);
     }
@@ -328,13 +331,13 @@ mod tests {
     fn a_jump_in_either_direction_holds_for_a_day_of_running_time() {
         for off in [3601, -3601, 31 * DAY] {
             let (mut watch, _, begin) = started(None, 0);
-            let jump = watch.look(reading(begin, 10, off)).unwrap();
+            let jump = watch.check(reading(begin, 10, off)).unwrap();
             assert_eq!(jump.found.unix() - jump.expected.unix(), off);
             assert_eq!(watch.left, HOLD);
             // The clock goes on from there.
-            assert_eq!(watch.look(reading(begin, 10 + 3600, off)), None);
+            assert_eq!(watch.check(reading(begin, 10 + 3600, off)), None);
             assert_eq!(watch.left, Duration::from_hours(23));
-            assert_eq!(watch.look(reading(begin, 10 + 24 * 3600, off)), None);
+            assert_eq!(watch.check(reading(begin, 10 + 24 * 3600, off)), None);
             assert_eq!(watch.left, Duration::ZERO);
         }
     }
@@ -342,17 +345,17 @@ mod tests {
     #[test]
     fn the_way_back_is_a_jump_too_and_the_wait_begins_anew() {
         let (mut watch, _, begin) = started(None, 0);
-        assert!(watch.look(reading(begin, 10, 31 * DAY)).is_some());
-        assert!(watch.look(reading(begin, 3610, 0)).is_some());
+        assert!(watch.check(reading(begin, 10, 31 * DAY)).is_some());
+        assert!(watch.check(reading(begin, 3610, 0)).is_some());
         assert_eq!(watch.left, HOLD);
     }
 
     #[test]
     fn small_steps_add_up() {
         let (mut watch, _, begin) = started(None, 0);
-        assert_eq!(watch.look(reading(begin, 10, 1800)), None);
-        assert_eq!(watch.look(reading(begin, 20, 3600)), None);
-        assert!(watch.look(reading(begin, 30, 3610)).is_some());
+        assert_eq!(watch.check(reading(begin, 10, 1800)), None);
+        assert_eq!(watch.check(reading(begin, 20, 3600)), None);
+        assert!(watch.check(reading(begin, 30, 3610)).is_some());
     }
 
     #[test]
@@ -372,7 +375,7 @@ mod tests {
         let (mut watch, _, begin) = started(None, 600);
         let mut woken = reading(begin, 10 * 24 * 3600, 0);
         woken.running = begin + Duration::from_mins(1);
-        assert_eq!(watch.look(woken), None);
+        assert_eq!(watch.check(woken), None);
         assert_eq!(watch.left, Duration::from_mins(9));
     }
 
@@ -380,7 +383,7 @@ mod tests {
     fn a_shorter_setting_shortens_what_is_left() {
         let begin = Instant::now();
         let left = Duration::from_hours(20);
-        let (watch, _) = Watch::start(Duration::ZERO, None, left, reading(begin, 0, 0));
+        let (watch, _) = ClockWatch::start(Duration::ZERO, None, left, reading(begin, 0, 0));
         assert_eq!(watch.left, Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! Data key pairs: made in software, because their private halves are handed out, and sealed in
+//! Data key pairs: made in software, because their private halves are handed out, and encrypted in
 //! the token like data keys.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -14,13 +14,13 @@ use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{AesGcm, Keyring, KeyringError, UsableVersion};
-use crate::authz::Seals;
+use crate::authz::CanEncrypt;
 use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
 use crate::telemetry::metrics::{Limit, metrics};
 use crate::token::Budget;
 
 /// One at a time, as in the real service: a large pair takes a processor for seconds.
-static TURN: Semaphore = Semaphore::const_new(1);
+static GENERATION_LOCK: Semaphore = Semaphore::const_new(1);
 
 /// Which pair, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,29 +44,29 @@ impl Keyring {
     /// as none.
     ///
     /// # Errors
-    /// [`KeyringError::PairUnderWay`] while another one is generated; as [`Keyring::encrypt`].
-    pub async fn data_key_pair<P: Seals>(
+    /// [`KeyringError::PairInProgress`] while another one is generated; as [`Keyring::encrypt`].
+    pub async fn data_key_pair<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         form: PairForm,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
-        let pair = made_in_turn(form).await?;
-        let sealed = self.encrypt_data_key(version, pair.private.clone(), aad, budget).await?;
-        Ok((pair, sealed))
+        let pair = make_one_at_a_time(form).await?;
+        let encrypted = self.encrypt_data_key(version, pair.private.clone(), aad, budget).await?;
+        Ok((pair, encrypted))
     }
 }
 
-async fn made_in_turn(form: PairForm) -> Result<DataKeyPair, KeyringError> {
-    let Ok(turn) = TURN.try_acquire() else {
+async fn make_one_at_a_time(form: PairForm) -> Result<DataKeyPair, KeyringError> {
+    let Ok(guard) = GENERATION_LOCK.try_acquire() else {
         metrics().throttled(Limit::key_pairs);
-        return Err(KeyringError::PairUnderWay);
+        return Err(KeyringError::PairInProgress);
     };
     let work = spawn_blocking(move || {
         let pair = make(form);
         // Not earlier, also when the caller has gone.
-        drop(turn);
+        drop(guard);
         pair
     });
     work.await.unwrap_or(Err(KeyringError::PairFailed))
@@ -176,9 +176,9 @@ mod tests {
     #[tokio::test]
     async fn a_second_pair_at_the_same_time_is_refused() {
         let form = PairForm { spec: DataKeyPairSpec::EcP256, format: KeyFormat::Der };
-        let turn = TURN.acquire().await.unwrap();
-        assert!(matches!(made_in_turn(form).await, Err(KeyringError::PairUnderWay)));
-        drop(turn);
-        assert!(made_in_turn(form).await.is_ok());
+        let guard = GENERATION_LOCK.acquire().await.unwrap();
+        assert!(matches!(make_one_at_a_time(form).await, Err(KeyringError::PairInProgress)));
+        drop(guard);
+        assert!(make_one_at_a_time(form).await.is_ok());
     }
 }

@@ -19,12 +19,12 @@ pub enum KeyringError {
     Protected,
     /// The key version has encrypted as often as random IVs allow.
     #[error("the key version must not encrypt any more")]
-    UsedUp,
+    InvocationsExhausted,
     /// The ciphertext does not open: altered, of another key, or with another context. One answer
     /// for all, so that nobody learns which.
     #[error("the ciphertext does not open")]
     BadCiphertext,
-    /// What the token opened is not what this gateway seals.
+    /// What the token opened is not what this gateway encrypts.
     #[error("the opened text is malformed")]
     Malformed(#[from] InvalidId),
     /// A public key or signature of the token cannot be written in DER.
@@ -32,7 +32,7 @@ pub enum KeyringError {
     Encoding(#[from] der::Error),
     /// A key pair for a caller is being made, and another one at the same time is too much.
     #[error("a data key pair is being made already")]
-    PairUnderWay,
+    PairInProgress,
     /// No key pair came of it.
     #[error("a data key pair could not be made")]
     PairFailed,
@@ -81,7 +81,7 @@ impl From<KeyringError> for ApiError {
             KeyringError::Protected => {
                 Self::not_for_key("The deletion protection of the key is on")
             }
-            KeyringError::UsedUp => Self::with_message(
+            KeyringError::InvocationsExhausted => Self::with_message(
                 ErrorCode::LimitExceeded,
                 "The request was rejected because this version of the key has encrypted as often as \
                  is safe. It still decrypts. Create a new version of the key.",
@@ -89,7 +89,7 @@ impl From<KeyringError> for ApiError {
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")
             }
-            KeyringError::PairUnderWay => {
+            KeyringError::PairInProgress => {
                 Self::with_message(ErrorCode::Throttling, "Concurrency Limit Exceeded.")
             }
             KeyringError::Encoding(_) | KeyringError::PairFailed => {
@@ -126,7 +126,7 @@ impl From<TokenError> for ApiError {
             }
             // The code that makes clients wait; the token itself is well.
             TokenError::Busy => ErrorCode::Throttling,
-            _ if error.is_away() => ErrorCode::Unavailable,
+            _ if error.is_unavailable() => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
         };
         Self::from(code).because(error)

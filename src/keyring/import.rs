@@ -10,9 +10,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::making::Making;
-use super::{Keyring, KeyringError, Use, identity, public_key, state};
-use crate::authz::{AuthorizedKey, Imports};
+use super::pending_versions::PendingGuard;
+use super::{KeyAction, Keyring, KeyringError, identity, public_key, state};
+use crate::authz::{AuthorizedKey, CanImport};
 use crate::error::ErrorCode;
 use crate::model::{
     ImportId, ImportParameters, ImportToken, ImportedMaterial, KeyId, KeyRecord, KeyState,
@@ -31,7 +31,7 @@ const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 /// Whoever may try wrapped texts without end, and sees which unwrap, can open one that somebody
 /// else has wrapped (Bleichenbacher 1998, and there is no hiding all of it: an import that goes well
 /// takes longer). That takes thousands of tries at the least, under one wrapping pair.
-const MOST_REFUSALS: u32 = 100;
+const MAX_REFUSALS: u32 = 100;
 
 /// What a caller needs to wrap material.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Keyring {
     /// # Errors
     /// `Unsupported.Origin` when the key is not EXTERNAL, `UnsupportedOperation` when the token
     /// cannot unwrap so, or store or token fail.
-    pub async fn import_parameters<P: Imports>(
+    pub async fn import_parameters<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
         algorithm: WrappingAlgorithm,
@@ -108,7 +108,7 @@ impl Keyring {
     /// # Errors
     /// `InvalidImportToken`, `ExpiredImportToken`, `InvalidKeyMaterial`, `Unsupported.Origin`, the
     /// state table's codes, or store or token fail; the key then is as before.
-    pub async fn import<P: Imports>(
+    pub async fn import<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
         material: WrappedMaterial,
@@ -122,8 +122,8 @@ impl Keyring {
         let (keyring, budget) = (self.clone(), budget.clone());
         let work = tokio::spawn(async move {
             let _only_one = keyring.material.lock().await;
-            let parameters = keyring.allowed(key, material.import, now)?;
-            let outcome = keyring.take_in(&parameters, &material, now, &budget).await;
+            let parameters = keyring.check_import_token(key, material.import, now)?;
+            let outcome = keyring.import_material(&parameters, &material, now, &budget).await;
             if let Err(KeyringError::Refused(ErrorCode::InvalidKeyMaterial)) = &outcome {
                 keyring.count_refusal(parameters.id).await?;
             }
@@ -133,7 +133,7 @@ impl Keyring {
     }
 
     /// What an import token allows for this key now.
-    fn allowed(
+    fn check_import_token(
         &self,
         key: KeyId,
         token: Option<ImportToken>,
@@ -143,7 +143,7 @@ impl Keyring {
         let parameters = self.store.document::<ImportParameters>(&token.id.to_string());
         match parameters.filter(|parameters| parameters.key == key) {
             Some(parameters) if parameters.expires <= now => Err(ErrorCode::ExpiredImportToken),
-            Some(parameters) if parameters.refusals >= MOST_REFUSALS => {
+            Some(parameters) if parameters.refusals >= MAX_REFUSALS => {
                 Err(ErrorCode::InvalidImportToken)
             }
             Some(parameters) => Ok(parameters),
@@ -165,30 +165,34 @@ impl Keyring {
         Ok(())
     }
 
-    async fn take_in(
+    async fn import_material(
         &self,
         parameters: &ImportParameters,
         material: &WrappedMaterial,
         now: Time,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        let (record, trial) = self.try_material(parameters, material, now, budget).await?;
+        let (record, unwrapped) =
+            self.unwrap_as_pending_version(parameters, material, now, budget).await?;
         match &record.material {
             None => {
-                let adopted = self.adopt(&record, &trial, material.expires).await;
-                if adopted.is_err() {
-                    self.forget_version(record.id, identity(&record, &trial.version)).await;
+                let activated =
+                    self.activate_first_material(&record, &unwrapped, material.expires).await;
+                if activated.is_err() {
+                    self.remove_failed_version(record.id, identity(&record, &unwrapped.version))
+                        .await;
                 }
-                adopted
+                activated
             }
             Some(known) => {
                 let (is_same, is_present) =
-                    (known.check_value == trial.check.as_bytes(), known.is_present);
-                self.remove_version(record.id, identity(&record, &trial.version), budget).await?;
+                    (known.check_value == unwrapped.check.as_bytes(), known.is_present);
+                self.remove_version(record.id, identity(&record, &unwrapped.version), budget)
+                    .await?;
                 if !is_same {
                     return Err(ErrorCode::InvalidKeyMaterial.into());
                 }
-                self.bring_back(&record, parameters, material, is_present, budget).await
+                self.restore_material(&record, parameters, material, is_present, budget).await
             }
         }
     }
@@ -199,14 +203,14 @@ impl Keyring {
     /// # Errors
     /// `Unsupported.Origin` when the key is not EXTERNAL, or store or token fail; what was begun is
     /// finished at the next start.
-    pub async fn delete_material<P: Imports>(
+    pub async fn delete_material<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
         let _only_one = self.material.lock().await;
-        self.take_out(key.record().id, |_material| true, budget).await
+        self.remove_material(key.record().id, |_material| true, budget).await
     }
 
     /// The keys with material whose date has come.
@@ -222,8 +226,8 @@ impl Keyring {
     /// When store or token fail; the next call finishes what was begun.
     pub async fn expire_material(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
         let _only_one = self.material.lock().await;
-        let budget = Budget::new(self.times.call);
-        self.take_out(key, |material| material.is_due(now), &budget).await?;
+        let budget = Budget::new(self.timeouts.call);
+        self.remove_material(key, |material| material.is_due(now), &budget).await?;
         tracing::info!(key_id = %key, "took out imported material whose date has come");
         Ok(())
     }
@@ -237,9 +241,9 @@ impl Keyring {
     ///
     /// # Errors
     /// When store or token fail; the next call finishes what was begun.
-    pub async fn forget_import(&self, parameters: &ImportParameters) -> Result<(), KeyringError> {
+    pub async fn remove_import(&self, parameters: &ImportParameters) -> Result<(), KeyringError> {
         let wrapping = wrapping_pair(parameters.wrapping);
-        self.destroy_object(wrapping, &Budget::new(self.times.call)).await?;
+        self.destroy_object(wrapping, &Budget::new(self.timeouts.call)).await?;
         match self.store.remove_document::<ImportParameters>(&parameters.id.to_string()).await {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),
@@ -247,19 +251,19 @@ impl Keyring {
     }
 
     /// Unwraps the material as a version that is not live, to learn its check value.
-    async fn try_material(
+    async fn unwrap_as_pending_version(
         &self,
         parameters: &ImportParameters,
         material: &WrappedMaterial,
         now: Time,
         budget: &Budget,
-    ) -> Result<(Arc<KeyRecord>, Trial), KeyringError> {
+    ) -> Result<(Arc<KeyRecord>, UnwrappedVersion), KeyringError> {
         let (key, id) = (parameters.key, KeyVersionId::random());
-        let making = self.makings.begin(id);
+        let pending = self.pending_versions.begin(id);
         let record = self
             .store
             .change_key(key, |record| {
-                state::check(record.state, Use::Import)?;
+                state::check(record.state, KeyAction::Import)?;
                 let number = record.next_version_number();
                 record.versions.push(KeyVersion { id, number, created: now, is_live: false });
                 Ok::<_, KeyringError>(())
@@ -268,31 +272,31 @@ impl Keyring {
         let version = record.versions.iter().find(|version| version.id == id).cloned();
         let version = version.ok_or(ErrorCode::InternalFailure)?;
         match self.unwrap(&record, &version, parameters, material, budget).await {
-            Ok(check) => Ok((record, Trial { version, check, _making: making })),
+            Ok(check) => Ok((record, UnwrappedVersion { version, check, _pending: pending })),
             Err(error) => {
-                self.forget_version(key, identity(&record, &version)).await;
+                self.remove_failed_version(key, identity(&record, &version)).await;
                 Err(error)
             }
         }
     }
 
     /// The first material of a key: the version that was tried comes alive.
-    async fn adopt(
+    async fn activate_first_material(
         &self,
         record: &KeyRecord,
-        trial: &Trial,
+        unwrapped: &UnwrappedVersion,
         expires: Option<Time>,
     ) -> Result<(), KeyringError> {
         let material = ImportedMaterial {
-            check_value: trial.check.as_bytes().to_vec(),
+            check_value: unwrapped.check.as_bytes().to_vec(),
             expires,
             is_present: true,
         };
         self.store
             .change_key(record.id, |record| {
                 // Its deletion may have been scheduled in the meantime.
-                state::check(record.state, Use::Import)?;
-                if !record.go_live(trial.version.id) {
+                state::check(record.state, KeyAction::Import)?;
+                if !record.activate(unwrapped.version.id) {
                     return Err(StoreError::NotFound.into());
                 }
                 record.material = Some(material);
@@ -304,7 +308,7 @@ impl Keyring {
     }
 
     /// The same material again: under the key's own version, if it is not there still.
-    async fn bring_back(
+    async fn restore_material(
         &self,
         record: &KeyRecord,
         parameters: &ImportParameters,
@@ -314,7 +318,7 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         let version = record.live_versions().next().ok_or(ErrorCode::InternalFailure)?;
         if !is_present {
-            self.owe(record.id);
+            self.mark_pending_destruction(record.id);
             self.destroy_object(identity(record, version), budget).await?;
             self.unwrap(record, version, parameters, material, budget).await?;
         }
@@ -322,7 +326,7 @@ impl Keyring {
             .store
             .change_key(record.id, |record| {
                 // Its deletion may have been scheduled in the meantime.
-                state::check(record.state, Use::Import)?;
+                state::check(record.state, KeyAction::Import)?;
                 if let Some(known) = &mut record.material {
                     known.expires = material.expires;
                     known.is_present = true;
@@ -334,40 +338,40 @@ impl Keyring {
             })
             .await;
         if brought.is_ok() {
-            self.owed().remove(&record.id);
+            self.pending_destruction().remove(&record.id);
         }
         brought.map(drop)
     }
 
     /// The keys with material in the token that their rows call absent, as far as this process has
     /// left any there.
-    pub fn owed_destructions(&self) -> Vec<KeyId> {
-        self.owed().iter().copied().collect()
+    pub fn pending_destructions(&self) -> Vec<KeyId> {
+        self.pending_destruction().iter().copied().collect()
     }
 
     /// Destroys what is left of the material of such a key, if its row still calls it absent.
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
-    pub async fn destroy_owed(&self, key: KeyId) -> Result<(), KeyringError> {
+    pub async fn destroy_pending_material(&self, key: KeyId) -> Result<(), KeyringError> {
         let _only_one = self.material.lock().await;
         match self.store.key_on_disk(key).await {
             Ok(record) => {
-                self.destroy_absent_material(&record, &Budget::new(self.times.call)).await?;
+                self.destroy_absent_material(&record, &Budget::new(self.timeouts.call)).await?;
             }
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
-        self.owed().remove(&key);
+        self.pending_destruction().remove(&key);
         Ok(())
     }
 
-    pub(super) fn owe(&self, key: KeyId) {
-        self.owed().insert(key);
+    pub(super) fn mark_pending_destruction(&self, key: KeyId) {
+        self.pending_destruction().insert(key);
     }
 
-    fn owed(&self) -> MutexGuard<'_, BTreeSet<KeyId>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_destruction(&self) -> MutexGuard<'_, BTreeSet<KeyId>> {
+        self.pending_destruction.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn unwrap(
@@ -395,17 +399,17 @@ impl Keyring {
         }
     }
 
-    async fn take_out(
+    async fn remove_material(
         &self,
         key: KeyId,
-        is_meant: impl FnOnce(&ImportedMaterial) -> bool,
+        is_selected: impl FnOnce(&ImportedMaterial) -> bool,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
         let record = self
             .store
             .change_key(key, |record| {
                 let Some(material) = &mut record.material else { return Ok(()) };
-                if is_meant(material) {
+                if is_selected(material) {
                     material.is_present = false;
                     material.expires = None;
                     if record.state != KeyState::PendingDeletion {
@@ -415,9 +419,9 @@ impl Keyring {
                 Ok::<_, KeyringError>(())
             })
             .await?;
-        self.owe(key);
+        self.mark_pending_destruction(key);
         self.destroy_absent_material(&record, budget).await?;
-        self.owed().remove(&key);
+        self.pending_destruction().remove(&key);
         Ok(())
     }
 
@@ -437,10 +441,10 @@ impl Keyring {
 }
 
 /// Material that was unwrapped, and what it is known by.
-struct Trial {
+struct UnwrappedVersion {
     version: KeyVersion,
     check: CheckValue,
-    _making: Making,
+    _pending: PendingGuard,
 }
 
 /// The pair that one import token stands for.

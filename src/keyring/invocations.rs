@@ -14,16 +14,16 @@ use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
 use crate::store::{Remainder, Store, StoreError};
 use crate::telemetry::metrics::{BudgetEvent, metrics};
-use crate::token::{Encrypted, MOST_USES};
+use crate::token::{Encrypted, MAX_USES};
 
 /// How long the background waits after the store has failed.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// The meters of all versions that have encrypted since the start.
+/// The counters of all versions that have encrypted since the start.
 pub(super) struct Invocations {
     store: Store,
     limits: IvBudget,
-    meters: RwLock<HashMap<KeyVersionId, Arc<Meter>>>,
+    counters: RwLock<HashMap<KeyVersionId, Arc<InvocationCounter>>>,
     /// What has no record yet.
     events: Mutex<Vec<IvEvent>>,
 }
@@ -39,36 +39,36 @@ pub struct IvEvent {
     pub is_end: bool,
 }
 
-/// The meter of one version.
-struct Meter {
+/// The counter of one version.
+struct InvocationCounter {
     version: KeyVersionId,
     /// What is leased and not used.
     left: AtomicU64,
     /// What the store counts, `left` included.
     total: AtomicU64,
     /// Nothing more can be leased.
-    is_at_end: AtomicBool,
-    is_told: AtomicBool,
+    is_exhausted: AtomicBool,
+    is_warning_logged: AtomicBool,
     /// The background takes a lease, or rests after a failure.
     is_refilling: AtomicBool,
     /// Held by the one who takes a lease.
-    turn: tokio::sync::Mutex<()>,
+    lease_lock: tokio::sync::Mutex<()>,
     failures: AtomicU64,
 }
 
 /// Leave to use a version for one encryption, retry included.
-pub(super) struct Reserved(Arc<Meter>);
+pub(super) struct Reservation(Arc<InvocationCounter>);
 
-impl Reserved {
+impl Reservation {
     /// Gives back what the encryption did not need. Dropped without it, all counts as used.
-    pub(super) fn settle(self, sealed: &Encrypted) {
-        self.0.left.fetch_add(MOST_USES.saturating_sub(sealed.uses), Ordering::Relaxed);
+    pub(super) fn release_unused(self, encrypted: &Encrypted) {
+        self.0.left.fetch_add(MAX_USES.saturating_sub(encrypted.uses), Ordering::Relaxed);
     }
 }
 
 impl Invocations {
     pub(super) fn new(store: Store, limits: IvBudget) -> Self {
-        Self { store, limits, meters: RwLock::default(), events: Mutex::default() }
+        Self { store, limits, counters: RwLock::default(), events: Mutex::default() }
     }
 
     /// Leave to encrypt once with a version.
@@ -76,106 +76,109 @@ impl Invocations {
         self: &Arc<Self>,
         version: KeyVersionId,
         deadline: Instant,
-    ) -> Result<Reserved, KeyringError> {
-        let meter = self.meter(version);
-        let Some(left) = meter.take() else {
-            let leased = tokio::time::timeout_at(deadline.into(), self.wait_for(&meter)).await;
+    ) -> Result<Reservation, KeyringError> {
+        let counter = self.counter(version);
+        let Some(left) = counter.take() else {
+            let leased =
+                tokio::time::timeout_at(deadline.into(), self.wait_for_lease(&counter)).await;
             leased.map_err(|_elapsed| KeyringError::Refused(ErrorCode::Unavailable))??;
-            return Ok(Reserved(meter));
+            return Ok(Reservation(counter));
         };
-        if left <= self.limits.lease / 2 && !meter.is_at_end.load(Ordering::Relaxed) {
-            self.refill(&meter);
+        if left <= self.limits.lease / 2 && !counter.is_exhausted.load(Ordering::Relaxed) {
+            self.refill(&counter);
         }
-        Ok(Reserved(meter))
+        Ok(Reservation(counter))
     }
 
     /// Whether a version has encrypted so often that its key should get another.
-    pub(super) fn is_worn(&self, version: KeyVersionId) -> bool {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        let total = meters.get(&version).map(|meter| meter.total.load(Ordering::Relaxed));
+    pub(super) fn needs_rotation(&self, version: KeyVersionId) -> bool {
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        let total = counters.get(&version).map(|counter| counter.total.load(Ordering::Relaxed));
         total.is_some_and(|total| total >= self.limits.rotate_at)
     }
 
     /// Gives the rest of all leases back; for an end at which nothing is encrypted any more.
-    pub(super) async fn give_back(&self) -> Result<(), StoreError> {
-        let meters: Vec<Arc<Meter>> = {
-            let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
-            meters.drain().map(|(_version, meter)| meter).collect()
+    pub(super) async fn return_leases(&self) -> Result<(), StoreError> {
+        let counters: Vec<Arc<InvocationCounter>> = {
+            let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+            counters.drain().map(|(_version, counter)| counter).collect()
         };
-        let remainders: Vec<_> = meters.iter().map(|meter| meter.remainder()).collect();
+        let remainders: Vec<_> = counters.iter().map(|counter| counter.remainder()).collect();
         self.store.return_invocations(&remainders).await
     }
 
-    fn meter(&self, version: KeyVersionId) -> Arc<Meter> {
-        let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = meters.get(&version) {
-            return Arc::clone(meter);
+    fn counter(&self, version: KeyVersionId) -> Arc<InvocationCounter> {
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = counters.get(&version) {
+            return Arc::clone(counter);
         }
-        drop(meters);
-        let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(meters.entry(version).or_insert_with(|| Arc::new(Meter::new(version))))
+        drop(counters);
+        let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            counters.entry(version).or_insert_with(|| Arc::new(InvocationCounter::new(version))),
+        )
     }
 
     /// Takes uses when the lease is used up: whoever comes first takes the next one, and a failure
     /// is the failure of all who wait.
-    async fn wait_for(&self, meter: &Meter) -> Result<(), KeyringError> {
-        let failures = meter.failures.load(Ordering::Acquire);
-        let _turn = meter.turn.lock().await;
+    async fn wait_for_lease(&self, counter: &InvocationCounter) -> Result<(), KeyringError> {
+        let failures = counter.failures.load(Ordering::Acquire);
+        let _lock = counter.lease_lock.lock().await;
         loop {
-            if meter.take().is_some() {
+            if counter.take().is_some() {
                 return Ok(());
             }
-            if meter.is_at_end.load(Ordering::Relaxed) {
-                return Err(KeyringError::UsedUp);
+            if counter.is_exhausted.load(Ordering::Relaxed) {
+                return Err(KeyringError::InvocationsExhausted);
             }
-            if meter.failures.load(Ordering::Acquire) != failures {
+            if counter.failures.load(Ordering::Acquire) != failures {
                 return Err(ErrorCode::Unavailable.into());
             }
-            self.lease(meter).await?;
+            self.lease(counter).await?;
         }
     }
 
-    fn refill(self: &Arc<Self>, meter: &Arc<Meter>) {
-        if meter.is_refilling.load(Ordering::Relaxed)
-            || meter.is_refilling.swap(true, Ordering::Relaxed)
+    fn refill(self: &Arc<Self>, counter: &Arc<InvocationCounter>) {
+        if counter.is_refilling.load(Ordering::Relaxed)
+            || counter.is_refilling.swap(true, Ordering::Relaxed)
         {
             return;
         }
-        let (invocations, meter) = (Arc::clone(self), Arc::clone(meter));
+        let (invocations, counter) = (Arc::clone(self), Arc::clone(counter));
         tokio::spawn(async move {
-            if let Err(error) = invocations.lease_in_time(&meter).await {
+            if let Err(error) = invocations.lease_ahead(&counter).await {
                 tracing::warn!(
-                    key_version_id = %meter.version,
+                    key_version_id = %counter.version,
                     error = &error as &dyn std::error::Error,
                     "the next encryptions of a key version cannot be written down; it encrypts \
                      until its lease ends"
                 );
                 tokio::time::sleep(LEASE_PAUSE).await;
             }
-            meter.is_refilling.store(false, Ordering::Relaxed);
+            counter.is_refilling.store(false, Ordering::Relaxed);
         });
     }
 
     /// Takes a lease, unless somebody who could not wait has taken one meanwhile.
-    async fn lease_in_time(&self, meter: &Meter) -> Result<(), StoreError> {
-        let _turn = meter.turn.lock().await;
-        if meter.left.load(Ordering::Relaxed) > self.limits.lease / 2 {
+    async fn lease_ahead(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
+        let _lock = counter.lease_lock.lock().await;
+        if counter.left.load(Ordering::Relaxed) > self.limits.lease / 2 {
             return Ok(());
         }
-        self.lease(meter).await
+        self.lease(counter).await
     }
 
-    /// Takes a lease. Its caller holds the meter's turn.
-    async fn lease(&self, meter: &Meter) -> Result<(), StoreError> {
+    /// Takes a lease. Its caller holds the counter's turn.
+    async fn lease(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
         let IvBudget { lease, refuse_at, .. } = self.limits;
-        let leased = self.store.lease_invocations(meter.version, lease, refuse_at).await;
+        let leased = self.store.lease_invocations(counter.version, lease, refuse_at).await;
         let leased = leased.inspect_err(|_error| {
-            meter.failures.fetch_add(1, Ordering::Release);
+            counter.failures.fetch_add(1, Ordering::Release);
         })?;
-        meter.total.store(leased.total, Ordering::Relaxed);
-        meter.is_at_end.store(leased.total >= refuse_at, Ordering::Relaxed);
-        meter.left.fetch_add(leased.granted, Ordering::Relaxed);
-        self.tell(meter, leased.total);
+        counter.total.store(leased.total, Ordering::Relaxed);
+        counter.is_exhausted.store(leased.total >= refuse_at, Ordering::Relaxed);
+        counter.left.fetch_add(leased.granted, Ordering::Relaxed);
+        self.report(counter, leased.total);
         Ok(())
     }
 
@@ -185,16 +188,16 @@ impl Invocations {
     }
 
     /// Tells operators, once for each version and start, and again at the end.
-    fn tell(&self, meter: &Meter, total: u64) {
+    fn report(&self, counter: &InvocationCounter, total: u64) {
         let IvBudget { warn_at, rotate_at, refuse_at, .. } = self.limits;
-        let version = meter.version;
+        let version = counter.version;
         if total >= refuse_at {
-            metrics().iv_budget(BudgetEvent::ended);
+            metrics().iv_budget(BudgetEvent::exhausted);
             self.events().push(IvEvent { version, total, is_end: true });
             tracing::error!(key_version_id = %version, total, refuse_at,
                 "a key version is about to encrypt no more: it has used as many random IVs as are \
                  safe; make a new version of its key");
-        } else if total >= warn_at && !meter.is_told.swap(true, Ordering::Relaxed) {
+        } else if total >= warn_at && !counter.is_warning_logged.swap(true, Ordering::Relaxed) {
             metrics().iv_budget(BudgetEvent::warned);
             self.events().push(IvEvent { version, total, is_end: false });
             tracing::warn!(key_version_id = %version, total, rotate_at, refuse_at,
@@ -204,25 +207,25 @@ impl Invocations {
     }
 }
 
-impl Meter {
+impl InvocationCounter {
     fn new(version: KeyVersionId) -> Self {
         Self {
             version,
             left: AtomicU64::new(0),
             total: AtomicU64::new(0),
-            is_at_end: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
+            is_exhausted: AtomicBool::new(false),
+            is_warning_logged: AtomicBool::new(false),
             is_refilling: AtomicBool::new(false),
-            turn: tokio::sync::Mutex::default(),
+            lease_lock: tokio::sync::Mutex::default(),
             failures: AtomicU64::new(0),
         }
     }
 
     /// Takes the uses of one encryption; tells what is left.
     fn take(&self) -> Option<u64> {
-        let take = |left: u64| left.checked_sub(MOST_USES);
+        let take = |left: u64| left.checked_sub(MAX_USES);
         let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        before.checked_sub(MOST_USES)
+        before.checked_sub(MAX_USES)
     }
 
     fn remainder(&self) -> Remainder {

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::making::Making;
-use super::{Keyring, KeyringError, Use, identity, state};
-use crate::authz::{AccountGrant, AuthorizedKey, Changes, Permission};
+use super::pending_versions::PendingGuard;
+use super::{KeyAction, Keyring, KeyringError, identity, state};
+use crate::authz::{AccountGrant, AuthorizedKey, CanManage, Permission};
 use crate::error::ErrorCode;
 use crate::model::{
     InstanceId, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion, KeyVersionId, Origin,
@@ -40,10 +40,10 @@ pub struct NewKey {
 }
 
 /// A version whose row is written and that is not live yet.
-pub(super) struct BegunVersion {
+pub(super) struct PendingVersion {
     record: Arc<KeyRecord>,
     pub(super) version: KeyVersion,
-    making: Making,
+    pending: PendingGuard,
 }
 
 impl NewKey {
@@ -82,10 +82,10 @@ impl Keyring {
         // No row is begun that the token could not follow.
         self.token.ready()?;
         let version = KeyVersion::initial(now);
-        let making = self.makings.begin(version.id);
+        let pending = self.pending_versions.begin(version.id);
         record.versions = vec![version.clone()];
         let record = self.store.insert_key(record).await?;
-        self.bring_to_life(BegunVersion { record, version, making }, budget).await
+        self.generate_and_activate(PendingVersion { record, version, pending }, budget).await
     }
 
     /// Makes a new version of a key; for a symmetric key it becomes the primary one. A MAC key has
@@ -94,15 +94,15 @@ impl Keyring {
     /// # Errors
     /// When the key's state, spec or origin forbids it, or store or token fail; the key then stays
     /// as it was.
-    pub async fn add_version<P: Changes>(
+    pub async fn add_version<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
         now: Time,
         budget: &Budget,
     ) -> Result<KeyVersion, KeyringError> {
-        let begun = self
-            .begin_version(key.record().id, now, |record| {
-                state::check(record.state, Use::Cryptographic)?;
+        let pending = self
+            .insert_pending_version(key.record().id, now, |record| {
+                state::check(record.state, KeyAction::Cryptographic)?;
                 let is_mac = record.usage == KeyUsage::GenerateVerifyMac;
                 if record.origin == Origin::External || is_mac {
                     return Err(KeyringError::NotForKey(
@@ -112,23 +112,23 @@ impl Keyring {
                 Ok(true)
             })
             .await?;
-        let begun = begun.ok_or(ErrorCode::InternalFailure)?;
-        let version = begun.version.clone();
-        self.bring_to_life(begun, budget).await?;
+        let pending = pending.ok_or(ErrorCode::InternalFailure)?;
+        let version = pending.version.clone();
+        self.generate_and_activate(pending, budget).await?;
         Ok(version)
     }
 
     /// Writes the row of a new version, not live yet, if `decide` wants it of the key as it is
     /// under the store's lock.
-    pub(super) async fn begin_version(
+    pub(super) async fn insert_pending_version(
         &self,
         key: KeyId,
         now: Time,
         decide: impl FnOnce(&KeyRecord) -> Result<bool, KeyringError>,
-    ) -> Result<Option<BegunVersion>, KeyringError> {
+    ) -> Result<Option<PendingVersion>, KeyringError> {
         self.token.ready()?;
         let id = KeyVersionId::random();
-        let making = self.makings.begin(id);
+        let pending = self.pending_versions.begin(id);
         let record = self
             .store
             .change_key(key, |record| {
@@ -144,26 +144,26 @@ impl Keyring {
             })
             .await?;
         let version = record.versions.iter().find(|version| version.id == id).cloned();
-        Ok(version.map(|version| BegunVersion { record, version, making }))
+        Ok(version.map(|version| PendingVersion { record, version, pending }))
     }
 
     /// Makes the token object of a version whose row is written, and lets the version live.
     ///
     /// It goes on to its end when nobody waits any more: clients give up before a large key is
     /// made, and what is half made would stay so until the next start.
-    pub(super) async fn bring_to_life(
+    pub(super) async fn generate_and_activate(
         &self,
-        begun: BegunVersion,
+        pending: PendingVersion,
         budget: &Budget,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         let (keyring, budget) = (self.clone(), budget.clone());
         let work = tokio::spawn(async move {
-            let BegunVersion { record, version, making } = begun;
+            let PendingVersion { record, version, pending } = pending;
             let outcome = keyring.make(&record, &version, &budget).await;
             if outcome.is_err() {
-                keyring.forget_version(record.id, identity(&record, &version)).await;
+                keyring.remove_failed_version(record.id, identity(&record, &version)).await;
             }
-            drop(making);
+            drop(pending);
             outcome
         });
         work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
@@ -181,9 +181,9 @@ impl Keyring {
                 // The key may have been disabled meanwhile, and its callers told so.
                 match record.state {
                     KeyState::Creating => record.state = KeyState::Enabled,
-                    state => state::check(state, Use::Cryptographic)?,
+                    state => state::check(state, KeyAction::Cryptographic)?,
                 }
-                if record.go_live(version.id) { Ok(()) } else { Err(StoreError::NotFound.into()) }
+                if record.activate(version.id) { Ok(()) } else { Err(StoreError::NotFound.into()) }
             })
             .await
     }
@@ -192,10 +192,10 @@ impl Keyring {
     ///
     /// # Errors
     /// When the state forbids it, or the store fails.
-    pub async fn change<P: Changes>(
+    pub async fn change<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
-        wanted: Use,
+        wanted: KeyAction,
         change: impl FnOnce(&mut KeyRecord),
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.try_change(key, wanted, |record| {
@@ -209,10 +209,10 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::change`], and what `change` refuses; the key then stays as it was.
-    pub async fn try_change<P: Changes>(
+    pub async fn try_change<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
-        wanted: Use,
+        wanted: KeyAction,
         change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyringError>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.store
@@ -227,14 +227,14 @@ impl Keyring {
     ///
     /// # Errors
     /// When the key's state or its deletion protection forbids it, or the store fails.
-    pub async fn schedule_deletion<P: Changes>(
+    pub async fn schedule_deletion<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
         delete_at: Time,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.store
             .change_key(key.record().id, |record| {
-                state::check(record.state, Use::ScheduleDeletion)?;
+                state::check(record.state, KeyAction::ScheduleDeletion)?;
                 if record.deletion_protection.is_some() {
                     return Err(KeyringError::Protected);
                 }
@@ -250,11 +250,11 @@ impl Keyring {
     ///
     /// # Errors
     /// When no destruction is scheduled, or the store fails.
-    pub async fn cancel_deletion<P: Changes>(
+    pub async fn cancel_deletion<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.change(key, Use::CancelDeletion, |record| {
+        self.change(key, KeyAction::CancelDeletion, |record| {
             record.delete_at = None;
             record.state =
                 if record.has_material() { KeyState::Enabled } else { KeyState::PendingImport };
@@ -266,7 +266,7 @@ impl Keyring {
     ///
     /// # Errors
     /// The code of the state table.
-    pub fn check<P>(&self, key: &AuthorizedKey<P>, wanted: Use) -> Result<(), KeyringError> {
+    pub fn check<P>(&self, key: &AuthorizedKey<P>, wanted: KeyAction) -> Result<(), KeyringError> {
         Ok(state::check(key.record().state, wanted)?)
     }
 
@@ -274,7 +274,7 @@ impl Keyring {
     ///
     /// # Errors
     /// The code of the state table.
-    pub fn check_held(&self, record: &KeyRecord, wanted: Use) -> Result<(), KeyringError> {
+    pub fn check_record(&self, record: &KeyRecord, wanted: KeyAction) -> Result<(), KeyringError> {
         Ok(state::check(record.state, wanted)?)
     }
 
@@ -293,8 +293,8 @@ impl Keyring {
     ///
     /// It has a time of its own, since the request's may be used up. The object lock puts it behind
     /// a generation that is still under way.
-    pub(super) async fn forget_version(&self, key: KeyId, version: KeyIdentity) {
-        let budget = Budget::new(self.times.call);
+    pub(super) async fn remove_failed_version(&self, key: KeyId, version: KeyIdentity) {
+        let budget = Budget::new(self.timeouts.call);
         if let Err(error) = self.remove_version(key, version, &budget).await {
             tracing::warn!(
                 key_id = %key,

@@ -2,8 +2,8 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{Keyring, KeyringError, UsableVersion, Use, VersionSelector};
-use crate::authz::{AuthorizedKey, Macs};
+use super::{KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
+use crate::authz::{AuthorizedKey, CanMac};
 use crate::model::KeySpec;
 use crate::model::algorithm::MacAlgorithm;
 use crate::token::{self, Budget, Worker};
@@ -14,7 +14,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the key's state or spec forbids it.
-    pub fn mac_version<'k, P: Macs>(
+    pub fn mac_version<'k, P: CanMac>(
         &self,
         key: &'k AuthorizedKey<P>,
         algorithm: MacAlgorithm,
@@ -26,7 +26,7 @@ impl Keyring {
             (KeySpec::HmacSha512, MacAlgorithm::HmacSha512) => token::MacAlgorithm::HmacSha512,
             _ => return Err(KeyringError::OTHER_ALGORITHM),
         };
-        let version = UsableVersion::new(key, Use::Cryptographic, VersionSelector::Initial)?;
+        let version = UsableVersion::new(key, KeyAction::Cryptographic, VersionSelector::Initial)?;
         Ok(version.with(algorithm))
     }
 
@@ -34,7 +34,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the token fails.
-    pub async fn mac<P: Macs>(
+    pub async fn mac<P: CanMac>(
         &self,
         version: &UsableVersion<'_, P, token::MacAlgorithm>,
         message: Vec<u8>,
@@ -50,7 +50,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::mac`].
-    pub async fn verify_mac<P: Macs>(
+    pub async fn verify_mac<P: CanMac>(
         &self,
         version: &UsableVersion<'_, P, token::MacAlgorithm>,
         message: Vec<u8>,

@@ -2,14 +2,14 @@
 //!
 //! Takes an [`AuthorizedKey`], never a key id. Knows nothing of wires.
 
+mod asymmetric;
 mod data_key_pair;
 pub mod error;
 mod import;
 mod invocations;
 mod lifecycle;
 mod mac;
-mod making;
-mod pair;
+mod pending_versions;
 mod public_key;
 mod reconcile;
 pub mod recovery;
@@ -29,15 +29,15 @@ pub use import::{WrappedMaterial, WrappingKey};
 pub use invocations::IvEvent;
 pub use lifecycle::NewKey;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
-pub use state::Use;
+pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
 use crate::error::ErrorCode;
-use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerifiedShare};
+use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
 use invocations::Invocations;
-use making::Makings;
+use pending_versions::PendingVersions;
 use tokio::sync::watch;
 
 /// The keys of this gateway.
@@ -45,17 +45,17 @@ use tokio::sync::watch;
 pub struct Keyring {
     store: Store,
     token: Token,
-    times: TokenTimes,
+    timeouts: TokenTimeouts,
     verifies_data_keys: bool,
-    verified_encryptions: VerifiedShare,
+    verified_encryptions: VerificationRate,
     /// Encryptions so far, where only some of them are verified.
     encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
-    makings: Makings,
+    pending_versions: PendingVersions,
     /// Held while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
     /// Keys whose row calls their material absent, and whose object may be there all the same.
-    owed: Arc<Mutex<BTreeSet<KeyId>>>,
+    pending_destruction: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 /// What the token's objects of a version have to say that they are.
@@ -67,7 +67,7 @@ fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
 ///
 /// # Errors
 /// The code of the state table.
-pub fn check_state(record: &KeyRecord, wanted: Use) -> Result<(), ErrorCode> {
+pub fn check_state(record: &KeyRecord, wanted: KeyAction) -> Result<(), ErrorCode> {
     state::check(record.state, wanted)
 }
 
@@ -75,40 +75,41 @@ pub fn check_state(record: &KeyRecord, wanted: Use) -> Result<(), ErrorCode> {
 #[derive(Debug, Clone, Copy)]
 pub struct KeyringSettings {
     /// How long the token may take.
-    pub times: TokenTimes,
+    pub timeouts: TokenTimeouts,
     /// How often a key version may encrypt.
     pub iv_budget: IvBudget,
-    /// Whether the sealed form of a data key is opened again before anybody gets the key.
+    /// Whether the encrypted form of a data key is opened again before anybody gets the key.
     pub verify_data_keys: bool,
     /// Which ciphertexts are opened again before anybody gets them.
-    pub verify_encryptions: VerifiedShare,
+    pub verify_encryptions: VerificationRate,
 }
 
 /// How long the token may take.
 #[derive(Debug, Clone, Copy)]
-pub struct TokenTimes {
+pub struct TokenTimeouts {
     /// For a call that uses a key.
     pub call: Duration,
-    /// For making a key; RSA pairs take seconds.
+    /// For generating a key; RSA pairs take seconds.
     pub generate: Duration,
 }
 
 impl Keyring {
     /// A keyring over a store and the token that the store belongs to.
     pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
-        let KeyringSettings { times, iv_budget, verify_data_keys, verify_encryptions } = settings;
+        let KeyringSettings { timeouts, iv_budget, verify_data_keys, verify_encryptions } =
+            settings;
         let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
         Self {
             store,
             token,
-            times,
+            timeouts,
             verifies_data_keys: verify_data_keys,
             verified_encryptions: verify_encryptions,
             encryptions: Arc::default(),
             invocations,
-            makings: Makings::default(),
+            pending_versions: PendingVersions::default(),
             material: Arc::default(),
-            owed: Arc::default(),
+            pending_destruction: Arc::default(),
         }
     }
 
@@ -117,8 +118,8 @@ impl Keyring {
     ///
     /// # Errors
     /// When the store fails; some versions then count for more than they are used.
-    pub async fn give_back_leases(&self) -> Result<(), StoreError> {
-        self.invocations.give_back().await
+    pub async fn return_leases(&self) -> Result<(), StoreError> {
+        self.invocations.return_leases().await
     }
 
     /// Takes what the invocation budget has to put on record, each with its key.
@@ -129,7 +130,7 @@ impl Keyring {
     }
 
     /// Puts what could not be recorded back.
-    pub fn keep_iv_event(&self, event: IvEvent) {
+    pub fn requeue_iv_event(&self, event: IvEvent) {
         self.invocations.events().push(event);
     }
 
@@ -141,13 +142,13 @@ impl Keyring {
         Ok(self.token.ready()?)
     }
 
-    /// As [`Token::returns`].
-    pub fn token_returns(&self) -> watch::Receiver<()> {
-        self.token.returns()
+    /// As [`Token::reconnects`].
+    pub fn token_reconnects(&self) -> watch::Receiver<()> {
+        self.token.reconnects()
     }
 
     /// How long the token may take.
-    pub fn times(&self) -> TokenTimes {
-        self.times
+    pub fn timeouts(&self) -> TokenTimeouts {
+        self.timeouts
     }
 }

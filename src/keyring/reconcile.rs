@@ -8,7 +8,7 @@ use crate::store::StoreError;
 use crate::token::{Budget, KeyIdentity};
 
 /// A version of another gateway that has not come alive for so long is not being made any more.
-const LONGEST_MAKING: Duration = Duration::from_mins(10);
+const MAX_GENERATION_TIME: Duration = Duration::from_mins(10);
 
 impl Keyring {
     /// Finishes what the last process left half done: versions that never came alive are taken
@@ -26,15 +26,15 @@ impl Keyring {
     pub async fn reconcile(&self) -> Result<(), KeyringError> {
         for record in self.store.keys() {
             if record.state != KeyState::Deleting {
-                let budget = Budget::new(self.times.call);
+                let budget = Budget::new(self.timeouts.call);
                 let destroyed = self.destroy_absent_material(&record, &budget).await;
                 if !is_done(destroyed, record.id)? {
-                    self.owe(record.id);
+                    self.mark_pending_destruction(record.id);
                 }
             }
         }
-        for (key, version) in self.left_behind().await? {
-            is_done(self.take_back(key, version).await, key)?;
+        for (key, version) in self.incomplete_versions().await? {
+            is_done(self.remove_incomplete_version(key, version).await, key)?;
         }
         Ok(())
     }
@@ -45,33 +45,38 @@ impl Keyring {
     ///
     /// # Errors
     /// When it cannot be told whether the store has another user.
-    pub async fn left_behind(&self) -> Result<Vec<(KeyId, KeyIdentity)>, KeyringError> {
+    pub async fn incomplete_versions(&self) -> Result<Vec<(KeyId, KeyIdentity)>, KeyringError> {
         let mut left = Vec::new();
         for record in self.store.keys() {
             if record.state == KeyState::Deleting {
                 continue;
             }
             let versions = record.versions.iter();
-            let dead = versions.filter(|one| !one.is_live && !self.makings.has(one.id));
+            let dead = versions.filter(|one| !one.is_live && !self.pending_versions.has(one.id));
             left.extend(dead.map(|version| (record.id, identity(&record, version))));
         }
-        let resting = self.makings.resting(left.iter().map(|(_key, version)| version.id()));
-        if !left.is_empty() && !self.store.is_alone().await? {
+        let first_seen =
+            self.pending_versions.first_seen(left.iter().map(|(_key, version)| version.id()));
+        if !left.is_empty() && !self.store.is_only_user().await? {
             // Whoever makes a version gives it up when its time is over.
-            let longest = self.times.generate.saturating_mul(2).max(LONGEST_MAKING);
+            let longest = self.timeouts.generate.saturating_mul(2).max(MAX_GENERATION_TIME);
             left.retain(|(_key, version)| {
-                resting.get(&version.id()).is_some_and(|since| since.elapsed() > longest)
+                first_seen.get(&version.id()).is_some_and(|since| since.elapsed() > longest)
             });
         }
         Ok(left)
     }
 
-    /// Takes back a version of [`Keyring::left_behind`] with its token objects.
+    /// Takes back a version of [`Keyring::incomplete_versions`] with its token objects.
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
-    pub async fn take_back(&self, key: KeyId, version: KeyIdentity) -> Result<(), KeyringError> {
-        self.remove_version(key, version, &Budget::new(self.times.call)).await?;
+    pub async fn remove_incomplete_version(
+        &self,
+        key: KeyId,
+        version: KeyIdentity,
+    ) -> Result<(), KeyringError> {
+        self.remove_version(key, version, &Budget::new(self.timeouts.call)).await?;
         tracing::warn!(key_id = %key, key_version_id = %version.id(),
             "took back a key version that never came alive");
         Ok(())
@@ -85,7 +90,7 @@ impl Keyring {
     }
 
     /// The keys whose deletion has begun, whatever the clock says.
-    pub fn begun_purges(&self) -> Vec<KeyId> {
+    pub fn purges_in_progress(&self) -> Vec<KeyId> {
         let mut begun = self.store.keys();
         begun.retain(|record| record.state == KeyState::Deleting);
         begun.iter().map(|record| record.id).collect()
@@ -115,7 +120,7 @@ impl Keyring {
 
     async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
         for version in &record.versions {
-            let budget = Budget::new(self.times.call);
+            let budget = Budget::new(self.timeouts.call);
             if version.is_live {
                 self.destroy_live(identity(record, version), &budget).await?;
             } else {
@@ -164,7 +169,7 @@ impl Keyring {
         version: KeyIdentity,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        Ok(self.token.change(budget, move |worker| worker.destroy_half_made(version)).await?)
+        Ok(self.token.change(budget, move |worker| worker.destroy_incomplete(version)).await?)
     }
 
     async fn destroy_live(

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Keyring, KeyringError};
-use crate::audit::CHECKPOINT_KEY_FACT;
-use crate::authn::SEAL_KEY_FACT;
+use crate::audit::CHECKPOINT_KEY_METADATA;
+use crate::authn::ENCRYPTION_KEY_METADATA;
 use crate::model::{
     ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion,
     KeyVersionId, Origin, ProtectionLevel, Time,
 };
-use crate::store::{Fact, Store};
+use crate::store::{MetadataValue, Store};
 use crate::token::{
     Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
 };
@@ -44,7 +44,7 @@ pub struct FoundKey {
     /// What it is for.
     pub usage: KeyUsage,
     /// Whether its material was made in the token.
-    pub is_made_here: bool,
+    pub is_local: bool,
     /// Whether the store knows the key, and only lacks versions of it.
     pub is_known: bool,
     /// The versions that the store lacks, by rising number.
@@ -60,7 +60,7 @@ impl Keyring {
     pub async fn orphans(&self) -> Result<Vec<ObjectName>, KeyringError> {
         let store = &self.store;
         let names = self.token.list().await?;
-        let known = Known::read(store).await?;
+        let known = StoredKeys::read(store).await?;
         let mut orphans = Vec::new();
         for name in names {
             let ObjectOwner::Key(key) = name.owner else { continue };
@@ -76,7 +76,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the token cannot be searched.
-    pub async fn find_all(&self) -> Result<(), KeyringError> {
+    pub async fn load_all_handles(&self) -> Result<(), KeyringError> {
         self.token.list().await?;
         Ok(())
     }
@@ -86,20 +86,20 @@ impl Keyring {
 ///
 /// # Errors
 /// When store or token cannot be read.
-pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError> {
+pub async fn find_missing(store: &Store, token: &Token) -> Result<Findings, KeyringError> {
     let inspected = token.inspect(Depth::Use).await?;
-    let known = Known::read(store).await?;
+    let known = StoredKeys::read(store).await?;
     let mut findings = Findings::default();
     let mut by_key: BTreeMap<KeyId, Vec<Inspected>> = BTreeMap::new();
     for one in inspected.into_iter().filter(|one| !known.has(&one.name)) {
-        if known.misplaces(&one.name) {
+        if known.conflicts_with(&one.name) {
             let why = "the database gives its id to another key; that row has to go first";
             findings.unusable.push((one.name, why.to_owned()));
             continue;
         }
         match one.name.owner {
             ObjectOwner::Key(id) => by_key.entry(id).or_default().push(one),
-            ObjectOwner::Service(service) => findings.see_service(service, &one, &known),
+            ObjectOwner::Service(service) => findings.add_service_key(service, &one, &known),
         }
     }
     for (id, objects) in by_key {
@@ -109,7 +109,7 @@ pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError
         } else if store.removed_at(id).await?.is_some() {
             findings.destroyed.push(id);
         } else {
-            findings.see_key(id, objects, store.key(id).as_deref());
+            findings.add_key(id, objects, store.key(id).as_deref());
         }
     }
     Ok(findings)
@@ -121,7 +121,7 @@ pub async fn look(store: &Store, token: &Token) -> Result<Findings, KeyringError
 ///
 /// # Errors
 /// When store or token fail; what was taken in until then stays.
-pub async fn adopt(
+pub async fn import(
     store: &Store,
     token: &Token,
     findings: &Findings,
@@ -129,27 +129,27 @@ pub async fn adopt(
     now: Time,
 ) -> Result<(), KeyringError> {
     for (service, version) in &findings.services {
-        if let Some(fact) = fact_of(*service) {
-            store.set_fact(fact, &version.to_string()).await?;
+        if let Some(name) = metadata_of(*service) {
+            store.set_metadata(name, &version.to_string()).await?;
         }
     }
     for found in &findings.keys {
-        let material = if found.is_made_here { None } else { Some(material(token, found).await?) };
+        let material = if found.is_local { None } else { Some(material(token, found).await?) };
         let new = || {
-            let origin = if found.is_made_here { Origin::AliyunKms } else { Origin::External };
+            let origin = if found.is_local { Origin::AliyunKms } else { Origin::External };
             let level = ProtectionLevel::Hsm;
             let record = KeyRecord::new(found.spec, found.usage, origin, level, now);
             KeyRecord { id: found.id, state: KeyState::Enabled, ..record }
         };
-        let change = |record: &mut KeyRecord| take_in(record, found, material, now);
-        store.adopt_key(found.id, new, change, invocations).await?;
+        let change = |record: &mut KeyRecord| merge_found(record, found, material, now);
+        store.insert_recovered_key(found.id, new, change, invocations).await?;
         tracing::warn!(key_id = %found.id, versions = found.versions.len(),
             "took in a key that only the token knew");
     }
     Ok(())
 }
 
-fn take_in(
+fn merge_found(
     record: &mut KeyRecord,
     found: &FoundKey,
     material: Option<ImportedMaterial>,
@@ -157,8 +157,8 @@ fn take_in(
 ) {
     for (number, id) in &found.versions {
         // A version that was half made when an older store was written, and is whole now.
-        if let Some(half_made) = record.versions.iter_mut().find(|version| version.id == *id) {
-            half_made.is_live = true;
+        if let Some(incomplete) = record.versions.iter_mut().find(|version| version.id == *id) {
+            incomplete.is_live = true;
             continue;
         }
         let is_taken = record.versions.iter().any(|version| version.number == *number);
@@ -202,10 +202,10 @@ impl Findings {
         self.keys.is_empty() && self.services.is_empty()
     }
 
-    fn see_service(&mut self, service: ServiceKey, one: &Inspected, known: &Known) {
+    fn add_service_key(&mut self, service: ServiceKey, one: &Inspected, known: &StoredKeys) {
         if let Some(fault) = one.faults.first() {
             self.unusable.push((one.name, fault.clone()));
-        } else if fact_of(service).is_none() || known.services.contains(&service) {
+        } else if metadata_of(service).is_none() || known.services.contains(&service) {
             let why = match service {
                 ServiceKey::ImportWrapping => "the import that it was made for is not known",
                 _ => "another key of this kind is in use",
@@ -218,7 +218,7 @@ impl Findings {
         }
     }
 
-    fn see_key(&mut self, id: KeyId, objects: Vec<Inspected>, record: Option<&KeyRecord>) {
+    fn add_key(&mut self, id: KeyId, objects: Vec<Inspected>, record: Option<&KeyRecord>) {
         if record.is_some_and(|record| record.state == KeyState::Deleting) {
             self.destroyed.push(id);
             return;
@@ -236,7 +236,7 @@ impl Findings {
                 let wanted = record.map(|record| (record.spec, record.usage));
                 let wanted = wanted.or(found.as_ref().map(|found| (found.spec, found.usage)));
                 match wanted {
-                    Some(wanted) if wanted != (spec, usage) && one.is_made_here => {
+                    Some(wanted) if wanted != (spec, usage) && one.is_local => {
                         Err("it is of another kind than the other versions of its key".to_owned())
                     }
                     Some(wanted) => Ok(wanted),
@@ -250,7 +250,7 @@ impl Findings {
                         id,
                         spec,
                         usage,
-                        is_made_here: one.is_made_here,
+                        is_local: one.is_local,
                         is_known: record.is_some(),
                         versions: Vec::new(),
                     });
@@ -264,13 +264,13 @@ impl Findings {
 
 /// What the store knows of token objects.
 #[derive(Debug)]
-pub struct Known {
+pub struct StoredKeys {
     /// Whoever the store gives an id to: one owner each, unless somebody changed the database.
     versions: BTreeMap<KeyVersionId, BTreeSet<ObjectOwner>>,
     services: BTreeSet<ServiceKey>,
 }
 
-impl Known {
+impl StoredKeys {
     /// Reads it.
     ///
     /// # Errors
@@ -288,10 +288,12 @@ impl Known {
             give(parameters.wrapping, ObjectOwner::Service(ServiceKey::ImportWrapping));
         }
         let mut services = BTreeSet::new();
-        for service in [ServiceKey::AccessKeySeal, ServiceKey::AuditCheckpoint] {
-            let Some(fact) = fact_of(service) else { continue };
+        for service in [ServiceKey::AccessKeyEncryption, ServiceKey::AuditCheckpoint] {
+            let Some(name) = metadata_of(service) else { continue };
             // One that cannot be read names no key: what the token has takes its place.
-            if let Fact::Read(version) = store.read_fact(fact, |text| text.parse().ok()).await? {
+            if let MetadataValue::Read(version) =
+                store.read_metadata(name, |text| text.parse().ok()).await?
+            {
                 services.insert(service);
                 give(version, ObjectOwner::Service(service));
             }
@@ -305,16 +307,16 @@ impl Known {
     }
 
     /// Whether the store gives the object's id to another owner than its label does.
-    pub fn misplaces(&self, name: &ObjectName) -> bool {
+    pub fn conflicts_with(&self, name: &ObjectName) -> bool {
         let owners = self.versions.get(&name.version);
         owners.is_some_and(|owners| owners.iter().any(|owner| *owner != name.owner))
     }
 }
 
-fn fact_of(service: ServiceKey) -> Option<&'static str> {
+fn metadata_of(service: ServiceKey) -> Option<&'static str> {
     match service {
-        ServiceKey::AccessKeySeal => Some(SEAL_KEY_FACT),
-        ServiceKey::AuditCheckpoint => Some(CHECKPOINT_KEY_FACT),
+        ServiceKey::AccessKeyEncryption => Some(ENCRYPTION_KEY_METADATA),
+        ServiceKey::AuditCheckpoint => Some(CHECKPOINT_KEY_METADATA),
         ServiceKey::ImportWrapping => None,
     }
 }

@@ -21,23 +21,24 @@ impl Keyring {
     /// # Errors
     /// When store or token fail; the key is then due again.
     pub async fn rotate(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
-        let begun = self.begin_version(key, now, |record| Ok(self.is_due(record, now))).await?;
-        let Some(begun) = begun else { return Ok(()) };
-        let budget = Budget::new(self.times.generate);
-        let id = begun.version.id;
-        self.bring_to_life(begun, &budget).await?;
+        let pending =
+            self.insert_pending_version(key, now, |record| Ok(self.is_due(record, now))).await?;
+        let Some(pending) = pending else { return Ok(()) };
+        let budget = Budget::new(self.timeouts.generate);
+        let id = pending.version.id;
+        self.generate_and_activate(pending, &budget).await?;
         tracing::info!(key_id = %key, key_version_id = %id, "rotated a key that was due");
         Ok(())
     }
 
     fn is_due(&self, record: &KeyRecord, now: Time) -> bool {
-        is_due(record, now) || self.is_worn(record)
+        is_due(record, now) || self.needs_rotation(record)
     }
 
     /// Whether the version that encrypts has done so as often as it should.
-    fn is_worn(&self, record: &KeyRecord) -> bool {
-        let is_worn = |primary| self.invocations.is_worn(primary);
-        may_rotate(record) && record.primary.is_some_and(is_worn)
+    fn needs_rotation(&self, record: &KeyRecord) -> bool {
+        let needs_rotation = |primary| self.invocations.needs_rotation(primary);
+        may_rotate(record) && record.primary.is_some_and(needs_rotation)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::KeyState;
 
 /// What a caller wants to do with a key, as far as its state decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum KeyAction {
     /// Any cryptographic operation, a new version, the rotation policy.
     Cryptographic,
     /// Change of description or tags; an alias's new target.
@@ -29,7 +29,7 @@ pub enum Use {
 /// # Errors
 /// The code of the table's cell.
 #[expect(clippy::match_same_arms, reason = "the published table is told row by row")]
-pub(super) fn check(state: KeyState, wanted: Use) -> Result<(), ErrorCode> {
+pub(super) fn check(state: KeyState, wanted: KeyAction) -> Result<(), ErrorCode> {
     use KeyState::{
         Creating, Deleting, Disabled, Enabled, PendingDeletion, PendingImport, Unavailable,
     };
@@ -37,25 +37,35 @@ pub(super) fn check(state: KeyState, wanted: Use) -> Result<(), ErrorCode> {
         (_, Creating | Deleting) => Err(ErrorCode::KeyNotFound),
         (_, Unavailable) => Err(ErrorCode::KeyUnavailable),
 
-        (Use::Cryptographic, Enabled) => Ok(()),
-        (Use::Cryptographic, Disabled) => Err(ErrorCode::KeyDisabled),
-        (Use::Cryptographic | Use::Annotate, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
-        (Use::Cryptographic, PendingImport) => Err(ErrorCode::KeyPendingImport),
+        (KeyAction::Cryptographic, Enabled) => Ok(()),
+        (KeyAction::Cryptographic, Disabled) => Err(ErrorCode::KeyDisabled),
+        (KeyAction::Cryptographic | KeyAction::Annotate, PendingDeletion) => {
+            Err(ErrorCode::KeyPendingDeletion)
+        }
+        (KeyAction::Cryptographic, PendingImport) => Err(ErrorCode::KeyPendingImport),
 
-        (Use::CancelDeletion, PendingDeletion) => Ok(()),
-        (Use::CancelDeletion, _) | (Use::Toggle, PendingImport) => {
+        (KeyAction::CancelDeletion, PendingDeletion) => Ok(()),
+        (KeyAction::CancelDeletion, _) | (KeyAction::Toggle, PendingImport) => {
             Err(ErrorCode::StateModifiedFailed)
         }
-        (Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias | Use::Import, PendingDeletion) => {
-            Err(ErrorCode::StateModifiedFailed)
-        }
+        (
+            KeyAction::Toggle
+            | KeyAction::ScheduleDeletion
+            | KeyAction::CreateAlias
+            | KeyAction::Import,
+            PendingDeletion,
+        ) => Err(ErrorCode::StateModifiedFailed),
         // Not in the table: a public key is no use of the key, but a doomed key shall not gain
         // new ones.
-        (Use::ReadPublicKey, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
-        (Use::ReadPublicKey, Enabled | Disabled) => Ok(()),
-        (Use::ReadPublicKey, PendingImport) => Err(ErrorCode::KeyPendingImport),
+        (KeyAction::ReadPublicKey, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
+        (KeyAction::ReadPublicKey, Enabled | Disabled) => Ok(()),
+        (KeyAction::ReadPublicKey, PendingImport) => Err(ErrorCode::KeyPendingImport),
         (
-            Use::Annotate | Use::Toggle | Use::ScheduleDeletion | Use::CreateAlias | Use::Import,
+            KeyAction::Annotate
+            | KeyAction::Toggle
+            | KeyAction::ScheduleDeletion
+            | KeyAction::CreateAlias
+            | KeyAction::Import,
             Enabled | Disabled | PendingImport,
         ) => Ok(()),
     }
@@ -80,14 +90,14 @@ mod tests {
             KeyState::PendingImport,
         ];
         let table = [
-            (Use::Cryptographic, [OK, DISABLED, DELETION, IMPORT]),
-            (Use::Annotate, [OK, OK, DELETION, OK]),
-            (Use::Toggle, [OK, OK, MODIFIED, MODIFIED]),
-            (Use::ScheduleDeletion, [OK, OK, MODIFIED, OK]),
-            (Use::CancelDeletion, [MODIFIED, MODIFIED, OK, MODIFIED]),
-            (Use::CreateAlias, [OK, OK, MODIFIED, OK]),
-            (Use::Import, [OK, OK, MODIFIED, OK]),
-            (Use::ReadPublicKey, [OK, OK, DELETION, IMPORT]),
+            (KeyAction::Cryptographic, [OK, DISABLED, DELETION, IMPORT]),
+            (KeyAction::Annotate, [OK, OK, DELETION, OK]),
+            (KeyAction::Toggle, [OK, OK, MODIFIED, MODIFIED]),
+            (KeyAction::ScheduleDeletion, [OK, OK, MODIFIED, OK]),
+            (KeyAction::CancelDeletion, [MODIFIED, MODIFIED, OK, MODIFIED]),
+            (KeyAction::CreateAlias, [OK, OK, MODIFIED, OK]),
+            (KeyAction::Import, [OK, OK, MODIFIED, OK]),
+            (KeyAction::ReadPublicKey, [OK, OK, DELETION, IMPORT]),
         ];
         for (wanted, row) in table {
             for (state, cell) in states.into_iter().zip(row) {

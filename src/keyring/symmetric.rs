@@ -4,18 +4,18 @@ use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
-use super::{AesGcm, Keyring, KeyringError, UsableVersion, Use, VersionSelector};
-use crate::authz::{AccountGrant, AuthorizedKey, Opens, Permission, Seals};
+use super::{AesGcm, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
+use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, Time, VerifiedShare};
-use crate::token::{Budget, Encrypted, KeyIdentity, Sealing};
+use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, Time, VerificationRate};
+use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity};
 
 impl Keyring {
     /// A version that encrypts with this key now.
     ///
     /// # Errors
     /// When the key's state or spec forbids it, or there is no such version.
-    pub fn encryption_version<'k, P: Seals>(
+    pub fn encryption_version<'k, P: CanEncrypt>(
         &self,
         key: &'k AuthorizedKey<P>,
         version: VersionSelector,
@@ -27,7 +27,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::encryption_version`].
-    pub fn decryption_version<'k, P: Opens>(
+    pub fn decryption_version<'k, P: CanDecrypt>(
         &self,
         key: &'k AuthorizedKey<P>,
         version: VersionSelector,
@@ -41,7 +41,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the version is used up, or the token fails.
-    pub async fn encrypt<P: Seals>(
+    pub async fn encrypt<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         iv: Option<[u8; IV_BYTES]>,
@@ -49,29 +49,29 @@ impl Keyring {
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
-        let sealing = Sealing { iv, is_verified: self.verifies_next_encryption() };
-        self.encrypt_as(version.identity, sealing, plaintext, aad, budget).await
+        let options = EncryptOptions { iv, is_verified: self.verifies_next_encryption() };
+        self.encrypt_as(version.identity, options, plaintext, aad, budget).await
     }
 
     /// As [`Keyring::encrypt`], for what is lost if it does not decrypt: the private half of a data
     /// key pair. It is verified where data keys are.
-    pub(super) async fn encrypt_data_key<P: Seals>(
+    pub(super) async fn encrypt_data_key<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         private: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
-        let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
-        self.encrypt_as(version.identity, sealing, private, aad, budget).await
+        let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
+        self.encrypt_as(version.identity, options, private, aad, budget).await
     }
 
     fn verifies_next_encryption(&self) -> bool {
         match self.verified_encryptions {
-            VerifiedShare::Off => false,
-            VerifiedShare::All => true,
-            share @ VerifiedShare::OneIn(_) => {
-                share.has(self.encryptions.fetch_add(1, Ordering::Relaxed))
+            VerificationRate::Off => false,
+            VerificationRate::All => true,
+            rate @ VerificationRate::OneIn(_) => {
+                rate.includes(self.encryptions.fetch_add(1, Ordering::Relaxed))
             }
         }
     }
@@ -79,20 +79,20 @@ impl Keyring {
     async fn encrypt_as(
         &self,
         identity: KeyIdentity,
-        sealing: Sealing,
+        options: EncryptOptions,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
         budget: &Budget,
     ) -> Result<CiphertextBlob, KeyringError> {
         let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
-        let sealed = self
+        let encrypted = self
             .token
             .run_with(identity, budget, move |worker| {
-                worker.encrypt_as(identity, sealing, Some(&aad), &plaintext)
+                worker.encrypt_as(identity, options, Some(&aad), &plaintext)
             })
             .await?;
-        reserved.settle(&sealed);
-        Ok(blob(identity, sealed))
+        reserved.release_unused(&encrypted);
+        Ok(blob(identity, encrypted))
     }
 
     /// Generates a data key of `bytes` random bytes in the token and encrypts it, both in one job.
@@ -100,7 +100,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::encrypt`].
-    pub async fn data_key<P: Seals>(
+    pub async fn data_key<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
@@ -115,7 +115,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::encrypt`].
-    pub async fn data_key_text<P: Seals>(
+    pub async fn data_key_text<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
@@ -138,25 +138,25 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
-        let sealing = Sealing { iv: None, is_verified: self.verifies_data_keys };
-        let (data_key, sealed) = self
+        let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
+        let (data_key, encrypted) = self
             .token
             .run_with(identity, budget, move |worker| {
                 let data_key = (form.make)(worker.random(bytes)?);
                 let text = (form.bytes)(&data_key);
-                let sealed = worker.encrypt_as(identity, sealing, Some(&aad), text)?;
-                Ok((data_key, sealed))
+                let encrypted = worker.encrypt_as(identity, options, Some(&aad), text)?;
+                Ok((data_key, encrypted))
             })
             .await?;
-        reserved.settle(&sealed);
-        Ok((data_key, blob(identity, sealed)))
+        reserved.release_unused(&encrypted);
+        Ok((data_key, blob(identity, encrypted)))
     }
 
     /// Decrypts a blob to bytes. The blob's own version id is not used.
     ///
     /// # Errors
     /// When the blob does not decrypt, or the token fails.
-    pub async fn decrypt<P: Opens>(
+    pub async fn decrypt<P: CanDecrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         blob: CiphertextBlob,
@@ -167,7 +167,7 @@ impl Keyring {
         Ok(self
             .token
             .run_with(identity, budget, move |worker| {
-                worker.decrypt(identity, &blob.iv, Some(&aad), &blob.sealed)
+                worker.decrypt(identity, &blob.iv, Some(&aad), &blob.ciphertext)
             })
             .await?)
     }
@@ -176,7 +176,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`Keyring::decrypt`], and when it is no such text.
-    pub async fn decrypt_text<P: Opens>(
+    pub async fn decrypt_text<P: CanDecrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
         blob: CiphertextBlob,
@@ -184,7 +184,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<Plaintext, KeyringError> {
         let text = self.decrypt(version, blob, aad, budget).await?;
-        Ok(Plaintext::from_opened(&text)?)
+        Ok(Plaintext::from_decrypted(&text)?)
     }
 
     /// So many random bytes from the token.
@@ -221,9 +221,9 @@ fn cipher_version<P>(
     if record.material.as_ref().is_some_and(|material| material.is_due(Time::now())) {
         return Err(ErrorCode::KeyPendingImport.into());
     }
-    Ok(UsableVersion::new(key, Use::Cryptographic, version)?.with_aes_gcm())
+    Ok(UsableVersion::new(key, KeyAction::Cryptographic, version)?.with_aes_gcm())
 }
 
-fn blob(version: KeyIdentity, sealed: Encrypted) -> CiphertextBlob {
-    CiphertextBlob { version: version.id(), iv: sealed.iv, sealed: sealed.sealed }
+fn blob(version: KeyIdentity, encrypted: Encrypted) -> CiphertextBlob {
+    CiphertextBlob { version: version.id(), iv: encrypted.iv, ciphertext: encrypted.ciphertext }
 }

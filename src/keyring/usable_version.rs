@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Use, identity, state};
+use super::{KeyAction, identity, state};
 use crate::authz::AuthorizedKey;
 use crate::error::ErrorCode;
 use crate::model::{KeyRecord, KeyVersion, KeyVersionId};
@@ -67,7 +67,7 @@ impl<'k, P> UsableVersion<'k, P, ()> {
     /// algorithm.
     pub(super) fn new(
         key: &'k AuthorizedKey<P>,
-        wanted: Use,
+        wanted: KeyAction,
         selector: VersionSelector,
     ) -> Result<Self, ErrorCode> {
         let record = key.record();

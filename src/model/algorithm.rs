@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 use super::params::FromParam;
-use super::spec::{KeySpec, words};
+use super::spec::{KeySpec, api_enum};
 
-words! {
+api_enum! {
     /// How a digest is signed (AsymmetricSign, parameter Algorithm).
     SignatureAlgorithm, "signature algorithm" {
         /// RSASSA-PSS with SHA-256 and a salt of 32 bytes (RFC 8017, section 8.1).
@@ -35,7 +35,7 @@ impl SignatureAlgorithm {
     }
 }
 
-words! {
+api_enum! {
     /// How data is encrypted to a key pair (AsymmetricEncrypt, parameter Algorithm).
     EncryptionAlgorithm, "encryption algorithm" {
         /// RSAES-OAEP, SHA-256 for hash and mask, empty label (RFC 8017, section 7.1).
@@ -47,7 +47,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// How a message authentication code is made (GenerateMac, parameter Algorithm).
     MacAlgorithm, "MAC algorithm" {
         /// HMAC with SM3.
@@ -63,7 +63,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// How the KMS instance protocol encrypts (Encrypt, field Algorithm).
     CipherAlgorithm, "cipher algorithm" {
         /// AES in Galois/counter mode (NIST SP 800-38D), the default of symmetric keys.
@@ -83,7 +83,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// What is handed over to be signed (Sign of the KMS instance protocol, field MessageType).
     MessageType, "message type" {
         /// The message; the service makes its digest with SHA-256.

@@ -67,20 +67,20 @@ impl fmt::Display for AccountId {
 
 /// The region and account that this gateway serves: what its ARNs begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RegionAccount {
     /// The region of every key.
     pub region: Region,
     /// The account that owns every key.
     pub account: AccountId,
 }
 
-impl Place {
+impl RegionAccount {
     /// The ARN of `resource`, for instance `key/<key id>` or `alias/<name>`.
     ///
     /// ```
-    /// use hsmgate::model::Place;
-    /// let place = Place { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? };
-    /// assert_eq!(place.arn("alias/a"), "acs:kms:cn-hangzhou:1234567890123456:alias/a");
+    /// use hsmgate::model::RegionAccount;
+    /// let region_account = RegionAccount { region: "cn-hangzhou".parse()?, account: "1234567890123456".parse()? };
+    /// assert_eq!(region_account.arn("alias/a"), "acs:kms:cn-hangzhou:1234567890123456:alias/a");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn arn(&self, resource: impl fmt::Display) -> String {

@@ -21,7 +21,7 @@ const VERSION_BYTES: usize = 36;
 const FRAME_HEAD: [u8; 3] = [0x24, 0x00, 0x02];
 
 /// The most bytes that a blob has: a plaintext's Base64 text of 8,192 bytes and the frame, with
-/// room for the data keys and texts that other doors seal.
+/// room for the data keys and texts that other doors encrypt.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// What Encrypt gives and Decrypt takes: 36 ASCII bytes of the key version id, 12 bytes IV, the
@@ -31,21 +31,21 @@ const MAX_BYTES: usize = 16 * 1024;
 /// key version id selects the key, so that a blob can mean only one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CiphertextBlob {
-    /// The key version that sealed.
+    /// The key version that encrypted.
     pub version: KeyVersionId,
     /// The initialisation vector.
     pub iv: [u8; IV_BYTES],
     /// Ciphertext and tag, at least [`TAG_BYTES`] long when parsed.
-    pub sealed: Vec<u8>,
+    pub ciphertext: Vec<u8>,
 }
 
 impl CiphertextBlob {
     /// The blob's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(VERSION_BYTES + IV_BYTES + self.sealed.len());
+        let mut bytes = Vec::with_capacity(VERSION_BYTES + IV_BYTES + self.ciphertext.len());
         bytes.extend_from_slice(&self.version.to_ascii());
         bytes.extend_from_slice(&self.iv);
-        bytes.extend_from_slice(&self.sealed);
+        bytes.extend_from_slice(&self.ciphertext);
         bytes
     }
 
@@ -77,15 +77,15 @@ impl CiphertextBlob {
     fn split(bytes: &[u8]) -> Result<Self, InvalidId> {
         let invalid = InvalidId("ciphertext blob");
         let (version, rest) = bytes.split_at_checked(VERSION_BYTES).ok_or(invalid)?;
-        let (iv, sealed) = rest.split_first_chunk::<IV_BYTES>().ok_or(invalid)?;
-        if sealed.len() < TAG_BYTES {
+        let (iv, ciphertext) = rest.split_first_chunk::<IV_BYTES>().ok_or(invalid)?;
+        if ciphertext.len() < TAG_BYTES {
             return Err(invalid);
         }
         let version = std::str::from_utf8(version).map_err(|_source| invalid)?;
         Ok(Self {
             version: version.parse().map_err(|_source| invalid)?,
             iv: *iv,
-            sealed: sealed.to_vec(),
+            ciphertext: ciphertext.to_vec(),
         })
     }
 }
@@ -107,15 +107,15 @@ fn decoded(base64: &str) -> Result<Vec<u8>, InvalidId> {
 
 /// A ciphertext blob as a caller hands it in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SentBlob {
+pub enum CiphertextParam {
     /// One that names a key version as versions are named here.
-    Here(CiphertextBlob),
-    /// One that names a key version of the real service (see [`VersionRef::Elsewhere`]). Nothing here
+    Local(CiphertextBlob),
+    /// One that names a key version of the real service (see [`VersionRef::Foreign`]). Nothing here
     /// opens it.
-    Elsewhere(Arc<str>),
+    Foreign(Arc<str>),
 }
 
-impl SentBlob {
+impl CiphertextParam {
     /// Splits what an `Advance` call gives, here or elsewhere.
     ///
     /// # Errors
@@ -127,19 +127,19 @@ impl SentBlob {
 
     fn of(bytes: &[u8], here: Result<CiphertextBlob, InvalidId>) -> Result<Self, InvalidId> {
         let refused = match here {
-            Ok(blob) => return Ok(Self::Here(blob)),
+            Ok(blob) => return Ok(Self::Local(blob)),
             Err(refused) => refused,
         };
         let has_room = bytes.len() >= VERSION_BYTES + IV_BYTES + TAG_BYTES;
         let version = bytes.get(..VERSION_BYTES).filter(|_version| has_room);
         match version.and_then(|version| std::str::from_utf8(version).ok()).map(str::parse) {
-            Some(Ok(VersionRef::Elsewhere(name))) => Ok(Self::Elsewhere(name)),
+            Some(Ok(VersionRef::Foreign(name))) => Ok(Self::Foreign(name)),
             _ => Err(refused),
         }
     }
 }
 
-impl FromStr for SentBlob {
+impl FromStr for CiphertextParam {
     type Err = InvalidId;
 
     fn from_str(base64: &str) -> Result<Self, InvalidId> {
@@ -151,11 +151,11 @@ impl FromStr for SentBlob {
 impl Serialize for CiphertextBlob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let frame = VERSION_BYTES + IV_BYTES;
-        let mut text = String::with_capacity((frame + self.sealed.len()).div_ceil(3) * 4);
+        let mut text = String::with_capacity((frame + self.ciphertext.len()).div_ceil(3) * 4);
         // Two parts make one text: the first is a whole number of Base64's groups of three bytes.
         const { assert!((VERSION_BYTES + IV_BYTES).is_multiple_of(3)) };
         STANDARD.encode_string([self.version.to_ascii().as_slice(), &self.iv].concat(), &mut text);
-        STANDARD.encode_string(&self.sealed, &mut text);
+        STANDARD.encode_string(&self.ciphertext, &mut text);
         serializer.serialize_str(&text)
     }
 }
@@ -174,16 +174,16 @@ mod tests {
         let key: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
         let iv: [u8; IV_BYTES] = std::array::from_fn(|at| 0x10 + u8::try_from(at).unwrap());
         let context: EncryptionContext = r#"{"a":"1","b":"2"}"#.parse().unwrap();
-        let mut sealed = b"attack at dawn".to_vec();
+        let mut ciphertext = b"attack at dawn".to_vec();
         LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap())
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(iv),
                 Aad::from(context.aad().unwrap()),
-                &mut sealed,
+                &mut ciphertext,
             )
             .unwrap();
         let version = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf".parse().unwrap();
-        let blob = CiphertextBlob { version, iv, sealed };
+        let blob = CiphertextBlob { version, iv, ciphertext };
         assert_eq!(STANDARD.encode(blob.to_bytes()), VECTOR);
         assert_eq!(serde_json::to_string(&blob).unwrap(), format!("\"{VECTOR}\""));
         assert_eq!(VECTOR.parse::<CiphertextBlob>().as_ref(), Ok(&blob));
@@ -195,20 +195,26 @@ mod tests {
     #[test]
     fn a_blob_of_the_real_service_is_one_of_elsewhere() {
         let blob = VECTOR.parse::<CiphertextBlob>().unwrap();
-        assert_eq!(VECTOR.parse(), Ok(SentBlob::Here(blob.clone())));
+        assert_eq!(VECTOR.parse(), Ok(CiphertextParam::Local(blob.clone())));
         let named = |name: &str, rest: &[u8]| STANDARD.encode([name.as_bytes(), rest].concat());
         let (name, rest) = ("key-hzz630494463ejqjx1234-0a1b2c3d4e", &blob.to_bytes()[36..]);
-        assert_eq!(named(name, rest).parse(), Ok(SentBlob::Elsewhere(name.into())));
+        assert_eq!(named(name, rest).parse(), Ok(CiphertextParam::Foreign(name.into())));
         let framed = [&FRAME_HEAD, name.as_bytes(), rest].concat();
-        assert_eq!(SentBlob::from_framed(&framed), Ok(SentBlob::Elsewhere(name.into())));
-        assert_eq!(SentBlob::from_framed(&blob.to_framed()), Ok(SentBlob::Here(blob.clone())));
+        assert_eq!(
+            CiphertextParam::from_framed(&framed),
+            Ok(CiphertextParam::Foreign(name.into()))
+        );
+        assert_eq!(
+            CiphertextParam::from_framed(&blob.to_framed()),
+            Ok(CiphertextParam::Local(blob.clone()))
+        );
         for text in [
             named(name, &rest[..27]),
             named("key-hzz630494463ejqjx1234-0a1b2c3d4E", rest),
             named("", rest),
             "AAAA".to_owned(),
         ] {
-            assert!(text.parse::<SentBlob>().is_err(), "{text}");
+            assert!(text.parse::<CiphertextParam>().is_err(), "{text}");
         }
     }
 

@@ -44,11 +44,11 @@ impl Plaintext {
         Self(Zeroizing::new(STANDARD.encode(data)))
     }
 
-    /// Takes text that the token has opened. It must be UTF-8, as everything sealed here is.
+    /// Takes text that the token has opened. It must be UTF-8, as everything encrypted here is.
     ///
     /// # Errors
     /// When the bytes are no UTF-8 text.
-    pub fn from_opened(opened: &[u8]) -> Result<Self, InvalidId> {
+    pub fn from_decrypted(opened: &[u8]) -> Result<Self, InvalidId> {
         match std::str::from_utf8(opened) {
             Ok(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
             Err(_) => Err(InvalidId("text")),
@@ -106,21 +106,21 @@ impl Serialize for Plaintext {
 /// A plaintext as sent: standard Base64 as the API asks for, or bare text, which some clients
 /// send and a switch of the configuration lets through.
 #[derive(Debug)]
-pub enum SentPlaintext {
+pub enum PlaintextParam {
     /// Standard Base64.
     Base64(Plaintext),
     /// Any other text of at most [`MAX_PLAINTEXT_BYTES`].
-    Bare(Plaintext),
+    NonBase64(Plaintext),
 }
 
-impl FromStr for SentPlaintext {
+impl FromStr for PlaintextParam {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         match text.parse() {
             Ok(plaintext) => Ok(Self::Base64(plaintext)),
             Err(_) if !text.is_empty() && text.len() <= MAX_PLAINTEXT_BYTES => {
-                Ok(Self::Bare(Plaintext(Zeroizing::new(text.to_owned()))))
+                Ok(Self::NonBase64(Plaintext(Zeroizing::new(text.to_owned()))))
             }
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! Data key pairs: key pairs that are handed out, with the private half sealed beside it.
+//! Data key pairs: key pairs that are handed out, with the private half encrypted beside it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
-use super::spec::words;
+use super::spec::api_enum;
 
-words! {
+api_enum! {
     /// The kind and size of a data key pair (GenerateDataKeyPair, field KeyPairSpec).
     DataKeyPairSpec, "key pair spec" {
         /// RSA with a modulus of 2,048 bits.
@@ -24,7 +24,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// How both halves are written (GenerateDataKeyPair, field KeyFormat): PKCS#8 for the private
     /// one, SubjectPublicKeyInfo for the public one.
     KeyFormat, "key format" {

@@ -160,18 +160,18 @@ impl Serialize for KeyVersionId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VersionRef {
     /// By an id of the form that versions have here.
-    Here(KeyVersionId),
+    Local(KeyVersionId),
     /// By an id of the form that the real service gives now: the id of a new key, `-`, and 10 lower-case
     /// letters or digits, 36 bytes in all. No version here has one.
-    Elsewhere(Arc<str>),
+    Foreign(Arc<str>),
 }
 
 impl VersionRef {
     /// The id, if there can be such a version here.
     pub const fn id(&self) -> Option<KeyVersionId> {
         match self {
-            Self::Here(id) => Some(*id),
-            Self::Elsewhere(_) => None,
+            Self::Local(id) => Some(*id),
+            Self::Foreign(_) => None,
         }
     }
 }
@@ -181,14 +181,14 @@ impl FromStr for VersionRef {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         if let Ok(id) = text.parse() {
-            return Ok(Self::Here(id));
+            return Ok(Self::Local(id));
         }
         let (key, rest) = text.split_at_checked(KEY_ID_BYTES).unwrap_or_default();
         let rest = rest.strip_prefix('-').filter(|rest| rest.len() == 10);
         let lower_alphanumeric = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
         match rest {
             Some(rest) if key.parse::<KeyId>().is_ok() && rest.bytes().all(lower_alphanumeric) => {
-                Ok(Self::Elsewhere(text.into()))
+                Ok(Self::Foreign(text.into()))
             }
             _ => Err(InvalidId("key version id")),
         }
@@ -276,9 +276,9 @@ mod tests {
     #[test]
     fn a_version_of_the_real_service_is_one_of_elsewhere() {
         let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
-        assert_eq!(elsewhere.parse(), Ok(VersionRef::Elsewhere(elsewhere.into())));
+        assert_eq!(elsewhere.parse(), Ok(VersionRef::Foreign(elsewhere.into())));
         let id = KeyVersionId::random();
-        assert_eq!(id.to_string().parse(), Ok(VersionRef::Here(id)));
+        assert_eq!(id.to_string().parse(), Ok(VersionRef::Local(id)));
         for text in [
             "",
             "1",

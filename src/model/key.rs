@@ -7,13 +7,13 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
-use super::spec::words;
+use super::spec::api_enum;
 use super::{
     ImportedMaterial, InstanceId, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey,
     TagValue, Time,
 };
 
-words! {
+api_enum! {
     /// The state of a key.
     KeyState, "key state" {
         /// The row exists, the token object is not proven yet. Never shown to a caller.
@@ -33,7 +33,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// Where a key's material comes from (CreateKey, parameter Origin).
     Origin, "origin" {
         /// Generated in the token.
@@ -43,7 +43,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// How a key is protected (CreateKey, parameter ProtectionLevel). It is kept and shown as
     /// asked for; every key lives in the token.
     ProtectionLevel, "protection level" {
@@ -54,7 +54,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// Where a key's material is kept (CreateKey, parameter KeyStorageMechanism).
     KeyStorage, "key storage mechanism" {
         /// In the token.
@@ -213,7 +213,7 @@ impl KeyRecord {
     /// Makes a version live, and the primary one if the key is a symmetric cipher's. False if the
     /// key has no such version.
     #[must_use]
-    pub fn go_live(&mut self, id: KeyVersionId) -> bool {
+    pub fn activate(&mut self, id: KeyVersionId) -> bool {
         let version = self.versions.iter_mut().find(|version| version.id == id);
         let Some(version) = version else { return false };
         version.is_live = true;

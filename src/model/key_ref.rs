@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::arn::Place;
+use super::arn::RegionAccount;
 use super::id::InvalidId;
 use super::{AccountId, Alias, KeyId, Region};
 
@@ -12,7 +12,7 @@ use super::{AccountId, Alias, KeyId, Region};
 /// ```
 /// use hsmgate::model::KeyRef;
 /// let by_arn: KeyRef = "acs:kms:cn-hangzhou:1234567890123456:alias/demo".parse()?;
-/// assert!(by_arn.place.is_some());
+/// assert!(by_arn.region_account.is_some());
 /// assert!("key-does-not-exist".parse::<KeyRef>().is_ok());
 /// assert!("not a key".parse::<KeyRef>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -20,7 +20,7 @@ use super::{AccountId, Alias, KeyId, Region};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRef {
     /// Region and account, when an ARN was given.
-    pub place: Option<Place>,
+    pub region_account: Option<RegionAccount>,
     /// The key itself.
     pub name: KeyName,
 }
@@ -62,27 +62,27 @@ impl FromStr for KeyRef {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let Some((place, resource)) = arn(text) else {
-            return Ok(Self { place: None, name: KeyName::parse(text)? });
+        let Some((region_account, resource)) = arn(text) else {
+            return Ok(Self { region_account: None, name: KeyName::parse(text)? });
         };
         let name = KeyName::parse(resource.strip_prefix("key/").unwrap_or(resource))?;
-        Ok(Self { place: Some(place), name })
+        Ok(Self { region_account: Some(region_account), name })
     }
 }
 
-/// Place and resource of the ARN of a key or an alias; none for any other text.
-fn arn(text: &str) -> Option<(Place, &str)> {
+/// RegionAccount and resource of the ARN of a key or an alias; none for any other text.
+fn arn(text: &str) -> Option<(RegionAccount, &str)> {
     let mut parts = text.strip_prefix("acs:kms:")?.splitn(3, ':');
     let region: Region = parts.next()?.parse().ok()?;
     let account: AccountId = parts.next()?.parse().ok()?;
     let resource = parts.next()?;
     let is_of_a_kind = resource.starts_with("key/") || resource.starts_with("alias/");
-    is_of_a_kind.then_some((Place { region, account }, resource))
+    is_of_a_kind.then_some((RegionAccount { region, account }, resource))
 }
 
 impl From<KeyId> for KeyRef {
     fn from(id: KeyId) -> Self {
-        Self { place: None, name: KeyName::Id(id) }
+        Self { region_account: None, name: KeyName::Id(id) }
     }
 }
 

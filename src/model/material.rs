@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::id::{InvalidId, lower_uuid};
-use super::spec::words;
+use super::spec::api_enum;
 use super::{Base64Bytes, KeyId, KeyVersionId, Time};
 
 /// What is remembered of the imported material of a key of origin EXTERNAL.
@@ -30,7 +30,7 @@ impl ImportedMaterial {
     }
 }
 
-words! {
+api_enum! {
     /// How material is wrapped for its way in (GetParametersForImport, parameter
     /// WrappingAlgorithm).
     WrappingAlgorithm, "wrapping algorithm" {

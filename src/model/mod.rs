@@ -11,9 +11,11 @@ pub mod blob;
 pub mod bytes;
 pub mod context;
 pub mod data_key_pair;
+mod deserialize;
 pub mod id;
 pub mod instance;
 pub mod iv_budget;
+pub mod json_text;
 pub mod key;
 pub mod key_ref;
 pub mod list;
@@ -24,13 +26,11 @@ pub mod policy;
 pub mod principal;
 mod request_context;
 pub mod rotation;
-pub mod sent_json;
 pub mod source;
 pub mod spec;
 pub mod tag;
-mod text;
 pub mod time;
-pub mod verified_share;
+pub mod verification_rate;
 
 pub use access::{
     AccessControlRules, AccessName, AccessPoint, AccessPolicy, AccessResource, AccessResources,
@@ -39,14 +39,15 @@ pub use access::{
     SourceAddresses,
 };
 pub use alias::{Alias, NewAlias, OperatorAlias};
-pub use arn::{AccountId, Place, Region};
-pub use blob::{CiphertextBlob, IV_BYTES, SentBlob, TAG_BYTES};
+pub use arn::{AccountId, Region, RegionAccount};
+pub use blob::{CiphertextBlob, CiphertextParam, IV_BYTES, TAG_BYTES};
 pub use bytes::{Base64Bytes, Plaintext};
 pub use context::EncryptionContext;
 pub use data_key_pair::{DataKeyPairSpec, KeyFormat};
 pub use id::{AccessKeyId, KeyId, KeyVersionId, RequestId, VersionRef};
 pub use instance::{Instance, InstanceId};
-pub use iv_budget::{IvBudget, MOST_INVOCATIONS};
+pub use iv_budget::{IvBudget, MAX_INVOCATIONS};
+pub use json_text::JsonText;
 pub use key::{
     KeyRecord, KeyState, KeyStorage, KeyVersion, MAX_KEY_POLICY_BYTES, Origin, ProtectionLevel,
 };
@@ -58,9 +59,8 @@ pub use params::{Element, FromParam, FromParams, ParamError, Params, RequestFiel
 pub use principal::{PrincipalKind, PrincipalName};
 pub use request_context::RequestContext;
 pub use rotation::{Rotation, RotationInterval};
-pub use sent_json::SentJson;
 pub use source::source_of;
 pub use spec::{KeySpec, KeyUsage};
 pub use tag::{MAX_TAGS, TagFault, TagKey, TagKeyList, TagList, TagValue};
 pub use time::Time;
-pub use verified_share::VerifiedShare;
+pub use verification_rate::VerificationRate;

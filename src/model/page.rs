@@ -43,7 +43,7 @@ impl Page {
     }
 
     /// Cuts this page out of all rows. A page beyond the end is empty.
-    pub fn cut<T>(self, rows: impl IntoIterator<Item = T>) -> PageOf<T> {
+    pub fn slice<T>(self, rows: impl IntoIterator<Item = T>) -> PageOf<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let skipped = usize::try_from(self.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
         let mut total = 0;
@@ -79,11 +79,11 @@ mod tests {
         let all: Vec<u32> = (0..25).collect();
         let mut seen = Vec::new();
         for number in 1..=4 {
-            let page = Page { number, size: 10 }.cut(all.clone());
+            let page = Page { number, size: 10 }.slice(all.clone());
             assert_eq!(page.total, 25);
             seen.extend(page.rows);
         }
         assert_eq!(seen, all);
-        assert_eq!(Page { number: u32::MAX, size: u32::MAX }.cut(all).rows, Vec::<u32>::new());
+        assert_eq!(Page { number: u32::MAX, size: u32::MAX }.slice(all).rows, Vec::<u32>::new());
     }
 }

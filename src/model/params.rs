@@ -232,8 +232,8 @@ from_str!(
     super::algorithm::EncryptionAlgorithm,
     super::algorithm::MacAlgorithm,
     super::algorithm::SignatureAlgorithm,
-    super::bytes::SentPlaintext,
-    super::SentBlob,
+    super::bytes::PlaintextParam,
+    super::CiphertextParam,
     super::VersionRef,
 );
 

@@ -9,8 +9,8 @@ use super::Time;
 use super::id::InvalidId;
 
 const DAY: i64 = 86_400;
-const SHORTEST: i64 = 7 * DAY;
-const LONGEST: i64 = 730 * DAY;
+const MIN_SECONDS: i64 = 7 * DAY;
+const MAX_SECONDS: i64 = 730 * DAY;
 
 /// The rotation policy of a key that has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl TryFrom<i64> for RotationInterval {
 
     /// Takes a number of seconds.
     fn try_from(seconds: i64) -> Result<Self, InvalidId> {
-        if (SHORTEST..=LONGEST).contains(&seconds) {
+        if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) {
             Ok(Self { seconds })
         } else {
             Err(InvalidId("rotation interval of 7 to 730 days"))

@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
-/// An enum whose variants are words of the API.
-macro_rules! words {
+/// An enum whose variants are api_enum of the API.
+macro_rules! api_enum {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,9 +48,9 @@ macro_rules! words {
         }
     };
 }
-pub(super) use words;
+pub(super) use api_enum;
 
-words! {
+api_enum! {
     /// The kind and size of a key (CreateKey, parameter KeySpec).
     KeySpec, "key spec" {
         /// AES with a 256-bit key, the default.
@@ -85,7 +85,7 @@ words! {
     }
 }
 
-words! {
+api_enum! {
     /// What a key is for, fixed when it is made (CreateKey, parameter KeyUsage).
     KeyUsage, "key usage" {
         /// Encrypt and decrypt, data keys.

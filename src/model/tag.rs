@@ -145,7 +145,7 @@ impl TagList {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct SentTag {
+struct TagParam {
     tag_key: String,
     #[serde(default)]
     tag_value: String,
@@ -154,7 +154,7 @@ struct SentTag {
 impl FromParam for TagList {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("list of tags");
-        let sent: Vec<SentTag> = serde_json::from_str(text).map_err(|_source| invalid)?;
+        let sent: Vec<TagParam> = serde_json::from_str(text).map_err(|_source| invalid)?;
         if sent.len() > MAX_TAGS {
             return Err(invalid);
         }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
-const SECONDS_OF_AN_HOUR: i64 = 3600;
+const SECONDS_PER_HOUR: i64 = 3600;
 
 /// A point in time in whole seconds, UTC, written `YYYY-MM-DDTHH:MM:SSZ`.
 ///
@@ -96,7 +96,7 @@ impl Time {
     /// The start of its hour: what is told of the last use of a credential.
     #[must_use]
     pub fn hour(self) -> Self {
-        Self::from_unix(self.unix().div_euclid(SECONDS_OF_AN_HOUR) * SECONDS_OF_AN_HOUR)
+        Self::from_unix(self.unix().div_euclid(SECONDS_PER_HOUR) * SECONDS_PER_HOUR)
     }
 
     /// This time moved by so many seconds, forwards or backwards.

@@ -2,7 +2,7 @@
 //!
 //! A principal's calls count when they arrive, so a principal whose calls are refused uses up its
 //! own share. The account's count once the caller has been authorized: a caller without a right
-//! takes nothing from those who have one.
+//! allows nothing from those who have one.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -54,14 +54,14 @@ impl CallLimits {
     ///
     /// # Errors
     /// `Rejected.Throttling`, whose message names the setting.
-    pub fn spend_of_principal(
+    pub fn charge_principal(
         &self,
         caller: &Caller,
         operation: &'static str,
     ) -> Result<(), ApiError> {
         let Some(limiter) = &self.principals else { return Ok(()) };
-        let principal = (caller.identity.name.kind(), Arc::clone(&caller.user), operation);
-        if limiter.takes(&principal) {
+        let principal = (caller.principal.name.kind(), Arc::clone(&caller.user), operation);
+        if limiter.allows(&principal) {
             return Ok(());
         }
         metrics().throttled(Limit::principal_calls);
@@ -72,13 +72,13 @@ impl CallLimits {
     ///
     /// # Errors
     /// `Rejected.Throttling`, whose message names the setting.
-    pub(super) fn spend_of_account(
+    pub(super) fn charge_account(
         &self,
         caller: &Caller,
         operation: &'static str,
     ) -> Result<(), ApiError> {
         let Some(limiter) = &self.accounts else { return Ok(()) };
-        if limiter.takes(&(caller.account.clone(), operation)) {
+        if limiter.allows(&(caller.account.clone(), operation)) {
             return Ok(());
         }
         metrics().throttled(Limit::calls);
@@ -91,7 +91,7 @@ impl<K: std::hash::Hash + Eq + Clone> Limiter<K> {
         Self { rate, calls: RateLimiter::hashmap(Quota::per_second(rate)) }
     }
 
-    fn takes(&self, key: &K) -> bool {
+    fn allows(&self, key: &K) -> bool {
         self.calls.check_key(key).is_ok()
     }
 }

@@ -6,7 +6,6 @@
 pub mod access;
 pub mod account;
 pub mod aliases;
-mod answer;
 mod call_limits;
 pub mod crypto;
 pub mod instance;
@@ -17,6 +16,7 @@ pub mod material;
 mod operation;
 mod prelude;
 mod registry;
+mod response;
 pub mod tags;
 pub mod unsupported;
 pub mod versions;
@@ -24,19 +24,19 @@ pub mod versions;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use answer::{Done, KeyMetadata, Paged};
 pub use call_limits::{CallLimits, CallRates};
-pub use operation::{Load, Operation};
+pub use operation::{CostClass, Operation};
 pub use registry::PublicVisitor;
+pub use response::{EmptyResponse, KeyMetadata, Paged};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, Asker, AuthorizedKey, Authorizer, Permission};
+use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission, Requester};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::Keyring;
 use crate::model::key_ref::KeyName;
 use crate::model::{
-    Alias, CiphertextBlob, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef, KeyVersionId,
-    Place, RequestContext, RequestId, SentBlob, Time, VersionRef,
+    Alias, CiphertextBlob, CiphertextParam, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef,
+    KeyVersionId, RegionAccount, RequestContext, RequestId, Time, VersionRef,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -59,7 +59,7 @@ pub fn visit_public(visitor: &mut impl PublicVisitor) {
 ///
 /// # Errors
 /// `Forbidden.KeyVersionNotFound` for one that is none here.
-fn version_here(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
+fn local_version(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
     version.id().ok_or(ErrorCode::KeyVersionNotFound)
 }
 
@@ -70,7 +70,7 @@ fn no_sm2(name: &str) -> ApiError {
 
 /// Settings that change what an operation accepts.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Acceptance {
+pub struct CompatibilityOptions {
     /// Take plaintexts that are not Base64 as they stand (Terraform's provider sends them).
     pub non_base64_plaintext: bool,
     /// Take IVs that callers of the KMS instance protocol have chosen.
@@ -80,7 +80,7 @@ pub struct Acceptance {
 /// What all requests share.
 pub struct Services {
     /// The region and account served here.
-    pub place: Place,
+    pub region_account: RegionAccount,
     /// What this gateway is called as a KMS instance.
     pub instance: Instance,
     /// Keys, aliases and their facts.
@@ -90,7 +90,7 @@ pub struct Services {
     /// Uses and changes keys.
     pub keyring: Keyring,
     /// What operations accept.
-    pub acceptance: Acceptance,
+    pub compatibility: CompatibilityOptions,
     /// How often cryptographic operations may be called.
     pub call_limits: CallLimits,
 }
@@ -115,7 +115,7 @@ pub struct Context {
     /// The refusal of a principal that has called too often, until it is told.
     throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
-    touched: OnceLock<KeyId>,
+    used_resources: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
     /// The key that the caller asked for and was not given.
     refused: OnceLock<KeyId>,
@@ -141,7 +141,7 @@ impl Context {
             is_dry_run,
             throttled: Mutex::default(),
             authorizations: AtomicU8::new(0),
-            touched: OnceLock::new(),
+            used_resources: OnceLock::new(),
             version: OnceLock::new(),
             refused: OnceLock::new(),
         }
@@ -167,8 +167,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key(&self.asker(None), key);
-        self.noted(found, || self.meant(key))
+        let found = self.services.authorizer.key(&self.requester(None), key);
+        self.note_found(found, || self.requested_key(key))
     }
 
     /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
@@ -181,8 +181,8 @@ impl Context {
         context: &EncryptionContext,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key(&self.asker(Some(context)), key);
-        self.noted(found, || self.meant(key))
+        let found = self.services.authorizer.key(&self.requester(Some(context)), key);
+        self.note_found(found, || self.requested_key(key))
     }
 
     /// Finds the key of a version and asks leave to do `P` with it, in an operation without an
@@ -194,8 +194,8 @@ impl Context {
         &self,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_version(&self.asker(None), version);
-        self.noted(found, || self.key_behind(version))
+        let found = self.services.authorizer.key_of_version(&self.requester(None), version);
+        self.note_found(found, || self.key_id_of(version))
             .inspect_err(|_refused| self.note_version(version))
     }
 
@@ -208,24 +208,25 @@ impl Context {
         context: &EncryptionContext,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_version(&self.asker(Some(context)), version);
-        self.noted(found, || self.key_behind(version))
+        let found =
+            self.services.authorizer.key_of_version(&self.requester(Some(context)), version);
+        self.note_found(found, || self.key_id_of(version))
             .inspect_err(|_refused| self.note_version(version))
     }
 
-    /// The blob that a caller hands in, if a key here can have sealed it.
+    /// The blob that a caller hands in, if a key here can have encrypted it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
-    pub fn sealed_here(
+    pub fn local_blob(
         &self,
         context: &EncryptionContext,
-        blob: SentBlob,
+        blob: CiphertextParam,
     ) -> Result<CiphertextBlob, ApiError> {
         match blob {
-            SentBlob::Here(blob) => Ok(blob),
-            SentBlob::Elsewhere(version) => {
-                Err(self.services.authorizer.no_version(&self.asker(Some(context)), &version))
+            CiphertextParam::Local(blob) => Ok(blob),
+            CiphertextParam::Foreign(version) => {
+                Err(self.services.authorizer.no_version(&self.requester(Some(context)), &version))
             }
         }
     }
@@ -235,7 +236,7 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        let allowed = self.services.authorizer.alias::<P>(&self.asker(None), alias);
+        let allowed = self.services.authorizer.alias::<P>(&self.requester(None), alias);
         allowed.inspect_err(|_refused| self.note_refused(self.store().alias_target(alias)))
     }
 
@@ -244,16 +245,16 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_alias(&self.asker(None), alias);
-        self.noted(found, || self.store().alias_target(alias))
+        let found = self.services.authorizer.key_of_alias(&self.requester(None), alias);
+        self.note_found(found, || self.store().alias_target(alias))
     }
 
     /// Asks leave to do `P` with a key that the store holds for a change.
     ///
     /// # Errors
-    /// As [`Authorizer::held_key`].
-    pub fn held_key<P: Permission>(&self, record: &KeyRecord) -> Result<(), ApiError> {
-        let allowed = self.services.authorizer.held_key::<P>(&self.asker(None), record);
+    /// As [`Authorizer::locked_key`].
+    pub fn locked_key<P: Permission>(&self, record: &KeyRecord) -> Result<(), ApiError> {
+        let allowed = self.services.authorizer.locked_key::<P>(&self.requester(None), record);
         allowed.inspect_err(|_refused| self.note_refused(Some(record.id)))
     }
 
@@ -262,13 +263,13 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        let grant = self.services.authorizer.account(&self.asker(None), container)?;
-        self.spend()?;
+        let grant = self.services.authorizer.account(&self.requester(None), container)?;
+        self.charge_account_limit()?;
         Ok(grant)
     }
 
-    fn asker<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Asker<'a> {
-        Asker { caller: &self.caller, request: &self.request, context }
+    fn requester<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Requester<'a> {
+        Requester { caller: &self.caller, request: &self.request, context }
     }
 
     /// Uses and changes keys.
@@ -282,8 +283,8 @@ impl Context {
     }
 
     /// The region and account served here.
-    pub fn place(&self) -> &Place {
-        &self.services.place
+    pub fn region_account(&self) -> &RegionAccount {
+        &self.services.region_account
     }
 
     /// What this gateway is called as a KMS instance.
@@ -292,8 +293,8 @@ impl Context {
     }
 
     /// What operations accept.
-    pub fn acceptance(&self) -> Acceptance {
-        self.services.acceptance
+    pub fn compatibility(&self) -> CompatibilityOptions {
+        self.services.compatibility
     }
 
     /// When the request came.
@@ -323,7 +324,7 @@ impl Context {
 
     /// Notes the key of an operation that makes one, for the record of the request.
     pub fn note_key(&self, key: KeyId) {
-        let _ = self.touched.set(key);
+        let _ = self.used_resources.set(key);
     }
 
     /// Notes the key version that was used, for the record of the request.
@@ -332,8 +333,8 @@ impl Context {
     }
 
     /// The key and key version that the request has used, as far as it came.
-    pub fn touched(&self) -> (Option<KeyId>, Option<KeyVersionId>) {
-        (self.touched.get().copied(), self.version.get().copied())
+    pub fn used_resources(&self) -> (Option<KeyId>, Option<KeyVersionId>) {
+        (self.used_resources.get().copied(), self.version.get().copied())
     }
 
     /// The key that the caller asked for and was not given, for the record of the request alone:
@@ -343,27 +344,27 @@ impl Context {
     }
 
     /// Notes the key of an operation, or the one that it was refused.
-    fn noted<P>(
+    fn note_found<P>(
         &self,
         key: Result<AuthorizedKey<P>, ApiError>,
-        meant: impl FnOnce() -> Option<KeyId>,
+        requested_key: impl FnOnce() -> Option<KeyId>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let key = key.inspect_err(|_refused| self.note_refused(meant()))?;
+        let key = key.inspect_err(|_refused| self.note_refused(requested_key()))?;
         self.note_key(key.record().id);
-        self.spend()?;
+        self.charge_account_limit()?;
         Ok(key)
     }
 
     /// Refuses a call beyond the principal's limit, and counts it against the account's with the last
     /// authorization that it needs.
-    fn spend(&self) -> Result<(), ApiError> {
+    fn charge_account_limit(&self) -> Result<(), ApiError> {
         if let Some(error) = self.take_throttled() {
             return Err(error);
         }
         let Some(LimitedCall { operation, authorizations }) = self.limited else { return Ok(()) };
         let before = self.authorizations.fetch_add(1, Ordering::Relaxed);
         if before.saturating_add(1) == authorizations {
-            self.services.call_limits.spend_of_account(&self.caller, operation)?;
+            self.services.call_limits.charge_account(&self.caller, operation)?;
         }
         Ok(())
     }
@@ -375,18 +376,23 @@ impl Context {
     }
 
     /// The key that a caller means, there or not.
-    fn meant(&self, key: &KeyRef) -> Option<KeyId> {
+    fn requested_key(&self, key: &KeyRef) -> Option<KeyId> {
         match &key.name {
             KeyName::Id(id) => Some(*id),
             KeyName::Absent(_) => None,
-            KeyName::Alias(_) if key.place.as_ref().is_some_and(|place| place != self.place()) => {
+            KeyName::Alias(_)
+                if key
+                    .region_account
+                    .as_ref()
+                    .is_some_and(|region_account| region_account != self.region_account()) =>
+            {
                 None
             }
             KeyName::Alias(alias) => self.store().alias_target(alias),
         }
     }
 
-    fn key_behind(&self, version: KeyVersionId) -> Option<KeyId> {
+    fn key_id_of(&self, version: KeyVersionId) -> Option<KeyId> {
         self.store().key_of_version(version).map(|record| record.id)
     }
 }

@@ -17,12 +17,12 @@ pub trait Operation: Permission + Send + Sized + 'static {
     /// Whether it has the parameter DryRun, with which everything is checked and nothing done.
     const DRY_RUN: bool = false;
     /// The actions of RAM policies that it needs beside its own.
-    const MORE_ACTIONS: &'static [&'static str] = &[];
+    const EXTRA_PERMISSIONS: &'static [&'static str] = &[];
     /// What it costs the token, which decides its deadline.
-    const LOAD: Load = Load::Store;
+    const COST_CLASS: CostClass = CostClass::Store;
     /// Whether the limits of calls a second count it: what uses a key for data does, however long it may
     /// take; what changes keys does not.
-    const IS_LIMITED: bool = matches!(Self::LOAD, Load::Cryptographic);
+    const IS_LIMITED: bool = matches!(Self::COST_CLASS, CostClass::Cryptographic);
     /// How many authorizations it asks for before it works; its call counts with the last.
     const AUTHORIZATIONS: u8 = 1;
     /// What it answers.
@@ -37,7 +37,7 @@ pub trait Operation: Permission + Send + Sized + 'static {
 
 /// What an operation costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
+pub enum CostClass {
     /// Store and memory only.
     Store,
     /// Uses a key in the token.

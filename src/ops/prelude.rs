@@ -1,7 +1,7 @@
 //! What nearly every operation names.
 
-pub(in crate::ops) use super::operation::{Load, Operation, operation};
-pub(in crate::ops) use super::{Context, Done, Paged};
+pub(in crate::ops) use super::operation::{CostClass, Operation, operation};
+pub(in crate::ops) use super::{Context, EmptyResponse, Paged};
 pub(in crate::ops) use crate::audit::ActionEffect;
 pub(in crate::ops) use crate::error::{ApiError, ErrorCode};
 pub(in crate::ops) use crate::model::{FromParams, KeyId, KeyRef, Page, ParamError, Params};

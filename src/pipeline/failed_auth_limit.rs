@@ -9,14 +9,14 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::rate_limit::LeakyBuckets;
-use crate::authn::Recent;
+use crate::authn::RecentCache;
 use crate::model::{AccessKeyId, source_of};
 
 /// How long a credential that was proven from a source is heard in spite of the source's failures.
-const KNOWN_FOR: Duration = Duration::from_hours(1);
+const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
 /// Pairs of source and credential that are remembered: 128 KiB.
-const KNOWN: usize = 16_384;
+const REMEMBERED_CREDENTIALS: usize = 16_384;
 
 /// Limits the failures of each source. Only failures count, so a source that makes none is never
 /// held up, however many requests it sends.
@@ -26,7 +26,7 @@ pub(super) struct FailedAuthLimiter {
     sources: LeakyBuckets<IpAddr>,
     /// The failures of credentials that are known, by their number in `known`.
     credentials: LeakyBuckets<(IpAddr, u16)>,
-    known: Recent,
+    credentials_seen: RecentCache,
 }
 
 /// What the failure of a request counts against.
@@ -42,7 +42,7 @@ impl FailedAuthLimiter {
             per_second,
             sources: LeakyBuckets::new(per_second.get()),
             credentials: LeakyBuckets::new(per_second.get()),
-            known: Recent::new(KNOWN),
+            credentials_seen: RecentCache::new(REMEMBERED_CREDENTIALS),
         }
     }
 
@@ -60,9 +60,9 @@ impl FailedAuthLimiter {
         now: Instant,
     ) -> bool {
         match self.subject(source, claimed, now) {
-            Subject::Source(source) => self.sources.may(source, now),
+            Subject::Source(source) => self.sources.allows(source, now),
             Subject::Credential(source, credential) => {
-                self.credentials.may((source, credential), now)
+                self.credentials.allows((source, credential), now)
             }
         }
     }
@@ -79,13 +79,14 @@ impl FailedAuthLimiter {
 
     /// Notes that a credential was proven from there.
     pub(super) fn note_authenticated(&self, source: IpAddr, id: &AccessKeyId, now: Instant) {
-        let number = self.known.number_of(id);
-        self.known.note(&(source_of(source), id.as_str()), number, now);
+        let number = self.credentials_seen.key_bits(id);
+        self.credentials_seen.note(&(source_of(source), id.as_str()), number, now);
     }
 
     fn subject(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) -> Subject {
         let source = source_of(source);
-        let known = claimed.and_then(|id| self.known.find(&(source, id.as_str()), now, KNOWN_FOR));
+        let known = claimed
+            .and_then(|id| self.credentials_seen.find(&(source, id.as_str()), now, REMEMBERED_FOR));
         known.map_or(Subject::Source(source), |number| Subject::Credential(source, number))
     }
 }
@@ -94,7 +95,7 @@ impl FailedAuthLimiter {
 mod tests {
     use std::net::Ipv6Addr;
 
-    use super::super::rate_limit::MOST;
+    use super::super::rate_limit::MAX_ENTRIES;
     use super::*;
 
     const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
@@ -133,7 +134,7 @@ mod tests {
         }
         assert!(!limit.allows(v4(1), Some(&id("bad")), now));
         assert!(limit.allows(v4(1), Some(&id("good")), now));
-        let hour = now + KNOWN_FOR + Duration::from_secs(2);
+        let hour = now + REMEMBERED_FOR + Duration::from_secs(2);
         for _failure in 0..30 {
             limit.note(v4(1), None, hour);
         }
@@ -179,7 +180,7 @@ mod tests {
         for number in 0..40_000 {
             limit.note(v4(number), None, now);
         }
-        assert_eq!(limit.sources.count(), MOST);
+        assert_eq!(limit.sources.count(), MAX_ENTRIES);
         limit.note(v4(50_000), None, now + Duration::from_secs(1));
         assert_eq!(limit.sources.count(), 1, "those that owe nothing are forgotten");
     }

@@ -110,11 +110,11 @@ use std::sync::Arc;
 use self::failed_auth_limit::FailedAuthLimiter;
 use self::report::{count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
-use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, Touched};
+use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, RequestContext, source_of};
-use crate::ops::{Context, LimitedCall, Load, Operation, Services};
+use crate::ops::{Context, CostClass, LimitedCall, Operation, Services};
 use crate::telemetry::metrics::{Limit, metrics};
 use crate::token::Budget;
 
@@ -251,11 +251,11 @@ impl Authenticated<'_> {
         let budget = pipeline.budget::<O>();
         let cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
         let record = pipeline.audit.open(details.take());
-        let spent = pipeline.spend::<O>(cx.caller());
+        let charged = pipeline.charge_principal::<O>(cx.caller());
         let told = |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         let outcome = match operation {
             Ok(operation) => {
-                if let Err(error) = spent {
+                if let Err(error) = charged {
                     cx.throttle(error);
                 }
                 let run = async {
@@ -263,10 +263,10 @@ impl Authenticated<'_> {
                     // What fails before its key is known is refused for the limit all the same.
                     told(cx.take_throttled().map_or(outcome, Err))
                 };
-                record.of(run, || touched(&cx)).await
+                record.of(run, || used_resources(&cx)).await
             }
             Err(error) => {
-                let error = spent.err().unwrap_or(error);
+                let error = charged.err().unwrap_or(error);
                 record.refused(told(Err(error))).await
             }
         };
@@ -287,7 +287,7 @@ impl Pipeline {
         Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new() }
     }
 
-    /// Serves one request, from its arrival to its response.
+    /// Serves one request, from its request_context to its response.
     pub async fn serve<R: ProtocolRequest>(
         &self,
         context: RequestContext,
@@ -318,7 +318,7 @@ impl Pipeline {
         }
         let RequestContext { source, time, .. } = *details.context;
         let outcome = self.audit.count_refusal(source_of(source), time, error);
-        metrics().refusal_summed();
+        metrics().refusal_aggregated();
         count(details, None, outcome.error());
         outcome
     }
@@ -361,13 +361,17 @@ impl Pipeline {
     }
 
     fn budget<O: Operation>(&self) -> Budget {
-        let times = self.services.keyring.times();
-        Budget::new(if O::LOAD == Load::Generate { times.generate } else { times.call })
+        let timeouts = self.services.keyring.timeouts();
+        Budget::new(if O::COST_CLASS == CostClass::Generate {
+            timeouts.generate
+        } else {
+            timeouts.call
+        })
     }
 
-    fn spend<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
+    fn charge_principal<O: Operation>(&self, caller: &Caller) -> Result<(), ApiError> {
         if O::IS_LIMITED {
-            self.services.call_limits.spend_of_principal(caller, O::NAME)
+            self.services.call_limits.charge_principal(caller, O::NAME)
         } else {
             Ok(())
         }
@@ -380,9 +384,9 @@ fn limited<O: Operation>() -> Option<LimitedCall> {
     O::IS_LIMITED.then_some(call)
 }
 
-fn touched(cx: &Context) -> Touched {
-    let (key, version) = cx.touched();
-    Touched { key, version, refused: cx.refused() }
+fn used_resources(cx: &Context) -> UsedResources {
+    let (key, version) = cx.used_resources();
+    UsedResources { key, version, refused: cx.refused() }
 }
 
 #[cfg(test)]

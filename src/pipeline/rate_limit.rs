@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The most that are remembered. Beyond it one is forgotten for each new one.
-pub(super) const MOST: usize = 16_384;
+pub(super) const MAX_ENTRIES: usize = 16_384;
 
 /// How often, at most, those that owe nothing are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
     }
 
     /// Whether the key may do something now.
-    pub(super) fn may(&self, key: K, now: Instant) -> bool {
-        self.penalties().may(key, now)
+    pub(super) fn allows(&self, key: K, now: Instant) -> bool {
+        self.penalties().allows(key, now)
     }
 
     /// Notes that the key has done something.
@@ -49,7 +49,7 @@ impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
     /// Notes that the key does something, if it may.
     pub(super) fn take(&self, key: K, now: Instant) -> bool {
         let mut penalties = self.penalties();
-        let may = penalties.may(key, now);
+        let may = penalties.allows(key, now);
         if may {
             penalties.note(key, now, self.cost);
         }
@@ -67,7 +67,7 @@ impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
 }
 
 impl<K: Copy + Eq + Hash> Penalties<K> {
-    fn may(&self, key: K, now: Instant) -> bool {
+    fn allows(&self, key: K, now: Instant) -> bool {
         self.until.get(&key).is_none_or(|until| *until < now + BURST)
     }
 
@@ -81,7 +81,7 @@ impl<K: Copy + Eq + Hash> Penalties<K> {
 
     /// Forgets, when there are too many, those that owe nothing, or else just any one.
     fn make_room(&mut self, now: Instant) {
-        if self.until.len() < MOST {
+        if self.until.len() < MAX_ENTRIES {
             return;
         }
         if self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
@@ -89,7 +89,7 @@ impl<K: Copy + Eq + Hash> Penalties<K> {
             self.until.retain(|_key, until| *until > now);
         }
         let one = self.until.keys().next().copied();
-        if let Some(one) = one.filter(|_one| self.until.len() >= MOST) {
+        if let Some(one) = one.filter(|_one| self.until.len() >= MAX_ENTRIES) {
             self.until.remove(&one);
         }
     }

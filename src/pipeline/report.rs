@@ -12,7 +12,7 @@ use crate::telemetry::metrics::{Outcome, metrics};
 /// repeats what was signed.
 pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<&ApiError>) {
     let (total, in_token) = count(details, cx, error);
-    let (key, version) = cx.map(Context::touched).unwrap_or_default();
+    let (key, version) = cx.map(Context::used_resources).unwrap_or_default();
     let key = cx.and_then(Context::refused).or(key);
     let cause =
         error.filter(|error| error.code().status() >= 500).and_then(std::error::Error::source);

@@ -10,9 +10,9 @@ use super::rate_limit::LeakyBuckets;
 use crate::model::{RequestContext, source_of};
 
 /// Records a second of one source.
-const OF_A_SOURCE: u32 = 10;
+const PER_SOURCE: u32 = 10;
 /// Records a second of all sources: some 100 KB.
-const OF_ALL: u32 = 100;
+const IN_TOTAL: u32 = 100;
 
 /// The rates of such records.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct UnauthenticatedRecords {
 
 impl UnauthenticatedRecords {
     pub(super) fn new() -> Self {
-        Self { sources: LeakyBuckets::new(OF_A_SOURCE), all: LeakyBuckets::new(OF_ALL) }
+        Self { sources: LeakyBuckets::new(PER_SOURCE), all: LeakyBuckets::new(IN_TOTAL) }
     }
 
     /// Whether the refusal of this request has a record of its own.

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::row::{Fields, Table};
-use super::{DamagedRow, PrincipalRow, Store, StoreError, facts};
+use super::{DamagedRow, PrincipalRow, Store, StoreError, metadata};
 use crate::model::{AccessKeyId, PrincipalName, Time};
 
 /// The most active AccessKeys of one principal, so that one can take the place of another.
@@ -18,8 +18,8 @@ pub struct AccessKeyRow {
     pub id: AccessKeyId,
     /// Whom it belongs to.
     pub principal: PrincipalName,
-    /// Its secret half, sealed by a key of the token.
-    pub sealed_secret: Vec<u8>,
+    /// Its secret half, encrypted by a key of the token.
+    pub encrypted_secret: Vec<u8>,
     /// When it was made.
     pub created: Time,
     /// Whether calls with it are let in.
@@ -81,9 +81,9 @@ fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
     Ok(AccessKeyRow {
         id: fields.parsed("id")?,
         principal: fields.parsed("principal")?,
-        sealed_secret: fields.get("sealed_secret")?,
+        encrypted_secret: fields.get("sealed_secret")?,
         created: fields.time("created")?,
-        is_active: fields.truth("is_active")?,
+        is_active: fields.boolean("is_active")?,
         last_used: fields.time_or_null("last_used")?,
         session: read_session(&fields)?,
     })
@@ -111,12 +111,12 @@ impl Store {
     /// When the database cannot be read. A row that cannot be read is left out, and told beside the
     /// others.
     pub async fn access_state(&self) -> Result<AccessState, StoreError> {
-        let known = self.inner.access_seen();
+        let known = self.inner.last_access_revision();
         let mut connection = self.inner.connection().await?;
-        connection.begin_reading().await?;
-        let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
+        connection.begin_read().await?;
+        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
         let revision = damaged.is_none().then_some(revision);
-        self.inner.follow_access(known, revision)?;
+        self.inner.check_access_revision(known, revision)?;
         let principals = super::principals::load(&mut connection).await?;
         let keys = ACCESS_KEYS.read_all(&mut connection, "ORDER BY id", read_access_key).await?;
         connection.rollback().await?;
@@ -143,7 +143,7 @@ impl Store {
     pub async fn insert_access_key(&self, row: AccessKeyRow) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         // Whoever raises the counter has it to himself until the end, so that counts stay true.
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let principal = row.principal.to_string();
         super::principals::require(write.connection(), &principal).await?;
         let session = row.session;
@@ -159,7 +159,7 @@ impl Store {
         sqlx::query(ACCESS_KEYS.insert())
             .bind(row.id.to_string())
             .bind(principal.clone())
-            .bind(row.sealed_secret)
+            .bind(row.encrypted_secret)
             .bind(row.created.unix())
             .bind(i64::from(row.is_active))
             .bind(row.last_used.map(Time::unix))
@@ -187,7 +187,7 @@ impl Store {
         is_active: bool,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let changed = sqlx::query("UPDATE access_keys SET is_active = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(i64::from(is_active))
@@ -224,7 +224,7 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         write.note("DeleteAccessKey", vec![("UserAccessKeyId", id.to_string())]).await?;
         write.finish().await?;
         Ok(true)
@@ -242,7 +242,7 @@ impl Store {
             .await?
             .rows_affected();
         if removed > 0 {
-            raise_revision(write.connection()).await?;
+            increment_revision(write.connection()).await?;
             write.finish().await?;
         }
         Ok(removed)
@@ -252,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn note_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
+    pub async fn save_last_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for (id, hour) in uses {
             sqlx::query(
@@ -275,18 +275,18 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn access_keys_revision(&self) -> Result<Option<i64>, StoreError> {
-        let known = self.inner.access_seen();
+        let known = self.inner.last_access_revision();
         let mut connection = self.inner.connection().await?;
-        let (revision, damaged) = facts::count_if_any(&mut connection, REVISION).await?;
+        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
         let revision = damaged.is_none().then_some(revision);
-        self.inner.follow_access(known, revision)?;
+        self.inner.check_access_revision(known, revision)?;
         Ok(revision)
     }
 }
 
 /// Counts a change.
-pub(super) async fn raise_revision(connection: &mut Connection) -> Result<(), StoreError> {
-    facts::raise(connection, REVISION).await.map(drop)
+pub(super) async fn increment_revision(connection: &mut Connection) -> Result<(), StoreError> {
+    metadata::increment(connection, REVISION).await.map(drop)
 }
 
 async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(), StoreError> {
@@ -310,7 +310,7 @@ mod tests {
         AccessKeyRow {
             id: id.parse().unwrap(),
             principal: "user/alice".parse().unwrap(),
-            sealed_secret: vec![0, 255, 7],
+            encrypted_secret: vec![0, 255, 7],
             created: Time::from_unix(1_700_000_000),
             is_active: id != "LTAI-2",
             last_used: None,
@@ -375,7 +375,7 @@ mod tests {
         let unknown = store.set_access_key_active(&row("LTAI-2").id, true).await;
         assert!(matches!(unknown, Err(StoreError::NotFound)));
         assert!(!store.delete_access_key(&row("LTAI-2").id).await.unwrap());
-        store.note_uses(&[(row("LTAI-1").id, Time::from_unix(7200))]).await.unwrap();
+        store.save_last_uses(&[(row("LTAI-1").id, Time::from_unix(7200))]).await.unwrap();
         assert_eq!(store.access_keys_revision().await.unwrap(), before);
     }
 
@@ -400,7 +400,7 @@ mod tests {
         let Bench { store, .. } = &bench().await;
         store.insert_access_key(row("LTAI-1")).await.unwrap();
         for hour in [7200, 3600] {
-            store.note_uses(&[(row("LTAI-1").id, Time::from_unix(hour))]).await.unwrap();
+            store.save_last_uses(&[(row("LTAI-1").id, Time::from_unix(hour))]).await.unwrap();
         }
         let kept = store.access_keys().await.unwrap();
         assert_eq!(kept[0].last_used, Some(Time::from_unix(7200)));
@@ -421,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn a_revision_that_is_no_number_is_named_and_the_next_change_mends_it() {
         let Bench { store, .. } = &bench().await;
-        store.set_fact(REVISION, "many").await.unwrap();
+        store.set_metadata(REVISION, "many").await.unwrap();
         assert_eq!(store.access_keys_revision().await.unwrap(), None);
         let state = store.access_state().await.unwrap();
         assert_eq!(state.damaged[0].row, REVISION);

@@ -3,8 +3,8 @@
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
-use super::damage::Readings;
-use super::keys::hold_key;
+use super::damage::ReadRows;
+use super::keys::lock_key_row;
 use super::row::Table;
 use super::{Store, StoreError};
 use crate::model::{Alias, KeyId, KeyRecord, Time};
@@ -65,10 +65,13 @@ impl Store {
         F: FnOnce(&KeyRecord, &KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let alias = hold_alias(write.connection(), name).await?;
-        let from = hold_key(write.connection(), alias.key).await?;
-        let to =
-            if key == from.id { from.clone() } else { hold_key(write.connection(), key).await? };
+        let alias = lock_alias_row(write.connection(), name).await?;
+        let from = lock_key_row(write.connection(), alias.key).await?;
+        let to = if key == from.id {
+            from.clone()
+        } else {
+            lock_key_row(write.connection(), key).await?
+        };
         decide(&from, &to)?;
         sqlx::query("UPDATE aliases SET key_id = $2 WHERE name = $1")
             .bind(name.to_string())
@@ -92,8 +95,8 @@ impl Store {
         F: FnOnce(&KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let alias = hold_alias(write.connection(), name).await?;
-        decide(&hold_key(write.connection(), alias.key).await?)?;
+        let alias = lock_alias_row(write.connection(), name).await?;
+        decide(&lock_key_row(write.connection(), alias.key).await?)?;
         sqlx::query("DELETE FROM aliases WHERE name = $1")
             .bind(name.to_string())
             .execute(write.connection())
@@ -111,7 +114,10 @@ fn named(name: &Alias, key: KeyId) -> Vec<(&'static str, String)> {
 }
 
 /// Reads an alias and holds its row until the transaction ends, as with a key.
-async fn hold_alias(connection: &mut Connection, name: &Alias) -> Result<AliasRecord, StoreError> {
+async fn lock_alias_row(
+    connection: &mut Connection,
+    name: &Alias,
+) -> Result<AliasRecord, StoreError> {
     let row = sqlx::query(
         "UPDATE aliases SET key_id = key_id WHERE name = $1 RETURNING name, key_id, created",
     )
@@ -122,7 +128,7 @@ async fn hold_alias(connection: &mut Connection, name: &Alias) -> Result<AliasRe
 }
 
 /// Every alias. One whose key is damaged keeps its name, and names what is not there.
-pub(super) async fn load(connection: &mut Connection) -> Result<Readings<AliasRecord>, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<AliasRecord>, StoreError> {
     ALIASES.read_all(connection, "", read_alias).await
 }
 

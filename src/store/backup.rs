@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::connect::{self, Connected, blocking};
 use super::connection::Connection;
-use super::{Store, StoreError, examine, watch};
+use super::{Store, StoreError, check, watch};
 
 impl Store {
     /// Writes a copy of the SQLite store that `url` names to a file, which is then on disk, whole,
@@ -18,7 +18,7 @@ impl Store {
     /// does not hold together, of which nothing stays; when one of the files cannot be used.
     pub async fn backup(url: &str, to: &Path, may_replace: bool) -> Result<(), StoreError> {
         let to = absolute(to)?;
-        let draft = draft_beside(to.clone(), may_replace).await?;
+        let draft = create_draft(to.clone(), may_replace).await?;
         let connected = connect::connect_existing(url).await?;
         let path = text(draft.path())?.to_owned();
         let copied = match require_whole(&connected).await {
@@ -27,14 +27,14 @@ impl Store {
         };
         connected.close().await;
         copied?;
-        examine::require_store(draft.path()).await?;
+        check::require_store(draft.path()).await?;
         blocking(move || publish(draft, &to, may_replace)).await
     }
 }
 
 /// A copy of what is damaged could be whole and lack rows.
 async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
-    let Some((path, _hold)) = &connected.place else { return Ok(()) };
+    let Some((path, _hold)) = &connected.file else { return Ok(()) };
     match watch::quick_check(path).await? {
         Some(what) => Err(StoreError::Damaged { path: path.clone(), what }),
         None => Ok(()),
@@ -49,7 +49,7 @@ async fn copy(connected: &Connected, to: String) -> Result<(), StoreError> {
 }
 
 /// An empty file of its owner alone in the directory of `to`.
-async fn draft_beside(to: PathBuf, may_replace: bool) -> Result<NamedTempFile, StoreError> {
+async fn create_draft(to: PathBuf, may_replace: bool) -> Result<NamedTempFile, StoreError> {
     blocking(move || {
         if !may_replace && to.exists() {
             return Err(StoreError::FileExists(to));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::AliasRecord;
-use super::shelves::Shelves;
+use super::document_cache::DocumentCache;
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Time};
 
 /// Keys by id, by version and by age; aliases by name and by key; documents by name.
@@ -15,7 +15,7 @@ pub(super) struct Catalogue {
     by_age: BTreeMap<(Time, KeyId), Arc<KeyRecord>>,
     aliases: BTreeMap<Alias, AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
-    shelves: Shelves,
+    document_cache: DocumentCache,
     /// How many changes of the database it holds.
     revision: i64,
 }
@@ -33,7 +33,7 @@ impl Catalogue {
 
     /// Takes notice of a change that it now holds, and that made the database's revision this.
     /// With a change of another process in between it stays behind, until it is read anew.
-    pub(super) fn follow(&mut self, revision: i64) {
+    pub(super) fn note_revision(&mut self, revision: i64) {
         if revision == self.revision.saturating_add(1) {
             self.revision = revision;
         }
@@ -102,12 +102,12 @@ impl Catalogue {
         }
     }
 
-    pub(super) fn shelves(&self) -> &Shelves {
-        &self.shelves
+    pub(super) fn document_cache(&self) -> &DocumentCache {
+        &self.document_cache
     }
 
-    pub(super) fn shelves_mut(&mut self) -> &mut Shelves {
-        &mut self.shelves
+    pub(super) fn document_cache_mut(&mut self) -> &mut DocumentCache {
+        &mut self.document_cache
     }
 
     fn forget_record(&mut self, id: KeyId) {

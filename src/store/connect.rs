@@ -12,8 +12,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _};
 
+use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
-use super::hold::{Hold, Tenancy, give_to_owner_of};
 use super::{StoreError, connection};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
@@ -23,8 +23,8 @@ static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 const CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command that only looks may keep tables from being brought up to date.
-const OTHERS_TIMEOUT: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(50);
+const EXCLUSIVE_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(50);
 
 /// What every connection to SQLite must have. With `synchronous = NORMAL`, a WAL database loses
 /// transactions that were acknowledged before a power cut; and foreign keys are off by default.
@@ -36,7 +36,7 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
 pub(super) struct Connected {
     pub(super) pool: AnyPool,
     /// The SQLite file and the hold on it; none for PostgreSQL.
-    pub(super) place: Option<(PathBuf, Hold)>,
+    pub(super) file: Option<(PathBuf, FileLock)>,
     /// The SQLite files as they were opened. The pool opens no others.
     pub(super) files: Option<Arc<Files>>,
     /// A connection that stays beside the pool: with the last one that is closed, SQLite removes the
@@ -56,10 +56,10 @@ impl Connected {
 }
 
 /// Opens the database that `url` names, a new one if need be, and brings its tables up to date.
-pub(super) async fn connect(url: &str, tenancy: Tenancy) -> Result<Connected, StoreError> {
+pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
     let options = parse(url)?;
     match options.database_url.scheme() {
-        "sqlite" => sqlite(options, tenancy).await,
+        "sqlite" => sqlite(options, mode).await,
         "postgres" | "postgresql" => postgres(options).await,
         _ => Err(StoreError::Url(NO_SCHEME)),
     }
@@ -69,16 +69,16 @@ pub(super) async fn connect(url: &str, tenancy: Tenancy) -> Result<Connected, St
 pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
     let options = parse(url)?;
     let path = file_of(&options)?;
-    let place = path.clone();
-    let hold = blocking(move || {
-        if !place.is_file() {
-            return Err(StoreError::NoFile(place));
+    let file = path.clone();
+    let lock = blocking(move || {
+        if !file.is_file() {
+            return Err(StoreError::NoFile(file));
         }
-        Hold::take(&place, Tenancy::Shared)
+        FileLock::acquire(&file, LockMode::Shared)
     })
     .await?;
     let (pool, anchor, files) = sqlite_pool(options, &path).await?;
-    Ok(Connected { pool, place: Some((path, hold)), files: Some(files), anchor: Some(anchor) })
+    Ok(Connected { pool, file: Some((path, lock)), files: Some(files), anchor: Some(anchor) })
 }
 
 /// The file of a SQLite database, by its URL.
@@ -104,20 +104,21 @@ fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
     }
 }
 
-async fn sqlite(options: AnyConnectOptions, tenancy: Tenancy) -> Result<Connected, StoreError> {
+async fn sqlite(options: AnyConnectOptions, mode: LockMode) -> Result<Connected, StoreError> {
     let path = sqlite_path(&options)?;
-    let place = path.clone();
-    let (claim, hold) = blocking(move || {
-        let claim = claim_file(&place)?;
-        Ok((claim, Hold::take(&place, tenancy)?))
+    let file = path.clone();
+    let (directory_lock, lock) = blocking(move || {
+        let directory_lock = lock_directory_and_create(&file)?;
+        Ok((directory_lock, FileLock::acquire(&file, mode)?))
     })
     .await?;
     let (pool, anchor, files) = sqlite_pool(options, &path).await?;
     require_wal(&pool).await?;
-    let hold = if has_older_tables(&pool).await? { alone(hold, &path).await? } else { hold };
+    let lock =
+        if has_older_schema(&pool).await? { wait_for_exclusive(lock, &path).await? } else { lock };
     SQLITE.run(&pool).await?;
-    drop(claim);
-    Ok(Connected { pool, place: Some((path, hold)), files: Some(files), anchor: Some(anchor) })
+    drop(directory_lock);
+    Ok(Connected { pool, file: Some((path, lock)), files: Some(files), anchor: Some(anchor) })
 }
 
 async fn sqlite_pool(
@@ -146,19 +147,19 @@ async fn sqlite_pool(
 async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     let pool = pool_options().connect_with(options).await?;
     POSTGRES.run(&pool).await?;
-    Ok(Connected { pool, place: None, files: None, anchor: None })
+    Ok(Connected { pool, file: None, files: None, anchor: None })
 }
 
 /// Whether migrations are due on a SQLite database that has tables.
-async fn has_older_tables(pool: &AnyPool) -> Result<bool, StoreError> {
+async fn has_older_schema(pool: &AnyPool) -> Result<bool, StoreError> {
     let is_new = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
         .fetch_optional(pool)
         .await?
         .is_none();
-    Ok(!is_new && is_older(pool).await?)
+    Ok(!is_new && has_pending_migrations(pool).await?)
 }
 
-async fn is_older(pool: &AnyPool) -> Result<bool, StoreError> {
+async fn has_pending_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
     let applied: Vec<i64> =
         sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(pool).await?;
     Ok(known_versions().any(|version| !applied.contains(&version)))
@@ -169,36 +170,36 @@ async fn is_older(pool: &AnyPool) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// When somebody uses it for longer than a command that only looks.
-async fn alone(hold: Hold, path: &Path) -> Result<Hold, StoreError> {
+async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, StoreError> {
     let path = path.to_owned();
     blocking(move || {
-        let end = Instant::now() + OTHERS_TIMEOUT;
-        while !hold.is_alone(&path)? {
+        let end = Instant::now() + EXCLUSIVE_TIMEOUT;
+        while !lock.is_only_user(&path)? {
             if Instant::now() >= end {
                 let source = "another process uses the store with the tables of an older program; \
                               stop that one first"
                     .into();
                 return Err(StoreError::Migration { source });
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
-        Ok(hold)
+        Ok(lock)
     })
     .await
 }
 
 /// Whether migrations are due on a database that is there.
-pub(super) async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
+pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
     let options = parse(url)?;
     let connected = if options.database_url.scheme() == "sqlite" {
         connect_existing(url).await?
     } else {
         let pool = pool_options().connect_with(options).await?;
-        Connected { pool, place: None, files: None, anchor: None }
+        Connected { pool, file: None, files: None, anchor: None }
     };
-    let is_older = is_older(&connected.pool).await?;
+    let has_pending_migrations = has_pending_migrations(&connected.pool).await?;
     connected.pool.close().await;
-    Ok(is_older)
+    Ok(has_pending_migrations)
 }
 
 /// The versions of all tables that this program knows, in their order.
@@ -223,11 +224,9 @@ fn pool_options() -> AnyPoolOptions {
         // In place of a ping.
         .test_before_acquire(false)
         .before_acquire(|connection, _| {
-            Box::pin(async { Ok(connection::is_free(connection).await) })
+            Box::pin(async { Ok(connection::is_idle(connection).await) })
         })
-        .after_release(|connection, _| {
-            Box::pin(async { Ok(connection::give_back(connection).await) })
-        })
+        .after_release(|connection, _| Box::pin(async { Ok(connection::reset(connection).await) }))
 }
 
 /// The file, as the driver itself reads it from the URL. Parameters are refused: each of them
@@ -253,7 +252,7 @@ fn sqlite_path(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
 /// SQLite would make a file that others can read; it gives the file's permissions to the log
 /// beside it. A file that is there is not touched: to close it would free the locks that this
 /// process has on it (POSIX advisory locks).
-fn claim_file(path: &Path) -> Result<File, StoreError> {
+fn lock_directory_and_create(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(path);
     let directory = File::open(parent).map_err(|source| match source.kind() {
@@ -262,7 +261,7 @@ fn claim_file(path: &Path) -> Result<File, StoreError> {
     })?;
     directory.lock().map_err(failed)?;
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
-        Ok(file) => give_to_owner_of(&file, &directory).map_err(failed)?,
+        Ok(file) => change_owner_to_that_of(&file, &directory).map_err(failed)?,
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
         Err(source) => return Err(failed(source)),
     }
@@ -290,7 +289,7 @@ mod tests {
     use super::*;
 
     async fn connected(url: &str) -> Result<AnyPool, StoreError> {
-        connect(url, Tenancy::Shared).await.map(|connected| connected.pool)
+        connect(url, LockMode::Shared).await.map(|connected| connected.pool)
     }
 
     fn url_in(directory: &tempfile::TempDir) -> String {
@@ -377,7 +376,7 @@ mod tests {
     async fn older_tables_stay_as_they_are_while_another_process_uses_them() {
         let directory = tempfile::tempdir().unwrap();
         let url = url_in(&directory);
-        let other = connect(&url, Tenancy::Shared).await.unwrap();
+        let other = connect(&url, LockMode::Shared).await.unwrap();
         let newest = known_versions().max().unwrap();
         sqlx::query("DELETE FROM _sqlx_migrations WHERE version = $1")
             .bind(newest)
@@ -386,7 +385,7 @@ mod tests {
             .unwrap();
         let Err(StoreError::Migration { source }) = connected(&url).await else { panic!() };
         assert!(source.to_string().contains("another process uses the store"), "{source}");
-        assert!(is_of_older_program(&url).await.unwrap());
+        assert!(needs_migration(&url).await.unwrap());
     }
 
     #[test]

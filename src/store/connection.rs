@@ -21,7 +21,7 @@ use sqlx::{
 };
 
 use super::StoreError;
-use super::damage::is_of_a_row;
+use super::damage::is_decode_error;
 use super::health::Health;
 use super::watch::is_corrupt;
 
@@ -29,14 +29,14 @@ use super::watch::is_corrupt;
 #[derive(Debug)]
 pub(super) struct Connection {
     pooled: PoolConnection<Any>,
-    mark: Mark,
+    state: StatementState,
 }
 
 /// What is known of a connection since it was taken.
 #[derive(Debug, Default)]
-struct Mark {
+struct StatementState {
     /// Nobody has waited for the end of a statement.
-    is_under_way: bool,
+    is_running: bool,
     /// A statement failed, for another reason than a rule of the tables.
     has_failed: bool,
     /// A statement was refused by a rule of the tables.
@@ -47,11 +47,11 @@ struct Mark {
     damage: Option<Arc<Health>>,
 }
 
-impl Mark {
+impl StatementState {
     fn note(&mut self, error: &sqlx::Error) {
         let kind = error.as_database_error().map(sqlx::error::DatabaseError::kind);
         if matches!(kind, Some(ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation)) {
-            self.is_under_way = false;
+            self.is_running = false;
             self.is_refused = true;
             return;
         }
@@ -60,7 +60,7 @@ impl Mark {
             health.note_damage(Some(error.to_string()));
         }
         // A value that cannot be read says nothing of the database.
-        if is_of_a_row(error) {
+        if is_decode_error(error) {
             return;
         }
         if let Some(health) = &self.health {
@@ -72,31 +72,31 @@ impl Mark {
 impl Connection {
     /// Takes one from the pool.
     pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
-        Ok(Self { pooled: pool.acquire().await?, mark: Mark::default() })
+        Ok(Self { pooled: pool.acquire().await?, state: StatementState::default() })
     }
 
     /// Tells `health` when the database turns out to be damaged.
-    pub(super) fn tell_of_damage(&mut self, health: &Arc<Health>) {
-        self.mark.damage = Some(Arc::clone(health));
+    pub(super) fn report_damage_to(&mut self, health: &Arc<Health>) {
+        self.state.damage = Some(Arc::clone(health));
     }
 
     /// Begins the transaction of a change, in which failures are told to `health`. It holds the lock
     /// of the one writer from here on, so that nothing that is read can change before the commit.
     pub(super) async fn begin_change(&mut self, health: &Arc<Health>) -> Result<(), StoreError> {
-        self.mark.health = Some(Arc::clone(health));
+        self.state.health = Some(Arc::clone(health));
         let is_sqlite = self.pooled.backend_name() == "SQLite";
         self.run(if is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
     }
 
     /// Begins a transaction that only reads.
-    pub(super) async fn begin_reading(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn begin_read(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN").await
     }
 
     /// Makes a change lasting. It is lasting only if this returns success.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         // PostgreSQL answers the COMMIT of a transaction that has failed with success.
-        if self.mark.is_refused || self.mark.has_failed || self.mark.is_under_way {
+        if self.state.is_refused || self.state.has_failed || self.state.is_running {
             let source = "a statement of the change was not executed".into();
             return Err(StoreError::Unavailable { source });
         }
@@ -116,21 +116,21 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.mark.has_failed || self.mark.is_under_way {
+        if self.state.has_failed || self.state.is_running {
             self.pooled.close_on_drop();
         }
     }
 }
 
 /// Whether a connection that waits in the pool may be used: it is in no transaction.
-pub(super) async fn is_free(connection: &mut AnyConnection) -> bool {
+pub(super) async fn is_idle(connection: &mut AnyConnection) -> bool {
     // Within a transaction SQLite refuses to begin another one.
     !connection.is_in_transaction()
         && connection.execute(sqlx::raw_sql("BEGIN; ROLLBACK")).await.is_ok()
 }
 
 /// Ends what a dropped change has left open; whether the connection is good for another.
-pub(super) async fn give_back(connection: &mut AnyConnection) -> bool {
+pub(super) async fn reset(connection: &mut AnyConnection) -> bool {
     // Refused where the connection is in a transaction. Either way it is in one afterwards, so that
     // the rollback fails only on a connection that is of no use.
     let _ = connection.execute(sqlx::raw_sql("BEGIN")).await;
@@ -148,9 +148,9 @@ impl<'c> Executor<'c> for &'c mut Connection {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let Connection { pooled, mark } = self;
-        mark.is_under_way = true;
-        Box::pin(Marking { rows: (**pooled).fetch_many(query), mark })
+        let Connection { pooled, state } = self;
+        state.is_running = true;
+        Box::pin(TrackedRows { rows: (**pooled).fetch_many(query), state })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(
@@ -161,14 +161,14 @@ impl<'c> Executor<'c> for &'c mut Connection {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let Connection { pooled, mark } = self;
-        mark.is_under_way = true;
+        let Connection { pooled, state } = self;
+        state.is_running = true;
         let row = (**pooled).fetch_optional(query);
         Box::pin(async move {
             let row = row.await;
             match &row {
-                Ok(_) => mark.is_under_way = false,
-                Err(error) => mark.note(error),
+                Ok(_) => state.is_running = false,
+                Err(error) => state.note(error),
             }
             row
         })
@@ -194,20 +194,20 @@ impl<'c> Executor<'c> for &'c mut Connection {
 }
 
 /// The rows of a statement, which says how it ended.
-struct Marking<'e> {
+struct TrackedRows<'e> {
     rows: BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>,
-    mark: &'e mut Mark,
+    state: &'e mut StatementState,
 }
 
-impl Stream for Marking<'_> {
+impl Stream for TrackedRows<'_> {
     type Item = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { rows, mark } = self.get_mut();
+        let Self { rows, state } = self.get_mut();
         let next = rows.as_mut().poll_next(context);
         match &next {
-            Poll::Ready(None) => mark.is_under_way = false,
-            Poll::Ready(Some(Err(error))) => mark.note(error),
+            Poll::Ready(None) => state.is_running = false,
+            Poll::Ready(Some(Err(error))) => state.note(error),
             _ => {}
         }
         next
@@ -237,9 +237,9 @@ mod tests {
                 .await
                 .unwrap();
         }
-        assert_eq!(bench.store.fact("a").await.unwrap(), None);
-        bench.store.set_fact("a", "2").await.unwrap();
-        assert_eq!(bench.store.fact("a").await.unwrap().as_deref(), Some("2"));
+        assert_eq!(bench.store.metadata("a").await.unwrap(), None);
+        bench.store.set_metadata("a", "2").await.unwrap();
+        assert_eq!(bench.store.metadata("a").await.unwrap().as_deref(), Some("2"));
     }
 
     #[tokio::test]
@@ -250,7 +250,7 @@ mod tests {
         connection.begin_change(&health).await.unwrap();
         connection.begin_change(&health).await.unwrap_err();
         connection.commit().await.unwrap_err();
-        bench.store.set_fact("a", "1").await.unwrap();
+        bench.store.set_metadata("a", "1").await.unwrap();
     }
 
     #[tokio::test]
@@ -258,9 +258,9 @@ mod tests {
         let bench = Bench::new().await;
         let mut connection = pool(&bench).acquire().await.unwrap();
         connection.execute(sqlx::raw_sql("BEGIN")).await.unwrap();
-        assert!(!is_free(&mut connection).await);
-        assert!(give_back(&mut connection).await);
-        assert!(is_free(&mut connection).await);
+        assert!(!is_idle(&mut connection).await);
+        assert!(reset(&mut connection).await);
+        assert!(is_idle(&mut connection).await);
     }
 
     #[tokio::test]
@@ -273,7 +273,7 @@ mod tests {
         connection.run("ROLLBACK").await.unwrap();
         connection.commit().await.unwrap_err();
         assert!(health.failed_write().is_some());
-        bench.store.set_fact("a", "1").await.unwrap();
+        bench.store.set_metadata("a", "1").await.unwrap();
     }
 
     #[tokio::test]
@@ -287,6 +287,6 @@ mod tests {
         insert().execute(&mut connection).await.unwrap_err();
         connection.commit().await.unwrap_err();
         assert_eq!(health.failed_write(), None, "a rule of the tables is no failure");
-        assert_eq!(bench.store.fact("a").await.unwrap(), None);
+        assert_eq!(bench.store.metadata("a").await.unwrap(), None);
     }
 }

@@ -38,21 +38,21 @@ pub enum Part {
 
 /// What was read of a table.
 #[derive(Debug)]
-pub(super) struct Readings<T> {
+pub(super) struct ReadRows<T> {
     pub(super) whole: Vec<T>,
     pub(super) damaged: Vec<DamagedRow>,
 }
 
 /// The damaged rows that were found at the last reading of each part.
 #[derive(Debug, Default)]
-pub(super) struct Damages {
+pub(super) struct DamagedRows {
     rows: Mutex<BTreeMap<Part, BTreeSet<DamagedRow>>>,
     /// Whether what other processes have changed could not be read the last time.
-    is_behind: AtomicBool,
+    is_stale: AtomicBool,
 }
 
-impl Damages {
-    fn held(&self) -> MutexGuard<'_, BTreeMap<Part, BTreeSet<DamagedRow>>> {
+impl DamagedRows {
+    fn lock_rows(&self) -> MutexGuard<'_, BTreeMap<Part, BTreeSet<DamagedRow>>> {
         // Whole sets are put in, so that a poisoned lock still guards good data.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,8 +68,8 @@ impl Damages {
     /// when it is first seen, and when it is whole again or gone.
     pub(super) fn note(&self, part: Part, rows: Vec<DamagedRow>) {
         let now: BTreeSet<DamagedRow> = rows.into_iter().collect();
-        let mut held = self.held();
-        let before = held.remove(&part).unwrap_or_default();
+        let mut rows = self.lock_rows();
+        let before = rows.remove(&part).unwrap_or_default();
         for DamagedRow { table, row, why } in now.difference(&before) {
             tracing::error!(
                 event = "store.row_damaged",
@@ -87,35 +87,35 @@ impl Damages {
                 "a damaged row of the database is whole again, or gone"
             );
         }
-        held.insert(part, now);
+        rows.insert(part, now);
     }
 }
 
 impl Store {
     /// Every row that is known to be damaged, by table and row.
     pub fn damaged_rows(&self) -> Vec<DamagedRow> {
-        let held = self.inner.damages.held();
-        held.values().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+        let rows = self.inner.damages.lock_rows();
+        rows.values().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether the row of a key is there and damaged: the key is not known, and must not be taken
     /// for one that only the token has.
     pub fn is_damaged_key(&self, key: KeyId) -> bool {
         let name = key.to_string();
-        let held = self.inner.damages.held();
-        let mut rows = held.get(&Part::Catalogue).into_iter().flatten();
+        let rows = self.inner.damages.lock_rows();
+        let mut rows = rows.get(&Part::Catalogue).into_iter().flatten();
         rows.any(|one| one.table == "keys" && one.row == name)
     }
 
     /// Notes whether what other processes have changed could be taken over, all of it.
-    pub fn note_following(&self, is_behind: bool) {
-        self.inner.damages.is_behind.store(is_behind, Ordering::Relaxed);
+    pub fn note_refresh(&self, is_stale: bool) {
+        self.inner.damages.is_stale.store(is_stale, Ordering::Relaxed);
     }
 
     /// Whether what other processes have changed could not be taken over the last time, so that what
     /// they took away may still be in force.
-    pub fn is_behind(&self) -> bool {
-        self.inner.damages.is_behind.load(Ordering::Relaxed)
+    pub fn is_stale(&self) -> bool {
+        self.inner.damages.is_stale.load(Ordering::Relaxed)
     }
 
     /// Takes the damaged rows of a part in place of those of its last reading.
@@ -137,7 +137,7 @@ impl DamagedRow {
 }
 
 /// Whether an error is about a value of one row, and not about the database.
-pub(super) fn is_of_a_row(error: &sqlx::Error) -> bool {
+pub(super) fn is_decode_error(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }
 
@@ -151,24 +151,24 @@ impl Table {
         connection: &mut Connection,
         rest: &'static str,
         read: impl Fn(&AnyRow) -> Result<T, StoreError>,
-    ) -> Result<Readings<T>, StoreError> {
-        let mut readings = Readings { whole: Vec::new(), damaged: Vec::new() };
+    ) -> Result<ReadRows<T>, StoreError> {
+        let mut read_rows = ReadRows { whole: Vec::new(), damaged: Vec::new() };
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut has_unreadable = false;
         let mut rows = sqlx::query(self.select(rest)).fetch(&mut *connection);
         while let Some(row) = rows.next().await {
             let row = match row {
                 Ok(row) => row,
-                Err(error) if is_of_a_row(&error) => {
+                Err(error) if is_decode_error(&error) => {
                     has_unreadable = true;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
-            *names.entry(name_of(&row)).or_default() += 1;
+            *names.entry(row_name(&row)).or_default() += 1;
             match read(&row) {
-                Ok(whole) => readings.whole.push(whole),
-                Err(error) => readings.damaged.push(DamagedRow::of(error)?),
+                Ok(whole) => read_rows.whole.push(whole),
+                Err(error) => read_rows.damaged.push(DamagedRow::of(error)?),
             }
         }
         drop(rows);
@@ -176,7 +176,7 @@ impl Table {
             for name in self.names(connection).await? {
                 match names.get_mut(&name).filter(|count| **count > 0) {
                     Some(count) => *count -= 1,
-                    None => readings.damaged.push(DamagedRow {
+                    None => read_rows.damaged.push(DamagedRow {
                         table: self.name,
                         row: name,
                         why: "it has a text that is not UTF-8".to_owned(),
@@ -184,7 +184,7 @@ impl Table {
                 }
             }
         }
-        Ok(readings)
+        Ok(read_rows)
     }
 
     /// What names each row, whatever stands there.
@@ -197,7 +197,7 @@ impl Table {
 }
 
 /// What the first column says, a text or a number.
-pub(super) fn name_of(row: &AnyRow) -> String {
+pub(super) fn row_name(row: &AnyRow) -> String {
     let number = || row.try_get::<i64, _>(0).map(|number| number.to_string());
     row.try_get::<String, _>(0).or_else(|_other| number()).unwrap_or_default()
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
+use super::document_cache::{DanglingReference, Document, DocumentCache};
 use super::row::Table;
-use super::shelves::{DanglingName, Document, Shelves};
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
     AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
@@ -18,23 +18,26 @@ const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "
 impl Store {
     /// The document of this kind and name.
     pub fn document<D: Document>(&self, name: &str) -> Option<Arc<D>> {
-        D::shelf(self.inner.catalogue().shelves()).get(name).map(Arc::clone)
+        D::index(self.inner.catalogue().document_cache()).get(name).map(Arc::clone)
     }
 
     /// Every document of this kind, by name.
     pub fn documents<D: Document>(&self) -> Vec<Arc<D>> {
-        D::shelf(self.inner.catalogue().shelves()).values().map(Arc::clone).collect()
+        D::index(self.inner.catalogue().document_cache()).values().map(Arc::clone).collect()
     }
 
     /// Every name in an access document of which there is no document.
-    pub fn dangling_names(&self) -> BTreeSet<DanglingName> {
-        self.inner.catalogue().shelves().dangling()
+    pub fn dangling_references(&self) -> BTreeSet<DanglingReference> {
+        self.inner.catalogue().document_cache().dangling()
     }
 
-    /// Those of [`Store::dangling_names`] because of which a client key may do less than its access
+    /// Those of [`Store::dangling_references`] because of which a client key may do less than its access
     /// point says.
-    pub fn dangling_names_behind(&self, key: &Arc<ClientKeyRecord>) -> BTreeSet<DanglingName> {
-        self.inner.catalogue().shelves().dangling_behind(key)
+    pub fn dangling_references_of(
+        &self,
+        key: &Arc<ClientKeyRecord>,
+    ) -> BTreeSet<DanglingReference> {
+        self.inner.catalogue().document_cache().dangling_references_of(key)
     }
 
     /// The import parameters whose date has come.
@@ -59,7 +62,9 @@ impl Store {
             .await?;
         let document = Arc::new(document);
         let remembered = Arc::clone(&document);
-        write.commit(move |catalogue| put(catalogue.shelves_mut(), name, remembered)).await?;
+        write
+            .commit(move |catalogue| put(catalogue.document_cache_mut(), name, remembered))
+            .await?;
         Ok(document)
     }
 
@@ -78,7 +83,7 @@ impl Store {
         F: FnOnce(&mut D) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let before: D = hold(write.connection(), name).await?;
+        let before: D = lock_document_row(write.connection(), name).await?;
         let mut after = before.clone();
         change(&mut after)?;
         if after == before {
@@ -90,7 +95,9 @@ impl Store {
         save(write.connection(), &after).await?;
         let after = Arc::new(after);
         let (name, remembered) = (name.to_owned(), Arc::clone(&after));
-        write.commit(move |catalogue| put(catalogue.shelves_mut(), name, remembered)).await?;
+        write
+            .commit(move |catalogue| put(catalogue.document_cache_mut(), name, remembered))
+            .await?;
         Ok(after)
     }
 
@@ -138,15 +145,17 @@ impl Store {
             write.note(change, vec![(parameter, name.to_owned())]).await?;
         }
         let name = name.to_owned();
-        let forget = move |shelves: &mut Shelves| drop(D::shelf_mut(shelves).remove(&name));
-        write.commit(move |catalogue| forget(catalogue.shelves_mut())).await
+        let forget = move |document_cache: &mut DocumentCache| {
+            drop(D::index_mut(document_cache).remove(&name));
+        };
+        write.commit(move |catalogue| forget(catalogue.document_cache_mut())).await
     }
 }
 
 /// Every document, and the rows that cannot be read.
 pub(super) async fn load(
     connection: &mut Connection,
-) -> Result<(Shelves, Vec<DamagedRow>), StoreError> {
+) -> Result<(DocumentCache, Vec<DamagedRow>), StoreError> {
     let read = |row: &AnyRow| -> Result<_, StoreError> {
         let kind: String = DOCUMENTS.fields(row).get("kind")?;
         Ok(match kind.as_str() {
@@ -159,17 +168,17 @@ pub(super) async fn load(
         })
     };
     let read = DOCUMENTS.read_all(connection, "", read).await?;
-    let mut shelves = Shelves::default();
+    let mut document_cache = DocumentCache::default();
     for document in read.whole {
         match document {
-            Read::NetworkRule(rule) => put(&mut shelves, rule.name(), Arc::new(rule)),
-            Read::Policy(policy) => put(&mut shelves, policy.name(), Arc::new(policy)),
-            Read::AccessPoint(point) => put(&mut shelves, point.name(), Arc::new(point)),
-            Read::ClientKey(key) => put(&mut shelves, key.name(), Arc::new(key)),
-            Read::Import(import) => put(&mut shelves, import.name(), Arc::new(import)),
+            Read::NetworkRule(rule) => put(&mut document_cache, rule.name(), Arc::new(rule)),
+            Read::Policy(policy) => put(&mut document_cache, policy.name(), Arc::new(policy)),
+            Read::AccessPoint(point) => put(&mut document_cache, point.name(), Arc::new(point)),
+            Read::ClientKey(key) => put(&mut document_cache, key.name(), Arc::new(key)),
+            Read::Import(import) => put(&mut document_cache, import.name(), Arc::new(import)),
         }
     }
-    Ok((shelves, read.damaged))
+    Ok((document_cache, read.damaged))
 }
 
 /// A document of any kind.
@@ -192,8 +201,8 @@ fn read_named<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
     }
 }
 
-fn put<D: Document>(shelves: &mut Shelves, name: String, document: Arc<D>) {
-    D::shelf_mut(shelves).insert(name, document);
+fn put<D: Document>(document_cache: &mut DocumentCache, name: String, document: Arc<D>) {
+    D::index_mut(document_cache).insert(name, document);
 }
 
 fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
@@ -201,7 +210,10 @@ fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
 }
 
 /// Reads a document and holds its row, as with a key.
-async fn hold<D: Document>(connection: &mut Connection, name: &str) -> Result<D, StoreError> {
+async fn lock_document_row<D: Document>(
+    connection: &mut Connection,
+    name: &str,
+) -> Result<D, StoreError> {
     let row = sqlx::query(
         "UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2 \
          RETURNING name, kind, body",
@@ -307,7 +319,7 @@ mod tests {
 
     /// The names without a document, in words.
     fn dangling(store: &Store) -> Vec<String> {
-        store.dangling_names().iter().map(ToString::to_string).collect()
+        store.dangling_references().iter().map(ToString::to_string).collect()
     }
 
     /// A rule, a policy, an access point and a client key, each named by the next.
@@ -354,13 +366,13 @@ mod tests {
         assert_eq!(dangling(store), Vec::<String>::new());
         store.remove_document::<NetworkRule>("rule").await.unwrap();
         assert_eq!(dangling(store), ["network-rule rule (named by policy policy)"]);
-        assert_eq!(store.dangling_names_behind(&key), store.dangling_names());
+        assert_eq!(store.dangling_references_of(&key), store.dangling_references());
         store.remove_document::<AccessPolicy>("policy").await.unwrap();
         assert_eq!(dangling(store), ["policy policy (named by access-point point)"]);
         store.remove_document::<AccessPoint>("point").await.unwrap();
         let named_by_key = format!("access-point point (named by client-key {})", key.id);
         assert_eq!(dangling(store), [named_by_key]);
-        assert_eq!(store.dangling_names_behind(&key), store.dangling_names());
+        assert_eq!(store.dangling_references_of(&key), store.dangling_references());
         bench.assert_disk_is_memory().await;
         store.insert_document(point("point", &["policy"])).await.unwrap();
         store.insert_document(policy("policy", &[])).await.unwrap();
@@ -383,7 +395,7 @@ mod tests {
         ];
         assert_eq!(dangling(store), missing);
         let behind =
-            |key| store.dangling_names_behind(key).iter().map(ToString::to_string).collect();
+            |key| store.dangling_references_of(key).iter().map(ToString::to_string).collect();
         let behind: [Vec<String>; 2] = [&key, &elsewhere].map(behind);
         assert_eq!(behind, [missing[1..].to_vec(), missing[..1].to_vec()]);
         let again = Store::open(&bench.url).await.unwrap();

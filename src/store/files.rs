@@ -22,7 +22,7 @@ pub(super) struct Files {
 
 /// What can be told of the content without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     /// The size of the database in bytes.
     pub(super) bytes: u64,
     /// When it was last written, in seconds and nanoseconds.
@@ -37,7 +37,7 @@ impl Files {
     /// Those of a database that is open.
     pub(super) fn of(path: PathBuf) -> Result<Self, StoreError> {
         let mut open = Vec::new();
-        for file in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+        for file in [path.clone(), with_suffix(&path, "-wal"), with_suffix(&path, "-shm")] {
             match std::fs::metadata(&file) {
                 Ok(metadata) => open.push((file, identity(&metadata))),
                 Err(source) if source.kind() == io::ErrorKind::NotFound && file != path => {}
@@ -71,11 +71,11 @@ impl Files {
     }
 
     /// The stamp as it is now.
-    pub(super) fn stamp(&self) -> io::Result<Stamp> {
+    pub(super) fn stamp(&self) -> io::Result<FileStamp> {
         let database = std::fs::metadata(&self.path)?;
-        let log = std::fs::metadata(beside(&self.path, "-wal")).ok();
+        let log = std::fs::metadata(with_suffix(&self.path, "-wal")).ok();
         let written = |metadata: &Metadata| (metadata.mtime(), metadata.mtime_nsec());
-        Ok(Stamp {
+        Ok(FileStamp {
             bytes: database.len(),
             written: written(&database),
             log_bytes: log.as_ref().map_or(0, Metadata::len),
@@ -88,7 +88,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

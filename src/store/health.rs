@@ -21,7 +21,7 @@ struct Faults {
     /// What SQLite found in it.
     damage: Option<String>,
     /// What is older in it than it was.
-    older: Option<&'static str>,
+    rollback: Option<&'static str>,
 }
 
 impl Health {
@@ -45,7 +45,10 @@ impl Health {
     /// Notes that a change is on disk.
     pub(super) fn write_passed(&self) {
         if self.faults().write.take().is_some() {
-            tracing::info!(event = "store.write_passed", "changes are written to the store again");
+            tracing::info!(
+                event = "store.write_recovered",
+                "changes are written to the store again"
+            );
         }
     }
 
@@ -59,7 +62,10 @@ impl Health {
                 "the store's file is not the one that is open; changes are refused"
             ),
             (Some(_), None) => {
-                tracing::info!(event = "store.file_back", "the store's file is back in its place");
+                tracing::info!(
+                    event = "store.file_restored",
+                    "the store's file is back in its place"
+                );
             }
             _ => {}
         }
@@ -75,20 +81,20 @@ impl Health {
                 "the store's file is damaged; changes are refused"
             ),
             (Some(_), None) => {
-                tracing::info!(event = "store.whole", "the store's file is whole again");
+                tracing::info!(event = "store.damage_cleared", "the store's file is whole again");
             }
             _ => {}
         }
     }
 
     /// Notes that the file holds an older state than it did. That does not end with this process.
-    pub(super) fn note_older(&self, what: &'static str) {
-        self.faults().older.get_or_insert(what);
+    pub(super) fn note_rollback(&self, what: &'static str) {
+        self.faults().rollback.get_or_insert(what);
     }
 
     /// What is older in the file than it was, or another.
-    pub(super) fn older(&self) -> Option<&'static str> {
-        self.faults().older
+    pub(super) fn rollback(&self) -> Option<&'static str> {
+        self.faults().rollback
     }
 
     /// Why the last change could not be written; none when it was.

@@ -43,7 +43,7 @@ impl Store {
         most: u64,
     ) -> Result<Lease, StoreError> {
         let mut write = self.write().await?;
-        let before = hold(write.connection(), version).await?;
+        let before = lock_invocations_row(write.connection(), version).await?;
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
         sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1")
@@ -85,9 +85,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn assume_invocations(&self, at_least: u64) -> Result<u64, StoreError> {
+    pub async fn raise_invocations_to(&self, at_least: u64) -> Result<u64, StoreError> {
         let mut write = self.write().await?;
-        let changed = assume(write.connection(), at_least).await?;
+        let changed = raise_to(write.connection(), at_least).await?;
         write.finish().await?;
         Ok(changed)
     }
@@ -107,7 +107,10 @@ impl Store {
 }
 
 /// As [`Store::assume_invocations`], within a transaction.
-pub(super) async fn assume(connection: &mut Connection, at_least: u64) -> Result<u64, StoreError> {
+pub(super) async fn raise_to(
+    connection: &mut Connection,
+    at_least: u64,
+) -> Result<u64, StoreError> {
     let changed = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1")
         .bind(count(at_least)?)
         .execute(connection)
@@ -116,7 +119,10 @@ pub(super) async fn assume(connection: &mut Connection, at_least: u64) -> Result
 }
 
 /// Reads the count and holds its row until the transaction ends.
-async fn hold(connection: &mut Connection, version: KeyVersionId) -> Result<u64, StoreError> {
+async fn lock_invocations_row(
+    connection: &mut Connection,
+    version: KeyVersionId,
+) -> Result<u64, StoreError> {
     let row = sqlx::query(
         "UPDATE key_versions SET invocations = invocations WHERE id = $1 RETURNING invocations",
     )
@@ -183,7 +189,7 @@ mod tests {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         bench.store.lease_invocations(key.versions[0].id, 90, 100).await.unwrap();
-        assert_eq!(bench.store.assume_invocations(50).await.unwrap(), 2);
+        assert_eq!(bench.store.raise_invocations_to(50).await.unwrap(), 2);
         for (version, total) in key.versions.iter().zip([90, 50, 50]) {
             assert_eq!(bench.store.invocations(version.id).await.unwrap(), total);
         }
@@ -196,7 +202,7 @@ mod tests {
         let version = key.versions[2].id;
         bench.store.lease_invocations(version, 7, 100).await.unwrap();
         let live = bench.store.change_key(key.id, |key| {
-            assert!(key.go_live(version));
+            assert!(key.activate(version));
             Ok::<_, StoreError>(())
         });
         live.await.unwrap();

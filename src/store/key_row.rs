@@ -115,7 +115,7 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
     Ok(Some(ImportedMaterial {
         check_value,
         expires: fields.time_or_null("material_expires")?,
-        is_present: fields.truth("material_is_present")?,
+        is_present: fields.boolean("material_is_present")?,
     }))
 }
 
@@ -153,7 +153,7 @@ pub(super) fn read_version(row: &AnyRow) -> Result<(KeyId, KeyVersion), StoreErr
         id: fields.parsed("id")?,
         number: fields.number("number")?,
         created: fields.time("created")?,
-        is_live: fields.truth("is_live")?,
+        is_live: fields.boolean("is_live")?,
     };
     Ok((fields.parsed("key_id")?, version))
 }

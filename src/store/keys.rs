@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
-use super::damage::{Readings, from_hex};
+use super::damage::{ReadRows, from_hex};
 use super::key_row::{
     INVOCATIONS, KEYS, VERSIONS, bind_key, bind_version, check_invocations, read_key, read_version,
 };
@@ -44,7 +44,7 @@ impl Store {
         F: FnOnce(&mut KeyRecord) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        let before = hold_key(write.connection(), id).await?;
+        let before = lock_key_row(write.connection(), id).await?;
         let mut after = before.clone();
         change(&mut after)?;
         after.id = id;
@@ -109,7 +109,7 @@ impl Store {
 
 /// Every key with its versions. A key with a damaged version is left out whole: it would encrypt with
 /// another version, or be destroyed in part.
-pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyRecord>, StoreError> {
+pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyRecord>, StoreError> {
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
     let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
     let mut damaged = read.damaged;
@@ -119,8 +119,11 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyReco
     let counts: Vec<_> = counts.damaged.into_iter().filter(is_new).collect();
     damaged.extend(counts);
     let has_damaged_versions = !damaged.is_empty();
-    let in_part =
-        if has_damaged_versions { of_damaged_versions(connection).await? } else { HashSet::new() };
+    let in_part = if has_damaged_versions {
+        keys_of_damaged_versions(connection).await?
+    } else {
+        HashSet::new()
+    };
     for (key, version) in read.whole {
         versions.entry(key).or_default().push(version);
     }
@@ -149,11 +152,13 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Readings<KeyReco
         why: "it names a key that is not there".to_owned(),
     }));
     damaged.extend(read.damaged);
-    Ok(Readings { whole, damaged })
+    Ok(ReadRows { whole, damaged })
 }
 
 /// The keys of the versions that cannot be read, as far as these tell.
-async fn of_damaged_versions(connection: &mut Connection) -> Result<HashSet<String>, StoreError> {
+async fn keys_of_damaged_versions(
+    connection: &mut Connection,
+) -> Result<HashSet<String>, StoreError> {
     let ids = VERSIONS
         .read_all(connection, "", |row| {
             read_version(row).map(|(_, version)| version.id.to_string())
@@ -162,7 +167,7 @@ async fn of_damaged_versions(connection: &mut Connection) -> Result<HashSet<Stri
         .whole;
     let counted = INVOCATIONS
         .read_all(connection, "", |row| {
-            check_invocations(row).map(|()| super::damage::name_of(row))
+            check_invocations(row).map(|()| super::damage::row_name(row))
         })
         .await?
         .whole;
@@ -181,13 +186,13 @@ async fn of_damaged_versions(connection: &mut Connection) -> Result<HashSet<Stri
 
 /// Reads one key and holds its row until the transaction ends: an UPDATE does that on both
 /// databases, where only PostgreSQL has SELECT … FOR UPDATE.
-pub(super) async fn hold_key(
+pub(super) async fn lock_key_row(
     connection: &mut Connection,
     id: KeyId,
 ) -> Result<KeyRecord, StoreError> {
-    let hold =
+    let sql =
         format!("UPDATE keys SET revision = revision + 1 WHERE id = $1 RETURNING {}", KEYS.list());
-    let row = sqlx::query(AssertSqlSafe(hold))
+    let row = sqlx::query(AssertSqlSafe(sql))
         .bind(id.to_string())
         .fetch_optional(&mut *connection)
         .await?

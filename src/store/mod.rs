@@ -8,30 +8,30 @@
 //! seen at the next [`Store::refresh`], what it changes in AccessKeys and facts at once.
 
 mod access_keys;
-mod adopt;
 mod aliases;
 mod backup;
 mod catalogue;
+mod check;
 mod connect;
 mod connection;
 mod damage;
+mod document_cache;
 mod documents;
 mod error;
-mod examine;
-mod facts;
+mod file_lock;
 mod files;
-mod follow;
 mod health;
-mod hold;
 mod invocations;
 mod key_row;
 mod keys;
-mod older;
+mod metadata;
 mod operator_events;
 mod principals;
+mod recovered_keys;
+mod refresh;
 mod restore;
+mod rollback;
 mod row;
-mod shelves;
 mod watch;
 mod write;
 
@@ -43,25 +43,25 @@ use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
+pub use check::{DatabaseCheck, Schema};
 pub use damage::{DamagedRow, Part};
+pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
 pub use error::StoreError;
-pub use examine::{Examination, Tables};
-pub use facts::Fact;
 pub use invocations::{Lease, Remainder};
+pub use metadata::MetadataValue;
 pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use restore::{Replaced, Replacement};
-pub use shelves::{DanglingName, Document, Reference, Shelf, Shelves};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
 use catalogue::Catalogue;
 use connect::Connected;
 use connection::Connection;
-use damage::Damages;
+use damage::DamagedRows;
+use file_lock::{FileLock, LockMode};
 use files::Files;
 use health::Health;
-use hold::{Hold, Tenancy};
-use older::Seen;
+use rollback::LastSeen;
 use watch::Watch;
 use write::Write;
 
@@ -74,9 +74,9 @@ pub struct Store {
 struct Inner {
     pool: AnyPool,
     catalogue: RwLock<Catalogue>,
-    damages: Damages,
+    damages: DamagedRows,
     /// Held by the one that changes something.
-    turn: Arc<Mutex<()>>,
+    writer_lock: Arc<Mutex<()>>,
     /// What is wrong with the database, as far as is known.
     health: Arc<Health>,
     /// The SQLite files that are open.
@@ -86,9 +86,9 @@ struct Inner {
     /// and removes its log.
     anchor: Mutex<Option<AnyConnection>>,
     /// The SQLite file and the hold on it.
-    place: Option<(PathBuf, Hold)>,
+    file: Option<(PathBuf, FileLock)>,
     /// What the database was seen to be.
-    seen: Seen,
+    last_seen: LastSeen,
     /// On whose behalf this process changes things, where that is an operator.
     operator: OnceLock<String>,
 }
@@ -108,7 +108,7 @@ impl Store {
     /// When the URL is of no use, the database cannot be opened or read, or its tables are those of a
     /// newer program. A row that cannot be read is left out: [`Store::damaged_rows`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, Tenancy::Shared).await?).await
+        Self::load(connect::connect(url, LockMode::Shared).await?).await
     }
 
     /// As [`Store::open`], where no other process uses the store or can open it as long as this
@@ -116,8 +116,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::InUseElsewhere`], and as [`Store::open`].
-    pub async fn open_alone(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, Tenancy::Alone).await?).await
+    pub async fn open_exclusive(url: &str) -> Result<Self, StoreError> {
+        Self::load(connect::connect(url, LockMode::Exclusive).await?).await
     }
 
     /// Opens a SQLite database that is there and has the tables of this program, without changing
@@ -134,8 +134,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoFile`], or when it cannot be read.
-    pub async fn is_of_older_program(url: &str) -> Result<bool, StoreError> {
-        connect::is_of_older_program(url).await
+    pub async fn needs_migration(url: &str) -> Result<bool, StoreError> {
+        connect::needs_migration(url).await
     }
 
     /// Whether no other process uses the store at this moment. A PostgreSQL database is taken to
@@ -143,29 +143,29 @@ impl Store {
     ///
     /// # Errors
     /// When the system refuses.
-    pub async fn is_alone(&self) -> Result<bool, StoreError> {
+    pub async fn is_only_user(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.inner);
-        connect::blocking(move || match &inner.place {
-            Some((path, hold)) => hold.is_alone(path),
+        connect::blocking(move || match &inner.file {
+            Some((path, lock)) => lock.is_only_user(path),
             None => Ok(true),
         })
         .await
     }
 
     async fn load(connected: Connected) -> Result<Self, StoreError> {
-        let Connected { pool, place, files, anchor } = connected;
+        let Connected { pool, file, files, anchor } = connected;
         let (catalogue, left_out) = load(&pool).await?;
         let inner = Inner {
             pool,
             catalogue: RwLock::new(catalogue),
-            damages: Damages::of(left_out),
-            turn: Arc::default(),
+            damages: DamagedRows::of(left_out),
+            writer_lock: Arc::default(),
             health: Arc::default(),
             files,
             watch: Mutex::default(),
-            seen: Seen::default(),
+            last_seen: LastSeen::default(),
             anchor: Mutex::new(anchor),
-            place,
+            file,
             operator: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -229,7 +229,7 @@ impl Inner {
             self.require_file()?;
         }
         let mut connection = Connection::acquire(&self.pool).await?;
-        connection.tell_of_damage(&self.health);
+        connection.report_damage_to(&self.health);
         Ok(connection)
     }
 
@@ -237,7 +237,7 @@ impl Inner {
     fn require_file(&self) -> Result<(), StoreError> {
         let Some(files) = &self.files else { return Ok(()) };
         files.check()?;
-        match self.health.older() {
+        match self.health.rollback() {
             Some(what) => {
                 Err(StoreError::FileLost { path: files.path().to_owned(), what: what.to_owned() })
             }
@@ -269,9 +269,9 @@ impl Inner {
 async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
     // One transaction, so that no key goes between its versions and its aliases.
     let mut connection = Connection::acquire(pool).await?;
-    connection.begin_reading().await?;
+    connection.begin_read().await?;
     // Read before the rows: a change in between is then read once more, and none is missed.
-    let (revision, damaged) = facts::count_if_any(&mut connection, follow::REVISION).await?;
+    let (revision, damaged) = metadata::read_count(&mut connection, refresh::REVISION).await?;
     let mut damaged: Vec<DamagedRow> = damaged.into_iter().collect();
     let mut catalogue = Catalogue::of(revision);
     let keys = keys::load(&mut connection).await?;
@@ -282,8 +282,8 @@ async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError
     for alias in aliases.whole {
         catalogue.put_alias(alias);
     }
-    let (shelves, documents) = documents::load(&mut connection).await?;
-    *catalogue.shelves_mut() = shelves;
+    let (document_cache, documents) = documents::load(&mut connection).await?;
+    *catalogue.document_cache_mut() = document_cache;
     connection.rollback().await?;
     damaged.extend(keys.damaged.into_iter().chain(aliases.damaged).chain(documents));
     Ok((catalogue, damaged))
@@ -322,7 +322,10 @@ mod tests {
             let again = Store::open(&self.url).await.unwrap();
             assert_eq!(again.keys(), self.store.keys());
             assert_eq!(again.aliases(), self.store.aliases());
-            assert_eq!(again.inner.catalogue().shelves(), self.store.inner.catalogue().shelves());
+            assert_eq!(
+                again.inner.catalogue().document_cache(),
+                self.store.inner.catalogue().document_cache()
+            );
             for key in self.store.keys() {
                 assert_eq!(again.aliases_of(key.id), self.store.aliases_of(key.id));
             }

@@ -31,7 +31,7 @@ const EVENTS: Table = Table { name: "operator_events", columns: &["number", "bod
 impl Store {
     /// From now on changes of principals, AccessKeys and aliases are those of this operator, and written
     /// down for the audit. Only the first call counts.
-    pub fn act_for(&self, operator: String) {
+    pub fn set_operator(&self, operator: String) {
         // A process has one operator.
         let _ = self.inner.operator.set(operator);
     }
@@ -56,7 +56,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn forget_operator_event(&self, number: i64) -> Result<(), StoreError> {
+    pub async fn delete_operator_event(&self, number: i64) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         sqlx::query("DELETE FROM operator_events WHERE number = $1")
             .bind(number)

@@ -3,9 +3,9 @@
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
 
-use super::access_keys::raise_revision;
+use super::access_keys::increment_revision;
 use super::connection::Connection;
-use super::damage::{Readings, is_of_a_row};
+use super::damage::{ReadRows, is_decode_error};
 use super::error::Cause;
 use super::row::{Table, json_fault};
 use super::{Store, StoreError};
@@ -56,7 +56,7 @@ impl Store {
             .bind(row.created.unix())
             .execute(write.connection())
             .await?;
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let parameters =
             vec![("Principal", row.name.to_string()), ("Policies", policies_text(&row)?)];
         write.note("CreatePrincipal", parameters).await?;
@@ -73,7 +73,7 @@ impl Store {
         F: FnOnce(&mut Vec<AttachedPolicy>) -> Result<(), E>,
     {
         let mut write = self.write().await?;
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let row = sqlx::query(PRINCIPALS.select("WHERE name = $1"))
             .bind(name.to_string())
             .fetch_optional(write.connection())
@@ -116,17 +116,15 @@ impl Store {
             source,
         };
         let mut write = self.write().await?;
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let text: Option<String> =
             sqlx::query_scalar("SELECT policies FROM principals WHERE name = $1")
                 .bind(name.to_string())
                 .fetch_optional(write.connection())
                 .await
-                .map_err(
-                    |error| {
-                        if is_of_a_row(&error) { corrupt(error.into()) } else { error.into() }
-                    },
-                )?;
+                .map_err(|error| {
+                    if is_decode_error(&error) { corrupt(error.into()) } else { error.into() }
+                })?;
         let text = text.ok_or(StoreError::NotFound)?;
         let mut policies: Vec<Box<RawValue>> =
             serde_json::from_str(&text).map_err(|source| corrupt(json_fault(&source).into()))?;
@@ -155,7 +153,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        raise_revision(write.connection()).await?;
+        increment_revision(write.connection()).await?;
         let removed = sqlx::query("DELETE FROM principals WHERE name = $1")
             .bind(name.to_string())
             .execute(write.connection())
@@ -176,7 +174,7 @@ impl Store {
 /// Every principal.
 pub(super) async fn load(
     connection: &mut Connection,
-) -> Result<Readings<PrincipalRow>, StoreError> {
+) -> Result<ReadRows<PrincipalRow>, StoreError> {
     PRINCIPALS.read_all(connection, "ORDER BY name", read_principal).await
 }
 

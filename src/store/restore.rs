@@ -21,29 +21,29 @@ use tempfile::TempDir;
 use super::backup::{directory_of, sync_directory_of, text};
 use super::connect::{self, blocking};
 use super::connection::Connection;
-use super::hold::{Hold, Tenancy, give_to_owner_of};
+use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::write::Write;
-use super::{Store, StoreError, examine, invocations};
+use super::{Store, StoreError, check, invocations};
 use crate::model::{KeyId, Time};
 
 /// How long a key that was to be deleted stays at least after a restore: its owner may have taken
 /// the deletion back since. It is the shortest window of ScheduleKeyDeletion.
-const RESPITE_SECONDS: i64 = 7 * 24 * 3600;
+const MIN_DELETION_DELAY_SECONDS: i64 = 7 * 24 * 3600;
 
 /// A backup that is to take the store's place. Until then nobody can open the store.
 pub struct Replacement {
     path: PathBuf,
-    _hold: Hold,
-    draft: TempDir,
+    _lock: FileLock,
+    staging: TempDir,
     store: Store,
-    replaced: Known,
+    replaced: ReplacedStore,
 }
 
 /// What the store that is to be replaced still tells.
 #[derive(Debug, Default)]
-struct Known {
-    is_there: bool,
-    facts: Vec<(String, String)>,
+struct ReplacedStore {
+    exists: bool,
+    metadata: Vec<(String, String)>,
     /// None when it cannot be read.
     tombstones: Option<Vec<(String, i64)>>,
     /// Keys whose destruction has begun.
@@ -65,9 +65,9 @@ pub struct Replaced {
     pub postponed: Vec<KeyId>,
     /// Keys and versions that were half made in the backup. Those that were finished since are
     /// token objects without a row now.
-    pub half_made: usize,
+    pub incomplete: usize,
     /// Whether the replaced store told which keys were destroyed, or there was none.
-    pub knows_destroyed: bool,
+    pub has_tombstones: bool,
 }
 
 impl Replacement {
@@ -79,37 +79,37 @@ impl Replacement {
     /// of no use; when a file cannot be read or written.
     pub async fn prepare(url: &str, backup: &Path) -> Result<Self, StoreError> {
         let path = connect::file(url)?;
-        let (place, from) = (path.clone(), backup.to_owned());
-        let (hold, draft) = blocking(move || {
-            let hold = Hold::take(&place, Tenancy::Alone)?;
-            Ok((hold, copy_beside(&from, &place)?))
+        let (file, from) = (path.clone(), backup.to_owned());
+        let (lock, staging) = blocking(move || {
+            let lock = FileLock::acquire(&file, LockMode::Exclusive)?;
+            Ok((lock, copy_to_staging(&from, &file)?))
         })
         .await?;
-        let candidate = candidate_in(&draft);
-        examine::require_store(&candidate).await.map_err(|error| of_backup(error, backup))?;
-        let url = utf8_percent_encode(text(&candidate)?, NON_ALPHANUMERIC).to_string();
+        let staged = staged_file(&staging);
+        check::require_store(&staged).await.map_err(|error| of_backup(error, backup))?;
+        let url = utf8_percent_encode(text(&staged)?, NON_ALPHANUMERIC).to_string();
         // The slashes of the path have to stay.
         let store = Store::open(&format!("sqlite://{}", url.replace("%2F", "/"))).await?;
-        let replaced = known_of(&path).await;
-        Ok(Self { path, _hold: hold, draft, store, replaced })
+        let replaced = read_replaced_store(&path).await;
+        Ok(Self { path, _lock: lock, staging, store, replaced })
     }
 
     /// A fact of the backup.
     ///
     /// # Errors
     /// When the copy cannot be read.
-    pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.store.fact(name).await
+    pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.metadata(name).await
     }
 
     /// Gives the copy a fact, unless it has one of this name.
     ///
     /// # Errors
     /// When the copy cannot be read or written.
-    pub async fn add_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
-        match self.store.fact(name).await? {
+    pub async fn add_metadata(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        match self.store.metadata(name).await? {
             Some(_known) => Ok(()),
-            None => self.store.set_fact(name, value).await,
+            None => self.store.set_metadata(name, value).await,
         }
     }
 
@@ -117,14 +117,17 @@ impl Replacement {
     ///
     /// # Errors
     /// When the copy cannot be written.
-    pub async fn set_facts(&self, facts: &[(&str, String)]) -> Result<(), StoreError> {
-        self.store.set_facts(facts).await
+    pub async fn set_metadata_entries(
+        &self,
+        metadata: &[(&str, String)],
+    ) -> Result<(), StoreError> {
+        self.store.set_metadata_entries(metadata).await
     }
 
     /// A fact of the store that is to be replaced, as far as that can be read.
-    pub fn replaced_fact(&self, name: &str) -> Option<&str> {
-        let mut facts = self.replaced.facts.iter();
-        facts.find(|(fact, _)| fact == name).map(|(_, value)| value.as_str())
+    pub fn replaced_metadata(&self, name: &str) -> Option<&str> {
+        let mut metadata = self.replaced.metadata.iter();
+        metadata.find(|(entry, _)| entry == name).map(|(_, value)| value.as_str())
     }
 
     /// Puts the backup in the store's place. A kill leaves the one store or the other. Every key
@@ -133,19 +136,19 @@ impl Replacement {
     /// # Errors
     /// When a file cannot be written; the store is then as it was.
     pub async fn install(self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
-        let mut replaced = self.settle(now, at_least).await?;
+        let mut replaced = self.apply_later_changes(now, at_least).await?;
         replaced.keys = {
             self.store.refresh().await?;
             self.store.keys().len()
         };
         self.store.close().await;
-        let candidate = candidate_in(&self.draft);
-        merge_log(&candidate).await?;
-        let (path, had_store) = (self.path.clone(), self.replaced.is_there);
+        let staged = staged_file(&self.staging);
+        checkpoint_wal(&staged).await?;
+        let (path, had_store) = (self.path.clone(), self.replaced.exists);
         replaced.kept = blocking(move || {
-            let kept = had_store.then(|| keep_aside(&path, now)).transpose()?;
+            let kept = had_store.then(|| keep_replaced_file(&path, now)).transpose()?;
             let failed = |source| StoreError::File { path: path.clone(), source };
-            put_in_place(&candidate, &path).map_err(failed)?;
+            replace_file(&staged, &path).map_err(failed)?;
             Ok(kept)
         })
         .await?;
@@ -153,20 +156,20 @@ impl Replacement {
     }
 
     /// Brings the copy in line with what happened since the backup.
-    async fn settle(&self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
+    async fn apply_later_changes(&self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
         let mut write = Write::begin(&self.store.inner).await?;
         let connection = write.connection();
-        invocations::assume(connection, at_least).await?;
-        let half_made = forget_half_made(connection).await?;
+        invocations::raise_to(connection, at_least).await?;
+        let incomplete = delete_incomplete(connection).await?;
         let postponed = postpone_deletions(connection, now).await?;
         let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();
-        let mut destroyed = bury(connection, tombstones).await?;
-        destroyed.extend(go_on_destroying(connection, &self.replaced, now).await?);
+        let mut destroyed = insert_tombstones(connection, tombstones).await?;
+        destroyed.extend(resume_deletions(connection, &self.replaced, now).await?);
         // The catalogue is read anew, by the revision that this raises.
-        super::facts::raise(connection, super::follow::REVISION).await?;
+        super::metadata::increment(connection, super::refresh::REVISION).await?;
         write.finish().await?;
-        let knows_destroyed = !self.replaced.is_there || self.replaced.tombstones.is_some();
-        Ok(Replaced { kept: None, keys: 0, destroyed, postponed, half_made, knows_destroyed })
+        let has_tombstones = !self.replaced.exists || self.replaced.tombstones.is_some();
+        Ok(Replaced { kept: None, keys: 0, destroyed, postponed, incomplete, has_tombstones })
     }
 }
 
@@ -179,7 +182,7 @@ impl Store {
     pub async fn postpone_deletions(&self, now: Time) -> Result<Vec<KeyId>, StoreError> {
         let mut write = self.write().await?;
         let postponed = postpone_deletions(write.connection(), now).await?;
-        super::facts::raise(write.connection(), super::follow::REVISION).await?;
+        super::metadata::increment(write.connection(), super::refresh::REVISION).await?;
         write.finish().await?;
         self.refresh().await?;
         Ok(postponed)
@@ -188,7 +191,7 @@ impl Store {
 
 /// Rows of what was half made: the token may have finished it since, so that the row must not lead
 /// to its destruction.
-async fn forget_half_made(connection: &mut Connection) -> Result<usize, StoreError> {
+async fn delete_incomplete(connection: &mut Connection) -> Result<usize, StoreError> {
     let mut count = 0;
     for statement in
         ["DELETE FROM keys WHERE state = 'Creating'", "DELETE FROM key_versions WHERE is_live = 0"]
@@ -206,14 +209,14 @@ async fn postpone_deletions(
         "UPDATE keys SET delete_at = $1 WHERE state = 'PendingDeletion' AND delete_at < $1 \
          RETURNING id",
     )
-    .bind(now.plus_seconds(RESPITE_SECONDS).unix())
+    .bind(now.plus_seconds(MIN_DELETION_DELAY_SECONDS).unix())
     .fetch_all(connection)
     .await?;
     Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
 }
 
 /// An acknowledged deletion does not come back.
-async fn bury(
+async fn insert_tombstones(
     connection: &mut Connection,
     tombstones: &[(String, i64)],
 ) -> Result<Vec<KeyId>, StoreError> {
@@ -240,9 +243,9 @@ async fn bury(
 
 /// Nor does one that was under way: the next start carries it through, with the versions that the
 /// backup does not know.
-async fn go_on_destroying(
+async fn resume_deletions(
     connection: &mut Connection,
-    replaced: &Known,
+    replaced: &ReplacedStore,
     now: Time,
 ) -> Result<Vec<KeyId>, StoreError> {
     let mut destroyed = Vec::new();
@@ -252,7 +255,7 @@ async fn go_on_destroying(
             .execute(&mut *connection)
             .await?;
         if marked.rows_affected() == 0 {
-            bury(connection, &[(key.clone(), now.unix())]).await?;
+            insert_tombstones(connection, &[(key.clone(), now.unix())]).await?;
             continue;
         }
         destroyed.extend(key.parse::<KeyId>().ok());
@@ -274,16 +277,16 @@ async fn go_on_destroying(
 }
 
 /// What the store tells that is to be replaced; it may be damaged, or not there.
-async fn known_of(path: &Path) -> Known {
+async fn read_replaced_store(path: &Path) -> ReplacedStore {
     if !path.is_file() {
-        return Known::default();
+        return ReplacedStore::default();
     }
-    let read = async || -> Result<Known, StoreError> {
-        let mut connection = examine::open(path, false).await?;
+    let read = async || -> Result<ReplacedStore, StoreError> {
+        let mut connection = check::open(path, false).await?;
         let tombstones = sqlx::query_as("SELECT key_id, removed FROM key_tombstones")
             .fetch_all(&mut connection)
             .await?;
-        let facts =
+        let metadata =
             sqlx::query_as("SELECT name, value FROM facts").fetch_all(&mut connection).await?;
         let deleting = sqlx::query_scalar("SELECT id FROM keys WHERE state = 'Deleting'")
             .fetch_all(&mut connection)
@@ -297,29 +300,29 @@ async fn known_of(path: &Path) -> Known {
         // Closing takes the log into the file.
         connection.close().await?;
         let tombstones = Some(tombstones);
-        Ok(Known { is_there: true, facts, tombstones, deleting, deleting_versions })
+        Ok(ReplacedStore { exists: true, metadata, tombstones, deleting, deleting_versions })
     };
-    read().await.unwrap_or(Known { is_there: true, ..Known::default() })
+    read().await.unwrap_or(ReplacedStore { exists: true, ..ReplacedStore::default() })
 }
 
 /// A directory beside the store with a copy of the backup, and of the log that may lie beside it.
-fn copy_beside(backup: &Path, store: &Path) -> Result<TempDir, StoreError> {
+fn copy_to_staging(backup: &Path, store: &Path) -> Result<TempDir, StoreError> {
     let failed = |source| StoreError::File { path: store.to_owned(), source };
-    let draft = tempfile::Builder::new()
+    let staging = tempfile::Builder::new()
         .prefix(".hsmgate-restore-")
         .tempdir_in(directory_of(store))
         .map_err(failed)?;
-    let candidate = candidate_in(&draft);
-    copy(backup, &candidate).map_err(|source| match source.kind() {
+    let staged = staged_file(&staging);
+    copy(backup, &staged).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => StoreError::NoFile(backup.to_owned()),
         _ => StoreError::File { path: backup.to_owned(), source },
     })?;
-    let (log, its_copy) = (beside(backup, "-wal"), beside(&candidate, "-wal"));
+    let (log, its_copy) = (with_suffix(backup, "-wal"), with_suffix(&staged, "-wal"));
     match copy(&log, &its_copy) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::File { path: log, source })
         }
-        _ => Ok(draft),
+        _ => Ok(staging),
     }
 }
 
@@ -332,36 +335,36 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Takes the log into the file, which is then all there is.
-async fn merge_log(candidate: &Path) -> Result<(), StoreError> {
-    let mut connection = examine::open(candidate, false).await?;
+async fn checkpoint_wal(staged: &Path) -> Result<(), StoreError> {
+    let mut connection = check::open(staged, false).await?;
     sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE")
         .execute(&mut connection)
         .await?;
     connection.close().await?;
-    let log = beside(candidate, "-wal");
+    let log = with_suffix(staged, "-wal");
     if log.exists() {
         let what = "its log cannot be taken into it".to_owned();
-        return Err(StoreError::Damaged { path: candidate.to_owned(), what });
+        return Err(StoreError::Damaged { path: staged.to_owned(), what });
     }
     Ok(())
 }
 
 /// Gives the old database a second name. A log beside it belongs to it alone: it is moved, since
 /// SQLite would apply it to whatever file stands there next.
-fn keep_aside(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
+fn keep_replaced_file(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
     let stamp = now.to_string().replace([':', '-'], "");
-    let mut kept = beside(path, &format!(".replaced-{stamp}"));
+    let mut kept = with_suffix(path, &format!(".replaced-{stamp}"));
     let mut at = 1;
     while kept.exists() {
         at += 1;
-        kept = beside(path, &format!(".replaced-{stamp}-{at}"));
+        kept = with_suffix(path, &format!(".replaced-{stamp}-{at}"));
     }
     let failed = |source| StoreError::File { path: kept.clone(), source };
     if std::fs::hard_link(path, &kept).is_err() {
         copy(path, &kept).map_err(failed)?;
     }
     for suffix in ["-wal", "-shm"] {
-        match std::fs::rename(beside(path, suffix), beside(&kept, suffix)) {
+        match std::fs::rename(with_suffix(path, suffix), with_suffix(&kept, suffix)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
             _ => {}
         }
@@ -370,19 +373,19 @@ fn keep_aside(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
     Ok(kept)
 }
 
-fn put_in_place(candidate: &Path, path: &Path) -> io::Result<()> {
-    let file = File::open(candidate)?;
-    give_to_owner_of(&file, &File::open(directory_of(path))?)?;
+fn replace_file(staged: &Path, path: &Path) -> io::Result<()> {
+    let file = File::open(staged)?;
+    change_owner_to_that_of(&file, &File::open(directory_of(path))?)?;
     file.sync_all()?;
-    std::fs::rename(candidate, path)?;
+    std::fs::rename(staged, path)?;
     sync_directory_of(path)
 }
 
-fn candidate_in(draft: &TempDir) -> PathBuf {
-    draft.path().join("store.db")
+fn staged_file(staging: &TempDir) -> PathBuf {
+    staging.path().join("store.db")
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

@@ -117,7 +117,7 @@ impl<'r> Fields<'r> {
     }
 
     /// A truth, kept as 0 or 1.
-    pub(super) fn truth(&self, column: &'static str) -> Result<bool, StoreError> {
+    pub(super) fn boolean(&self, column: &'static str) -> Result<bool, StoreError> {
         match self.get::<i64>(column)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -158,7 +158,7 @@ impl<'r> Fields<'r> {
 
     /// What cannot be read, by table, row and column.
     pub(super) fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
-        let row = super::damage::name_of(self.row);
+        let row = super::damage::row_name(self.row);
         StoreError::Corrupt { table: self.table, row, column, source: source.into() }
     }
 }

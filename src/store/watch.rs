@@ -5,47 +5,47 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 
-use super::files::Stamp;
-use super::{Store, StoreError, examine};
+use super::files::FileStamp;
+use super::{Store, StoreError, check};
 
 /// How long the file may go without an examination.
-const EXAMINE_EVERY: Duration = Duration::from_hours(1);
+const CHECK_INTERVAL: Duration = Duration::from_hours(1);
 /// How long after one examination the next may begin, where the file was written since.
-const EXAMINE_AGAIN: Duration = Duration::from_secs(5);
+const MIN_CHECK_PAUSE: Duration = Duration::from_secs(5);
 /// How many times longer than an examination the rest after it is: it takes 1 % of a processor.
-const REST: u32 = 100;
+const PAUSE_FACTOR: u32 = 100;
 /// The same where damage was found.
-const REST_WHEN_DAMAGED: u32 = 2;
+const PAUSE_FACTOR_WHEN_DAMAGED: u32 = 2;
 /// How long at least from one change that is only tried to the next.
-const TRY_EVERY: Duration = Duration::from_secs(1);
+const TRIAL_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// The fact that is written to find out whether one can be.
-const TRIAL: &str = "write-trial";
+const TRIAL_WRITE: &str = "write-trial";
 
 /// When what was done last, and what may be done when.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    seen: Option<Stamp>,
+    seen: Option<FileStamp>,
     /// When the last examination that could be made began, and the files as they were then.
-    examined: Option<(Instant, Stamp)>,
+    checked: Option<(Instant, FileStamp)>,
     /// The files have shrunk since then.
     has_shrunk: bool,
-    may_examine: Option<Instant>,
-    may_try: Option<Instant>,
+    next_check: Option<Instant>,
+    next_trial_write: Option<Instant>,
 }
 
 impl Watch {
     /// Whether the file is to be examined now. It is suspect when it was found damaged or the last
     /// change failed.
-    fn wants_examination(&mut self, stamp: Stamp, is_suspect: bool, now: Instant) -> bool {
+    fn needs_check(&mut self, stamp: FileStamp, is_suspect: bool, now: Instant) -> bool {
         let seen = self.seen.replace(stamp);
         // SQLite shrinks neither of them on its own.
         let shrinks =
             seen.is_some_and(|seen| stamp.bytes < seen.bytes || stamp.log_bytes < seen.log_bytes);
         self.has_shrunk |= shrinks;
-        let may = self.may_examine.is_none_or(|at| now >= at);
-        let Some((at, examined)) = self.examined else { return may };
-        let is_over = now.saturating_duration_since(at) >= EXAMINE_EVERY;
-        shrinks || (may && (stamp != examined || is_suspect || self.has_shrunk || is_over))
+        let may = self.next_check.is_none_or(|at| now >= at);
+        let Some((at, checked)) = self.checked else { return may };
+        let is_over = now.saturating_duration_since(at) >= CHECK_INTERVAL;
+        shrinks || (may && (stamp != checked || is_suspect || self.has_shrunk || is_over))
     }
 }
 
@@ -75,31 +75,31 @@ impl Store {
         if is_lost {
             return;
         }
-        self.examine_if_due().await;
-        self.try_change_if_due().await;
+        self.check_if_due().await;
+        self.trial_write_if_due().await;
     }
 
-    async fn examine_if_due(&self) {
+    async fn check_if_due(&self) {
         let Some(files) = &self.inner.files else { return };
         let Ok(stamp) = files.stamp() else { return };
         let mut watch = self.inner.watch.lock().await;
         let begun = Instant::now();
         let health = &self.inner.health;
         let is_suspect = health.damage().is_some() || health.failed_write().is_some();
-        if !watch.wants_examination(stamp, is_suspect, begun) {
+        if !watch.needs_check(stamp, is_suspect, begun) {
             return;
         }
         let found = quick_check(files.path()).await;
-        let older = self.older_state(files.path()).await;
+        let rollback = self.detect_rollback(files.path()).await;
         // Of another file nothing is to be told.
         if files.check().is_ok() {
-            if let Some(what) = older {
-                self.inner.note_older(files.path(), what);
+            if let Some(what) = rollback {
+                self.inner.note_rollback(files.path(), what);
             }
             match found {
                 Ok(damage) => {
                     self.inner.health.note_damage(damage);
-                    watch.examined = Some((begun, stamp));
+                    watch.checked = Some((begun, stamp));
                     watch.has_shrunk = false;
                 }
                 Err(error) => {
@@ -110,32 +110,34 @@ impl Store {
         }
         let end = Instant::now();
         let took = end.saturating_duration_since(begun);
-        watch.may_examine = end.checked_add(rest_after(took, health.damage().is_some()));
+        watch.next_check = end.checked_add(pause_after(took, health.damage().is_some()));
     }
 
-    async fn try_change_if_due(&self) {
+    async fn trial_write_if_due(&self) {
         if self.inner.health.failed_write().is_none() || self.inner.require_whole().is_err() {
             return;
         }
         let mut watch = self.inner.watch.lock().await;
         let begun = Instant::now();
         // Whoever has the turn finds it out as well.
-        if watch.may_try.is_some_and(|at| begun < at) || self.inner.turn.try_lock().is_err() {
+        if watch.next_trial_write.is_some_and(|at| begun < at)
+            || self.inner.writer_lock.try_lock().is_err()
+        {
             return;
         }
         // How it ends is noted on the way.
-        let _ = self.set_fact(TRIAL, "").await;
+        let _ = self.set_metadata(TRIAL_WRITE, "").await;
         let end = Instant::now();
         let took = end.saturating_duration_since(begun);
-        watch.may_try = end.checked_add(took.saturating_mul(2).max(TRY_EVERY));
+        watch.next_trial_write = end.checked_add(took.saturating_mul(2).max(TRIAL_WRITE_INTERVAL));
     }
 }
 
 /// How long the next examination waits after one that took so long. While damage refuses every change,
 /// it is looked soon whether it is still there.
-fn rest_after(took: Duration, is_damaged: bool) -> Duration {
-    let times = if is_damaged { REST_WHEN_DAMAGED } else { REST };
-    took.saturating_mul(times).clamp(EXAMINE_AGAIN, EXAMINE_EVERY)
+fn pause_after(took: Duration, is_damaged: bool) -> Duration {
+    let times = if is_damaged { PAUSE_FACTOR_WHEN_DAMAGED } else { PAUSE_FACTOR };
+    took.saturating_mul(times).clamp(MIN_CHECK_PAUSE, CHECK_INTERVAL)
 }
 
 /// What SQLite's `quick_check` finds first in a database, beside its use. It reads the whole file. A
@@ -144,9 +146,9 @@ fn rest_after(took: Duration, is_damaged: bool) -> Duration {
 /// # Errors
 /// When it cannot be examined, for a reason that is no damage.
 pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreError> {
-    match judge(look(path).await) {
-        Verdict::Unreadable(error) => match judge(look(path).await) {
-            Verdict::Unreadable(_again) => Ok(Some(error.to_string())),
+    match classify(run_quick_check(path).await) {
+        CheckResult::Unreadable(error) => match classify(run_quick_check(path).await) {
+            CheckResult::Unreadable(_again) => Ok(Some(error.to_string())),
             second => second.into_outcome(),
         },
         first => first.into_outcome(),
@@ -155,7 +157,7 @@ pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreErro
 
 /// What one look at a database comes to.
 #[derive(Debug)]
-enum Verdict {
+enum CheckResult {
     Whole,
     Damaged(String),
     /// The system could not read it, which may pass.
@@ -164,7 +166,7 @@ enum Verdict {
     Failed(sqlx::Error),
 }
 
-impl Verdict {
+impl CheckResult {
     fn into_outcome(self) -> Result<Option<String>, StoreError> {
         match self {
             Self::Whole => Ok(None),
@@ -175,23 +177,23 @@ impl Verdict {
 }
 
 /// By SQLite's result codes: `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
-fn judge(found: Result<String, sqlx::Error>) -> Verdict {
+fn classify(found: Result<String, sqlx::Error>) -> CheckResult {
     let error = match found {
-        Ok(line) if line == "ok" => return Verdict::Whole,
-        Ok(line) => return Verdict::Damaged(line),
+        Ok(line) if line == "ok" => return CheckResult::Whole,
+        Ok(line) => return CheckResult::Damaged(line),
         Err(error) => error,
     };
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     match code.map(|code| code & 0xff) {
-        Some(10) => Verdict::Unreadable(error),
-        Some(11 | 26) => Verdict::Damaged(error.to_string()),
-        _ => Verdict::Failed(error),
+        Some(10) => CheckResult::Unreadable(error),
+        Some(11 | 26) => CheckResult::Damaged(error.to_string()),
+        _ => CheckResult::Failed(error),
     }
 }
 
-async fn look(path: &Path) -> Result<String, sqlx::Error> {
+async fn run_quick_check(path: &Path) -> Result<String, sqlx::Error> {
     // A connection of its own: one that has read the file before has pages of it in memory.
-    let mut connection = examine::connect(path, true).await?;
+    let mut connection = check::connect(path, true).await?;
     let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
     connection.close().await?;
     found
@@ -217,43 +219,43 @@ mod tests {
     }
 
     #[test]
-    fn an_examination_follows_what_was_written_and_comes_each_hour() {
+    fn a_check_follows_each_write_and_comes_each_hour() {
         let now = Instant::now();
-        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
+        let stamp = FileStamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
         let mut watch = Watch::default();
-        assert!(watch.wants_examination(stamp, false, now), "the first");
-        watch.examined = Some((now, stamp));
-        watch.may_examine = Some(now + EXAMINE_AGAIN);
-        assert!(!watch.wants_examination(stamp, false, now));
+        assert!(watch.needs_check(stamp, false, now), "the first");
+        watch.checked = Some((now, stamp));
+        watch.next_check = Some(now + MIN_CHECK_PAUSE);
+        assert!(!watch.needs_check(stamp, false, now));
         for written in [
-            Stamp { written: (2, 0), ..stamp },
-            Stamp { log_bytes: 200, ..stamp },
-            Stamp { log_written: (2, 0), ..stamp },
+            FileStamp { written: (2, 0), ..stamp },
+            FileStamp { log_bytes: 200, ..stamp },
+            FileStamp { log_written: (2, 0), ..stamp },
         ] {
-            assert!(!watch.wants_examination(written, false, now), "not yet: {written:?}");
-            assert!(watch.wants_examination(written, false, now + EXAMINE_AGAIN), "{written:?}");
+            assert!(!watch.needs_check(written, false, now), "not yet: {written:?}");
+            assert!(watch.needs_check(written, false, now + MIN_CHECK_PAUSE), "{written:?}");
             watch.seen = Some(stamp);
         }
-        assert!(watch.wants_examination(stamp, true, now + EXAMINE_AGAIN), "damaged");
-        assert!(watch.wants_examination(stamp, false, now + EXAMINE_EVERY));
-        assert!(watch.wants_examination(Stamp { log_bytes: 0, ..stamp }, false, now), "shrunk");
+        assert!(watch.needs_check(stamp, true, now + MIN_CHECK_PAUSE), "damaged");
+        assert!(watch.needs_check(stamp, false, now + CHECK_INTERVAL));
+        assert!(watch.needs_check(FileStamp { log_bytes: 0, ..stamp }, false, now), "shrunk");
     }
 
     #[test]
-    fn an_examination_that_could_not_be_made_is_owed() {
+    fn a_check_that_could_not_be_made_is_repeated() {
         let now = Instant::now();
-        let stamp = Stamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
+        let stamp = FileStamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
         let mut watch = Watch::default();
-        assert!(watch.wants_examination(stamp, false, now));
-        watch.may_examine = Some(now + EXAMINE_AGAIN);
-        assert!(!watch.wants_examination(stamp, false, now), "it rests");
-        assert!(watch.wants_examination(stamp, false, now + EXAMINE_AGAIN), "and comes again");
-        watch.examined = Some((now, stamp));
-        let shrunk = Stamp { log_bytes: 0, ..stamp };
-        assert!(watch.wants_examination(shrunk, false, now));
-        watch.may_examine = Some(now + EXAMINE_AGAIN);
-        assert!(!watch.wants_examination(stamp, false, now));
-        assert!(watch.wants_examination(stamp, false, now + EXAMINE_AGAIN), "nobody has looked");
+        assert!(watch.needs_check(stamp, false, now));
+        watch.next_check = Some(now + MIN_CHECK_PAUSE);
+        assert!(!watch.needs_check(stamp, false, now), "it rests");
+        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "and comes again");
+        watch.checked = Some((now, stamp));
+        let shrunk = FileStamp { log_bytes: 0, ..stamp };
+        assert!(watch.needs_check(shrunk, false, now));
+        watch.next_check = Some(now + MIN_CHECK_PAUSE);
+        assert!(!watch.needs_check(stamp, false, now));
+        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "nobody has looked");
     }
 
     /// Puts the bytes of another database into the file of the store, which stays the same file.
@@ -284,14 +286,14 @@ mod tests {
         bench.store.watch().await;
         bench.store.condition().unwrap();
         overwrite(&bench, &old);
-        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
         let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
         assert!(matches!(refused, StoreError::FileLost { .. }), "{refused:?}");
         bench.store.refresh().await.unwrap_err();
         assert!(bench.store.key(key).is_some(), "memory keeps what was acknowledged");
         overwrite(&bench, &new);
-        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
         bench.store.condition().unwrap_err();
     }
@@ -300,7 +302,7 @@ mod tests {
     async fn a_database_of_another_instance_that_was_written_over_the_file_is_noticed() {
         let (bench, other) = (Bench::new().await, Bench::new().await);
         for (bench, id) in [(&bench, "one"), (&other, "other")] {
-            bench.store.set_fact("instance-id", id).await.unwrap();
+            bench.store.set_metadata("instance-id", id).await.unwrap();
             bench.store.insert_key(sample_key()).await.unwrap();
             bench.store.insert_key(sample_key()).await.unwrap();
         }
@@ -308,7 +310,7 @@ mod tests {
         bench.store.watch().await;
         bench.store.condition().unwrap();
         overwrite(&bench, &content(&other).await);
-        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
         bench.store.condition().unwrap_err();
     }
@@ -344,16 +346,16 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
-        bench.store.fact("any").await.unwrap_err();
+        bench.store.metadata("any").await.unwrap_err();
         assert!(matches!(bench.store.condition(), Err(StoreError::Damaged { .. })));
     }
 
     #[test]
     fn a_large_file_that_was_found_damaged_is_examined_again_soon() {
         let minute = Duration::from_mins(1);
-        assert_eq!(rest_after(minute, true), 2 * minute);
-        assert_eq!(rest_after(minute, false), EXAMINE_EVERY);
-        assert_eq!(rest_after(Duration::ZERO, true), EXAMINE_AGAIN);
+        assert_eq!(pause_after(minute, true), 2 * minute);
+        assert_eq!(pause_after(minute, false), CHECK_INTERVAL);
+        assert_eq!(pause_after(Duration::ZERO, true), MIN_CHECK_PAUSE);
     }
 
     #[tokio::test]
@@ -410,13 +412,13 @@ mod tests {
         file.read_exact_at(&mut whole, 0).unwrap();
         let shorter = u64::try_from(whole.len() / 2).unwrap();
         file.set_len(shorter).unwrap();
-        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
         let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
         assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
         bench.store.condition().unwrap_err();
         file.write_all_at(&whole, 0).unwrap();
-        bench.store.inner.watch.lock().await.may_examine = None;
+        bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
         bench.store.condition().unwrap();
         bench.store.insert_key(sample_key()).await.unwrap();
@@ -431,12 +433,12 @@ mod tests {
                 "CREATE TRIGGER full BEFORE INSERT ON facts BEGIN SELECT RAISE(ABORT, 'x'); END",
             )
             .await;
-        bench.store.set_fact("a", "1").await.unwrap_err();
+        bench.store.set_metadata("a", "1").await.unwrap_err();
         assert!(matches!(bench.store.condition(), Err(StoreError::LastWriteFailed(_))));
         bench.store.watch().await;
         bench.store.condition().unwrap_err();
         bench.tamper("DROP TRIGGER full").await;
-        bench.store.inner.watch.lock().await.may_try = None;
+        bench.store.inner.watch.lock().await.next_trial_write = None;
         bench.store.watch().await;
         bench.store.condition().unwrap();
     }

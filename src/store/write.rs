@@ -6,8 +6,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::catalogue::Catalogue;
 use super::connection::Connection;
-use super::follow::REVISION;
-use super::{Inner, StoreError, facts};
+use super::refresh::REVISION;
+use super::{Inner, StoreError, metadata};
 
 /// The writer's turn and its transaction. Dropped, it leaves disk and memory as they were.
 ///
@@ -16,14 +16,14 @@ use super::{Inner, StoreError, facts};
 pub(super) struct Write {
     // Dropped, it goes back to the pool, which rolls back; the next writer waits for that at BEGIN.
     connection: Connection,
-    turn: OwnedMutexGuard<()>,
+    writer_lock: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
 }
 
 impl Write {
     /// Waits for the turn and begins.
     pub(super) async fn begin(inner: &Arc<Inner>) -> Result<Self, StoreError> {
-        let turn = Arc::clone(&inner.turn).lock_owned().await;
+        let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
         let connection = inner.connection().await;
         let mut connection = connection.inspect_err(|error| {
@@ -33,7 +33,7 @@ impl Write {
             }
         })?;
         connection.begin_change(&inner.health).await?;
-        Ok(Self { connection, turn, inner: Arc::clone(inner) })
+        Ok(Self { connection, writer_lock, inner: Arc::clone(inner) })
     }
 
     /// Where the statements of this change go.
@@ -48,9 +48,9 @@ impl Write {
 
     /// Makes a change lasting that leaves the catalogue as it is.
     pub(super) async fn finish(self) -> Result<(), StoreError> {
-        let Self { connection, turn, inner } = self;
+        let Self { connection, writer_lock, inner } = self;
         end(connection, &inner).await?;
-        drop(turn);
+        drop(writer_lock);
         Ok(())
     }
 
@@ -63,15 +63,15 @@ impl Write {
         self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let Self { mut connection, turn, inner } = self;
+        let Self { mut connection, writer_lock, inner } = self;
         let finish = tokio::spawn(async move {
-            let revision = facts::raise(&mut connection, REVISION).await?;
+            let revision = metadata::increment(&mut connection, REVISION).await?;
             end(connection, &inner).await?;
             let mut catalogue = inner.catalogue_mut();
             remember(&mut catalogue);
-            catalogue.follow(revision);
+            catalogue.note_revision(revision);
             drop(catalogue);
-            drop(turn);
+            drop(writer_lock);
             Ok(())
         });
         finish.await.map_err(|source| StoreError::Unavailable { source: source.into() })?

@@ -56,7 +56,7 @@ pub enum Limit {
 /// Which limit a new connection came up against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
-pub enum Places {
+pub enum ConnectionLimit {
     /// That of all connections.
     connections,
     /// That of its source.
@@ -80,7 +80,7 @@ pub enum ConnectionFailure {
     /// No certificate of the client, or one that is not let in.
     client_certificate,
     /// Another fault of a TLS handshake.
-    broken_handshake,
+    handshake_failed,
     /// The client ended it after its first bytes.
     closed,
     /// The client did not go on in time after its first bytes.
@@ -88,7 +88,7 @@ pub enum ConnectionFailure {
     /// Plain HTTP where TLS is spoken.
     plain_http,
     /// A TLS greeting where HTTP is spoken.
-    tls_greeting,
+    tls_client_hello,
     /// A header of the PROXY protocol.
     proxy_header,
     /// HTTP/2.
@@ -96,9 +96,9 @@ pub enum ConnectionFailure {
     /// Another protocol.
     not_http,
     /// A head that cannot be read.
-    malformed_head,
+    malformed_request,
     /// A head that is too large.
-    head_too_large,
+    header_too_large,
 }
 
 impl fmt::Display for ConnectionFailure {
@@ -115,7 +115,7 @@ pub enum BudgetEvent {
     /// It is worn so far that operators should know.
     warned,
     /// It is leased to its end.
-    ended,
+    exhausted,
 }
 
 /// Which of the token's queues.
@@ -129,98 +129,98 @@ pub enum Queue {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRequest {
+struct RequestLabels {
     operation: &'static str,
     outcome: Outcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfOperation {
+struct OperationLabels {
     operation: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCode {
+struct CodeLabels {
     code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfLimit {
+struct LimitLabels {
     limit: Limit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPlaces {
-    limit: Places,
+struct ConnectionLimitLabels {
+    limit: ConnectionLimit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfConnectionFailure {
+struct ConnectionFailureLabels {
     reason: ConnectionFailure,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBudgetEvent {
+struct BudgetEventLabels {
     event: BudgetEvent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfQueue {
+struct QueueLabels {
     queue: Queue,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBuild {
+struct BuildLabels {
     version: &'static str,
 }
 
 /// For a metric that may be absent, which only a family can be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Unlabelled {}
+struct NoLabels {}
 
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    described: Vec<Description>,
-    requests: Family<OfRequest, Counter>,
-    request_seconds: Family<OfOperation, Histogram>,
-    token_seconds: Family<OfOperation, Histogram>,
-    throttled: Family<OfLimit, Counter>,
-    authentication_failures: Family<OfCode, Counter>,
+    descriptions: Vec<Description>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<OperationLabels, Histogram>,
+    token_seconds: Family<OperationLabels, Histogram>,
+    throttled: Family<LimitLabels, Counter>,
+    authentication_failures: Family<CodeLabels, Counter>,
     replay_journal_errors: Counter,
-    iv_budget: Family<OfBudgetEvent, Counter>,
+    iv_budget: Family<BudgetEventLabels, Counter>,
     panics: Counter,
     policy_out_of_steps: Counter,
     connections: Gauge,
-    connections_refused: Family<OfPlaces, Counter>,
+    connections_refused: Family<ConnectionLimitLabels, Counter>,
     connections_evicted: Counter,
-    connection_failures: Family<OfConnectionFailure, Counter>,
+    connection_failures: Family<ConnectionFailureLabels, Counter>,
     resent_requests: Counter,
-    refusals_summed: Counter,
+    aggregated_refusals: Counter,
     tls_handshake_failures: Counter,
     tls_reload_failures: Counter,
-    certificate_days_left: Family<Unlabelled, Gauge<f64, AtomicU64>>,
+    certificate_days_left: Family<NoLabels, Gauge<f64, AtomicU64>>,
     token_ready: Gauge,
     unverified_ciphertexts: Counter,
     random_generator_failures: Counter,
-    token_losses: Counter,
+    token_disconnects: Counter,
     token_sessions: Gauge,
-    token_queue: Family<OfQueue, Gauge>,
+    token_queue: Family<QueueLabels, Gauge>,
     store_ready: Gauge,
     store_write_failures: Counter,
     damaged_rows: Gauge,
-    store_behind: Gauge,
+    store_stale: Gauge,
     clock_jumps: Counter,
     destruction_hold_seconds: Gauge,
     audit_sequence: Gauge,
     audit_waiting: Gauge,
-    audit_owed: Gauge,
+    audit_pending_outcomes: Gauge,
     audit_failures: Counter,
-    audit_elsewhere: Gauge,
+    audit_file_renamed: Gauge,
     audit_discontinued: Gauge,
-    audit_second_waiting: Gauge,
-    audit_second_lost: Counter,
+    audit_forward_waiting: Gauge,
+    audit_forward_lost: Counter,
 }
 
 /// How the audit does, when somebody asks.
@@ -231,17 +231,17 @@ pub struct AuditState {
     /// Records that wait to be written.
     pub waiting: usize,
     /// Outcomes of changes that could not be written yet.
-    pub owed: u64,
+    pub pending_outcomes: u64,
     /// Writes that failed.
     pub failures: u64,
     /// Whether its path leads to another file than the one that is written.
-    pub is_elsewhere: bool,
+    pub is_moved: bool,
     /// Whether this process began without records that the store knows of.
     pub is_discontinued: bool,
-    /// Writes that the second place has not taken yet.
-    pub second_waiting: u64,
-    /// Writes that the second place never got.
-    pub second_lost: u64,
+    /// Writes that the forwarding target has not taken yet.
+    pub forward_waiting: u64,
+    /// Writes that the forwarding target never got.
+    pub forward_lost: u64,
 }
 
 /// A metric as its page tells it.
@@ -266,27 +266,32 @@ pub fn metrics() -> &'static Metrics {
 impl Metrics {
     #[expect(clippy::too_many_lines, reason = "a table, metric by metric")]
     fn new() -> Self {
-        let mut register = Register::default();
-        let build = Family::<OfBuild, Gauge>::default();
-        build.get_or_create(&OfBuild { version: env!("CARGO_PKG_VERSION") }).set(1);
-        register.gauge("hsmgate_build", &["version"], "1, with the version of the program", &build);
+        let mut registrar = Registrar::default();
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registrar.gauge(
+            "hsmgate_build_info",
+            &["version"],
+            "1, with the version of the program",
+            &build,
+        );
         Self {
-            requests: register.counter(
+            requests: registrar.counter(
                 "hsmgate_requests_total",
                 &["operation", "outcome"],
                 "Requests that were answered; operation is - where none was found, outcome is ok, \
                  refused (4xx), throttled (429) or failed (5xx)",
             ),
-            request_seconds: register.histogram(
+            request_seconds: registrar.histogram(
                 "hsmgate_request_duration_seconds",
                 "Time from a whole head to the answer",
             ),
-            token_seconds: register.histogram(
+            token_seconds: registrar.histogram(
                 "hsmgate_request_token_duration_seconds",
                 "The part of it in which a thread worked in the token, waiting in the queue apart; \
                  requests that never came to the token are left out",
             ),
-            throttled: register.counter(
+            throttled: registrar.counter(
                 "hsmgate_throttled_total",
                 &["limit"],
                 "Requests refused as too many; limit is calls (of an account and operation), \
@@ -294,186 +299,186 @@ impl Metrics {
                  authentication (failures of a source), token (calls that wait for it) or key_pairs \
                  (data key pairs at one time)",
             ),
-            authentication_failures: register.counter(
+            authentication_failures: registrar.counter(
                 "hsmgate_authentication_failures_total",
                 &["code"],
                 "Requests refused before it was proven who sent them, over either protocol, by the \
                  code of the answer: signature, AccessKey or client key, time, nonce, or a request that \
                  could not be read so far",
             ),
-            replay_journal_errors: register.counter(
+            replay_journal_errors: registrar.counter(
                 "hsmgate_replay_journal_errors_total",
                 &[],
                 "Nonces that could not be written down; their requests were refused with 503",
             ),
-            iv_budget: register.counter(
+            iv_budget: registrar.counter(
                 "hsmgate_iv_budget_events_total",
                 &["event"],
                 "Key versions, since the start, that have encrypted as often as crypto.iv_warn_at \
                  (event is warned), or that will soon encrypt no more because of \
-                 crypto.iv_refuse_at (ended); the log names them",
+                 crypto.iv_refuse_at (exhausted); the log names them",
             ),
-            connections: register.plain_gauge(
+            connections: registrar.plain_gauge(
                 "hsmgate_connections",
                 "Connections that are open, those of the admin listener included",
             ),
-            connections_refused: register.counter(
+            connections_refused: registrar.counter(
                 "hsmgate_connections_refused_total",
                 &["limit"],
                 "Connections closed at once; limit is connections (limits.connections) or source \
                  (limits.connections_per_source)",
             ),
-            connections_evicted: register.counter(
+            connections_evicted: registrar.counter(
                 "hsmgate_connections_evicted_total",
                 &[],
                 "Idle connections closed to make room for new ones",
             ),
-            connection_failures: register.counter(
+            connection_failures: registrar.counter(
                 "hsmgate_connection_failures_total",
                 &["reason"],
                 "Connections whose client has sent something that came to no request; reason is \
                  unknown_ca or certificate_refused (an alert of the client about the certificate), \
                  no_shared_version, no_shared_cipher, no_shared_protocol, client_certificate (none, or one \
-                 that admin.client_ca does not let in), broken_handshake, closed or timeout (by the \
-                 client), plain_http (to a TLS port), tls_greeting (to a plain port), proxy_header, http2, \
-                 not_http, malformed_head or head_too_large; the log has a line a source and minute \
+                 that admin.client_ca does not let in), handshake_failed, closed or timeout (by the \
+                 client), plain_http (to a TLS port), tls_client_hello (to a plain port), proxy_header, http2, \
+                 not_http, malformed_request or header_too_large; the log has a line a source and minute \
                  (connection.failed)",
             ),
-            resent_requests: register.counter(
+            resent_requests: registrar.counter(
                 "hsmgate_resent_requests_total",
                 &[],
                 "Requests refused with SignatureNonceUsed that came on another connection within the \
                  minute before: a client sent them again after a connection was cut",
             ),
-            refusals_summed: register.counter(
-                "hsmgate_audit_summed_refusals_total",
+            aggregated_refusals: registrar.counter(
+                "hsmgate_audit_aggregated_refusals_total",
                 &[],
                 "Refused requests of unproven callers that are counted in a record of their minute in \
                  place of having one of their own",
             ),
-            tls_handshake_failures: register.counter(
+            tls_handshake_failures: registrar.counter(
                 "hsmgate_tls_handshake_failures_total",
                 &[],
                 "TLS handshakes that failed or did not end in time",
             ),
-            tls_reload_failures: register.counter(
+            tls_reload_failures: registrar.counter(
                 "hsmgate_tls_reload_failures_total",
                 &[],
                 "Certificate files that could not be used; the old ones are still served",
             ),
-            certificate_days_left: register.days(
+            certificate_days_left: registrar.days(
                 "hsmgate_certificate_days_left",
                 "Days until the TLS certificate runs out; absent over plain HTTP",
             ),
-            token_ready: register.plain_gauge(
+            token_ready: registrar.plain_gauge(
                 "hsmgate_token_ready",
                 "1 while calls go to the token, 0 while it is away",
             ),
-            random_generator_failures: register.counter(
+            random_generator_failures: registrar.counter(
                 "hsmgate_token_random_failures_total",
                 &[],
                 "Draws from the token's random generator that no living generator gives; the token \
                  is not used until its draws are well again",
             ),
-            unverified_ciphertexts: register.counter(
+            unverified_ciphertexts: registrar.counter(
                 "hsmgate_token_unverified_ciphertexts_total",
                 &[],
                 "Ciphertexts that the token made and did not open again; nobody got them",
             ),
-            panics: register.counter(
+            panics: registrar.counter(
                 "hsmgate_panics_total",
                 &[],
                 "Requests that failed in a panic, which is a defect of the gateway; their outcome is not \
                  known, and they are not in hsmgate_requests_total",
             ),
-            policy_out_of_steps: register.counter(
+            policy_out_of_steps: registrar.counter(
                 "hsmgate_policy_out_of_steps_total",
                 &[],
                 "Decisions that were denials because the policies of principal, session and key take \
                  more steps than a decision has; the log names them",
             ),
-            token_losses: register.counter(
-                "hsmgate_token_losses_total",
+            token_disconnects: registrar.counter(
+                "hsmgate_token_disconnects_total",
                 &[],
                 "Times that the token was lost and had to be brought back",
             ),
-            token_sessions: register.plain_gauge(
+            token_sessions: registrar.plain_gauge(
                 "hsmgate_token_sessions",
                 "Threads that work in the token, each with a session of its own; 0 while it is \
                  brought back",
             ),
-            token_queue: register.family_gauge(
+            token_queue: registrar.family_gauge(
                 "hsmgate_token_queue_depth",
                 &["queue"],
                 "Jobs that wait for a token thread; queue is calls or changes",
             ),
-            store_ready: register.plain_gauge(
+            store_ready: registrar.plain_gauge(
                 "hsmgate_store_ready",
                 "1 while the store keeps changes, 0 from the first that could not be written until one \
                  is, and while its file is gone, another one or damaged",
             ),
-            store_write_failures: register.counter(
+            store_write_failures: registrar.counter(
                 "hsmgate_store_write_failures_total",
                 &[],
                 "Changes that the store could not write, those included that the gateway tries to find \
                  out whether it can again",
             ),
-            damaged_rows: register.plain_gauge(
+            damaged_rows: registrar.plain_gauge(
                 "hsmgate_store_damaged_rows",
                 "Rows of the database that cannot be read and are left out; hsmgate doctor names them",
             ),
-            store_behind: register.plain_gauge(
-                "hsmgate_store_behind",
+            store_stale: registrar.plain_gauge(
+                "hsmgate_store_stale",
                 "1 while what other processes have changed cannot all be taken over: what they took away \
                  may still be in force",
             ),
-            clock_jumps: register.counter(
+            clock_jumps: registrar.counter(
                 "hsmgate_clock_jumps_total",
                 &[],
                 "Jumps of the clock: by more than an hour while the gateway runs, or by more than 7 \
                  days between the last recorded time and a start",
             ),
-            destruction_hold_seconds: register.plain_gauge(
+            destruction_hold_seconds: registrar.plain_gauge(
                 "hsmgate_destruction_hold_seconds",
                 "Seconds of running time for which destructions whose date has come still wait, \
                  after a jump of the clock; 0 is no wait",
             ),
-            audit_sequence: register.plain_gauge(
+            audit_sequence: registrar.plain_gauge(
                 "hsmgate_audit_sequence",
                 "The number of the last audit record on disk; 0 without an audit",
             ),
-            audit_waiting: register.plain_gauge(
+            audit_waiting: registrar.plain_gauge(
                 "hsmgate_audit_waiting_records",
                 "Audit records that wait to be written, each with an answer behind it",
             ),
-            audit_owed: register.plain_gauge(
-                "hsmgate_audit_owed_records",
+            audit_pending_outcomes: registrar.plain_gauge(
+                "hsmgate_audit_pending_outcomes",
                 "Outcomes of changes that could not be recorded yet and are kept in memory",
             ),
-            audit_failures: register.counter(
+            audit_failures: registrar.counter(
                 "hsmgate_audit_write_failures_total",
                 &[],
                 "Writes of audit records that failed; their requests were refused with 503",
             ),
-            audit_elsewhere: register.plain_gauge(
+            audit_file_renamed: registrar.plain_gauge(
                 "hsmgate_audit_file_renamed",
                 "1 while records go to a file that was renamed or removed and not yet rotated",
             ),
-            audit_discontinued: register.plain_gauge(
+            audit_discontinued: registrar.plain_gauge(
                 "hsmgate_audit_discontinued",
                 "1 when this start found an audit file without the records that the store knows of",
             ),
-            audit_second_waiting: register.plain_gauge(
-                "hsmgate_audit_second_waiting_writes",
-                "Writes that the second place of the audit has not taken yet",
+            audit_forward_waiting: registrar.plain_gauge(
+                "hsmgate_audit_forward_waiting_writes",
+                "Writes that the target of audit.forward_to has not taken yet",
             ),
-            audit_second_lost: register.counter(
-                "hsmgate_audit_second_lost_writes_total",
+            audit_forward_lost: registrar.counter(
+                "hsmgate_audit_forward_lost_writes_total",
                 &[],
-                "Writes that the second place of the audit never got",
+                "Writes that the target of audit.forward_to never received",
             ),
-            registry: register.registry,
-            described: register.described,
+            registry: registrar.registry,
+            descriptions: registrar.descriptions,
         }
     }
 
@@ -485,8 +490,8 @@ impl Metrics {
         total: Duration,
         token: Duration,
     ) {
-        self.requests.get_or_create(&OfRequest { operation, outcome }).inc();
-        let labels = OfOperation { operation };
+        self.requests.get_or_create(&RequestLabels { operation, outcome }).inc();
+        let labels = OperationLabels { operation };
         self.request_seconds.get_or_create(&labels).observe(total.as_secs_f64());
         if !token.is_zero() {
             self.token_seconds.get_or_create(&labels).observe(token.as_secs_f64());
@@ -495,12 +500,12 @@ impl Metrics {
 
     /// Counts a request that came up against a limit.
     pub fn throttled(&self, limit: Limit) {
-        self.throttled.get_or_create(&OfLimit { limit }).inc();
+        self.throttled.get_or_create(&LimitLabels { limit }).inc();
     }
 
     /// Counts a caller who did not prove to be who it claims to be.
     pub fn authentication_failed(&self, code: &'static str) {
-        self.authentication_failures.get_or_create(&OfCode { code }).inc();
+        self.authentication_failures.get_or_create(&CodeLabels { code }).inc();
     }
 
     /// Counts a nonce that could not be written down.
@@ -510,7 +515,7 @@ impl Metrics {
 
     /// Counts a key version that came to a threshold of its invocation budget.
     pub fn iv_budget(&self, event: BudgetEvent) {
-        self.iv_budget.get_or_create(&OfBudgetEvent { event }).inc();
+        self.iv_budget.get_or_create(&BudgetEventLabels { event }).inc();
     }
 
     /// Counts a draw that shows the token's random generator dead or stuck.
@@ -530,8 +535,8 @@ impl Metrics {
     }
 
     /// Counts a connection beyond a limit.
-    pub fn connection_refused(&self, limit: Places) {
-        self.connections_refused.get_or_create(&OfPlaces { limit }).inc();
+    pub fn connection_refused(&self, limit: ConnectionLimit) {
+        self.connections_refused.get_or_create(&ConnectionLimitLabels { limit }).inc();
     }
 
     /// Counts an idle connection that was closed to make room.
@@ -541,7 +546,7 @@ impl Metrics {
 
     /// Counts a connection that came to no request.
     pub fn connection_failed(&self, reason: ConnectionFailure) {
-        self.connection_failures.get_or_create(&OfConnectionFailure { reason }).inc();
+        self.connection_failures.get_or_create(&ConnectionFailureLabels { reason }).inc();
     }
 
     /// Counts a request that was sent again on another connection.
@@ -550,8 +555,8 @@ impl Metrics {
     }
 
     /// Counts a refusal without a record of its own.
-    pub fn refusal_summed(&self) {
-        self.refusals_summed.inc();
+    pub fn refusal_aggregated(&self) {
+        self.aggregated_refusals.inc();
     }
 
     /// Counts a handshake that came to nothing.
@@ -576,7 +581,7 @@ impl Metrics {
 
     /// Counts a loss of the token.
     pub fn token_lost(&self) {
-        self.token_losses.inc();
+        self.token_disconnects.inc();
     }
 
     /// Counts a jump of the clock.
@@ -591,7 +596,7 @@ impl Metrics {
 
     /// Sets what is only looked at when somebody asks: the days of the certificate.
     pub fn set_certificate_days_left(&self, days: f64) {
-        self.certificate_days_left.get_or_create(&Unlabelled {}).set(days);
+        self.certificate_days_left.get_or_create(&NoLabels {}).set(days);
     }
 
     /// Sets what is only looked at when somebody asks: the state of the token.
@@ -600,7 +605,7 @@ impl Metrics {
         self.token_ready.set(i64::from(is_ready));
         self.token_sessions.set(number(sessions));
         for (queue, count) in waiting {
-            self.token_queue.get_or_create(&OfQueue { queue }).set(number(count));
+            self.token_queue.get_or_create(&QueueLabels { queue }).set(number(count));
         }
     }
 
@@ -616,9 +621,9 @@ impl Metrics {
 
     /// Sets what is only looked at when somebody asks: how many rows of the database are damaged, and
     /// whether changes of other processes cannot be taken over.
-    pub fn set_store(&self, damaged_rows: usize, is_behind: bool) {
+    pub fn set_store(&self, damaged_rows: usize, is_stale: bool) {
         self.damaged_rows.set(i64::try_from(damaged_rows).unwrap_or(i64::MAX));
-        self.store_behind.set(i64::from(is_behind));
+        self.store_stale.set(i64::from(is_stale));
     }
 
     /// Sets what is only looked at when somebody asks: how the audit does.
@@ -626,12 +631,12 @@ impl Metrics {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.audit_sequence.set(number(state.sequence));
         self.audit_waiting.set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
-        self.audit_owed.set(number(state.owed));
+        self.audit_pending_outcomes.set(number(state.pending_outcomes));
         self.audit_failures.inner().store(state.failures, Ordering::Relaxed);
-        self.audit_elsewhere.set(i64::from(state.is_elsewhere));
+        self.audit_file_renamed.set(i64::from(state.is_moved));
         self.audit_discontinued.set(i64::from(state.is_discontinued));
-        self.audit_second_waiting.set(number(state.second_waiting));
-        self.audit_second_lost.inner().store(state.second_lost, Ordering::Relaxed);
+        self.audit_forward_waiting.set(number(state.forward_waiting));
+        self.audit_forward_lost.inner().store(state.forward_lost, Ordering::Relaxed);
     }
 
     /// All metrics in the text form of OpenMetrics, which Prometheus reads.
@@ -645,8 +650,8 @@ impl Metrics {
     }
 
     /// Every metric.
-    pub fn described(&self) -> &[Description] {
-        &self.described
+    pub fn descriptions(&self) -> &[Description] {
+        &self.descriptions
     }
 }
 
@@ -662,17 +667,17 @@ impl Drop for OpenConnection {
 
 /// Registers metrics, and keeps what their page says.
 #[derive(Default)]
-struct Register {
+struct Registrar {
     registry: Registry,
-    described: Vec<Description>,
+    descriptions: Vec<Description>,
 }
 
-impl Register {
+impl Registrar {
     fn add(&mut self, metric: impl Metric, description: Description) {
         // The library adds the ending of a counter, and a full stop to every help.
         let name = description.name.strip_suffix("_total").unwrap_or(description.name);
         self.registry.register(name, description.help, metric);
-        self.described.push(description);
+        self.descriptions.push(description);
     }
 
     fn counter<M: Metric + Default + Clone>(
@@ -690,7 +695,7 @@ impl Register {
         &mut self,
         name: &'static str,
         help: &'static str,
-    ) -> Family<OfOperation, Histogram> {
+    ) -> Family<OperationLabels, Histogram> {
         let metric =
             Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let labels = &["operation"];
@@ -719,7 +724,7 @@ impl Register {
         name: &'static str,
         labels: &'static [&'static str],
         help: &'static str,
-    ) -> Family<OfQueue, Gauge> {
+    ) -> Family<QueueLabels, Gauge> {
         let metric = Family::default();
         self.gauge(name, labels, help, &metric);
         metric
@@ -729,7 +734,7 @@ impl Register {
         &mut self,
         name: &'static str,
         help: &'static str,
-    ) -> Family<Unlabelled, Gauge<f64, AtomicU64>> {
+    ) -> Family<NoLabels, Gauge<f64, AtomicU64>> {
         let metric = Family::default();
         self.gauge(name, &[], help, &metric);
         metric
@@ -753,7 +758,7 @@ This page is written from `src/telemetry/metrics.rs` and checked against it; aft
 /// The text of `docs/reference/metrics.md`.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
-    for Description { name, kind, labels, help } in metrics().described() {
+    for Description { name, kind, labels, help } in metrics().descriptions() {
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(page, "| `{name}` | {kind} | {} | {help}. |", labels.join(", "));
@@ -789,12 +794,12 @@ mod tests {
         metrics.set_audit(&AuditState {
             sequence: 7,
             waiting: 1,
-            owed: 2,
+            pending_outcomes: 2,
             failures: 3,
-            is_elsewhere: true,
+            is_moved: true,
             is_discontinued: false,
-            second_waiting: 4,
-            second_lost: 5,
+            forward_waiting: 4,
+            forward_lost: 5,
         });
         let text = metrics.text().unwrap();
         for line in [
@@ -808,12 +813,12 @@ mod tests {
             "hsmgate_token_sessions 4",
             "hsmgate_audit_sequence 7",
             "hsmgate_audit_waiting_records 1",
-            "hsmgate_audit_owed_records 2",
+            "hsmgate_audit_pending_outcomes 2",
             "hsmgate_audit_write_failures_total 3",
             "hsmgate_audit_file_renamed 1",
             "hsmgate_audit_discontinued 0",
-            "hsmgate_audit_second_waiting_writes 4",
-            "hsmgate_audit_second_lost_writes_total 5",
+            "hsmgate_audit_forward_waiting_writes 4",
+            "hsmgate_audit_forward_lost_writes_total 5",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }
@@ -826,11 +831,11 @@ mod tests {
         let text = metrics.text().unwrap();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
-            let is_it = |described: &&Description| {
-                described.name.strip_suffix("_total").unwrap_or(described.name) == name
+            let is_it = |descriptions: &&Description| {
+                descriptions.name.strip_suffix("_total").unwrap_or(descriptions.name) == name
             };
-            let described = metrics.described().iter().find(is_it).unwrap();
-            assert_eq!(described.kind, kind, "{name}");
+            let descriptions = metrics.descriptions().iter().find(is_it).unwrap();
+            assert_eq!(descriptions.kind, kind, "{name}");
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
-mod lines;
 pub mod metrics;
+mod writer;
 
 use std::io::{self, IsTerminal, Stderr};
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogFormat};
-use lines::Lines;
+use writer::NonBlockingWriter;
 
 /// The environment variable that takes the place of the configured filter.
 pub const FILTER_VARIABLE: &str = "HSMGATE_LOG";
@@ -46,7 +46,7 @@ pub enum TelemetryError {
 }
 
 /// The log of this process, once it has begun.
-static LINES: OnceLock<Lines<Stderr>> = OnceLock::new();
+static WRITER: OnceLock<NonBlockingWriter<Stderr>> = OnceLock::new();
 
 /// Starts the log of this process, once. `HSMGATE_LOG` takes the place of the filter.
 ///
@@ -54,8 +54,8 @@ static LINES: OnceLock<Lines<Stderr>> = OnceLock::new();
 /// When the filter cannot be understood, or the log has been started before.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(log, std::env::var(FILTER_VARIABLE).ok().as_deref())?;
-    let lines = Lines::start(io::stderr()).map_err(TelemetryError::Thread)?;
-    let lines = LINES.get_or_init(|| lines).clone();
+    let lines = NonBlockingWriter::start(io::stderr()).map_err(TelemetryError::Thread)?;
+    let lines = WRITER.get_or_init(|| lines).clone();
     dispatch(log, filter, lines, io::stderr().is_terminal())
         .try_init()
         .map_err(|source| TelemetryError::Started(source.into()))
@@ -66,18 +66,18 @@ fn dispatch(
     log: &Log,
     filter: EnvFilter,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
-    has_colours: bool,
+    has_colors: bool,
 ) -> Dispatch {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match log.format {
-        LogFormat::Text => lines.with_ansi(has_colours).into(),
+        LogFormat::Text => lines.with_ansi(has_colors).into(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).into(),
     }
 }
 
 /// Writes what has been logged so far, at the end of the process.
 pub fn flush() {
-    if let Some(lines) = LINES.get() {
+    if let Some(lines) = WRITER.get() {
         lines.flush();
     }
 }
@@ -106,15 +106,15 @@ mod tests {
 
     /// Where the lines of a test go.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct NonBlockingWriter(Arc<Mutex<Vec<u8>>>);
 
-    impl Lines {
+    impl NonBlockingWriter {
         fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
 
-    impl Write for Lines {
+    impl Write for NonBlockingWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -126,7 +126,7 @@ mod tests {
 
     /// What is written of the events of `work`.
     fn written(log: &Log, work: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = NonBlockingWriter::default();
         let writer = lines.clone();
         let dispatch = dispatch(log, filter(log, None).unwrap(), move || writer.clone(), false);
         tracing::dispatcher::with_default(&dispatch, work);

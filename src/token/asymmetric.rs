@@ -19,7 +19,7 @@ use super::worker::Worker;
 /// `r` and `s` of a signature on a 256-bit curve.
 const ECDSA_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
-const CONTROL: &[u8] = b"hsmgate control message";
+const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
 /// The public half of a key pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Worker<'_> {
     /// # Errors
     /// `NotFound` when there is no such pair; `Unsupported` for a curve that is none of ours.
     pub fn public_key(&mut self, key: KeyIdentity) -> Result<PublicKey, TokenError> {
-        self.steady(Some(key), |worker| {
+        self.with_retry(Some(key), |worker| {
             let public = public_of(&worker.handles(key)?)?;
             read_public_key(worker.session()?, public)
         })
@@ -64,7 +64,7 @@ impl Worker<'_> {
         digest: &[u8],
     ) -> Result<Vec<u8>, TokenError> {
         check_digest(digest)?;
-        self.steady(Some(key), |worker| {
+        self.with_retry(Some(key), |worker| {
             let private = worker.handles(key)?.main;
             let (mechanism, input) = algorithm.prepare(digest);
             let signature = worker.session()?.sign(&mechanism, private, &input)?;
@@ -88,7 +88,7 @@ impl Worker<'_> {
         signature: &[u8],
     ) -> Result<bool, TokenError> {
         check_digest(digest)?;
-        self.steady(Some(key), |worker| {
+        self.with_retry(Some(key), |worker| {
             let handles = worker.handles(key)?;
             let public = public_of(&handles)?;
             let session = worker.session()?;
@@ -102,7 +102,7 @@ impl Worker<'_> {
                 return Ok(false);
             }
             let (mechanism, input) = algorithm.prepare(digest);
-            let Err(error) = worker.insist(|worker| {
+            let Err(error) = worker.repeat_if_ambiguous(|worker| {
                 Ok(worker.session()?.verify(&mechanism, public, &input, signature)?)
             }) else {
                 return Ok(true);
@@ -112,7 +112,7 @@ impl Worker<'_> {
                 let good = session.sign(&mechanism, handles.main, &input)?;
                 Ok(session.verify(&mechanism, public, &input, &good)?)
             };
-            match worker.judge(key, error, control) {
+            match worker.classify_failure(key, error, control) {
                 TokenError::BadCiphertext => Ok(false),
                 error => Err(error),
             }
@@ -130,17 +130,17 @@ impl Worker<'_> {
         hash: OaepHash,
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        self.steady(Some(key), |worker| {
+        self.with_retry(Some(key), |worker| {
             let handles = worker.handles(key)?;
             if ciphertext.len() != modulus_bytes(worker.session()?, handles.main)? {
                 return Err(TokenError::BadCiphertext);
             }
-            if worker.hub.has_oaep(hash) {
-                let opened = worker.decrypt_with(key, &handles, &hash.mechanism(), ciphertext);
-                if !opened.as_ref().is_err_and(is_unknown_parameter) {
-                    return opened;
+            if worker.state.has_oaep(hash) {
+                let decrypted = worker.decrypt_with(key, &handles, &hash.mechanism(), ciphertext);
+                if !decrypted.as_ref().is_err_and(is_unknown_parameter) {
+                    return decrypted;
                 }
-                worker.hub.learn_without_oaep_sha256();
+                worker.state.set_lacks_oaep_sha256();
             }
             worker.decrypt_raw(key, &handles, hash, ciphertext)
         })
@@ -173,18 +173,19 @@ impl Worker<'_> {
         mechanism: &Mechanism<'_>,
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        let opened = self
-            .insist(|worker| Ok(worker.session()?.decrypt(mechanism, handles.main, ciphertext)?));
-        match opened {
+        let decrypted = self.repeat_if_ambiguous(|worker| {
+            Ok(worker.session()?.decrypt(mechanism, handles.main, ciphertext)?)
+        });
+        match decrypted {
             Ok(plaintext) => Ok(Zeroizing::new(plaintext)),
-            Err(error) => Err(self.judge(key, error, |worker| {
-                worker.control_rsa(handles, mechanism, ciphertext.len())
+            Err(error) => Err(self.classify_failure(key, error, |worker| {
+                worker.check_rsa_round_trip(handles, mechanism, ciphertext.len())
             })),
         }
     }
 
     /// Encrypts and decrypts a known message with the mechanism that just failed.
-    pub(super) fn control_rsa(
+    pub(super) fn check_rsa_round_trip(
         &mut self,
         handles: &Handles,
         mechanism: &Mechanism<'_>,
@@ -192,18 +193,18 @@ impl Worker<'_> {
     ) -> Result<(), TokenError> {
         let public = public_of(handles)?;
         let session = self.session()?;
-        let mut message = CONTROL.to_vec();
+        let mut message = KNOWN_PLAINTEXT.to_vec();
         if matches!(mechanism, Mechanism::RsaX509) {
             // A whole block, and a smaller number than any modulus.
             message.resize(bytes.saturating_sub(1), 0x5a);
             message.insert(0, 0);
         }
-        let sealed = session.encrypt(mechanism, public, &message)?;
-        let opened = session.decrypt(mechanism, handles.main, &sealed)?;
-        if opened.ends_with(message.strip_prefix(&[0]).unwrap_or(&message)) {
+        let ciphertext = session.encrypt(mechanism, public, &message)?;
+        let decrypted = session.decrypt(mechanism, handles.main, &ciphertext)?;
+        if decrypted.ends_with(message.strip_prefix(&[0]).unwrap_or(&message)) {
             Ok(())
         } else {
-            Err(TokenError::Untrusted("RSA does not open what it sealed"))
+            Err(TokenError::Untrusted("RSA does not decrypt what it encrypted"))
         }
     }
 }

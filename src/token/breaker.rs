@@ -7,7 +7,7 @@ use super::error::TokenError;
 
 /// Why the token is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AwayReason {
+pub enum UnavailableReason {
     /// It was lost and is being brought back.
     Recovering,
     /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
@@ -19,7 +19,7 @@ pub enum AwayReason {
     Closed,
 }
 
-impl fmt::Display for AwayReason {
+impl fmt::Display for UnavailableReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Recovering => "it was lost and is being brought back",
@@ -44,9 +44,9 @@ impl Breaker {
     pub(super) fn check(&self) -> Result<(), TokenError> {
         match self.0.load(Ordering::Acquire) {
             READY => Ok(()),
-            RECOVERING => Err(TokenError::Away(AwayReason::Recovering)),
-            PIN_REFUSED => Err(TokenError::Away(AwayReason::PinRefused)),
-            _ => Err(TokenError::Away(AwayReason::Closed)),
+            RECOVERING => Err(TokenError::Unavailable(UnavailableReason::Recovering)),
+            PIN_REFUSED => Err(TokenError::Unavailable(UnavailableReason::PinRefused)),
+            _ => Err(TokenError::Unavailable(UnavailableReason::Closed)),
         }
     }
 
@@ -91,7 +91,10 @@ mod tests {
         assert!(breaker.check().is_ok());
         assert!(breaker.trip());
         assert!(!breaker.trip());
-        assert!(matches!(breaker.check(), Err(TokenError::Away(AwayReason::Recovering))));
+        assert!(matches!(
+            breaker.check(),
+            Err(TokenError::Unavailable(UnavailableReason::Recovering))
+        ));
         breaker.reset();
         assert!(breaker.check().is_ok());
     }
@@ -103,6 +106,9 @@ mod tests {
         breaker.refuse_pin();
         breaker.reset();
         assert!(!breaker.trip());
-        assert!(matches!(breaker.check(), Err(TokenError::Away(AwayReason::PinRefused))));
+        assert!(matches!(
+            breaker.check(),
+            Err(TokenError::Unavailable(UnavailableReason::PinRefused))
+        ));
     }
 }

@@ -8,18 +8,18 @@ use cryptoki::object::ObjectHandle;
 
 use super::locks::{read, write};
 use super::name::{KeyClass, KeyIdentity};
-use super::objects::query::Found;
+use super::objects::query::KeyObjects;
 use super::template::Copies;
 use crate::model::IV_BYTES;
 
 /// How long a session copy is used before its original is looked at: a copy outlives the
 /// destruction of its original by another process, and D9 bounds that to 5 s.
-const COPY_TRUST: Duration = Duration::from_secs(5);
+const COPY_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// What handles hold under: they die with the initialisation of the module and with the login, and
 /// their numbers may come to name other keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Term {
+pub(super) struct LoginEpoch {
     /// The initialisation.
     pub(super) epoch: u64,
     /// How often somebody had to log in again.
@@ -28,7 +28,7 @@ pub(super) struct Term {
 
 /// A session copy of a key, which spares the token its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HotCopy {
+pub(super) enum SessionCopy {
     /// It would not pay, or the token makes none.
     Never,
     /// To be made when the key is first used.
@@ -41,15 +41,15 @@ pub(super) enum HotCopy {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Handles {
     /// What they hold under.
-    pub(super) term: Term,
+    pub(super) login_epoch: LoginEpoch,
     /// The secret or private key in the token.
     pub(super) main: ObjectHandle,
     /// The public key of a pair.
     pub(super) public: Option<ObjectHandle>,
     /// The copy of `main`.
-    pub(super) copy: HotCopy,
+    pub(super) copy: SessionCopy,
     /// Whether a ciphertext of the copy was seen to open with `main`.
-    pub(super) is_copy_proven: bool,
+    pub(super) is_copy_verified: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
 }
@@ -57,54 +57,54 @@ pub(super) struct Handles {
 impl Handles {
     /// Those of the objects of a key, if there is a key that can be used. Only with secret keys does a
     /// copy pay: a private key's arithmetic outweighs it.
-    pub(super) fn of(found: Found, term: Term, copies: Copies) -> Option<Self> {
+    pub(super) fn of(found: KeyObjects, login_epoch: LoginEpoch, copies: Copies) -> Option<Self> {
         let pays = found.class() == Some(KeyClass::Secret) && copies.are_used();
         Some(Self {
-            term,
+            login_epoch,
             main: found.main()?,
             public: found.public(),
-            copy: if pays { HotCopy::Wanted } else { HotCopy::Never },
-            is_copy_proven: false,
+            copy: if pays { SessionCopy::Wanted } else { SessionCopy::Never },
+            is_copy_verified: false,
             seen: Instant::now(),
         })
     }
 
     /// The handle for the hot path.
-    pub(super) fn hot(&self) -> ObjectHandle {
+    pub(super) fn preferred(&self) -> ObjectHandle {
         self.made_copy().unwrap_or(self.main)
     }
 
     /// The handle to open a fresh ciphertext by. The first of a copy is opened with the original: one
     /// that is not the same key would open what nobody else can open.
-    pub(super) fn verifying(&self) -> ObjectHandle {
-        if self.is_copy_proven { self.hot() } else { self.main }
+    pub(super) fn verification_handle(&self) -> ObjectHandle {
+        if self.is_copy_verified { self.preferred() } else { self.main }
     }
 
     /// Whether the original has to be looked at before the copy may be used again.
     pub(super) fn is_stale(&self) -> bool {
-        self.made_copy().is_some() && self.seen.elapsed() > COPY_TRUST
+        self.made_copy().is_some() && self.seen.elapsed() > COPY_MAX_AGE
     }
 
     /// The copy, if there is one.
     pub(super) fn made_copy(&self) -> Option<ObjectHandle> {
         match self.copy {
-            HotCopy::Made(copy) => Some(copy),
-            HotCopy::Never | HotCopy::Wanted => None,
+            SessionCopy::Made(copy) => Some(copy),
+            SessionCopy::Never | SessionCopy::Wanted => None,
         }
     }
 }
 
 /// A ciphertext whose plaintext is known, for telling a bad ciphertext from a bad token.
 #[derive(Debug, Clone)]
-pub(super) struct Control {
+pub(super) struct KnownAnswer {
     pub(super) iv: [u8; IV_BYTES],
-    pub(super) sealed: Vec<u8>,
+    pub(super) ciphertext: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Entry {
     handles: Handles,
-    control: Option<Control>,
+    known_answer: Option<KnownAnswer>,
 }
 
 /// All known handles, shared by the token threads.
@@ -112,38 +112,42 @@ struct Entry {
 pub(super) struct KeyCache(RwLock<HashMap<KeyIdentity, Entry>>);
 
 impl KeyCache {
-    /// The handles of a key, if they hold in this term.
-    pub(super) fn handles(&self, key: KeyIdentity, term: Term) -> Option<Handles> {
+    /// The handles of a key, if they hold in this login epoch.
+    pub(super) fn handles(&self, key: KeyIdentity, login_epoch: LoginEpoch) -> Option<Handles> {
         let keys = read(&self.0);
-        keys.get(&key).map(|entry| entry.handles).filter(|handles| handles.term == term)
+        keys.get(&key)
+            .map(|entry| entry.handles)
+            .filter(|handles| handles.login_epoch == login_epoch)
     }
 
-    /// A few keys of this term beside `key`, with their handles in the token.
+    /// A few keys of this login epoch beside `key`, with their handles in the token.
     pub(super) fn others(
         &self,
         key: KeyIdentity,
-        term: Term,
+        login_epoch: LoginEpoch,
         most: usize,
     ) -> Vec<(KeyIdentity, ObjectHandle)> {
         let keys = read(&self.0);
-        let others = keys.iter().filter(|(id, entry)| **id != key && entry.handles.term == term);
+        let others = keys
+            .iter()
+            .filter(|(id, entry)| **id != key && entry.handles.login_epoch == login_epoch);
         others.map(|(id, entry)| (*id, entry.handles.main)).take(most).collect()
     }
 
-    /// Keeps the handles of a key, and its control message if it has one.
+    /// Keeps the handles of a key, and its known answer if it has one.
     pub(super) fn keep(&self, key: KeyIdentity, handles: Handles) {
         let mut keys = write(&self.0);
-        let control = keys.remove(&key).and_then(|entry| entry.control);
-        keys.insert(key, Entry { handles, control });
+        let known_answer = keys.remove(&key).and_then(|entry| entry.known_answer);
+        keys.insert(key, Entry { handles, known_answer });
     }
 
-    /// Keeps what was found in passing, unless the key is known in that term.
-    pub(super) fn learn(&self, found: impl Iterator<Item = (KeyIdentity, Handles)>) {
+    /// Keeps what was found in passing, unless the key is known in that login epoch.
+    pub(super) fn insert_missing(&self, found: impl Iterator<Item = (KeyIdentity, Handles)>) {
         let mut keys = write(&self.0);
         for (key, handles) in found {
-            let known = keys.get(&key).map(|entry| entry.handles.term);
-            if known != Some(handles.term) {
-                keys.insert(key, Entry { handles, control: None });
+            let known = keys.get(&key).map(|entry| entry.handles.login_epoch);
+            if known != Some(handles.login_epoch) {
+                keys.insert(key, Entry { handles, known_answer: None });
             }
         }
     }
@@ -158,15 +162,15 @@ impl KeyCache {
         write(&self.0).clear();
     }
 
-    /// The control message of a key.
-    pub(super) fn control(&self, key: KeyIdentity) -> Option<Control> {
-        read(&self.0).get(&key).and_then(|entry| entry.control.clone())
+    /// The known answer of a key.
+    pub(super) fn known_answer(&self, key: KeyIdentity) -> Option<KnownAnswer> {
+        read(&self.0).get(&key).and_then(|entry| entry.known_answer.clone())
     }
 
-    /// Keeps a control message, if the key is still known.
-    pub(super) fn keep_control(&self, key: KeyIdentity, control: Control) {
+    /// Keeps a known answer, if the key is still known.
+    pub(super) fn keep_known_answer(&self, key: KeyIdentity, known_answer: KnownAnswer) {
         if let Some(entry) = write(&self.0).get_mut(&key) {
-            entry.control = Some(control);
+            entry.known_answer = Some(known_answer);
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::model::KeyVersionId;
 
 /// How long a control call speaks for its key on its session.
-const TRUST: Duration = Duration::from_secs(1);
+const VALIDITY: Duration = Duration::from_secs(1);
 /// Control calls per window and thread; beyond, the last one speaks for all keys.
-const MOST: u32 = 50;
+const MAX_CALLS: u32 = 50;
 
 /// One thread's memory of its control calls.
 #[derive(Debug, Default)]
@@ -21,14 +21,14 @@ pub(super) struct Canary {
 impl Canary {
     /// Whether a control call has to be made for this key, at this time.
     pub(super) fn is_due(&mut self, key: KeyVersionId, now: Instant) -> bool {
-        let is_new = |start: Instant| now.saturating_duration_since(start) >= TRUST;
+        let is_new = |start: Instant| now.saturating_duration_since(start) >= VALIDITY;
         if self.window.is_none_or(is_new) {
             self.window = Some(now);
             self.calls = 0;
         }
         if let Some((proven, at)) = self.proven
             && !is_new(at)
-            && (proven == key || self.calls >= MOST)
+            && (proven == key || self.calls >= MAX_CALLS)
         {
             return false;
         }
@@ -59,7 +59,7 @@ mod tests {
         canary.prove(key, start);
         assert!(!canary.is_due(key, start + Duration::from_millis(999)));
         assert!(canary.is_due(other, start));
-        assert!(canary.is_due(key, start + TRUST));
+        assert!(canary.is_due(key, start + VALIDITY));
     }
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
                 canary.prove(key, start);
             }
         }
-        assert_eq!(calls, MOST);
+        assert_eq!(calls, MAX_CALLS);
     }
 
     #[test]

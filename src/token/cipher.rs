@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
-use super::cache::{Control, Handles};
+use super::cache::{Handles, KnownAnswer};
 use super::error::TokenError;
 use super::gcm;
 use super::name::KeyIdentity;
@@ -15,8 +15,8 @@ use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
 
 /// How often the same call has to have a doubtful answer before its data is taken to be bad.
-pub(super) const INSISTENCE: usize = 3;
-const CONTROL: &[u8] = b"hsmgate control message";
+pub(super) const AMBIGUOUS_TRIES: usize = 3;
+const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
 /// What an encryption gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,24 +24,24 @@ pub struct Encrypted {
     /// The IV, 96 random bits from the token's generator, combined with the kernel's.
     pub iv: [u8; IV_BYTES],
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
-    pub sealed: Vec<u8>,
+    pub ciphertext: Vec<u8>,
     /// How often the key was used for it: once, and again for every try that failed.
     pub uses: u64,
 }
 
 /// How an encryption is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sealing {
+pub struct EncryptOptions {
     /// An IV that the caller answers for: one that is used twice with a key breaks AES-GCM for that
     /// key. Without one it is drawn from the token's generator.
     pub iv: Option<[u8; IV_BYTES]>,
-    /// Whether the ciphertext is opened again before anybody gets it, on the same session. The first one
-    /// of a session copy of a key is opened with the key itself.
+    /// Whether the ciphertext is decrypted again before anybody gets it, on the same session. The first one
+    /// of a session copy of a key is decrypted with the key itself.
     pub is_verified: bool,
 }
 
 /// The most [`Encrypted::uses`].
-pub const MOST_USES: u64 = 1 + RETRIES;
+pub const MAX_USES: u64 = 1 + RETRIES;
 
 impl Worker<'_> {
     /// Encrypts with AES-GCM. An empty `aad` is the same as none.
@@ -54,65 +54,69 @@ impl Worker<'_> {
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
-        self.encrypt_as(key, Sealing::default(), aad, plaintext)
+        self.encrypt_as(key, EncryptOptions::default(), aad, plaintext)
     }
 
     /// As [`Worker::encrypt`], in a way of the caller's. A ciphertext that is verified and does not
-    /// open to the plaintext costs the session, and is made again.
+    /// decrypt to the plaintext costs the session, and is made again.
     ///
     /// # Errors
-    /// As [`Worker::encrypt`]; `Unverified` when no try gives one that opens.
+    /// As [`Worker::encrypt`]; `Unverified` when no try gives one that decrypts.
     pub fn encrypt_as(
         &mut self,
         key: KeyIdentity,
-        sealing: Sealing,
+        options: EncryptOptions,
         aad: Option<&[u8]>,
         plaintext: &[u8],
     ) -> Result<Encrypted, TokenError> {
         let aad = aad.unwrap_or_default();
         let mut uses = 0;
-        self.steady(Some(key), |worker| {
+        self.with_retry(Some(key), |worker| {
             uses += 1;
             let handles = worker.handles(key)?;
-            let handle = handles.hot();
-            let (session, kit) = worker.session_and_kit()?;
-            let iv = match sealing.iv {
+            let handle = handles.preferred();
+            let (session, thread_state) = worker.session_and_thread_state()?;
+            let iv = match options.iv {
                 // A retry takes another IV: nobody knows what became of the first.
-                None => kit.random.iv(session)?,
-                // A retry seals the same once more, which tells nobody anything new.
+                None => thread_state.random.iv(session)?,
+                // A retry encrypts the same once more, which tells nobody anything new.
                 Some(iv) => iv,
             };
-            let sealed = gcm::seal(session, handle, &iv, aad, plaintext)?;
-            if sealing.is_verified {
-                verify(gcm::open(session, handles.verifying(), &iv, aad, &sealed), plaintext)?;
-                if !handles.is_copy_proven {
-                    worker.hub.keys.keep(key, Handles { is_copy_proven: true, ..handles });
+            let ciphertext = gcm::encrypt(session, handle, &iv, aad, plaintext)?;
+            if options.is_verified {
+                verify(
+                    gcm::decrypt(session, handles.verification_handle(), &iv, aad, &ciphertext),
+                    plaintext,
+                )?;
+                if !handles.is_copy_verified {
+                    worker.state.keys.keep(key, Handles { is_copy_verified: true, ..handles });
                 }
             }
-            Ok(Encrypted { iv, sealed, uses })
+            Ok(Encrypted { iv, ciphertext, uses })
         })
     }
 
     /// Decrypts with AES-GCM. An empty `aad` is the same as none.
     ///
     /// # Errors
-    /// `BadCiphertext` for anything that was not sealed by this key with this IV and data;
+    /// `BadCiphertext` for anything that was not encrypted by this key with this IV and data;
     /// `NotFound` when the key is not in the token.
     pub fn decrypt(
         &mut self,
         key: KeyIdentity,
         iv: &[u8; IV_BYTES],
         aad: Option<&[u8]>,
-        sealed: &[u8],
+        ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let aad = aad.unwrap_or_default();
-        self.steady(Some(key), |worker| {
-            let handle = worker.handles(key)?.hot();
-            match worker.insist(|worker| gcm::open(worker.session()?, handle, iv, aad, sealed)) {
-                Err(error) => {
-                    Err(worker.judge(key, error, |worker| worker.control_gcm(key, handle)))
-                }
-                opened => opened,
+        self.with_retry(Some(key), |worker| {
+            let handle = worker.handles(key)?.preferred();
+            match worker.repeat_if_ambiguous(|worker| {
+                gcm::decrypt(worker.session()?, handle, iv, aad, ciphertext)
+            }) {
+                Err(error) => Err(worker
+                    .classify_failure(key, error, |worker| worker.check_known_answer(key, handle))),
+                decrypted => decrypted,
             }
         })
     }
@@ -122,21 +126,21 @@ impl Worker<'_> {
     /// # Errors
     /// When the generator fails, or fails its health check.
     pub fn random(&mut self, bytes: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        self.steady(None, |worker| {
-            let (session, kit) = worker.session_and_kit()?;
-            kit.random.bytes(session, bytes)
+        self.with_retry(None, |worker| {
+            let (session, thread_state) = worker.session_and_thread_state()?;
+            thread_state.random.bytes(session, bytes)
         })
     }
 
     /// Makes a call whose answer may be about its data, again while the answer leaves that open:
     /// bad data has the same answer every time, a token that stumbles hardly ever twice.
-    pub(super) fn insist<T>(
+    pub(super) fn repeat_if_ambiguous<T>(
         &mut self,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let mut result = call(self);
-        for _time in 1..INSISTENCE {
-            if !result.as_ref().is_err_and(TokenError::is_doubtful_answer) {
+        for _time in 1..AMBIGUOUS_TRIES {
+            if !result.as_ref().is_err_and(TokenError::is_ambiguous) {
                 break;
             }
             result = call(self);
@@ -147,64 +151,77 @@ impl Worker<'_> {
     /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
     /// control call on the same session with the same key tells: if that works, it is the data.
     /// So no ciphertext from outside can ever cost a session.
-    pub(super) fn judge(
+    pub(super) fn classify_failure(
         &mut self,
         key: KeyIdentity,
         error: TokenError,
         control: impl FnOnce(&mut Self) -> Result<(), TokenError>,
     ) -> TokenError {
-        if is_about_the_data(&error) {
+        if is_data_fault(&error) {
             return TokenError::BadCiphertext;
         }
-        if !error.is_doubtful_answer() {
+        if !error.is_ambiguous() {
             return error;
         }
         let now = Instant::now();
-        if !self.kit.canary.is_due(key.id(), now) {
+        if !self.thread_state.canary.is_due(key.id(), now) {
             return TokenError::BadCiphertext;
         }
         if control(self).is_err() {
             return error;
         }
-        self.kit.canary.prove(key.id(), now);
+        self.thread_state.canary.prove(key.id(), now);
         TokenError::BadCiphertext
     }
 
-    /// Opens the key's control message, which is made when it is first wanted.
-    fn control_gcm(&mut self, key: KeyIdentity, handle: ObjectHandle) -> Result<(), TokenError> {
-        let control = match self.hub.keys.control(key) {
-            Some(control) => control,
-            None => self.make_control(key, handle)?,
-        };
-        let opened = gcm::open(self.session()?, handle, &control.iv, CONTROL, &control.sealed)?;
-        if *opened == CONTROL {
-            Ok(())
-        } else {
-            Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
-        }
-    }
-
-    fn make_control(
+    /// Decrypts the key's control message, which is made when it is first wanted.
+    fn check_known_answer(
         &mut self,
         key: KeyIdentity,
         handle: ObjectHandle,
-    ) -> Result<Control, TokenError> {
-        let (session, kit) = self.session_and_kit()?;
-        let iv = kit.random.iv(session)?;
-        let control = Control { iv, sealed: gcm::seal(session, handle, &iv, CONTROL, CONTROL)? };
-        self.hub.keys.keep_control(key, control.clone());
-        Ok(control)
+    ) -> Result<(), TokenError> {
+        let known_answer = match self.state.keys.known_answer(key) {
+            Some(known_answer) => known_answer,
+            None => self.make_known_answer(key, handle)?,
+        };
+        let decrypted = gcm::decrypt(
+            self.session()?,
+            handle,
+            &known_answer.iv,
+            KNOWN_PLAINTEXT,
+            &known_answer.ciphertext,
+        )?;
+        if *decrypted == KNOWN_PLAINTEXT {
+            Ok(())
+        } else {
+            Err(TokenError::Untrusted("AES-GCM does not decrypt what it encrypted"))
+        }
+    }
+
+    fn make_known_answer(
+        &mut self,
+        key: KeyIdentity,
+        handle: ObjectHandle,
+    ) -> Result<KnownAnswer, TokenError> {
+        let (session, thread_state) = self.session_and_thread_state()?;
+        let iv = thread_state.random.iv(session)?;
+        let known_answer = KnownAnswer {
+            iv,
+            ciphertext: gcm::encrypt(session, handle, &iv, KNOWN_PLAINTEXT, KNOWN_PLAINTEXT)?,
+        };
+        self.state.keys.keep_known_answer(key, known_answer.clone());
+        Ok(known_answer)
     }
 }
 
-/// Holds what a fresh ciphertext opened to against what was sealed in it.
+/// Holds what a fresh ciphertext decrypted to against what was encrypted in it.
 fn verify(
-    opened: Result<Zeroizing<Vec<u8>>, TokenError>,
+    decrypted: Result<Zeroizing<Vec<u8>>, TokenError>,
     plaintext: &[u8],
 ) -> Result<(), TokenError> {
-    match opened {
-        Ok(opened) if verify_slices_are_equal(&opened, plaintext).is_ok() => return Ok(()),
-        Err(error) if !is_about_the_data(&error) && !error.is_doubtful_answer() => {
+    match decrypted {
+        Ok(decrypted) if verify_slices_are_equal(&decrypted, plaintext).is_ok() => return Ok(()),
+        Err(error) if !is_data_fault(&error) && !error.is_ambiguous() => {
             return Err(error);
         }
         Ok(_) | Err(_) => {}
@@ -215,6 +232,6 @@ fn verify(
 }
 
 /// Whether the token itself says that the data is at fault.
-fn is_about_the_data(error: &TokenError) -> bool {
+fn is_data_fault(error: &TokenError) -> bool {
     matches!(error, TokenError::Call { .. }) && error.class() == super::error::ErrorClass::BadInput
 }

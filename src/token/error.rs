@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cryptoki::context::Function;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 
-use super::breaker::AwayReason;
+use super::breaker::UnavailableReason;
 use super::name::ObjectName;
 
 /// A failure of the token room. No message carries a secret.
@@ -15,7 +15,7 @@ pub enum TokenError {
     /// length. Which of them is never told.
     #[error("the ciphertext does not open with this key")]
     BadCiphertext,
-    /// The token made a ciphertext that does not open to what was sealed in it, several times.
+    /// The token made a ciphertext that does not open to what was encrypted in it, several times.
     /// Nobody got one.
     #[error("the token makes ciphertexts that do not open")]
     Unverified,
@@ -33,7 +33,7 @@ pub enum TokenError {
     #[error(
         "the token's objects with the id of {wanted} are another key's: their label is {label:?}"
     )]
-    OtherKey {
+    KeyMismatch {
         /// Whose they should be.
         wanted: ObjectName,
         /// What they say.
@@ -53,7 +53,7 @@ pub enum TokenError {
     Deadline,
     /// The token is known to be away; nothing was tried.
     #[error("the token is away: {0}")]
-    Away(AwayReason),
+    Unavailable(UnavailableReason),
     /// The token answers, but not as a token may; the text names the failed check.
     #[error("the token can not be trusted: {0}")]
     Untrusted(&'static str),
@@ -92,7 +92,7 @@ pub enum TokenError {
     },
     /// The PIN is not even tried, because the token may lock for good; the text says why.
     #[error("the PIN is not tried: {0}")]
-    PinHeld(String),
+    PinNotTried(String),
     /// The system gave no thread.
     #[error("no thread could be started for the token")]
     Thread(#[source] std::io::Error),
@@ -120,7 +120,7 @@ pub enum ErrorClass {
     /// The module must be initialised anew; calls fail at once until it is.
     DeviceGone,
     /// Sessions, memory or time ran short: back-pressure.
-    NoRoom,
+    OutOfResources,
     /// The PIN was refused. Never tried again by itself: each try may lock the token for good.
     Pin,
     /// It can not work as things are set up. No retry.
@@ -135,10 +135,10 @@ impl TokenError {
             | Self::BadKeyMaterial
             | Self::BadInput(_)
             | Self::NotFound
-            | Self::OtherKey { .. } => ErrorClass::BadInput,
-            Self::Busy | Self::Deadline => ErrorClass::NoRoom,
-            Self::PinHeld(_) => ErrorClass::Pin,
-            Self::Away(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
+            | Self::KeyMismatch { .. } => ErrorClass::BadInput,
+            Self::Busy | Self::Deadline => ErrorClass::OutOfResources,
+            Self::PinNotTried(_) => ErrorClass::Pin,
+            Self::Unavailable(_) | Self::Untrusted(_) => ErrorClass::DeviceGone,
             Self::Panicked | Self::Unverified => ErrorClass::SessionGone,
             Self::Duplicate
             | Self::Unsupported(_)
@@ -164,11 +164,11 @@ impl TokenError {
 
     /// Whether it says that a key is not there, not whole, or not the one that was meant, and not that
     /// the token fails.
-    pub fn is_of_the_key(&self) -> bool {
+    pub fn is_key_fault(&self) -> bool {
         matches!(
             self,
             Self::NotFound
-                | Self::OtherKey { .. }
+                | Self::KeyMismatch { .. }
                 | Self::Duplicate
                 | Self::Call {
                     code: RvError::KeyTypeInconsistent
@@ -180,7 +180,7 @@ impl TokenError {
     }
 
     /// Whether the same call may work a little later: answer 503 with Retry-After.
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         matches!(
             self.class(),
             ErrorClass::Ambiguous
@@ -188,33 +188,33 @@ impl TokenError {
                 | ErrorClass::LoginGone
                 | ErrorClass::HandleGone
                 | ErrorClass::DeviceGone
-                | ErrorClass::NoRoom
+                | ErrorClass::OutOfResources
                 | ErrorClass::Pin
         )
     }
 
     /// Whether the same call may work at once: with a new session, login or handle. A device may
     /// fail once; one that is gone fails again.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self.class() {
             ErrorClass::Ambiguous
             | ErrorClass::SessionGone
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => true,
             ErrorClass::DeviceGone => matches!(self, Self::Call { .. }),
-            ErrorClass::NoRoom => self.is_short_of_memory(),
+            ErrorClass::OutOfResources => self.is_out_of_memory(),
             ErrorClass::BadInput | ErrorClass::Pin | ErrorClass::Configuration => false,
         }
     }
 
     /// Whether module or token say that they have no memory: of a moment, or because the token is
     /// full.
-    pub(super) const fn is_short_of_memory(&self) -> bool {
+    pub(super) const fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Call { code: RvError::HostMemory | RvError::DeviceMemory, .. })
     }
 
     /// Whether the token refuses the mechanism, which it may say of a key that has no fit length.
-    pub(super) const fn is_refused_mechanism(&self) -> bool {
+    pub(super) const fn is_mechanism_refused(&self) -> bool {
         matches!(self, Self::Call { code: RvError::MechanismInvalid, .. })
     }
 
@@ -226,7 +226,7 @@ impl TokenError {
     /// Whether the call itself, past its Init, left open if the data or the token is at fault.
     /// SoftHSM says GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for a bad padding; codes of
     /// a vendor may say anything.
-    pub(super) fn is_doubtful_answer(&self) -> bool {
+    pub(super) fn is_ambiguous(&self) -> bool {
         let leaves_it_open = matches!(
             self,
             Self::Call {
@@ -259,7 +259,7 @@ const CKR_AEAD_DECRYPT_FAILED: u64 = 0x42;
 fn class_of(function: Function, code: RvError) -> ErrorClass {
     match (function, code) {
         // AWS CloudHSM's word for "no more sessions".
-        (Function::OpenSession, RvError::ArgumentsBad) => ErrorClass::NoRoom,
+        (Function::OpenSession, RvError::ArgumentsBad) => ErrorClass::OutOfResources,
         // openCryptoki's word for "the daemon is not running".
         (Function::Initialize, RvError::HostMemory) => ErrorClass::DeviceGone,
         // A refused damage of data, or a broken device; a control call tells.
@@ -313,7 +313,9 @@ fn class_of_code(code: RvError) -> ErrorClass {
         | RvError::TokenNotPresent
         | RvError::TokenNotRecognized
         | RvError::SlotIdInvalid => ErrorClass::DeviceGone,
-        RvError::SessionCount | RvError::DeviceMemory | RvError::HostMemory => ErrorClass::NoRoom,
+        RvError::SessionCount | RvError::DeviceMemory | RvError::HostMemory => {
+            ErrorClass::OutOfResources
+        }
         RvError::PinIncorrect
         | RvError::PinInvalid
         | RvError::PinLenRange
@@ -353,14 +355,14 @@ mod tests {
         assert_eq!(device_error(Function::Encrypt), ErrorClass::DeviceGone);
         assert_eq!(device_error(Function::Decrypt), ErrorClass::Ambiguous);
         let bad = |function| call(function, RvError::ArgumentsBad).class();
-        assert_eq!(bad(Function::OpenSession), ErrorClass::NoRoom);
+        assert_eq!(bad(Function::OpenSession), ErrorClass::OutOfResources);
         assert_eq!(bad(Function::DecryptInit), ErrorClass::Configuration);
     }
 
     #[test]
-    fn only_the_call_itself_is_doubtful_never_its_init() {
-        assert!(call(Function::Decrypt, RvError::GeneralError).is_doubtful_answer());
-        assert!(!call(Function::DecryptInit, RvError::GeneralError).is_doubtful_answer());
+    fn only_the_call_itself_is_ambiguous_never_its_init() {
+        assert!(call(Function::Decrypt, RvError::GeneralError).is_ambiguous());
+        assert!(!call(Function::DecryptInit, RvError::GeneralError).is_ambiguous());
     }
 
     #[test]
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_may_pass_are_tried_again_and_a_login_is_not() {
+    fn transient_codes_are_tried_again_and_a_login_is_not() {
         let vendor = RvError::VendorDefined(0x8000_0001);
         for code in [
             RvError::HostMemory,
@@ -381,12 +383,12 @@ mod tests {
             RvError::CantLock,
             vendor,
         ] {
-            assert!(call(Function::Encrypt, code).may_pass(), "{code:?}");
+            assert!(call(Function::Encrypt, code).is_transient(), "{code:?}");
         }
-        assert!(call(Function::Decrypt, vendor).is_doubtful_answer());
-        assert!(!call(Function::Decrypt, RvError::HostMemory).is_doubtful_answer());
-        assert!(!call(Function::Login, vendor).may_pass());
-        assert!(!call(Function::OpenSession, RvError::SessionCount).may_pass());
+        assert!(call(Function::Decrypt, vendor).is_ambiguous());
+        assert!(!call(Function::Decrypt, RvError::HostMemory).is_ambiguous());
+        assert!(!call(Function::Login, vendor).is_transient());
+        assert!(!call(Function::OpenSession, RvError::SessionCount).is_transient());
     }
 
     #[test]
@@ -398,7 +400,7 @@ mod tests {
             call(Function::EncryptInit, RvError::KeyTypeInconsistent),
             call(Function::Encrypt, RvError::KeyHandleInvalid),
         ] {
-            assert!(error.is_of_the_key(), "{error}");
+            assert!(error.is_key_fault(), "{error}");
         }
         for error in [
             TokenError::BadCiphertext,
@@ -407,16 +409,16 @@ mod tests {
             call(Function::Encrypt, RvError::DeviceRemoved),
             call(Function::Encrypt, RvError::GeneralError),
         ] {
-            assert!(!error.is_of_the_key(), "{error}");
+            assert!(!error.is_key_fault(), "{error}");
         }
     }
 
     #[test]
     fn what_passes_by_itself_is_told_from_what_does_not() {
-        assert!(TokenError::Busy.is_away());
-        assert!(call(Function::Encrypt, RvError::DeviceRemoved).is_away());
-        assert!(!TokenError::BadCiphertext.is_away());
-        assert!(call(Function::EncryptInit, RvError::MechanismInvalid).is_away());
-        assert!(!call(Function::SignInit, RvError::MechanismInvalid).is_away());
+        assert!(TokenError::Busy.is_unavailable());
+        assert!(call(Function::Encrypt, RvError::DeviceRemoved).is_unavailable());
+        assert!(!TokenError::BadCiphertext.is_unavailable());
+        assert!(call(Function::EncryptInit, RvError::MechanismInvalid).is_unavailable());
+        assert!(!call(Function::SignInit, RvError::MechanismInvalid).is_unavailable());
     }
 }

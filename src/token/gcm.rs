@@ -12,7 +12,7 @@ use super::error::TokenError;
 use crate::model::{IV_BYTES, TAG_BYTES};
 
 /// Encrypts. No associated data means a length of zero.
-pub(super) fn seal(
+pub(super) fn encrypt(
     session: &Session,
     key: ObjectHandle,
     iv: &[u8; IV_BYTES],
@@ -23,32 +23,32 @@ pub(super) fn seal(
     // the IV of this ciphertext.
     let mut token_iv = *iv;
     let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let sealed = session.encrypt(&Mechanism::AesGcm(params), key, plaintext)?;
+    let ciphertext = session.encrypt(&Mechanism::AesGcm(params), key, plaintext)?;
     if token_iv != *iv {
         return Err(TokenError::Untrusted("it replaces the IV of AES-GCM by its own"));
     }
-    if sealed.len() != plaintext.len() + TAG_BYTES {
+    if ciphertext.len() != plaintext.len() + TAG_BYTES {
         return Err(TokenError::Untrusted("its AES-GCM ciphertexts have another length"));
     }
-    Ok(sealed)
+    Ok(ciphertext)
 }
 
-/// The way back of `seal`. A ciphertext shorter than the tag never reaches the token:
+/// The way back of `encrypt`. A ciphertext shorter than the tag never reaches the token:
 /// openCryptoki jams the session on one.
-pub(super) fn open(
+pub(super) fn decrypt(
     session: &Session,
     key: ObjectHandle,
     iv: &[u8; IV_BYTES],
     aad: &[u8],
-    sealed: &[u8],
+    ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    if sealed.len() < TAG_BYTES {
+    if ciphertext.len() < TAG_BYTES {
         return Err(TokenError::BadCiphertext);
     }
     let mut token_iv = *iv;
     let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
-    let plaintext = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, sealed)?);
-    if plaintext.len() + TAG_BYTES != sealed.len() {
+    let plaintext = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, ciphertext)?);
+    if plaintext.len() + TAG_BYTES != ciphertext.len() {
         return Err(TokenError::Untrusted("its AES-GCM plaintexts have another length"));
     }
     Ok(plaintext)

@@ -19,7 +19,7 @@ use crate::telemetry::metrics::metrics;
 /// a chance of 2^-128.
 pub(super) const CHECKED_BYTES: usize = 16;
 /// So many equal bytes in a row come by chance once in 2^88 bytes.
-const LONGEST_RUN: usize = 12;
+const MAX_RUN: usize = 12;
 /// Draws that are remembered.
 const DRAWS: usize = 256;
 /// IVs that are remembered: the last blocks of all threads.
@@ -32,8 +32,8 @@ pub(super) struct GeneratorWatch(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     /// Digests of the beginnings of draws: draws may be secret.
-    draws: Recent<[u8; CHECKED_BYTES]>,
-    ivs: Recent<[u8; IV_BYTES]>,
+    draws: RecentCache<[u8; CHECKED_BYTES]>,
+    ivs: RecentCache<[u8; IV_BYTES]>,
 }
 
 impl GeneratorWatch {
@@ -41,24 +41,24 @@ impl GeneratorWatch {
     ///
     /// # Errors
     /// `Untrusted` when no living generator gives that.
-    pub(super) fn admit(&self, draw: &[u8]) -> Result<(), TokenError> {
-        counted(lock(&self.0).admit(draw))
+    pub(super) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
+        counted(lock(&self.0).check(draw))
     }
 
     /// Lets a draw be used as IVs.
     ///
     /// # Errors
     /// As there, and when one of them stands in the draw twice or was drawn lately.
-    pub(super) fn admit_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
+    pub(super) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
         let mut memory = lock(&self.0);
-        counted(memory.admit(draw).and_then(|()| memory.admit_ivs(draw)))
+        counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
     }
 }
 
 impl Memory {
-    fn admit(&mut self, draw: &[u8]) -> Result<(), TokenError> {
+    fn check(&mut self, draw: &[u8]) -> Result<(), TokenError> {
         let is_run = |run: &[u8]| run.windows(2).all(|pair| pair.first() == pair.last());
-        if draw.windows(LONGEST_RUN).any(is_run) {
+        if draw.windows(MAX_RUN).any(is_run) {
             return Err(TokenError::Untrusted("its random generator repeats one byte"));
         }
         let start = draw.get(..CHECKED_BYTES).unwrap_or(draw);
@@ -67,7 +67,7 @@ impl Memory {
         if self.draws.note(digest, DRAWS) { Ok(()) } else { Err(repeated()) }
     }
 
-    fn admit_ivs(&mut self, draw: &[u8]) -> Result<(), TokenError> {
+    fn check_ivs(&mut self, draw: &[u8]) -> Result<(), TokenError> {
         let (ivs, _rest) = draw.as_chunks();
         let all_new = ivs.iter().all(|iv| self.ivs.note(*iv, IVS));
         if all_new { Ok(()) } else { Err(repeated()) }
@@ -84,18 +84,18 @@ fn counted(outcome: Result<(), TokenError>) -> Result<(), TokenError> {
 
 /// The last values of a row.
 #[derive(Debug)]
-struct Recent<T> {
+struct RecentCache<T> {
     order: VecDeque<T>,
     known: HashSet<T>,
 }
 
-impl<T> Default for Recent<T> {
+impl<T> Default for RecentCache<T> {
     fn default() -> Self {
         Self { order: VecDeque::new(), known: HashSet::new() }
     }
 }
 
-impl<T: Copy + Eq + Hash> Recent<T> {
+impl<T: Copy + Eq + Hash> RecentCache<T> {
     /// Remembers a value in place of the oldest of `most`; false when it is among them.
     fn note(&mut self, value: T, most: usize) -> bool {
         if !self.known.insert(value) {
@@ -128,39 +128,39 @@ mod tests {
     #[test]
     fn a_generator_that_repeats_one_byte_is_refused() {
         for byte in [0, 7, 255] {
-            assert!(is_refused(&GeneratorWatch::default().admit(&[byte; 16])));
+            assert!(is_refused(&GeneratorWatch::default().check(&[byte; 16])));
             let dies = [draw(1, 4000), vec![byte; 12]].concat();
-            assert!(is_refused(&GeneratorWatch::default().admit_ivs(&dies)));
+            assert!(is_refused(&GeneratorWatch::default().check_ivs(&dies)));
         }
     }
 
     #[test]
     fn a_draw_that_begins_as_one_before_it_is_refused_whoever_drew_it() {
         let watch = GeneratorWatch::default();
-        assert!(watch.admit(&draw(1, 64)).is_ok());
-        assert!(watch.admit_ivs(&draw(2, 4080)).is_ok());
-        assert!(is_refused(&watch.admit(&draw(2, 16))));
-        assert!(is_refused(&watch.admit_ivs(&draw(1, 4080))));
-        assert!(watch.admit(&draw(3, 32)).is_ok());
+        assert!(watch.check(&draw(1, 64)).is_ok());
+        assert!(watch.check_ivs(&draw(2, 4080)).is_ok());
+        assert!(is_refused(&watch.check(&draw(2, 16))));
+        assert!(is_refused(&watch.check_ivs(&draw(1, 4080))));
+        assert!(watch.check(&draw(3, 32)).is_ok());
     }
 
     #[test]
     fn an_iv_that_stands_twice_in_a_draw_or_was_drawn_lately_is_refused() {
         let period = draw(1, 96).repeat(42);
-        assert!(is_refused(&GeneratorWatch::default().admit_ivs(&period)));
+        assert!(is_refused(&GeneratorWatch::default().check_ivs(&period)));
         let watch = GeneratorWatch::default();
         let first = draw(2, 4080);
-        assert!(watch.admit_ivs(&first).is_ok());
+        assert!(watch.check_ivs(&first).is_ok());
         let out_of_step = [&draw(3, 24), &first[120..]].concat();
-        assert!(is_refused(&watch.admit_ivs(&out_of_step)));
+        assert!(is_refused(&watch.check_ivs(&out_of_step)));
     }
 
     #[test]
     fn a_healthy_generator_is_never_refused_and_memory_is_bounded() {
         let watch = GeneratorWatch::default();
         for seed in 0..200 {
-            assert!(watch.admit_ivs(&draw(seed, 4080)).is_ok());
-            assert!(watch.admit(&draw(seed, 64)[32..]).is_ok());
+            assert!(watch.check_ivs(&draw(seed, 4080)).is_ok());
+            assert!(watch.check(&draw(seed, 64)[32..]).is_ok());
         }
         let memory = lock(&watch.0);
         assert_eq!((memory.ivs.known.len(), memory.ivs.order.len()), (IVS, IVS));

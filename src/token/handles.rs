@@ -4,22 +4,24 @@ use std::time::Instant;
 
 use cryptoki::object::ObjectHandle;
 
-use super::cache::{Handles, HotCopy, Term};
+use super::cache::{Handles, LoginEpoch, SessionCopy};
 use super::error::{ErrorClass, TokenError};
 use super::name::KeyIdentity;
-use super::objects::query::{self, EMPTIED, Found};
+use super::objects::query::{self, KEYS_MISSING, KeyObjects};
 use super::worker::Worker;
 
 /// Known keys that are looked for before a key counts as absent. Each may have been destroyed
 /// by another process; all of them at once is another matter.
-const WITNESSES: usize = 3;
+const OTHER_KEYS_CHECKED: usize = 3;
 
 impl Worker<'_> {
     /// The handles of a key.
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
-        match self.hub.keys.handles(key, self.term()) {
-            Some(handles) if handles.is_stale() => self.look_again(key, handles),
-            Some(handles) if handles.copy == HotCopy::Wanted => Ok(self.copied(key, handles)),
+        match self.state.keys.handles(key, self.login_epoch()) {
+            Some(handles) if handles.is_stale() => self.revalidate(key, handles),
+            Some(handles) if handles.copy == SessionCopy::Wanted => {
+                Ok(self.ensure_copy(key, handles))
+            }
             Some(handles) => Ok(handles),
             None => self.with_objects(|worker| worker.resolve(key)),
         }
@@ -30,111 +32,117 @@ impl Worker<'_> {
     /// # Errors
     /// `NotFound` when the token does not hold it.
     pub(super) fn look_up(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
-        self.steady(Some(key), |worker| worker.handles(key).map(drop))
+        self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
     }
 
     /// Keeps the handles of a key that was just made.
-    pub(super) fn adopt(
+    pub(super) fn cache_new_key(
         &mut self,
         key: KeyIdentity,
-        found: Found,
-        term: Term,
+        found: KeyObjects,
+        login_epoch: LoginEpoch,
     ) -> Result<(), TokenError> {
-        self.admit(key, found, term).map(drop)
+        self.cache_handles(key, found, login_epoch).map(drop)
     }
 
     /// Searches for a key, under the object lock.
     fn resolve(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
         // Another thread may have found it while this one waited for the lock.
-        let term = self.term();
-        if let Some(handles) = self.hub.keys.handles(key, term)
+        let login_epoch = self.login_epoch();
+        if let Some(handles) = self.state.keys.handles(key, login_epoch)
             && !handles.is_stale()
         {
             return Ok(handles);
         }
         let found = self.find(key)?;
-        self.admit(key, found, term)
+        self.cache_handles(key, found, login_epoch)
     }
 
     /// Searches; "nothing found" is believed only of a session that is logged in.
-    pub(super) fn find(&mut self, key: KeyIdentity) -> Result<Found, TokenError> {
+    pub(super) fn find(&mut self, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
         self.find_logged_in(key).inspect_err(|error| {
-            if matches!(error, TokenError::OtherKey { .. }) {
-                self.hub.report_other(key, error);
+            if matches!(error, TokenError::KeyMismatch { .. }) {
+                self.state.report_key_mismatch(key, error);
             }
         })
     }
 
-    fn find_logged_in(&mut self, key: KeyIdentity) -> Result<Found, TokenError> {
+    fn find_logged_in(&mut self, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
         let found = query::search(self.session()?, key)?;
         if found.has_key() {
             return Ok(found);
         }
-        let found = self.look_logged_in(|session| query::search(session, key))?;
+        let found = self.search_while_logged_in(|session| query::search(session, key))?;
         if !found.has_key() {
-            self.vouch_for_absence(key)?;
+            self.verify_absence(key)?;
         }
         Ok(found)
     }
 
     /// Believes that a key is absent only of a token that still shows other keys that it had:
     /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
-    pub(super) fn vouch_for_absence(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
-        let others = self.hub.keys.others(key, self.term(), WITNESSES);
+    pub(super) fn verify_absence(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        let others = self.state.keys.others(key, self.login_epoch(), OTHER_KEYS_CHECKED);
         let session = self.session()?;
         let is_seen = |(key, object): &(KeyIdentity, ObjectHandle)| {
-            query::check_named(session, *object, *key).is_ok()
+            query::check_id_and_label(session, *object, *key).is_ok()
         };
         if others.is_empty() {
-            self.vouch_for_token()
+            self.verify_token_identity()
         } else if others.iter().any(is_seen) {
             Ok(())
         } else {
-            Err(TokenError::Untrusted(EMPTIED))
+            Err(TokenError::Untrusted(KEYS_MISSING))
         }
     }
 
-    fn admit(&mut self, key: KeyIdentity, found: Found, term: Term) -> Result<Handles, TokenError> {
-        let handles = Handles::of(found, term, self.instance.copies).ok_or(TokenError::NotFound)?;
+    fn cache_handles(
+        &mut self,
+        key: KeyIdentity,
+        found: KeyObjects,
+        login_epoch: LoginEpoch,
+    ) -> Result<Handles, TokenError> {
+        let handles = Handles::of(found, login_epoch, self.initialization.copies)
+            .ok_or(TokenError::NotFound)?;
         let handles = self.with_copy(handles);
-        self.hub.keys.keep(key, handles);
+        self.state.keys.keep(key, handles);
         Ok(handles)
     }
 
     /// Makes the copy of a key that has none yet. While somebody makes or destroys objects the original
     /// serves.
-    fn copied(&mut self, key: KeyIdentity, handles: Handles) -> Handles {
+    fn ensure_copy(&mut self, key: KeyIdentity, handles: Handles) -> Handles {
         let made = self.with_objects_at_once(|worker| {
             // Another thread may have been faster.
-            let known = worker.hub.keys.handles(key, handles.term);
-            if let Some(known) = known.filter(|known| known.copy != HotCopy::Wanted) {
+            let known = worker.state.keys.handles(key, handles.login_epoch);
+            if let Some(known) = known.filter(|known| known.copy != SessionCopy::Wanted) {
                 return known;
             }
             let handles = worker.with_copy(handles);
-            worker.hub.keys.keep(key, handles);
+            worker.state.keys.keep(key, handles);
             handles
         });
         made.unwrap_or(handles)
     }
 
     fn with_copy(&self, handles: Handles) -> Handles {
-        if handles.copy != HotCopy::Wanted {
+        if handles.copy != SessionCopy::Wanted {
             return handles;
         }
-        let made = self.instance.with_anchor(|anchor| query::copy(anchor, handles.main));
-        let copy = made.map_or(HotCopy::Never, HotCopy::Made);
-        Handles { copy, is_copy_proven: false, seen: Instant::now(), ..handles }
+        let made = self.initialization.with_anchor(|anchor| query::copy(anchor, handles.main));
+        let copy = made.map_or(SessionCopy::Never, SessionCopy::Made);
+        Handles { copy, is_copy_verified: false, seen: Instant::now(), ..handles }
     }
 
     /// Looks whether the original of a copy is still there.
-    fn look_again(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
-        match query::check_named(self.session()?, handles.main, key) {
+    fn revalidate(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
+        match query::check_id_and_label(self.session()?, handles.main, key) {
             Ok(()) => {
                 let handles = Handles { seen: Instant::now(), ..handles };
-                self.hub.keys.keep(key, handles);
+                self.state.keys.keep(key, handles);
                 Ok(handles)
             }
-            Err(error) if is_about_the_handle(&error) => self.with_objects(|worker| {
+            Err(error) if is_handle_fault(&error) => self.with_objects(|worker| {
                 worker.drop_copy(key);
                 worker.resolve(key)
             }),
@@ -144,8 +152,9 @@ impl Worker<'_> {
 
     /// Forgets a key and destroys its copy, which would outlive it.
     pub(super) fn drop_copy(&mut self, key: KeyIdentity) {
-        let term = self.term();
-        let known = self.hub.keys.forget(key).filter(|handles| handles.term == term);
+        let login_epoch = self.login_epoch();
+        let known =
+            self.state.keys.forget(key).filter(|handles| handles.login_epoch == login_epoch);
         if let Some(copy) = known.and_then(|handles| handles.made_copy())
             && let Ok(session) = self.session()
         {
@@ -155,6 +164,6 @@ impl Worker<'_> {
     }
 }
 
-fn is_about_the_handle(error: &TokenError) -> bool {
+fn is_handle_fault(error: &TokenError) -> bool {
     matches!(error, TokenError::WrongAttributes(_)) || error.class() == ErrorClass::HandleGone
 }

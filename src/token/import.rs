@@ -11,8 +11,8 @@ use super::error::TokenError;
 use super::material::Wrapped;
 use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
 use super::name::{KeyClass, KeyIdentity, ObjectName};
-use super::objects::Material;
-use super::objects::query::Found;
+use super::objects::GenerationParams;
+use super::objects::query::KeyObjects;
 use super::template::{PairKind, PairUse, SecretUse};
 use super::worker::Worker;
 use crate::model::KeySpec;
@@ -53,7 +53,7 @@ impl Worker<'_> {
     /// As `generate`.
     pub fn generate_wrapping_pair(&mut self, name: &ObjectName) -> Result<(), TokenError> {
         let kind = PairKind::Rsa { bits: Ulong::new(WRAPPING_BITS) };
-        self.make(name, Material::Pair { kind, pair_use: PairUse::Wrapping })
+        self.make(name, GenerationParams::Pair { kind, pair_use: PairUse::Wrapping })
     }
 
     /// Unwraps key material straight into a closed key of the token. Its attributes and its
@@ -71,16 +71,16 @@ impl Worker<'_> {
         target: &ObjectName,
         spec: KeySpec,
     ) -> Result<CheckValue, TokenError> {
-        if !self.hub.supports(algorithm.capability()) {
+        if !self.state.supports(algorithm.capability()) {
             return Err(TokenError::Unsupported("this way of unwrapping"));
         }
-        let material = Material::of_default(spec)?;
+        let params = GenerationParams::of_default(spec)?;
         self.with_objects(|worker| {
             let new = KeyIdentity { name: *target, class: KeyClass::Secret };
             let mut is_retry = false;
-            worker.steady(Some(wrapping), |worker| {
-                worker.clear_for(new, std::mem::replace(&mut is_retry, true))?;
-                worker.unwrap_once(wrapping, algorithm, wrapped, target, material)
+            worker.with_retry(Some(wrapping), |worker| {
+                worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
+                worker.unwrap_once(wrapping, algorithm, wrapped, target, params)
             })?;
             worker.check_value(new, spec)
         })
@@ -92,13 +92,13 @@ impl Worker<'_> {
         algorithm: UnwrapAlgorithm,
         wrapped: &[u8],
         target: &ObjectName,
-        material: Material,
+        params: GenerationParams,
     ) -> Result<(), TokenError> {
-        let Material::Secret { key_type, bytes: length, secret_use } = material else {
+        let GenerationParams::Secret { key_type, bytes: length, secret_use } = params else {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
         let new = KeyIdentity { name: *target, class: KeyClass::Secret };
-        let (term, copies) = (self.term(), self.instance.copies);
+        let (login_epoch, copies) = (self.login_epoch(), self.initialization.copies);
         let handles = self.handles(wrapping)?;
         let session = self.session()?;
         if wrapped.len() != modulus_bytes(session, handles.main)? {
@@ -115,22 +115,23 @@ impl Worker<'_> {
             target,
         };
         let mut is_retry = false;
-        let unwrapped = self.insist(|worker| {
+        let unwrapped = self.repeat_if_ambiguous(|worker| {
             // What had no good answer may be there all the same.
-            worker.clear_for(new, std::mem::replace(&mut is_retry, true))?;
+            worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
             wrapped.unwrap(worker.session()?, copies)
         });
         match unwrapped {
             Ok(key) => {
-                let (session, kit) = self.session_and_kit()?;
-                let proof = wrapped.prove(session, &mut kit.random, key, copies);
+                let (session, thread_state) = self.session_and_thread_state()?;
+                let proof = wrapped.prove(session, &mut thread_state.random, key, copies);
                 proof.inspect_err(|_error| self.discard(new))?;
-                self.adopt(new, Found::secret(key), term)
+                self.cache_new_key(new, KeyObjects::secret(key), login_epoch)
             }
             Err(error) => {
                 let bytes = wrapped.bytes.len();
-                let control = |worker: &mut Self| worker.control_rsa(&handles, &mechanism, bytes);
-                Err(match self.judge(wrapping, error, control) {
+                let control =
+                    |worker: &mut Self| worker.check_rsa_round_trip(&handles, &mechanism, bytes);
+                Err(match self.classify_failure(wrapping, error, control) {
                     TokenError::BadCiphertext => TokenError::BadKeyMaterial,
                     error => error,
                 })
@@ -148,12 +149,14 @@ impl Worker<'_> {
         key: KeyIdentity,
         spec: KeySpec,
     ) -> Result<CheckValue, TokenError> {
-        let Material::Secret { bytes, secret_use, .. } = Material::of_default(spec)? else {
+        let GenerationParams::Secret { bytes, secret_use, .. } =
+            GenerationParams::of_default(spec)?
+        else {
             return Err(TokenError::BadInput("a key pair has no check value"));
         };
-        self.steady(Some(key), |worker| {
-            let handle = worker.handles(key)?.hot();
-            let has_ecb = worker.instance.mechanisms.contains(&MechanismType::AES_ECB);
+        self.with_retry(Some(key), |worker| {
+            let handle = worker.handles(key)?.preferred();
+            let has_ecb = worker.initialization.mechanisms.contains(&MechanismType::AES_ECB);
             let session = worker.session()?;
             let long = match secret_use {
                 SecretUse::Cipher if !has_ecb => {

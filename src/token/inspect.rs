@@ -5,16 +5,16 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::types::Ulong;
 
 use super::error::TokenError;
+use super::key_test;
 use super::mechanism::MacAlgorithm;
 use super::name::ObjectName;
-use super::objects::query::{self, attribute, class_in, name_in};
-use super::template::{self, Curve, Home, PairKind, PairUse, SecretUse};
-use super::trial;
+use super::objects::query::{self, attribute, class_from, name_from};
+use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage};
 
 /// The attributes that tell what an object is.
-const TELLING: &[AttributeType] = &[
+const KIND_ATTRIBUTES: &[AttributeType] = &[
     AttributeType::Label,
     AttributeType::Class,
     AttributeType::KeyType,
@@ -36,7 +36,7 @@ pub struct Inspected {
     /// What they are; none when they are no key that we could have made.
     pub kind: Option<ObjectKind>,
     /// Whether the token made the key itself (`CKA_LOCAL`), and nobody brought it in.
-    pub is_made_here: bool,
+    pub is_local: bool,
     /// What is not as it should be, each in words. A key without faults is whole and closed.
     pub faults: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub enum ObjectKind {
         usage: KeyUsage,
         /// Whether the token told the size. SoftHSM does not for imported AES keys, which are then
         /// given as `Aliyun_AES_256`; they work whatever their size is.
-        is_size_told: bool,
+        is_size_known: bool,
     },
     /// A key pair that unwraps imported material.
     WrappingPair,
@@ -71,39 +71,39 @@ pub enum Depth {
 #[derive(Debug)]
 pub(super) struct Object {
     handle: ObjectHandle,
-    told: Vec<Attribute>,
+    attributes: Vec<Attribute>,
 }
 
 /// What an object has to be, to be compared with what it is.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+enum KeyParams {
     Secret { key_type: KeyType, bytes: u64, secret_use: SecretUse },
     Pair { kind: PairKind, pair_use: PairUse },
 }
 
 impl Worker<'_> {
     /// What the attributes of an object tell, if its label is one of ours.
-    pub(super) fn told_of(
+    pub(super) fn attributes_of(
         &mut self,
         handle: ObjectHandle,
     ) -> Result<Option<(ObjectName, Object)>, TokenError> {
-        let told = self.session()?.get_attributes(handle, TELLING)?;
-        Ok(name_in(&told).map(|name| (name, Object { handle, told })))
+        let attributes = self.session()?.get_attributes(handle, KIND_ATTRIBUTES)?;
+        Ok(name_from(&attributes).map(|name| (name, Object { handle, attributes })))
     }
 
     /// Holds the objects of one name against what they have to be.
-    pub(super) fn judge_objects(
+    pub(super) fn check_objects(
         &mut self,
         name: ObjectName,
         objects: &[Object],
         depth: Depth,
     ) -> Inspected {
         let local = |object: &&Object| object.class() != Some(ObjectClass::PUBLIC_KEY);
-        let is_made_here =
-            objects.iter().filter(local).all(|object| object.says(AttributeType::Local));
-        let mut inspected = Inspected { name, kind: None, is_made_here, faults: Vec::new() };
-        let form = self.form_of(objects);
-        let (form, kind) = match form.and_then(|form| Ok((form, form.kind()?))) {
+        let is_local =
+            objects.iter().filter(local).all(|object| object.is_true(AttributeType::Local));
+        let mut inspected = Inspected { name, kind: None, is_local, faults: Vec::new() };
+        let params = self.params_of(objects);
+        let (params, kind) = match params.and_then(|params| Ok((params, params.kind()?))) {
             Ok(found) => found,
             Err(fault) => {
                 inspected.faults.push(fault.to_owned());
@@ -112,12 +112,12 @@ impl Worker<'_> {
         };
         inspected.kind = Some(kind);
         for object in objects {
-            let faults = self.faults_of(object, form, &name);
+            let faults = self.faults_of(object, params, &name);
             inspected.faults.extend(faults.unwrap_or_else(|error| vec![error.to_string()]));
         }
         if depth == Depth::Use
             && inspected.faults.is_empty()
-            && let Err(error) = self.use_once(objects, form)
+            && let Err(error) = self.test_use(objects, params)
         {
             // Whatever state the session is in now, the next object needs a good one.
             self.drop_session();
@@ -127,7 +127,7 @@ impl Worker<'_> {
     }
 
     /// What the objects of one name are, or why they are no whole key.
-    fn form_of(&mut self, objects: &[Object]) -> Result<Form, &'static str> {
+    fn params_of(&mut self, objects: &[Object]) -> Result<KeyParams, &'static str> {
         let one = |class: ObjectClass| -> Result<Option<&Object>, &'static str> {
             let mut found = objects.iter().filter(|object| object.class() == Some(class));
             match (found.next(), found.next()) {
@@ -138,24 +138,24 @@ impl Worker<'_> {
         let secret = one(ObjectClass::SECRET_KEY)?;
         let (private, public) = (one(ObjectClass::PRIVATE_KEY)?, one(ObjectClass::PUBLIC_KEY)?);
         match (secret, private, public) {
-            (Some(secret), None, None) => self.secret_form(secret),
-            (None, Some(private), Some(public)) => pair_form(private, public),
+            (Some(secret), None, None) => self.secret_params(secret),
+            (None, Some(private), Some(public)) => pair_params(private, public),
             (None, Some(_), None) => Err("the public half of the pair is missing"),
             (None, None, Some(_)) => Err("the private half of the pair is missing"),
             _ => Err("the objects make no key"),
         }
     }
 
-    fn secret_form(&mut self, secret: &Object) -> Result<Form, &'static str> {
-        let bytes = attribute!(secret.told, ValueLen).map_or(0, |bytes| **bytes);
+    fn secret_params(&mut self, secret: &Object) -> Result<KeyParams, &'static str> {
+        let bytes = attribute!(secret.attributes, ValueLen).map_or(0, |bytes| **bytes);
         match secret.key_type() {
             Some(KeyType::AES) => {
                 let secret_use = SecretUse::Cipher;
-                Ok(Form::Secret { key_type: KeyType::AES, bytes, secret_use })
+                Ok(KeyParams::Secret { key_type: KeyType::AES, bytes, secret_use })
             }
             Some(key_type @ KeyType::GENERIC_SECRET) => {
                 let bytes = if bytes == 0 { self.measure_mac(secret.handle) } else { bytes };
-                Ok(Form::Secret { key_type, bytes, secret_use: SecretUse::Mac })
+                Ok(KeyParams::Secret { key_type, bytes, secret_use: SecretUse::Mac })
             }
             _ => Err("it is no kind of key that hsmgate makes"),
         }
@@ -182,18 +182,20 @@ impl Worker<'_> {
     fn faults_of(
         &mut self,
         object: &Object,
-        form: Form,
+        params: KeyParams,
         name: &ObjectName,
     ) -> Result<Vec<String>, TokenError> {
-        let (home, copies) = (Home::Token(name), self.instance.copies);
-        let wanted = match (form, object.class()) {
-            (Form::Secret { key_type, secret_use, .. }, _) => {
-                template::secret_key(key_type, None, secret_use, home, copies)
+        let (lifetime, copies) = (ObjectLifetime::Token(name), self.initialization.copies);
+        let wanted = match (params, object.class()) {
+            (KeyParams::Secret { key_type, secret_use, .. }, _) => {
+                template::secret_key(key_type, None, secret_use, lifetime, copies)
             }
-            (Form::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
-                template::public_key(kind, pair_use, home)
+            (KeyParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
+                template::public_key(kind, pair_use, lifetime)
             }
-            (Form::Pair { kind, pair_use }, _) => template::private_key(kind, pair_use, home),
+            (KeyParams::Pair { kind, pair_use }, _) => {
+                template::private_key(kind, pair_use, lifetime)
+            }
         };
         let differences = query::differences(self.session()?, object.handle, &wanted)?;
         // A key that cannot be modified is always right; only the copies of SoftHSM ask for more.
@@ -202,39 +204,39 @@ impl Worker<'_> {
         Ok(differences.iter().filter(is_fault).map(name_of).collect())
     }
 
-    fn use_once(&mut self, objects: &[Object], form: Form) -> Result<(), TokenError> {
+    fn test_use(&mut self, objects: &[Object], params: KeyParams) -> Result<(), TokenError> {
         let handle = |class| {
             let found = objects.iter().find(|object| object.class() == Some(class));
             found.map(|object| object.handle).ok_or(TokenError::NotFound)
         };
-        let (session, kit) = self.session_and_kit()?;
-        match form {
-            Form::Secret { bytes, secret_use, .. } => trial::secret(
+        let (session, thread_state) = self.session_and_thread_state()?;
+        match params {
+            KeyParams::Secret { bytes, secret_use, .. } => key_test::secret(
                 session,
-                &mut kit.random,
+                &mut thread_state.random,
                 handle(ObjectClass::SECRET_KEY)?,
                 secret_use,
                 Ulong::new(bytes),
             ),
-            Form::Pair { kind, pair_use } => {
+            KeyParams::Pair { kind, pair_use } => {
                 let public = handle(ObjectClass::PUBLIC_KEY)?;
-                trial::pair(session, public, handle(ObjectClass::PRIVATE_KEY)?, kind, pair_use)
+                key_test::pair(session, public, handle(ObjectClass::PRIVATE_KEY)?, kind, pair_use)
             }
         }
     }
 }
 
-fn pair_form(private: &Object, public: &Object) -> Result<Form, &'static str> {
-    let pair_use = if private.says(AttributeType::Unwrap) {
+fn pair_params(private: &Object, public: &Object) -> Result<KeyParams, &'static str> {
+    let pair_use = if private.is_true(AttributeType::Unwrap) {
         PairUse::Wrapping
-    } else if private.says(AttributeType::Sign) {
+    } else if private.is_true(AttributeType::Sign) {
         PairUse::Signature
     } else {
         PairUse::Cipher
     };
     let kind = match private.key_type() {
         Some(KeyType::RSA) => PairKind::Rsa {
-            bits: Ulong::new(attribute!(public.told, ModulusBits).map_or(0, |bits| **bits)),
+            bits: Ulong::new(attribute!(public.attributes, ModulusBits).map_or(0, |bits| **bits)),
         },
         Some(KeyType::EC) => {
             let curve = public.curve().ok_or("it is on none of the curves that hsmgate uses")?;
@@ -242,13 +244,13 @@ fn pair_form(private: &Object, public: &Object) -> Result<Form, &'static str> {
         }
         _ => return Err("it is no kind of key that hsmgate makes"),
     };
-    Ok(Form::Pair { kind, pair_use })
+    Ok(KeyParams::Pair { kind, pair_use })
 }
 
-impl Form {
+impl KeyParams {
     fn kind(self) -> Result<ObjectKind, &'static str> {
         const SIZE: &str = "it is of no size that hsmgate makes";
-        let key = |spec, usage| ObjectKind::Key { spec, usage, is_size_told: true };
+        let key = |spec, usage| ObjectKind::Key { spec, usage, is_size_known: true };
         let pair_usage = |pair_use| match pair_use {
             PairUse::Signature => KeyUsage::SignVerify,
             PairUse::Cipher | PairUse::Wrapping => KeyUsage::EncryptDecrypt,
@@ -262,7 +264,7 @@ impl Form {
                     _ => return Err(SIZE),
                 },
                 usage: KeyUsage::EncryptDecrypt,
-                is_size_told: bytes != 0,
+                is_size_known: bytes != 0,
             }),
             Self::Secret { bytes, secret_use: SecretUse::Mac, .. } => {
                 let spec = match bytes {
@@ -297,20 +299,20 @@ impl Form {
 
 impl Object {
     fn class(&self) -> Option<ObjectClass> {
-        class_in(&self.told)
+        class_from(&self.attributes)
     }
 
     fn key_type(&self) -> Option<KeyType> {
-        attribute!(self.told, KeyType).copied()
+        attribute!(self.attributes, KeyType).copied()
     }
 
     fn curve(&self) -> Option<Curve> {
-        Curve::of_oid(attribute!(self.told, EcParams)?)
+        Curve::of_oid(attribute!(self.attributes, EcParams)?)
     }
 
     /// A yes or no, no where the token does not tell it.
-    fn says(&self, wanted: AttributeType) -> bool {
-        self.told.iter().any(|attribute| {
+    fn is_true(&self, wanted: AttributeType) -> bool {
+        self.attributes.iter().any(|attribute| {
             attribute.attribute_type() == wanted
                 && matches!(
                     attribute,

@@ -8,24 +8,25 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
 use super::Token;
 use super::budget::Budget;
-use super::cache::{Handles, Term};
+use super::cache::{Handles, LoginEpoch};
 use super::error::{ErrorClass, TokenError};
 use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
-use super::objects::query::{Found, class_in, name_in};
+use super::objects::query::{KeyObjects, class_from, name_from};
 use super::template::Copies;
-use super::worker::{RESTLESS, RETRIES, Worker};
+use super::worker::{REPEATED_LOGOUTS, RETRIES, Worker};
 use crate::model::KeyVersionId;
 
 /// After so long a step lets others have the thread.
 const STEP: Duration = Duration::from_millis(2);
 /// How long one step may take on a slow token, with its wait for others.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Where calls keep a step out, it comes again after so long.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The attributes that tell which key an object is of.
-const NAMING: &[AttributeType] = &[AttributeType::Label, AttributeType::Id, AttributeType::Class];
+const NAME_ATTRIBUTES: &[AttributeType] =
+    &[AttributeType::Label, AttributeType::Id, AttributeType::Class];
 
 /// An object whose label is one of ours.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ struct Named {
 }
 
 /// All objects, as they were found.
-struct Search {
-    term: Term,
+struct ObjectList {
+    login_epoch: LoginEpoch,
     copies: Copies,
     objects: Vec<ObjectHandle>,
 }
@@ -57,14 +58,16 @@ impl Token {
     /// When the token can not be searched, or has not answered for 30 seconds.
     pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
-            let Search { term, copies, objects } = self.all_objects().await?;
-            let ours = self.each(term, objects, |worker, object| worker.named(*object)).await?;
+            let ObjectList { login_epoch, copies, objects } = self.all_objects().await?;
+            let ours = self
+                .each_object(login_epoch, objects, |worker, object| worker.named(*object))
+                .await?;
             let Some(ours) = ours else { continue };
-            self.0.hub.keys.learn(whole_keys(&ours, term, copies));
+            self.0.state.keys.insert_missing(complete_keys(&ours, login_epoch, copies));
             let names: BTreeSet<_> = ours.iter().map(|object| object.name).collect();
             return Ok(names.into_iter().collect());
         }
-        Err(RESTLESS)
+        Err(REPEATED_LOGOUTS)
     }
 
     /// Looks at every object whose label is one of ours, by name. Others may make and destroy keys
@@ -76,28 +79,32 @@ impl Token {
     /// # Errors
     /// When the token can not be searched, or has not answered for 30 seconds.
     pub async fn inspect(&self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
-        let judge = move |worker: &mut Worker<'_>, (name, objects): &(ObjectName, Vec<_>)| {
-            Ok(Some(worker.judge_objects(*name, objects, depth)))
+        let inspect = move |worker: &mut Worker<'_>, (name, objects): &(ObjectName, Vec<_>)| {
+            Ok(Some(worker.check_objects(*name, objects, depth)))
         };
         for _time in 0..=RETRIES {
-            let Search { term, objects, .. } = self.all_objects().await?;
-            let told = self.each(term, objects, |worker, object| worker.told_of(*object)).await?;
-            let Some(told) = told else { continue };
+            let ObjectList { login_epoch, objects, .. } = self.all_objects().await?;
+            let attributes = self
+                .each_object(login_epoch, objects, |worker, object| worker.attributes_of(*object))
+                .await?;
+            let Some(attributes) = attributes else { continue };
             let mut named: BTreeMap<ObjectName, Vec<_>> = BTreeMap::new();
-            for (name, object) in told {
+            for (name, object) in attributes {
                 named.entry(name).or_default().push(object);
             }
-            if let Some(judged) = self.each(term, named.into_iter().collect(), judge).await? {
-                return Ok(judged);
+            if let Some(inspected) =
+                self.each_object(login_epoch, named.into_iter().collect(), inspect).await?
+            {
+                return Ok(inspected);
             }
         }
-        Err(RESTLESS)
+        Err(REPEATED_LOGOUTS)
     }
 
     /// Looks at each of `items` in turn, step by step; none when the handles died on the way.
-    async fn each<I, T>(
+    async fn each_object<I, T>(
         &self,
-        term: Term,
+        login_epoch: LoginEpoch,
         items: Vec<I>,
         look: impl Fn(&mut Worker<'_>, &I) -> Result<Option<T>, TokenError> + Copy + Send + 'static,
     ) -> Result<Option<Vec<T>>, TokenError>
@@ -110,8 +117,8 @@ impl Token {
         while done < items.len() {
             let items = Arc::clone(&items);
             let step = self
-                .patiently(move |worker| {
-                    worker.go_on(term, items.get(done..).unwrap_or_default(), look)
+                .retry_while_busy(move |worker| {
+                    worker.list_step(login_epoch, items.get(done..).unwrap_or_default(), look)
                 })
                 .await?;
             let Some((more, looked)) = step else { return Ok(None) };
@@ -125,17 +132,17 @@ impl Token {
         clippy::redundant_closure_for_method_calls,
         reason = "the method alone is not general enough over the worker's lifetime"
     )]
-    async fn all_objects(&self) -> Result<Search, TokenError> {
-        self.patiently(|worker| worker.all_objects()).await
+    async fn all_objects(&self) -> Result<ObjectList, TokenError> {
+        self.retry_while_busy(|worker| worker.all_objects()).await
     }
 
     /// Runs a job as often as it is turned away for the calls that wait.
-    async fn patiently<T, F>(&self, job: F) -> Result<T, TokenError>
+    async fn retry_while_busy<T, F>(&self, job: F) -> Result<T, TokenError>
     where
         T: Send + 'static,
         F: Fn(&mut Worker<'_>) -> Result<T, TokenError> + Clone + Send + 'static,
     {
-        let budget = Budget::new(PATIENCE);
+        let budget = Budget::new(TIMEOUT);
         loop {
             match self.run(&budget, job.clone()).await {
                 Err(TokenError::Busy) if Instant::now() < budget.deadline() => {
@@ -148,33 +155,34 @@ impl Token {
 }
 
 impl Worker<'_> {
-    fn all_objects(&mut self) -> Result<Search, TokenError> {
+    fn all_objects(&mut self) -> Result<ObjectList, TokenError> {
         self.with_objects(|worker| {
-            worker.steady(None, |worker| {
-                let term = worker.term();
+            worker.with_retry(None, |worker| {
+                let login_epoch = worker.login_epoch();
                 let all = [Attribute::Token(true)];
-                let objects = worker.look_logged_in(|session| Ok(session.find_objects(&all)?))?;
-                // Handles of a term that is over are found out at the first step.
-                Ok(Search { term, copies: worker.instance.copies, objects })
+                let objects =
+                    worker.search_while_logged_in(|session| Ok(session.find_objects(&all)?))?;
+                // Handles of a login epoch that is over are found out at the first step.
+                Ok(ObjectList { login_epoch, copies: worker.initialization.copies, objects })
             })
         })
     }
 
     /// Looks at one object at least, and at more until the step is over. None when the handles
-    /// are of a term that has ended: whoever is logged out is shown no private object.
-    fn go_on<I, T>(
+    /// are of a login epoch that has ended: whoever is logged out is shown no private object.
+    fn list_step<I, T>(
         &mut self,
-        term: Term,
+        login_epoch: LoginEpoch,
         items: &[I],
         look: impl Fn(&mut Self, &I) -> Result<Option<T>, TokenError>,
     ) -> Result<Option<Step<T>>, TokenError> {
         let begin = Instant::now();
         let (mut found, mut looked) = (Vec::new(), 0);
         for item in items {
-            if self.term() != term {
+            if self.login_epoch() != login_epoch {
                 return Ok(None);
             }
-            match self.steady(None, |worker| look(worker, item)) {
+            match self.with_retry(None, |worker| look(worker, item)) {
                 Ok(one) => found.extend(one),
                 // Somebody has destroyed it.
                 Err(error) if error.class() == ErrorClass::HandleGone => {}
@@ -185,34 +193,34 @@ impl Worker<'_> {
                 break;
             }
         }
-        let is_over = self.log_in_if_out()? || self.term() != term;
+        let is_over = self.log_in_if_logged_out()? || self.login_epoch() != login_epoch;
         Ok((!is_over).then_some((found, looked)))
     }
 
     fn named(&mut self, handle: ObjectHandle) -> Result<Option<Named>, TokenError> {
-        let told = self.session()?.get_attributes(handle, NAMING)?;
-        Ok(name_in(&told).map(|name| Named {
+        let attributes = self.session()?.get_attributes(handle, NAME_ATTRIBUTES)?;
+        Ok(name_from(&attributes).map(|name| Named {
             name,
-            has_id: told.contains(&Attribute::Id(name.version.as_bytes().to_vec())),
-            class: class_in(&told),
+            has_id: attributes.contains(&Attribute::Id(name.version.as_bytes().to_vec())),
+            class: class_from(&attributes),
             handle,
         }))
     }
 }
 
 /// The handles of the keys that these objects make, each of one key alone.
-fn whole_keys(
+fn complete_keys(
     objects: &[Named],
-    term: Term,
+    login_epoch: LoginEpoch,
     copies: Copies,
 ) -> impl Iterator<Item = (KeyIdentity, Handles)> {
-    let mut found: HashMap<KeyVersionId, Option<(ObjectName, Found)>> = HashMap::new();
+    let mut found: HashMap<KeyVersionId, Option<(ObjectName, KeyObjects)>> = HashMap::new();
     for object in objects.iter().filter(|object| object.has_id) {
         let key = found
             .entry(object.name.version)
-            .or_insert_with(|| Some((object.name, Found::default())));
+            .or_insert_with(|| Some((object.name, KeyObjects::default())));
         // Two names with one id are not one key.
-        let is_no_part = |(name, parts): &mut (ObjectName, Found)| {
+        let is_no_part = |(name, parts): &mut (ObjectName, KeyObjects)| {
             *name != object.name || parts.add(object.class, object.handle).is_err()
         };
         if key.as_mut().is_some_and(is_no_part) {
@@ -221,8 +229,8 @@ fn whole_keys(
     }
     found.into_values().flatten().filter_map(move |(name, found)| {
         // What is no whole key may become one, and is searched for when it is used.
-        let whole = Some(found).filter(|found| found.is_whole())?;
+        let whole = Some(found).filter(|found| found.is_complete())?;
         let key = KeyIdentity { name, class: whole.class()? };
-        Some((key, Handles::of(whole, term, copies)?))
+        Some((key, Handles::of(whole, login_epoch, copies)?))
     })
 }

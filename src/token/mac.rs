@@ -17,8 +17,8 @@ impl Worker<'_> {
         algorithm: MacAlgorithm,
         message: &[u8],
     ) -> Result<Vec<u8>, TokenError> {
-        self.steady(Some(key), |worker| {
-            let handle = worker.handles(key)?.hot();
+        self.with_retry(Some(key), |worker| {
+            let handle = worker.handles(key)?.preferred();
             let mac = worker.session()?.sign(&algorithm.mechanism(), handle, message)?;
             if mac.len() != algorithm.bytes() {
                 return Err(TokenError::Untrusted("its MACs have another length"));

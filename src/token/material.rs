@@ -4,13 +4,13 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::cipher::INSISTENCE;
+use super::cipher::AMBIGUOUS_TRIES;
 use super::error::{ErrorClass, TokenError};
+use super::key_test;
 use super::name::ObjectName;
 use super::objects::query::{self, attribute};
 use super::random::RandomSource;
-use super::template::{self, Copies, Home, SecretUse};
-use super::trial;
+use super::template::{self, Copies, ObjectLifetime, SecretUse};
 
 /// Wrapped key material, and what it has to become.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ impl Wrapped<'_> {
         session: &Session,
         copies: Copies,
     ) -> Result<ObjectHandle, TokenError> {
-        let template = self.template(Home::Token(self.target), copies);
+        let template = self.template(ObjectLifetime::Token(self.target), copies);
         Ok(session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?)
     }
 
@@ -45,19 +45,19 @@ impl Wrapped<'_> {
         key: ObjectHandle,
         copies: Copies,
     ) -> Result<(), TokenError> {
-        close(session, key, &self.template(Home::Token(self.target), copies))?;
+        close(session, key, &self.template(ObjectLifetime::Token(self.target), copies))?;
         if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
         }
         // Material of an odd length fails here, each token with a word of its own.
         let is_usable = is_granted(|| {
-            trial::secret(session, random, key, self.secret_use, self.length.into())
+            key_test::secret(session, random, key, self.secret_use, self.length.into())
         })?;
         if is_usable { Ok(()) } else { Err(TokenError::BadKeyMaterial) }
     }
 
-    fn template(&self, home: Home<'_>, copies: Copies) -> Vec<Attribute> {
-        template::secret_key(self.key_type, None, self.secret_use, home, copies)
+    fn template(&self, lifetime: ObjectLifetime<'_>, copies: Copies) -> Vec<Attribute> {
+        template::secret_key(self.key_type, None, self.secret_use, lifetime, copies)
     }
 
     /// The key's length in bytes. SoftHSM says 0 of unwrapped keys; then AES keys are measured,
@@ -78,7 +78,7 @@ impl Wrapped<'_> {
             KeyType::GENERIC_SECRET,
             None,
             SecretUse::Mac,
-            Home::Session,
+            ObjectLifetime::Session,
             Copies::OfClosed,
         );
         let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
@@ -96,10 +96,10 @@ impl Wrapped<'_> {
 /// Whether the token does this with a key. A refusal may be about the key or mean nothing: the one
 /// comes every time, the other hardly ever twice.
 fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool, TokenError> {
-    for _time in 0..INSISTENCE {
+    for _time in 0..AMBIGUOUS_TRIES {
         match call() {
             Ok(_) => return Ok(true),
-            Err(error) if error.is_refused_mechanism() => {}
+            Err(error) if error.is_mechanism_refused() => {}
             Err(error) => match error.class() {
                 ErrorClass::BadInput | ErrorClass::Ambiguous | ErrorClass::Configuration => {}
                 _ => return Err(error),

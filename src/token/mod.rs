@@ -5,7 +5,6 @@
 //! sessions never leave it.
 
 mod asymmetric;
-mod attendance;
 mod breaker;
 mod budget;
 mod cache;
@@ -13,12 +12,14 @@ mod canary;
 mod cipher;
 mod error;
 mod gcm;
+mod generation_test;
 mod generator;
 mod handles;
-mod hub;
+mod hang_detector;
 mod import;
+mod initialization;
 mod inspect;
-mod instance;
+mod key_test;
 mod listing;
 mod locks;
 mod mac;
@@ -32,11 +33,10 @@ mod pool;
 mod provision;
 mod quirks;
 mod random;
-mod rehearse;
 mod selftest;
 mod settings;
+mod state;
 mod template;
-mod trial;
 mod worker;
 
 use std::fmt;
@@ -48,28 +48,28 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub use asymmetric::PublicKey;
-pub use breaker::AwayReason;
+pub use breaker::UnavailableReason;
 pub use budget::Budget;
-pub use cipher::{Encrypted, MOST_USES, Sealing};
+pub use cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use error::{ErrorClass, TokenError};
-pub use hub::Refusals;
 pub use import::CheckValue;
 pub use inspect::{Depth, Inspected, ObjectKind};
 pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
 pub use name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
+pub use state::ReinitializeFailures;
 pub use template::Curve;
 pub use worker::Worker;
 
-use hub::Hub;
-use pool::{Lane, Pool};
+use pool::{Pool, QueueKind};
+use state::TokenState;
 
 /// An open token. Clones are the same token.
 #[derive(Clone)]
 pub struct Token(Arc<Open>);
 
 struct Open {
-    hub: Arc<Hub>,
+    state: Arc<TokenState>,
     pool: Pool,
 }
 
@@ -83,13 +83,13 @@ impl Drop for Open {
 
 impl Open {
     fn close(&self) -> bool {
-        let is_free = self.pool.drain(CLOSING);
-        if is_free {
-            self.hub.close();
+        let threads_idle = self.pool.drain(CLOSING);
+        if threads_idle {
+            self.state.close();
         } else {
-            self.hub.abandon();
+            self.state.abandon();
         }
-        is_free
+        threads_idle
     }
 }
 
@@ -109,7 +109,7 @@ pub struct TokenLoad {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Token").field(&self.0.hub.info).finish()
+        f.debug_tuple("Token").field(&self.0.state.info).finish()
     }
 }
 
@@ -121,10 +121,11 @@ impl Token {
     /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token can not
     /// be used as it is set up; others when it is not there.
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
-        let (queue, longest_wait) = (settings.queue.get(), settings.longest_wait);
-        let hub = Arc::new(Hub::open(settings)?);
-        let pool = Pool::start(&hub, queue, longest_wait).inspect_err(|_error| hub.close())?;
-        Ok(Self(Arc::new(Open { hub, pool })))
+        let (queue, max_queue_wait) = (settings.queue.get(), settings.max_queue_wait);
+        let state = Arc::new(TokenState::open(settings)?);
+        let pool =
+            Pool::start(&state, queue, max_queue_wait).inspect_err(|_error| state.close())?;
+        Ok(Self(Arc::new(Open { state, pool })))
     }
 
     /// Makes a token with this label in the first slot that has none, with these PINs.
@@ -144,12 +145,12 @@ impl Token {
 
     /// What the token says of itself.
     pub fn info(&self) -> &TokenInfo {
-        &self.0.hub.info
+        &self.0.state.info
     }
 
     /// Whether the token can do something, as far as its mechanism list tells.
     pub fn supports(&self, capability: Capability) -> bool {
-        self.0.hub.supports(capability)
+        self.0.state.supports(capability)
     }
 
     /// Whether calls can go to the token now.
@@ -157,8 +158,12 @@ impl Token {
     /// # Errors
     /// Says why they can not.
     pub fn ready(&self) -> Result<(), TokenError> {
-        self.0.hub.breaker.check()?;
-        if self.0.pool.hangs() { Err(TokenError::Away(AwayReason::Hanging)) } else { Ok(()) }
+        self.0.state.breaker.check()?;
+        if self.0.pool.hangs() {
+            Err(TokenError::Unavailable(UnavailableReason::Hanging))
+        } else {
+            Ok(())
+        }
     }
 
     /// How long the module has held every thread that uses keys, or a recovery has waited for a
@@ -168,31 +173,31 @@ impl Token {
         if pool.hangs() {
             return pool.shortest_call();
         }
-        self.0.hub.breaker.is_recovering().then(|| pool.longest_job())
+        self.0.state.breaker.is_recovering().then(|| pool.longest_job())
     }
 
     /// Since when, and how often, the module has refused to be brought back; none while it is not so.
     /// Where a new process opens the token all the same, only a new process helps.
-    pub fn refusals(&self) -> Option<Refusals> {
-        self.0.hub.refusals()
+    pub fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
+        self.0.state.reinitialize_failures()
     }
 
     /// From now on the token is known by this key: one that lacks it was emptied, initialised
     /// anew or replaced, and is not used.
-    pub fn know_by(&self, key: KeyIdentity) {
-        self.0.hub.know_by(key);
+    pub fn set_identity_key(&self, key: KeyIdentity) {
+        self.0.state.set_identity_key(key);
     }
 
     /// Is told whenever the token was lost or has logged us out, and is back: every key has to be
     /// found anew. [`Token::list`] finds all of them.
-    pub fn returns(&self) -> watch::Receiver<()> {
-        self.0.hub.terms()
+    pub fn reconnects(&self) -> watch::Receiver<()> {
+        self.0.state.reconnects()
     }
 
     /// How busy it is, without asking it.
     pub fn load(&self) -> TokenLoad {
         let (waiting_calls, waiting_changes) = self.0.pool.waiting();
-        TokenLoad { sessions: self.0.hub.sessions(), waiting_calls, waiting_changes }
+        TokenLoad { sessions: self.0.state.sessions(), waiting_calls, waiting_changes }
     }
 
     /// Runs a job on a token thread and waits for its answer until the budget's deadline. The
@@ -207,15 +212,15 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.0.hub.breaker.check()?;
-        self.0.pool.submit(Lane::Calls, budget, job).await
+        self.0.state.breaker.check()?;
+        self.0.pool.submit(QueueKind::Use, budget, job).await
     }
 
     /// As `run`, for a job that uses this key. Where its handles are not known it is found first, by
     /// the thread that makes and destroys objects: nothing that needs no search waits for that.
     ///
     /// # Errors
-    /// As `run`; `NotFound` when the token does not hold the key, `OtherKey` when what it holds
+    /// As `run`; `NotFound` when the token does not hold the key, `KeyMismatch` when what it holds
     /// under the id is another one.
     pub async fn run_with<T, F>(
         &self,
@@ -227,7 +232,7 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        if !self.0.hub.knows(key) {
+        if !self.0.state.has_handles(key) {
             self.change(budget, move |worker| worker.look_up(key)).await?;
         }
         self.run(budget, job).await
@@ -243,8 +248,8 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        self.0.hub.breaker.check()?;
-        self.0.pool.submit(Lane::Changes, budget, job).await
+        self.0.state.breaker.check()?;
+        self.0.pool.submit(QueueKind::Manage, budget, job).await
     }
 
     /// Lets the threads finish what is queued, closes all sessions, finalizes the module. One

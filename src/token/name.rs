@@ -58,7 +58,7 @@ impl KeyIdentity {
     /// A key of the service itself, by its id.
     pub const fn of_service(service: ServiceKey, version: KeyVersionId) -> Self {
         let class = match service {
-            ServiceKey::AccessKeySeal => KeyClass::Secret,
+            ServiceKey::AccessKeyEncryption => KeyClass::Secret,
             ServiceKey::ImportWrapping | ServiceKey::AuditCheckpoint => KeyClass::Pair,
         };
         let name = ObjectName { owner: ObjectOwner::Service(service), number: 1, version };
@@ -68,7 +68,7 @@ impl KeyIdentity {
     /// Whether the label of an object says that it is this key's. The number is not compared, since
     /// `hsmgate recover` gives a version another one where its own is taken; the id tells the
     /// versions of a key apart.
-    pub(super) fn is_told_by(&self, label: &[u8]) -> bool {
+    pub(super) fn matches_label(&self, label: &[u8]) -> bool {
         let name = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
         name.is_some_and(|name: ObjectName| {
             (name.owner, name.version) == (self.name.owner, self.name.version)
@@ -100,8 +100,8 @@ pub enum ObjectOwner {
 /// The keys that the service holds for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServiceKey {
-    /// Seals the AccessKey secrets at rest.
-    AccessKeySeal,
+    /// Encrypts the AccessKey secrets at rest.
+    AccessKeyEncryption,
     /// Unwraps imported key material, one pair for each import token.
     ImportWrapping,
     /// Signs the checkpoints of the audit.
@@ -110,11 +110,11 @@ pub enum ServiceKey {
 
 impl ServiceKey {
     const ALL: &'static [Self] =
-        &[Self::AccessKeySeal, Self::ImportWrapping, Self::AuditCheckpoint];
+        &[Self::AccessKeyEncryption, Self::ImportWrapping, Self::AuditCheckpoint];
 
     const fn as_str(self) -> &'static str {
         match self {
-            Self::AccessKeySeal => "access-key-seal",
+            Self::AccessKeyEncryption => "access-key-seal",
             Self::ImportWrapping => "import-wrapping",
             Self::AuditCheckpoint => "audit-checkpoint",
         }
@@ -191,17 +191,17 @@ mod tests {
     fn a_label_tells_of_one_owner_and_one_version() {
         let (key, version) = (KeyId::random(), KeyVersionId::random());
         let wanted = KeyIdentity::of_key(key, KeySpec::Aes256, 2, version);
-        let told = |owner, number, version| {
-            wanted.is_told_by(ObjectName { owner, number, version }.to_string().as_bytes())
+        let attributes = |owner, number, version| {
+            wanted.matches_label(ObjectName { owner, number, version }.to_string().as_bytes())
         };
         let owner = ObjectOwner::Key(key);
-        assert!(told(owner, 2, version) && told(owner, 3, version));
-        assert!(!told(owner, 2, KeyVersionId::random()));
-        assert!(!told(ObjectOwner::Key(KeyId::random()), 2, version));
+        assert!(attributes(owner, 2, version) && attributes(owner, 3, version));
+        assert!(!attributes(owner, 2, KeyVersionId::random()));
+        assert!(!attributes(ObjectOwner::Key(KeyId::random()), 2, version));
         for service in ServiceKey::ALL {
-            assert!(!told(ObjectOwner::Service(*service), 1, version));
+            assert!(!attributes(ObjectOwner::Service(*service), 1, version));
         }
-        assert!(!wanted.is_told_by(b"") && !wanted.is_told_by(&[0xff]));
+        assert!(!wanted.matches_label(b"") && !wanted.matches_label(&[0xff]));
     }
 
     #[test]

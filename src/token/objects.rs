@@ -7,23 +7,23 @@ use cryptoki::object::{KeyType, ObjectClass};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use self::query::{Found, naming_of, other_key, search_all};
+use self::query::{KeyObjects, class_and_label, key_mismatch, search_all};
 use super::error::{ErrorClass, TokenError};
+use super::key_test;
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use super::random::RandomSource;
-use super::template::{self, Copies, Curve, Home, PairKind, PairUse, SecretUse};
-use super::trial;
+use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage};
 
 /// What has to be made for a key spec.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Material {
+pub(super) enum GenerationParams {
     Secret { key_type: KeyType, bytes: Ulong, secret_use: SecretUse },
     Pair { kind: PairKind, pair_use: PairUse },
 }
 
-impl Material {
+impl GenerationParams {
     /// The material of a key of this spec and usage.
     pub(super) fn of(spec: KeySpec, usage: KeyUsage) -> Result<Self, TokenError> {
         if !spec.usages().contains(&usage) {
@@ -111,16 +111,16 @@ impl Worker<'_> {
         spec: KeySpec,
         usage: KeyUsage,
     ) -> Result<(), TokenError> {
-        self.make(name, Material::of(spec, usage)?)
+        self.make(name, GenerationParams::of(spec, usage)?)
     }
 
     /// Destroys the key, or the key pair. An absent key is as good.
     ///
     /// # Errors
-    /// When the token does not say that every object is gone; `OtherKey` when it has objects with
+    /// When the token does not say that every object is gone; `KeyMismatch` when it has objects with
     /// this id that are another key's, or nobody's, which stay.
     pub fn destroy(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
-        self.destroy_with(key, Unlabelled::Stay)
+        self.destroy_with(key, Unlabelled::Keep)
     }
 
     /// As [`Worker::destroy`], of a key that may be half made: objects with its id that a kill left
@@ -128,17 +128,17 @@ impl Worker<'_> {
     ///
     /// # Errors
     /// As [`Worker::destroy`].
-    pub fn destroy_half_made(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
-        self.destroy_with(key, Unlabelled::Go)
+    pub fn destroy_incomplete(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        self.destroy_with(key, Unlabelled::Destroy)
     }
 
     fn destroy_with(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
         self.with_objects(|worker| {
-            worker.steady(Some(key), |worker| {
+            worker.with_retry(Some(key), |worker| {
                 worker.drop_copy(key);
                 worker.destroy_all(key, unlabelled).inspect_err(|error| {
-                    if matches!(error, TokenError::OtherKey { .. }) {
-                        worker.hub.report_other(key, error);
+                    if matches!(error, TokenError::KeyMismatch { .. }) {
+                        worker.state.report_key_mismatch(key, error);
                     }
                 })
             })
@@ -148,34 +148,38 @@ impl Worker<'_> {
     /// Whether the token holds this key, so that it can be used. The cache is not asked.
     ///
     /// # Errors
-    /// When the token can not be searched; `OtherKey` when what has its id is another key.
+    /// When the token can not be searched; `KeyMismatch` when what has its id is another key.
     pub fn exists(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
         self.with_objects(|worker| {
-            worker.steady(Some(key), |worker| worker.find(key).map(Found::has_key))
+            worker.with_retry(Some(key), |worker| worker.find(key).map(KeyObjects::has_key))
         })
     }
 
-    /// Makes the objects of `material`, proves them, and puts them into the cache.
-    pub(super) fn make(&mut self, name: &ObjectName, material: Material) -> Result<(), TokenError> {
-        let (mechanism, mechanism_type, what) = material.generator();
-        if !self.instance.mechanisms.contains(&mechanism_type) {
+    /// Makes the objects of `params`, proves them, and puts them into the cache.
+    pub(super) fn make(
+        &mut self,
+        name: &ObjectName,
+        params: GenerationParams,
+    ) -> Result<(), TokenError> {
+        let (mechanism, mechanism_type, what) = params.generator();
+        if !self.initialization.mechanisms.contains(&mechanism_type) {
             return Err(TokenError::Unsupported(what));
         }
-        let key = KeyIdentity { name: *name, class: material.class() };
+        let key = KeyIdentity { name: *name, class: params.class() };
         self.with_objects(|worker| {
             let mut is_retry = false;
-            worker.steady(Some(key), |worker| {
-                worker.log_in_if_out()?;
-                let term = worker.term();
-                worker.clear_for(key, std::mem::replace(&mut is_retry, true))?;
-                let copies = worker.instance.copies;
-                let (session, kit) = worker.session_and_kit()?;
-                let (random, home) = (&mut kit.random, Home::Token(name));
-                let made = make_in(session, random, &mechanism, home, material, copies);
+            worker.with_retry(Some(key), |worker| {
+                worker.log_in_if_logged_out()?;
+                let login_epoch = worker.login_epoch();
+                worker.clear_before_retry(key, std::mem::replace(&mut is_retry, true))?;
+                let copies = worker.initialization.copies;
+                let (session, thread_state) = worker.session_and_thread_state()?;
+                let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(name));
+                let made = generate_in(session, random, &mechanism, lifetime, params, copies);
                 if made.is_err() {
                     worker.discard(key);
                 }
-                worker.adopt(key, made?, term)
+                worker.cache_new_key(key, made?, login_epoch)
             })
         })
     }
@@ -184,17 +188,21 @@ impl Worker<'_> {
 impl Worker<'_> {
     /// Before a retry, removes what the attempt before may have made without saying so: an answer
     /// may be lost, and two objects with one id would be of no use.
-    pub(super) fn clear_for(&mut self, key: KeyIdentity, is_retry: bool) -> Result<(), TokenError> {
-        if is_retry { self.destroy_all(key, Unlabelled::Go) } else { Ok(()) }
+    pub(super) fn clear_before_retry(
+        &mut self,
+        key: KeyIdentity,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        if is_retry { self.destroy_all(key, Unlabelled::Destroy) } else { Ok(()) }
     }
 
     /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
     /// What remains is removed before the next attempt, or when the version is taken back.
     pub(super) fn discard(&mut self, key: KeyIdentity) {
         // What failed may have left its session in the middle of an operation.
-        let destroyed = self.destroy_all(key, Unlabelled::Go).or_else(|_jammed| {
+        let destroyed = self.destroy_all(key, Unlabelled::Destroy).or_else(|_jammed| {
             self.drop_session();
-            self.destroy_all(key, Unlabelled::Go)
+            self.destroy_all(key, Unlabelled::Destroy)
         });
         if let Err(error) = destroyed {
             tracing::warn!(key = %key.name, %error, "a key that failed its proof may be left in the token");
@@ -203,42 +211,43 @@ impl Worker<'_> {
 
     /// Destroys all objects with this id. That there is none is believed as little as of any search.
     fn destroy_all(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
-        self.log_in_if_out()?;
-        let mut was_there = false;
-        self.look_logged_in(|session| {
-            was_there |= destroy_seen(session, key, unlabelled)?;
+        self.log_in_if_logged_out()?;
+        let mut existed = false;
+        self.search_while_logged_in(|session| {
+            existed |= destroy_seen(session, key, unlabelled)?;
             Ok(())
         })?;
-        if was_there { Ok(()) } else { self.vouch_for_absence(key) }
+        if existed { Ok(()) } else { self.verify_absence(key) }
     }
 }
 
 /// Generates, reads back, uses once.
-pub(super) fn make_in(
+pub(super) fn generate_in(
     session: &Session,
     random: &mut RandomSource,
     mechanism: &Mechanism<'_>,
-    home: Home<'_>,
-    material: Material,
+    lifetime: ObjectLifetime<'_>,
+    params: GenerationParams,
     copies: Copies,
-) -> Result<Found, TokenError> {
-    match material {
-        Material::Secret { key_type, bytes, secret_use } => {
-            let template = template::secret_key(key_type, Some(bytes), secret_use, home, copies);
+) -> Result<KeyObjects, TokenError> {
+    match params {
+        GenerationParams::Secret { key_type, bytes, secret_use } => {
+            let template =
+                template::secret_key(key_type, Some(bytes), secret_use, lifetime, copies);
             let key = session.generate_key(mechanism, &template)?;
             query::check(session, key, &template)?;
-            trial::secret(session, random, key, secret_use, bytes)?;
-            Ok(Found::secret(key))
+            key_test::secret(session, random, key, secret_use, bytes)?;
+            Ok(KeyObjects::secret(key))
         }
-        Material::Pair { kind, pair_use } => {
-            let public_template = template::public_key(kind, pair_use, home);
-            let private_template = template::private_key(kind, pair_use, home);
+        GenerationParams::Pair { kind, pair_use } => {
+            let public_template = template::public_key(kind, pair_use, lifetime);
+            let private_template = template::private_key(kind, pair_use, lifetime);
             let (public, private) =
                 session.generate_key_pair(mechanism, &public_template, &private_template)?;
             query::check(session, public, &public_template)?;
             query::check(session, private, &private_template)?;
-            trial::pair(session, public, private, kind, pair_use)?;
-            Ok(Found::pair(public, private))
+            key_test::pair(session, public, private, kind, pair_use)?;
+            Ok(KeyObjects::pair(public, private))
         }
     }
 }
@@ -252,11 +261,11 @@ fn destroy_seen(
 ) -> Result<bool, TokenError> {
     let (mut doubt, mut other) = (None, None);
     let objects = search_all(session, key)?;
-    let was_there = !objects.is_empty();
+    let existed = !objects.is_empty();
     for object in objects {
-        let destroyed = match naming_of(session, object) {
-            Ok((class, label)) if !is_of(key, class, &label, unlabelled) => {
-                other = Some(other_key(key, &label));
+        let destroyed = match class_and_label(session, object) {
+            Ok((class, label)) if !belongs_to(key, class, &label, unlabelled) => {
+                other = Some(key_mismatch(key, &label));
                 continue;
             }
             Ok(_) => session.destroy_object(object).map_err(TokenError::from),
@@ -271,7 +280,7 @@ fn destroy_seen(
     match (other, doubt) {
         (Some(error), _) => Err(error),
         (None, Some(error)) if !search_all(session, key)?.is_empty() => Err(error),
-        _ => Ok(was_there),
+        _ => Ok(existed),
     }
 }
 
@@ -279,20 +288,20 @@ fn destroy_seen(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unlabelled {
     /// They are nobody's: an id alone would let a changed database name any object of the token.
-    Stay,
+    Keep,
     /// They are the key's, where they are of its class: what a kill left half written.
-    Go,
+    Destroy,
 }
 
 /// Whether an object with a key's id is the key's to destroy.
-fn is_of(
+fn belongs_to(
     key: KeyIdentity,
     class: Option<ObjectClass>,
     label: &[u8],
     unlabelled: Unlabelled,
 ) -> bool {
     if !label.is_empty() {
-        return key.is_told_by(label);
+        return key.matches_label(label);
     }
     let is_of_class = match (key.class, class) {
         (_, None) => true,
@@ -301,7 +310,7 @@ fn is_of(
             [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY].contains(&class)
         }
     };
-    unlabelled == Unlabelled::Go && is_of_class
+    unlabelled == Unlabelled::Destroy && is_of_class
 }
 
 #[cfg(test)]
@@ -310,14 +319,14 @@ mod tests {
     use crate::model::{KeyId, KeyVersionId};
 
     #[test]
-    fn without_a_label_only_what_may_be_half_made_is_taken_for_an_object_of_the_key() {
+    fn without_a_label_only_what_may_be_incomplete_is_taken_for_an_object_of_the_key() {
         let of = |spec| KeyIdentity::of_key(KeyId::random(), spec, 1, KeyVersionId::random());
         let (secret, pair) = (of(KeySpec::Aes256), of(KeySpec::EcP256));
         let has = |key: KeyIdentity, class, label: &str, unlabelled| {
-            is_of(key, class, label.as_bytes(), unlabelled)
+            belongs_to(key, class, label.as_bytes(), unlabelled)
         };
         let (own, aes) = (secret.name.to_string(), Some(ObjectClass::SECRET_KEY));
-        for unlabelled in [Unlabelled::Stay, Unlabelled::Go] {
+        for unlabelled in [Unlabelled::Keep, Unlabelled::Destroy] {
             assert!(has(secret, aes, &own, unlabelled));
             assert!(!has(secret, aes, &pair.name.to_string(), unlabelled));
             assert!(!has(secret, Some(ObjectClass::CERTIFICATE), "", unlabelled));
@@ -327,8 +336,8 @@ mod tests {
         for (key, class) in
             [(secret, aes), (secret, None), (pair, Some(ObjectClass::PUBLIC_KEY)), (pair, None)]
         {
-            assert!(has(key, class, "", Unlabelled::Go), "{class:?}");
-            assert!(!has(key, class, "", Unlabelled::Stay), "{class:?}");
+            assert!(has(key, class, "", Unlabelled::Destroy), "{class:?}");
+            assert!(!has(key, class, "", Unlabelled::Keep), "{class:?}");
         }
     }
 }

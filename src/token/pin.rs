@@ -25,18 +25,18 @@ pub(super) struct PinGuard<'a> {
 /// How the line of a refused PIN begins in the file.
 const REFUSED: &str = "refused ";
 /// Refused PINs that the file remembers. Every token is locked before there are so many.
-const MOST_REFUSED: usize = 64;
+const MAX_REFUSED: usize = 64;
 
 /// What tells a PIN from nearly all others: a random salt, and the first 12 bits of SHA-256 over salt
 /// and PIN. The same PIN is always known again, another one is taken for it once in 4096 times, and
 /// whoever reads this learns no more than 12 bits of a PIN that is not the token's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct PinMark {
+struct PinFingerprint {
     salt: Uuid,
     bits: String,
 }
 
-impl PinMark {
+impl PinFingerprint {
     fn of(pin: &SecretString) -> Self {
         Self::salted(Uuid::new_v4(), pin)
     }
@@ -65,7 +65,7 @@ impl PinMark {
     }
 }
 
-impl std::fmt::Display for PinMark {
+impl std::fmt::Display for PinFingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{REFUSED}{} {}", self.salt, self.bits)
     }
@@ -97,7 +97,7 @@ impl<'a> PinGuard<'a> {
     }
 
     fn check(&self, is_locked: bool, is_final_try: bool) -> Result<(), TokenError> {
-        let held = |why: &str| Err(TokenError::PinHeld(why.to_owned()));
+        let held = |why: &str| Err(TokenError::PinNotTried(why.to_owned()));
         if is_locked {
             return held("the token says that it is locked");
         }
@@ -114,7 +114,7 @@ impl<'a> PinGuard<'a> {
             );
             return Ok(());
         }
-        Err(TokenError::PinHeld(format!(
+        Err(TokenError::PinNotTried(format!(
             "the token refused it before; write the right PIN into its file and start again, or \
              delete {} if the PIN in it is right",
             refusal.display()
@@ -125,7 +125,7 @@ impl<'a> PinGuard<'a> {
     /// said.
     fn is_another_pin(&self, refusal: &Path) -> bool {
         let refused = refused(refusal);
-        !refused.is_empty() && !refused.iter().any(|mark| mark.may_be_of(self.pin))
+        !refused.is_empty() && !refused.iter().any(|fingerprint| fingerprint.may_be_of(self.pin))
     }
 
     /// The PIN is right: what was refused before was another one.
@@ -150,18 +150,18 @@ impl<'a> PinGuard<'a> {
 }
 
 /// The PINs that a file says were refused.
-fn refused(file: &Path) -> Vec<PinMark> {
+fn refused(file: &Path) -> Vec<PinFingerprint> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().filter_map(PinMark::parse).collect()
+    text.lines().filter_map(PinFingerprint::parse).collect()
 }
 
 /// Adds a refused PIN to those that the file knows.
 fn write(file: &Path, error: &TokenError, pin: &SecretString) -> io::Result<()> {
     let mut refused = refused(file);
-    refused.push(PinMark::of(pin));
+    refused.push(PinFingerprint::of(pin));
     let mut text = format!("{} {error}\n", Time::now());
-    for mark in refused.iter().rev().take(MOST_REFUSED).rev() {
-        text.extend([mark.to_string().as_str(), "\n"]);
+    for fingerprint in refused.iter().rev().take(MAX_REFUSED).rev() {
+        text.extend([fingerprint.to_string().as_str(), "\n"]);
     }
     let mut options = OpenOptions::new();
     let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(file)?;
@@ -212,9 +212,9 @@ mod tests {
         let chosen = loop {
             let (wrong, other, right) = (pin("0000"), pin("1111"), pin("2222"));
             PinGuard::new(&wrong, Some(&file)).remember(&TokenError::Deadline);
-            let is_told_apart = refused(&file)
-                .iter()
-                .all(|mark| !mark.may_be_of(&other) && !mark.may_be_of(&right));
+            let is_told_apart = refused(&file).iter().all(|fingerprint| {
+                !fingerprint.may_be_of(&other) && !fingerprint.may_be_of(&right)
+            });
             if is_told_apart {
                 break (wrong, other, right);
             }
@@ -233,13 +233,19 @@ mod tests {
 
     #[test]
     fn a_mark_tells_twelve_bits_and_is_salted() {
-        let marks: Vec<_> = (0..64).map(|_| PinMark::of(&pin("1234"))).collect();
-        assert!(marks.iter().all(|mark| mark.bits.len() == 3 && mark.may_be_of(&pin("1234"))));
-        assert!(marks.iter().any(|mark| mark.bits != marks[0].bits));
-        let others = (0..4096).filter(|number| marks[0].may_be_of(&pin(&format!("{number:06}"))));
+        let fingerprints: Vec<_> = (0..64).map(|_| PinFingerprint::of(&pin("1234"))).collect();
+        assert!(
+            fingerprints
+                .iter()
+                .all(|fingerprint| fingerprint.bits.len() == 3
+                    && fingerprint.may_be_of(&pin("1234")))
+        );
+        assert!(fingerprints.iter().any(|fingerprint| fingerprint.bits != fingerprints[0].bits));
+        let others =
+            (0..4096).filter(|number| fingerprints[0].may_be_of(&pin(&format!("{number:06}"))));
         assert!(others.count() < 64);
-        let read = PinMark::parse(&marks[0].to_string());
-        assert_eq!(read.as_ref(), Some(&marks[0]));
+        let read = PinFingerprint::parse(&fingerprints[0].to_string());
+        assert_eq!(read.as_ref(), Some(&fingerprints[0]));
     }
 
     #[test]

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use tokio::sync::oneshot;
 
-use super::attendance::Attendance;
-use super::breaker::AwayReason;
+use super::breaker::UnavailableReason;
 use super::budget::Budget;
 use super::error::TokenError;
-use super::hub::Hub;
+use super::hang_detector::HangDetector;
 use super::locks::{lock, read};
-use super::worker::{Kit, Worker};
+use super::state::TokenState;
+use super::worker::{ThreadState, Worker};
 use crate::telemetry::metrics::{Limit, metrics};
 
 /// So many jobs for each thread may always wait, however long jobs take.
-const SHORT_QUEUE: usize = 4;
+const ALWAYS_QUEUED: usize = 4;
 /// A job moves the mean time by a part of the difference: an average over the last dozens.
 const MEAN_SHIFT: u32 = 4;
 
@@ -38,12 +38,12 @@ enum Job {
 
 /// Which threads a job goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum QueueKind {
     /// The workers, for everything that uses keys.
-    Calls,
+    Use,
     /// The one thread that makes and destroys objects, so that seconds of key generation do
     /// not stand in the way of encryption.
-    Changes,
+    Manage,
 }
 
 /// A job that takes so many times the average counts as if it took that long.
@@ -51,15 +51,15 @@ const OUTLIER: u64 = 4;
 /// Up to here a job is no outlier.
 const USUAL: Duration = Duration::from_micros(100);
 
-/// How long the jobs of a lane take, without their wait.
+/// How long the jobs of a queue take, without their wait.
 #[derive(Debug, Default)]
-struct Pace(AtomicU64);
+struct MeanLatency(AtomicU64);
 
-impl Pace {
+impl MeanLatency {
     /// Threads may overwrite each other's: it is an average all the same. A job that took long
     /// because its thread was not let run counts for little, or one such would have a short queue
     /// taken for a long one; a token that has become slow shows within some dozen jobs.
-    fn note(&self, time: Duration) {
+    fn record(&self, time: Duration) {
         let mean = self.0.load(Ordering::Relaxed);
         let time = nanos(time).min(mean.saturating_mul(OUTLIER).max(nanos(USUAL)));
         let next = (mean - (mean >> MEAN_SHIFT)).saturating_add(time >> MEAN_SHIFT);
@@ -75,75 +75,75 @@ impl Pace {
 
 /// All token threads.
 pub(super) struct Pool {
-    calls: Desk,
-    changes: Desk,
+    calls: WorkQueue,
+    changes: WorkQueue,
     /// How long the calls take.
-    pace: Arc<Pace>,
-    longest_wait: Duration,
+    latency: Arc<MeanLatency>,
+    max_queue_wait: Duration,
     /// Disconnected once every thread has come to its end.
     ends: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// One lane: the queue before its threads, and who of them is at work.
-struct Desk {
+/// One queue: the queue before its threads, and who of them is at work.
+struct WorkQueue {
     queue: Sender<Job>,
-    attendance: Arc<Attendance>,
+    hang_detector: Arc<HangDetector>,
 }
 
-/// What a thread needs of its lane.
-struct Seat {
-    lane: Lane,
+/// What a thread needs of its queue.
+struct ThreadContext {
+    kind: QueueKind,
     jobs: Receiver<Job>,
-    attendance: Arc<Attendance>,
-    pace: Arc<Pace>,
-    /// Its place among the threads of its lane.
-    place: usize,
+    hang_detector: Arc<HangDetector>,
+    latency: Arc<MeanLatency>,
+    /// Its place among the threads of its queue.
+    position: usize,
     /// Its place among all threads: which session of an initialisation is its own.
     index: usize,
     _end: Sender<Infallible>,
 }
 
 impl Pool {
-    /// Starts the threads: the last of the instance's sessions is the one for changes.
+    /// Starts the threads: the last of the initialization's sessions is the one for changes.
     pub(super) fn start(
-        hub: &Arc<Hub>,
+        state: &Arc<TokenState>,
         queue: usize,
-        longest_wait: Duration,
+        max_queue_wait: Duration,
     ) -> Result<Self, TokenError> {
-        let workers = hub.threads().saturating_sub(1);
+        let workers = state.threads().saturating_sub(1);
         let (end, ends) = crossbeam_channel::bounded(0);
         let mut started = Vec::new();
-        let mut start_lane = |lane, threads: usize, first: usize| {
+        let mut start_queue = |kind, threads: usize, first: usize| {
             let (sender, jobs) = crossbeam_channel::bounded(queue);
-            let attendance = Arc::new(match lane {
-                Lane::Calls => Attendance::of_short_jobs(threads),
-                Lane::Changes => Attendance::of_long_jobs(threads),
+            let hang_detector = Arc::new(match kind {
+                QueueKind::Use => HangDetector::of_short_jobs(threads),
+                QueueKind::Manage => HangDetector::of_long_jobs(threads),
             });
-            let pace = Arc::<Pace>::default();
-            for place in 0..threads {
-                let seat = Seat {
-                    lane,
+            let latency = Arc::<MeanLatency>::default();
+            for position in 0..threads {
+                let context = ThreadContext {
+                    kind,
                     jobs: jobs.clone(),
-                    attendance: Arc::clone(&attendance),
-                    pace: Arc::clone(&pace),
-                    place,
-                    index: first + place,
+                    hang_detector: Arc::clone(&hang_detector),
+                    latency: Arc::clone(&latency),
+                    position,
+                    index: first + position,
                     _end: end.clone(),
                 };
-                started.push(start_thread(hub, seat)?);
+                started.push(start_thread(state, context)?);
             }
-            Ok::<_, TokenError>((Desk { queue: sender, attendance }, pace))
+            Ok::<_, TokenError>((WorkQueue { queue: sender, hang_detector }, latency))
         };
-        let (calls, pace) = start_lane(Lane::Calls, workers, 0)?;
-        let (changes, _pace) = start_lane(Lane::Changes, 1, workers)?;
-        Ok(Self { calls, changes, pace, longest_wait, ends, threads: Mutex::new(started) })
+        let (calls, latency) = start_queue(QueueKind::Use, workers, 0)?;
+        let (changes, _latency) = start_queue(QueueKind::Manage, 1, workers)?;
+        Ok(Self { calls, changes, latency, max_queue_wait, ends, threads: Mutex::new(started) })
     }
 
     /// Queues a job and waits for its answer until the budget's deadline.
     pub(super) async fn submit<T, F>(
         &self,
-        lane: Lane,
+        kind: QueueKind,
         budget: &Budget,
         job: F,
     ) -> Result<T, TokenError>
@@ -151,24 +151,24 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        if lane == Lane::Calls && self.is_backed_up() {
+        if kind == QueueKind::Use && self.is_overloaded() {
             return Err(busy());
         }
         let deadline = budget.deadline();
         let (answer, receiver) = oneshot::channel();
         let work = metered(budget.clone(), job, answer);
-        let desk = match lane {
-            Lane::Calls => &self.calls,
-            Lane::Changes => &self.changes,
+        let work_queue = match kind {
+            QueueKind::Use => &self.calls,
+            QueueKind::Manage => &self.changes,
         };
-        if desk.attendance.all_hang() {
-            return Err(TokenError::Away(AwayReason::Hanging));
+        if work_queue.hang_detector.all_hang() {
+            return Err(TokenError::Unavailable(UnavailableReason::Hanging));
         }
-        match desk.queue.try_send(Job::Run { deadline, work }) {
+        match work_queue.queue.try_send(Job::Run { deadline, work }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(busy()),
             Err(TrySendError::Disconnected(_)) => {
-                return Err(TokenError::Away(AwayReason::Closed));
+                return Err(TokenError::Unavailable(UnavailableReason::Closed));
             }
         }
         match tokio::time::timeout_at(deadline.into(), receiver).await {
@@ -176,7 +176,7 @@ impl Pool {
             // The job went away without an answer: it came too late, or it panicked.
             Ok(Err(_)) if Instant::now() < deadline => Err(TokenError::Panicked),
             Ok(Err(_)) | Err(_) => {
-                desk.attendance.look();
+                work_queue.hang_detector.check();
                 Err(TokenError::Deadline)
             }
         }
@@ -184,10 +184,10 @@ impl Pool {
 
     /// Whether a call would wait for too long: it is refused at once, so that those who are taken
     /// in are served in time.
-    fn is_backed_up(&self) -> bool {
-        let (waiting, threads) = (self.calls.queue.len(), self.calls.attendance.threads());
-        waiting >= SHORT_QUEUE * threads.max(1)
-            && self.pace.wait(waiting, threads) > self.longest_wait
+    fn is_overloaded(&self) -> bool {
+        let (waiting, threads) = (self.calls.queue.len(), self.calls.hang_detector.threads());
+        waiting >= ALWAYS_QUEUED * threads.max(1)
+            && self.latency.wait(waiting, threads) > self.max_queue_wait
     }
 
     /// Jobs that wait in the two queues.
@@ -197,29 +197,30 @@ impl Pool {
 
     /// Whether the module was found to hang in every thread that uses keys.
     pub(super) fn hangs(&self) -> bool {
-        self.calls.attendance.all_hang()
+        self.calls.hang_detector.all_hang()
     }
 
     /// How long every thread that uses keys has been at its job; none if one has no job.
     pub(super) fn shortest_call(&self) -> Option<Duration> {
-        self.calls.attendance.shortest(Instant::now())
+        self.calls.hang_detector.shortest(Instant::now())
     }
 
     /// How long the thread with the oldest job of all has been at it.
     pub(super) fn longest_job(&self) -> Duration {
         let now = Instant::now();
-        self.calls.attendance.longest(now).max(self.changes.attendance.longest(now))
+        self.calls.hang_detector.longest(now).max(self.changes.hang_detector.longest(now))
     }
 
     /// Lets the threads finish what is queued, and waits for their end for so long. False when a
     /// thread is still inside the module then.
-    pub(super) fn drain(&self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
-        for (desk, threads) in [(&self.calls, self.calls.attendance.threads()), (&self.changes, 1)]
+    pub(super) fn drain(&self, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
+        for (work_queue, threads) in
+            [(&self.calls, self.calls.hang_detector.threads()), (&self.changes, 1)]
         {
             for _thread in 0..threads {
                 // It fails where no thread is left to stop, or none takes jobs any more.
-                let _ = desk.queue.send_deadline(Job::Stop, end);
+                let _ = work_queue.queue.send_deadline(Job::Stop, end);
             }
         }
         let is_over = matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected));
@@ -259,46 +260,56 @@ where
     })
 }
 
-fn start_thread(hub: &Arc<Hub>, seat: Seat) -> Result<JoinHandle<()>, TokenError> {
-    let hub = Arc::clone(hub);
-    let name = match seat.lane {
-        Lane::Calls => format!("token-{}", seat.place),
-        Lane::Changes => "token-changes".to_owned(),
+fn start_thread(
+    state: &Arc<TokenState>,
+    context: ThreadContext,
+) -> Result<JoinHandle<()>, TokenError> {
+    let state = Arc::clone(state);
+    let name = match context.kind {
+        QueueKind::Use => format!("token-{}", context.position),
+        QueueKind::Manage => "token-changes".to_owned(),
     };
-    let thread = thread::Builder::new().name(name).spawn(move || serve(&hub, &seat));
+    let thread = thread::Builder::new().name(name).spawn(move || serve(&state, &context));
     thread.map_err(TokenError::Thread)
 }
 
-fn serve(hub: &Arc<Hub>, seat: &Seat) {
-    let mut kit = Kit::new(hub);
-    while let Ok(Job::Run { deadline, work }) = seat.jobs.recv() {
+fn serve(state: &Arc<TokenState>, context: &ThreadContext) {
+    let mut thread_state = ThreadState::new(state);
+    while let Ok(Job::Run { deadline, work }) = context.jobs.recv() {
         let start = Instant::now();
         // Otherwise nobody waits any more: the token is spared.
         if start < deadline {
-            seat.attendance.begin(seat.place, start, deadline);
-            run(hub, seat.index, seat.lane, &mut kit, work);
-            seat.attendance.end(seat.place);
-            seat.pace.note(start.elapsed());
+            context.hang_detector.begin(context.position, start, deadline);
+            run(state, context.index, context.kind, &mut thread_state, work);
+            context.hang_detector.end(context.position);
+            context.latency.record(start.elapsed());
         }
     }
 }
 
 /// Runs one job inside the current initialisation of the module, which can not end meanwhile.
-fn run(hub: &Arc<Hub>, index: usize, lane: Lane, kit: &mut Kit, work: Work) {
-    if let Err(away) = hub.breaker.check() {
+fn run(
+    state: &Arc<TokenState>,
+    index: usize,
+    kind: QueueKind,
+    thread_state: &mut ThreadState,
+    work: Work,
+) {
+    if let Err(away) = state.breaker.check() {
         return work(Err(away));
     }
-    let instance = read(&hub.instance);
-    let Some((instance, session)) =
-        instance.as_ref().and_then(|instance| Some((instance, instance.session(index)?)))
+    let initialization = read(&state.initialization);
+    let Some((initialization, session)) = initialization
+        .as_ref()
+        .and_then(|initialization| Some((initialization, initialization.session(index)?)))
     else {
-        return work(Err(TokenError::Away(AwayReason::Recovering)));
+        return work(Err(TokenError::Unavailable(UnavailableReason::Recovering)));
     };
     let mut session = lock(session);
-    let mut worker = Worker::new(hub, instance, kit, &mut session);
-    let outcome = catch_unwind(AssertUnwindSafe(|| match lane {
-        Lane::Calls => work(Ok(&mut worker)),
-        Lane::Changes => worker.with_objects_blocking(|worker| work(Ok(worker))),
+    let mut worker = Worker::new(state, initialization, thread_state, &mut session);
+    let outcome = catch_unwind(AssertUnwindSafe(|| match kind {
+        QueueKind::Use => work(Ok(&mut worker)),
+        QueueKind::Manage => worker.with_objects_blocking(|worker| work(Ok(worker))),
     }));
     if outcome.is_err() {
         tracing::error!("a call into the PKCS#11 module panicked; its session is thrown away");
@@ -312,23 +323,23 @@ mod tests {
 
     #[test]
     fn the_wait_is_that_of_the_jobs_before_and_follows_how_long_they_take() {
-        let pace = Pace::default();
-        assert_eq!(pace.wait(1000, 1), Duration::ZERO);
-        (0..200).for_each(|_job| pace.note(Duration::from_millis(2)));
-        let wait = pace.wait(100, 4);
+        let latency = MeanLatency::default();
+        assert_eq!(latency.wait(1000, 1), Duration::ZERO);
+        (0..200).for_each(|_job| latency.record(Duration::from_millis(2)));
+        let wait = latency.wait(100, 4);
         assert!(
             (Duration::from_millis(48)..=Duration::from_millis(50)).contains(&wait),
             "{wait:?}"
         );
-        (0..200).for_each(|_job| pace.note(Duration::from_micros(50)));
-        assert!(pace.wait(100, 4) < Duration::from_millis(2));
+        (0..200).for_each(|_job| latency.record(Duration::from_micros(50)));
+        assert!(latency.wait(100, 4) < Duration::from_millis(2));
     }
 
     #[test]
     fn a_thread_that_was_not_let_run_for_once_does_not_turn_callers_away() {
-        let pace = Pace::default();
-        (0..200).for_each(|_job| pace.note(Duration::from_micros(6)));
-        pace.note(Duration::from_millis(200));
-        assert!(pace.wait(64, 1) < Duration::from_millis(1), "{:?}", pace.wait(64, 1));
+        let latency = MeanLatency::default();
+        (0..200).for_each(|_job| latency.record(Duration::from_micros(6)));
+        latency.record(Duration::from_millis(200));
+        assert!(latency.wait(64, 1) < Duration::from_millis(1), "{:?}", latency.wait(64, 1));
     }
 }

@@ -9,7 +9,7 @@ use cryptoki::slot::Slot;
 use secrecy::SecretString;
 
 use super::error::TokenError;
-use super::instance;
+use super::initialization;
 
 /// The room for a label in CK_TOKEN_INFO, in bytes.
 const LABEL_BYTES: usize = 32;
@@ -24,10 +24,10 @@ pub(super) fn run(
     if label.is_empty() || label.len() > LABEL_BYTES || label.trim() != label {
         return Err(TokenError::BadInput("a token label has 1 to 32 bytes and no outer spaces"));
     }
-    let pkcs11 = instance::load(module)?;
-    let is_ours = instance::initialize(&pkcs11)?;
+    let pkcs11 = initialization::load(module)?;
+    let initialized_by_us = initialization::initialize(&pkcs11)?;
     let result = provision(&pkcs11, label, so_pin, pin);
-    if is_ours {
+    if initialized_by_us {
         pkcs11.finalize()?;
     }
     result
@@ -39,7 +39,7 @@ fn provision(
     so_pin: &SecretString,
     pin: &SecretString,
 ) -> Result<(), TokenError> {
-    let tokens = instance::tokens(pkcs11)?;
+    let tokens = initialization::tokens(pkcs11)?;
     let same = |info: &cryptoki::slot::TokenInfo| info.token_initialized() && info.label() == label;
     if let Some((slot, info)) = tokens.iter().find(|(_slot, info)| same(info)) {
         // A run that was killed between the two steps left a token without a user PIN.

@@ -60,7 +60,7 @@ impl RandomSource {
         let mut block = vec![0; IV_BLOCK_BYTES];
         session.generate_random_slice(&mut block)?;
         // The watch sees what the token gave: combined with anything, a dead generator looks alive.
-        self.watch.admit_ivs(&block)?;
+        self.watch.check_ivs(&block)?;
         self.ivs = IvPool(block);
         self.ivs.next().unwrap_or(Err(TokenError::Untrusted("it gives no random bytes")))
     }
@@ -76,7 +76,7 @@ impl RandomSource {
         for chunk in secret.chunks_mut(CALL_BYTES) {
             let mut draw = Zeroizing::new(vec![0; chunk.len().max(CHECKED_BYTES)]);
             session.generate_random_slice(&mut draw)?;
-            self.watch.admit(&draw)?;
+            self.watch.check(&draw)?;
             for (to, from) in chunk.iter_mut().zip(draw.iter()) {
                 *to = *from;
             }

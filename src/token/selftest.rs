@@ -13,7 +13,7 @@ use super::error::TokenError;
 use super::gcm;
 use super::objects::query;
 use super::random::RandomSource;
-use super::template::{self, Copies, Home, SecretUse};
+use super::template::{self, Copies, ObjectLifetime, SecretUse};
 use crate::model::IV_BYTES;
 
 const AAD: &[u8] = b"hsmgate self-test: associated data";
@@ -28,19 +28,19 @@ const TRIES: u32 = 5;
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
 /// How another session is opened.
-type Open<'a> = &'a dyn Fn() -> Result<Session, TokenError>;
+type OpenSession<'a> = &'a dyn Fn() -> Result<Session, TokenError>;
 
 /// The sessions of a test: one that owns the keys, and another in place of it once a failed call may
 /// have left that one in the middle of an operation.
 struct Steps<'a> {
-    home: &'a Session,
-    open: Open<'a>,
-    again: Option<Session>,
+    key_session: &'a Session,
+    open: OpenSession<'a>,
+    retry_session: Option<Session>,
 }
 
 impl<'a> Steps<'a> {
-    fn new(home: &'a Session, open: Open<'a>) -> Self {
-        Self { home, open, again: None }
+    fn new(key_session: &'a Session, open: OpenSession<'a>) -> Self {
+        Self { key_session, open, retry_session: None }
     }
 
     /// Makes a step, again on a new session when it fails in a way that may pass.
@@ -51,27 +51,27 @@ impl<'a> Steps<'a> {
         let start = Instant::now();
         let mut tries = 1;
         loop {
-            match work(self.again.as_ref().unwrap_or(self.home)) {
-                Err(error) if tries < TRIES && error.may_pass() && start.elapsed() < RETRY_TIME => {
-                }
+            match work(self.retry_session.as_ref().unwrap_or(self.key_session)) {
+                Err(error)
+                    if tries < TRIES && error.is_transient() && start.elapsed() < RETRY_TIME => {}
                 outcome => return outcome,
             }
             tries += 1;
-            self.again = (self.open)().ok().or_else(|| self.again.take());
+            self.retry_session = (self.open)().ok().or_else(|| self.retry_session.take());
         }
     }
 
     /// As `step`, on the session that owns the keys, for calls that leave no operation behind.
-    fn at_home<T>(
+    fn on_key_session<T>(
         &self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let start = Instant::now();
         let mut tries = 1;
         loop {
-            match work(self.home) {
-                Err(error) if tries < TRIES && error.may_pass() && start.elapsed() < RETRY_TIME => {
-                }
+            match work(self.key_session) {
+                Err(error)
+                    if tries < TRIES && error.is_transient() && start.elapsed() < RETRY_TIME => {}
                 outcome => return outcome,
             }
             tries += 1;
@@ -83,11 +83,11 @@ impl<'a> Steps<'a> {
 /// work there.
 pub(super) fn run(
     session: &Session,
-    open: Open<'_>,
+    open: OpenSession<'_>,
     random: &mut RandomSource,
 ) -> Result<Copies, TokenError> {
     let mut steps = Steps::new(session, open);
-    steps.at_home(|session| random.bytes(session, 64))?;
+    steps.on_key_session(|session| random.bytes(session, 64))?;
     let copies = copies(&mut steps, random);
     with_key(&mut steps, copies, |steps, key| {
         steps.step(|session| {
@@ -110,7 +110,11 @@ pub(super) fn run(
 }
 
 /// Whether the token does anything at all: one message to and fro.
-pub(super) fn pulse(session: &Session, open: Open<'_>, copies: Copies) -> Result<(), TokenError> {
+pub(super) fn health_check(
+    session: &Session,
+    open: OpenSession<'_>,
+    copies: Copies,
+) -> Result<(), TokenError> {
     with_key(&mut Steps::new(session, open), copies, |steps, key| {
         steps.step(|session| round_trip(session, key, &[0x5a; IV_BYTES], AAD, MESSAGE))
     })
@@ -120,14 +124,14 @@ pub(super) fn pulse(session: &Session, open: Open<'_>, copies: Copies) -> Result
 fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
     let mut work = |copies| {
         let outcome = with_key(steps, copies, |steps, key| {
-            let copy = steps.at_home(|session| query::copy(session, key))?;
-            let opened = steps.step(|session| {
+            let copy = steps.on_key_session(|session| query::copy(session, key))?;
+            let decrypted = steps.step(|session| {
                 let iv = random.iv(session)?;
-                let sealed = gcm::seal(session, copy, &iv, AAD, MESSAGE)?;
-                gcm::open(session, key, &iv, AAD, &sealed)
+                let ciphertext = gcm::encrypt(session, copy, &iv, AAD, MESSAGE)?;
+                gcm::decrypt(session, key, &iv, AAD, &ciphertext)
             })?;
-            steps.at_home(|session| Ok(session.destroy_object(copy)?))?;
-            Ok(*opened == MESSAGE)
+            steps.on_key_session(|session| Ok(session.destroy_object(copy)?))?;
+            Ok(*decrypted == MESSAGE)
         });
         outcome.unwrap_or(false)
     };
@@ -142,14 +146,19 @@ fn with_key<T>(
     test: impl FnOnce(&mut Steps<'_>, ObjectHandle) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
     let bytes = Some(Ulong::new(32));
-    let template =
-        template::secret_key(KeyType::AES, bytes, SecretUse::Cipher, Home::Session, copies);
-    let key =
-        steps.at_home(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
+    let template = template::secret_key(
+        KeyType::AES,
+        bytes,
+        SecretUse::Cipher,
+        ObjectLifetime::Session,
+        copies,
+    );
+    let key = steps
+        .on_key_session(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
     let result = steps
-        .at_home(|session| query::check(session, key, &template))
+        .on_key_session(|session| query::check(session, key, &template))
         .and_then(|()| test(steps, key));
-    let destroyed = steps.at_home(|session| Ok(session.destroy_object(key)?));
+    let destroyed = steps.on_key_session(|session| Ok(session.destroy_object(key)?));
     let value = result?;
     destroyed?;
     Ok(value)
@@ -161,16 +170,16 @@ fn gcm_honours_the_iv(
     iv: &[u8; IV_BYTES],
     other_iv: &[u8; IV_BYTES],
 ) -> Result<(), TokenError> {
-    let sealed = gcm::seal(session, key, iv, AAD, MESSAGE)?;
-    match gcm::seal(session, key, iv, AAD, MESSAGE) {
-        Ok(again) if again != sealed => {
+    let ciphertext = gcm::encrypt(session, key, iv, AAD, MESSAGE)?;
+    match gcm::encrypt(session, key, iv, AAD, MESSAGE) {
+        Ok(retry_session) if retry_session != ciphertext => {
             return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
         }
         // A token that remembers IVs and refuses a second use is welcome.
         Ok(_) | Err(TokenError::Call { code: RvError::MechanismParamInvalid, .. }) => {}
         Err(error) => return Err(error),
     }
-    if gcm::seal(session, key, other_iv, AAD, MESSAGE)? == sealed {
+    if gcm::encrypt(session, key, other_iv, AAD, MESSAGE)? == ciphertext {
         return Err(TokenError::Untrusted("AES-GCM ignores the IV"));
     }
     Ok(())
@@ -182,19 +191,20 @@ fn gcm_refuses(
     iv: &[u8; IV_BYTES],
     other_iv: &[u8; IV_BYTES],
 ) -> Result<(), TokenError> {
-    let sealed = gcm::seal(session, key, iv, AAD, MESSAGE)?;
-    let mut changed = sealed.clone();
+    let ciphertext = gcm::encrypt(session, key, iv, AAD, MESSAGE)?;
+    let mut changed = ciphertext.clone();
     if let Some(last) = changed.last_mut() {
         *last ^= 1;
     }
-    let opens = |iv, aad, sealed: &[u8]| gcm::open(session, key, iv, aad, sealed).is_ok();
-    if opens(iv, b"other associated data", &sealed) || opens(iv, &[], &sealed) {
+    let decrypts =
+        |iv, aad, ciphertext: &[u8]| gcm::decrypt(session, key, iv, aad, ciphertext).is_ok();
+    if decrypts(iv, b"other associated data", &ciphertext) || decrypts(iv, &[], &ciphertext) {
         return Err(TokenError::Untrusted("AES-GCM takes other associated data"));
     }
-    if opens(iv, AAD, &changed) {
+    if decrypts(iv, AAD, &changed) {
         return Err(TokenError::Untrusted("AES-GCM takes a changed tag"));
     }
-    if opens(other_iv, AAD, &sealed) {
+    if decrypts(other_iv, AAD, &ciphertext) {
         return Err(TokenError::Untrusted("AES-GCM takes another IV"));
     }
     Ok(())
@@ -207,10 +217,10 @@ fn round_trip(
     aad: &[u8],
     message: &[u8],
 ) -> Result<(), TokenError> {
-    let sealed = gcm::seal(session, key, iv, aad, message)?;
-    if *gcm::open(session, key, iv, aad, &sealed)? == message {
+    let ciphertext = gcm::encrypt(session, key, iv, aad, message)?;
+    if *gcm::decrypt(session, key, iv, aad, &ciphertext)? == message {
         Ok(())
     } else {
-        Err(TokenError::Untrusted("AES-GCM does not open what it sealed"))
+        Err(TokenError::Untrusted("AES-GCM does not decrypt what it encrypted"))
     }
 }

@@ -28,7 +28,7 @@ pub struct TokenSettings {
     pub queue: NonZeroUsize,
     /// How long a call may have to wait there, reckoned from the time of the calls before; one that
     /// would wait longer is turned away.
-    pub longest_wait: Duration,
+    pub max_queue_wait: Duration,
 }
 
 /// How a token is found. Never by its slot number: SoftHSM's change.

@@ -37,7 +37,7 @@ impl Copies {
 
 /// Where an object lives.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Home<'a> {
+pub(super) enum ObjectLifetime<'a> {
     /// In the token, under a name.
     Token(&'a ObjectName),
     /// In the session that makes it, for a test.
@@ -49,7 +49,7 @@ pub(super) fn secret_key(
     key_type: KeyType,
     bytes: Option<Ulong>,
     secret_use: SecretUse,
-    home: Home<'_>,
+    lifetime: ObjectLifetime<'_>,
     copies: Copies,
 ) -> Vec<Attribute> {
     let is_cipher = secret_use == SecretUse::Cipher;
@@ -72,17 +72,17 @@ pub(super) fn secret_key(
     if !copies.are_used() {
         template.push(Attribute::Copyable(false));
     }
-    settle(&mut template, home);
+    push_lifetime(&mut template, lifetime);
     // Last: SoftHSM takes a template in order, and nothing after this one when it unwraps.
     template.push(Attribute::Modifiable(copies == Copies::OfModifiable));
     template
 }
 
 /// Adds where it lives and under which name.
-pub(super) fn settle(template: &mut Vec<Attribute>, home: Home<'_>) {
-    match home {
-        Home::Session => template.push(Attribute::Token(false)),
-        Home::Token(name) => template.extend([
+pub(super) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
+    match lifetime {
+        ObjectLifetime::Session => template.push(Attribute::Token(false)),
+        ObjectLifetime::Token(name) => template.extend([
             Attribute::Token(true),
             Attribute::Id(name.version.as_bytes().to_vec()),
             Attribute::Label(name.to_string().into_bytes()),
@@ -138,7 +138,11 @@ impl Curve {
 const PUBLIC_EXPONENT: [u8; 3] = [0x01, 0x00, 0x01];
 
 /// The public half of a key pair.
-pub(super) fn public_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> Vec<Attribute> {
+pub(super) fn public_key(
+    kind: PairKind,
+    pair_use: PairUse,
+    lifetime: ObjectLifetime<'_>,
+) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::PUBLIC_KEY),
         Attribute::KeyType(kind.key_type()),
@@ -157,12 +161,16 @@ pub(super) fn public_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> V
         ]),
         PairKind::Ec { curve } => template.push(Attribute::EcParams(curve.oid().to_vec())),
     }
-    settle(&mut template, home);
+    push_lifetime(&mut template, lifetime);
     template
 }
 
 /// The private half of a key pair.
-pub(super) fn private_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> Vec<Attribute> {
+pub(super) fn private_key(
+    kind: PairKind,
+    pair_use: PairUse,
+    lifetime: ObjectLifetime<'_>,
+) -> Vec<Attribute> {
     let mut template = vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
         Attribute::KeyType(kind.key_type()),
@@ -176,7 +184,7 @@ pub(super) fn private_key(kind: PairKind, pair_use: PairUse, home: Home<'_>) -> 
         Attribute::Derive(false),
         Attribute::Modifiable(false),
     ];
-    settle(&mut template, home);
+    push_lifetime(&mut template, lifetime);
     template
 }
 

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
 
-use super::cache::Term;
+use super::cache::LoginEpoch;
 use super::canary::Canary;
 use super::error::{ErrorClass, TokenError};
-use super::hub::Hub;
-use super::instance::Instance;
+use super::initialization::Initialization;
 use super::name::KeyIdentity;
 use super::objects::query;
 use super::random::RandomSource;
 use super::selftest;
+use super::state::TokenState;
 
 /// How often a call that failed is made again. With one try in a hundred of its parts failing, a
 /// call of eight parts then fails once in 25,000 times.
@@ -23,68 +23,71 @@ const RETRY_TIME: Duration = Duration::from_millis(500);
 
 /// How often a token is asked whether it is well before it counts as lost: where one call in ten
 /// fails, a question of some calls fails often.
-const PULSES: u32 = 3;
+const HEALTH_CHECKS: u32 = 3;
 
 /// How long a thread that uses keys waits for whoever makes or destroys objects.
 const OBJECTS_WAIT: Duration = Duration::from_millis(100);
 
 /// Somebody logs us out faster than we can look.
-pub(super) const RESTLESS: TokenError = TokenError::Untrusted("it logs us out again and again");
+pub(super) const REPEATED_LOGOUTS: TokenError =
+    TokenError::Untrusted("it logs us out again and again");
 
 /// What a token thread keeps from job to job, beside its session.
-pub(super) struct Kit {
+pub(super) struct ThreadState {
     pub(super) random: RandomSource,
     pub(super) canary: Canary,
 }
 
-impl Kit {
-    pub(super) fn new(hub: &Hub) -> Self {
-        Self { random: RandomSource::new(&hub.generator), canary: Canary::default() }
+impl ThreadState {
+    pub(super) fn new(state: &TokenState) -> Self {
+        Self { random: RandomSource::new(&state.generator), canary: Canary::default() }
     }
 }
 
 /// The token as a job sees it, for as long as the job runs.
 pub struct Worker<'a> {
-    pub(super) hub: &'a Arc<Hub>,
-    pub(super) instance: &'a Instance,
-    pub(super) kit: &'a mut Kit,
+    pub(super) state: &'a Arc<TokenState>,
+    pub(super) initialization: &'a Initialization,
+    pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
     holds_objects: bool,
 }
 
 impl std::fmt::Debug for Worker<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("epoch", &self.instance.epoch).finish_non_exhaustive()
+        f.debug_struct("Worker").field("epoch", &self.initialization.epoch).finish_non_exhaustive()
     }
 }
 
 impl<'a> Worker<'a> {
     /// Hands for one job.
     pub(super) fn new(
-        hub: &'a Arc<Hub>,
-        instance: &'a Instance,
-        kit: &'a mut Kit,
+        state: &'a Arc<TokenState>,
+        initialization: &'a Initialization,
+        thread_state: &'a mut ThreadState,
         session: &'a mut Option<Session>,
     ) -> Self {
-        Self { hub, instance, kit, session, holds_objects: false }
+        Self { state, initialization, thread_state, session, holds_objects: false }
     }
 
     /// The thread's session, opened if there is none.
     pub(super) fn session(&mut self) -> Result<&Session, TokenError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => self.instance.open_session()?,
+            None => self.initialization.open_session()?,
         };
         Ok(self.session.insert(session))
     }
 
-    /// The session beside the thread's kit.
-    pub(super) fn session_and_kit(&mut self) -> Result<(&Session, &mut Kit), TokenError> {
+    /// The session beside the thread's state.
+    pub(super) fn session_and_thread_state(
+        &mut self,
+    ) -> Result<(&Session, &mut ThreadState), TokenError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => self.instance.open_session()?,
+            None => self.initialization.open_session()?,
         };
-        Ok((self.session.insert(session), self.kit))
+        Ok((self.session.insert(session), self.thread_state))
     }
 
     /// Works under the lock for create, find, copy and destroy. It may be nested.
@@ -113,8 +116,8 @@ impl<'a> Worker<'a> {
         if self.holds_objects {
             return work(self);
         }
-        let hub = self.hub;
-        let _guard = hub.objects.lock();
+        let state = self.state;
+        let _guard = state.objects.lock();
         self.holding_objects(work)
     }
 
@@ -126,8 +129,8 @@ impl<'a> Worker<'a> {
         if self.holds_objects {
             return Some(work(self));
         }
-        let hub = self.hub;
-        let _guard = hub.objects.try_lock_for(wait)?;
+        let state = self.state;
+        let _guard = state.objects.try_lock_for(wait)?;
         Some(self.holding_objects(work))
     }
 
@@ -139,13 +142,13 @@ impl<'a> Worker<'a> {
     }
 
     /// What handles hold under now.
-    pub(super) fn term(&self) -> Term {
-        self.hub.term(self.instance.epoch)
+    pub(super) fn login_epoch(&self) -> LoginEpoch {
+        self.state.login_epoch(self.initialization.epoch)
     }
 
     /// Makes a call; when it fails, does what its error's class asks for, and makes it again
     /// if that can help, a few times at most. `key` is the key that it works with.
-    pub(super) fn steady<T>(
+    pub(super) fn with_retry<T>(
         &mut self,
         key: Option<KeyIdentity>,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
@@ -160,7 +163,7 @@ impl<'a> Worker<'a> {
             if retry > 0 && start.elapsed() > RETRY_TIME {
                 break;
             }
-            match self.repair(key, &failure) {
+            match self.recover_session(key, &failure) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(worse) => {
@@ -173,13 +176,17 @@ impl<'a> Worker<'a> {
                 Err(error) => failure = error,
             }
         }
-        self.settle(&failure);
+        self.handle_final_failure(&failure);
         Err(failure)
     }
 
     /// After a failure. True if a retry makes sense; an error when it came to a worse failure.
-    fn repair(&mut self, key: Option<KeyIdentity>, error: &TokenError) -> Result<bool, TokenError> {
-        if !error.may_pass() {
+    fn recover_session(
+        &mut self,
+        key: Option<KeyIdentity>,
+        error: &TokenError,
+    ) -> Result<bool, TokenError> {
+        if !error.is_transient() {
             return Ok(false);
         }
         // Jammed sessions are not repaired: the ways to do that differ on every token.
@@ -190,98 +197,100 @@ impl<'a> Worker<'a> {
         }
         // Logged out looks like "no such key" and like anything else, and the login goes with the
         // last session. A session that can not tell is one more failure for the retry.
-        if let Err(error) = self.log_in_if_out()
-            && !error.may_pass()
+        if let Err(error) = self.log_in_if_logged_out()
+            && !error.is_transient()
         {
             return Err(error);
         }
         if let Some(key) = key
-            && !matches!(class, ErrorClass::SessionGone | ErrorClass::NoRoom)
+            && !matches!(class, ErrorClass::SessionGone | ErrorClass::OutOfResources)
         {
-            self.hub.keys.forget(key);
+            self.state.keys.forget(key);
         }
         Ok(true)
     }
 
     /// After a last failure: nothing is left but to find out whether the token is well. One
     /// key alone may be at fault, and then the others must not suffer for it.
-    fn settle(&mut self, error: &TokenError) {
+    fn handle_final_failure(&mut self, error: &TokenError) {
         match error.class() {
             ErrorClass::BadInput => {}
-            ErrorClass::DeviceGone if error.is_device_error() && self.shows_its_key() => {}
+            ErrorClass::DeviceGone if error.is_device_error() && self.has_identity_key() => {}
             ErrorClass::DeviceGone => {
                 self.drop_session();
-                self.hub.lose(error);
+                self.state.begin_recovery(error);
             }
             ErrorClass::Ambiguous
             | ErrorClass::SessionGone
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => {
-                if !self.has_pulse(Self::any_pulse) {
+                if !self.is_healthy(Self::available_health_check) {
                     self.drop_session();
-                    self.hub.lose(error);
+                    self.state.begin_recovery(error);
                 }
             }
             // A token that is full still uses the keys that it has, and makes none for a test.
-            ErrorClass::NoRoom if error.is_short_of_memory() => {
-                if !self.has_pulse(Self::faint_pulse) {
+            ErrorClass::OutOfResources if error.is_out_of_memory() => {
+                if !self.is_healthy(Self::minimal_health_check) {
                     self.drop_session();
-                    self.hub.lose(error);
+                    self.state.begin_recovery(error);
                 }
             }
-            ErrorClass::NoRoom | ErrorClass::Configuration | ErrorClass::Pin => {
+            ErrorClass::OutOfResources | ErrorClass::Configuration | ErrorClass::Pin => {
                 self.drop_session();
-                self.hub.note(error);
+                self.state.note_pin_refusal(error);
             }
         }
     }
 
     /// Logs in if nobody is. True if somebody had to: then every handle died with the login
     /// before, and the token has been looked at anew.
-    pub(super) fn log_in_if_out(&mut self) -> Result<bool, TokenError> {
-        let (hub, instance) = (self.hub, self.instance);
-        let was_out = hub.log_in_if_out(instance, self.session()?)?;
+    pub(super) fn log_in_if_logged_out(&mut self) -> Result<bool, TokenError> {
+        let (state, initialization) = (self.state, self.initialization);
+        let was_logged_out = state.log_in_if_logged_out(initialization, self.session()?)?;
         // After a login of another thread too, where that one could not look.
-        if !hub.is_vouched_for() {
-            self.vouch_for_token()?;
+        if !state.is_identity_verified() {
+            self.verify_token_identity()?;
         }
-        Ok(was_out)
+        Ok(was_logged_out)
     }
 
     /// Looks until somebody was logged in all the while: logged out, a token shows no private object,
     /// and says so without an error.
-    pub(super) fn look_logged_in<T>(
+    pub(super) fn search_while_logged_in<T>(
         &mut self,
         mut look: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         for _time in 0..=RETRIES {
-            let term = self.term();
+            let login_epoch = self.login_epoch();
             let seen = look(self.session()?)?;
-            if !self.log_in_if_out()? && self.term() == term {
+            if !self.log_in_if_logged_out()? && self.login_epoch() == login_epoch {
                 return Ok(seen);
             }
         }
-        Err(RESTLESS)
+        Err(REPEATED_LOGOUTS)
     }
 
     /// Believes only a token that holds the key that it is known by: one that was emptied, or
     /// initialised anew, says "no such key" of all others.
-    pub(super) fn vouch_for_token(&mut self) -> Result<(), TokenError> {
-        let Some(witness) = self.hub.witness() else { return Ok(()) };
-        let term = self.term();
-        self.with_objects(|worker| query::vouch(worker.session()?, witness))?;
-        self.hub.vouch(term);
+    pub(super) fn verify_token_identity(&mut self) -> Result<(), TokenError> {
+        let Some(identity_key) = self.state.identity_key() else { return Ok(()) };
+        let login_epoch = self.login_epoch();
+        self.with_objects(|worker| query::check_identity_key(worker.session()?, identity_key))?;
+        self.state.set_identity_verified(login_epoch);
         Ok(())
     }
 
     /// Whether the token is well, asked a few times at most, each time with a new session.
-    fn has_pulse(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
+    fn is_healthy(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
         let start = Instant::now();
-        for _time in 0..PULSES {
+        for _time in 0..HEALTH_CHECKS {
             self.drop_session();
             match ask(self) {
                 Ok(()) => return true,
-                Err(error) if !error.may_pass() || start.elapsed() > RETRY_TIME => return false,
+                Err(error) if !error.is_transient() || start.elapsed() > RETRY_TIME => {
+                    return false;
+                }
                 Err(_) => {}
             }
         }
@@ -290,31 +299,35 @@ impl<'a> Worker<'a> {
 
     /// Whether a device that says that it failed works, and still shows the key that the token is
     /// known by.
-    fn shows_its_key(&mut self) -> bool {
-        self.hub.witness().is_some()
-            && self.has_pulse(|worker| {
-                worker.any_pulse()?;
-                worker.vouch_for_token()
+    fn has_identity_key(&mut self) -> bool {
+        self.state.identity_key().is_some()
+            && self.is_healthy(|worker| {
+                worker.available_health_check()?;
+                worker.verify_token_identity()
             })
     }
 
-    fn any_pulse(&mut self) -> Result<(), TokenError> {
-        let pulse = self.with_objects_within(OBJECTS_WAIT, Self::pulse);
-        pulse.unwrap_or_else(|| self.faint_pulse())
+    fn available_health_check(&mut self) -> Result<(), TokenError> {
+        let health_check = self.with_objects_within(OBJECTS_WAIT, Self::health_check);
+        health_check.unwrap_or_else(|| self.minimal_health_check())
     }
 
-    fn pulse(&mut self) -> Result<(), TokenError> {
-        let instance = self.instance;
-        selftest::pulse(self.session()?, &|| instance.open_session(), instance.copies)
+    fn health_check(&mut self) -> Result<(), TokenError> {
+        let initialization = self.initialization;
+        selftest::health_check(
+            self.session()?,
+            &|| initialization.open_session(),
+            initialization.copies,
+        )
     }
 
     /// Whether it does anything, while somebody makes or destroys objects.
-    fn faint_pulse(&mut self) -> Result<(), TokenError> {
+    fn minimal_health_check(&mut self) -> Result<(), TokenError> {
         Ok(self.session()?.generate_random_slice(&mut [0])?)
     }
 
     pub(super) fn drop_session(&mut self) {
         *self.session = None;
-        self.kit.canary.forget();
+        self.thread_state.canary.forget();
     }
 }

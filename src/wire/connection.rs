@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::doors::Wire;
-use super::http::Opening;
-use super::long_target::{Framer, Misframed};
+use super::doors::Protocol;
+use super::http::ClientPrefix;
+use super::long_target::{FramingError, RequestLineSplitter};
 use super::refusal;
 use crate::error::ErrorCode;
 use crate::telemetry::metrics::ConnectionFailure;
@@ -29,14 +29,14 @@ const MORE_BYTES: usize = 64 * 1024;
 
 /// How long a connection may keep the service waiting.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct ConnectionTimeouts {
     /// From the start to the end of the first head.
     pub(super) first_head: Duration,
     /// From the first byte of a head to its last, and from an answer to the next request as long
     /// as no caller was proven.
     pub(super) head: Duration,
     /// From an answer to the next request once a caller was proven.
-    pub(super) rest: Duration,
+    pub(super) idle: Duration,
     /// For a client to take an answer.
     pub(super) write: Duration,
 }
@@ -44,10 +44,10 @@ pub(super) struct Patience {
 /// How long a connection on which a caller was proven is kept after its last answer, when others
 /// want its place. Go and OkHttp use one that has rested for up to 90 s, and send a request again by
 /// themselves when it is cut; its nonce may be used by then.
-const KEPT: Duration = Duration::from_secs(90);
+const MIN_AUTHENTICATED_IDLE: Duration = Duration::from_secs(90);
 /// How long a new connection has for its first request before older ones are spared, and while the
 /// server closes: its client has been accepted, and is about to send.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
+pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_secs(1);
 
 /// How well a connection can be spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub(super) struct Idleness {
 
 /// Why a request is not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotBegun {
+pub(super) enum RequestStartError {
     /// It cannot be told from its neighbours.
-    Misframed(Misframed),
+    FramingError(FramingError),
     /// The connection is being closed, to make room.
     Closed,
 }
@@ -80,37 +80,37 @@ pub(super) enum Phase {
 
 /// What the connection and the service on it tell each other.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Exchange(Arc<Mutex<State>>);
+pub(super) struct ConnectionState(Arc<Mutex<State>>);
 
 /// What the service does with the request that it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Work {
+enum RequestProgress {
     /// It has none.
     #[default]
     None,
     /// It waits for the body.
-    AwaitsBody,
+    ReadingBody,
     /// It works on it.
-    Serves,
+    Processing,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    framer: Framer,
+    splitter: RequestLineSplitter,
     /// How many requests have been begun.
-    begun: u64,
-    work: Work,
+    requests_started: u64,
+    progress: RequestProgress,
     /// Whether the last request's answer is not yet with the system.
     is_unflushed: bool,
     /// The wire that the head which is arriving seems to be for.
-    heard: Wire,
+    protocol: Protocol,
     /// What the client began with.
-    opening: Opening,
+    prefix: ClientPrefix,
     /// Why it came to no request.
     failure: Option<ConnectionFailure>,
     /// Whether the caller of a request was proven, or it was answered with success: a stranger has
     /// neither.
-    has_proven_caller: bool,
+    has_authenticated_caller: bool,
     /// When the last request was answered.
     answered: Option<Instant>,
     /// Whether it has to make room, so that nothing more may begin on it.
@@ -118,32 +118,36 @@ struct State {
 }
 
 /// While it lives a request is being served, and the connection waits for us.
-pub(super) struct Serving(Exchange);
+pub(super) struct RequestGuard(ConnectionState);
 
-impl Exchange {
+impl ConnectionState {
     /// Tells that a request with a body of so many bytes, where known, is being served, and gives
     /// the query that was kept from it.
     ///
     /// # Errors
     /// When it cannot be told from its neighbours, or the connection has to make room.
-    pub(super) fn enter(&self, body: Option<u64>) -> Result<(Serving, Option<Bytes>), NotBegun> {
+    pub(super) fn enter(
+        &self,
+        body: Option<u64>,
+    ) -> Result<(RequestGuard, Option<Bytes>), RequestStartError> {
         let mut state = self.lock();
         if state.is_closed {
-            return Err(NotBegun::Closed);
+            return Err(RequestStartError::Closed);
         }
-        state.begun += 1;
+        state.requests_started += 1;
         state.is_unflushed = true;
-        let query = state.framer.enter(body).map_err(NotBegun::Misframed)?;
-        state.work = Work::Serves;
-        state.heard = Wire::default();
+        let query = state.splitter.enter(body).map_err(RequestStartError::FramingError)?;
+        state.progress = RequestProgress::Processing;
+        state.protocol = Protocol::default();
         drop(state);
-        Ok((Serving(self.clone()), query))
+        Ok((RequestGuard(self.clone()), query))
     }
 
     /// Tells whether the request waits for its body; false when the connection has to make room.
     pub(super) fn await_body(&self, awaits: bool) -> bool {
         let mut state = self.lock();
-        state.work = if awaits { Work::AwaitsBody } else { Work::Serves };
+        state.progress =
+            if awaits { RequestProgress::ReadingBody } else { RequestProgress::Processing };
         !state.is_closed
     }
 
@@ -156,9 +160,9 @@ impl Exchange {
     /// was not as it should.
     pub(super) fn failure(&self, ended: Option<ConnectionFailure>) -> Option<ConnectionFailure> {
         let state = self.lock();
-        let is_unread = state.begun == 0 && !state.opening.is_empty();
+        let is_unread = state.requests_started == 0 && !state.prefix.is_empty();
         let unread =
-            || ended.filter(|_| is_unread).map(|ended| state.opening.failure().unwrap_or(ended));
+            || ended.filter(|_| is_unread).map(|ended| state.prefix.failure().unwrap_or(ended));
         state.failure.or_else(unread)
     }
 
@@ -183,83 +187,85 @@ impl Exchange {
 impl State {
     fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
         let since = self.answered.unwrap_or(since);
-        let rested = now.saturating_duration_since(since);
-        let is_used = if self.has_proven_caller {
-            self.work != Work::None || self.framer.is_within_head() || rested < KEPT
+        let idle = now.saturating_duration_since(since);
+        let is_used = if self.has_authenticated_caller {
+            self.progress != RequestProgress::None
+                || self.splitter.is_within_head()
+                || idle < MIN_AUTHENTICATED_IDLE
         } else {
-            self.work == Work::Serves
+            self.progress == RequestProgress::Processing
         };
-        let rank = match self.has_proven_caller {
+        let rank = match self.has_authenticated_caller {
             true => 1,
-            false if rested >= FRESH => 0,
+            false if idle >= NEW_CONNECTION_GRACE => 0,
             false => 2,
         };
         (!is_used && !self.is_closed).then_some(Idleness { rank, since })
     }
 }
 
-impl Serving {
+impl RequestGuard {
     /// Tells that the caller of the request is proven, or that it is answered with success.
-    pub(super) fn well_done(&self) {
-        self.0.lock().has_proven_caller = true;
+    pub(super) fn mark_success(&self) {
+        self.0.lock().has_authenticated_caller = true;
     }
 }
 
-impl Drop for Serving {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.work = Work::None;
+        state.progress = RequestProgress::None;
         state.answered = Some(Instant::now());
     }
 }
 
-/// A stream with the framer and the timers around it.
+/// A stream with the splitter and the timers around it.
 pub(super) struct Connection<S> {
     stream: S,
-    exchange: Exchange,
-    patience: Patience,
+    state: ConnectionState,
+    timeouts: ConnectionTimeouts,
     phase: watch::Receiver<Phase>,
-    reading: Alarm<(Wait, u64)>,
-    writing: Alarm<()>,
+    reading: DeadlineTimer<(Wait, u64)>,
+    writing: DeadlineTimer<()>,
     /// Our refusal in place of the library's, as far as it is not yet written.
-    refusal: Bytes,
+    error_response: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Head,
-    Rest,
+    Idle,
     /// For a first request while the server closes.
-    LastChance,
+    FirstRequestGrace,
 }
 
 impl<S> Connection<S> {
     pub(super) fn new(
         stream: S,
-        exchange: Exchange,
-        patience: Patience,
+        state: ConnectionState,
+        timeouts: ConnectionTimeouts,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let (reading, writing) = (Alarm::default(), Alarm::default());
-        Self { stream, exchange, patience, phase, reading, writing, refusal: Bytes::new() }
+        let (reading, writing) = (DeadlineTimer::default(), DeadlineTimer::default());
+        Self { stream, state, timeouts, phase, reading, writing, error_response: Bytes::new() }
     }
 
     /// Notes which wire a head is for, in case that the library refuses to read it.
-    fn hear(&self, passed: &mut [u8]) {
-        let mut state = self.exchange.lock();
-        if state.work != Work::None {
+    fn note_protocol(&self, passed: &mut [u8]) {
+        let mut state = self.state.lock();
+        if state.progress != RequestProgress::None {
             return;
         }
-        if let Some(wire) = Wire::heard_in(passed) {
-            state.heard = wire;
+        if let Some(protocol) = Protocol::detect_in_head(passed) {
+            state.protocol = protocol;
         }
-        if state.begun > 0 {
+        if state.requests_started > 0 {
             return;
         }
-        state.opening.hear(passed);
+        state.prefix.push(passed);
         // The library closes without a word when it sees the whole greeting of HTTP/2. With another
         // letter at its start it is a head like any that cannot be read, and is answered.
-        if state.opening.is_http_2()
+        if state.prefix.is_http_2()
             && passed.starts_with(b"PRI ")
             && let Some(first) = passed.first_mut()
         {
@@ -268,45 +274,45 @@ impl<S> Connection<S> {
     }
 
     /// Notes that the library refuses to read a head.
-    fn note_refusal(&self, code: ErrorCode) {
-        let state = self.exchange.lock();
-        if state.begun > 0 {
+    fn note_error_response(&self, code: ErrorCode) {
+        let state = self.state.lock();
+        if state.requests_started > 0 {
             return;
         }
         let of_http = match code {
-            ErrorCode::RequestTooLarge => ConnectionFailure::head_too_large,
-            _ => ConnectionFailure::malformed_head,
+            ErrorCode::RequestTooLarge => ConnectionFailure::header_too_large,
+            _ => ConnectionFailure::malformed_request,
         };
-        let failure = state.opening.failure().unwrap_or(of_http);
+        let failure = state.prefix.failure().unwrap_or(of_http);
         drop(state);
-        self.exchange.fail(failure);
+        self.state.fail(failure);
     }
 
     /// Nothing arrives: waits on, but not for ever. While the server closes, a connection without a
     /// request ends as if its client had ended it, which is known only here, where the system has just
     /// said that nothing has arrived.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = self.exchange.lock();
-        if state.work != Work::None {
+        let state = self.state.lock();
+        if state.progress != RequestProgress::None {
             return Poll::Pending;
         }
         let is_closing = *self.phase.borrow() == Phase::Closing;
-        if is_closing && !state.is_unflushed && !state.framer.is_before_request() {
-            if state.begun == 0 {
-                ready!(self.reading.poll(cx, (Wait::LastChance, 0), FRESH));
+        if is_closing && !state.is_unflushed && !state.splitter.is_before_request() {
+            if state.requests_started == 0 {
+                ready!(self.reading.poll(cx, (Wait::FirstRequestGrace, 0), NEW_CONNECTION_GRACE));
             }
             return Poll::Ready(Ok(()));
         }
-        let (wait, limit) = if state.begun == 0 {
-            (Wait::Head, self.patience.first_head)
-        } else if state.framer.is_within_head() {
-            (Wait::Head, self.patience.head)
-        } else if state.has_proven_caller {
-            (Wait::Rest, self.patience.rest)
+        let (wait, limit) = if state.requests_started == 0 {
+            (Wait::Head, self.timeouts.first_head)
+        } else if state.splitter.is_within_head() {
+            (Wait::Head, self.timeouts.head)
+        } else if state.has_authenticated_caller {
+            (Wait::Idle, self.timeouts.idle)
         } else {
-            (Wait::Rest, self.patience.head)
+            (Wait::Idle, self.timeouts.head)
         };
-        ready!(self.reading.poll(cx, (wait, state.begun), limit));
+        ready!(self.reading.poll(cx, (wait, state.requests_started), limit));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -318,13 +324,13 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<Option<()>>> {
-        let mut state = self.exchange.lock();
-        let framer = &mut state.framer;
-        if framer.pass(out) > 0 {
+        let mut state = self.state.lock();
+        let splitter = &mut state.splitter;
+        if splitter.pass(out) > 0 {
             return Poll::Ready(Ok(Some(())));
         }
-        if framer.is_holding() {
-            let held = framer.held_mut();
+        if splitter.is_holding() {
+            let held = splitter.held_mut();
             let before = held.len();
             held.resize(before + MORE_BYTES, 0);
             let mut more = ReadBuf::new(held.get_mut(before..).unwrap_or_default());
@@ -333,7 +339,7 @@ impl<S: AsyncRead + Unpin> Connection<S> {
             held.truncate(before + count);
             ready!(polled)?;
             if count == 0 {
-                framer.end();
+                splitter.end();
             }
             return Poll::Ready(Ok(None));
         }
@@ -343,7 +349,7 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         if arrived.is_empty() {
             return Poll::Ready(Ok(Some(())));
         }
-        let passed = framer.arrive(arrived);
+        let passed = splitter.arrive(arrived);
         out.set_filled(before + passed);
         Poll::Ready(Ok((passed > 0).then_some(())))
     }
@@ -365,7 +371,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
                 Poll::Pending => return this.wait(cx),
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(done) => {
-                    this.hear(out.filled_mut().get_mut(before..).unwrap_or_default());
+                    this.note_protocol(out.filled_mut().get_mut(before..).unwrap_or_default());
                     return Poll::Ready(done.map(drop));
                 }
             }
@@ -384,19 +390,19 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
         if poll.is_ready() {
             return poll;
         }
-        ready!(self.writing.poll(cx, (), self.patience.write));
+        ready!(self.writing.poll(cx, (), self.timeouts.write));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes what is left of our own refusal.
-    fn write_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.refusal.is_empty() {
-            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.refusal);
+    fn write_error_response(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.error_response.is_empty() {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.error_response);
             let count = ready!(self.written(cx, polled))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.refusal.advance(count.min(self.refusal.len()));
+            self.error_response.advance(count.min(self.error_response.len()));
         }
         Poll::Ready(Ok(()))
     }
@@ -417,12 +423,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.write_refusal(cx))?;
+        ready!(this.write_error_response(cx))?;
         if let [only] = slices {
-            let heard = this.exchange.lock().heard;
-            if let Some((code, refusal)) = refusal::in_place_of(only, heard) {
-                this.note_refusal(code);
-                this.refusal = refusal;
+            let protocol = this.state.lock().protocol;
+            if let Some((code, response)) = refusal::replacement_for(only, protocol) {
+                this.note_error_response(code);
+                this.error_response = response;
                 return Poll::Ready(Ok(only.len()));
             }
         }
@@ -436,13 +442,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.write_refusal(cx))?;
+        ready!(this.write_error_response(cx))?;
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
         ready!(this.written(cx, polled))?;
-        this.writing.quiet();
+        this.writing.disarm();
         {
-            let mut state = this.exchange.lock();
-            state.is_unflushed &= state.work != Work::None;
+            let mut state = this.state.lock();
+            state.is_unflushed &= state.progress != RequestProgress::None;
         }
         // The library does not ask again for bytes that it has asked for while it was serving, so
         // the rest begins here. When the timer rings the library asks, and gets the error.
@@ -454,25 +460,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.write_refusal(cx))?;
+        ready!(this.write_error_response(cx))?;
         let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.written(cx, polled)
     }
 }
 
 /// A timer that starts with a wait and keeps running as long as the wait is the same one.
-struct Alarm<K> {
+struct DeadlineTimer<K> {
     set_for: Option<K>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl<K> Default for Alarm<K> {
+impl<K> Default for DeadlineTimer<K> {
     fn default() -> Self {
         Self { set_for: None, sleep: None }
     }
 }
 
-impl<K: PartialEq> Alarm<K> {
+impl<K: PartialEq> DeadlineTimer<K> {
     fn poll(&mut self, cx: &mut Context<'_>, key: K, limit: Duration) -> Poll<()> {
         let is_set = self.set_for.as_ref() == Some(&key);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
@@ -483,7 +489,7 @@ impl<K: PartialEq> Alarm<K> {
         sleep.as_mut().poll(cx)
     }
 
-    fn quiet(&mut self) {
+    fn disarm(&mut self) {
         self.set_for = None;
     }
 }

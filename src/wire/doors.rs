@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::arrival::context;
-use super::http::ProvenCaller;
+use super::http::AuthenticatedCaller;
 use super::instance::{self, InstanceRequest, PROTOBUF};
 use super::rpc::RpcRequest;
 use super::rpc::format::{self, Format};
@@ -38,24 +38,24 @@ pub fn router(
 async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let context = context(&head);
-    let answered = match Wire::of(&head.headers) {
-        Wire::Rpc => {
+    let answered = match Protocol::of(&head.headers) {
+        Protocol::Rpc => {
             api.pipeline.serve(context, RpcRequest::new(&api.authenticator, head, body)).await
         }
-        Wire::Instance => {
+        Protocol::Instance => {
             api.pipeline.serve(context, InstanceRequest::new(&api.client_keys, head, body)).await
         }
     };
     let mut response = answered.response;
     if answered.is_authenticated {
-        response.extensions_mut().insert(ProvenCaller);
+        response.extensions_mut().insert(AuthenticatedCaller);
     }
     response
 }
 
 /// A wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Wire {
+pub(super) enum Protocol {
     /// The public RPC API.
     #[default]
     Rpc,
@@ -63,7 +63,7 @@ pub(super) enum Wire {
     Instance,
 }
 
-impl Wire {
+impl Protocol {
     /// The wire that a request with these headers is for.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let is_protobuf = headers.get(CONTENT_TYPE).is_some_and(|value| {
@@ -79,13 +79,13 @@ impl Wire {
 
     /// The wire that the bytes of a head are for, as far as they tell: of a head that nobody could
     /// read there is no more. The SDKs of the instance protocol write these words in lower case.
-    pub(super) fn heard_in(head: &[u8]) -> Option<Self> {
+    pub(super) fn detect_in_head(head: &[u8]) -> Option<Self> {
         let words = [instance::sign::SIGNED_PREFIX, PROTOBUF];
         let is_there = |word: &str| memchr::memmem::find(head, word.as_bytes()).is_some();
         words.into_iter().any(is_there).then_some(Self::Instance)
     }
 
-    /// A failure of a request that came to no wire, in the form of the one that it was for. `host`
+    /// A failure of a request that came to no protocol, in the form of the one that it was for. `host`
     /// is the `Host` that the client used, as text.
     pub(super) fn failure(self, host: &str, error: &ApiError) -> Response {
         match self {
@@ -101,17 +101,17 @@ mod tests {
 
     #[test]
     fn content_type_or_operation_name_tell_the_instance_protocol() {
-        for (name, value, wire) in [
-            ("content-type", "application/x-protobuf", Wire::Instance),
-            ("content-type", "Application/X-Protobuf; charset=utf-8", Wire::Instance),
-            ("x-kms-apiname", "Encrypt", Wire::Instance),
-            ("content-type", "application/x-www-form-urlencoded", Wire::Rpc),
-            ("x-acs-action", "Encrypt", Wire::Rpc),
+        for (name, value, protocol) in [
+            ("content-type", "application/x-protobuf", Protocol::Instance),
+            ("content-type", "Application/X-Protobuf; charset=utf-8", Protocol::Instance),
+            ("x-kms-apiname", "Encrypt", Protocol::Instance),
+            ("content-type", "application/x-www-form-urlencoded", Protocol::Rpc),
+            ("x-acs-action", "Encrypt", Protocol::Rpc),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            assert_eq!(Wire::of(&headers), wire, "{name}: {value}");
+            assert_eq!(Protocol::of(&headers), protocol, "{name}: {value}");
         }
-        assert_eq!(Wire::of(&HeaderMap::new()), Wire::Rpc);
+        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Rpc);
     }
 }

@@ -38,15 +38,17 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-pub(super) use self::failures::Opening;
+pub(super) use self::failures::ClientPrefix;
 pub use self::places::ConnectionLimits;
 
 use self::body::TimedBody;
 use self::failures::Failures;
-use self::places::{Place, Places};
-use super::connection::{Connection, Exchange, FRESH, NotBegun, Patience, Phase};
-use super::doors::Wire;
-use super::long_target::Misframed;
+use self::places::{ConnectionSlot, ConnectionSlots};
+use super::connection::{
+    Connection, ConnectionState, ConnectionTimeouts, NEW_CONNECTION_GRACE, Phase, RequestStartError,
+};
+use super::doors::Protocol;
+use super::long_target::FramingError;
 use super::tls::TlsServer;
 use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
@@ -62,7 +64,7 @@ const MAX_HEADERS: usize = 100;
 
 /// How long a kept-alive connection may rest once a request of a proven caller on it has been answered:
 /// the SDKs keep one open and do not retry on a reset.
-const REST: Duration = Duration::from_mins(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long to wait before accepting again when the system refuses, as it does when it has no
 /// file descriptors left.
@@ -70,7 +72,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most connections that are accepted at the end: as many as may wait on the listener. Those who
 /// come in the meantime would else hold up the end.
-const MOST_WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 
 /// What a request hears that came as plain HTTP to a port with TLS.
 const TLS_ONLY: &str = "This port speaks TLS, and the request came as plain HTTP. Use https.";
@@ -122,49 +124,49 @@ pub struct RawQuery(pub Bytes);
 /// The caller of a request has proven who he is; an extension of its answer, also of one that refuses
 /// what he asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProvenCaller;
+pub struct AuthenticatedCaller;
 
 /// Whether a request came over TLS; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecureTransport(pub bool);
 
 /// Where connections come in.
-pub struct Door {
+pub struct Listener {
     /// What the log calls it.
     name: &'static str,
-    listener: TcpListener,
+    socket: TcpListener,
     tls: Option<TlsServer>,
 }
 
-impl Door {
+impl Listener {
     /// A listener for plain HTTP, or for TLS where there is some, under a name for the log.
-    pub fn new(name: &'static str, listener: TcpListener, tls: Option<TlsServer>) -> Self {
-        Self { name, listener, tls }
+    pub fn new(name: &'static str, socket: TcpListener, tls: Option<TlsServer>) -> Self {
+        Self { name, socket, tls }
     }
 }
 
-impl From<TcpListener> for Door {
-    fn from(listener: TcpListener) -> Self {
-        Self::new("api", listener, None)
+impl From<TcpListener> for Listener {
+    fn from(socket: TcpListener) -> Self {
+        Self::new("api", socket, None)
     }
 }
 
 /// Serves `router` to who comes in by `door` until `stop` is done; then as that says. Every connection
 /// that was accepted gets its request answered, as long as it is sent and served in time.
 pub async fn serve(
-    door: impl Into<Door>,
+    listener: impl Into<Listener>,
     router: Router,
     settings: HttpSettings,
     stop: impl Future<Output = Stop>,
 ) -> Stop {
-    let Door { name, listener, tls } = door.into();
+    let Listener { name, socket: listener, tls } = listener.into();
     let mut stop = pin!(stop);
     let mut server = Server::new(name, router, tls, settings);
     let stop = loop {
         tokio::select! {
             stop = &mut stop => break stop,
-            () = server.go_on() => {}
-            accepted = listener.accept() => server.admit(accepted).await,
+            () = server.handle_next() => {}
+            accepted = listener.accept() => server.accept(accepted).await,
         }
     };
     if stop != Stop::AtOnce {
@@ -172,7 +174,7 @@ pub async fn serve(
     }
     match stop {
         Stop::HandOver => drop(listener),
-        Stop::Drain | Stop::AtOnce => server.admit_last(listener).await,
+        Stop::Drain | Stop::AtOnce => server.accept_backlog(listener).await,
     }
     server.finish().await;
     stop
@@ -183,18 +185,18 @@ struct Server {
     router: Router,
     tls: Option<TlsServer>,
     settings: HttpSettings,
-    places: Places,
+    slots: ConnectionSlots,
     failures: Arc<Failures>,
     phase: watch::Sender<Phase>,
     /// Held by every connection that came before the drain.
     before_drain: Arc<()>,
     /// Shaking hands; nothing is lost with one that is dropped.
-    greetings: JoinSet<Option<(Guest, Greeted)>>,
+    handshakes: JoinSet<Option<(Accepted, Handshake)>>,
     connections: JoinSet<()>,
 }
 
 /// What came in by a door with TLS.
-enum Greeted {
+enum Handshake {
     /// A client that has shaken hands.
     Secure(Box<TlsStream<TcpStream>>),
     /// One that does not speak TLS. It gets no answer but that it should.
@@ -203,7 +205,7 @@ enum Greeted {
 
 /// What may be asked on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Offer {
+enum PortMode {
     /// Everything that the router answers.
     Router,
     /// Nothing: the port speaks TLS, and the connection is a plain one.
@@ -211,12 +213,12 @@ enum Offer {
 }
 
 /// Who came in, and its place among the connections.
-struct Guest {
+struct Accepted {
     peer: SocketAddr,
     is_secure: bool,
     /// When it came.
     since: Instant,
-    place: Place,
+    slot: ConnectionSlot,
     _counted: OpenConnection,
     _before_drain: Arc<()>,
 }
@@ -232,18 +234,18 @@ impl Server {
             router,
             tls,
             failures: Arc::new(Failures::new(name)),
-            places: Places::new(settings.connections.clone()),
+            slots: ConnectionSlots::new(settings.connections.clone()),
             settings,
             phase: watch::Sender::new(Phase::Serving),
             before_drain: Arc::new(()),
-            greetings: JoinSet::new(),
+            handshakes: JoinSet::new(),
             connections: JoinSet::new(),
         }
     }
 
     /// Takes note of one connection that has ended, or of one that has shaken hands. Never completes
     /// while there are none.
-    async fn go_on(&mut self) {
+    async fn handle_next(&mut self) {
         tokio::select! {
             Some(ended) = self.connections.join_next() => {
                 // One that had to make room is cancelled.
@@ -253,13 +255,13 @@ impl Server {
                     tracing::error!(%error, "a connection's task failed");
                 }
             }
-            Some(greeted) = self.greetings.join_next() => {
-                match greeted {
-                    Ok(Some((guest, Greeted::Secure(stream)))) => {
-                        self.connect(guest, *stream, Offer::Router);
+            Some(handshake) = self.handshakes.join_next() => {
+                match handshake {
+                    Ok(Some((accepted, Handshake::Secure(stream)))) => {
+                        self.connect(accepted, *stream, PortMode::Router);
                     }
-                    Ok(Some((guest, Greeted::Plain(stream)))) => {
-                        self.connect(guest, stream, Offer::TlsOnly);
+                    Ok(Some((accepted, Handshake::Plain(stream)))) => {
+                        self.connect(accepted, stream, PortMode::TlsOnly);
                     }
                     Ok(None) | Err(_) => {}
                 }
@@ -268,40 +270,41 @@ impl Server {
         }
     }
 
-    async fn admit(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+    async fn accept(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
-        let Some(place) = self.places.take(peer.ip(), next_number()).await else { return };
+        let Some(slot) = self.slots.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
         let (since, counted) = (Instant::now(), metrics().connection());
-        let guest = Guest {
+        let accepted = Accepted {
             peer,
             is_secure,
             since,
-            place,
+            slot,
             _counted: counted,
             _before_drain: Arc::clone(&self.before_drain),
         };
         match self.tls.clone() {
-            None => self.connect(guest, stream, Offer::Router),
+            None => self.connect(accepted, stream, PortMode::Router),
             Some(tls) => {
                 let limit = self.settings.header_timeout;
-                let number = guest.place.number;
+                let number = accepted.slot.number;
                 let failures = Arc::clone(&self.failures);
-                let task = self.greetings.spawn(greet(tls, guest, stream, limit, failures));
-                Place::is_driven_by(&self.places, number, task);
+                let task =
+                    self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures));
+                ConnectionSlot::set_task(&self.slots, number, task);
             }
         }
     }
 
-    fn connect<S>(&mut self, guest: Guest, stream: S, offer: Offer)
+    fn connect<S>(&mut self, accepted: Accepted, stream: S, mode: PortMode)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut phase = self.phase.subscribe();
         let router = self.router.clone();
-        let served = connection(stream, &guest, router, offer, &self.settings, phase.clone());
-        let told = Arc::clone(&self.failures);
-        let number = guest.place.number;
+        let served = connection(stream, &accepted, router, mode, &self.settings, phase.clone());
+        let failures = Arc::clone(&self.failures);
+        let number = accepted.slot.number;
         let task = self.connections.spawn(async move {
             let mut served = pin!(served);
             let ended = loop {
@@ -314,15 +317,15 @@ impl Server {
             };
             let fault = ended.err();
             if let Some(error) = &fault {
-                tracing::debug!(peer = %guest.peer, %error, "connection ended");
+                tracing::debug!(peer = %accepted.peer, %error, "connection ended");
             }
             let fault = fault.as_ref().map(|error| error as &(dyn Error + 'static));
-            if let Some(failure) = guest.place.exchange.failure(fault.map(failures::of_fault)) {
-                told.note(guest.peer.ip(), failure, fault);
+            if let Some(failure) = accepted.slot.state.failure(fault.map(failures::of_fault)) {
+                failures.note(accepted.peer.ip(), failure, fault);
             }
-            drop(guest);
+            drop(accepted);
         });
-        Place::is_driven_by(&self.places, number, task);
+        ConnectionSlot::set_task(&self.slots, number, task);
     }
 
     /// Serves on, and closes each connection with its next answer.
@@ -336,8 +339,8 @@ impl Server {
         while stop == Stop::Drain || Weak::strong_count(&before) > 0 {
             tokio::select! {
                 () = &mut end => break,
-                () = self.go_on() => {}
-                accepted = listener.accept() => self.admit(accepted).await,
+                () = self.handle_next() => {}
+                accepted = listener.accept() => self.accept(accepted).await,
             }
         }
     }
@@ -345,18 +348,18 @@ impl Server {
     /// Accepts the connections that wait, and closes the listener: to close it alone would reset them.
     /// Each is admitted before the next is accepted, so that those for whom there is no place never have
     /// more than one descriptor.
-    async fn admit_last(&mut self, listener: TcpListener) {
+    async fn accept_backlog(&mut self, listener: TcpListener) {
         // By the listener of the standard library, which asks the system and nothing else.
         let Ok(listener) = listener.into_std() else { return };
-        for _waiting in 0..MOST_WAITING {
+        for _waiting in 0..MAX_WAITING {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     let stream =
                         stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                    self.admit(stream.map(|stream| (stream, peer))).await;
+                    self.accept(stream.map(|stream| (stream, peer))).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_none_waits) => break,
+                Err(_queue_empty) => break,
             }
         }
     }
@@ -365,20 +368,20 @@ impl Server {
     async fn finish(mut self) {
         self.phase.send_replace(Phase::Closing);
         let mut end = pin!(tokio::time::sleep(self.settings.finish));
-        let mut greeting_end = pin!(tokio::time::sleep(FRESH));
-        while !(self.connections.is_empty() && self.greetings.is_empty()) {
+        let mut handshake_end = pin!(tokio::time::sleep(NEW_CONNECTION_GRACE));
+        while !(self.connections.is_empty() && self.handshakes.is_empty()) {
             tokio::select! {
                 () = &mut end => {
                     tracing::warn!("connections are cut off: they did not finish in time");
                     break;
                 }
-                () = &mut greeting_end, if !self.greetings.is_empty() => {
-                    self.greetings.shutdown().await;
+                () = &mut handshake_end, if !self.handshakes.is_empty() => {
+                    self.handshakes.shutdown().await;
                 }
-                () = self.go_on() => {}
+                () = self.handle_next() => {}
             }
         }
-        self.greetings.shutdown().await;
+        self.handshakes.shutdown().await;
         self.connections.shutdown().await;
     }
 }
@@ -389,37 +392,37 @@ fn next_number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-async fn greet(
+async fn tls_handshake(
     tls: TlsServer,
-    guest: Guest,
+    accepted: Accepted,
     stream: TcpStream,
     limit: Duration,
-    told: Arc<Failures>,
-) -> Option<(Guest, Greeted)> {
+    failures: Arc<Failures>,
+) -> Option<(Accepted, Handshake)> {
     let mut has_sent = false;
-    let greeted = tokio::time::timeout(limit, async {
+    let handshake = tokio::time::timeout(limit, async {
         let mut first = [0];
         has_sent = stream.peek(&mut first).await? > 0;
         let [first] = first;
         if has_sent && !failures::may_be_tls(first) {
-            return Ok(Greeted::Plain(stream));
+            return Ok(Handshake::Plain(stream));
         }
-        Ok(Greeted::Secure(Box::new(tls.greet(stream).await?)))
+        Ok(Handshake::Secure(Box::new(tls.handshake(stream).await?)))
     });
-    let failed = match greeted.await.map_err(io::Error::from) {
-        Ok(Ok(greeted)) => {
-            if matches!(greeted, Greeted::Plain(_)) {
+    let failed = match handshake.await.map_err(io::Error::from) {
+        Ok(Ok(handshake)) => {
+            if matches!(handshake, Handshake::Plain(_)) {
                 metrics().tls_handshake_failed();
             }
-            return Some((guest, greeted));
+            return Some((accepted, handshake));
         }
         Ok(Err(error)) | Err(error) => error,
     };
     metrics().tls_handshake_failed();
-    tracing::debug!(peer = %guest.peer, error = %failed, "no TLS connection");
+    tracing::debug!(peer = %accepted.peer, error = %failed, "no TLS connection");
     // Who connects and sends nothing looks whether the port is open, or keeps a spare connection.
     if has_sent {
-        told.note(guest.peer.ip(), failures::of_handshake(&failed), Some(&failed));
+        failures.note(accepted.peer.ip(), failures::of_handshake(&failed), Some(&failed));
     }
     None
 }
@@ -470,26 +473,26 @@ async fn accepted_stream(
 /// One connection, ready to be driven.
 fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    guest: &Guest,
+    accepted: &Accepted,
     router: Router,
-    offer: Offer,
+    mode: PortMode,
     settings: &HttpSettings,
     phase: watch::Receiver<Phase>,
 ) -> http1::Connection<TokioIo<Connection<S>>, ConnectionService> {
-    let exchange = guest.place.exchange.clone();
-    let patience = Patience {
-        first_head: settings.header_timeout.saturating_sub(guest.since.elapsed()),
+    let state = accepted.slot.state.clone();
+    let timeouts = ConnectionTimeouts {
+        first_head: settings.header_timeout.saturating_sub(accepted.since.elapsed()),
         head: settings.header_timeout,
-        rest: REST,
+        idle: KEEP_ALIVE_TIMEOUT,
         write: settings.header_timeout,
     };
     let service = ConnectionService {
         router,
-        offer,
-        peer: Peer(guest.peer),
-        number: ConnectionNumber(guest.place.number),
-        security: SecureTransport(guest.is_secure),
-        exchange: exchange.clone(),
+        mode,
+        peer: Peer(accepted.peer),
+        number: ConnectionNumber(accepted.slot.number),
+        security: SecureTransport(accepted.is_secure),
+        state: state.clone(),
         body_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
         phase: phase.clone(),
@@ -501,57 +504,59 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         .keep_alive(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Connection::new(stream, exchange, patience, phase)), service)
+        .serve_connection(TokioIo::new(Connection::new(stream, state, timeouts, phase)), service)
 }
 
 /// The router, with what the connection knows of each request.
 struct ConnectionService {
     router: Router,
-    offer: Offer,
+    mode: PortMode,
     peer: Peer,
     number: ConnectionNumber,
     security: SecureTransport,
-    exchange: Exchange,
+    state: ConnectionState,
     body_timeout: Duration,
     request_timeout: Duration,
     phase: watch::Receiver<Phase>,
 }
 
 /// An answer on its way.
-type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl Service<Request<Incoming>> for ConnectionService {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let wire = Wire::of(request.headers());
+        let protocol = Protocol::of(request.headers());
         // This runs before the library asks for any byte behind the head.
-        let (serving, kept_query) = match self.exchange.enter(request.body().size_hint().exact()) {
+        let (guard, kept_query) = match self.state.enter(request.body().size_hint().exact()) {
             Ok(entered) => entered,
-            Err(NotBegun::Misframed(Misframed::OutOfStep)) => {
-                return self.misframed(wire, "The end of the head is not clear.");
+            Err(RequestStartError::FramingError(FramingError::Desynchronized)) => {
+                return self.framing_error(protocol, "The end of the head is not clear.");
             }
-            Err(NotBegun::Misframed(Misframed::TwoLengths)) => {
-                return self
-                    .misframed(wire, "Content-Length and Transfer-Encoding are both there.");
+            Err(RequestStartError::FramingError(FramingError::ConflictingLengths)) => {
+                return self.framing_error(
+                    protocol,
+                    "Content-Length and Transfer-Encoding are both there.",
+                );
             }
-            Err(NotBegun::Closed) => {
+            Err(RequestStartError::Closed) => {
                 let error = ErrorCode::Unavailable.into();
-                return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
+                return Box::pin(std::future::ready(Ok(closing(protocol, "", &error))));
             }
         };
         if !request.body().is_end_stream() && has_other_coding(request.headers()) {
-            return self.misframed(wire, "The only Transfer-Encoding is chunked, once.");
+            return self.framing_error(protocol, "The only Transfer-Encoding is chunked, once.");
         }
-        if self.offer == Offer::TlsOnly {
-            self.exchange.fail(ConnectionFailure::plain_http);
+        if self.mode == PortMode::TlsOnly {
+            self.state.fail(ConnectionFailure::plain_http);
             let error = ApiError::with_message(ErrorCode::ParseRequestParameter, TLS_ONLY);
-            return Box::pin(std::future::ready(Ok(closing(wire, "", &error))));
+            return Box::pin(std::future::ready(Ok(closing(protocol, "", &error))));
         }
-        let (limit, exchange) = (self.body_timeout, self.exchange.clone());
-        let mut request = request.map(|body| Body::new(TimedBody::new(body, exchange, limit)));
+        let (limit, state) = (self.body_timeout, self.state.clone());
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, state, limit)));
         let query = kept_query.unwrap_or_else(|| {
             Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
         });
@@ -571,9 +576,9 @@ impl Service<Request<Incoming>> for ConnectionService {
                     if *phase.borrow() != Phase::Serving {
                         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    let is_proven = answer.extensions().get() == Some(&ProvenCaller);
-                    if is_proven || answer.status().is_success() {
-                        serving.well_done();
+                    let is_authenticated = answer.extensions().get() == Some(&AuthenticatedCaller);
+                    if is_authenticated || answer.status().is_success() {
+                        guard.mark_success();
                     }
                     Ok(answer)
                 }
@@ -582,13 +587,13 @@ impl Service<Request<Incoming>> for ConnectionService {
                     // What it was is in the log already.
                     tracing::error!("a request failed in a panic");
                     metrics().panicked();
-                    Ok(closing(wire, host, &ErrorCode::InternalFailure.into()))
+                    Ok(closing(protocol, host, &ErrorCode::InternalFailure.into()))
                 }
                 Err(_elapsed) => {
                     let message =
                         "The request took too long. Whether it had an effect is not known.";
                     let error = ApiError::with_message(ErrorCode::Unavailable, message);
-                    Ok(closing(wire, host, &error))
+                    Ok(closing(protocol, host, &error))
                 }
             }
         })
@@ -597,10 +602,10 @@ impl Service<Request<Incoming>> for ConnectionService {
 
 impl ConnectionService {
     /// Refuses a request whose end another reader could see elsewhere.
-    fn misframed(&self, wire: Wire, message: &'static str) -> Answering {
-        self.exchange.fail(ConnectionFailure::malformed_head);
+    fn framing_error(&self, protocol: Protocol, message: &'static str) -> ResponseFuture {
+        self.state.fail(ConnectionFailure::malformed_request);
         let error = ApiError::with_message(ErrorCode::ParseRequestParameter, message);
-        Box::pin(std::future::ready(Ok(closing(wire, "", &error))))
+        Box::pin(std::future::ready(Ok(closing(protocol, "", &error))))
     }
 }
 
@@ -613,8 +618,8 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 }
 
 /// A refusal after which the connection is of no more use.
-fn closing(wire: Wire, host: &str, error: &ApiError) -> Response {
-    let mut response = wire.failure(host, error);
+fn closing(protocol: Protocol, host: &str, error: &ApiError) -> Response {
+    let mut response = protocol.failure(host, error);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -32,19 +32,19 @@ const CONTENT_LENGTH: &[u8] = b"content-length:";
 
 /// Why a request cannot be told from its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Misframed {
+pub enum FramingError {
     /// The library took the end of its head to be elsewhere, just where a query was being kept for it,
     /// or where its head would say how its body ends.
     #[error("the head of a request did not end where expected")]
-    OutOfStep,
+    Desynchronized,
     /// Its head names two ends of its body.
     #[error("a request has both Content-Length and Transfer-Encoding")]
-    TwoLengths,
+    ConflictingLengths,
 }
 
 /// Follows the messages of one connection and keeps the queries that are too long for the library.
 #[derive(Debug)]
-pub struct Framer {
+pub struct RequestLineSplitter {
     stage: Stage,
     scan: HeadScan,
     /// Bytes that have arrived and may not pass yet, or had no room.
@@ -74,20 +74,20 @@ enum Stage {
     Open,
 }
 
-enum Verdict {
+enum LineAction {
     Wait,
     Pass(usize),
-    Shorten(Cut),
+    Shorten(QueryRange),
 }
 
 /// Where the query of a line stands: after the `?` and before the space.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+struct QueryRange {
     question_mark: usize,
     space: usize,
 }
 
-impl Default for Framer {
+impl Default for RequestLineSplitter {
     fn default() -> Self {
         Self {
             stage: Stage::Line,
@@ -101,11 +101,11 @@ impl Default for Framer {
     }
 }
 
-impl Framer {
+impl RequestLineSplitter {
     /// Takes bytes that have just arrived and says how many of them, from the first, may be passed
     /// on from where they are; it keeps a copy of the rest. Only while nothing `is_holding`.
     pub fn arrive(&mut self, bytes: &[u8]) -> usize {
-        let Verdict::Pass(count) = self.judge(bytes, bytes.len()) else {
+        let LineAction::Pass(count) = self.next_action(bytes, bytes.len()) else {
             self.held.extend_from_slice(bytes);
             return 0;
         };
@@ -146,12 +146,12 @@ impl Framer {
                 return 0;
             }
             let held = std::mem::take(&mut self.held);
-            let verdict = self.judge(&held, out.remaining());
+            let action = self.next_action(&held, out.remaining());
             self.held = held;
-            match verdict {
-                Verdict::Wait => return 0,
-                Verdict::Shorten(cut) => self.shorten(cut),
-                Verdict::Pass(count) => {
+            match action {
+                LineAction::Wait => return 0,
+                LineAction::Shorten(query_range) => self.shorten(query_range),
+                LineAction::Pass(count) => {
                     out.put_slice(&self.held.split_to(count.min(self.held.len())));
                     return count;
                 }
@@ -170,39 +170,39 @@ impl Framer {
     /// # Errors
     /// When there is a query but it cannot be sure that it is this request's; when the body is in
     /// chunks, and its head has a `Content-Length` too or cannot be looked at.
-    pub fn enter(&mut self, body: Option<u64>) -> Result<Option<Bytes>, Misframed> {
-        let is_in_step = self.stage == Stage::HeadDone;
+    pub fn enter(&mut self, body: Option<u64>) -> Result<Option<Bytes>, FramingError> {
+        let is_in_sync = self.stage == Stage::HeadDone;
         self.stage = match body {
-            Some(0) if is_in_step => Stage::Line,
-            Some(length) if is_in_step => Stage::Body(length),
-            None if is_in_step => Stage::Chunks(Chunks::Size(0)),
+            Some(0) if is_in_sync => Stage::Line,
+            Some(length) if is_in_sync => Stage::Body(length),
+            None if is_in_sync => Stage::Chunks(Chunks::Size(0)),
             _ => Stage::Open,
         };
         let query = self.query.take();
         if body.is_none() {
             self.shortens = false;
-            if is_in_step && self.scan.has_content_length {
-                return Err(Misframed::TwoLengths);
+            if is_in_sync && self.scan.has_content_length {
+                return Err(FramingError::ConflictingLengths);
             }
         }
-        let needs_step = query.is_some() || body.is_none();
-        if needs_step && !is_in_step { Err(Misframed::OutOfStep) } else { Ok(query) }
+        let needs_sync = query.is_some() || body.is_none();
+        if needs_sync && !is_in_sync { Err(FramingError::Desynchronized) } else { Ok(query) }
     }
 
     /// What may happen with the first of `bytes`, at most `room` of them.
-    fn judge(&mut self, bytes: &[u8], room: usize) -> Verdict {
+    fn next_action(&mut self, bytes: &[u8], room: usize) -> LineAction {
         if self.stage == Stage::Line {
             let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             if blank > 0 {
-                return Verdict::Pass(blank.min(room));
+                return LineAction::Pass(blank.min(room));
             }
-            match self.judge_line(bytes) {
-                Verdict::Pass(_) => self.begin_head(),
+            match self.classify_line(bytes) {
+                LineAction::Pass(_) => self.begin_head(),
                 other => return other,
             }
         }
         let within = bytes.get(..room).unwrap_or(bytes);
-        Verdict::Pass(match self.stage {
+        LineAction::Pass(match self.stage {
             Stage::Head => self.scan.end_of_head(within).map_or(within.len(), |end| {
                 self.stage = Stage::HeadDone;
                 end
@@ -231,22 +231,22 @@ impl Framer {
     }
 
     /// Whether the line at the start of `bytes` may pass as it is.
-    fn judge_line(&mut self, bytes: &[u8]) -> Verdict {
+    fn classify_line(&mut self, bytes: &[u8]) -> LineAction {
         if !(self.shortens && may_be_request_line(bytes)) {
-            return Verdict::Pass(bytes.len());
+            return LineAction::Pass(bytes.len());
         }
         let unchecked = bytes.get(self.checked..).unwrap_or_default();
         let end = memchr::memchr(b'\n', unchecked).map(|at| self.checked + at);
         match end {
             None if bytes.len() <= LONGEST_LINE_BYTES => {
                 self.checked = bytes.len();
-                Verdict::Wait
+                LineAction::Wait
             }
             Some(end) if (SHORT_LINE_BYTES..=LONGEST_LINE_BYTES).contains(&end) => {
-                let cut = bytes.get(..end).and_then(Cut::of);
-                cut.map_or(Verdict::Pass(bytes.len()), Verdict::Shorten)
+                let query_range = bytes.get(..end).and_then(QueryRange::of);
+                query_range.map_or(LineAction::Pass(bytes.len()), LineAction::Shorten)
             }
-            _ => Verdict::Pass(bytes.len()),
+            _ => LineAction::Pass(bytes.len()),
         }
     }
 
@@ -256,16 +256,16 @@ impl Framer {
         self.checked = 0;
     }
 
-    fn shorten(&mut self, cut: Cut) {
-        let mut line = self.held.split_to(cut.space.min(self.held.len()));
-        self.front = line.split_to(cut.question_mark.min(line.len())).freeze();
+    fn shorten(&mut self, query_range: QueryRange) {
+        let mut line = self.held.split_to(query_range.space.min(self.held.len()));
+        self.front = line.split_to(query_range.question_mark.min(line.len())).freeze();
         let query = line.freeze();
         self.query = Some(query.slice(query.len().min(1)..));
         self.begin_head();
     }
 }
 
-impl Cut {
+impl QueryRange {
     /// Finds the query in a request line, where it is one that the library would take if only it
     /// were shorter.
     fn of(line: &[u8]) -> Option<Self> {
@@ -289,12 +289,12 @@ fn may_be_request_line(bytes: &[u8]) -> bool {
 /// ends with a line feed or with both, as the library has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct HeadScan {
-    place: Place,
+    position: ScanPosition,
     has_content_length: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum ScanPosition {
     #[default]
     WithinLine,
     LineStart,
@@ -308,29 +308,33 @@ impl HeadScan {
     fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(rest @ [first, ..]) = bytes.get(at..) {
-            match (self.place, first) {
-                (Place::WithinLine, _) => {
+            match (self.position, first) {
+                (ScanPosition::WithinLine, _) => {
                     let feed = memchr::memchr(b'\n', rest)?;
                     at += feed + 1;
-                    self.place = Place::LineStart;
+                    self.position = ScanPosition::LineStart;
                 }
-                (Place::LineStart | Place::AfterReturn, b'\n') => return Some(at + 1),
-                (Place::LineStart, b'\r') => {
+                (ScanPosition::LineStart | ScanPosition::AfterReturn, b'\n') => {
+                    return Some(at + 1);
+                }
+                (ScanPosition::LineStart, b'\r') => {
                     at += 1;
-                    self.place = Place::AfterReturn;
+                    self.position = ScanPosition::AfterReturn;
                 }
-                (Place::LineStart, _) => self.place = Place::Name(0),
-                (Place::Name(same), _)
+                (ScanPosition::LineStart, _) => self.position = ScanPosition::Name(0),
+                (ScanPosition::Name(same), _)
                     if CONTENT_LENGTH.get(same) == Some(&first.to_ascii_lowercase()) =>
                 {
                     at += 1;
-                    self.place = Place::Name(same + 1);
+                    self.position = ScanPosition::Name(same + 1);
                     if same + 1 == CONTENT_LENGTH.len() {
                         self.has_content_length = true;
-                        self.place = Place::WithinLine;
+                        self.position = ScanPosition::WithinLine;
                     }
                 }
-                (Place::AfterReturn | Place::Name(_), _) => self.place = Place::WithinLine,
+                (ScanPosition::AfterReturn | ScanPosition::Name(_), _) => {
+                    self.position = ScanPosition::WithinLine;
+                }
             }
         }
         None
@@ -379,7 +383,7 @@ impl Chunks {
                     at += feed + 1;
                     *self = match *size {
                         0 => Self::Trailer(HeadScan {
-                            place: Place::LineStart,
+                            position: ScanPosition::LineStart,
                             ..HeadScan::default()
                         }),
                         size => Self::Data(size),

@@ -1,11 +1,11 @@
 //! Changes that somebody on the way may make to a signed request, the same ones in every run.
 
 /// Chooses the changes.
-pub(super) struct Chance(fault_token::Chance);
+pub(super) struct Prng(fault_token::Prng);
 
-impl Chance {
+impl Prng {
     pub(super) fn new(seed: u64) -> Self {
-        Self(fault_token::Chance::new(seed))
+        Self(fault_token::Prng::new(seed))
     }
 
     /// A number below `end`.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::doors::Wire;
+use super::doors::Protocol;
 use super::instance::{self, PROTOBUF};
 use super::rpc::format;
 use crate::error::{ApiError, ErrorCode};
@@ -13,7 +13,7 @@ use crate::model::RequestId;
 
 /// Why the library refuses, where `answer` is a bodiless refusal of its own, and what to send in its
 /// place to a client that speaks `wire`.
-pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<(ErrorCode, Bytes)> {
+pub(super) fn replacement_for(answer: &[u8], protocol: Protocol) -> Option<(ErrorCode, Bytes)> {
     let text = std::str::from_utf8(answer.get(..256).unwrap_or(answer)).ok()?;
     let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
     let code = match line.split(' ').next() {
@@ -23,19 +23,19 @@ pub(super) fn in_place_of(answer: &[u8], wire: Wire) -> Option<(ErrorCode, Bytes
     };
     let is_bare = headers.contains("content-length: 0\r\n");
     let is_last = headers.contains("connection: close\r\n");
-    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| (code, written(code, wire)))
+    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| (code, written(code, protocol)))
 }
 
-fn written(code: ErrorCode, wire: Wire) -> Bytes {
+fn written(code: ErrorCode, protocol: Protocol) -> Bytes {
     let (request_id, error) = (RequestId::random(), ApiError::from(code));
-    let (headers, body) = match wire {
-        Wire::Rpc => (
+    let (headers, body) = match protocol {
+        Protocol::Rpc => (
             format!(
                 "content-type: application/json;charset=utf-8\r\nx-acs-request-id: {request_id}"
             ),
             format::failure_text(request_id, &error).into_bytes(),
         ),
-        Wire::Instance => {
+        Protocol::Instance => {
             (format!("content-type: {PROTOBUF}"), instance::failure_message(request_id, &error).1)
         }
     };
@@ -64,7 +64,7 @@ mod tests {
         ] {
             let bare =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let (_code, answer) = in_place_of(bare.as_bytes(), Wire::Rpc).unwrap();
+            let (_code, answer) = replacement_for(bare.as_bytes(), Protocol::Rpc).unwrap();
             let text = std::str::from_utf8(&answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_client_of_the_instance_protocol_gets_an_error_message() {
         let bare = "HTTP/1.1 431 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let (_code, answer) = in_place_of(bare.as_bytes(), Wire::Instance).unwrap();
+        let (_code, answer) = replacement_for(bare.as_bytes(), Protocol::Instance).unwrap();
         let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
         let head = std::str::from_utf8(&answer[..end]).unwrap();
         assert!(head.starts_with("HTTP/1.1 413 Content Too Large\r\n"), "{head}");
@@ -94,7 +94,7 @@ mod tests {
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             "",
         ] {
-            assert_eq!(in_place_of(answer.as_bytes(), Wire::Rpc), None);
+            assert_eq!(replacement_for(answer.as_bytes(), Protocol::Rpc), None);
         }
     }
 }

@@ -33,12 +33,12 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// How often the files are looked at. A change counts once the files have rested for this long, so
 /// that certificate and key may be written one after the other.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most bytes of a key file.
 const MAX_KEY_BYTES: usize = 64 * 1024;
 
-const SECONDS_OF_A_DAY: f64 = 86_400.0;
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -91,16 +91,16 @@ pub enum TlsError {
 
 /// A certificate that follows its files.
 #[derive(Debug)]
-pub struct Identity {
+pub struct ServerCertificate {
     files: CertificateFiles,
-    served: ArcSwap<Served>,
+    loaded: ArcSwap<LoadedCertificate>,
     /// What the files were when they were last read.
-    read_at: Mutex<Stamps>,
-    asked: Notify,
+    loaded_versions: Mutex<FileVersions>,
+    reload_requested: Notify,
 }
 
 #[derive(Debug)]
-struct Served {
+struct LoadedCertificate {
     key: Arc<CertifiedKey>,
     not_after: Time,
 }
@@ -111,26 +111,26 @@ pub struct TlsServer {
     acceptor: TlsAcceptor,
 }
 
-impl Identity {
+impl ServerCertificate {
     /// Reads certificate and key.
     ///
     /// # Errors
     /// When they cannot be read, do not belong together, or others can read the key.
     pub fn open(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
-        let read_at = Stamps::of(&files);
-        let served = Served::read(&files)?;
-        served.warn_if_over(&files);
+        let loaded_versions = FileVersions::of(&files);
+        let loaded = LoadedCertificate::read(&files)?;
+        loaded.warn_if_expired(&files);
         Ok(Arc::new(Self {
             files,
-            served: ArcSwap::from_pointee(served),
-            read_at: Mutex::new(read_at),
-            asked: Notify::new(),
+            loaded: ArcSwap::from_pointee(loaded),
+            loaded_versions: Mutex::new(loaded_versions),
+            reload_requested: Notify::new(),
         }))
     }
 
     /// When the first certificate of the chain runs out.
     pub fn not_after(&self) -> Time {
-        self.served.load().not_after
+        self.loaded.load().not_after
     }
 
     /// Days until the certificate runs out; below zero once it has.
@@ -138,46 +138,47 @@ impl Identity {
         let seconds = self.not_after().unix().saturating_sub(now.unix());
         // Exact for more years than a certificate can name.
         let seconds = i32::try_from(seconds).map_or(f64::MAX, f64::from);
-        seconds / SECONDS_OF_A_DAY
+        seconds / SECONDS_PER_DAY
     }
 
     /// Asks for the files to be read again, changed or not.
-    pub fn ask_for_reload(&self) {
-        self.asked.notify_one();
+    pub fn request_reload(&self) {
+        self.reload_requested.notify_one();
     }
 
     /// Reads the files anew whenever they have changed, or when asked. Connections that are open
     /// go on as they are. Files that cannot be used are told once, and what was served stays.
-    pub async fn follow_files(self: Arc<Self>) {
-        let mut before = Stamps::default();
+    pub async fn watch_files(self: Arc<Self>) {
+        let mut before = FileVersions::default();
         loop {
-            let is_asked = tokio::select! {
-                () = self.asked.notified() => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
+            let is_requested = tokio::select! {
+                () = self.reload_requested.notified() => true,
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
             let this = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || this.look(is_asked, &before)).await;
-            before = looked.unwrap_or_default();
+            let checked =
+                tokio::task::spawn_blocking(move || this.check_files(is_requested, &before)).await;
+            before = checked.unwrap_or_default();
         }
     }
 
     /// Looks at the files and reads them if there is reason to. Blocking.
-    fn look(&self, is_asked: bool, before: &Stamps) -> Stamps {
-        let now = Stamps::of(&self.files);
-        let is_changed = now != *self.lock_stamps();
-        if is_asked || (is_changed && now == *before) {
+    fn check_files(&self, is_requested: bool, before: &FileVersions) -> FileVersions {
+        let now = FileVersions::of(&self.files);
+        let is_changed = now != *self.lock_versions();
+        if is_requested || (is_changed && now == *before) {
             self.reload(now.clone());
         }
         now
     }
 
-    fn reload(&self, stamps: Stamps) {
-        *self.lock_stamps() = stamps;
-        match Served::read(&self.files) {
-            Ok(served) => {
-                served.warn_if_over(&self.files);
-                tracing::info!(not_after = %served.not_after, "the TLS certificate is read anew");
-                self.served.store(Arc::new(served));
+    fn reload(&self, versions: FileVersions) {
+        *self.lock_versions() = versions;
+        match LoadedCertificate::read(&self.files) {
+            Ok(loaded) => {
+                loaded.warn_if_expired(&self.files);
+                tracing::info!(not_after = %loaded.not_after, "the TLS certificate is read anew");
+                self.loaded.store(Arc::new(loaded));
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
@@ -187,18 +188,18 @@ impl Identity {
         }
     }
 
-    fn lock_stamps(&self) -> std::sync::MutexGuard<'_, Stamps> {
-        self.read_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_versions(&self) -> std::sync::MutexGuard<'_, FileVersions> {
+        self.loaded_versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ResolvesServerCert for Identity {
+impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.served.load().key))
+        Some(Arc::clone(&self.loaded.load().key))
     }
 }
 
-impl Served {
+impl LoadedCertificate {
     fn read(files: &CertificateFiles) -> Result<Self, TlsError> {
         let chain = certificates(&files.certificate)?;
         let not_after =
@@ -213,7 +214,7 @@ impl Served {
         Ok(Self { key: Arc::new(key), not_after })
     }
 
-    fn warn_if_over(&self, files: &CertificateFiles) {
+    fn warn_if_expired(&self, files: &CertificateFiles) {
         if self.not_after <= Time::now() {
             let certificate = files.certificate.display();
             tracing::warn!(%certificate, not_after = %self.not_after, "the certificate has run out");
@@ -227,16 +228,19 @@ impl TlsServer {
     ///
     /// # Errors
     /// When the TLS library refuses.
-    pub fn open_to_all(identity: Arc<Identity>) -> Result<Self, TlsError> {
-        let config = versions()?.with_no_client_auth();
-        Ok(Self::new(config.with_cert_resolver(identity)))
+    pub fn without_client_auth(certificate: Arc<ServerCertificate>) -> Result<Self, TlsError> {
+        let config = protocol_versions()?.with_no_client_auth();
+        Ok(Self::new(config.with_cert_resolver(certificate)))
     }
 
     /// TLS that lets in who has a certificate of this CA.
     ///
     /// # Errors
     /// When the CA's file cannot be used.
-    pub fn open_to_clients_of(ca: &Path, identity: Arc<Identity>) -> Result<Self, TlsError> {
+    pub fn with_client_ca(
+        ca: &Path,
+        certificate: Arc<ServerCertificate>,
+    ) -> Result<Self, TlsError> {
         let fault = |source| TlsError::ClientCa { path: ca.to_owned(), source };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(ca)? {
@@ -245,8 +249,8 @@ impl TlsServer {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|error| fault(error.into()))?;
-        let config = versions()?.with_client_cert_verifier(verifier);
-        Ok(Self::new(config.with_cert_resolver(identity)))
+        let config = protocol_versions()?.with_client_cert_verifier(verifier);
+        Ok(Self::new(config.with_cert_resolver(certificate)))
     }
 
     fn new(mut config: ServerConfig) -> Self {
@@ -258,7 +262,7 @@ impl TlsServer {
     ///
     /// # Errors
     /// When the client goes away, speaks no TLS, or may not come in.
-    pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
     ) -> std::io::Result<TlsStream<S>> {
@@ -285,7 +289,8 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn versions() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, rustls::Error> {
+fn protocol_versions()
+-> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, rustls::Error> {
     ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
 }
@@ -302,18 +307,19 @@ fn not_after(chain: &[CertificateDer<'_>]) -> Option<Time> {
 
 /// What tells that a file is another one or has other content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Stamps([Option<Stamp>; 2]);
+struct FileVersions([Option<FileVersion>; 2]);
 
-type Stamp = (u64, u64, u64, i64, i64);
+type FileVersion = (u64, u64, u64, i64, i64);
 
-impl Stamps {
+impl FileVersions {
     fn of(files: &CertificateFiles) -> Self {
-        let stamp = |path: &Path| std::fs::metadata(path).ok().map(|metadata| stamp(&metadata));
-        Self([stamp(&files.certificate), stamp(&files.key)])
+        let version_of =
+            |path: &Path| std::fs::metadata(path).ok().map(|metadata| file_version(&metadata));
+        Self([version_of(&files.certificate), version_of(&files.key)])
     }
 }
 
-fn stamp(of: &Metadata) -> Stamp {
+fn file_version(of: &Metadata) -> FileVersion {
     (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec())
 }
 

@@ -117,9 +117,9 @@ impl Language {
             faults.push(format!("{name}: {} steps of {wanted_steps}", total.steps()));
         }
         show(&format!("{name} in all: {total}\n"));
-        let complaints = gateways.complaints();
+        let logged_errors = gateways.logged_errors();
         gateways.stop();
-        assert!(faults.is_empty(), "{}\nthe gateways' logs:\n{complaints}", faults.join("\n"));
+        assert!(faults.is_empty(), "{}\nthe gateways' logs:\n{logged_errors}", faults.join("\n"));
     }
 }
 

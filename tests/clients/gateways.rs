@@ -57,14 +57,14 @@ impl Gateways {
     }
 
     /// The lines of their logs that are above INFO.
-    pub(crate) fn complaints(&self) -> String {
+    pub(crate) fn logged_errors(&self) -> String {
         let logs = self.running.iter().map(|(variable, _file, gateway)| (variable, gateway.log()));
-        let mut complaints = String::new();
+        let mut logged_errors = String::new();
         for (variable, log) in logs {
             let lines = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
-            complaints.extend(lines.map(|line| format!("{variable}: {line}\n")));
+            logged_errors.extend(lines.map(|line| format!("{variable}: {line}\n")));
         }
-        complaints
+        logged_errors
     }
 }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::gateway::scratch;
 use crate::harness::text;
 use crate::installation::{Installation, Server};
-use crate::rig::{FaultToken, count};
+use crate::setup::{FaultToken, count};
 
 const TEXT: &str = "SGVsbG8=";
 
@@ -38,22 +38,22 @@ async fn with_share(share: &str) -> Verified {
 impl Verified {
     async fn encrypt(&self) -> Option<String> {
         let params = [("KeyId", self.key.as_str()), ("Plaintext", TEXT)];
-        let sealed = self.client.call("Encrypt", &params).await.ok()?;
-        Some(text(&sealed["CiphertextBlob"]).to_owned())
+        let encrypted = self.client.call("Encrypt", &params).await.ok()?;
+        Some(text(&encrypted["CiphertextBlob"]).to_owned())
     }
 
-    async fn opens(&self, blob: &str) -> bool {
-        let opened = self.client.call("Decrypt", &[("CiphertextBlob", blob)]).await;
-        opened.is_ok_and(|opened| opened["Plaintext"] == TEXT)
+    async fn decrypts(&self, blob: &str) -> bool {
+        let decrypted = self.client.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+        decrypted.is_ok_and(|decrypted| decrypted["Plaintext"] == TEXT)
     }
 }
 
 #[tokio::test]
-async fn a_verified_encryption_gives_no_ciphertext_that_does_not_open() {
+async fn a_verified_encryption_gives_no_ciphertext_that_does_not_decrypt() {
     let mut gateway = with_share("all").await;
     gateway.token.add(
         Rule::on(&["C_Encrypt"], Fault::FlipBit)
-            .when(When::Chance { per_million: 200_000, seed: 3 }),
+            .when(When::Random { per_million: 200_000, seed: 3 }),
     );
     let mut blobs = Vec::new();
     for _call in 0..100 {
@@ -62,7 +62,7 @@ async fn a_verified_encryption_gives_no_ciphertext_that_does_not_open() {
     gateway.token.clear();
     assert!(blobs.len() > 50, "{} of 100", blobs.len());
     for blob in &blobs {
-        assert!(gateway.opens(blob).await);
+        assert!(gateway.decrypts(blob).await);
     }
     assert!(gateway.server.has_logged("a ciphertext that does not open"));
 }
@@ -77,7 +77,7 @@ async fn a_token_that_gives_bad_ciphertexts_only_answers_503() {
 }
 
 #[tokio::test]
-async fn of_a_share_every_so_many_th_encryption_is_opened_again() {
+async fn of_a_share_every_so_many_th_encryption_is_decrypted_again() {
     let gateway = with_share("1/4").await;
     gateway.token.calls();
     for _call in 0..16 {

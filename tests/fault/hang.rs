@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::gateway::{is_alive, scratch, until};
 use crate::harness::text;
-use crate::rig::{FaultToken, Rig, count};
 use crate::scale::allowed;
+use crate::setup::{FaultToken, Setup, count};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
@@ -27,12 +27,12 @@ const STOP: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
-    let mut rig = Rig::start();
-    assert_eq!(rig.reply("Encrypt", ENCRYPT).await.status, 200);
-    let threads = threads(rig.gateway.process.process_id());
-    rig.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
+    let mut setup = Setup::start();
+    assert_eq!(setup.reply("Encrypt", ENCRYPT).await.status, 200);
+    let threads = threads(setup.gateway.process.process_id());
+    setup.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
 
-    let replies = join_all((0..64).map(|_call| rig.reply("Encrypt", ENCRYPT))).await;
+    let replies = join_all((0..64).map(|_call| setup.reply("Encrypt", ENCRYPT))).await;
     let longest = replies.iter().map(|reply| reply.took).max().unwrap_or_default();
     println!("longest wait {} ms", longest.as_millis());
     for reply in &replies {
@@ -41,21 +41,24 @@ async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
     }
 
     for _call in 0..20 {
-        let reply = rig.reply("Encrypt", ENCRYPT).await;
+        let reply = setup.reply("Encrypt", ENCRYPT).await;
         assert_eq!((reply.status, reply.retry_after.is_some()), (503, true), "{reply:?}");
         assert!(reply.took < allowed(AT_ONCE), "{reply:?}");
     }
-    let key = [("KeyId", rig.gateway.dev.key_id.as_str())];
-    assert_eq!(rig.reply("DescribeKey", &key).await.status, 200);
-    assert_eq!(rig.admin("/readyz").await.0, 503);
-    assert_eq!(rig.admin("/livez").await.0, 200);
-    assert!(self::threads(rig.gateway.process.process_id()) <= threads, "threads are not piled up");
-    let told = rig.gateway.process.log().matches("the PKCS#11 module hangs").count();
+    let key = [("KeyId", setup.gateway.dev.key_id.as_str())];
+    assert_eq!(setup.reply("DescribeKey", &key).await.status, 200);
+    assert_eq!(setup.admin("/readyz").await.0, 503);
+    assert_eq!(setup.admin("/livez").await.0, 200);
+    assert!(
+        self::threads(setup.gateway.process.process_id()) <= threads,
+        "threads are not piled up"
+    );
+    let told = setup.gateway.process.log().matches("the PKCS#11 module hangs").count();
     assert_eq!(told, 1, "loud, and once");
 
     let begin = Instant::now();
-    rig.gateway.process.terminate();
-    let id = rig.gateway.process.id();
+    setup.gateway.process.terminate();
+    let id = setup.gateway.process.id();
     until(|| !is_alive(&id)).await;
     println!("stopped after {} ms", begin.elapsed().as_millis());
     assert!(begin.elapsed() < STOP, "{:?}", begin.elapsed());
@@ -63,29 +66,29 @@ async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
 
 #[tokio::test]
 async fn calls_go_on_when_the_module_lets_go() {
-    let mut rig = Rig::start();
-    rig.token.calls();
-    let hang = rig.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
-    let replies = join_all((0..64).map(|_call| rig.reply("Encrypt", ENCRYPT))).await;
+    let mut setup = Setup::start();
+    setup.token.calls();
+    let hang = setup.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
+    let replies = join_all((0..64).map(|_call| setup.reply("Encrypt", ENCRYPT))).await;
     assert!(replies.iter().all(|reply| reply.status == 503));
-    assert_eq!(rig.admin("/readyz").await.0, 503);
-    rig.token.remove(hang);
+    assert_eq!(setup.admin("/readyz").await.0, 503);
+    setup.token.remove(hang);
     let begin = Instant::now();
-    while rig.reply("Encrypt", ENCRYPT).await.status != 200 {
+    while setup.reply("Encrypt", ENCRYPT).await.status != 200 {
         tokio::task::yield_now().await;
     }
     println!("first success {} ms after the end", begin.elapsed().as_millis());
     assert!(begin.elapsed() < allowed(Duration::from_secs(1)), "{:?}", begin.elapsed());
-    assert_eq!(count(&rig.token.calls(), "C_Finalize"), 0, "it was never lost");
+    assert_eq!(count(&setup.token.calls(), "C_Finalize"), 0, "it was never lost");
 }
 
 #[tokio::test]
 async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
     let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
-    let limits = "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n";
-    let (house, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
-    let server = house.serve_with(&["--supervise"]);
+    let limits = "[token]\ntimeout_ms = 1000\nhang_timeout_ms = 1000\n";
+    let (installation, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
+    let server = installation.serve_with(&["--supervise"]);
     let client = server.client(&user);
     let created = client.call("CreateKey", &[]).await.unwrap();
     let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
@@ -118,9 +121,9 @@ async fn a_new_process_takes_over_when_the_module_hangs_in_the_old_one_only() {
 async fn a_new_process_takes_over_when_the_module_refuses_to_begin_in_the_old_one_only() {
     let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
-    let limits = "[token]\ndeadline_ms = 1000\nhang_limit_ms = 1000\n";
-    let (house, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
-    let server = house.serve_with(&["--supervise"]);
+    let limits = "[token]\ntimeout_ms = 1000\nhang_timeout_ms = 1000\n";
+    let (installation, user) = token.installation(|text| *text = text.replace("[token]\n", limits));
+    let server = installation.serve_with(&["--supervise"]);
     let client = server.client(&user);
     let created = client.call("CreateKey", &[]).await.unwrap();
     let key = created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
@@ -130,12 +133,16 @@ async fn a_new_process_takes_over_when_the_module_refuses_to_begin_in_the_old_on
     // Each process counts its own calls: one that is new has a good C_Initialize, and gets by until
     // its hundredth C_Encrypt.
     assert!(count(&token.calls(), "C_Encrypt") < 100);
-    token.add(Rule::on(&["C_Initialize"], Fault::answer("CKR_GENERAL_ERROR")).when(When::From(2)));
-    token.add(Rule::on(&["C_Encrypt"], Fault::answer("CKR_DEVICE_REMOVED")).when(When::From(100)));
+    token.add(
+        Rule::on(&["C_Initialize"], Fault::return_code("CKR_GENERAL_ERROR")).when(When::From(2)),
+    );
+    token.add(
+        Rule::on(&["C_Encrypt"], Fault::return_code("CKR_DEVICE_REMOVED")).when(When::From(100)),
+    );
     while client.call("Encrypt", encrypt).await.is_ok() {}
     until(|| server.supervised() != before).await;
     client.call("Encrypt", encrypt).await.unwrap();
-    assert!(server.has_logged("token.refused_here_only"));
+    assert!(server.has_logged("token.process_restart_needed"));
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -143,9 +150,9 @@ async fn a_new_process_takes_over_when_the_module_refuses_to_begin_in_the_old_on
 fn examine_while_it_hangs(function: &str, left: &str) {
     let dir = TempDir::new_in(scratch()).unwrap();
     let mut token = FaultToken::new(dir.path());
-    let (house, _user) = token.installation(|_text| {});
+    let (installation, _user) = token.installation(|_text| {});
     token.add(Rule::on(&[function], Fault::Hang));
-    let looked = house.configured(&["doctor", "--json"]);
+    let looked = installation.configured(&["doctor", "--json"]);
     assert_eq!(looked.code, Some(7), "{looked:?}");
     let told: Value = serde_json::from_slice(&looked.stdout).unwrap();
     let checks = |verdict: &str| {

@@ -36,7 +36,7 @@ where
     let mut search = Search { calls, reads, apply, seen: HashSet::new(), ends: Vec::new() };
     for state in before {
         let mut done = vec![false; search.calls.len()];
-        search.go_on(&mut done, state);
+        search.extend(&mut done, state);
     }
     search.ends
 }
@@ -55,7 +55,7 @@ where
     S: Clone + Eq + Hash + Debug,
     A: Fn(&S, &C) -> Option<S>,
 {
-    fn go_on(&mut self, done: &mut Vec<bool>, state: &S) {
+    fn extend(&mut self, done: &mut Vec<bool>, state: &S) {
         let mut read = Vec::new();
         // What reads this state may as well come first.
         while let Some(at) = self.next(done).into_iter().find(|at| {
@@ -72,7 +72,7 @@ where
             for at in self.next(done) {
                 if let Some(after) = (self.apply)(state, &self.calls[at].call) {
                     done[at] = true;
-                    self.go_on(done, &after);
+                    self.extend(done, &after);
                     done[at] = false;
                 }
             }

@@ -7,7 +7,7 @@ use std::process::Command;
 use fault_token::{Fault, Rule, When};
 use tempfile::TempDir;
 
-use crate::rig::Rig;
+use crate::setup::Setup;
 
 const LABEL: &str = "hsmgate-dev";
 
@@ -68,77 +68,77 @@ fn objects_in(tokens: &Path) -> usize {
 }
 
 /// Callers are told to come later, and nothing is made.
-async fn is_not_used(rig: &Rig) {
-    rig.until_no_longer(200).await;
-    let before = objects_in(&rig.gateway.process.state().join("tokens"));
+async fn is_not_used(setup: &Setup) {
+    setup.until_no_longer(200).await;
+    let before = objects_in(&setup.gateway.process.state().join("tokens"));
     for _call in 0..10 {
         for (action, params) in
             [("Encrypt", &[("KeyId", "alias/demo"), ("Plaintext", "SGk=")][..]), ("CreateKey", &[])]
         {
-            let reply = rig.reply(action, params).await;
-            assert_eq!(reply.status, 503, "{reply:?}\n{}", rig.gateway.process.log());
+            let reply = setup.reply(action, params).await;
+            assert_eq!(reply.status, 503, "{reply:?}\n{}", setup.gateway.process.log());
         }
     }
-    rig.until_readiness(503).await;
-    assert_eq!(objects_in(&rig.gateway.process.state().join("tokens")), before);
+    setup.until_readiness(503).await;
+    assert_eq!(objects_in(&setup.gateway.process.state().join("tokens")), before);
 }
 
-async fn is_used_again(rig: &Rig, sealed: &[String]) {
-    assert_eq!(rig.until_no_longer(503).await.status, 200);
-    rig.opens_all(sealed).await;
+async fn is_used_again(setup: &Setup, encrypted: &[String]) {
+    assert_eq!(setup.until_no_longer(503).await.status, 200);
+    setup.decrypts_all(encrypted).await;
 }
 
 #[tokio::test]
 async fn a_token_that_was_emptied_under_a_recovery_is_not_used() {
-    let mut rig = Rig::start();
-    let sealed = rig.sealed(3).await;
-    let state = rig.gateway.process.state();
+    let mut setup = Setup::start();
+    let encrypted = setup.encrypt_with_new_keys(3).await;
+    let state = setup.gateway.process.state();
     let aside = empty(&state);
-    rig.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
-    is_not_used(&rig).await;
-    let log = rig.gateway.process.log();
+    setup.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
+    is_not_used(&setup).await;
+    let log = setup.gateway.process.log();
     assert!(log.contains("no longer shows the keys that it had"), "{log}");
     fill(&state, &aside);
-    is_used_again(&rig, &sealed).await;
+    is_used_again(&setup, &encrypted).await;
 }
 
 #[tokio::test]
 async fn a_token_that_is_initialised_anew_under_the_gateway_is_not_used() {
-    let rig = Rig::start();
-    rig.sealed(3).await;
-    let state = rig.gateway.process.state();
+    let setup = Setup::start();
+    setup.encrypt_with_new_keys(3).await;
+    let state = setup.gateway.process.state();
     make_token(&state, &state.join("softhsm2.conf"), ["--token", LABEL]);
-    is_not_used(&rig).await;
+    is_not_used(&setup).await;
 }
 
 #[tokio::test]
 async fn another_token_with_the_same_label_is_not_used() {
-    let mut rig = Rig::start();
-    let sealed = rig.sealed(3).await;
-    let state = rig.gateway.process.state();
+    let mut setup = Setup::start();
+    let encrypted = setup.encrypt_with_new_keys(3).await;
+    let state = setup.gateway.process.state();
     let own = replace(&state);
-    rig.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
-    is_not_used(&rig).await;
+    setup.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
+    is_not_used(&setup).await;
     fs::remove_dir_all(state.join("tokens")).unwrap();
     fs::rename(own, state.join("tokens")).unwrap();
-    is_used_again(&rig, &sealed).await;
+    is_used_again(&setup, &encrypted).await;
 }
 
 #[tokio::test]
 async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
-    let rig = Rig::start();
-    rig.sealed(3).await;
-    let Rig { gateway, token } = rig;
+    let setup = Setup::start();
+    setup.encrypt_with_new_keys(3).await;
+    let Setup { gateway, token } = setup;
     let dir: TempDir = gateway.process.stop();
     let state = dir.path().join("state");
     let aside = empty(&state);
-    let refusal = Rig::refuses_to_start_in(&dir, &token);
+    let refusal = Setup::refuses_to_start_in(&dir, &token);
     assert!(refusal.contains("the token has no whole key"), "{refusal}");
     fill(&state, &aside);
     let own = replace(&state);
-    let refusal = Rig::refuses_to_start_in(&dir, &token);
+    let refusal = Setup::refuses_to_start_in(&dir, &token);
     assert!(refusal.contains("the store belongs to token serial"), "{refusal}");
     fs::remove_dir_all(state.join("tokens")).unwrap();
     fs::rename(own, state.join("tokens")).unwrap();
-    assert_eq!(Rig::start_in(dir, token, &[]).encrypt().await.status, 200);
+    assert_eq!(Setup::start_in(dir, token, &[]).encrypt().await.status, 200);
 }

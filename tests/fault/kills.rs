@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use fault_token::{Fault, Rule, When, mix};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::deed::{Change, Deed, Kind};
+use crate::end_to_end::Consistency;
 use crate::harness::{Gateway, text};
+use crate::key_material::wrap;
+use crate::key_model::{Change, Kind, Operation};
 use crate::ledger::{Ledger, Outcome, perform};
-use crate::material::wrap;
-use crate::observed::Depth;
-use crate::rig::Rig;
+use crate::observation::Depth;
 use crate::scale::{report, scaled};
-use crate::whole::House;
+use crate::setup::Setup;
 
 /// A change, and what has to be there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +40,9 @@ enum Case {
 }
 
 /// What one gateway after the other is tried with, on the same state.
-struct Trial {
+struct KillTest {
     ledger: RefCell<Ledger>,
-    house: House,
+    consistency: Consistency,
     name: usize,
 }
 
@@ -53,7 +53,7 @@ async fn a_key_is_made_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_key_pair_is_made_whole_or_not_at_all() {
-    killed_at(&[Case::Create(Kind::Signing), Case::Create(Kind::Opening)]).await;
+    killed_at(&[Case::Create(Kind::Signing), Case::Create(Kind::Decryption)]).await;
 }
 
 #[tokio::test]
@@ -96,53 +96,53 @@ async fn killed_at(cases: &[Case]) {
 
 /// Kills before and after each call of the token, or some of them, until the change needs fewer calls.
 async fn every_boundary(case: Case) {
-    let (mut rig, mut trial) = Trial::start(case).await;
+    let (mut setup, mut kill_test) = KillTest::start(case).await;
     let mut kills = 0;
     for fault in [Fault::KillBefore, Fault::KillAfter] {
         for call in (1..).step_by(scaled(5, 1)) {
-            let deed = trial.prepare(&rig.gateway, case).await;
-            rig.token.add(Rule::on_all(fault.clone()).when(When::At(call)));
-            let outcome = perform(&trial.ledger, &rig.gateway.client, &deed).await;
-            rig = rig.kill_and_restart();
-            trial.check_and_retry(&rig.gateway, &deed).await;
+            let operation = kill_test.prepare(&setup.gateway, case).await;
+            setup.token.add(Rule::on_all(fault.clone()).when(When::At(call)));
+            let outcome = perform(&kill_test.ledger, &setup.gateway.client, &operation).await;
+            setup = setup.kill_and_restart();
+            kill_test.check_and_retry(&setup.gateway, &operation).await;
             if outcome.is_done() {
                 break;
             }
             kills += 1;
         }
     }
-    trial.finish(&rig.gateway).await;
-    let facts = trial.ledger.into_inner().facts;
+    kill_test.finish(&setup.gateway).await;
+    let facts = kill_test.ledger.into_inner().facts;
     report(&format!("{case:?}: {kills} kills at calls of the token, {facts} facts checked"));
 }
 
 /// Kills at instants that are spread over the time that the change takes.
 async fn any_instant(case: Case, kills: usize) {
-    let (mut rig, mut trial) = Trial::start(case).await;
+    let (mut setup, mut kill_test) = KillTest::start(case).await;
     let mut longest = Duration::ZERO;
-    for _trial in 0..3 {
-        let deed = trial.prepare(&rig.gateway, case).await;
+    for _kill_test in 0..3 {
+        let operation = kill_test.prepare(&setup.gateway, case).await;
         let start = Instant::now();
-        assert!(perform(&trial.ledger, &rig.gateway.client, &deed).await.is_done());
+        assert!(perform(&kill_test.ledger, &setup.gateway.client, &operation).await.is_done());
         longest = longest.max(start.elapsed());
     }
     let micros = u64::try_from(longest.as_micros()).unwrap();
     for kill in 0..kills {
-        let deed = trial.prepare(&rig.gateway, case).await;
-        let chance = mix(micros, u64::try_from(kill).unwrap());
-        let delay = Duration::from_micros(chance % micros);
-        let process = Pid::from_raw(rig.gateway.process.process_id().cast_signed()).unwrap();
+        let operation = kill_test.prepare(&setup.gateway, case).await;
+        let prng = mix(micros, u64::try_from(kill).unwrap());
+        let delay = Duration::from_micros(prng % micros);
+        let process = Pid::from_raw(setup.gateway.process.process_id().cast_signed()).unwrap();
         let killer = thread::spawn(move || {
             thread::sleep(delay);
             kill_process(process, Signal::KILL).unwrap();
         });
-        perform(&trial.ledger, &rig.gateway.client, &deed).await;
+        perform(&kill_test.ledger, &setup.gateway.client, &operation).await;
         killer.join().unwrap();
-        rig = rig.kill_and_restart();
-        trial.check_and_retry(&rig.gateway, &deed).await;
+        setup = setup.kill_and_restart();
+        kill_test.check_and_retry(&setup.gateway, &operation).await;
     }
-    trial.finish(&rig.gateway).await;
-    let ledger = trial.ledger.into_inner();
+    kill_test.finish(&setup.gateway).await;
+    let ledger = kill_test.ledger.into_inner();
     report(&format!(
         "{case:?}: {kills} kills within {longest:?}, {} of them before the answer, \
          {} facts checked",
@@ -150,53 +150,53 @@ async fn any_instant(case: Case, kills: usize) {
     ));
 }
 
-impl Trial {
-    async fn start(case: Case) -> (Rig, Self) {
-        let rig = Rig::start();
-        let house = House::of(&rig.gateway).await;
-        let mut ledger = Ledger::of(&rig.gateway);
+impl KillTest {
+    async fn start(case: Case) -> (Setup, Self) {
+        let setup = Setup::start();
+        let consistency = Consistency::of(&setup.gateway).await;
+        let mut ledger = Ledger::of(&setup.gateway);
         if matches!(case, Case::CreateClientKey | Case::DeleteClientKey) {
-            ledger.open_access_point(&rig.gateway).await;
+            ledger.create_access_point(&setup.gateway).await;
         }
-        (rig, Self { ledger: RefCell::new(ledger), house, name: 0 })
+        (setup, Self { ledger: RefCell::new(ledger), consistency, name: 0 })
     }
 
     /// Looks at everything, does once more what may not have been done, and looks again.
-    async fn check_and_retry(&mut self, gateway: &Gateway, deed: &Deed) {
-        self.ledger.get_mut().check(gateway, Depth::Touched).await;
-        self.house.check(gateway).await;
-        let outcome = perform(&self.ledger, &gateway.client, deed).await;
+    async fn check_and_retry(&mut self, gateway: &Gateway, operation: &Operation) {
+        self.ledger.get_mut().check(gateway, Depth::Changed).await;
+        self.consistency.check(gateway).await;
+        let outcome = perform(&self.ledger, &gateway.client, operation).await;
         assert!(!matches!(outcome, Outcome::Unknown), "{}", gateway.process.log());
-        self.ledger.get_mut().check(gateway, Depth::Touched).await;
+        self.ledger.get_mut().check(gateway, Depth::Changed).await;
     }
 
     async fn finish(&mut self, gateway: &Gateway) {
         self.ledger.get_mut().check(gateway, Depth::All).await;
-        self.house.check_all(gateway).await;
+        self.consistency.check_all(gateway).await;
     }
 
     /// Makes everything that a change needs, and gives the change.
-    async fn prepare(&mut self, gateway: &Gateway, case: Case) -> Deed {
+    async fn prepare(&mut self, gateway: &Gateway, case: Case) -> Operation {
         self.name += 1;
         let name = format!("alias/{}", self.name);
-        let deed = match case {
-            Case::Create(kind) => return Deed::CreateKey(kind),
-            Case::CreateClientKey => return Deed::CreateClientKey,
+        let operation = match case {
+            Case::Create(kind) => return Operation::CreateKey(kind),
+            Case::CreateClientKey => return Operation::CreateClientKey,
             Case::DeleteClientKey => {
-                let made = self.done(gateway, &Deed::CreateClientKey).await;
-                Deed::DeleteClientKey { id: text(&made["ClientKeyId"]).to_owned() }
+                let made = self.done(gateway, &Operation::CreateClientKey).await;
+                Operation::DeleteClientKey { id: text(&made["ClientKeyId"]).to_owned() }
             }
-            Case::CreateAlias => Deed::CreateAlias { name, key: gateway.dev.key_id.clone() },
+            Case::CreateAlias => Operation::CreateAlias { name, key: gateway.dev.key_id.clone() },
             Case::UpdateAlias => {
                 let key = gateway.dev.key_id.clone();
-                self.done(gateway, &Deed::CreateAlias { name: name.clone(), key }).await;
+                self.done(gateway, &Operation::CreateAlias { name: name.clone(), key }).await;
                 let key = self.create(gateway, Kind::Cipher).await;
-                Deed::UpdateAlias { name, key }
+                Operation::UpdateAlias { name, key }
             }
             Case::DeleteAlias => {
                 let key = gateway.dev.key_id.clone();
-                self.done(gateway, &Deed::CreateAlias { name: name.clone(), key }).await;
-                Deed::DeleteAlias { name }
+                self.done(gateway, &Operation::CreateAlias { name: name.clone(), key }).await;
+                Operation::DeleteAlias { name }
             }
             Case::Parameters | Case::FirstImport | Case::SecondImport | Case::DeleteMaterial => {
                 self.prepare_external(gateway, case).await
@@ -204,11 +204,11 @@ impl Trial {
             _ => self.prepare_key(gateway, case).await,
         };
         // What was made before the kill is used before it, too.
-        self.ledger.get_mut().check(gateway, Depth::Touched).await;
-        deed
+        self.ledger.get_mut().check(gateway, Depth::Changed).await;
+        operation
     }
 
-    async fn prepare_key(&mut self, gateway: &Gateway, case: Case) -> Deed {
+    async fn prepare_key(&mut self, gateway: &Gateway, case: Case) -> Operation {
         let kind = if let Case::AddVersion(kind) = case { kind } else { Kind::Cipher };
         let key = self.create(gateway, kind).await;
         let (before, change) = match case {
@@ -220,28 +220,28 @@ impl Trial {
             _ => (None, Change::Schedule),
         };
         if let Some(before) = before {
-            self.done(gateway, &Deed::to(&key, before)).await;
+            self.done(gateway, &Operation::to(&key, before)).await;
         }
-        Deed::to(&key, change)
+        Operation::to(&key, change)
     }
 
-    async fn prepare_external(&mut self, gateway: &Gateway, case: Case) -> Deed {
+    async fn prepare_external(&mut self, gateway: &Gateway, case: Case) -> Operation {
         let key = self.create(gateway, Kind::External).await;
         if case == Case::Parameters {
-            return Deed::to(&key, Change::Parameters);
+            return Operation::to(&key, Change::Parameters);
         }
-        let given = self.done(gateway, &Deed::to(&key, Change::Parameters)).await;
+        let given = self.done(gateway, &Operation::to(&key, Change::Parameters)).await;
         let material = u8::try_from(self.name % 256).unwrap();
         let wrapped = wrap(&given, &[material; 32]);
         let token = text(&given["ImportToken"]).to_owned();
-        let import = Deed::to(&key, Change::Import { token, wrapped });
+        let import = Operation::to(&key, Change::Import { token, wrapped });
         if case == Case::FirstImport {
             return import;
         }
         self.done(gateway, &import).await;
         // What it encrypts has to open again when the material has come back.
-        self.ledger.get_mut().check(gateway, Depth::Touched).await;
-        let delete = Deed::to(&key, Change::DeleteMaterial);
+        self.ledger.get_mut().check(gateway, Depth::Changed).await;
+        let delete = Operation::to(&key, Change::DeleteMaterial);
         if case == Case::DeleteMaterial {
             return delete;
         }
@@ -250,15 +250,15 @@ impl Trial {
     }
 
     async fn create(&mut self, gateway: &Gateway, kind: Kind) -> String {
-        let made = self.done(gateway, &Deed::CreateKey(kind)).await;
+        let made = self.done(gateway, &Operation::CreateKey(kind)).await;
         text(&made["KeyMetadata"]["KeyId"]).to_owned()
     }
 
     /// Does what must be possible.
-    async fn done(&self, gateway: &Gateway, deed: &Deed) -> serde_json::Value {
-        match perform(&self.ledger, &gateway.client, deed).await {
+    async fn done(&self, gateway: &Gateway, operation: &Operation) -> serde_json::Value {
+        match perform(&self.ledger, &gateway.client, operation).await {
             Outcome::Done(answer) => answer,
-            outcome => panic!("{deed:?}: {outcome:?}\n{}", gateway.process.log()),
+            outcome => panic!("{operation:?}: {outcome:?}\n{}", gateway.process.log()),
         }
     }
 }

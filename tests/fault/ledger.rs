@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::deed::{ACCESS_POINT, Change, Deed, Facts, Kind, Proof, Request, State};
 use crate::harness::{Gateway, text};
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
+use crate::key_model::{ACCESS_POINT, Change, KeyFacts, Kind, Operation, Proof, Request, State};
 
 /// What came of a call.
 #[derive(Debug, Clone)]
@@ -29,12 +29,12 @@ pub(crate) enum Outcome {
 pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// One of these is so.
-    pub(crate) may_be: Vec<Facts>,
+    pub(crate) may_be: Vec<KeyFacts>,
     /// What it was before the call that is under way.
-    before: Vec<Facts>,
+    before: Vec<KeyFacts>,
     pub(crate) proofs: Vec<Proof>,
     /// Whether something was done to it since it was last looked at.
-    pub(crate) is_touched: bool,
+    pub(crate) is_changed: bool,
 }
 
 /// What all clients know.
@@ -46,8 +46,8 @@ pub(crate) struct Ledger {
     /// Of each client key, whether it may be there.
     pub(crate) client_keys: BTreeMap<String, Vec<bool>>,
     /// Keys whose making was not answered.
-    pub(crate) perhaps: Vec<Kind>,
-    pub(crate) perhaps_client_keys: usize,
+    pub(crate) unacknowledged_keys: Vec<Kind>,
+    pub(crate) unacknowledged_client_keys: usize,
     pub(crate) acknowledged: usize,
     pub(crate) unanswered: usize,
     /// How many facts were looked at.
@@ -71,8 +71,8 @@ impl Outcome {
 
 impl Key {
     pub(crate) fn new(kind: Kind) -> Self {
-        let (may_be, before) = (vec![Facts::new(kind)], Vec::new());
-        Self { kind, may_be, before, proofs: Vec::new(), is_touched: true }
+        let (may_be, before) = (vec![KeyFacts::new(kind)], Vec::new());
+        Self { kind, may_be, before, proofs: Vec::new(), is_changed: true }
     }
 
     /// Its state, where there is no doubt.
@@ -93,63 +93,63 @@ impl Ledger {
     }
 
     /// Makes the access point that client keys belong to, with a first one.
-    pub(crate) async fn open_access_point(&mut self, gateway: &Gateway) {
-        let visitor = Visitor::of(gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
-        self.client_keys.insert(visitor.client_key.id, vec![true]);
+    pub(crate) async fn create_access_point(&mut self, gateway: &Gateway) {
+        let instance_client = InstanceClient::of(gateway, ACCESS_POINT, r#"["key/*"]"#, "").await;
+        self.client_keys.insert(instance_client.client_key.id, vec![true]);
     }
 
-    fn begin(&mut self, deed: &Deed) {
-        if let Deed::To { key, change } = deed {
+    fn begin(&mut self, operation: &Operation) {
+        if let Operation::To { key, change } = operation {
             let key = self.keys.get_mut(key).unwrap();
             let kind = key.kind;
             key.before = key.may_be.clone();
             key.may_be = following(&key.before, &Outcome::Unknown, |it| it.after(kind, change));
-            key.is_touched = true;
+            key.is_changed = true;
         }
     }
 
-    fn settle(&mut self, deed: &Deed, outcome: &Outcome) {
+    fn finish(&mut self, operation: &Operation, outcome: &Outcome) {
         match outcome {
             Outcome::Done(_) => self.acknowledged += 1,
             Outcome::Refused(_) | Outcome::Nothing => {}
             Outcome::Unknown => self.unanswered += 1,
         }
-        match (deed, outcome) {
-            (Deed::CreateKey(kind), Outcome::Done(made)) => {
+        match (operation, outcome) {
+            (Operation::CreateKey(kind), Outcome::Done(made)) => {
                 let id = text(&made["KeyMetadata"]["KeyId"]).to_owned();
                 self.keys.insert(id, Key::new(*kind));
             }
-            (Deed::CreateKey(kind), Outcome::Unknown) => self.perhaps.push(*kind),
-            (Deed::CreateClientKey, Outcome::Done(made)) => {
+            (Operation::CreateKey(kind), Outcome::Unknown) => self.unacknowledged_keys.push(*kind),
+            (Operation::CreateClientKey, Outcome::Done(made)) => {
                 self.client_keys.insert(text(&made["ClientKeyId"]).to_owned(), vec![true]);
             }
-            (Deed::CreateClientKey, Outcome::Unknown) => self.perhaps_client_keys += 1,
-            (Deed::CreateKey(_) | Deed::CreateClientKey, Outcome::Refused(code)) => {
-                panic!("{deed:?}: {code}")
+            (Operation::CreateClientKey, Outcome::Unknown) => self.unacknowledged_client_keys += 1,
+            (Operation::CreateKey(_) | Operation::CreateClientKey, Outcome::Refused(code)) => {
+                panic!("{operation:?}: {code}")
             }
-            (Deed::CreateKey(_) | Deed::CreateClientKey, Outcome::Nothing) => {}
-            (Deed::To { key, change }, _) => self.settle_key(key, change, outcome),
-            (Deed::CreateAlias { name, key }, _) => {
-                self.settle_alias(name, outcome, |alias| {
+            (Operation::CreateKey(_) | Operation::CreateClientKey, Outcome::Nothing) => {}
+            (Operation::To { key, change }, _) => self.finish_key(key, change, outcome),
+            (Operation::CreateAlias { name, key }, _) => {
+                self.finish_alias(name, outcome, |alias| {
                     alias.is_none().then(|| Some(key.clone()))
                 });
             }
-            (Deed::UpdateAlias { name, key }, _) => {
-                self.settle_alias(name, outcome, |alias| {
+            (Operation::UpdateAlias { name, key }, _) => {
+                self.finish_alias(name, outcome, |alias| {
                     alias.is_some().then(|| Some(key.clone()))
                 });
             }
-            (Deed::DeleteAlias { name }, _) => {
-                self.settle_alias(name, outcome, |alias| alias.is_some().then_some(None));
+            (Operation::DeleteAlias { name }, _) => {
+                self.finish_alias(name, outcome, |alias| alias.is_some().then_some(None));
             }
-            (Deed::DeleteClientKey { id }, _) => {
+            (Operation::DeleteClientKey { id }, _) => {
                 let may_be = self.client_keys.get_mut(id).unwrap();
-                *may_be = following(may_be, outcome, |is_there| is_there.then_some(false));
+                *may_be = following(may_be, outcome, |exists| exists.then_some(false));
             }
         }
     }
 
-    fn settle_key(&mut self, id: &str, change: &Change, outcome: &Outcome) {
+    fn finish_key(&mut self, id: &str, change: &Change, outcome: &Outcome) {
         let key = self.keys.get_mut(id).unwrap();
         let kind = key.kind;
         key.may_be = following(&key.before, outcome, |facts| facts.after(kind, change));
@@ -161,7 +161,7 @@ impl Ledger {
         }
     }
 
-    fn settle_alias(
+    fn finish_alias(
         &mut self,
         name: &str,
         outcome: &Outcome,
@@ -173,10 +173,14 @@ impl Ledger {
 }
 
 /// Does something as a client, and keeps what it is told.
-pub(crate) async fn perform(ledger: &RefCell<Ledger>, client: &Client, deed: &Deed) -> Outcome {
-    ledger.borrow_mut().begin(deed);
-    let outcome = ask(client, deed.request()).await;
-    ledger.borrow_mut().settle(deed, &outcome);
+pub(crate) async fn perform(
+    ledger: &RefCell<Ledger>,
+    client: &Client,
+    operation: &Operation,
+) -> Outcome {
+    ledger.borrow_mut().begin(operation);
+    let outcome = ask(client, operation.request()).await;
+    ledger.borrow_mut().finish(operation, &outcome);
     outcome
 }
 

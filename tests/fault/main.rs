@@ -12,50 +12,50 @@
 
 #[path = "../it/admin_client.rs"]
 mod admin_client;
-mod away;
 #[path = "../it/client_key.rs"]
 mod client_key;
+mod concurrency;
 mod data_keys;
-mod deed;
-mod due;
 mod encryptions;
-mod ending;
-mod frozen;
+mod end_to_end;
 mod generator;
 mod hang;
 #[path = "../it/harness.rs"]
 mod harness;
 mod history;
 mod identity;
+mod incomplete_versions;
 #[path = "../it/installation.rs"]
 mod installation;
 #[path = "../it/instance_client.rs"]
 mod instance_client;
+#[path = "../it/key_material.rs"]
+mod key_material;
+mod key_model;
 mod kills;
 mod ledger;
-mod left_behind;
-mod many;
-#[path = "../it/material.rs"]
-mod material;
+mod many_keys;
 mod module;
-mod observed;
+mod observation;
 mod overload;
-mod passing;
 mod pin;
-#[path = "../it/raw.rs"]
-mod raw;
-mod rig;
+#[path = "../it/raw_http.rs"]
+mod raw_http;
 mod scale;
-#[path = "../it/signed.rs"]
-mod signed;
+mod scheduled_jobs;
+mod setup;
+mod shutdown;
+#[path = "../it/signed_calls.rs"]
+mod signed_calls;
+mod silent_loss;
 #[path = "../it/small_disk.rs"]
 mod small_disk;
+mod snapshot;
 mod store_disk;
 #[path = "../support/mod.rs"]
 mod support;
-mod together;
 mod traffic;
-mod unnoticed;
-mod whole;
+mod transient_errors;
+mod unavailable;
 
 use support::gateway;

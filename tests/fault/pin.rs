@@ -4,64 +4,64 @@ use std::fs;
 
 use fault_token::{Fault, Rule, When};
 
-use crate::rig::{Rig, count};
+use crate::setup::{Setup, count};
 
 const REFUSED: &str = "CKR_PIN_INCORRECT";
 
 /// Whatever callers do, and however often the service is started, nobody logs in.
-async fn is_left_alone(mut rig: Rig) {
-    rig.until_readiness(503).await;
+async fn is_left_alone(mut setup: Setup) {
+    setup.until_readiness(503).await;
     for _call in 0..50 {
-        let reply = rig.encrypt().await;
+        let reply = setup.encrypt().await;
         assert_eq!((reply.status, &*reply.code), (503, "ServiceUnavailableTemporary"));
     }
-    rig.gateway.describe("alias/demo").await;
-    assert_eq!(rig.admin("/livez").await.0, 200);
-    assert_eq!(count(&rig.token.calls(), "C_Login"), 1);
-    rig.token.clear();
-    let Rig { gateway, token } = rig;
+    setup.gateway.describe("alias/demo").await;
+    assert_eq!(setup.admin("/livez").await.0, 200);
+    assert_eq!(count(&setup.token.calls(), "C_Login"), 1);
+    setup.token.clear();
+    let Setup { gateway, token } = setup;
     let dir = gateway.process.stop();
     for _start in 0..3 {
-        let refusal = Rig::refuses_to_start_in(&dir, &token);
+        let refusal = Setup::refuses_to_start_in(&dir, &token);
         assert!(refusal.contains("the PIN is not tried"), "{refusal}");
         assert!(refusal.contains("pin-refused"), "{refusal}");
     }
     assert_eq!(count(&token.calls(), "C_Login"), 0);
     // What the operator does.
     fs::remove_file(dir.path().join("state/pin-refused")).unwrap();
-    let rig = Rig::start_in(dir, token, &[]);
-    assert_eq!(rig.encrypt().await.status, 200);
+    let setup = Setup::start_in(dir, token, &[]);
+    assert_eq!(setup.encrypt().await.status, 200);
 }
 
 #[tokio::test]
 async fn a_pin_that_is_refused_after_a_logout_is_tried_once() {
-    let mut rig = Rig::start();
-    rig.token.calls();
-    rig.token.add(Rule::on(&["C_Login"], Fault::answer(REFUSED)));
-    rig.token.add(Rule::on(&["C_EncryptInit"], Fault::LogOut).when(When::At(1)));
-    assert_eq!(rig.encrypt().await.status, 503);
-    is_left_alone(rig).await;
+    let mut setup = Setup::start();
+    setup.token.calls();
+    setup.token.add(Rule::on(&["C_Login"], Fault::return_code(REFUSED)));
+    setup.token.add(Rule::on(&["C_EncryptInit"], Fault::LogOut).when(When::At(1)));
+    assert_eq!(setup.encrypt().await.status, 503);
+    is_left_alone(setup).await;
 }
 
 #[tokio::test]
 async fn a_pin_that_is_refused_in_a_recovery_is_tried_once() {
-    let mut rig = Rig::start();
-    rig.token.calls();
-    rig.token.add(Rule::on(&["C_Login"], Fault::answer(REFUSED)));
-    rig.token.add(Rule::on(&["C_EncryptInit"], Fault::Finalize).when(When::At(1)));
-    assert_eq!(rig.encrypt().await.status, 503);
-    is_left_alone(rig).await;
+    let mut setup = Setup::start();
+    setup.token.calls();
+    setup.token.add(Rule::on(&["C_Login"], Fault::return_code(REFUSED)));
+    setup.token.add(Rule::on(&["C_EncryptInit"], Fault::Finalize).when(When::At(1)));
+    assert_eq!(setup.encrypt().await.status, 503);
+    is_left_alone(setup).await;
 }
 
 #[tokio::test]
 async fn a_pin_that_is_refused_at_the_start_is_tried_once() {
-    let mut rig = Rig::start();
-    rig.token.add(Rule::on(&["C_Login"], Fault::answer(REFUSED)));
-    let Rig { gateway, token } = rig;
+    let mut setup = Setup::start();
+    setup.token.add(Rule::on(&["C_Login"], Fault::return_code(REFUSED)));
+    let Setup { gateway, token } = setup;
     let dir = gateway.process.stop();
     token.calls();
     for _start in 0..3 {
-        Rig::refuses_to_start_in(&dir, &token);
+        Setup::refuses_to_start_in(&dir, &token);
     }
     assert_eq!(count(&token.calls(), "C_Login"), 1);
 }

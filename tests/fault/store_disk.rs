@@ -123,9 +123,9 @@ impl Case {
             assert!(possible.states.contains(text(&found["KeyState"])), "{found} {possible:?}");
             for (alias, ended) in std::mem::take(&mut possible.aliases) {
                 let found = client.call("DescribeKey", &[("KeyId", &alias)]).await;
-                let is_there = found.is_ok_and(|found| text(&found["KeyMetadata"]["KeyId"]) == key);
-                assert!(is_there || ended == Ended::Failed, "{alias} is lost");
-                if is_there {
+                let exists = found.is_ok_and(|found| text(&found["KeyMetadata"]["KeyId"]) == key);
+                assert!(exists || ended == Ended::Failed, "{alias} is lost");
+                if exists {
                     self.found.insert(alias, key.clone());
                 }
             }
@@ -267,7 +267,7 @@ async fn readiness_tells_of_a_failed_change_until_one_passes_and_one_is_tried() 
     case.store_becomes("ok").await;
     assert!(metric(&case, "hsmgate_store_ready").await > 0.5);
     let server = case.server.as_ref().unwrap();
-    until(|| server.has_logged("store.write_passed")).await;
+    until(|| server.has_logged("store.write_recovered")).await;
     assert!(server.has_logged("store.write_failed"));
     assert_eq!(case.change_all().await, 0);
 }

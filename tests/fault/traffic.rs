@@ -9,8 +9,8 @@ use fault_token::{Entry, Fault, Rule, When};
 use hsmgate::cli::client::CallError;
 
 use crate::harness::text;
-use crate::rig::{ENCRYPT, PLAINTEXT, Rig, count};
 use crate::scale::{percentile, report, scaled};
+use crate::setup::{ENCRYPT, PLAINTEXT, Setup, count};
 
 /// Calls at once.
 const CALLERS: usize = 4;
@@ -50,36 +50,36 @@ fn no_pair_repeats(calls: &[Entry]) -> usize {
 /// A ciphertext that does not open, each time another.
 fn spoilt(blob: &str, number: usize) -> String {
     let mut bytes = STANDARD.decode(blob).unwrap();
-    let sealed = bytes.len() - IV;
-    bytes[IV + number % sealed] ^= 1 << (number / sealed % 8);
+    let encrypted = bytes.len() - IV;
+    bytes[IV + number % encrypted] ^= 1 << (number / encrypted % 8);
     STANDARD.encode(bytes)
 }
 
 #[tokio::test]
 async fn bad_ciphertexts_cost_nothing_but_their_own_refusal() {
     let calls = scaled(2_000, 100_000);
-    let rig = Rig::start();
-    let blob = rig.sealed(1).await.remove(0);
-    let client = &rig.gateway.client;
+    let setup = Setup::start();
+    let blob = setup.encrypt_with_new_keys(1).await.remove(0);
+    let client = &setup.gateway.client;
     let good = async |_number| {
-        let opened = client.call("Decrypt", &[("CiphertextBlob", &blob)]).await.unwrap();
-        assert_eq!(opened["Plaintext"], PLAINTEXT);
+        let decrypted = client.call("Decrypt", &[("CiphertextBlob", &blob)]).await.unwrap();
+        assert_eq!(decrypted["Plaintext"], PLAINTEXT);
     };
     let bad = async |number| {
         let spoilt = spoilt(&blob, number);
         match client.call("Decrypt", &[("CiphertextBlob", &spoilt)]).await {
             Err(CallError::Refused { status: 400, .. }) => {}
-            other => panic!("{other:?}\n{}", rig.gateway.process.log()),
+            other => panic!("{other:?}\n{}", setup.gateway.process.log()),
         }
     };
-    rig.token.calls();
+    setup.token.calls();
     let (mut before, _) = tokio::join!(repeated(calls, good), repeated(calls, good));
     let (mut beside, _) = tokio::join!(repeated(calls, good), repeated(calls, bad));
-    let made = rig.token.calls();
+    let made = setup.token.calls();
     for function in ["C_OpenSession", "C_CloseSession", "C_Login", "C_Initialize"] {
         assert_eq!(count(&made, function), 0, "{function}");
     }
-    assert_eq!(rig.metric("hsmgate_token_losses_total").await, Some(0.0));
+    assert_eq!(setup.metric("hsmgate_token_disconnects_total").await, Some(0.0));
     let [usual, p99] = [50, 99].map(|hundredths| percentile(&mut before, hundredths));
     let [usual_beside, p99_beside] = [50, 99].map(|hundredths| percentile(&mut beside, hundredths));
     report(&format!(
@@ -89,7 +89,7 @@ async fn bad_ciphertexts_cost_nothing_but_their_own_refusal() {
 }
 
 /// What a token may answer at any time and mean nothing by it.
-const STUMBLES: [&str; 10] = [
+const TRANSIENT_FAULTS: [&str; 10] = [
     "CKR_GENERAL_ERROR",
     "CKR_FUNCTION_FAILED",
     "CKR_DEVICE_ERROR",
@@ -106,20 +106,21 @@ const STUMBLES: [&str; 10] = [
 async fn one_error_in_a_hundred_calls_is_hidden_from_callers() {
     let calls = scaled(2_000, 100_000);
     let most = scaled(1, 10);
-    let mut rig = Rig::start();
-    let blobs = rig.sealed(20).await;
-    let objects = rig.gateway.token_objects();
-    for (seed, code) in (1..).zip(STUMBLES) {
+    let mut setup = Setup::start();
+    let blobs = setup.encrypt_with_new_keys(20).await;
+    let objects = setup.gateway.token_objects();
+    for (seed, code) in (1..).zip(TRANSIENT_FAULTS) {
         // All of them together: one call in a hundred, half of them done all the same.
-        for (fault, seed) in [(Fault::answer(code), seed), (Fault::answer_after(code), seed + 100)]
+        for (fault, seed) in
+            [(Fault::return_code(code), seed), (Fault::return_code_after(code), seed + 100)]
         {
-            let chance = When::Chance { per_million: 500, seed };
-            rig.token.add(Rule::on_all(fault).when(chance));
+            let prng = When::Random { per_million: 500, seed };
+            setup.token.add(Rule::on_all(fault).when(prng));
         }
     }
     let failures = std::cell::RefCell::new(Vec::new());
     let made = std::cell::RefCell::new(Vec::new());
-    let client = &rig.gateway.client;
+    let client = &setup.gateway.client;
     let start = Instant::now();
     repeated(calls, async |number| {
         let blob = blobs[number % blobs.len()].as_str();
@@ -142,24 +143,24 @@ async fn one_error_in_a_hundred_calls_is_hidden_from_callers() {
     })
     .await;
     let took = start.elapsed();
-    rig.token.clear();
+    setup.token.clear();
     let (failures, made) = (failures.into_inner(), made.into_inner());
     for key in &made {
         let params = [("KeyId", &**key), ("Plaintext", PLAINTEXT)];
-        rig.gateway.call("Encrypt", &params).await;
+        setup.gateway.call("Encrypt", &params).await;
     }
-    rig.opens_all(&blobs).await;
-    assert_eq!(rig.gateway.token_objects(), objects + made.len(), "each key is there once");
-    let log = rig.token.all_calls();
-    let stumbles = log.iter().filter(|call| !call.rules.is_empty()).count();
+    setup.decrypts_all(&blobs).await;
+    assert_eq!(setup.gateway.token_objects(), objects + made.len(), "each key is there once");
+    let log = setup.token.all_calls();
+    let transient_faults = log.iter().filter(|call| !call.rules.is_empty()).count();
     let pairs = no_pair_repeats(&log);
     report(&format!(
-        "random errors: {stumbles} in {} token calls, {} of {calls} requests failed, {} keys made, \
+        "random errors: {transient_faults} in {} token calls, {} of {calls} requests failed, {} keys made, \
          {pairs} pairs of key and IV, none twice; {} losses; {took:?}",
         log.len(),
         failures.len(),
         made.len(),
-        rig.metric("hsmgate_token_losses_total").await.unwrap(),
+        setup.metric("hsmgate_token_disconnects_total").await.unwrap(),
     ));
-    assert!(failures.len() < most, "{failures:?}\n{}", rig.gateway.process.log());
+    assert!(failures.len() < most, "{failures:?}\n{}", setup.gateway.process.log());
 }

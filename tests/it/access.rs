@@ -282,12 +282,12 @@ async fn a_client_key_opens_with_openssl_and_its_private_half_is_not_told_again(
         ]
     );
     let arguments = ["pkcs12", "-legacy", "-nodes", "-passin", "pass:opens-it-1"];
-    let opened = openssl(&arguments, &pkcs12);
-    let certificate = openssl(&["x509"], opened.as_bytes());
-    let of_key = openssl(&["rsa", "-pubout"], opened.as_bytes());
-    let of_certificate = openssl(&["x509", "-noout", "-pubkey"], opened.as_bytes());
+    let decrypted = openssl(&arguments, &pkcs12);
+    let certificate = openssl(&["x509"], decrypted.as_bytes());
+    let of_key = openssl(&["rsa", "-pubout"], decrypted.as_bytes());
+    let of_certificate = openssl(&["x509", "-noout", "-pubkey"], decrypted.as_bytes());
     assert_eq!(of_key, of_certificate);
-    let shown = openssl(&["x509", "-noout", "-text"], opened.as_bytes());
+    let shown = openssl(&["x509", "-noout", "-text"], decrypted.as_bytes());
     for line in ["Digital Signature", "sha256WithRSAEncryption", "Jan  1 00:00:00 2027 GMT"] {
         assert!(shown.contains(line), "{line}: {shown}");
     }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::installation::Installation;
 
-type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+type ClientIdentity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 /// A CA of clients, written to a file.
 struct Authority(Issuer<'static, KeyPair>);
@@ -30,7 +30,7 @@ impl Authority {
         Self(Issuer::new(params, key))
     }
 
-    fn client(&self) -> Identity {
+    fn client(&self) -> ClientIdentity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["monitoring".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -40,14 +40,18 @@ impl Authority {
 }
 
 /// The answer to `GET /livez`, to a client that trusts this CA and shows this certificate.
-async fn livez(admin: &str, server_ca: &Path, identity: Option<Identity>) -> io::Result<String> {
+async fn livez(
+    admin: &str,
+    server_ca: &Path,
+    client_identity: Option<ClientIdentity>,
+) -> io::Result<String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(server_ca).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match identity {
+    let config = match client_identity {
         Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
         None => config.with_no_client_auth(),
     };

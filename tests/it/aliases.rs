@@ -6,11 +6,11 @@ use hsmgate::cli::client::{CallError, Client};
 use hsmgate::wire::instance::messages::EncryptResponse;
 use serde_json::json;
 
-use crate::dangling_names::encrypt;
-use crate::deeds::events;
+use crate::dangling_references::encrypt;
 use crate::harness::{Gateway, refusal, text};
 use crate::installation::{ACCOUNT, AccessKey, Installation};
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
+use crate::system_events::events;
 
 #[tokio::test]
 async fn an_alias_names_a_key_until_it_is_moved_or_deleted() {
@@ -104,7 +104,7 @@ async fn target(gateway: &Gateway, alias: &str) -> String {
 
 /// A user who may do everything with his own key and with every alias, and whom the policy of the
 /// other key denies everything.
-struct Theft {
+struct AliasAttack {
     installation: Installation,
     server: crate::installation::Server,
     admin: Client,
@@ -115,7 +115,7 @@ struct Theft {
 
 const PAYMENTS: (&str, &str) = ("AliasName", "alias/payments");
 
-impl Theft {
+impl AliasAttack {
     async fn prepared() -> Self {
         let (installation, admin) = Installation::prepared();
         let server = installation.serve();
@@ -163,52 +163,55 @@ async fn refused(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16
 
 #[tokio::test]
 async fn an_alias_is_not_taken_from_a_key_whose_policy_denies_it() {
-    let theft = Theft::prepared().await;
+    let attack = AliasAttack::prepared().await;
     let no_permission = refusal(403, "Forbidden.NoPermission");
-    let victim = ("KeyId", theft.victim.as_str());
-    let his = ("KeyId", theft.his.as_str());
-    theft.admin.call("CreateAlias", &[victim, PAYMENTS]).await.unwrap();
+    let victim = ("KeyId", attack.victim.as_str());
+    let his = ("KeyId", attack.his.as_str());
+    attack.admin.call("CreateAlias", &[victim, PAYMENTS]).await.unwrap();
     // Neither where his own policies give no right on the old key, nor where its policy denies it.
     for _ in 0..2 {
-        assert_eq!(refused(&theft.mallory, "UpdateAlias", &[his, PAYMENTS]).await, no_permission);
-        assert_eq!(refused(&theft.mallory, "DeleteAlias", &[PAYMENTS]).await, no_permission);
-        assert_eq!(theft.target().await, theft.victim);
-        let deny = ("Policy", &*Theft::policy("Deny"));
-        theft.admin.call("SetKeyPolicy", &[victim, deny]).await.unwrap();
+        assert_eq!(refused(&attack.mallory, "UpdateAlias", &[his, PAYMENTS]).await, no_permission);
+        assert_eq!(refused(&attack.mallory, "DeleteAlias", &[PAYMENTS]).await, no_permission);
+        assert_eq!(attack.target().await, attack.victim);
+        let deny = ("Policy", &*AliasAttack::policy("Deny"));
+        attack.admin.call("SetKeyPolicy", &[victim, deny]).await.unwrap();
         // Everything on every key, so that only the key policy can refuse.
-        theft.installation.configured(&["user", "attach", "mallory", "AliyunKMSFullAccess"]).done();
-        while theft.mallory.call("ListKeys", &[]).await.is_err() {
+        attack
+            .installation
+            .configured(&["user", "attach", "mallory", "AliyunKMSFullAccess"])
+            .done();
+        while attack.mallory.call("ListKeys", &[]).await.is_err() {
             tokio::task::yield_now().await;
         }
     }
-    let allow = ("Policy", &*Theft::policy("Allow"));
-    theft.admin.call("SetKeyPolicy", &[victim, allow]).await.unwrap();
-    theft.mallory.call("UpdateAlias", &[his, PAYMENTS]).await.unwrap();
-    assert_eq!(theft.target().await, theft.his);
-    assert_eq!(theft.server.stop(), Some(0));
+    let allow = ("Policy", &*AliasAttack::policy("Allow"));
+    attack.admin.call("SetKeyPolicy", &[victim, allow]).await.unwrap();
+    attack.mallory.call("UpdateAlias", &[his, PAYMENTS]).await.unwrap();
+    assert_eq!(attack.target().await, attack.his);
+    assert_eq!(attack.server.stop(), Some(0));
 }
 
 /// The administrator moves the alias to and fro. Whatever the order of the two, mallory never moves or
 /// deletes it while it names the key that he may do nothing with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_race_of_two_changes_takes_no_alias_from_a_key_that_denies_it() {
-    let theft = Theft::prepared().await;
-    let (victim, his) = (("KeyId", theft.victim.as_str()), ("KeyId", theft.his.as_str()));
+    let attack = AliasAttack::prepared().await;
+    let (victim, his) = (("KeyId", attack.victim.as_str()), ("KeyId", attack.his.as_str()));
     for action in ["UpdateAlias", "DeleteAlias"] {
         for _ in 0..20 {
-            let _ = theft.admin.call("DeleteAlias", &[PAYMENTS]).await;
-            theft.admin.call("CreateAlias", &[his, PAYMENTS]).await.unwrap();
+            let _ = attack.admin.call("DeleteAlias", &[PAYMENTS]).await;
+            attack.admin.call("CreateAlias", &[his, PAYMENTS]).await.unwrap();
             let params = [PAYMENTS, his];
             let params = if action == "UpdateAlias" { &params[..] } else { &params[..1] };
             let moves = [victim, PAYMENTS];
             let (given, taken) = tokio::join!(
-                theft.admin.call("UpdateAlias", &moves),
-                theft.mallory.call(action, params)
+                attack.admin.call("UpdateAlias", &moves),
+                attack.mallory.call(action, params)
             );
             match (given, taken) {
                 // The administrator's came last or mallory's was refused: it is the victim's.
                 (Ok(_), Ok(_) | Err(CallError::Refused { .. })) => {
-                    assert_eq!(theft.target().await, theft.victim);
+                    assert_eq!(attack.target().await, attack.victim);
                 }
                 // Mallory deleted it first, while it was his.
                 (Err(CallError::Refused { code, .. }), Ok(_)) => {
@@ -218,7 +221,7 @@ async fn a_race_of_two_changes_takes_no_alias_from_a_key_that_denies_it() {
             }
         }
     }
-    assert_eq!(theft.server.stop(), Some(0));
+    assert_eq!(attack.server.stop(), Some(0));
 }
 
 /// Clients ask for keys by names that no key here can have: Terraform's import by whatever it was given,
@@ -266,7 +269,7 @@ async fn a_key_or_alias_of_another_form_is_one_that_is_not_there_and_what_is_no_
 #[tokio::test]
 async fn reserved_aliases_of_an_operator_name_a_key_by_both_protocols_and_the_api_changes_none() {
     let gateway = Gateway::start_with(&["--alias", "alias/acs/mse", "--alias", "acs/acm"]);
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let key = gateway.dev.key_id.clone();
     let other = gateway.create_key().await;
     for alias in ["alias/acs/mse", "alias/acs/acm"] {
@@ -276,10 +279,14 @@ async fn reserved_aliases_of_an_operator_name_a_key_by_both_protocols_and_the_ap
             let made = [("KeyId", named), ("KeySpec", "AES_128")];
             let made = gateway.call("GenerateDataKey", &made).await;
             let blob = ("CiphertextBlob", text(&made["CiphertextBlob"]));
-            let opened = gateway.call("Decrypt", &[blob]).await;
-            assert_eq!((&opened["Plaintext"], text(&opened["KeyId"])), (&made["Plaintext"], &*key));
-            let (sealed, _): (EncryptResponse, _) = visitor.call("Encrypt", &encrypt(named)).await;
-            assert_eq!(sealed.key_id, key);
+            let decrypted = gateway.call("Decrypt", &[blob]).await;
+            assert_eq!(
+                (&decrypted["Plaintext"], text(&decrypted["KeyId"])),
+                (&made["Plaintext"], &*key)
+            );
+            let (encrypted, _): (EncryptResponse, _) =
+                instance_client.call("Encrypt", &encrypt(named)).await;
+            assert_eq!(encrypted.key_id, key);
         }
         assert_eq!(target(&gateway, alias).await, key);
         let unsupported = refusal(400, "Rejected.UnsupportedOperation");

@@ -130,8 +130,8 @@ async fn who_is_refused_at_the_door_is_on_record_and_cannot_forge_a_line() {
 #[tokio::test]
 async fn no_secret_is_in_audit_log_or_database() {
     let gateway = Gateway::start();
-    let sealed = gateway.call("Encrypt", &ENCRYPT).await;
-    let blob = text(&sealed["CiphertextBlob"]);
+    let encrypted = gateway.call("Encrypt", &ENCRYPT).await;
+    let blob = text(&encrypted["CiphertextBlob"]);
     gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
     let data_key = gateway.call("GenerateDataKey", &[("KeyId", "alias/demo")]).await;
     let wrong = SecretString::from("wrong-secret-marker");
@@ -181,9 +181,9 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
     let alias = ("AliasName", "alias/vault");
     admin.call("CreateAlias", &[("KeyId", &key), alias]).await.unwrap();
     let plaintext = ("Plaintext", MARKER);
-    let sealed = admin.call("Encrypt", &[("KeyId", &key), plaintext]).await.unwrap();
-    let blob = text(&sealed["CiphertextBlob"]).to_owned();
-    let version = text(&sealed["KeyVersionId"]).to_owned();
+    let encrypted = admin.call("Encrypt", &[("KeyId", &key), plaintext]).await.unwrap();
+    let blob = text(&encrypted["CiphertextBlob"]).to_owned();
+    let version = text(&encrypted["KeyVersionId"]).to_owned();
     // Whom nobody knows yet is refused with another code.
     while !matches!(
         stranger.call("ListKeys", &[]).await,
@@ -606,7 +606,7 @@ async fn a_gateway_that_writes_to_a_renamed_file_says_so_until_the_next_one_begi
         tokio::task::yield_now().await;
     }
     assert!(renamed().await);
-    assert!(gateway.process.log().contains("event=\"audit.renamed\""));
+    assert!(gateway.process.log().contains("event=\"audit.file_renamed\""));
     gateway.call("Encrypt", &ENCRYPT).await;
     hang_up(&gateway);
     while audit().await != "ok" {
@@ -653,15 +653,18 @@ fn refused_start(installation: &Installation) -> Outcome {
 async fn a_torn_audit_key_is_replaced_by_a_command_and_the_chain_goes_on() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;
-    let refused = installation.configured(&["audit", "new-key"]).failed(1);
+    let refused = installation.configured(&["audit", "replace-key"]).failed(1);
     assert!(refused.contains("can be used"), "{refused}");
     tear(&objects(installation, PRIVATE_KEY));
     let refused = refused_start(installation).failed(1);
-    assert!(refused.contains("hsmgate audit new-key"), "{refused}");
+    assert!(refused.contains("hsmgate audit replace-key"), "{refused}");
     let sick = installation.configured(&["doctor"]);
     assert_eq!(sick.code, Some(7));
-    assert!(String::from_utf8_lossy(&sick.stdout).contains("hsmgate audit new-key"), "{sick:?}");
-    let changed = installation.configured(&["audit", "new-key", "--json"]).json();
+    assert!(
+        String::from_utf8_lossy(&sick.stdout).contains("hsmgate audit replace-key"),
+        "{sick:?}"
+    );
+    let changed = installation.configured(&["audit", "replace-key", "--json"]).json();
     let new_key = installation.path("new-key.pem");
     fs::write(&new_key, text(&changed["new_public_key"])).unwrap();
     let server = installation.serve();
@@ -691,17 +694,21 @@ async fn a_torn_audit_key_is_replaced_by_a_command_and_the_chain_goes_on() {
 }
 
 #[tokio::test]
-async fn a_torn_seal_is_replaced_by_a_command_and_access_keys_are_made_anew() {
+async fn a_damaged_encryption_key_is_replaced_by_a_command_and_access_keys_are_made_again() {
     let (installation, admin) = Installation::prepared();
-    let refused = installation.configured(&["access-key", "new-seal"]).failed(1);
+    let refused = installation.configured(&["access-key", "replace-encryption-key"]).failed(1);
     assert!(refused.contains("it stays"), "{refused}");
     tear(&objects(&installation, SECRET_KEY));
     let refused = refused_start(&installation).failed(1);
-    assert!(refused.contains("hsmgate access-key new-seal"), "{refused}");
+    assert!(refused.contains("hsmgate access-key replace-encryption-key"), "{refused}");
     let sick = installation.configured(&["doctor"]);
     assert_eq!(sick.code, Some(7));
-    assert!(String::from_utf8_lossy(&sick.stdout).contains("access-key new-seal"), "{sick:?}");
-    let deleted = installation.configured(&["access-key", "new-seal", "--json"]).json();
+    assert!(
+        String::from_utf8_lossy(&sick.stdout).contains("access-key replace-encryption-key"),
+        "{sick:?}"
+    );
+    let deleted =
+        installation.configured(&["access-key", "replace-encryption-key", "--json"]).json();
     assert_eq!(deleted["deleted_access_keys"][0], *admin.id);
     let create = ["access-key", "create", "--json", "--user", "admin"];
     let admin = AccessKey::of(&installation.configured(&create).json());
@@ -712,16 +719,19 @@ async fn a_torn_seal_is_replaced_by_a_command_and_access_keys_are_made_anew() {
 }
 
 #[tokio::test]
-async fn a_seal_that_the_token_has_twice_is_replaced_by_a_command() {
+async fn an_encryption_key_that_the_token_has_twice_is_replaced_by_a_command() {
     let (installation, _admin) = Installation::prepared();
     for path in objects(&installation, SECRET_KEY) {
         fs::copy(&path, path.with_file_name("5ea1.object")).unwrap();
     }
     let refused = refused_start(&installation).failed(1);
-    assert!(refused.contains("hsmgate access-key new-seal"), "{refused}");
+    assert!(refused.contains("hsmgate access-key replace-encryption-key"), "{refused}");
     let sick = installation.configured(&["doctor"]);
-    assert!(String::from_utf8_lossy(&sick.stdout).contains("access-key new-seal"), "{sick:?}");
-    installation.configured(&["access-key", "new-seal"]).done();
+    assert!(
+        String::from_utf8_lossy(&sick.stdout).contains("access-key replace-encryption-key"),
+        "{sick:?}"
+    );
+    installation.configured(&["access-key", "replace-encryption-key"]).done();
     let create = ["access-key", "create", "--json", "--user", "admin"];
     let admin = AccessKey::of(&installation.configured(&create).json());
     let server = installation.serve();
@@ -763,6 +773,6 @@ async fn the_keys_of_the_gateway_itself_are_made_by_init() {
     let report: Value = serde_json::from_slice(&info.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let objects = checks.iter().find(|check| check["name"] == "key objects").unwrap();
-    // A pair counts as one: that of the audit, and the key that seals AccessKeys.
+    // A pair counts as one: that of the audit, and the key that encrypts AccessKeys.
     assert!(text(&objects["found"]).starts_with("2,"), "{objects}");
 }

@@ -56,11 +56,11 @@ fn a_production_start_from_an_empty_token_to_yesterdays_ciphertext() {
 
     let server = installation.serve();
     assert_eq!(call(&server.endpoint, &decrypt, blob.as_bytes()).stdout, data);
-    let opened = call(&server.endpoint, &[&decrypt[..], &["--json"]].concat(), blob.as_bytes());
-    assert_eq!(opened.json()["KeyId"], id.as_str());
-    let (sealed, out) = (installation.path("sealed"), installation.path("out"));
-    fs::write(&sealed, &blob).unwrap();
-    let files = ["--in", sealed.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let decrypted = call(&server.endpoint, &[&decrypt[..], &["--json"]].concat(), blob.as_bytes());
+    assert_eq!(decrypted.json()["KeyId"], id.as_str());
+    let (encrypted, out) = (installation.path("encrypted"), installation.path("out"));
+    fs::write(&encrypted, &blob).unwrap();
+    let files = ["--in", encrypted.to_str().unwrap(), "--out", out.to_str().unwrap()];
     assert_eq!(call(&server.endpoint, &[&decrypt[..], &files].concat(), b"").done(), "");
     assert_eq!(fs::read(&out).unwrap(), data);
     assert_eq!(mode(&installation, "out"), 0o600);
@@ -178,7 +178,7 @@ fn an_address_beyond_loopback_must_be_asked_for() {
     let installation = Installation::new();
     installation.configure(|text| *text = text.replace("127.0.0.1:0", "0.0.0.0:0"));
     let told = installation.configured(&["serve"]).failed(2);
-    assert!(told.contains("listen.plain_http_beyond_loopback"), "{told}");
+    assert!(told.contains("listen.allow_insecure_http"), "{told}");
     let dev = ["dev", "--dir", "dev", "--listen", "0.0.0.0:0"];
     let told = run(installation.command(&dev), b"").failed(2);
     assert!(told.contains("loopback"), "{told}");

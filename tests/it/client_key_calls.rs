@@ -12,13 +12,14 @@ use serde_json::Value;
 use crate::client_key::ClientKey;
 use crate::gateway;
 use crate::harness::{Gateway, refusal, text};
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
 use crate::instance_keys::listed;
-use crate::raw::{Answer, Connection};
-use crate::signed::{Call, Place, Signing, Way};
+use crate::raw_http::{Connection, RawResponse};
+use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
-const PLACES: [Place; 3] = [Place::GetQuery, Place::PostQuery, Place::PostForm];
+const LOCATIONS: [ParamLocation; 3] =
+    [ParamLocation::GetQuery, ParamLocation::PostQuery, ParamLocation::PostForm];
 const KEY_USER: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
 
 /// What an AccessKey does not send.
@@ -29,12 +30,12 @@ const METHOD: [(&str, &str); 2] =
 fn unsigned(
     gateway: &Gateway,
     key: &ClientKey,
-    place: Place,
+    location: ParamLocation,
     action: &str,
     params: &[(&str, &str)],
 ) -> Call {
-    let way = Way(Signing::Rpc1, place);
-    let mut call = Call::new(gateway, way, action, params).by(&key.id, "");
+    let variant = SigningVariant(Signing::Rpc1, location);
+    let mut call = Call::new(gateway, variant, action, params).by(&key.id, "");
     for (name, value) in METHOD {
         call.set(name, value);
     }
@@ -47,8 +48,13 @@ fn signed(mut call: Call, key: &ClientKey) -> Call {
     call
 }
 
-async fn send(gateway: &Gateway, key: &ClientKey, action: &str, params: &[(&str, &str)]) -> Answer {
-    let call = unsigned(gateway, key, Place::PostQuery, action, params);
+async fn send(
+    gateway: &Gateway,
+    key: &ClientKey,
+    action: &str,
+    params: &[(&str, &str)],
+) -> RawResponse {
+    let call = unsigned(gateway, key, ParamLocation::PostQuery, action, params);
     signed(call, key).send(gateway).await
 }
 
@@ -61,26 +67,26 @@ async fn call(gateway: &Gateway, key: &ClientKey, action: &str, params: &[(&str,
 #[tokio::test]
 async fn a_client_key_encrypts_and_decrypts_by_the_public_api_wherever_its_parameters_stand() {
     let gateway = Gateway::start();
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let context = ("EncryptionContext", r#"{"purpose":"测试","owner":"a*b~c+d e"}"#);
-    for place in PLACES {
+    for location in LOCATIONS {
         let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT), context];
-        let call = signed(unsigned(&gateway, &key, place, "Encrypt", &params), &key);
+        let call = signed(unsigned(&gateway, &key, location, "Encrypt", &params), &key);
         let answer = call.send(&gateway).await;
-        assert_eq!(answer.status, 200, "{place:?} {}", answer.body);
-        let sealed = answer.json();
-        assert_eq!(sealed["KeyId"], *gateway.dev.key_id);
-        let blob = ("CiphertextBlob", text(&sealed["CiphertextBlob"]));
-        let call = signed(unsigned(&gateway, &key, place, "Decrypt", &[blob, context]), &key);
-        assert_eq!(call.send(&gateway).await.json()["Plaintext"], PLAINTEXT, "{place:?}");
-        let opened = gateway.call("Decrypt", &[blob, context]).await;
-        assert_eq!(opened["Plaintext"], PLAINTEXT, "an AccessKey opens it too");
+        assert_eq!(answer.status, 200, "{location:?} {}", answer.body);
+        let encrypted = answer.json();
+        assert_eq!(encrypted["KeyId"], *gateway.dev.key_id);
+        let blob = ("CiphertextBlob", text(&encrypted["CiphertextBlob"]));
+        let call = signed(unsigned(&gateway, &key, location, "Decrypt", &[blob, context]), &key);
+        assert_eq!(call.send(&gateway).await.json()["Plaintext"], PLAINTEXT, "{location:?}");
+        let decrypted = gateway.call("Decrypt", &[blob, context]).await;
+        assert_eq!(decrypted["Plaintext"], PLAINTEXT, "an AccessKey opens it too");
     }
     let made = call(&gateway, &key, "GenerateDataKey", &[("KeyId", "alias/demo")]).await;
     let blob = [("CiphertextBlob", text(&made["CiphertextBlob"]))];
     assert_eq!(gateway.call("Decrypt", &blob).await["Plaintext"], made["Plaintext"]);
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
-    let mut xml = unsigned(&gateway, &key, Place::PostQuery, "Encrypt", &params);
+    let mut xml = unsigned(&gateway, &key, ParamLocation::PostQuery, "Encrypt", &params);
     xml.set("Format", "XML");
     let answer = signed(xml, &key).send(&gateway).await;
     assert!(answer.body.starts_with("<EncryptResponse>"), "{}", answer.body);
@@ -89,7 +95,7 @@ async fn a_client_key_encrypts_and_decrypts_by_the_public_api_wherever_its_param
 #[tokio::test]
 async fn who_may_sign_and_verify_by_the_instance_protocol_may_do_so_by_the_public_api() {
     let gateway = Gateway::start();
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let pair = gateway.create_key_with(&[("KeySpec", "EC_P256")]).await;
     let versions = gateway.call("ListKeyVersions", &[("KeyId", &pair)]).await;
     let version = text(&versions["KeyVersions"]["KeyVersion"][0]["KeyVersionId"]).to_owned();
@@ -107,7 +113,7 @@ async fn who_may_sign_and_verify_by_the_instance_protocol_may_do_so_by_the_publi
 #[tokio::test]
 async fn every_other_action_is_forbidden_to_a_client_key() {
     let gateway = Gateway::start_with(&["--calls-per-second", "0"]);
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let allowed = [
         "Encrypt",
         "Decrypt",
@@ -150,13 +156,15 @@ async fn the_policies_of_the_access_point_decide_over_its_calls_of_the_public_ap
         if answer.status == 200 { refusal(200, "") } else { answer.refusal() }
     };
     let resources = format!(r#"["key/{mine}"]"#);
-    let one = Visitor::of(&gateway, "one", &resources, r#"["127.0.0.0/8"]"#).await.client_key;
+    let one =
+        InstanceClient::of(&gateway, "one", &resources, r#"["127.0.0.0/8"]"#).await.client_key;
     assert_eq!(outcome(&one, &mine).await, refusal(200, ""));
     assert_eq!(outcome(&one, "alias/demo").await, refusal(200, ""));
     for key in [other.as_str(), "alias/nothing", "key-does-not-exist"] {
         assert_eq!(outcome(&one, key).await, denied, "{key}");
     }
-    let far = Visitor::of(&gateway, "far", r#"["key/*"]"#, r#"["192.0.2.1"]"#).await.client_key;
+    let far =
+        InstanceClient::of(&gateway, "far", r#"["key/*"]"#, r#"["192.0.2.1"]"#).await.client_key;
     assert_eq!(outcome(&far, &mine).await, denied);
     let rule = [("Name", "far"), ("SourcePrivateIp", r#"["127.0.0.1"]"#)];
     gateway.call("UpdateNetworkRule", &rule).await;
@@ -184,7 +192,7 @@ type Change<'a> = &'a dyn Fn(Call) -> Call;
 #[tokio::test]
 async fn a_mixture_of_the_schemes_is_refused() {
     let gateway = Gateway::start();
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
     let with = |name: &'static str, value: &'static str| {
         move |mut call: Call| {
@@ -207,9 +215,9 @@ async fn a_mixture_of_the_schemes_is_refused() {
         ),
         (&|call| call, refusal(200, "")),
     ];
-    for place in PLACES {
+    for location in LOCATIONS {
         for (change, expected) in &changes {
-            let call = change(unsigned(&gateway, &key, place, "Encrypt", &params));
+            let call = change(unsigned(&gateway, &key, location, "Encrypt", &params));
             let shown = format!("{} {}", call.query, call.body);
             let answer = signed(call, &key).send(&gateway).await;
             let got = if answer.status == 200 { refusal(200, "") } else { answer.refusal() };
@@ -217,7 +225,7 @@ async fn a_mixture_of_the_schemes_is_refused() {
         }
         // An AccessKey with the method of client keys, signed by its secret or by a client key.
         let dev = &gateway.dev;
-        let call = unsigned(&gateway, &key, place, "Encrypt", &params);
+        let call = unsigned(&gateway, &key, location, "Encrypt", &params);
         let mut call = call.by(&dev.access_key_id, &dev.access_key_secret);
         assert_eq!(call.clone().signed().send(&gateway).await.refusal(), method);
         assert_eq!(signed(call.clone(), &key).send(&gateway).await.refusal(), method);
@@ -226,11 +234,12 @@ async fn a_mixture_of_the_schemes_is_refused() {
         assert_eq!(call.signed().send(&gateway).await.refusal(), method);
     }
     // A client key by the schemes of AccessKeys: it has no secret, not even the empty one.
-    for way in Way::all() {
+    for variant in SigningVariant::all() {
         for secret in ["", dev_secret(&gateway)] {
-            let call = Call::new(&gateway, way, "Encrypt", &params).by(&key.id, secret).signed();
+            let call =
+                Call::new(&gateway, variant, "Encrypt", &params).by(&key.id, secret).signed();
             let answer = call.send(&gateway).await;
-            assert_eq!(answer.refusal(), method, "{way:?}");
+            assert_eq!(answer.refusal(), method, "{variant:?}");
             assert!(answer.message().contains("SHA256withRSA"), "{}", answer.message());
         }
     }
@@ -243,11 +252,11 @@ fn dev_secret(gateway: &Gateway) -> &str {
 #[tokio::test]
 async fn what_a_living_client_key_did_not_sign_now_is_refused() {
     let gateway = Gateway::start_with(&["--authentication-failures-per-second", "0"]);
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let other = [("AapName", "any"), ("Password", "opens-it-1")];
-    let other = Visitor::with_key(&gateway, &other).await.client_key;
+    let other = InstanceClient::with_key(&gateway, &other).await.client_key;
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
-    let new = || unsigned(&gateway, &key, Place::PostQuery, "Encrypt", &params);
+    let new = || unsigned(&gateway, &key, ParamLocation::PostQuery, "Encrypt", &params);
     let mismatch = refusal(400, "SignatureDoesNotMatch");
 
     let answer = signed(new(), &other).send(&gateway).await;
@@ -301,7 +310,7 @@ async fn what_a_living_client_key_did_not_sign_now_is_refused() {
             ("NotBefore", dates[0]),
             ("NotAfter", dates[1]),
         ];
-        let closed = Visitor::with_key(&gateway, &params).await.client_key;
+        let closed = InstanceClient::with_key(&gateway, &params).await.client_key;
         let answer = send(&gateway, &closed, "Encrypt", &[]).await;
         assert_eq!(answer.refusal(), unknown, "{dates:?}");
     }
@@ -313,23 +322,25 @@ async fn what_a_living_client_key_did_not_sign_now_is_refused() {
 #[tokio::test]
 async fn a_replay_of_a_call_signed_with_a_client_key_is_refused_also_by_the_next_process() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
-    let key = visitor.client_key;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
+    let key = instance_client.client_key;
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
     let nonce = "the-same-nonce";
-    let call = unsigned(&gateway, &key, Place::PostQuery, "Encrypt", &params).with_nonce(nonce);
+    let call =
+        unsigned(&gateway, &key, ParamLocation::PostQuery, "Encrypt", &params).with_nonce(nonce);
     let call = signed(call, &key);
     assert_eq!(call.send(&gateway).await.status, 200);
     let used = refusal(400, "SignatureNonceUsed");
     assert_eq!(call.send(&gateway).await.refusal(), used);
     // With another call of its own, too; but nonces of one key are not those of another.
-    let fresh = unsigned(&gateway, &key, Place::GetQuery, "Encrypt", &params).with_nonce(nonce);
+    let fresh =
+        unsigned(&gateway, &key, ParamLocation::GetQuery, "Encrypt", &params).with_nonce(nonce);
     assert_eq!(signed(fresh, &key).send(&gateway).await.refusal(), used);
-    let way = Way(Signing::Rpc1, Place::PostQuery);
-    let of_dev = Call::new(&gateway, way, "Encrypt", &params).with_nonce(nonce).signed();
+    let variant = SigningVariant(Signing::Rpc1, ParamLocation::PostQuery);
+    let of_dev = Call::new(&gateway, variant, "Encrypt", &params).with_nonce(nonce).signed();
     assert_eq!(of_dev.send(&gateway).await.status, 200);
     // A request whose signature is wrong uses up nothing.
-    let unused = unsigned(&gateway, &key, Place::PostQuery, "Encrypt", &params);
+    let unused = unsigned(&gateway, &key, ParamLocation::PostQuery, "Encrypt", &params);
     let mut forged = unused.clone();
     forged.add("Signature", "AAAA");
     assert_eq!(forged.send(&gateway).await.refusal(), refusal(400, "SignatureDoesNotMatch"));
@@ -344,13 +355,13 @@ async fn a_replay_of_a_call_signed_with_a_client_key_is_refused_also_by_the_next
 #[tokio::test]
 async fn a_call_of_a_client_key_is_recorded_counted_and_noted_as_its_last_use() {
     let gateway = Gateway::start();
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let (unused, forged) = (listed(&gateway), "AAAA");
     assert!(unused.iter().all(|key| key["last_used"].is_null()));
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
     let answered = call(&gateway, &key, "Encrypt", &params).await;
     let refused = send(&gateway, &key, "DescribeKey", &[("KeyId", "alias/demo")]).await;
-    let mut wrong = unsigned(&gateway, &key, Place::PostQuery, "Decrypt", &[]);
+    let mut wrong = unsigned(&gateway, &key, ParamLocation::PostQuery, "Decrypt", &[]);
     wrong.add("Signature", forged);
     let wrong = wrong.send(&gateway).await;
 
@@ -392,7 +403,7 @@ async fn the_limits_of_calls_and_of_failures_hold_for_client_keys_at_the_public_
         "--authentication-failures-per-second",
         "10",
     ]);
-    let key = Visitor::with_any_key(&gateway).await.client_key;
+    let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let params = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
     let mut answers = BTreeMap::<u16, usize>::new();
     for _call in 0..40 {
@@ -403,7 +414,7 @@ async fn the_limits_of_calls_and_of_failures_hold_for_client_keys_at_the_public_
     assert_eq!(answers.len(), 2, "{answers:?}");
 
     let forged = || {
-        let mut call = unsigned(&gateway, &key, Place::PostQuery, "GetPublicKey", &[]);
+        let mut call = unsigned(&gateway, &key, ParamLocation::PostQuery, "GetPublicKey", &[]);
         call.add("Signature", "AAAA");
         call.bytes()
     };

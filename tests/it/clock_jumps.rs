@@ -51,8 +51,8 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
     }
     gateway.call("CancelKeyDeletion", &[("KeyId", &doomed[0])]).await;
     let plaintext = STANDARD.encode("still here");
-    let sealed = [("KeyId", doomed[0].as_str()), ("Plaintext", plaintext.as_str())];
-    let sealed = gateway.call("Encrypt", &sealed).await;
+    let encrypted = [("KeyId", doomed[0].as_str()), ("Plaintext", plaintext.as_str())];
+    let encrypted = gateway.call("Encrypt", &encrypted).await;
 
     // The wait goes on after a start, which sees no jump of its own.
     let gateway = gateway.restart().await_hold().await;
@@ -69,8 +69,8 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
     }
     let gone = gateway.refused("DescribeKey", &[("KeyId", &doomed[1])]).await;
     assert_eq!(gone.0, 404);
-    let opened = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
-    assert_eq!(text(&gateway.call("Decrypt", &opened).await["Plaintext"]), plaintext);
+    let to_decrypt = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
+    assert_eq!(text(&gateway.call("Decrypt", &to_decrypt).await["Plaintext"]), plaintext);
 }
 
 impl Gateway {

@@ -59,7 +59,7 @@ async fn failures(gateway: &Gateway, reason: &str) -> f64 {
 }
 
 /// Waits for the newest line to say so: it is written after the count.
-async fn until_told(gateway: &Gateway, listener: &str, words: &str) {
+async fn until_logged(gateway: &Gateway, listener: &str, words: &str) {
     until(|| {
         let told = lines(&gateway.process.log(), listener);
         told.last().is_some_and(|line| line.contains(words))
@@ -108,7 +108,7 @@ async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_c
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(error.contains("CERTIFICATE_VERIFY_FAILED"), "{error}");
     until_counted(&gateway, "certificate_refused", 1.0).await;
-    until_told(&gateway, "api", "peer=127.0.0.3 reason=certificate_refused").await;
+    until_logged(&gateway, "api", "peer=127.0.0.3 reason=certificate_refused").await;
     assert_eq!(lines(&gateway.process.log(), "api").len(), 2);
 }
 
@@ -132,7 +132,7 @@ async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_http
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(answer.starts_with(begin.as_bytes()), "{reason}: {text}");
         until_counted(&gateway, reason, before + 1.0).await;
-        until_told(&gateway, "api", &format!("peer={source} reason={reason}")).await;
+        until_logged(&gateway, "api", &format!("peer={source} reason={reason}")).await;
     }
 
     let plain = Client::new(&format!("http://{address}"), "LTAIx", "s".into()).unwrap();
@@ -162,12 +162,12 @@ async fn what_a_plain_port_cannot_take_is_named_on_both_listeners() {
         let address = address_of(endpoint);
         let (first, rest) = HTTP_2.split_at(5);
         let cases: [(&[&[u8]], &str); 7] = [
-            (&[TLS_1_2], "tls_greeting"),
+            (&[TLS_1_2], "tls_client_hello"),
             (&[PROXY_V1], "proxy_header"),
             (&[PROXY_V2], "proxy_header"),
             (&[HTTP_2], "http2"),
             (&[SSH], "not_http"),
-            (&[b"GET / HTTP/1.1\r\nno colon\r\n\r\n"], "malformed_head"),
+            (&[b"GET / HTTP/1.1\r\nno colon\r\n\r\n"], "malformed_request"),
             (&[first, rest], "http2"),
         ];
         for (number, (pieces, reason)) in (2..).zip(cases) {
@@ -178,7 +178,7 @@ async fn what_a_plain_port_cannot_take_is_named_on_both_listeners() {
             let text = String::from_utf8_lossy(&answer).into_owned();
             assert!(text.starts_with("HTTP/1.1 400 ") || pieces.len() > 1, "{reason}: {text}");
             until_counted(&gateway, reason, before + 1.0).await;
-            until_told(&gateway, listener, &format!("peer={source} reason={reason}")).await;
+            until_logged(&gateway, listener, &format!("peer={source} reason={reason}")).await;
         }
     }
 
@@ -186,7 +186,7 @@ async fn what_a_plain_port_cannot_take_is_named_on_both_listeners() {
     let client = Client::new(&endpoint, "LTAIx", "s".into()).unwrap();
     let error = client.call("DescribeRegions", &[]).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
-    until_counted(&gateway, "tls_greeting", 3.0).await;
+    until_counted(&gateway, "tls_client_hello", 3.0).await;
 }
 
 #[tokio::test]

@@ -23,11 +23,11 @@ async fn a_key_is_named_by_id_by_alias_and_by_the_arn_of_either() {
         arn(&dev.alias),
     ];
     for name in &names {
-        let sealed = gateway.call("Encrypt", &[("KeyId", name), ("Plaintext", PLAINTEXT)]).await;
-        assert_eq!(text(&sealed["KeyId"]), dev.key_id, "the plain id is answered for {name}");
-        let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), None).await;
-        assert_eq!(text(&opened["Plaintext"]), PLAINTEXT);
-        assert_eq!(opened["KeyVersionId"], sealed["KeyVersionId"]);
+        let encrypted = gateway.call("Encrypt", &[("KeyId", name), ("Plaintext", PLAINTEXT)]).await;
+        assert_eq!(text(&encrypted["KeyId"]), dev.key_id, "the plain id is answered for {name}");
+        let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), None).await;
+        assert_eq!(text(&decrypted["Plaintext"]), PLAINTEXT);
+        assert_eq!(decrypted["KeyVersionId"], encrypted["KeyVersionId"]);
     }
 }
 
@@ -48,17 +48,17 @@ async fn an_arn_of_another_account_or_region_names_no_key_here() {
 #[tokio::test]
 async fn the_blob_has_the_layout_of_the_real_service() {
     let gateway = Gateway::start();
-    let sealed = encrypt(&gateway, None).await;
-    let blob = STANDARD.decode(text(&sealed["CiphertextBlob"])).unwrap();
+    let encrypted = encrypt(&gateway, None).await;
+    let blob = STANDARD.decode(text(&encrypted["CiphertextBlob"])).unwrap();
     assert_eq!(blob.len(), 36 + 12 + PLAINTEXT.len() + 16);
-    assert_eq!(&blob[..36], text(&sealed["KeyVersionId"]).as_bytes());
+    assert_eq!(&blob[..36], text(&encrypted["KeyVersionId"]).as_bytes());
 }
 
 #[tokio::test]
 async fn the_context_must_be_given_again_pair_for_pair() {
     let gateway = Gateway::start();
-    let sealed = encrypt(&gateway, Some(CONTEXT)).await;
-    let blob = text(&sealed["CiphertextBlob"]);
+    let encrypted = encrypt(&gateway, Some(CONTEXT)).await;
+    let blob = text(&encrypted["CiphertextBlob"]);
     let same = r#"{ "owner" : "a*b~c+d", "purpose": "\u6d4b\u8bd5" }"#;
     assert_eq!(text(&decrypt(&gateway, blob, Some(same)).await["Plaintext"]), PLAINTEXT);
     for other in [
@@ -77,9 +77,9 @@ async fn the_context_must_be_given_again_pair_for_pair() {
 #[tokio::test]
 async fn a_context_may_come_flattened() {
     let gateway = Gateway::start();
-    let sealed = encrypt(&gateway, Some(r#"{"a":"1","b":"2"}"#)).await;
+    let encrypted = encrypt(&gateway, Some(r#"{"a":"1","b":"2"}"#)).await;
     let flattened = [
-        ("CiphertextBlob", text(&sealed["CiphertextBlob"])),
+        ("CiphertextBlob", text(&encrypted["CiphertextBlob"])),
         ("EncryptionContext.a", "1"),
         ("EncryptionContext.b", "2"),
     ];
@@ -89,8 +89,8 @@ async fn a_context_may_come_flattened() {
 #[tokio::test]
 async fn every_altered_blob_gets_the_same_answer_and_harms_nothing() {
     let gateway = Gateway::start();
-    let sealed = encrypt(&gateway, None).await;
-    let blob = STANDARD.decode(text(&sealed["CiphertextBlob"])).unwrap();
+    let encrypted = encrypt(&gateway, None).await;
+    let blob = STANDARD.decode(text(&encrypted["CiphertextBlob"])).unwrap();
     for at in [36, 47, 48, blob.len() - 17, blob.len() - 16, blob.len() - 1] {
         let mut altered = blob.clone();
         altered[at] ^= 1;
@@ -103,13 +103,13 @@ async fn every_altered_blob_gets_the_same_answer_and_harms_nothing() {
         let (status, _code) = gateway.refused("Decrypt", &[("CiphertextBlob", &short)]).await;
         assert_eq!(status, 400, "{length} bytes");
     }
-    let mut of_nobody: CiphertextBlob = text(&sealed["CiphertextBlob"]).parse().unwrap();
+    let mut of_nobody: CiphertextBlob = text(&encrypted["CiphertextBlob"]).parse().unwrap();
     of_nobody.version = hsmgate::model::KeyVersionId::random();
     let unknown = STANDARD.encode(of_nobody.to_bytes());
     let refused = gateway.refused("Decrypt", &[("CiphertextBlob", &unknown)]).await;
     assert_eq!(refused, (404, "Forbidden.KeyNotFound".to_owned()));
-    let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), None).await;
-    assert_eq!(text(&opened["Plaintext"]), PLAINTEXT);
+    let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), None).await;
+    assert_eq!(text(&decrypted["Plaintext"]), PLAINTEXT);
 }
 
 #[tokio::test]
@@ -117,9 +117,9 @@ async fn a_plaintext_has_at_most_6144_bytes_and_is_base64() {
     let gateway = Gateway::start();
     let alias = gateway.dev.alias.as_str();
     let longest = STANDARD.encode([0xff; 6144]);
-    let sealed = gateway.call("Encrypt", &[("KeyId", alias), ("Plaintext", &longest)]).await;
-    let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), None).await;
-    assert_eq!(text(&opened["Plaintext"]), longest);
+    let encrypted = gateway.call("Encrypt", &[("KeyId", alias), ("Plaintext", &longest)]).await;
+    let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), None).await;
+    assert_eq!(text(&decrypted["Plaintext"]), longest);
     for plaintext in [STANDARD.encode([0xff; 6145]), "no base64".to_owned(), "SGVsbG8".to_owned()] {
         let refused =
             gateway.refused("Encrypt", &[("KeyId", alias), ("Plaintext", &plaintext)]).await;
@@ -137,13 +137,13 @@ async fn the_longest_legal_request_passes() {
         ("Plaintext", &plaintext),
         ("EncryptionContext", &context),
     ];
-    let sealed = gateway.call("Encrypt", &params).await;
-    let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), Some(&context)).await;
-    assert_eq!(text(&opened["Plaintext"]), plaintext);
+    let encrypted = gateway.call("Encrypt", &params).await;
+    let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), Some(&context)).await;
+    assert_eq!(text(&decrypted["Plaintext"]), plaintext);
 }
 
 #[tokio::test]
-async fn a_data_key_opens_as_the_base64_text_that_was_handed_out() {
+async fn a_data_key_decrypts_as_the_base64_text_that_was_handed_out() {
     let gateway = Gateway::start();
     let alias = gateway.dev.alias.as_str();
     for (params, bytes) in [
@@ -156,13 +156,13 @@ async fn a_data_key_opens_as_the_base64_text_that_was_handed_out() {
         let params = [params, vec![("KeyId", alias), ("EncryptionContext", CONTEXT)]].concat();
         let key = gateway.call("GenerateDataKey", &params).await;
         assert_eq!(STANDARD.decode(text(&key["Plaintext"])).unwrap().len(), bytes);
-        let opened = decrypt(&gateway, text(&key["CiphertextBlob"]), Some(CONTEXT)).await;
-        assert_eq!(opened["Plaintext"], key["Plaintext"]);
+        let decrypted = decrypt(&gateway, text(&key["CiphertextBlob"]), Some(CONTEXT)).await;
+        assert_eq!(decrypted["Plaintext"], key["Plaintext"]);
 
-        let sealed = gateway.call("GenerateDataKeyWithoutPlaintext", &params).await;
-        assert!(sealed.get("Plaintext").is_none());
-        let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), Some(CONTEXT)).await;
-        assert_eq!(STANDARD.decode(text(&opened["Plaintext"])).unwrap().len(), bytes);
+        let encrypted = gateway.call("GenerateDataKeyWithoutPlaintext", &params).await;
+        assert!(encrypted.get("Plaintext").is_none());
+        let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), Some(CONTEXT)).await;
+        assert_eq!(STANDARD.decode(text(&decrypted["Plaintext"])).unwrap().len(), bytes);
     }
 }
 
@@ -170,40 +170,40 @@ async fn a_data_key_opens_as_the_base64_text_that_was_handed_out() {
 async fn re_encryption_changes_key_and_context_and_names_the_source() {
     let gateway = Gateway::start();
     let other = gateway.create_key().await;
-    let sealed = encrypt(&gateway, Some(CONTEXT)).await;
+    let encrypted = encrypt(&gateway, Some(CONTEXT)).await;
     let moved = gateway
         .call(
             "ReEncrypt",
             &[
-                ("CiphertextBlob", text(&sealed["CiphertextBlob"])),
+                ("CiphertextBlob", text(&encrypted["CiphertextBlob"])),
                 ("SourceEncryptionContext", CONTEXT),
                 ("DestinationKeyId", &other),
                 ("DestinationEncryptionContext", r#"{"new":"context"}"#),
             ],
         )
         .await;
-    assert_eq!(moved["KeyId"], sealed["KeyId"]);
-    assert_eq!(moved["KeyVersionId"], sealed["KeyVersionId"]);
-    let opened =
+    assert_eq!(moved["KeyId"], encrypted["KeyId"]);
+    assert_eq!(moved["KeyVersionId"], encrypted["KeyVersionId"]);
+    let decrypted =
         decrypt(&gateway, text(&moved["CiphertextBlob"]), Some(r#"{"new":"context"}"#)).await;
-    assert_eq!(text(&opened["Plaintext"]), PLAINTEXT);
-    assert_eq!(text(&opened["KeyId"]), other);
+    assert_eq!(text(&decrypted["Plaintext"]), PLAINTEXT);
+    assert_eq!(text(&decrypted["KeyId"]), other);
 }
 
 #[tokio::test]
-async fn a_new_version_encrypts_and_every_older_ciphertext_opens() {
+async fn a_new_version_encrypts_and_every_older_ciphertext_decrypts() {
     let gateway = Gateway::start();
-    let mut sealed = vec![encrypt(&gateway, None).await];
+    let mut encrypted = vec![encrypt(&gateway, None).await];
     for _rotation in 0..3 {
         let created = gateway.call("CreateKeyVersion", &[("KeyId", &gateway.dev.key_id)]).await;
         let now = encrypt(&gateway, None).await;
         assert_eq!(now["KeyVersionId"], created["KeyVersion"]["KeyVersionId"]);
-        sealed.push(now);
+        encrypted.push(now);
     }
-    for sealed in &sealed {
-        let opened = decrypt(&gateway, text(&sealed["CiphertextBlob"]), None).await;
-        assert_eq!(text(&opened["Plaintext"]), PLAINTEXT);
-        assert_eq!(opened["KeyVersionId"], sealed["KeyVersionId"]);
+    for encrypted in &encrypted {
+        let decrypted = decrypt(&gateway, text(&encrypted["CiphertextBlob"]), None).await;
+        assert_eq!(text(&decrypted["Plaintext"]), PLAINTEXT);
+        assert_eq!(decrypted["KeyVersionId"], encrypted["KeyVersionId"]);
     }
 }
 
@@ -211,8 +211,8 @@ async fn a_new_version_encrypts_and_every_older_ciphertext_opens() {
 async fn a_dry_run_checks_everything_and_does_nothing() {
     let gateway = Gateway::start();
     let alias = gateway.dev.alias.as_str();
-    let sealed = encrypt(&gateway, None).await;
-    let blob = text(&sealed["CiphertextBlob"]);
+    let encrypted = encrypt(&gateway, None).await;
+    let blob = text(&encrypted["CiphertextBlob"]);
     let would_pass = (400, "DryRunOperationError".to_owned());
     for (action, params) in [
         ("Encrypt", vec![("KeyId", alias), ("Plaintext", PLAINTEXT)]),
@@ -269,8 +269,8 @@ async fn a_plaintext_that_is_not_base64_is_refused_with_the_way_out_and_with_it_
             panic!("{text:?} was taken");
         };
         assert_eq!((status, code.as_str()), (400, "InvalidParameter"));
-        for way in ["crypto.accept_non_base64_plaintext", "--accept-non-base64-plaintext"] {
-            assert!(message.contains(way), "{message}");
+        for variant in ["crypto.accept_non_base64_plaintext", "--accept-non-base64-plaintext"] {
+            assert!(message.contains(variant), "{message}");
         }
         assert!(!message.contains(text), "{message}");
     }
@@ -279,7 +279,7 @@ async fn a_plaintext_that_is_not_base64_is_refused_with_the_way_out_and_with_it_
         let sent = [("KeyId", "alias/demo"), ("Plaintext", plaintext)];
         let encrypted = gateway.call("Encrypt", &sent).await;
         let blob = text(&encrypted["CiphertextBlob"]);
-        let opened = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
-        assert_eq!(text(&opened["Plaintext"]), plaintext);
+        let decrypted = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+        assert_eq!(text(&decrypted["Plaintext"]), plaintext);
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::client_key::ClientKey;
 use crate::installation::{AccessKey, Installation, Server};
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
 
 /// The password of the client key of every state.
 pub(crate) const CLIENT_KEY_PASSWORD: &str = "golden-client-key-1";
@@ -215,7 +215,7 @@ async fn does_what_it_did(installation: &Installation, expected: &Expected) {
     }
     let stored = &expected.client_key;
     let client_key = ClientKey::open_with(&stored.id, &stored.container, CLIENT_KEY_PASSWORD);
-    let visitor = Visitor { endpoint: server.endpoint.clone(), client_key };
+    let instance_client = InstanceClient { endpoint: server.endpoint.clone(), client_key };
     for call in &expected.instance_calls {
         let bytes = |text: &str| STANDARD.decode(text).unwrap();
         let request = DecryptRequest {
@@ -227,7 +227,7 @@ async fn does_what_it_did(installation: &Installation, expected: &Expected) {
         };
         let version = call.version.as_deref();
         let (answer, _version): (DecryptResponse, _) =
-            visitor.call_with_version(&call.operation, &request, version).await;
+            instance_client.call_with_version(&call.operation, &request, version).await;
         assert_eq!(answer.plaintext, bytes(&call.plaintext), "{call:?}");
     }
     for command in &expected.commands {

@@ -22,8 +22,8 @@ use crate::golden::{
 };
 use crate::harness::text;
 use crate::installation::{ACCOUNT, AccessKey, Installation, Server};
-use crate::instance_client::Visitor;
-use crate::material::wrap;
+use crate::instance_client::InstanceClient;
+use crate::key_material::wrap;
 
 const CONTEXT: &str = r#"{"purpose":"golden","owner":"a*b~c+d"}"#;
 
@@ -37,7 +37,7 @@ fn program() -> PathBuf {
 }
 
 /// Makes a state and notes what it has to answer.
-struct Maker {
+struct StateBuilder {
     installation: Installation,
     server: Server,
     admin: Client,
@@ -46,7 +46,7 @@ struct Maker {
     instance_calls: Vec<InstanceCall>,
 }
 
-impl Maker {
+impl StateBuilder {
     fn start() -> Self {
         let mut installation = Installation::new();
         installation.program = program();
@@ -122,17 +122,17 @@ impl Maker {
     }
 
     /// Encrypts, and notes the decryption. The key may be named by an alias.
-    async fn sealed(&mut self, key: &str, plaintext: &[u8], context: Option<&str>) -> String {
+    async fn encrypt(&mut self, key: &str, plaintext: &[u8], context: Option<&str>) -> String {
         let plaintext = STANDARD.encode(plaintext);
         let context = context.map(|context| ("EncryptionContext", context));
-        let mut seal = vec![("KeyId", key), ("Plaintext", &plaintext)];
-        seal.extend(context);
-        let sealed = self.change("Encrypt", &seal).await;
-        let blob = text(&sealed["CiphertextBlob"]).to_owned();
+        let mut encrypt = vec![("KeyId", key), ("Plaintext", &plaintext)];
+        encrypt.extend(context);
+        let encrypted = self.change("Encrypt", &encrypt).await;
+        let blob = text(&encrypted["CiphertextBlob"]).to_owned();
         let mut open = vec![("CiphertextBlob", blob.as_str())];
         open.extend(context);
-        let opened = self.note("Decrypt", &open).await;
-        assert_eq!(text(&opened["Plaintext"]), plaintext);
+        let decrypted = self.note("Decrypt", &open).await;
+        assert_eq!(text(&decrypted["Plaintext"]), plaintext);
         if context.is_some() {
             self.note_refusal("admin", "Decrypt", &[("CiphertextBlob", &blob)]).await;
         }
@@ -142,8 +142,8 @@ impl Maker {
     async fn data_key(&mut self, key: &str) {
         let made = self.change("GenerateDataKey", &[("KeyId", key)]).await;
         let blob = text(&made["CiphertextBlob"]);
-        let opened = self.note("Decrypt", &[("CiphertextBlob", blob)]).await;
-        assert_eq!(opened["Plaintext"], made["Plaintext"]);
+        let decrypted = self.note("Decrypt", &[("CiphertextBlob", blob)]).await;
+        assert_eq!(decrypted["Plaintext"], made["Plaintext"]);
     }
 
     fn command(&self, arguments: &[&str]) -> Value {
@@ -174,27 +174,27 @@ fn allow(actions: &[&str], resource: &str) -> Value {
 }
 
 /// Symmetric keys: versions, aliases, tags, policies, states.
-async fn symmetric(maker: &mut Maker) -> Vec<String> {
+async fn symmetric(builder: &mut StateBuilder) -> Vec<String> {
     let tags = r#"[{"TagKey":"team","TagValue":"orders"},{"TagKey":"env","TagValue":"golden"}]"#;
-    let wide = maker.key(&[("Description", "an AES-256 key, 测试"), ("Tags", tags)]).await;
+    let wide = builder.key(&[("Description", "an AES-256 key, 测试"), ("Tags", tags)]).await;
     for alias in ["alias/golden", "alias/second"] {
-        maker.change("CreateAlias", &[("KeyId", &wide), ("AliasName", alias)]).await;
+        builder.change("CreateAlias", &[("KeyId", &wide), ("AliasName", alias)]).await;
     }
-    maker.sealed(&wide, b"without a context", None).await;
-    maker.sealed(&wide, b"with a context", Some(CONTEXT)).await;
-    maker.sealed("alias/golden", b"by its alias", Some(r#"{"a":"1"}"#)).await;
-    maker.data_key(&wide).await;
+    builder.encrypt(&wide, b"without a context", None).await;
+    builder.encrypt(&wide, b"with a context", Some(CONTEXT)).await;
+    builder.encrypt("alias/golden", b"by its alias", Some(r#"{"a":"1"}"#)).await;
+    builder.data_key(&wide).await;
     for (spec, plaintext) in [("Aliyun_AES_128", "of 128 bits"), ("Aliyun_AES_192", "of 192")] {
-        let key = maker.key(&[("KeySpec", spec)]).await;
-        maker.sealed(&key, plaintext.as_bytes(), None).await;
-        maker.sealed(&key, plaintext.as_bytes(), Some(CONTEXT)).await;
+        let key = builder.key(&[("KeySpec", spec)]).await;
+        builder.encrypt(&key, plaintext.as_bytes(), None).await;
+        builder.encrypt(&key, plaintext.as_bytes(), Some(CONTEXT)).await;
     }
     let rotated =
-        maker.key(&[("EnableAutomaticRotation", "true"), ("RotationInterval", "365d")]).await;
+        builder.key(&[("EnableAutomaticRotation", "true"), ("RotationInterval", "365d")]).await;
     for number in 1..=3 {
-        maker.sealed(&rotated, format!("of version {number}").as_bytes(), None).await;
+        builder.encrypt(&rotated, format!("of version {number}").as_bytes(), None).await;
         if number < 3 {
-            maker.change("CreateKeyVersion", &[("KeyId", &rotated)]).await;
+            builder.change("CreateKeyVersion", &[("KeyId", &rotated)]).await;
         }
     }
     let root = json!({"Version": "1", "Statement": [{"Sid": "all", "Effect": "Allow",
@@ -202,41 +202,41 @@ async fn symmetric(maker: &mut Maker) -> Vec<String> {
         "Action": ["kms:*"], "Resource": ["*"]},
         {"Effect": "Deny", "Principal": {"RAM": [format!("acs:ram::{ACCOUNT}:user/reader")]},
         "Action": ["kms:Decrypt"], "Resource": ["*"]}]});
-    let guarded = maker.key(&[("Policy", &root.to_string())]).await;
+    let guarded = builder.key(&[("Policy", &root.to_string())]).await;
     let protection =
         [("EnableDeletionProtection", "true"), ("DeletionProtectionDescription", "kept")];
     let arn = format!("acs:kms:cn-hangzhou:{ACCOUNT}:key/{guarded}");
-    maker
+    builder
         .change(
             "SetDeletionProtection",
             &[protection[0], protection[1], ("ProtectedResourceArn", &arn)],
         )
         .await;
-    maker.sealed(&guarded, b"with a policy of its own", None).await;
+    builder.encrypt(&guarded, b"with a policy of its own", None).await;
     let mut refusing = Vec::new();
     for (change, window) in [("DisableKey", None), ("ScheduleKeyDeletion", Some("366"))] {
-        let key = maker.key(&[]).await;
-        let sealed = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8=")];
-        let blob = maker.change("Encrypt", &sealed).await;
+        let key = builder.key(&[]).await;
+        let encrypted = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8=")];
+        let blob = builder.change("Encrypt", &encrypted).await;
         let mut params = vec![("KeyId", key.as_str())];
         params.extend(window.map(|days| ("PendingWindowInDays", days)));
-        maker.change(change, &params).await;
+        builder.change(change, &params).await;
         let blob = [("CiphertextBlob", text(&blob["CiphertextBlob"]))];
-        maker.note_refusal("admin", "Decrypt", &blob).await;
-        maker.note_refusal("admin", "Encrypt", &sealed).await;
+        builder.note_refusal("admin", "Decrypt", &blob).await;
+        builder.note_refusal("admin", "Encrypt", &encrypted).await;
         refusing.push(key);
     }
     vec![wide, rotated, guarded, refusing.remove(0), refusing.remove(0)]
 }
 
 /// Imported material, and a key that still waits for it.
-async fn imported(maker: &mut Maker) {
+async fn imported(builder: &mut StateBuilder) {
     let external = [("Origin", "EXTERNAL")];
-    let key = maker.key(&external).await;
+    let key = builder.key(&external).await;
     let wanted = |key| {
         [("KeyId", key), ("WrappingKeySpec", "RSA_2048"), ("WrappingAlgorithm", "RSAES_OAEP_SHA_1")]
     };
-    let given = maker.change("GetParametersForImport", &wanted(&key)).await;
+    let given = builder.change("GetParametersForImport", &wanted(&key)).await;
     let material = wrap(&given, &[0x42; 32]);
     let import = [
         ("KeyId", key.as_str()),
@@ -244,24 +244,26 @@ async fn imported(maker: &mut Maker) {
         ("EncryptedKeyMaterial", &material),
         ("KeyMaterialExpireUnix", "0"),
     ];
-    maker.change("ImportKeyMaterial", &import).await;
-    maker.sealed(&key, b"with imported material", Some(CONTEXT)).await;
-    let waiting = maker.key(&external).await;
-    maker.change("GetParametersForImport", &wanted(&waiting)).await;
-    maker.note_refusal("admin", "Encrypt", &[("KeyId", &waiting), ("Plaintext", "SGVsbG8=")]).await;
+    builder.change("ImportKeyMaterial", &import).await;
+    builder.encrypt(&key, b"with imported material", Some(CONTEXT)).await;
+    let waiting = builder.key(&external).await;
+    builder.change("GetParametersForImport", &wanted(&waiting)).await;
+    builder
+        .note_refusal("admin", "Encrypt", &[("KeyId", &waiting), ("Plaintext", "SGVsbG8=")])
+        .await;
 }
 
 /// A ciphertext, signatures and a MAC.
-async fn asymmetric(maker: &mut Maker) {
-    let opens = maker.key(&[("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")]).await;
-    let version = maker.version(&opens).await;
+async fn asymmetric(builder: &mut StateBuilder) {
+    let opens = builder.key(&[("KeySpec", "RSA_2048"), ("KeyUsage", "ENCRYPT/DECRYPT")]).await;
+    let version = builder.version(&opens).await;
     let algorithm = ("Algorithm", "RSAES_OAEP_SHA_1");
     let of = [("KeyId", opens.as_str()), ("KeyVersionId", version.as_str()), algorithm];
-    let seal = [of[0], of[1], of[2], ("Plaintext", "SGVsbG8=")];
-    let sealed = maker.change("AsymmetricEncrypt", &seal).await;
-    let blob = ("CiphertextBlob", text(&sealed["CiphertextBlob"]));
-    let opened = maker.note("AsymmetricDecrypt", &[of[0], of[1], of[2], blob]).await;
-    assert_eq!(opened["Plaintext"], "SGVsbG8=");
+    let encrypt = [of[0], of[1], of[2], ("Plaintext", "SGVsbG8=")];
+    let encrypted = builder.change("AsymmetricEncrypt", &encrypt).await;
+    let blob = ("CiphertextBlob", text(&encrypted["CiphertextBlob"]));
+    let decrypted = builder.note("AsymmetricDecrypt", &[of[0], of[1], of[2], blob]).await;
+    assert_eq!(decrypted["Plaintext"], "SGVsbG8=");
     let digest = STANDARD.encode([0x5a; 32]);
     for (spec, algorithm) in [
         ("RSA_3072", "RSA_PSS_SHA_256"),
@@ -269,89 +271,91 @@ async fn asymmetric(maker: &mut Maker) {
         ("EC_P256", "ECDSA_SHA_256"),
         ("EC_P256K", "ECDSA_SHA_256"),
     ] {
-        let key = maker.key(&[("KeySpec", spec), ("KeyUsage", "SIGN/VERIFY")]).await;
-        let version = maker.version(&key).await;
+        let key = builder.key(&[("KeySpec", spec), ("KeyUsage", "SIGN/VERIFY")]).await;
+        let version = builder.version(&key).await;
         let of = [("KeyId", key.as_str()), ("KeyVersionId", version.as_str())];
         let sign = [of[0], of[1], ("Algorithm", algorithm), ("Digest", digest.as_str())];
-        let signed = maker.change("AsymmetricSign", &sign).await;
+        let signed = builder.change("AsymmetricSign", &sign).await;
         let value = ("Value", text(&signed["Value"]));
         let verified =
-            maker.note("AsymmetricVerify", &[sign[0], sign[1], sign[2], sign[3], value]).await;
+            builder.note("AsymmetricVerify", &[sign[0], sign[1], sign[2], sign[3], value]).await;
         assert_eq!(verified["Value"], true);
-        maker.note("GetPublicKey", &of).await;
+        builder.note("GetPublicKey", &of).await;
     }
     let usage = ("KeyUsage", "GENERATE/VERIFY_MAC");
-    let mac = maker.key(&[("KeySpec", "HMAC_SHA_256"), usage]).await;
+    let mac = builder.key(&[("KeySpec", "HMAC_SHA_256"), usage]).await;
     let of = [("KeyId", &*mac), ("Algorithm", "HMAC_SHA_256"), ("Message", "SGVsbG8=")];
-    let made = maker.note("GenerateMac", &of).await;
+    let made = builder.note("GenerateMac", &of).await;
     let verify = [of[0], of[1], of[2], ("Mac", text(&made["Mac"]))];
-    assert_eq!(maker.note("VerifyMac", &verify).await["Value"], true);
+    assert_eq!(builder.note("VerifyMac", &verify).await["Value"], true);
 }
 
 /// Users and a role, and what they may do.
-async fn principals(maker: &mut Maker, wide: &str, guarded: &str) -> Role {
-    let reading = maker.policy(&allow(&["kms:Describe*", "kms:Decrypt"], "acs:kms:*:*:key/*"));
-    maker.user("reader", &reading).await;
-    maker.user("retired", "AliyunKMSFullAccess").await;
-    let retired = maker.keys.last().unwrap().id.clone();
-    maker.installation.configured(&["access-key", "disable", &retired]).done();
-    let key = maker.keys.last().unwrap();
-    let client = maker.server.client(&AccessKey { id: key.id.clone(), secret: key.secret.clone() });
+async fn principals(builder: &mut StateBuilder, wide: &str, guarded: &str) -> Role {
+    let reading = builder.policy(&allow(&["kms:Describe*", "kms:Decrypt"], "acs:kms:*:*:key/*"));
+    builder.user("reader", &reading).await;
+    builder.user("retired", "AliyunKMSFullAccess").await;
+    let retired = builder.keys.last().unwrap().id.clone();
+    builder.installation.configured(&["access-key", "disable", &retired]).done();
+    let key = builder.keys.last().unwrap();
+    let client =
+        builder.server.client(&AccessKey { id: key.id.clone(), secret: key.secret.clone() });
     while client.call("ListKeys", &[]).await.is_ok() {
         tokio::time::sleep(PAUSE).await;
     }
-    maker.note_refusal("retired", "ListKeys", &[]).await;
-    maker.note_refusal("reader", "Encrypt", &[("KeyId", wide), ("Plaintext", "SGVsbG8=")]).await;
-    maker.note_by("reader", "DescribeKey", &[("KeyId", wide)]).await;
+    builder.note_refusal("retired", "ListKeys", &[]).await;
+    builder.note_refusal("reader", "Encrypt", &[("KeyId", wide), ("Plaintext", "SGVsbG8=")]).await;
+    builder.note_by("reader", "DescribeKey", &[("KeyId", wide)]).await;
     for (key, is_denied) in [(wide, false), (guarded, true)] {
-        let sealed = [("KeyId", key), ("Plaintext", "SGVsbG8=")];
-        let sealed = maker.change("Encrypt", &sealed).await;
-        let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
-        let outcome = maker.note_by("reader", "Decrypt", &blob).await;
+        let encrypted = [("KeyId", key), ("Plaintext", "SGVsbG8=")];
+        let encrypted = builder.change("Encrypt", &encrypted).await;
+        let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
+        let outcome = builder.note_by("reader", "Decrypt", &blob).await;
         assert_eq!(matches!(outcome, golden::Outcome::Refusal { .. }), is_denied, "{outcome:?}");
     }
-    let describing = maker.policy(&allow(&["kms:DescribeKey"], "*"));
-    maker.installation.configured(&["role", "create", "auditor", "--policy", &describing]).done();
-    fs::remove_file(maker.installation.path("policy.json")).unwrap();
+    let describing = builder.policy(&allow(&["kms:DescribeKey"], "*"));
+    builder.installation.configured(&["role", "create", "auditor", "--policy", &describing]).done();
+    fs::remove_file(builder.installation.path("policy.json")).unwrap();
     Role { name: "auditor".to_owned(), key_id: wide.to_owned() }
 }
 
 /// An access point with a client key, and ciphertexts of the instance protocol.
-async fn instance(maker: &mut Maker, keys: [&str; 2]) -> StoredClientKey {
+async fn instance(builder: &mut StateBuilder, keys: [&str; 2]) -> StoredClientKey {
     let rule = [("Name", "local"), ("Type", "Private"), ("SourcePrivateIp", r#"["127.0.0.1"]"#)];
-    maker.change("CreateNetworkRule", &rule).await;
+    builder.change("CreateNetworkRule", &rule).await;
     let policy = [
         ("Name", "golden"),
         ("Permissions", r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#),
         ("Resources", r#"["key/*"]"#),
         ("AccessControlRules", r#"{"NetworkRules":["local"]}"#),
     ];
-    maker.change("CreatePolicy", &policy).await;
+    builder.change("CreatePolicy", &policy).await;
     let point = [("Name", "golden"), ("Policies", r#"["golden"]"#)];
-    maker.change("CreateApplicationAccessPoint", &point).await;
+    builder.change("CreateApplicationAccessPoint", &point).await;
     let made = [
         ("AapName", "golden"),
         ("Password", CLIENT_KEY_PASSWORD),
         ("NotBefore", "2020-01-01T00:00:00Z"),
         ("NotAfter", "2099-01-01T00:00:00Z"),
     ];
-    let made = maker.change("CreateClientKey", &made).await;
+    let made = builder.change("CreateClientKey", &made).await;
     let container = text(&made["PrivateKeyData"]).to_owned();
     let id = text(&made["ClientKeyId"]).to_owned();
     let client_key = ClientKey::open_with(&id, &container, CLIENT_KEY_PASSWORD);
-    let visitor = Visitor { endpoint: maker.server.endpoint.clone(), client_key };
+    let instance_client = InstanceClient { endpoint: builder.server.endpoint.clone(), client_key };
     for (key_id, aad) in keys.iter().flat_map(|key| [(*key, &b""[..]), (key, b"bound data")]) {
-        for (seal, open) in [("Encrypt", "Decrypt"), ("AdvanceEncrypt", "AdvanceDecrypt")] {
-            let plaintext = format!("by {seal} of the instance protocol").into_bytes();
+        for (encrypt, open) in [("Encrypt", "Decrypt"), ("AdvanceEncrypt", "AdvanceDecrypt")] {
+            let plaintext = format!("by {encrypt} of the instance protocol").into_bytes();
             let mut request = EncryptRequest::default();
             request.key_id = key_id.to_owned();
             request.plaintext.clone_from(&plaintext);
             request.aad = aad.to_vec();
-            let (sealed, version): (EncryptResponse, _) = visitor.call(seal, &request).await;
-            let call = instance_call(open, &sealed.key_id, version);
-            maker.instance_calls.push(InstanceCall {
-                ciphertext: STANDARD.encode(&sealed.ciphertext_blob),
-                iv: STANDARD.encode(&sealed.iv),
+            let (encrypted, version): (EncryptResponse, _) =
+                instance_client.call(encrypt, &request).await;
+            let call = instance_call(open, &encrypted.key_id, version);
+            builder.instance_calls.push(InstanceCall {
+                ciphertext: STANDARD.encode(&encrypted.ciphertext_blob),
+                iv: STANDARD.encode(&encrypted.iv),
                 aad: STANDARD.encode(aad),
                 plaintext: STANDARD.encode(plaintext),
                 ..call
@@ -363,15 +367,15 @@ async fn instance(maker: &mut Maker, keys: [&str; 2]) -> StoredClientKey {
         number_of_bytes: 32,
         ..GenerateDataKeyRequest::default()
     };
-    let (made, version) = visitor.call("GenerateDataKey", &request).await;
-    maker.instance_calls.push(data_key_call("Decrypt", &made, version));
+    let (made, version) = instance_client.call("GenerateDataKey", &request).await;
+    builder.instance_calls.push(data_key_call("Decrypt", &made, version));
     let request = AdvanceGenerateDataKeyRequest {
         key_id: keys[0].to_owned(),
         number_of_bytes: 32,
         ..AdvanceGenerateDataKeyRequest::default()
     };
-    let (made, version) = visitor.call("AdvanceGenerateDataKey", &request).await;
-    maker.instance_calls.push(data_key_call("AdvanceDecrypt", &made, version));
+    let (made, version) = instance_client.call("AdvanceGenerateDataKey", &request).await;
+    builder.instance_calls.push(data_key_call("AdvanceDecrypt", &made, version));
     StoredClientKey { id, container }
 }
 
@@ -401,28 +405,28 @@ fn data_key_call(
 }
 
 /// What the state tells of itself, and of two keys that have more than others.
-async fn note_lists(maker: &mut Maker, decorated: [&str; 2]) {
+async fn note_lists(builder: &mut StateBuilder, decorated: [&str; 2]) {
     let page = ("PageSize", "100");
-    let listed = maker.note("ListKeys", &[page]).await;
+    let listed = builder.note("ListKeys", &[page]).await;
     for key in listed["Keys"]["Key"].as_array().unwrap() {
         let id = ("KeyId", text(&key["KeyId"]));
-        maker.note("DescribeKey", &[id]).await;
-        maker.note("ListKeyVersions", &[id]).await;
+        builder.note("DescribeKey", &[id]).await;
+        builder.note("ListKeyVersions", &[id]).await;
     }
     for key in decorated {
         for action in ["ListResourceTags", "ListAliasesByKeyId", "GetKeyPolicy"] {
-            maker.note(action, &[("KeyId", key)]).await;
+            builder.note(action, &[("KeyId", key)]).await;
         }
     }
-    maker.note("ListAliases", &[page]).await;
-    maker.note("DescribeNetworkRule", &[("Name", "local")]).await;
-    maker.note("DescribePolicy", &[("Name", "golden")]).await;
-    maker.note("DescribeApplicationAccessPoint", &[("Name", "golden")]).await;
-    maker.note("ListClientKeys", &[("AapName", "golden")]).await;
+    builder.note("ListAliases", &[page]).await;
+    builder.note("DescribeNetworkRule", &[("Name", "local")]).await;
+    builder.note("DescribePolicy", &[("Name", "golden")]).await;
+    builder.note("DescribeApplicationAccessPoint", &[("Name", "golden")]).await;
+    builder.note("ListClientKeys", &[("AapName", "golden")]).await;
 }
 
 /// What the command line tells of the state.
-fn commands(maker: &Maker) -> Vec<Command> {
+fn commands(builder: &StateBuilder) -> Vec<Command> {
     let lists: [&[&str]; 3] = [
         &["user", "list", "--json"],
         &["role", "list", "--json"],
@@ -430,32 +434,32 @@ fn commands(maker: &Maker) -> Vec<Command> {
     ];
     let noted = lists.iter().map(|arguments| Command {
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-        output: maker.command(arguments),
+        output: builder.command(arguments),
     });
     noted.collect()
 }
 
 /// Rotates the audit file, so that the state has two.
-async fn rotate_audit(maker: &Maker) {
-    let file = maker.installation.audit_file();
+async fn rotate_audit(builder: &StateBuilder) {
+    let file = builder.installation.audit_file();
     fs::rename(&file, file.with_file_name("audit.jsonl.1")).unwrap();
-    maker.server.signal("HUP");
+    builder.server.signal("HUP");
     until(|| fs::metadata(&file).is_ok_and(|file| file.len() > 0)).await;
 }
 
 #[tokio::test]
 #[ignore = "makes a golden state: tests/golden/README.md"]
 async fn make_a_golden_state() {
-    let mut maker = Maker::start();
-    let keys = symmetric(&mut maker).await;
-    imported(&mut maker).await;
-    rotate_audit(&maker).await;
-    asymmetric(&mut maker).await;
-    let role = principals(&mut maker, &keys[0], &keys[2]).await;
-    let client_key = instance(&mut maker, [&keys[0], &keys[1]]).await;
-    note_lists(&mut maker, [&keys[0], &keys[2]]).await;
-    let commands = commands(&maker);
-    let Maker { installation, server, keys, calls, instance_calls, .. } = maker;
+    let mut builder = StateBuilder::start();
+    let keys = symmetric(&mut builder).await;
+    imported(&mut builder).await;
+    rotate_audit(&builder).await;
+    asymmetric(&mut builder).await;
+    let role = principals(&mut builder, &keys[0], &keys[2]).await;
+    let client_key = instance(&mut builder, [&keys[0], &keys[1]]).await;
+    note_lists(&mut builder, [&keys[0], &keys[2]]).await;
+    let commands = commands(&builder);
+    let StateBuilder { installation, server, keys, calls, instance_calls, .. } = builder;
     assert_eq!(server.stop(), Some(0));
     assert!(!installation.path("hsmgate.db-wal").exists(), "an orderly stop leaves no WAL");
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::gateway;
 use crate::harness::{Gateway, text};
-use crate::material::wrap;
+use crate::key_material::wrap;
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const MATERIAL: [u8; 32] = [0x42; 32];
@@ -79,8 +79,8 @@ async fn material_goes_at_its_date_and_the_same_comes_back() {
     gateway.call("ImportKeyMaterial", &import(&key, &given, &wrapped, "4102444800")).await;
     let before = metadata(&gateway, &key).await;
     assert_eq!(text(&before["MaterialExpireTime"]), "2100-01-01T00:00:00Z");
-    let sealed = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let encrypted = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
     let objects = gateway.token_objects();
 
@@ -176,7 +176,7 @@ async fn imports_at_the_same_time_leave_one_material() {
     assert_eq!(went_well, 1);
     let versions = gateway.call("ListKeyVersions", &[("KeyId", &key)]).await;
     assert_eq!(versions["TotalCount"], 1);
-    let sealed = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let encrypted = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
 }

@@ -17,7 +17,7 @@ use crate::harness::Gateway;
 const VERSION: &str = "x-kms-migrationkeyversionid";
 
 /// A client key and the gateway that it is for.
-pub(crate) struct Visitor {
+pub(crate) struct InstanceClient {
     pub(crate) endpoint: String,
     pub(crate) client_key: ClientKey,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Visitor {
 /// What a request does otherwise than an SDK.
 pub(crate) type Change<'a> = &'a dyn Fn(&mut Request<Full<Bytes>>);
 
-impl Visitor {
+impl InstanceClient {
     /// With a new client key of an access point whose one policy is about `resources`, from the
     /// addresses of `rule` if there is one.
     pub(crate) async fn of(gateway: &Gateway, name: &str, resources: &str, rule: &str) -> Self {
@@ -71,7 +71,7 @@ impl Visitor {
         self.call_with_version(name, message, None).await
     }
 
-    /// As [`Visitor::call`], with a key version in the head of the request.
+    /// As [`InstanceClient::call`], with a key version in the head of the request.
     pub(crate) async fn call_with_version<A: Message + Default>(
         &self,
         name: &str,
@@ -107,7 +107,7 @@ impl Visitor {
         refusal(&send(self.request(name, message.encode_to_vec(), &[])).await)
     }
 
-    /// As [`Visitor::refused`], with a key version in the head of the request.
+    /// As [`InstanceClient::refused`], with a key version in the head of the request.
     pub(crate) async fn refused_with_version(
         &self,
         name: &str,

@@ -11,7 +11,7 @@ use hsmgate::wire::instance::messages::{GenerateRandomRequest, GenerateRandomRes
 use crate::client_key::ClientKey;
 use crate::harness::{Gateway, refusal, text};
 use crate::installation::{AccessKey, Installation, run};
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
 
 /// The client key in two files that only their owner may read.
 fn open(key: &Path, password: &Path) -> ClientKey {
@@ -65,7 +65,7 @@ async fn dev_makes_a_client_key_with_tls_and_keeps_it() {
 async fn the_command_line_writes_a_client_key_that_lets_in_and_lists_its_last_use() {
     let gateway = Gateway::start();
     // Makes the policy, too.
-    let _unused = Visitor::with_any_key(&gateway).await;
+    let _unused = InstanceClient::with_any_key(&gateway).await;
     let out = gateway.process.state().join("out");
     let installation = Installation::new();
     let create = ["client-key", "create", "--name", "office", "--policy", "any", "--days", "30"];
@@ -80,7 +80,7 @@ async fn the_command_line_writes_a_client_key_that_lets_in_and_lists_its_last_us
     let key = open(&file("client_key_file"), &file("client_key_password_file"));
     assert_eq!(made["client_key_id"], *key.id);
 
-    let office = Visitor::at(&gateway, key);
+    let office = InstanceClient::at(&gateway, key);
     let random = GenerateRandomRequest { length: 8 };
     let unused = listed(&gateway);
     assert!(unused.iter().all(|key| key["last_used"].is_null() && key["active"] == true));
@@ -93,7 +93,7 @@ async fn the_command_line_writes_a_client_key_that_lets_in_and_lists_its_last_us
         assert_eq!(key["last_used"].is_string(), was_used, "{key}");
         assert!(!was_used || text(&key["last_used"]).ends_with(":00:00Z"), "{key}");
     }
-    let office = Visitor::at(&gateway, office.client_key);
+    let office = InstanceClient::at(&gateway, office.client_key);
     gateway.call("DeleteClientKey", &[("ClientKeyId", &office.client_key.id)]).await;
     let unauthorized = refusal(404, "Unauthorized");
     assert_eq!(office.refused("GenerateRandom", &random).await, unauthorized);

@@ -16,7 +16,7 @@ use hsmgate::wire::instance::messages::{
 
 use crate::admin_client::metric;
 use crate::harness::{Gateway, refusal, text};
-use crate::instance_client::{Visitor, send};
+use crate::instance_client::{InstanceClient, send};
 
 fn plain(key: &str, spec: &str, format: &str, aad: &[u8]) -> GenerateDataKeyPairRequest {
     GenerateDataKeyPairRequest {
@@ -37,8 +37,14 @@ fn advance(key: &str, spec: &str, format: &str, aad: &[u8]) -> AdvanceGenerateDa
     }
 }
 
-/// Opens the private half that a plain call has sealed.
-async fn opened(visitor: &Visitor, key: &str, iv: &[u8], blob: &[u8], aad: &[u8]) -> Vec<u8> {
+/// Opens the private half that a plain call has encrypted.
+async fn decrypted(
+    instance_client: &InstanceClient,
+    key: &str,
+    iv: &[u8],
+    blob: &[u8],
+    aad: &[u8],
+) -> Vec<u8> {
     let request = DecryptRequest {
         ciphertext_blob: blob.to_vec(),
         key_id: key.to_owned(),
@@ -47,16 +53,17 @@ async fn opened(visitor: &Visitor, key: &str, iv: &[u8], blob: &[u8], aad: &[u8]
         iv: iv.to_vec(),
         padding_mode: String::new(),
     };
-    let (mut opened, _): (DecryptResponse, _) = visitor.call("Decrypt", &request).await;
-    std::mem::take(&mut opened.plaintext)
+    let (mut decrypted, _): (DecryptResponse, _) = instance_client.call("Decrypt", &request).await;
+    std::mem::take(&mut decrypted.plaintext)
 }
 
-/// Opens the private half that an `Advance` call has sealed.
-async fn opened_framed(visitor: &Visitor, blob: &[u8], aad: &[u8]) -> Vec<u8> {
+/// Opens the private half that an `Advance` call has encrypted.
+async fn decrypted_framed(instance_client: &InstanceClient, blob: &[u8], aad: &[u8]) -> Vec<u8> {
     let (ciphertext_blob, aad) = (blob.to_vec(), aad.to_vec());
     let request = DecryptRequest { ciphertext_blob, aad, ..DecryptRequest::default() };
-    let (mut opened, _): (DecryptResponse, _) = visitor.call("AdvanceDecrypt", &request).await;
-    std::mem::take(&mut opened.plaintext)
+    let (mut decrypted, _): (DecryptResponse, _) =
+        instance_client.call("AdvanceDecrypt", &request).await;
+    std::mem::take(&mut decrypted.plaintext)
 }
 
 fn der(half: &[u8], format: &str, label: &str) -> Vec<u8> {
@@ -103,7 +110,7 @@ fn is_pair(spec: &str, private: &[u8], public: &[u8]) -> bool {
 #[tokio::test]
 async fn a_plain_pair_opens_with_decrypt_and_belongs_together() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let (key, alias) = (&gateway.dev.key_id, &gateway.dev.alias);
     for (spec, format, aad) in [
         ("EC_P256", "PEM", &b""[..]),
@@ -114,23 +121,23 @@ async fn a_plain_pair_opens_with_decrypt_and_belongs_together() {
     ] {
         let request = plain(alias, spec, format, aad);
         let (made, version): (GenerateDataKeyPairResponse, _) =
-            visitor.call("GenerateDataKeyPair", &request).await;
+            instance_client.call("GenerateDataKeyPair", &request).await;
         assert_eq!((&made.key_id, &*made.key_pair_spec, &*made.algorithm), (key, spec, "AES_GCM"));
         assert_eq!((made.iv.len(), &*made.key_version_id, version.is_some()), (12, "", true));
         let private = &made.private_key_plaintext;
         let blob = &made.private_key_ciphertext_blob;
         assert_eq!(blob.len(), private.len() + 16);
-        assert_eq!(opened(&visitor, key, &made.iv, blob, aad).await, *private);
+        assert_eq!(decrypted(&instance_client, key, &made.iv, blob, aad).await, *private);
         let (private, public) =
             (der(private, format, "PRIVATE KEY"), der(&made.public_key, format, "PUBLIC KEY"));
         assert!(is_pair(spec, &private, &public), "{spec} {format}");
 
         let (made, version): (GenerateDataKeyPairWithoutPlaintextResponse, _) =
-            visitor.call("GenerateDataKeyPairWithoutPlaintext", &request).await;
+            instance_client.call("GenerateDataKeyPairWithoutPlaintext", &request).await;
         assert_eq!((&made.key_id, &*made.key_pair_spec, &*made.algorithm), (key, spec, "AES_GCM"));
         assert_eq!((&*made.key_version_id, version.is_some()), ("", true));
         let blob = &made.private_key_ciphertext_blob;
-        let private = opened(&visitor, key, &made.iv, blob, aad).await;
+        let private = decrypted(&instance_client, key, &made.iv, blob, aad).await;
         let (private, public) =
             (der(&private, format, "PRIVATE KEY"), der(&made.public_key, format, "PUBLIC KEY"));
         assert!(is_pair(spec, &private, &public), "{spec} {format}");
@@ -140,7 +147,7 @@ async fn a_plain_pair_opens_with_decrypt_and_belongs_together() {
 #[tokio::test]
 async fn an_advance_pair_is_framed_and_follows_the_primary_version() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let key = gateway.dev.key_id.clone();
     let rotated = gateway.call("CreateKeyVersion", &[("KeyId", &key)]).await;
     let primary = text(&rotated["KeyVersion"]["KeyVersionId"]).to_owned();
@@ -148,82 +155,84 @@ async fn an_advance_pair_is_framed_and_follows_the_primary_version() {
 
     let request = advance(&key, spec, "DER", aad);
     let (made, version): (GenerateDataKeyPairResponse, _) =
-        visitor.call("AdvanceGenerateDataKeyPair", &request).await;
+        instance_client.call("AdvanceGenerateDataKeyPair", &request).await;
     assert_eq!((version.as_ref(), &made.key_version_id), (Some(&primary), &primary));
     let head = [b"$\x00\x02", primary.as_bytes(), &made.iv].concat();
     let (private, blob) = (&made.private_key_plaintext, &made.private_key_ciphertext_blob);
     assert!(blob.starts_with(&head));
     assert_eq!(blob.len(), head.len() + private.len() + 16);
-    assert_eq!(opened_framed(&visitor, blob, aad).await, *private);
+    assert_eq!(decrypted_framed(&instance_client, blob, aad).await, *private);
     assert!(is_pair(spec, private, &made.public_key));
 
     let name = "AdvanceGenerateDataKeyPairWithoutPlaintext";
     let (made, version): (GenerateDataKeyPairWithoutPlaintextResponse, _) =
-        visitor.call(name, &request).await;
+        instance_client.call(name, &request).await;
     assert_eq!((version.as_ref(), &made.key_version_id), (Some(&primary), &primary));
-    let private = opened_framed(&visitor, &made.private_key_ciphertext_blob, aad).await;
+    let private = decrypted_framed(&instance_client, &made.private_key_ciphertext_blob, aad).await;
     assert!(is_pair(spec, &private, &made.public_key));
 
     let request = plain(&key, spec, "DER", aad);
     let (_, initial): (GenerateDataKeyPairResponse, _) =
-        visitor.call("GenerateDataKeyPair", &request).await;
+        instance_client.call("GenerateDataKeyPair", &request).await;
     assert!(initial.is_some() && initial.as_ref() != Some(&primary));
     // The head may name another version.
     let (made, version): (GenerateDataKeyPairResponse, _) =
-        visitor.call_with_version("GenerateDataKeyPair", &request, Some(&primary)).await;
+        instance_client.call_with_version("GenerateDataKeyPair", &request, Some(&primary)).await;
     assert_eq!((version.as_ref(), made.key_version_id.as_str()), (Some(&primary), ""));
     let request = advance(&key, spec, "DER", aad);
     let initial = initial.unwrap();
-    let (made, version): (GenerateDataKeyPairResponse, _) =
-        visitor.call_with_version("AdvanceGenerateDataKeyPair", &request, Some(&initial)).await;
+    let (made, version): (GenerateDataKeyPairResponse, _) = instance_client
+        .call_with_version("AdvanceGenerateDataKeyPair", &request, Some(&initial))
+        .await;
     assert_eq!((version.as_ref(), &made.key_version_id), (Some(&initial), &initial));
     let foreign = gateway.create_key().await;
     let request = advance(&foreign, spec, "DER", aad);
-    let refused =
-        visitor.refused_with_version("AdvanceGenerateDataKeyPair", &request, &initial).await;
+    let refused = instance_client
+        .refused_with_version("AdvanceGenerateDataKeyPair", &request, &initial)
+        .await;
     assert_eq!(refused, refusal(404, "Forbidden.KeyNotFound"));
 }
 
 #[tokio::test]
 async fn a_pair_that_cannot_be_made_is_refused() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let key = gateway.dev.key_id.clone();
     let bad = refusal(400, "InvalidParameter");
     for (spec, format) in
         [("", "PEM"), ("RSA_1024", "PEM"), ("EC_SM2", "DER"), ("EC_P256", "pem"), ("EC_P256", "X")]
     {
         let name = "GenerateDataKeyPair";
-        assert_eq!(visitor.refused(name, &plain(&key, spec, format, b"")).await, bad);
+        assert_eq!(instance_client.refused(name, &plain(&key, spec, format, b"")).await, bad);
         let name = "AdvanceGenerateDataKeyPairWithoutPlaintext";
-        assert_eq!(visitor.refused(name, &advance(&key, spec, format, b"")).await, bad);
+        assert_eq!(instance_client.refused(name, &advance(&key, spec, format, b"")).await, bad);
     }
     let long = plain(&key, "EC_P256", "DER", &[0; 8193]);
-    assert_eq!(visitor.refused("GenerateDataKeyPair", &long).await, bad);
+    assert_eq!(instance_client.refused("GenerateDataKeyPair", &long).await, bad);
     let cbc = GenerateDataKeyPairRequest {
         algorithm: "AES_CBC".to_owned(),
         ..plain(&key, "EC_P256", "DER", b"")
     };
     let unsupported = refusal(400, "UnsupportedOperation");
-    assert_eq!(visitor.refused("GenerateDataKeyPair", &cbc).await, unsupported);
+    assert_eq!(instance_client.refused("GenerateDataKeyPair", &cbc).await, unsupported);
     let pair = gateway.create_key_with(&[("KeySpec", "EC_P256")]).await;
     let only_symmetric = refusal(404, "Forbidden.OnlySymmetricKeySupported");
     let request = plain(&pair, "EC_P256", "DER", b"");
-    assert_eq!(visitor.refused("GenerateDataKeyPair", &request).await, only_symmetric);
+    assert_eq!(instance_client.refused("GenerateDataKeyPair", &request).await, only_symmetric);
     gateway.call("DisableKey", &[("KeyId", &key)]).await;
     let disabled = refusal(409, "Rejected.Disabled");
     let request = advance(&key, "EC_P256", "DER", b"");
-    assert_eq!(visitor.refused("AdvanceGenerateDataKeyPair", &request).await, disabled);
+    assert_eq!(instance_client.refused("AdvanceGenerateDataKeyPair", &request).await, disabled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pairs_are_made_one_at_a_time_and_the_others_are_told_to_wait() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let body = plain(&gateway.dev.key_id, "RSA_4096", "DER", b"").encode_to_vec();
     let mut calls = tokio::task::JoinSet::new();
     for _call in 0..4 {
-        calls.spawn(send(visitor.request("GenerateDataKeyPair", body.clone(), &[])));
+        calls.spawn(send(instance_client.request("GenerateDataKeyPair", body.clone(), &[])));
     }
     let (mut made, mut told) = (0, 0);
     for answer in calls.join_all().await {

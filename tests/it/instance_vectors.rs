@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Gateway, text};
 use crate::import::key_of;
-use crate::instance_client::Visitor;
+use crate::instance_client::InstanceClient;
 
 /// The files, and every how many of their keys are imported: each costs a wrapping pair, and CAVP
 /// has a key for every test.
@@ -19,37 +19,37 @@ const FILES: [(&str, usize); 3] = [
 ];
 
 #[tokio::test]
-async fn published_ciphertexts_open_when_they_are_good_and_only_then() {
+async fn published_ciphertexts_decrypt_when_they_are_good_and_only_then() {
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     for (file, step) in FILES {
         let mut counts = Counts::default();
         for (material, tests) in by_key(file).into_iter().step_by(step) {
             let key = key_of(&gateway, &hex(&material)).await;
             for test in tests {
-                check(&visitor, &key, &test, &mut counts).await;
+                check(&instance_client, &key, &test, &mut counts).await;
             }
         }
-        assert!(counts.opened > 0, "{file}");
+        assert!(counts.decrypted > 0, "{file}");
         // Whatever is wrong with a ciphertext, it is refused in the same words.
         assert!(counts.messages.len() <= 1, "{file}: {:?}", counts.messages);
         println!(
-            "vectors: {file}: {} opened, {} refused, {} with an IV of another length refused",
-            counts.opened, counts.refused, counts.without_an_iv
+            "vectors: {file}: {} decrypted, {} refused, {} with an IV of another length refused",
+            counts.decrypted, counts.refused, counts.without_an_iv
         );
     }
 }
 
 #[derive(Default)]
 struct Counts {
-    opened: usize,
+    decrypted: usize,
     refused: usize,
     without_an_iv: usize,
     /// With what texts ciphertexts were refused.
     messages: BTreeSet<String>,
 }
 
-async fn check(visitor: &Visitor, key: &str, test: &Value, counts: &mut Counts) {
+async fn check(instance_client: &InstanceClient, key: &str, test: &Value, counts: &mut Counts) {
     let field = |name: &str| hex(text(&test[name]));
     let request = DecryptRequest {
         ciphertext_blob: [field("ct"), field("tag")].concat(),
@@ -58,11 +58,11 @@ async fn check(visitor: &Visitor, key: &str, test: &Value, counts: &mut Counts) 
         iv: field("iv"),
         ..DecryptRequest::default()
     };
-    let outcome = visitor.outcome::<DecryptResponse>("Decrypt", &request).await;
+    let outcome = instance_client.outcome::<DecryptResponse>("Decrypt", &request).await;
     match (outcome, text(&test["result"])) {
-        (Ok(opened), "valid") if request.iv.len() == 12 => {
-            assert_eq!(opened.plaintext, field("msg"), "{test}");
-            counts.opened += 1;
+        (Ok(decrypted), "valid") if request.iv.len() == 12 => {
+            assert_eq!(decrypted.plaintext, field("msg"), "{test}");
+            counts.decrypted += 1;
         }
         (Err(error), _) if request.iv.len() != 12 => {
             assert_eq!((error.status_code, &*error.error_code), (400, "InvalidParameter"));
@@ -91,10 +91,10 @@ fn by_key(file: &str) -> BTreeMap<String, Vec<Value>> {
 }
 
 #[tokio::test]
-async fn the_ciphertexts_of_the_protocols_own_vector_open() {
+async fn the_ciphertexts_of_the_protocols_own_vector_decrypt() {
     const PLAINTEXT: &[u8] = b"attack at dawn";
     let gateway = Gateway::start();
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let material = hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
     let key = key_of(&gateway, &material).await;
     let version = gateway.describe(&key).await["PrimaryKeyVersion"].clone();
@@ -121,8 +121,8 @@ async fn the_ciphertexts_of_the_protocols_own_vector_open() {
         for (name, request) in
             [("Decrypt", &raw), ("AdvanceDecrypt", &raw), ("AdvanceDecrypt", &framed)]
         {
-            let (opened, _): (DecryptResponse, _) = visitor.call(name, request).await;
-            assert_eq!(&*opened.plaintext, PLAINTEXT, "{name}");
+            let (decrypted, _): (DecryptResponse, _) = instance_client.call(name, request).await;
+            assert_eq!(&*decrypted.plaintext, PLAINTEXT, "{name}");
         }
     }
 }

@@ -3,13 +3,13 @@
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::deeds::events;
 use crate::harness::text;
 use crate::installation::{AccessKey, Installation};
+use crate::system_events::events;
 
 const TEXT: &str = "SGVsbG8=";
 const SERVICE: &str = "AliyunServiceEvent";
-const USED_UP: (u16, &str) = (400, "Rejected.LimitExceeded");
+const EXHAUSTED: (u16, &str) = (400, "Rejected.LimitExceeded");
 
 /// With a lease of 8 and these thresholds.
 fn installation(warn_at: u64, rotate_at: u64, refuse_at: u64) -> (Installation, AccessKey) {
@@ -92,7 +92,7 @@ async fn an_orderly_end_gives_back_what_was_not_used() {
 }
 
 #[tokio::test]
-async fn a_worn_key_gets_a_new_version_and_old_ciphertexts_open() {
+async fn a_key_past_its_budget_gets_a_new_version_and_old_ciphertexts_decrypt() {
     let (installation, user) = installation(8, 16, 4_000);
     let server = installation.serve();
     let client = server.client(&user);
@@ -101,9 +101,9 @@ async fn a_worn_key_gets_a_new_version_and_old_ciphertexts_open() {
     let mut rotations = 0;
     let mut version = first["KeyVersionId"].clone();
     for _call in 0..3_000 {
-        let sealed = encrypt(&client, &key).await.unwrap();
-        if sealed["KeyVersionId"] != version {
-            version = sealed["KeyVersionId"].clone();
+        let encrypted = encrypt(&client, &key).await.unwrap();
+        if encrypted["KeyVersionId"] != version {
+            version = encrypted["KeyVersionId"].clone();
             rotations += 1;
             if rotations == 2 {
                 break;
@@ -115,12 +115,12 @@ async fn a_worn_key_gets_a_new_version_and_old_ciphertexts_open() {
     let warning = events(&installation.audit_file(), "IvBudgetWarning", 1).await.remove(0);
     assert_eq!((text(&warning["resourceName"]), text(&warning["eventType"])), (&*key, SERVICE));
     let blob = text(&first["CiphertextBlob"]);
-    let opened = client.call("Decrypt", &[("CiphertextBlob", blob)]).await.unwrap();
-    assert_eq!(opened["Plaintext"], TEXT);
+    let decrypted = client.call("Decrypt", &[("CiphertextBlob", blob)]).await.unwrap();
+    assert_eq!(decrypted["Plaintext"], TEXT);
 }
 
 #[tokio::test]
-async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
+async fn an_exhausted_version_encrypts_nothing_more_and_decrypts_everything() {
     let (installation, user) = installation(8, 20, 24);
     let server = installation.serve();
     let client = server.client(&user);
@@ -128,8 +128,8 @@ async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
     let blob = encrypt(&client, &key).await.unwrap()["CiphertextBlob"].clone();
     assert_eq!(server.stop(), Some(0));
     let mut database = installation.database().await;
-    let worn = "UPDATE key_versions SET invocations = 23 WHERE key_id = $1";
-    sqlx::query(worn).bind(&key).execute(&mut database).await.unwrap();
+    let past_budget = "UPDATE key_versions SET invocations = 23 WHERE key_id = $1";
+    sqlx::query(past_budget).bind(&key).execute(&mut database).await.unwrap();
     // A key with imported material does not rotate.
     let external = "UPDATE keys SET origin = 'EXTERNAL', material_check = x'00', \
                     material_is_present = 1 WHERE id = $1";
@@ -137,7 +137,7 @@ async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
 
     let server = installation.serve();
     let client = server.client(&user);
-    let used_up = (USED_UP.0, USED_UP.1.to_owned());
+    let used_up = (EXHAUSTED.0, EXHAUSTED.1.to_owned());
     for _again in 0..2 {
         assert_eq!(refused(encrypt(&client, &key).await), used_up);
         for action in ["GenerateDataKey", "GenerateDataKeyWithoutPlaintext"] {
@@ -146,8 +146,8 @@ async fn what_is_used_up_seals_nothing_more_and_opens_everything() {
         let elsewhere = text(&blob);
         let moved = [("CiphertextBlob", elsewhere), ("DestinationKeyId", &key)];
         assert_eq!(refused(client.call("ReEncrypt", &moved).await), used_up);
-        let opened = client.call("Decrypt", &[("CiphertextBlob", elsewhere)]).await.unwrap();
-        assert_eq!(opened["Plaintext"], TEXT);
+        let decrypted = client.call("Decrypt", &[("CiphertextBlob", elsewhere)]).await.unwrap();
+        assert_eq!(decrypted["Plaintext"], TEXT);
         let away = [("CiphertextBlob", elsewhere), ("DestinationKeyId", &other)];
         client.call("ReEncrypt", &away).await.unwrap();
     }
@@ -161,7 +161,7 @@ async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decryp
     let (installation, user) = installation(1_000, 2_000, 3_000);
     let configured = std::fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
     installation.configure(|text| {
-        *text = configured.replace("[token]\n", "[token]\ndeadline_ms = 500\n");
+        *text = configured.replace("[token]\n", "[token]\ntimeout_ms = 500\n");
     });
     let server = installation.serve();
     let client = server.client(&user);
@@ -172,7 +172,7 @@ async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decryp
     let mut done = 0;
     let refusal = loop {
         match encrypt(&client, &key).await {
-            Ok(_sealed) => done += 1,
+            Ok(_encrypted) => done += 1,
             refusal => break refused(refusal),
         }
         assert!(done < 20);
@@ -180,8 +180,8 @@ async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decryp
     assert_eq!(refusal, (503, "ServiceUnavailableTemporary".to_owned()));
     assert!(done >= 3, "{done}");
     for _call in 0..20 {
-        let opened = client.call("Decrypt", &[("CiphertextBlob", text(&blob))]).await.unwrap();
-        assert_eq!(opened["Plaintext"], TEXT);
+        let decrypted = client.call("Decrypt", &[("CiphertextBlob", text(&blob))]).await.unwrap();
+        assert_eq!(decrypted["Plaintext"], TEXT);
     }
     sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
     let mut outcome = encrypt(&client, &key).await;

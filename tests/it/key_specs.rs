@@ -44,10 +44,10 @@ async fn an_aes_key_of_every_length_encrypts() {
     for spec in ["Aliyun_AES_192", "Aliyun_AES_128"] {
         let key = gateway.create_key_with(&[("KeySpec", spec)]).await;
         let params = [("KeyId", key.as_str()), ("Plaintext", "SGVsbG8gd29ybGQ=")];
-        let sealed = gateway.call("Encrypt", &params).await;
-        let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
-        let opened = gateway.call("Decrypt", &blob).await;
-        assert_eq!(text(&opened["Plaintext"]), "SGVsbG8gd29ybGQ=");
+        let encrypted = gateway.call("Encrypt", &params).await;
+        let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
+        let decrypted = gateway.call("Decrypt", &blob).await;
+        assert_eq!(text(&decrypted["Plaintext"]), "SGVsbG8gd29ybGQ=");
     }
 }
 

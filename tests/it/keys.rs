@@ -108,8 +108,8 @@ async fn filters_are_or_within_a_name_and_and_between_names() {
 async fn a_disabled_key_refuses_use_until_it_is_enabled() {
     let gateway = Gateway::start();
     let key = gateway.dev.key_id.as_str();
-    let sealed = gateway.call("Encrypt", &[("KeyId", key), ("Plaintext", PLAINTEXT)]).await;
-    let blob = text(&sealed["CiphertextBlob"]);
+    let encrypted = gateway.call("Encrypt", &[("KeyId", key), ("Plaintext", PLAINTEXT)]).await;
+    let blob = text(&encrypted["CiphertextBlob"]);
     for _twice in 0..2 {
         gateway.call("DisableKey", &[("KeyId", key)]).await;
     }
@@ -127,8 +127,8 @@ async fn a_disabled_key_refuses_use_until_it_is_enabled() {
     for _twice in 0..2 {
         gateway.call("EnableKey", &[("KeyId", key)]).await;
     }
-    let opened = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
-    assert_eq!(text(&opened["Plaintext"]), PLAINTEXT);
+    let decrypted = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+    assert_eq!(text(&decrypted["Plaintext"]), PLAINTEXT);
 }
 
 #[tokio::test]

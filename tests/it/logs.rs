@@ -6,13 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::{Gateway, text};
-use crate::signed::{Call, Place, Signing, Way};
+use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 /// No line takes longer, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-const RPC1: Way = Way(Signing::Rpc1, Place::PostQuery);
-const ACS3: Way = Way(Signing::Acs3, Place::PostQuery);
+const RPC1: SigningVariant = SigningVariant(Signing::Rpc1, ParamLocation::PostQuery);
+const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
 
 /// The one line about a request. Lines are written some milliseconds after their answers.
 async fn line_of(gateway: &Gateway, request_id: &str) -> String {
@@ -128,17 +128,17 @@ async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
             assert!(!start.contains(pin.trim()), "{name} at {filter}");
             hidden.push(pin.trim().to_owned());
         }
-        for way in Way::all() {
-            let good = Call::new(&gateway, way, "Encrypt", &params).signed();
+        for variant in SigningVariant::all() {
+            let good = Call::new(&gateway, variant, "Encrypt", &params).signed();
             assert_eq!(good.send(&gateway).await.status, 200);
-            let forged = Call::new(&gateway, way, "Encrypt", &params)
+            let forged = Call::new(&gateway, variant, "Encrypt", &params)
                 .by(&gateway.dev.access_key_id, "SECRET-marker")
                 .signed();
             assert_eq!(forged.send(&gateway).await.status, 400);
             hidden.extend([good.signature(), forged.signature()]);
         }
-        let sealed = gateway.call("Encrypt", &params).await;
-        let blob = ("CiphertextBlob", text(&sealed["CiphertextBlob"]));
+        let encrypted = gateway.call("Encrypt", &params).await;
+        let blob = ("CiphertextBlob", text(&encrypted["CiphertextBlob"]));
         gateway.call("Decrypt", &[blob, params[2]]).await;
         gateway.refused("Decrypt", &[blob]).await;
         let data_key = gateway.call("GenerateDataKey", &params[..1]).await;

@@ -4,16 +4,16 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::harness::Gateway;
-use crate::raw::{self, Answer, Connection};
-use crate::signed::{Call, FORM, Place, Signing, Way};
+use crate::raw_http::{self, Connection, RawResponse};
+use crate::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
 
-const ACS3: Way = Way(Signing::Acs3, Place::PostQuery);
+const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
 /// An action, its parameters, and the code and parameter of its refusal.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
-async fn send(gateway: &Gateway, action: &str, params: &[(&str, &str)]) -> Answer {
+async fn send(gateway: &Gateway, action: &str, params: &[(&str, &str)]) -> RawResponse {
     Call::new(gateway, ACS3, action, params).signed().send(gateway).await
 }
 
@@ -24,16 +24,16 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 #[tokio::test]
 async fn an_action_that_is_not_known_or_not_served_is_told_apart() {
     let gateway = Gateway::start();
-    for way in Way::all() {
+    for variant in SigningVariant::all() {
         for (action, status, code) in [
             ("AdvanceEncrypt", 404, "InvalidAction.NotFound"),
             ("encrypt", 404, "InvalidAction.NotFound"),
             ("GetSecretValue", 400, "UnsupportedOperation"),
             ("", 400, "MissingAction"),
         ] {
-            let call = Call::new(&gateway, way, action, ENCRYPT).signed();
+            let call = Call::new(&gateway, variant, action, ENCRYPT).signed();
             let answer = call.send(&gateway).await;
-            assert_eq!(answer.refusal(), refused(status, code), "{way:?} {action}");
+            assert_eq!(answer.refusal(), refused(status, code), "{variant:?} {action}");
             if code == "UnsupportedOperation" {
                 assert!(answer.message().contains(action), "{}", answer.message());
             }
@@ -44,16 +44,16 @@ async fn an_action_that_is_not_known_or_not_served_is_told_apart() {
 #[tokio::test]
 async fn only_the_one_version_is_served() {
     let gateway = Gateway::start();
-    for way in Way::all() {
+    for variant in SigningVariant::all() {
         for (version, code) in [("2016-01-21", "InvalidVersion"), ("", "MissingVersion")] {
-            let mut call = Call::new(&gateway, way, "Encrypt", ENCRYPT);
-            if way.is_rpc1() {
+            let mut call = Call::new(&gateway, variant, "Encrypt", ENCRYPT);
+            if variant.is_rpc1() {
                 call.set("Version", version);
             } else {
                 call.set_header("x-acs-version", version);
             }
             let answer = call.signed().send(&gateway).await;
-            assert_eq!(answer.refusal(), refused(400, code), "{way:?}");
+            assert_eq!(answer.refusal(), refused(400, code), "{variant:?}");
         }
     }
 }
@@ -115,14 +115,14 @@ async fn a_value_that_is_missing_or_of_the_wrong_form_is_refused_by_name() {
 #[tokio::test]
 async fn a_parameter_that_stands_twice_is_refused_by_name_wherever_the_two_stand() {
     let gateway = Gateway::start();
-    for way in Way::all() {
-        let mut call = Call::new(&gateway, way, "Encrypt", ENCRYPT);
+    for variant in SigningVariant::all() {
+        let mut call = Call::new(&gateway, variant, "Encrypt", ENCRYPT);
         call.query = format!("KeyId=alias%2Fdemo&{}", call.query);
-        if way.1 == Place::GetQuery && call.query.ends_with('&') {
+        if variant.1 == ParamLocation::GetQuery && call.query.ends_with('&') {
             call.query.pop();
         }
         let answer = call.send(&gateway).await;
-        assert_eq!(answer.refusal(), refused(400, "InvalidParameter"), "{way:?}");
+        assert_eq!(answer.refusal(), refused(400, "InvalidParameter"), "{variant:?}");
         assert!(answer.message().contains("\"KeyId\""), "{}", answer.message());
     }
 }
@@ -175,7 +175,12 @@ async fn too_many_parameters_are_refused() {
 async fn what_is_too_large_is_refused_with_413() {
     let gateway = Gateway::start();
     let too_large = refused(413, "RequestEntityTooLarge");
-    let mut call = Call::new(&gateway, Way(Signing::Acs3, Place::PostForm), "Encrypt", ENCRYPT);
+    let mut call = Call::new(
+        &gateway,
+        SigningVariant(Signing::Acs3, ParamLocation::PostForm),
+        "Encrypt",
+        ENCRYPT,
+    );
     call.add("Extra", &"x".repeat(300_000));
     assert_eq!(call.send(&gateway).await.refusal(), too_large, "a long body");
 
@@ -258,8 +263,8 @@ async fn a_success_in_xml_has_the_documented_elements_and_nested_lists() {
     assert!(answer.body.starts_with(&start), "{}", answer.body);
     assert!(answer.body.ends_with("</EncryptResponse>"), "{}", answer.body);
     let blob = between(&answer.body, "<CiphertextBlob>", "</CiphertextBlob>");
-    let opened = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
-    assert_eq!(opened["Plaintext"], ENCRYPT[1].1);
+    let decrypted = gateway.call("Decrypt", &[("CiphertextBlob", blob)]).await;
+    assert_eq!(decrypted["Plaintext"], ENCRYPT[1].1);
 
     let answer = send(&gateway, "ListKeys", &[xml]).await;
     let keys = between(&answer.body, "<Keys>", "</Keys>");
@@ -375,9 +380,9 @@ fn no_signed_value_is_a_fault_of_ours() {
 }
 
 /// Sends a request line as it is, with a host.
-async fn send_lines(gateway: &Gateway, line: &[u8], body: &[u8]) -> Answer {
+async fn send_lines(gateway: &Gateway, line: &[u8], body: &[u8]) -> RawResponse {
     let head = format!("host: h\r\ncontent-length: {}\r\n\r\n", body.len());
-    raw::exchange(gateway.address(), &[line, head.as_bytes(), body].concat()).await
+    raw_http::exchange(gateway.address(), &[line, head.as_bytes(), body].concat()).await
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {

@@ -12,14 +12,14 @@ use crate::installation::{AccessKey, Installation, Server};
 const PLAINTEXT: (&str, &str) = ("Plaintext", "SGVsbG8=");
 
 /// A running gateway with an administrator and a key.
-struct House {
+struct TestAccount {
     installation: Installation,
     server: Server,
     admin: Client,
     key: String,
 }
 
-impl House {
+impl TestAccount {
     async fn open() -> Self {
         let (installation, admin) = Installation::prepared();
         // Every bit of a session's token is turned, from one address.
@@ -44,7 +44,7 @@ impl House {
     }
 
     async fn known(&self, client: &Client) {
-        soon(client, "DescribeRegions", &[], "").await;
+        eventually(client, "DescribeRegions", &[], "").await;
     }
 
     fn policy(&self, name: &str, document: &Value) -> String {
@@ -77,7 +77,7 @@ async fn expect(client: &Client, action: &str, params: &[(&str, &str)], expected
 }
 
 /// Waits until a call comes to this. One second is promised; a busy machine gets more.
-async fn soon(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
+async fn eventually(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
     let start = Instant::now();
     loop {
         let code = code(client, action, params).await;
@@ -91,34 +91,34 @@ async fn soon(client: &Client, action: &str, params: &[(&str, &str)], expected: 
 
 #[tokio::test]
 async fn an_attached_policy_gives_rights_until_it_is_detached() {
-    let house = House::open().await;
-    let alice = house.user("alice", &[]).await;
-    house.encrypt(&alice, "Forbidden.NoPermission").await;
-    let params = [("KeyId", house.key.as_str()), PLAINTEXT];
+    let test_account = TestAccount::open().await;
+    let alice = test_account.user("alice", &[]).await;
+    test_account.encrypt(&alice, "Forbidden.NoPermission").await;
+    let params = [("KeyId", test_account.key.as_str()), PLAINTEXT];
     let change = |verb: &str, policy: &str| {
-        house.installation.configured(&["user", verb, "alice", policy]).done();
+        test_account.installation.configured(&["user", verb, "alice", policy]).done();
     };
     change("attach", "AliyunKMSCryptoUserAccess");
-    soon(&alice, "Encrypt", &params, "").await;
+    eventually(&alice, "Encrypt", &params, "").await;
     expect(&alice, "CreateKey", &[], "Forbidden.NoPermission").await;
-    let listed = house.installation.configured(&["user", "list", "--json"]).json();
+    let listed = test_account.installation.configured(&["user", "list", "--json"]).json();
     let row = listed.as_array().unwrap().iter().find(|row| row["name"] == "alice").unwrap();
     assert_eq!(row["policies"], json!(["AliyunKMSCryptoUserAccess"]));
     change("detach", "AliyunKMSCryptoUserAccess");
-    soon(&alice, "Encrypt", &params, "Forbidden.NoPermission").await;
+    eventually(&alice, "Encrypt", &params, "Forbidden.NoPermission").await;
     let detach = ["user", "detach", "alice", "AliyunKMSCryptoUserAccess"];
-    house.installation.configured(&detach).failed(3);
-    house.installation.configured(&["user", "delete", "alice"]).done();
-    soon(&alice, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
-    house.installation.configured(&["user", "delete", "alice"]).failed(3);
+    test_account.installation.configured(&detach).failed(3);
+    test_account.installation.configured(&["user", "delete", "alice"]).done();
+    eventually(&alice, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
+    test_account.installation.configured(&["user", "delete", "alice"]).failed(3);
 }
 
 #[tokio::test]
 async fn a_document_limits_by_resource_tag_source_and_context() {
-    let house = House::open().await;
-    let other = house.admin.call("CreateKey", &[]).await.unwrap();
+    let test_account = TestAccount::open().await;
+    let other = test_account.admin.call("CreateKey", &[]).await.unwrap();
     let other = text(&other["KeyMetadata"]["KeyId"]).to_owned();
-    let arn = format!("acs:kms:*:*:key/{}", house.key);
+    let arn = format!("acs:kms:*:*:key/{}", test_account.key);
     let conditional = |condition: Value| {
         json!({"Version": "1", "Statement": [{"Effect": "Allow", "Action": "kms:Encrypt",
             "Resource": arn, "Condition": condition}]})
@@ -151,10 +151,10 @@ async fn a_document_limits_by_resource_tag_source_and_context() {
             "Forbidden.NoPermission",
         ),
     ] {
-        let file = house.policy(&format!("{name}.json"), &document);
-        let user = house.user(name, &[&file]).await;
+        let file = test_account.policy(&format!("{name}.json"), &document);
+        let user = test_account.user(name, &[&file]).await;
         let context = ("EncryptionContext", r#"{"for":"backup"}"#);
-        let id = ("KeyId", house.key.as_str());
+        let id = ("KeyId", test_account.key.as_str());
         let calls = [
             (vec![id, PLAINTEXT, context], with),
             (vec![id, PLAINTEXT], without),
@@ -168,42 +168,42 @@ async fn a_document_limits_by_resource_tag_source_and_context() {
 
 #[tokio::test]
 async fn a_session_has_the_rights_of_its_role_as_far_as_its_policy_goes() {
-    let house = House::open().await;
+    let test_account = TestAccount::open().await;
     let create = ["role", "create", "ci", "--policy", "AliyunKMSCryptoUserAccess"];
-    house.installation.configured(&create).done();
-    let limit = house.policy("limit.json", &allow("kms:Encrypt", "*"));
+    test_account.installation.configured(&create).done();
+    let limit = test_account.policy("limit.json", &allow("kms:Encrypt", "*"));
     let assume = ["sts", "assume", "--role-name", "ci", "--policy", &limit, "--json"];
-    let made = house.installation.configured(&assume).json();
+    let made = test_account.installation.configured(&assume).json();
     let made = &made["Credentials"];
     let (id, token) = (text(&made["AccessKeyId"]), text(&made["SecurityToken"]));
     assert!(id.starts_with("STS."), "{id}");
     let secret = text(&made["AccessKeySecret"]);
-    let bare = Client::new(&house.server.endpoint, id, secret.into()).unwrap();
+    let bare = Client::new(&test_account.server.endpoint, id, secret.into()).unwrap();
     let with = |token: &str| bare.clone().with_security_token(token.into());
     let session = with(token);
-    house.known(&session).await;
-    house.encrypt(&session, "").await;
-    let generate = [("KeyId", house.key.as_str())];
+    test_account.known(&session).await;
+    test_account.encrypt(&session, "").await;
+    let generate = [("KeyId", test_account.key.as_str())];
     expect(&session, "GenerateDataKey", &generate, "Forbidden.NoPermission").await;
     expect(&session, "CreateKey", &[], "Forbidden.NoPermission").await;
 
-    house.encrypt(&bare, "MissingSecurityToken").await;
-    house.encrypt(&with("CAIS"), "InvalidSecurityToken.Malformed").await;
+    test_account.encrypt(&bare, "MissingSecurityToken").await;
+    test_account.encrypt(&with("CAIS"), "InvalidSecurityToken.Malformed").await;
     let other = token.chars().rev().collect::<String>();
     let other = format!("A{}", &other[1..other.len() - 1]) + "A";
-    house.encrypt(&with(&other), "InvalidSecurityToken.MismatchWithAccessKey").await;
-    let admin = house.admin.clone().with_security_token(token.into());
-    house.encrypt(&admin, "InvalidSecurityToken.MismatchWithAccessKey").await;
+    test_account.encrypt(&with(&other), "InvalidSecurityToken.MismatchWithAccessKey").await;
+    let admin = test_account.admin.clone().with_security_token(token.into());
+    test_account.encrypt(&admin, "InvalidSecurityToken.MismatchWithAccessKey").await;
 
-    let listed = house.installation.configured(&["access-key", "list", "--json"]).json();
+    let listed = test_account.installation.configured(&["access-key", "list", "--json"]).json();
     let row = listed.as_array().unwrap().iter().find(|row| row["access_key_id"] == id).unwrap();
     assert_eq!((&row["principal"], &row["session"]), (&json!("role/ci"), &json!("hsmgate")));
 
-    end_all_sessions(&house.installation).await;
-    let params = [("KeyId", house.key.as_str()), PLAINTEXT];
-    soon(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
+    end_all_sessions(&test_account.installation).await;
+    let params = [("KeyId", test_account.key.as_str()), PLAINTEXT];
+    eventually(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
     let unknown = ["sts", "assume", "--role-name", "nobody"];
-    house.installation.configured(&unknown).failed(1);
+    test_account.installation.configured(&unknown).failed(1);
 }
 
 /// Moves the end of every session into the past, as if its time had passed.
@@ -222,42 +222,43 @@ async fn end_all_sessions(installation: &Installation) {
 
 #[tokio::test]
 async fn an_access_key_is_rotated_disabled_and_enabled() {
-    let house = House::open().await;
+    let test_account = TestAccount::open().await;
     let create = ["access-key", "create", "--json", "--user", "alice"];
-    let old = AccessKey::of(&house.installation.configured(&create).json());
+    let old = AccessKey::of(&test_account.installation.configured(&create).json());
     let rotate = ["access-key", "rotate", "--json", &old.id];
-    let new = AccessKey::of(&house.installation.configured(&rotate).json());
-    let told = house.installation.configured(&rotate).failed(1);
+    let new = AccessKey::of(&test_account.installation.configured(&rotate).json());
+    let told = test_account.installation.configured(&rotate).failed(1);
     assert!(told.contains("two active AccessKeys"), "{told}");
-    let (old_client, new_client) = (house.server.client(&old), house.server.client(&new));
-    house.known(&old_client).await;
-    house.known(&new_client).await;
-    house.installation.configured(&["access-key", "disable", &old.id]).done();
-    soon(&old_client, "DescribeRegions", &[], "InvalidAccessKeyId.Inactive").await;
-    let third = AccessKey::of(&house.installation.configured(&rotate).json());
-    let told = house.installation.configured(&["access-key", "enable", &old.id]).failed(1);
+    let (old_client, new_client) =
+        (test_account.server.client(&old), test_account.server.client(&new));
+    test_account.known(&old_client).await;
+    test_account.known(&new_client).await;
+    test_account.installation.configured(&["access-key", "disable", &old.id]).done();
+    eventually(&old_client, "DescribeRegions", &[], "InvalidAccessKeyId.Inactive").await;
+    let third = AccessKey::of(&test_account.installation.configured(&rotate).json());
+    let told = test_account.installation.configured(&["access-key", "enable", &old.id]).failed(1);
     assert!(told.contains("two active AccessKeys"), "{told}");
-    house.installation.configured(&["access-key", "delete", &third.id]).done();
-    house.installation.configured(&["access-key", "enable", &old.id]).done();
-    house.known(&old_client).await;
-    house.installation.configured(&["access-key", "enable", "LTAIunknown"]).failed(3);
+    test_account.installation.configured(&["access-key", "delete", &third.id]).done();
+    test_account.installation.configured(&["access-key", "enable", &old.id]).done();
+    test_account.known(&old_client).await;
+    test_account.installation.configured(&["access-key", "enable", "LTAIunknown"]).failed(3);
 }
 
 #[tokio::test]
 async fn the_last_use_is_known_to_the_hour() {
-    let house = House::open().await;
-    house.admin.call("ListKeys", &[]).await.unwrap();
+    let test_account = TestAccount::open().await;
+    test_account.admin.call("ListKeys", &[]).await.unwrap();
     let list = ["access-key", "list", "--json"];
-    assert_eq!(house.server.stop(), Some(0));
-    let listed = house.installation.configured(&list).json();
+    assert_eq!(test_account.server.stop(), Some(0));
+    let listed = test_account.installation.configured(&list).json();
     let last_used = text(&listed[0]["last_used"]);
     assert!(last_used.ends_with(":00:00Z"), "{last_used}");
 }
 
 #[tokio::test]
 async fn a_key_policy_denies_even_the_administrator_and_allows_the_one_it_names() {
-    let house = House::open().await;
-    let bob = house.user("bob", &[]).await;
+    let test_account = TestAccount::open().await;
+    let bob = test_account.user("bob", &[]).await;
     let policy = json!({"Version": "1", "Statement": [
         {"Effect": "Allow", "Principal": {"RAM": "acs:ram::1234567890123456:*"},
          "Action": "kms:*", "Resource": "*"},
@@ -266,12 +267,12 @@ async fn a_key_policy_denies_even_the_administrator_and_allows_the_one_it_names(
         {"Effect": "Deny", "Principal": {"RAM": "acs:ram::1234567890123456:user/admin"},
          "Action": "kms:Encrypt", "Resource": "*"}]});
     let text = policy.to_string();
-    let set = [("KeyId", house.key.as_str()), ("Policy", text.as_str())];
-    expect(&house.admin, "SetKeyPolicy", &set, "").await;
+    let set = [("KeyId", test_account.key.as_str()), ("Policy", text.as_str())];
+    expect(&test_account.admin, "SetKeyPolicy", &set, "").await;
     let locked_out = text.replace("kms:*", "kms:Get*");
-    let set = [("KeyId", house.key.as_str()), ("Policy", locked_out.as_str())];
-    expect(&house.admin, "SetKeyPolicy", &set, "InvalidParameter").await;
-    let resource = format!("key/{}", house.key);
+    let set = [("KeyId", test_account.key.as_str()), ("Policy", locked_out.as_str())];
+    expect(&test_account.admin, "SetKeyPolicy", &set, "InvalidParameter").await;
+    let resource = format!("key/{}", test_account.key);
     let simulate = |principal: &str, action: &str| {
         let arguments = [
             "policy",
@@ -284,7 +285,7 @@ async fn a_key_policy_denies_even_the_administrator_and_allows_the_one_it_names(
             "--resource",
             &resource,
         ];
-        let outcome = house.installation.configured(&arguments);
+        let outcome = test_account.installation.configured(&arguments);
         serde_json::from_slice::<Value>(&outcome.stdout).unwrap()
     };
     let denied = simulate("user/admin", "kms:Encrypt");
@@ -293,7 +294,7 @@ async fn a_key_policy_denies_even_the_administrator_and_allows_the_one_it_names(
     assert_eq!(simulate("user/bob", "kms:Encrypt")["allowed"], true);
     assert_eq!(simulate("user/bob", "kms:Decrypt")["allowed"], false);
     assert_eq!(simulate("root", "kms:Encrypt")["allowed"], true);
-    let (admin, key) = (&house.admin, house.key.as_str());
+    let (admin, key) = (&test_account.admin, test_account.key.as_str());
     let params = [("KeyId", key), PLAINTEXT];
     expect(admin, "Encrypt", &params, "Forbidden.NoPermission").await;
     expect(admin, "DescribeKey", &[("KeyId", key)], "").await;
@@ -360,11 +361,11 @@ fn a_request_can_be_tried_out_and_a_document_checked() {
 
 #[tokio::test]
 async fn the_root_needs_no_policy() {
-    let house = House::open().await;
+    let test_account = TestAccount::open().await;
     let create = ["access-key", "create", "--root", "--json"];
-    let root = AccessKey::of(&house.installation.configured(&create).json());
-    let root = house.server.client(&root);
-    house.known(&root).await;
-    house.encrypt(&root, "").await;
+    let root = AccessKey::of(&test_account.installation.configured(&create).json());
+    let root = test_account.server.client(&root);
+    test_account.known(&root).await;
+    test_account.encrypt(&root, "").await;
     expect(&root, "CreateKey", &[], "").await;
 }

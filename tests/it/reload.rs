@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use crate::admin_client::get;
 use crate::gateway::{is_alive, signal, until};
 use crate::installation::{AccessKey, Installation, Server, run};
-use crate::raw::Connection;
-use crate::signed::{Call, Place, Signing, Way};
+use crate::raw_http::Connection;
+use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
 const CLIENTS: u32 = 16;
@@ -30,7 +30,7 @@ fn installation(drain_ms: u32) -> (Installation, AccessKey) {
     installation.configure(|text| {
         *text = text
             .replace("drain_ms = 0", &format!("drain_ms = {drain_ms}"))
-            .replace("[token]\n", "[token]\nqueue_wait_ms = 4000\n")
+            .replace("[token]\n", "[token]\nmax_queue_wait_ms = 4000\n")
             .replace("address = \"\"", "address = \"127.0.0.1:0\"")
             + "[limits]\ncalls_per_second = 0\n";
     });
@@ -47,8 +47,8 @@ async fn supervised(installation: &Installation, user: &AccessKey) -> Server {
 }
 
 fn encrypt(address: &str, user: &AccessKey) -> Vec<u8> {
-    let way = Way(Signing::Acs3, Place::PostQuery);
-    Call::to(address, (&user.id, &user.secret), way, "Encrypt", ENCRYPT).signed().bytes()
+    let variant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
+    Call::to(address, (&user.id, &user.secret), variant, "Encrypt", ENCRYPT).signed().bytes()
 }
 
 /// What a client has seen.
@@ -139,7 +139,7 @@ async fn exchange_under_load(server: &Server, address: &str, user: &AccessKey) -
     for count in 1..=exchanges {
         let old = server.supervised();
         server.signal("USR2");
-        until(|| server.count_logged("reload.done") == count).await;
+        until(|| server.count_logged("reload.finished") == count).await;
         assert_ne!(server.supervised(), old);
         assert!(!is_alive(&old));
     }
@@ -212,7 +212,7 @@ fn haproxy() -> Option<String> {
     found.map(|program| (*program).to_owned())
 }
 
-/// HAProxy in TCP mode, which tries nothing again, and takes its only server away as soon as that is
+/// HAProxy in TCP mode, which tries nothing again, and takes its only server away as eventually as that is
 /// not ready.
 struct Proxy {
     process: Child,
@@ -274,7 +274,7 @@ async fn a_new_gateway_that_cannot_start_leaves_the_old_one_serving() {
     assert!(server.has_logged("ERROR"));
     fs::write(installation.path("hsmgate.toml"), good).unwrap();
     server.signal("USR2");
-    until(|| server.has_logged("reload.done")).await;
+    until(|| server.has_logged("reload.finished")).await;
     assert_ne!(server.supervised(), old);
     server.client(&user).call("Encrypt", ENCRYPT).await.unwrap();
     assert_eq!(server.stop(), Some(0));
@@ -318,7 +318,7 @@ async fn what_is_opened_last_is_looked_at_before_the_old_gateway_ends() {
     fs::rename(installation.path("lock"), &lock).unwrap();
     assert_eq!(server.all_supervised(), [old.as_str()], "{}", server.log());
     server.signal("USR2");
-    until(|| server.has_logged("reload.done")).await;
+    until(|| server.has_logged("reload.finished")).await;
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -404,7 +404,7 @@ async fn an_exchange_starts_the_program_that_is_there_by_then() {
     fs::copy(env!("CARGO_BIN_EXE_hsmgate"), &replaced).unwrap();
     fs::rename(&replaced, &program).unwrap();
     server.signal("USR2");
-    until(|| server.has_logged("reload.done")).await;
+    until(|| server.has_logged("reload.finished")).await;
     let runs = fs::read_link(format!("/proc/{}/exe", server.supervised())).unwrap();
     assert_eq!(runs, program, "not the one that was removed");
     server.client(&user).call("DescribeRegions", &[]).await.unwrap();

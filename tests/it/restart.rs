@@ -12,12 +12,12 @@ async fn what_was_encrypted_before_a_restart_decrypts_after_it() {
     for restart in [Gateway::restart, Gateway::kill_and_restart] {
         let gateway = Gateway::start();
         let key = gateway.create_key().await;
-        let sealed = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
+        let encrypted = gateway.call("Encrypt", &[("KeyId", &key), ("Plaintext", PLAINTEXT)]).await;
         let before = gateway.dev.clone();
         let gateway = restart(gateway);
         assert_eq!(gateway.dev.key_id, before.key_id);
         assert_eq!(gateway.dev.access_key_secret, before.access_key_secret);
-        let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+        let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
         assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
     }
 }
@@ -27,7 +27,7 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;
     let id = [("KeyId", key.as_str())];
-    let sealed = gateway.call("Encrypt", &[id[0], ("Plaintext", PLAINTEXT)]).await;
+    let encrypted = gateway.call("Encrypt", &[id[0], ("Plaintext", PLAINTEXT)]).await;
     gateway.call("CreateAlias", &[id[0], ("AliasName", "alias/doomed")]).await;
     gateway.call("ScheduleKeyDeletion", &[id[0], ("PendingWindowInDays", "7")]).await;
     let objects = gateway.token_objects();
@@ -45,7 +45,7 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
         tokio::task::yield_now().await;
     }
     assert_eq!(last, gone);
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(gateway.refused("Decrypt", &blob).await, gone);
     let alias = gateway.refused("DescribeKey", &[("KeyId", "alias/doomed")]).await;
     assert_eq!(alias, (404, "Forbidden.AliasNotFound".to_owned()));

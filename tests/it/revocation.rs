@@ -34,7 +34,7 @@ async fn code(client: &Client, action: &str, params: &[(&str, &str)]) -> String 
 }
 
 /// Waits until a call comes to this. One second is promised; a busy machine gets more.
-async fn soon(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
+async fn eventually(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
     let start = Instant::now();
     loop {
         let code = code(client, action, params).await;
@@ -91,7 +91,7 @@ async fn rights_are_taken_away_while_the_token_is_away() {
     let session = session.unwrap().with_security_token(text(&assumed["SecurityToken"]).into());
     let clients = keys.clone().map(|key| server.client(&key));
     for client in clients.iter().chain([&session]) {
-        soon(client, "ListKeys", &[], "").await;
+        eventually(client, "ListKeys", &[], "").await;
     }
     let policy = [
         ("Name", "p"),
@@ -131,11 +131,11 @@ async fn rights_are_taken_away_while_the_token_is_away() {
         "InvalidAccessKeyId.NotFound",
     ];
     for (client, expected) in clients.iter().zip(refused) {
-        soon(client, "ListKeys", &[], expected).await;
+        eventually(client, "ListKeys", &[], expected).await;
     }
-    soon(&session, "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    eventually(&session, "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     let id = ("ClientKeyId", client_key);
-    soon(&admin, "GetClientKey", &[id], "Forbidden.ResourceNotFound").await;
+    eventually(&admin, "GetClientKey", &[id], "Forbidden.ResourceNotFound").await;
     fs::rename(installation.path("away"), installation.path("tokens")).unwrap();
 }
 
@@ -146,7 +146,7 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     let full = ["AliyunKMSFullAccess"];
     let [bob, carol] = ["bob", "carol"].map(|user| make(&installation, user, &full));
     for key in [&bob, &carol] {
-        soon(&server.client(key), "ListKeys", &[], "").await;
+        eventually(&server.client(key), "ListKeys", &[], "").await;
     }
     let bytes = "x'00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'";
     let mut database = installation.database().await;
@@ -158,8 +158,8 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     .await
     .unwrap();
     installation.configured(&["access-key", "disable", &carol.id]).done();
-    soon(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
-    soon(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    eventually(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
+    eventually(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     // It gives no right before the token has said that it does not open.
     until(|| server.has_logged("store.row_damaged") && server.has_logged(&bob.id)).await;
     let (status, body) = ready(&server).await;
@@ -173,13 +173,13 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     // Others are made, switched off and refused as before, and a restart succeeds.
     let dave = make(&installation, "dave", &full);
     let server = installation.serve();
-    soon(&server.client(&dave), "ListKeys", &[], "").await;
-    soon(&server.client(&admin), "ListKeys", &[], "").await;
-    soon(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
+    eventually(&server.client(&dave), "ListKeys", &[], "").await;
+    eventually(&server.client(&admin), "ListKeys", &[], "").await;
+    eventually(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
     assert_eq!(named(&installation), [format!("access_keys {:?}", bob.id)]);
     installation.configured(&["access-key", "delete", &bob.id]).done();
     installation.configured(&["access-key", "delete", &dave.id]).done();
-    soon(&server.client(&dave), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    eventually(&server.client(&dave), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     assert_eq!(named(&installation), Vec::<String>::new());
     let (status, body) = ready(&server).await;
     assert_eq!((status, &body["status"]), (200, &json!("ready")), "{body}");
@@ -215,7 +215,7 @@ async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
     .unwrap();
     let bob = make(&installation, "bob", &["AliyunKMSFullAccess", deny.to_str().unwrap()]);
     let carol = make(&installation, "carol", &["AliyunKMSFullAccess"]);
-    soon(&server.client(&carol), "ListKeys", &[], "").await;
+    eventually(&server.client(&carol), "ListKeys", &[], "").await;
     for sql in [
         "UPDATE keys SET spec = 'x' WHERE description = 'bad'",
         "UPDATE key_versions SET is_live = 7 \
@@ -229,9 +229,9 @@ async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
     }
     // Another process changes something: all of it is read anew.
     installation.configured(&["user", "detach", "carol", "AliyunKMSFullAccess"]).done();
-    soon(&server.client(&carol), "ListKeys", &[], "Forbidden.NoPermission").await;
-    soon(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
-    soon(&client, "DescribeKey", &[("KeyId", &keys[0])], "Forbidden.KeyNotFound").await;
+    eventually(&server.client(&carol), "ListKeys", &[], "Forbidden.NoPermission").await;
+    eventually(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    eventually(&client, "DescribeKey", &[("KeyId", &keys[0])], "Forbidden.KeyNotFound").await;
     assert_eq!(server.stop(), Some(0));
 
     let server = installation.serve();

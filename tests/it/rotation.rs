@@ -38,18 +38,18 @@ async fn a_key_tells_how_and_when_it_rotates() {
 }
 
 #[tokio::test]
-async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_open() {
+async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_decrypt() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;
     let id = ("KeyId", key.as_str());
     gateway.call("UpdateRotationPolicy", &[id, ON, WEEK]).await;
-    let sealed = gateway.call("Encrypt", &[id, ("Plaintext", PLAINTEXT)]).await;
+    let encrypted = gateway.call("Encrypt", &[id, ("Plaintext", PLAINTEXT)]).await;
     let before = primary(&gateway, &key).await;
 
     let gateway = gateway.restart_with(EIGHT_DAYS).await;
     until(async || primary(&gateway, &key).await != before).await;
     assert_eq!(versions(&gateway, &key).await, 2);
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
 
     // A younger key whose turn has come tells that the first one has had its chance again.
@@ -130,7 +130,7 @@ async fn primary(gateway: &Gateway, key: &str) -> String {
 }
 
 /// Asks until the job, which runs at once after a start, has done its work.
-async fn until<Answer: Future<Output = bool>>(is_done: impl Fn() -> Answer) {
+async fn until<Done: Future<Output = bool>>(is_done: impl Fn() -> Done) {
     for _attempt in 0..1000 {
         if is_done().await {
             return;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::client_key::ClientKey;
 use crate::harness::{Gateway, refusal, text};
-use crate::raw::{self, Answer};
+use crate::raw_http::{self, RawResponse};
 
 const REGION: (&str, &str) = ("RegionId", "cn-hangzhou");
 
@@ -33,7 +33,7 @@ impl Provider<'_> {
         action: &str,
         query: &[(&str, &str)],
         form: &[(&str, &str)],
-    ) -> Answer {
+    ) -> RawResponse {
         let dev = &self.0.dev;
         let (date, nonce) = (Time::now().to_string(), Uuid::new_v4().simple().to_string());
         let common = [
@@ -62,11 +62,11 @@ impl Provider<'_> {
             self.0.address(),
             body.len()
         );
-        raw::exchange(self.0.address(), request.as_bytes()).await
+        raw_http::exchange(self.0.address(), request.as_bytes()).await
     }
 
     /// What a call answers that must be done, without its request id.
-    fn done(&self, answer: &Answer) -> Value {
+    fn done(&self, answer: &RawResponse) -> Value {
         assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.0.process.log());
         let mut answer = answer.json();
         answer.as_object_mut().unwrap().remove("RequestId").expect("an answer has a request id");
@@ -390,7 +390,7 @@ async fn a_key_version_is_described_by_key_and_version_and_missed_with_404() {
 
 /// Its resource, and both data sources; a password of another resource that is kept encrypted.
 #[tokio::test]
-async fn a_ciphertext_opens_to_the_text_that_was_sent() {
+async fn a_ciphertext_decrypts_to_the_text_that_was_sent() {
     let gateway = Gateway::start_with(&["--accept-non-base64-plaintext"]);
     let provider = Provider(&gateway);
     let key = ("KeyId", gateway.dev.key_id.as_str());
@@ -399,10 +399,10 @@ async fn a_ciphertext_opens_to_the_text_that_was_sent() {
         for context in ["{}", r#"{"key":"value","another":"äöü 中"}"#] {
             let context = ("EncryptionContext", context);
             let form = [context, key, ("Plaintext", plaintext), REGION];
-            let sealed = provider.post("Encrypt", &form).await;
-            let blob = ("CiphertextBlob", text(&sealed["CiphertextBlob"]));
-            let opened = provider.post("Decrypt", &[blob, context, REGION]).await;
-            assert_eq!(text(&opened["Plaintext"]), plaintext);
+            let encrypted = provider.post("Encrypt", &form).await;
+            let blob = ("CiphertextBlob", text(&encrypted["CiphertextBlob"]));
+            let decrypted = provider.post("Decrypt", &[blob, context, REGION]).await;
+            assert_eq!(text(&decrypted["Plaintext"]), plaintext);
             let other = ("EncryptionContext", r#"{"key":"other"}"#);
             let refused = provider.refused("Decrypt", &[blob, other, REGION]).await;
             assert_eq!(refused, refusal(400, "InvalidParameter"));
@@ -616,8 +616,8 @@ async fn every_data_source_finds_its_rows() {
         assert_eq!(listed["KmsInstances"]["KmsInstance"].as_array().unwrap().len(), count);
     }
     // The service is opened by a call that says that it is open.
-    let opened = provider.refused("OpenKmsService", &[]).await;
-    assert_eq!(opened, refusal(400, "Forbidden.Opened"));
+    let refused = provider.refused("OpenKmsService", &[]).await;
+    assert_eq!(refused, refusal(400, "Forbidden.Opened"));
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ use crate::admin_client::metric;
 use crate::gateway::until;
 use crate::harness::{Gateway, text};
 use crate::installation::{AccessKey, Installation, Server};
-use crate::instance_client::Visitor;
-use crate::raw::Connection;
-use crate::signed::{Call, Place, Signing, Way};
+use crate::instance_client::InstanceClient;
+use crate::raw_http::Connection;
+use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
@@ -46,15 +46,16 @@ async fn a_call_beyond_the_limit_is_on_record_with_the_key_that_it_was_about() {
     let (installation, _server, owner, _nobody) = served(limits).await;
     let made = owner.call("CreateKey", &[]).await.unwrap();
     let key = text(&made["KeyMetadata"]["KeyId"]);
-    let sealed = owner.call("Encrypt", &[("KeyId", key), ("Plaintext", "SGVsbG8=")]).await.unwrap();
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let encrypted =
+        owner.call("Encrypt", &[("KeyId", key), ("Plaintext", "SGVsbG8=")]).await.unwrap();
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     while owner.call("Decrypt", &blob).await.is_ok() {}
     let records = std::fs::read_to_string(installation.audit_file()).unwrap();
     let is_it = |line: &&str| line.contains("Rejected.Throttling") && line.contains("\"Decrypt\"");
     let record: serde_json::Value =
         serde_json::from_str(records.lines().find(is_it).unwrap()).unwrap();
     assert_eq!(record["resourceName"], *key, "{record}");
-    assert_eq!(record["additionalEventData"]["KeyVersionId"], sealed["KeyVersionId"]);
+    assert_eq!(record["additionalEventData"]["KeyVersionId"], encrypted["KeyVersionId"]);
 }
 
 /// A gateway with these limits, its first user, and a user without rights once it is known.
@@ -90,8 +91,8 @@ async fn a_caller_who_is_refused_takes_nothing_from_the_account() {
         owner.call("Encrypt", &encrypt).await.unwrap();
     }
     // The two authorizations of one call count once.
-    let sealed = owner.call("GenerateDataKey", &[("KeyId", key)]).await.unwrap();
-    let blob = text(&sealed["CiphertextBlob"]).to_owned();
+    let encrypted = owner.call("GenerateDataKey", &[("KeyId", key)]).await.unwrap();
+    let blob = text(&encrypted["CiphertextBlob"]).to_owned();
     for _call in 0..5 {
         let again = [("CiphertextBlob", &*blob), ("DestinationKeyId", key)];
         owner.call("ReEncrypt", &again).await.unwrap();
@@ -128,14 +129,14 @@ async fn a_dedicated_gateway_has_no_limit_of_calls_and_says_so() {
 
 /// A request of the public API with a wrong signature.
 fn wrongly_signed_by_rpc(gateway: &Gateway) -> Vec<u8> {
-    let way = Way(Signing::Acs3, Place::PostQuery);
-    let call = Call::new(gateway, way, "DescribeKey", &[("KeyId", "alias/demo")]);
+    let variant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
+    let call = Call::new(gateway, variant, "DescribeKey", &[("KeyId", "alias/demo")]);
     call.by("LTAIunknown", "a guess").signed().bytes()
 }
 
 /// A request of the instance protocol with a wrong signature.
-fn wrongly_signed_by_instance(visitor: &Visitor) -> Vec<u8> {
-    let (head, _body) = visitor.request("Encrypt", Vec::new(), &[]).into_parts();
+fn wrongly_signed_by_instance(instance_client: &InstanceClient) -> Vec<u8> {
+    let (head, _body) = instance_client.request("Encrypt", Vec::new(), &[]).into_parts();
     let mut text = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n".to_owned();
     for (name, value) in &head.headers {
         let value = if name == "authorization" { "Bearer QUJD" } else { value.to_str().unwrap() };
@@ -148,9 +149,9 @@ fn wrongly_signed_by_instance(visitor: &Visitor) -> Vec<u8> {
 async fn three_hundred_wrong_signatures_of_a_source_are_throttled_and_counted_at_each_protocol() {
     let limit = ["--authentication-failures-per-second", "10"];
     let gateway = Gateway::start_with(&limit);
-    let visitor = Visitor::with_any_key(&gateway).await;
+    let instance_client = InstanceClient::with_any_key(&gateway).await;
     let rpc: &dyn Fn() -> Vec<u8> = &|| wrongly_signed_by_rpc(&gateway);
-    let instance: &dyn Fn() -> Vec<u8> = &|| wrongly_signed_by_instance(&visitor);
+    let instance: &dyn Fn() -> Vec<u8> = &|| wrongly_signed_by_instance(&instance_client);
     let throttled = "hsmgate_throttled_total{limit=\"authentication\"}";
     for (source, bad, refused, code, other) in [
         ("127.0.0.31", rpc, 404, "InvalidAccessKeyId.NotFound", instance),

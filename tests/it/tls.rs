@@ -20,8 +20,8 @@ async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
     assert!(gateway.dev.endpoint.starts_with("https://127.0.0.1:"));
     let ca_file = gateway.dev.ca_file.clone().unwrap();
     let plaintext = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
-    let sealed = gateway.call("Encrypt", &plaintext).await;
-    let blob = [("CiphertextBlob", text(&sealed["CiphertextBlob"]))];
+    let encrypted = gateway.call("Encrypt", &plaintext).await;
+    let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "SGVsbG8=");
 
     let before = fs::read(&ca_file).unwrap();
@@ -52,7 +52,7 @@ async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
     let directory = ca_file.parent().unwrap().to_owned();
     let made = hsmgate(&["tls", "self-signed", "--force", "--out", directory.to_str().unwrap()]);
     assert!(made.status.success(), "{made:?}");
-    // The open connection goes on; a new client, which knows the new CA alone, gets in soon.
+    // The open connection goes on; a new client, which knows the new CA alone, gets in eventually.
     let secret = gateway.dev.access_key_secret.clone();
     let new_client = || {
         let (endpoint, id) = (&gateway.dev.endpoint, &gateway.dev.access_key_id);

@@ -60,8 +60,8 @@ fn inspect(state: &Path) {
     let names = names(&session);
     let (ours, keys): (Vec<ObjectName>, Vec<ObjectName>) =
         names.into_iter().partition(|name| matches!(name.owner, ObjectOwner::Service(_)));
-    let seals = ObjectOwner::Service(ServiceKey::AccessKeySeal);
-    assert_eq!(ours.iter().filter(|name| name.owner == seals).count(), 1, "{ours:?}");
+    let encryption = ObjectOwner::Service(ServiceKey::AccessKeyEncryption);
+    assert_eq!(ours.iter().filter(|name| name.owner == encryption).count(), 1, "{ours:?}");
     let found: BTreeSet<String> = keys.iter().map(ToString::to_string).collect();
     let expected = env::var(LABELS).unwrap();
     assert_eq!(found, expected.lines().map(ToOwned::to_owned).collect());

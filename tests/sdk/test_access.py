@@ -93,12 +93,12 @@ def test_a_document_may_name_what_is_not_there_and_keeps_its_text(kms):
 def test_a_client_key_opens_with_its_password(kms, point):
     made = kms.call("CreateClientKey", AapName=point, Password="opens-it-1")
     container = base64.b64decode(made["PrivateKeyData"])
-    opened = pkcs12.load_pkcs12(container, b"opens-it-1")
+    decrypted = pkcs12.load_pkcs12(container, b"opens-it-1")
     kept = kms.call("GetClientKey", ClientKeyId=made["ClientKeyId"])
     certificate = load_pem_x509_certificate(kept["PublicKeyData"].encode())
-    assert opened.cert.certificate == certificate
-    assert opened.key.public_key() == certificate.public_key()
-    assert opened.key.key_size == 2048
+    assert decrypted.cert.certificate == certificate
+    assert decrypted.key.public_key() == certificate.public_key()
+    assert decrypted.key.key_size == 2048
     assert certificate.public_bytes(Encoding.DER) != container
     assert kms.call("ListClientKeys", AapName=point)["ClientKeys"] == [
         {name: value for name, value in kept.items() if name != "RequestId"}

@@ -133,11 +133,11 @@ def test_what_is_encrypted_here_decrypts_here(kms, cipher, spec, algorithm):
     pair = cipher(spec)
     bytes_ = longest(public_half(kms, pair), algorithm)
     for plaintext in (MESSAGE, os.urandom(bytes_)):
-        sealed = kms.call(
+        encrypted = kms.call(
             "AsymmetricEncrypt", **pair, Algorithm=algorithm, Plaintext=text(plaintext)
         )
-        assert {name: sealed[name] for name in pair} == pair
-        blob = base64.b64decode(sealed["CiphertextBlob"])
+        assert {name: encrypted[name] for name in pair} == pair
+        blob = base64.b64decode(encrypted["CiphertextBlob"])
         assert len(blob) == int(spec.removeprefix("RSA_")) // 8
         assert open_(kms, pair, algorithm, blob) == plaintext
     with refused("InvalidParameter", 400) as refusal:
@@ -375,8 +375,8 @@ def test_reencrypt_takes_what_was_encrypted_to_a_pair(kms, cipher, key, algorith
         **source,
     )
     assert {name: moved[name] for name in pair} == pair
-    opened = decrypt(kms, moved["CiphertextBlob"], context)
-    assert (opened["Plaintext"], opened["KeyId"]) == (text(MESSAGE), key)
+    decrypted = decrypt(kms, moved["CiphertextBlob"], context)
+    assert (decrypted["Plaintext"], decrypted["KeyId"]) == (text(MESSAGE), key)
     for blob in (encrypt(kms, key)["CiphertextBlob"], text(bytes(256))):
         with refused("InvalidParameter", 400):
             kms.call("ReEncrypt", CiphertextBlob=blob, DestinationKeyId=key, **source)

@@ -66,10 +66,10 @@ def client_key(gateway, kms, point):
 
 def test_a_client_key_encrypts_and_an_access_key_decrypts(kms, client_key, key):
     context = {"purpose": "测试", "owner": "a*b~c+d e"}
-    sealed = client_key.call(
+    encrypted = client_key.call(
         "Encrypt", KeyId=key, Plaintext=PLAINTEXT, EncryptionContext=context
     )
-    blob = {"CiphertextBlob": sealed["CiphertextBlob"], "EncryptionContext": context}
+    blob = {"CiphertextBlob": encrypted["CiphertextBlob"], "EncryptionContext": context}
     assert client_key.call("Decrypt", **blob)["Plaintext"] == PLAINTEXT
     assert kms.call("Decrypt", **blob)["Plaintext"] == PLAINTEXT
 

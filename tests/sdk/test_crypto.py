@@ -20,9 +20,9 @@ def decrypt(kms, blob, context=None):
 
 def tampered(blob):
     """The blob with its last bit, a bit of the tag, turned over."""
-    sealed = bytearray(base64.b64decode(blob))
-    sealed[-1] ^= 1
-    return base64.b64encode(sealed).decode()
+    encrypted = bytearray(base64.b64decode(blob))
+    encrypted[-1] ^= 1
+    return base64.b64encode(encrypted).decode()
 
 
 @pytest.mark.parametrize("context", [None, {}, CONTEXT], ids=["bare", "empty", "context"])
@@ -34,12 +34,12 @@ def test_what_is_encrypted_decrypts(kms, gateway, key, alias, by, context):
         "key ARN": gateway.arn(f"key/{key}"),
         "alias ARN": gateway.arn(alias),
     }
-    sealed = encrypt(kms, names[by], context)
+    encrypted = encrypt(kms, names[by], context)
     version = kms.call("DescribeKey", KeyId=key)["KeyMetadata"]["PrimaryKeyVersion"]
-    assert (sealed["KeyId"], sealed["KeyVersionId"]) == (key, version)
-    opened = decrypt(kms, sealed["CiphertextBlob"], context)
-    assert opened["Plaintext"] == PLAINTEXT
-    assert (opened["KeyId"], opened["KeyVersionId"]) == (key, version)
+    assert (encrypted["KeyId"], encrypted["KeyVersionId"]) == (key, version)
+    decrypted = decrypt(kms, encrypted["CiphertextBlob"], context)
+    assert decrypted["Plaintext"] == PLAINTEXT
+    assert (decrypted["KeyId"], decrypted["KeyVersionId"]) == (key, version)
 
 
 def test_the_same_plaintext_never_encrypts_to_the_same_blob(kms, key):
@@ -48,9 +48,9 @@ def test_the_same_plaintext_never_encrypts_to_the_same_blob(kms, key):
 
 
 def test_the_order_of_a_context_does_not_matter(kms, key):
-    sealed = encrypt(kms, key, CONTEXT)
+    encrypted = encrypt(kms, key, CONTEXT)
     other_way_round = dict(reversed(CONTEXT.items()))
-    assert decrypt(kms, sealed["CiphertextBlob"], other_way_round)["Plaintext"] == PLAINTEXT
+    assert decrypt(kms, encrypted["CiphertextBlob"], other_way_round)["Plaintext"] == PLAINTEXT
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_the_order_of_a_context_does_not_matter(kms, key):
     ids=["none", "fewer", "changed", "more"],
 )
 def test_another_context_is_refused(kms, key, wrong):
-    sealed = encrypt(kms, key, CONTEXT)
+    encrypted = encrypt(kms, key, CONTEXT)
     with refused("InvalidParameter", 400):
-        decrypt(kms, sealed["CiphertextBlob"], wrong)
+        decrypt(kms, encrypted["CiphertextBlob"], wrong)
 
 
 def test_a_tampered_blob_is_refused_in_the_words_of_a_wrong_context(kms, key):
@@ -107,8 +107,8 @@ def test_a_data_key_can_be_made_without_showing_it(kms, key, alias):
     made = kms.call("GenerateDataKeyWithoutPlaintext", KeyId=alias, KeySpec="AES_128")
     assert made.get("Plaintext") is None
     assert made["KeyId"] == key
-    opened = decrypt(kms, made["CiphertextBlob"])["Plaintext"]
-    assert len(base64.b64decode(opened)) == 16
+    decrypted = decrypt(kms, made["CiphertextBlob"])["Plaintext"]
+    assert len(base64.b64decode(decrypted)) == 16
 
 
 @pytest.mark.parametrize("size", [-1, 1025])
@@ -121,18 +121,18 @@ def test_a_data_key_of_another_size_is_refused_by_name(kms, key, size):
 @pytest.mark.needs("ReEncrypt")
 def test_reencrypt_moves_to_another_key_and_context(kms, key, new_key):
     target = new_key()
-    sealed = encrypt(kms, key, CONTEXT)
+    encrypted = encrypt(kms, key, CONTEXT)
     moved = kms.call(
         "ReEncrypt",
-        CiphertextBlob=sealed["CiphertextBlob"],
+        CiphertextBlob=encrypted["CiphertextBlob"],
         SourceEncryptionContext=CONTEXT,
         DestinationKeyId=target,
         DestinationEncryptionContext={"moved": "yes"},
     )
     # The answer names the key that decrypted, not the one that encrypted.
-    assert (moved["KeyId"], moved["KeyVersionId"]) == (key, sealed["KeyVersionId"])
-    opened = decrypt(kms, moved["CiphertextBlob"], {"moved": "yes"})
-    assert (opened["Plaintext"], opened["KeyId"]) == (PLAINTEXT, target)
+    assert (moved["KeyId"], moved["KeyVersionId"]) == (key, encrypted["KeyVersionId"])
+    decrypted = decrypt(kms, moved["CiphertextBlob"], {"moved": "yes"})
+    assert (decrypted["Plaintext"], decrypted["KeyId"]) == (PLAINTEXT, target)
 
 
 @pytest.mark.needs("ReEncrypt")

@@ -52,10 +52,10 @@ def test_a_data_key_arrives(kms, key, private, recipient, algorithm, context, si
     assert made.get("Plaintext") is None
     data_key = private.decrypt(base64.b64decode(made["ExportedDataKey"]), oaep(algorithm))
     assert len(data_key) == size
-    opened = decrypt(kms, made["CiphertextBlob"], context)
-    assert base64.b64decode(opened["Plaintext"]) == data_key
+    decrypted = decrypt(kms, made["CiphertextBlob"], context)
+    assert base64.b64decode(decrypted["Plaintext"]) == data_key
     named = {"KeyId": key, "KeyVersionId": made["KeyVersionId"]}
-    assert {name: opened[name] for name in named} == named
+    assert {name: decrypted[name] for name in named} == named
 
     again = kms.call(
         "ExportDataKey",

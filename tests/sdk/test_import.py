@@ -81,18 +81,18 @@ def aad(context):
     return hashlib.sha256("&".join(sorted(f"{n}={v}" for n, v in context.items())).encode()).digest()
 
 
-def compose(version, material, context=None, iv=None, sealed=PLAINTEXT.encode()):
-    """A blob made here, in the published layout. What is sealed is the Base64 text."""
+def compose(version, material, context=None, iv=None, encrypted=PLAINTEXT.encode()):
+    """A blob made here, in the published layout. What is encrypted is the Base64 text."""
     iv = iv or os.urandom(IV_BYTES)
-    return version.encode() + iv + AESGCM(material).encrypt(iv, sealed, aad(context))
+    return version.encode() + iv + AESGCM(material).encrypt(iv, encrypted, aad(context))
 
 
 def take_apart(blob, material, context=None):
     """The version and the text of a blob of the gateway's."""
     blob = base64.b64decode(blob)
-    iv, sealed = blob[VERSION_BYTES:][:IV_BYTES], blob[VERSION_BYTES + IV_BYTES :]
-    opened = AESGCM(material).decrypt(iv, sealed, aad(context))
-    return blob[:VERSION_BYTES].decode(), opened.decode()
+    iv, encrypted = blob[VERSION_BYTES:][:IV_BYTES], blob[VERSION_BYTES + IV_BYTES :]
+    decrypted = AESGCM(material).decrypt(iv, encrypted, aad(context))
+    return blob[:VERSION_BYTES].decode(), decrypted.decode()
 
 
 def state(kms, key):
@@ -129,16 +129,16 @@ def test_imported_material_is_the_key_here_and_elsewhere(kms, external, material
     assert (described["KeyState"], described["MaterialExpireTime"]) == ("Enabled", "")
     version = described["PrimaryKeyVersion"]
     for context in (None, CONTEXT):
-        sealed = encrypt(kms, external, context)
-        assert sealed["KeyVersionId"] == version
-        assert decrypt(kms, sealed["CiphertextBlob"], context)["Plaintext"] == PLAINTEXT
-        assert take_apart(sealed["CiphertextBlob"], material, context) == (version, PLAINTEXT)
+        encrypted = encrypt(kms, external, context)
+        assert encrypted["KeyVersionId"] == version
+        assert decrypt(kms, encrypted["CiphertextBlob"], context)["Plaintext"] == PLAINTEXT
+        assert take_apart(encrypted["CiphertextBlob"], material, context) == (version, PLAINTEXT)
         blob = text(compose(version, material, context))
-        opened = decrypt(kms, blob, context)
-        assert (opened["Plaintext"], opened["KeyVersionId"]) == (PLAINTEXT, version)
+        decrypted = decrypt(kms, blob, context)
+        assert (decrypted["Plaintext"], decrypted["KeyVersionId"]) == (PLAINTEXT, version)
         data_key = kms.call("GenerateDataKey", KeyId=external, EncryptionContext=context)
-        _, opened = take_apart(data_key["CiphertextBlob"], material, context)
-        assert opened == data_key["Plaintext"]
+        _, decrypted = take_apart(data_key["CiphertextBlob"], material, context)
+        assert decrypted == data_key["Plaintext"]
 
 
 def test_a_composed_blob_with_anything_changed_is_refused_in_the_same_words(
@@ -217,8 +217,8 @@ def test_two_keys_with_the_same_material_do_not_open_each_others_blobs(kms, exte
     other = new_external_key(kms)
     for key in (external, other):
         bring_in(kms, key, material)
-    opened = decrypt(kms, encrypt(kms, other)["CiphertextBlob"])
-    assert opened["KeyId"] == other
+    decrypted = decrypt(kms, encrypt(kms, other)["CiphertextBlob"])
+    assert decrypted["KeyId"] == other
 
 
 @pytest.mark.parametrize("size", [1, 16, 24, 31, 33, 48, 64])

@@ -12,9 +12,9 @@ def test_a_client_that_is_given_the_ca_works_over_tls(connect, tls_gateway):
     assert tls_gateway.protocol == "https"
     plaintext = base64.b64encode(b"over TLS").decode()
     with connect(tls_gateway) as kms:
-        sealed = kms.call("Encrypt", KeyId=tls_gateway.alias, Plaintext=plaintext)
-        opened = kms.call("Decrypt", CiphertextBlob=sealed["CiphertextBlob"])
-    assert opened["Plaintext"] == plaintext
+        encrypted = kms.call("Encrypt", KeyId=tls_gateway.alias, Plaintext=plaintext)
+        decrypted = kms.call("Decrypt", CiphertextBlob=encrypted["CiphertextBlob"])
+    assert decrypted["Plaintext"] == plaintext
 
 
 @pytest.mark.only(*PYTHON_NEW)

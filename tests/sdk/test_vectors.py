@@ -1,4 +1,4 @@
-"""Published vectors of AES-256-GCM through the API: their keys are imported, their messages sealed
+"""Published vectors of AES-256-GCM through the API: their keys are imported, their messages encrypted
 outside under their IVs, and the blobs composed by hand."""
 
 import base64

@@ -19,10 +19,10 @@ def test_a_new_version_encrypts_and_the_old_ciphertext_still_decrypts(kms, key):
 
     after = encrypt(kms, key)
     assert after["KeyVersionId"] == made["KeyVersionId"] != before["KeyVersionId"]
-    for sealed in (before, after):
-        opened = decrypt(kms, sealed["CiphertextBlob"])
-        assert opened["Plaintext"] == PLAINTEXT
-        assert opened["KeyVersionId"] == sealed["KeyVersionId"]
+    for encrypted in (before, after):
+        decrypted = decrypt(kms, encrypted["CiphertextBlob"])
+        assert decrypted["Plaintext"] == PLAINTEXT
+        assert decrypted["KeyVersionId"] == encrypted["KeyVersionId"]
 
 
 def test_the_versions_are_listed_and_described(kms, key):

@@ -7,47 +7,54 @@ use hsmgate::token::{Encrypted, Token, TokenError};
 
 use super::harness::{key, name, run, secret, with_token};
 
-async fn seal(token: &Token, key: hsmgate::token::KeyIdentity, text: &'static [u8]) -> Encrypted {
+async fn encrypt(
+    token: &Token,
+    key: hsmgate::token::KeyIdentity,
+    text: &'static [u8],
+) -> Encrypted {
     run(token, move |worker| worker.encrypt(key, Some(b"context"), text)).await.unwrap()
 }
 
 #[test]
-fn what_is_sealed_opens_with_its_data_and_with_no_other() {
-    with_token("cipher::what_is_sealed_opens_with_its_data_and_with_no_other", async |token| {
-        for spec in [KeySpec::Aes256, KeySpec::Aes192, KeySpec::Aes128] {
-            let key = key(&token, spec).await;
-            let Encrypted { iv, sealed, .. } = seal(&token, key, b"a message").await;
-            assert_eq!(sealed.len(), 9 + 16);
-            let open = async |aad: Option<&'static [u8]>, sealed: Vec<u8>| {
-                run(&token, move |worker| worker.decrypt(key, &iv, aad, &sealed)).await
-            };
-            let good = open(Some(b"context"), sealed.clone()).await.unwrap();
-            assert_eq!(*good, b"a message");
-            let mut changed = sealed.clone();
-            *changed.last_mut().unwrap() ^= 1;
-            for (aad, sealed) in [
-                (Some(&b"another"[..]), sealed.clone()),
-                (None, sealed.clone()),
-                (Some(b"context"), changed),
-                (Some(b"context"), sealed[..15].to_vec()),
-                (Some(b"context"), Vec::new()),
-            ] {
-                let error = open(aad, sealed).await.unwrap_err();
-                assert!(error.is_bad_ciphertext(), "{error}");
+fn what_is_encrypted_decrypts_with_its_data_and_with_no_other() {
+    with_token(
+        "cipher::what_is_encrypted_decrypts_with_its_data_and_with_no_other",
+        async |token| {
+            for spec in [KeySpec::Aes256, KeySpec::Aes192, KeySpec::Aes128] {
+                let key = key(&token, spec).await;
+                let Encrypted { iv, ciphertext, .. } = encrypt(&token, key, b"a message").await;
+                assert_eq!(ciphertext.len(), 9 + 16);
+                let decrypt = async |aad: Option<&'static [u8]>, ciphertext: Vec<u8>| {
+                    run(&token, move |worker| worker.decrypt(key, &iv, aad, &ciphertext)).await
+                };
+                let good = decrypt(Some(b"context"), ciphertext.clone()).await.unwrap();
+                assert_eq!(*good, b"a message");
+                let mut changed = ciphertext.clone();
+                *changed.last_mut().unwrap() ^= 1;
+                for (aad, ciphertext) in [
+                    (Some(&b"another"[..]), ciphertext.clone()),
+                    (None, ciphertext.clone()),
+                    (Some(b"context"), changed),
+                    (Some(b"context"), ciphertext[..15].to_vec()),
+                    (Some(b"context"), Vec::new()),
+                ] {
+                    let error = decrypt(aad, ciphertext).await.unwrap_err();
+                    assert!(error.is_bad_ciphertext(), "{error}");
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[test]
 fn no_associated_data_and_an_empty_message_are_fine() {
     with_token("cipher::no_associated_data_and_an_empty_message_are_fine", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
-        let opened = run(&token, move |worker| {
-            let Encrypted { iv, sealed, .. } = worker.encrypt(key, None, b"")?;
-            worker.decrypt(key, &iv, Some(b""), &sealed)
+        let decrypted = run(&token, move |worker| {
+            let Encrypted { iv, ciphertext, .. } = worker.encrypt(key, None, b"")?;
+            worker.decrypt(key, &iv, Some(b""), &ciphertext)
         });
-        assert!(opened.await.unwrap().is_empty());
+        assert!(decrypted.await.unwrap().is_empty());
     });
 }
 
@@ -60,10 +67,11 @@ fn bad_ciphertexts_cost_neither_the_session_nor_the_key() {
                 run(&token, move |worker| worker.decrypt(key, &[1; 12], None, &[2; 40])).await;
             assert!(bad.unwrap_err().is_bad_ciphertext());
         }
-        let Encrypted { iv, sealed, .. } = seal(&token, key, b"still here").await;
-        let opened =
-            run(&token, move |worker| worker.decrypt(key, &iv, Some(b"context"), &sealed)).await;
-        assert_eq!(*opened.unwrap(), b"still here");
+        let Encrypted { iv, ciphertext, .. } = encrypt(&token, key, b"still here").await;
+        let decrypted =
+            run(&token, move |worker| worker.decrypt(key, &iv, Some(b"context"), &ciphertext))
+                .await;
+        assert_eq!(*decrypted.unwrap(), b"still here");
     });
 }
 
@@ -82,7 +90,9 @@ fn no_iv_and_no_random_bytes_repeat() {
     with_token("cipher::no_iv_and_no_random_bytes_repeat", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
         let ivs = run(&token, move |worker| {
-            (0..1000).map(|_| worker.encrypt(key, None, b"x").map(|sealed| sealed.iv)).collect()
+            (0..1000)
+                .map(|_| worker.encrypt(key, None, b"x").map(|ciphertext| ciphertext.iv))
+                .collect()
         });
         let ivs: Vec<[u8; 12]> = ivs.await.unwrap();
         assert_eq!(ivs.iter().collect::<HashSet<_>>().len(), 1000);
@@ -104,13 +114,14 @@ fn many_callers_at_once_get_each_their_own_answer() {
                 for round in 0..50 {
                     let text = format!("caller {caller}, round {round}").into_bytes();
                     let wanted = text.clone();
-                    let Encrypted { iv, sealed, .. } =
+                    let Encrypted { iv, ciphertext, .. } =
                         run(&token, move |worker| worker.encrypt(key, Some(b"a"), &text))
                             .await
                             .unwrap();
-                    let opened =
-                        run(&token, move |worker| worker.decrypt(key, &iv, Some(b"a"), &sealed));
-                    assert_eq!(*opened.await.unwrap(), wanted);
+                    let decrypted = run(&token, move |worker| {
+                        worker.decrypt(key, &iv, Some(b"a"), &ciphertext)
+                    });
+                    assert_eq!(*decrypted.await.unwrap(), wanted);
                 }
             })
         });
@@ -126,6 +137,6 @@ fn a_panic_in_a_job_is_an_error_of_that_job_alone() {
         let key = key(&token, KeySpec::Aes256).await;
         let panicked = run::<()>(&token, |_worker| panic!("on purpose")).await;
         assert!(matches!(panicked, Err(TokenError::Panicked)));
-        seal(&token, key, b"goes on").await;
+        encrypt(&token, key, b"goes on").await;
     });
 }

@@ -86,7 +86,7 @@ pub(crate) fn settings(selector: TokenSelector) -> TokenSettings {
         pin_refusal: None,
         workers: None,
         queue: NonZeroUsize::new(1024).unwrap(),
-        longest_wait: Duration::from_mins(1),
+        max_queue_wait: Duration::from_mins(1),
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) const fn pair(name: ObjectName) -> KeyIdentity {
 }
 
 /// A second way into the same module, past the gateway: the test's own session, logged in.
-pub(crate) fn back_door() -> (cryptoki::context::Pkcs11, cryptoki::session::Session) {
+pub(crate) fn direct_session() -> (cryptoki::context::Pkcs11, cryptoki::session::Session) {
     let pkcs11 = cryptoki::context::Pkcs11::new(module()).unwrap();
     let slots = pkcs11.get_slots_with_initialized_token().unwrap();
     let session = pkcs11.open_rw_session(slots[0]).unwrap();

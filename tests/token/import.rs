@@ -8,7 +8,7 @@ use hsmgate::token::{
     UnwrapAlgorithm,
 };
 
-use super::harness::{back_door, change, name, pair, run, secret, with_token};
+use super::harness::{change, direct_session, name, pair, run, secret, with_token};
 
 async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey) {
     let name = name();
@@ -59,12 +59,12 @@ fn imported_material_becomes_a_closed_key_that_works() {
             let spec = KeySpec::Aes256;
             values.push(unwrap(&token, wrapping, how, wrapped, target, spec).await.unwrap());
             let key = secret(target);
-            let opened = run(&token, move |worker| {
-                let sealed = worker.encrypt(key, Some(b"aad"), b"text")?;
-                worker.decrypt(key, &sealed.iv, Some(b"aad"), &sealed.sealed)
+            let decrypted = run(&token, move |worker| {
+                let encrypted = worker.encrypt(key, Some(b"aad"), b"text")?;
+                worker.decrypt(key, &encrypted.iv, Some(b"aad"), &encrypted.ciphertext)
             });
-            assert_eq!(*opened.await.unwrap(), b"text");
-            let (_pkcs11, session) = back_door();
+            assert_eq!(*decrypted.await.unwrap(), b"text");
+            let (_pkcs11, session) = direct_session();
             let id = [Attribute::Token(true), Attribute::Id(key.id().as_bytes().to_vec())];
             let object = session.find_objects(&id).unwrap()[0];
             let closed = [Attribute::Sensitive(true), Attribute::Extractable(false)];

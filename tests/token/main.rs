@@ -14,11 +14,11 @@
 #![expect(clippy::print_stdout, reason = "what a child counted is told by its parent")]
 
 mod cipher;
+mod contention;
 mod harness;
 mod import;
-mod losses;
+mod key_pairs;
 mod objects;
-mod opening;
-mod pairs;
+mod recovery;
+mod token_selection;
 mod vectors;
-mod waiting;

@@ -4,13 +4,13 @@ use cryptoki::object::{Attribute, AttributeType};
 use hsmgate::model::KeySpec;
 use hsmgate::token::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, TokenError};
 
-use super::harness::{back_door, change, key, name, run, secret, with_token};
+use super::harness::{change, direct_session, key, name, run, secret, with_token};
 
 #[test]
 fn a_secret_key_is_closed_and_its_value_can_not_be_read() {
     with_token("objects::a_secret_key_is_closed_and_its_value_can_not_be_read", async |token| {
         let key = key(&token, KeySpec::Aes256).await;
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let id = Attribute::Id(key.id().as_bytes().to_vec());
         let objects = session.find_objects(&[Attribute::Token(true), id]).unwrap();
         assert_eq!(objects.len(), 1);
@@ -42,7 +42,7 @@ fn a_destroyed_key_stops_working_with_its_copy() {
         let key = key(&token, KeySpec::Aes256).await;
         run(&token, move |worker| worker.encrypt(key, None, b"x")).await.unwrap();
         assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let id = Attribute::Id(key.id().as_bytes().to_vec());
         let copy = [Attribute::Token(false), Attribute::Sensitive(true), id.clone()];
         assert_eq!(session.find_objects(&copy).unwrap().len(), 1, "no closed copy is in use");
@@ -58,8 +58,9 @@ fn a_destroyed_key_stops_working_with_its_copy() {
 #[test]
 fn our_keys_are_listed_by_name_and_others_are_not() {
     with_token("objects::our_keys_are_listed_by_name_and_others_are_not", async |token| {
-        let seal = ObjectName { owner: ObjectOwner::Service(ServiceKey::AccessKeySeal), ..name() };
-        let mut names = vec![name(), name(), seal];
+        let access_key =
+            ObjectName { owner: ObjectOwner::Service(ServiceKey::AccessKeyEncryption), ..name() };
+        let mut names = vec![name(), name(), access_key];
         for name in names.clone() {
             change(&token, move |worker| {
                 worker.generate(&name, KeySpec::Aes256, KeySpec::Aes256.usages()[0])
@@ -67,7 +68,7 @@ fn our_keys_are_listed_by_name_and_others_are_not() {
             .await
             .unwrap();
         }
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let foreign = [Attribute::Token(true), Attribute::Label(b"somebody's".to_vec())];
         let data = Attribute::Class(cryptoki::object::ObjectClass::DATA);
         session.create_object(&[&foreign[..], &[data]].concat()).unwrap();
@@ -97,24 +98,24 @@ fn an_object_is_neither_used_nor_destroyed_for_another_owner_or_class() {
             let version = mine.id();
             let wrong = [
                 KeyIdentity { name: ObjectName { owner: name().owner, ..mine.name }, ..mine },
-                KeyIdentity::of_service(ServiceKey::AccessKeySeal, version),
+                KeyIdentity::of_service(ServiceKey::AccessKeyEncryption, version),
                 KeyIdentity { class: KeyClass::Pair, ..mine },
             ];
             for is_known in [true, false] {
                 for other in wrong {
                     if !is_known {
-                        back_door().1.logout().unwrap();
+                        direct_session().1.logout().unwrap();
                     }
                     let used = run(&token, move |worker| worker.encrypt(other, None, b"x")).await;
-                    assert!(matches!(used, Err(TokenError::OtherKey { .. })), "{used:?}");
+                    assert!(matches!(used, Err(TokenError::KeyMismatch { .. })), "{used:?}");
                     let there = run(&token, move |worker| worker.exists(other)).await;
-                    assert!(matches!(there, Err(TokenError::OtherKey { .. })), "{there:?}");
+                    assert!(matches!(there, Err(TokenError::KeyMismatch { .. })), "{there:?}");
                 }
             }
             for other in &wrong[..2] {
                 let other = *other;
                 let gone = change(&token, move |worker| worker.destroy(other)).await;
-                assert!(matches!(gone, Err(TokenError::OtherKey { .. })), "{gone:?}");
+                assert!(matches!(gone, Err(TokenError::KeyMismatch { .. })), "{gone:?}");
             }
             run(&token, move |worker| worker.encrypt(mine, None, b"x")).await.unwrap();
         },

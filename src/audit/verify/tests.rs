@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use fault_token::Chance;
+use fault_token::Prng;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -100,7 +100,7 @@ fn files_that_nobody_touched_are_without_fault() {
 #[test]
 fn a_thousand_tampered_files_are_all_found() {
     let written = Written::new();
-    let dice = Chance::new(7);
+    let dice = Prng::new(7);
     for round in 0..1000 {
         let mut files = written.files.clone();
         let file = dice.below(2);

@@ -1,7 +1,7 @@
 //! Client keys: the certificates with which applications come in.
 
-mod mint;
+mod issue;
 mod verify;
 
-pub use mint::{MintError, Minted, mint};
-pub use verify::{ClientKeyClaim, ClientKeys, is_signed, is_signed_by};
+pub use issue::{IssueError, IssuedClientKey, issue};
+pub use verify::{ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid};

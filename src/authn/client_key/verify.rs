@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
-use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Identity};
+use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Principal};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, PrincipalName, Time};
 use crate::store::{Store, StoreError};
@@ -33,13 +33,13 @@ impl fmt::Debug for ClientKeyClaim<'_> {
 }
 
 /// Whether the claim was signed with the private half of this key, a DER public key.
-pub fn is_signed(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -> bool {
-    is_signed_by(public_key, &claim.string_to_sign, &claim.signature)
+pub fn is_claim_signature_valid(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -> bool {
+    is_rsa_signature_valid(public_key, &claim.string_to_sign, &claim.signature)
 }
 
 /// Whether a signature of a text (RSA PKCS#1 v1.5 with SHA-256) is by the private half of this key,
 /// a DER public key.
-pub fn is_signed_by(public_key: &[u8], text: &[u8], signature: &[u8]) -> bool {
+pub fn is_rsa_signature_valid(public_key: &[u8], text: &[u8], signature: &[u8]) -> bool {
     let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
     key.verify(text, signature).is_ok()
 }
@@ -50,13 +50,13 @@ pub struct ClientKeys {
     account: AccountId,
     store: Store,
     /// The hours of last use that are not written down yet.
-    uses: Mutex<BTreeMap<ClientKeyId, Time>>,
+    last_used: Mutex<BTreeMap<ClientKeyId, Time>>,
 }
 
 impl ClientKeys {
     /// For the client keys of one account, in its store.
     pub fn new(account: AccountId, store: Store) -> Self {
-        Self { account, store, uses: Mutex::default() }
+        Self { account, store, last_used: Mutex::default() }
     }
 
     /// Verifies a claim: clock, client key, signature, in this order. An expired, deleted or
@@ -73,10 +73,10 @@ impl ClientKeys {
         }
         let key =
             self.find(claim.client_key_id, now).ok_or_else(|| unknown(claim.client_key_id))?;
-        if !is_signed(claim, &key.public_key.0) {
+        if !is_claim_signature_valid(claim, &key.public_key.0) {
             return Err(ErrorCode::SignatureNotMatch.into());
         }
-        self.note_use(&key, now);
+        self.record_use(&key, now);
         self.caller(key)
     }
 
@@ -85,7 +85,7 @@ impl ClientKeys {
     pub(in crate::authn) fn find(&self, id: &str, now: Time) -> Option<Arc<ClientKeyRecord>> {
         let id: ClientKeyId = id.parse().ok()?;
         let key = self.store.document::<ClientKeyRecord>(&id.to_string());
-        key.filter(|key| key.opens_at(now))
+        key.filter(|key| key.is_valid_at(now))
     }
 
     /// The caller that a client key, once proven, stands for.
@@ -98,7 +98,7 @@ impl ClientKeys {
             user: name.shared_name(),
             access_key_id: access_key_id
                 .map_err(|error| ApiError::from(ErrorCode::InternalFailure).because(error))?,
-            identity: Arc::new(Identity { name, policies: Vec::new(), created: key.created }),
+            principal: Arc::new(Principal { name, policies: Vec::new(), created: key.created }),
             session: None,
             client_key: Some(key),
         })
@@ -108,8 +108,8 @@ impl ClientKeys {
     ///
     /// # Errors
     /// When the store fails; they are then written the next time.
-    pub async fn write_uses(&self) -> Result<(), StoreError> {
-        let uses = self.uses().clone();
+    pub async fn flush_last_used(&self) -> Result<(), StoreError> {
+        let uses = self.last_used().clone();
         for (id, hour) in uses {
             let note = |key: &mut ClientKeyRecord| {
                 key.last_used = key.last_used.max(Some(hour));
@@ -120,7 +120,7 @@ impl ClientKeys {
                 Ok(_) | Err(StoreError::NotFound | StoreError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
-            let mut uses = self.uses();
+            let mut uses = self.last_used();
             if uses.get(&id) == Some(&hour) {
                 uses.remove(&id);
             }
@@ -129,15 +129,15 @@ impl ClientKeys {
     }
 
     /// Notes a use, once an hour: the others cost no lock.
-    pub(in crate::authn) fn note_use(&self, key: &ClientKeyRecord, now: Time) {
+    pub(in crate::authn) fn record_use(&self, key: &ClientKeyRecord, now: Time) {
         let hour = now.hour();
         if key.last_used < Some(hour) {
-            self.uses().insert(key.id, hour);
+            self.last_used().insert(key.id, hour);
         }
     }
 
-    fn uses(&self) -> MutexGuard<'_, BTreeMap<ClientKeyId, Time>> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_used(&self) -> MutexGuard<'_, BTreeMap<ClientKeyId, Time>> {
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,16 +179,16 @@ mod tests {
         let keys = ClientKeys::new("1234567890123456".parse().unwrap(), store.clone());
         assert_eq!(kept().last_used, None);
         for (seconds, hours) in [(0, 0), (3599, 0), (3600, 1), (60, 1)] {
-            keys.note_use(&kept(), noon.plus_seconds(seconds));
-            keys.write_uses().await.unwrap();
+            keys.record_use(&kept(), noon.plus_seconds(seconds));
+            keys.flush_last_used().await.unwrap();
             assert_eq!(kept().last_used, Some(noon.plus_seconds(3600 * hours)), "{seconds}");
-            assert!(keys.uses().is_empty());
+            assert!(keys.last_used().is_empty());
         }
         let deleted = kept();
-        keys.note_use(&deleted, noon.plus_seconds(3 * 3600));
+        keys.record_use(&deleted, noon.plus_seconds(3 * 3600));
         store.remove_document::<ClientKeyRecord>(id).await.unwrap();
-        keys.write_uses().await.unwrap();
-        assert!(keys.uses().is_empty());
+        keys.flush_last_used().await.unwrap();
+        assert!(keys.last_used().is_empty());
         store.close().await;
     }
 }

@@ -13,20 +13,20 @@ use uuid::Uuid;
 use crate::model::Time;
 
 const FILE: &str = "trust.json";
-const DRAFT: &str = "trust.json.new";
+const TEMPORARY_FILE: &str = "trust.json.new";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The clock was set when it and the time since boot differ by more seconds than rounding makes.
 const LARGEST_ROUNDING_SECONDS: u64 = 2;
 
 /// What the store tells of the journal that it was last served with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServedWith {
+pub enum LastJournal {
     /// No gateway has served with this store: no request was accepted before.
-    Nothing,
+    Absent,
     /// A gateway has, and the store does not tell with which journal.
     Unknown,
     /// The journal with this id.
-    Journal(String),
+    Id(String),
 }
 
 /// The record, as it is on disk.
@@ -42,14 +42,14 @@ pub(super) struct Record {
     pub(super) trusted_from: i64,
     /// The last start that trusted nothing older than itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) doubtful_start: Option<DoubtfulStart>,
+    pub(super) doubtful_start: Option<UntrustedStart>,
 }
 
 /// A start that trusted nothing older than itself, by two clocks: one that can be set, and one that
 /// cannot. Requests from before it are refused by what the clock says of it now, so that a clock which
 /// was wrong at the start and is set right refuses nothing good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DoubtfulStart {
+pub(super) struct UntrustedStart {
     /// When it was by the clock, in seconds since 1970.
     clock: i64,
     /// When it was in seconds since boot.
@@ -75,7 +75,7 @@ impl Clocks {
     }
 }
 
-impl DoubtfulStart {
+impl UntrustedStart {
     /// Dates have whole seconds, and one of the second of the start may be older than it.
     fn trusted_from(self) -> i64 {
         self.floor.max(self.clock.saturating_add(1))
@@ -84,9 +84,9 @@ impl DoubtfulStart {
 
 /// What a directory held when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum JournalDirectory {
     /// Nothing.
-    Nothing,
+    Empty,
     /// Files, but no record that can be read.
     NoRecord,
     /// A record.
@@ -95,7 +95,7 @@ pub(super) enum Found {
 
 /// Why requests from before a start are not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(super) enum UntrustedReason {
     /// The directory is empty, although the store was served before.
     Absent,
     /// There is no record that can be read.
@@ -106,7 +106,7 @@ pub(super) enum Doubt {
     Journal,
 }
 
-impl Doubt {
+impl UntrustedReason {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Absent => "there is no journal of used nonces",
@@ -121,27 +121,27 @@ impl Record {
     /// The record of a journal that is opened now, and why it does not trust what was before.
     ///
     /// In doubt it trusts requests from the next second on.
-    pub(super) fn of_start(
-        found: Found,
-        served: &ServedWith,
+    pub(super) fn at_start(
+        contents: JournalDirectory,
+        served: &LastJournal,
         boot: Option<String>,
         clocks: Clocks,
-    ) -> (Self, Option<Doubt>) {
-        let (known, doubt) = match found {
-            Found::Nothing if *served == ServedWith::Nothing => (None, None),
-            Found::Nothing => (None, Some(Doubt::Absent)),
-            Found::NoRecord => (None, Some(Doubt::NoRecord)),
-            Found::Record(record) => {
+    ) -> (Self, Option<UntrustedReason>) {
+        let (known, doubt) = match contents {
+            JournalDirectory::Empty if *served == LastJournal::Absent => (None, None),
+            JournalDirectory::Empty => (None, Some(UntrustedReason::Absent)),
+            JournalDirectory::NoRecord => (None, Some(UntrustedReason::NoRecord)),
+            JournalDirectory::Record(record) => {
                 let is_this_boot = boot.is_some() && record.boot == boot;
                 let is_of_store = match served {
-                    ServedWith::Nothing => true,
-                    ServedWith::Unknown => false,
-                    ServedWith::Journal(id) => *id == record.journal,
+                    LastJournal::Absent => true,
+                    LastJournal::Unknown => false,
+                    LastJournal::Id(id) => *id == record.journal,
                 };
                 let doubt = if !is_this_boot {
-                    Some(Doubt::Boot)
+                    Some(UntrustedReason::Boot)
                 } else if !is_of_store {
-                    Some(Doubt::Journal)
+                    Some(UntrustedReason::Journal)
                 } else {
                     None
                 };
@@ -156,11 +156,11 @@ impl Record {
         });
         let record = if doubt.is_some() {
             let (clock, uptime) = (clocks.now.unix(), clocks.uptime);
-            let start = DoubtfulStart { clock, uptime, floor: known.floor() };
+            let start = UntrustedStart { clock, uptime, floor: known.floor() };
             Self { boot, trusted_from: start.trusted_from(), doubtful_start: Some(start), ..known }
         } else {
             let record = Self { boot, ..known };
-            record.by_clocks(clocks).unwrap_or(record)
+            record.adjusted_to_clocks(clocks).unwrap_or(record)
         };
         (record, doubt)
     }
@@ -171,7 +171,7 @@ impl Record {
     }
 
     /// The record by what the clocks say now; none while it stays as it is.
-    pub(super) fn by_clocks(&self, clocks: Clocks) -> Option<Self> {
+    pub(super) fn adjusted_to_clocks(&self, clocks: Clocks) -> Option<Self> {
         let start = self.doubtful_start?;
         let since = clocks.uptime.saturating_sub(start.uptime);
         // Both are cut to whole seconds, so that the start may be up to two later than they say.
@@ -179,14 +179,15 @@ impl Record {
         if clock.abs_diff(start.clock) <= LARGEST_ROUNDING_SECONDS {
             return None;
         }
-        let start = DoubtfulStart { clock, ..start };
+        let start = UntrustedStart { clock, ..start };
         let (trusted_from, doubtful_start) = (start.trusted_from(), Some(start));
         Some(Self { trusted_from, doubtful_start, ..self.clone() })
     }
 
     /// The record once every nonce of a request dated before `from` may be forgotten.
     pub(super) fn without_older_than(&self, from: i64) -> Self {
-        let raised = |start: DoubtfulStart| DoubtfulStart { floor: start.floor.max(from), ..start };
+        let raised =
+            |start: UntrustedStart| UntrustedStart { floor: start.floor.max(from), ..start };
         Self {
             trusted_from: self.trusted_from.max(from),
             doubtful_start: self.doubtful_start.map(raised),
@@ -196,25 +197,26 @@ impl Record {
 
     /// Puts the record on disk in place of an older one.
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
-        let draft = directory.join(DRAFT);
+        let temporary = directory.join(TEMPORARY_FILE);
         let text = serde_json::to_string(self)?;
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&draft, directory.join(FILE))?;
+        fs::rename(&temporary, directory.join(FILE))?;
         File::open(directory)?.sync_all()
     }
 }
 
-impl Found {
+impl JournalDirectory {
     /// What is in the directory.
     pub(super) fn read(directory: &Path) -> io::Result<Self> {
         match fs::read(directory.join(FILE)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_or(Self::NoRecord, Self::Record)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let is_empty = fs::read_dir(directory)?.next().is_none();
-                Ok(if is_empty { Self::Nothing } else { Self::NoRecord })
+                Ok(if is_empty { Self::Empty } else { Self::NoRecord })
             }
             Err(error) => Err(error),
         }
@@ -234,42 +236,59 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
-    fn start(found: Found, served: &ServedWith, boot: Option<&str>) -> (i64, Option<Doubt>) {
+    fn start(
+        contents: JournalDirectory,
+        served: &LastJournal,
+        boot: Option<&str>,
+    ) -> (i64, Option<UntrustedReason>) {
         let clocks = Clocks { now: Time::from_unix(NOW), uptime: 100 };
-        let (record, doubt) = Record::of_start(found, served, boot.map(ToOwned::to_owned), clocks);
+        let (record, doubt) =
+            Record::at_start(contents, served, boot.map(ToOwned::to_owned), clocks);
         (record.trusted_from, doubt)
     }
 
-    fn found(trusted_from: i64) -> Found {
+    fn contents(trusted_from: i64) -> JournalDirectory {
         let (journal, boot) = ("j".to_owned(), Some("b".to_owned()));
-        Found::Record(Record { journal, boot, trusted_from, doubtful_start: None })
+        JournalDirectory::Record(Record { journal, boot, trusted_from, doubtful_start: None })
     }
 
     #[test]
     fn only_the_journal_of_this_boot_and_this_store_is_trusted() {
-        let (this, nothing) = (ServedWith::Journal("j".to_owned()), ServedWith::Nothing);
-        let other = ServedWith::Journal("k".to_owned());
+        let (this, nothing) = (LastJournal::Id("j".to_owned()), LastJournal::Absent);
+        let other = LastJournal::Id("k".to_owned());
         let doubtful = |doubt| (NOW + 1, Some(doubt));
-        assert_eq!(start(found(7), &this, Some("b")), (7, None));
-        assert_eq!(start(found(7), &nothing, Some("b")), (7, None));
-        assert_eq!(start(found(7), &other, Some("b")), doubtful(Doubt::Journal));
-        assert_eq!(start(found(7), &ServedWith::Unknown, Some("b")), doubtful(Doubt::Journal));
-        assert_eq!(start(found(7), &this, Some("c")), doubtful(Doubt::Boot));
-        assert_eq!(start(found(7), &this, None), doubtful(Doubt::Boot));
-        assert_eq!(start(Found::Nothing, &nothing, Some("b")), (i64::MIN, None));
-        assert_eq!(start(Found::Nothing, &this, Some("b")), doubtful(Doubt::Absent));
-        assert_eq!(start(Found::Nothing, &ServedWith::Unknown, None), doubtful(Doubt::Absent));
-        assert_eq!(start(Found::NoRecord, &nothing, Some("b")), doubtful(Doubt::NoRecord));
+        assert_eq!(start(contents(7), &this, Some("b")), (7, None));
+        assert_eq!(start(contents(7), &nothing, Some("b")), (7, None));
+        assert_eq!(start(contents(7), &other, Some("b")), doubtful(UntrustedReason::Journal));
+        assert_eq!(
+            start(contents(7), &LastJournal::Unknown, Some("b")),
+            doubtful(UntrustedReason::Journal)
+        );
+        assert_eq!(start(contents(7), &this, Some("c")), doubtful(UntrustedReason::Boot));
+        assert_eq!(start(contents(7), &this, None), doubtful(UntrustedReason::Boot));
+        assert_eq!(start(JournalDirectory::Empty, &nothing, Some("b")), (i64::MIN, None));
+        assert_eq!(
+            start(JournalDirectory::Empty, &this, Some("b")),
+            doubtful(UntrustedReason::Absent)
+        );
+        assert_eq!(
+            start(JournalDirectory::Empty, &LastJournal::Unknown, None),
+            doubtful(UntrustedReason::Absent)
+        );
+        assert_eq!(
+            start(JournalDirectory::NoRecord, &nothing, Some("b")),
+            doubtful(UntrustedReason::NoRecord)
+        );
     }
 
     /// Another form is another [`FORMAT`](super::super::FORMAT), and needs a golden state.
     #[test]
     fn the_record_on_disk_has_the_form_of_format_2() {
         assert_eq!(super::super::FORMAT, 2);
-        let Found::Record(plain) = found(7) else { panic!() };
+        let JournalDirectory::Record(plain) = contents(7) else { panic!() };
         let json = |record: &Record| serde_json::to_string(record).unwrap();
         assert_eq!(json(&plain), r#"{"journal":"j","boot":"b","trusted_from":7}"#);
-        let start = DoubtfulStart { clock: 9, uptime: 5, floor: 7 };
+        let start = UntrustedStart { clock: 9, uptime: 5, floor: 7 };
         let doubtful = Record { doubtful_start: Some(start), ..plain };
         let told = r#""doubtful_start":{"clock":9,"uptime":5,"floor":7}"#;
         assert!(json(&doubtful).contains(told), "{}", json(&doubtful));
@@ -277,8 +296,8 @@ mod tests {
 
     #[test]
     fn no_start_trusts_what_an_earlier_one_did_not() {
-        let this = ServedWith::Journal("j".to_owned());
+        let this = LastJournal::Id("j".to_owned());
         let later = NOW + 50;
-        assert_eq!(start(found(later), &this, Some("c")), (later, Some(Doubt::Boot)));
+        assert_eq!(start(contents(later), &this, Some("c")), (later, Some(UntrustedReason::Boot)));
     }
 }

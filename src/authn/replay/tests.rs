@@ -9,12 +9,12 @@ const NOW: i64 = 1_000_000;
 /// A journal's directory, and the store that it was served with.
 struct Bench {
     directory: TempDir,
-    served: ServedWith,
+    served: LastJournal,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), served: ServedWith::Nothing }
+        Self { directory: tempfile::tempdir().unwrap(), served: LastJournal::Absent }
     }
 
     fn path(&self) -> PathBuf {
@@ -29,7 +29,7 @@ impl Bench {
     /// A start of a gateway while the clock shows `now`, whatever the time is.
     fn start_by(&mut self, now: Time, time: Time) -> ReplayGuard {
         let guard = ReplayGuard::open_at(&self.path(), &self.served, clocks(now, time)).unwrap();
-        self.served = ServedWith::Journal(guard.journal());
+        self.served = LastJournal::Id(guard.journal());
         guard
     }
 
@@ -39,7 +39,9 @@ impl Bench {
 
     /// As after a start of the machine.
     fn change_boot(&self) {
-        let Found::Record(record) = Found::read(&self.path()).unwrap() else { panic!() };
+        let JournalDirectory::Record(record) = JournalDirectory::read(&self.path()).unwrap() else {
+            panic!()
+        };
         Record { boot: Some("another".to_owned()), ..record }.write(&self.path()).unwrap();
     }
 
@@ -106,7 +108,7 @@ fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
     guard.forget_expired_at(time(later), moment).unwrap();
     assert_eq!(bench.journals().len(), 1);
     // Whatever the clock says from now on.
-    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(0)).unwrap(), NonceUse::BeforeTrust);
+    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(0)).unwrap(), NonceUse::TooOld);
     assert!(!first(&guard, "2", time(later), time(later)));
     let from = guard.trusted_from();
     assert!(from > time(0) && from <= time(BUCKET_SECONDS), "{from:?}");
@@ -133,7 +135,7 @@ fn a_start_while_the_clock_is_ahead_accepts_nothing_again_when_it_is_back() {
     drop(bench.start_at(time(7200)));
     assert_eq!(bench.journals(), [0_i64; 0]);
     let guard = bench.start_at(time(1));
-    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(1)).unwrap(), NonceUse::BeforeTrust);
+    assert_eq!(guard.try_use(&key("a"), "1", time(0), time(1)).unwrap(), NonceUse::TooOld);
 }
 
 #[test]
@@ -158,11 +160,11 @@ fn a_clock_that_was_ahead_at_a_doubtful_start_refuses_nothing_good_once_it_is_se
             drop(guard);
             guard = bench.start_by(time(3), time(3));
         } else {
-            guard.follow(clocks(time(3), time(3))).unwrap();
+            guard.adjust_to_clocks(clocks(time(3), time(3))).unwrap();
         }
         assert_eq!(guard.clock_behind(time(3)), None);
         let use_of = |date| guard.try_use(&key("a"), "1", date, time(3)).unwrap();
-        assert_eq!(use_of(time(0)), NonceUse::BeforeTrust, "it may be older than the start");
+        assert_eq!(use_of(time(0)), NonceUse::TooOld, "it may be older than the start");
         assert_eq!(use_of(time(3)), NonceUse::First);
         drop(guard);
         assert_eq!(bench.start_at(time(60)).trusted_from(), time(2));
@@ -175,10 +177,10 @@ fn a_clock_that_is_set_back_makes_nothing_good_again_whose_nonce_was_forgotten()
     assert!(first(&bench.start(), "1", time(0), time(0)));
     bench.change_boot();
     let guard = bench.start_at(time(7200));
-    guard.follow(clocks(time(-3600), time(7203))).unwrap();
+    guard.adjust_to_clocks(clocks(time(-3600), time(7203))).unwrap();
     let used = guard.try_use(&key("a"), "1", time(0), time(0)).unwrap();
-    assert_eq!(used, NonceUse::BeforeTrust);
-    guard.follow(clocks(time(7205), time(7205))).unwrap();
+    assert_eq!(used, NonceUse::TooOld);
+    guard.adjust_to_clocks(clocks(time(7205), time(7205))).unwrap();
     assert_eq!(guard.trusted_from(), time(7202), "the start is as far back as it was");
 }
 
@@ -204,7 +206,7 @@ fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
         let mut buckets = guard.buckets.lock().unwrap();
         let bucket = buckets.values_mut().next().unwrap();
         bucket.journal.write_all(&[1, 2, 3]).unwrap();
-        bucket.cut_torn_entry().unwrap();
+        bucket.truncate_partial_entry().unwrap();
     }
     assert!(first(&guard, "2", time(0), time(0)));
     let guard = bench.start();
@@ -221,7 +223,7 @@ fn after_a_restart_of_the_machine_no_start_of_that_boot_trusts_older_requests() 
         let guard = bench.start_at(time(later));
         assert_eq!(guard.trusted_from(), time(1));
         let used = guard.try_use(&key("a"), "1", time(0), time(later)).unwrap();
-        assert_eq!(used, NonceUse::BeforeTrust);
+        assert_eq!(used, NonceUse::TooOld);
     }
 }
 
@@ -232,7 +234,7 @@ fn a_journal_that_is_lost_or_of_another_store_makes_a_start_trust_nothing_older(
     fs::remove_dir_all(bench.path()).unwrap();
     assert_eq!(bench.start().trusted_from(), time(1));
     // Another store, which was served elsewhere.
-    bench.served = ServedWith::Journal("another".to_owned());
+    bench.served = LastJournal::Id("another".to_owned());
     assert_eq!(bench.start_at(time(50)).trusted_from(), time(51));
     assert_eq!(bench.start_at(time(60)).trusted_from(), time(51));
     fs::write(bench.path().join("trust.json"), "{").unwrap();
@@ -246,7 +248,7 @@ fn a_journal_of_version_0_1_0_is_not_trusted_and_becomes_private() {
     fs::set_permissions(bench.path(), Permissions::from_mode(0o755)).unwrap();
     let old = bench.path().join(OLD_BOOT_FILE);
     fs::write(&old, record::boot_id().unwrap()).unwrap();
-    bench.served = ServedWith::Unknown;
+    bench.served = LastJournal::Unknown;
     let guard = bench.start();
     assert_eq!(guard.trusted_from(), time(1));
     assert!(first(&guard, "1", time(1), time(1)));

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use fault_token::Chance;
+use fault_token::Prng;
 use serde_json::Value;
 
 use super::*;
 use crate::model::policy::{Resource, ResourceName};
-use crate::model::{EncryptionContext, Place, TagKey, TagValue, Time};
+use crate::model::{EncryptionContext, RegionAccount, TagKey, TagValue, Time};
 
 const ROUNDS: usize = 20_000;
 /// Requests that are decided by the same policies.
 const REQUESTS: usize = 5;
 
-struct Dice(Chance);
+struct Dice(Prng);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
@@ -239,7 +239,8 @@ fn read(laws: &Laws) -> Read {
 }
 
 fn decided(read: &Read, request: &Request) -> bool {
-    let place = Place { region: "r1".parse().unwrap(), account: request.owner.parse().unwrap() };
+    let region_account =
+        RegionAccount { region: "r1".parse().unwrap(), account: request.owner.parse().unwrap() };
     let tags: BTreeMap<TagKey, TagValue> = request
         .tags
         .iter()
@@ -247,23 +248,23 @@ fn decided(read: &Read, request: &Request) -> bool {
         .collect();
     let context = request.context.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     let context = EncryptionContext::new(context.collect()).unwrap();
-    let rights = Rights {
+    let policies = ApplicablePolicies {
         account: &request.account.parse().unwrap(),
         principal: &request.principal.parse().unwrap(),
         policies: &read.policies,
         session: read.session.as_ref(),
         key_policy: read.key_policy.as_ref(),
     };
-    let question = Question {
+    let policy_request = PolicyRequest {
         action: request.action,
-        resource: Resource::new(&place, ResourceName::Other(request.resource)),
+        resource: Resource::new(&region_account, ResourceName::Other(request.resource)),
         source: IpAddr::V4(request.source),
         is_secure: request.is_secure,
         now: request.now.parse::<Time>().unwrap(),
         tags: Some(&tags),
         context: Some(&context),
     };
-    decide(&rights, &question).is_allowed()
+    decide(&policies, &policy_request).is_allowed()
 }
 
 mod naive {
@@ -282,15 +283,15 @@ mod naive {
     }
 
     pub(super) fn allows(documents: &Documents, request: &Request) -> bool {
-        let Documents([identity, session, key]) = documents;
+        let Documents([principal, session, key]) = documents;
         let says = |documents: &[Value], effect: &str| {
             documents
                 .iter()
                 .flat_map(|document| document["Statement"].as_array().unwrap())
                 .any(|statement| statement["Effect"] == effect && applies(statement, request))
         };
-        let denies = [identity, session, key].iter().any(|one| says(one, "Deny"));
-        let identity_allows = says(identity, "Allow") || request.principal == "root";
+        let denies = [principal, session, key].iter().any(|one| says(one, "Deny"));
+        let identity_allows = says(principal, "Allow") || request.principal == "root";
         let session_allows = session.is_empty() || says(session, "Allow");
         let key_allows = says(key, "Allow");
         let sides = if request.account == request.owner {
@@ -434,17 +435,17 @@ mod naive {
 
 #[test]
 fn a_naive_evaluator_comes_to_the_same_verdicts() {
-    let mut dice = Dice(Chance::new(20_160_120));
+    let mut dice = Dice(Prng::new(20_160_120));
     let mut allowed = 0;
     for round in 0..ROUNDS {
         let laws = laws(&mut dice);
         let (read, documents) = (read(&laws), naive::documents(&laws));
         for _ in 0..REQUESTS {
             let request = request(&mut dice);
-            let verdict = decided(&read, &request);
+            let decision = decided(&read, &request);
             let expected = naive::allows(&documents, &request);
-            assert_eq!(verdict, expected, "round {round}: {request:#?} under {laws:#?}");
-            allowed += usize::from(verdict);
+            assert_eq!(decision, expected, "round {round}: {request:#?} under {laws:#?}");
+            allowed += usize::from(decision);
         }
     }
     // Neither side of the question may be rare, or the comparison would say little.

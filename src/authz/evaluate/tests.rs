@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::policy::{FULL_ACCESS, Resource, ResourceName};
-use crate::model::{Place, Time};
+use crate::model::{RegionAccount, Time};
 
 const ALLOW: &str =
     r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
@@ -12,45 +12,46 @@ const OWNER: &str = "1234567890123456";
 const STRANGER: &str = "9999999999999999";
 
 /// Decides over kms:Encrypt with a key, for `caller` of `account`.
-fn verdict(
+fn decision(
     (account, caller): (&str, &str),
     policies: &[&str],
     session: Option<&str>,
     key: Option<&str>,
 ) -> &'static str {
-    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let region_account =
+        RegionAccount { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
     let attach =
         |(at, text): (usize, &&str)| AttachedPolicy::custom(&format!("p{at}"), text).unwrap();
     let policies: Vec<_> = policies.iter().enumerate().map(attach).collect();
     let session = session.map(|text| Policy::parse(text).unwrap());
     let key = key.map(|text| KeyPolicy::parse(text).unwrap());
-    let rights = Rights {
+    let policies = ApplicablePolicies {
         account: &account.parse().unwrap(),
         principal: &caller.parse().unwrap(),
         policies: &policies,
         session: session.as_ref(),
         key_policy: key.as_ref(),
     };
-    let question = Question {
+    let policy_request = PolicyRequest {
         action: "kms:Encrypt",
-        resource: Resource::new(&place, ResourceName::Other("key/a")),
+        resource: Resource::new(&region_account, ResourceName::Other("key/a")),
         source: [127, 0, 0, 1].into(),
         is_secure: false,
         now: Time::from_unix(0),
         tags: None,
         context: None,
     };
-    match decide(&rights, &question) {
-        Verdict::Allowed(ground) => match ground.layer {
-            Layer::Principal(_) => "principal",
-            Layer::Key => "key",
-            Layer::Root => "root",
-            Layer::Session => "session",
+    match decide(&policies, &policy_request) {
+        Decision::Allowed(matched) => match matched.policy_type {
+            PolicyType::Principal(_) => "principal",
+            PolicyType::Key => "key",
+            PolicyType::Root => "root",
+            PolicyType::Session => "session",
         },
-        Verdict::Denied(_) => "denied",
-        Verdict::Unspoken => "unspoken",
-        Verdict::OutsideSession => "outside",
-        Verdict::OutOfSteps => "out of steps",
+        Decision::Denied(_) => "denied",
+        Decision::ImplicitDeny => "unspoken",
+        Decision::NotInSessionPolicy => "outside",
+        Decision::OutOfSteps => "out of steps",
     }
 }
 
@@ -65,7 +66,8 @@ fn too_costly(effect: &str) -> String {
 
 #[test]
 fn what_takes_more_steps_than_a_decision_has_is_a_denial() {
-    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let region_account =
+        RegionAccount { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
     let name = format!("alias/{}", "a".repeat(200));
     for effect in ["Allow", "Deny"] {
         let costly = too_costly(effect);
@@ -74,23 +76,23 @@ fn what_takes_more_steps_than_a_decision_has_is_a_denial() {
             .map(|(name, text)| AttachedPolicy::custom(name, text).unwrap())
             .into();
         let decided = |policies: &[AttachedPolicy]| {
-            let rights = Rights {
-                account: &place.account,
+            let policies = ApplicablePolicies {
+                account: &region_account.account,
                 principal: &"root".parse().unwrap(),
                 policies,
                 session: None,
                 key_policy: None,
             };
-            let question = Question {
+            let policy_request = PolicyRequest {
                 action: "kms:Encrypt",
-                resource: Resource::new(&place, ResourceName::Other(&name)),
+                resource: Resource::new(&region_account, ResourceName::Other(&name)),
                 source: [127, 0, 0, 1].into(),
                 is_secure: false,
                 now: Time::from_unix(0),
                 tags: None,
                 context: None,
             };
-            decide(&rights, &question) == Verdict::OutOfSteps
+            decide(&policies, &policy_request) == Decision::OutOfSteps
         };
         assert!(decided(&policies[1..2]), "{effect}");
         assert!(decided(&policies[1..]), "{effect}");
@@ -124,7 +126,7 @@ fn in_the_owners_account_either_side_allows_and_any_deny_wins() {
         (vec![DENY], Some(&allowed), "denied"),
     ] {
         let key = key.map(String::as_str);
-        assert_eq!(verdict(alice, &policies, None, key), expected, "{policies:?} {key:?}");
+        assert_eq!(decision(alice, &policies, None, key), expected, "{policies:?} {key:?}");
     }
 }
 
@@ -141,9 +143,9 @@ fn across_accounts_both_sides_must_allow() {
         (vec![DENY], Some(&allowed), "denied"),
     ] {
         let key = key.map(String::as_str);
-        assert_eq!(verdict(stranger, &policies, None, key), expected, "{policies:?} {key:?}");
+        assert_eq!(decision(stranger, &policies, None, key), expected, "{policies:?} {key:?}");
     }
-    assert_eq!(verdict((STRANGER, "root"), &[], None, None), "unspoken");
+    assert_eq!(decision((STRANGER, "root"), &[], None, None), "unspoken");
 }
 
 #[test]
@@ -159,27 +161,27 @@ fn a_session_policy_takes_away_and_gives_nothing() {
         (vec![], OTHER, Some(&key), "outside"),
     ] {
         let key = key.map(String::as_str);
-        assert_eq!(verdict(ci, &policies, Some(session), key), expected, "{policies:?} {session}");
+        assert_eq!(decision(ci, &policies, Some(session), key), expected, "{policies:?} {session}");
     }
 }
 
 #[test]
 fn the_root_may_do_what_no_policy_denies() {
     let root = (OWNER, "root");
-    assert_eq!(verdict(root, &[], None, None), "root");
-    assert_eq!(verdict(root, &[DENY], None, None), "denied");
+    assert_eq!(decision(root, &[], None, None), "root");
+    assert_eq!(decision(root, &[DENY], None, None), "denied");
     let denied = key_policy("Deny", "1234567890123456:root");
-    assert_eq!(verdict(root, &[], None, Some(&denied)), "denied");
+    assert_eq!(decision(root, &[], None, Some(&denied)), "denied");
     let others = key_policy("Deny", "1234567890123456:user/root");
-    assert_eq!(verdict(root, &[], None, Some(&others)), "root");
+    assert_eq!(decision(root, &[], None, Some(&others)), "root");
 }
 
 #[test]
 fn the_default_key_policy_leaves_the_decision_to_the_principals() {
     let default = KeyPolicy::default_text(&OWNER.parse().unwrap());
     let alice = (OWNER, "user/alice");
-    assert_eq!(verdict(alice, &[], None, Some(&default)), "unspoken");
-    assert_eq!(verdict(alice, &[ALLOW], None, Some(&default)), "principal");
+    assert_eq!(decision(alice, &[], None, Some(&default)), "unspoken");
+    assert_eq!(decision(alice, &[ALLOW], None, Some(&default)), "principal");
 }
 
 #[test]
@@ -187,30 +189,33 @@ fn the_statement_that_decided_is_named() {
     let text = r#"{"Version":"1","Statement":[
         {"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"},
         {"Sid":"seal","Effect":"Allow","Action":"kms:Enc*","Resource":"*"}]}"#;
-    let place = Place { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
+    let region_account =
+        RegionAccount { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
     let policies = [
         AttachedPolicy::system("AliyunKMSReadOnlyAccess").unwrap(),
         AttachedPolicy::custom("own", text).unwrap(),
     ];
-    let rights = Rights {
-        account: &place.account,
+    let policies = ApplicablePolicies {
+        account: &region_account.account,
         principal: &"user/alice".parse().unwrap(),
         policies: &policies,
         session: None,
         key_policy: None,
     };
-    let question = Question {
+    let policy_request = PolicyRequest {
         action: "kms:Encrypt",
-        resource: Resource::new(&place, ResourceName::Other("key/a")),
+        resource: Resource::new(&region_account, ResourceName::Other("key/a")),
         source: [127, 0, 0, 1].into(),
         is_secure: false,
         now: Time::from_unix(0),
         tags: None,
         context: None,
     };
-    let Verdict::Allowed(ground) = decide(&rights, &question) else { panic!("not allowed") };
-    assert_eq!(ground.layer, Layer::Principal("own"));
-    let (number, statement) = ground.statement.unwrap();
+    let Decision::Allowed(matched) = decide(&policies, &policy_request) else {
+        panic!("not allowed")
+    };
+    assert_eq!(matched.policy_type, PolicyType::Principal("own"));
+    let (number, statement) = matched.statement.unwrap();
     assert_eq!((number, statement.sid.as_deref()), (1, Some("seal")));
 }
 
@@ -218,5 +223,5 @@ fn the_statement_that_decided_is_named() {
 fn an_auditor_stays_one_whatever_else_is_attached() {
     let text = |name| crate::model::policy::SystemPolicy::find(name).unwrap().text;
     let both = [text(FULL_ACCESS), text("AliyunKMSAuditorAccess")];
-    assert_eq!(verdict((OWNER, "user/alice"), &both, None, None), "denied");
+    assert_eq!(decision((OWNER, "user/alice"), &both, None, None), "denied");
 }

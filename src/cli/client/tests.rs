@@ -17,8 +17,8 @@ use crate::wire::rpc::sign;
 const SECRET: &str = "exampleSecretDoNotUse0123456789";
 const NONCE: &str = "c0ffee00112233445566778899aabbcc";
 
-fn stamp() -> Stamp<'static> {
-    Stamp { date: Time::now(), nonce: NONCE }
+fn date_and_nonce() -> DateAndNonce<'static> {
+    DateAndNonce { date: Time::now(), nonce: NONCE }
 }
 
 fn target(endpoint: &str) -> Result<Target, InvalidTarget> {
@@ -33,13 +33,14 @@ async fn prove(request: Request<axum::body::Body>) -> Result<(String, Vec<String
     let query = query.unwrap_or_else(|| head.uri.query().unwrap_or_default().into());
     let params = params::read(&query, params::form(&head.headers, &body)?)?;
     let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-    let received = Received { method, path, query: &query, headers, body: &body, params: &params };
-    let claim = sign::claim(&received)?;
+    let signed =
+        SignedRequest { method, path, query: &query, headers, body: &body, params: &params };
+    let claim = sign::claim(&signed)?;
     if !signature::verify(&claim, &SECRET.into()) {
         return Err(claim.mismatch());
     }
     let pairs = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    Ok((sign::target(&received)?.action.to_owned(), pairs))
+    Ok((sign::api_call(&signed)?.action.to_owned(), pairs))
 }
 
 #[tokio::test]
@@ -49,8 +50,9 @@ async fn each_signed_request_is_proved() {
     for value in ["a b+c/*~", "", &long] {
         let params = [("Plaintext", value), ("KeyId", "alias/x")];
         for request in [
-            signed_request(&target, "Encrypt", &params, stamp()).unwrap(),
-            signed_request_v1(&target, &Method::POST, "Encrypt", &params, stamp()).unwrap(),
+            signed_request(&target, "Encrypt", &params, date_and_nonce()).unwrap(),
+            signed_request_v1(&target, &Method::POST, "Encrypt", &params, date_and_nonce())
+                .unwrap(),
         ] {
             let (action, pairs) = prove(request.map(axum::body::Body::new)).await.unwrap();
             assert_eq!(action, "Encrypt");
@@ -58,7 +60,8 @@ async fn each_signed_request_is_proved() {
         }
     }
     let get =
-        signed_request_v1(&target, &Method::GET, "ListKeys", &[("A", "b c")], stamp()).unwrap();
+        signed_request_v1(&target, &Method::GET, "ListKeys", &[("A", "b c")], date_and_nonce())
+            .unwrap();
     assert_eq!(prove(get.map(axum::body::Body::new)).await.unwrap().0, "ListKeys");
 }
 
@@ -66,7 +69,7 @@ async fn each_signed_request_is_proved() {
 fn a_call_goes_into_the_query_as_from_the_sdks() {
     let target = target("http://127.0.0.1:8200/").unwrap();
     let params = [("Plaintext", "SGk="), ("KeyId", "alias/x y")];
-    let request = signed_request(&target, "Encrypt", &params, stamp()).unwrap();
+    let request = signed_request(&target, "Encrypt", &params, date_and_nonce()).unwrap();
     assert_eq!(request.uri(), "http://127.0.0.1:8200/?KeyId=alias%2Fx%20y&Plaintext=SGk%3D");
     assert_eq!(request.headers()["host"], "127.0.0.1:8200");
     assert!(!request.headers().contains_key("content-type"));

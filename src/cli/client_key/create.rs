@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::super::client::CallError;
 use super::super::client_file::write_private_file;
 use super::super::connection::{Connection, Remote};
-use super::super::exit::Complaint;
-use super::super::{answer, output};
+use super::super::exit::CliError;
+use super::super::{output, response};
 use super::files::{Files, make_directory, password};
 use crate::model::{AccessName, Time};
 
-const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 /// Ten years, beyond which a key outlives whoever made it.
 const MAX_DAYS: i64 = 3650;
 /// The file of the CA, named like those that the real service hands out.
@@ -56,9 +56,9 @@ impl Create {
         }
         let password = password()?;
         let made = make_client_key(&remote, &self.name, &password, self.days)?;
-        let id = answer::text(&made, &["ClientKeyId"])?;
+        let id = response::text(&made, &["ClientKeyId"])?;
         let files = Files::of(&self.out, id);
-        files.write(id, answer::text(&made, &["PrivateKeyData"])?, &password)?;
+        files.write(id, response::text(&made, &["PrivateKeyData"])?, &password)?;
         show(id, &made, &files, ca_file.as_deref(), self.json)
     }
 }
@@ -76,7 +76,7 @@ fn require_policies(remote: &Remote, policies: &[AccessName]) -> anyhow::Result<
     for name in policies {
         match remote.call("DescribePolicy", &[("Name", name.as_str())]) {
             Err(CallError::Refused { code, .. }) if code == "Forbidden.ResourceNotFound" => {
-                return Err(Complaint::NotFound(format!("there is no policy {name}")).into());
+                return Err(CliError::NotFound(format!("there is no policy {name}")).into());
             }
             Err(error @ (CallError::Unreachable(_) | CallError::Malformed)) => {
                 return Err(error.into());
@@ -106,7 +106,7 @@ fn make_client_key(
 ) -> anyhow::Result<Value> {
     let now = Time::now();
     let validity =
-        days.map(|days| (now.to_string(), now.plus_seconds(days * SECONDS_OF_A_DAY).to_string()));
+        days.map(|days| (now.to_string(), now.plus_seconds(days * SECONDS_PER_DAY).to_string()));
     let mut params = vec![("AapName", name.as_str()), ("Password", password)];
     if let Some((not_before, not_after)) = &validity {
         params.extend([("NotBefore", not_before.as_str()), ("NotAfter", not_after)]);
@@ -121,7 +121,7 @@ fn show(
     ca_file: Option<&Path>,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let not_after = answer::text(made, &["NotAfter"])?;
+    let not_after = response::text(made, &["NotAfter"])?;
     if as_json {
         return Ok(output::json(&json!({
             "client_key_id": id,

@@ -9,18 +9,18 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::super::installed::Installed;
 use super::super::output;
+use super::super::paths::GatewayPaths;
 use crate::model::{ClientKeyRecord, Time};
-use crate::store::{DanglingName, Store};
+use crate::store::{DanglingReference, Store};
 
-/// Lists all client keys, beside a running gateway or without one. The last use is kept to the
+/// Lists all client keys, while the gateway runs or is stopped. The last use is kept to the
 /// hour, and written down once a minute and when the gateway stops. Documents that the access point of a
 /// client key or its policies name and that are not there let nobody in: they are listed too.
 #[derive(Debug, Args)]
 pub(in super::super) struct List {
     #[command(flatten)]
-    gateway: Installed,
+    gateway: GatewayPaths,
     /// Print a JSON array
     #[arg(long)]
     json: bool,
@@ -45,14 +45,14 @@ impl List {
 /// A client key, and the names on its way in that no document has.
 struct Listed {
     record: Arc<ClientKeyRecord>,
-    dangling: BTreeSet<DanglingName>,
+    dangling: BTreeSet<DanglingReference>,
 }
 
 async fn keys(store_url: &str) -> anyhow::Result<Vec<Listed>> {
     let store = Store::open(store_url).await?;
     let records = store.documents().into_iter();
     let keys = records
-        .map(|record| Listed { dangling: store.dangling_names_behind(&record), record })
+        .map(|record| Listed { dangling: store.dangling_references_of(&record), record })
         .collect();
     store.close().await;
     Ok(keys)
@@ -67,7 +67,7 @@ impl Listed {
             "created": key.created,
             "not_before": key.not_before,
             "not_after": key.not_after,
-            "active": key.opens_at(now),
+            "active": key.is_valid_at(now),
             "last_used": key.last_used,
             "dangling": self.dangling,
         })
@@ -75,7 +75,7 @@ impl Listed {
 
     fn in_words(&self, now: Time) -> String {
         let key = &self.record;
-        let state = if key.opens_at(now) { "active" } else { "inactive" };
+        let state = if key.is_valid_at(now) { "active" } else { "inactive" };
         let last_used =
             key.last_used.map_or("never used".to_owned(), |hour| format!("used {hour}"));
         let (created, until) = (key.created, key.not_after);

@@ -12,7 +12,7 @@ use super::super::client_key::files::Files;
 use super::demo::{ALIAS, FirstUse, MESSAGE};
 
 /// Characters of a ciphertext blob that are shown.
-const SHOWN: usize = 56;
+const SHOWN_CHARACTERS: usize = 56;
 
 /// The program of the README, which the SDK tests run.
 const EXAMPLE: &str = include_str!("../../../examples/first_encryption.py");
@@ -26,7 +26,7 @@ const INSTANCE_SDK: &str = "alibabacloud-dkms-gcs==1.0.2";
 
 /// The line of `--json`.
 #[derive(Debug, Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct JsonLine<'a> {
     pub(super) endpoint: &'a str,
     pub(super) region: &'a str,
     pub(super) account: &'a str,
@@ -84,17 +84,17 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  Key              {ALIAS} = {}", self.key_id)?;
         writeln!(f)?;
         self.first_use(f)?;
-        self.to_paste(f)
+        self.shell_commands(f)
     }
 }
 
 impl Banner<'_> {
     fn first_use(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.first_use {
-            FirstUse::Done { blob, opened } => {
-                let head: String = blob.chars().take(SHOWN).collect();
+            FirstUse::Done { blob, decrypted } => {
+                let head: String = blob.chars().take(SHOWN_CHARACTERS).collect();
                 writeln!(f, "  Encrypt {MESSAGE:?}  ->  {head}...")?;
-                writeln!(f, "  Decrypt that back       ->  {opened:?}")?;
+                writeln!(f, "  Decrypt that back       ->  {decrypted:?}")?;
             }
             FirstUse::Refused(code) => writeln!(f, "  Encrypt with {ALIAS} is refused: {code}")?,
         }
@@ -102,7 +102,7 @@ impl Banner<'_> {
     }
 
     /// The variables that the gateway's own client and the example read, and lines for both.
-    fn to_paste(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn shell_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file;
         let program = env::args().next().unwrap_or_else(|| "hsmgate".to_owned());
         writeln!(f, "  Try it, in another shell:")?;
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn it_says_what_to_paste_and_that_it_is_for_development() {
-        let done = FirstUse::Done { blob: "NDZh".to_owned(), opened: MESSAGE.to_owned() };
+        let done = FirstUse::Done { blob: "NDZh".to_owned(), decrypted: MESSAGE.to_owned() };
         let text = banner(".hsmgate", &done, None);
         assert!(text.contains("FOR DEVELOPMENT ONLY"));
         assert!(text.contains("\nexport HSMGATE_ENDPOINT=http://127.0.0.1:8200\n"));

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::answer;
 use super::super::client::{CallError, Client};
 use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, make_directory, password};
+use super::super::response;
 use crate::model::Time;
 
 /// The name of its access point and of that one's policy.
 const NAME: &str = "hsmgate-dev";
 const PERMISSIONS: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
 const RESOURCES: &str = r#"["key/*"]"#;
-const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// The files of the client key in a directory, which is made when there is none that lasts.
 ///
@@ -22,7 +22,7 @@ pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<F
     make_directory(directory)?;
     for id in ids(directory)? {
         let files = Files::of(directory, &id);
-        if files.password.is_file() && lasts(client, &id).await? {
+        if files.password.is_file() && is_valid_for_a_day(client, &id).await? {
             return Ok(files);
         }
         let _ = fs::remove_file(&files.password);
@@ -43,11 +43,11 @@ fn ids(directory: &Path) -> std::io::Result<Vec<String>> {
 }
 
 /// Whether the gateway knows the client key, and will for a day.
-async fn lasts(client: &Client, id: &str) -> anyhow::Result<bool> {
+async fn is_valid_for_a_day(client: &Client, id: &str) -> anyhow::Result<bool> {
     match client.call("GetClientKey", &[("ClientKeyId", id)]).await {
         Ok(key) => {
-            let not_after: Time = answer::text(&key, &["NotAfter"])?.parse()?;
-            Ok(not_after > Time::now().plus_seconds(SECONDS_OF_A_DAY))
+            let not_after: Time = response::text(&key, &["NotAfter"])?.parse()?;
+            Ok(not_after > Time::now().plus_seconds(SECONDS_PER_DAY))
         }
         Err(CallError::Refused { .. }) => Ok(false),
         Err(error) => Err(error.into()),
@@ -63,9 +63,9 @@ async fn made(client: &Client, directory: &Path) -> anyhow::Result<Files> {
     let password = password()?;
     let made = [("AapName", NAME), ("Password", password.as_str())];
     let made = client.call("CreateClientKey", &made).await?;
-    let id = answer::text(&made, &["ClientKeyId"])?;
+    let id = response::text(&made, &["ClientKeyId"])?;
     let files = Files::of(directory, id);
-    files.write(id, answer::text(&made, &["PrivateKeyData"])?, &password)?;
+    files.write(id, response::text(&made, &["PrivateKeyData"])?, &password)?;
     Ok(files)
 }
 

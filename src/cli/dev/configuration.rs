@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::TOKEN_LABEL;
-use super::home::Home;
+use super::directory::DevDirectory;
 use crate::app::Settings;
 
 const HEAD: &str = "\
@@ -76,13 +76,13 @@ struct Audit<'a> {
 /// # Errors
 /// When a path is no text.
 pub(super) fn text(
-    home: &Home,
+    dev_directory: &DevDirectory,
     settings: &Settings,
     api: SocketAddr,
     admin: SocketAddr,
 ) -> anyhow::Result<String> {
-    let place = &settings.place;
-    let (region, account) = (place.region.to_string(), place.account.to_string());
+    let region_account = &settings.region_account;
+    let (region, account) = (region_account.region.to_string(), region_account.account.to_string());
     let module = settings.token.module.canonicalize().context("cannot find the module")?;
     let audit_file = settings.audit.as_ref().map(|audit| std::path::absolute(&audit.file));
     let audit_file = audit_file.transpose().context("cannot find the audit")?;
@@ -94,8 +94,8 @@ pub(super) fn text(
             .map(|files| Tls { certificate: &files.certificate, key: &files.key }),
         admin: Listen { address: admin },
         service: Service { region: &region, account: &account },
-        token: Token { module: &module, label: TOKEN_LABEL, pin_file: &home.pin_path() },
-        store: Store { url: &settings.store_url, state_directory: home.directory() },
+        token: Token { module: &module, label: TOKEN_LABEL, pin_file: &dev_directory.pin_path() },
+        store: Store { url: &settings.store_url, state_directory: dev_directory.directory() },
         limits: Limits {
             calls_per_second: settings.limits.call_rates.per_account.map_or(0, NonZeroU32::get),
         },

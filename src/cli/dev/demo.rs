@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::super::answer;
 use super::super::client::{CallError, Client};
+use super::super::response;
 use crate::error::ErrorCode;
 
 /// The alias of the demo key.
@@ -23,7 +23,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum FirstUse {
     /// The ciphertext blob, and the text that came back.
-    Done { blob: String, opened: String },
+    Done { blob: String, decrypted: String },
     /// The key's state forbids it, as its owner has ordered since the last start: nothing is wrong.
     Refused(String),
 }
@@ -38,13 +38,13 @@ pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
             let made = client
                 .call("CreateKey", &[("Description", "Made by hsmgate dev to try things with")])
                 .await?;
-            let key_id = answer::text(&made, &["KeyMetadata", "KeyId"])?;
+            let key_id = response::text(&made, &["KeyMetadata", "KeyId"])?;
             client.call("CreateAlias", &[("AliasName", ALIAS), ("KeyId", key_id)]).await?;
             made
         }
         answer => answer?,
     };
-    Ok(answer::text(&answer, &["KeyMetadata", "KeyId"])?.to_owned())
+    Ok(response::text(&answer, &["KeyMetadata", "KeyId"])?.to_owned())
 }
 
 /// The first call of all. A start that has no journal of used nonces takes requests of the seconds
@@ -70,7 +70,7 @@ async fn first_call(client: &Client) -> Result<Value, CallError> {
 /// When the gateway does not answer, or refuses for another reason than the key's state.
 pub(super) async fn first_use(client: &Client) -> anyhow::Result<FirstUse> {
     match round_trip(client).await {
-        Ok((blob, opened)) => Ok(FirstUse::Done { blob, opened }),
+        Ok((blob, decrypted)) => Ok(FirstUse::Done { blob, decrypted }),
         Err(error) => match error.downcast_ref::<CallError>() {
             Some(CallError::Refused { code, .. }) if code.starts_with("Rejected.") => {
                 Ok(FirstUse::Refused(code.clone()))
@@ -83,9 +83,9 @@ pub(super) async fn first_use(client: &Client) -> anyhow::Result<FirstUse> {
 async fn round_trip(client: &Client) -> anyhow::Result<(String, String)> {
     let plaintext = STANDARD.encode(MESSAGE);
     let answer = client.call("Encrypt", &[("KeyId", ALIAS), ("Plaintext", &plaintext)]).await?;
-    let blob = answer::text(&answer, &["CiphertextBlob"])?.to_owned();
+    let blob = response::text(&answer, &["CiphertextBlob"])?.to_owned();
     let answer = client.call("Decrypt", &[("CiphertextBlob", &blob)]).await?;
-    let opened = STANDARD.decode(answer::text(&answer, &["Plaintext"])?)?;
-    anyhow::ensure!(opened == MESSAGE.as_bytes(), "Decrypt gave back another text");
-    Ok((blob, String::from_utf8_lossy(&opened).into_owned()))
+    let decrypted = STANDARD.decode(response::text(&answer, &["Plaintext"])?)?;
+    anyhow::ensure!(decrypted == MESSAGE.as_bytes(), "Decrypt gave back another text");
+    Ok((blob, String::from_utf8_lossy(&decrypted).into_owned()))
 }

@@ -4,7 +4,7 @@ mod banner;
 mod client_key;
 mod configuration;
 mod demo;
-pub(super) mod home;
+pub(super) mod directory;
 mod module;
 
 use std::convert::Infallible;
@@ -23,26 +23,28 @@ use tokio::sync::Notify;
 use super::alias;
 use super::client::Client;
 use super::client_file::ClientFile;
-use super::configured::PIN_REFUSAL;
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::open_files;
 use super::output;
 use super::serve::bind;
+use super::settings::PIN_REFUSAL;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::{Files, Name};
 use crate::app::{self, Gateway, Listeners, Stop};
 use crate::audit::AuditSettings;
 use crate::config::{Log, LogFormat};
-use crate::keyring::{KeyringSettings, TokenTimes};
+use crate::keyring::{KeyringSettings, TokenTimeouts};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{AccessKeyId, IvBudget, OperatorAlias, Place, PrincipalName, VerifiedShare};
-use crate::ops::{Acceptance, CallRates};
+use crate::model::{
+    AccessKeyId, IvBudget, OperatorAlias, PrincipalName, RegionAccount, VerificationRate,
+};
+use crate::ops::{CallRates, CompatibilityOptions};
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
 use crate::wire::http::ConnectionLimits;
 use banner::Banner;
-use home::Home;
+use directory::DevDirectory;
 
 /// The user whom the AccessKey of a gateway for development belongs to.
 const USER: &str = "dev";
@@ -116,38 +118,45 @@ impl Dev {
         for address in [self.listen, self.admin] {
             if !address.ip().is_loopback() {
                 let what = format!("{address} is beyond loopback, where dev does not listen");
-                return Err(Complaint::usage(what).into());
+                return Err(CliError::usage(what).into());
             }
         }
         let module = module::find(self.module.as_deref())?;
-        let home = Home::prepare(&self.dir)?;
-        home.enter()?;
+        let dev_directory = DevDirectory::prepare(&self.dir)?;
+        dev_directory.reexec_with_softhsm()?;
         telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
-        Token::initialize(&module, TOKEN_LABEL, &home.so_pin()?, &home.pin()?)
+        Token::initialize(&module, TOKEN_LABEL, &dev_directory.so_pin()?, &dev_directory.pin()?)
             .context("cannot make the token")?;
-        let tls =
-            self.tls.then(|| home.certificate(self.listen.ip(), &self.tls_name)).transpose()?;
-        let settings = self.settings(&home, module, tls.as_ref())?;
-        home.write_configuration(&configuration::text(&home, &settings, self.listen, self.admin)?)?;
+        let tls = self
+            .tls
+            .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))
+            .transpose()?;
+        let settings = self.settings(&dev_directory, module, tls.as_ref())?;
+        dev_directory.write_configuration(&configuration::text(
+            &dev_directory,
+            &settings,
+            self.listen,
+            self.admin,
+        )?)?;
         let ca_file = tls.map(|files| files.ca);
-        Runtime::new()?.block_on(self.serve(&home, settings, listeners, ca_file))
+        Runtime::new()?.block_on(self.serve(&dev_directory, settings, listeners, ca_file))
     }
 
     fn settings(
         &self,
-        home: &Home,
+        dev_directory: &DevDirectory,
         module: PathBuf,
         tls: Option<&Files>,
     ) -> anyhow::Result<app::Settings> {
-        let known = home.client_file()?;
+        let known = dev_directory.client_file()?;
         let region = known.as_ref().map_or(REGION, |file| file.region.as_str());
         let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
         Ok(app::Settings {
-            place: Place { region: region.parse()?, account: account.parse()? },
-            token: token_of(home, module)?,
-            store_url: home.store_url()?,
-            state_directory: home.directory().to_owned(),
+            region_account: RegionAccount { region: region.parse()?, account: account.parse()? },
+            token: token_of(dev_directory, module)?,
+            store_url: dev_directory.store_url()?,
+            state_directory: dev_directory.directory().to_owned(),
             tls: tls.map(|files| files.server.clone()),
             admin_client_ca: None,
             limits: app::Limits {
@@ -159,71 +168,71 @@ impl Dev {
                 request_time: Duration::from_secs(15),
                 header_time: Duration::from_secs(10),
                 // All its clients are on this machine.
-                connections: ConnectionLimits::of_all(open_files::make_room_for(CONNECTIONS)?),
+                connections: ConnectionLimits::of_all(open_files::raise_limit_for(CONNECTIONS)?),
                 drain: Duration::ZERO,
                 keyring: KeyringSettings {
-                    times: TokenTimes {
+                    timeouts: TokenTimeouts {
                         call: Duration::from_secs(5),
                         generate: Duration::from_secs(30),
                     },
                     iv_budget: IvBudget::default(),
                     verify_data_keys: true,
-                    verify_encryptions: VerifiedShare::Off,
+                    verify_encryptions: VerificationRate::Off,
                 },
             },
-            acceptance: Acceptance {
+            compatibility: CompatibilityOptions {
                 non_base64_plaintext: self.accept_non_base64_plaintext,
-                ..Acceptance::default()
+                ..CompatibilityOptions::default()
             },
             destruction_hold: DESTRUCTION_HOLD,
-            audit: (!self.no_audit).then(|| self.audit(home)),
+            audit: (!self.no_audit).then(|| self.audit(dev_directory)),
         })
     }
 
-    fn audit(&self, home: &Home) -> AuditSettings {
+    fn audit(&self, dev_directory: &DevDirectory) -> AuditSettings {
         AuditSettings {
-            file: self.audit_file.clone().unwrap_or_else(|| home.audit_file()),
+            file: self.audit_file.clone().unwrap_or_else(|| dev_directory.audit_file()),
             journal_bytes: 1024 * 1024,
-            deadline: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
             required: true,
             checkpoint_records: 10_000,
             checkpoint_interval: Duration::from_mins(1),
-            second: None,
+            forward_to: None,
         }
     }
 
     async fn serve(
         &self,
-        home: &Home,
+        dev_directory: &DevDirectory,
         settings: app::Settings,
         listeners: Listeners,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<()> {
         let mut signals = StopSignals::catch()?;
         let ignoring = tokio::spawn(UserSignals::catch()?.ignore());
-        let place = settings.place.clone();
+        let region_account = settings.region_account.clone();
         let gateway = Gateway::start(settings, listeners).await?;
-        let file = self.access_key(home, &gateway, place, ca_file).await?;
+        let file = self.access_key(dev_directory, &gateway, region_account, ca_file).await?;
         let admin = gateway.admin_address().map(|address| format!("http://{address}"));
         let store = gateway.store().clone();
         let failed = Arc::new(Notify::new());
         let has_failed = Arc::clone(&failed);
         let serving = gateway.serve_until(async move {
             tokio::select! {
-                () = signals.asked() => {}
+                () = signals.received() => {}
                 () = has_failed.notified() => {}
             }
             Stop::Drain
         });
         let opening = async {
             let admin = admin.as_deref().unwrap_or_default();
-            let opened = self.open_house(home, &file, &store, admin).await;
+            let opened = self.prepare_demo(dev_directory, &file, &store, admin).await;
             if opened.is_err() {
                 failed.notify_one();
             }
             opened
         };
-        let (_ending, opened) = tokio::join!(serving, opening);
+        let (_outcome, opened) = tokio::join!(serving, opening);
         ignoring.abort();
         opened
     }
@@ -231,13 +240,13 @@ impl Dev {
     /// The AccessKey that was given, or that of the first start; kept for the client commands.
     async fn access_key(
         &self,
-        home: &Home,
+        dev_directory: &DevDirectory,
         gateway: &Gateway,
-        place: Place,
+        region_account: RegionAccount,
         ca_file: Option<PathBuf>,
     ) -> anyhow::Result<ClientFile> {
         let given = self.access_key_id.clone().zip(self.access_key_secret.clone());
-        let kept = match home.client_file()? {
+        let kept = match dev_directory.client_file()? {
             Some(file) => Some((file.access_key_id.parse()?, file.access_key_secret)),
             None => None,
         };
@@ -251,22 +260,22 @@ impl Dev {
         let scheme = if ca_file.is_some() { "https" } else { "http" };
         let file = ClientFile {
             endpoint: format!("{scheme}://{}", gateway.address()),
-            region: place.region.to_string(),
-            account: place.account.to_string(),
+            region: region_account.region.to_string(),
+            account: region_account.account.to_string(),
             access_key_id: key.id.to_string(),
             access_key_secret: key.secret.clone(),
             ca_file,
         };
-        file.save(&home.client_path())?;
+        file.save(&dev_directory.client_path())?;
         Ok(file)
     }
 
     /// Makes the demo key and uses it, and with TLS a client key, through the gateway that serves
     /// by now, and tells about it. Its other aliases are made beside the API, which makes no reserved
     /// ones.
-    async fn open_house(
+    async fn prepare_demo(
         &self,
-        home: &Home,
+        dev_directory: &DevDirectory,
         file: &ClientFile,
         store: &Store,
         admin: &str,
@@ -279,20 +288,20 @@ impl Dev {
         )?;
         let key_id = demo::key(&client).await?;
         if !self.aliases.is_empty() {
-            alias::ensure(&home.store_url()?, &self.aliases, key_id.parse()?).await?;
+            alias::ensure(&dev_directory.store_url()?, &self.aliases, key_id.parse()?).await?;
             store.refresh().await?;
         }
         let first_use = demo::first_use(&client).await?;
         let client_key = if self.tls {
-            Some(client_key::files(&client, &home.client_key_directory()).await?)
+            Some(client_key::files(&client, &dev_directory.client_key_directory()).await?)
         } else {
             None
         };
         let (key_id, first_use, client_key) = (key_id.as_str(), &first_use, client_key.as_ref());
         let banner = Banner { file, client_key, admin, key_id, first_use, dir: &self.dir };
-        output::tell(&banner.to_string());
+        output::print_note(&banner.to_string());
         if self.json {
-            output::json(&banner::Line {
+            output::json(&banner::JsonLine {
                 endpoint: &file.endpoint,
                 region: &file.region,
                 account: &file.account,
@@ -316,20 +325,20 @@ impl Dev {
 /// When there is no such directory or no module.
 pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
     let module = module::find(module)?;
-    let home = Home::find(dir)?;
-    home.enter()?;
-    token_of(&home, module)
+    let dev_directory = DevDirectory::find(dir)?;
+    dev_directory.reexec_with_softhsm()?;
+    token_of(&dev_directory, module)
 }
 
-fn token_of(home: &Home, module: PathBuf) -> anyhow::Result<TokenSettings> {
+fn token_of(dev_directory: &DevDirectory, module: PathBuf) -> anyhow::Result<TokenSettings> {
     Ok(TokenSettings {
         module,
         selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
-        pin: home.pin()?,
-        pin_refusal: Some(home.directory().join(PIN_REFUSAL)),
+        pin: dev_directory.pin()?,
+        pin_refusal: Some(dev_directory.directory().join(PIN_REFUSAL)),
         workers: None,
         queue: TOKEN_QUEUE,
-        longest_wait: TOKEN_WAIT,
+        max_queue_wait: TOKEN_WAIT,
     })
 }
 

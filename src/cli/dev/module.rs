@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::exit::Complaint;
+use super::super::exit::CliError;
 
 /// Where distributions install it, and where a build from source puts it.
 const DIRECTORIES: &[&str] = &[
@@ -20,13 +20,13 @@ const FILE_NAME: &str = "libsofthsm2.so";
 ///
 /// # Errors
 /// When there is none, with the words that install it.
-pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, Complaint> {
+pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(path) = given {
-        let what = || Complaint::usage(format!("there is no PKCS#11 module at {}", path.display()));
+        let what = || CliError::usage(format!("there is no PKCS#11 module at {}", path.display()));
         return path.canonicalize().map_err(|_source| what());
     }
     candidates().find(|path| path.is_file()).ok_or_else(|| {
-        Complaint::usage(
+        CliError::usage(
             "SoftHSM2 is not installed (no libsofthsm2.so in the usual places): \
              apt-get install softhsm2, or give --module PATH",
         )

@@ -8,16 +8,16 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::Check;
-use crate::cli::configured::believed;
+use crate::cli::settings::protected_paths;
 use crate::config::Config;
-use crate::config::ownership::refuse_exposed;
+use crate::config::ownership::check_permissions;
 
 /// The files that the gateway believes, and that others can change.
 pub(super) fn exposed(config: &Config) -> Check {
     const NAME: &str = "exposed files";
-    let faults: Vec<String> = believed(config)
+    let faults: Vec<String> = protected_paths(config)
         .into_iter()
-        .filter_map(|(path, role)| refuse_exposed(&path, role).err())
+        .filter_map(|(path, role)| check_permissions(&path, role).err())
         .map(|exposed| exposed.to_string())
         .collect();
     if faults.is_empty() {

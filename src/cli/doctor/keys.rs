@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::Check;
 use super::system::chain;
 use crate::audit::{self, AuditError};
-use crate::authn::AccessKeys;
-use crate::keyring::recovery::Known;
+use crate::authn::CredentialStore;
+use crate::keyring::recovery::StoredKeys;
 use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
 use crate::token::{Depth, Inspected, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
 /// What a running gateway is about to finish looks right after so long.
-const SETTLING: Duration = Duration::from_secs(2);
+const RECHECK_DELAY: Duration = Duration::from_secs(2);
 
 const OBJECTS: &str = "key objects";
 const ORPHANS: &str = "objects without a row";
@@ -34,18 +34,18 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
             return vec![unread, Check::not_checked(ORPHANS, why), Check::not_checked(LOST, why)];
         }
     };
-    match (differences(store, token).await, half_made(store).await) {
-        (Ok(mut first), Ok(half_made)) => {
+    match (differences(store, token).await, incomplete(store).await) {
+        (Ok(mut first), Ok(incomplete)) => {
             if !first.is_empty() {
                 // A running gateway may have been at work: only what stays counts.
-                tokio::time::sleep(SETTLING).await;
+                tokio::time::sleep(RECHECK_DELAY).await;
                 match differences(store, token).await {
                     Ok(second) => first.keep(&second),
                     Err(error) => checks.push(unread(&error)),
                 }
             }
             checks.extend(first.checks());
-            checks.extend(half_made);
+            checks.extend(incomplete);
         }
         (Err(error), _) | (_, Err(error)) => checks.push(unread(&error)),
     }
@@ -55,29 +55,29 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
 /// The keys of the gateway itself, without which it does not start.
 async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
     const AUDIT: &str = "audit key";
-    const SEAL: &str = "AccessKey seal";
+    const ENCRYPTION_KEY: &str = "AccessKey encryption key";
     let audit = match audit::check_key(store, token).await {
         Ok(()) => Check::ok(AUDIT, "whole, or not made yet"),
         Err(error @ AuditError::KeyMissing(_)) => Check::failed(
             AUDIT,
             chain(&error),
             "Bring the token back to a state that has it. Where it is lost: stop the gateway, then \
-             hsmgate audit new-key. The records go on, and verify with both public keys.",
+             hsmgate audit replace-key. The records go on, and verify with both public keys.",
         ),
         Err(error) => Check::failed(AUDIT, chain(&error), "See the log of the HSM."),
     };
-    let seal = match AccessKeys::has_lost_seal(store, token).await {
-        Ok(false) => Check::ok(SEAL, "whole, or not made yet"),
+    let encryption_key = match CredentialStore::has_lost_encryption_key(store, token).await {
+        Ok(false) => Check::ok(ENCRYPTION_KEY, "whole, or not made yet"),
         Ok(true) => Check::failed(
-            SEAL,
+            ENCRYPTION_KEY,
             "the token has lost the key that opens the AccessKey secrets",
             "Bring the token back to a state that has it. Where it is lost no AccessKey opens any \
-             more, and they must be made anew: stop the gateway, then hsmgate access-key new-seal, \
+             more, and they must be made anew: stop the gateway, then hsmgate access-key replace-encryption-key, \
              then hsmgate access-key create for each user. Keys and client keys stay as they are.",
         ),
-        Err(error) => Check::failed(SEAL, chain(&error), "See the log of the HSM."),
+        Err(error) => Check::failed(ENCRYPTION_KEY, chain(&error), "See the log of the HSM."),
     };
-    vec![audit, seal]
+    vec![audit, encryption_key]
 }
 
 fn unread(error: &anyhow::Error) -> Check {
@@ -94,16 +94,16 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
         one.kind.is_none()
             && matches!(
                 one.name.owner,
-                ObjectOwner::Service(ServiceKey::AuditCheckpoint | ServiceKey::AccessKeySeal)
+                ObjectOwner::Service(ServiceKey::AuditCheckpoint | ServiceKey::AccessKeyEncryption)
             )
     };
     let faulty = inspected.iter().filter(|one| !one.faults.is_empty() && !is_own(one));
-    let (left, faulty): (Vec<_>, Vec<_>) = faulty.partition(|one| is_left_half(store, one));
-    let told = |some: &[&Inspected]| {
+    let (left, faulty): (Vec<_>, Vec<_>) = faulty.partition(|one| is_incomplete_object(store, one));
+    let summary = |some: &[&Inspected]| {
         let first = some.first()?;
         Some(format!("{}: {}; {} in all", first.name, first.faults.join(", "), some.len()))
     };
-    let whole = match told(&faulty) {
+    let whole = match summary(&faulty) {
         None => Check::ok(OBJECTS, format!("{total}, all closed as they should be")),
         Some(found) => Check::failed(
             OBJECTS,
@@ -112,7 +112,7 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
              encrypt anew.",
         ),
     };
-    let halves = told(&left).map(|found| {
+    let halves = summary(&left).map(|found| {
         Check::warning(
             "half-made objects",
             found,
@@ -125,11 +125,11 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
 
 /// Whether an object is a part of a key that was being made or destroyed, so that nobody misses the
 /// rest and the gateway takes it away.
-fn is_left_half(store: &Store, one: &Inspected) -> bool {
+fn is_incomplete_object(store: &Store, one: &Inspected) -> bool {
     let is_passing = match one.name.owner {
         ObjectOwner::Service(service) => service == ServiceKey::ImportWrapping,
         ObjectOwner::Key(_) => store.key_of_version(one.name.version).is_some_and(|record| {
-            is_half_made(record.state) || record.version(one.name.version).is_none()
+            is_incomplete(record.state) || record.version(one.name.version).is_none()
         }),
     };
     one.kind.is_none() && is_passing
@@ -140,7 +140,7 @@ fn is_left_half(store: &Store, one: &Inspected) -> bool {
 async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
     let mut first = token.inspect(depth).await?;
     if first.iter().any(|one| !one.faults.is_empty()) {
-        tokio::time::sleep(SETTLING).await;
+        tokio::time::sleep(RECHECK_DELAY).await;
         let second: BTreeMap<_, _> =
             token.inspect(depth).await?.into_iter().map(|one| (one.name, one.faults)).collect();
         for one in first.iter_mut().filter(|one| !one.faults.is_empty()) {
@@ -154,9 +154,9 @@ async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenErr
 #[derive(Default)]
 struct Differences {
     orphans: BTreeSet<ObjectName>,
-    buried: BTreeSet<ObjectName>,
+    destroyed: BTreeSet<ObjectName>,
     /// Pairs for the import of material whose import token is lost.
-    void: BTreeSet<ObjectName>,
+    unused_imports: BTreeSet<ObjectName>,
     /// Objects whose id the database gives to another owner than their label does.
     misplaced: BTreeSet<ObjectName>,
     /// Versions without an object, with their keys.
@@ -168,24 +168,24 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
     let before = store.keys();
     let names = token.list().await?;
     store.refresh().await?;
-    let known = Known::read(store).await?;
+    let known = StoredKeys::read(store).await?;
     let mut differences = Differences::default();
     for name in &names {
-        if known.misplaces(name) {
+        if known.conflicts_with(name) {
             differences.misplaced.insert(*name);
         }
-        let is_half_made = store.key_of_version(name.version).is_some();
-        if known.has(name) || is_half_made {
+        let is_incomplete = store.key_of_version(name.version).is_some();
+        if known.has(name) || is_incomplete {
             continue;
         }
         match name.owner {
             // Told of by its row.
             ObjectOwner::Key(key) if store.is_damaged_key(key) => {}
             ObjectOwner::Key(key) if store.removed_at(key).await?.is_some() => {
-                differences.buried.insert(*name);
+                differences.destroyed.insert(*name);
             }
             ObjectOwner::Service(ServiceKey::ImportWrapping) => {
-                differences.void.insert(*name);
+                differences.unused_imports.insert(*name);
             }
             _ => {
                 differences.orphans.insert(*name);
@@ -207,14 +207,14 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        let names = [&self.orphans, &self.buried, &self.void, &self.misplaced];
+        let names = [&self.orphans, &self.destroyed, &self.unused_imports, &self.misplaced];
         names.iter().all(|names| names.is_empty()) && self.lost.is_empty()
     }
 
     fn keep(&mut self, other: &Self) {
         self.orphans.retain(|name| other.orphans.contains(name));
-        self.buried.retain(|name| other.buried.contains(name));
-        self.void.retain(|name| other.void.contains(name));
+        self.destroyed.retain(|name| other.destroyed.contains(name));
+        self.unused_imports.retain(|name| other.unused_imports.contains(name));
         self.misplaced.retain(|name| other.misplaced.contains(name));
         self.lost.retain(|version, _| other.lost.contains_key(version));
     }
@@ -229,18 +229,22 @@ impl Differences {
         } else {
             Check::failed(ORPHANS, keys(&self.orphans), RECOVER)
         };
-        let buried = (!self.buried.is_empty()).then(|| {
+        let destroyed = (!self.destroyed.is_empty()).then(|| {
             Check::failed(
                 "destroyed keys",
-                format!("the token still has {}", keys(&self.buried)),
+                format!("the token still has {}", keys(&self.destroyed)),
                 "Destroy these objects with the tools of the HSM: their owners were told that they \
                  are gone.",
             )
         });
-        let void = (!self.void.is_empty()).then(|| {
+        let unused_imports = (!self.unused_imports.is_empty()).then(|| {
             Check::warning(
                 "import-wrapping pairs",
-                format!("{} unwrap nothing any more: {}", self.void.len(), keys(&self.void)),
+                format!(
+                    "{} unwrap nothing any more: {}",
+                    self.unused_imports.len(),
+                    keys(&self.unused_imports)
+                ),
                 "They do no harm. Destroy them with the tools of the HSM, or leave them.",
             )
         });
@@ -260,25 +264,28 @@ impl Differences {
                 "Bring the token back to a state that has them. What they encrypted does not open.",
             ),
         };
-        [Some(orphans), buried, void, misplaced, Some(lost)].into_iter().flatten().collect()
+        [Some(orphans), destroyed, unused_imports, misplaced, Some(lost)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
-const fn is_half_made(state: KeyState) -> bool {
+const fn is_incomplete(state: KeyState) -> bool {
     matches!(state, KeyState::Creating | KeyState::Deleting)
 }
 
 /// What a process left behind that was killed. A running gateway is about to finish it.
-async fn half_made(store: &Store) -> anyhow::Result<Option<Check>> {
+async fn incomplete(store: &Store) -> anyhow::Result<Option<Check>> {
     const NAME: &str = "half made";
-    if !store.is_alone().await? {
+    if !store.is_only_user().await? {
         return Ok(None);
     }
     let keys = store.keys();
     let count = keys
         .iter()
         .filter(|record| {
-            is_half_made(record.state) || record.versions.iter().any(|version| !version.is_live)
+            is_incomplete(record.state) || record.versions.iter().any(|version| !version.is_live)
         })
         .count();
     Ok((count > 0).then(|| {

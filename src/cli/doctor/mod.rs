@@ -12,16 +12,16 @@ use clap::Args;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use super::configured::ConfigFile;
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
+use super::settings::ConfigFile;
 use crate::config::Config;
 
 /// How long the threads of the runtime may take to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
 /// Looks at token, keys, database, files and clock, and tells what is wrong and what to do about it.
-/// Changes nothing; may be run beside a gateway
+/// Changes nothing; works while the gateway runs
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(super) struct Doctor {
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Verdict {
+enum CheckStatus {
     /// As it should be.
     Ok,
     /// It works, and somebody should know.
@@ -52,7 +52,7 @@ enum Verdict {
 #[derive(Debug, Clone, Serialize)]
 struct Check {
     name: String,
-    verdict: Verdict,
+    verdict: CheckStatus,
     found: String,
     /// What to do.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -62,7 +62,7 @@ struct Check {
 impl Check {
     fn new(
         name: &str,
-        verdict: Verdict,
+        verdict: CheckStatus,
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
@@ -70,24 +70,24 @@ impl Check {
     }
 
     fn ok(name: &str, found: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, found, "")
+        Self::new(name, CheckStatus::Ok, found, "")
     }
 
     fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Warning, found, remedy)
+        Self::new(name, CheckStatus::Warning, found, remedy)
     }
 
     fn failed(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Failed, found, remedy)
+        Self::new(name, CheckStatus::Failed, found, remedy)
     }
 
     fn not_checked(name: &str, why: &str) -> Self {
-        Self::new(name, Verdict::NotChecked, why, "")
+        Self::new(name, CheckStatus::NotChecked, why, "")
     }
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct DoctorReport<'a> {
     is_well: bool,
     checks: &'a [Check],
 }
@@ -96,36 +96,36 @@ impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         let runtime = Runtime::new()?;
-        let checks = runtime.block_on(examine(config, self.deep));
+        let checks = runtime.block_on(run_checks(config, self.deep));
         // A module that hangs keeps its thread for ever. The others have to end before the process runs
         // what the module does at its exit.
         runtime.shutdown_timeout(RUNTIME_END);
-        let is_well = checks.iter().all(|check| check.verdict != Verdict::Failed);
+        let is_well = checks.iter().all(|check| check.verdict != CheckStatus::Failed);
         if self.json {
-            output::json(&Shown { is_well, checks: &checks })?;
+            output::json(&DoctorReport { is_well, checks: &checks })?;
         } else {
             tell(&checks)?;
         }
-        if is_well { Ok(()) } else { Err(Complaint::Unwell.into()) }
+        if is_well { Ok(()) } else { Err(CliError::DoctorFailed.into()) }
     }
 }
 
-async fn examine(config: Config, is_deep: bool) -> Vec<Check> {
+async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     let mut checks = system::files(&config);
     checks.push(access::exposed(&config));
     let store = store::open(&config, &mut checks).await;
-    checks.extend(store.as_ref().map(store::dangling_names));
+    checks.extend(store.as_ref().map(store::dangling_references));
     checks.extend(system::certificate(&config));
     checks.push(system::clock(store.as_ref()).await);
     let token = token::open(&config, &mut checks).await;
     let mut answers = false;
     if let Some(token) = &token {
-        checks.extend(token::abilities(token));
+        checks.extend(token::capabilities(token));
         answers = token::round_trips(token, is_deep, &mut checks).await;
     }
     match (&store, &token) {
         (Some(store), Some(token)) if answers => {
-            checks.push(store::belonging(store, token, &config.place).await);
+            checks.push(store::binding(store, token, &config.region_account).await);
             store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
         }
@@ -141,10 +141,10 @@ fn tell(checks: &[Check]) -> std::io::Result<()> {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
     for check in checks {
         let verdict = match check.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warning => "warning",
-            Verdict::Failed => "FAILED",
-            Verdict::NotChecked => "-",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warning => "warning",
+            CheckStatus::Failed => "FAILED",
+            CheckStatus::NotChecked => "-",
         };
         output::line(&format!("{:width$}  {verdict:7}  {}", check.name, check.found))?;
         if !check.remedy.is_empty() {

@@ -3,11 +3,11 @@
 use super::system::chain;
 use super::{Check, access};
 use crate::app;
-use crate::authn::AccessKeys;
+use crate::authn::CredentialStore;
 use crate::authz::costly_policies;
 use crate::config::Config;
-use crate::model::Place;
-use crate::store::{DamagedRow, Store, StoreError, Tables};
+use crate::model::RegionAccount;
+use crate::store::{DamagedRow, Schema, Store, StoreError};
 use crate::token::Token;
 
 const NAME: &str = "database";
@@ -16,7 +16,7 @@ const RESTORE: &str = "Stop the gateway and put a backup in its place: hsmgate r
 
 /// Looks at the file, and opens it where that makes sense.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Store> {
-    let found = match Store::examine(&config.store_url).await {
+    let found = match Store::check(&config.store_url).await {
         Ok(found) => found,
         Err(error) => {
             let remedy = match error {
@@ -38,13 +38,13 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
     }
     let kib = found.bytes >> 10;
     checks.push(match found.tables {
-        Tables::Current => Check::ok(NAME, format!("whole, {kib} KiB")),
-        Tables::Older => Check::warning(
+        Schema::Current => Check::ok(NAME, format!("whole, {kib} KiB")),
+        Schema::Older => Check::warning(
             NAME,
             "its tables are those of an older program",
             "The next start of the gateway brings them up to date.",
         ),
-        Tables::Newer => Check::failed(
+        Schema::Newer => Check::failed(
             NAME,
             "its tables are those of a newer program",
             "Use the newer program, or put a backup in place: hsmgate restore.",
@@ -57,7 +57,7 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
             "Allow its owner alone to use it (chmod 600).",
         ));
     }
-    if found.tables != Tables::Current {
+    if found.tables != Schema::Current {
         return None;
     }
     match Store::open_existing(&config.store_url).await {
@@ -90,7 +90,7 @@ async fn rows(store: &Store, checks: &mut Vec<Check>) {
     if damaged.is_empty() {
         checks.push(Check::ok(ROWS, "all can be read"));
     }
-    checks.extend(damaged.iter().map(left_out));
+    checks.extend(damaged.iter().map(damaged_row));
     checks.push(costly(store).await);
 }
 
@@ -115,9 +115,9 @@ async fn costly(store: &Store) -> Check {
 }
 
 /// Names in access documents that no document has.
-pub(super) fn dangling_names(store: &Store) -> Check {
+pub(super) fn dangling_references(store: &Store) -> Check {
     const NAME: &str = "access documents";
-    let names: Vec<String> = store.dangling_names().iter().map(ToString::to_string).collect();
+    let names: Vec<String> = store.dangling_references().iter().map(ToString::to_string).collect();
     if names.is_empty() {
         return Check::ok(NAME, "every document that another one names is there");
     }
@@ -135,15 +135,15 @@ pub(super) async fn secrets(store: &Store, token: &Token, checks: &mut Vec<Check
         Ok(state) => state.damaged,
         Err(error) => return checks.push(Check::failed(ROWS, chain(&error), RESTORE)),
     };
-    match AccessKeys::damaged_rows(store, token).await {
+    match CredentialStore::damaged_rows(store, token).await {
         Ok(damaged) => {
-            checks.extend(damaged.iter().filter(|one| !known.contains(one)).map(left_out));
+            checks.extend(damaged.iter().filter(|one| !known.contains(one)).map(damaged_row));
         }
         Err(error) => checks.push(Check::not_checked("AccessKey secrets", &chain(&error))),
     }
 }
 
-fn left_out(row: &DamagedRow) -> Check {
+fn damaged_row(row: &DamagedRow) -> Check {
     let DamagedRow { table, row, why } = row;
     let remedy = match *table {
         "access_keys" => {
@@ -159,7 +159,7 @@ fn left_out(row: &DamagedRow) -> Check {
         }
         "keys" | "key_versions" => {
             "The key cannot be used, and its aliases stay its own. Put a backup in the database's \
-             place (hsmgate restore): the token still has the key."
+             region_account (hsmgate restore): the token still has the key."
         }
         // Counters of changes. What other facts say is looked at where it is used.
         "facts" => "The next change through the gateway or the command line mends it.",
@@ -169,9 +169,9 @@ fn left_out(row: &DamagedRow) -> Check {
 }
 
 /// Whether token, region and account are those that the database was made with.
-pub(super) async fn belonging(store: &Store, token: &Token, place: &Place) -> Check {
+pub(super) async fn binding(store: &Store, token: &Token, region_account: &RegionAccount) -> Check {
     const NAME: &str = "belonging";
-    match app::check_belonging(store, token, place, app::Purpose::Look).await {
+    match app::check_binding(store, token, region_account, app::AccessMode::ReadOnly).await {
         Ok(()) => Check::ok(NAME, "database and token belong together"),
         Err(error) => Check::failed(
             NAME,

@@ -11,14 +11,14 @@ use crate::config::Config;
 use crate::jobs::HOLD_LEFT;
 use crate::model::Time;
 use crate::store::Store;
-use crate::wire::tls::Identity;
+use crate::wire::tls::ServerCertificate;
 
 /// Less room than this is not enough for a day.
-const LITTLE_BYTES: u64 = 1 << 30;
+const LOW_SPACE_BYTES: u64 = 1 << 30;
 /// Less room than this, and records will soon not be written.
-const LEAST_BYTES: u64 = 64 << 20;
+const MIN_SPACE_BYTES: u64 = 64 << 20;
 /// A certificate that is good for fewer days should be on its way to being replaced.
-const FEW_DAYS: f64 = 14.0;
+const EXPIRY_WARNING_DAYS: f64 = 14.0;
 /// How every record of the audit begins.
 const AUDIT_START: &[u8] = b"{\"sequence\":";
 /// How far ahead of the clock a time in the database may be.
@@ -61,10 +61,10 @@ fn open_files(connections: usize) -> Check {
         None => format!("no limit; {needed} are needed"),
         Some(allowed) => format!("{allowed} are allowed to what starts here; {needed} are needed"),
     };
-    match open_files::fitting(connections, allowed) {
-        Some(fitting) if fitting == connections => Check::ok(NAME, found),
-        Some(fitting) => {
-            let cut = format!("{found}: limits.connections is cut to {fitting}");
+    match open_files::max_connections(connections, allowed) {
+        Some(max_connections) if max_connections == connections => Check::ok(NAME, found),
+        Some(max_connections) => {
+            let cut = format!("{found}: limits.connections is cut to {max_connections}");
             Check::warning(NAME, cut, REMEDY)
         }
         None => Check::failed(NAME, found, REMEDY),
@@ -126,9 +126,9 @@ fn room(name: &str, mut path: PathBuf) -> Check {
         }
     };
     let found = format!("{} MiB free", free >> 20);
-    if free < LEAST_BYTES {
+    if free < MIN_SPACE_BYTES {
         Check::failed(name, found, "Make room: what cannot be recorded is refused.")
-    } else if free < LITTLE_BYTES {
+    } else if free < LOW_SPACE_BYTES {
         Check::warning(name, found, "Make room before it runs out.")
     } else {
         Check::ok(name, found)
@@ -141,17 +141,17 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
     const REMEDY: &str = "Put a new certificate there; a running gateway reads it by itself.";
     let files = config.tls.clone()?;
     let denied = [&files.certificate, &files.key].map(|file| access::remedy_to_read(file));
-    Some(match Identity::open(files) {
+    Some(match ServerCertificate::open(files) {
         Err(error) => {
             let remedy = denied.into_iter().flatten().next();
             Check::failed(NAME, chain(&error), remedy.unwrap_or_else(|| REMEDY.to_owned()))
         }
-        Ok(identity) => {
-            let days = identity.days_left(Time::now());
+        Ok(certificate) => {
+            let days = certificate.days_left(Time::now());
             let found = format!("good for {days:.1} days");
             if days <= 0.0 {
                 Check::failed(NAME, "it has run out", REMEDY)
-            } else if days < FEW_DAYS {
+            } else if days < EXPIRY_WARNING_DAYS {
                 Check::warning(NAME, found, REMEDY)
             } else {
                 Check::ok(NAME, found)
@@ -173,14 +173,14 @@ pub(super) async fn clock(store: Option<&Store>) -> Check {
                 "Set the clock: signatures, deletions and rotations go by it.",
             )
         }
-        Ok(_) => held(store).await.unwrap_or_else(|| Check::ok(NAME, now.to_string())),
+        Ok(_) => destruction_hold(store).await.unwrap_or_else(|| Check::ok(NAME, now.to_string())),
         Err(error) => Check::not_checked(NAME, &error.to_string()),
     }
 }
 
 /// Whether due destructions wait because the clock has jumped.
-async fn held(store: &Store) -> Option<Check> {
-    let left: u64 = store.fact(HOLD_LEFT).await.ok()??.parse().ok()?;
+async fn destruction_hold(store: &Store) -> Option<Check> {
+    let left: u64 = store.metadata(HOLD_LEFT).await.ok()??.parse().ok()?;
     (left > 0).then(|| {
         Check::warning(
             "clock",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::system::chain;
 use super::{Check, access};
-use crate::cli::configured;
+use crate::cli::settings;
 use crate::cli::token::words;
 use crate::config::Config;
 use crate::model::KeySpec;
@@ -25,7 +25,7 @@ const SOFTHSM_CONFIGURATIONS: &[&str] =
 
 /// Opens the token as a gateway does: module, slot, login, self-test.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Token> {
-    let settings = match configured::token_settings(config.token.clone(), &config.state_directory) {
+    let settings = match settings::token_settings(config.token.clone(), &config.state_directory) {
         Ok(settings) => settings,
         Err(error) => {
             checks.push(Check::not_checked(NAME, &error.to_string()));
@@ -106,7 +106,7 @@ fn remedy(error: &TokenError) -> &'static str {
 }
 
 /// What the mechanism list offers.
-pub(super) fn abilities(token: &Token) -> Vec<Check> {
+pub(super) fn capabilities(token: &Token) -> Vec<Check> {
     let lacks = |capability: &Capability| !token.supports(*capability);
     Capability::ALL
         .iter()
@@ -131,14 +131,14 @@ pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<C
             continue;
         }
         let budget = Budget::new(if is_rsa { RSA_ROUND_TRIP } else { ROUND_TRIP });
-        match token.change(&budget, move |worker| worker.rehearse(spec, usage)).await {
+        match token.change(&budget, move |worker| worker.test_generation(spec, usage)).await {
             Ok(()) => checks.push(Check::ok(&name, format!("{} ms", budget.spent().as_millis()))),
             // Said of its mechanism already.
             Err(TokenError::Unsupported(_)) => {}
             Err(error) => {
                 let remedy = "Keys of this kind cannot be made. See the log of the HSM.";
                 checks.push(Check::failed(&name, chain(&error), remedy));
-                if matches!(error, TokenError::Deadline | TokenError::Away(_)) {
+                if matches!(error, TokenError::Deadline | TokenError::Unavailable(_)) {
                     return false;
                 }
             }

@@ -45,12 +45,12 @@ pub(in super::super) struct Name(String);
 /// A text is no name that can stand in a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither a host name, nor `*.` and a domain, nor an IP address")]
-pub(in super::super) struct NotAName;
+pub(in super::super) struct InvalidName;
 
 impl FromStr for Name {
-    type Err = NotAName;
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, NotAName> {
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
         let name = text.to_ascii_lowercase();
         if let Ok(address) = name.parse::<IpAddr>() {
             return Ok(Self(address.to_string()));
@@ -58,11 +58,11 @@ impl FromStr for Name {
         let host = match name.strip_prefix(WILDCARD) {
             // Clients take no certificate for every host of a top-level domain.
             Some(domain) if domain.contains('.') => domain,
-            Some(_) => return Err(NotAName),
+            Some(_) => return Err(InvalidName),
             None => &name,
         };
         let is_host = DnsName::try_from(host).is_ok() && !host.ends_with('.');
-        is_host.then_some(Self(name)).ok_or(NotAName)
+        is_host.then_some(Self(name)).ok_or(InvalidName)
     }
 }
 
@@ -112,7 +112,7 @@ impl Files {
     /// # Errors
     /// When a file cannot be written.
     pub(in super::super) fn make(&self, names: &[Name]) -> anyhow::Result<()> {
-        let made = Made::new(names).context("cannot make a certificate")?;
+        let made = GeneratedPem::new(names).context("cannot make a certificate")?;
         let directory = self.ca.parent().unwrap_or(Path::new("."));
         let writing = |path: &Path| format!("cannot write {}", path.display());
         fs::create_dir_all(directory).with_context(|| writing(directory))?;
@@ -126,7 +126,7 @@ impl Files {
     ///
     /// # Errors
     /// When the certificate cannot be read.
-    pub(in super::super) fn first_lacking<'a>(
+    pub(in super::super) fn first_missing_name<'a>(
         &self,
         names: &'a [Name],
     ) -> anyhow::Result<Option<&'a Name>> {
@@ -141,13 +141,13 @@ impl Files {
 }
 
 /// What stands in the files, as PEM.
-struct Made {
+struct GeneratedPem {
     ca: String,
     server: String,
     key: Zeroizing<String>,
 }
 
-impl Made {
+impl GeneratedPem {
     fn new(names: &[Name]) -> Result<Self, rcgen::Error> {
         // Names of their own each time: two CAs of one name in one trust store mislead OpenSSL.
         let id = Uuid::new_v4().simple().to_string();
@@ -163,7 +163,7 @@ impl Made {
                 names.push(name.to_owned());
             }
         }
-        let mut server = lasting("hsmgate", CertificateParams::new(names)?);
+        let mut server = with_validity("hsmgate", CertificateParams::new(names)?);
         // With its basic constraints and its own key identifier, as OpenSSL's strict checks want it.
         server.is_ca = IsCa::ExplicitNoCa;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -180,14 +180,14 @@ impl Made {
 
 /// A CA above so many others.
 fn ca_params(name: &str, below: u8) -> Result<CertificateParams, rcgen::Error> {
-    let mut ca = lasting(name, CertificateParams::new([])?);
+    let mut ca = with_validity(name, CertificateParams::new([])?);
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(ca)
 }
 
 /// From yesterday, as clocks differ, for a year.
-fn lasting(name: &str, mut params: CertificateParams) -> CertificateParams {
+fn with_validity(name: &str, mut params: CertificateParams) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
@@ -213,7 +213,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::wire::tls::Identity;
+    use crate::wire::tls::ServerCertificate;
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()
@@ -235,7 +235,7 @@ mod tests {
     fn the_files_serve_tls_and_the_key_is_private() {
         let (_directory, files) = made(&[name("kms.example")]);
         assert_eq!(fs::metadata(&files.server.key).unwrap().mode() & 0o777, 0o600);
-        let identity = Identity::open(files.server).unwrap();
+        let identity = ServerCertificate::open(files.server).unwrap();
         let days = identity.days_left(Time::now());
         assert!((364.0..=365.0).contains(&days), "{days}");
     }
@@ -300,13 +300,13 @@ mod tests {
         let given = ["kms.cn-hangzhou.aliyuncs.com", "*.cryptoservice.kms.aliyuncs.com"].map(name);
         let (_directory, files) = made(&given);
         let own = OWN_NAMES.map(name);
-        assert_eq!(files.first_lacking(&own).unwrap(), None);
-        assert_eq!(files.first_lacking(&given).unwrap(), None);
+        assert_eq!(files.first_missing_name(&own).unwrap(), None);
+        assert_eq!(files.first_missing_name(&given).unwrap(), None);
         let one = [name("kst-hzz1.cryptoservice.kms.aliyuncs.com")];
-        assert_eq!(files.first_lacking(&one).unwrap(), None);
+        assert_eq!(files.first_missing_name(&one).unwrap(), None);
         for lacking in ["kms.cn-beijing.aliyuncs.com", "*.kms.aliyuncs.com", "127.0.0.2"] {
             let names = [name("localhost"), name(lacking)];
-            assert_eq!(files.first_lacking(&names).unwrap(), Some(&names[1]));
+            assert_eq!(files.first_missing_name(&names).unwrap(), Some(&names[1]));
         }
     }
 
@@ -329,7 +329,7 @@ mod tests {
             "[::1]",
             "10.0.0.256",
         ] {
-            assert_eq!(bad.parse::<Name>(), Err(NotAName), "{bad}");
+            assert_eq!(bad.parse::<Name>(), Err(InvalidName), "{bad}");
         }
         assert_eq!(name("KMS.Example").to_string(), "kms.example");
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use self::certificate::{Files, Name};
-use super::exit::Complaint;
+use super::exit::CliError;
 use super::output;
 
 /// The commands under `hsmgate tls`.
@@ -50,7 +50,7 @@ impl SelfSigned {
             && !self.force
         {
             let what = format!("{} is there already: --force replaces it", there.display());
-            return Err(Complaint::usage(what).into());
+            return Err(CliError::usage(what).into());
         }
         files.make(&self.name)?;
         output::columns(&[

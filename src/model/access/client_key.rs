@@ -70,7 +70,7 @@ pub struct ClientKeyRecord {
 
 impl ClientKeyRecord {
     /// Whether it opens anything at a time.
-    pub fn opens_at(&self, now: Time) -> bool {
+    pub fn is_valid_at(&self, now: Time) -> bool {
         self.is_active && self.not_before <= now && now < self.not_after
     }
 }

@@ -21,14 +21,14 @@ pub use policy::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BoundedList, SentJson, Time};
+use super::{BoundedList, JsonText, Time};
 
 /// The most values in a list whose length the API does not limit, repeated ones counted. It keeps one
 /// document from slowing every request that is held against it.
-const MAX_LISTED: usize = 128;
+const MAX_LIST_ITEMS: usize = 128;
 
 /// The addresses that a network rule lets in.
-pub type SourceAddresses = SentJson<BoundedList<AddressRange, MAX_LISTED>>;
+pub type SourceAddresses = JsonText<BoundedList<AddressRange, MAX_LIST_ITEMS>>;
 
 /// Where requests may come from (CreateNetworkRule). Its type is always `Private`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

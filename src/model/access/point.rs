@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::AccessName;
 use crate::model::id::InvalidId;
-use crate::model::spec::words;
-use crate::model::{BoundedList, SentJson, Time};
+use crate::model::spec::api_enum;
+use crate::model::{BoundedList, JsonText, Time};
 
 /// A door for applications (CreateApplicationAccessPoint).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub struct AccessPoint {
 
 /// The policies of an access point, at most three (parameter Policies). One that is not there allows
 /// nothing.
-pub type PolicyNames = SentJson<BoundedList<AccessName, 3>>;
+pub type PolicyNames = JsonText<BoundedList<AccessName, 3>>;
 
-words! {
+api_enum! {
     /// How an application shows who it is (parameter AuthenticationMethod).
     AuthenticationMethod, "authentication method" {
         /// With the certificate of a client key, the only method.

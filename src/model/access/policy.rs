@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{AccessName, MAX_LISTED};
+use super::{AccessName, MAX_LIST_ITEMS};
 use crate::model::id::InvalidId;
 use crate::model::key_ref::is_name as is_key_name;
-use crate::model::spec::words;
-use crate::model::{BoundedList, SentJson, Time};
+use crate::model::spec::api_enum;
+use crate::model::{BoundedList, JsonText, Time};
 
 /// A set of permissions on a set of resources (CreatePolicy).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +32,15 @@ pub struct AccessPolicy {
 }
 
 /// The permissions of a policy (parameter Permissions). Without any it allows nothing.
-pub type PermissionTemplates = SentJson<BoundedList<PermissionTemplate, MAX_LISTED>>;
+pub type PermissionTemplates = JsonText<BoundedList<PermissionTemplate, MAX_LIST_ITEMS>>;
 
 /// The resources of a policy (parameter Resources). Without any it is about nothing.
-pub type AccessResources = SentJson<BoundedList<AccessResource, MAX_LISTED>>;
+pub type AccessResources = JsonText<BoundedList<AccessResource, MAX_LIST_ITEMS>>;
 
 /// The network rules of a policy (parameter AccessControlRules).
-pub type AccessControlRules = SentJson<NetworkRules>;
+pub type AccessControlRules = JsonText<NetworkRules>;
 
-words! {
+api_enum! {
     /// A named set of operations that a policy can allow.
     PermissionTemplate, "permission template" {
         /// Cryptographic operations with keys.
@@ -61,26 +61,26 @@ pub enum AccessResource {
     /// One key.
     Key(Arc<str>),
     /// Every key whose id begins with this.
-    KeysFrom(Arc<str>),
+    KeyPrefix(Arc<str>),
     /// One secret.
     Secret(Arc<str>),
     /// Every secret whose name begins with this.
-    SecretsFrom(Arc<str>),
+    SecretPrefix(Arc<str>),
 }
 
 impl AccessResource {
     /// Whether a key with this id, or one that could have it, is meant.
-    pub fn is_about_key(&self, id: &str) -> bool {
+    pub fn matches_key(&self, id: &str) -> bool {
         match self {
             Self::Key(own) => **own == *id,
-            Self::KeysFrom(start) => id.starts_with(&**start),
-            Self::Secret(_) | Self::SecretsFrom(_) => false,
+            Self::KeyPrefix(start) => id.starts_with(&**start),
+            Self::Secret(_) | Self::SecretPrefix(_) => false,
         }
     }
 
     /// Whether every key is meant.
-    pub fn is_about_every_key(&self) -> bool {
-        matches!(self, Self::KeysFrom(start) if start.is_empty())
+    pub fn matches_every_key(&self) -> bool {
+        matches!(self, Self::KeyPrefix(start) if start.is_empty())
     }
 }
 
@@ -97,10 +97,10 @@ impl FromStr for AccessResource {
         let is_any = is_start && name.is_empty();
         match (kind, is_start) {
             ("key", false) if is_key_name(name) => Ok(Self::Key(name.into())),
-            ("key", true) if is_any || is_key_name(name) => Ok(Self::KeysFrom(name.into())),
+            ("key", true) if is_any || is_key_name(name) => Ok(Self::KeyPrefix(name.into())),
             ("secret", false) if is_secret_name(name) => Ok(Self::Secret(name.into())),
             ("secret", true) if is_any || is_secret_name(name) => {
-                Ok(Self::SecretsFrom(name.into()))
+                Ok(Self::SecretPrefix(name.into()))
             }
             _ => Err(invalid),
         }
@@ -116,9 +116,9 @@ impl fmt::Display for AccessResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(name) => write!(f, "key/{name}"),
-            Self::KeysFrom(start) => write!(f, "key/{start}*"),
+            Self::KeyPrefix(start) => write!(f, "key/{start}*"),
             Self::Secret(name) => write!(f, "secret/{name}"),
-            Self::SecretsFrom(start) => write!(f, "secret/{start}*"),
+            Self::SecretPrefix(start) => write!(f, "secret/{start}*"),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Serialize for AccessResource {
 pub struct NetworkRules {
     /// The names of network rules.
     #[serde(default)]
-    pub network_rules: BoundedList<AccessName, MAX_LISTED>,
+    pub network_rules: BoundedList<AccessName, MAX_LIST_ITEMS>,
 }
 
 #[cfg(test)]
@@ -225,8 +225,8 @@ mod tests {
             ("secret/key-hzz630494463ejqjx1234", false),
         ] {
             let resource: AccessResource = text.parse().unwrap();
-            assert_eq!(resource.is_about_key(id), is_meant, "{text}");
-            assert_eq!(resource.is_about_every_key(), text == "key/*", "{text}");
+            assert_eq!(resource.matches_key(id), is_meant, "{text}");
+            assert_eq!(resource.matches_every_key(), text == "key/*", "{text}");
         }
     }
 

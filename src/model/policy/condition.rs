@@ -10,15 +10,15 @@ use std::net::IpAddr;
 
 use super::json::{At, PolicyFault};
 use super::pattern::{MAX_PATTERN_BYTES, Pattern};
-use super::question::Question;
+use super::request::PolicyRequest;
 use super::steps::Steps;
 use crate::model::context::MAX_CONTEXT_CHARS;
 use crate::model::{AddressRange, TagKey, Time};
 
 /// What the value of a tag has no more bytes than: 128 characters.
-const LONGEST_TAG_VALUE: usize = 512;
+const MAX_TAG_VALUE_BYTES: usize = 512;
 /// What an address, a time or a truth has no more bytes than.
-const LONGEST_FACT: usize = 64;
+const MAX_VALUE_BYTES: usize = 64;
 
 /// One key of one operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ enum ConditionKey {
 }
 
 /// What a request has for a condition key.
-enum Fact<'a> {
+enum ConditionValue<'a> {
     Text(&'a str),
     Address(IpAddr),
     Time(Time),
@@ -100,36 +100,36 @@ impl Condition {
         let (positive, is_negated) = positive(operator);
         let test = Test::read(&positive, values)?
             .ok_or_else(|| at_operator.fault("is no condition operator"))?;
-        if !key.can_be_held_against(&test) {
+        if !key.supports(&test) {
             return Err(values.fault(format!("can never match: {operator} does not fit this key")));
         }
         Ok(Self { key, test, is_negated })
     }
 
     /// Whether it holds; of no meaning once the steps are spent.
-    pub(super) fn holds(&self, question: &Question<'_>, steps: &Steps) -> bool {
-        match self.key.fact(question) {
+    pub(super) fn holds(&self, policy_request: &PolicyRequest<'_>, steps: &Steps) -> bool {
+        match self.key.value_in(policy_request) {
             None => self.is_negated,
-            Some(fact) => self.test.is_met(&fact, steps) != self.is_negated,
+            Some(actual) => self.test.is_met(&actual, steps) != self.is_negated,
         }
     }
 
     /// The steps that it takes at the most.
     pub(super) fn worst_steps(&self) -> usize {
-        let longest = self.key.longest();
+        let max_bytes = self.key.max_bytes();
         match &self.test {
             Test::Like(patterns) => {
-                let steps = patterns.iter().map(|pattern| pattern.worst_steps(longest));
+                let steps = patterns.iter().map(|pattern| pattern.worst_steps(max_bytes));
                 steps.fold(0, usize::saturating_add)
             }
             Test::EqualsIgnoringCase(values) => values.iter().map(|value| value.len() + 1).sum(),
-            Test::Number(..) | Test::Date(..) => Steps::to_scan(longest),
+            Test::Number(..) | Test::Date(..) => Steps::to_scan(max_bytes),
             Test::Equals(_) | Test::Truth(_) | Test::Address(_) => 1,
         }
     }
 
-    pub(super) fn has_too_long_a_glob(&self) -> bool {
-        matches!(&self.test, Test::Like(patterns) if patterns.iter().any(Pattern::is_too_long_a_glob))
+    pub(super) fn has_overlong_glob(&self) -> bool {
+        matches!(&self.test, Test::Like(patterns) if patterns.iter().any(Pattern::is_overlong_glob))
     }
 }
 
@@ -170,7 +170,7 @@ impl ConditionKey {
     }
 
     /// A condition that can never match would, in a Deny, be a hole that nobody sees.
-    fn can_be_held_against(&self, test: &Test) -> bool {
+    fn supports(&self, test: &Test) -> bool {
         let is_text = matches!(test, Test::Equals(_) | Test::EqualsIgnoringCase(_) | Test::Like(_));
         is_text
             || match self {
@@ -183,33 +183,33 @@ impl ConditionKey {
     }
 
     /// What its value has no more bytes than.
-    fn longest(&self) -> usize {
+    fn max_bytes(&self) -> usize {
         match self {
             Self::Context(_) => MAX_CONTEXT_CHARS * char::MAX.len_utf8(),
-            Self::Tag(_) => LONGEST_TAG_VALUE,
-            _ => LONGEST_FACT,
+            Self::Tag(_) => MAX_TAG_VALUE_BYTES,
+            _ => MAX_VALUE_BYTES,
         }
     }
 
-    fn fact<'q>(&self, question: &'q Question<'_>) -> Option<Fact<'q>> {
+    fn value_in<'q>(&self, policy_request: &'q PolicyRequest<'_>) -> Option<ConditionValue<'q>> {
         match self {
-            Self::SourceIp => Some(Fact::Address(question.source.to_canonical())),
+            Self::SourceIp => Some(ConditionValue::Address(policy_request.source.to_canonical())),
             Self::SourceVpc => None,
-            Self::SecureTransport => Some(Fact::Truth(question.is_secure)),
-            Self::CurrentTime => Some(Fact::Time(question.now)),
-            Self::MfaPresent => Some(Fact::Truth(false)),
+            Self::SecureTransport => Some(ConditionValue::Truth(policy_request.is_secure)),
+            Self::CurrentTime => Some(ConditionValue::Time(policy_request.now)),
+            Self::MfaPresent => Some(ConditionValue::Truth(false)),
             Self::Tag(key) => {
-                let value = question.tags.and_then(|tags| tags.get(key))?;
-                Some(Fact::Text(value.as_str()))
+                let value = policy_request.tags.and_then(|tags| tags.get(key))?;
+                Some(ConditionValue::Text(value.as_str()))
             }
             Self::Context(name) => {
-                question.context.and_then(|pairs| pairs.get(name)).map(Fact::Text)
+                policy_request.context.and_then(|pairs| pairs.get(name)).map(ConditionValue::Text)
             }
         }
     }
 }
 
-impl Fact<'_> {
+impl ConditionValue<'_> {
     fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
@@ -258,44 +258,48 @@ impl Test {
         Ok(Some(read))
     }
 
-    fn is_met(&self, fact: &Fact<'_>, steps: &Steps) -> bool {
+    fn is_met(&self, actual: &ConditionValue<'_>, steps: &Steps) -> bool {
         match self {
             Self::Equals(values) => {
-                let text = fact.text();
+                let text = actual.text();
                 values.iter().any(|value| **value == *text)
             }
             Self::EqualsIgnoringCase(values) => {
-                let text = fact.text();
+                let text = actual.text();
                 values
                     .iter()
                     .any(|value| steps.take(value.len() + 1) && is_same_ignoring_case(value, &text))
             }
             Self::Like(patterns) => {
-                let text = fact.text();
+                let text = actual.text();
                 patterns.iter().any(|pattern| pattern.matches(&text, steps))
             }
             Self::Number(relation, values) => {
-                let text = fact.text();
+                let text = actual.text();
                 steps.take(Steps::to_scan(text.len()))
-                    && number(&text).is_some_and(|fact| {
-                        values.iter().any(|value| relation.holds(fact.partial_cmp(value)))
+                    && number(&text).is_some_and(|actual| {
+                        values.iter().any(|value| relation.holds(actual.partial_cmp(value)))
                     })
             }
             Self::Date(relation, values) => {
-                let time = match fact {
-                    Fact::Time(time) => Some(*time),
+                let time = match actual {
+                    ConditionValue::Time(time) => Some(*time),
                     other => {
                         let text = other.text();
                         if steps.take(Steps::to_scan(text.len())) { date(&text) } else { None }
                     }
                 };
-                time.is_some_and(|fact| {
-                    values.iter().any(|value| relation.holds(Some(fact.cmp(value))))
+                time.is_some_and(|actual| {
+                    values.iter().any(|value| relation.holds(Some(actual.cmp(value))))
                 })
             }
-            Self::Truth(values) => truth(&fact.text()).is_some_and(|fact| values.contains(&fact)),
-            Self::Address(ranges) => match fact {
-                Fact::Address(address) => ranges.iter().any(|range| range.contains(*address)),
+            Self::Truth(values) => {
+                truth(&actual.text()).is_some_and(|actual| values.contains(&actual))
+            }
+            Self::Address(ranges) => match actual {
+                ConditionValue::Address(address) => {
+                    ranges.iter().any(|range| range.contains(*address))
+                }
                 _ => false,
             },
         }

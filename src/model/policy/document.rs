@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::json::{At, FaultPlace, Node, PolicyFault};
+use super::json::{At, FaultLocation, Node, PolicyFault};
 use super::pattern::{MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
-use super::question::Question;
-use super::steps::{STEPS_OF_A_DECISION, Steps};
+use super::request::PolicyRequest;
+use super::steps::{MAX_STEPS, Steps};
 
 /// The most bytes of a policy document. (Key policies: KMS API, SetKeyPolicy. RAM's own quota is
 /// smaller, and not a matter of this service.)
@@ -14,9 +14,9 @@ pub const MAX_POLICY_BYTES: usize = crate::model::MAX_KEY_POLICY_BYTES;
 /// The most bytes of a `Sid`.
 const MAX_SID_BYTES: usize = 128;
 /// What the longest action of the table has no more bytes than.
-const LONGEST_ACTION: usize = 64;
+const MAX_ACTION_BYTES: usize = 64;
 /// What the longest ARN has no more bytes than: that of an alias.
-const LONGEST_ARN: usize = 384;
+const MAX_ARN_BYTES: usize = 384;
 
 /// A RAM policy document.
 ///
@@ -91,10 +91,12 @@ impl Policy {
 
 impl Statement {
     /// Whether it speaks about what is asked; of no meaning once the steps are spent.
-    pub fn applies(&self, question: &Question<'_>, steps: &Steps) -> bool {
-        self.covers(question.action, steps)
-            && self.resources.covers(|pattern| pattern.matches(question.resource.arn(), steps))
-            && self.conditions.iter().all(|condition| condition.holds(question, steps))
+    pub fn applies(&self, policy_request: &PolicyRequest<'_>, steps: &Steps) -> bool {
+        self.covers(policy_request.action, steps)
+            && self
+                .resources
+                .covers(|pattern| pattern.matches(policy_request.resource.arn(), steps))
+            && self.conditions.iter().all(|condition| condition.holds(policy_request, steps))
     }
 
     /// Whether it speaks about an action, whatever its resources and conditions are.
@@ -109,17 +111,17 @@ impl Statement {
     /// The steps that it takes at the most.
     fn worst_steps(&self) -> usize {
         let actions = self.actions.patterns().iter();
-        let actions = actions.map(|pattern| pattern.worst_steps_ignoring_case(LONGEST_ACTION));
+        let actions = actions.map(|pattern| pattern.worst_steps_ignoring_case(MAX_ACTION_BYTES));
         let resources = self.resources.patterns().iter();
-        let resources = resources.map(|pattern| pattern.worst_steps(LONGEST_ARN));
+        let resources = resources.map(|pattern| pattern.worst_steps(MAX_ARN_BYTES));
         let conditions = self.conditions.iter().map(Condition::worst_steps);
         actions.chain(resources).chain(conditions).fold(0, usize::saturating_add)
     }
 
-    fn has_too_long_a_glob(&self) -> bool {
+    fn has_overlong_glob(&self) -> bool {
         let (actions, resources) = (self.actions.patterns(), self.resources.patterns());
-        actions.iter().chain(resources).any(Pattern::is_too_long_a_glob)
-            || self.conditions.iter().any(Condition::has_too_long_a_glob)
+        actions.iter().chain(resources).any(Pattern::is_overlong_glob)
+            || self.conditions.iter().any(Condition::has_overlong_glob)
     }
 
     /// Whether it has a condition.
@@ -135,18 +137,18 @@ pub(super) fn check_cost<'s>(
     let mut total = 0_usize;
     for (number, statement) in statements.enumerate() {
         let fault = |what: String| PolicyFault {
-            place: FaultPlace::Path(format!("Statement[{number}]")),
+            location: FaultLocation::Path(format!("Statement[{number}]")),
             what: what.into(),
         };
-        if statement.has_too_long_a_glob() {
+        if statement.has_overlong_glob() {
             return Err(fault(format!(
                 "has a pattern with wildcards before its end and more than {MAX_GLOB_BYTES} bytes"
             )));
         }
         total = total.saturating_add(statement.worst_steps());
-        if total > STEPS_OF_A_DECISION {
+        if total > MAX_STEPS {
             return Err(fault(format!(
-                "could take more than the {STEPS_OF_A_DECISION} steps of a decision, with those \
+                "could take more than the {MAX_STEPS} steps of a decision, with those \
                  before it: use fewer `?` between two `*`, and fewer patterns with wildcards before \
                  their end"
             )));

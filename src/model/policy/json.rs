@@ -10,14 +10,14 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFault {
     /// Where it is.
-    pub place: FaultPlace,
+    pub location: FaultLocation,
     /// What is wrong there.
     pub what: Cow<'static, str>,
 }
 
 /// The place of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FaultPlace {
+pub enum FaultLocation {
     /// The text is no JSON from here on; both count from 1.
     Position {
         /// The line.
@@ -31,10 +31,12 @@ pub enum FaultPlace {
 
 impl fmt::Display for PolicyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            FaultPlace::Position { line, column } => write!(f, "line {line}, column {column}: ")?,
-            FaultPlace::Path(path) if path.is_empty() => f.write_str("policy: ")?,
-            FaultPlace::Path(path) => write!(f, "{path}: ")?,
+        match &self.location {
+            FaultLocation::Position { line, column } => {
+                write!(f, "line {line}, column {column}: ")?;
+            }
+            FaultLocation::Path(path) if path.is_empty() => f.write_str("policy: ")?,
+            FaultLocation::Path(path) => write!(f, "{path}: ")?,
         }
         f.write_str(&self.what)
     }
@@ -46,7 +48,7 @@ impl std::error::Error for PolicyFault {}
 #[derive(Debug)]
 pub(super) enum Node {
     Text(String),
-    /// A number or a truth, in words.
+    /// A number or a truth, in scalar_visitors.
     Word(String),
     Null,
     List(Vec<Node>),
@@ -58,13 +60,16 @@ impl Node {
     pub(super) fn read(text: &str, max_bytes: usize) -> Result<Self, PolicyFault> {
         if text.len() > max_bytes {
             let what = format!("has more than {max_bytes} bytes");
-            return Err(PolicyFault { place: FaultPlace::Path(String::new()), what: what.into() });
+            return Err(PolicyFault {
+                location: FaultLocation::Path(String::new()),
+                what: what.into(),
+            });
         }
         serde_json::from_str(text).map_err(|error| {
-            let place = FaultPlace::Position { line: error.line(), column: error.column() };
+            let location = FaultLocation::Position { line: error.line(), column: error.column() };
             let text = error.to_string();
             let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _place)| what);
-            PolicyFault { place, what: what.to_owned().into() }
+            PolicyFault { location, what: what.to_owned().into() }
         })
     }
 }
@@ -90,7 +95,7 @@ impl<'a> At<'a> {
 
     /// A fault here.
     pub(super) fn fault(&self, what: impl Into<Cow<'static, str>>) -> PolicyFault {
-        PolicyFault { place: FaultPlace::Path(self.to_string()), what: what.into() }
+        PolicyFault { location: FaultLocation::Path(self.to_string()), what: what.into() }
     }
 
     /// The members of an object, each name once.
@@ -161,7 +166,7 @@ impl<'de> Deserialize<'de> for Node {
 struct AnyNode;
 
 /// Says how a scalar becomes a word.
-macro_rules! words {
+macro_rules! scalar_visitors {
     ($($visit:ident: $type:ty),+) => {
         $(fn $visit<E>(self, value: $type) -> Result<Node, E> {
             Ok(Node::Word(value.to_string()))
@@ -176,7 +181,7 @@ impl<'de> Visitor<'de> for AnyNode {
         f.write_str("a JSON value")
     }
 
-    words!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+    scalar_visitors!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
 
     fn visit_str<E>(self, text: &str) -> Result<Node, E> {
         Ok(Node::Text(text.to_owned()))

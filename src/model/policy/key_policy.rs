@@ -21,7 +21,7 @@ const SET_KEY_POLICY: &str = "kms:SetKeyPolicy";
 /// ```
 /// use hsmgate::model::policy::KeyPolicy;
 /// let account = "1234567890123456".parse()?;
-/// KeyPolicy::parse(&KeyPolicy::default_text(&account))?.keeps_an_owner(&account)?;
+/// KeyPolicy::parse(&KeyPolicy::default_text(&account))?.check_stays_manageable(&account)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -62,17 +62,17 @@ impl KeyPolicy {
     ///
     /// # Errors
     /// When it is so.
-    pub fn keeps_an_owner(&self, account: &AccountId) -> Result<(), PolicyFault> {
-        let allowed = self.who_for_setting(Effect::Allow, account);
-        let denied = self.who_for_setting(Effect::Deny, account);
+    pub fn check_stays_manageable(&self, account: &AccountId) -> Result<(), PolicyFault> {
+        let allowed = self.principals_with_set_policy(Effect::Allow, account);
+        let denied = self.principals_with_set_policy(Effect::Deny, account);
         // Where everyone is allowed there is somebody whom no statement names.
         let mut left = allowed.iter().filter(|name| name.is_none() || !denied.contains(*name));
         if !denied.contains(&None) && left.next().is_some() {
             return Ok(());
         }
-        let place = super::FaultPlace::Path(String::new());
+        let location = super::FaultLocation::Path(String::new());
         let what = format!("would let nobody in account {account} call {SET_KEY_POLICY} again");
-        Err(PolicyFault { place, what: what.into() })
+        Err(PolicyFault { location, what: what.into() })
     }
 
     /// The text of the policy that a key without one of its own has: it leaves the decision to
@@ -99,7 +99,7 @@ impl KeyPolicy {
 
     /// Whose leave to set the policy is said with this effect and without a condition; none for
     /// everyone in the account.
-    fn who_for_setting(
+    fn principals_with_set_policy(
         &self,
         effect: Effect,
         account: &AccountId,

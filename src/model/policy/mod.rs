@@ -13,14 +13,14 @@ mod document;
 mod json;
 mod key_policy;
 mod pattern;
-mod question;
+mod request;
 mod steps;
 mod system;
 
 pub use attached::{AttachedPolicy, InvalidAttachment};
 pub use document::{Effect, MAX_POLICY_BYTES, Policy, Statement};
-pub use json::{FaultPlace, PolicyFault};
+pub use json::{FaultLocation, PolicyFault};
 pub use key_policy::{DEFAULT_SID, KeyPolicy, KeyStatement};
-pub use question::{Question, Resource, ResourceName};
-pub use steps::{STEPS_OF_A_DECISION, Steps};
+pub use request::{PolicyRequest, Resource, ResourceName};
+pub use steps::{MAX_STEPS, Steps};
 pub use system::{FULL_ACCESS, SYSTEM_POLICIES, SystemPolicy};

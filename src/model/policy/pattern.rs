@@ -25,8 +25,8 @@ pub(super) enum Pattern {
 /// Whether ASCII letters match in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
-    Counts,
-    Ignored,
+    Sensitive,
+    Insensitive,
 }
 
 impl Pattern {
@@ -53,7 +53,7 @@ impl Pattern {
                 Self::Any => true,
                 Self::Exact(exact) => **exact == *text,
                 Self::Prefix(prefix) => text.starts_with(&**prefix),
-                Self::Glob(glob) => glob_matches(glob, text, Case::Counts, steps),
+                Self::Glob(glob) => glob_matches(glob, text, Case::Sensitive, steps),
             }
     }
 
@@ -67,18 +67,18 @@ impl Pattern {
                     .as_bytes()
                     .get(..prefix.len())
                     .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
-                Self::Glob(glob) => glob_matches(glob, text, Case::Ignored, steps),
+                Self::Glob(glob) => glob_matches(glob, text, Case::Insensitive, steps),
             }
     }
 
     /// The steps that it takes at the most to match a text of at most `longest` bytes.
     pub(super) fn worst_steps(&self, longest: usize) -> usize {
-        self.worst(longest, Case::Counts)
+        self.worst(longest, Case::Sensitive)
     }
 
     /// The same, where ASCII letters match in either case.
     pub(super) fn worst_steps_ignoring_case(&self, longest: usize) -> usize {
-        self.worst(longest, Case::Ignored)
+        self.worst(longest, Case::Insensitive)
     }
 
     fn worst(&self, longest: usize, case: Case) -> usize {
@@ -98,7 +98,7 @@ impl Pattern {
     }
 
     /// Whether it may not be attached for its length alone.
-    pub(super) fn is_too_long_a_glob(&self) -> bool {
+    pub(super) fn is_overlong_glob(&self) -> bool {
         matches!(self, Self::Glob(glob) if glob.len() > MAX_GLOB_BYTES)
     }
 }
@@ -165,7 +165,7 @@ fn behind<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option
         return found.filter(|_rest| is_afforded);
     }
     let mut from = text;
-    while !steps.are_spent() {
+    while !steps.is_exhausted() {
         if let Some(rest) = without_start(from, segment, case, steps) {
             return Some(rest);
         }
@@ -177,13 +177,13 @@ fn behind<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option
 }
 
 fn is_plain(segment: &str, case: Case) -> bool {
-    case == Case::Counts && !segment.contains('?')
+    case == Case::Sensitive && !segment.contains('?')
 }
 
 fn is_same(wanted: char, found: char, case: Case) -> bool {
     wanted == '?'
         || wanted == found
-        || (case == Case::Ignored && wanted.eq_ignore_ascii_case(&found))
+        || (case == Case::Insensitive && wanted.eq_ignore_ascii_case(&found))
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::policy::steps::STEPS_OF_A_DECISION;
+    use crate::model::policy::steps::MAX_STEPS;
 
     fn does_match(pattern: &str, text: &str) -> bool {
         Pattern::new(pattern).matches(text, &Steps::default())
@@ -232,13 +232,13 @@ mod tests {
             pattern in "[ab?*]{1,40}", text in "[ab字]{0,200}",
         ) {
             let pattern = Pattern::new(&pattern);
-            for case in [Case::Counts, Case::Ignored] {
+            for case in [Case::Sensitive, Case::Insensitive] {
                 let steps = Steps::default();
                 match case {
-                    Case::Counts => pattern.matches(&text, &steps),
-                    Case::Ignored => pattern.matches_ignoring_case(&text, &steps),
+                    Case::Sensitive => pattern.matches(&text, &steps),
+                    Case::Insensitive => pattern.matches_ignoring_case(&text, &steps),
                 };
-                let taken = STEPS_OF_A_DECISION - steps.left();
+                let taken = MAX_STEPS - steps.left();
                 // Some steps for each segment that is looked for, and one beyond each end.
                 prop_assert!(taken <= pattern.worst(text.len().max(1), case) + 60, "{taken}");
             }
@@ -256,8 +256,8 @@ mod tests {
         ] {
             let steps = Steps::default();
             assert!(!Pattern::new(&pattern).matches(&text, &steps));
-            assert_eq!(steps.are_spent(), !is_linear, "{}", &pattern[..9]);
-            let taken = STEPS_OF_A_DECISION - steps.left();
+            assert_eq!(steps.is_exhausted(), !is_linear, "{}", &pattern[..9]);
+            let taken = MAX_STEPS - steps.left();
             assert!(!is_linear || taken < 10_000, "{taken}");
         }
     }

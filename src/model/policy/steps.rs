@@ -5,10 +5,10 @@ use std::cell::Cell;
 
 /// The steps of one decision: some milliseconds at the worst. A step is about one character that is
 /// compared with one of a pattern.
-pub const STEPS_OF_A_DECISION: usize = 1_000_000;
+pub const MAX_STEPS: usize = 1_000_000;
 
 /// The bytes of a text that a search for a plain text looks at in a step.
-const BYTES_OF_A_STEP: usize = 4;
+const BYTES_PER_STEP: usize = 4;
 
 /// The steps that are left of one decision.
 ///
@@ -21,13 +21,13 @@ pub struct Steps {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { left: Cell::new(STEPS_OF_A_DECISION) }
+        Self { left: Cell::new(MAX_STEPS) }
     }
 }
 
 impl Steps {
     /// Whether none is left.
-    pub fn are_spent(&self) -> bool {
+    pub fn is_exhausted(&self) -> bool {
         self.left.get() == 0
     }
 
@@ -45,6 +45,6 @@ impl Steps {
 
     /// What it takes to go through a text once.
     pub(super) const fn to_scan(bytes: usize) -> usize {
-        bytes / BYTES_OF_A_STEP + 1
+        bytes / BYTES_PER_STEP + 1
     }
 }

@@ -11,7 +11,7 @@ pub mod policies;
 use std::sync::Arc;
 
 use super::registry::PublicVisitor;
-use super::{Context, Done};
+use super::{Context, EmptyResponse};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{
@@ -28,32 +28,32 @@ pub(super) fn visit(visitor: &mut impl PublicVisitor) {
 }
 
 /// A kind of document that its owner names.
-trait Named: Document {
+trait NamedDocument: Document {
     /// What stands before its name in its ARN, and for all of its kind without a name.
     const CONTAINER: &'static str;
 
     fn arn(cx: &Context, name: &AccessName) -> String {
-        cx.place().arn(resource::<Self>(name))
+        cx.region_account().arn(resource::<Self>(name))
     }
 }
 
-impl Named for NetworkRule {
+impl NamedDocument for NetworkRule {
     const CONTAINER: &'static str = "network";
 }
 
-impl Named for AccessPolicy {
+impl NamedDocument for AccessPolicy {
     const CONTAINER: &'static str = "policy";
 }
 
-impl Named for AccessPoint {
+impl NamedDocument for AccessPoint {
     const CONTAINER: &'static str = "applicationaccesspoint";
 }
 
-fn resource<D: Named>(name: &AccessName) -> String {
+fn resource<D: NamedDocument>(name: &AccessName) -> String {
     format!("{}/{name}", D::CONTAINER)
 }
 
-async fn create<P: Permission, D: Named>(
+async fn create<P: Permission, D: NamedDocument>(
     cx: &Context,
     name: &AccessName,
     document: D,
@@ -62,37 +62,43 @@ async fn create<P: Permission, D: Named>(
     cx.store().insert_document(document).await.map_err(refusal)
 }
 
-fn find<P: Permission, D: Named>(cx: &Context, name: &AccessName) -> Result<Arc<D>, ApiError> {
+fn find<P: Permission, D: NamedDocument>(
+    cx: &Context,
+    name: &AccessName,
+) -> Result<Arc<D>, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
     cx.store().document(name.as_str()).ok_or_else(|| ErrorCode::ResourceNotFound.into())
 }
 
-async fn change<P: Permission, D: Named>(
+async fn change<P: Permission, D: NamedDocument>(
     cx: &Context,
     name: &AccessName,
     change: impl FnOnce(&mut D),
-) -> Result<Done, ApiError> {
+) -> Result<EmptyResponse, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
     let change = |document: &mut D| {
         change(document);
         Ok::<_, StoreError>(())
     };
     cx.store().change_document(name.as_str(), change).await.map_err(refusal)?;
-    Ok(Done {})
+    Ok(EmptyResponse {})
 }
 
-async fn delete<P: Permission, D: Named>(
+async fn delete<P: Permission, D: NamedDocument>(
     cx: &Context,
     name: &AccessName,
-) -> Result<Done, ApiError> {
+) -> Result<EmptyResponse, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
     cx.store().remove_document::<D>(name.as_str()).await.map_err(refusal)?;
-    Ok(Done {})
+    Ok(EmptyResponse {})
 }
 
-fn list<P: Permission, D: Named>(cx: &Context, page: Page) -> Result<PageOf<Arc<D>>, ApiError> {
+fn list<P: Permission, D: NamedDocument>(
+    cx: &Context,
+    page: Page,
+) -> Result<PageOf<Arc<D>>, ApiError> {
     cx.account::<P>(D::CONTAINER)?;
-    Ok(page.cut(cx.store().documents::<D>()))
+    Ok(page.slice(cx.store().documents::<D>()))
 }
 
 /// A document that is missing is no missing key.

@@ -24,7 +24,7 @@ impl Operation for DescribeRegions {
     type Output = RegionList;
 
     async fn run(self, cx: &Context) -> Result<RegionList, ApiError> {
-        let here = Region { region_id: cx.place().region.to_string() };
+        let here = Region { region_id: cx.region_account().region.to_string() };
         Ok(RegionList { regions: Regions { region: vec![here] } })
     }
 }

@@ -8,9 +8,9 @@ operation! {
 
 impl Operation for OpenKmsService {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.account::<Self>("*")?;
         Err(ErrorCode::ServiceOpened.into())
     }

@@ -1,6 +1,6 @@
 //! CreateAlias: a new name for a key.
 
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::model::NewAlias;
 use crate::ops::prelude::*;
 use crate::store::StoreError;
@@ -14,15 +14,15 @@ operation! {
 
 impl Operation for CreateAlias {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let alias = self.alias.alias();
         cx.alias::<Self>(alias)?;
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().check(&key, Use::CreateAlias)?;
+        cx.keyring().check(&key, KeyAction::CreateAlias)?;
         match cx.store().create_alias(alias, key.record().id).await {
-            Ok(()) => Ok(Done {}),
+            Ok(()) => Ok(EmptyResponse {}),
             Err(StoreError::Exists) => Err(ErrorCode::AliasAlreadyExists.into()),
             Err(error) => Err(error.into()),
         }

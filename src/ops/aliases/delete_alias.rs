@@ -12,13 +12,13 @@ operation! {
 
 impl Operation for DeleteAlias {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.key_of_alias::<Self>(&self.alias)?;
         refuse_reserved(&self.alias)?;
-        let decide = |key: &KeyRecord| Ok(cx.held_key::<Self>(key)?);
-        cx.store().delete_alias(&self.alias, decide).await.map_err(Refused::into_answer)?;
-        Ok(Done {})
+        let decide = |key: &KeyRecord| Ok(cx.locked_key::<Self>(key)?);
+        cx.store().delete_alias(&self.alias, decide).await.map_err(Refused::into_api_error)?;
+        Ok(EmptyResponse {})
     }
 }

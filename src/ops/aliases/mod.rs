@@ -30,7 +30,7 @@ enum Refused {
 
 impl Refused {
     /// What the caller is told.
-    fn into_answer(self) -> ApiError {
+    fn into_api_error(self) -> ApiError {
         match self {
             Self::Store(StoreError::NotFound) => ErrorCode::AliasNotFound.into(),
             Self::Store(error) => error.into(),
@@ -55,10 +55,10 @@ response! {
     }
 
     struct Aliases {
-        alias: Vec<ShownAlias>,
+        alias: Vec<AliasDetails>,
     }
 
-    struct ShownAlias {
+    struct AliasDetails {
         alias_name: Alias,
         alias_arn: String,
         key_id: KeyId,
@@ -67,9 +67,9 @@ response! {
 
 impl AliasList {
     fn of(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Paged<Self> {
-        let cut = page.cut(records);
-        let shown = cut.rows.into_iter().map(|record| ShownAlias {
-            alias_arn: cx.place().arn(&record.name),
+        let cut = page.slice(records);
+        let shown = cut.rows.into_iter().map(|record| AliasDetails {
+            alias_arn: cx.region_account().arn(&record.name),
             alias_name: record.name,
             key_id: record.key,
         });

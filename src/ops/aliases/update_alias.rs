@@ -4,7 +4,7 @@
 //! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
 use super::{Refused, refuse_reserved};
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::model::{Alias, KeyRecord};
 use crate::ops::prelude::*;
 use crate::store::StoreError;
@@ -18,18 +18,18 @@ operation! {
 
 impl Operation for UpdateAlias {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.alias::<Self>(&self.alias)?;
         let key = cx.key::<Self>(&self.key)?;
         cx.key_of_alias::<Self>(&self.alias)?;
         refuse_reserved(&self.alias)?;
-        cx.keyring().check(&key, Use::Annotate)?;
+        cx.keyring().check(&key, KeyAction::Annotate)?;
         let decide = |from: &KeyRecord, to: &KeyRecord| {
-            cx.held_key::<Self>(from)?;
-            cx.held_key::<Self>(to)?;
-            Ok(cx.keyring().check_held(to, Use::Annotate).map_err(ApiError::from)?)
+            cx.locked_key::<Self>(from)?;
+            cx.locked_key::<Self>(to)?;
+            Ok(cx.keyring().check_record(to, KeyAction::Annotate).map_err(ApiError::from)?)
         };
         let to = key.record().id;
         let moved = cx.store().update_alias(&self.alias, to, decide).await;
@@ -38,8 +38,8 @@ impl Operation for UpdateAlias {
             Refused::Store(StoreError::NotFound) if cx.store().key(to).is_none() => {
                 ErrorCode::KeyNotFound.into()
             }
-            other => other.into_answer(),
+            other => other.into_api_error(),
         })?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
-use crate::authz::{OpensWithPair, Permission};
+use crate::authz::{CanDecryptAsymmetric, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
 };
-use crate::ops::{Context, Load, Operation, version_here};
+use crate::ops::{Context, CostClass, Operation, local_version};
 
 /// The request.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct AsymmetricDecrypt {
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct OpenedByPair {
+pub struct AsymmetricDecryptOutput {
     key_id: KeyId,
     key_version_id: KeyVersionId,
     plaintext: Plaintext,
@@ -50,30 +50,30 @@ impl Permission for AsymmetricDecrypt {
     const ACTION: &'static str = "kms:AsymmetricDecrypt";
 }
 
-impl OpensWithPair for AsymmetricDecrypt {}
+impl CanDecryptAsymmetric for AsymmetricDecrypt {}
 
 impl Operation for AsymmetricDecrypt {
     const NAME: &'static str = "AsymmetricDecrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
-    type Output = OpenedByPair;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = AsymmetricDecryptOutput;
 
-    async fn run(self, cx: &Context) -> Result<OpenedByPair, ApiError> {
+    async fn run(self, cx: &Context) -> Result<AsymmetricDecryptOutput, ApiError> {
         if self.for_recipient {
             return Err(no_recipient());
         }
         let key = cx.key::<Self>(&self.key)?;
-        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = VersionSelector::Named(local_version(&self.version)?);
         let version = cx.keyring().oaep_version(&key, version, self.algorithm)?;
         cx.note_version(version.id());
         let Base64Bytes(ciphertext) = self.ciphertext;
-        let opened = cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
+        let decrypted = cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
         end_dry_run(self.dry_run)?;
-        Ok(OpenedByPair {
+        Ok(AsymmetricDecryptOutput {
             key_id: key.record().id,
             key_version_id: version.id(),
-            plaintext: Plaintext::encode(&opened),
+            plaintext: Plaintext::encode(&decrypted),
         })
     }
 }

@@ -6,14 +6,14 @@ use zeroize::Zeroizing;
 
 use super::end_dry_run;
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, ReadsPublicKey};
+use crate::authz::{Permission, CanReadPublicKey};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{KeyringError, VersionSelector};
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
 };
-use crate::ops::{Context, Load, Operation, version_here};
+use crate::ops::{Context, CostClass, Operation, local_version};
 
 /// The request.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct AsymmetricEncrypt {
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct SealedToPair {
+pub struct AsymmetricEncryptOutput {
     ciphertext_blob: Base64Bytes,
     key_id: KeyId,
     key_version_id: KeyVersionId,
@@ -51,18 +51,18 @@ impl Permission for AsymmetricEncrypt {
     const ACTION: &'static str = "kms:AsymmetricEncrypt";
 }
 
-impl ReadsPublicKey for AsymmetricEncrypt {}
+impl CanReadPublicKey for AsymmetricEncrypt {}
 
 impl Operation for AsymmetricEncrypt {
     const NAME: &'static str = "AsymmetricEncrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
-    type Output = SealedToPair;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = AsymmetricEncryptOutput;
 
-    async fn run(self, cx: &Context) -> Result<SealedToPair, ApiError> {
+    async fn run(self, cx: &Context) -> Result<AsymmetricEncryptOutput, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = VersionSelector::Named(local_version(&self.version)?);
         let version = cx.keyring().oaep_version(&key, version, self.algorithm)?;
         cx.note_version(version.id());
         let ciphertext = cx
@@ -72,7 +72,7 @@ impl Operation for AsymmetricEncrypt {
             .map_err(too_long)?;
         // Whether the plaintext fits is one of the checks, and to encrypt harms nothing.
         end_dry_run(self.dry_run)?;
-        Ok(SealedToPair {
+        Ok(AsymmetricEncryptOutput {
             ciphertext_blob: Base64Bytes(ciphertext),
             key_id: key.record().id,
             key_version_id: version.id(),

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::end_dry_run;
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Signs};
+use crate::authz::{Permission, CanSign};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{
     Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef,
 };
-use crate::ops::{Context, Load, Operation, version_here};
+use crate::ops::{Context, CostClass, Operation, local_version};
 
 /// The request.
 #[derive(Debug)]
@@ -49,18 +49,18 @@ impl Permission for AsymmetricSign {
     const CLIENT_KEYS: Option<&'static str> = Some("kms:Sign");
 }
 
-impl Signs for AsymmetricSign {}
+impl CanSign for AsymmetricSign {}
 
 impl Operation for AsymmetricSign {
     const NAME: &'static str = "AsymmetricSign";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Signed;
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = VersionSelector::Named(local_version(&self.version)?);
         let version = cx.keyring().signing_version(&key, version, self.algorithm)?;
         cx.note_version(version.id());
         end_dry_run(self.dry_run)?;

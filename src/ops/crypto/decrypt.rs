@@ -1,21 +1,21 @@
-//! Decrypt: opens a blob with the key version that it names.
+//! Decrypt: decrypts a blob with the key version that it names.
 
 use serde::Serialize;
 
 use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
-use crate::authz::{Opens, Permission};
+use crate::authz::{CanDecrypt, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{
-    EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext, SentBlob,
+    EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext, CiphertextParam,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct Decrypt {
-    blob: SentBlob,
+    blob: CiphertextParam,
     context: EncryptionContext,
     dry_run: bool,
     for_recipient: bool,
@@ -46,25 +46,25 @@ impl Permission for Decrypt {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Opens for Decrypt {}
+impl CanDecrypt for Decrypt {}
 
 impl Operation for Decrypt {
     const NAME: &'static str = "Decrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Decrypted;
 
     async fn run(self, cx: &Context) -> Result<Decrypted, ApiError> {
         if self.for_recipient {
             return Err(no_recipient());
         }
-        let blob = cx.sealed_here(&self.context, self.blob)?;
+        let blob = cx.local_blob(&self.context, self.blob)?;
         let key = cx.key_of_version_in::<Self>(&self.context, blob.version)?;
         cx.note_version(blob.version);
         let version =
             cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(blob.version))?;
-        // A dry run opens the blob too: whether it opens is one of the checks.
+        // A dry run decrypts the blob too: whether it decrypts is one of the checks.
         let plaintext = cx
             .keyring()
             .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())

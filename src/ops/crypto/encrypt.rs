@@ -1,23 +1,23 @@
-//! Encrypt: seals a text with the primary version of a symmetric key.
+//! Encrypt: encrypts a text with the primary version of a symmetric key.
 
 use serde::Serialize;
 
 use super::{accepted, end_dry_run};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{Permission, CanEncrypt};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
-use crate::model::bytes::SentPlaintext;
+use crate::model::bytes::PlaintextParam;
 use crate::model::{
     CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct Encrypt {
     key: KeyRef,
-    plaintext: SentPlaintext,
+    plaintext: PlaintextParam,
     context: EncryptionContext,
     dry_run: bool,
 }
@@ -47,13 +47,13 @@ impl Permission for Encrypt {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for Encrypt {}
+impl CanEncrypt for Encrypt {}
 
 impl Operation for Encrypt {
     const NAME: &'static str = "Encrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Encrypted;
 
     async fn run(self, cx: &Context) -> Result<Encrypted, ApiError> {

@@ -1,4 +1,4 @@
-//! ExportDataKey: opens a data key and wraps it under the public key of whom it is for. It leaves
+//! ExportDataKey: decrypts a data key and wraps it under the public key of whom it is for. It leaves
 //! the gateway wrapped only.
 
 use serde::Serialize;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use super::end_dry_run;
 use super::export::{ExportRequest, wrap};
 use crate::audit::ActionEffect;
-use crate::authz::{Opens, Permission};
+use crate::authz::{CanDecrypt, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{
-    Base64Bytes, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, SentBlob,
+    Base64Bytes, EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, CiphertextParam,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
 pub struct ExportDataKey {
-    blob: SentBlob,
+    blob: CiphertextParam,
     context: EncryptionContext,
     recipient: ExportRequest,
     dry_run: bool,
@@ -47,17 +47,17 @@ impl Permission for ExportDataKey {
     const ACTION: &'static str = "kms:ExportDataKey";
 }
 
-impl Opens for ExportDataKey {}
+impl CanDecrypt for ExportDataKey {}
 
 impl Operation for ExportDataKey {
     const NAME: &'static str = "ExportDataKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = WrappedDataKey;
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
-        let blob = cx.sealed_here(&self.context, self.blob)?;
+        let blob = cx.local_blob(&self.context, self.blob)?;
         let key = cx.key_of_version_in::<Self>(&self.context, blob.version)?;
         cx.note_version(blob.version);
         let recipient = self.recipient.recipient()?;

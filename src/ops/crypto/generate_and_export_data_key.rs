@@ -1,4 +1,4 @@
-//! GenerateAndExportDataKey: a random key of the caller's, sealed, and wrapped under the public key
+//! GenerateAndExportDataKey: a random key of the caller's, encrypted, and wrapped under the public key
 //! of whom it is for.
 
 use serde::Serialize;
@@ -7,13 +7,13 @@ use super::data_key::DataKeyRequest;
 use super::end_dry_run;
 use super::export::{ExportRequest, wrap};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{Permission, CanEncrypt};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{
     Base64Bytes, CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ impl Permission for GenerateAndExportDataKey {
     const ACTION: &'static str = "kms:GenerateAndExportDataKey";
 }
 
-impl Seals for GenerateAndExportDataKey {}
+impl CanEncrypt for GenerateAndExportDataKey {}
 
 impl Operation for GenerateAndExportDataKey {
     const NAME: &'static str = "GenerateAndExportDataKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = GeneratedAndExported;
 
     async fn run(self, cx: &Context) -> Result<GeneratedAndExported, ApiError> {

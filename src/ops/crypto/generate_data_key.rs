@@ -1,17 +1,17 @@
-//! GenerateDataKey: a random key of the caller's, in clear and sealed.
+//! GenerateDataKey: a random key of the caller's, in clear and encrypted.
 
 use serde::Serialize;
 
 use super::data_key::DataKeyRequest;
 use super::{end_dry_run, no_recipient};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{Permission, CanEncrypt};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{
     CiphertextBlob, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext,
 };
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -44,13 +44,13 @@ impl Permission for GenerateDataKey {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for GenerateDataKey {}
+impl CanEncrypt for GenerateDataKey {}
 
 impl Operation for GenerateDataKey {
     const NAME: &'static str = "GenerateDataKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = DataKey;
 
     async fn run(self, cx: &Context) -> Result<DataKey, ApiError> {

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::end_dry_run;
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, ReadsPublicKey};
+use crate::authz::{Permission, CanReadPublicKey};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, VersionRef};
-use crate::ops::{Context, Load, Operation, version_here};
+use crate::ops::{Context, CostClass, Operation, local_version};
 
 /// The request.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct GetPublicKey {
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct PublicHalf {
+pub struct PublicKeyOutput {
     key_id: KeyId,
     key_version_id: KeyVersionId,
     public_key: String,
@@ -42,22 +42,22 @@ impl Permission for GetPublicKey {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl ReadsPublicKey for GetPublicKey {}
+impl CanReadPublicKey for GetPublicKey {}
 
 impl Operation for GetPublicKey {
     const NAME: &'static str = "GetPublicKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
-    type Output = PublicHalf;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = PublicKeyOutput;
 
-    async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
+    async fn run(self, cx: &Context) -> Result<PublicKeyOutput, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = VersionSelector::Named(version_here(&self.version)?);
+        let version = VersionSelector::Named(local_version(&self.version)?);
         let version = cx.keyring().public_half_version(&key, version)?;
         cx.note_version(version.id());
         end_dry_run(self.dry_run)?;
-        Ok(PublicHalf {
+        Ok(PublicKeyOutput {
             key_id: key.record().id,
             key_version_id: version.id(),
             public_key: cx.keyring().public_key_pem(&version, cx.budget()).await?,

@@ -6,7 +6,7 @@ mod export;
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Plaintext;
-use crate::model::bytes::SentPlaintext;
+use crate::model::bytes::PlaintextParam;
 use crate::ops::registry::operations;
 
 operations! {
@@ -39,11 +39,11 @@ fn no_recipient() -> ApiError {
 
 /// A plaintext as far as this gateway accepts it. The refusal names the way out, since the clients that
 /// send such text offer their users none.
-fn accepted(sent: SentPlaintext, cx: &Context) -> Result<Plaintext, ApiError> {
+fn accepted(sent: PlaintextParam, cx: &Context) -> Result<Plaintext, ApiError> {
     match sent {
-        SentPlaintext::Base64(plaintext) => Ok(plaintext),
-        SentPlaintext::Bare(plaintext) if cx.acceptance().non_base64_plaintext => Ok(plaintext),
-        SentPlaintext::Bare(_) => Err(ApiError::with_message(
+        PlaintextParam::Base64(plaintext) => Ok(plaintext),
+        PlaintextParam::NonBase64(plaintext) if cx.compatibility().non_base64_plaintext => Ok(plaintext),
+        PlaintextParam::NonBase64(_) => Err(ApiError::with_message(
             ErrorCode::InvalidParameter,
             "The specified parameter \"Plaintext\" is not valid: it must be Base64 encoded. The gateway \
              takes other text with crypto.accept_non_base64_plaintext = true, hsmgate dev with \

@@ -1,19 +1,19 @@
-//! ReEncrypt: opens a ciphertext and seals its text anew, which never leaves the gateway in
+//! ReEncrypt: decrypts a ciphertext and encrypts its text anew, which never leaves the gateway in
 //! between.
 
 use serde::Serialize;
 
 use super::end_dry_run;
 use crate::audit::ActionEffect;
-use crate::authz::{AuthorizedKey, Opens, OpensWithPair, Permission, Seals};
+use crate::authz::{AuthorizedKey, CanDecrypt, CanDecryptAsymmetric, Permission, CanEncrypt};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId,
-    ParamError, Params, Plaintext, SentBlob, VersionRef,
+    ParamError, Params, Plaintext, CiphertextParam, VersionRef,
 };
-use crate::ops::{Context, Load, Operation, version_here};
+use crate::ops::{Context, CostClass, Operation, local_version};
 
 /// The request.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub struct ReEncrypt {
     dry_run: bool,
 }
 
-/// What is opened.
+/// What is decrypted.
 #[derive(Debug)]
 enum Source {
     /// A blob of a symmetric key, which names its key version.
-    Blob { blob: SentBlob, context: EncryptionContext },
+    Blob { blob: CiphertextParam, context: EncryptionContext },
     /// A bare block that was encrypted to a key pair.
     Block {
         key: KeyRef,
@@ -38,13 +38,13 @@ enum Source {
     },
 }
 
-/// What is opened, by whom it can be.
-enum Found {
+/// What is decrypted, by whom it can be.
+enum ResolvedSource {
     Blob { blob: CiphertextBlob, context: EncryptionContext },
     Block { version: KeyVersionId, algorithm: EncryptionAlgorithm, ciphertext: Base64Bytes },
 }
 
-/// The answer. Key and version are those that opened the source, as the API documents.
+/// The answer. Key and version are those that decrypted the source, as the API documents.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReEncrypted {
@@ -89,11 +89,11 @@ impl Permission for ReEncrypt {
     const ACTION: &'static str = "kms:ReEncryptFrom";
 }
 
-impl Opens for ReEncrypt {}
+impl CanDecrypt for ReEncrypt {}
 
-impl OpensWithPair for ReEncrypt {}
+impl CanDecryptAsymmetric for ReEncrypt {}
 
-/// Leave to seal with the destination key.
+/// Leave to encrypt with the destination key.
 #[derive(Debug)]
 pub struct ReEncryptTo;
 
@@ -101,28 +101,28 @@ impl Permission for ReEncryptTo {
     const ACTION: &'static str = "kms:ReEncryptTo";
 }
 
-impl Seals for ReEncryptTo {}
+impl CanEncrypt for ReEncryptTo {}
 
 impl Source {
-    /// The key that opens it.
-    fn find(self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, Found), ApiError> {
+    /// The key that decrypts it.
+    fn find(self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, ResolvedSource), ApiError> {
         match self {
             Self::Blob { blob, context } => {
-                let blob = cx.sealed_here(&context, blob)?;
+                let blob = cx.local_blob(&context, blob)?;
                 let key = cx.key_of_version_in(&context, blob.version)?;
-                Ok((key, Found::Blob { blob, context }))
+                Ok((key, ResolvedSource::Blob { blob, context }))
             }
             Self::Block { key, version, algorithm, ciphertext } => {
                 let key = cx.key_in(&EncryptionContext::default(), &key)?;
-                let version = version_here(&version)?;
-                Ok((key, Found::Block { version, algorithm, ciphertext }))
+                let version = local_version(&version)?;
+                Ok((key, ResolvedSource::Block { version, algorithm, ciphertext }))
             }
         }
     }
 }
 
-impl Found {
-    /// The key version that opens it.
+impl ResolvedSource {
+    /// The key version that decrypts it.
     const fn version(&self) -> KeyVersionId {
         match self {
             Self::Blob { blob, .. } => blob.version,
@@ -130,7 +130,7 @@ impl Found {
         }
     }
 
-    async fn open(
+    async fn decrypt(
         self,
         key: &AuthorizedKey<ReEncrypt>,
         cx: &Context,
@@ -147,9 +147,9 @@ impl Found {
             Self::Block { version, algorithm, ciphertext: Base64Bytes(ciphertext) } => {
                 let version = VersionSelector::Named(version);
                 let version = cx.keyring().oaep_version(key, version, algorithm)?;
-                let opened =
+                let decrypted =
                     cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
-                Ok(Plaintext::encode(&opened))
+                Ok(Plaintext::encode(&decrypted))
             }
         }
     }
@@ -159,18 +159,18 @@ impl Operation for ReEncrypt {
     const NAME: &'static str = "ReEncrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const MORE_ACTIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
-    const LOAD: Load = Load::Cryptographic;
+    const EXTRA_PERMISSIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     const AUTHORIZATIONS: u8 = 2;
     type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {
-        let (source, found) = self.source.find(cx)?;
-        let version = found.version();
+        let (source, resolved) = self.source.find(cx)?;
+        let version = resolved.version();
         cx.note_version(version);
         let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
         let primary = cx.keyring().encryption_version(&destination, VersionSelector::Primary)?;
-        let text = found.open(&source, cx).await?;
+        let text = resolved.decrypt(&source, cx).await?;
         end_dry_run(self.dry_run)?;
         let aad = self.destination_context.aad_bytes();
         let blob =

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::end_dry_run;
 use crate::audit::ActionEffect;
-use crate::authz::{Macs, Permission};
+use crate::authz::{CanMac, Permission};
 use crate::error::ApiError;
 use crate::model::algorithm::MacAlgorithm;
 use crate::model::{Base64Bytes, FromParams, KeyId, KeyRef, ParamError, Params};
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ impl Permission for VerifyMac {
     const ACTION: &'static str = "kms:VerifyMac";
 }
 
-impl Macs for VerifyMac {}
+impl CanMac for VerifyMac {}
 
 impl Operation for VerifyMac {
     const NAME: &'static str = "VerifyMac";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = VerifiedMac;
 
     async fn run(self, cx: &Context) -> Result<VerifiedMac, ApiError> {

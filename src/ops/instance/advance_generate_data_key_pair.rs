@@ -1,27 +1,27 @@
-//! AdvanceGenerateDataKeyPair: a key pair for the caller, with its private half sealed by the
+//! AdvanceGenerateDataKeyPair: a key pair for the caller, with its private half encrypted by the
 //! primary version, which the ciphertext names.
 
-use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use super::{DataKeyPair, DataKeyPairInput, Layout, new_pair};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{CanEncrypt, Permission};
 use crate::error::ApiError;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
-pub struct AdvanceGenerateDataKeyPair(pub PairWanted);
+pub struct AdvanceGenerateDataKeyPair(pub DataKeyPairInput);
 
 impl Permission for AdvanceGenerateDataKeyPair {
     const ACTION: &'static str = "kms:AdvanceGenerateDataKeyPair";
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for AdvanceGenerateDataKeyPair {}
+impl CanEncrypt for AdvanceGenerateDataKeyPair {}
 
 impl Operation for AdvanceGenerateDataKeyPair {
     const NAME: &'static str = "AdvanceGenerateDataKeyPair";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 

@@ -1,27 +1,27 @@
 //! AdvanceGenerateDataKeyPairWithoutPlaintext: as AdvanceGenerateDataKeyPair, without the private
 //! half in clear.
 
-use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use super::{DataKeyPair, DataKeyPairInput, Layout, new_pair};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{CanEncrypt, Permission};
 use crate::error::ApiError;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
-pub struct AdvanceGenerateDataKeyPairWithoutPlaintext(pub PairWanted);
+pub struct AdvanceGenerateDataKeyPairWithoutPlaintext(pub DataKeyPairInput);
 
 impl Permission for AdvanceGenerateDataKeyPairWithoutPlaintext {
     const ACTION: &'static str = "kms:AdvanceGenerateDataKeyPairWithoutPlaintext";
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for AdvanceGenerateDataKeyPairWithoutPlaintext {}
+impl CanEncrypt for AdvanceGenerateDataKeyPairWithoutPlaintext {}
 
 impl Operation for AdvanceGenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "AdvanceGenerateDataKeyPairWithoutPlaintext";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 

@@ -1,31 +1,31 @@
-//! Encrypt: seals data with the initial version of a symmetric key, or to a key pair.
+//! Encrypt: encrypts data with the initial version of a symmetric key, or to a key pair.
 
-use super::{Sealed, ToSeal, accepted_iv, only_gcm, only_plain, pair_algorithm};
+use super::{EncryptInput, EncryptOutput, accepted_iv, only_gcm, only_plain, pair_algorithm};
 use crate::audit::ActionEffect;
-use crate::authz::{AuthorizedKey, Permission, ReadsPublicKey, Seals};
+use crate::authz::{AuthorizedKey, CanEncrypt, CanReadPublicKey, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
-pub struct Encrypt(pub ToSeal);
+pub struct Encrypt(pub EncryptInput);
 
 impl Permission for Encrypt {
     const ACTION: &'static str = "kms:Encrypt";
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for Encrypt {}
-impl ReadsPublicKey for Encrypt {}
+impl CanEncrypt for Encrypt {}
+impl CanReadPublicKey for Encrypt {}
 
 impl Operation for Encrypt {
     const NAME: &'static str = "Encrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Cryptographic;
-    type Output = Sealed;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = EncryptOutput;
 
-    async fn run(self, cx: &Context) -> Result<Sealed, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EncryptOutput, ApiError> {
         let key = cx.key::<Self>(&self.0.key)?;
         if key.record().spec.is_asymmetric() {
             with_pair(self.0, &key, cx).await
@@ -36,10 +36,10 @@ impl Operation for Encrypt {
 }
 
 async fn with_cipher(
-    request: ToSeal,
+    request: EncryptInput,
     key: &AuthorizedKey<Encrypt>,
     cx: &Context,
-) -> Result<Sealed, ApiError> {
+) -> Result<EncryptOutput, ApiError> {
     let version = VersionSelector::named_or_initial(request.version);
     let version = cx.keyring().encryption_version(key, version)?;
     cx.note_version(version.id());
@@ -47,31 +47,32 @@ async fn with_cipher(
     let iv = accepted_iv(cx, request.iv)?;
     let blob =
         cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.budget()).await?;
-    Ok(Sealed {
+    Ok(EncryptOutput {
         key: key.record().id,
         version: version.id(),
         algorithm: CipherAlgorithm::AesGcm,
         iv: Some(blob.iv),
-        ciphertext: blob.sealed,
+        ciphertext: blob.ciphertext,
     })
 }
 
 async fn with_pair(
-    request: ToSeal,
+    request: EncryptInput,
     key: &AuthorizedKey<Encrypt>,
     cx: &Context,
-) -> Result<Sealed, ApiError> {
+) -> Result<EncryptOutput, ApiError> {
     only_plain(&request.aad, request.iv)?;
     let (algorithm, padding) = pair_algorithm(request.algorithm)?;
     let version = VersionSelector::named_or_initial(request.version);
     let version = cx.keyring().oaep_version(key, version, padding)?;
     cx.note_version(version.id());
-    let sealed = cx.keyring().encrypt_to_pair(&version, &request.plaintext, cx.budget()).await?;
-    Ok(Sealed {
+    let ciphertext =
+        cx.keyring().encrypt_to_pair(&version, &request.plaintext, cx.budget()).await?;
+    Ok(EncryptOutput {
         key: key.record().id,
         version: version.id(),
         algorithm,
         iv: None,
-        ciphertext: sealed,
+        ciphertext,
     })
 }

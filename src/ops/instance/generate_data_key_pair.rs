@@ -1,27 +1,27 @@
-//! GenerateDataKeyPair: a key pair for the caller, with its private half sealed by the initial
+//! GenerateDataKeyPair: a key pair for the caller, with its private half encrypted by the initial
 //! version.
 
-use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use super::{DataKeyPair, DataKeyPairInput, Layout, new_pair};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{CanEncrypt, Permission};
 use crate::error::ApiError;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
-pub struct GenerateDataKeyPair(pub PairWanted);
+pub struct GenerateDataKeyPair(pub DataKeyPairInput);
 
 impl Permission for GenerateDataKeyPair {
     const ACTION: &'static str = "kms:GenerateDataKeyPair";
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for GenerateDataKeyPair {}
+impl CanEncrypt for GenerateDataKeyPair {}
 
 impl Operation for GenerateDataKeyPair {
     const NAME: &'static str = "GenerateDataKeyPair";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 

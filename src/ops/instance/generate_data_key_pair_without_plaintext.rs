@@ -1,26 +1,26 @@
 //! GenerateDataKeyPairWithoutPlaintext: as GenerateDataKeyPair, without the private half in clear.
 
-use super::{DataKeyPair, Layout, PairWanted, new_pair};
+use super::{DataKeyPair, DataKeyPairInput, Layout, new_pair};
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Seals};
+use crate::authz::{CanEncrypt, Permission};
 use crate::error::ApiError;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
-pub struct GenerateDataKeyPairWithoutPlaintext(pub PairWanted);
+pub struct GenerateDataKeyPairWithoutPlaintext(pub DataKeyPairInput);
 
 impl Permission for GenerateDataKeyPairWithoutPlaintext {
     const ACTION: &'static str = "kms:GenerateDataKeyPairWithoutPlaintext";
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Seals for GenerateDataKeyPairWithoutPlaintext {}
+impl CanEncrypt for GenerateDataKeyPairWithoutPlaintext {}
 
 impl Operation for GenerateDataKeyPairWithoutPlaintext {
     const NAME: &'static str = "GenerateDataKeyPairWithoutPlaintext";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
     type Output = DataKeyPair;
 

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::audit::ActionEffect;
 use crate::authz::Permission;
 use crate::error::ApiError;
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Permission for GenerateRandom {
 impl Operation for GenerateRandom {
     const NAME: &'static str = "GenerateRandom";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Zeroizing<Vec<u8>>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {

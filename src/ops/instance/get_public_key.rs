@@ -1,11 +1,11 @@
 //! GetPublicKey: the public half of a key pair, as PEM.
 
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, ReadsPublicKey};
+use crate::authz::{CanReadPublicKey, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::{KeyId, KeyRef, KeyVersionId};
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct GetPublicKey {
 
 /// The answer.
 #[derive(Debug)]
-pub struct PublicHalf {
+pub struct PublicKeyOutput {
     /// The key.
     pub key: KeyId,
     /// The key version.
@@ -32,20 +32,20 @@ impl Permission for GetPublicKey {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl ReadsPublicKey for GetPublicKey {}
+impl CanReadPublicKey for GetPublicKey {}
 
 impl Operation for GetPublicKey {
     const NAME: &'static str = "GetPublicKey";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Cryptographic;
-    type Output = PublicHalf;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = PublicKeyOutput;
 
-    async fn run(self, cx: &Context) -> Result<PublicHalf, ApiError> {
+    async fn run(self, cx: &Context) -> Result<PublicKeyOutput, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().public_half_version(&key, version)?;
         cx.note_version(version.id());
         let pem = cx.keyring().public_key_pem(&version, cx.budget()).await?;
-        Ok(PublicHalf { key: key.record().id, version: version.id(), pem })
+        Ok(PublicKeyOutput { key: key.record().id, version: version.id(), pem })
     }
 }

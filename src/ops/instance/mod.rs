@@ -1,7 +1,7 @@
 //! The operations of the KMS instance protocol: plain bytes where the public API has Base64 text.
 //!
 //! The plain calls use a key's initial version for ever, since nothing in their ciphertexts says
-//! which version sealed; the `Advance` calls use the primary one and write it into the ciphertext.
+//! which version encrypted; the `Advance` calls use the primary one and write it into the ciphertext.
 
 pub mod advance_decrypt;
 pub mod advance_encrypt;
@@ -21,14 +21,14 @@ pub mod verify;
 use zeroize::Zeroizing;
 
 use super::Context;
-use crate::authz::{AuthorizedKey, Seals};
+use crate::authz::{AuthorizedKey, CanEncrypt};
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{PairForm, VersionSelector};
 use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::model::{DataKeyPairSpec, IV_BYTES, KeyId, KeyRef, KeyVersionId};
 
-/// What is to be sealed.
-pub struct ToSeal {
+/// What is to be encrypted.
+pub struct EncryptInput {
     /// The key.
     pub key: KeyRef,
     /// The key version, where the caller names one.
@@ -43,12 +43,12 @@ pub struct ToSeal {
     pub iv: Option<[u8; IV_BYTES]>,
 }
 
-/// What was sealed.
+/// What was encrypted.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct EncryptOutput {
     /// The key.
     pub key: KeyId,
-    /// The key version that sealed.
+    /// The key version that encrypted.
     pub version: KeyVersionId,
     /// How.
     pub algorithm: CipherAlgorithm,
@@ -58,9 +58,9 @@ pub struct Sealed {
     pub ciphertext: Vec<u8>,
 }
 
-/// What is to be opened.
+/// What is to be decrypted.
 #[derive(Debug)]
-pub struct ToOpen {
+pub struct DecryptInput {
     /// The key, where the caller names one.
     pub key: Option<KeyRef>,
     /// The key version, where the caller names one.
@@ -75,11 +75,11 @@ pub struct ToOpen {
     pub iv: Option<[u8; IV_BYTES]>,
 }
 
-/// What was opened.
-pub struct Opened {
+/// What was decrypted.
+pub struct DecryptOutput {
     /// The key.
     pub key: KeyId,
-    /// The key version that opened.
+    /// The key version that decrypted.
     pub version: KeyVersionId,
     /// How.
     pub algorithm: CipherAlgorithm,
@@ -89,8 +89,8 @@ pub struct Opened {
 
 /// Which data key is wanted.
 #[derive(Debug)]
-pub struct DataKeyWanted {
-    /// The key that seals it.
+pub struct DataKeyInput {
+    /// The key that encrypts it.
     pub key: KeyRef,
     /// The key version, where the caller names one.
     pub version: Option<KeyVersionId>,
@@ -106,14 +106,14 @@ pub struct DataKeyWanted {
 pub struct DataKey {
     /// Its bytes.
     pub plaintext: Zeroizing<Vec<u8>>,
-    /// The same, sealed.
-    pub sealed: Sealed,
+    /// The same, encrypted.
+    pub encrypted: EncryptOutput,
 }
 
 /// Which data key pair is wanted.
 #[derive(Debug)]
-pub struct PairWanted {
-    /// The key that seals its private half.
+pub struct DataKeyPairInput {
+    /// The key that encrypts its private half.
     pub key: KeyRef,
     /// The key version, where the caller names one.
     pub version: Option<KeyVersionId>,
@@ -133,11 +133,11 @@ pub struct DataKeyPair {
     pub private: Zeroizing<Vec<u8>>,
     /// The public half: SubjectPublicKeyInfo.
     pub public: Vec<u8>,
-    /// The private half, sealed.
-    pub sealed: Sealed,
+    /// The private half, encrypted.
+    pub encrypted: EncryptOutput,
 }
 
-/// How the sealed private half of a pair is laid out, and with which version it is sealed unless
+/// How the encrypted private half of a pair is laid out, and with which version it is encrypted unless
 /// the caller names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
@@ -148,34 +148,34 @@ enum Layout {
 }
 
 /// Makes a data key pair: what the four operations have in common.
-async fn new_pair<P: Seals>(
-    wanted: PairWanted,
+async fn new_pair<P: CanEncrypt>(
+    input: DataKeyPairInput,
     layout: Layout,
     cx: &Context,
 ) -> Result<DataKeyPair, ApiError> {
-    let key = cx.key::<P>(&wanted.key)?;
+    let key = cx.key::<P>(&input.key)?;
     only_symmetric(&key)?;
-    only_gcm(wanted.algorithm)?;
+    only_gcm(input.algorithm)?;
     let version = match layout {
-        Layout::Plain => VersionSelector::named_or_initial(wanted.version),
-        Layout::Framed => VersionSelector::named_or_primary(wanted.version),
+        Layout::Plain => VersionSelector::named_or_initial(input.version),
+        Layout::Framed => VersionSelector::named_or_primary(input.version),
     };
     let version = cx.keyring().encryption_version(&key, version)?;
     cx.note_version(version.id());
     let (pair, blob) =
-        cx.keyring().data_key_pair(&version, wanted.form, wanted.aad, cx.budget()).await?;
-    let sealed = Sealed {
+        cx.keyring().data_key_pair(&version, input.form, input.aad, cx.budget()).await?;
+    let encrypted = EncryptOutput {
         key: key.record().id,
         version: version.id(),
         algorithm: CipherAlgorithm::AesGcm,
         iv: Some(blob.iv),
         ciphertext: match layout {
-            Layout::Plain => blob.sealed,
+            Layout::Plain => blob.ciphertext,
             Layout::Framed => blob.to_framed(),
         },
     };
-    let spec = wanted.form.spec;
-    Ok(DataKeyPair { spec, private: pair.private, public: pair.public, sealed })
+    let spec = input.form.spec;
+    Ok(DataKeyPair { spec, private: pair.private, public: pair.public, encrypted })
 }
 
 /// The `Advance` calls are for symmetric keys only, and say so in a way of their own.
@@ -239,7 +239,7 @@ fn accepted_iv(
     cx: &Context,
     iv: Option<[u8; IV_BYTES]>,
 ) -> Result<Option<[u8; IV_BYTES]>, ApiError> {
-    if iv.is_none() || cx.acceptance().caller_iv {
+    if iv.is_none() || cx.compatibility().caller_iv {
         return Ok(iv);
     }
     let message = "The specified parameter \"Iv\" is not valid. This gateway draws every IV itself, \
@@ -251,8 +251,8 @@ fn accepted_iv(
 /// How to sign: as the caller says, or by the default of the key.
 fn signature_algorithm<P>(
     key: &AuthorizedKey<P>,
-    wanted: Option<SignatureAlgorithm>,
+    input: Option<SignatureAlgorithm>,
 ) -> Result<SignatureAlgorithm, ApiError> {
-    let algorithm = wanted.or_else(|| SignatureAlgorithm::of(key.record().spec));
+    let algorithm = input.or_else(|| SignatureAlgorithm::of(key.record().spec));
     algorithm.ok_or_else(|| ApiError::not_for_key("The KeySpec of the key does not sign"))
 }

@@ -2,12 +2,12 @@
 
 use super::signature_algorithm;
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Signs};
+use crate::authz::{CanSign, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 use crate::model::{KeyId, KeyRef, KeyVersionId};
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ impl Permission for Sign {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Signs for Sign {}
+impl CanSign for Sign {}
 
 impl Operation for Sign {
     const NAME: &'static str = "Sign";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Signed;
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {

@@ -2,12 +2,12 @@
 
 use super::signature_algorithm;
 use crate::audit::ActionEffect;
-use crate::authz::{Permission, Verifies};
+use crate::authz::{CanVerify, Permission};
 use crate::error::ApiError;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 use crate::model::{KeyId, KeyRef, KeyVersionId};
-use crate::ops::{Context, Load, Operation};
+use crate::ops::{Context, CostClass, Operation};
 
 /// The request.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Verified {
     /// How.
     pub algorithm: SignatureAlgorithm,
     /// Whether the signature is right.
-    pub is_right: bool,
+    pub is_valid: bool,
     /// As in the request.
     pub message_type: MessageType,
 }
@@ -46,12 +46,12 @@ impl Permission for Verify {
     const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
 }
 
-impl Verifies for Verify {}
+impl CanVerify for Verify {}
 
 impl Operation for Verify {
     const NAME: &'static str = "Verify";
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    const LOAD: Load = Load::Cryptographic;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Verified;
 
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
@@ -60,13 +60,13 @@ impl Operation for Verify {
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().signing_version(&key, version, algorithm)?;
         cx.note_version(version.id());
-        let is_right =
+        let is_valid =
             cx.keyring().verify(&version, self.digest, self.signature, cx.budget()).await?;
         Ok(Verified {
             key: key.record().id,
             version: version.id(),
             algorithm,
-            is_right,
+            is_valid,
             message_type: self.message_type,
         })
     }

@@ -45,9 +45,9 @@ impl Operation for ListKmsInstances {
     async fn run(self, cx: &Context) -> Result<Paged<KmsInstanceList>, ApiError> {
         cx.account::<Self>("keystore")?;
         let id = cx.instance().id.clone();
-        let arn = cx.place().arn(format_args!("keystore/{id}"));
+        let arn = cx.region_account().arn(format_args!("keystore/{id}"));
         let this = KmsInstance { kms_instance_id: id, kms_instance_arn: arn };
-        let page = self.page.cut(Some(this).filter(|_this| self.filters.let_through()));
+        let page = self.page.slice(Some(this).filter(|_this| self.filters.matches()));
         let list = KmsInstanceList { kms_instances: KmsInstances { kms_instance: page.rows } };
         Ok(Paged::new(self.page, page.total, list))
     }
@@ -72,7 +72,7 @@ enum FilterKey {
 }
 
 impl Filters {
-    fn let_through(&self) -> bool {
+    fn matches(&self) -> bool {
         self.0.iter().all(|Filter { values, .. }| {
             values.is_empty() || values.iter().any(|value| value == NAME)
         })
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_instance_is_found_by_its_name_alone_and_other_filters_are_refused() {
         let shows =
-            |text: &str| Filters::from_param(text).ok().map(|filters| filters.let_through());
+            |text: &str| Filters::from_param(text).ok().map(|filters| filters.matches());
         let named = |value: &str| format!(r#"[{{"Key":"InstanceName","Values":["x","{value}"]}}]"#);
         assert_eq!(shows("[]"), Some(true));
         assert_eq!(shows(&named(NAME)), Some(true));

@@ -29,10 +29,10 @@ impl PolicyText {
     /// # Errors
     /// `InvalidParameter`, with the place of the fault.
     pub fn checked(self, cx: &Context) -> Result<String, ApiError> {
-        let account = &cx.place().account;
+        let account = &cx.region_account().account;
         let checked = KeyPolicy::parse(&self.0).and_then(|policy| {
             policy.check_cost()?;
-            policy.keeps_an_owner(account)
+            policy.check_stays_manageable(account)
         });
         checked.map(|()| self.0).map_err(|fault| {
             let message = format!("The specified parameter \"Policy\" is not valid. {fault}.");

@@ -1,11 +1,11 @@
 //! SetKeyPolicy: replaces a key's policy.
 
 use super::{PolicyText, names_default, no_such_policy};
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct SetKeyPolicy: Changes {
+    pub struct SetKeyPolicy: CanManage {
         key: KeyRef = "KeyId",
         policy: PolicyText = "Policy",
         is_default: bool = with(names_default),
@@ -14,15 +14,15 @@ operation! {
 
 impl Operation for SetKeyPolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let policy = self.policy.checked(cx)?;
         let key = cx.key::<Self>(&self.key)?;
         if !self.is_default {
             return Err(no_such_policy());
         }
-        cx.keyring().change(&key, Use::Annotate, |record| record.policy = Some(policy)).await?;
-        Ok(Done {})
+        cx.keyring().change(&key, KeyAction::Annotate, |record| record.policy = Some(policy)).await?;
+        Ok(EmptyResponse {})
     }
 }

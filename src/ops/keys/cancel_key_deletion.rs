@@ -4,18 +4,18 @@
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CancelKeyDeletion: Changes {
+    pub struct CancelKeyDeletion: CanManage {
         key: KeyRef = "KeyId",
     }
 }
 
 impl Operation for CancelKeyDeletion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring().cancel_deletion(&key).await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

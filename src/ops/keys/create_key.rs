@@ -82,7 +82,7 @@ impl CreateKey {
 
 impl Operation for CreateKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
@@ -111,6 +111,6 @@ impl Operation for CreateKey {
             .await
             .map_err(|error| error.of_parameter("KeySpec"))?;
         cx.note_key(record.id);
-        Ok(CreatedKey { key_metadata: KeyMetadata::of(&record, cx.place()) })
+        Ok(CreatedKey { key_metadata: KeyMetadata::of(&record, cx.region_account()) })
     }
 }

@@ -20,6 +20,6 @@ impl Operation for DescribeKey {
 
     async fn run(self, cx: &Context) -> Result<DescribedKey, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        Ok(DescribedKey { key_metadata: KeyMetadata::in_full(key.record(), cx.place()) })
+        Ok(DescribedKey { key_metadata: KeyMetadata::in_full(key.record(), cx.region_account()) })
     }
 }

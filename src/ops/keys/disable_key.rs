@@ -1,22 +1,22 @@
 //! DisableKey: forbids every use of a key until it is enabled again.
 
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::model::KeyState;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DisableKey: Changes {
+    pub struct DisableKey: CanManage {
         key: KeyRef = "KeyId",
     }
 }
 
 impl Operation for DisableKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().change(&key, Use::Toggle, |record| record.state = KeyState::Disabled).await?;
-        Ok(Done {})
+        cx.keyring().change(&key, KeyAction::Toggle, |record| record.state = KeyState::Disabled).await?;
+        Ok(EmptyResponse {})
     }
 }

@@ -47,9 +47,9 @@ impl Operation for ListKeys {
             .store()
             .keys()
             .into_iter()
-            .filter(|record| record.state.is_visible() && self.filters.let_through(record, cx));
-        let page = self.page.cut(shown);
-        let key = |id| Key { key_id: id, key_arn: cx.place().arn(format_args!("key/{id}")) };
+            .filter(|record| record.state.is_visible() && self.filters.matches(record, cx));
+        let page = self.page.slice(shown);
+        let key = |id| Key { key_id: id, key_arn: cx.region_account().arn(format_args!("key/{id}")) };
         let list = KeyList {
             keys: Keys { key: page.rows.into_iter().map(|record| key(record.id)).collect() },
         };
@@ -87,7 +87,7 @@ enum FilterKey {
 
 impl FilterKey {
     /// Whether a key shows `value` for this name. Every key was made by a user of the account.
-    fn shows(self, value: &str, record: &KeyRecord, cx: &Context) -> bool {
+    fn has_value(self, value: &str, record: &KeyRecord, cx: &Context) -> bool {
         match self {
             Self::KeyState => record.state.as_str() == value,
             Self::KeySpec => record.spec.as_str() == value,
@@ -101,7 +101,7 @@ impl FilterKey {
             Self::AliasName => {
                 cx.store().aliases_of(record.id).iter().any(|alias| alias.name.as_str() == value)
             }
-            Self::Creator => cx.place().account.as_str() == value,
+            Self::Creator => cx.region_account().account.as_str() == value,
             Self::TagKey => record.tags.contains_key(value),
             Self::TagValue => record.tags.values().any(|tag| tag.as_str() == value),
         }
@@ -109,11 +109,11 @@ impl FilterKey {
 }
 
 impl Filters {
-    fn let_through(&self, record: &KeyRecord, cx: &Context) -> bool {
+    fn matches(&self, record: &KeyRecord, cx: &Context) -> bool {
         self.0.iter().all(|filter| {
             let alternatives = self.0.iter().filter(|other| other.key == filter.key);
             let mut values = alternatives.flat_map(|other| &other.values).peekable();
-            values.peek().is_none() || values.any(|value| filter.key.shows(value, record, cx))
+            values.peek().is_none() || values.any(|value| filter.key.has_value(value, record, cx))
         })
     }
 }

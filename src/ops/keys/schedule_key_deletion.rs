@@ -3,10 +3,10 @@
 
 use crate::ops::prelude::*;
 
-const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 operation! {
-    pub struct ScheduleKeyDeletion: Changes {
+    pub struct ScheduleKeyDeletion: CanManage {
         key: KeyRef,
         /// 7 to 366.
         window_days: u32,
@@ -25,12 +25,12 @@ impl FromParams for ScheduleKeyDeletion {
 
 impl Operation for ScheduleKeyDeletion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_OF_A_DAY);
+        let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_PER_DAY);
         cx.keyring().schedule_deletion(&key, delete_at).await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

@@ -1,14 +1,14 @@
 //! SetDeletionProtection: whether a key may be scheduled for deletion.
 
 use super::description_in;
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::model::key_ref::KeyName;
 use crate::ops::prelude::*;
 
 const ARN: &str = "ProtectedResourceArn";
 
 operation! {
-    pub struct SetDeletionProtection: Changes {
+    pub struct SetDeletionProtection: CanManage {
         /// None when the instance is meant.
         key: Option<KeyRef>,
         /// Why the key must not be deleted; none to let it be.
@@ -34,7 +34,7 @@ fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
     let instance: Option<String> = params.optional("KmsInstanceId")?;
     match (by_id, by_arn, instance) {
         (Some(key), None, None) => Ok(Some(key)),
-        (None, Some(key), None) if key.place.is_some() && matches!(key.name, KeyName::Id(_)) => {
+        (None, Some(key), None) if key.region_account.is_some() && matches!(key.name, KeyName::Id(_)) => {
             Ok(Some(key))
         }
         (None, None, Some(_)) => Ok(None),
@@ -45,17 +45,17 @@ fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
 
 impl Operation for SetDeletionProtection {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         // The instance cannot be released through the API at all.
         let key = self.key.ok_or_else(|| {
             ApiError::unsupported_parameter("KmsInstanceId", "only keys are protected here")
         })?;
         let key = cx.key::<Self>(&key)?;
         cx.keyring()
-            .change(&key, Use::Annotate, |record| record.deletion_protection = self.protection)
+            .change(&key, KeyAction::Annotate, |record| { record.deletion_protection = self.protection; })
             .await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

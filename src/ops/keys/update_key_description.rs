@@ -2,11 +2,11 @@
 //! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
 
 use super::description;
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UpdateKeyDescription: Changes {
+    pub struct UpdateKeyDescription: CanManage {
         key: KeyRef = "KeyId",
         description: Option<String> = with(description),
     }
@@ -14,15 +14,15 @@ operation! {
 
 impl Operation for UpdateKeyDescription {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring()
-            .change(&key, Use::Annotate, |record| {
+            .change(&key, KeyAction::Annotate, |record| {
                 record.description = self.description.unwrap_or_default();
             })
             .await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

@@ -1,12 +1,12 @@
 //! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
 
 use super::rotation;
-use crate::keyring::{KeyringError, Use};
+use crate::keyring::{KeyringError, KeyAction};
 use crate::model::Rotation;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UpdateRotationPolicy: Changes {
+    pub struct UpdateRotationPolicy: CanManage {
         key: KeyRef,
         rotation: Option<Rotation>,
     }
@@ -21,12 +21,12 @@ impl FromParams for UpdateRotationPolicy {
 
 impl Operation for UpdateRotationPolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring()
-            .try_change(&key, Use::Cryptographic, |record| {
+            .try_change(&key, KeyAction::Cryptographic, |record| {
                 if !record.can_rotate() {
                     return Err(KeyringError::NotForKey(
                         "A key of this KeySpec or Origin does not rotate by itself",
@@ -36,6 +36,6 @@ impl Operation for UpdateRotationPolicy {
                 Ok(())
             })
             .await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

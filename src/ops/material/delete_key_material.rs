@@ -3,19 +3,19 @@
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DeleteKeyMaterial: Imports {
+    pub struct DeleteKeyMaterial: CanImport {
         key: KeyRef = "KeyId",
     }
 }
 
 impl Operation for DeleteKeyMaterial {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    const LOAD: Load = Load::Generate;
-    type Output = Done;
+    const COST_CLASS: CostClass = CostClass::Generate;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring().delete_material(&key, cx.budget()).await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

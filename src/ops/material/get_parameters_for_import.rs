@@ -6,7 +6,7 @@ use crate::ops::no_sm2;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetParametersForImport: Imports {
+    pub struct GetParametersForImport: CanImport {
         key: KeyRef,
         wrapping: Wrapping,
     }
@@ -44,7 +44,7 @@ impl FromParams for GetParametersForImport {
 
 impl Operation for GetParametersForImport {
     const EFFECT: ActionEffect = ActionEffect::ChangesAsReading;
-    const LOAD: Load = Load::Generate;
+    const COST_CLASS: CostClass = CostClass::Generate;
     type Output = ImportParameters;
 
     async fn run(self, cx: &Context) -> Result<ImportParameters, ApiError> {

@@ -5,7 +5,7 @@ use crate::model::{Base64Bytes, ImportToken, Time};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ImportKeyMaterial: Imports {
+    pub struct ImportKeyMaterial: CanImport {
         key: KeyRef,
         wrapped: Base64Bytes,
         /// None when the token is no import token of this gateway's.
@@ -33,10 +33,10 @@ impl FromParams for ImportKeyMaterial {
 
 impl Operation for ImportKeyMaterial {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    const LOAD: Load = Load::Generate;
-    type Output = Done;
+    const COST_CLASS: CostClass = CostClass::Generate;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         if self.expires.is_some_and(|expires| expires <= cx.now()) {
             return Err(ApiError::invalid_parameter("KeyMaterialExpireUnix"));
@@ -44,6 +44,6 @@ impl Operation for ImportKeyMaterial {
         let Base64Bytes(wrapped) = self.wrapped;
         let material = WrappedMaterial { import: self.import, wrapped, expires: self.expires };
         cx.keyring().import(&key, material, cx.now(), cx.budget()).await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

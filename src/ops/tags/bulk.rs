@@ -13,12 +13,12 @@ const MAX_RESOURCES: usize = 50;
 #[derive(Debug)]
 pub(super) struct Resources {
     region: String,
-    kind: Kind,
+    kind: ResourceKind,
     ids: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ResourceKind {
     Key,
     Secret,
 }
@@ -31,8 +31,8 @@ impl Resources {
         Ok(Self {
             region: params.required("RegionId")?,
             kind: match kind.as_str() {
-                "key" => Kind::Key,
-                "secret" => Kind::Secret,
+                "key" => ResourceKind::Key,
+                "secret" => ResourceKind::Secret,
                 _ => return Err(ParamError::invalid("ResourceType")),
             },
             ids: ids.iter().map(Element::text).map(str::to_owned).collect(),
@@ -57,12 +57,12 @@ impl Resources {
     /// # Errors
     /// `InvalidParameter` for another region, `UnsupportedOperation` for secrets.
     pub(super) fn check_served(&self, cx: &Context) -> Result<(), ApiError> {
-        if self.region != cx.place().region.as_str() {
+        if self.region != cx.region_account().region.as_str() {
             return Err(ApiError::invalid_parameter("RegionId"));
         }
         match self.kind {
-            Kind::Key => Ok(()),
-            Kind::Secret => Err(ApiError::unsupported_parameter("ResourceType", ONLY_KEYS)),
+            ResourceKind::Key => Ok(()),
+            ResourceKind::Secret => Err(ApiError::unsupported_parameter("ResourceType", ONLY_KEYS)),
         }
     }
 

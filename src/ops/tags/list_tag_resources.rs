@@ -19,7 +19,7 @@ operation! {
         resources: Resources = with(Resources::from_params),
         /// What a key must have to be listed, with all of its tags.
         tags: TagList = with(numbered_tags),
-        after: Option<Place> = "NextToken",
+        after: Option<PageStart> = "NextToken",
     }
 
     /// The answer.
@@ -44,7 +44,7 @@ operation! {
 /// Where a row stands among all: they are sorted by key and then by tag, so that a list goes on in
 /// the right place whatever has come or gone meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct PageStart {
     key: KeyId,
     tag: TagKey,
 }
@@ -60,8 +60,8 @@ impl Operation for ListTagResources {
         records.sort_by_key(|record| record.id);
         records.dedup_by_key(|record| record.id);
         let mut rows = records.iter().flat_map(|record| rows(record)).filter(|row| {
-            let place = Place { key: row.resource_id, tag: row.tag_key.clone() };
-            self.after.as_ref().is_none_or(|after| place > *after)
+            let start = PageStart { key: row.resource_id, tag: row.tag_key.clone() };
+            self.after.as_ref().is_none_or(|after| start > *after)
         });
         let page: Vec<Row> = rows.by_ref().take(ROWS).collect();
         let is_end = rows.next().is_none();
@@ -104,7 +104,7 @@ fn token(row: &Row) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", row.resource_id, row.tag_key))
 }
 
-impl FromParam for Place {
+impl FromParam for PageStart {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("token");
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_source| invalid)?;
@@ -126,10 +126,10 @@ mod tests {
             tag_key: "team:訂單".parse().unwrap(),
             tag_value: "x".parse().unwrap(),
         };
-        let place = Place { key: row.resource_id, tag: row.tag_key.clone() };
-        assert_eq!(Place::from_param(&token(&row)), Ok(place));
+        let start = PageStart { key: row.resource_id, tag: row.tag_key.clone() };
+        assert_eq!(PageStart::from_param(&token(&row)), Ok(start));
         for text in ["x", "eHg", "=", "a2V5"] {
-            assert!(Place::from_param(text).is_err(), "{text}");
+            assert!(PageStart::from_param(text).is_err(), "{text}");
         }
     }
 }

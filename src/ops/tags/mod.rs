@@ -5,9 +5,9 @@ mod bulk;
 
 use std::collections::BTreeMap;
 
-use crate::authz::{AuthorizedKey, Changes};
+use crate::authz::{AuthorizedKey, CanManage};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::Use;
+use crate::keyring::KeyAction;
 use crate::model::{KeyRef, MAX_TAGS, ParamError, Params, TagKey, TagValue};
 use crate::ops::Context;
 use crate::ops::registry::operations;
@@ -24,13 +24,13 @@ operations! {
 
 /// The resource of TagResource and UntagResource, which is exactly one.
 #[derive(Debug)]
-enum OneResource {
+enum SingleResource {
     Key(KeyRef),
     /// Of a kind that is not kept here, by the name of its parameter.
     Other(&'static str),
 }
 
-impl OneResource {
+impl SingleResource {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         let key: Option<KeyRef> = params.optional("KeyId")?;
         let is_named = |name: &&str| params.text(name).is_some_and(|text| !text.is_empty());
@@ -59,13 +59,13 @@ impl OneResource {
 const ONLY_KEYS: &str = "of all resources this gateway keeps the tags of keys alone";
 
 /// Adds tags to a key; one whose key is there already gets the new value.
-async fn add<P: Changes>(
+async fn add<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,
     tags: BTreeMap<TagKey, TagValue>,
 ) -> Result<(), ApiError> {
     cx.keyring()
-        .try_change(key, Use::Annotate, |record| {
+        .try_change(key, KeyAction::Annotate, |record| {
             record.tags.extend(tags);
             if record.tags.len() > MAX_TAGS {
                 return Err(ErrorCode::LimitExceeded.into());
@@ -77,13 +77,13 @@ async fn add<P: Changes>(
 }
 
 /// Takes tags from a key.
-async fn remove<P: Changes>(
+async fn remove<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,
-    is_to_go: impl Fn(&TagKey) -> bool,
+    should_remove: impl Fn(&TagKey) -> bool,
 ) -> Result<(), ApiError> {
     cx.keyring()
-        .change(key, Use::Annotate, |record| record.tags.retain(|tag, _| !is_to_go(tag)))
+        .change(key, KeyAction::Annotate, |record| record.tags.retain(|tag, _| !should_remove(tag)))
         .await?;
     Ok(())
 }

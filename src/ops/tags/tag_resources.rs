@@ -6,7 +6,7 @@ use crate::model::TagList;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct TagResources: Changes {
+    pub struct TagResources: CanManage {
         resources: Resources,
         tags: TagList,
     }
@@ -24,15 +24,15 @@ impl FromParams for TagResources {
 
 impl Operation for TagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
     /// All keys are found and allowed before the first is changed. A key that refuses leaves those
     /// before it changed; the same request may be sent again.
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.parse()?;
         for key in self.resources.keys::<Self>(cx)? {
             add(cx, &key, tags.clone()).await?;
         }
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

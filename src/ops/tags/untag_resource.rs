@@ -1,24 +1,24 @@
 //! UntagResource: takes tags from a key.
 
-use super::{OneResource, remove};
+use super::{SingleResource, remove};
 use crate::model::TagKeyList;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UntagResource: Changes {
-        resource: OneResource = with(OneResource::from_params),
+    pub struct UntagResource: CanManage {
+        resource: SingleResource = with(SingleResource::from_params),
         tags: TagKeyList = "TagKeys",
     }
 }
 
 impl Operation for UntagResource {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = self.resource.key()?;
         let tags = self.tags.parse()?;
         remove(cx, &cx.key::<Self>(&key)?, |tag| tags.contains(tag)).await?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{Element, MAX_TAGS, TagKey, TagKeyList};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct UntagResources: Changes {
+    pub struct UntagResources: CanManage {
         resources: Resources,
         /// None for all tags.
         tags: Option<TagKeyList>,
@@ -29,17 +29,17 @@ impl FromParams for UntagResources {
 
 impl Operation for UntagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
     /// All keys are found and allowed before the first is changed. A key that refuses leaves those
     /// before it changed; the same request may be sent again.
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.map(TagKeyList::parse).transpose()?;
         for key in self.resources.keys::<Self>(cx)? {
-            let is_to_go =
+            let should_remove =
                 |tag: &TagKey| tags.as_ref().is_none_or(|tags: &Vec<TagKey>| tags.contains(tag));
-            remove(cx, &key, is_to_go).await?;
+            remove(cx, &key, should_remove).await?;
         }
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

@@ -1,23 +1,23 @@
 //! CreateKeyVersion: a new version of a key, the primary one from now on if the key is symmetric.
 
-use super::{KeyVersion, OneVersion};
+use super::{KeyVersion, KeyVersionResponse};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CreateKeyVersion: Changes {
+    pub struct CreateKeyVersion: CanManage {
         key: KeyRef = "KeyId",
     }
 }
 
 impl Operation for CreateKeyVersion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    const LOAD: Load = Load::Generate;
-    type Output = OneVersion;
+    const COST_CLASS: CostClass = CostClass::Generate;
+    type Output = KeyVersionResponse;
 
-    async fn run(self, cx: &Context) -> Result<OneVersion, ApiError> {
+    async fn run(self, cx: &Context) -> Result<KeyVersionResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let version = cx.keyring().add_version(&key, cx.now(), cx.budget()).await?;
         cx.note_version(version.id);
-        Ok(OneVersion { key_version: KeyVersion::of(&version, key.record()) })
+        Ok(KeyVersionResponse { key_version: KeyVersion::of(&version, key.record()) })
     }
 }

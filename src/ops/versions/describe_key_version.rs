@@ -1,6 +1,6 @@
 //! DescribeKeyVersion: what is known of one version of a key.
 
-use super::{KeyVersion, OneVersion};
+use super::{KeyVersion, KeyVersionResponse};
 use crate::model::VersionRef;
 use crate::ops::prelude::*;
 
@@ -13,14 +13,14 @@ operation! {
 
 impl Operation for DescribeKeyVersion {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = OneVersion;
+    type Output = KeyVersionResponse;
 
-    async fn run(self, cx: &Context) -> Result<OneVersion, ApiError> {
+    async fn run(self, cx: &Context) -> Result<KeyVersionResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let record = key.record();
         let version = self.version.id().and_then(|id| record.version(id));
         let version = version.ok_or(ErrorCode::KeyVersionNotFound)?;
         cx.note_version(version.id);
-        Ok(OneVersion { key_version: KeyVersion::of(version, record) })
+        Ok(KeyVersionResponse { key_version: KeyVersion::of(version, record) })
     }
 }

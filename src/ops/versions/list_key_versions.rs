@@ -26,7 +26,7 @@ impl Operation for ListKeyVersions {
     async fn run(self, cx: &Context) -> Result<Paged<KeyVersionList>, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let record = key.record();
-        let page = self.page.cut(record.live_versions());
+        let page = self.page.slice(record.live_versions());
         let rows = page.rows.into_iter().map(|version| KeyVersion::of(version, record));
         let list = KeyVersionList { key_versions: KeyVersions { key_version: rows.collect() } };
         Ok(Paged::new(self.page, page.total, list))

@@ -29,7 +29,7 @@ impl KeyVersion {
 
 response! {
     /// The answer of an operation that tells of one version.
-    pub struct OneVersion {
+    pub struct KeyVersionResponse {
         key_version: KeyVersion,
     }
 }

@@ -44,7 +44,7 @@ async fn the_backup_takes_the_stores_place_and_the_old_one_is_kept() {
     bench.store.close().await;
     let (url, directory) = leave(bench);
     let replaced = restore(&url, &backup).await.unwrap();
-    assert_eq!((replaced.keys, replaced.knows_destroyed), (1, true));
+    assert_eq!((replaced.keys, replaced.has_tombstones), (1, true));
     let store = Store::open(&url).await.unwrap();
     assert_eq!(store.keys(), [old]);
     let kept = replaced.kept.unwrap();
@@ -62,7 +62,7 @@ async fn a_store_that_is_gone_is_made_from_the_backup() {
     let (url, directory) = leave(bench);
     std::fs::remove_file(directory.path().join("store.db")).unwrap();
     let replaced = restore(&url, &backup).await.unwrap();
-    assert_eq!((replaced.kept, replaced.knows_destroyed), (None, true));
+    assert_eq!((replaced.kept, replaced.has_tombstones), (None, true));
     assert_eq!(Store::open(&url).await.unwrap().keys(), [old]);
 }
 
@@ -111,10 +111,10 @@ async fn a_log_beside_either_file_is_that_files_alone() {
     let backup = copies.path().join("backup.db");
     let path = connect::file(&bench.url).unwrap();
     std::fs::copy(&path, &backup).unwrap();
-    std::fs::copy(beside(&path, "-wal"), beside(&backup, "-wal")).unwrap();
+    std::fs::copy(with_suffix(&path, "-wal"), with_suffix(&backup, "-wal")).unwrap();
     let later = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     // As after a kill: the log of the store is not merged.
-    let (log, shared) = (beside(&path, "-wal"), beside(&path, "-shm"));
+    let (log, shared) = (with_suffix(&path, "-wal"), with_suffix(&path, "-shm"));
     let killed = copies.path().join("killed");
     std::fs::copy(&log, &killed).unwrap();
     bench.store.close().await;
@@ -184,12 +184,12 @@ async fn nothing_half_made_and_no_deletion_that_is_due_comes_from_a_backup() {
     let (_copies, backup) = backup_of(&bench).await;
     let (url, _directory) = leave(bench);
     let replaced = restore(&url, &backup).await.unwrap();
-    assert_eq!((replaced.half_made, replaced.keys), (2, 3));
+    assert_eq!((replaced.incomplete, replaced.keys), (2, 3));
     assert_eq!(replaced.postponed, [soon.id]);
     let store = Store::open(&url).await.unwrap();
     assert_eq!(store.key(half.id), None);
     assert_eq!(store.key(rotating.id).unwrap().versions, rotating.versions[..1]);
-    let week = Some(now().plus_seconds(RESPITE_SECONDS));
+    let week = Some(now().plus_seconds(MIN_DELETION_DELAY_SECONDS));
     assert_eq!(store.key(soon.id).unwrap().delete_at, week);
     assert_eq!(store.key(later.id).unwrap().delete_at, later.delete_at);
 }

@@ -9,10 +9,10 @@ use crate::token::error::TokenError;
 use crate::token::name::{KeyClass, KeyIdentity, ObjectName};
 
 /// What an error tells of a label that is not ours, in characters.
-const LONGEST_LABEL: usize = 128;
+const MAX_LABEL: usize = 128;
 
 /// Why a token that answers is not the one that it was.
-pub(in crate::token) const EMPTIED: &str = "it no longer shows the keys that it had";
+pub(in crate::token) const KEYS_MISSING: &str = "it no longer shows the keys that it had";
 
 /// The value of the first attribute of this kind in a list, if there is one.
 macro_rules! attribute {
@@ -27,13 +27,13 @@ pub(in crate::token) use attribute;
 
 /// The objects that have one `CKA_ID`.
 #[derive(Debug, Default, Clone, Copy)]
-pub(in crate::token) struct Found {
+pub(in crate::token) struct KeyObjects {
     secret: Option<ObjectHandle>,
     private: Option<ObjectHandle>,
     public: Option<ObjectHandle>,
 }
 
-impl Found {
+impl KeyObjects {
     /// A secret key alone.
     pub(in crate::token) fn secret(secret: ObjectHandle) -> Self {
         Self { secret: Some(secret), ..Self::default() }
@@ -53,13 +53,13 @@ impl Found {
         class: Option<ObjectClass>,
         object: ObjectHandle,
     ) -> Result<(), TokenError> {
-        let place = match class {
+        let slot = match class {
             Some(ObjectClass::SECRET_KEY) => &mut self.secret,
             Some(ObjectClass::PRIVATE_KEY) => &mut self.private,
             Some(ObjectClass::PUBLIC_KEY) => &mut self.public,
             _ => return Ok(()),
         };
-        if place.replace(object).is_some() { Err(TokenError::Duplicate) } else { Ok(()) }
+        if slot.replace(object).is_some() { Err(TokenError::Duplicate) } else { Ok(()) }
     }
 
     /// The secret or private key, if there is one.
@@ -78,7 +78,7 @@ impl Found {
     }
 
     /// Whether it is a secret key, or both halves of a pair.
-    pub(in crate::token) fn is_whole(self) -> bool {
+    pub(in crate::token) fn is_complete(self) -> bool {
         self.secret.is_some() != (self.private.is_some() && self.public.is_some())
     }
 
@@ -109,44 +109,50 @@ pub(in crate::token) fn search_all(
 
 /// The objects of a key. Objects with its id whose label or class is another key's are not used,
 /// whatever a database says.
-pub(in crate::token) fn search(session: &Session, key: KeyIdentity) -> Result<Found, TokenError> {
-    let mut found = Found::default();
+pub(in crate::token) fn search(
+    session: &Session,
+    key: KeyIdentity,
+) -> Result<KeyObjects, TokenError> {
+    let mut found = KeyObjects::default();
     let mut other = None;
     for object in search_all(session, key)? {
-        let (class, label) = naming_of(session, object)?;
+        let (class, label) = class_and_label(session, object)?;
         let Some(class) = class else { continue };
         found.add(Some(class), object)?;
-        if !key.is_told_by(&label) {
+        if !key.matches_label(&label) {
             other = Some(label);
         }
     }
     match other {
-        Some(label) if found.has_key() => Err(other_key(key, &label)),
+        Some(label) if found.has_key() => Err(key_mismatch(key, &label)),
         None if found.has_key() && found.class() != Some(key.class) => {
-            Err(other_key(key, format!("{} of another class", key.name).as_bytes()))
+            Err(key_mismatch(key, format!("{} of another class", key.name).as_bytes()))
         }
         _ => Ok(found),
     }
 }
 
 /// Looks for the key that the token is known by.
-pub(in crate::token) fn vouch(session: &Session, witness: KeyIdentity) -> Result<(), TokenError> {
-    if search_all(session, witness)?.is_empty() {
-        Err(TokenError::Untrusted(EMPTIED))
+pub(in crate::token) fn check_identity_key(
+    session: &Session,
+    identity_key: KeyIdentity,
+) -> Result<(), TokenError> {
+    if search_all(session, identity_key)?.is_empty() {
+        Err(TokenError::Untrusted(KEYS_MISSING))
     } else {
         Ok(())
     }
 }
 
 /// Fails when an object is not of this key, as its id and label say.
-pub(in crate::token) fn check_named(
+pub(in crate::token) fn check_id_and_label(
     session: &Session,
     object: ObjectHandle,
     key: KeyIdentity,
 ) -> Result<(), TokenError> {
-    let told = session.get_attributes(object, &[AttributeType::Id, AttributeType::Label])?;
-    let has_id = told.contains(&Attribute::Id(key.id().as_bytes().to_vec()));
-    if has_id && key.is_told_by(label_in(&told)) {
+    let attributes = session.get_attributes(object, &[AttributeType::Id, AttributeType::Label])?;
+    let has_id = attributes.contains(&Attribute::Id(key.id().as_bytes().to_vec()));
+    if has_id && key.matches_label(label_from(&attributes)) {
         Ok(())
     } else {
         Err(TokenError::WrongAttributes("CKA_ID, CKA_LABEL".to_owned()))
@@ -154,33 +160,34 @@ pub(in crate::token) fn check_named(
 }
 
 /// The class and the label of an object; an empty label if there is none.
-pub(in crate::token) fn naming_of(
+pub(in crate::token) fn class_and_label(
     session: &Session,
     object: ObjectHandle,
 ) -> Result<(Option<ObjectClass>, Vec<u8>), TokenError> {
-    let told = session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
-    Ok((class_in(&told), label_in(&told).to_vec()))
+    let attributes =
+        session.get_attributes(object, &[AttributeType::Class, AttributeType::Label])?;
+    Ok((class_from(&attributes), label_from(&attributes).to_vec()))
 }
 
 /// The class among these attributes.
-pub(in crate::token) fn class_in(told: &[Attribute]) -> Option<ObjectClass> {
-    attribute!(told, Class).copied()
+pub(in crate::token) fn class_from(attributes: &[Attribute]) -> Option<ObjectClass> {
+    attribute!(attributes, Class).copied()
 }
 
 /// The label among these attributes; empty if there is none.
-fn label_in(told: &[Attribute]) -> &[u8] {
-    attribute!(told, Label).map(Vec::as_slice).unwrap_or_default()
+fn label_from(attributes: &[Attribute]) -> &[u8] {
+    attribute!(attributes, Label).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The name that the label among these attributes gives, if it is one of ours.
-pub(in crate::token) fn name_in(told: &[Attribute]) -> Option<ObjectName> {
-    std::str::from_utf8(label_in(told)).ok()?.parse().ok()
+pub(in crate::token) fn name_from(attributes: &[Attribute]) -> Option<ObjectName> {
+    std::str::from_utf8(label_from(attributes)).ok()?.parse().ok()
 }
 
 /// The error for objects with a key's id and this label.
-pub(in crate::token) fn other_key(key: KeyIdentity, label: &[u8]) -> TokenError {
-    let label = String::from_utf8_lossy(label).chars().take(LONGEST_LABEL).collect();
-    TokenError::OtherKey { wanted: key.name, label }
+pub(in crate::token) fn key_mismatch(key: KeyIdentity, label: &[u8]) -> TokenError {
+    let label = String::from_utf8_lossy(label).chars().take(MAX_LABEL).collect();
+    TokenError::KeyMismatch { wanted: key.name, label }
 }
 
 /// A copy in the session, no less closed than its original, or none.

@@ -8,19 +8,19 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Sources;
+use super::MonitoredComponents;
 use crate::model::Time;
 use crate::store::StoreError;
 
 /// How long an answer stands for the probes that follow.
-const STANDS: Duration = Duration::from_secs(1);
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// How long the store may take to answer.
-const STORE_PATIENCE: Duration = Duration::from_secs(1);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The health of the gateway.
 pub struct Health {
-    sources: Sources,
+    components: MonitoredComponents,
     is_stopping: AtomicBool,
     /// Held while the store is asked, so that it is asked once for all probes that wait.
     last: Mutex<Option<(Instant, Readiness)>>,
@@ -44,8 +44,8 @@ struct Dependency {
 
 impl Health {
     /// The health of what depends on these.
-    pub fn new(sources: Sources) -> Self {
-        Self { sources, is_stopping: AtomicBool::new(false), last: Mutex::new(None) }
+    pub fn new(components: MonitoredComponents) -> Self {
+        Self { components, is_stopping: AtomicBool::new(false), last: Mutex::new(None) }
     }
 
     /// From now on the gateway is not ready: it finishes what is under way.
@@ -53,17 +53,17 @@ impl Health {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn sources(&self) -> &Sources {
-        &self.sources
+    pub(super) fn components(&self) -> &MonitoredComponents {
+        &self.components
     }
 
     /// Whether everything is there, as of at most a second ago.
     pub(super) async fn readiness(&self) -> Readiness {
         let mut last = self.last.lock().await;
         let mut readiness = match &*last {
-            Some((at, readiness)) if at.elapsed() < STANDS => readiness.clone(),
+            Some((at, readiness)) if at.elapsed() < CACHE_TTL => readiness.clone(),
             _ => {
-                let readiness = self.look().await;
+                let readiness = self.check().await;
                 *last = Some((Instant::now(), readiness.clone()));
                 readiness
             }
@@ -74,13 +74,13 @@ impl Health {
         readiness
     }
 
-    async fn look(&self) -> Readiness {
+    async fn check(&self) -> Readiness {
         let dependencies = BTreeMap::from([
             ("audit", self.audit()),
             ("certificate", self.certificate()),
             ("clock", self.clock()),
             ("store", self.store().await),
-            ("token", Dependency::of(self.sources.token.ready())),
+            ("token", Dependency::of(self.components.token.ready())),
         ]);
         let has = |status| dependencies.values().any(|dependency| dependency.status == status);
         let status = match (has("failed"), has("degraded")) {
@@ -93,13 +93,13 @@ impl Health {
 
     /// Where the audit cannot be written, everything is refused.
     fn audit(&self) -> Dependency {
-        match self.sources.audit.status() {
+        match self.components.audit.status() {
             None => Dependency { status: "none", reason: None, days_left: None },
             Some(status) if status.is_failing => {
                 let reason = Some("the last write of the audit failed".to_owned());
                 Dependency { status: "failed", reason, days_left: None }
             }
-            Some(status) if status.is_elsewhere => {
+            Some(status) if status.is_moved => {
                 let reason = "the audit file was renamed or removed, and records go to it: SIGHUP \
                               begins the next one";
                 Dependency { status: "degraded", reason: Some(reason.to_owned()), days_left: None }
@@ -110,13 +110,13 @@ impl Health {
 
     /// Whether changes are kept, as far as is known, and one read of one row.
     async fn store(&self) -> Dependency {
-        if let Err(error) = self.sources.store.condition() {
+        if let Err(error) = self.components.store.condition() {
             return Dependency::of(Err(error));
         }
-        match tokio::time::timeout(STORE_PATIENCE, self.sources.store.fact("region")).await {
+        match tokio::time::timeout(STORE_TIMEOUT, self.components.store.metadata("region")).await {
             // It answers, whatever it says.
             Ok(Ok(_) | Err(StoreError::Corrupt { .. })) => {
-                let reason = self.what_store_lacks();
+                let reason = self.store_problem();
                 let status = if reason.is_none() { "ok" } else { "degraded" };
                 Dependency { status, reason, days_left: None }
             }
@@ -126,17 +126,17 @@ impl Health {
     }
 
     /// What keeps the store from being all that it should be, though it answers.
-    fn what_store_lacks(&self) -> Option<String> {
-        if self.sources.store.is_behind() {
+    fn store_problem(&self) -> Option<String> {
+        if self.components.store.is_stale() {
             return Some("what other processes have changed cannot all be taken over".to_owned());
         }
-        let count = self.sources.store.damaged_rows().len();
+        let count = self.components.store.damaged_rows().len();
         (count > 0).then(|| format!("{count} damaged rows are left out: hsmgate doctor names them"))
     }
 
     /// While the clock is behind the date from which on requests are accepted, all are refused.
     fn clock(&self) -> Dependency {
-        let behind = self.sources.replay.clock_behind(Time::now());
+        let behind = self.components.replay.clock_behind(Time::now());
         let reason = behind
             .map(|from| format!("the clock is behind: requests dated before {from} are refused"));
         let status = if reason.is_none() { "ok" } else { "failed" };
@@ -144,14 +144,14 @@ impl Health {
     }
 
     fn certificate(&self) -> Dependency {
-        let Some(identity) = &self.sources.identity else {
+        let Some(certificate) = &self.components.certificate else {
             return Dependency { status: "none", reason: None, days_left: None };
         };
-        let days = identity.days_left(Time::now());
-        let is_good = days > 0.0;
+        let days = certificate.days_left(Time::now());
+        let is_valid = days > 0.0;
         Dependency {
-            status: if is_good { "ok" } else { "failed" },
-            reason: (!is_good).then(|| "the certificate has run out".to_owned()),
+            status: if is_valid { "ok" } else { "failed" },
+            reason: (!is_valid).then(|| "the certificate has run out".to_owned()),
             days_left: Some(days),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Sources;
+use super::MonitoredComponents;
 use crate::model::Time;
 pub(super) use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::telemetry::metrics::{AuditState, Queue, metrics};
@@ -11,27 +11,27 @@ use crate::telemetry::metrics::{AuditState, Queue, metrics};
 ///
 /// # Errors
 /// Never, as far as the library keeps its word.
-pub(super) fn text(sources: &Sources) -> Result<String, fmt::Error> {
+pub(super) fn text(components: &MonitoredComponents) -> Result<String, fmt::Error> {
     let metrics = metrics();
-    if let Some(identity) = &sources.identity {
-        metrics.set_certificate_days_left(identity.days_left(Time::now()));
+    if let Some(certificate) = &components.certificate {
+        metrics.set_certificate_days_left(certificate.days_left(Time::now()));
     }
-    let token = &sources.token;
+    let token = &components.token;
     let load = token.load();
     let waiting = [(Queue::calls, load.waiting_calls), (Queue::changes, load.waiting_changes)];
     metrics.set_token(token.ready().is_ok(), load.sessions, waiting);
-    metrics.set_store_ready(sources.store.condition().is_ok());
-    metrics.set_store(sources.store.damaged_rows().len(), sources.store.is_behind());
-    if let Some(status) = sources.audit.status() {
+    metrics.set_store_ready(components.store.condition().is_ok());
+    metrics.set_store(components.store.damaged_rows().len(), components.store.is_stale());
+    if let Some(status) = components.audit.status() {
         metrics.set_audit(&AuditState {
             sequence: status.head.sequence,
             waiting: status.waiting,
-            owed: status.owed,
+            pending_outcomes: status.pending_outcomes,
             failures: status.failures,
-            is_elsewhere: status.is_elsewhere,
+            is_moved: status.is_moved,
             is_discontinued: status.is_discontinued,
-            second_waiting: status.second_waiting,
-            second_lost: status.second_lost,
+            forward_waiting: status.forward_waiting,
+            forward_lost: status.forward_lost,
         });
     }
     metrics.text()

@@ -20,11 +20,11 @@ use crate::audit::Recorder;
 use crate::authn::ReplayGuard;
 use crate::store::Store;
 use crate::token::Token;
-use crate::wire::tls::Identity;
+use crate::wire::tls::ServerCertificate;
 
 /// What the admin wire looks at.
 #[derive(Clone)]
-pub struct Sources {
+pub struct MonitoredComponents {
     /// The token.
     pub token: Token,
     /// The store.
@@ -32,7 +32,7 @@ pub struct Sources {
     /// The audit.
     pub audit: Recorder,
     /// The certificate; none over plain HTTP.
-    pub identity: Option<Arc<Identity>>,
+    pub certificate: Option<Arc<ServerCertificate>>,
     /// The nonces that were used.
     pub replay: Arc<ReplayGuard>,
 }
@@ -52,14 +52,14 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string(&readiness) {
         Ok(body) => answer(status, "application/json", body),
-        Err(error) => unanswered(&error),
+        Err(error) => internal_error(&error),
     }
 }
 
 async fn scrape(State(health): State<Arc<Health>>) -> Response {
-    match metrics::text(health.sources()) {
+    match metrics::text(health.components()) {
         Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-        Err(error) => unanswered(&error),
+        Err(error) => internal_error(&error),
     }
 }
 
@@ -67,7 +67,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
     (status, [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-fn unanswered(error: &dyn std::error::Error) -> Response {
+fn internal_error(error: &dyn std::error::Error) -> Response {
     tracing::error!(%error, "an answer of the admin listener cannot be written");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

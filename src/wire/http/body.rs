@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::wire::connection::Exchange;
+use crate::wire::connection::ConnectionState;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -26,7 +26,7 @@ struct Closed;
 /// A body that ends with an error when it is not whole in time, however busily it trickles.
 pub(super) struct TimedBody {
     body: Incoming,
-    exchange: Exchange,
+    state: ConnectionState,
     deadline: Instant,
     /// Made with the first wait: most bodies arrive with their head.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -34,8 +34,8 @@ pub(super) struct TimedBody {
 
 impl TimedBody {
     /// `body`, which has so long from now.
-    pub(super) fn new(body: Incoming, exchange: Exchange, limit: Duration) -> Self {
-        Self { body, exchange, deadline: Instant::now() + limit, sleep: None }
+    pub(super) fn new(body: Incoming, state: ConnectionState, limit: Duration) -> Self {
+        Self { body, state, deadline: Instant::now() + limit, sleep: None }
     }
 }
 
@@ -49,12 +49,12 @@ impl Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            if this.sleep.is_some() && !this.exchange.await_body(false) {
+            if this.sleep.is_some() && !this.state.await_body(false) {
                 return Poll::Ready(Some(Err(Closed.into())));
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        this.exchange.await_body(true);
+        this.state.await_body(true);
         let deadline = this.deadline;
         let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(sleep.as_mut().poll(cx));

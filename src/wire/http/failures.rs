@@ -18,14 +18,14 @@ use crate::model::source_of;
 use crate::telemetry::metrics::{ConnectionFailure, metrics};
 
 /// How long a source has no further line.
-const QUIET: Duration = Duration::from_mins(1);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The most sources that are remembered, 64 KiB, and so the most lines in a minute. Failures of
 /// sources beyond them are counted in the next line.
-const SOURCES: usize = 1024;
+const MAX_SOURCES: usize = 1024;
 
 /// The most bytes that tell one protocol from another.
-const TELLING_BYTES: usize = 16;
+const PREFIX_BYTES: usize = 16;
 
 /// What a PROXY protocol header of version 2 begins with.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -41,11 +41,11 @@ const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 pub(super) struct Failures {
     /// `api` or `admin`.
     listener: &'static str,
-    told: Mutex<Told>,
+    log: Mutex<FailureLog>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct FailureLog {
     sources: HashMap<IpAddr, Source>,
     /// Failures of sources that there was no place for.
     others: u64,
@@ -62,14 +62,14 @@ struct Source {
 
 /// What a line tells of the failures that had none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct LogEntry {
     more: u64,
     others: u64,
 }
 
 impl Failures {
     pub(super) fn new(listener: &'static str) -> Self {
-        Self { listener, told: Mutex::default() }
+        Self { listener, log: Mutex::default() }
     }
 
     /// Counts a failure, and tells of it unless the source had a line within the last minute.
@@ -81,10 +81,10 @@ impl Failures {
     ) {
         metrics().connection_failed(failure);
         let line = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.line(source_of(peer), Instant::now())
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.line(source_of(peer), Instant::now())
         };
-        let Some(Line { more, others }) = line else { return };
+        let Some(LogEntry { more, others }) = line else { return };
         tracing::warn!(
             event = "connection.failed",
             listener = self.listener,
@@ -99,12 +99,12 @@ impl Failures {
     }
 }
 
-impl Told {
+impl FailureLog {
     /// The line that a source has now, if any.
-    fn line(&mut self, source: IpAddr, now: Instant) -> Option<Line> {
-        let is_quiet = |at: Instant| now.saturating_duration_since(at) < QUIET;
+    fn line(&mut self, source: IpAddr, now: Instant) -> Option<LogEntry> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < LOG_INTERVAL;
         let more = match self.sources.get_mut(&source) {
-            Some(known) if is_quiet(known.at) => {
+            Some(known) if is_recent(known.at) => {
                 known.more = known.more.saturating_add(1);
                 return None;
             }
@@ -118,18 +118,19 @@ impl Told {
             }
         };
         self.sources.insert(source, Source { at: now, more: 0 });
-        Some(Line { more, others: std::mem::take(&mut self.others) })
+        Some(LogEntry { more, others: std::mem::take(&mut self.others) })
     }
 
     /// Whether one more source can be remembered. Those that may have a line again are forgotten
     /// once all places are taken; they are looked for at most once a second.
     fn has_room(&mut self, now: Instant) -> bool {
         let is_due = self.swept.is_none_or(|swept| now > swept + Duration::from_secs(1));
-        if self.sources.len() >= SOURCES && is_due {
+        if self.sources.len() >= MAX_SOURCES && is_due {
             self.swept = Some(now);
-            self.sources.retain(|_source, known| now.saturating_duration_since(known.at) < QUIET);
+            self.sources
+                .retain(|_source, known| now.saturating_duration_since(known.at) < LOG_INTERVAL);
         }
-        self.sources.len() < SOURCES
+        self.sources.len() < MAX_SOURCES
     }
 }
 
@@ -153,7 +154,7 @@ fn advice(failure: ConnectionFailure) -> &'static str {
         ConnectionFailure::client_certificate => {
             "the client shows no certificate of the CA that admin.client_ca names"
         }
-        ConnectionFailure::broken_handshake => "the TLS handshake went wrong",
+        ConnectionFailure::handshake_failed => "the TLS handshake went wrong",
         ConnectionFailure::closed => {
             "the client has ended it, in a TLS handshake perhaps because it refuses the certificate"
         }
@@ -161,7 +162,7 @@ fn advice(failure: ConnectionFailure) -> &'static str {
         ConnectionFailure::plain_http => {
             "plain HTTP came to a port that speaks TLS: the client needs https"
         }
-        ConnectionFailure::tls_greeting => {
+        ConnectionFailure::tls_client_hello => {
             "a TLS greeting came where plain HTTP is spoken: the client needs http, or this gateway [tls]"
         }
         ConnectionFailure::proxy_header => {
@@ -169,8 +170,8 @@ fn advice(failure: ConnectionFailure) -> &'static str {
         }
         ConnectionFailure::http2 => "HTTP/2 came, and this gateway speaks HTTP/1.1 only",
         ConnectionFailure::not_http => "what came is not HTTP",
-        ConnectionFailure::malformed_head => "the head of its first request cannot be read",
-        ConnectionFailure::head_too_large => "the head of its first request is too large",
+        ConnectionFailure::malformed_request => "the head of its first request cannot be read",
+        ConnectionFailure::header_too_large => "the head of its first request is too large",
     }
 }
 
@@ -195,7 +196,7 @@ pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
         rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => {
             ConnectionFailure::client_certificate
         }
-        _ => ConnectionFailure::broken_handshake,
+        _ => ConnectionFailure::handshake_failed,
     }
 }
 
@@ -213,7 +214,7 @@ fn of_alert(alert: AlertDescription) -> ConnectionFailure {
         }
         AlertDescription::NoApplicationProtocol => ConnectionFailure::no_shared_protocol,
         AlertDescription::UserCanceled | AlertDescription::CloseNotify => ConnectionFailure::closed,
-        _ => ConnectionFailure::broken_handshake,
+        _ => ConnectionFailure::handshake_failed,
     }
 }
 
@@ -238,14 +239,14 @@ pub(super) fn may_be_tls(first: u8) -> bool {
 
 /// The first bytes of a connection, as far as they tell what its client speaks.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::wire) struct Opening {
-    bytes: [u8; TELLING_BYTES],
+pub(in crate::wire) struct ClientPrefix {
+    bytes: [u8; PREFIX_BYTES],
     count: usize,
 }
 
-impl Opening {
+impl ClientPrefix {
     /// Takes in what has arrived.
-    pub(in crate::wire) fn hear(&mut self, arrived: &[u8]) {
+    pub(in crate::wire) fn push(&mut self, arrived: &[u8]) {
         for (place, byte) in self.bytes.iter_mut().skip(self.count).zip(arrived) {
             *place = *byte;
             self.count += 1;
@@ -259,27 +260,27 @@ impl Opening {
 
     /// Whether it is that of HTTP/2.
     pub(in crate::wire) fn is_http_2(&self) -> bool {
-        self.heard().starts_with(HTTP_2)
+        self.received().starts_with(HTTP_2)
     }
 
     /// What it is, where it is no request of HTTP/1.
     pub(in crate::wire) fn failure(&self) -> Option<ConnectionFailure> {
-        let heard = self.heard();
-        let method = heard.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-        if heard.starts_with(TLS_HANDSHAKE) {
-            Some(ConnectionFailure::tls_greeting)
-        } else if heard.starts_with(PROXY_V1) || heard.starts_with(PROXY_V2) {
+        let received = self.received();
+        let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+        if received.starts_with(TLS_HANDSHAKE) {
+            Some(ConnectionFailure::tls_client_hello)
+        } else if received.starts_with(PROXY_V1) || received.starts_with(PROXY_V2) {
             Some(ConnectionFailure::proxy_header)
         } else if self.is_http_2() {
             Some(ConnectionFailure::http2)
-        } else if method > 0 && matches!(heard.get(method), None | Some(b' ')) {
+        } else if method > 0 && matches!(received.get(method), None | Some(b' ')) {
             None
         } else {
             Some(ConnectionFailure::not_http)
         }
     }
 
-    fn heard(&self) -> &[u8] {
+    fn received(&self) -> &[u8] {
         self.bytes.get(..self.count).unwrap_or_default()
     }
 }
@@ -292,36 +293,36 @@ mod tests {
         IpAddr::V4(number.into())
     }
 
-    const NONE_BEFORE: Option<Line> = Some(Line { more: 0, others: 0 });
+    const NONE_BEFORE: Option<LogEntry> = Some(LogEntry { more: 0, others: 0 });
 
     #[test]
     fn a_source_has_one_line_a_minute_which_counts_what_had_none() {
-        let (mut told, now) = (Told::default(), Instant::now());
-        assert_eq!(told.line(v4(1), now), NONE_BEFORE);
+        let (mut log, now) = (FailureLog::default(), Instant::now());
+        assert_eq!(log.line(v4(1), now), NONE_BEFORE);
         for second in 0..59 {
-            assert_eq!(told.line(v4(1), now + Duration::from_secs(second)), None);
+            assert_eq!(log.line(v4(1), now + Duration::from_secs(second)), None);
         }
-        assert_eq!(told.line(v4(2), now), NONE_BEFORE, "another source has its own");
-        let later = now + QUIET;
-        assert_eq!(told.line(v4(1), later), Some(Line { more: 59, others: 0 }));
-        assert_eq!(told.line(v4(1), later + QUIET), NONE_BEFORE);
+        assert_eq!(log.line(v4(2), now), NONE_BEFORE, "another source has its own");
+        let later = now + LOG_INTERVAL;
+        assert_eq!(log.line(v4(1), later), Some(LogEntry { more: 59, others: 0 }));
+        assert_eq!(log.line(v4(1), later + LOG_INTERVAL), NONE_BEFORE);
     }
 
     #[test]
     fn no_number_of_sources_fills_memory_or_log() {
-        let (mut told, now) = (Told::default(), Instant::now());
-        let lines = (0..40_000).filter(|number| told.line(v4(*number), now).is_some()).count();
-        assert_eq!((lines, told.sources.len()), (SOURCES, SOURCES));
-        let others = 40_000 - u64::try_from(SOURCES).unwrap();
-        let later = now + QUIET;
-        assert_eq!(told.line(v4(50_000), later), Some(Line { more: 0, others }));
-        assert_eq!(told.sources.len(), 1, "those that may have a line again are forgotten");
+        let (mut log, now) = (FailureLog::default(), Instant::now());
+        let lines = (0..40_000).filter(|number| log.line(v4(*number), now).is_some()).count();
+        assert_eq!((lines, log.sources.len()), (MAX_SOURCES, MAX_SOURCES));
+        let others = 40_000 - u64::try_from(MAX_SOURCES).unwrap();
+        let later = now + LOG_INTERVAL;
+        assert_eq!(log.line(v4(50_000), later), Some(LogEntry { more: 0, others }));
+        assert_eq!(log.sources.len(), 1, "those that may have a line again are forgotten");
     }
 
     #[test]
     fn the_first_bytes_tell_what_a_client_speaks() {
         for (bytes, failure) in [
-            (&b"\x16\x03\x01\x02\x00\x01"[..], Some(ConnectionFailure::tls_greeting)),
+            (&b"\x16\x03\x01\x02\x00\x01"[..], Some(ConnectionFailure::tls_client_hello)),
             (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", Some(ConnectionFailure::proxy_header)),
             (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", Some(ConnectionFailure::proxy_header)),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(ConnectionFailure::http2)),
@@ -331,14 +332,14 @@ mod tests {
             (b"PROPFINDPROPFINDPROPFIND", None),
             (b"PO", None),
         ] {
-            let mut whole = Opening::default();
-            whole.hear(bytes);
-            let mut in_pieces = Opening::default();
+            let mut whole = ClientPrefix::default();
+            whole.push(bytes);
+            let mut in_pieces = ClientPrefix::default();
             for byte in bytes {
-                in_pieces.hear(&[*byte]);
+                in_pieces.push(&[*byte]);
             }
             assert_eq!((whole.failure(), in_pieces.failure()), (failure, failure), "{bytes:?}");
         }
-        assert!(Opening::default().is_empty());
+        assert!(ClientPrefix::default().is_empty());
     }
 }

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use crate::model::{AddressRange, source_of};
 use crate::telemetry::metrics::{self, metrics};
-use crate::wire::connection::{Exchange, Idleness};
+use crate::wire::connection::{ConnectionState, Idleness};
 
 /// How long a new connection may wait for the place of one that is being closed.
-const ROOM_WAIT: Duration = Duration::from_millis(100);
+const EVICTION_WAIT: Duration = Duration::from_millis(100);
 /// How often, at most, the log tells of refused connections.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many connections there may be.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl ConnectionLimits {
 
 /// The places of one listener.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Inner>);
+pub(super) struct ConnectionSlots(Arc<Inner>);
 
 struct Inner {
     limits: ConnectionLimits,
@@ -52,59 +52,60 @@ struct Inner {
 
 #[derive(Default)]
 struct Table {
-    taken: HashMap<u64, Taken>,
+    taken: HashMap<u64, OpenConnectionState>,
     by_source: HashMap<IpAddr, usize>,
     /// When the log has told of a refusal, and how many were refused since.
-    told: Option<Instant>,
-    untold: u64,
+    last_logged: Option<Instant>,
+    suppressed: u64,
 }
 
-struct Taken {
+struct OpenConnectionState {
     source: IpAddr,
     since: Instant,
-    exchange: Exchange,
+    state: ConnectionState,
     task: Option<AbortHandle>,
 }
 
 /// A place, until it is dropped.
-pub(super) struct Place {
-    places: Places,
+pub(super) struct ConnectionSlot {
+    slots: ConnectionSlots,
     /// The number of its connection.
     pub(super) number: u64,
     /// What its connection and the service on it tell each other.
-    pub(super) exchange: Exchange,
+    pub(super) state: ConnectionState,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
         let permits = Arc::new(Semaphore::new(limits.total.min(Semaphore::MAX_PERMITS)));
         Self(Arc::new(Inner { limits, permits, table: Mutex::default() }))
     }
 
     /// A place for a connection from that address with that number; `None` when there is none.
-    pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<Place> {
+    pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<ConnectionSlot> {
         let source = source_of(address);
         let shared = &self.0.limits.shared_sources;
         let is_shared = shared.iter().any(|range| range.contains(address));
         if !is_shared
-            && self.held_by(source) >= self.0.limits.per_source
+            && self.count_of(source) >= self.0.limits.per_source
             && !self.evict(Some(source))
         {
-            self.refuse(address, metrics::Places::source);
+            self.refuse(address, metrics::ConnectionLimit::source);
             return None;
         }
         let Some(permit) = self.permit().await else {
-            self.refuse(address, metrics::Places::connections);
+            self.refuse(address, metrics::ConnectionLimit::connections);
             return None;
         };
-        let exchange = Exchange::default();
-        let taken = Taken { source, since: Instant::now(), exchange: exchange.clone(), task: None };
+        let state = ConnectionState::default();
+        let taken =
+            OpenConnectionState { source, since: Instant::now(), state: state.clone(), task: None };
         let mut table = self.table();
         table.taken.insert(number, taken);
         *table.by_source.entry(source).or_default() += 1;
         drop(table);
-        Some(Place { places: self.clone(), number, exchange, _permit: permit })
+        Some(ConnectionSlot { slots: self.clone(), number, state, _permit: permit })
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -116,10 +117,10 @@ impl Places {
             return None;
         }
         // Its file is closed when its task ends, not before.
-        tokio::time::timeout(ROOM_WAIT, permits().acquire_owned()).await.ok()?.ok()
+        tokio::time::timeout(EVICTION_WAIT, permits().acquire_owned()).await.ok()?.ok()
     }
 
-    fn held_by(&self, source: IpAddr) -> usize {
+    fn count_of(&self, source: IpAddr) -> usize {
         self.table().by_source.get(&source).copied().unwrap_or_default()
     }
 
@@ -132,16 +133,14 @@ impl Places {
             .taken
             .iter()
             .filter(|(_number, taken)| source.is_none_or(|source| source == taken.source))
-            .filter_map(|(number, taken)| {
-                Some((taken.exchange.idleness(taken.since, now)?, *number))
-            })
+            .filter_map(|(number, taken)| Some((taken.state.idleness(taken.since, now)?, *number)))
             .min_by_key(|(Idleness { rank, since }, number)| (*rank, *since, *number));
         let Some((_idleness, number)) = idle else { return false };
         // A request may have come in between; then it is served.
         let is_closed = table
             .taken
             .get(&number)
-            .is_some_and(|taken| taken.exchange.close_if_idle(taken.since, now));
+            .is_some_and(|taken| taken.state.close_if_idle(taken.since, now));
         if !is_closed {
             return false;
         }
@@ -154,20 +153,20 @@ impl Places {
         true
     }
 
-    fn refuse(&self, address: IpAddr, limit: metrics::Places) {
+    fn refuse(&self, address: IpAddr, limit: metrics::ConnectionLimit) {
         metrics().connection_refused(limit);
         let now = Instant::now();
         let mut table = self.table();
-        if table.told.is_some_and(|told| now < told + TOLD_EVERY) {
-            table.untold = table.untold.saturating_add(1);
+        if table.last_logged.is_some_and(|logged| now < logged + LOG_INTERVAL) {
+            table.suppressed = table.suppressed.saturating_add(1);
             return;
         }
-        table.told = Some(now);
-        let more = std::mem::take(&mut table.untold);
+        table.last_logged = Some(now);
+        let more = std::mem::take(&mut table.suppressed);
         drop(table);
         let setting = match limit {
-            metrics::Places::connections => "limits.connections",
-            metrics::Places::source => "limits.connections_per_source",
+            metrics::ConnectionLimit::connections => "limits.connections",
+            metrics::ConnectionLimit::source => "limits.connections_per_source",
         };
         tracing::warn!(
             event = "connections.refused",
@@ -183,7 +182,7 @@ impl Places {
 }
 
 impl Table {
-    fn remove(&mut self, number: u64) -> Option<Taken> {
+    fn remove(&mut self, number: u64) -> Option<OpenConnectionState> {
         let taken = self.taken.remove(&number)?;
         if let Some(count) = self.by_source.get_mut(&taken.source) {
             *count = count.saturating_sub(1);
@@ -195,10 +194,10 @@ impl Table {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Says which task drives the connection by now, to end it when it has to make room.
-    pub(super) fn is_driven_by(places: &Places, number: u64, task: AbortHandle) {
-        match places.table().taken.get_mut(&number) {
+    pub(super) fn set_task(slots: &ConnectionSlots, number: u64, task: AbortHandle) {
+        match slots.table().taken.get_mut(&number) {
             Some(taken) => taken.task = Some(task),
             // It had to make room in between.
             None => task.abort(),
@@ -206,9 +205,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.table().remove(self.number);
+        self.slots.table().remove(self.number);
     }
 }
 
@@ -220,75 +219,75 @@ mod tests {
         IpAddr::from([127, 0, 0, last])
     }
 
-    fn places(total: usize, per_source: usize, shared: &[&str]) -> Places {
+    fn slots(total: usize, per_source: usize, shared: &[&str]) -> ConnectionSlots {
         let shared = shared.iter().map(|text| text.parse().unwrap()).collect();
-        Places::new(ConnectionLimits { total, per_source, shared_sources: shared })
+        ConnectionSlots::new(ConnectionLimits { total, per_source, shared_sources: shared })
     }
 
     /// A connection that waits for ever, with its place.
     async fn connect(
-        places: &Places,
+        slots: &ConnectionSlots,
         last: u8,
         number: u64,
     ) -> Option<tokio::task::JoinHandle<()>> {
-        let place = places.take(address(last), number).await?;
+        let place = slots.take(address(last), number).await?;
         let task = tokio::spawn(async move {
             let _place = place;
             std::future::pending::<()>().await;
         });
-        Place::is_driven_by(places, number, task.abort_handle());
+        ConnectionSlot::set_task(slots, number, task.abort_handle());
         Some(task)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_idle_connection_makes_room_and_one_that_serves_does_not() {
-        let places = places(2, 2, &[]);
-        let first = connect(&places, 1, 1).await.unwrap();
-        let exchange = places.table().taken[&1].exchange.clone();
-        let serving = exchange.enter(Some(0)).unwrap();
+        let slots = slots(2, 2, &[]);
+        let first = connect(&slots, 1, 1).await.unwrap();
+        let state = slots.table().taken[&1].state.clone();
+        let guard = state.enter(Some(0)).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        let second = connect(&places, 1, 2).await.unwrap();
+        let second = connect(&slots, 1, 2).await.unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        let _third = connect(&places, 2, 3).await.unwrap();
+        let _third = connect(&slots, 2, 3).await.unwrap();
         assert!(second.await.unwrap_err().is_cancelled());
         assert!(!first.is_finished());
         tokio::time::advance(Duration::from_secs(1)).await;
-        drop(serving);
+        drop(guard);
         tokio::time::advance(Duration::from_secs(5)).await;
-        let _fourth = connect(&places, 2, 4).await.unwrap();
+        let _fourth = connect(&slots, 2, 4).await.unwrap();
         assert!(!first.is_finished(), "it has answered later than the third came");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_was_used_with_success_is_kept_for_a_while_after_its_last_answer() {
-        let places = places(1, 1, &[]);
-        let first = connect(&places, 1, 1).await.unwrap();
-        let exchange = places.table().taken[&1].exchange.clone();
-        let (serving, _query) = exchange.enter(Some(0)).unwrap();
-        serving.well_done();
-        drop(serving);
+        let slots = slots(1, 1, &[]);
+        let first = connect(&slots, 1, 1).await.unwrap();
+        let state = slots.table().taken[&1].state.clone();
+        let (guard, _query) = state.enter(Some(0)).unwrap();
+        guard.mark_success();
+        drop(guard);
         tokio::time::advance(Duration::from_secs(89)).await;
-        assert!(connect(&places, 2, 2).await.is_none());
+        assert!(connect(&slots, 2, 2).await.is_none());
         tokio::time::advance(Duration::from_secs(2)).await;
-        let _second = connect(&places, 2, 3).await.unwrap();
+        let _second = connect(&slots, 2, 3).await.unwrap();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert!(exchange.enter(Some(0)).is_err(), "what comes too late is not begun");
+        assert!(state.enter(Some(0)).is_err(), "what comes too late is not begun");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_makes_room_for_itself_and_a_shared_one_has_no_bound() {
-        let places = places(4, 2, &["127.0.0.9/32"]);
-        let first = connect(&places, 1, 1).await.unwrap();
+        let slots = slots(4, 2, &["127.0.0.9/32"]);
+        let first = connect(&slots, 1, 1).await.unwrap();
         tokio::time::advance(Duration::from_secs(2)).await;
-        let _stays = connect(&places, 1, 2).await.unwrap();
-        let _third = connect(&places, 1, 3).await.unwrap();
+        let _stays = connect(&slots, 1, 2).await.unwrap();
+        let _third = connect(&slots, 1, 3).await.unwrap();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert_eq!(places.held_by(address(1)), 2);
+        assert_eq!(slots.count_of(address(1)), 2);
         for number in 10..12 {
-            connect(&places, 9, number).await.unwrap();
+            connect(&slots, 9, number).await.unwrap();
         }
-        assert_eq!(places.table().taken.len(), 4);
-        let _more = connect(&places, 9, 12).await.unwrap();
-        assert_eq!(places.held_by(address(9)), 3);
+        assert_eq!(slots.table().taken.len(), 4);
+        let _more = connect(&slots, 9, 12).await.unwrap();
+        assert_eq!(slots.count_of(address(9)), 3);
     }
 }

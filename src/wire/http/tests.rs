@@ -47,27 +47,27 @@ fn settings() -> HttpSettings {
     }
 }
 
-fn guest() -> Guest {
-    let places = Places::new(ConnectionLimits::of_all(1));
-    let place = places.take(PEER.ip(), 1).now_or_never().unwrap().unwrap();
-    Guest {
+fn accepted() -> Accepted {
+    let places = ConnectionSlots::new(ConnectionLimits::of_all(1));
+    let slot = places.take(PEER.ip(), 1).now_or_never().unwrap().unwrap();
+    Accepted {
         peer: PEER,
         is_secure: false,
         since: Instant::now(),
-        place,
+        slot,
         _counted: metrics().connection(),
         _before_drain: Arc::default(),
     }
 }
 
-fn serving() -> watch::Receiver<Phase> {
+fn guard() -> watch::Receiver<Phase> {
     watch::Sender::new(Phase::Serving).subscribe()
 }
 
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
+    tokio::spawn(connection(server, &accepted(), router, PortMode::Router, &settings(), guard()));
     client
 }
 
@@ -189,7 +189,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 async fn a_resting_connection_is_kept_and_a_slow_head_is_not() {
     let mut client = echoing();
     call(&mut client, &post(3, "")).await;
-    tokio::time::advance(REST / 2).await;
+    tokio::time::advance(KEEP_ALIVE_TIMEOUT / 2).await;
     call(&mut client, &post(3, "")).await;
     let start = Instant::now();
     for byte in b"POST /?x".iter().cycle() {
@@ -208,11 +208,11 @@ async fn a_client_that_sends_nothing_is_dropped() {
     let mut client = echoing();
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(start.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
-    let mut rested = echoing();
-    call(&mut rested, &post(3, "")).await;
+    let mut idle = echoing();
+    call(&mut idle, &post(3, "")).await;
     let start = Instant::now();
-    assert_eq!(rested.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(start.elapsed().as_secs(), REST.as_secs());
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(start.elapsed().as_secs(), KEEP_ALIVE_TIMEOUT.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +248,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
-    tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
+    tokio::spawn(connection(server, &accepted(), router, PortMode::Router, &settings(), guard()));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -263,8 +263,14 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
 async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(echo);
-    let driven =
-        tokio::spawn(connection(server, &guest(), router, Offer::Router, &settings(), serving()));
+    let driven = tokio::spawn(connection(
+        server,
+        &accepted(),
+        router,
+        PortMode::Router,
+        &settings(),
+        guard(),
+    ));
     let (_reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     driven.await.unwrap().unwrap_err();
@@ -466,11 +472,11 @@ async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
 
 #[tokio::test]
 async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
-    for is_proven in [true, false] {
+    for is_authenticated in [true, false] {
         let refuse = move || async move {
             let mut answer = http::StatusCode::FORBIDDEN.into_response();
-            if is_proven {
-                answer.extensions_mut().insert(ProvenCaller);
+            if is_authenticated {
+                answer.extensions_mut().insert(AuthenticatedCaller);
             }
             answer
         };
@@ -482,10 +488,14 @@ async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
             assert!(answer(&mut client).await.0.contains("403"));
             open.push(client);
         }
-        tokio::time::sleep(FRESH + Duration::from_millis(100)).await;
+        tokio::time::sleep(NEW_CONNECTION_GRACE + Duration::from_millis(100)).await;
         let mut new = TcpStream::connect(address).await.unwrap();
         new.write_all(post(1, "").as_bytes()).await.unwrap();
-        assert_eq!(new.read_u8().await.is_err(), is_proven, "closed, as all places are taken");
+        assert_eq!(
+            new.read_u8().await.is_err(),
+            is_authenticated,
+            "closed, as all places are taken"
+        );
     }
 }
 
@@ -500,7 +510,7 @@ async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
     for _count in 0..CONNECTIONS + 20 {
         waiting.push(TcpStream::connect(address).await.unwrap());
     }
-    server.admit_last(listener).await;
+    server.accept_backlog(listener).await;
     let mut answered = 0;
     let finished = tokio::spawn(server.finish());
     for mut client in waiting {
@@ -536,13 +546,14 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_before_the_server_stops() {
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (requests_started, handle_next) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let count = Arc::new(AtomicU32::new(0));
     let handler = {
-        let (begun, go_on, count) = (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&count));
+        let (requests_started, handle_next, count) =
+            (Arc::clone(&requests_started), Arc::clone(&handle_next), Arc::clone(&count));
         move || async move {
-            begun.notify_one();
-            go_on.notified().await;
+            requests_started.notify_one();
+            handle_next.notified().await;
             count.fetch_add(1, Ordering::Relaxed);
             "done"
         }
@@ -550,12 +561,12 @@ async fn what_is_in_flight_is_finished_before_the_server_stops() {
     let (address, stop, server) = start(Router::new().route("/", any(handler)));
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(post(1, "").as_bytes()).await.unwrap();
-    begun.notified().await;
+    requests_started.notified().await;
     stop.notify_one();
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    go_on.notify_one();
+    handle_next.notify_one();
     assert_eq!(answer(&mut client).await.2, "done");
     server.await.unwrap();
     assert_eq!(count.load(Ordering::Relaxed), 1);

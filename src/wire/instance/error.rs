@@ -32,7 +32,7 @@ pub fn failure(request_id: RequestId, error: &ApiError) -> Response {
 
 /// The body alone, and the code that stands in it.
 pub fn failure_message(request_id: RequestId, error: &ApiError) -> (ErrorCode, Vec<u8>) {
-    let (code, message) = spoken(error);
+    let (code, message) = protocol_error(error);
     let body = messages::Error {
         status_code: status(code).into(),
         error_code: code.as_str().to_owned(),
@@ -52,7 +52,7 @@ const fn status(code: ErrorCode) -> u16 {
 }
 
 /// The code and text of this protocol, where they are others than those of the public API.
-fn spoken(error: &ApiError) -> (ErrorCode, Cow<'_, str>) {
+fn protocol_error(error: &ApiError) -> (ErrorCode, Cow<'_, str>) {
     match error.code() {
         ErrorCode::KeyNotFound | ErrorCode::KeyVersionNotFound | ErrorCode::AliasNotFound => {
             (ErrorCode::KeyNotFound, "The specified key does not exist.".into())

@@ -11,25 +11,25 @@ use super::messages::{
 use crate::error::ApiError;
 use crate::model::algorithm::{Digest, MessageType};
 use crate::model::{IV_BYTES, KeyRef, KeyVersionId};
-use crate::ops::instance::{DataKey, Opened, Sealed, ToOpen, ToSeal};
+use crate::ops::instance::{DataKey, DecryptInput, DecryptOutput, EncryptInput, EncryptOutput};
 
 /// The most bytes of Aad.
 const MAX_AAD_BYTES: usize = 8192;
 
-/// What Encrypt and AdvanceEncrypt are to seal.
-pub(super) fn to_seal(
+/// What Encrypt and AdvanceEncrypt are to encrypt.
+pub(super) fn encrypt_input(
     mut request: EncryptRequest,
     version: Option<KeyVersionId>,
-) -> Result<ToSeal, ApiError> {
+) -> Result<EncryptInput, ApiError> {
     check_padding(&request.padding_mode)?;
     let plaintext = Zeroizing::new(std::mem::take(&mut request.plaintext));
     if plaintext.is_empty() {
         return Err(ApiError::invalid_parameter("Plaintext"));
     }
-    Ok(ToSeal {
+    Ok(EncryptInput {
         key: key(&request.key_id)?,
         version,
-        algorithm: word("Algorithm", &request.algorithm)?,
+        algorithm: parse_optional("Algorithm", &request.algorithm)?,
         plaintext,
         aad: aad(std::mem::take(&mut request.aad))?,
         iv: iv(&request.iv)?,
@@ -37,16 +37,16 @@ pub(super) fn to_seal(
 }
 
 /// What Decrypt and AdvanceDecrypt are to open.
-pub(super) fn to_open(
+pub(super) fn decrypt_input(
     request: DecryptRequest,
     version: Option<KeyVersionId>,
-) -> Result<ToOpen, ApiError> {
+) -> Result<DecryptInput, ApiError> {
     check_padding(&request.padding_mode)?;
     let named = Some(request.key_id.as_str()).filter(|text| !text.is_empty());
-    Ok(ToOpen {
+    Ok(DecryptInput {
         key: named.map(key).transpose()?,
         version,
-        algorithm: word("Algorithm", &request.algorithm)?,
+        algorithm: parse_optional("Algorithm", &request.algorithm)?,
         ciphertext: request.ciphertext_blob,
         aad: aad(request.aad)?,
         iv: iv(&request.iv)?,
@@ -54,7 +54,7 @@ pub(super) fn to_open(
 }
 
 /// The answer of Encrypt, and of AdvanceEncrypt but for the key version.
-pub(super) fn sealed(output: Sealed, request_id: String) -> EncryptResponse {
+pub(super) fn encrypt_response(output: EncryptOutput, request_id: String) -> EncryptResponse {
     EncryptResponse {
         key_id: output.key.to_string(),
         ciphertext_blob: output.ciphertext,
@@ -67,8 +67,8 @@ pub(super) fn sealed(output: Sealed, request_id: String) -> EncryptResponse {
 }
 
 /// The answer of Decrypt and AdvanceDecrypt.
-pub(super) fn opened(
-    mut output: Opened,
+pub(super) fn decrypt_response(
+    mut output: DecryptOutput,
     request_id: String,
     key_version_id: String,
 ) -> DecryptResponse {
@@ -89,12 +89,12 @@ pub(super) fn data_key(
     key_version_id: String,
 ) -> GenerateDataKeyResponse {
     GenerateDataKeyResponse {
-        key_id: output.sealed.key.to_string(),
-        iv: output.sealed.iv.map(Vec::from).unwrap_or_default(),
+        key_id: output.encrypted.key.to_string(),
+        iv: output.encrypted.iv.map(Vec::from).unwrap_or_default(),
         plaintext: std::mem::take(&mut *output.plaintext),
-        ciphertext_blob: output.sealed.ciphertext,
+        ciphertext_blob: output.encrypted.ciphertext,
         request_id,
-        algorithm: output.sealed.algorithm.to_string(),
+        algorithm: output.encrypted.algorithm.to_string(),
         key_version_id,
     }
 }
@@ -105,7 +105,10 @@ pub(super) fn key(text: &str) -> Result<KeyRef, ApiError> {
 }
 
 /// A word of the protocol; nothing where there is none.
-pub(super) fn word<T: FromStr>(field: &'static str, text: &str) -> Result<Option<T>, ApiError> {
+pub(super) fn parse_optional<T: FromStr>(
+    field: &'static str,
+    text: &str,
+) -> Result<Option<T>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -114,7 +117,7 @@ pub(super) fn word<T: FromStr>(field: &'static str, text: &str) -> Result<Option
 
 /// A word of the protocol that must be there.
 pub(super) fn required<T: FromStr>(field: &'static str, text: &str) -> Result<T, ApiError> {
-    word(field, text)?.ok_or_else(|| ApiError::invalid_parameter(field))
+    parse_optional(field, text)?.ok_or_else(|| ApiError::invalid_parameter(field))
 }
 
 /// A number from 1 to `most`.
@@ -134,13 +137,14 @@ pub(super) fn aad(bytes: Vec<u8>) -> Result<Vec<u8>, ApiError> {
 /// which older callers put into a field of its own.
 pub(super) fn digest_of(
     message: &[u8],
-    leftover: &[u8],
+    legacy_digest: &[u8],
     message_type: &str,
 ) -> Result<(Digest, MessageType), ApiError> {
-    let is_leftover = message.is_empty() && !leftover.is_empty();
-    let default = if is_leftover { MessageType::Digest } else { MessageType::Raw };
-    let message_type = word("MessageType", message_type)?.unwrap_or(default);
-    let (given, field) = if is_leftover { (leftover, "Digest") } else { (message, "Message") };
+    let is_legacy_digest = message.is_empty() && !legacy_digest.is_empty();
+    let default = if is_legacy_digest { MessageType::Digest } else { MessageType::Raw };
+    let message_type = parse_optional("MessageType", message_type)?.unwrap_or(default);
+    let (given, field) =
+        if is_legacy_digest { (legacy_digest, "Digest") } else { (message, "Message") };
     let hashed;
     let bytes = match message_type {
         MessageType::Raw => {
@@ -177,7 +181,7 @@ mod tests {
     #[test]
     fn a_raw_message_is_hashed_and_a_digest_is_not() {
         let hash: [u8; 32] = digest(&SHA256, b"hello").as_ref().try_into().unwrap();
-        for (message, leftover, kind, expected) in [
+        for (message, legacy_digest, kind, expected) in [
             (&b"hello"[..], &b""[..], "", hash),
             (b"hello", b"", "RAW", hash),
             (&[7; 32], b"", "DIGEST", [7; 32]),
@@ -185,7 +189,7 @@ mod tests {
             (b"", &[7; 32], "DIGEST", [7; 32]),
             (b"hello", &[7; 32], "", hash),
         ] {
-            assert_eq!(digest_of(message, leftover, kind).unwrap().0, Digest(expected));
+            assert_eq!(digest_of(message, legacy_digest, kind).unwrap().0, Digest(expected));
         }
         for (message, kind) in [(&[7; 31][..], "DIGEST"), (&[7; 33], "DIGEST"), (b"x", "raw")] {
             assert!(digest_of(message, b"", kind).is_err());
@@ -194,8 +198,8 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_refused_by_name() {
-        assert!(to_seal(good(), None).is_ok());
-        let name = |request: EncryptRequest| match to_seal(request, None) {
+        assert!(encrypt_input(good(), None).is_ok());
+        let name = |request: EncryptRequest| match encrypt_input(request, None) {
             Ok(_) => panic!("not refused"),
             Err(refused) => refused.message().split('"').nth(1).unwrap().to_owned(),
         };

@@ -1,11 +1,11 @@
 //! The four operations that make data key pairs: messages to operations and back.
 
-use super::fields::{aad, key, required, word};
+use super::fields::{aad, key, parse_optional, required};
 use super::messages::{
     AdvanceGenerateDataKeyPairRequest, GenerateDataKeyPairRequest, GenerateDataKeyPairResponse,
     GenerateDataKeyPairWithoutPlaintextResponse,
 };
-use super::operations::Spoken;
+use super::operations::ProtobufOperation;
 use crate::error::ApiError;
 use crate::keyring::PairForm;
 use crate::model::{KeyFormat, KeyVersionId};
@@ -13,95 +13,95 @@ use crate::ops::instance::advance_generate_data_key_pair::AdvanceGenerateDataKey
 use crate::ops::instance::advance_generate_data_key_pair_without_plaintext::AdvanceGenerateDataKeyPairWithoutPlaintext;
 use crate::ops::instance::generate_data_key_pair::GenerateDataKeyPair;
 use crate::ops::instance::generate_data_key_pair_without_plaintext::GenerateDataKeyPairWithoutPlaintext;
-use crate::ops::instance::{DataKeyPair, PairWanted};
+use crate::ops::instance::{DataKeyPair, DataKeyPairInput};
 
-impl Spoken for GenerateDataKeyPair {
+impl ProtobufOperation for GenerateDataKeyPair {
     type Request = GenerateDataKeyPairRequest;
-    type Answer = GenerateDataKeyPairResponse;
+    type Response = GenerateDataKeyPairResponse;
 
-    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)> {
-        plain_shown(request)
+    fn audit_parameters(request: &Self::Request) -> Vec<(&'static str, &str)> {
+        plain_audit_parameters(request)
     }
 
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        plain_wanted(request, version).map(Self)
+        plain_params(request, version).map(Self)
     }
 
     fn version(output: &DataKeyPair) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
-    fn write(output: DataKeyPair, request_id: String) -> Self::Answer {
+    fn write(output: DataKeyPair, request_id: String) -> Self::Response {
         with_plaintext(output, request_id, String::new())
     }
 }
 
-impl Spoken for GenerateDataKeyPairWithoutPlaintext {
+impl ProtobufOperation for GenerateDataKeyPairWithoutPlaintext {
     type Request = GenerateDataKeyPairRequest;
-    type Answer = GenerateDataKeyPairWithoutPlaintextResponse;
+    type Response = GenerateDataKeyPairWithoutPlaintextResponse;
 
-    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)> {
-        plain_shown(request)
+    fn audit_parameters(request: &Self::Request) -> Vec<(&'static str, &str)> {
+        plain_audit_parameters(request)
     }
 
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        plain_wanted(request, version).map(Self)
+        plain_params(request, version).map(Self)
     }
 
     fn version(output: &DataKeyPair) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
-    fn write(output: DataKeyPair, request_id: String) -> Self::Answer {
+    fn write(output: DataKeyPair, request_id: String) -> Self::Response {
         without_plaintext(output, request_id, String::new())
     }
 }
 
-impl Spoken for AdvanceGenerateDataKeyPair {
+impl ProtobufOperation for AdvanceGenerateDataKeyPair {
     type Request = AdvanceGenerateDataKeyPairRequest;
-    type Answer = GenerateDataKeyPairResponse;
+    type Response = GenerateDataKeyPairResponse;
 
-    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)> {
-        advance_shown(request)
+    fn audit_parameters(request: &Self::Request) -> Vec<(&'static str, &str)> {
+        advance_audit_parameters(request)
     }
 
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        advance_wanted(request, version).map(Self)
+        advance_params(request, version).map(Self)
     }
 
     fn version(output: &DataKeyPair) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
-    fn write(output: DataKeyPair, request_id: String) -> Self::Answer {
-        let key_version_id = output.sealed.version.to_string();
+    fn write(output: DataKeyPair, request_id: String) -> Self::Response {
+        let key_version_id = output.encrypted.version.to_string();
         with_plaintext(output, request_id, key_version_id)
     }
 }
 
-impl Spoken for AdvanceGenerateDataKeyPairWithoutPlaintext {
+impl ProtobufOperation for AdvanceGenerateDataKeyPairWithoutPlaintext {
     type Request = AdvanceGenerateDataKeyPairRequest;
-    type Answer = GenerateDataKeyPairWithoutPlaintextResponse;
+    type Response = GenerateDataKeyPairWithoutPlaintextResponse;
 
-    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)> {
-        advance_shown(request)
+    fn audit_parameters(request: &Self::Request) -> Vec<(&'static str, &str)> {
+        advance_audit_parameters(request)
     }
 
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        advance_wanted(request, version).map(Self)
+        advance_params(request, version).map(Self)
     }
 
     fn version(output: &DataKeyPair) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
-    fn write(output: DataKeyPair, request_id: String) -> Self::Answer {
-        let key_version_id = output.sealed.version.to_string();
+    fn write(output: DataKeyPair, request_id: String) -> Self::Response {
+        let key_version_id = output.encrypted.version.to_string();
         without_plaintext(output, request_id, key_version_id)
     }
 }
 
-fn plain_shown(request: &GenerateDataKeyPairRequest) -> Vec<(&'static str, &str)> {
+fn plain_audit_parameters(request: &GenerateDataKeyPairRequest) -> Vec<(&'static str, &str)> {
     vec![
         ("KeyId", &request.key_id),
         ("Algorithm", &request.algorithm),
@@ -110,7 +110,9 @@ fn plain_shown(request: &GenerateDataKeyPairRequest) -> Vec<(&'static str, &str)
     ]
 }
 
-fn advance_shown(request: &AdvanceGenerateDataKeyPairRequest) -> Vec<(&'static str, &str)> {
+fn advance_audit_parameters(
+    request: &AdvanceGenerateDataKeyPairRequest,
+) -> Vec<(&'static str, &str)> {
     vec![
         ("KeyId", &request.key_id),
         ("KeyPairSpec", &request.key_pair_spec),
@@ -118,24 +120,24 @@ fn advance_shown(request: &AdvanceGenerateDataKeyPairRequest) -> Vec<(&'static s
     ]
 }
 
-fn plain_wanted(
+fn plain_params(
     request: GenerateDataKeyPairRequest,
     version: Option<KeyVersionId>,
-) -> Result<PairWanted, ApiError> {
-    Ok(PairWanted {
+) -> Result<DataKeyPairInput, ApiError> {
+    Ok(DataKeyPairInput {
         key: key(&request.key_id)?,
         version,
-        algorithm: word("Algorithm", &request.algorithm)?,
+        algorithm: parse_optional("Algorithm", &request.algorithm)?,
         form: form(&request.key_pair_spec, &request.key_format)?,
         aad: aad(request.aad)?,
     })
 }
 
-fn advance_wanted(
+fn advance_params(
     request: AdvanceGenerateDataKeyPairRequest,
     version: Option<KeyVersionId>,
-) -> Result<PairWanted, ApiError> {
-    Ok(PairWanted {
+) -> Result<DataKeyPairInput, ApiError> {
+    Ok(DataKeyPairInput {
         key: key(&request.key_id)?,
         version,
         algorithm: None,
@@ -147,7 +149,7 @@ fn advance_wanted(
 fn form(spec: &str, format: &str) -> Result<PairForm, ApiError> {
     Ok(PairForm {
         spec: required("KeyPairSpec", spec)?,
-        format: word("KeyFormat", format)?.unwrap_or(KeyFormat::Pem),
+        format: parse_optional("KeyFormat", format)?.unwrap_or(KeyFormat::Pem),
     })
 }
 
@@ -157,14 +159,14 @@ fn with_plaintext(
     key_version_id: String,
 ) -> GenerateDataKeyPairResponse {
     GenerateDataKeyPairResponse {
-        key_id: output.sealed.key.to_string(),
-        iv: output.sealed.iv.map(Vec::from).unwrap_or_default(),
+        key_id: output.encrypted.key.to_string(),
+        iv: output.encrypted.iv.map(Vec::from).unwrap_or_default(),
         key_pair_spec: output.spec.to_string(),
         private_key_plaintext: std::mem::take(&mut *output.private),
-        private_key_ciphertext_blob: output.sealed.ciphertext,
+        private_key_ciphertext_blob: output.encrypted.ciphertext,
         public_key: output.public,
         request_id,
-        algorithm: output.sealed.algorithm.to_string(),
+        algorithm: output.encrypted.algorithm.to_string(),
         key_version_id,
     }
 }
@@ -175,13 +177,13 @@ fn without_plaintext(
     key_version_id: String,
 ) -> GenerateDataKeyPairWithoutPlaintextResponse {
     GenerateDataKeyPairWithoutPlaintextResponse {
-        key_id: output.sealed.key.to_string(),
-        iv: output.sealed.iv.map(Vec::from).unwrap_or_default(),
+        key_id: output.encrypted.key.to_string(),
+        iv: output.encrypted.iv.map(Vec::from).unwrap_or_default(),
         key_pair_spec: output.spec.to_string(),
-        private_key_ciphertext_blob: output.sealed.ciphertext,
+        private_key_ciphertext_blob: output.encrypted.ciphertext,
         public_key: output.public,
         request_id,
-        algorithm: output.sealed.algorithm.to_string(),
+        algorithm: output.encrypted.algorithm.to_string(),
         key_version_id,
     }
 }

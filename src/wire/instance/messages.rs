@@ -109,7 +109,7 @@ pub struct GenerateDataKeyRequest {
     /// Id or alias.
     #[prost(string, tag = "1")]
     pub key_id: String,
-    /// How it is sealed.
+    /// How it is encrypted.
     #[prost(string, tag = "2")]
     pub algorithm: String,
     /// Its length.
@@ -147,13 +147,13 @@ pub struct GenerateDataKeyResponse {
     /// The data key.
     #[prost(bytes = "vec", tag = "3")]
     pub plaintext: Vec<u8>,
-    /// The data key, sealed.
+    /// The data key, encrypted.
     #[prost(bytes = "vec", tag = "4")]
     pub ciphertext_blob: Vec<u8>,
     /// The id of the request.
     #[prost(string, tag = "5")]
     pub request_id: String,
-    /// How it is sealed.
+    /// How it is encrypted.
     #[prost(string, tag = "6")]
     pub algorithm: String,
     /// The key version, of `AdvanceGenerateDataKey`.
@@ -167,7 +167,7 @@ pub struct GenerateDataKeyPairRequest {
     /// Id or alias.
     #[prost(string, tag = "1")]
     pub key_id: String,
-    /// How the private half is sealed.
+    /// How the private half is encrypted.
     #[prost(string, tag = "2")]
     pub algorithm: String,
     /// Its kind and size.
@@ -215,7 +215,7 @@ pub struct GenerateDataKeyPairResponse {
     /// The private half, PKCS#8.
     #[prost(bytes = "vec", tag = "4")]
     pub private_key_plaintext: Vec<u8>,
-    /// The private half, sealed.
+    /// The private half, encrypted.
     #[prost(bytes = "vec", tag = "5")]
     pub private_key_ciphertext_blob: Vec<u8>,
     /// The public half, SubjectPublicKeyInfo.
@@ -224,7 +224,7 @@ pub struct GenerateDataKeyPairResponse {
     /// The id of the request.
     #[prost(string, tag = "7")]
     pub request_id: String,
-    /// How the private half is sealed.
+    /// How the private half is encrypted.
     #[prost(string, tag = "8")]
     pub algorithm: String,
     /// The key version, of `AdvanceGenerateDataKeyPair`.
@@ -244,7 +244,7 @@ pub struct GenerateDataKeyPairWithoutPlaintextResponse {
     /// Its kind and size.
     #[prost(string, tag = "3")]
     pub key_pair_spec: String,
-    /// The private half, sealed.
+    /// The private half, encrypted.
     #[prost(bytes = "vec", tag = "4")]
     pub private_key_ciphertext_blob: Vec<u8>,
     /// The public half, SubjectPublicKeyInfo.
@@ -253,7 +253,7 @@ pub struct GenerateDataKeyPairWithoutPlaintextResponse {
     /// The id of the request.
     #[prost(string, tag = "6")]
     pub request_id: String,
-    /// How the private half is sealed.
+    /// How the private half is encrypted.
     #[prost(string, tag = "7")]
     pub algorithm: String,
     /// The key version, of `AdvanceGenerateDataKeyPairWithoutPlaintext`.

@@ -20,7 +20,7 @@ use axum::body::Body;
 use axum::response::Response;
 
 pub use self::error::{failure, failure_message};
-use self::table::{Asked, Entry, Found};
+use self::table::{ActionLookup, Handler, RawRequest};
 use crate::audit::Recorded;
 use crate::authn::ClientKeys;
 use crate::error::{ApiError, ErrorCode};
@@ -51,7 +51,7 @@ impl<'a> InstanceRequest<'a> {
     fn authenticate<'p>(
         &self,
         mut incoming: IncomingRequest<'p>,
-    ) -> Result<(Authenticated<'p>, &'static Entry), ApiError> {
+    ) -> Result<(Authenticated<'p>, &'static Handler), ApiError> {
         let Parts { method, uri, headers, .. } = &self.head;
         if uri.path() != "/" {
             return Err(ErrorCode::InvalidActionNotFound.into());
@@ -60,15 +60,15 @@ impl<'a> InstanceRequest<'a> {
             return Err(ErrorCode::UnsupportedHttpMethod.into());
         }
         let name = sign::api_name(headers)?;
-        let found = table::find(name).ok_or_else(|| sign::no_such_api(name))?;
+        let found = table::find(name).ok_or_else(|| sign::unknown_api_name(name))?;
         incoming.note_action(found.action());
         let claim = sign::claim(method, headers)?;
         let admitted = incoming.admit(claim.client_key_id.parse().ok())?;
         let authenticated =
             admitted.authenticate(|request| self.client_keys.authenticate(&claim, request.time))?;
         match found {
-            Found::Served(entry) => Ok((authenticated, entry)),
-            Found::Unsupported(action) => Err(ApiError::unsupported_action(action.name)),
+            ActionLookup::Supported(entry) => Ok((authenticated, entry)),
+            ActionLookup::Unsupported(action) => Err(ApiError::unsupported_action(action.name)),
         }
     }
 }
@@ -88,8 +88,8 @@ impl ProtocolRequest for InstanceRequest<'_> {
         let (authenticated, entry) = authenticated?;
         let body = body?;
         sign::check_body(&self.head.headers, &body)?;
-        let asked = Asked { body, version: sign::key_version(&self.head.headers) };
-        Ok(entry.serve(authenticated, asked).await)
+        let raw = RawRequest { body, version: sign::key_version(&self.head.headers) };
+        Ok(entry.serve(authenticated, raw).await)
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {

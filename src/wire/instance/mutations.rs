@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::sign;
-use crate::authn::is_signed;
-use crate::wire::mutations::{Chance, with_every_bit_flipped};
+use crate::authn::is_claim_signature_valid;
+use crate::wire::mutations::{Prng, with_every_bit_flipped};
 
 const MUTATIONS: usize = 10_000;
 const BODY: &[u8] = b"\x0a\x0aalias/demo\x12\x02hi";
@@ -37,7 +37,8 @@ impl Message {
         let Some(headers) = self.header_map() else { return false };
         self.method == Method::POST
             && sign::api_name(&headers).is_ok()
-            && sign::claim(&self.method, &headers).is_ok_and(|claim| is_signed(&claim, public_key))
+            && sign::claim(&self.method, &headers)
+                .is_ok_and(|claim| is_claim_signature_valid(&claim, public_key))
             && sign::check_body(&headers, &self.body).is_ok()
     }
 
@@ -82,10 +83,10 @@ fn signed() -> (Message, Vec<u8>) {
     (message, pair.public_key().as_ref().to_vec())
 }
 
-fn mutated(message: &Message, chance: &mut Chance) -> Message {
+fn mutated(message: &Message, prng: &mut Prng) -> Message {
     let mut message = message.clone();
-    let (one, other) = (chance.below(message.headers.len()), chance.below(message.headers.len()));
-    match chance.below(8) {
+    let (one, other) = (prng.below(message.headers.len()), prng.below(message.headers.len()));
+    match prng.below(8) {
         0 => {
             message.headers.remove(one);
         }
@@ -96,13 +97,13 @@ fn mutated(message: &Message, chance: &mut Chance) -> Message {
         }
         3 => message.headers.push(("x-kms-added".to_owned(), "1".to_owned())),
         4 => {
-            let at = chance.below(message.body.len());
-            message.body[at] ^= 1 << chance.below(8);
+            let at = prng.below(message.body.len());
+            message.body[at] ^= 1 << prng.below(8);
         }
-        5 => message.body.truncate(chance.below(message.body.len())),
+        5 => message.body.truncate(prng.below(message.body.len())),
         _ => {
             let mut value = message.headers[one].1.clone();
-            chance.change_text(&mut value);
+            prng.change_text(&mut value);
             message.headers[one].1 = value;
         }
     }
@@ -113,10 +114,10 @@ fn mutated(message: &Message, chance: &mut Chance) -> Message {
 fn ten_thousand_changes_of_a_request_signed_with_a_client_key_are_refused() {
     let (original, key) = signed();
     assert!(original.is_let_in(&key));
-    let mut chance = Chance::new(4);
+    let mut prng = Prng::new(4);
     let (mut refused, mut same) = (0, 0);
     while refused < MUTATIONS {
-        let other = mutated(&original, &mut chance);
+        let other = mutated(&original, &mut prng);
         if other.is_let_in(&key) {
             let mut means = other.meaning();
             // A digest in the other case is the same digest, though the signature covers its text.

@@ -4,7 +4,8 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::fields::{
-    aad, data_key, digest_of, key, number, opened, sealed, to_open, to_seal, word,
+    aad, data_key, decrypt_input, decrypt_response, digest_of, encrypt_input, encrypt_response,
+    key, number, parse_optional,
 };
 use super::messages::{
     AdvanceGenerateDataKeyRequest, DecryptRequest, DecryptResponse, EncryptRequest,
@@ -22,10 +23,10 @@ use crate::ops::instance::decrypt::Decrypt;
 use crate::ops::instance::encrypt::Encrypt;
 use crate::ops::instance::generate_data_key::GenerateDataKey;
 use crate::ops::instance::generate_random::GenerateRandom;
-use crate::ops::instance::get_public_key::{GetPublicKey, PublicHalf};
+use crate::ops::instance::get_public_key::{GetPublicKey, PublicKeyOutput};
 use crate::ops::instance::sign::{Sign, Signed};
 use crate::ops::instance::verify::{Verified, Verify};
-use crate::ops::instance::{DataKey, DataKeyWanted, Opened, Sealed};
+use crate::ops::instance::{DataKey, DataKeyInput, DecryptOutput, EncryptOutput};
 
 /// The most bytes of a data key; the protocol names no limit, the public API this one.
 const MAX_DATA_KEY_BYTES: usize = 1024;
@@ -33,14 +34,14 @@ const MAX_DATA_KEY_BYTES: usize = 1024;
 const MAX_RANDOM_BYTES: usize = 64;
 
 /// An operation that this wire speaks.
-pub(super) trait Spoken: Operation {
+pub(super) trait ProtobufOperation: Operation {
     /// Its request.
     type Request: Message + Default;
     /// Its answer.
-    type Answer: Message;
+    type Response: Message;
 
     /// The fields that its record may show.
-    fn shown(request: &Self::Request) -> Vec<(&'static str, &str)>;
+    fn audit_parameters(request: &Self::Request) -> Vec<(&'static str, &str)>;
 
     /// Reads the request; `version` is the key version that its head names.
     fn read(request: Self::Request, version: Option<KeyVersionId>) -> Result<Self, ApiError>;
@@ -49,100 +50,100 @@ pub(super) trait Spoken: Operation {
     fn version(output: &Self::Output) -> Option<KeyVersionId>;
 
     /// Writes the answer.
-    fn write(output: Self::Output, request_id: String) -> Self::Answer;
+    fn write(output: Self::Output, request_id: String) -> Self::Response;
 }
 
-impl Spoken for Encrypt {
+impl ProtobufOperation for Encrypt {
     type Request = EncryptRequest;
-    type Answer = EncryptResponse;
+    type Response = EncryptResponse;
 
-    fn shown(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
     fn read(request: EncryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        to_seal(request, version).map(Self)
+        encrypt_input(request, version).map(Self)
     }
 
-    fn version(output: &Sealed) -> Option<KeyVersionId> {
+    fn version(output: &EncryptOutput) -> Option<KeyVersionId> {
         Some(output.version)
     }
 
-    fn write(output: Sealed, request_id: String) -> EncryptResponse {
-        sealed(output, request_id)
+    fn write(output: EncryptOutput, request_id: String) -> EncryptResponse {
+        encrypt_response(output, request_id)
     }
 }
 
-impl Spoken for AdvanceEncrypt {
+impl ProtobufOperation for AdvanceEncrypt {
     type Request = EncryptRequest;
-    type Answer = EncryptResponse;
+    type Response = EncryptResponse;
 
-    fn shown(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &EncryptRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
     fn read(request: EncryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        to_seal(request, version).map(Self)
+        encrypt_input(request, version).map(Self)
     }
 
-    fn version(output: &Sealed) -> Option<KeyVersionId> {
+    fn version(output: &EncryptOutput) -> Option<KeyVersionId> {
         Some(output.version)
     }
 
-    fn write(output: Sealed, request_id: String) -> EncryptResponse {
+    fn write(output: EncryptOutput, request_id: String) -> EncryptResponse {
         let key_version_id = output.version.to_string();
-        EncryptResponse { key_version_id, ..sealed(output, request_id) }
+        EncryptResponse { key_version_id, ..encrypt_response(output, request_id) }
     }
 }
 
-impl Spoken for Decrypt {
+impl ProtobufOperation for Decrypt {
     type Request = DecryptRequest;
-    type Answer = DecryptResponse;
+    type Response = DecryptResponse;
 
-    fn shown(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
     fn read(request: DecryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        to_open(request, version).map(Self)
+        decrypt_input(request, version).map(Self)
     }
 
-    fn version(output: &Opened) -> Option<KeyVersionId> {
+    fn version(output: &DecryptOutput) -> Option<KeyVersionId> {
         Some(output.version)
     }
 
-    fn write(output: Opened, request_id: String) -> DecryptResponse {
-        opened(output, request_id, String::new())
+    fn write(output: DecryptOutput, request_id: String) -> DecryptResponse {
+        decrypt_response(output, request_id, String::new())
     }
 }
 
-impl Spoken for AdvanceDecrypt {
+impl ProtobufOperation for AdvanceDecrypt {
     type Request = DecryptRequest;
-    type Answer = DecryptResponse;
+    type Response = DecryptResponse;
 
-    fn shown(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &DecryptRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
     fn read(request: DecryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
-        to_open(request, version).map(Self)
+        decrypt_input(request, version).map(Self)
     }
 
-    fn version(output: &Opened) -> Option<KeyVersionId> {
+    fn version(output: &DecryptOutput) -> Option<KeyVersionId> {
         Some(output.version)
     }
 
-    fn write(output: Opened, request_id: String) -> DecryptResponse {
+    fn write(output: DecryptOutput, request_id: String) -> DecryptResponse {
         let key_version_id = output.version.to_string();
-        opened(output, request_id, key_version_id)
+        decrypt_response(output, request_id, key_version_id)
     }
 }
 
-impl Spoken for GenerateDataKey {
+impl ProtobufOperation for GenerateDataKey {
     type Request = GenerateDataKeyRequest;
-    type Answer = GenerateDataKeyResponse;
+    type Response = GenerateDataKeyResponse;
 
-    fn shown(request: &GenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &GenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
@@ -150,17 +151,17 @@ impl Spoken for GenerateDataKey {
         request: GenerateDataKeyRequest,
         version: Option<KeyVersionId>,
     ) -> Result<Self, ApiError> {
-        Ok(Self(DataKeyWanted {
+        Ok(Self(DataKeyInput {
             key: key(&request.key_id)?,
             version,
-            algorithm: word("Algorithm", &request.algorithm)?,
+            algorithm: parse_optional("Algorithm", &request.algorithm)?,
             bytes: number("NumberOfBytes", request.number_of_bytes, MAX_DATA_KEY_BYTES)?,
             aad: aad(request.aad)?,
         }))
     }
 
     fn version(output: &DataKey) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
     fn write(output: DataKey, request_id: String) -> GenerateDataKeyResponse {
@@ -168,11 +169,11 @@ impl Spoken for GenerateDataKey {
     }
 }
 
-impl Spoken for AdvanceGenerateDataKey {
+impl ProtobufOperation for AdvanceGenerateDataKey {
     type Request = AdvanceGenerateDataKeyRequest;
-    type Answer = GenerateDataKeyResponse;
+    type Response = GenerateDataKeyResponse;
 
-    fn shown(request: &AdvanceGenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &AdvanceGenerateDataKeyRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id)]
     }
 
@@ -180,7 +181,7 @@ impl Spoken for AdvanceGenerateDataKey {
         request: AdvanceGenerateDataKeyRequest,
         version: Option<KeyVersionId>,
     ) -> Result<Self, ApiError> {
-        Ok(Self(DataKeyWanted {
+        Ok(Self(DataKeyInput {
             key: key(&request.key_id)?,
             version,
             algorithm: None,
@@ -190,20 +191,20 @@ impl Spoken for AdvanceGenerateDataKey {
     }
 
     fn version(output: &DataKey) -> Option<KeyVersionId> {
-        Some(output.sealed.version)
+        Some(output.encrypted.version)
     }
 
     fn write(output: DataKey, request_id: String) -> GenerateDataKeyResponse {
-        let key_version_id = output.sealed.version.to_string();
+        let key_version_id = output.encrypted.version.to_string();
         data_key(output, request_id, key_version_id)
     }
 }
 
-impl Spoken for GenerateRandom {
+impl ProtobufOperation for GenerateRandom {
     type Request = GenerateRandomRequest;
-    type Answer = GenerateRandomResponse;
+    type Response = GenerateRandomResponse;
 
-    fn shown(_request: &GenerateRandomRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(_request: &GenerateRandomRequest) -> Vec<(&'static str, &str)> {
         Vec::new()
     }
 
@@ -223,11 +224,11 @@ impl Spoken for GenerateRandom {
     }
 }
 
-impl Spoken for Sign {
+impl ProtobufOperation for Sign {
     type Request = SignRequest;
-    type Answer = SignResponse;
+    type Response = SignResponse;
 
-    fn shown(request: &SignRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &SignRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
@@ -237,7 +238,7 @@ impl Spoken for Sign {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: word("Algorithm", &request.algorithm)?,
+            algorithm: parse_optional("Algorithm", &request.algorithm)?,
             digest,
             message_type,
         })
@@ -258,11 +259,11 @@ impl Spoken for Sign {
     }
 }
 
-impl Spoken for Verify {
+impl ProtobufOperation for Verify {
     type Request = VerifyRequest;
-    type Answer = VerifyResponse;
+    type Response = VerifyResponse;
 
-    fn shown(request: &VerifyRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &VerifyRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id), ("Algorithm", &request.algorithm)]
     }
 
@@ -272,7 +273,7 @@ impl Spoken for Verify {
         Ok(Self {
             key: key(&request.key_id)?,
             version,
-            algorithm: word("Algorithm", &request.algorithm)?,
+            algorithm: parse_optional("Algorithm", &request.algorithm)?,
             digest,
             message_type,
             signature: request.signature,
@@ -286,7 +287,7 @@ impl Spoken for Verify {
     fn write(output: Verified, request_id: String) -> VerifyResponse {
         VerifyResponse {
             key_id: output.key.to_string(),
-            value: output.is_right,
+            value: output.is_valid,
             request_id,
             algorithm: output.algorithm.to_string(),
             message_type: output.message_type.to_string(),
@@ -294,11 +295,11 @@ impl Spoken for Verify {
     }
 }
 
-impl Spoken for GetPublicKey {
+impl ProtobufOperation for GetPublicKey {
     type Request = GetPublicKeyRequest;
-    type Answer = GetPublicKeyResponse;
+    type Response = GetPublicKeyResponse;
 
-    fn shown(request: &GetPublicKeyRequest) -> Vec<(&'static str, &str)> {
+    fn audit_parameters(request: &GetPublicKeyRequest) -> Vec<(&'static str, &str)> {
         vec![("KeyId", &request.key_id)]
     }
 
@@ -306,11 +307,11 @@ impl Spoken for GetPublicKey {
         Ok(Self { key: key(&request.key_id)?, version })
     }
 
-    fn version(output: &PublicHalf) -> Option<KeyVersionId> {
+    fn version(output: &PublicKeyOutput) -> Option<KeyVersionId> {
         Some(output.version)
     }
 
-    fn write(output: PublicHalf, request_id: String) -> GetPublicKeyResponse {
+    fn write(output: PublicKeyOutput, request_id: String) -> GetPublicKeyResponse {
         GetPublicKeyResponse { key_id: output.key.to_string(), public_key: output.pem, request_id }
     }
 }

@@ -50,7 +50,7 @@ pub fn api_name(headers: &HeaderMap) -> Result<&str, ApiError> {
 }
 
 /// The refusal of an operation that is not offered.
-pub(super) fn no_such_api(name: &str) -> ApiError {
+pub(super) fn unknown_api_name(name: &str) -> ApiError {
     let message = format!("The ApiName \"{}\" is invalid.", echo(name));
     ApiError::with_message(ErrorCode::InvalidApiName, message)
 }

@@ -11,7 +11,7 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::PROTOBUF;
-use super::operations::Spoken;
+use super::operations::ProtobufOperation;
 use super::sign::KEY_VERSION;
 use crate::audit::{Action, Parameters, Recorded};
 use crate::error::{ApiError, ErrorCode};
@@ -34,7 +34,7 @@ use crate::ops::unsupported;
 use crate::pipeline::Authenticated;
 
 /// Every operation that is served.
-pub static TABLE: &[Entry] = &[
+pub static TABLE: &[Handler] = &[
     entry::<Encrypt>(),
     entry::<Decrypt>(),
     entry::<AdvanceEncrypt>(),
@@ -53,18 +53,18 @@ pub static TABLE: &[Entry] = &[
 
 /// What becomes of an operation.
 #[derive(Debug, Clone, Copy)]
-pub enum Found {
+pub enum ActionLookup {
     /// It is served.
-    Served(&'static Entry),
+    Supported(&'static Handler),
     /// The protocol has it, this gateway does not serve it.
     Unsupported(Action),
 }
 
-impl Found {
+impl ActionLookup {
     /// The operation.
     pub const fn action(self) -> Action {
         match self {
-            Self::Served(entry) => entry.action,
+            Self::Supported(entry) => entry.action,
             Self::Unsupported(action) => action,
         }
     }
@@ -72,7 +72,7 @@ impl Found {
 
 /// One operation.
 #[derive(Clone, Copy)]
-pub struct Entry {
+pub struct Handler {
     /// Its name.
     pub name: &'static str,
     /// The permission that it needs.
@@ -80,15 +80,15 @@ pub struct Entry {
     /// The permission of an access point that lets client keys call it.
     pub client_keys: Option<&'static str>,
     action: Action,
-    serve: Serve,
+    serve: HandlerFn,
 }
 
-type Serve = for<'a> fn(Authenticated<'a>, Asked) -> Served<'a>;
-type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
+type HandlerFn = for<'a> fn(Authenticated<'a>, RawRequest) -> HandlerFuture<'a>;
+type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// What a request asks of its operation.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RawRequest {
     /// The message.
     pub body: Bytes,
     /// The key version that the head names; or why it names none.
@@ -96,39 +96,46 @@ pub struct Asked {
 }
 
 /// Looks an operation up.
-pub fn find(name: &str) -> Option<Found> {
+pub fn find(name: &str) -> Option<ActionLookup> {
     if let Some(entry) = TABLE.iter().find(|entry| entry.name == name) {
-        return Some(Found::Served(entry));
+        return Some(ActionLookup::Supported(entry));
     }
-    unsupported::INSTANCE.iter().find(|known| known.name == name).copied().map(Found::Unsupported)
+    unsupported::INSTANCE
+        .iter()
+        .find(|known| known.name == name)
+        .copied()
+        .map(ActionLookup::Unsupported)
 }
 
-impl Entry {
+impl Handler {
     /// Reads the request, has it executed, and writes the answer. A refusal is left to be written, as
     /// the caller is to see it.
-    pub fn serve<'a>(&self, request: Authenticated<'a>, asked: Asked) -> Served<'a> {
-        (self.serve)(request, asked)
+    pub fn serve<'a>(&self, request: Authenticated<'a>, raw: RawRequest) -> HandlerFuture<'a> {
+        (self.serve)(request, raw)
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Handler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Handler").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-const fn entry<O: Spoken>() -> Entry {
-    Entry {
+const fn entry<O: ProtobufOperation>() -> Handler {
+    Handler {
         name: O::NAME,
         permission: O::ACTION,
         client_keys: O::CLIENT_KEYS,
         action: O::RECORD,
-        serve: |request, asked| Box::pin(serve::<O>(request, asked)),
+        serve: |request, raw| Box::pin(serve::<O>(request, raw)),
     }
 }
 
-async fn serve<O: Spoken>(mut request: Authenticated<'_>, asked: Asked) -> Recorded<Response> {
-    let operation = read::<O>(asked, &mut request);
+async fn serve<O: ProtobufOperation>(
+    mut request: Authenticated<'_>,
+    raw: RawRequest,
+) -> Recorded<Response> {
+    let operation = read::<O>(raw, &mut request);
     let id = request.context().id;
     let outcome = request.execute(operation, false).await;
     outcome.map(|output| {
@@ -137,15 +144,18 @@ async fn serve<O: Spoken>(mut request: Authenticated<'_>, asked: Asked) -> Recor
     })
 }
 
-fn read<O: Spoken>(asked: Asked, request: &mut Authenticated<'_>) -> Result<O, ApiError> {
-    let message = O::Request::decode(asked.body)
+fn read<O: ProtobufOperation>(
+    raw: RawRequest,
+    request: &mut Authenticated<'_>,
+) -> Result<O, ApiError> {
+    let message = O::Request::decode(raw.body)
         .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
     let mut shown = Params::default();
-    for (name, value) in O::shown(&message) {
+    for (name, value) in O::audit_parameters(&message) {
         shown.insert(name, value)?;
     }
     request.note_parameters(Parameters::of(&shown));
-    O::read(message, asked.version?)
+    O::read(message, raw.version?)
 }
 
 fn success(version: Option<KeyVersionId>, answer: &impl Message) -> Response {
@@ -166,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_name_is_found_in_its_one_spelling() {
-        assert!(matches!(find("AdvanceEncrypt"), Some(Found::Served(_))));
-        assert!(matches!(find("GetSecretValue"), Some(Found::Unsupported(_))));
+        assert!(matches!(find("AdvanceEncrypt"), Some(ActionLookup::Supported(_))));
+        assert!(matches!(find("GetSecretValue"), Some(ActionLookup::Unsupported(_))));
         for unknown in ["", "encrypt", "Hmac", "KmsEncrypt", "CreateKey"] {
             assert!(find(unknown).is_none(), "{unknown}");
         }

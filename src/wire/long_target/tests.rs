@@ -3,10 +3,10 @@
 use super::*;
 
 /// A reader that does what the library does with what it is given: it reads whole heads, then
-/// bodies by `content-length`, and tells the framer.
+/// bodies by `content-length`, and tells the splitter.
 #[derive(Default)]
 struct Reader {
-    framer: Framer,
+    splitter: RequestLineSplitter,
     buffer: Vec<u8>,
     requests: Vec<(String, Option<Bytes>, Vec<u8>)>,
     body_left: usize,
@@ -16,10 +16,10 @@ impl Reader {
     fn read(pieces: &[&[u8]], room: usize) -> Self {
         let mut reader = Self::default();
         for piece in pieces {
-            if reader.framer.is_holding() {
-                reader.framer.held_mut().extend_from_slice(piece);
+            if reader.splitter.is_holding() {
+                reader.splitter.held_mut().extend_from_slice(piece);
             } else {
-                let count = reader.framer.arrive(piece);
+                let count = reader.splitter.arrive(piece);
                 reader.take(&piece[..count]);
             }
             reader.drain(room);
@@ -31,7 +31,7 @@ impl Reader {
         let mut space = vec![0; room];
         loop {
             let mut out = ReadBuf::new(&mut space);
-            if self.framer.pass(&mut out) == 0 {
+            if self.splitter.pass(&mut out) == 0 {
                 break;
             }
             let bytes = out.filled().to_vec();
@@ -55,7 +55,7 @@ impl Reader {
             let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             self.body_left = length.map_or(0, |text| text.parse().unwrap());
-            let query = self.framer.enter(Some(self.body_left as u64)).unwrap();
+            let query = self.splitter.enter(Some(self.body_left as u64)).unwrap();
             let line = head.trim_start().lines().next().unwrap().to_owned();
             self.requests.push((line, query, Vec::new()));
         }
@@ -122,7 +122,7 @@ fn the_bytes_may_be_split_anywhere() {
 }
 
 fn passed_at_once(bytes: &[u8]) -> bool {
-    Framer::default().arrive(bytes) == bytes.len()
+    RequestLineSplitter::default().arrive(bytes) == bytes.len()
 }
 
 #[test]
@@ -161,56 +161,56 @@ fn a_line_that_is_too_long_or_not_legal_passes_to_be_refused() {
 
 #[test]
 fn what_was_held_passes_when_nothing_more_comes() {
-    let mut framer = Framer::default();
-    assert_eq!(framer.arrive(b"POST /?a"), 0);
-    framer.end();
+    let mut splitter = RequestLineSplitter::default();
+    assert_eq!(splitter.arrive(b"POST /?a"), 0);
+    splitter.end();
     let mut space = [0; 64];
     let mut out = ReadBuf::new(&mut space);
-    assert_eq!(framer.pass(&mut out), 8);
+    assert_eq!(splitter.pass(&mut out), 8);
     assert_eq!(out.filled(), b"POST /?a");
 }
 
 #[test]
 fn out_of_step_with_the_library_nothing_is_shortened() {
     // The library asks for more although the head has passed.
-    let mut framer = Framer::default();
-    framer.arrive(SHORT.as_bytes());
-    assert!(passed_whole(&mut framer, &long('x', "")));
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(SHORT.as_bytes());
+    assert!(passed_whole(&mut splitter, &long('x', "")));
     // The body is in chunks.
-    let mut framer = Framer::default();
-    framer.arrive(SHORT.as_bytes());
-    assert_eq!(framer.enter(None), Ok(None));
-    assert!(passed_whole(&mut framer, &long('x', "")));
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(SHORT.as_bytes());
+    assert_eq!(splitter.enter(None), Ok(None));
+    assert!(passed_whole(&mut splitter, &long('x', "")));
     // The library has found a head where none has ended.
-    let mut framer = Framer::default();
-    framer.arrive(b"GET / HTTP/1.1\r\n");
-    assert_eq!(framer.enter(Some(0)), Ok(None));
-    assert!(passed_whole(&mut framer, &long('x', "")));
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(b"GET / HTTP/1.1\r\n");
+    assert_eq!(splitter.enter(Some(0)), Ok(None));
+    assert!(passed_whole(&mut splitter, &long('x', "")));
 }
 
-fn passed_whole(framer: &mut Framer, text: &str) -> bool {
-    framer.arrive(text.as_bytes()) == text.len()
+fn passed_whole(splitter: &mut RequestLineSplitter, text: &str) -> bool {
+    splitter.arrive(text.as_bytes()) == text.len()
 }
 
 #[test]
 fn a_query_is_never_given_to_another_request() {
-    let mut framer = Framer::default();
-    framer.arrive(long('x', "").as_bytes());
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(long('x', "").as_bytes());
     let mut space = [0; 12];
-    framer.pass(&mut ReadBuf::new(&mut space));
-    assert_eq!(framer.enter(Some(0)), Err(Misframed::OutOfStep));
+    splitter.pass(&mut ReadBuf::new(&mut space));
+    assert_eq!(splitter.enter(Some(0)), Err(FramingError::Desynchronized));
 }
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
 const CHUNKS: &str = "4;name=\"value\"\r\nab\r\n\r\nA  \r\n0123456789\r\n0\r\ntrailer: 1\r\n\r\n";
 
 /// Passes on as many bytes as go to the end of a head.
-fn pass_head(framer: &mut Framer, text: &str, size: usize) {
+fn pass_head(splitter: &mut RequestLineSplitter, text: &str, size: usize) {
     for piece in text.as_bytes().chunks(size) {
-        let mut count = framer.arrive(piece);
+        let mut count = splitter.arrive(piece);
         let mut space = [0; 4096];
         while count < piece.len() {
-            let passed = framer.pass(&mut ReadBuf::new(&mut space));
+            let passed = splitter.pass(&mut ReadBuf::new(&mut space));
             assert!(passed > 0);
             count += passed;
         }
@@ -220,18 +220,28 @@ fn pass_head(framer: &mut Framer, text: &str, size: usize) {
 #[test]
 fn a_request_with_both_lengths_is_found_wherever_they_stand_and_however_they_are_cut() {
     for (fields, result) in [
-        ("transfer-encoding: chunked\r\ncontent-length: 3\r\n", Err(Misframed::TwoLengths)),
-        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", Err(Misframed::TwoLengths)),
-        ("a: b\nCONTENT-LENGTH:3\ntransfer-encoding: chunked\n", Err(Misframed::TwoLengths)),
+        (
+            "transfer-encoding: chunked\r\ncontent-length: 3\r\n",
+            Err(FramingError::ConflictingLengths),
+        ),
+        (
+            "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+            Err(FramingError::ConflictingLengths),
+        ),
+        (
+            "a: b\nCONTENT-LENGTH:3\ntransfer-encoding: chunked\n",
+            Err(FramingError::ConflictingLengths),
+        ),
         ("transfer-encoding: chunked\r\nx-content-length: 3\r\n", Ok(None)),
         ("transfer-encoding: chunked\r\ncontent-lengths: 3\r\n", Ok(None)),
         ("transfer-encoding: chunked\r\na: content-length: 3\r\n", Ok(None)),
     ] {
         for size in [1, 3, 1000] {
             let head = format!("POST /content-length:3 HTTP/1.1\r\n{fields}\r\n");
-            let mut framer = Framer { shortens: false, ..Framer::default() };
-            pass_head(&mut framer, &head, size);
-            assert_eq!(framer.enter(None), result, "{fields:?} by {size}");
+            let mut splitter =
+                RequestLineSplitter { shortens: false, ..RequestLineSplitter::default() };
+            pass_head(&mut splitter, &head, size);
+            assert_eq!(splitter.enter(None), result, "{fields:?} by {size}");
         }
     }
 }
@@ -240,27 +250,28 @@ fn a_request_with_both_lengths_is_found_wherever_they_stand_and_however_they_are
 fn the_request_behind_a_body_in_chunks_is_looked_at_too_and_not_shortened() {
     let both = "POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
     for size in [1, 2, 5, 1000] {
-        let mut framer = Framer { shortens: false, ..Framer::default() };
-        pass_head(&mut framer, CHUNKED, size);
-        assert_eq!(framer.enter(None), Ok(None));
-        pass_head(&mut framer, CHUNKS, size);
-        assert_eq!(framer.stage, Stage::Line, "by {size}");
-        pass_head(&mut framer, both, size);
-        assert_eq!(framer.enter(None), Err(Misframed::TwoLengths), "by {size}");
+        let mut splitter =
+            RequestLineSplitter { shortens: false, ..RequestLineSplitter::default() };
+        pass_head(&mut splitter, CHUNKED, size);
+        assert_eq!(splitter.enter(None), Ok(None));
+        pass_head(&mut splitter, CHUNKS, size);
+        assert_eq!(splitter.stage, Stage::Line, "by {size}");
+        pass_head(&mut splitter, both, size);
+        assert_eq!(splitter.enter(None), Err(FramingError::ConflictingLengths), "by {size}");
     }
-    let mut framer = Framer::default();
-    framer.arrive(CHUNKED.as_bytes());
-    assert_eq!(framer.enter(None), Ok(None));
-    assert!(passed_whole(&mut framer, CHUNKS));
-    assert!(passed_whole(&mut framer, &long('x', "")));
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(CHUNKED.as_bytes());
+    assert_eq!(splitter.enter(None), Ok(None));
+    assert!(passed_whole(&mut splitter, CHUNKS));
+    assert!(passed_whole(&mut splitter, &long('x', "")));
 }
 
 #[test]
 fn a_body_in_chunks_that_nobody_could_look_at_is_not_begun() {
-    let mut framer = Framer::default();
-    framer.arrive(CHUNKED.as_bytes());
-    assert_eq!(framer.enter(None), Ok(None));
-    assert!(passed_whole(&mut framer, "no size\r\n"));
-    assert!(passed_whole(&mut framer, CHUNKED));
-    assert_eq!(framer.enter(None), Err(Misframed::OutOfStep));
+    let mut splitter = RequestLineSplitter::default();
+    splitter.arrive(CHUNKED.as_bytes());
+    assert_eq!(splitter.enter(None), Ok(None));
+    assert!(passed_whole(&mut splitter, "no size\r\n"));
+    assert!(passed_whole(&mut splitter, CHUNKED));
+    assert_eq!(splitter.enter(None), Err(FramingError::Desynchronized));
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
 
-use super::sign::{Received, incomplete};
+use super::sign::{SignedRequest, incomplete};
 use super::{params, percent};
 use crate::error::ApiError;
 
@@ -25,11 +25,11 @@ pub const BODY_DIGEST: &str = "x-acs-content-sha256";
 /// When a signed header is absent, or the query does not decode.
 pub fn string_to_sign(
     algorithm: &str,
-    received: &Received<'_>,
+    signed_request: &SignedRequest<'_>,
     signed_headers: &str,
     body_digest: &str,
 ) -> Result<String, ApiError> {
-    let request = canonical_request(received, signed_headers, body_digest)?;
+    let request = canonical_request(signed_request, signed_headers, body_digest)?;
     Ok(format!("{algorithm}\n{}", sha256_hex(&request)))
 }
 
@@ -46,19 +46,19 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The canonical request, byte for byte.
 pub(super) fn canonical_request(
-    received: &Received<'_>,
+    signed_request: &SignedRequest<'_>,
     signed_headers: &str,
     body_digest: &str,
 ) -> Result<Vec<u8>, ApiError> {
-    let mut request = Vec::with_capacity(received.query.len() + 1024);
-    request.extend_from_slice(received.method.as_str().as_bytes());
+    let mut request = Vec::with_capacity(signed_request.query.len() + 1024);
+    request.extend_from_slice(signed_request.method.as_str().as_bytes());
     request.push(b'\n');
-    request.extend_from_slice(received.path.as_bytes());
+    request.extend_from_slice(signed_request.path.as_bytes());
     request.push(b'\n');
-    request.extend_from_slice(&canonical_query(received.query)?);
+    request.extend_from_slice(&canonical_query(signed_request.query)?);
     request.push(b'\n');
     for name in signed_headers.split(';') {
-        append_header(&mut request, received.headers, name)?;
+        append_header(&mut request, signed_request.headers, name)?;
     }
     request.push(b'\n');
     request.extend_from_slice(signed_headers.as_bytes());
@@ -132,7 +132,8 @@ mod tests {
         let headers = values.iter().map(|value| (name, (*value).to_owned())).collect();
         let parts =
             Parts { method: Method::GET, query: String::new(), headers, body: String::new() };
-        let bytes = parts.receive(|received| canonical_request(received, name, "")).unwrap();
+        let bytes =
+            parts.receive(|signed_request| canonical_request(signed_request, name, "")).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 

@@ -19,8 +19,8 @@ use axum::body::Body;
 use axum::response::Response;
 
 use self::format::Format;
-use self::sign::{Received, Target};
-use self::table::{Entry, Found, TABLE};
+use self::sign::{ApiCall, SignedRequest};
+use self::table::{ActionLookup, Handler, TABLE};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
@@ -60,10 +60,16 @@ impl ProtocolRequest for RpcRequest<'_> {
         let params = params::read(query, params::form(headers, &body)?)?;
         incoming.note_parameters(Parameters::of(&params));
         self.format = Format::requested(&params, headers)?;
-        let received =
-            Received { method, path: uri.path(), query, headers, body: &body, params: &params };
-        let found = find(&received, &mut incoming)?;
-        let claim = sign::claim(&received)?;
+        let signed_request = SignedRequest {
+            method,
+            path: uri.path(),
+            query,
+            headers,
+            body: &body,
+            params: &params,
+        };
+        let found = find(&signed_request, &mut incoming)?;
+        let claim = sign::claim(&signed_request)?;
         let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
         let authenticated = admitted.authenticate(|request| {
             self.authenticator.authenticate(&claim, request.time, request.connection)
@@ -78,27 +84,32 @@ impl ProtocolRequest for RpcRequest<'_> {
 }
 
 /// Finds the action that a request names.
-fn find(received: &Received<'_>, incoming: &mut IncomingRequest<'_>) -> Result<Found, ApiError> {
-    if !matches!(*received.method, Method::GET | Method::POST) {
+fn find(
+    signed_request: &SignedRequest<'_>,
+    incoming: &mut IncomingRequest<'_>,
+) -> Result<ActionLookup, ApiError> {
+    if !matches!(*signed_request.method, Method::GET | Method::POST) {
         return Err(ErrorCode::UnsupportedHttpMethod.into());
     }
-    let Target { action, version } = sign::target(received)?;
-    let found = table::find(action).filter(|_found| received.path == "/");
+    let ApiCall { action, version } = sign::api_call(signed_request)?;
+    let found = table::find(action).filter(|_found| signed_request.path == "/");
     let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
     incoming.note_action(found.action());
     if version == VERSION { Ok(found) } else { Err(ErrorCode::InvalidVersion.into()) }
 }
 
 /// The operation of an action, where this caller may call it at all.
-fn supported(found: Found, caller: &Caller) -> Result<&'static Entry, ApiError> {
+fn supported(found: ActionLookup, caller: &Caller) -> Result<&'static Handler, ApiError> {
     match found {
-        Found::Served(entry) if caller.client_key.is_none() || entry.client_keys.is_some() => {
+        ActionLookup::Supported(entry)
+            if caller.client_key.is_none() || entry.client_keys.is_some() =>
+        {
             Ok(entry)
         }
-        Found::Unsupported(action) if caller.client_key.is_none() => {
+        ActionLookup::Unsupported(action) if caller.client_key.is_none() => {
             Err(ApiError::unsupported_action(action.name))
         }
-        Found::Served(_) | Found::Unsupported(_) => Err(not_for_client_keys()),
+        ActionLookup::Supported(_) | ActionLookup::Unsupported(_) => Err(not_for_client_keys()),
     }
 }
 

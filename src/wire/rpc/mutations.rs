@@ -17,8 +17,8 @@ use super::percent;
 use super::sign::rpc1_string_to_sign;
 use super::sign::tests::{Parts, SECRET};
 use crate::authn::claim::{Scheme, SignedWith};
-use crate::authn::{is_signed_by, signature};
-use crate::wire::mutations::{Chance, with_every_bit_flipped};
+use crate::authn::{is_rsa_signature_valid, signature};
+use crate::wire::mutations::{Prng, with_every_bit_flipped};
 
 const MUTATIONS: usize = 10_000;
 const ACCESS_KEY_ID: &str = "LTAIexample";
@@ -61,18 +61,22 @@ fn rpc1_with_client_key() -> (Parts, Vec<u8>) {
 
 /// Whether a request is let in by this public key, that of the client key that it names.
 fn is_let_in_by(parts: &Parts, public_key: &[u8]) -> bool {
-    let proven = parts.receive(|received| {
-        let claim = super::sign::claim(received)?;
+    let proven = parts.receive(|signed_request| {
+        let claim = super::sign::claim(signed_request)?;
         let text = claim.string_to_sign.as_bytes();
         Ok(claim.signed_with == SignedWith::ClientKey
             && claim.access_key_id == ACCESS_KEY_ID
-            && is_signed_by(public_key, text, &claim.signature))
+            && is_rsa_signature_valid(public_key, text, &claim.signature))
     });
     proven.unwrap_or(false)
 }
 
 fn rpc1_text(parts: &Parts) -> String {
-    parts.receive(|received| Ok(rpc1_string_to_sign(received.method, received.params))).unwrap()
+    parts
+        .receive(|signed_request| {
+            Ok(rpc1_string_to_sign(signed_request.method, signed_request.params))
+        })
+        .unwrap()
 }
 
 fn acs(algorithm: &str, scheme: Scheme<'_>, scope: &str) -> Parts {
@@ -90,7 +94,9 @@ fn acs(algorithm: &str, scheme: Scheme<'_>, scope: &str) -> Parts {
     let mut parts = Parts { method: Method::POST, query: PARAMS.to_owned(), headers, body };
     let digest = sha256_hex(parts.body.as_bytes());
     let text = parts
-        .receive(|received| string_to_sign(algorithm, received, SIGNED_HEADERS, &digest))
+        .receive(|signed_request| {
+            string_to_sign(algorithm, signed_request, SIGNED_HEADERS, &digest)
+        })
         .unwrap();
     let signature = hex(&signature::sign(scheme, &SECRET.into(), &text));
     let authorization = format!(
@@ -115,36 +121,37 @@ type Meaning = (Method, BTreeMap<String, String>, Vec<(&'static str, String)>, S
 
 fn meaning(parts: &Parts) -> Meaning {
     parts
-        .receive(|received| {
+        .receive(|signed_request| {
             let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-            let params = received.params.iter().filter(|(name, _)| *name != "Signature").map(owned);
-            let signer = super::sign::claim(received)?.access_key_id.to_owned();
+            let params =
+                signed_request.params.iter().filter(|(name, _)| *name != "Signature").map(owned);
+            let signer = super::sign::claim(signed_request)?.access_key_id.to_owned();
             let mut headers = parts.headers.clone();
             headers.retain(|(name, _)| *name != "authorization");
             for (_, value) in &mut headers {
                 *value = value.trim().to_owned();
             }
             headers.sort();
-            Ok((received.method.clone(), params.collect(), headers, signer))
+            Ok((signed_request.method.clone(), params.collect(), headers, signer))
         })
         .unwrap()
 }
 
-fn mutated(parts: &Parts, chance: &mut Chance) -> Parts {
+fn mutated(parts: &Parts, prng: &mut Prng) -> Parts {
     let mut parts = parts.clone();
-    let header = |chance: &mut Chance, parts: &Parts| match parts.headers.len() {
+    let header = |prng: &mut Prng, parts: &Parts| match parts.headers.len() {
         0 => None,
-        count => Some(chance.below(count)),
+        count => Some(prng.below(count)),
     };
-    match chance.below(9) {
+    match prng.below(9) {
         0 => parts.method = if parts.method == Method::GET { Method::POST } else { Method::GET },
-        1..=2 => chance.change_pieces(&mut parts.query, "&"),
-        3 if !parts.body.is_empty() => chance.change_pieces(&mut parts.body, "&"),
-        4 if !parts.body.is_empty() => chance.change_text(&mut parts.body),
+        1..=2 => prng.change_pieces(&mut parts.query, "&"),
+        3 if !parts.body.is_empty() => prng.change_pieces(&mut parts.body, "&"),
+        4 if !parts.body.is_empty() => prng.change_text(&mut parts.body),
         5 => {
             // A parameter of the query moves into the form.
             let mut pieces: Vec<&str> = parts.query.split('&').collect();
-            let moved = pieces.remove(chance.below(pieces.len())).to_owned();
+            let moved = pieces.remove(prng.below(pieces.len())).to_owned();
             let query = pieces.join("&");
             if !parts.body.is_empty() {
                 parts.body.push('&');
@@ -154,20 +161,20 @@ fn mutated(parts: &Parts, chance: &mut Chance) -> Parts {
             parts.set("content-type", FORM);
         }
         6 => {
-            let Some(at) = header(chance, &parts) else { return mutated(&parts, chance) };
-            match chance.below(3) {
+            let Some(at) = header(prng, &parts) else { return mutated(&parts, prng) };
+            match prng.below(3) {
                 0 => {
                     parts.headers.remove(at);
                 }
                 1 => parts.headers.push(parts.headers[at].clone()),
-                _ => chance.change_text(&mut parts.headers[at].1),
+                _ => prng.change_text(&mut parts.headers[at].1),
             }
         }
         7 => {
-            let Some(at) = header(chance, &parts) else { return mutated(&parts, chance) };
-            chance.change_text(&mut parts.headers[at].1);
+            let Some(at) = header(prng, &parts) else { return mutated(&parts, prng) };
+            prng.change_text(&mut parts.headers[at].1);
         }
-        _ => chance.change_text(&mut parts.query),
+        _ => prng.change_text(&mut parts.query),
     }
     parts
 }
@@ -175,8 +182,8 @@ fn mutated(parts: &Parts, chance: &mut Chance) -> Parts {
 /// Whether a request is let in, which it is by the secret of the AccessKey that it names: there is
 /// but one.
 fn is_let_in(parts: &Parts) -> bool {
-    let signer =
-        parts.receive(|received| Ok(super::sign::claim(received)?.access_key_id.to_owned()));
+    let signer = parts
+        .receive(|signed_request| Ok(super::sign::claim(signed_request)?.access_key_id.to_owned()));
     signer.is_ok_and(|signer| signer == ACCESS_KEY_ID) && parts.check(SECRET).is_ok()
 }
 
@@ -193,10 +200,10 @@ fn refuses_mutations_by(
 ) {
     assert!(is_let_in(original));
     let signed = meaning(original);
-    let mut chance = Chance::new(seed);
+    let mut prng = Prng::new(seed);
     let (mut refused, mut same) = (0, 0);
     while refused < MUTATIONS {
-        let other = mutated(original, &mut chance);
+        let other = mutated(original, &mut prng);
         if !is_let_in(&other) {
             refused += 1;
             continue;

@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 
 use super::table::TABLE;
-use crate::authz::{Rights, decide};
+use crate::authz::{ApplicablePolicies, decide};
 use crate::model::policy::{
-    AttachedPolicy, Question, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
+    AttachedPolicy, PolicyRequest, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
-use crate::model::{Place, PrincipalName, Time};
+use crate::model::{PrincipalName, RegionAccount, Time};
 use crate::wire::instance::table as instance;
 
 const HEAD: &str = "\
@@ -43,10 +43,10 @@ By the public API a client key may call only these operations
 ";
 
 /// Actions that are answered to every caller whose signature is good.
-const FREE: &[&str] = &["DescribeRegions"];
+const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions"];
 
 /// The page in Markdown. `place` is any.
-pub fn page(place: &Place) -> String {
+pub fn page(region_account: &RegionAccount) -> String {
     let mut page = String::from(HEAD);
     // Writing to a string cannot fail.
     for policy in SYSTEM_POLICIES.iter() {
@@ -56,16 +56,21 @@ pub fn page(place: &Place) -> String {
     let mut rows: Vec<(&str, &str)> = TABLE
         .iter()
         .flat_map(|entry| {
-            let more = entry.more_permissions.iter().copied();
+            let more = entry.extra_permissions.iter().copied();
             std::iter::once(entry.permission).chain(more).map(|action| (entry.name, action))
         })
         .collect();
     rows.sort_unstable();
     for (name, action) in rows {
-        let shown = if FREE.contains(&name) { "none".to_owned() } else { format!("`{action}`") };
+        let shown = if WITHOUT_PERMISSION.contains(&name) {
+            "none".to_owned()
+        } else {
+            format!("`{action}`")
+        };
         let _ = write!(page, "| {name} | {shown} |");
         for policy in SYSTEM_POLICIES.iter() {
-            let is_given = FREE.contains(&name) || gives(policy, action, place);
+            let is_given =
+                WITHOUT_PERMISSION.contains(&name) || gives(policy, action, region_account);
             let _ = write!(page, " {} |", if is_given { "yes" } else { "" });
         }
         page.push('\n');
@@ -96,28 +101,28 @@ fn short(policy: &SystemPolicy) -> &str {
     short.unwrap_or(name)
 }
 
-fn gives(policy: &SystemPolicy, action: &str, place: &Place) -> bool {
+fn gives(policy: &SystemPolicy, action: &str, region_account: &RegionAccount) -> bool {
     let Ok(attached) = AttachedPolicy::system(policy.name) else { return false };
     let (Ok(principal), policies) = (PrincipalName::user("anyone"), [attached]) else {
         return false;
     };
-    let rights = Rights {
-        account: &place.account,
+    let policies = ApplicablePolicies {
+        account: &region_account.account,
         principal: &principal,
         policies: &policies,
         session: None,
         key_policy: None,
     };
-    let question = Question {
+    let policy_request = PolicyRequest {
         action,
-        resource: Resource::new(place, ResourceName::Other("key/any")),
+        resource: Resource::new(region_account, ResourceName::Other("key/any")),
         source: [127, 0, 0, 1].into(),
         is_secure: false,
         now: Time::from_unix(0),
         tags: None,
         context: None,
     };
-    decide(&rights, &question).is_allowed()
+    decide(&policies, &policy_request).is_allowed()
 }
 
 #[cfg(test)]
@@ -127,12 +132,12 @@ mod tests {
     /// Set `UPDATE_DOCS=1` to write the page instead.
     #[test]
     fn the_permissions_page_says_what_table_and_policies_say() {
-        let place = Place {
+        let region_account = RegionAccount {
             region: "cn-hangzhou".parse().unwrap(),
             account: "1234567890123456".parse().unwrap(),
         };
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/permissions.md");
-        let page = page(&place);
+        let page = page(&region_account);
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, &page).unwrap();
         }
@@ -149,12 +154,12 @@ mod tests {
 
     #[test]
     fn only_full_access_gives_everything() {
-        let place = Place {
+        let region_account = RegionAccount {
             region: "cn-hangzhou".parse().unwrap(),
             account: "1234567890123456".parse().unwrap(),
         };
         for policy in SYSTEM_POLICIES.iter() {
-            let all = TABLE.iter().all(|entry| gives(policy, entry.permission, &place));
+            let all = TABLE.iter().all(|entry| gives(policy, entry.permission, &region_account));
             assert_eq!(all, policy.name == "AliyunKMSFullAccess", "{}", policy.name);
         }
     }

@@ -21,7 +21,7 @@ const MAX_NONCE_BYTES: usize = 128;
 
 /// A request as it was received: all that signatures cover.
 #[derive(Debug, Clone, Copy)]
-pub struct Received<'a> {
+pub struct SignedRequest<'a> {
     /// The HTTP method.
     pub method: &'a Method,
     /// The path as sent; `/` for every call of this API.
@@ -36,7 +36,7 @@ pub struct Received<'a> {
     pub params: &'a Params<'a>,
 }
 
-impl<'a> Received<'a> {
+impl<'a> SignedRequest<'a> {
     /// A parameter that is there and not empty.
     pub(super) fn param(&self, name: &str) -> Option<&'a str> {
         self.params.text(name).filter(|text| !text.is_empty())
@@ -45,7 +45,7 @@ impl<'a> Received<'a> {
 
 /// What a request calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct ApiCall<'a> {
     /// The operation, as spelled by the client.
     pub action: &'a str,
     /// The version of the API.
@@ -57,10 +57,10 @@ pub struct Target<'a> {
 /// # Errors
 /// Says what of the claim is missing, malformed or not covered by the signature, each with the
 /// code of the public gateway.
-pub fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> {
-    match authorization(received.headers)? {
-        Some(text) => sign_v3::claim(received, text),
-        None => sign_v1::claim(received),
+pub fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiError> {
+    match authorization(signed_request.headers)? {
+        Some(text) => sign_v3::claim(signed_request, text),
+        None => sign_v1::claim(signed_request),
     }
 }
 
@@ -70,22 +70,23 @@ pub fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> {
 ///
 /// # Errors
 /// `MissingAction`, `MissingVersion`, `InvalidParameter` where both speak and differ, or what `claim` says of the `Authorization` header.
-pub fn target<'a>(received: &Received<'a>) -> Result<Target<'a>, ApiError> {
-    let signs_headers = authorization(received.headers)?.is_some();
-    let part = |parameter: &'static str, header: &'static str, missing: ErrorCode| match received
-        .param(parameter)
-    {
-        Some(text) => {
-            let mut others = received.headers.get_all(header).iter();
-            if signs_headers && others.any(|other| other.as_bytes() != text.as_bytes()) {
-                return Err(ApiError::invalid_parameter(parameter));
+pub fn api_call<'a>(signed_request: &SignedRequest<'a>) -> Result<ApiCall<'a>, ApiError> {
+    let signs_headers = authorization(signed_request.headers)?.is_some();
+    let part =
+        |parameter: &'static str, header: &'static str, missing: ErrorCode| match signed_request
+            .param(parameter)
+        {
+            Some(text) => {
+                let mut others = signed_request.headers.get_all(header).iter();
+                if signs_headers && others.any(|other| other.as_bytes() != text.as_bytes()) {
+                    return Err(ApiError::invalid_parameter(parameter));
+                }
+                Ok(text)
             }
-            Ok(text)
-        }
-        None if signs_headers => sign_v3::required(received.headers, header, missing),
-        None => Err(missing.into()),
-    };
-    Ok(Target {
+            None if signs_headers => sign_v3::required(signed_request.headers, header, missing),
+            None => Err(missing.into()),
+        };
+    Ok(ApiCall {
         action: part("Action", "x-acs-action", ErrorCode::MissingAction)?,
         version: part("Version", "x-acs-version", ErrorCode::MissingVersion)?,
     })
@@ -143,7 +144,7 @@ pub(super) mod tests {
         /// Reads the parts as the wire does and hands over what was received.
         pub(in super::super) fn receive<T>(
             &self,
-            then: impl FnOnce(&Received<'_>) -> Result<T, ApiError>,
+            then: impl FnOnce(&SignedRequest<'_>) -> Result<T, ApiError>,
         ) -> Result<T, ApiError> {
             let mut headers = HeaderMap::new();
             for (name, value) in &self.headers {
@@ -151,7 +152,7 @@ pub(super) mod tests {
             }
             let form = params::form(&headers, self.body.as_bytes())?;
             let params = params::read(self.query.as_bytes(), form)?;
-            then(&Received {
+            then(&SignedRequest {
                 method: &self.method,
                 path: "/",
                 query: self.query.as_bytes(),
@@ -163,8 +164,8 @@ pub(super) mod tests {
 
         /// Whether the request stands with this secret.
         pub(in super::super) fn check(&self, secret: &str) -> Result<(), ApiError> {
-            self.receive(|received| {
-                let claim = claim(received)?;
+            self.receive(|signed_request| {
+                let claim = claim(signed_request)?;
                 if signature::verify(&claim, &secret.into()) {
                     Ok(())
                 } else {
@@ -212,10 +213,13 @@ pub(super) mod tests {
             headers: vec![("x-acs-action", "Decrypt".to_owned())],
             body: String::new(),
         };
-        let action = parts.receive(|received| Ok(target(received)?.action.to_owned()));
+        let action =
+            parts.receive(|signed_request| Ok(api_call(signed_request)?.action.to_owned()));
         assert_eq!(action.unwrap(), "Encrypt");
         parts.query = "Version=2016-01-20&Signature=x".to_owned();
-        let error = parts.receive(|received| target(received).map(|_target| ())).unwrap_err();
+        let error = parts
+            .receive(|signed_request| api_call(signed_request).map(|_api_call| ()))
+            .unwrap_err();
         assert_eq!(error.code(), ErrorCode::MissingAction);
     }
 
@@ -231,8 +235,8 @@ pub(super) mod tests {
             ],
             body: String::new(),
         };
-        let spelled = |received: &Received<'_>| {
-            let Target { action, version } = target(received)?;
+        let spelled = |signed_request: &SignedRequest<'_>| {
+            let ApiCall { action, version } = api_call(signed_request)?;
             Ok(format!("{action} {version}"))
         };
         assert_eq!(parts.receive(spelled).unwrap(), "Encrypt 2016-01-20");

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 use super::percent::{encode_into, encode_twice_into};
-use super::sign::{Received, incomplete, nonce, timestamp};
+use super::sign::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Params;
@@ -14,9 +14,9 @@ use crate::model::Params;
 const SIGNATURE: &str = "Signature";
 
 /// The claim in the parameters of a request.
-pub(super) fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> {
-    let required = |name: &str, missing: ErrorCode| received.param(name).ok_or(missing);
-    if received.param(SIGNATURE).is_none() && received.param("AccessKeyId").is_none() {
+pub(super) fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiError> {
+    let required = |name: &str, missing: ErrorCode| signed_request.param(name).ok_or(missing);
+    if signed_request.param(SIGNATURE).is_none() && signed_request.param("AccessKeyId").is_none() {
         return Err(incomplete(SIGNATURE));
     }
     let access_key_id = required("AccessKeyId", ErrorCode::MissingAccessKeyId)?;
@@ -24,15 +24,15 @@ pub(super) fn claim<'a>(received: &Received<'a>) -> Result<Claim<'a>, ApiError> 
     let nonce_text = required("SignatureNonce", ErrorCode::MissingSignatureNonce)?;
     let timestamp_text = required("Timestamp", ErrorCode::MissingTimestamp)?;
     Ok(Claim {
-        signed_with: signed_with(received)?,
+        signed_with: signed_with(signed_request)?,
         access_key_id,
-        string_to_sign: string_to_sign(received.method, received.params),
+        string_to_sign: string_to_sign(signed_request.method, signed_request.params),
         signature: STANDARD
             .decode(signature)
             .map_err(|error| incomplete(SIGNATURE).because(error))?,
         timestamp: timestamp(timestamp_text)?,
         nonce: nonce(nonce_text)?,
-        security_token: received.param("SecurityToken"),
+        security_token: signed_request.param("SecurityToken"),
     })
 }
 
@@ -58,8 +58,8 @@ pub fn string_to_sign(method: &Method, params: &Params<'_>) -> String {
 
 /// The kind of key, from the two parameters that name the scheme and the one that names the kind of
 /// credential. Each method goes with one type alone.
-fn signed_with<'a>(received: &Received<'_>) -> Result<SignedWith<'a>, ApiError> {
-    let part = |name| received.param(name).unwrap_or_default();
+fn signed_with<'a>(signed_request: &SignedRequest<'_>) -> Result<SignedWith<'a>, ApiError> {
+    let part = |name| signed_request.param(name).unwrap_or_default();
     match (part("SignatureMethod"), part("SignatureVersion"), part("SignatureType")) {
         ("HMAC-SHA1", "1.0", "") => Ok(SignedWith::AccessKey(Scheme::Rpc1)),
         ("SHA256withRSA", "1.0", "PRIVATEKEY") => Ok(SignedWith::ClientKey),
@@ -96,7 +96,11 @@ mod tests {
     }
 
     fn signed_text(parts: &Parts) -> String {
-        parts.receive(|received| Ok(string_to_sign(received.method, received.params))).unwrap()
+        parts
+            .receive(|signed_request| {
+                Ok(string_to_sign(signed_request.method, signed_request.params))
+            })
+            .unwrap()
     }
 
     #[test]
@@ -158,8 +162,9 @@ mod tests {
         let parts =
             request(Method::POST, &query, "KeyId=alias%2Fdemo+key&Plaintext=SGVsbG8gd29ybGQ%3D");
         parts.check("exampleTempSecret987").unwrap();
-        let token =
-            parts.receive(|received| Ok(claim(received)?.security_token.map(ToOwned::to_owned)));
+        let token = parts.receive(|signed_request| {
+            Ok(claim(signed_request)?.security_token.map(ToOwned::to_owned))
+        });
         assert_eq!(token.unwrap().as_deref(), Some("CAIS+token/with=chars"));
     }
 
@@ -260,7 +265,9 @@ mod tests {
         let rsa = rsa.replace("SignatureType=", "SignatureType=PRIVATEKEY");
         let signed_with = |query: &str| {
             let parts = request(Method::POST, &[query], "");
-            parts.receive(|received| Ok(claim(received)?.signed_with == SignedWith::ClientKey))
+            parts.receive(|signed_request| {
+                Ok(claim(signed_request)?.signed_with == SignedWith::ClientKey)
+            })
         };
         assert!(signed_with(&rsa).unwrap());
         assert!(!signed_with(&v1().query).unwrap());

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HOST};
 
 use super::canonical::{ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign};
-use super::sign::{Received, incomplete, nonce, timestamp};
+use super::sign::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 
@@ -16,19 +16,19 @@ const EMPTY_DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 
 /// The claim in the `Authorization` header of a request.
 pub(super) fn claim<'a>(
-    received: &Received<'a>,
+    signed_request: &SignedRequest<'a>,
     authorization: &'a str,
 ) -> Result<Claim<'a>, ApiError> {
     let authorization = Authorization::parse(authorization)?;
-    let headers = received.headers;
+    let headers = signed_request.headers;
     required(headers, "x-acs-action", ErrorCode::MissingAction)?;
     required(headers, "x-acs-version", ErrorCode::MissingVersion)?;
     let date = required(headers, DATE, ErrorCode::MissingTimestamp)?;
     let nonce_text = required(headers, "x-acs-signature-nonce", ErrorCode::MissingSignatureNonce)?;
     let security_token = single(headers, TOKEN)?;
-    check_coverage(received, authorization.signed_headers)?;
+    check_coverage(signed_request, authorization.signed_headers)?;
     let body_digest = single(headers, BODY_DIGEST)?.ok_or_else(|| incomplete(BODY_DIGEST))?;
-    check_body(received.body, body_digest)?;
+    check_body(signed_request.body, body_digest)?;
     let timestamp = timestamp(date)?;
     let scheme = authorization.scheme(date)?;
     let algorithm = if scheme == Scheme::Acs3 { ACS3 } else { ACS4 };
@@ -37,7 +37,7 @@ pub(super) fn claim<'a>(
         access_key_id: authorization.access_key_id,
         string_to_sign: string_to_sign(
             algorithm,
-            received,
+            signed_request,
             authorization.signed_headers,
             body_digest,
         )?,
@@ -156,21 +156,25 @@ fn scoped(credential: &str) -> Result<(&str, Option<[&str; 3]>), ApiError> {
 ///
 /// The host decides nothing here, and three official Java clients (the core SDK with ACS3, the
 /// asynchronous SDK with ACS3 and ACS4) do not sign it.
-fn check_coverage(received: &Received<'_>, signed_headers: &str) -> Result<(), ApiError> {
+fn check_coverage(
+    signed_request: &SignedRequest<'_>,
+    signed_headers: &str,
+) -> Result<(), ApiError> {
     const ALWAYS: [&str; 5] =
         ["x-acs-action", "x-acs-version", DATE, "x-acs-signature-nonce", BODY_DIGEST];
     let is_signed =
         |name: &str| signed_headers.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
     // The type of an empty body decides nothing, and the asynchronous Python client does not sign it.
-    let has_type = !received.body.is_empty() && received.headers.contains_key(CONTENT_TYPE);
-    let has_token = received.headers.contains_key(TOKEN);
+    let has_type =
+        !signed_request.body.is_empty() && signed_request.headers.contains_key(CONTENT_TYPE);
+    let has_token = signed_request.headers.contains_key(TOKEN);
     let conditional = [(CONTENT_TYPE.as_str(), has_type), (TOKEN, has_token)];
     let conditional = conditional.iter().filter(|(_name, is_there)| *is_there);
     let mut names = ALWAYS.iter().chain(conditional.map(|(name, _is_there)| name));
     if let Some(name) = names.find(|name| !is_signed(name)) {
         return Err(incomplete(&format!("SignedHeaders, which must hold {name}")));
     }
-    single(received.headers, HOST.as_str()).map(drop)
+    single(signed_request.headers, HOST.as_str()).map(drop)
 }
 
 fn check_body(body: &[u8], claimed: &str) -> Result<(), ApiError> {

@@ -14,13 +14,13 @@ use crate::ops::{self, Operation, PublicVisitor, unsupported};
 use crate::pipeline::Authenticated;
 
 /// Every operation that is served.
-pub static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+pub static TABLE: LazyLock<Vec<Handler>> = LazyLock::new(|| {
     let mut entries = Entries(Vec::new());
     ops::visit_public(&mut entries);
     entries.0
 });
 
-struct Entries(Vec<Entry>);
+struct Entries(Vec<Handler>);
 
 impl PublicVisitor for Entries {
     fn visit<O>(&mut self)
@@ -34,18 +34,18 @@ impl PublicVisitor for Entries {
 
 /// What becomes of an action.
 #[derive(Debug, Clone, Copy)]
-pub enum Found {
+pub enum ActionLookup {
     /// It is served.
-    Served(&'static Entry),
+    Supported(&'static Handler),
     /// The API knows it, this gateway does not serve it.
     Unsupported(Action),
 }
 
-impl Found {
+impl ActionLookup {
     /// The action.
     pub const fn action(self) -> Action {
         match self {
-            Self::Served(entry) => entry.action,
+            Self::Supported(entry) => entry.action,
             Self::Unsupported(action) => action,
         }
     }
@@ -53,35 +53,35 @@ impl Found {
 
 /// One operation of the public API.
 #[derive(Clone, Copy)]
-pub struct Entry {
+pub struct Handler {
     /// The action.
     pub name: &'static str,
     /// The permission that it needs first.
     pub permission: &'static str,
     /// The permissions that it needs beside.
-    pub more_permissions: &'static [&'static str],
+    pub extra_permissions: &'static [&'static str],
     /// The permission of an access point that lets client keys call it; none where they cannot.
     pub client_keys: Option<&'static str>,
     /// Whether it has the parameter DryRun.
-    pub takes_dry_run: bool,
+    pub supports_dry_run: bool,
     action: Action,
-    serve: Serve,
+    serve: HandlerFn,
 }
 
-type Serve = for<'a> fn(Authenticated<'a>, &'a Params<'a>, Format) -> Served<'a>;
-type Served<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
+type HandlerFn = for<'a> fn(Authenticated<'a>, &'a Params<'a>, Format) -> HandlerFuture<'a>;
+type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
 /// Looks an action up.
-pub fn find(action: &str) -> Option<Found> {
+pub fn find(action: &str) -> Option<ActionLookup> {
     if let Some(entry) = TABLE.iter().find(|entry| entry.name == action) {
-        return Some(Found::Served(entry));
+        return Some(ActionLookup::Supported(entry));
     }
     let unsupported = unsupported::PUBLIC;
     let index = unsupported.binary_search_by_key(&action, |unsupported| unsupported.name).ok()?;
-    unsupported.get(index).copied().map(Found::Unsupported)
+    unsupported.get(index).copied().map(ActionLookup::Unsupported)
 }
 
-impl Entry {
+impl Handler {
     /// Reads the request from its parameters, has it executed, and writes the answer. A refusal is left
     /// to be written, as the caller is to see it.
     pub fn serve<'a>(
@@ -89,28 +89,28 @@ impl Entry {
         request: Authenticated<'a>,
         params: &'a Params<'a>,
         format: Format,
-    ) -> Served<'a> {
+    ) -> HandlerFuture<'a> {
         (self.serve)(request, params, format)
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Handler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Handler").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-const fn entry<O>() -> Entry
+const fn entry<O>() -> Handler
 where
     O: Operation + FromParams,
     O::Output: Serialize + Sync,
 {
-    Entry {
+    Handler {
         name: O::NAME,
         permission: O::ACTION,
-        more_permissions: O::MORE_ACTIONS,
+        extra_permissions: O::EXTRA_PERMISSIONS,
         client_keys: O::CLIENT_KEYS,
-        takes_dry_run: O::DRY_RUN,
+        supports_dry_run: O::DRY_RUN,
         action: O::RECORD,
         serve: |request, params, format| Box::pin(serve::<O>(request, params, format)),
     }
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn every_action_of_the_api_is_known_and_others_are_not() {
-        assert!(matches!(find("Encrypt"), Some(Found::Served(_))));
-        assert!(matches!(find("GetSecretValue"), Some(Found::Unsupported(_))));
+        assert!(matches!(find("Encrypt"), Some(ActionLookup::Supported(_))));
+        assert!(matches!(find("GetSecretValue"), Some(ActionLookup::Unsupported(_))));
         for unknown in ["", "encrypt", "GenerateRandom", "AdvanceEncrypt"] {
             assert!(find(unknown).is_none(), "{unknown}");
         }

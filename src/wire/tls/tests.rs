@@ -51,8 +51,8 @@ impl Bench {
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
-    fn identity(&self) -> Arc<Identity> {
-        Identity::open(self.files()).unwrap()
+    fn certificate(&self) -> Arc<ServerCertificate> {
+        ServerCertificate::open(self.files()).unwrap()
     }
 
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Client {
@@ -71,7 +71,7 @@ struct Client(ClientConfig);
 
 impl Client {
     /// Shakes hands with `server` under this name; both sides must be content.
-    async fn greet(
+    async fn handshake(
         &self,
         server: &TlsServer,
         name: &str,
@@ -79,7 +79,8 @@ impl Client {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connector = TlsConnector::from(Arc::new(self.0.clone()));
-        let (client, server) = tokio::join!(connector.connect(name, ours), server.greet(theirs));
+        let (client, server) =
+            tokio::join!(connector.connect(name, ours), server.handshake(theirs));
         server?;
         client
     }
@@ -90,11 +91,11 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 #[tokio::test]
 async fn both_versions_are_spoken_with_authenticated_ciphers_only() {
     let bench = Bench::new();
-    let server = TlsServer::open_to_all(bench.identity()).unwrap();
+    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
     for (version, number) in
         [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
     {
-        let stream = bench.client(&[version]).greet(&server, "first.example").await.unwrap();
+        let stream = bench.client(&[version]).handshake(&server, "first.example").await.unwrap();
         let session = stream.get_ref().1;
         assert_eq!(session.protocol_version(), Some(number));
     }
@@ -107,17 +108,17 @@ async fn both_versions_are_spoken_with_authenticated_ciphers_only() {
 #[tokio::test]
 async fn only_http_1_is_agreed_on_and_no_client_is_asked_for_a_certificate() {
     let bench = Bench::new();
-    let server = TlsServer::open_to_all(bench.identity()).unwrap();
+    let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
     let mut client = bench.client(&BOTH);
     client.0.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let stream = client.greet(&server, "first.example").await.unwrap();
+    let stream = client.handshake(&server, "first.example").await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP_1_1));
     client.0.alpn_protocols = vec![b"h2".to_vec()];
-    assert!(client.greet(&server, "first.example").await.is_err());
+    assert!(client.handshake(&server, "first.example").await.is_err());
 
     let mut client = bench.client(&BOTH);
     client.0.client_auth_cert_resolver = Arc::new(NeverAsked);
-    client.greet(&server, "first.example").await.unwrap();
+    client.handshake(&server, "first.example").await.unwrap();
 }
 
 /// Fails the test when a server asks for a certificate.
@@ -144,15 +145,15 @@ async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
     let (certificate, key) = bench.issue("monitoring");
     bench.issue("first.example");
     let ca = bench.directory.path().join("ca.pem");
-    let server = TlsServer::open_to_clients_of(&ca, bench.identity()).unwrap();
+    let server = TlsServer::with_client_ca(&ca, bench.certificate()).unwrap();
     let stranger = bench.client(&BOTH);
-    assert!(stranger.greet(&server, "first.example").await.is_err());
+    assert!(stranger.handshake(&server, "first.example").await.is_err());
     let mut known = bench.client(&BOTH);
     let key = CertifiedKey::from_der(vec![certificate], key, &provider()).unwrap();
     known.0.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
-    known.greet(&server, "first.example").await.unwrap();
+    known.handshake(&server, "first.example").await.unwrap();
     assert!(matches!(
-        TlsServer::open_to_clients_of(&bench.files().key, bench.identity()),
+        TlsServer::with_client_ca(&bench.files().key, bench.certificate()),
         Err(TlsError::NoCertificate(_))
     ));
 }
@@ -160,27 +161,27 @@ async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn changed_files_are_served_once_they_rest_and_bad_ones_never() {
     let bench = Bench::new();
-    let identity = bench.identity();
-    let server = TlsServer::open_to_all(Arc::clone(&identity)).unwrap();
+    let certificate = bench.certificate();
+    let server = TlsServer::without_client_auth(Arc::clone(&certificate)).unwrap();
     let client = bench.client(&BOTH);
-    let first = Stamps::of(&bench.files());
-    assert_eq!(identity.look(false, &first), first);
+    let first = FileVersions::of(&bench.files());
+    assert_eq!(certificate.check_files(false, &first), first);
 
     bench.issue("second.example");
-    let second = identity.look(false, &first);
-    client.greet(&server, "first.example").await.expect("the files may still be changing");
-    identity.look(false, &second);
-    client.greet(&server, "second.example").await.unwrap();
-    assert!(client.greet(&server, "first.example").await.is_err());
+    let second = certificate.check_files(false, &first);
+    client.handshake(&server, "first.example").await.expect("the files may still be changing");
+    certificate.check_files(false, &second);
+    client.handshake(&server, "second.example").await.unwrap();
+    assert!(client.handshake(&server, "first.example").await.is_err());
 
     for damage in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         fs::write(bench.files().certificate, damage).unwrap();
-        identity.look(true, &second);
-        client.greet(&server, "second.example").await.unwrap();
+        certificate.check_files(true, &second);
+        client.handshake(&server, "second.example").await.unwrap();
     }
     bench.issue("third.example");
-    identity.look(true, &second);
-    client.greet(&server, "third.example").await.unwrap();
+    certificate.check_files(true, &second);
+    client.handshake(&server, "third.example").await.unwrap();
 }
 
 #[test]
@@ -188,14 +189,14 @@ fn a_key_that_others_can_read_or_of_another_certificate_is_refused() {
     let bench = Bench::new();
     let files = bench.files();
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Identity::open(files.clone()).unwrap_err();
+    let error = ServerCertificate::open(files.clone()).unwrap_err();
     assert!(matches!(error, TlsError::KeyFile(SecretError::Open { .. })), "{error}");
 
     let other = KeyPair::generate().unwrap();
     fs::write(&files.key, other.serialize_pem()).unwrap();
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(matches!(Identity::open(files.clone()), Err(TlsError::Pair { .. })));
+    assert!(matches!(ServerCertificate::open(files.clone()), Err(TlsError::Pair { .. })));
 
     fs::write(&files.key, "no key").unwrap();
-    assert!(matches!(Identity::open(files), Err(TlsError::Key { .. })));
+    assert!(matches!(ServerCertificate::open(files), Err(TlsError::Key { .. })));
 }

@@ -36,10 +36,10 @@ impl Control {
     pub(crate) fn faults(&mut self, function: &str) -> Vec<(u64, Fault)> {
         self.refresh();
         let mut due = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.is_about(function)) {
+        for rule in self.rules.iter().filter(|rule| rule.applies_to(function)) {
             let calls = self.calls.entry(rule.number).or_default();
             *calls += 1;
-            if rule.when.is_at(*calls) {
+            if rule.when.matches(*calls) {
                 due.push((rule.number, rule.fault.clone()));
             }
         }

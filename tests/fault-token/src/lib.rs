@@ -7,22 +7,22 @@
 //!
 //! It is the one place with `unsafe`, and no part of the shipped program.
 
-mod after;
-mod answer;
-mod beneath;
-mod chance;
 mod control;
-mod engine;
+mod inner_module;
+mod interceptor;
 mod log;
 mod module;
+mod post_call;
+mod prng;
+mod return_codes;
 mod rule;
 mod threads;
 
 use std::path::PathBuf;
 
-pub use chance::{Chance, mix};
 pub use control::write_rules;
 pub use log::{Entry, HANGING, KILLED, LATE, OVERLAP, read_log};
+pub use prng::{Prng, mix};
 pub use rule::{Fault, Rule, When};
 
 /// The variable with the path of the module that calls are forwarded to.

@@ -26,7 +26,7 @@ pub struct Entry {
     pub function: String,
     /// Its answer, such as `CKR_OK`, or [`KILLED`], [`HANGING`],
     /// [`OVERLAP`] or [`LATE`].
-    pub answer: String,
+    pub return_code: String,
     /// The rules that it met, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<u64>,

@@ -9,8 +9,8 @@ use cryptoki_sys::{
     CKR_ARGUMENTS_BAD, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
-use crate::after;
-use crate::engine::ENGINE;
+use crate::interceptor::INTERCEPTOR;
+use crate::post_call;
 
 type Session = CK_SESSION_HANDLE;
 type Object = CK_OBJECT_HANDLE;
@@ -23,9 +23,9 @@ type Void = *mut std::ffi::c_void;
 macro_rules! functions {
     ($($name:ident($($argument:ident: $type:ty),*) $(then $then:ident($($given:ident),*))?;)*) => {
         $(unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
-            ENGINE.pass(
+            INTERCEPTOR.pass(
                 stringify!($name),
-                |beneath| match beneath.functions.$name {
+                |inner| match inner.functions.$name {
                     // SAFETY: the arguments are the caller's, who keeps the contract.
                     Some(function) => unsafe { function($($argument),*) },
                     None => CKR_FUNCTION_NOT_SUPPORTED,
@@ -40,10 +40,10 @@ macro_rules! functions {
             $($name: Some($name),)*
         };
     };
-    (@then) => { |_engine, _faults| None };
+    (@then) => { |_interceptor, _faults| None };
     (@then $then:ident($($given:ident),*)) => {
         // SAFETY: the arguments are those of a call that has gone well.
-        |engine, faults| unsafe { after::$then(engine, faults, $($given),*) }
+        |interceptor, faults| unsafe { post_call::$then(interceptor, faults, $($given),*) }
     };
 }
 

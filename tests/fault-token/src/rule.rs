@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chance::mix;
+use crate::prng::mix;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum When {
     /// At every so many-th.
     Every(u64),
     /// By chance, the same for the same seed and order of calls.
-    Chance {
+    Random {
         /// Of a million calls.
         per_million: u64,
         /// Of the generator.
@@ -43,9 +43,9 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The call is not made, and has this answer, such as `CKR_DEVICE_ERROR`.
-    Answer(String),
+    ReturnCode(String),
     /// The call is made, and has this answer all the same.
-    AnswerAfter(String),
+    ReturnCodeAfter(String),
     /// The call is made after so many milliseconds.
     Delay(u64),
     /// The call is made when the rule is gone.
@@ -98,33 +98,33 @@ impl Rule {
         Self { when, ..self }
     }
 
-    pub(crate) fn is_about(&self, function: &str) -> bool {
+    pub(crate) fn applies_to(&self, function: &str) -> bool {
         let has = |names: &[String]| names.iter().any(|name| name == function);
         (self.functions.is_empty() || has(&self.functions)) && !has(&self.except)
     }
 }
 
 impl Fault {
-    /// [`Fault::Answer`].
-    pub fn answer(code: &str) -> Self {
-        Self::Answer(code.to_owned())
+    /// [`Fault::ReturnCode`].
+    pub fn return_code(code: &str) -> Self {
+        Self::ReturnCode(code.to_owned())
     }
 
-    /// [`Fault::AnswerAfter`].
-    pub fn answer_after(code: &str) -> Self {
-        Self::AnswerAfter(code.to_owned())
+    /// [`Fault::ReturnCodeAfter`].
+    pub fn return_code_after(code: &str) -> Self {
+        Self::ReturnCodeAfter(code.to_owned())
     }
 }
 
 impl When {
     /// Whether it is time at the `call`-th call.
-    pub(crate) fn is_at(self, call: u64) -> bool {
+    pub(crate) fn matches(self, call: u64) -> bool {
         match self {
             Self::Always => true,
             Self::At(at) => call == at,
             Self::From(from) => call >= from,
             Self::Every(every) => call.is_multiple_of(every),
-            Self::Chance { per_million, seed } => mix(seed, call) % 1_000_000 < per_million,
+            Self::Random { per_million, seed } => mix(seed, call) % 1_000_000 < per_million,
         }
     }
 }
@@ -138,17 +138,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chance_is_met_as_often_as_it_says() {
-        let when = When::Chance { per_million: 10_000, seed: 7 };
-        let met = (1..=1_000_000).filter(|call| when.is_at(*call)).count();
+    fn a_random_rule_applies_as_often_as_it_says() {
+        let when = When::Random { per_million: 10_000, seed: 7 };
+        let met = (1..=1_000_000).filter(|call| when.matches(*call)).count();
         assert!((9_500..10_500).contains(&met), "{met}");
     }
 
     #[test]
     fn a_rule_is_about_all_functions_but_those_left_out() {
         let rule = Rule::on_all(Fault::Hang).except(&["C_Login"]);
-        assert!(rule.is_about("C_Encrypt") && !rule.is_about("C_Login"));
+        assert!(rule.applies_to("C_Encrypt") && !rule.applies_to("C_Login"));
         let rule = Rule::on(&["C_Login"], Fault::Hang);
-        assert!(!rule.is_about("C_Encrypt") && rule.is_about("C_Login"));
+        assert!(!rule.applies_to("C_Encrypt") && rule.applies_to("C_Login"));
     }
 }

@@ -7,40 +7,40 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::ENGINE;
+use crate::interceptor::INTERCEPTOR;
 
 /// How long the module works at the end of a thread: long enough to be met there by an end of the
 /// process that does not wait.
 const WORK: Duration = Duration::from_millis(50);
 
 /// Threads that were inside and have not ended.
-static THERE: AtomicUsize = AtomicUsize::new(0);
+static THREADS_INSIDE: AtomicUsize = AtomicUsize::new(0);
 static AT_EXIT: Once = Once::new();
 
 unsafe extern "C" {
     fn atexit(function: extern "C" fn()) -> c_int;
 }
 
-struct Guest;
+struct ThreadMarker;
 
 thread_local! {
-    static GUEST: Guest = {
-        THERE.fetch_add(1, Ordering::SeqCst);
-        Guest
+    static THREAD_MARKER: ThreadMarker = {
+        THREADS_INSIDE.fetch_add(1, Ordering::SeqCst);
+        ThreadMarker
     };
 }
 
-impl Drop for Guest {
+impl Drop for ThreadMarker {
     fn drop(&mut self) {
         thread::sleep(WORK);
-        THERE.fetch_sub(1, Ordering::SeqCst);
+        THREADS_INSIDE.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// A thread comes in.
 pub(crate) fn enter() {
     // A thread at its end does not come in for the first time.
-    let _ = GUEST.try_with(|_guest| ());
+    let _ = THREAD_MARKER.try_with(|_marker| ());
     AT_EXIT.call_once(|| {
         // SAFETY: the function takes nothing and does not unwind into C: writing the log alone
         // could fail, and the process is ending.
@@ -50,7 +50,7 @@ pub(crate) fn enter() {
 }
 
 extern "C" fn at_exit() {
-    if THERE.load(Ordering::SeqCst) > 0 {
-        ENGINE.tell_late();
+    if THREADS_INSIDE.load(Ordering::SeqCst) > 0 {
+        INTERCEPTOR.log_late();
     }
 }

@@ -19,11 +19,11 @@ config.ca_file_path = gateway["ca_file"]
 kms = Client(config)
 
 plaintext = b"under the cloud's name"
-sealed = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext))
-opened = kms.decrypt(
+encrypted = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext))
+decrypted = kms.decrypt(
     models.DecryptRequest(
-        key_id=sealed.key_id, ciphertext_blob=sealed.ciphertext_blob, iv=sealed.iv
+        key_id=encrypted.key_id, ciphertext_blob=encrypted.ciphertext_blob, iv=encrypted.iv
     )
 )
-assert opened.plaintext == plaintext
+assert decrypted.plaintext == plaintext
 print("instance passed")

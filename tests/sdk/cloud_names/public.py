@@ -21,8 +21,8 @@ if sys.argv[1:]:
 kms = Client(config)
 
 plaintext = base64.b64encode(b"under the cloud's name").decode()
-sealed = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext)).body
-assert sealed.key_id == gateway["key_id"], sealed.key_id
-opened = kms.decrypt(models.DecryptRequest(ciphertext_blob=sealed.ciphertext_blob)).body
-assert opened.plaintext == plaintext
+encrypted = kms.encrypt(models.EncryptRequest(key_id="alias/demo", plaintext=plaintext)).body
+assert encrypted.key_id == gateway["key_id"], encrypted.key_id
+decrypted = kms.decrypt(models.DecryptRequest(ciphertext_blob=encrypted.ciphertext_blob)).body
+assert decrypted.plaintext == plaintext
 print("python", *sys.argv[1:], "passed")

@@ -26,7 +26,7 @@ def is_pair(private, public, form):
     return written.split() == public.split()
 
 
-def opened(instance, operation, made, aad):
+def decrypted(instance, operation, made, aad):
     """The private half, out of its ciphertext."""
     blob = made.private_key_ciphertext_blob
     if operation in ADVANCE:
@@ -49,7 +49,7 @@ def opened(instance, operation, made, aad):
 def check(instance, operation, key, spec, form, aad):
     made = instance.call(operation, key_id=key, key_pair_spec=spec, key_format=form, aad=aad)
     assert (made.key_id, made.key_pair_spec, made.algorithm) == (key, spec, "AES_GCM")
-    private = opened(instance, operation, made, aad)
+    private = decrypted(instance, operation, made, aad)
     assert is_pair(private, made.public_key, form or "PEM")
     if not operation.endswith("WithoutPlaintext"):
         assert made.private_key_plaintext == private

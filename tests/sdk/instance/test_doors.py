@@ -55,20 +55,20 @@ class InstanceDoor:
         self._instance = instance
 
     def seal(self, key, plaintext, context):
-        sealed = self._instance.call(
+        encrypted = self._instance.call(
             "Encrypt", key_id=key, plaintext=plaintext.encode(), aad=aad(context)
         )
-        return version(sealed).encode() + sealed.iv + sealed.ciphertext_blob
+        return version(encrypted).encode() + encrypted.iv + encrypted.ciphertext_blob
 
     def open(self, blob, context):
-        opened = self._instance.call(
+        decrypted = self._instance.call(
             "Decrypt",
             headers={VERSION_HEADER: blob[:VERSION_BYTES].decode()},
             iv=blob[VERSION_BYTES : VERSION_BYTES + IV_BYTES],
             ciphertext_blob=blob[VERSION_BYTES + IV_BYTES :],
             aad=aad(context),
         )
-        return opened.key_id, version(opened), opened.plaintext.decode()
+        return decrypted.key_id, version(decrypted), decrypted.plaintext.decode()
 
 
 class AdvanceDoor:
@@ -78,17 +78,17 @@ class AdvanceDoor:
         self._instance = instance
 
     def seal(self, key, plaintext, context):
-        sealed = self._instance.call(
+        encrypted = self._instance.call(
             "AdvanceEncrypt", key_id=key, plaintext=plaintext.encode(), aad=aad(context)
         )
-        assert sealed.ciphertext_blob[: len(HEAD)] == HEAD
-        return sealed.ciphertext_blob[len(HEAD) :]
+        assert encrypted.ciphertext_blob[: len(HEAD)] == HEAD
+        return encrypted.ciphertext_blob[len(HEAD) :]
 
     def open(self, blob, context):
-        opened = self._instance.call(
+        decrypted = self._instance.call(
             "AdvanceDecrypt", ciphertext_blob=HEAD + blob, aad=aad(context)
         )
-        return opened.key_id, version(opened), opened.plaintext.decode()
+        return decrypted.key_id, version(decrypted), decrypted.plaintext.decode()
 
 
 @pytest.fixture(scope="module")
@@ -105,25 +105,25 @@ def rotated(kms):
     return key, *rotate(kms, key)
 
 
-@pytest.mark.parametrize("opened_by", DOORS)
-@pytest.mark.parametrize("sealed_by", DOORS)
-def test_what_goes_in_by_one_door_comes_out_by_each(doors, rotated, sealed_by, opened_by):
+@pytest.mark.parametrize("decrypted_by", DOORS)
+@pytest.mark.parametrize("encrypted_by", DOORS)
+def test_what_goes_in_by_one_door_comes_out_by_each(doors, rotated, encrypted_by, decrypted_by):
     key, initial, primary = rotated
-    blob = doors[sealed_by].seal(key, PLAINTEXT, None)
-    used = initial if sealed_by in PLAIN else primary
+    blob = doors[encrypted_by].seal(key, PLAINTEXT, None)
+    used = initial if encrypted_by in PLAIN else primary
     assert blob[:VERSION_BYTES].decode() == used
-    assert doors[opened_by].open(blob, None) == (key, used, PLAINTEXT)
+    assert doors[decrypted_by].open(blob, None) == (key, used, PLAINTEXT)
 
 
-@pytest.mark.parametrize("opened_by", WITH_CONTEXT)
-@pytest.mark.parametrize("sealed_by", WITH_CONTEXT)
-def test_a_context_is_the_same_at_each_door(doors, rotated, sealed_by, opened_by):
+@pytest.mark.parametrize("decrypted_by", WITH_CONTEXT)
+@pytest.mark.parametrize("encrypted_by", WITH_CONTEXT)
+def test_a_context_is_the_same_at_each_door(doors, rotated, encrypted_by, decrypted_by):
     key = rotated[0]
-    blob = doors[sealed_by].seal(key, PLAINTEXT, CONTEXT)
-    assert doors[opened_by].open(blob, CONTEXT)[2] == PLAINTEXT
+    blob = doors[encrypted_by].seal(key, PLAINTEXT, CONTEXT)
+    assert doors[decrypted_by].open(blob, CONTEXT)[2] == PLAINTEXT
     for wrong in (None, {**CONTEXT, "b": "3"}):
         with refused("InvalidParameter", 400):
-            doors[opened_by].open(blob, wrong)
+            doors[decrypted_by].open(blob, wrong)
 
 
 @pytest.mark.parametrize("door", ["kms-transfer", "kms-transfer-low-version"])
@@ -134,26 +134,26 @@ def test_the_kms_sdk_reads_contexts_of_its_own(doors, rotated, door):
         doors[door].open(blob, None)
 
 
-@pytest.mark.parametrize("opened_by", DOORS)
+@pytest.mark.parametrize("decrypted_by", DOORS)
 @pytest.mark.parametrize("made_by", PUBLIC)
-def test_a_data_key_comes_out_by_each_door_as_text(kms, transfers, doors, key, made_by, opened_by):
+def test_a_data_key_comes_out_by_each_door_as_text(kms, transfers, doors, key, made_by, decrypted_by):
     client = {"public": kms, **transfers}[made_by]
     made = client.call("GenerateDataKey", KeyId=key, KeySpec="AES_256")
     assert len(base64.b64decode(made["Plaintext"])) == 32
     blob = base64.b64decode(made["CiphertextBlob"])
-    assert doors[opened_by].open(blob, None)[2] == made["Plaintext"]
+    assert doors[decrypted_by].open(blob, None)[2] == made["Plaintext"]
 
 
 def test_a_pair_is_the_same_at_both_doors(kms, gcs):
     pair = new_pair(kms, "RSA_2048", "ENCRYPT/DECRYPT")
     how = {**pair, "Algorithm": "RSAES_OAEP_SHA_256"}
-    sealed = kms.call("AsymmetricEncrypt", Plaintext=PLAINTEXT, **how)["CiphertextBlob"]
-    blob = base64.b64decode(sealed)
-    opened = gcs.call("Decrypt", key_id=pair["KeyId"], ciphertext_blob=blob)
-    assert text(opened.plaintext) == PLAINTEXT
-    sealed = gcs.call("Encrypt", key_id=pair["KeyId"], plaintext=base64.b64decode(PLAINTEXT))
-    opened = kms.call("AsymmetricDecrypt", CiphertextBlob=text(sealed.ciphertext_blob), **how)
-    assert opened["Plaintext"] == PLAINTEXT
+    encrypted = kms.call("AsymmetricEncrypt", Plaintext=PLAINTEXT, **how)["CiphertextBlob"]
+    blob = base64.b64decode(encrypted)
+    decrypted = gcs.call("Decrypt", key_id=pair["KeyId"], ciphertext_blob=blob)
+    assert text(decrypted.plaintext) == PLAINTEXT
+    encrypted = gcs.call("Encrypt", key_id=pair["KeyId"], plaintext=base64.b64decode(PLAINTEXT))
+    decrypted = kms.call("AsymmetricDecrypt", CiphertextBlob=text(encrypted.ciphertext_blob), **how)
+    assert decrypted["Plaintext"] == PLAINTEXT
 
 
 @pytest.mark.parametrize(

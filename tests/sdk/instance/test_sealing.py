@@ -10,13 +10,13 @@ AAD = b"for the shop \xff"
 HEAD = b"$\x00\x02"
 
 
-def raw(sealed):
+def raw(encrypted):
     """What Decrypt wants of an answer to Encrypt."""
     return {
-        "key_id": sealed.key_id,
-        "ciphertext_blob": sealed.ciphertext_blob,
-        "algorithm": sealed.algorithm,
-        "iv": sealed.iv,
+        "key_id": encrypted.key_id,
+        "ciphertext_blob": encrypted.ciphertext_blob,
+        "algorithm": encrypted.algorithm,
+        "iv": encrypted.iv,
     }
 
 
@@ -36,36 +36,36 @@ def rotate(kms, key):
 @pytest.mark.parametrize("by", ["id", "alias"])
 def test_what_is_encrypted_decrypts(instance, kms, key, alias, by, aad):
     name = {"id": key, "alias": alias}[by]
-    sealed = instance.call("Encrypt", key_id=name, plaintext=PLAINTEXT, aad=aad)
-    assert (sealed.key_id, sealed.algorithm, sealed.padding_mode) == (key, "AES_GCM", "")
-    assert (len(sealed.iv), len(sealed.ciphertext_blob)) == (12, len(PLAINTEXT) + 16)
-    assert len(sealed.request_id) == 36
-    assert version(sealed) == primary(kms, key)
+    encrypted = instance.call("Encrypt", key_id=name, plaintext=PLAINTEXT, aad=aad)
+    assert (encrypted.key_id, encrypted.algorithm, encrypted.padding_mode) == (key, "AES_GCM", "")
+    assert (len(encrypted.iv), len(encrypted.ciphertext_blob)) == (12, len(PLAINTEXT) + 16)
+    assert len(encrypted.request_id) == 36
+    assert version(encrypted) == primary(kms, key)
     for operation in ("Decrypt", "AdvanceDecrypt"):
-        opened = instance.call(operation, aad=aad, **raw(sealed))
-        assert (opened.plaintext, opened.key_id) == (PLAINTEXT, key)
-        assert (opened.algorithm, version(opened)) == ("AES_GCM", version(sealed))
+        decrypted = instance.call(operation, aad=aad, **raw(encrypted))
+        assert (decrypted.plaintext, decrypted.key_id) == (PLAINTEXT, key)
+        assert (decrypted.algorithm, version(decrypted)) == ("AES_GCM", version(encrypted))
 
 
 @pytest.mark.parametrize("aad", [None, AAD], ids=["bare", "aad"])
 def test_what_the_advance_call_encrypts_says_itself_how_it_opens(instance, kms, key, aad):
-    sealed = instance.call("AdvanceEncrypt", key_id=key, plaintext=PLAINTEXT, aad=aad)
-    assert sealed.key_version_id == version(sealed) == primary(kms, key)
-    head = HEAD + sealed.key_version_id.encode() + sealed.iv
-    assert sealed.ciphertext_blob[: len(head)] == head
-    assert len(sealed.ciphertext_blob) == len(head) + len(PLAINTEXT) + 16
-    opened = instance.call("AdvanceDecrypt", ciphertext_blob=sealed.ciphertext_blob, aad=aad)
-    assert (opened.plaintext, opened.key_id) == (PLAINTEXT, key)
-    assert opened.key_version_id == version(opened) == sealed.key_version_id
+    encrypted = instance.call("AdvanceEncrypt", key_id=key, plaintext=PLAINTEXT, aad=aad)
+    assert encrypted.key_version_id == version(encrypted) == primary(kms, key)
+    head = HEAD + encrypted.key_version_id.encode() + encrypted.iv
+    assert encrypted.ciphertext_blob[: len(head)] == head
+    assert len(encrypted.ciphertext_blob) == len(head) + len(PLAINTEXT) + 16
+    decrypted = instance.call("AdvanceDecrypt", ciphertext_blob=encrypted.ciphertext_blob, aad=aad)
+    assert (decrypted.plaintext, decrypted.key_id) == (PLAINTEXT, key)
+    assert decrypted.key_version_id == version(decrypted) == encrypted.key_version_id
     with refused("InvalidParameter", 400):
-        instance.call("Decrypt", aad=aad, **raw(sealed))
+        instance.call("Decrypt", aad=aad, **raw(encrypted))
 
 
 def test_everything_wrong_with_a_ciphertext_is_refused_in_the_same_words(instance, key, new_key):
-    sealed = raw(instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT, aad=AAD))
+    encrypted = raw(instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT, aad=AAD))
 
     def flipped(what, at):
-        broken = bytearray(sealed[what])
+        broken = bytearray(encrypted[what])
         broken[at] ^= 1
         return {what: bytes(broken)}
 
@@ -77,12 +77,12 @@ def test_everything_wrong_with_a_ciphertext_is_refused_in_the_same_words(instanc
         flipped("iv", 0),
         flipped("ciphertext_blob", 0),
         flipped("ciphertext_blob", -1),
-        {"ciphertext_blob": sealed["ciphertext_blob"][:-1]},
-        {"ciphertext_blob": sealed["ciphertext_blob"] + b"\0"},
+        {"ciphertext_blob": encrypted["ciphertext_blob"][:-1]},
+        {"ciphertext_blob": encrypted["ciphertext_blob"] + b"\0"},
     ):
         for operation in ("Decrypt", "AdvanceDecrypt"):
             with refused("InvalidParameter", 400) as refusal:
-                instance.call(operation, **{"aad": AAD, **sealed, **change})
+                instance.call(operation, **{"aad": AAD, **encrypted, **change})
             messages.add(refusal.value.message)
     framed = instance.call("AdvanceEncrypt", key_id=key, plaintext=PLAINTEXT, aad=AAD)
     for blob, aad in (
@@ -105,29 +105,29 @@ def test_plain_calls_stay_with_the_initial_version_and_advance_calls_rotate(inst
     advanced = instance.call("AdvanceGenerateDataKey", key_id=key, number_of_bytes=32)
     assert {version(answer) for answer in (before, data_key, plain, later)} == {initial}
     assert {version(answer) for answer in (after, advanced)} == {now}
-    for sealed, plaintext in (
+    for encrypted, plaintext in (
         (plain, b"plain"),
         (data_key, data_key.plaintext),
         (later, later.plaintext),
     ):
         for operation in ("Decrypt", "AdvanceDecrypt"):
-            opened = instance.call(operation, **raw(sealed))
-            assert (opened.plaintext, version(opened)) == (plaintext, initial)
-    for sealed, plaintext in (
+            decrypted = instance.call(operation, **raw(encrypted))
+            assert (decrypted.plaintext, version(decrypted)) == (plaintext, initial)
+    for encrypted, plaintext in (
         (before, b"before"),
         (after, b"after"),
         (advanced, advanced.plaintext),
     ):
-        opened = instance.call("AdvanceDecrypt", ciphertext_blob=sealed.ciphertext_blob)
-        assert (opened.plaintext, version(opened)) == (plaintext, version(sealed))
+        decrypted = instance.call("AdvanceDecrypt", ciphertext_blob=encrypted.ciphertext_blob)
+        assert (decrypted.plaintext, version(decrypted)) == (plaintext, version(encrypted))
 
 
 def test_a_version_in_the_head_finds_the_key(instance, kms, key):
-    sealed = instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT)
+    encrypted = instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT)
     rotate(kms, key)
-    by_version = {"ciphertext_blob": sealed.ciphertext_blob, "iv": sealed.iv}
-    opened = instance.call("Decrypt", headers={VERSION_HEADER: version(sealed)}, **by_version)
-    assert (opened.plaintext, opened.key_id) == (PLAINTEXT, key)
+    by_version = {"ciphertext_blob": encrypted.ciphertext_blob, "iv": encrypted.iv}
+    decrypted = instance.call("Decrypt", headers={VERSION_HEADER: version(encrypted)}, **by_version)
+    assert (decrypted.plaintext, decrypted.key_id) == (PLAINTEXT, key)
     with refused("InvalidParameter", 400):
         instance.call("Decrypt", headers={VERSION_HEADER: primary(kms, key)}, **by_version)
     unknown = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf"
@@ -145,8 +145,8 @@ def test_a_data_key_decrypts_to_its_bytes(instance, key, size, aad):
     assert instance.call("Decrypt", aad=aad, **raw(made)).plaintext == made.plaintext
     made = instance.call("AdvanceGenerateDataKey", key_id=key, number_of_bytes=size, aad=aad)
     assert (made.key_version_id, len(made.plaintext)) == (version(made), size)
-    opened = instance.call("AdvanceDecrypt", ciphertext_blob=made.ciphertext_blob, aad=aad)
-    assert opened.plaintext == made.plaintext
+    decrypted = instance.call("AdvanceDecrypt", ciphertext_blob=made.ciphertext_blob, aad=aad)
+    assert decrypted.plaintext == made.plaintext
 
 
 @pytest.mark.parametrize("size", [-1, 1025])
@@ -179,18 +179,18 @@ def test_an_iv_of_the_callers_own_is_refused_by_name(instance, key):
 
 
 def test_keys_that_cannot_be_used_are_refused_as_documented(instance, kms, key):
-    sealed = raw(instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT))
+    encrypted = raw(instance.call("Encrypt", key_id=key, plaintext=PLAINTEXT))
     kms.call("DisableKey", KeyId=key)
     for operation, fields in (
         ("Encrypt", {"key_id": key, "plaintext": PLAINTEXT}),
         ("AdvanceGenerateDataKey", {"key_id": key, "number_of_bytes": 32}),
-        ("Decrypt", sealed),
+        ("Decrypt", encrypted),
     ):
         with refused("Rejected.Disabled", 409):
             instance.call(operation, **fields)
     kms.call("ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
     with refused("Rejected.PendingDeletion", 409):
-        instance.call("Decrypt", **sealed)
+        instance.call("Decrypt", **encrypted)
     for unknown in ("key-hzz630494463ejqjx1234", "alias/none"):
         with refused("Forbidden.KeyNotFound", 404):
             instance.call("Encrypt", key_id=unknown, plaintext=PLAINTEXT)

@@ -86,16 +86,16 @@ def test_the_version_in_the_head_must_belong_to_the_key(instance, pair):
 def test_what_is_encrypted_to_a_pair_decrypts(instance, cipher, algorithm):
     key = cipher["KeyId"]
     named = algorithm or "RSAES_OAEP_SHA_256"
-    sealed = instance.call("Encrypt", key_id=key, plaintext=MESSAGE, algorithm=algorithm)
-    assert (sealed.algorithm, sealed.iv, len(sealed.ciphertext_blob)) == (named, b"", 256)
-    assert version(sealed) == cipher["KeyVersionId"]
+    encrypted = instance.call("Encrypt", key_id=key, plaintext=MESSAGE, algorithm=algorithm)
+    assert (encrypted.algorithm, encrypted.iv, len(encrypted.ciphertext_blob)) == (named, b"", 256)
+    assert version(encrypted) == cipher["KeyVersionId"]
     hash_ = OAEP[named]()
     oaep = padding.OAEP(padding.MGF1(hash_), hash_, None)
     outside = public_half(instance, key).encrypt(MESSAGE, oaep)
-    for blob in (sealed.ciphertext_blob, outside):
-        opened = instance.call("Decrypt", key_id=key, ciphertext_blob=blob, algorithm=algorithm)
-        assert (opened.plaintext, opened.algorithm) == (MESSAGE, named)
-        assert version(opened) == cipher["KeyVersionId"]
+    for blob in (encrypted.ciphertext_blob, outside):
+        decrypted = instance.call("Decrypt", key_id=key, ciphertext_blob=blob, algorithm=algorithm)
+        assert (decrypted.plaintext, decrypted.algorithm) == (MESSAGE, named)
+        assert version(decrypted) == cipher["KeyVersionId"]
     with refused("InvalidParameter", 400):
         instance.call("Decrypt", key_id=key, ciphertext_blob=bytes(256), algorithm=algorithm)
 

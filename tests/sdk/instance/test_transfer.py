@@ -23,19 +23,19 @@ def pair(kms):
 
 
 def test_what_is_encrypted_decrypts_also_after_a_rotation(transfer, kms, key, alias):
-    sealed = transfer.call("Encrypt", KeyId=alias, Plaintext=PLAINTEXT)
-    assert sealed["KeyId"] == key
+    encrypted = transfer.call("Encrypt", KeyId=alias, Plaintext=PLAINTEXT)
+    assert encrypted["KeyId"] == key
     rotate(kms, key)
-    opened = transfer.call("Decrypt", CiphertextBlob=sealed["CiphertextBlob"])
-    assert (opened["Plaintext"], opened["KeyId"]) == (PLAINTEXT, key)
-    assert opened["KeyVersionId"] == sealed["KeyVersionId"]
+    decrypted = transfer.call("Decrypt", CiphertextBlob=encrypted["CiphertextBlob"])
+    assert (decrypted["Plaintext"], decrypted["KeyId"]) == (PLAINTEXT, key)
+    assert decrypted["KeyVersionId"] == encrypted["KeyVersionId"]
 
 
 def test_a_wrong_context_and_a_broken_blob_are_refused(transfer, key):
-    sealed = transfer.call(
+    encrypted = transfer.call(
         "Encrypt", KeyId=key, Plaintext=PLAINTEXT, EncryptionContext={"a": "1"}
     )
-    blob = sealed["CiphertextBlob"]
+    blob = encrypted["CiphertextBlob"]
     for context in (None, {"a": "2"}):
         with refused("InvalidParameter", 400):
             transfer.call("Decrypt", CiphertextBlob=blob, EncryptionContext=context)
@@ -53,21 +53,21 @@ def test_a_wrong_context_and_a_broken_blob_are_refused(transfer, key):
 def test_a_data_key_decrypts_to_the_same_text(transfer, key, size, wanted):
     made = transfer.call("GenerateDataKey", KeyId=key, **wanted)
     assert len(base64.b64decode(made["Plaintext"])) == size
-    opened = transfer.call("Decrypt", CiphertextBlob=made["CiphertextBlob"])
-    assert opened["Plaintext"] == made["Plaintext"]
+    decrypted = transfer.call("Decrypt", CiphertextBlob=made["CiphertextBlob"])
+    assert decrypted["Plaintext"] == made["Plaintext"]
     made = transfer.call("GenerateDataKeyWithoutPlaintext", KeyId=key, **wanted)
     assert made.get("Plaintext") is None
-    opened = transfer.call("Decrypt", CiphertextBlob=made["CiphertextBlob"])
-    assert len(base64.b64decode(opened["Plaintext"])) == size
+    decrypted = transfer.call("Decrypt", CiphertextBlob=made["CiphertextBlob"])
+    assert len(base64.b64decode(decrypted["Plaintext"])) == size
 
 
 @pytest.mark.parametrize("algorithm", ["RSAES_OAEP_SHA_256", "RSAES_OAEP_SHA_1"])
 def test_what_is_encrypted_to_a_pair_decrypts(transfer, pair, algorithm):
     how = {**pair("RSA_2048", "ENCRYPT/DECRYPT"), "Algorithm": algorithm}
-    sealed = transfer.call("AsymmetricEncrypt", Plaintext=PLAINTEXT, **how)
-    assert sealed["KeyVersionId"] == how["KeyVersionId"]
-    opened = transfer.call("AsymmetricDecrypt", CiphertextBlob=sealed["CiphertextBlob"], **how)
-    assert (opened["Plaintext"], opened["KeyVersionId"]) == (PLAINTEXT, how["KeyVersionId"])
+    encrypted = transfer.call("AsymmetricEncrypt", Plaintext=PLAINTEXT, **how)
+    assert encrypted["KeyVersionId"] == how["KeyVersionId"]
+    decrypted = transfer.call("AsymmetricDecrypt", CiphertextBlob=encrypted["CiphertextBlob"], **how)
+    assert (decrypted["Plaintext"], decrypted["KeyVersionId"]) == (PLAINTEXT, how["KeyVersionId"])
 
 
 @pytest.mark.parametrize(("spec", "algorithm"), SIGNATURES)

@@ -7,35 +7,35 @@ use serde_json::Value;
 
 use super::keys::put_secret;
 use super::{Outcome, Vectors, bytes, tests};
-use crate::harness::{back_door, run, with_token};
+use crate::harness::{direct_session, run, with_token};
 
 pub(super) const FILES: [&str; 3] =
     [WYCHEPROOF, "cavp_aes_256_gcm_decrypt.json", "cavp_aes_256_gcm_encrypt.json"];
 const WYCHEPROOF: &str = "wycheproof_aes_256_gcm.json";
 
 #[test]
-fn wycheproof_gcm_opens_when_it_is_good() {
-    with_token("vectors::ciphers::wycheproof_gcm_opens_when_it_is_good", async |token| {
+fn wycheproof_gcm_decrypts_when_it_is_good() {
+    with_token("vectors::ciphers::wycheproof_gcm_decrypts_when_it_is_good", async |token| {
         check_gcm(&token, FILES[0]).await;
     });
 }
 
 #[test]
-fn cavp_gcm_opens_when_it_is_good() {
-    with_token("vectors::ciphers::cavp_gcm_opens_when_it_is_good", async |token| {
+fn cavp_gcm_decrypts_when_it_is_good() {
+    with_token("vectors::ciphers::cavp_gcm_decrypts_when_it_is_good", async |token| {
         check_gcm(&token, FILES[1]).await;
     });
 }
 
 #[test]
-fn cavp_gcm_seals_as_published() {
-    with_token("vectors::ciphers::cavp_gcm_seals_as_published", async |token| {
+fn cavp_gcm_encrypts_as_published() {
+    with_token("vectors::ciphers::cavp_gcm_encrypts_as_published", async |token| {
         check_gcm(&token, FILES[2]).await;
     });
 }
 
 async fn check_gcm(token: &Token, file: &'static str) {
-    let (_pkcs11, session) = back_door();
+    let (_pkcs11, session) = direct_session();
     let mut vectors = Vectors::read(file);
     for group in vectors.groups() {
         assert_eq!(group["tagSize"], 128, "a tag of another length would be another ciphertext");
@@ -45,13 +45,14 @@ async fn check_gcm(token: &Token, file: &'static str) {
                 continue;
             };
             let key = put_secret(&session, KeyType::AES, bytes(&test["key"]));
-            let sealed = [bytes(&test["ct"]), bytes(&test["tag"])].concat();
+            let ciphertext = [bytes(&test["ct"]), bytes(&test["tag"])].concat();
             let aad = bytes(&test["aad"]);
-            let job = move |worker: &mut Worker<'_>| worker.decrypt(key, &iv, Some(&aad), &sealed);
+            let job =
+                move |worker: &mut Worker<'_>| worker.decrypt(key, &iv, Some(&aad), &ciphertext);
             let outcome = match run(token, job).await {
                 Ok(plaintext) => {
                     assert_eq!(*plaintext, bytes(&test["msg"]), "{file}, test {}", test["tcId"]);
-                    check_sealing(token, key, test).await;
+                    check_encryption(token, key, test).await;
                     Outcome::Accepted
                 }
                 Err(TokenError::BadCiphertext) => Outcome::Refused,
@@ -63,23 +64,23 @@ async fn check_gcm(token: &Token, file: &'static str) {
     vectors.finish();
 }
 
-/// The way there. The IV is the worker's own, so other software opens what it seals.
-async fn check_sealing(token: &Token, key: hsmgate::token::KeyIdentity, test: &Value) {
+/// The way there. The IV is the worker's own, so other software opens what it encrypts.
+async fn check_encryption(token: &Token, key: hsmgate::token::KeyIdentity, test: &Value) {
     let (aad, message) = (bytes(&test["aad"]), bytes(&test["msg"]));
     let job = move |worker: &mut Worker<'_>| worker.encrypt(key, Some(&aad), &message);
-    let Encrypted { iv, mut sealed, .. } = run(token, job).await.unwrap();
+    let Encrypted { iv, mut ciphertext, .. } = run(token, job).await.unwrap();
     let elsewhere = UnboundKey::new(&AES_256_GCM, &bytes(&test["key"])).unwrap();
     let nonce = Nonce::assume_unique_for_key(iv);
-    let opened = LessSafeKey::new(elsewhere)
-        .open_in_place(nonce, Aad::from(bytes(&test["aad"])), &mut sealed)
+    let decrypted = LessSafeKey::new(elsewhere)
+        .open_in_place(nonce, Aad::from(bytes(&test["aad"])), &mut ciphertext)
         .unwrap();
-    assert_eq!(opened, bytes(&test["msg"]), "test {}", test["tcId"]);
+    assert_eq!(decrypted, bytes(&test["msg"]), "test {}", test["tcId"]);
 }
 
 #[test]
 fn hmac_makes_the_good_tags() {
     with_token("vectors::ciphers::hmac_makes_the_good_tags", async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let mut vectors = Vectors::read("wycheproof_hmac_sha256.json");
         for group in vectors.groups() {
             for test in tests(&group) {
@@ -94,9 +95,9 @@ fn hmac_makes_the_good_tags() {
                     worker.mac(key, MacAlgorithm::HmacSha256, &message)
                 };
                 let (mac, tag) = (run(&token, job).await.unwrap(), bytes(&test["tag"]));
-                let is_whole = group["tagSize"] == 256;
+                let is_complete = group["tagSize"] == 256;
                 assert_eq!(mac.starts_with(&tag), test["result"] == "valid");
-                let outcome = match (is_whole, mac == tag) {
+                let outcome = match (is_complete, mac == tag) {
                     (false, _) => Outcome::NotOurs("a shortened MAC"),
                     (true, is_good) => Outcome::of(is_good),
                 };

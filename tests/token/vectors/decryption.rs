@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::keys::put_rsa_pair;
 use super::{Outcome, Vectors, bytes, tests};
-use crate::harness::{back_door, change, name, run, secret, with_token};
+use crate::harness::{change, direct_session, name, run, secret, with_token};
 
 pub(super) const FILES: [(&str, OaepHash); 4] = [
     ("wycheproof_rsa_oaep_2048_sha1_mgf1sha1.json", OaepHash::Sha1),
@@ -22,9 +22,9 @@ pub(super) const MIXED: &str = "wycheproof_rsa_oaep_2048_sha256_mgf1sha1.json";
 pub(super) const PKCS1: &str = "wycheproof_rsa_pkcs1_2048.json";
 
 /// Whether the ciphertext opens. To what, is checked here too.
-async fn opens(token: &Token, key: KeyIdentity, hash: OaepHash, test: &Value) -> bool {
-    let sealed = bytes(&test["ct"]);
-    let job = move |worker: &mut Worker<'_>| worker.rsa_decrypt(key, hash, &sealed);
+async fn decrypts(token: &Token, key: KeyIdentity, hash: OaepHash, test: &Value) -> bool {
+    let ciphertext = bytes(&test["ct"]);
+    let job = move |worker: &mut Worker<'_>| worker.rsa_decrypt(key, hash, &ciphertext);
     match run(token, job).await {
         Ok(plaintext) => {
             assert_eq!(*plaintext, bytes(&test["msg"]), "test {}", test["tcId"]);
@@ -36,16 +36,16 @@ async fn opens(token: &Token, key: KeyIdentity, hash: OaepHash, test: &Value) ->
 }
 
 #[test]
-fn oaep_opens_what_is_good_and_nothing_else() {
-    let name = "vectors::decryption::oaep_opens_what_is_good_and_nothing_else";
+fn oaep_decrypts_what_is_good_and_nothing_else() {
+    let name = "vectors::decryption::oaep_decrypts_what_is_good_and_nothing_else";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         for (file, hash) in FILES {
             let mut vectors = Vectors::read(file);
             for group in vectors.groups() {
                 let key = put_rsa_pair(&session, &group["privateKey"]);
                 for test in tests(&group) {
-                    let is_good = opens(&token, key, hash, test).await;
+                    let is_good = decrypts(&token, key, hash, test).await;
                     let outcome = if test["label"] == "" {
                         Outcome::of(is_good)
                     } else {
@@ -61,17 +61,17 @@ fn oaep_opens_what_is_good_and_nothing_else() {
 }
 
 #[test]
-fn oaep_opens_with_every_size_and_hash() {
-    let name = "vectors::decryption::oaep_opens_with_every_size_and_hash";
+fn oaep_decrypts_with_every_size_and_hash() {
+    let name = "vectors::decryption::oaep_decrypts_with_every_size_and_hash";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let mut vectors = Vectors::read(MISCELLANEOUS);
         for group in vectors.groups() {
             assert_eq!(group["sha"], group["mgfSha"]);
             let hash = if group["sha"] == "SHA-1" { OaepHash::Sha1 } else { OaepHash::Sha256 };
             let key = put_rsa_pair(&session, &group["privateKey"]);
             for test in tests(&group) {
-                let is_good = opens(&token, key, hash, test).await;
+                let is_good = decrypts(&token, key, hash, test).await;
                 vectors.count(test, Outcome::of(is_good));
             }
         }
@@ -80,16 +80,16 @@ fn oaep_opens_with_every_size_and_hash() {
 }
 
 #[test]
-fn oaep_of_mixed_hashes_does_not_open() {
-    let name = "vectors::decryption::oaep_of_mixed_hashes_does_not_open";
+fn oaep_of_mixed_hashes_does_not_decrypt() {
+    let name = "vectors::decryption::oaep_of_mixed_hashes_does_not_decrypt";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let mut vectors = Vectors::read(MIXED);
         for group in vectors.groups() {
             let key = put_rsa_pair(&session, &group["privateKey"]);
             for test in tests(&group) {
                 for hash in [OaepHash::Sha1, OaepHash::Sha256] {
-                    assert!(!opens(&token, key, hash, test).await, "test {}", test["tcId"]);
+                    assert!(!decrypts(&token, key, hash, test).await, "test {}", test["tcId"]);
                 }
                 vectors.count(test, Outcome::NotOurs("mixed hashes, and so refused"));
             }
@@ -105,7 +105,7 @@ const SHORTEST: usize = 28;
 fn pkcs1_unwraps_what_is_good_and_refuses_the_rest_alike() {
     let name = "vectors::decryption::pkcs1_unwraps_what_is_good_and_refuses_the_rest_alike";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         let mut vectors = Vectors::read(PKCS1);
         for group in vectors.groups() {
             let key = put_rsa_pair(&session, &group["privateKey"]);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::keys::{put_ec_public, put_rsa_jwk, put_rsa_public};
 use super::{Outcome, Vectors, bytes, tests};
-use crate::harness::{back_door, run, with_token};
+use crate::harness::{direct_session, run, with_token};
 
 /// How a file spells ECDSA signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ async fn verify(
 fn ecdsa_takes_good_signatures_and_no_others() {
     let name = "vectors::signatures::ecdsa_takes_good_signatures_and_no_others";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         for (file, curve, form) in ECDSA {
             let mut vectors = Vectors::read(file);
             for group in vectors.groups() {
@@ -104,7 +104,7 @@ fn both_forms_of_a_good_signature_are_made_of_each_other() {
 fn rsa_takes_good_signatures_and_no_others() {
     let name = "vectors::signatures::rsa_takes_good_signatures_and_no_others";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         for (file, how) in RSA {
             let mut vectors = Vectors::read(file);
             for group in vectors.groups() {
@@ -123,7 +123,7 @@ fn rsa_takes_good_signatures_and_no_others() {
 fn rsa_makes_the_one_right_signature() {
     let name = "vectors::signatures::rsa_makes_the_one_right_signature";
     with_token(name, async |token| {
-        let (_pkcs11, session) = back_door();
+        let (_pkcs11, session) = direct_session();
         for file in MADE {
             let mut vectors = Vectors::read(file);
             for group in vectors.groups() {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::model::policy::{Policy, Question, Resource, ResourceName, Steps};
-use crate::model::{EncryptionContext, Place, TagKey, TagValue, Time};
+use crate::model::policy::{Policy, PolicyRequest, Resource, ResourceName, Steps};
+use crate::model::{EncryptionContext, RegionAccount, TagKey, TagValue, Time};
 
 fn policy(condition: &str) -> Result<Policy, String> {
     let text = format!(
@@ -14,7 +14,7 @@ fn policy(condition: &str) -> Result<Policy, String> {
 /// that has the tags team=orders, level=7 and retired=2024-01-01T00:00:00Z, and the context
 /// {"purpose":"Backup"}.
 fn holds(condition: &str) -> bool {
-    let place = Place {
+    let region_account = RegionAccount {
         region: "cn-hangzhou".parse().unwrap(),
         account: "1234567890123456".parse().unwrap(),
     };
@@ -23,16 +23,16 @@ fn holds(condition: &str) -> bool {
             .map(|(key, value)| (key.parse().unwrap(), value.parse().unwrap()))
             .into();
     let context: EncryptionContext = r#"{"purpose":"Backup"}"#.parse().unwrap();
-    let question = Question {
+    let policy_request = PolicyRequest {
         action: "kms:Encrypt",
-        resource: Resource::new(&place, ResourceName::Other("key/a")),
+        resource: Resource::new(&region_account, ResourceName::Other("key/a")),
         source: "10.1.2.3".parse().unwrap(),
         is_secure: true,
         now: "2024-03-01T12:00:00Z".parse::<Time>().unwrap(),
         tags: Some(&tags),
         context: Some(&context),
     };
-    policy(condition).expect(condition).statements()[0].applies(&question, &Steps::default())
+    policy(condition).expect(condition).statements()[0].applies(&policy_request, &Steps::default())
 }
 
 #[track_caller]

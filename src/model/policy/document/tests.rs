@@ -1,25 +1,28 @@
 use super::*;
 use crate::model::policy::{Resource, ResourceName};
-use crate::model::{Place, Time};
+use crate::model::{RegionAccount, Time};
 
-fn place() -> Place {
-    Place { region: "cn-hangzhou".parse().unwrap(), account: "1234567890123456".parse().unwrap() }
+fn region_account() -> RegionAccount {
+    RegionAccount {
+        region: "cn-hangzhou".parse().unwrap(),
+        account: "1234567890123456".parse().unwrap(),
+    }
 }
 
 fn applies(statement: &str, action: &str, resource: &str) -> bool {
     let text = format!(r#"{{"Version":"1","Statement":{{"Effect":"Allow",{statement}}}}}"#);
     let policy = Policy::parse(&text).unwrap();
-    let place = place();
-    let question = Question {
+    let region_account = region_account();
+    let policy_request = PolicyRequest {
         action,
-        resource: Resource::new(&place, ResourceName::Other(resource)),
+        resource: Resource::new(&region_account, ResourceName::Other(resource)),
         source: [127, 0, 0, 1].into(),
         is_secure: false,
         now: Time::from_unix(0),
         tags: None,
         context: None,
     };
-    policy.statements()[0].applies(&question, &Steps::default())
+    policy.statements()[0].applies(&policy_request, &Steps::default())
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_policy_must_leave_somebody_of_the_account_who_can_change_it() {
         (vec![statement(all, any), deny(all, from_office)], true),
     ] {
         let policy = KeyPolicy::parse(&document(&statements)).unwrap();
-        assert_eq!(policy.keeps_an_owner(&account).is_ok(), keeps, "{statements:?}");
+        assert_eq!(policy.check_stays_manageable(&account).is_ok(), keeps, "{statements:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! CreateApplicationAccessPoint: a door for applications, behind which up to three policies hold.
 
-use super::ShownAccessPoint;
+use super::AccessPointDetails;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod, PolicyNames};
 use crate::ops::access;
 use crate::ops::keys::description;
@@ -29,9 +29,9 @@ impl FromParams for CreateApplicationAccessPoint {
 
 impl Operation for CreateApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = ShownAccessPoint;
+    type Output = AccessPointDetails;
 
-    async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {
+    async fn run(self, cx: &Context) -> Result<AccessPointDetails, ApiError> {
         let point = AccessPoint {
             name: self.name.clone(),
             policies: self.policies,
@@ -40,6 +40,6 @@ impl Operation for CreateApplicationAccessPoint {
             created: cx.now(),
         };
         let point = access::create::<Self, _>(cx, &self.name, point).await?;
-        Ok(ShownAccessPoint::of(&point, cx))
+        Ok(AccessPointDetails::of(&point, cx))
     }
 }

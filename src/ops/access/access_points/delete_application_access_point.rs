@@ -12,9 +12,9 @@ operation! {
 
 impl Operation for DeleteApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         access::delete::<Self, AccessPoint>(cx, &self.name).await
     }
 }

@@ -1,6 +1,6 @@
 //! DescribeApplicationAccessPoint: the policies of an access point.
 
-use super::ShownAccessPoint;
+use super::AccessPointDetails;
 use crate::model::AccessName;
 use crate::ops::access;
 use crate::ops::prelude::*;
@@ -13,9 +13,9 @@ operation! {
 
 impl Operation for DescribeApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ShownAccessPoint;
+    type Output = AccessPointDetails;
 
-    async fn run(self, cx: &Context) -> Result<ShownAccessPoint, ApiError> {
-        Ok(ShownAccessPoint::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
+    async fn run(self, cx: &Context) -> Result<AccessPointDetails, ApiError> {
+        Ok(AccessPointDetails::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
     }
 }

@@ -1,6 +1,6 @@
 //! Access points: doors for applications, with the policies that hold behind them.
 
-use super::Named as _;
+use super::NamedDocument as _;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod};
 use crate::ops::Context;
 use crate::ops::operation::response;
@@ -17,7 +17,7 @@ operations! {
 
 response! {
     /// What the API tells of an access point.
-    pub struct ShownAccessPoint {
+    pub struct AccessPointDetails {
         arn: String,
         name: AccessName,
         description: String,
@@ -26,7 +26,7 @@ response! {
     }
 }
 
-impl ShownAccessPoint {
+impl AccessPointDetails {
     fn of(point: &AccessPoint, cx: &Context) -> Self {
         Self {
             arn: AccessPoint::arn(cx, &point.name),

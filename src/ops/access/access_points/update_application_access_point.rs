@@ -16,9 +16,9 @@ operation! {
 
 impl Operation for UpdateApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |point: &mut AccessPoint| {
             if let Some(policies) = self.policies {
                 point.policies = policies;

@@ -5,7 +5,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::ALGORITHM;
-use crate::authn::client_key::{Minted, mint};
+use crate::authn::client_key::{IssuedClientKey, issue};
 use crate::model::{
     AccessName, AccessPoint, Base64Bytes, ClientKeyId, ClientKeyPassword, ClientKeyRecord,
     Plaintext, Time,
@@ -17,7 +17,7 @@ use crate::ops::prelude::*;
 const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
 
 /// One at a time: making a pair takes a processor, and the others are for the token.
-static MINT: Semaphore = Semaphore::const_new(1);
+static ISSUANCE: Semaphore = Semaphore::const_new(1);
 
 operation! {
     pub struct CreateClientKey {
@@ -65,12 +65,12 @@ impl Operation for CreateClientKey {
             .validity
             .unwrap_or_else(|| (cx.now(), cx.now().plus_seconds(DEFAULT_LIFE_SECONDS)));
         let id = ClientKeyId::random();
-        let minted = minted(id, self.password, not_before, not_after).await?;
+        let issued = issue_client_key(id, self.password, not_before, not_after).await?;
         let record = ClientKeyRecord {
             id,
             access_point: self.access_point,
-            certificate_pem: minted.certificate_pem,
-            public_key: Base64Bytes(minted.public_key),
+            certificate_pem: issued.certificate_pem,
+            public_key: Base64Bytes(issued.public_key),
             not_before,
             not_after,
             created: cx.now(),
@@ -83,25 +83,25 @@ impl Operation for CreateClientKey {
             key_algorithm: ALGORITHM,
             not_before,
             not_after,
-            private_key_data: Plaintext::encode(&minted.pkcs12),
+            private_key_data: Plaintext::encode(&issued.pkcs12),
         })
     }
 }
 
-async fn minted(
+async fn issue_client_key(
     id: ClientKeyId,
     password: ClientKeyPassword,
     not_before: Time,
     not_after: Time,
-) -> Result<Minted, ApiError> {
+) -> Result<IssuedClientKey, ApiError> {
     let failed = || ApiError::from(ErrorCode::InternalFailure);
     // Held to the end of the work, also when the caller has gone.
-    let turn = MINT.acquire().await.map_err(|error| failed().because(error))?;
+    let permit = ISSUANCE.acquire().await.map_err(|error| failed().because(error))?;
     let work = spawn_blocking(move || {
-        let minted = mint(id, &password, not_before, not_after);
-        drop(turn);
-        minted
+        let issued = issue(id, &password, not_before, not_after);
+        drop(permit);
+        issued
     });
-    let minted = work.await.map_err(|error| failed().because(error))?;
-    minted.map_err(|error| failed().because(error))
+    let issued = work.await.map_err(|error| failed().because(error))?;
+    issued.map_err(|error| failed().because(error))
 }

@@ -13,12 +13,12 @@ operation! {
 
 impl Operation for DeleteClientKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.account::<Self>(&resource(self.id))?;
         let removed = cx.store().remove_document::<ClientKeyRecord>(&self.id.to_string()).await;
         removed.map_err(access::refusal)?;
-        Ok(Done {})
+        Ok(EmptyResponse {})
     }
 }

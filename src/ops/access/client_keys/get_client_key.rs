@@ -1,6 +1,6 @@
 //! GetClientKey: what is kept of a client key.
 
-use super::{ShownClientKey, resource};
+use super::{ClientKeyDetails, resource};
 use crate::model::{ClientKeyId, ClientKeyRecord};
 use crate::ops::prelude::*;
 
@@ -12,11 +12,11 @@ operation! {
 
 impl Operation for GetClientKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ShownClientKey;
+    type Output = ClientKeyDetails;
 
-    async fn run(self, cx: &Context) -> Result<ShownClientKey, ApiError> {
+    async fn run(self, cx: &Context) -> Result<ClientKeyDetails, ApiError> {
         cx.account::<Self>(&resource(self.id))?;
         let record = cx.store().document::<ClientKeyRecord>(&self.id.to_string());
-        Ok(ShownClientKey::of(&*record.ok_or(ErrorCode::ResourceNotFound)?))
+        Ok(ClientKeyDetails::of(&*record.ok_or(ErrorCode::ResourceNotFound)?))
     }
 }

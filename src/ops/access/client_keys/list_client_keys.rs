@@ -1,6 +1,6 @@
 //! ListClientKeys: the client keys of one access point or of all, by id.
 
-use super::{CONTAINER, ShownClientKey};
+use super::{CONTAINER, ClientKeyDetails};
 use crate::model::{AccessName, ClientKeyRecord};
 use crate::ops::prelude::*;
 
@@ -11,7 +11,7 @@ operation! {
 
     /// The answer, a list that is wrapped once and not paged.
     pub struct ClientKeyList {
-        client_keys: Vec<ShownClientKey>,
+        client_keys: Vec<ClientKeyDetails>,
     }
 }
 
@@ -25,7 +25,7 @@ impl Operation for ListClientKeys {
         if let Some(access_point) = &self.access_point {
             records.retain(|record| record.access_point == *access_point);
         }
-        let client_keys = records.iter().map(|record| ShownClientKey::of(record)).collect();
+        let client_keys = records.iter().map(|record| ClientKeyDetails::of(record)).collect();
         Ok(ClientKeyList { client_keys })
     }
 }

@@ -24,7 +24,7 @@ fn resource(id: ClientKeyId) -> String {
 
 response! {
     /// What the API tells of a client key.
-    pub struct ShownClientKey {
+    pub struct ClientKeyDetails {
         client_key_id: ClientKeyId,
         aap_name: AccessName,
         create_time: Time,
@@ -37,7 +37,7 @@ response! {
     }
 }
 
-impl ShownClientKey {
+impl ClientKeyDetails {
     fn of(record: &ClientKeyRecord) -> Self {
         Self {
             client_key_id: record.id,

@@ -1,6 +1,6 @@
 //! CreateNetworkRule: addresses from which requests may come, under a name.
 
-use super::{ShownNetworkRule, TYPE};
+use super::{NetworkRuleDetails, TYPE};
 use crate::model::{AccessName, NetworkRule, SourceAddresses};
 use crate::ops::access;
 use crate::ops::keys::description;
@@ -29,9 +29,9 @@ impl FromParams for CreateNetworkRule {
 
 impl Operation for CreateNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = ShownNetworkRule;
+    type Output = NetworkRuleDetails;
 
-    async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {
+    async fn run(self, cx: &Context) -> Result<NetworkRuleDetails, ApiError> {
         let rule = NetworkRule {
             name: self.name.clone(),
             source_private_ip: self.source_private_ip,
@@ -39,6 +39,6 @@ impl Operation for CreateNetworkRule {
             created: cx.now(),
         };
         let rule = access::create::<Self, _>(cx, &self.name, rule).await?;
-        Ok(ShownNetworkRule { name: Some(self.name), ..ShownNetworkRule::of(&rule, cx) })
+        Ok(NetworkRuleDetails { name: Some(self.name), ..NetworkRuleDetails::of(&rule, cx) })
     }
 }

@@ -13,9 +13,9 @@ operation! {
 
 impl Operation for DeleteNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         access::delete::<Self, NetworkRule>(cx, &self.name).await
     }
 }

@@ -1,6 +1,6 @@
 //! DescribeNetworkRule: what a network rule lets in.
 
-use super::ShownNetworkRule;
+use super::NetworkRuleDetails;
 use crate::model::AccessName;
 use crate::ops::access;
 use crate::ops::prelude::*;
@@ -13,9 +13,9 @@ operation! {
 
 impl Operation for DescribeNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ShownNetworkRule;
+    type Output = NetworkRuleDetails;
 
-    async fn run(self, cx: &Context) -> Result<ShownNetworkRule, ApiError> {
-        Ok(ShownNetworkRule::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
+    async fn run(self, cx: &Context) -> Result<NetworkRuleDetails, ApiError> {
+        Ok(NetworkRuleDetails::of(&*access::find::<Self, _>(cx, &self.name)?, cx))
     }
 }

@@ -1,6 +1,6 @@
 //! Network rules: from where requests may come.
 
-use super::Named as _;
+use super::NamedDocument as _;
 use crate::model::{AccessName, NetworkRule};
 use crate::ops::Context;
 use crate::ops::operation::response;
@@ -20,7 +20,7 @@ const TYPE: &str = "Private";
 
 response! {
     /// What the API tells of a network rule.
-    pub struct ShownNetworkRule {
+    pub struct NetworkRuleDetails {
         arn: String,
         /// Absent where the caller has named it (DescribeNetworkRule).
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ response! {
     }
 }
 
-impl ShownNetworkRule {
+impl NetworkRuleDetails {
     fn of(rule: &NetworkRule, cx: &Context) -> Self {
         Self {
             arn: NetworkRule::arn(cx, &rule.name),

@@ -16,9 +16,9 @@ operation! {
 
 impl Operation for UpdateNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |rule: &mut NetworkRule| {
             if let Some(addresses) = self.source_private_ip {
                 rule.source_private_ip = addresses;

@@ -1,6 +1,6 @@
 //! CreatePolicy: permissions on resources, from the addresses of network rules, under a name.
 
-use super::ShownPolicy;
+use super::PolicyDetails;
 use crate::model::{
     AccessControlRules, AccessName, AccessPolicy, AccessResources, PermissionTemplates,
 };
@@ -22,7 +22,7 @@ operation! {
 
 impl Operation for CreatePolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = ShownPolicy<String, String>;
+    type Output = PolicyDetails<String, String>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let policy = AccessPolicy {
@@ -37,6 +37,6 @@ impl Operation for CreatePolicy {
         let policy = access::create::<Self, _>(cx, &self.name, policy).await?;
         let permissions = policy.permissions.text().to_owned();
         let resources = policy.resources.text().to_owned();
-        Ok(ShownPolicy::of(&policy, permissions, resources, cx))
+        Ok(PolicyDetails::of(&policy, permissions, resources, cx))
     }
 }

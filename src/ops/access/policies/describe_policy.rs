@@ -1,6 +1,6 @@
 //! DescribePolicy: what a policy allows. Unlike CreatePolicy it answers with lists.
 
-use super::ShownPolicy;
+use super::PolicyDetails;
 use crate::model::{AccessName, AccessPolicy, AccessResource, PermissionTemplate};
 use crate::ops::access;
 use crate::ops::prelude::*;
@@ -13,11 +13,11 @@ operation! {
 
 impl Operation for DescribePolicy {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ShownPolicy<Vec<PermissionTemplate>, Vec<AccessResource>>;
+    type Output = PolicyDetails<Vec<PermissionTemplate>, Vec<AccessResource>>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let policy = access::find::<Self, AccessPolicy>(cx, &self.name)?;
         let (permissions, resources) = (policy.permissions.to_vec(), policy.resources.to_vec());
-        Ok(ShownPolicy::of(&policy, permissions, resources, cx))
+        Ok(PolicyDetails::of(&policy, permissions, resources, cx))
     }
 }

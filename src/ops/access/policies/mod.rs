@@ -1,6 +1,6 @@
 //! Policies: what may be done with what, from where.
 
-use super::Named as _;
+use super::NamedDocument as _;
 use crate::model::{AccessName, AccessPolicy};
 use crate::ops::Context;
 use crate::ops::operation::response;
@@ -18,7 +18,7 @@ operations! {
 response! {
     /// What the API tells of a policy. `P` and `R` are the forms of the two lists: JSON text in one
     /// answer, lists in the other.
-    pub struct ShownPolicy<P, R> {
+    pub struct PolicyDetails<P, R> {
         arn: String,
         name: AccessName,
         description: String,
@@ -29,7 +29,7 @@ response! {
     }
 }
 
-impl<P, R> ShownPolicy<P, R> {
+impl<P, R> PolicyDetails<P, R> {
     fn of(policy: &AccessPolicy, permissions: P, resources: R, cx: &Context) -> Self {
         Self {
             arn: AccessPolicy::arn(cx, &policy.name),

@@ -21,9 +21,9 @@ operation! {
 
 impl Operation for UpdatePolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = Done;
+    type Output = EmptyResponse;
 
-    async fn run(self, cx: &Context) -> Result<Done, ApiError> {
+    async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |policy: &mut AccessPolicy| {
             if let Some(permissions) = self.permissions {
                 policy.permissions = permissions;

@@ -77,8 +77,9 @@ fn body_digest(parts: &Parts) -> &str {
 }
 
 fn canonical(parts: &Parts, signed: &str) -> String {
-    let bytes =
-        parts.receive(|received| canonical_request(received, signed, body_digest(parts))).unwrap();
+    let bytes = parts
+        .receive(|signed_request| canonical_request(signed_request, signed, body_digest(parts)))
+        .unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -104,7 +105,8 @@ fn vector_a1_the_new_python_sdk() {
 fn vector_a2_temporary_credentials_with_a_form() {
     let parts = a2();
     parts.check("exampleTempSecret987").unwrap();
-    let text = parts.receive(|received| Ok(super::super::sign::claim(received)?.string_to_sign));
+    let text = parts
+        .receive(|signed_request| Ok(super::super::sign::claim(signed_request)?.string_to_sign));
     assert!(
         text.unwrap().ends_with("077662d9f645b906e58ddca59d6c6391c67f3cdb8be4d2af1f6d3e088e18bbf4")
     );

@@ -39,7 +39,7 @@ func main() {
 	}
 	steps.Step("the-acceptance-test-passes-with-the-least-policy", func(t *steps.T) {
 		key := names["arn"]
-		temporary := steps.Must(gateway.Assume(`{"Version":"1","Statement":[{"Effect":"Allow",` +
+		temporary := steps.Must(gateway.AssumeRoleRequest(`{"Version":"1","Statement":[{"Effect":"Allow",` +
 			`"Action":["kms:DescribeKey","kms:Encrypt","kms:Decrypt"],"Resource":"` + key + `"}]}`))
 		older.Variant("https", temporary, older.Way{Method: "POST", Format: "JSON"}, api.NewSeen()).AwaitAccessKey(t)
 		acceptance(t, temporary, gateway.KeyID)

@@ -149,7 +149,7 @@ func credentials(v *Variant) {
 	}
 	v.step("temporary-credentials-call-within-their-policy", nil, func(t *steps.T) {
 		statement := `{"Version":"1","Statement":[{"Effect":"Allow","Action":["kms:Encrypt","kms:Decrypt"],"Resource":"*"}]}`
-		gateway := steps.Must(v.Gateway.Assume(statement))
+		gateway := steps.Must(v.Gateway.AssumeRoleRequest(statement))
 		temporary := *v
 		temporary.Client = v.Connect(gateway)
 		temporary.AwaitAccessKey(t)
@@ -163,7 +163,7 @@ func credentials(v *Variant) {
 		v.Connect(without).Refused(t, 400, "MissingSecurityToken", "DescribeRegions", nil)
 		other := gateway
 		v.Connect(gateway).Refused(t, 403, "Forbidden.NoPermission", "ListKeys", nil)
-		other.SecurityToken = steps.Must(v.Gateway.Assume(statement)).SecurityToken
+		other.SecurityToken = steps.Must(v.Gateway.AssumeRoleRequest(statement)).SecurityToken
 		v.Connect(other).Refused(t, 400, "InvalidSecurityToken.MismatchWithAccessKey", "DescribeRegions", nil)
 	})
 }

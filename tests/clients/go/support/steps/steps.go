@@ -56,9 +56,9 @@ func gateway(variable string) Gateway {
 	return gateway
 }
 
-// Assume gives the gateway with temporary credentials of its user, which a policy limits further. Only
+// AssumeRoleRequest gives the gateway with temporary credentials of its user, which a policy limits further. Only
 // the gateways over TLS say where their state is.
-func (g Gateway) Assume(policy string) (Gateway, error) {
+func (g Gateway) AssumeRoleRequest(policy string) (Gateway, error) {
 	state := filepath.Dir(filepath.Dir(g.CAFile))
 	file, err := os.CreateTemp("", "policy")
 	if err != nil {

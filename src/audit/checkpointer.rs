@@ -1,0 +1,518 @@
+//! What runs beside the requests: signed checkpoints, rotation, and an orderly end.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::chain::Head;
+use super::checkpoint::{AuditKey, Checkpoint, CheckpointLink};
+use super::continuity::TrustedState;
+use super::export::StoredHead;
+use super::key_change::KeyChange;
+use super::line::{self, Kind};
+use super::recorder::{Inner, NotRecorded, Recorder};
+use super::refusal_counts::RefusalCounts;
+use super::writer::{self, Command, Rotation, Started};
+use super::{AuditError, AuditSettings};
+use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, Time};
+use crate::store::{MetadataValue, Store};
+use crate::token::{
+    Budget, ErrorClass, KeyIdentity, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm,
+    Token, TokenError,
+};
+
+/// How soon after one that failed a checkpoint is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often refusals that are only counted are recorded.
+const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The fact of the store that names the token key which signs checkpoints.
+pub const KEY_METADATA: &str = "audit-checkpoint-key";
+/// How often it is looked whether the path still leads to the file.
+const PATH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for one round trip to the token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running audit.
+#[derive(Debug)]
+pub struct AuditLog {
+    recorder: Recorder,
+    stop: oneshot::Sender<()>,
+    checkpointer: JoinHandle<()>,
+}
+
+impl AuditLog {
+    /// Finds or makes the key of the checkpoints, opens the file, and begins it. From here on
+    /// SIGHUP means that the file was rotated.
+    ///
+    /// # Errors
+    /// When the file, the token or the store cannot be used.
+    pub async fn start(
+        settings: AuditSettings,
+        region_account: RegionAccount,
+        store: Store,
+        token: Token,
+    ) -> Result<Self, AuditError> {
+        let hangup = signal(SignalKind::hangup()).map_err(AuditError::System)?;
+        let signer = Signer::open(&store, token).await?;
+        let mut keys = StoredHead::retired_keys(&store).await?;
+        keys.extend(StoredHead::public_key(&store).await?.value());
+        let known = StoredHead::load(&store).await?;
+        let is_damaged = known == MetadataValue::Damaged;
+        let trust = TrustedState { known: known.value(), is_damaged, keys };
+        let change = KeyChange::unrecorded(&store).await?;
+        let (timeout, required) = (settings.timeout, settings.required);
+        let interval = settings.checkpoint_interval;
+        let known = trust.known.clone();
+        let opened = blocking(move || writer::open(settings, &trust)).await?;
+        // From the first record on the file may go on behind what the store knows of it.
+        if let Some(known) = known.filter(|known| known.is_closed) {
+            StoredHead { is_opening: true, ..known }.save(&store).await?;
+        }
+        let Started { commands, status, checkpoint } = blocking(move || opened.start()).await?;
+        let recorder = Recorder::new(Inner {
+            commands,
+            status,
+            timeout,
+            required,
+            region_account,
+            refusal_counts: RefusalCounts::default(),
+        });
+        if let (Some(change), Some(inner)) = (change, recorder.inner()) {
+            inner.write(Kind::Key, line::members(&change), false).await?;
+            KeyChange::forget(&store).await?;
+        }
+        let (stop, stopped) = oneshot::channel();
+        let checkpointer = Checkpointer {
+            recorder: recorder.clone(),
+            signer,
+            store,
+            checkpoint,
+            unconfirmed: None,
+            retry_at: None,
+        };
+        let checkpointer = tokio::spawn(checkpointer.run(interval, hangup, stopped));
+        Ok(Self { recorder, stop, checkpointer })
+    }
+
+    /// Takes the records.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// Signs and ends the file. Call it when no request is under way any more.
+    pub async fn stop(self) {
+        // The keeper is there until it is told to stop.
+        let _ = self.stop.send(());
+        if let Err(error) = self.checkpointer.await {
+            tracing::error!(%error, "the audit has not ended in order");
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
+) -> Result<T, AuditError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panicked| AuditError::System(panicked.into()))?
+}
+
+struct Checkpointer {
+    recorder: Recorder,
+    signer: Signer,
+    store: Store,
+    /// The last checkpoint of the chain, which the next one names.
+    checkpoint: Option<Checkpoint>,
+    /// A checkpoint of which nobody knows yet whether it is on disk.
+    unconfirmed: Option<(Checkpoint, oneshot::Receiver<Result<(), NotRecorded>>)>,
+    /// After a checkpoint that could not be signed: when the next is due.
+    retry_at: Option<Instant>,
+}
+
+impl Checkpointer {
+    async fn run(
+        mut self,
+        interval: Duration,
+        mut hangup: Signal,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        let recorder = self.recorder.clone();
+        let Some(inner) = recorder.inner() else { return };
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut minutes = tokio::time::interval(REFUSAL_COUNT_INTERVAL);
+        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut path_checks = tokio::time::interval(PATH_CHECK_INTERVAL);
+        path_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.checkpoint(inner).await,
+                _ = minutes.tick() => recorder.record_refusal_counts().await,
+                // Every further record says that one is due.
+                () = inner.status.due.notified() => {
+                    if self.retry_at.is_none_or(|at| at <= Instant::now()) {
+                        self.checkpoint(inner).await;
+                    }
+                }
+                // With a full queue there is another look soon.
+                _ = path_checks.tick() => drop(inner.commands.try_send(Command::CheckPath)),
+                _ = hangup.recv() => self.rotate(inner).await,
+                _ = &mut stopped => break,
+            }
+        }
+        recorder.record_refusal_counts().await;
+        self.checkpoint(inner).await;
+        self.close(inner).await;
+    }
+
+    /// Signs what is on disk, if there is anything new but the last checkpoint itself.
+    async fn checkpoint(&mut self, inner: &Inner) {
+        let head = inner.status.head();
+        let signed = self.checkpoint.as_ref().map_or(0, |last| last.covers.sequence);
+        if !self.is_confirmed(inner).await || head.sequence <= signed.saturating_add(1) {
+            return;
+        }
+        let Some(checkpoint) = self.signed(head).await else { return };
+        match inner.enqueue(Kind::Checkpoint, line::members(&checkpoint), false) {
+            Ok(told) => self.unconfirmed = Some((checkpoint, told)),
+            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+        }
+        self.is_confirmed(inner).await;
+    }
+
+    /// Whether it is known what became of the last checkpoint. The next one names it, so that none
+    /// is signed before.
+    async fn is_confirmed(&mut self, inner: &Inner) -> bool {
+        let Some((_, told)) = &mut self.unconfirmed else { return true };
+        let outcome = match tokio::time::timeout(inner.timeout, told).await {
+            Err(_elapsed) => {
+                tracing::error!("a checkpoint of the audit is not on disk yet");
+                return false;
+            }
+            Ok(outcome) => outcome.unwrap_or(Err(NotRecorded::Ended)),
+        };
+        let checkpoint = self.unconfirmed.take().map(|(checkpoint, _)| checkpoint);
+        match outcome {
+            Ok(()) => self.save_progress(inner, checkpoint).await,
+            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+        }
+        true
+    }
+
+    /// Notes a checkpoint that is on disk, and what else is by now.
+    async fn save_progress(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
+        self.checkpoint = checkpoint.or(self.checkpoint.take());
+        let (head, checkpoint) = (inner.status.head(), self.checkpoint.clone());
+        self.save_head(StoredHead { head, is_closed: false, is_opening: false, checkpoint }).await;
+    }
+
+    async fn signed(&mut self, head: Head) -> Option<Checkpoint> {
+        let follows = self.checkpoint.as_ref().map(Checkpoint::link);
+        match self.signer.sign(head, follows).await {
+            Ok(checkpoint) => {
+                if self.retry_at.take().is_some() {
+                    tracing::info!("checkpoints of the audit are signed again");
+                }
+                Some(checkpoint)
+            }
+            Err(error) => {
+                // Of failures in a row the first is told.
+                if self.retry_at.replace(Instant::now() + RETRY_PAUSE).is_none() {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(error, "no checkpoint of the audit can be signed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Goes on in the file that the path leads to now. The old one is signed to its end.
+    async fn rotate(&mut self, inner: &Inner) {
+        let is_confirmed = self.is_confirmed(inner).await;
+        let (paused, last) = oneshot::channel();
+        let (sign, signed) = bounded(1);
+        let (done, reopened) = oneshot::channel();
+        let asked = inner.commands.try_send(Command::Reopen(Rotation { paused, signed, done }));
+        if asked.is_err() {
+            return log_reopen(&Err(AuditError::System(ErrorKind::WouldBlock.into())));
+        }
+        let mut checkpoint = None;
+        if let Ok(head) = last.await {
+            if is_confirmed {
+                checkpoint = self.signed(head).await;
+            }
+            // It may have given up waiting.
+            let _ = sign.send(checkpoint.as_ref().map(line::members));
+        }
+        let outcome =
+            reopened.await.unwrap_or(Err(AuditError::System(ErrorKind::BrokenPipe.into())));
+        log_reopen(&outcome);
+        if let Ok(is_signed) = outcome {
+            self.save_progress(inner, checkpoint.filter(|_| is_signed)).await;
+        }
+    }
+
+    async fn close(&self, inner: &Inner) {
+        let (done, closed) = oneshot::channel();
+        let commands = inner.commands.clone();
+        // The queue may be full, and this is the end: it may wait.
+        let sent = tokio::task::spawn_blocking(move || {
+            commands.send_timeout(Command::Close(done), TOKEN_TIMEOUT).is_ok()
+        });
+        if !sent.await.unwrap_or_default() {
+            tracing::error!("the audit has not ended in order");
+            return;
+        }
+        if let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIMEOUT, closed).await {
+            let checkpoint = self.checkpoint.clone();
+            self.save_head(StoredHead { head, is_closed: true, is_opening: false, checkpoint })
+                .await;
+        } else {
+            tracing::error!("the audit has not ended in order");
+        }
+    }
+
+    async fn save_head(&self, known: StoredHead) {
+        if let Err(error) = known.save(&self.store).await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(error, "the store does not know of the audit's last checkpoint");
+        }
+    }
+}
+
+fn log_reopen(outcome: &Result<bool, AuditError>) {
+    match outcome {
+        Ok(_) => tracing::info!("the audit file is opened anew"),
+        Err(error) => {
+            let error: &(dyn std::error::Error + 'static) = error;
+            tracing::error!(error, "the audit goes on in the old file");
+        }
+    }
+}
+
+/// The token key that signs checkpoints.
+pub(super) struct Signer {
+    token: Token,
+    key: KeyVersionId,
+}
+
+impl Signer {
+    /// Finds the key, or makes it where there was none yet. Its name is stored first, so that an
+    /// attempt which dies in between is repeated. Its public half is stored last: from then on the
+    /// key has to be there, because another one could not vouch for the same chain.
+    async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
+        let public = StoredHead::public_key(store).await?;
+        let found = find_key(store, &token, &public).await?;
+        let is_missing = || AuditError::KeyMissing(key_for_message(found));
+        let key = match (found, &public) {
+            (Some(key), _) => key,
+            (None, MetadataValue::Absent) => KeyVersionId::random(),
+            (None, _) => return Err(is_missing()),
+        };
+        let is_named =
+            matches!(store.metadata(KEY_METADATA).await, Ok(Some(name)) if name == key.to_string());
+        if !is_named {
+            store.set_metadata(KEY_METADATA, &key.to_string()).await?;
+        }
+        match public {
+            MetadataValue::Read(public) => {
+                if !can_sign(&token, key, &public).await? {
+                    return Err(is_missing());
+                }
+            }
+            MetadataValue::Absent => {
+                let public = Self::make(&token, key, 1).await?;
+                StoredHead::save_public_key(store, &public).await?;
+            }
+            // The token says it as well: it is the one that signs.
+            MetadataValue::Damaged => {
+                if !is_usable(&token, key, None).await? {
+                    return Err(is_missing());
+                }
+                StoredHead::save_public_key(store, &public_half(&token, key).await?).await?;
+            }
+        }
+        Ok(Self { token, key })
+    }
+
+    /// Makes a key of this name, unless it is there, and gives its public half.
+    pub(super) async fn make(
+        token: &Token,
+        key: KeyVersionId,
+        number: u32,
+    ) -> Result<AuditKey, AuditError> {
+        let pair = identity(key);
+        let is_there = token.change(&budget(), move |worker| worker.exists(pair)).await?;
+        if !is_there {
+            let name = ObjectName { number, ..pair.name };
+            let generate = move |worker: &mut crate::token::Worker<'_>| {
+                worker.generate(&name, KeySpec::EcP256, KeyUsage::SignVerify)
+            };
+            token.change(&budget(), generate).await?;
+        }
+        public_half(token, key).await
+    }
+
+    async fn sign(
+        &self,
+        covers: Head,
+        follows: Option<CheckpointLink>,
+    ) -> Result<Checkpoint, AuditError> {
+        let checkpoint = Checkpoint::unsigned(covers, Time::now(), follows, self.key);
+        let signature = sign(&self.token, self.key, &checkpoint).await?;
+        Ok(checkpoint.signed(&signature))
+    }
+}
+
+/// Makes the key that signs checkpoints, where there was none yet: what a start does too.
+///
+/// # Errors
+/// [`AuditError::KeyMissing`] when it was there and cannot be used any more, and when token or
+/// store fail.
+pub async fn make_key(store: &Store, token: &Token) -> Result<(), AuditError> {
+    Signer::open(store, token.clone()).await.map(drop)
+}
+
+/// Looks whether the key that signs checkpoints is whole in the token; there may be none yet.
+///
+/// # Errors
+/// [`AuditError::KeyMissing`] when it is not, and when token or store fail.
+pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
+    let public = StoredHead::public_key(store).await?;
+    if public == MetadataValue::Absent {
+        return Ok(());
+    }
+    let found = find_key(store, token, &public).await?;
+    let is_usable = match found {
+        Some(key) => is_usable(token, key, public.value().as_ref()).await?,
+        None => false,
+    };
+    if is_usable { Ok(()) } else { Err(AuditError::KeyMissing(key_for_message(found))) }
+}
+
+/// Whether the key is whole: with the public half that the store knows, or, where the store has lost it,
+/// with any.
+pub(super) async fn is_usable(
+    token: &Token,
+    key: KeyVersionId,
+    public: Option<&AuditKey>,
+) -> Result<bool, AuditError> {
+    if let Some(public) = public {
+        return is_whole(token, key, public).await;
+    }
+    match public_half(token, key).await {
+        Ok(public) => is_whole(token, key, &public).await,
+        Err(AuditError::Damaged) => Ok(false),
+        Err(AuditError::Token(error)) if is_key_fault(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether both halves of the key are there, and the private one signs.
+pub(super) async fn is_whole(
+    token: &Token,
+    key: KeyVersionId,
+    public: &AuditKey,
+) -> Result<bool, AuditError> {
+    if !can_sign(token, key, public).await? {
+        return Ok(false);
+    }
+    match public_half(token, key).await {
+        Ok(half) => Ok(half == *public),
+        Err(AuditError::Damaged) => Ok(false),
+        Err(AuditError::Token(error)) if is_key_fault(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the key makes signatures that its public half verifies.
+async fn can_sign(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result<bool, AuditError> {
+    let trial = Checkpoint::unsigned(Head::START, Time::now(), None, key);
+    match sign(token, key, &trial).await {
+        Ok(signature) => Ok(public.has_signed(&trial.signed(&signature))),
+        Err(error) if is_key_fault(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a failure says that the key is not there or not whole, and not that the token fails.
+fn is_key_fault(error: &TokenError) -> bool {
+    matches!(error, TokenError::Duplicate)
+        || matches!(error.class(), ErrorClass::BadInput | ErrorClass::HandleGone)
+}
+
+async fn sign(
+    token: &Token,
+    key: KeyVersionId,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<u8>, TokenError> {
+    let (key, digest) = (identity(key), Arc::<[u8]>::from(checkpoint.digest()));
+    let sign = move |worker: &mut crate::token::Worker<'_>| {
+        worker.sign(key, SignAlgorithm::EcdsaSha256, &digest)
+    };
+    token.run_with(key, &budget(), sign).await
+}
+
+async fn public_half(token: &Token, key: KeyVersionId) -> Result<AuditKey, AuditError> {
+    let key = identity(key);
+    let public = token.run_with(key, &budget(), move |worker| worker.public_key(key)).await?;
+    let PublicKey::Ec { point, .. } = public else { return Err(AuditError::Damaged) };
+    AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)
+}
+
+/// Destroys what is left of a key.
+pub(super) async fn destroy(token: &Token, key: KeyVersionId) -> Result<(), AuditError> {
+    let key = identity(key);
+    Ok(token.change(&budget(), move |worker| worker.destroy_incomplete(key)).await?)
+}
+
+const fn identity(key: KeyVersionId) -> KeyIdentity {
+    KeyIdentity::of_service(ServiceKey::AuditCheckpoint, key)
+}
+
+fn budget() -> Budget {
+    Budget::new(TOKEN_TIMEOUT)
+}
+
+fn key_for_message(key: Option<KeyVersionId>) -> String {
+    key.map_or_else(|| "(the database does not name it)".to_owned(), |key| key.to_string())
+}
+
+/// The key that signs: as the store names it; else what the token has under a label of such a key, of
+/// several that one with the public half that the store knows. It changes nothing.
+pub(super) async fn find_key(
+    store: &Store,
+    token: &Token,
+    public: &MetadataValue<AuditKey>,
+) -> Result<Option<KeyVersionId>, AuditError> {
+    let named = store.read_metadata(KEY_METADATA, |text| text.parse().ok()).await?;
+    if let MetadataValue::Read(name) = named {
+        return Ok(Some(name));
+    }
+    if *public == MetadataValue::Absent {
+        // None was made yet.
+        return Ok(None);
+    }
+    let is_ours =
+        |name: &ObjectName| name.owner == ObjectOwner::Service(ServiceKey::AuditCheckpoint);
+    let named: Vec<_> = token.list().await?.into_iter().filter(is_ours).collect();
+    match (&*named, public) {
+        ([only], _) => return Ok(Some(only.version)),
+        (_, MetadataValue::Read(public)) => {
+            for name in &named {
+                if is_whole(token, name.version, public).await? {
+                    return Ok(Some(name.version));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
+}

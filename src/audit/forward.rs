@@ -1,0 +1,229 @@
+//! Forwards the records to a second file or to syslog: it may lag, and never delays the audit file.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Commits that may wait for the second place. Beyond, they are left out and counted.
+const QUEUE: usize = 4096;
+/// How long somebody who rotates the file may take from the renaming to telling of it.
+const ROTATION_GRACE: Duration = Duration::from_secs(2);
+/// How long one message may wait for the syslog daemon.
+const SYSLOG_TIMEOUT: Duration = Duration::from_secs(1);
+/// Facility local0, severity informational (RFC 3164, section 4.1.1).
+const SYSLOG_PREFIX: &[u8] = b"<134>hsmgate: ";
+
+/// Hands records to the thread that writes them.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    queue: Sender<Work>,
+    ended: Receiver<()>,
+    backlog: Arc<ForwardBacklog>,
+}
+
+/// How far the second place is behind.
+#[derive(Debug, Default)]
+pub(super) struct ForwardBacklog {
+    waiting: AtomicU64,
+    lost: AtomicU64,
+}
+
+enum Work {
+    Lines(Arc<[u8]>),
+    Reopen,
+}
+
+impl Forwarder {
+    /// Starts the thread. The place is opened with the first record, and again after a failure.
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let (queue, work) = bounded(QUEUE);
+        let (end, ended) = bounded(1);
+        let backlog = Arc::new(ForwardBacklog::default());
+        let writer = Writer {
+            path,
+            backlog: Arc::clone(&backlog),
+            target: None,
+            moved_since: None,
+            is_failing: false,
+        };
+        thread::Builder::new().name("audit-forward".to_owned()).spawn(move || {
+            writer.run(&work);
+            // Nobody may be waiting any more.
+            let _ = end.send(());
+        })?;
+        Ok(Self { queue, ended, backlog })
+    }
+
+    /// Hands over the lines of a commit, unless too many are waiting.
+    pub(super) fn offer(&self, lines: &[u8]) {
+        self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.queue.try_send(Work::Lines(lines.into())).is_err() {
+            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.backlog.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens the place anew, after the lines that are waiting.
+    pub(super) fn reopen(&self) {
+        // With a full queue it stays with the old file until the next time.
+        let _ = self.queue.try_send(Work::Reopen);
+    }
+
+    /// Takes no more lines, and waits a little for those that are waiting.
+    pub(super) fn finish(self) {
+        drop(self.queue);
+        let _ = self.ended.recv_timeout(SYSLOG_TIMEOUT);
+    }
+
+    /// How far it is behind.
+    pub(super) fn backlog(&self) -> Arc<ForwardBacklog> {
+        Arc::clone(&self.backlog)
+    }
+}
+
+impl ForwardBacklog {
+    /// Commits that wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Commits that were left out.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+enum Target {
+    File(File),
+    Syslog(UnixDatagram),
+}
+
+struct Writer {
+    path: PathBuf,
+    backlog: Arc<ForwardBacklog>,
+    target: Option<Target>,
+    /// Since when the path leads to another file than the one that is written, or to none.
+    moved_since: Option<Instant>,
+    is_failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, work: &Receiver<Work>) {
+        for work in work {
+            let Work::Lines(lines) = work else {
+                self.target = None;
+                continue;
+            };
+            let written = self.write(&lines);
+            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Err(error) = &written {
+                self.target = None;
+                self.backlog.lost.fetch_add(1, Ordering::Relaxed);
+                if !self.is_failing {
+                    tracing::error!(path = %self.path.display(), %error,
+                        "audit forwarding failed");
+                }
+            } else if self.is_failing {
+                tracing::info!(path = %self.path.display(),
+                    "audit forwarding works again");
+            }
+            self.is_failing = written.is_err();
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.close_renamed_file();
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => Target::open(&self.path)?,
+        };
+        self.target.insert(target).write(lines)
+    }
+}
+
+impl Writer {
+    /// Whoever rotates the file renames it and then says so; where nobody does, the next one is begun all
+    /// the same, since nobody looks for records in a file of another name.
+    fn close_renamed_file(&mut self) {
+        let is_moved = match &self.target {
+            Some(Target::File(file)) => !is_at(file, &self.path),
+            _ => false,
+        };
+        if !is_moved {
+            self.moved_since = None;
+        } else if self.moved_since.get_or_insert_with(Instant::now).elapsed() >= ROTATION_GRACE {
+            tracing::warn!(
+                event = "audit.forward_file_renamed",
+                path = %self.path.display(),
+                "the forwarded audit file was renamed or removed; the next one is started"
+            );
+            self.target = None;
+            self.moved_since = None;
+        }
+    }
+}
+
+/// Whether the path leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let target = |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    target(file.metadata()) == target(std::fs::metadata(path))
+}
+
+impl Target {
+    fn open(path: &Path) -> io::Result<Self> {
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_write_timeout(Some(SYSLOG_TIMEOUT))?;
+            socket.connect(path)?;
+            return Ok(Self::Syslog(socket));
+        }
+        let mut options = OpenOptions::new();
+        Ok(Self::File(options.append(true).create(true).mode(0o600).open(path)?))
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all(lines),
+            Self::Syslog(socket) => lines
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .try_for_each(|line| socket.send(&[SYSLOG_PREFIX, line].concat()).map(drop)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_renamed_is_left_when_nobody_tells_of_it() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("second.jsonl");
+        let mut writer = Writer {
+            path: path.clone(),
+            backlog: Arc::default(),
+            target: None,
+            moved_since: None,
+            is_failing: false,
+        };
+        writer.write(b"one\n").unwrap();
+        let renamed = directory.path().join("renamed");
+        std::fs::rename(&path, &renamed).unwrap();
+        writer.write(b"two\n").unwrap();
+        assert!(!path.exists(), "a rotation that is about to be told");
+        writer.moved_since = Instant::now().checked_sub(ROTATION_GRACE);
+        writer.write(b"three\n").unwrap();
+        writer.write(b"four\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&renamed).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\nfour\n");
+    }
+}

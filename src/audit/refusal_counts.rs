@@ -1,0 +1,136 @@
+//! Refusals of unproven callers that have no record of their own, counted for each minute.
+//!
+//! They are in memory until the minute is over or the audit ends in order; a kill loses what the last
+//! minute counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::recorder::Recorder;
+use super::system_event::{Actor, SystemEvent};
+use crate::error::ErrorCode;
+use crate::model::{RequestId, Time};
+
+/// The event that a sum is recorded as.
+const EVENT: &str = "RefusedRequests";
+/// Sources with a sum of their own in a minute. The others have one together.
+const MAX_SOURCES: usize = 64;
+
+/// The sums of the current minute.
+#[derive(Debug, Default)]
+pub(super) struct RefusalCounts(Mutex<HashMap<Option<IpAddr>, RefusalCount>>);
+
+/// What one source was refused.
+#[derive(Debug, Clone)]
+struct RefusalCount {
+    from: Time,
+    to: Time,
+    codes: BTreeMap<&'static str, u64>,
+}
+
+impl RefusalCounts {
+    /// Counts a refusal.
+    pub(super) fn count(&self, source: IpAddr, time: Time, code: ErrorCode) {
+        let mut refusal_counts = self.refusal_counts();
+        let has_room =
+            refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&Some(source));
+        let refusal_count = refusal_counts.entry(has_room.then_some(source));
+        let refusal_count = refusal_count.or_insert_with(|| RefusalCount {
+            from: time,
+            to: time,
+            codes: BTreeMap::new(),
+        });
+        refusal_count.to = refusal_count.to.max(time);
+        *refusal_count.codes.entry(code.as_str()).or_default() += 1;
+    }
+
+    fn take(&self) -> HashMap<Option<IpAddr>, RefusalCount> {
+        std::mem::take(&mut *self.refusal_counts())
+    }
+
+    /// Puts back what could not be recorded.
+    fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
+        let mut refusal_counts = self.refusal_counts();
+        let has_room = refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&source);
+        match refusal_counts.entry(source.filter(|_source| has_room)) {
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(refusal_count);
+            }
+            std::collections::hash_map::Entry::Occupied(mut there) => {
+                let there = there.get_mut();
+                there.from = there.from.min(refusal_count.from);
+                there.to = there.to.max(refusal_count.to);
+                for (code, count) in refusal_count.codes {
+                    *there.codes.entry(code).or_default() += count;
+                }
+            }
+        }
+    }
+
+    fn refusal_counts(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, RefusalCount>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RefusalCount {
+    fn system_event(&self, source: Option<IpAddr>) -> SystemEvent {
+        let source = source.map_or_else(|| "others".to_owned(), |source| source.to_string());
+        let total: u64 = self.codes.values().sum();
+        let mut parameters = vec![
+            ("Source".to_owned(), source),
+            ("From".to_owned(), self.from.to_string()),
+            ("To".to_owned(), self.to.to_string()),
+            ("Count".to_owned(), total.to_string()),
+        ];
+        let codes = self.codes.iter().map(|(code, count)| ((*code).to_owned(), count.to_string()));
+        parameters.extend(codes);
+        SystemEvent {
+            id: RequestId::random().to_string(),
+            name: EVENT.to_owned(),
+            actor: Actor::Gateway,
+            time: Time::now(),
+            parameters,
+            key: None,
+        }
+    }
+}
+
+impl Recorder {
+    /// Records the sums counted so far. What cannot be recorded is kept for the next time.
+    pub(super) async fn record_refusal_counts(&self) {
+        let Some(inner) = self.inner() else { return };
+        for (source, refusal_count) in inner.refusal_counts.take() {
+            if let Err(error) = self.record(&refusal_count.system_event(source)).await {
+                tracing::warn!(%error, "a sum of refused requests is not on record yet");
+                inner.refusal_counts.put_back(source, refusal_count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_has_counts_by_code_and_too_many_share_one() {
+        let (refusal_counts, time) = (RefusalCounts::default(), Time::from_unix(1_700_000_000));
+        for number in 0..1000_u32 {
+            for _refusal in 0..3 {
+                refusal_counts.count(IpAddr::V4(number.into()), time, ErrorCode::MissingSignature);
+            }
+        }
+        refusal_counts.count(IpAddr::V4(0.into()), time.plus_seconds(5), ErrorCode::Throttling);
+        let taken = refusal_counts.take();
+        assert_eq!(taken.len(), MAX_SOURCES + 1);
+        assert_eq!(taken[&None].codes["MissingSignature"], (1000 - 64) * 3);
+        let first = &taken[&Some(IpAddr::V4(0.into()))];
+        assert_eq!((first.codes["MissingSignature"], first.codes["Rejected.Throttling"]), (3, 1));
+        let system_event = first.system_event(None);
+        assert!(system_event.parameters.contains(&("Count".to_owned(), "4".to_owned())));
+        refusal_counts.put_back(None, first.clone());
+        refusal_counts.put_back(None, first.clone());
+        assert_eq!(refusal_counts.take()[&None].codes["MissingSignature"], 6);
+    }
+}

@@ -1,0 +1,411 @@
+//! The thread that writes: what waits is chained, written and brought to the disk together.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde_json::json;
+use tokio::sync::{Notify, oneshot};
+
+use super::chain::Head;
+use super::checkpoint::{Checkpoint, FORMAT};
+use super::continuity::{self, ChainEnd, TrustedState};
+use super::file::{AuditFile, FileState, Tail};
+use super::forward::{ForwardBacklog, Forwarder};
+use super::line::{self, Kind};
+use super::recorder::NotRecorded;
+use super::{AuditError, AuditSettings};
+use crate::model::Time;
+
+/// Records that may wait to be written. One more is refused at once.
+const QUEUE: usize = 8192;
+/// The most bytes that are written at once; a larger batch waits for the next turn.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// How soon an owed record is tried again when nothing else comes.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long records wait at a rotation for the signature over the last one of the old file.
+const MAX_ROTATION_WAIT: Duration = Duration::from_secs(2);
+
+/// What the thread is asked for.
+pub(super) enum Command {
+    /// Writes a record.
+    Write(Entry),
+    /// Opens the path anew, after a rotation.
+    Reopen(Rotation),
+    /// Looks whether the path still leads to the file.
+    CheckPath,
+    /// Writes the last record, and ends the thread.
+    Close(oneshot::Sender<Head>),
+}
+
+/// A rotation that is asked for. Nothing is written while the last record of the old file is
+/// signed, so that each file is signed to its end.
+pub(super) struct Rotation {
+    /// Told the last record, once nothing is written any more.
+    pub(super) paused: oneshot::Sender<Head>,
+    /// The members of the checkpoint over it; `None` when it cannot be signed.
+    pub(super) signed: Receiver<Option<Box<[u8]>>>,
+    /// Told when the next file is begun, and whether the old one ends with that checkpoint.
+    pub(super) done: oneshot::Sender<Result<bool, AuditError>>,
+}
+
+/// A record that waits to be written.
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) members: Box<[u8]>,
+    /// What was done has been done: the record is kept until it can be written.
+    pub(super) retry_until_written: bool,
+    /// Told what became of it.
+    pub(super) done: Option<oneshot::Sender<Result<(), NotRecorded>>>,
+}
+
+/// What others may see of the thread.
+#[derive(Debug)]
+pub(super) struct WriterStatus {
+    /// The last record on disk.
+    pub(super) head: std::sync::Mutex<Head>,
+    /// Commits that failed.
+    pub(super) failures: AtomicU64,
+    /// Whether the last one did.
+    pub(super) is_failing: AtomicBool,
+    /// Whether the path leads to another file than the one that is written.
+    pub(super) is_moved: AtomicBool,
+    /// Whether this process began without records that the store knows of.
+    pub(super) is_discontinued: bool,
+    /// Records owed.
+    pub(super) pending_outcomes: AtomicU64,
+    /// Tells that a checkpoint is due.
+    pub(super) due: Notify,
+    pub(super) backlog: Option<Arc<ForwardBacklog>>,
+}
+
+impl WriterStatus {
+    /// Of an audit whose last record is this one.
+    pub(super) fn of(head: Head) -> Self {
+        Self {
+            head: std::sync::Mutex::new(head),
+            failures: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
+            is_moved: AtomicBool::new(false),
+            is_discontinued: false,
+            pending_outcomes: AtomicU64::new(0),
+            due: Notify::new(),
+            backlog: None,
+        }
+    }
+
+    /// The last record on disk.
+    pub(super) fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The file, and where its chain goes on. Nothing is written yet.
+pub(super) struct Opened {
+    settings: AuditSettings,
+    file: AuditFile,
+    tail: Tail,
+    chain_end: ChainEnd,
+}
+
+/// Opens the file, and finds where its chain goes on.
+pub(super) fn open(settings: AuditSettings, trust: &TrustedState) -> Result<Opened, AuditError> {
+    let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
+    let chain_end = continuity::chain_end(&settings.file, tail, trust)
+        .map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
+    Ok(Opened { settings, file, tail, chain_end })
+}
+
+impl Opened {
+    /// Begins the file, and starts the thread.
+    pub(super) fn start(self) -> Result<Started, AuditError> {
+        let Self { settings, file, tail, chain_end } = self;
+        let ChainEnd { head, reason, checkpoint } = chain_end;
+        let forwarder = settings.forward_to.clone().map(Forwarder::start).transpose();
+        let forwarder = forwarder.map_err(AuditError::System)?;
+        let status = Arc::new(WriterStatus {
+            is_discontinued: reason == "discontinued",
+            backlog: forwarder.as_ref().map(Forwarder::backlog),
+            ..WriterStatus::of(head)
+        });
+        let mut writer = Writer {
+            file,
+            head,
+            forwarder,
+            chain_start: Some(ChainStart { reason, torn_bytes: tail.torn_bytes }),
+            pending_outcomes: Vec::new(),
+            is_failing: false,
+            since_checkpoint: 0,
+            checkpoint_records: settings.checkpoint_records,
+            checkpoint_interval: settings.checkpoint_interval,
+            rotation_wait: MAX_ROTATION_WAIT.min(settings.timeout / 2),
+            was_moved: false,
+            status: Arc::clone(&status),
+        };
+        let first = writer.write(&[]);
+        first.map_err(|source| AuditError::File { path: settings.file.clone(), source })?;
+        let (commands, queue) = bounded(QUEUE);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run(&queue))
+            .map_err(AuditError::System)?;
+        Ok(Started { commands, status, checkpoint })
+    }
+}
+
+/// A thread that writes.
+pub(super) struct Started {
+    pub(super) commands: Sender<Command>,
+    pub(super) status: Arc<WriterStatus>,
+    /// The last checkpoint of the chain.
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+/// The record with which a file or a process begins, until it is written.
+#[derive(Debug, Clone, Copy)]
+struct ChainStart {
+    reason: &'static str,
+    torn_bytes: u64,
+}
+
+struct Writer {
+    file: AuditFile,
+    head: Head,
+    forwarder: Option<Forwarder>,
+    chain_start: Option<ChainStart>,
+    pending_outcomes: Vec<Entry>,
+    is_failing: bool,
+    since_checkpoint: u64,
+    checkpoint_records: u64,
+    checkpoint_interval: Duration,
+    /// How long a rotation may wait for its signature.
+    rotation_wait: Duration,
+    /// Whether the last look did not find the file at its path.
+    was_moved: bool,
+    status: Arc<WriterStatus>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Command>) {
+        loop {
+            let command = if self.pending_outcomes.is_empty() {
+                queue.recv().map_err(|_closed| RecvTimeoutError::Disconnected)
+            } else {
+                queue.recv_timeout(RETRY)
+            };
+            match command {
+                Ok(command) => {
+                    if let Some(done) = self.work(command, queue) {
+                        // Nobody may be waiting any more.
+                        let _ = done.send(self.head);
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.commit(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Err(error) = self.file.sync_all_records() {
+            tracing::error!(%error, "the audit file is not on disk; its journal is");
+        }
+        if let Some(forwarder) = self.forwarder {
+            forwarder.finish();
+        }
+    }
+
+    /// Does what is asked for, together with all records that wait; gives the sender of a
+    /// `Close` when that was the last thing asked for.
+    fn work(&mut self, first: Command, queue: &Receiver<Command>) -> Option<oneshot::Sender<Head>> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(Command::Write(entry)) = next {
+            bytes += entry.members.len();
+            batch.push(entry);
+            next = if bytes < BATCH_BYTES { queue.try_recv().ok() } else { None };
+        }
+        self.commit(batch);
+        match next {
+            Some(Command::Reopen(Rotation { paused, signed, done })) => {
+                let _ = done.send(self.reopen(paused, &signed));
+                None
+            }
+            Some(Command::CheckPath) => {
+                self.check_path();
+                None
+            }
+            Some(Command::Close(done)) => {
+                self.commit(vec![close_record("stop")]);
+                Some(done)
+            }
+            Some(Command::Write(_)) | None => None,
+        }
+    }
+
+    /// Writes records, brings them to the disk, and tells those who wait.
+    fn commit(&mut self, batch: Vec<Entry>) {
+        if batch.is_empty() && self.pending_outcomes.is_empty() {
+            return;
+        }
+        let written = self.check_file().and_then(|()| self.write(&batch));
+        self.note(written.as_ref().err());
+        let outcome = written.map_err(|error| NotRecorded::Failed(error.kind()));
+        for mut entry in batch {
+            if let Some(done) = entry.done.take() {
+                let _ = done.send(outcome);
+            }
+            if outcome.is_err() && entry.retry_until_written {
+                self.pending_outcomes.push(entry);
+            }
+        }
+        let pending_outcomes = u64::try_from(self.pending_outcomes.len()).unwrap_or(u64::MAX);
+        self.status.pending_outcomes.store(pending_outcomes, Ordering::Relaxed);
+    }
+
+    fn write(&mut self, batch: &[Entry]) -> io::Result<()> {
+        let mut head = self.head;
+        let mut lines = Vec::with_capacity(BATCH_BYTES / 16);
+        if let Some(chain_start) = self.chain_start {
+            if chain_start.reason == "grown" {
+                // What somebody else has written may lack its end.
+                lines.push(b'\n');
+            }
+            head = line::append(&mut lines, head, Kind::Open, &self.open_record(chain_start, head));
+        }
+        for entry in self.pending_outcomes.iter().chain(batch) {
+            head = line::append(&mut lines, head, entry.kind, &entry.members);
+        }
+        self.file.commit(&lines)?;
+        self.chain_start = None;
+        self.pending_outcomes.clear();
+        self.advance(head, batch);
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.offer(&lines);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, head: Head, batch: &[Entry]) {
+        self.since_checkpoint += head.sequence - self.head.sequence;
+        self.head = head;
+        *self.status.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = head;
+        if batch.iter().any(|entry| entry.kind == Kind::Checkpoint) {
+            self.since_checkpoint = 0;
+        } else if self.since_checkpoint >= self.checkpoint_records {
+            self.status.due.notify_one();
+        }
+    }
+
+    /// Of failures in a row only the first is logged, and the success that ends them.
+    fn note(&mut self, error: Option<&io::Error>) {
+        let path = self.file.path().display();
+        match error {
+            Some(error) if !self.is_failing => {
+                tracing::error!(%path, %error, "the audit cannot be written: requests are refused");
+            }
+            None if self.is_failing => tracing::info!(%path, "the audit is written again"),
+            _ => {}
+        }
+        self.is_failing = error.is_some();
+        self.status.is_failing.store(self.is_failing, Ordering::Relaxed);
+        self.status.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
+    }
+
+    /// A file that was deleted is made anew; one that was changed gets a record that says so.
+    fn check_file(&mut self) -> io::Result<()> {
+        let reason = match self.file.check_state()? {
+            FileState::Good => return Ok(()),
+            FileState::Deleted => "deleted",
+            FileState::Shortened => "shortened",
+            FileState::Grown => "grown",
+        };
+        tracing::error!(path = %self.file.path().display(), reason, "the audit file was changed");
+        let mut torn_bytes = 0;
+        if reason == "deleted" {
+            let path = self.file.path().to_owned();
+            let (mut file, tail) = AuditFile::open(&path).map_err(io::Error::other)?;
+            file.take_journal(&mut self.file);
+            (self.file, torn_bytes) = (file, tail.torn_bytes);
+        }
+        self.chain_start = Some(ChainStart { reason, torn_bytes });
+        Ok(())
+    }
+
+    /// A rotation renames the file and then says so: only what two looks find stays.
+    fn check_path(&mut self) {
+        // A path that cannot be looked at leads nowhere for whoever collects the files, either.
+        let is_moved = !self.file.is_at_its_path().unwrap_or(false);
+        let stays = is_moved && self.was_moved;
+        self.was_moved = is_moved;
+        if self.status.is_moved.swap(stays, Ordering::Relaxed) != stays && stays {
+            tracing::error!(
+                event = "audit.file_renamed",
+                path = %self.file.path().display(),
+                "the audit file was renamed or removed, and records go to it; SIGHUP begins the \
+                 next one"
+            );
+        }
+    }
+
+    /// Ends the old file and begins the one that its path now leads to, if that is another. Tells
+    /// whether the old one is signed to its end.
+    fn reopen(
+        &mut self,
+        paused: oneshot::Sender<Head>,
+        signed: &Receiver<Option<Box<[u8]>>>,
+    ) -> Result<bool, AuditError> {
+        let path = self.file.path().to_owned();
+        let fault = |source| AuditError::File { path: path.clone(), source };
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.reopen();
+        }
+        if self.file.is_at_its_path().map_err(fault)? {
+            return Ok(false);
+        }
+        let (mut file, tail) = AuditFile::open(&path)?;
+        let is_asked = paused.send(self.head).is_ok();
+        let members =
+            if is_asked { signed.recv_timeout(self.rotation_wait).ok().flatten() } else { None };
+        let is_signed = members.is_some();
+        let checkpoint = members.map(|members| Entry {
+            kind: Kind::Checkpoint,
+            members,
+            retry_until_written: false,
+            done: None,
+        });
+        let last: Vec<_> = checkpoint.into_iter().chain([close_record("rotated")]).collect();
+        self.write(&last).map_err(fault)?;
+        self.file.sync_all_records().map_err(fault)?;
+        file.take_journal(&mut self.file);
+        self.file = file;
+        self.chain_start = Some(ChainStart { reason: "rotated", torn_bytes: tail.torn_bytes });
+        self.write(&[]).map_err(fault)?;
+        self.was_moved = false;
+        self.status.is_moved.store(false, Ordering::Relaxed);
+        Ok(is_signed)
+    }
+
+    fn open_record(&self, chain_start: ChainStart, previous: Head) -> Box<[u8]> {
+        line::members(&json!({
+            "time": Time::now(),
+            "format": FORMAT,
+            "reason": chain_start.reason,
+            "previous": previous,
+            "tornBytes": chain_start.torn_bytes,
+            "checkpointRecords": self.checkpoint_records,
+            "checkpointSeconds": self.checkpoint_interval.as_secs(),
+            "program": concat!("hsmgate ", env!("CARGO_PKG_VERSION")),
+        }))
+    }
+}
+
+fn close_record(reason: &str) -> Entry {
+    let members = line::members(&json!({"time": Time::now(), "reason": reason}));
+    Entry { kind: Kind::Close, members, retry_until_written: false, done: None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Policies on the command line: a system policy by its name, or a file with a document.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::exit::CliError;
+use crate::model::policy::{AttachedPolicy, InvalidAttachment, SystemPolicy};
+
+/// Reads a policy that is to be attached. A document has the name of its file, without what
+/// follows the last dot.
+///
+/// # Errors
+/// When there is neither such a system policy nor such a file, or the document is no policy, or one
+/// that a decision cannot afford.
+pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
+    if SystemPolicy::find(name_or_file).is_some() {
+        return Ok(AttachedPolicy::system(name_or_file)?);
+    }
+    let path = Path::new(name_or_file);
+    let document = text(path)?;
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let attached = AttachedPolicy::custom(name, &document).and_then(|attached| {
+        attached.policy().check_cost()?;
+        Ok(attached)
+    });
+    let error = |error: InvalidAttachment| CliError::usage(format!("{name_or_file}: {error}"));
+    Ok(attached.map_err(error)?)
+}
+
+/// Reads a policy document from its file.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn text(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).map_err(|error| CliError::usage(error.to_string())).with_context(
+        || format!("{} is neither a system policy nor a file that can be read", path.display()),
+    )
+}

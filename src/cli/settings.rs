@@ -1,0 +1,219 @@
+//! What the commands with a configuration file share: from the file to what `app` takes.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use super::open_files;
+use crate::app::{self, Backend};
+use crate::audit::AuditSettings;
+use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
+use crate::config::{Config, Limits, TokenConfig, TokenName};
+use crate::keyring::{KeyringSettings, TokenTimeouts};
+use crate::ops::{CallRates, CompatibilityOptions};
+use crate::store::Store;
+use crate::telemetry;
+use crate::token::{TokenSelector, TokenSettings};
+use crate::wire::http::ConnectionLimits;
+
+/// The file of the state directory that remembers a refused PIN.
+pub(super) const PIN_REFUSAL: &str = "pin-refused";
+
+/// The configuration file.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration file (docs/configuration.md)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.config
+    }
+
+    /// Reads the configuration and starts the log as it says.
+    ///
+    /// # Errors
+    /// With all faults of the file.
+    pub(super) fn load(&self) -> anyhow::Result<Config> {
+        let config = Config::load(Path::new(&self.config))?;
+        telemetry::init(&config.log)?;
+        Ok(config)
+    }
+}
+
+/// What a gateway needs, with the PIN read.
+///
+/// # Errors
+/// When the PIN cannot be read, or the system allows too few open files.
+pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
+    check_store_permissions(&config)?;
+    for (path, role) in protected_gateway_paths(&config) {
+        check_permissions(&path, role)?;
+    }
+    let timeouts =
+        TokenTimeouts { call: config.token.timeout, generate: config.token.key_pair_timeout };
+    let connections = connection_limits(&config.limits)?;
+    let token = token_settings(config.token, &config.state_directory)?;
+    Ok(app::Settings {
+        region_account: config.region_account,
+        store_url: config.store_url,
+        state_directory: config.state_directory,
+        tls: config.tls,
+        admin_client_ca: config.admin.client_ca,
+        limits: app::Limits {
+            call_rates: CallRates {
+                per_account: NonZeroU32::new(config.limits.calls_per_second),
+                per_principal: NonZeroU32::new(config.limits.calls_per_second_per_principal),
+            },
+            authentication_failures: NonZeroU32::new(
+                config.limits.authentication_failures_per_second,
+            ),
+            request_time: config.limits.request_timeout,
+            header_time: config.limits.header_timeout,
+            connections,
+            drain: config.drain,
+            keyring: KeyringSettings {
+                timeouts,
+                iv_budget: config.iv_budget,
+                verify_data_keys: config.verify_data_keys,
+                verify_encryptions: config.verify_encryptions,
+            },
+        },
+        compatibility: CompatibilityOptions {
+            non_base64_plaintext: config.accept_non_base64_plaintext,
+            caller_iv: config.accept_caller_iv,
+        },
+        destruction_hold: config.destruction_hold,
+        audit: Some(AuditSettings {
+            file: config.audit.file,
+            journal_bytes: config.audit.journal_bytes,
+            timeout: config.audit.timeout,
+            required: config.audit.required,
+            checkpoint_records: config.audit.checkpoint_records,
+            checkpoint_interval: config.audit.checkpoint_interval,
+            forward_to: config.audit.forward_to,
+        }),
+        token,
+    })
+}
+
+/// The connections that fit into the limit of open files, and how many of them a source may have.
+///
+/// # Errors
+/// When the system allows too few open files.
+fn connection_limits(limits: &Limits) -> anyhow::Result<ConnectionLimits> {
+    let total = open_files::raise_limit_for(limits.connections)?;
+    let per_source = limits.connections_per_source.unwrap_or_else(|| total.div_ceil(2)).min(total);
+    Ok(ConnectionLimits { total, per_source, shared_sources: limits.shared_sources.clone().into() })
+}
+
+/// Store and token, opened beside a gateway or without one.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub(super) async fn backend(config: Config) -> anyhow::Result<Backend> {
+    check_store_permissions(&config)?;
+    let token = token_settings(config.token, &config.state_directory)?;
+    let backend = Backend::open(token, &config.store_url, &config.region_account).await?;
+    backend.store().set_operator(operator());
+    Ok(backend)
+}
+
+/// Opens the store alone, does the work, and closes it however that ends. What takes rights away must
+/// work while the token is away, and needs nothing of it.
+///
+/// # Errors
+/// When the store cannot be used or is of another place, and what the work returns.
+pub(super) fn with_store(
+    file: &ConfigFile,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let config = file.load()?;
+    Runtime::new()?.block_on(async {
+        let store = Store::open_existing(&config.store_url).await;
+        let store = store.context("the store cannot be used")?;
+        let outcome = async {
+            app::check_region_account(&store, &config.region_account).await?;
+            store.set_operator(operator());
+            work(&store).await
+        };
+        let outcome = outcome.await;
+        store.close().await;
+        outcome
+    })
+}
+
+/// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
+/// names are what the environment says, the number is what the system knows.
+pub(super) fn operator() -> String {
+    let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let mut text = format!("uid:{}", rustix::process::getuid().as_raw());
+    for name in ["USER", "SUDO_USER"] {
+        if let Some(value) = named(name) {
+            text.extend([" ", name, "=", &value]);
+        }
+    }
+    text
+}
+
+/// Refuses a database that others can change: it says who may use which key.
+fn check_store_permissions(config: &Config) -> Result<(), InsecurePermissions> {
+    store_files(config).iter().try_for_each(|file| check_permissions(file, Role::Data))
+}
+
+/// The files of a SQLite database: the database, its log, and the index of the log.
+fn store_files(config: &Config) -> Vec<PathBuf> {
+    let beside = |file: &Path, suffix| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let file = Store::file(&config.store_url);
+    file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
+}
+
+/// What a gateway goes on from, or lets in by, besides what every command believes.
+fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Role)> {
+    let files = [Some(config.audit.file.clone()), config.admin.client_ca.clone()];
+    files.into_iter().flatten().map(|file| (file, Role::Data))
+}
+
+/// The files and directories that nobody else may be able to change.
+pub(super) fn protected_paths(config: &Config) -> Vec<(PathBuf, Role)> {
+    let data = store_files(config).into_iter().chain([config.state_directory.clone()]);
+    std::iter::once((config.token.module.clone(), Role::Code))
+        .chain(data.map(|path| (path, Role::Data)))
+        .chain(protected_gateway_paths(config))
+        .collect()
+}
+
+/// What opens the token, with the PIN read. A refused one is remembered in the state directory.
+///
+/// # Errors
+/// When the PIN cannot be read, or others can change the module or the state directory.
+pub(super) fn token_settings(
+    token: TokenConfig,
+    state_directory: &Path,
+) -> anyhow::Result<TokenSettings> {
+    check_permissions(&token.module, Role::Code)?;
+    check_permissions(state_directory, Role::Data)?;
+    let pin = token.pin.read().context("there is no PIN")?;
+    Ok(TokenSettings {
+        module: token.module,
+        selector: match token.name {
+            TokenName::Label(label) => TokenSelector::Label(label),
+            TokenName::Serial(serial) => TokenSelector::Serial(serial),
+        },
+        pin,
+        pin_refusal: Some(state_directory.join(PIN_REFUSAL)),
+        workers: token.workers,
+        queue: token.queue_size,
+        max_queue_wait: token.max_queue_wait,
+    })
+}

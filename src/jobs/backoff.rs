@@ -1,0 +1,93 @@
+//! What failed rests before it is tried again, longer after each failure.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// After a second failure in a row; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_mins(10);
+
+/// What of a job's work has failed, by what names it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Backoff(Arc<Mutex<HashMap<String, ItemBackoff>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct ItemBackoff {
+    /// None: the next round tries again.
+    pause: Option<Duration>,
+    until: Instant,
+}
+
+impl Backoff {
+    /// Whether it is to be left alone in this round.
+    pub(super) fn is_delayed(&self, what: &str, now: Instant) -> bool {
+        self.items().get(what).is_some_and(|item| now < item.until)
+    }
+
+    /// It failed. True for the first time in a row.
+    pub(super) fn fail(&self, what: &str, now: Instant) -> bool {
+        let mut items = self.items();
+        let known = items.get(what).copied();
+        let pause = known.map(|item| match item.pause {
+            None => FIRST_PAUSE,
+            Some(pause) => pause.saturating_mul(2).min(MAX_PAUSE),
+        });
+        let until = now + pause.unwrap_or_default();
+        items.insert(what.to_owned(), ItemBackoff { pause, until });
+        known.is_none()
+    }
+
+    /// It went well. True if it had failed before.
+    pub(super) fn succeed(&self, what: &str) -> bool {
+        self.items().remove(what).is_some()
+    }
+
+    /// Forgets what is due no more.
+    pub(super) fn keep_only(&self, is_due: impl Fn(&str) -> bool) {
+        self.items().retain(|what, _rest| is_due(what));
+    }
+
+    fn items(&self) -> MutexGuard<'_, HashMap<String, ItemBackoff>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_tried_again_at_once_and_then_ever_later() {
+        let (backoff, mut now) = (Backoff::default(), Instant::now());
+        assert!(backoff.fail("it", now));
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            let begin = now;
+            while backoff.is_delayed("it", now) {
+                now += Duration::from_secs(5);
+            }
+            pauses.push((now - begin).as_secs());
+            assert!(!backoff.fail("it", now));
+        }
+        assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert!(!backoff.is_delayed("another", now));
+    }
+
+    #[test]
+    fn a_success_ends_it_and_so_does_the_end_of_what_was_due() {
+        let (backoff, now) = (Backoff::default(), Instant::now());
+        for what in ["good", "gone", "due"] {
+            backoff.fail(what, now);
+            backoff.fail(what, now);
+        }
+        assert!(backoff.succeed("good") && !backoff.succeed("good"));
+        backoff.keep_only(|what| what == "due");
+        assert!(
+            backoff.is_delayed("due", now)
+                && !backoff.is_delayed("gone", now)
+                && !backoff.is_delayed("good", now)
+        );
+        assert!(backoff.fail("gone", now));
+    }
+}

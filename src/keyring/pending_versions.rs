@@ -1,0 +1,87 @@
+//! Which key versions this process is generating: a version that is not live and is not being made was
+//! left behind.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::model::KeyVersionId;
+
+/// The versions that are being made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PendingVersions {
+    own: Arc<Mutex<HashSet<KeyVersionId>>>,
+    /// Those that are not live and not made here, since they were first seen.
+    first_seen: Arc<Mutex<HashMap<KeyVersionId, Instant>>>,
+}
+
+/// One version that is being made, until this is dropped. It begins before the version has a row,
+/// so that no row of a version that is still to come alive is ever taken for one left behind.
+#[derive(Debug)]
+pub(super) struct PendingGuard {
+    all: PendingVersions,
+    version: KeyVersionId,
+}
+
+impl PendingVersions {
+    /// Begins to make a version.
+    pub(super) fn begin(&self, version: KeyVersionId) -> PendingGuard {
+        self.held().insert(version);
+        PendingGuard { all: self.clone(), version }
+    }
+
+    /// Whether this version is being made.
+    pub(super) fn has(&self, version: KeyVersionId) -> bool {
+        self.held().contains(&version)
+    }
+
+    /// Since when these versions have been seen as they are now; of others nothing is kept.
+    pub(super) fn first_seen(
+        &self,
+        versions: impl Iterator<Item = KeyVersionId>,
+    ) -> HashMap<KeyVersionId, Instant> {
+        let mut first_seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let seen = |version| (version, first_seen.get(&version).copied().unwrap_or(now));
+        *first_seen = versions.map(seen).collect();
+        first_seen.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<KeyVersionId>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PendingGuard {
+    fn drop(&mut self) {
+        self.all.held().remove(&self.version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_pending_until_its_guard_is_dropped() {
+        let pending_versions = PendingVersions::default();
+        let (one, other) = (KeyVersionId::random(), KeyVersionId::random());
+        let pending = pending_versions.begin(one);
+        assert!(pending_versions.has(one) && !pending_versions.has(other));
+        drop(pending);
+        assert!(!pending_versions.has(one));
+    }
+
+    #[test]
+    fn a_version_that_rests_is_known_since_it_was_first_seen() {
+        let pending_versions = PendingVersions::default();
+        let (one, other) = (KeyVersionId::random(), KeyVersionId::random());
+        let first = pending_versions.first_seen([one].into_iter());
+        let both = pending_versions.first_seen([one, other].into_iter());
+        assert_eq!(both[&one], first[&one]);
+        assert!(both[&other] > both[&one]);
+        assert_eq!(pending_versions.first_seen([other].into_iter()).len(), 1);
+        let again = pending_versions.first_seen([one].into_iter());
+        assert!(again[&one] > first[&one], "it came back");
+    }
+}

@@ -1,0 +1,123 @@
+//! Answers that several operations share.
+
+use serde::Serialize;
+
+use super::operation::response;
+use crate::model::{
+    KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Page, ProtectionLevel, RegionAccount,
+    RotationInterval, Time,
+};
+
+response! {
+    /// A page of a list, as the API writes it: the list, then which page it is.
+    pub struct Paged<L> {
+        #[serde(flatten)]
+        list: L,
+        page_number: u32,
+        page_size: u32,
+        total_count: usize,
+    }
+}
+
+impl<L> Paged<L> {
+    /// The page of a list that has `total` rows in all.
+    pub(super) fn new(page: Page, total: usize, list: L) -> Self {
+        Self { list, page_number: page.number, page_size: page.size, total_count: total }
+    }
+}
+
+/// The answer of an operation that has nothing to tell but its request id.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EmptyResponse {}
+
+response! {
+    /// What the API tells of a key (CreateKey, DescribeKey).
+    pub struct KeyMetadata {
+        key_id: KeyId,
+        arn: String,
+        creator: String,
+        creation_date: Time,
+        description: String,
+        key_spec: KeySpec,
+        key_usage: KeyUsage,
+        key_state: KeyState,
+        origin: Origin,
+        protection_level: ProtectionLevel,
+        /// Empty when the key was made without naming one.
+        #[serde(rename = "DKMSInstanceId")]
+        dkms_instance_id: String,
+        /// Symmetric keys only; empty while there is no version.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        primary_key_version: Option<String>,
+        last_rotation_date: Time,
+        automatic_rotation: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rotation_interval: Option<RotationInterval>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_rotation_date: Option<Time>,
+        /// Empty unless the deletion is pending.
+        delete_date: String,
+        /// Empty when it never expires.
+        material_expire_time: String,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        protection: Option<DeletionProtection>,
+    }
+
+    struct DeletionProtection {
+        deletion_protection: &'static str,
+        deletion_protection_description: String,
+    }
+}
+
+impl KeyMetadata {
+    /// What is told of `record`, a key of `place`, when it is made.
+    pub fn of(record: &KeyRecord, region_account: &RegionAccount) -> Self {
+        let material = record.material.as_ref().filter(|material| material.is_present);
+        Self {
+            key_id: record.id,
+            arn: region_account.arn(format_args!("key/{}", record.id)),
+            creator: region_account.account.to_string(),
+            creation_date: record.created,
+            description: record.description.clone(),
+            key_spec: record.spec,
+            key_usage: record.usage,
+            key_state: record.state,
+            origin: record.origin,
+            protection_level: record.protection,
+            dkms_instance_id: or_empty(record.instance.as_ref()),
+            primary_key_version: record
+                .spec
+                .is_symmetric_cipher()
+                .then(|| or_empty(record.primary)),
+            last_rotation_date: record.last_rotation(),
+            automatic_rotation: automatic_rotation(record),
+            rotation_interval: record.rotation.map(|rotation| rotation.interval),
+            next_rotation_date: record.next_rotation(),
+            delete_date: or_empty(record.delete_at),
+            material_expire_time: or_empty(material.and_then(|material| material.expires)),
+            protection: None,
+        }
+    }
+
+    /// What is told of a key to one who asks for it.
+    pub fn in_full(record: &KeyRecord, region_account: &RegionAccount) -> Self {
+        let description = record.deletion_protection.clone();
+        let protection = DeletionProtection {
+            deletion_protection: if description.is_some() { "Enabled" } else { "Disabled" },
+            deletion_protection_description: description.unwrap_or_default(),
+        };
+        Self { protection: Some(protection), ..Self::of(record, region_account) }
+    }
+}
+
+fn automatic_rotation(record: &KeyRecord) -> &'static str {
+    match (record.rotation, record.state) {
+        (None, _) => "Disabled",
+        (Some(_), KeyState::Enabled) => "Enabled",
+        (Some(_), _) => "Suspended",
+    }
+}
+
+fn or_empty(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}

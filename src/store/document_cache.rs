@@ -1,0 +1,203 @@
+//! Documents, and the shelves that hold them in memory, one for each kind. It knows nothing of
+//! SQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule};
+
+/// Something that is kept whole under a name, the only one of its kind.
+pub trait Document:
+    Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The word that stands for its kind in the database.
+    const KIND: &'static str;
+
+    /// Its name.
+    fn name(&self) -> String;
+
+    /// The documents that it names, whether or not they are there.
+    fn references(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Where its kind is held.
+    fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self>;
+
+    /// Where its kind is held, to change it.
+    fn index_mut(document_cache: &mut DocumentCache) -> &mut DocumentIndex<Self>;
+}
+
+/// The documents of one kind by rising name.
+pub type DocumentIndex<D> = BTreeMap<String, Arc<D>>;
+
+/// A document that another one names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Reference {
+    kind: &'static str,
+    name: String,
+}
+
+impl Reference {
+    fn to<D: Document>(name: &impl ToString) -> Self {
+        Self { kind: D::KIND, name: name.to_string() }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// A name in a document of which there is no document: it allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DanglingReference {
+    /// The document that is not there.
+    pub missing: Reference,
+    /// The one that names it.
+    pub named_by: Reference,
+}
+
+impl fmt::Display for DanglingReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (named by {})", self.missing, self.named_by)
+    }
+}
+
+/// Every document in memory.
+#[derive(Debug, Default, PartialEq)]
+pub struct DocumentCache {
+    network_rules: DocumentIndex<NetworkRule>,
+    policies: DocumentIndex<AccessPolicy>,
+    access_points: DocumentIndex<AccessPoint>,
+    client_keys: DocumentIndex<ClientKeyRecord>,
+    import_parameters: DocumentIndex<ImportParameters>,
+}
+
+impl DocumentCache {
+    /// Every name of which there is no document.
+    pub(super) fn dangling(&self) -> BTreeSet<DanglingReference> {
+        let mut found = BTreeSet::new();
+        self.find_dangling(self.policies.values(), &mut found);
+        self.find_dangling(self.access_points.values(), &mut found);
+        self.find_dangling(self.client_keys.values(), &mut found);
+        found
+    }
+
+    /// Those on the way from a client key over its access point and policies to their network rules.
+    pub(super) fn dangling_references_of(
+        &self,
+        key: &Arc<ClientKeyRecord>,
+    ) -> BTreeSet<DanglingReference> {
+        let mut found = BTreeSet::new();
+        self.find_dangling([key], &mut found);
+        if let Some(point) = self.access_points.get(key.access_point.as_str()) {
+            self.find_dangling([point], &mut found);
+            let names = point.policies.iter();
+            let policies = names.filter_map(|name| self.policies.get(name.as_str()));
+            self.find_dangling(policies, &mut found);
+        }
+        found
+    }
+
+    fn find_dangling<'a, D: Document>(
+        &self,
+        documents: impl IntoIterator<Item = &'a Arc<D>>,
+        found: &mut BTreeSet<DanglingReference>,
+    ) {
+        for document in documents {
+            let missing = document.references().into_iter().filter(|one| !self.has(one));
+            found.extend(missing.map(|missing| DanglingReference {
+                missing,
+                named_by: Reference { kind: D::KIND, name: document.name() },
+            }));
+        }
+    }
+
+    fn has(&self, reference: &Reference) -> bool {
+        let Reference { kind, name } = reference;
+        match *kind {
+            NetworkRule::KIND => self.network_rules.contains_key(name),
+            AccessPolicy::KIND => self.policies.contains_key(name),
+            AccessPoint::KIND => self.access_points.contains_key(name),
+            _ => false,
+        }
+    }
+}
+
+/// Says where the documents of a kind are held.
+macro_rules! index_field {
+    ($index:ident) => {
+        fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self> {
+            &document_cache.$index
+        }
+
+        fn index_mut(document_cache: &mut DocumentCache) -> &mut DocumentIndex<Self> {
+            &mut document_cache.$index
+        }
+    };
+}
+
+impl Document for NetworkRule {
+    const KIND: &'static str = "network-rule";
+    index_field!(network_rules);
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+impl Document for AccessPolicy {
+    const KIND: &'static str = "policy";
+    index_field!(policies);
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        self.rules.network_rules.iter().map(Reference::to::<NetworkRule>).collect()
+    }
+}
+
+impl Document for AccessPoint {
+    const KIND: &'static str = "access-point";
+    index_field!(access_points);
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        self.policies.iter().map(Reference::to::<AccessPolicy>).collect()
+    }
+}
+
+impl Document for ClientKeyRecord {
+    const KIND: &'static str = "client-key";
+    index_field!(client_keys);
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        vec![Reference::to::<AccessPoint>(&self.access_point)]
+    }
+}
+
+/// Neither its key nor its wrapping pair is a document: whoever removes a key leaves the
+/// parameters to their date.
+impl Document for ImportParameters {
+    const KIND: &'static str = "import-parameters";
+    index_field!(import_parameters);
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}

@@ -1,0 +1,216 @@
+//! Facts of this instance: a few texts by name.
+
+use sqlx::Row as _;
+
+use super::connection::Connection;
+use super::error::Cause;
+use super::{DamagedRow, Store, StoreError, damage};
+
+/// The count of a fact that is no number.
+pub(super) const NO_COUNT: i64 = i64::MIN;
+
+/// A fact, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataValue<T> {
+    /// It is not there.
+    Absent,
+    /// It is there and says this.
+    Read(T),
+    /// It is there, and says nothing that this program has written.
+    Damaged,
+}
+
+impl<T> MetadataValue<T> {
+    /// What it says.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+}
+
+impl Store {
+    /// The fact with this name, as the database has it now.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is no text; when the database cannot be read.
+    pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let failed = |error: sqlx::Error| {
+            if damage::is_decode_error(&error) { corrupt(name, error) } else { error.into() }
+        };
+        let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut self.inner.connection().await?)
+            .await
+            .map_err(failed)?;
+        row.map(|row| row.try_get(0)).transpose().map_err(failed)
+    }
+
+    /// The fact with this name as `parse` reads it. The log tells of one that is damaged.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn read_metadata<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<MetadataValue<T>, StoreError> {
+        let text = match self.metadata(name).await {
+            Ok(None) => return Ok(MetadataValue::Absent),
+            Ok(Some(text)) => Some(text),
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(value) = text.as_deref().and_then(parse) {
+            return Ok(MetadataValue::Read(value));
+        }
+        tracing::error!(
+            event = "store.metadata_damaged",
+            name,
+            "a fact of the database is damaged"
+        );
+        Ok(MetadataValue::Damaged)
+    }
+
+    /// Keeps several facts in one transaction, each in place of an older one with its name.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then all are as they were.
+    pub async fn set_metadata_entries(
+        &self,
+        metadata: &[(&str, String)],
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for (name, value) in metadata {
+            put(write.connection(), name, value).await?;
+        }
+        write.finish().await
+    }
+
+    /// Keeps a fact, in place of an older one with its name.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn set_metadata(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        put(write.connection(), name, value).await?;
+        write.finish().await
+    }
+}
+
+async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0, and so
+/// does one that no count comes to: a sum that no longer is a number would fail for ever.
+pub(super) async fn increment(
+    connection: &mut Connection,
+    name: &'static str,
+) -> Result<i64, StoreError> {
+    let count: String = sqlx::query_scalar(
+        "INSERT INTO facts (name, value) VALUES ($1, '1') \
+         ON CONFLICT (name) DO UPDATE SET value = CAST(CASE \
+         WHEN CAST(facts.value AS BIGINT) BETWEEN 0 AND 999999999999999999 \
+         THEN CAST(facts.value AS BIGINT) ELSE 0 END + 1 AS TEXT) \
+         RETURNING value",
+    )
+    .bind(name)
+    .fetch_one(connection)
+    .await?;
+    number(name, &count)
+}
+
+/// What a fact has counted so far.
+pub(super) async fn count(
+    connection: &mut Connection,
+    name: &'static str,
+) -> Result<i64, StoreError> {
+    let count: Option<String> = sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| {
+            if damage::is_decode_error(&error) { corrupt(name, error) } else { error.into() }
+        })?;
+    count.map_or(Ok(0), |count| number(name, &count))
+}
+
+/// As [`count`]; where the fact is no number, one that no count comes to, with the damaged row. The
+/// next change counts anew.
+pub(super) async fn read_count(
+    connection: &mut Connection,
+    name: &'static str,
+) -> Result<(i64, Option<DamagedRow>), StoreError> {
+    match count(connection, name).await {
+        Ok(count) => Ok((count, None)),
+        Err(error) => Ok((NO_COUNT, Some(DamagedRow::of(error)?))),
+    }
+}
+
+fn number(name: &str, count: &str) -> Result<i64, StoreError> {
+    count.parse().map_err(|source: std::num::ParseIntError| corrupt(name, source))
+}
+
+fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {
+    StoreError::Corrupt {
+        table: "facts",
+        row: name.to_owned(),
+        column: "value",
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{Bench, sample_key};
+
+    #[tokio::test]
+    async fn metadata_of_another_form_is_damaged_and_not_absent() {
+        let bench = Bench::new().await;
+        let read = async || {
+            let fact = bench.store.read_metadata("number", |text| text.parse::<u8>().ok());
+            fact.await.unwrap()
+        };
+        assert_eq!(read().await, MetadataValue::Absent);
+        bench.store.set_metadata("number", "7").await.unwrap();
+        assert_eq!(read().await, MetadataValue::Read(7));
+        bench.store.set_metadata("number", "seven").await.unwrap();
+        assert_eq!(read().await, MetadataValue::Damaged);
+        bench.tamper("UPDATE facts SET value = CAST(x'ff' AS TEXT)").await;
+        assert_eq!(read().await, MetadataValue::Damaged);
+        assert!(matches!(bench.store.metadata("number").await, Err(StoreError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_is_no_count_does_not_keep_changes_from_being_made() {
+        for damage in ["9223372036854775807", "9.22337203685478e+18", "-5", "x"] {
+            let bench = Bench::new().await;
+            bench.store.insert_key(sample_key()).await.unwrap();
+            bench.store.set_metadata(crate::store::refresh::REVISION, damage).await.unwrap();
+            for _change in 0..2 {
+                bench.store.insert_key(sample_key()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn metadata_is_absent_until_it_is_set_and_the_last_value_stays() {
+        let Bench { store, .. } = &Bench::new().await;
+        assert_eq!(store.metadata("instance").await.unwrap(), None);
+        for value in ["one", "", "ünï"] {
+            store.set_metadata("instance", value).await.unwrap();
+            assert_eq!(store.metadata("instance").await.unwrap().as_deref(), Some(value));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Takes over what another process has changed in keys, aliases and documents.
+//!
+//! Every change of them raises a counter in its own transaction. Memory knows the count that it
+//! stands for, so that one row tells whether anything is to be read anew.
+
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::{Part, Store, StoreError, load, metadata};
+
+/// The fact that counts the changes of the catalogue.
+pub(super) const REVISION: &str = "catalogue-revision";
+
+impl Store {
+    /// Reads keys, aliases and documents anew if another process has changed any of them since they
+    /// were read; whether it was so.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or was put back to an older state; memory then stays as it was.
+    /// A row that cannot be read is left out.
+    pub async fn refresh(&self) -> Result<bool, StoreError> {
+        if self.is_current().await? {
+            return Ok(false);
+        }
+        // Behind every change of this process, of which memory learns only after the disk.
+        let _writer_lock = Arc::clone(&self.inner.writer_lock).lock_owned().await;
+        if self.is_current().await? {
+            return Ok(false);
+        }
+        let (catalogue, damaged) = load(&self.inner.pool).await?;
+        self.require_no_rollback(&catalogue)?;
+        *self.inner.catalogue_mut() = catalogue;
+        self.note_damaged(Part::Catalogue, damaged);
+        Ok(true)
+    }
+
+    async fn is_current(&self) -> Result<bool, StoreError> {
+        let mut connection = self.inner.connection().await?;
+        let (revision, damaged) = metadata::read_count(&mut connection, REVISION).await?;
+        Ok(damaged.is_none() && revision == self.inner.catalogue().revision())
+    }
+
+    fn require_no_rollback(&self, read: &Catalogue) -> Result<(), StoreError> {
+        // A counter that is damaged is counted anew.
+        if read.revision() == metadata::NO_COUNT {
+            return Ok(());
+        }
+        let known = self.inner.catalogue().revision();
+        self.inner.require_no_rollback(known, read.revision())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Alias, FromParam, NetworkRule, Time};
+    use crate::store::tests::{Bench, sample_key};
+    use crate::store::{Store, StoreError};
+
+    fn rule() -> NetworkRule {
+        NetworkRule {
+            name: "office".parse().unwrap(),
+            source_private_ip: FromParam::from_param(r#"["10.0.0.0/8"]"#).unwrap(),
+            description: String::new(),
+            created: Time::from_unix(1_700_000_000),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_change_through_one_handle_reaches_the_other() {
+        let bench = Bench::new().await;
+        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        let name: Alias = "alias/orders".parse().unwrap();
+        let key = there.insert_key(sample_key()).await.unwrap().id;
+        assert_eq!(here.key(key), None);
+        assert!(here.refresh().await.unwrap());
+        there.create_alias(&name, key).await.unwrap();
+        assert!(here.refresh().await.unwrap());
+        assert_eq!(here.alias_target(&name), Some(key));
+        let clear = |key: &mut crate::model::KeyRecord| {
+            key.description.clear();
+            Ok::<_, StoreError>(())
+        };
+        there.change_key(key, clear).await.unwrap();
+        assert!(here.refresh().await.unwrap());
+        assert_eq!(here.key(key).unwrap().description, "");
+        there.insert_document(rule()).await.unwrap();
+        assert!(here.refresh().await.unwrap());
+        assert_eq!(here.documents::<NetworkRule>().len(), 1);
+        there.delete_alias(&name, |_key| Ok::<_, StoreError>(())).await.unwrap();
+        there.remove_key(key).await.unwrap();
+        assert!(here.refresh().await.unwrap());
+        assert_eq!(here.keys(), []);
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test]
+    async fn own_changes_are_not_read_again_and_those_between_them_are() {
+        let bench = Bench::new().await;
+        let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
+        here.insert_key(sample_key()).await.unwrap();
+        here.insert_key(sample_key()).await.unwrap();
+        assert!(!here.refresh().await.unwrap());
+        let other = there.insert_key(sample_key()).await.unwrap().id;
+        here.insert_key(sample_key()).await.unwrap();
+        assert_eq!(here.key(other), None);
+        assert!(here.refresh().await.unwrap());
+        assert!(here.key(other).is_some());
+        assert!(!here.refresh().await.unwrap());
+        bench.assert_disk_is_memory().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn two_handles_that_change_and_follow_at_once_end_with_the_same() {
+        let bench = Bench::new().await;
+        let there = Store::open(&bench.url).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for at in 0..24 {
+            let store = if at % 2 == 0 { there.clone() } else { bench.store.clone() };
+            tasks.spawn(async move {
+                store.insert_key(sample_key()).await.unwrap();
+                store.refresh().await.unwrap();
+            });
+        }
+        tasks.join_all().await;
+        for store in [&there, &bench.store] {
+            store.refresh().await.unwrap();
+            assert_eq!(store.keys().len(), 24);
+        }
+        bench.assert_disk_is_memory().await;
+    }
+}

@@ -1,0 +1,209 @@
+//! NonBlockingWriter on their way to standard error.
+//!
+//! To write may mean to wait, for a reader that is slow or for another thread that is writing,
+//! and a thread that waits serves no connection. So a thread of its own writes, many lines at a
+//! time when there are many. A line is on its way within [`FLUSH_INTERVAL`]; a warning or an error is
+//! written before its event is over, with all lines before it, so that what led to a crash is
+//! there to be read.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How long lines may gather. Two hundred writes a second cost nothing, and nobody reads faster.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+
+/// From this many bytes on whoever adds a line helps to write: there is an end to the memory that
+/// a slow reader may cost.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// NonBlockingWriter that wait, and where they go. Clones are the same.
+#[derive(Debug)]
+pub(super) struct NonBlockingWriter<W>(Arc<Shared<W>>);
+
+#[derive(Debug)]
+struct Shared<W> {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    output: Mutex<Output<W>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    is_thread_asleep: bool,
+}
+
+#[derive(Debug)]
+struct Output<W> {
+    sink: W,
+    /// Written already: kept for its memory.
+    spare: Vec<u8>,
+}
+
+impl<W> Clone for NonBlockingWriter<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<W: Write> NonBlockingWriter<W> {
+    fn new(sink: W) -> Self {
+        Self(Arc::new(Shared {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            output: Mutex::new(Output { sink, spare: Vec::new() }),
+        }))
+    }
+
+    /// Writes all lines that wait.
+    pub(super) fn flush(&self) {
+        // Whoever holds the output takes the lines that wait and writes them: so they stay in order.
+        let mut output = lock(&self.0.output);
+        let mut lines = std::mem::take(&mut output.spare);
+        std::mem::swap(&mut lock(&self.0.waiting).lines, &mut lines);
+        // There is nowhere to complain about a log that cannot be written.
+        let _ = output.sink.write_all(&lines);
+        lines.clear();
+        output.spare = lines;
+    }
+
+    fn add(&self, line: &[u8], is_urgent: bool) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.lines.extend_from_slice(line);
+        let is_full = waiting.lines.len() > MAX_WAITING_BYTES;
+        let wakes = std::mem::take(&mut waiting.is_thread_asleep);
+        drop(waiting);
+        if is_urgent || is_full {
+            self.flush();
+        }
+        if wakes {
+            self.0.arrived.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let mut waiting = lock(&self.0.waiting);
+            while waiting.lines.is_empty() {
+                waiting.is_thread_asleep = true;
+                waiting = self.0.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(waiting);
+            self.flush();
+            thread::sleep(FLUSH_INTERVAL);
+        }
+    }
+}
+
+impl<W: Write + Send + 'static> NonBlockingWriter<W> {
+    /// NonBlockingWriter that go to `sink`, and the thread that writes them.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(super) fn start(sink: W) -> io::Result<Self> {
+        let lines = Self::new(sink);
+        let writer = lines.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
+        Ok(lines)
+    }
+}
+
+/// The writer of one event.
+pub(super) struct EventWriter<'a, W> {
+    lines: &'a NonBlockingWriter<W>,
+    is_urgent: bool,
+}
+
+impl<W: Write> Write for EventWriter<'_, W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.add(line, self.is_urgent);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a, W: Write + 'static> MakeWriter<'a> for NonBlockingWriter<W> {
+    type Writer = EventWriter<'a, W>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        EventWriter { lines: self, is_urgent: false }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        EventWriter { lines: self, is_urgent: *event.level() <= Level::WARN }
+    }
+}
+
+/// Every holder leaves whole lines behind at every step, whatever becomes of it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A sink that tells what it gets.
+    struct Told(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_warning_takes_all_lines_before_it_along() {
+        let lines = NonBlockingWriter::new(Vec::new());
+        lines.add(b"one\n", false);
+        assert!(lock(&lines.0.output).sink.is_empty());
+        lines.add(b"two\n", true);
+        assert_eq!(lock(&lines.0.output).sink, b"one\ntwo\n");
+        lines.add(b"three\n", false);
+        lines.flush();
+        assert_eq!(lock(&lines.0.output).sink, b"one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn the_thread_writes_each_line_once_and_in_order() {
+        let (told, written) = mpsc::channel();
+        let lines = NonBlockingWriter::start(Told(told)).unwrap();
+        let mut expected = Vec::new();
+        for number in 0..1000 {
+            let line = format!("{number}\n");
+            expected.extend_from_slice(line.as_bytes());
+            lines.add(line.as_bytes(), number % 300 == 299);
+        }
+        let mut got = Vec::new();
+        while got.len() < expected.len() {
+            got.extend(written.recv_timeout(Duration::from_secs(10)).unwrap());
+        }
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_slow_reader_has_the_callers_wait_and_not_the_memory_grow() {
+        let lines = NonBlockingWriter::new(Vec::new());
+        let line = vec![b'x'; 1000];
+        for _ in 0..2 * MAX_WAITING_BYTES / line.len() {
+            lines.add(&line, false);
+        }
+        assert!(lock(&lines.0.waiting).lines.len() <= MAX_WAITING_BYTES);
+        assert!(lock(&lines.0.output).sink.len() >= MAX_WAITING_BYTES);
+    }
+}

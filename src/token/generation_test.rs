@@ -1,0 +1,39 @@
+//! Making a key and using it, with nothing left behind.
+
+use super::error::TokenError;
+use super::objects::{GenerationParams, generate_in};
+use super::template::ObjectLifetime;
+use super::worker::Worker;
+use crate::model::{KeySpec, KeyUsage};
+
+impl Worker<'_> {
+    /// Makes a key of this spec and usage in the session, reads its attributes back, uses it once
+    /// and destroys it. RSA pairs take seconds.
+    ///
+    /// # Errors
+    /// As `generate`.
+    pub fn test_generation(&mut self, spec: KeySpec, usage: KeyUsage) -> Result<(), TokenError> {
+        let params = GenerationParams::of(spec, usage)?;
+        let (mechanism, mechanism_type, what) = params.generator();
+        if !self.initialization.mechanisms.contains(&mechanism_type) {
+            return Err(TokenError::Unsupported(what));
+        }
+        self.with_objects(|worker| {
+            let copies = worker.initialization.copies;
+            let (session, thread_state) = worker.session_and_thread_state()?;
+            let made = generate_in(
+                session,
+                &mut thread_state.random,
+                &mechanism,
+                ObjectLifetime::Session,
+                params,
+                copies,
+            );
+            let outcome = made.and_then(|made| {
+                made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))
+            });
+            // With the session go its objects, of which a failure may have left some.
+            outcome.inspect_err(|_error| worker.drop_session())
+        })
+    }
+}

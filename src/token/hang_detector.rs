@@ -1,0 +1,188 @@
+//! Which threads of a queue are at work, since when, and whether all of them hang.
+//!
+//! A thread that a module does not let go cannot be ended, and C_Finalize may not be called
+//! while it is inside. So nothing is repaired here: callers are told at once, until a thread
+//! comes back.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A job that takes longer than this, with a caller whose time has run out, is taken to hang.
+const HANGING: Duration = Duration::from_millis(500);
+
+/// Milliseconds since `origin`, plus one.
+type AtomicMillis = AtomicU64;
+
+/// One thread's job.
+#[derive(Debug, Default)]
+struct Job {
+    /// When it began; 0 while the thread has none.
+    since: AtomicMillis,
+    /// Until when it may take.
+    until: AtomicMillis,
+}
+
+/// The threads of one queue.
+#[derive(Debug)]
+pub(super) struct HangDetector {
+    origin: Instant,
+    threads: Vec<Job>,
+    /// Whether a job may take as long as its caller waits, however long others wait behind it: to
+    /// make an RSA pair takes some tokens a minute.
+    may_take_long: bool,
+    all_hang: AtomicBool,
+}
+
+impl HangDetector {
+    /// A queue of so many threads, all without a job, whose jobs are short.
+    pub(super) fn of_short_jobs(threads: usize) -> Self {
+        Self::new(threads, false)
+    }
+
+    /// As [`HangDetector::of_short_jobs`], for jobs that may take as long as their callers wait.
+    pub(super) fn of_long_jobs(threads: usize) -> Self {
+        Self::new(threads, true)
+    }
+
+    fn new(threads: usize, may_take_long: bool) -> Self {
+        Self {
+            origin: Instant::now(),
+            threads: (0..threads).map(|_thread| Job::default()).collect(),
+            may_take_long,
+            all_hang: AtomicBool::new(false),
+        }
+    }
+
+    /// Threads of the queue.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// A thread begins a job whose caller waits until `deadline`.
+    pub(super) fn begin(&self, thread: usize, now: Instant, deadline: Instant) {
+        if let Some(job) = self.threads.get(thread) {
+            job.until.store(self.millis(deadline), Ordering::Relaxed);
+            job.since.store(self.millis(now), Ordering::Relaxed);
+        }
+    }
+
+    /// A thread has ended its job.
+    pub(super) fn end(&self, thread: usize) {
+        if let Some(job) = self.threads.get(thread) {
+            // In one order with `check`: either it sees that this thread is free, or this thread
+            // sees its verdict.
+            job.since.store(0, Ordering::SeqCst);
+        }
+        if self.all_hang.load(Ordering::SeqCst) && self.all_hang.swap(false, Ordering::SeqCst) {
+            tracing::warn!("the PKCS#11 module answers again");
+        }
+    }
+
+    /// Whether every thread was found to hang, and none has come back since.
+    pub(super) fn all_hang(&self) -> bool {
+        self.all_hang.load(Ordering::Relaxed)
+    }
+
+    /// After a caller's time ran out: finds out whether every thread hangs.
+    pub(super) fn check(&self) {
+        let now = Instant::now();
+        let Some(time) = self.shortest(now).filter(|time| *time >= HANGING) else {
+            return;
+        };
+        if self.may_take_long && !self.all_past_deadline(now) {
+            return;
+        }
+        if self.all_hang.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.shortest(Instant::now()).is_none() {
+            self.all_hang.store(false, Ordering::SeqCst);
+            return;
+        }
+        tracing::error!(
+            threads = self.threads.len(),
+            for_ms = time.as_millis(),
+            "the PKCS#11 module hangs in every thread; calls are refused until one comes back"
+        );
+    }
+
+    /// How long the thread with the youngest job has been at it; none if a thread has no job.
+    pub(super) fn shortest(&self, now: Instant) -> Option<Duration> {
+        self.times(now).try_fold(Duration::MAX, |shortest, time| Some(shortest.min(time?)))
+    }
+
+    /// How long the thread with the oldest job has been at it; zero if no thread has one.
+    pub(super) fn longest(&self, now: Instant) -> Duration {
+        self.times(now).flatten().max().unwrap_or_default()
+    }
+
+    fn all_past_deadline(&self, now: Instant) -> bool {
+        let now = self.millis(now);
+        self.threads.iter().all(|job| job.until.load(Ordering::Relaxed) <= now)
+    }
+
+    fn times(&self, now: Instant) -> impl Iterator<Item = Option<Duration>> {
+        let now = self.millis(now);
+        self.threads.iter().map(move |job| match job.since.load(Ordering::SeqCst) {
+            0 => None,
+            since => Some(Duration::from_millis(now.saturating_sub(since))),
+        })
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        let since_origin = now.saturating_duration_since(self.origin).as_millis();
+        u64::try_from(since_origin).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn long_ago(detector: &HangDetector) -> Instant {
+        detector.origin
+    }
+
+    fn aged(detector: HangDetector) -> HangDetector {
+        let origin = Instant::now().checked_sub(HANGING * 2).unwrap();
+        HangDetector { origin, ..detector }
+    }
+
+    #[test]
+    fn a_queue_hangs_when_every_thread_does_and_until_one_comes_back() {
+        let detector = aged(HangDetector::of_short_jobs(2));
+        let later = Instant::now() + HANGING;
+        detector.begin(0, long_ago(&detector), later);
+        detector.check();
+        assert!(!detector.all_hang());
+        detector.begin(1, long_ago(&detector), later);
+        detector.check();
+        assert!(detector.all_hang());
+        detector.end(0);
+        assert!(!detector.all_hang());
+    }
+
+    #[test]
+    fn a_queue_that_is_only_busy_does_not_hang() {
+        let detector = aged(HangDetector::of_short_jobs(2));
+        let now = Instant::now();
+        detector.begin(0, long_ago(&detector), now);
+        detector.begin(1, now, now);
+        detector.check();
+        assert!(!detector.all_hang());
+        assert!(detector.longest(Instant::now()) >= HANGING);
+        assert!(detector.shortest(Instant::now()).is_some_and(|time| time < HANGING));
+    }
+
+    #[test]
+    fn a_long_job_does_not_hang_while_its_own_caller_waits() {
+        let detector = aged(HangDetector::of_long_jobs(1));
+        let now = Instant::now();
+        detector.begin(0, long_ago(&detector), now + HANGING);
+        detector.check();
+        assert!(!detector.all_hang());
+        detector.begin(0, long_ago(&detector), now);
+        detector.check();
+        assert!(detector.all_hang());
+    }
+}

@@ -1,0 +1,231 @@
+//! One initialisation of the module: its token, its sessions, its epoch.
+//!
+//! Handles and sessions are numbers. After C_Finalize the same numbers name other keys and
+//! other sessions, so everything that belongs to an initialisation lives and dies in here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::mechanism::MechanismType;
+use cryptoki::session::Session;
+use cryptoki::slot::{Limit, Slot};
+
+use super::error::{ErrorClass, TokenError};
+use super::generator::GeneratorWatch;
+use super::locks::lock;
+use super::random::RandomSource;
+use super::selftest;
+use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use super::template::Copies;
+use super::{mechanism, quirks};
+
+/// Sessions beside the workers': the anchor and the one for changes.
+const EXTRA_SESSIONS: u64 = 2;
+
+pub(super) struct Initialization {
+    pub(super) epoch: u64,
+    pub(super) info: TokenInfo,
+    pub(super) mechanisms: Vec<MechanismType>,
+    pub(super) copies: Copies,
+    pkcs11: Pkcs11,
+    slot: Slot,
+    /// Whether this process's part of the module is ours to finalize.
+    initialized_by_us: bool,
+    /// Opened first, closed last: keeps the token logged in and owns the session copies.
+    anchor: Mutex<Option<Session>>,
+    /// One for each token thread.
+    sessions: Vec<Mutex<Option<Session>>>,
+}
+
+/// What every initialisation begins with.
+pub(super) struct InitializeArgs<'a> {
+    pub(super) pkcs11: &'a Pkcs11,
+    pub(super) settings: &'a TokenSettings,
+    pub(super) generator: &'a Arc<GeneratorWatch>,
+}
+
+/// Loads the module.
+pub(super) fn load(module: &Path) -> Result<Pkcs11, TokenError> {
+    Pkcs11::new(module).map_err(|source| TokenError::Module { path: module.to_owned(), source })
+}
+
+/// Initialises the module. True if it was not initialised before, so that it is ours.
+pub(super) fn initialize(pkcs11: &Pkcs11) -> Result<bool, TokenError> {
+    match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) => Ok(true),
+        Err(Pkcs11Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Every slot with a token that can be read. A bad slot must not hide the good ones.
+pub(super) fn tokens(
+    pkcs11: &Pkcs11,
+) -> Result<Vec<(Slot, cryptoki::slot::TokenInfo)>, TokenError> {
+    let mut tokens = Vec::new();
+    for slot in pkcs11.get_slots_with_token()? {
+        match pkcs11.get_token_info(slot) {
+            Ok(info) => tokens.push((slot, info)),
+            Err(error) => tracing::warn!(slot = slot.id(), %error, "a slot is passed over"),
+        }
+    }
+    Ok(tokens)
+}
+
+impl Initialization {
+    /// Initialises the module, finds the token, logs in once, and tests the token.
+    /// `was_initialized_by_us`: whether an earlier initialisation was ours.
+    pub(super) fn open(
+        args: &InitializeArgs<'_>,
+        selector: &TokenSelector,
+        epoch: u64,
+        was_initialized_by_us: bool,
+    ) -> Result<Self, TokenError> {
+        let pkcs11 = args.pkcs11;
+        let initialized_by_us = begin(pkcs11, was_initialized_by_us)?;
+        let opened = Self::assemble(args, selector, epoch, initialized_by_us);
+        if opened.is_err() && initialized_by_us {
+            // All sessions of the failed try are closed by now.
+            let _ = pkcs11.clone().finalize();
+        }
+        opened
+    }
+
+    fn assemble(
+        args: &InitializeArgs<'_>,
+        selector: &TokenSelector,
+        epoch: u64,
+        initialized_by_us: bool,
+    ) -> Result<Self, TokenError> {
+        let InitializeArgs { pkcs11, settings, generator } = *args;
+        let (slot, raw_info) = find(pkcs11, selector)?;
+        let info = TokenInfo::from(&raw_info);
+        let mechanisms = pkcs11.get_mechanism_list(slot)?;
+        if !mechanism::Capability::AesGcm.is_among(&mechanisms, false) {
+            return Err(TokenError::Unsupported("AES-GCM"));
+        }
+        let anchor = pkcs11.open_rw_session(slot)?;
+        settings.pin_guard().log_in(&anchor, &raw_info)?;
+        let again = || Ok(pkcs11.open_rw_session(slot)?);
+        let copies = selftest::run(&anchor, &again, &mut RandomSource::new(generator))?;
+        let workers = workers(settings, &info, raw_info.max_rw_session_count());
+        Ok(Self {
+            epoch,
+            info,
+            mechanisms,
+            copies,
+            pkcs11: pkcs11.clone(),
+            slot,
+            initialized_by_us,
+            anchor: Mutex::new(Some(anchor)),
+            sessions: (0..=workers).map(|_index| Mutex::new(None)).collect(),
+        })
+    }
+
+    /// Token threads, the one for changes included.
+    pub(super) fn threads(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The session slot of a token thread.
+    pub(super) fn session(&self, thread: usize) -> Option<&Mutex<Option<Session>>> {
+        self.sessions.get(thread)
+    }
+
+    /// A new session.
+    pub(super) fn open_session(&self) -> Result<Session, TokenError> {
+        Ok(self.pkcs11.open_rw_session(self.slot)?)
+    }
+
+    /// Logs in with this session.
+    pub(super) fn log_in(
+        &self,
+        session: &Session,
+        settings: &TokenSettings,
+    ) -> Result<(), TokenError> {
+        let info = self.pkcs11.get_token_info(self.slot)?;
+        settings.pin_guard().log_in(session, &info)
+    }
+
+    /// Works with the anchor session, once more with a new one if it turns out to be lost.
+    pub(super) fn with_anchor<T>(
+        &self,
+        mut work: impl FnMut(&Session) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let mut anchor = lock(&self.anchor);
+        if let Some(session) = anchor.take() {
+            let result = work(&session);
+            let is_lost = |error: &TokenError| error.class() == ErrorClass::SessionGone;
+            if !result.as_ref().is_err_and(is_lost) {
+                *anchor = Some(session);
+                return result;
+            }
+        }
+        let session = self.open_session()?;
+        let result = work(&session);
+        *anchor = Some(session);
+        result
+    }
+
+    /// Whether this process's part of the module is ours to finalize.
+    pub(super) const fn initialized_by_us(&self) -> bool {
+        self.initialized_by_us
+    }
+
+    /// Ends this initialisation: sessions first, while their numbers still mean them, then
+    /// C_Finalize. Nobody else may be inside.
+    pub(super) fn finalize(self) {
+        let Self { sessions, anchor, pkcs11, initialized_by_us, .. } = self;
+        drop(sessions);
+        drop(anchor);
+        if initialized_by_us {
+            // A module that is lost can not finalize either; C_Initialize will tell.
+            let _ = pkcs11.finalize();
+        }
+    }
+}
+
+/// Initialises the module, anew where that is ours to do: one that was lost may have refused
+/// C_Finalize, and goes on with the sessions and handles of the past.
+fn begin(pkcs11: &Pkcs11, was_initialized_by_us: bool) -> Result<bool, TokenError> {
+    if initialize(pkcs11)? {
+        return Ok(true);
+    }
+    if was_initialized_by_us {
+        pkcs11.clone().finalize()?;
+        initialize(pkcs11)?;
+    }
+    Ok(was_initialized_by_us)
+}
+
+/// The one slot with the wanted token.
+fn find(
+    pkcs11: &Pkcs11,
+    selector: &TokenSelector,
+) -> Result<(Slot, cryptoki::slot::TokenInfo), TokenError> {
+    let tokens = tokens(pkcs11)?;
+    let slots = tokens.len();
+    let mut matching: Vec<_> = tokens
+        .into_iter()
+        .filter(|(_slot, info)| info.token_initialized() && selector.matches(&info.into()))
+        .collect();
+    let found = matching.len();
+    match (matching.pop(), found) {
+        (Some(token), 1) => Ok(token),
+        _ => Err(TokenError::Selection { found, slots, selector: selector.to_string() }),
+    }
+}
+
+/// Worker threads: as set, or by the token's make, and never more than it has sessions for.
+fn workers(settings: &TokenSettings, info: &TokenInfo, sessions: Limit) -> usize {
+    let wanted = settings.workers.map_or_else(|| quirks::default_workers(info), usize::from);
+    let most = match sessions {
+        Limit::Max(limit) => {
+            usize::try_from(limit.saturating_sub(EXTRA_SESSIONS)).unwrap_or(usize::MAX)
+        }
+        Limit::Unavailable | Limit::Infinite => usize::MAX,
+    };
+    wanted.min(most).max(1)
+}

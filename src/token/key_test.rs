@@ -1,0 +1,67 @@
+//! The first use of a new key, before anybody relies on it.
+
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki::types::Ulong;
+
+use super::error::TokenError;
+use super::gcm;
+use super::mechanism::{MacAlgorithm, OaepHash, SignAlgorithm};
+use super::random::RandomSource;
+use super::template::{PairKind, PairUse, SecretUse};
+
+const MESSAGE: &[u8; 32] = b"hsmgate: first use of a new key.";
+const AAD: &[u8] = b"hsmgate: first use";
+
+/// Uses a secret key: encrypt and decrypt, or make and verify a MAC.
+pub(super) fn secret(
+    session: &Session,
+    random: &mut RandomSource,
+    key: ObjectHandle,
+    secret_use: SecretUse,
+    bytes: Ulong,
+) -> Result<(), TokenError> {
+    match secret_use {
+        SecretUse::Cipher => {
+            let iv = random.iv(session)?;
+            let ciphertext = gcm::encrypt(session, key, &iv, AAD, MESSAGE)?;
+            same(&gcm::decrypt(session, key, &iv, AAD, &ciphertext)?)
+        }
+        SecretUse::Mac => {
+            let mechanism = MacAlgorithm::of_key(*bytes)?.mechanism();
+            let mac = session.sign(&mechanism, key, MESSAGE)?;
+            Ok(session.verify(&mechanism, key, MESSAGE, &mac)?)
+        }
+    }
+}
+
+/// Uses a key pair: encrypt and decrypt, or sign and verify.
+pub(super) fn pair(
+    session: &Session,
+    public: ObjectHandle,
+    private: ObjectHandle,
+    kind: PairKind,
+    pair_use: PairUse,
+) -> Result<(), TokenError> {
+    if pair_use == PairUse::Signature {
+        let algorithm = match kind {
+            PairKind::Rsa { .. } => SignAlgorithm::RsaPssSha256,
+            PairKind::Ec { .. } => SignAlgorithm::EcdsaSha256,
+        };
+        let (mechanism, digest) = algorithm.prepare(MESSAGE);
+        let signature = session.sign(&mechanism, private, &digest)?;
+        Ok(session.verify(&mechanism, public, &digest, &signature)?)
+    } else {
+        let mechanism = OaepHash::Sha1.mechanism();
+        let ciphertext = session.encrypt(&mechanism, public, MESSAGE)?;
+        same(&session.decrypt(&mechanism, private, &ciphertext)?)
+    }
+}
+
+fn same(decrypted: &[u8]) -> Result<(), TokenError> {
+    if decrypted == MESSAGE {
+        Ok(())
+    } else {
+        Err(TokenError::Unsupported("the first use of a new key"))
+    }
+}

@@ -1,0 +1,175 @@
+//! What is done to the real module beneath the gateway, and what has to be known for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV,
+    CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CK_USER_TYPE, CKA_ID, CKM_AES_GCM, CKR_OK, Pkcs11,
+};
+
+/// The real module.
+pub(crate) struct InnerModule {
+    pub(crate) functions: CK_FUNCTION_LIST,
+    /// Keeps it loaded.
+    _library: Pkcs11,
+    state: Mutex<ModuleState>,
+}
+
+/// What calls have shown.
+#[derive(Default)]
+struct ModuleState {
+    /// Open sessions and their slots, in the order of opening.
+    sessions: BTreeMap<CK_SESSION_HANDLE, CK_SLOT_ID>,
+    login: Option<(CK_USER_TYPE, Vec<u8>)>,
+    /// Encryptions with AES-GCM that have begun.
+    encryptions: HashMap<CK_SESSION_HANDLE, Encryption>,
+}
+
+/// Key and IV in hexadecimal digits.
+pub(crate) struct Encryption {
+    pub(crate) key: String,
+    pub(crate) iv: String,
+}
+
+impl InnerModule {
+    /// Loads the module.
+    pub(crate) fn load(path: &str) -> Self {
+        // SAFETY: the module is one that may be loaded, as the caller of this one says of it.
+        let library = unsafe { Pkcs11::new(path) }.expect("the real module can be loaded");
+        let mut list = std::ptr::null_mut();
+        // SAFETY: the one argument is a place for the pointer.
+        let answer = unsafe { library.C_GetFunctionList(&raw mut list) };
+        assert_eq!(answer, CKR_OK, "the real module has a function list");
+        // SAFETY: on CKR_OK it points to a list that lives as long as the library.
+        let functions = unsafe { *list };
+        Self { functions, _library: library, state: Mutex::default() }
+    }
+
+    fn state<T>(&self, work: impl FnOnce(&mut ModuleState) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn session_opened(&self, session: CK_SESSION_HANDLE, slot: CK_SLOT_ID) {
+        self.state(|state| state.sessions.insert(session, slot));
+    }
+
+    pub(crate) fn session_closed(&self, session: CK_SESSION_HANDLE) {
+        self.state(|state| state.sessions.remove(&session));
+    }
+
+    pub(crate) fn logged_in(&self, user: CK_USER_TYPE, pin: Vec<u8>) {
+        self.state(|state| state.login = Some((user, pin)));
+    }
+
+    pub(crate) fn finalized(&self) {
+        self.state(|state| state.sessions.clear());
+    }
+
+    /// Closes all sessions.
+    pub(crate) fn close_sessions(&self) {
+        let sessions = self.state(|state| std::mem::take(&mut state.sessions));
+        for slot in sessions.values() {
+            // SAFETY: a slot may be any number. A second time for one slot does no harm.
+            self.functions.C_CloseAllSessions.map(|close| unsafe { close(*slot) });
+        }
+    }
+
+    /// Logs the user out.
+    pub(crate) fn log_out(&self) {
+        for session in self.state(|state| state.sessions.keys().copied().collect::<Vec<_>>()) {
+            // SAFETY: a session may be any number.
+            self.functions.C_Logout.map(|log_out| unsafe { log_out(session) });
+        }
+    }
+
+    /// Logs the user in as the last time.
+    pub(crate) fn log_in(&self) {
+        let (sessions, login) = self.state(|state| {
+            (state.sessions.keys().copied().collect::<Vec<_>>(), state.login.clone())
+        });
+        let Some((user, mut pin)) = login else { return };
+        let length = ulong(pin.len());
+        let call = self.functions.C_Login.expect("a module has C_Login");
+        for session in sessions {
+            // SAFETY: the PIN has this length.
+            if unsafe { call(session, user, pin.as_mut_ptr(), length) } == CKR_OK {
+                return;
+            }
+        }
+    }
+
+    /// Finalizes the module.
+    pub(crate) fn finalize(&self) {
+        // SAFETY: the argument has to be null.
+        self.functions.C_Finalize.map(|finalize| unsafe { finalize(std::ptr::null_mut()) });
+        self.finalized();
+    }
+
+    /// Notes key and IV of an encryption with AES-GCM.
+    ///
+    /// # Safety
+    /// `mechanism` points to a mechanism, as C_EncryptInit wants it.
+    pub(crate) unsafe fn encryption_begun(
+        &self,
+        session: CK_SESSION_HANDLE,
+        mechanism: *const CK_MECHANISM,
+        key: CK_OBJECT_HANDLE,
+    ) {
+        // SAFETY: by the contract above.
+        let mechanism = unsafe { &*mechanism };
+        if mechanism.mechanism != CKM_AES_GCM {
+            return self.state(|state| drop(state.encryptions.remove(&session)));
+        }
+        let params: *const CK_GCM_PARAMS = mechanism.pParameter.cast();
+        // SAFETY: the parameter of AES-GCM is this, and its IV has the length that it tells.
+        let iv = unsafe { bytes((*params).pIv, (*params).ulIvLen) };
+        let encryption = Encryption { key: hex(&self.id_of(session, key)), iv: hex(iv) };
+        self.state(|state| state.encryptions.insert(session, encryption));
+    }
+
+    /// The encryption with AES-GCM that has ended.
+    pub(crate) fn encryption_ended(&self, session: CK_SESSION_HANDLE) -> Option<Encryption> {
+        self.state(|state| state.encryptions.remove(&session))
+    }
+
+    fn id_of(&self, session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<u8> {
+        let mut id = [0_u8; 64];
+        let mut attribute = CK_ATTRIBUTE {
+            type_: CKA_ID,
+            pValue: id.as_mut_ptr().cast(),
+            ulValueLen: ulong(id.len()),
+        };
+        let read = self.functions.C_GetAttributeValue.expect("a module has C_GetAttributeValue");
+        // SAFETY: one attribute, whose value has the place that it tells.
+        let answer: CK_RV = unsafe { read(session, key, &raw mut attribute, 1) };
+        let length = usize::try_from(attribute.ulValueLen).unwrap_or(0);
+        let length = if answer == CKR_OK { length } else { 0 };
+        id.get(..length).unwrap_or_default().to_vec()
+    }
+}
+
+/// So many bytes at this place.
+///
+/// # Safety
+/// They are there, and nobody writes them meanwhile.
+pub(crate) unsafe fn bytes<'a>(at: *const u8, length: CK_ULONG) -> &'a [u8] {
+    let length = usize::try_from(length).unwrap_or(0);
+    if at.is_null() || length == 0 {
+        return &[];
+    }
+    // SAFETY: by the contract above.
+    unsafe { std::slice::from_raw_parts(at, length) }
+}
+
+fn ulong(length: usize) -> CK_ULONG {
+    CK_ULONG::try_from(length).expect("a length fits")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
+}

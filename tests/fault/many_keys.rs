@@ -1,0 +1,105 @@
+//! A token with many keys, each of which takes its time to be looked at.
+
+use std::time::Instant;
+
+use fault_token::{Fault, HANGING, Rule};
+use futures_util::future::{join, join_all};
+
+use crate::gateway::until;
+use crate::scale::{report, scaled};
+use crate::setup::{FaultToken, PLAINTEXT, Setup, count};
+
+/// What a look at one object takes, in milliseconds.
+const LOOK: u64 = 20;
+/// All of them take longer than a call may.
+const KEYS: usize = 400;
+
+#[tokio::test]
+async fn a_start_with_many_keys_serves_while_it_looks_at_them() {
+    let mut setup = Setup::start();
+    let blobs = setup.encrypt_with_new_keys(KEYS).await;
+    let (dir, mut token) = (setup.gateway.process.stop(), setup.token);
+    token.add(Rule::on(&["C_GetAttributeValue"], Fault::Delay(LOOK)));
+    setup = Setup::start_in(dir, token, &[]);
+    for blob in blobs.iter().step_by(KEYS / 10) {
+        let reply = setup.reply("Decrypt", &[("CiphertextBlob", blob)]).await;
+        assert_eq!(reply.body["Plaintext"], PLAINTEXT, "{reply:?}");
+    }
+    setup.gateway.create_key().await;
+}
+
+#[tokio::test]
+async fn a_key_pair_that_takes_its_time_holds_up_no_other_key() {
+    let setup = Setup::start();
+    let blobs = setup.encrypt_with_new_keys(4).await;
+    let mut setup = setup.restart();
+    assert_eq!(setup.encrypt().await.status, 200);
+    setup.token.calls();
+    let slow = setup.token.add(Rule::on(&["C_GenerateKeyPair"], Fault::Hang));
+    let mut token = setup.token.clone();
+    let setup = &setup;
+    let create = setup.reply("CreateKey", &[("KeySpec", "RSA_2048"), ("KeyUsage", "SIGN/VERIFY")]);
+    let beside = async {
+        until(|| token.calls().iter().any(|call| call.return_code == HANGING)).await;
+        let open = async |blob| setup.reply("Decrypt", &[("CiphertextBlob", blob)]).await;
+        // They may have to wait until they are found.
+        let cold = join_all(blobs.iter().map(|blob| open(blob)));
+        let warm = async {
+            for _ in 0..20 {
+                let reply = setup.encrypt().await;
+                assert_eq!(reply.status, 200, "{reply:?}");
+            }
+            token.remove(slow);
+        };
+        join(cold, warm).await.0
+    };
+    let (created, cold) = join(create, beside).await;
+    assert_eq!(created.status, 200, "{created:?}");
+    for reply in cold {
+        assert_eq!(reply.body["Plaintext"], PLAINTEXT, "{reply:?}");
+    }
+}
+
+/// Opens everything, and counts the searches that it took.
+async fn searches(setup: &Setup, blobs: &[String], what: &str) -> usize {
+    setup.token.calls();
+    let begin = Instant::now();
+    setup.decrypts_all(blobs).await;
+    let searches = count(&setup.token.calls(), "C_FindObjectsInit");
+    report(&format!(
+        "{what}: {} keys used in {:?}, {searches} searches",
+        blobs.len(),
+        begin.elapsed()
+    ));
+    searches
+}
+
+/// Waits until the token has shown so many objects one after another.
+async fn until_found(token: &FaultToken, objects: usize) {
+    let mut shown = 0;
+    until(|| {
+        shown += count(&token.calls(), "C_GetAttributeValue");
+        shown >= objects
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_keys_are_found_at_once_at_a_start_and_after_a_loss() {
+    let keys = scaled(100, 5_000);
+    let setup = Setup::start();
+    let blobs = setup.encrypt_with_new_keys(keys).await;
+    setup.token.calls();
+    let mut setup = setup.restart();
+    until_found(&setup.token, keys).await;
+    // Some are used before the last of them is known.
+    assert!(searches(&setup, &blobs, "after a start").await < keys / 4);
+
+    let loss = setup.token.add(Rule::on(&["C_Encrypt"], Fault::return_code("CKR_DEVICE_REMOVED")));
+    assert_eq!(setup.encrypt().await.status, 503);
+    setup.token.calls();
+    setup.token.remove(loss);
+    setup.until_no_longer(503).await;
+    until_found(&setup.token, keys).await;
+    assert!(searches(&setup, &blobs, "after a loss").await < keys / 4);
+}

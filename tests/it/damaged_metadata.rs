@@ -1,0 +1,90 @@
+//! A fact of the database that is damaged or lost: every start succeeds, and no key of the token is given up.
+
+use sqlx::Connection as _;
+
+use crate::installation::Installation;
+
+/// What becomes of a fact.
+const DAMAGES: [&str; 3] = [
+    "UPDATE facts SET value = 'x' WHERE name = $1",
+    "UPDATE facts SET value = CAST(x'ff' AS TEXT) WHERE name = $1",
+    "DELETE FROM facts WHERE name = $1",
+];
+
+/// Facts that are any text, so that another one is no damage.
+const TEXTS: [&str; 4] = ["account", "region", "replay-journal", "token-serial"];
+
+/// Facts that are damaged at the same time.
+const GROUPS: [&[&str]; 3] = [
+    &[
+        "access-key-seal",
+        "access-keys-revision",
+        "audit-checkpoint-key",
+        "audit-head",
+        "clock-recorded",
+        "instance-id",
+        "region",
+        "replay-journal",
+    ],
+    &[
+        "account",
+        "audit-key-change",
+        "audit-public-key",
+        "audit-retired-keys",
+        "catalogue-revision",
+        "destruction-hold-left",
+        "instance-created",
+    ],
+    &["token-serial"],
+];
+
+async fn damage(installation: &Installation, damage: &'static str, names: &[&str]) {
+    let mut database = installation.database().await;
+    for name in names {
+        sqlx::query(damage).bind(*name).execute(&mut database).await.unwrap();
+    }
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_damaged_metadata_keeps_the_gateway_from_serving() {
+    let (installation, user) = Installation::prepared();
+    assert_eq!(installation.serve().stop(), Some(0));
+    let objects = installation.token_objects();
+    for (at, sql) in DAMAGES.into_iter().enumerate() {
+        for group in GROUPS {
+            let names: Vec<&str> =
+                group.iter().copied().filter(|name| at > 0 || !TEXTS.contains(name)).collect();
+            damage(&installation, sql, &names).await;
+            let server = installation.serve();
+            let called = server.client(&user).call("ListKeys", &[]).await;
+            assert!(called.is_ok(), "{sql} {names:?}: {called:?}");
+            assert_eq!(server.stop(), Some(0));
+        }
+    }
+    assert_eq!(installation.token_objects(), objects, "no key was made or destroyed");
+    let well = installation.configured(&["doctor"]);
+    assert_eq!(well.code, Some(0), "{well:?}");
+}
+
+#[tokio::test]
+async fn an_encryption_key_that_the_database_does_not_name_any_more_is_not_given_up() {
+    for sql in DAMAGES {
+        let (installation, user) = Installation::prepared();
+        damage(&installation, sql, &["access-key-seal"]).await;
+        let refused = installation.configured(&["access-key", "replace-encryption-key"]).failed(1);
+        assert!(refused.contains("it stays"), "{refused}");
+        let found = installation.configured(&["recover", "--json"]).json();
+        assert_eq!(found["service_keys"][0], "access-key-seal", "{found}");
+        let server = installation.serve();
+        server.client(&user).call("ListKeys", &[]).await.unwrap();
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_region_keeps_nobody_from_taking_rights_away() {
+    let (installation, user) = Installation::prepared();
+    damage(&installation, DAMAGES[1], &["region"]).await;
+    installation.configured(&["access-key", "disable", &user.id]).done();
+}

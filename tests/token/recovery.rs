@@ -1,0 +1,149 @@
+//! What is lost under the gateway's feet, and how it comes back.
+
+use std::time::Duration;
+
+use cryptoki::object::Attribute;
+use hsmgate::model::KeySpec;
+use hsmgate::token::{KeyIdentity, Token, TokenError, UnavailableReason};
+
+use super::harness::{PIN, change, direct_session, key, run, token_directory, with_token};
+
+async fn works(token: &Token, key: KeyIdentity) -> Result<(), TokenError> {
+    let decrypted = run(token, move |worker| {
+        let encrypted = worker.encrypt(key, None, b"text")?;
+        worker.decrypt(key, &encrypted.iv, None, &encrypted.ciphertext)
+    });
+    assert_eq!(*decrypted.await?, b"text");
+    Ok(())
+}
+
+/// Waits until the token is ready, or away for the reason.
+async fn until(token: &Token, wanted: Option<UnavailableReason>) {
+    let waiting = async {
+        loop {
+            let reason = match token.ready() {
+                Ok(()) => None,
+                Err(TokenError::Unavailable(reason)) => Some(reason),
+                Err(error) => panic!("{error}"),
+            };
+            if reason == wanted {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+}
+
+#[test]
+fn a_logout_under_our_feet_is_made_good_unnoticed() {
+    with_token("recovery::a_logout_under_our_feet_is_made_good_unnoticed", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        works(&token, key).await.unwrap();
+        for _ in 0..3 {
+            direct_session().1.logout().unwrap();
+            works(&token, key).await.unwrap();
+            direct_session().1.logout().unwrap();
+            assert!(run(&token, move |worker| worker.exists(key)).await.unwrap());
+            direct_session().1.logout().unwrap();
+            assert_eq!(token.list().await.unwrap().len(), 1);
+        }
+        token.ready().unwrap();
+    });
+}
+
+#[test]
+fn a_module_that_was_finalized_is_brought_back() {
+    with_token("recovery::a_module_that_was_finalized_is_brought_back", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        let old = run(&token, move |worker| worker.encrypt(key, None, b"before")).await.unwrap();
+        let (pkcs11, session) = direct_session();
+        drop(session);
+        pkcs11.finalize().unwrap();
+        let error = works(&token, key).await.unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        until(&token, None).await;
+        works(&token, key).await.unwrap();
+        let decrypted =
+            run(&token, move |worker| worker.decrypt(key, &old.iv, None, &old.ciphertext));
+        assert_eq!(*decrypted.await.unwrap(), b"before");
+    });
+}
+
+#[test]
+fn after_a_refused_pin_nobody_logs_in_again() {
+    with_token("recovery::after_a_refused_pin_nobody_logs_in_again", async |token| {
+        let key = key(&token, KeySpec::Aes256).await;
+        let (pkcs11, session) = direct_session();
+        session.set_pin(&PIN.into(), &"another PIN".into()).unwrap();
+        drop(session);
+        pkcs11.finalize().unwrap();
+        assert!(works(&token, key).await.is_err());
+        until(&token, Some(UnavailableReason::PinRefused)).await;
+        let error = works(&token, key).await.unwrap_err();
+        assert!(matches!(error, TokenError::Unavailable(UnavailableReason::PinRefused)), "{error}");
+    });
+}
+
+#[test]
+fn storage_that_went_away_is_not_taken_for_destroyed_keys() {
+    let name = "recovery::storage_that_went_away_is_not_taken_for_destroyed_keys";
+    with_token(name, async |token| {
+        let first = key(&token, KeySpec::Aes256).await;
+        let second = key(&token, KeySpec::Aes256).await;
+        let tokens = token_directory();
+        let aside = tokens.with_extension("aside");
+        std::fs::rename(&tokens, &aside).unwrap();
+        let exists = run(&token, move |worker| worker.exists(first)).await;
+        assert!(exists.is_err(), "a key counts as destroyed because its storage is away");
+        assert!(works(&token, second).await.unwrap_err().is_unavailable());
+        std::fs::rename(&aside, &tokens).unwrap();
+        until(&token, None).await;
+        works(&token, first).await.unwrap();
+        works(&token, second).await.unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_somebody_else_destroyed_is_not_found() {
+    with_token("recovery::a_key_that_somebody_else_destroyed_is_not_found", async |token| {
+        let doomed = key(&token, KeySpec::EcP256).await;
+        let other = key(&token, KeySpec::Aes256).await;
+        let (_pkcs11, session) = direct_session();
+        let id = Attribute::Id(doomed.id().as_bytes().to_vec());
+        for object in session.find_objects(&[id]).unwrap() {
+            session.destroy_object(object).unwrap();
+        }
+        let algorithm = hsmgate::token::SignAlgorithm::EcdsaSha256;
+        let signed = run(&token, move |worker| worker.sign(doomed, algorithm, &[1; 32])).await;
+        let error = signed.unwrap_err();
+        assert!(error.is_not_found(), "{error}");
+        works(&token, other).await.unwrap();
+    });
+}
+
+#[test]
+fn keys_come_and_go_beside_encryption_and_logouts() {
+    with_token("recovery::keys_come_and_go_beside_encryption_and_logouts", async |token| {
+        let lasting = key(&token, KeySpec::Aes256).await;
+        let other = token.clone();
+        let changes = tokio::spawn(async move {
+            for _ in 0..100 {
+                let passing = key(&other, KeySpec::Aes256).await;
+                works(&other, passing).await.unwrap();
+                change(&other, move |worker| worker.destroy(passing)).await.unwrap();
+            }
+        });
+        let mut round = 0_u32;
+        while !changes.is_finished() {
+            works(&token, lasting).await.unwrap();
+            round += 1;
+            if round.is_multiple_of(50) {
+                // Twice at once is no logout, and no harm either.
+                let _ = direct_session().1.logout();
+            }
+        }
+        changes.await.unwrap();
+        token.ready().unwrap();
+    });
+}
