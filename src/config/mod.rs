@@ -7,7 +7,6 @@ mod check;
 mod faults;
 pub mod ownership;
 mod reader;
-pub mod reference;
 pub mod secret;
 pub mod settings;
 

@@ -60,7 +60,8 @@ impl<'a> Reader<'a> {
         let (line, Value::Text(text)) = self.value(name)? else { return None };
         let parsed = parse(&text);
         if parsed.is_none() {
-            let form = Setting::named(name).map_or_else(String::new, form);
+            let form =
+                Setting::named(name).map_or_else(String::new, |setting| setting.kind.to_string());
             self.fault(line, name, format!("must be {form}"));
         }
         parsed
@@ -75,7 +76,8 @@ impl<'a> Reader<'a> {
         let (line, Value::List(texts)) = self.value(name)? else { return None };
         let parsed: Option<Vec<T>> = texts.iter().map(|text| parse(text)).collect();
         if parsed.is_none() {
-            let form = Setting::named(name).map_or_else(String::new, form);
+            let form =
+                Setting::named(name).map_or_else(String::new, |setting| setting.kind.to_string());
             self.fault(line, name, format!("must be {form}"));
         }
         parsed
@@ -158,7 +160,7 @@ impl<'a> Reader<'a> {
             Some(value) => {
                 self.values.insert(setting.name, (line, value));
             }
-            None => self.fault(line, setting.name, format!("must be {}", form(setting))),
+            None => self.fault(line, setting.name, format!("must be {}", setting.kind)),
         }
     }
 
@@ -212,20 +214,6 @@ impl<'a> Reader<'a> {
 
     fn line(&self, span: &Range<usize>) -> usize {
         1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
-    }
-}
-
-/// What a value must be, in words.
-pub(super) fn form(setting: &Setting) -> String {
-    match setting.kind {
-        Kind::Text(form) => form.to_owned(),
-        Kind::List(form) => format!("a list of {form}"),
-        Kind::Word(words) => {
-            let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-            quoted.join(" or ")
-        }
-        Kind::Flag => "true or false".to_owned(),
-        Kind::Number(least, most) => format!("a whole number from {least} to {most}"),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The check for unknown settings, the defaults and `docs/configuration.md` come from this table.
 
+use std::fmt;
+
 use crate::model::MAX_INVOCATIONS;
 
 /// One setting of the configuration file.
@@ -30,6 +32,22 @@ pub enum Kind {
     Flag,
     /// A whole number within these bounds, both included.
     Number(u64, u64),
+}
+
+/// What a value must be, in words.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(form) => f.write_str(form),
+            Self::List(form) => write!(f, "a list of {form}"),
+            Self::Word(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                f.write_str(&quoted.join(" or "))
+            }
+            Self::Flag => f.write_str("true or false"),
+            Self::Number(least, most) => write!(f, "a whole number from {least} to {most}"),
+        }
+    }
 }
 
 /// What holds when a setting is not there.

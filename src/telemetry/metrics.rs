@@ -4,7 +4,7 @@
 //! must not know who counts, nor have a label with a value that a caller chooses: no key id, no
 //! user, no address.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -741,45 +741,9 @@ impl Registrar {
     }
 }
 
-const HEAD: &str = "# Metrics
-
-The admin listener (`[admin]` in the [configuration](../configuration.md)) answers `GET /metrics`
-with these, in the text form of OpenMetrics, which Prometheus reads. No label has a value that a
-caller chooses: no key id, no user, no address. A metric with labels shows once it has counted
-something.
-
-This page is written from `src/telemetry/metrics.rs` and checked against it; after a change there,
-`UPDATE_DOCS=1 cargo test telemetry` writes it anew.
-
-| metric | kind | labels | meaning |
-| --- | --- | --- | --- |
-";
-
-/// The text of `docs/reference/metrics.md`.
-pub fn page() -> String {
-    let mut page = HEAD.to_owned();
-    for Description { name, kind, labels, help } in metrics().descriptions() {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(page, "| `{name}` | {kind} | {} | {help}. |", labels.join(", "));
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Set `UPDATE_DOCS=1` to write the page instead.
-    #[test]
-    fn the_page_in_the_repository_tells_every_metric() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, page()).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "{path} is stale: UPDATE_DOCS=1 cargo test telemetry");
-    }
 
     #[test]
     fn what_is_counted_stands_in_the_text_under_its_name() {

@@ -1,13 +1,11 @@
 //! The public RPC wire (KMS API 2016-01-20): `/` by GET and by POST, parameters in query and form.
 
 pub mod canonical;
-pub mod coverage;
 pub mod format;
 #[cfg(test)]
 mod mutations;
 pub mod params;
 pub mod percent;
-pub mod permissions;
 pub mod sign;
 mod sign_v1;
 mod sign_v3;

@@ -1,16 +1,17 @@
-//! The page of the documentation that says which permission each operation needs, and which of
-//! them the system policies give. It is written from the table and decided by the policies
-//! themselves.
+//! `docs/permissions.md`: the permission that each operation needs, and which system policies give it.
+//! Written from the tables of operations and decided by the policies themselves.
 
 use std::fmt::Write as _;
 
-use super::table::TABLE;
-use crate::authz::{ApplicablePolicies, decide};
-use crate::model::policy::{
+use hsmgate::authz::{ApplicablePolicies, decide};
+use hsmgate::model::policy::{
     AttachedPolicy, PolicyRequest, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
-use crate::model::{PrincipalName, RegionAccount, Time};
-use crate::wire::instance::table as instance;
+use hsmgate::model::{PrincipalName, RegionAccount, Time};
+use hsmgate::wire::instance::table as instance;
+use hsmgate::wire::rpc::table::TABLE;
+
+use crate::check_page;
 
 const HEAD: &str = "\
 # Permissions
@@ -45,14 +46,12 @@ By the public API a client key may call only these operations
 /// Actions that are answered to every caller whose signature is good.
 const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions"];
 
-/// The page in Markdown. `place` is any.
-pub fn page(region_account: &RegionAccount) -> String {
+fn page(region_account: &RegionAccount) -> String {
     let mut page = String::from(HEAD);
-    // Writing to a string cannot fail.
     for policy in SYSTEM_POLICIES.iter() {
-        let _ = write!(page, " {} |", short(policy));
+        write!(page, " {} |", short(policy)).unwrap();
     }
-    let _ = writeln!(page, "\n|---|---|{}", "---|".repeat(SYSTEM_POLICIES.len()));
+    writeln!(page, "\n|---|---|{}", "---|".repeat(SYSTEM_POLICIES.len())).unwrap();
     let mut rows: Vec<(&str, &str)> = TABLE
         .iter()
         .flat_map(|entry| {
@@ -67,11 +66,11 @@ pub fn page(region_account: &RegionAccount) -> String {
         } else {
             format!("`{action}`")
         };
-        let _ = write!(page, "| {name} | {shown} |");
+        write!(page, "| {name} | {shown} |").unwrap();
         for policy in SYSTEM_POLICIES.iter() {
             let is_given =
                 WITHOUT_PERMISSION.contains(&name) || gives(policy, action, region_account);
-            let _ = write!(page, " {} |", if is_given { "yes" } else { "" });
+            write!(page, " {} |", if is_given { "yes" } else { "" }).unwrap();
         }
         page.push('\n');
     }
@@ -79,18 +78,18 @@ pub fn page(region_account: &RegionAccount) -> String {
     let mut granted: Vec<_> = instance::TABLE.iter().map(|entry| entry.permission).collect();
     granted.sort_unstable();
     for action in granted {
-        let _ = writeln!(page, "- `{action}`");
+        writeln!(page, "- `{action}`").unwrap();
     }
     page.push_str(CALLS_OF_CLIENT_KEYS);
     for entry in TABLE.iter() {
         if let Some(granted) = entry.client_keys {
-            let _ = writeln!(page, "| {} | `{granted}` |", entry.name);
+            writeln!(page, "| {} | `{granted}` |", entry.name).unwrap();
         }
     }
     page.push_str("\n## The system policies\n");
     for policy in SYSTEM_POLICIES.iter() {
-        let _ = write!(page, "\n### {}\n\n{}\n\n", policy.name, policy.purpose);
-        let _ = write!(page, "```json\n{}\n```\n", policy.text);
+        write!(page, "\n### {}\n\n{}\n\n", policy.name, policy.purpose).unwrap();
+        write!(page, "```json\n{}\n```\n", policy.text).unwrap();
     }
     page
 }
@@ -102,10 +101,8 @@ fn short(policy: &SystemPolicy) -> &str {
 }
 
 fn gives(policy: &SystemPolicy, action: &str, region_account: &RegionAccount) -> bool {
-    let Ok(attached) = AttachedPolicy::system(policy.name) else { return false };
-    let (Ok(principal), policies) = (PrincipalName::user("anyone"), [attached]) else {
-        return false;
-    };
+    let policies = [AttachedPolicy::system(policy.name).unwrap()];
+    let principal = PrincipalName::user("anyone").unwrap();
     let policies = ApplicablePolicies {
         account: &region_account.account,
         principal: &principal,
@@ -125,42 +122,30 @@ fn gives(policy: &SystemPolicy, action: &str, region_account: &RegionAccount) ->
     decide(&policies, &policy_request).is_allowed()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Set `UPDATE_DOCS=1` to write the page instead.
-    #[test]
-    fn the_permissions_page_says_what_table_and_policies_say() {
-        let region_account = RegionAccount {
-            region: "cn-hangzhou".parse().unwrap(),
-            account: "1234567890123456".parse().unwrap(),
-        };
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/permissions.md");
-        let page = page(&region_account);
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, &page).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page, "docs/permissions.md is out of date: run with UPDATE_DOCS=1");
+fn region_account() -> RegionAccount {
+    RegionAccount {
+        region: "cn-hangzhou".parse().unwrap(),
+        account: "1234567890123456".parse().unwrap(),
     }
+}
 
-    #[test]
-    fn key_users_may_call_every_operation_of_the_instance_protocol() {
-        for entry in instance::TABLE {
-            assert_eq!(entry.client_keys, Some(entry.permission), "{}", entry.name);
-        }
+#[test]
+fn the_permissions_page_says_what_table_and_policies_say() {
+    check_page("docs/permissions.md", &page(&region_account()));
+}
+
+#[test]
+fn key_users_may_call_every_operation_of_the_instance_protocol() {
+    for entry in instance::TABLE {
+        assert_eq!(entry.client_keys, Some(entry.permission), "{}", entry.name);
     }
+}
 
-    #[test]
-    fn only_full_access_gives_everything() {
-        let region_account = RegionAccount {
-            region: "cn-hangzhou".parse().unwrap(),
-            account: "1234567890123456".parse().unwrap(),
-        };
-        for policy in SYSTEM_POLICIES.iter() {
-            let all = TABLE.iter().all(|entry| gives(policy, entry.permission, &region_account));
-            assert_eq!(all, policy.name == "AliyunKMSFullAccess", "{}", policy.name);
-        }
+#[test]
+fn only_full_access_gives_everything() {
+    let region_account = region_account();
+    for policy in SYSTEM_POLICIES.iter() {
+        let all = TABLE.iter().all(|entry| gives(policy, entry.permission, &region_account));
+        assert_eq!(all, policy.name == "AliyunKMSFullAccess", "{}", policy.name);
     }
 }

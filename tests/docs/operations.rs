@@ -1,10 +1,12 @@
-//! The page of the documentation that says what is served, written from the table itself.
+//! `docs/operations.md`, written from the tables of operations.
 
 use std::fmt::Write as _;
 
-use super::table::TABLE;
-use crate::ops::unsupported;
-use crate::wire::instance::table as instance;
+use hsmgate::ops::unsupported;
+use hsmgate::wire::instance::table as instance;
+use hsmgate::wire::rpc::table::TABLE;
+
+use crate::check_page;
 
 const HEAD: &str = "\
 # Operations
@@ -40,41 +42,29 @@ operation is answered with 400 `InvalidApiName`.
 ";
 
 /// The page in Markdown.
-pub fn page() -> String {
+fn page() -> String {
     let mut page = String::from(HEAD);
     let mut served: Vec<_> = TABLE.iter().collect();
     served.sort_by_key(|entry| entry.name);
     for entry in served {
-        // Writing to a string cannot fail.
-        let _ = writeln!(page, "| {} | `{}` |", entry.name, entry.permission);
+        writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
     }
     page.push_str(UNSUPPORTED_HEAD);
     for action in unsupported::PUBLIC {
-        let _ = writeln!(page, "- {}", action.name);
+        writeln!(page, "- {}", action.name).unwrap();
     }
     page.push_str(INSTANCE_HEAD);
     for entry in instance::TABLE {
-        let _ = writeln!(page, "| {} | `{}` |", entry.name, entry.permission);
+        writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
     }
     for action in unsupported::INSTANCE {
         let name = action.name;
-        let _ = writeln!(page, "| {name} | none: answered with 400 `UnsupportedOperation` |");
+        writeln!(page, "| {name} | none: answered with 400 `UnsupportedOperation` |").unwrap();
     }
     page
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Set `UPDATE_DOCS=1` to write the page instead.
-    #[test]
-    fn the_operations_page_says_what_the_table_says() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, page()).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "docs/operations.md is out of date: run with UPDATE_DOCS=1");
-    }
+#[test]
+fn the_operations_page_says_what_the_table_says() {
+    check_page("docs/operations.md", &page());
 }

@@ -1,9 +1,10 @@
-//! The configuration reference, written from the table of settings.
+//! `docs/configuration.md`, written from the table of settings.
 
 use std::fmt::Write as _;
 
-use super::reader::form;
-use super::settings::{ENVIRONMENT, Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
+use hsmgate::config::settings::{ENVIRONMENT, Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
+
+use crate::check_page;
 
 const HEAD: &str = "\
 # Configuration
@@ -16,29 +17,29 @@ another form or beyond its bounds. All faults are told at once, each with its li
 stand in the file; it names the files that hold them.
 
 This page is written from the table in `src/config/settings.rs` and checked against it; after a
-change there, `UPDATE_DOCS=1 cargo test config` writes it anew.
+change there, `UPDATE_DOCS=1 cargo test --test docs` updates it.
 ";
 
-/// The text of `docs/configuration.md`.
-pub fn render() -> String {
+fn page() -> String {
     let mut page = HEAD.to_owned();
     for (section, doc) in SECTIONS {
-        let _ = write!(page, "\n## `[{section}]`\n\n{doc}\n\n");
+        write!(page, "\n## `[{section}]`\n\n{doc}\n\n").unwrap();
         page.push_str("| setting | value | default | meaning |\n| --- | --- | --- | --- |\n");
         for setting in SETTINGS.iter().filter(|setting| setting.parts().0 == *section) {
-            let _ = writeln!(
+            writeln!(
                 page,
                 "| `{}` | {} | {} | {} |",
                 setting.parts().1,
-                form(setting),
+                setting.kind,
                 default(setting),
                 setting.doc
-            );
+            )
+            .unwrap();
         }
     }
     page.push_str("\n## Environment\n\n| variable | meaning |\n| --- | --- |\n");
     for (name, doc) in ENVIRONMENT {
-        let _ = writeln!(page, "| `{name}` | {doc} |");
+        writeln!(page, "| `{name}` | {doc} |").unwrap();
     }
     page
 }
@@ -55,20 +56,7 @@ fn default(setting: &Setting) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_in_the_repository_is_the_one_that_the_table_gives() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, render()).unwrap();
-        }
-        let page = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            page == render(),
-            "docs/configuration.md is stale: UPDATE_DOCS=1 cargo test config"
-        );
-    }
+#[test]
+fn the_page_in_the_repository_is_the_one_that_the_table_gives() {
+    check_page("docs/configuration.md", &page());
 }

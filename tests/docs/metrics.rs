@@ -1,0 +1,35 @@
+//! `docs/reference/metrics.md`, written from the metrics themselves.
+
+use std::fmt::Write as _;
+
+use hsmgate::telemetry::metrics::{Description, metrics};
+
+use crate::check_page;
+
+const HEAD: &str = "# Metrics
+
+The admin listener (`[admin]` in the [configuration](../configuration.md)) answers `GET /metrics`
+with these, in the text form of OpenMetrics, which Prometheus reads. No label has a value that a
+caller chooses: no key id, no user, no address. A metric with labels shows once it has counted
+something.
+
+This page is written from `src/telemetry/metrics.rs` and checked against it; after a change there,
+`UPDATE_DOCS=1 cargo test --test docs` updates it.
+
+| metric | kind | labels | meaning |
+| --- | --- | --- | --- |
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for Description { name, kind, labels, help } in metrics().descriptions() {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(page, "| `{name}` | {kind} | {} | {help}. |", labels.join(", ")).unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_page_in_the_repository_tells_every_metric() {
+    check_page("docs/reference/metrics.md", &page());
+}
