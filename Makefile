@@ -2,7 +2,7 @@
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test clients bench audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy
+.PHONY: run test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # A gateway for development on loopback, with its token and its state in .hsmgate.
 run: setup-build setup-token
@@ -31,8 +31,17 @@ torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 
+# Rates of the gateway and of its parts; then the cost of a request beside the minimal program.
 bench: setup-build setup-token
 	cargo bench --bench gateway
+	cargo build --release --example minimal
+	cargo bench --bench cost
+
+# Instructions of a request under callgrind, for the gateway and for the minimal program. They repeat
+# where times do not: docs/performance.md.
+bench-instructions: setup-build setup-token setup-valgrind
+	cargo build --release --example minimal
+	cargo bench --bench cost -- --instructions
 
 # Known weaknesses of the crates in use. Fetches the advisory database, so it needs the network.
 audit: setup-tools
@@ -51,7 +60,7 @@ fuzz: setup-build
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 || exit 1; \
 	done
 
-setup: setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy
+setup: setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # The toolchain links with cc, and some crates hold C.
 setup-build:
@@ -75,6 +84,10 @@ setup-clients:
 # Shows that nothing is answered before it is on disk.
 setup-trace:
 	command -v strace || scripts/apt-install.sh strace
+
+# Counts instructions.
+setup-valgrind:
+	command -v valgrind || scripts/apt-install.sh valgrind
 
 # Shows that an exchange of the gateway loses no request behind a proxy that tries nothing again.
 setup-proxy:

@@ -1,20 +1,13 @@
 //! What the gateway is measured against.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
-use hsmgate::model::{CiphertextBlob, KeyVersionId, Plaintext, RequestId};
-use hsmgate::token::{Budget, Encrypted, KeyIdentity, Token};
-use hsmgate::wire::http::RawQuery;
-use hsmgate::wire::rpc::percent;
-use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use hsmgate::token::{Budget, KeyIdentity, Token};
+use http::{HeaderValue, header};
 use tokio::task::JoinSet;
 
 use crate::load::{Record, Window};
@@ -25,75 +18,6 @@ const CALL_TIME: Duration = Duration::from_secs(5);
 /// A handler that does nothing.
 pub(crate) fn empty() -> Router {
     Router::new().fallback(async || json("{}"))
-}
-
-/// Encrypt with nothing but what it takes: the parameters, the token call, the answer. No
-/// authentication, no throttle, no authorisation, no key states, no log.
-pub(crate) fn minimal(token: Token, key_id: &str, key: KeyIdentity) -> Router {
-    let minimal = Minimal { token, key_id: key_id.to_owned(), key };
-    Router::new().fallback(encrypt).with_state(Arc::new(minimal))
-}
-
-struct Minimal {
-    token: Token,
-    key_id: String,
-    key: KeyIdentity,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer<'a> {
-    request_id: RequestId,
-    key_version_id: KeyVersionId,
-    ciphertext_blob: CiphertextBlob,
-    key_id: &'a str,
-}
-
-async fn encrypt(State(minimal): State<Arc<Minimal>>, request: Request) -> Response {
-    match minimal.encrypt(request).await {
-        Ok(answer) => json(answer),
-        Err(error) => {
-            tracing::error!(%error, "the minimal pipeline failed");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
-        }
-    }
-}
-
-impl Minimal {
-    async fn encrypt(&self, request: Request) -> anyhow::Result<Vec<u8>> {
-        let RawQuery(query) = request.extensions().get().context("no query")?;
-        let key_id = parameter(query, b"KeyId=")?;
-        anyhow::ensure!(key_id == self.key_id, "another key");
-        let plaintext: Plaintext = parameter(query, b"Plaintext=")?.parse()?;
-        let (key, version) = (self.key, self.key.id());
-        let Encrypted { iv, ciphertext, .. } = self
-            .token
-            .run(&Budget::new(CALL_TIME), move |worker| {
-                worker.encrypt(key, None, plaintext.expose().as_bytes())
-            })
-            .await?;
-        Ok(serde_json::to_vec(&Answer {
-            request_id: RequestId::random(),
-            key_version_id: version,
-            ciphertext_blob: CiphertextBlob { version, iv, ciphertext },
-            key_id: &self.key_id,
-        })?)
-    }
-}
-
-/// The parameter whose name and `=` are given.
-fn parameter<'a>(query: &'a [u8], start: &[u8]) -> anyhow::Result<Cow<'a, str>> {
-    let mut rest = query;
-    loop {
-        let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
-        let (piece, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        if let Some(value) = piece.strip_prefix(start) {
-            return Ok(percent::decode(value)?);
-        }
-        rest = tail.get(1..).context("a parameter is missing")?;
-    }
 }
 
 fn json(body: impl Into<Body>) -> Response {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// The processor time of every thread of this process so far, in nanoseconds.
+/// The processor time of every thread of a process so far, in nanoseconds.
 pub(crate) struct Times(HashMap<String, (String, u64)>);
 
 /// Processor time by kind of thread. The load's own is not in it.
@@ -17,9 +17,10 @@ pub(crate) struct Shares {
 }
 
 impl Times {
-    pub(crate) fn now() -> anyhow::Result<Self> {
+    /// Of the process with this id; `self` is this one.
+    pub(crate) fn of(process: &str) -> anyhow::Result<Self> {
         let mut times = HashMap::new();
-        for thread in fs::read_dir("/proc/self/task")? {
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
             let path = thread?.path();
             // A thread may end between the two.
             let (Ok(name), Ok(time)) =

@@ -12,7 +12,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::Subject;
 use crate::cpu;
 use crate::requests::Requests;
 
@@ -76,16 +75,15 @@ impl Window {
 }
 
 /// Sends `requests` over so many connections for at most `length`, from a thread of its own. The
-/// gateway takes each request once, the baselines do not mind.
+/// gateway takes each signed request once; where requests may repeat, they begin again at the end.
 pub(crate) fn run(
     address: SocketAddr,
     requests: &Requests,
     connections: usize,
     length: Duration,
-    subject: Subject,
+    may_repeat: bool,
 ) -> anyhow::Result<Window> {
     let requests = requests.clone();
-    let may_repeat = !subject.takes_once();
     let callers = thread::Builder::new().name("load".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(send(address, requests, connections, length, may_repeat))

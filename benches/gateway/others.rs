@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::load::{self, Window};
 use crate::report::{median, micros};
-use crate::requests::{Call, Requests};
+use crate::requests::Call;
 use crate::testbed::Testbed;
-use crate::{Options, Subject, WARM_UP_RATE, cpu};
+use crate::{Options, Subject, WARM_UP_RATE, cpu, signed};
 
 /// Enough to keep the token busy.
 const CONNECTIONS: usize = 16;
@@ -138,12 +138,12 @@ fn gateway(
     rate: f64,
     length: Duration,
 ) -> anyhow::Result<Window> {
-    let requests = Requests::signed(&testbed.signer, &other.call, rate, length)?;
+    let requests = signed(&testbed.signer, &other.call, rate, length)?;
     let address =
         if other.is_default { testbed.address(Subject::Full) } else { testbed.opposite() };
-    let before = cpu::Times::now()?;
-    let mut window = load::run(address, &requests, CONNECTIONS, length, Subject::Full)?;
-    window.cpu = cpu::Times::now()?.since(&before).for_each_of(window.count);
+    let before = cpu::Times::of("self")?;
+    let mut window = load::run(address, &requests, CONNECTIONS, length, false)?;
+    window.cpu = cpu::Times::of("self")?.since(&before).for_each_of(window.count);
     Ok(window)
 }
 

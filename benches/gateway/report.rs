@@ -114,11 +114,11 @@ impl Tables<'_> {
         writeln!(f)?;
         writeln!(
             f,
-            "|  bytes | connections | audited/full | full/minimal | full/empty | full/raw | instance/full | instance/raw |"
+            "|  bytes | connections | audited/full | full/empty | full/raw | instance/full | instance/raw |"
         )?;
         writeln!(
             f,
-            "|-------:|------------:|-------------:|-------------:|-----------:|---------:|--------------:|-------------:|"
+            "|-------:|------------:|-------------:|-----------:|---------:|--------------:|-------------:|"
         )?;
         for case in self.options.cases() {
             let rate = |subject| self.measured.median(case, subject).map(|window| window.rate);
@@ -128,11 +128,10 @@ impl Tables<'_> {
             };
             writeln!(
                 f,
-                "| {:6} | {:11} | {:>12} | {:>12} | {:>10} | {:>8} | {:>13} | {:>12} |",
+                "| {:6} | {:11} | {:>12} | {:>10} | {:>8} | {:>13} | {:>12} |",
                 case.bytes,
                 case.connections,
                 ratio(Subject::Audited, Subject::Full),
-                ratio(Subject::Full, Subject::Minimal),
                 ratio(Subject::Full, Subject::Empty),
                 ratio(Subject::Full, Subject::Raw),
                 ratio(Subject::Instance, Subject::Full),

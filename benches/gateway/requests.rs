@@ -2,17 +2,15 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hsmgate::cli::client::{DateAndNonce, Target, signed_request};
 use hsmgate::model::Time;
 use http::{HeaderMap, Request};
-
-/// Signed beyond what is expected: a window that is short of requests ends early.
-const SPARE: f64 = 1.3;
+use http_body_util::Full;
 
 /// Who signs, and for which key.
 pub(crate) struct Signer {
@@ -32,12 +30,13 @@ impl Signer {
         Call { action: "Encrypt", params }
     }
 
-    fn sign(&self, call: &Call) -> anyhow::Result<Vec<u8>> {
+    /// A call as it is sent, with a nonce of its own.
+    pub(crate) fn sign(&self, call: &Call) -> anyhow::Result<Request<Full<Bytes>>> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let stamp = DateAndNonce { date: Time::now(), nonce: &nonce };
         let params: Vec<_> =
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        written(&signed_request(&self.target, call.action, &params, stamp)?, b"")
+        Ok(signed_request(&self.target, call.action, &params, stamp)?)
     }
 }
 
@@ -50,25 +49,6 @@ pub(crate) struct Call {
 /// Requests as they are sent, each with a nonce of its own.
 #[derive(Clone)]
 pub(crate) struct Requests(pub(crate) Arc<Vec<Vec<u8>>>);
-
-impl Requests {
-    /// Signs a call often enough for a window with so many a second.
-    pub(crate) fn signed(
-        signer: &Signer,
-        call: &Call,
-        rate: f64,
-        length: Duration,
-    ) -> anyhow::Result<Self> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a small positive number"
-        )]
-        let count = (rate * length.as_secs_f64() * SPARE) as usize + 1;
-        let requests: anyhow::Result<_> = (0..count).map(|_index| signer.sign(call)).collect();
-        Ok(Self(Arc::new(requests?)))
-    }
-}
 
 /// Base64 text of `bytes` bytes of every value.
 pub(crate) fn plaintext(bytes: usize) -> Arc<str> {

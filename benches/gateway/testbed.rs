@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,18 +29,11 @@ use crate::instance::Caller;
 use crate::load::Window;
 use crate::others::{self, Job, Other};
 use crate::requests::{self, Signer};
-use crate::{Case, Subject, baseline};
+use crate::{Case, Subject, baseline, module};
 
 const LABEL: &str = "hsmgate-bench";
 const PIN: &str = "482915";
 const SO_PIN: &str = "91528471";
-/// Where distributions install the module; the variable names another place.
-const MODULES: &[&str] = &[
-    "/usr/lib/softhsm/libsofthsm2.so",
-    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-    "/usr/lib64/softhsm/libsofthsm2.so",
-    "/usr/lib64/pkcs11/libsofthsm2.so",
-];
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(15);
 const CONNECTIONS: usize = 1024;
@@ -60,7 +53,6 @@ pub(crate) struct Testbed {
     audited: Option<ExtraGateway>,
     /// It verifies encryptions and no data keys: the opposite of the defaults.
     opposite: ExtraGateway,
-    minimal: SocketAddr,
     empty: SocketAddr,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
@@ -92,7 +84,7 @@ impl Testbed {
     /// Makes token, key and AccessKey in `home` and starts to serve.
     pub(crate) fn prepare(home: &Path, audit: Option<AuditSettings>) -> anyhow::Result<Self> {
         telemetry::init(&Log { format: LogFormat::Json, filter: "info".to_owned() })?;
-        let module = module()?;
+        let module = module::find()?;
         Token::initialize(&module, LABEL, &SecretString::from(SO_PIN), &SecretString::from(PIN))?;
         let runtime = Runtime::new()?;
         let (stop, stopped) = watch::channel(false);
@@ -134,7 +126,6 @@ impl Testbed {
             }));
             anyhow::Ok(address)
         };
-        let minimal = serve(baseline::minimal(token.clone(), &key_id, key))?;
         let empty = serve(baseline::empty())?;
         let target = Target::new(&format!("http://{full}"), &target.0, target.1)?;
         let signer = Signer::new(target, key_id);
@@ -148,7 +139,6 @@ impl Testbed {
             full,
             audited,
             opposite,
-            minimal,
             empty,
             stop,
             servers,
@@ -159,7 +149,6 @@ impl Testbed {
     pub(crate) fn address(&self, subject: Subject) -> SocketAddr {
         match subject {
             Subject::Empty => self.empty,
-            Subject::Minimal => self.minimal,
             Subject::Full | Subject::Instance | Subject::Raw => self.full,
             Subject::Audited => self.audited.as_ref().map_or(self.full, |one| one.address),
         }
@@ -244,13 +233,6 @@ async fn ended(mut stopped: watch::Receiver<bool>) -> Stop {
     // A sender that is gone has stopped, too.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
     Stop::AtOnce
-}
-
-fn module() -> anyhow::Result<PathBuf> {
-    let named = std::env::var("SOFTHSM2_MODULE").ok();
-    let mut candidates = named.as_deref().into_iter().chain(MODULES.iter().copied());
-    let found = candidates.find(|path| Path::new(path).is_file());
-    found.map(PathBuf::from).context("SoftHSM2 is not installed: softhsm/install.sh")
 }
 
 fn token_settings(module: &Path) -> TokenSettings {

@@ -1,0 +1,72 @@
+//! Instructions a request, under callgrind.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::callgrind::{Counters, Counts};
+use crate::calls::Operation;
+use crate::servers::{Program, Servers};
+use crate::{Options, burst};
+
+/// Windows of an operation. The median is shown: a checkpoint of the audit falls into one of them,
+/// and on a busy machine a thread looks more often whether there is work.
+const WINDOWS: usize = 5;
+/// How long the instructions of the program at rest are counted, which are not the requests'.
+const REST: Duration = Duration::from_secs(3);
+
+/// Prints the table.
+pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> anyhow::Result<()> {
+    let servers = Servers::start(home, options.gateway.as_deref(), programs)?;
+    println!(
+        "\nInstructions a request, in user space, under callgrind: one connection, median of {WINDOWS} windows of \
+         {} requests\n",
+        options.requests
+    );
+    println!(
+        "| program | operation | all | SHA-256 | all but SHA-256 | of these in SoftHSM2 and OpenSSL | spread |"
+    );
+    println!("|---|---|---:|---:|---:|---:|---:|");
+    for &program in programs {
+        let mut counters = Counters::of(servers.of(program));
+        let at_rest = at_rest(&mut counters)?;
+        for operation in Operation::ALL {
+            // The first window warms up.
+            let mut windows = Vec::new();
+            for _window in 0..=WINDOWS {
+                counters.zero()?;
+                let start = Instant::now();
+                burst(&servers, operation, program, options.requests, 1)?;
+                let length = start.elapsed().as_secs_f64();
+                windows
+                    .push(counters.take()?.without(&at_rest, length).for_each_of(options.requests));
+            }
+            print(program, operation, windows.split_off(1));
+        }
+    }
+    Ok(())
+}
+
+/// What the program does in a second without requests.
+fn at_rest(counters: &mut Counters<'_>) -> anyhow::Result<Counts> {
+    counters.zero()?;
+    let start = Instant::now();
+    thread::sleep(REST);
+    Ok(counters.take()?.divided_by(start.elapsed().as_secs_f64()))
+}
+
+fn print(program: Program, operation: Operation, mut windows: Vec<Counts>) {
+    windows.sort_unstable_by(|one, other| one.rest().total_cmp(&other.rest()));
+    let at = |index: usize| windows.get(index).copied().unwrap_or_default();
+    let (least, median, most) = (at(0), at(windows.len() / 2), at(windows.len() - 1));
+    println!(
+        "| {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} % |",
+        format!("{program:?}").to_lowercase(),
+        operation.name(),
+        median.total,
+        median.sha256,
+        median.rest(),
+        median.module,
+        100.0 * (most.rest() - least.rest()) / median.rest(),
+    );
+}
