@@ -1,4 +1,4 @@
-//! AccessKeys and temporary credentials in SQL, and the counter of their changes.
+//! SQL for AccessKeys and temporary credentials, and the counter of their changes.
 
 use sqlx::any::AnyRow;
 
@@ -7,57 +7,57 @@ use super::row::{Fields, Table};
 use super::{DamagedRow, PrincipalRow, Store, StoreError, metadata};
 use crate::model::{AccessKeyId, PrincipalName, Time};
 
-/// The most active AccessKeys of one principal, so that one can take the place of another.
+/// Maximum number of active AccessKeys of one principal: two, so that a key can be rotated.
 /// Temporary credentials do not count.
 pub const MAX_ACTIVE_KEYS: i64 = 2;
 
-/// What is kept of an AccessKey.
+/// The stored row of an AccessKey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessKeyRow {
-    /// Its public half.
+    /// The AccessKey id (public).
     pub id: AccessKeyId,
-    /// Whom it belongs to.
+    /// The principal that owns it.
     pub principal: PrincipalName,
-    /// Its secret half, encrypted by a key of the token.
+    /// The AccessKey secret, encrypted by a key of the token.
     pub encrypted_secret: Vec<u8>,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
-    /// Whether calls with it are let in.
+    /// Whether requests signed with it are accepted.
     pub is_active: bool,
-    /// The hour in which it was last used.
+    /// The hour of the last use.
     pub last_used: Option<Time>,
-    /// What makes it temporary.
+    /// The session, if this is a temporary credential.
     pub session: Option<SessionRow>,
 }
 
-/// What temporary credentials have beside an AccessKey.
+/// The additional fields of temporary credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
-    /// The name of the session.
+    /// The session name.
     pub name: String,
     /// SHA-256 of the security token.
     pub token_hash: Vec<u8>,
-    /// When it ends.
+    /// Expiry time.
     pub expires: Time,
-    /// The policy that limits it, as it was written.
+    /// The session policy, as received.
     pub policy: Option<String>,
 }
 
-/// What is kept of all principals and AccessKeys.
+/// All principals and AccessKeys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessState {
-    /// How often any of it was changed; none where that cannot be read.
+    /// The change counter. `None` if it cannot be read.
     pub revision: Option<i64>,
     /// The principals, by name.
     pub principals: Vec<PrincipalRow>,
     /// The AccessKeys, by id.
     pub keys: Vec<AccessKeyRow>,
-    /// What cannot be read.
+    /// The rows that cannot be read.
     pub damaged: Vec<DamagedRow>,
 }
 
-/// The fact that counts changes. Every statement that changes AccessKeys or principals raises it
-/// in the same transaction; the last use is no change.
+/// The metadata entry that counts changes. Every statement that changes AccessKeys or principals
+/// increments it in the same transaction. An update of the last use does not count.
 const REVISION: &str = "access-keys-revision";
 
 const ACCESS_KEYS: Table = Table {
@@ -89,8 +89,9 @@ fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
     })
 }
 
-/// The hash stands for the whole: where it is NULL, the AccessKey is a lasting one, unless anything of
-/// a session is there; without its end and its policy that one would have more rights, and for ever.
+/// The hash decides: if it is NULL, the row is a permanent AccessKey, but only if no other session
+/// column has a value. Without its expiry and its policy, a session would gain rights and never
+/// expire.
 fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
     let Some(token_hash) = fields.get("token_hash")? else {
         fields.require_null("token_hash", &["session_name", "expires", "session_policy"])?;
@@ -105,11 +106,11 @@ fn read_session(fields: &Fields<'_>) -> Result<Option<SessionRow>, StoreError> {
 }
 
 impl Store {
-    /// Principals and AccessKeys as the database has them now, all of one time.
+    /// Reads all principals and AccessKeys in one database snapshot.
     ///
     /// # Errors
-    /// When the database cannot be read. A row that cannot be read is left out, and told beside the
-    /// others.
+    /// When the database cannot be read. A row that cannot be read is skipped and returned in
+    /// `damaged`.
     pub async fn access_state(&self) -> Result<AccessState, StoreError> {
         let known = self.inner.last_access_revision();
         let mut connection = self.inner.connection().await?;
@@ -126,7 +127,7 @@ impl Store {
         Ok(AccessState { revision, principals, keys, damaged })
     }
 
-    /// Every AccessKey by id that can be read, as the database has them now.
+    /// Reads every readable AccessKey from the database, by id.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -137,12 +138,12 @@ impl Store {
     /// Adds an AccessKey.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such principal, [`StoreError::Exists`] when the
-    /// id is taken, [`StoreError::LimitReached`] when its principal would have more than
+    /// [`StoreError::NotFound`] when the principal does not exist, [`StoreError::Exists`] when the
+    /// id is taken, [`StoreError::LimitReached`] when the principal would exceed
     /// [`MAX_ACTIVE_KEYS`].
     pub async fn insert_access_key(&self, row: AccessKeyRow) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // Whoever raises the counter has it to himself until the end, so that counts stay true.
+        // The counter's row is locked until the transaction ends, so the count below stays valid.
         increment_revision(write.connection()).await?;
         let principal = row.principal.to_string();
         super::principals::require(write.connection(), &principal).await?;
@@ -176,11 +177,11 @@ impl Store {
         write.finish().await
     }
 
-    /// Switches an AccessKey on or off.
+    /// Activates or deactivates an AccessKey.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such AccessKey, [`StoreError::LimitReached`] when
-    /// its principal would have more than [`MAX_ACTIVE_KEYS`].
+    /// [`StoreError::NotFound`] when the AccessKey does not exist, [`StoreError::LimitReached`]
+    /// when its principal would exceed [`MAX_ACTIVE_KEYS`].
     pub async fn set_access_key_active(
         &self,
         id: &AccessKeyId,
@@ -196,7 +197,7 @@ impl Store {
         if changed.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
-        // To switch one off nothing of its row is read, which may be damaged.
+        // Deactivation does not read the row, because the row may be damaged.
         if is_active {
             let principal: String =
                 sqlx::query_scalar("SELECT principal FROM access_keys WHERE id = $1")
@@ -211,7 +212,7 @@ impl Store {
         write.finish().await
     }
 
-    /// Removes an AccessKey; whether it was there.
+    /// Deletes an AccessKey. Returns whether it existed.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -230,7 +231,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes temporary credentials that ended before a time; how many there were.
+    /// Deletes temporary credentials that expired before a time. Returns their number.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -248,7 +249,7 @@ impl Store {
         Ok(removed)
     }
 
-    /// Keeps when AccessKeys were last used; a later time that is kept already stays.
+    /// Stores the last-use times. A later time that is already stored is kept.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -267,10 +268,9 @@ impl Store {
         write.finish().await
     }
 
-    /// How often AccessKeys or principals were changed, by this process or another: when the
-    /// number is the same as before, so is what [`Store::access_state`] returns, but for the last
-    /// uses. None where it cannot be read, so that anything may have changed; the next change counts
-    /// anew.
+    /// The change counter of AccessKeys and principals. While it is unchanged,
+    /// [`Store::access_state`] returns the same result, except for the last uses. `None` if it
+    /// cannot be read: anything may have changed, and the next change resets the counter.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_inserted_is_read_back_by_id() {
+    async fn inserted_access_keys_are_read_back_by_id() {
         let Bench { store, .. } = &bench().await;
         let rows = [row("LTAI-1"), row("LTAI-2"), session("STS.1", 1_800_000_000)];
         for row in rows.iter().rev() {
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_handle_sees_the_revision_rise_with_every_change() {
+    async fn every_change_increments_the_revision_for_another_handle() {
         let bench = bench().await;
         let other = Store::open(&bench.url).await.unwrap();
         let before = other.access_keys_revision().await.unwrap().unwrap_or_default();
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_nothing_leaves_the_revision() {
+    async fn calls_without_a_change_keep_the_revision() {
         let Bench { store, .. } = &bench().await;
         store.insert_access_key(row("LTAI-1")).await.unwrap();
         let before = store.access_keys_revision().await.unwrap();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_use_only_rises() {
+    async fn the_last_use_never_decreases() {
         let Bench { store, .. } = &bench().await;
         store.insert_access_key(row("LTAI-1")).await.unwrap();
         for hour in [7200, 3600] {
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_go_when_they_have_ended_and_lasting_keys_stay() {
+    async fn expired_sessions_are_deleted_and_permanent_keys_stay() {
         let Bench { store, .. } = &bench().await;
         for row in [row("LTAI-1"), session("STS.1", 100), session("STS.2", 200)] {
             store.insert_access_key(row).await.unwrap();
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_revision_that_is_no_number_is_named_and_the_next_change_mends_it() {
+    async fn a_revision_that_is_not_a_number_is_reported_and_repaired_by_the_next_change() {
         let Bench { store, .. } = &bench().await;
         store.set_metadata(REVISION, "many").await.unwrap();
         assert_eq!(store.access_keys_revision().await.unwrap(), None);
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_lost_its_hash_does_not_become_a_lasting_access_key() {
+    async fn a_session_without_its_hash_does_not_become_a_permanent_access_key() {
         for sql in [
             "UPDATE access_keys SET token_hash = NULL",
             "UPDATE access_keys SET token_hash = NULL, session_name = NULL, expires = NULL",
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_row_is_left_out_and_can_be_switched_off_and_deleted() {
+    async fn a_damaged_row_is_skipped_and_can_be_deactivated_and_deleted() {
         for sql in [
             "UPDATE access_keys SET principal = 'nobody' WHERE id = 'LTAI-1'",
             "UPDATE access_keys SET principal = CAST(x'ff' AS TEXT) WHERE id = 'LTAI-1'",

@@ -1,4 +1,4 @@
-//! Aliases in SQL.
+//! SQL for aliases.
 
 use sqlx::any::AnyRow;
 
@@ -9,14 +9,14 @@ use super::row::Table;
 use super::{Store, StoreError};
 use crate::model::{Alias, KeyId, KeyRecord, Time};
 
-/// A name for a key.
+/// An alias of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AliasRecord {
-    /// The name, one of its kind.
+    /// The alias name (unique).
     pub name: Alias,
-    /// The key that it names.
+    /// The key that the alias names.
     pub key: KeyId,
-    /// When the name was made; a change of the key leaves it.
+    /// Creation time. Moving the alias to another key keeps it.
     pub created: Time,
 }
 
@@ -32,11 +32,11 @@ fn read_alias(row: &AnyRow) -> Result<AliasRecord, StoreError> {
 }
 
 impl Store {
-    /// Names a key.
+    /// Creates an alias.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name is taken, [`StoreError::NotFound`] when the key is not
-    /// there.
+    /// [`StoreError::Exists`] when the alias name is taken, [`StoreError::NotFound`] when the key
+    /// does not exist.
     pub async fn create_alias(&self, name: &Alias, key: KeyId) -> Result<(), StoreError> {
         let alias = AliasRecord { name: name.clone(), key, created: Time::now() };
         let mut write = self.write().await?;
@@ -50,15 +50,15 @@ impl Store {
         write.commit(move |catalogue| catalogue.put_alias(alias)).await
     }
 
-    /// Gives a name to another key, if `decide` agrees. It is handed the key that the alias names
-    /// until now and the one that it is to name, in this order.
+    /// Moves an alias to another key, if `decide` agrees. `decide` receives the current key and the
+    /// new key, in this order.
     ///
-    /// Both are as they are on disk, held with the alias against every other writer until the
-    /// change is made: between the decision and the change the alias cannot be given to a third
-    /// key.
+    /// Both are read from disk and locked, with the alias, against all other writers until the
+    /// change is committed. The alias cannot move to a third key between the decision and the
+    /// change.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the name or the key is not there; what `decide` returns.
+    /// [`StoreError::NotFound`] when the alias or the key does not exist; what `decide` returns.
     pub async fn update_alias<E, F>(&self, name: &Alias, key: KeyId, decide: F) -> Result<(), E>
     where
         E: From<StoreError>,
@@ -84,11 +84,11 @@ impl Store {
         Ok(write.commit(move |catalogue| catalogue.put_alias(alias)).await?)
     }
 
-    /// Removes a name, if `decide` agrees. It is handed the key that the alias names, held with the
-    /// alias as in [`Store::update_alias`].
+    /// Deletes an alias, if `decide` agrees. `decide` receives the key that the alias names, locked
+    /// with the alias as in [`Store::update_alias`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the name is not there; what `decide` returns.
+    /// [`StoreError::NotFound`] when the alias does not exist; what `decide` returns.
     pub async fn delete_alias<E, F>(&self, name: &Alias, decide: F) -> Result<(), E>
     where
         E: From<StoreError>,
@@ -108,12 +108,12 @@ impl Store {
     }
 }
 
-/// The parameters of a change, for the audit.
+/// The parameters of a change, for the audit record.
 fn named(name: &Alias, key: KeyId) -> Vec<(&'static str, String)> {
     vec![("AliasName", name.to_string()), ("KeyId", key.to_string())]
 }
 
-/// Reads an alias and holds its row until the transaction ends, as with a key.
+/// Reads an alias and locks its row until the transaction ends, as for a key.
 async fn lock_alias_row(
     connection: &mut Connection,
     name: &Alias,
@@ -127,7 +127,7 @@ async fn lock_alias_row(
     read_alias(&row.ok_or(StoreError::NotFound)?)
 }
 
-/// Every alias. One whose key is damaged keeps its name, and names what is not there.
+/// Reads every alias. An alias of a damaged key is kept; its target then does not exist.
 pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<AliasRecord>, StoreError> {
     ALIASES.read_all(connection, "", read_alias).await
 }
@@ -137,14 +137,14 @@ mod tests {
     use super::*;
     use crate::store::tests::{Bench, sample_key};
 
-    #[expect(clippy::unnecessary_wraps, reason = "it stands for a decision")]
+    #[expect(clippy::unnecessary_wraps, reason = "it has the type of a decision")]
     fn agree(_from: &KeyRecord, _to: &KeyRecord) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// The other handle stands for another process: this one's memory is behind.
+    /// The other handle simulates another process, so the catalogue of this handle is stale.
     #[tokio::test]
-    async fn who_moves_or_removes_an_alias_is_shown_the_key_that_it_names_on_disk() {
+    async fn moving_or_deleting_an_alias_is_decided_on_its_target_on_disk() {
         let bench = Bench::new().await;
         let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
         let name: Alias = "alias/orders".parse().unwrap();
@@ -157,14 +157,14 @@ mod tests {
         there.update_alias(&name, keys[1], agree).await.unwrap();
         let deny = |key: &KeyRecord| {
             assert_eq!((key.id, key.policy.as_deref()), (keys[1], None));
-            Err(StoreError::Url("stands for any refusal"))
+            Err(StoreError::Url("represents any refusal"))
         };
         let change = |key: &mut KeyRecord| {
             key.policy = None;
             Ok::<_, StoreError>(())
         };
         there.change_key(keys[1], change).await.unwrap();
-        assert_eq!(here.alias_target(&name), Some(keys[0]), "memory is behind");
+        assert_eq!(here.alias_target(&name), Some(keys[0]), "memory is stale");
         let moved = here.update_alias(&name, keys[2], |from, to| {
             assert_eq!(to.id, keys[2]);
             deny(from)
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_stands_for_one_key_until_it_is_given_to_another() {
+    async fn an_alias_names_one_key_until_it_is_moved() {
         let bench = Bench::new().await;
         let one = bench.store.insert_key(sample_key()).await.unwrap().id;
         let two = bench.store.insert_key(sample_key()).await.unwrap().id;
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_or_key_that_is_not_there_is_not_found() {
+    async fn an_unknown_alias_or_key_is_not_found() {
         let Bench { store, .. } = &Bench::new().await;
         let key = store.insert_key(sample_key()).await.unwrap().id;
         let (name, other): (Alias, Alias) =
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn aliases_come_by_name() {
+    async fn aliases_are_sorted_by_name() {
         let Bench { store, .. } = &Bench::new().await;
         let key = store.insert_key(sample_key()).await.unwrap().id;
         for name in ["alias/b", "alias/B", "alias/a/1", "alias/a-1"] {

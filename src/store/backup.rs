@@ -1,4 +1,4 @@
-//! A copy of the store as it is at one moment, while others use it.
+//! Copies the store in one consistent snapshot while other processes use it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use super::connection::Connection;
 use super::{Store, StoreError, check, watch};
 
 impl Store {
-    /// Writes a copy of the SQLite store that `url` names to a file, which is then on disk, whole,
-    /// and its owner's alone. Changes that are under way are in it as a whole or not at all.
+    /// Copies the SQLite store at `url` into a file, with mode 0600, and syncs it to disk. A
+    /// concurrent change is copied completely or not at all.
     ///
     /// # Errors
-    /// [`StoreError::FileExists`] unless it may be replaced; [`StoreError::Damaged`] when the copy
-    /// does not hold together, of which nothing stays; when one of the files cannot be used.
+    /// [`StoreError::FileExists`] if the file exists and may not be replaced;
+    /// [`StoreError::Damaged`] when the copy fails its integrity check (it is then deleted); when a
+    /// file cannot be read or written.
     pub async fn backup(url: &str, to: &Path, may_replace: bool) -> Result<(), StoreError> {
         let to = absolute(to)?;
         let draft = create_draft(to.clone(), may_replace).await?;
@@ -32,7 +33,7 @@ impl Store {
     }
 }
 
-/// A copy of what is damaged could be whole and lack rows.
+/// A copy of a damaged database could pass the check and lack rows.
 async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
     let Some((path, _hold)) = &connected.file else { return Ok(()) };
     match watch::quick_check(path).await? {
@@ -41,14 +42,14 @@ async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
     }
 }
 
-/// SQLite reads one state of the database from beginning to end.
+/// SQLite reads one snapshot of the database.
 async fn copy(connected: &Connected, to: String) -> Result<(), StoreError> {
     let mut connection = Connection::acquire(&connected.pool).await?;
     sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await?;
     Ok(())
 }
 
-/// An empty file of its owner alone in the directory of `to`.
+/// Creates an empty file, accessible only to its owner, in the directory of `to`.
 async fn create_draft(to: PathBuf, may_replace: bool) -> Result<NamedTempFile, StoreError> {
     blocking(move || {
         if !may_replace && to.exists() {
@@ -61,10 +62,10 @@ async fn create_draft(to: PathBuf, may_replace: bool) -> Result<NamedTempFile, S
     .await
 }
 
-/// Gives a file that is on disk its name.
+/// Renames a synced file to its final name.
 fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), StoreError> {
     let failed = |source| StoreError::File { path: to.to_owned(), source };
-    // Opened anew: SQLite may have written through another handle only.
+    // The file is opened again because SQLite may have written through another handle only.
     File::open(draft.path()).and_then(|file| file.sync_all()).map_err(failed)?;
     let persisted = if may_replace { draft.persist(to) } else { draft.persist_noclobber(to) };
     match persisted {
@@ -77,7 +78,7 @@ fn publish(draft: NamedTempFile, to: &Path, may_replace: bool) -> Result<(), Sto
     sync_directory_of(to).map_err(failed)
 }
 
-/// Makes the names in a file's directory lasting.
+/// Syncs the directory of a file, so that a rename survives a power failure.
 pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
@@ -86,7 +87,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A path as SQLite takes it.
+/// A path as UTF-8, as SQLite requires it.
 pub(super) fn text(path: &Path) -> Result<&str, StoreError> {
     path.to_str().ok_or_else(|| StoreError::File {
         path: path.to_owned(),
@@ -106,7 +107,7 @@ mod tests {
     use crate::store::tests::{Bench, sample_key};
 
     #[tokio::test]
-    async fn a_copy_holds_what_was_acknowledged_and_is_the_owners_alone() {
+    async fn a_copy_has_every_acknowledged_change_and_mode_0600() {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
+    async fn an_existing_file_is_replaced_only_if_allowed() {
         let bench = Bench::new().await;
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy.db");
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_store_nothing_is_made() {
+    async fn without_a_store_no_file_is_created() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/store.db", directory.path().display());
         let copy = directory.path().join("copy.db");

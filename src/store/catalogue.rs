@@ -1,4 +1,4 @@
-//! The catalogue of keys, aliases and documents in memory. It knows nothing of SQL.
+//! In-memory catalogue of keys, aliases and documents. It has no SQL.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::AliasRecord;
 use super::document_cache::DocumentCache;
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Time};
 
-/// Keys by id, by version and by age; aliases by name and by key; documents by name.
+/// Indexes keys by id, by version and by age, aliases by name and by key, and documents by name.
 #[derive(Default)]
 pub(super) struct Catalogue {
     keys: HashMap<KeyId, Arc<KeyRecord>>,
@@ -16,23 +16,24 @@ pub(super) struct Catalogue {
     aliases: BTreeMap<Alias, AliasRecord>,
     names_by_key: HashMap<KeyId, BTreeSet<Alias>>,
     document_cache: DocumentCache,
-    /// How many changes of the database it holds.
+    /// The database revision that the catalogue holds.
     revision: i64,
 }
 
 impl Catalogue {
-    /// Of this revision, still without anything in it.
+    /// An empty catalogue at this revision.
     pub(super) fn of(revision: i64) -> Self {
         Self { revision, ..Self::default() }
     }
 
-    /// How many changes of the database it holds.
+    /// The database revision that the catalogue holds.
     pub(super) fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Takes notice of a change that it now holds, and that made the database's revision this.
-    /// With a change of another process in between it stays behind, until it is read anew.
+    /// Records a change that the catalogue already holds, with the database revision after it. If
+    /// another process changed the database in between, the revision stays, and the next refresh
+    /// reads everything.
     pub(super) fn note_revision(&mut self, revision: i64) {
         if revision == self.revision.saturating_add(1) {
             self.revision = revision;
@@ -47,7 +48,7 @@ impl Catalogue {
         self.key(*self.by_version.get(&version)?)
     }
 
-    /// By rising time of creation, then id.
+    /// Sorted by creation time, then id.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
         self.by_age.values()
     }
@@ -56,18 +57,18 @@ impl Catalogue {
         self.aliases.get(name)
     }
 
-    /// By rising name.
+    /// Sorted by name.
     pub(super) fn aliases(&self) -> impl Iterator<Item = &AliasRecord> {
         self.aliases.values()
     }
 
-    /// Those of one key, by rising name.
+    /// The aliases of one key, sorted by name.
     pub(super) fn aliases_of(&self, key: KeyId) -> impl Iterator<Item = &AliasRecord> {
         let names = self.names_by_key.get(&key).into_iter().flatten();
         names.filter_map(|name| self.aliases.get(name))
     }
 
-    /// Takes a record in place of the one with its id, if there is one.
+    /// Inserts a record, or replaces the one with its id.
     pub(super) fn put_key(&mut self, record: &Arc<KeyRecord>) {
         self.forget_record(record.id);
         for version in &record.versions {
@@ -77,7 +78,7 @@ impl Catalogue {
         self.keys.insert(record.id, Arc::clone(record));
     }
 
-    /// Forgets a key and its aliases.
+    /// Removes a key and its aliases.
     pub(super) fn remove_key(&mut self, id: KeyId) {
         self.forget_record(id);
         for name in self.names_by_key.remove(&id).unwrap_or_default() {
@@ -85,14 +86,14 @@ impl Catalogue {
         }
     }
 
-    /// Takes an alias in place of the one with its name, if there is one.
+    /// Inserts an alias, or replaces the one with its name.
     pub(super) fn put_alias(&mut self, alias: AliasRecord) {
         self.remove_alias(&alias.name);
         self.names_by_key.entry(alias.key).or_default().insert(alias.name.clone());
         self.aliases.insert(alias.name.clone(), alias);
     }
 
-    /// Forgets an alias.
+    /// Removes an alias.
     pub(super) fn remove_alias(&mut self, name: &Alias) {
         let Some(alias) = self.aliases.remove(name) else { return };
         let Some(names) = self.names_by_key.get_mut(&alias.key) else { return };

@@ -1,4 +1,4 @@
-//! What can be told of a SQLite file before it is trusted as a store.
+//! Examines a SQLite file before it is used as a store.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -12,21 +12,21 @@ use super::connect::{self as database, blocking, known_versions};
 use super::{Store, StoreError};
 use crate::model::Time;
 
-/// What every SQLite database begins with.
+/// The first bytes of every SQLite database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Whose tables a database has.
+/// The schema version of a database, compared with this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
-    /// This program's.
+    /// The schema of this program.
     Current,
-    /// Those of an older one; the next start brings them up to date.
+    /// The schema of an older program. The next start migrates it.
     Older,
-    /// Those of a newer one, which this one refuses.
+    /// The schema of a newer program. This program refuses it.
     Newer,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseCheck {
     /// The file.
@@ -35,15 +35,15 @@ pub struct DatabaseCheck {
     pub mode: u32,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Whose tables it has.
+    /// The schema version.
     pub tables: Schema,
-    /// What SQLite's integrity check says; empty when all holds together.
+    /// The output of SQLite's integrity check. Empty if the database is intact.
     pub damage: Vec<String>,
 }
 
 impl Store {
-    /// Looks at the SQLite file that `url` names, beside the processes that use it, and changes
-    /// nothing. It reads the whole file.
+    /// Checks the SQLite file at `url` while other processes use it. Changes nothing. Reads the
+    /// whole file.
     ///
     /// # Errors
     /// [`StoreError::NoFile`], [`StoreError::NotAStore`], or when it cannot be read.
@@ -60,7 +60,7 @@ impl Store {
         Ok(DatabaseCheck { path, mode, bytes, tables, damage })
     }
 
-    /// The newest time that the store names: the clock can not be before it.
+    /// The newest time in the store. A clock before this time is wrong.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -79,7 +79,7 @@ impl Store {
     }
 }
 
-/// Refuses a file that is no store, is damaged, or has the tables of a newer program.
+/// Refuses a file that is not a store, is damaged, or has the schema of a newer program.
 pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
     require_magic(path.to_owned()).await?;
     let mut connection = open(path, false).await?;
@@ -91,7 +91,7 @@ pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Damaged { path: path.to_owned(), what });
     }
     if tables == Schema::Newer {
-        let source = "its tables are those of a newer program".into();
+        let source = "its schema belongs to a newer program".into();
         return Err(StoreError::Migration { source });
     }
     Ok(())
@@ -101,7 +101,7 @@ pub(super) async fn open(path: &Path, read_only: bool) -> Result<SqliteConnectio
     Ok(connect(path, read_only).await?)
 }
 
-/// As [`open`], with what the database says.
+/// As [`open`], but returns the database error.
 pub(super) async fn connect(path: &Path, read_only: bool) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -129,7 +129,7 @@ async fn require_magic(path: PathBuf) -> Result<(), StoreError> {
     .await
 }
 
-/// Whose tables it has, and what is damaged; none when it has no tables of ours.
+/// The schema version and the damage. `None` if the database has no tables of this program.
 async fn read_schema(
     connection: &mut SqliteConnection,
 ) -> Result<Option<(Schema, Vec<String>)>, StoreError> {
@@ -147,7 +147,7 @@ async fn read_schema(
     match ours {
         Ok(4) => {}
         Ok(_) => return Ok(None),
-        // Damaged beyond reading: whose it was cannot be told any more.
+        // The damage prevents reading the schema version.
         Err(_) if !damage.is_empty() => return Ok(Some((Schema::Current, damage))),
         Err(error) => return Err(error.into()),
     }
@@ -171,7 +171,7 @@ mod tests {
     use crate::store::tests::{Bench, sample_key};
 
     #[tokio::test]
-    async fn a_good_store_is_told_beside_its_use() {
+    async fn a_store_in_use_can_be_checked() {
         let bench = Bench::new().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         let found = Store::check(&bench.url).await.unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_store_is_told_from_what_is_not_there() {
+    async fn another_file_and_a_missing_file_are_distinguished() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
         let url = format!("sqlite://{}", path.display());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_time_is_that_of_the_youngest_row() {
+    async fn the_newest_time_is_that_of_the_newest_row() {
         let bench = Bench::new().await;
         assert_eq!(bench.store.newest_time().await.unwrap(), None);
         let key = bench.store.insert_key(sample_key()).await.unwrap();

@@ -1,4 +1,4 @@
-//! From a URL to a pool of connections on tables of the right form.
+//! Opens the database at a URL: connection pool, locks and schema migrations.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,43 +19,43 @@ use super::{StoreError, connection};
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
-/// One writes, some read; more would only wait for the same file.
+/// One connection writes and the others read. More would only wait for the same file.
 const CONNECTIONS: u32 = 4;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command that only looks may keep tables from being brought up to date.
+/// How long to wait for commands that only read before a migration.
 const EXCLUSIVE_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
-/// What every connection to SQLite must have. With `synchronous = NORMAL`, a WAL database loses
-/// transactions that were acknowledged before a power cut; and foreign keys are off by default.
+/// Required settings of every SQLite connection. With `synchronous = NORMAL`, a WAL database loses
+/// acknowledged transactions on a power failure. Foreign keys are off by default.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
                        PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
 
-/// A database that is open.
+/// An open database.
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) pool: AnyPool,
-    /// The SQLite file and the hold on it; none for PostgreSQL.
+    /// The SQLite file and its lock. `None` for PostgreSQL.
     pub(super) file: Option<(PathBuf, FileLock)>,
-    /// The SQLite files as they were opened. The pool opens no others.
+    /// The SQLite files as they were opened. The pool opens no other files.
     pub(super) files: Option<Arc<Files>>,
-    /// A connection that stays beside the pool: with the last one that is closed, SQLite removes the
-    /// log.
+    /// A connection outside the pool that stays open. SQLite deletes the WAL when the last
+    /// connection closes.
     pub(super) anchor: Option<AnyConnection>,
 }
 
 impl Connected {
-    /// Closes it; what SQLite keeps in its log is then in the file.
+    /// Closes the database. SQLite then merges the WAL into the file.
     pub(super) async fn close(self) {
         self.pool.close().await;
         if let Some(anchor) = self.anchor {
-            // It has nothing to lose.
+            // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
         }
     }
 }
 
-/// Opens the database that `url` names, a new one if need be, and brings its tables up to date.
+/// Opens the database at `url`, creates it if necessary, and migrates its schema.
 pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, StoreError> {
     let options = parse(url)?;
     match options.database_url.scheme() {
@@ -65,7 +65,7 @@ pub(super) async fn connect(url: &str, mode: LockMode) -> Result<Connected, Stor
     }
 }
 
-/// Opens a SQLite database that is there, and leaves its tables as they are.
+/// Opens an existing SQLite database without migrating its schema.
 pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError> {
     let options = parse(url)?;
     let path = file_of(&options)?;
@@ -84,23 +84,25 @@ pub(super) async fn connect_existing(url: &str) -> Result<Connected, StoreError>
 /// The file of a SQLite database, by its URL.
 ///
 /// # Errors
-/// For other databases, which have tools of their own to copy them.
+/// For other databases, which have their own backup tools.
 pub(super) fn file(url: &str) -> Result<PathBuf, StoreError> {
     file_of(&parse(url)?)
 }
 
-const NO_SCHEME: &str = "begins with neither `sqlite:` nor `postgres:`";
+const NO_SCHEME: &str = "must begin with `sqlite:` or `postgres:`";
 
 fn parse(url: &str) -> Result<AnyConnectOptions, StoreError> {
     sqlx::any::install_default_drivers();
-    // The parser's error is not kept: it may quote the URL, and a URL may hold a password.
-    url.parse().map_err(|_source| StoreError::Url("is not a URL"))
+    // The parser's error is dropped: it may quote the URL, and a URL may contain a password.
+    url.parse().map_err(|_source| StoreError::Url("is not a valid URL"))
 }
 
 fn file_of(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
     match options.database_url.scheme() {
         "sqlite" => sqlite_path(options),
-        _ => Err(StoreError::Url("names no SQLite file, and only those can be copied here")),
+        _ => {
+            Err(StoreError::Url("does not name a SQLite file; use the backup tool of the database"))
+        }
     }
 }
 
@@ -127,7 +129,7 @@ async fn sqlite_pool(
 ) -> Result<(AnyPool, AnyConnection, Arc<Files>), StoreError> {
     let mut anchor = options.connect().await?;
     set_pragmas(&mut anchor).await?;
-    // The first read opens the log.
+    // The first read opens the WAL.
     anchor.execute("SELECT COUNT(*) FROM sqlite_master").await?;
     let files = Arc::new(Files::of(path.to_owned())?);
     let opened = Arc::clone(&files);
@@ -150,7 +152,7 @@ async fn postgres(options: AnyConnectOptions) -> Result<Connected, StoreError> {
     Ok(Connected { pool, file: None, files: None, anchor: None })
 }
 
-/// Whether migrations are due on a SQLite database that has tables.
+/// Whether an existing SQLite database needs migrations.
 async fn has_older_schema(pool: &AnyPool) -> Result<bool, StoreError> {
     let is_new = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
         .fetch_optional(pool)
@@ -165,11 +167,11 @@ async fn has_pending_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
     Ok(known_versions().any(|version| !applied.contains(&version)))
 }
 
-/// Waits until nobody else uses the database: tables must not change under a process of an older
-/// program. Others that open it wait for the directory meanwhile.
+/// Waits until no other process uses the database: the schema must not change under a process of an
+/// older program. Other processes that open it wait for the directory lock.
 ///
 /// # Errors
-/// When somebody uses it for longer than a command that only looks.
+/// When another process uses the database for longer than [`EXCLUSIVE_TIMEOUT`].
 async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, StoreError> {
     let path = path.to_owned();
     blocking(move || {
@@ -188,7 +190,7 @@ async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, Sto
     .await
 }
 
-/// Whether migrations are due on a database that is there.
+/// Whether an existing database needs migrations.
 pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
     let options = parse(url)?;
     let connected = if options.database_url.scheme() == "sqlite" {
@@ -202,12 +204,12 @@ pub(super) async fn needs_migration(url: &str) -> Result<bool, StoreError> {
     Ok(has_pending_migrations)
 }
 
-/// The versions of all tables that this program knows, in their order.
+/// The schema versions that this program knows, in order.
 pub(super) fn known_versions() -> impl Iterator<Item = i64> {
     SQLITE.iter().map(|migration| migration.version)
 }
 
-/// Works with files, off the threads that must not wait.
+/// Runs file operations on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -221,7 +223,7 @@ fn pool_options() -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // In place of a ping.
+        // Used instead of a ping.
         .test_before_acquire(false)
         .before_acquire(|connection, _| {
             Box::pin(async { Ok(connection::is_idle(connection).await) })
@@ -229,15 +231,15 @@ fn pool_options() -> AnyPoolOptions {
         .after_release(|connection, _| Box::pin(async { Ok(connection::reset(connection).await) }))
 }
 
-/// The file, as the driver itself reads it from the URL. Parameters are refused: each of them
-/// (memory, read only, immutable, another VFS) would take away something that the store promises.
+/// The file, read from the URL as the driver reads it. Parameters are refused: each of them
+/// (memory, read only, immutable, another VFS) would break a guarantee of the store.
 fn sqlite_path(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
     let url = &options.database_url;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(StoreError::Url("has parameters, which are not allowed"));
+        return Err(StoreError::Url("must not have parameters"));
     }
     let Ok(sqlite) = SqliteConnectOptions::try_from(options) else {
-        return Err(StoreError::Url("names no file"));
+        return Err(StoreError::Url("does not name a file"));
     };
     let path = sqlite.get_filename();
     if !path.is_absolute() || path.file_name().is_none() {
@@ -246,12 +248,12 @@ fn sqlite_path(options: &AnyConnectOptions) -> Result<PathBuf, StoreError> {
     Ok(path.to_owned())
 }
 
-/// Holds the directory against others who open a store there, as neither the change to WAL nor
-/// the migrations wait for each other, and makes the file if it is not there.
+/// Locks the directory against other processes that open a store in it, because neither the change
+/// to WAL nor the migrations wait for each other. Creates the file if it does not exist.
 ///
-/// SQLite would make a file that others can read; it gives the file's permissions to the log
-/// beside it. A file that is there is not touched: to close it would free the locks that this
-/// process has on it (POSIX advisory locks).
+/// SQLite would create a file that other users can read, and it copies the permissions of the file
+/// to the WAL. An existing file is not opened: closing it would release the POSIX advisory locks of
+/// this process on it.
 fn lock_directory_and_create(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(path);
@@ -272,13 +274,14 @@ async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), sqlx::Error> 
     connection.execute(sqlx::raw_sql(PRAGMAS)).await.map(drop)
 }
 
-/// SQLite answers a refused `journal_mode` with the mode that stays, not with an error.
+/// If SQLite refuses `journal_mode`, it returns the unchanged mode and no error.
 async fn require_wal(pool: &AnyPool) -> Result<(), StoreError> {
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await?;
     if mode == "wal" {
         return Ok(());
     }
-    let source = format!("the journal stays in mode {mode}; WAL needs a local file system").into();
+    let source =
+        format!("journal mode is {mode} instead of WAL; WAL needs a local file system").into();
     Err(StoreError::Unavailable { source })
 }
 
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pragmas_are_in_force_on_every_connection() {
+    async fn the_pragmas_apply_to_every_connection() {
         let directory = tempfile::tempdir().unwrap();
         let pool = connected(&url_in(&directory)).await.unwrap();
         let mut held = Vec::new();
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_directory_is_named() {
+    async fn a_missing_directory_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
         let error =
@@ -345,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_with_spaces_is_the_path_that_is_made() {
+    async fn a_path_with_spaces_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("my store.db");
         let _pool = connected(&format!("sqlite://{}", path.display())).await.unwrap();
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn older_tables_stay_as_they_are_while_another_process_uses_them() {
+    async fn an_older_schema_is_not_migrated_while_another_process_uses_it() {
         let directory = tempfile::tempdir().unwrap();
         let url = url_in(&directory);
         let other = connect(&url, LockMode::Shared).await.unwrap();
@@ -389,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn both_migration_folders_have_the_same_list() {
+    fn both_migration_folders_have_the_same_files() {
         let list = |migrator: &'static Migrator| -> Vec<_> {
             migrator.iter().map(|one| (one.version, one.description.as_ref())).collect()
         };
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn both_migration_folders_say_the_same_but_for_the_type_of_bytes() {
+    fn both_migration_folders_differ_only_in_the_type_of_bytes() {
         for (sqlite, postgres) in SQLITE.iter().zip(POSTGRES.iter()) {
             assert_eq!(sqlite.sql.as_str().replace("BLOB", "BYTEA"), postgres.sql.as_str());
         }

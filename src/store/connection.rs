@@ -1,10 +1,10 @@
-//! A connection of the pool that is closed, not returned, once it has failed.
+//! A pool connection that is closed, not returned, after a failure.
 //!
-//! After a failure nobody knows what the database still has of a transaction: SQLite ends it by itself
-//! on a full disk or an I/O error, and the driver goes on counting it as open. The driver's
-//! transactions are not used for that reason: a nested one would be a savepoint, and its commit a
-//! RELEASE, which makes nothing lasting. Here BEGIN and COMMIT are sent as they stand, and a
-//! connection that is in a transaction when it should not be refuses them.
+//! After a failure the transaction state of the database is unknown: SQLite rolls back
+//! automatically on a full disk or an I/O error, while the driver still counts the transaction as
+//! open. The driver's transactions are therefore not used: a nested one would be a savepoint, and
+//! its commit a RELEASE, which is not durable. BEGIN and COMMIT are sent literally, and fail on a
+//! connection that is unexpectedly in a transaction.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,25 +25,25 @@ use super::damage::is_decode_error;
 use super::health::Health;
 use super::watch::is_corrupt;
 
-/// A connection, until it is dropped.
+/// A connection from the pool, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pooled: PoolConnection<Any>,
     state: StatementState,
 }
 
-/// What is known of a connection since it was taken.
+/// State of the connection since it was acquired.
 #[derive(Debug, Default)]
 struct StatementState {
-    /// Nobody has waited for the end of a statement.
+    /// A statement is running, or its result was not awaited.
     is_running: bool,
-    /// A statement failed, for another reason than a rule of the tables.
+    /// A statement failed for a reason other than a constraint.
     has_failed: bool,
-    /// A statement was refused by a rule of the tables.
+    /// A constraint refused a statement.
     is_refused: bool,
-    /// Told of failures while a change is made.
+    /// Notified of failures during a change.
     health: Option<Arc<Health>>,
-    /// Told of damage.
+    /// Notified of damage.
     damage: Option<Arc<Health>>,
 }
 
@@ -59,7 +59,7 @@ impl StatementState {
         if let Some(health) = self.damage.as_ref().filter(|_| is_corrupt(error)) {
             health.note_damage(Some(error.to_string()));
         }
-        // A value that cannot be read says nothing of the database.
+        // An undecodable value does not mean that the database failed.
         if is_decode_error(error) {
             return;
         }
@@ -70,32 +70,32 @@ impl StatementState {
 }
 
 impl Connection {
-    /// Takes one from the pool.
+    /// Acquires a connection from the pool.
     pub(super) async fn acquire(pool: &AnyPool) -> Result<Self, sqlx::Error> {
         Ok(Self { pooled: pool.acquire().await?, state: StatementState::default() })
     }
 
-    /// Tells `health` when the database turns out to be damaged.
+    /// Reports a damaged database to `health`.
     pub(super) fn report_damage_to(&mut self, health: &Arc<Health>) {
         self.state.damage = Some(Arc::clone(health));
     }
 
-    /// Begins the transaction of a change, in which failures are told to `health`. It holds the lock
-    /// of the one writer from here on, so that nothing that is read can change before the commit.
+    /// Begins the transaction of a change and reports failures to `health`. Takes the write lock
+    /// immediately, so that rows that are read cannot change before the commit.
     pub(super) async fn begin_change(&mut self, health: &Arc<Health>) -> Result<(), StoreError> {
         self.state.health = Some(Arc::clone(health));
         let is_sqlite = self.pooled.backend_name() == "SQLite";
         self.run(if is_sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
     }
 
-    /// Begins a transaction that only reads.
+    /// Begins a read-only transaction.
     pub(super) async fn begin_read(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN").await
     }
 
-    /// Makes a change lasting. It is lasting only if this returns success.
+    /// Commits a change. The change is durable only if this returns success.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        // PostgreSQL answers the COMMIT of a transaction that has failed with success.
+        // PostgreSQL answers COMMIT of a failed transaction with success.
         if self.state.is_refused || self.state.has_failed || self.state.is_running {
             let source = "a statement of the change was not executed".into();
             return Err(StoreError::Unavailable { source });
@@ -103,7 +103,7 @@ impl Connection {
         self.run("COMMIT").await
     }
 
-    /// Ends a transaction that leaves everything as it was.
+    /// Rolls the transaction back.
     pub(super) async fn rollback(mut self) -> Result<(), StoreError> {
         self.run("ROLLBACK").await
     }
@@ -122,17 +122,17 @@ impl Drop for Connection {
     }
 }
 
-/// Whether a connection that waits in the pool may be used: it is in no transaction.
+/// Whether an idle pool connection may be used: it is in no transaction.
 pub(super) async fn is_idle(connection: &mut AnyConnection) -> bool {
-    // Within a transaction SQLite refuses to begin another one.
+    // SQLite refuses a nested BEGIN.
     !connection.is_in_transaction()
         && connection.execute(sqlx::raw_sql("BEGIN; ROLLBACK")).await.is_ok()
 }
 
-/// Ends what a dropped change has left open; whether the connection is good for another.
+/// Rolls back what a dropped change left open. Returns whether the connection can be used again.
 pub(super) async fn reset(connection: &mut AnyConnection) -> bool {
-    // Refused where the connection is in a transaction. Either way it is in one afterwards, so that
-    // the rollback fails only on a connection that is of no use.
+    // BEGIN fails if the connection is already in a transaction. In both cases it is in one now, so
+    // the rollback fails only on an unusable connection.
     let _ = connection.execute(sqlx::raw_sql("BEGIN")).await;
     connection.execute(sqlx::raw_sql("ROLLBACK")).await.is_ok()
 }
@@ -193,7 +193,7 @@ impl<'c> Executor<'c> for &'c mut Connection {
     }
 }
 
-/// The rows of a statement, which says how it ended.
+/// The rows of a statement. Records how the statement ended.
 struct TrackedRows<'e> {
     rows: BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>,
     state: &'e mut StatementState,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_dropped_whole_and_its_connection_is_used_again() {
+    async fn a_dropped_change_is_rolled_back_and_its_connection_is_reused() {
         let bench = Bench::new().await;
         let health = Arc::<Health>::default();
         for _ in 0..8 {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_left_in_a_transaction_is_not_used() {
+    async fn a_connection_left_in_a_transaction_is_not_reused() {
         let bench = Bench::new().await;
         let mut connection = pool(&bench).acquire().await.unwrap();
         connection.execute(sqlx::raw_sql("BEGIN")).await.unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_whose_transaction_has_ended_by_itself_is_not_acknowledged() {
+    async fn a_change_whose_transaction_was_rolled_back_is_not_acknowledged() {
         let bench = Bench::new().await;
         let health = Arc::<Health>::default();
         let mut connection = Connection::acquire(pool(&bench)).await.unwrap();
@@ -286,7 +286,7 @@ mod tests {
         insert().execute(&mut connection).await.unwrap();
         insert().execute(&mut connection).await.unwrap_err();
         connection.commit().await.unwrap_err();
-        assert_eq!(health.failed_write(), None, "a rule of the tables is no failure");
+        assert_eq!(health.failed_write(), None, "a constraint violation is not a write failure");
         assert_eq!(bench.store.metadata("a").await.unwrap(), None);
     }
 }

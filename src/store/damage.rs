@@ -1,5 +1,6 @@
-//! Rows that cannot be read. Each is left out by itself (no row, no right) and told of; the others are
-//! read all the same, so that one damaged row neither keeps anything in force nor shuts anybody out.
+//! Tracks rows that cannot be read. Each one is skipped (it grants nothing) and reported. The
+//! others are still read, so one damaged row neither keeps an old right in force nor locks other
+//! users out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,58 +15,58 @@ use super::row::Table;
 use super::{Store, StoreError};
 use crate::model::KeyId;
 
-/// A row that is left out because it cannot be read, or because what it belongs to cannot.
+/// A row that is skipped because it, or the row it belongs to, cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DamagedRow {
     /// The table.
     pub table: &'static str,
-    /// The row, by what names it.
+    /// The value of the row's first column.
     pub row: String,
-    /// What is wrong with it. No value of the row stands in it.
+    /// The fault. Contains no value of the row.
     pub why: String,
 }
 
-/// What is read together, and again when any of it has changed.
+/// A group of tables that is read, and refreshed, together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Keys, aliases and documents.
     Catalogue,
     /// Principals and AccessKeys.
     Access,
-    /// What operators have changed.
+    /// Changes made by operators.
     OperatorEvents,
 }
 
-/// What was read of a table.
+/// The readable and the damaged rows of a table.
 #[derive(Debug)]
 pub(super) struct ReadRows<T> {
     pub(super) whole: Vec<T>,
     pub(super) damaged: Vec<DamagedRow>,
 }
 
-/// The damaged rows that were found at the last reading of each part.
+/// The damaged rows found by the last read of each part.
 #[derive(Debug, Default)]
 pub(super) struct DamagedRows {
     rows: Mutex<BTreeMap<Part, BTreeSet<DamagedRow>>>,
-    /// Whether what other processes have changed could not be read the last time.
+    /// Whether the last refresh of other processes' changes failed.
     is_stale: AtomicBool,
 }
 
 impl DamagedRows {
     fn lock_rows(&self) -> MutexGuard<'_, BTreeMap<Part, BTreeSet<DamagedRow>>> {
-        // Whole sets are put in, so that a poisoned lock still guards good data.
+        // Only complete sets are stored, so the data behind a poisoned lock is valid.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With what the first reading of the catalogue found.
+    /// Starts with the damaged rows of the first catalogue read.
     pub(super) fn of(catalogue: Vec<DamagedRow>) -> Self {
         let damages = Self::default();
         damages.note(Part::Catalogue, catalogue);
         damages
     }
 
-    /// Takes the damaged rows of a part in place of those of its last reading. The log tells of each
-    /// when it is first seen, and when it is whole again or gone.
+    /// Replaces the damaged rows of a part. Logs each row when it is first seen, and when it is
+    /// readable again or deleted.
     pub(super) fn note(&self, part: Part, rows: Vec<DamagedRow>) {
         let now: BTreeSet<DamagedRow> = rows.into_iter().collect();
         let mut rows = self.lock_rows();
@@ -76,7 +77,7 @@ impl DamagedRows {
                 table,
                 row,
                 why,
-                "a row of the database is damaged and left out: hsmgate doctor tells what to do"
+                "a damaged database row is ignored; run hsmgate doctor for repair instructions"
             );
         }
         for DamagedRow { table, row, .. } in before.difference(&now) {
@@ -84,7 +85,7 @@ impl DamagedRows {
                 event = "store.row_restored",
                 table,
                 row,
-                "a damaged row of the database is whole again, or gone"
+                "a damaged database row was repaired or deleted"
             );
         }
         rows.insert(part, now);
@@ -92,14 +93,14 @@ impl DamagedRows {
 }
 
 impl Store {
-    /// Every row that is known to be damaged, by table and row.
+    /// Every known damaged row, by table and row.
     pub fn damaged_rows(&self) -> Vec<DamagedRow> {
         let rows = self.inner.damages.lock_rows();
         rows.values().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Whether the row of a key is there and damaged: the key is not known, and must not be taken
-    /// for one that only the token has.
+    /// Whether the row of a key exists but is damaged. Such a key must not be treated as one that
+    /// only the token has.
     pub fn is_damaged_key(&self, key: KeyId) -> bool {
         let name = key.to_string();
         let rows = self.inner.damages.lock_rows();
@@ -107,25 +108,25 @@ impl Store {
         rows.any(|one| one.table == "keys" && one.row == name)
     }
 
-    /// Notes whether what other processes have changed could be taken over, all of it.
+    /// Records whether the last refresh of other processes' changes was incomplete.
     pub fn note_refresh(&self, is_stale: bool) {
         self.inner.damages.is_stale.store(is_stale, Ordering::Relaxed);
     }
 
-    /// Whether what other processes have changed could not be taken over the last time, so that what
-    /// they took away may still be in force.
+    /// Whether the last refresh of other processes' changes was incomplete, so that a right that
+    /// they removed may still be in force.
     pub fn is_stale(&self) -> bool {
         self.inner.damages.is_stale.load(Ordering::Relaxed)
     }
 
-    /// Takes the damaged rows of a part in place of those of its last reading.
+    /// Replaces the damaged rows of a part.
     pub fn note_damaged(&self, part: Part, rows: Vec<DamagedRow>) {
         self.inner.damages.note(part, rows);
     }
 }
 
 impl DamagedRow {
-    /// The row that an error is about; any other error is given back.
+    /// The row that an error is about. Any other error is returned.
     pub(super) fn of(error: StoreError) -> Result<Self, StoreError> {
         match error {
             StoreError::Corrupt { table, row, column, source } => {
@@ -136,16 +137,16 @@ impl DamagedRow {
     }
 }
 
-/// Whether an error is about a value of one row, and not about the database.
+/// Whether an error is about a value of one row, not about the database.
 pub(super) fn is_decode_error(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }
 
 impl Table {
-    /// Reads every row by itself, with what comes after the table's name.
+    /// Reads every row separately. `rest` follows the table name in the SQL.
     ///
-    /// A text that is not UTF-8 keeps its whole row from being read. Such rows are named by the bytes
-    /// of their first column, which only SQLite is asked for: PostgreSQL takes no such text.
+    /// A text that is not UTF-8 makes its whole row unreadable. The first columns of such rows are
+    /// read as bytes, only from SQLite: PostgreSQL does not store such text.
     pub(super) async fn read_all<T>(
         &self,
         connection: &mut Connection,
@@ -187,7 +188,7 @@ impl Table {
         Ok(read_rows)
     }
 
-    /// What names each row, whatever stands there.
+    /// The first column of each row, whatever it contains.
     async fn names(&self, connection: &mut Connection) -> Result<Vec<String>, StoreError> {
         let first = self.columns.first().copied().unwrap_or("rowid");
         let sql = AssertSqlSafe(format!("SELECT hex({first}) FROM {}", self.name));
@@ -196,13 +197,13 @@ impl Table {
     }
 }
 
-/// What the first column says, a text or a number.
+/// The value of the first column, a text or a number.
 pub(super) fn row_name(row: &AnyRow) -> String {
     let number = || row.try_get::<i64, _>(0).map(|number| number.to_string());
     row.try_get::<String, _>(0).or_else(|_other| number()).unwrap_or_default()
 }
 
-/// The text of bytes in hexadecimal digits, as far as they are one.
+/// The text encoded by hexadecimal digits. Invalid bytes are replaced.
 pub(super) fn from_hex(digits: &str) -> String {
     let digits: Vec<u8> =
         digits.chars().filter_map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
@@ -221,7 +222,7 @@ mod tests {
     use crate::model::{Alias, KeyRecord};
     use crate::store::tests::{Bench, sample_key};
 
-    /// What a store that opens the file now leaves out, by table and row.
+    /// The rows that a newly opened store skips, by table and row.
     async fn left_out(bench: &Bench) -> (Store, Vec<(&'static str, String)>) {
         let again = Store::open(&bench.url).await.unwrap();
         let rows = again.damaged_rows().into_iter().map(|one| (one.table, one.row)).collect();
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_key_is_left_out_with_its_versions_and_keeps_its_alias() {
+    async fn a_damaged_key_is_skipped_with_its_versions_and_keeps_its_alias() {
         for sql in [
             "UPDATE keys SET spec = 'x' WHERE description = 'bad'",
             "UPDATE keys SET tags = CAST(x'7bff7d' AS TEXT) WHERE description = 'bad'",
@@ -247,15 +248,15 @@ mod tests {
             assert!(again.is_damaged_key(bad.id) && !again.is_damaged_key(good.id));
             assert_eq!(again.keys(), [Arc::clone(&good)], "{sql}");
             assert_eq!(again.key_of_version(bad.versions[0].id), None);
-            assert_eq!(again.alias_target(&name), Some(bad.id), "the name is not free");
+            assert_eq!(again.alias_target(&name), Some(bad.id), "the alias is still taken");
             let taken = again.create_alias(&name, good.id).await;
             assert!(matches!(taken, Err(StoreError::Exists)), "{taken:?}");
         }
     }
 
-    /// It would encrypt with another version, or be destroyed in part.
+    /// A partly loaded key would encrypt with another version, or be destroyed only in part.
     #[tokio::test]
-    async fn a_key_with_a_damaged_version_is_left_out_whole() {
+    async fn a_key_with_a_damaged_version_is_skipped_completely() {
         for sql in [
             "UPDATE key_versions SET is_live = 2 WHERE number = 2",
             "UPDATE key_versions SET id = 'A' WHERE number = 1",
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damaged_rows_do_not_keep_the_others_from_being_followed() {
+    async fn other_rows_are_refreshed_despite_damaged_rows() {
         let bench = Bench::new().await;
         let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
         let bad = there.insert_key(sample_key()).await.unwrap();
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_counter_that_is_no_number_means_that_everything_may_have_changed() {
+    async fn a_counter_that_is_not_a_number_forces_a_full_refresh() {
         let bench = Bench::new().await;
         let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
         let key = there.insert_key(sample_key()).await.unwrap();
@@ -316,10 +317,10 @@ mod tests {
             .await;
         assert!(here.refresh().await.unwrap());
         assert_eq!(here.damaged_rows()[0].table, "facts");
-        assert!(here.refresh().await.unwrap(), "it is read every time");
+        assert!(here.refresh().await.unwrap(), "everything is read every time");
         there.remove_key(key.id).await.unwrap();
         assert!(here.refresh().await.unwrap());
         assert_eq!((here.keys(), here.damaged_rows()), (Vec::new(), Vec::new()));
-        assert!(!here.refresh().await.unwrap(), "the next change mends it");
+        assert!(!here.refresh().await.unwrap(), "the next change repairs the counter");
     }
 }

@@ -1,5 +1,4 @@
-//! Documents, and the shelves that hold them in memory, one for each kind. It knows nothing of
-//! SQL.
+//! Document types and their in-memory indexes, one for each kind. It has no SQL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,32 +9,32 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{AccessPoint, AccessPolicy, ClientKeyRecord, ImportParameters, NetworkRule};
 
-/// Something that is kept whole under a name, the only one of its kind.
+/// A value stored as JSON under a name that is unique in its kind.
 pub trait Document:
     Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The word that stands for its kind in the database.
+    /// The kind in the database.
     const KIND: &'static str;
 
     /// Its name.
     fn name(&self) -> String;
 
-    /// The documents that it names, whether or not they are there.
+    /// The documents that it references, whether or not they exist.
     fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
 
-    /// Where its kind is held.
+    /// The index of its kind.
     fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self>;
 
-    /// Where its kind is held, to change it.
+    /// The index of its kind, mutable.
     fn index_mut(document_cache: &mut DocumentCache) -> &mut DocumentIndex<Self>;
 }
 
-/// The documents of one kind by rising name.
+/// The documents of one kind, sorted by name.
 pub type DocumentIndex<D> = BTreeMap<String, Arc<D>>;
 
-/// A document that another one names.
+/// A reference to a document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reference {
     kind: &'static str,
@@ -54,12 +53,12 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A name in a document of which there is no document: it allows nothing.
+/// A reference to a document that does not exist. It grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DanglingReference {
-    /// The document that is not there.
+    /// The missing document.
     pub missing: Reference,
-    /// The one that names it.
+    /// The document that references it.
     pub named_by: Reference,
 }
 
@@ -69,7 +68,7 @@ impl fmt::Display for DanglingReference {
     }
 }
 
-/// Every document in memory.
+/// All documents in memory.
 #[derive(Debug, Default, PartialEq)]
 pub struct DocumentCache {
     network_rules: DocumentIndex<NetworkRule>,
@@ -80,7 +79,7 @@ pub struct DocumentCache {
 }
 
 impl DocumentCache {
-    /// Every name of which there is no document.
+    /// Every dangling reference.
     pub(super) fn dangling(&self) -> BTreeSet<DanglingReference> {
         let mut found = BTreeSet::new();
         self.find_dangling(self.policies.values(), &mut found);
@@ -89,7 +88,8 @@ impl DocumentCache {
         found
     }
 
-    /// Those on the way from a client key over its access point and policies to their network rules.
+    /// The dangling references on the path from a client key through its access point and policies
+    /// to their network rules.
     pub(super) fn dangling_references_of(
         &self,
         key: &Arc<ClientKeyRecord>,
@@ -130,7 +130,7 @@ impl DocumentCache {
     }
 }
 
-/// Says where the documents of a kind are held.
+/// Implements the index accessors of a kind.
 macro_rules! index_field {
     ($index:ident) => {
         fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self> {
@@ -191,8 +191,8 @@ impl Document for ClientKeyRecord {
     }
 }
 
-/// Neither its key nor its wrapping pair is a document: whoever removes a key leaves the
-/// parameters to their date.
+/// Neither its key nor its wrapping key pair is a document. After the key is deleted, the
+/// parameters stay until they expire.
 impl Document for ImportParameters {
     const KIND: &'static str = "import-parameters";
     index_field!(import_parameters);

@@ -1,4 +1,4 @@
-//! Documents in SQL: one table for all kinds. A document may name another one that is not there.
+//! SQL for documents: one table for all kinds. A document may reference one that does not exist.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::model::{
 const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "body"] };
 
 impl Store {
-    /// The document of this kind and name.
+    /// The document of this kind with this name.
     pub fn document<D: Document>(&self, name: &str) -> Option<Arc<D>> {
         D::index(self.inner.catalogue().document_cache()).get(name).map(Arc::clone)
     }
 
-    /// Every document of this kind, by name.
+    /// Every document of this kind, sorted by name.
     pub fn documents<D: Document>(&self) -> Vec<Arc<D>> {
         D::index(self.inner.catalogue().document_cache()).values().map(Arc::clone).collect()
     }
 
-    /// Every name in an access document of which there is no document.
+    /// Every dangling reference in the access documents.
     pub fn dangling_references(&self) -> BTreeSet<DanglingReference> {
         self.inner.catalogue().document_cache().dangling()
     }
 
-    /// Those of [`Store::dangling_references`] because of which a client key may do less than its access
-    /// point says.
+    /// The subset of [`Store::dangling_references`] that restricts a client key below what its
+    /// access point allows.
     pub fn dangling_references_of(
         &self,
         key: &Arc<ClientKeyRecord>,
@@ -40,7 +40,7 @@ impl Store {
         self.inner.catalogue().document_cache().dangling_references_of(key)
     }
 
-    /// The import parameters whose date has come.
+    /// The import parameters that have expired.
     pub fn expired_imports(&self, now: Time) -> Vec<Arc<ImportParameters>> {
         let mut parameters = self.documents::<ImportParameters>();
         parameters.retain(|parameters| parameters.expires <= now);
@@ -50,7 +50,7 @@ impl Store {
     /// Adds a document.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when its kind has its name already.
+    /// [`StoreError::Exists`] when the kind already has this name.
     pub async fn insert_document<D: Document>(&self, document: D) -> Result<Arc<D>, StoreError> {
         let name = document.name();
         let mut write = self.write().await?;
@@ -68,14 +68,15 @@ impl Store {
         Ok(document)
     }
 
-    /// Hands a document to `change` and keeps what it made of it. Nothing is written when `change`
-    /// refuses or changes nothing.
+    /// Passes a document to `change` and stores the result. Writes nothing if `change` fails or
+    /// changes nothing.
     ///
-    /// The document is the one on disk, held against every other writer until the change is made.
+    /// The document is read from disk and locked against all other writers until the change is
+    /// committed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such document; [`StoreError::Exists`] when `change`
-    /// gave it another name, which names it for good; what `change` returns.
+    /// [`StoreError::NotFound`] when the document does not exist; [`StoreError::Exists`] when
+    /// `change` renames it (a name is permanent); what `change` returns.
     pub async fn change_document<D, E, F>(&self, name: &str, change: F) -> Result<Arc<D>, E>
     where
         D: Document,
@@ -101,33 +102,33 @@ impl Store {
         Ok(after)
     }
 
-    /// Removes a document, whether or not it can be read or another one names it.
+    /// Deletes a document, even if it cannot be read or another document references it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such document.
+    /// [`StoreError::NotFound`] when the document does not exist.
     pub async fn remove_document<D: Document>(&self, name: &str) -> Result<(), StoreError> {
         self.remove::<D>(name, None).await
     }
 
-    /// Removes a client key on behalf of an operator, as [`Store::remove_document`] does.
+    /// Deletes a client key for an operator, as [`Store::remove_document`] does.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is none with this id.
+    /// [`StoreError::NotFound`] when no client key has this id.
     pub async fn delete_client_key(&self, id: ClientKeyId) -> Result<(), StoreError> {
         let note = ("DeleteClientKey", "ClientKeyId");
         self.remove::<ClientKeyRecord>(&id.to_string(), Some(note)).await
     }
 
-    /// Removes a document. An operator's change is noted under a name, and the document's under
-    /// that of a parameter.
+    /// Deletes a document. An operator's change is recorded under an event name, with the document
+    /// under a parameter name.
     async fn remove<D: Document>(
         &self,
         name: &str,
         note: Option<(&str, &str)>,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // Programs up to 0.1.0 write down which documents name this one; their foreign key would hold
-        // it.
+        // Programs up to 0.1.0 stored the references to this document. Their foreign key would
+        // prevent the deletion.
         sqlx::query("DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2")
             .bind(D::KIND)
             .bind(name.to_owned())
@@ -152,7 +153,7 @@ impl Store {
     }
 }
 
-/// Every document, and the rows that cannot be read.
+/// Reads every document, and the rows that cannot be read.
 pub(super) async fn load(
     connection: &mut Connection,
 ) -> Result<(DocumentCache, Vec<DamagedRow>), StoreError> {
@@ -164,7 +165,7 @@ pub(super) async fn load(
             AccessPoint::KIND => Read::AccessPoint(read_named(row)?),
             ClientKeyRecord::KIND => Read::ClientKey(read_named(row)?),
             ImportParameters::KIND => Read::Import(read_named(row)?),
-            _ => return Err(DOCUMENTS.fields(row).corrupt("kind", "there is no such kind")),
+            _ => return Err(DOCUMENTS.fields(row).corrupt("kind", "unknown kind")),
         })
     };
     let read = DOCUMENTS.read_all(connection, "", read).await?;
@@ -190,14 +191,14 @@ enum Read {
     Import(ImportParameters),
 }
 
-/// A document under its own name: under another it would stand in for one that somebody else made.
+/// Reads a document and checks its name: under another name it would replace another document.
 fn read_named<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
     let document: D = read(row)?;
     let fields = DOCUMENTS.fields(row);
     if document.name() == fields.get::<String>("name")? {
         Ok(document)
     } else {
-        Err(fields.corrupt("body", "it has another name than its row"))
+        Err(fields.corrupt("body", "its name differs from the name of the row"))
     }
 }
 
@@ -209,7 +210,7 @@ fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
     DOCUMENTS.fields(row).json("body")
 }
 
-/// Reads a document and holds its row, as with a key.
+/// Reads a document and locks its row, as for a key.
 async fn lock_document_row<D: Document>(
     connection: &mut Connection,
     name: &str,
@@ -317,12 +318,12 @@ mod tests {
         format!("{{ \"NetworkRules\": {} }}", serde_json::to_string(names).unwrap())
     }
 
-    /// The names without a document, in words.
+    /// The dangling references as text.
     fn dangling(store: &Store) -> Vec<String> {
         store.dangling_references().iter().map(ToString::to_string).collect()
     }
 
-    /// A rule, a policy, an access point and a client key, each named by the next.
+    /// A rule, a policy, an access point and a client key, each referenced by the next.
     async fn chain(bench: &Bench) -> Arc<ClientKeyRecord> {
         bench.store.insert_document(rule("rule")).await.unwrap();
         bench.store.insert_document(policy("policy", &["rule"])).await.unwrap();
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_kind_is_found_again_after_reopening() {
+    async fn every_kind_is_read_after_reopening() {
         let bench = Bench::new().await;
         let key = chain(&bench).await;
         let import = bench.store.insert_document(import(NOON)).await.unwrap();
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_taken_once_in_its_kind_and_free_in_another() {
+    async fn a_name_is_unique_only_in_its_kind() {
         let bench = Bench::new().await;
         bench.store.insert_document(rule("b")).await.unwrap();
         let again = NetworkRule { description: String::new(), ..rule("b") };
@@ -359,7 +360,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_named_can_be_removed_and_its_name_dangles_until_it_is_there_again() {
+    async fn a_referenced_document_can_be_deleted_and_the_reference_dangles_until_it_exists_again()
+    {
         let bench = Bench::new().await;
         let key = chain(&bench).await;
         let store = &bench.store;
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_document_may_name_what_is_not_there_and_that_more_than_once() {
+    async fn a_document_may_reference_missing_documents_more_than_once() {
         let bench = Bench::new().await;
         let store = &bench.store;
         store.insert_document(policy("policy", &["rule", "rule", "other"])).await.unwrap();
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_earlier_program_wrote_of_names_does_not_hold_a_document() {
+    async fn references_stored_by_an_earlier_program_do_not_prevent_a_deletion() {
         let bench = Bench::new().await;
         chain(&bench).await;
         bench
@@ -422,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_policy_that_was_stored_without_its_text_is_read() {
+    async fn a_policy_stored_without_its_text_is_read() {
         let bench = Bench::new().await;
         bench.store.insert_document(policy("policy", &["rule"])).await.unwrap();
         bench
@@ -441,12 +443,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_change_or_another_name_leaves_no_trace() {
+    async fn a_refused_change_or_a_rename_changes_nothing() {
         let bench = Bench::new().await;
         bench.store.insert_document(rule("a")).await.unwrap();
         let refused = bench.store.change_document("a", |rule: &mut NetworkRule| {
             rule.description.clear();
-            Err(StoreError::Url("stands for any refusal"))
+            Err(StoreError::Url("represents any refusal"))
         });
         assert!(matches!(refused.await, Err(StoreError::Url(_))));
         let renamed = bench.store.change_document("a", |rule: &mut NetworkRule| {
@@ -459,7 +461,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_document_that_is_not_there_is_neither_changed_nor_removed() {
+    async fn an_unknown_document_is_neither_changed_nor_deleted() {
         let Bench { store, .. } = &Bench::new().await;
         store.insert_document(policy("a", &[])).await.unwrap();
         let change = store.change_document("a", |_: &mut NetworkRule| Ok::<_, StoreError>(()));
@@ -478,7 +480,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_document_that_cannot_be_read_is_named() {
+    async fn an_unreadable_document_is_reported() {
         let bench = Bench::new().await;
         bench.store.insert_document(rule("a")).await.unwrap();
         bench.store.insert_document(rule("b")).await.unwrap();
@@ -488,7 +490,10 @@ mod tests {
                 "UPDATE documents SET body = replace(body, '\"a\"', '\"b\"') WHERE name = 'a'",
                 "column body: ",
             ),
-            ("UPDATE documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'a'", "it has a text"),
+            (
+                "UPDATE documents SET body = CAST(x'ff' AS TEXT) WHERE name = 'a'",
+                "it contains text",
+            ),
             ("UPDATE documents SET kind = 'rule' WHERE name = 'a'", "column kind: "),
         ] {
             bench.tamper(sql).await;

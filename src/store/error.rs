@@ -1,95 +1,95 @@
-//! What can go wrong in the store, split by what the caller can do about it.
+//! Errors of the store, grouped by what the caller can do about them.
 
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-/// A cause of any kind.
+/// The cause of an error.
 pub(super) type Cause = Box<dyn StdError + Send + Sync>;
 
-/// A failure of the store.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// What was asked for, or what it points to, is not there. The caller's request is wrong.
-    #[error("not in the store")]
+    /// The object, or an object that it references, does not exist. The request is wrong.
+    #[error("object not found in the store")]
     NotFound,
-    /// What was to be added is there already. The caller's request is wrong.
-    #[error("in the store already")]
+    /// The object exists already. The request is wrong.
+    #[error("object already exists in the store")]
     Exists,
-    /// There are as many of these as there may be. The caller's request is wrong.
-    #[error("the store holds as many of these as there may be")]
+    /// The maximum number of these objects is reached. The request is wrong.
+    #[error("the store has the maximum number of these objects")]
     LimitReached,
-    /// The database does not answer or refuses. Trying again may help.
-    #[error("the store's database does not do what it is asked")]
+    /// The database does not respond or returns an error. A retry may help.
+    #[error("the store's database failed")]
     Unavailable {
-        /// What the database said.
+        /// The database error.
         #[source]
         source: Cause,
     },
-    /// A row holds what the program cannot read. An operator must look at it.
-    #[error("table {table}, row {row:?}: column {column} cannot be read")]
+    /// A row has a value that the program cannot read. An operator must repair it.
+    #[error("table {table}, row {row:?}: column {column} cannot be decoded")]
     Corrupt {
         /// The table.
         table: &'static str,
-        /// The row, by its first column.
+        /// The value of the row's first column.
         row: String,
         /// The column.
         column: &'static str,
-        /// What is wrong with its value.
+        /// The fault.
         #[source]
         source: Cause,
     },
-    /// The tables are not those of this program, or could not be made so.
-    #[error("the store's tables cannot be brought to the form that this program uses")]
+    /// The schema is not that of this program, and could not be migrated to it.
+    #[error("cannot migrate the store's schema to the version of this program")]
     Migration {
-        /// What the migration said.
+        /// The migration error.
         #[source]
         source: Cause,
     },
-    /// The store's URL is of no use. The configuration is wrong.
+    /// The store's URL is invalid. The configuration is wrong.
     #[error("the store's URL {0}")]
     Url(&'static str),
-    /// Another process uses the store, or is replacing it.
+    /// Another process uses or replaces the store.
     #[error("another process uses the store {}", .0.display())]
     InUseElsewhere(PathBuf),
-    /// There is no database where one should be.
-    #[error("there is no store at {}", .0.display())]
+    /// The database file does not exist.
+    #[error("no store exists at {}", .0.display())]
     NoFile(PathBuf),
-    /// A file is no database of this program.
-    #[error("{} is no store of hsmgate", .0.display())]
+    /// A file is not a database of this program.
+    #[error("{} is not a store of hsmgate", .0.display())]
     NotAStore(PathBuf),
-    /// A database does not hold together.
+    /// A database fails its integrity check.
     #[error("{} is damaged: {what}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite finds first.
+        /// The first fault that SQLite reports.
         what: String,
     },
-    /// The database file is not the one that was opened. Changes would be lost with the one that is
-    /// open; an operator must put it back, or restart the gateway on the one that is there.
-    #[error("the store's file {} {what}", .path.display())]
+    /// The database file is not the file that was opened. Changes to the open file would be lost.
+    /// An operator must restore the file, or restart the gateway with the present one.
+    #[error("store file {} {what}", .path.display())]
     FileLost {
-        /// The file: the database, or one of the two that SQLite keeps beside it.
+        /// The database file, its WAL or its WAL index.
         path: PathBuf,
-        /// What became of it.
+        /// What happened to the file.
         what: String,
     },
-    /// The last change could not be written, and none has been since.
-    #[error("the last change of the store could not be written: {0}")]
+    /// The last change could not be written, and no change was written since.
+    #[error("could not write the last change to the store: {0}")]
     LastWriteFailed(String),
-    /// A file stands where one was to be made.
-    #[error("{} is there already", .0.display())]
+    /// The target file exists already.
+    #[error("file {} already exists", .0.display())]
     FileExists(PathBuf),
-    /// The directory that should hold the database file is not there.
-    #[error("the store's directory {} does not exist", .0.display())]
+    /// The directory of the database file does not exist.
+    #[error("the store directory {} does not exist", .0.display())]
     NoDirectory(PathBuf),
-    /// The database file cannot be made or opened.
-    #[error("the store's file {} cannot be opened", .path.display())]
+    /// The database file cannot be created or opened.
+    #[error("cannot open the store file {}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -1,8 +1,8 @@
-//! Who uses a SQLite store: a lock on a file beside it, shared by all processes that have it open,
-//! and held alone by the one that replaces it. The system frees it with the process.
+//! Locks a SQLite store between processes: a lock file beside it, shared by all users of the store
+//! and exclusive for a process that replaces it. The system releases it with the process.
 //!
-//! It is a file of its own, since SQLite's locks on the database end with any other handle that
-//! the process closes.
+//! A separate file is used because closing any other handle of the database releases SQLite's own
+//! locks on it.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,28 +14,28 @@ use std::time::{Duration, Instant};
 
 use super::StoreError;
 
-/// How long somebody who shares a store may wait for one who only looks.
+/// How long a shared user waits for a process that checks for other users.
 const WAIT: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(5);
 
-/// How a store is used.
+/// The kind of lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LockMode {
-    /// Beside others.
+    /// Shared with other processes.
     Shared,
-    /// With nobody else.
+    /// No other process may use the store.
     Exclusive,
 }
 
-/// The lock, until it is dropped.
+/// The lock, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct FileLock {
     file: File,
 }
 
 impl FileLock {
-    /// Takes the lock of a database file. To share it, it waits a moment: another user may be finding
-    /// out whether it is alone, which it can only by having the lock alone. Blocking.
+    /// Takes the lock of a database file. In shared mode it waits shortly: another process may hold
+    /// the lock exclusively to check whether it is the only user. Blocking.
     pub(super) fn acquire(database: &Path, mode: LockMode) -> Result<Self, StoreError> {
         let path = lock_path(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
@@ -63,7 +63,7 @@ impl FileLock {
         }
     }
 
-    /// Whether nobody else holds it now; it is shared afterwards.
+    /// Whether no other process holds the lock now. The lock is shared afterwards.
     pub(super) fn is_only_user(&self, database: &Path) -> Result<bool, StoreError> {
         let failed = |source| StoreError::File { path: lock_path(database), source };
         let is_only_user = match self.file.try_lock() {
@@ -73,15 +73,15 @@ impl FileLock {
         };
         match self.file.try_lock_shared() {
             Ok(()) => Ok(is_only_user),
-            // Somebody began to replace the store in the moment between the two.
+            // Another process began to replace the store between the two calls.
             Err(TryLockError::WouldBlock) => Err(StoreError::InUseElsewhere(database.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
 }
 
-/// Gives a file that root has made to the owner of its directory: the gateway must be able to use
-/// what an operator has repaired as root. SQLite does the same with its own files.
+/// Gives a file that root created to the owner of its directory: the gateway must be able to use
+/// what an operator repaired as root. SQLite does the same with its files.
 pub(super) fn change_owner_to_that_of(file: &File, directory: &File) -> io::Result<()> {
     let (ours, theirs) = (file.metadata()?, directory.metadata()?);
     let is_root = rustix::process::geteuid().is_root();
@@ -106,7 +106,7 @@ mod tests {
     use crate::store::tests::Bench;
 
     #[tokio::test]
-    async fn a_store_is_shared_until_somebody_wants_it_alone() {
+    async fn a_shared_store_refuses_an_exclusive_lock() {
         let bench = Bench::new().await;
         assert!(bench.store.is_only_user().await.unwrap());
         let other = Store::open(&bench.url).await.unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_refused_because_another_one_looks_whether_it_is_alone() {
+    fn a_check_for_other_users_does_not_refuse_a_shared_lock() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("hsmgate.db");
         let lock = FileLock::acquire(&database, LockMode::Shared).unwrap();

@@ -1,7 +1,7 @@
-//! The files of a SQLite store, by their names and by their inodes.
+//! The files of a SQLite store, by path and inode.
 //!
-//! They are only looked at, never opened: to close one would free the locks that this process has on
-//! it (POSIX advisory locks).
+//! They are only inspected by `stat`, never opened: closing one would release the POSIX advisory
+//! locks of this process on it.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -11,30 +11,30 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
-/// The files that SQLite has open, as they were when it opened them. A connection that stays open as
-/// long as this is used keeps SQLite from removing the log.
+/// The files that SQLite has open, as they were when it opened them. A connection that stays open
+/// meanwhile prevents SQLite from deleting the WAL.
 #[derive(Debug)]
 pub(super) struct Files {
     path: PathBuf,
-    /// Path, device and inode of the database, its log and its index of the log.
+    /// Path, device and inode of the database, its WAL and its WAL index.
     open: Vec<(PathBuf, (u64, u64))>,
 }
 
-/// What can be told of the content without reading it.
+/// File sizes and times, which show a change without reading the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileStamp {
     /// The size of the database in bytes.
     pub(super) bytes: u64,
-    /// When it was last written, in seconds and nanoseconds.
+    /// The modification time, in seconds and nanoseconds.
     pub(super) written: (i64, i64),
-    /// The size of the log in bytes.
+    /// The size of the WAL in bytes.
     pub(super) log_bytes: u64,
-    /// When the log was last written.
+    /// The modification time of the WAL.
     pub(super) log_written: (i64, i64),
 }
 
 impl Files {
-    /// Those of a database that is open.
+    /// The files of an open database.
     pub(super) fn of(path: PathBuf) -> Result<Self, StoreError> {
         let mut open = Vec::new();
         for file in [path.clone(), with_suffix(&path, "-wal"), with_suffix(&path, "-shm")] {
@@ -47,13 +47,13 @@ impl Files {
         Ok(Self { path, open })
     }
 
-    /// The database.
+    /// The database file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Refuses when one of the names does not stand for the file that is open. A few system calls on
-    /// a local disk, which block for microseconds.
+    /// Fails if one of the paths no longer leads to the open file. A few system calls on a local
+    /// disk, which block for microseconds.
     ///
     /// # Errors
     /// [`StoreError::FileLost`].
@@ -61,16 +61,18 @@ impl Files {
         for (path, open) in &self.open {
             let what = match std::fs::metadata(path) {
                 Ok(metadata) if identity(&metadata) == *open => continue,
-                Ok(_) => "is another file than the one that is open".to_owned(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
-                Err(error) => format!("cannot be looked at: {error}"),
+                Ok(_) => "is not the file that is open".to_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    "does not exist".to_owned()
+                }
+                Err(error) => format!("cannot be inspected: {error}"),
             };
             return Err(StoreError::FileLost { path: path.clone(), what });
         }
         Ok(())
     }
 
-    /// The stamp as it is now.
+    /// The current stamp.
     pub(super) fn stamp(&self) -> io::Result<FileStamp> {
         let database = std::fs::metadata(&self.path)?;
         let log = std::fs::metadata(with_suffix(&self.path, "-wal")).ok();

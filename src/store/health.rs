@@ -1,12 +1,11 @@
-//! Whether the store can keep a change: what the last change came to, and what was found out about the
-//! database file.
+//! Tracks whether the store can keep a change: the result of the last change, and what was found
+//! about the database file.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::telemetry::metrics::metrics;
 
-/// What is wrong with a store, as far as is known. Each of it is logged when it begins and when it
-/// ends.
+/// The known problems of a store. Each is logged when it begins and when it ends.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     faults: Mutex<Faults>,
@@ -16,11 +15,11 @@ pub(super) struct Health {
 struct Faults {
     /// Why the last change could not be written.
     write: Option<String>,
-    /// What became of the file.
+    /// What happened to the file.
     loss: Option<String>,
-    /// What SQLite found in it.
+    /// The damage that SQLite found in it.
     damage: Option<String>,
-    /// What is older in it than it was.
+    /// How the file shows an older state.
     rollback: Option<&'static str>,
 }
 
@@ -29,7 +28,7 @@ impl Health {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the database did not take a change.
+    /// Records that the database refused a change.
     pub(super) fn write_failed(&self, error: &(dyn std::error::Error + 'static)) {
         metrics().store_write_failed();
         let was = self.faults().write.replace(error.to_string());
@@ -37,72 +36,70 @@ impl Health {
             tracing::error!(
                 event = "store.write_failed",
                 error,
-                "a change cannot be written to the store; it was refused"
+                "could not write a change to the store; the change was refused"
             );
         }
     }
 
-    /// Notes that a change is on disk.
+    /// Records that a change is on disk.
     pub(super) fn write_passed(&self) {
         if self.faults().write.take().is_some() {
-            tracing::info!(
-                event = "store.write_recovered",
-                "changes are written to the store again"
-            );
+            tracing::info!(event = "store.write_recovered", "the store accepts changes again");
         }
     }
 
-    /// Notes whether the file is the one that was opened, and where not, what became of it.
+    /// Records whether the file is the one that was opened, and if not, what happened to it.
     pub(super) fn note_file(&self, loss: Option<String>) {
         let was = std::mem::replace(&mut self.faults().loss, loss.clone());
         match (was, loss) {
             (None, Some(what)) => tracing::error!(
                 event = "store.file_lost",
                 what,
-                "the store's file is not the one that is open; changes are refused"
+                "the store file is not the file that is open; changes are refused"
             ),
             (Some(_), None) => {
-                tracing::info!(
-                    event = "store.file_restored",
-                    "the store's file is back in its place"
-                );
+                tracing::info!(event = "store.file_restored", "the store file was restored");
             }
             _ => {}
         }
     }
 
-    /// Notes what an examination of the file found, if anything.
+    /// Records the damage that a check of the file found, if any.
     pub(super) fn note_damage(&self, damage: Option<String>) {
         let was = std::mem::replace(&mut self.faults().damage, damage.clone());
         match (was, damage) {
             (None, Some(what)) => tracing::error!(
                 event = "store.damaged",
                 what,
-                "the store's file is damaged; changes are refused"
+                "the store file is damaged; changes are refused"
             ),
             (Some(_), None) => {
-                tracing::info!(event = "store.damage_cleared", "the store's file is whole again");
+                tracing::info!(
+                    event = "store.damage_cleared",
+                    "the store file is no longer damaged"
+                );
             }
             _ => {}
         }
     }
 
-    /// Notes that the file holds an older state than it did. That does not end with this process.
+    /// Records that the file holds an older state than before. This stays until the process
+    /// restarts.
     pub(super) fn note_rollback(&self, what: &'static str) {
         self.faults().rollback.get_or_insert(what);
     }
 
-    /// What is older in the file than it was, or another.
+    /// How the file shows an older state or another instance.
     pub(super) fn rollback(&self) -> Option<&'static str> {
         self.faults().rollback
     }
 
-    /// Why the last change could not be written; none when it was.
+    /// Why the last change could not be written. `None` if it was written.
     pub(super) fn failed_write(&self) -> Option<String> {
         self.faults().write.clone()
     }
 
-    /// What is damaged, by the last examination.
+    /// The damage found by the last check.
     pub(super) fn damage(&self) -> Option<String> {
         self.faults().damage.clone()
     }

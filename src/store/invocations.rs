@@ -1,7 +1,7 @@
-//! How often each key version may have encrypted, in SQL.
+//! SQL for the invocation counters: how many encryptions each key version may have made.
 //!
-//! The count is no part of a key's record: it is leased in large parts before it is used, so that
-//! it is never too low, whatever happens to the process.
+//! The counter is not part of a key's record: it is leased in large blocks before use, so that it
+//! is never too low, even after a crash.
 
 use sqlx::Row as _;
 
@@ -9,32 +9,32 @@ use super::connection::Connection;
 use super::{Store, StoreError};
 use crate::model::KeyVersionId;
 
-/// Invocations that may be used now, since the store counts them already.
+/// Invocations that may be used now. The store has already counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// How many.
+    /// The number leased.
     pub granted: u64,
-    /// All that were ever leased of the version, these included.
+    /// The total leased of the version, including these.
     pub total: u64,
 }
 
-/// What is left of the leases of a version.
+/// The unused part of the leases of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remainder {
     /// The version.
     pub version: KeyVersionId,
-    /// How many were not used.
+    /// The number of unused invocations.
     pub unused: u64,
     /// The total of the last lease.
     pub total: u64,
 }
 
 impl Store {
-    /// Leases `wanted` further invocations of a version, or as many as there are up to a total of
-    /// `most`. They are on disk when this returns.
+    /// Leases `wanted` further invocations of a version, or fewer if the total would exceed `most`.
+    /// They are on disk when this returns.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such version; when the database cannot be
+    /// [`StoreError::NotFound`] when the version does not exist; when the database cannot be
     /// written.
     pub async fn lease_invocations(
         &self,
@@ -55,11 +55,11 @@ impl Store {
         Ok(Lease { granted, total })
     }
 
-    /// Gives back what was not used, at an orderly end. Where another gateway has leased since,
-    /// the count stays as it is.
+    /// Returns unused invocations at an orderly shutdown. If another gateway leased some since, the
+    /// counter stays unchanged.
     ///
     /// # Errors
-    /// When the database cannot be written; the count is then too high.
+    /// When the database cannot be written; the counter is then too high.
     pub async fn return_invocations(&self, remainders: &[Remainder]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for Remainder { version, unused, total } in remainders {
@@ -75,13 +75,13 @@ impl Store {
         write.finish().await
     }
 
-    /// Takes every version that is in the store for one that has encrypted `at_least` so often,
-    /// and tells how many that changes. For a store whose counts may be too low: one restored from
-    /// an older copy, or rebuilt from the token.
+    /// Raises the counter of every version to at least `at_least`. Returns how many counters
+    /// changed. Used for a store whose counters may be too low: one restored from an older copy, or
+    /// rebuilt from the token.
     ///
-    /// With `crypto.iv_rotate_at` it is sound for every key that rotates by itself: such a version
-    /// was given up at that count before the copy was lost, and is given up at once after it, so
-    /// that both lives together stay below 2^32.
+    /// With `crypto.iv_rotate_at` this is safe for every key with automatic rotation: such a
+    /// version was rotated at that count before the copy was lost, and is rotated immediately after
+    /// the restore, so the sum of both periods stays below 2^32.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -92,10 +92,10 @@ impl Store {
         Ok(changed)
     }
 
-    /// How often a version may have encrypted.
+    /// The number of encryptions that a version may have made.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such version; when the database cannot be read.
+    /// [`StoreError::NotFound`] when the version does not exist; when the database cannot be read.
     pub async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT invocations FROM key_versions WHERE id = $1")
             .bind(version.to_string())
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// As [`Store::assume_invocations`], within a transaction.
+/// As [`Store::raise_invocations_to`], in a transaction.
 pub(super) async fn raise_to(
     connection: &mut Connection,
     at_least: u64,
@@ -118,7 +118,7 @@ pub(super) async fn raise_to(
     Ok(changed.rows_affected())
 }
 
-/// Reads the count and holds its row until the transaction ends.
+/// Reads the counter and locks its row until the transaction ends.
 async fn lock_invocations_row(
     connection: &mut Connection,
     version: KeyVersionId,
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_used_is_given_back_unless_somebody_has_leased_since() {
+    async fn unused_invocations_are_returned_unless_another_lease_followed() {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         let version = key.versions[0].id;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_count_that_is_assumed_lowers_none() {
+    async fn raising_the_counters_lowers_none() {
         let bench = Bench::new().await;
         let key = bench.store.insert_key(sample_key()).await.unwrap();
         bench.store.lease_invocations(key.versions[0].id, 90, 100).await.unwrap();

@@ -1,6 +1,5 @@
-//! What the rows of keys and key versions hold: the one place that a new field of a key touches,
-//! beside a migration. It is said three times here: the list of columns, the values bound in the
-//! order of the list, and the reading back.
+//! Maps keys and key versions to rows. A new field of a key touches only this file and a migration,
+//! in three places: the column list, the bound values in the same order, and the read function.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +39,7 @@ pub(super) const KEYS: Table = Table {
     ],
 };
 
-/// The values of a key's row, in the order of [`KEYS`].
+/// Binds the values of a key's row, in the order of [`KEYS`].
 pub(super) fn bind_key(
     sql: impl SqlSafeStr,
     record: &KeyRecord,
@@ -67,7 +66,7 @@ pub(super) fn bind_key(
         .bind(record.primary.map(|id| id.to_string()))
 }
 
-/// The key of a row, to which `versions` belong.
+/// Reads a key from a row. `versions` are its versions.
 pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRecord, StoreError> {
     let fields = KEYS.fields(row);
     Ok(KeyRecord {
@@ -91,22 +90,23 @@ pub(super) fn read_key(row: &AnyRow, versions: Vec<KeyVersion>) -> Result<KeyRec
     })
 }
 
-/// A JSON object. Written by way of a value, which, unlike a serializer, cannot fail.
+/// A JSON object. Written through a `Value`, which, unlike a serializer, cannot fail.
 fn tags_text(tags: &BTreeMap<TagKey, TagValue>) -> String {
     let pairs = tags.iter().map(|(key, value)| (key.to_string(), value.to_string().into()));
     serde_json::Value::Object(pairs.collect()).to_string()
 }
 
-/// A policy that cannot be read would refuse everybody, without a word of which key it is.
+/// Reads and validates the policy. An invalid policy would deny every request without naming the
+/// key.
 fn read_policy(fields: &Fields<'_>) -> Result<Option<String>, StoreError> {
     let text: Option<String> = fields.get("policy")?;
     let read = text.as_deref().map(KeyPolicy::parse).transpose();
-    read.map_err(|_fault| fields.corrupt("policy", "it is no key policy"))?;
+    read.map_err(|_fault| fields.corrupt("policy", "it is not a valid key policy"))?;
     Ok(text)
 }
 
-/// The check value stands for the whole: where it is NULL, nothing was ever imported. Material whose
-/// check value is lost has a date all the same, which must not be forgotten.
+/// The check value decides: if it is NULL, no material was imported. Material without its check
+/// value may still have an expiry date, which must not be ignored.
 fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreError> {
     let Some(check_value) = fields.get("material_check")? else {
         fields.require_null("material_check", &["material_expires", "material_is_present"])?;
@@ -123,16 +123,16 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
 pub(super) const VERSIONS: Table =
     Table { name: "key_versions", columns: &["id", "key_id", "number", "created", "is_live"] };
 
-/// How often each version may have encrypted, which is no part of its key's record.
+/// The invocation counter of each version, which is not part of its key's record.
 pub(super) const INVOCATIONS: Table =
     Table { name: "key_versions", columns: &["id", "key_id", "invocations"] };
 
-/// Whether the count of a version can be read: without it nothing may be encrypted.
+/// Checks that the counter of a version can be read: without it, encryption is not allowed.
 pub(super) fn check_invocations(row: &AnyRow) -> Result<(), StoreError> {
     INVOCATIONS.fields(row).number::<u64>("invocations").map(drop)
 }
 
-/// The values of a version's row, in the order of [`VERSIONS`].
+/// Binds the values of a version's row, in the order of [`VERSIONS`].
 pub(super) fn bind_version(
     sql: impl SqlSafeStr,
     key: KeyId,
@@ -146,7 +146,7 @@ pub(super) fn bind_version(
         .bind(i64::from(version.is_live))
 }
 
-/// The version of a row, and its key's id.
+/// Reads a version and its key's id from a row.
 pub(super) fn read_version(row: &AnyRow) -> Result<(KeyId, KeyVersion), StoreError> {
     let fields = VERSIONS.fields(row);
     let version = KeyVersion {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_from_before_tags_and_rotation_has_none() {
+    async fn a_key_without_tag_and_rotation_columns_has_none() {
         let bench = Bench::new().await;
         bench
             .tamper(
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_cannot_be_read_is_named() {
+    async fn an_unreadable_row_is_reported() {
         for (sql, table, column) in [
             ("UPDATE keys SET state = 'Asleep'", "keys", "state"),
             ("UPDATE keys SET spec = 'DES'", "keys", "spec"),

@@ -1,4 +1,4 @@
-//! Keys and their versions in SQL.
+//! SQL for keys and their versions.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{DamagedRow, Store, StoreError};
 use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time};
 
 impl Store {
-    /// Adds a key with its versions.
+    /// Inserts a key with its versions.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the key's id or a version's id or number is taken.
@@ -30,14 +30,14 @@ impl Store {
         Ok(record)
     }
 
-    /// Hands the key's record to `change` and keeps what it made of it, versions included. The id
-    /// stays as it is. Nothing is written when `change` refuses or changes nothing.
+    /// Passes the key's record to `change` and stores the result, versions included. The id cannot
+    /// change. Writes nothing if `change` fails or changes nothing.
     ///
-    /// The record is the one on disk, held against every other writer until the change is made,
-    /// so that no change can be lost.
+    /// The record is read from disk and locked against all other writers until the change is
+    /// committed, so that no change is lost.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such key; what `change` returns.
+    /// [`StoreError::NotFound`] when the key does not exist; what `change` returns.
     pub async fn change_key<E, F>(&self, id: KeyId, change: F) -> Result<Arc<KeyRecord>, E>
     where
         E: From<StoreError>,
@@ -59,22 +59,22 @@ impl Store {
         Ok(after)
     }
 
-    /// The key as it is on disk: what is in memory may be older, where a commit failed and came about
-    /// all the same.
+    /// Reads the key from disk. The catalogue may be older if a commit reported an error but took
+    /// effect.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such key.
+    /// [`StoreError::NotFound`] when the key does not exist.
     pub async fn key_on_disk(&self, id: KeyId) -> Result<Arc<KeyRecord>, StoreError> {
         self.change_key(id, |_record| Ok(())).await
     }
 
-    /// Removes a key with its versions and aliases. A tombstone stays, see [`Store::removed_at`].
+    /// Deletes a key with its versions and aliases. A tombstone remains, see [`Store::removed_at`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such key.
+    /// [`StoreError::NotFound`] when the key does not exist.
     pub async fn remove_key(&self, id: KeyId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        // Versions and aliases go with the row (ON DELETE CASCADE).
+        // Versions and aliases are deleted with the row (ON DELETE CASCADE).
         let removed = sqlx::query("DELETE FROM keys WHERE id = $1")
             .bind(id.to_string())
             .execute(write.connection())
@@ -93,7 +93,7 @@ impl Store {
         write.commit(move |catalogue| catalogue.remove_key(id)).await
     }
 
-    /// When a key was removed: its tombstone tells what was destroyed from what was lost.
+    /// When a key was deleted. The tombstone distinguishes a destroyed key from a lost one.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -107,14 +107,14 @@ impl Store {
     }
 }
 
-/// Every key with its versions. A key with a damaged version is left out whole: it would encrypt with
-/// another version, or be destroyed in part.
+/// Reads every key with its versions. A key with a damaged version is skipped completely: it would
+/// encrypt with another version, or be destroyed only in part.
 pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyRecord>, StoreError> {
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
     let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
     let mut damaged = read.damaged;
     let counts = INVOCATIONS.read_all(connection, "", check_invocations).await?;
-    // A row with more than one fault is told of once.
+    // A row with more than one fault is reported once.
     let is_new = |one: &DamagedRow| damaged.iter().all(|other| other.row != one.row);
     let counts: Vec<_> = counts.damaged.into_iter().filter(is_new).collect();
     damaged.extend(counts);
@@ -131,14 +131,14 @@ pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyReco
     let mut whole = Vec::with_capacity(read.whole.len());
     for mut record in read.whole {
         record.versions = versions.remove(&record.id).unwrap_or_default();
-        // A damaged version may hide whose it was.
+        // A damaged version may not show which key it belongs to.
         let lacks_primary = has_damaged_versions
             && record.primary.is_some_and(|primary| record.version(primary).is_none());
         if lacks_primary || in_part.contains(&record.id.to_string()) {
             damaged.push(DamagedRow {
                 table: KEYS.name,
                 row: record.id.to_string(),
-                why: "a version of it is damaged".to_owned(),
+                why: "one of its versions is damaged".to_owned(),
             });
         } else {
             whole.push(record);
@@ -149,13 +149,13 @@ pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyReco
     damaged.extend(left.flat_map(|(_key, versions)| versions).map(|version| DamagedRow {
         table: VERSIONS.name,
         row: version.id.to_string(),
-        why: "it names a key that is not there".to_owned(),
+        why: "its key does not exist".to_owned(),
     }));
     damaged.extend(read.damaged);
     Ok(ReadRows { whole, damaged })
 }
 
-/// The keys of the versions that cannot be read, as far as these tell.
+/// The keys of the unreadable versions, as far as their columns tell.
 async fn keys_of_damaged_versions(
     connection: &mut Connection,
 ) -> Result<HashSet<String>, StoreError> {
@@ -184,8 +184,8 @@ async fn keys_of_damaged_versions(
     Ok(keys)
 }
 
-/// Reads one key and holds its row until the transaction ends: an UPDATE does that on both
-/// databases, where only PostgreSQL has SELECT … FOR UPDATE.
+/// Reads one key and locks its row until the transaction ends. An UPDATE locks on both databases;
+/// only PostgreSQL has SELECT … FOR UPDATE.
 pub(super) async fn lock_key_row(
     connection: &mut Connection,
     id: KeyId,
@@ -223,7 +223,7 @@ pub(super) async fn save_key(
     save_versions(connection, after.id, &before.versions, &after.versions).await
 }
 
-/// Writes the difference between two lists of one key's versions.
+/// Writes the difference between two version lists of one key.
 async fn save_versions(
     connection: &mut Connection,
     key: KeyId,
@@ -290,12 +290,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_change_leaves_memory_and_disk_as_they_were() {
+    async fn a_refused_change_alters_neither_memory_nor_disk() {
         let bench = Bench::new().await;
         let record = bench.store.insert_key(sample_key()).await.unwrap();
         let refused = bench.store.change_key(record.id, |key| {
             key.description.clear();
-            Err(StoreError::Url("stands for any refusal"))
+            Err(StoreError::Url("represents any refusal"))
         });
         assert!(matches!(refused.await, Err(StoreError::Url(_))));
         assert_eq!(bench.store.key(record.id), Some(record));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_that_the_database_refuses_half_way_leaves_no_trace() {
+    async fn a_change_that_the_database_refuses_halfway_is_rolled_back() {
         let bench = Bench::new().await;
         let other = bench.store.insert_key(sample_key()).await.unwrap();
         let record = bench.store.insert_key(sample_key()).await.unwrap();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_of_nothing_writes_nothing() {
+    async fn an_empty_change_writes_nothing() {
         let bench = Bench::new().await;
         let record = bench.store.insert_key(sample_key()).await.unwrap();
         let revision = async || -> i64 {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_is_there_is_not_inserted_again() {
+    async fn an_existing_key_is_not_inserted_again() {
         let bench = Bench::new().await;
         let record = bench.store.insert_key(sample_key()).await.unwrap();
         let again = KeyRecord { description: String::new(), ..(*record).clone() };
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_removed_key_takes_versions_and_aliases_and_leaves_a_tombstone() {
+    async fn deleting_a_key_deletes_versions_and_aliases_and_leaves_a_tombstone() {
         let bench = Bench::new().await;
         let kept = bench.store.insert_key(sample_key()).await.unwrap();
         let record = bench.store.insert_key(sample_key()).await.unwrap();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_is_not_there_is_neither_changed_nor_removed() {
+    async fn an_unknown_key_is_neither_changed_nor_deleted() {
         let bench = Bench::new().await;
         let id = KeyId::random();
         let change = bench.store.change_key(id, |_| Ok::<_, StoreError>(()));
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn changes_at_once_through_two_handles_lose_nothing() {
+    async fn concurrent_changes_through_two_handles_lose_nothing() {
         let bench = Bench::new().await;
         let id = bench.store.insert_key(sample_key()).await.unwrap().id;
         let other = Store::open(&bench.url).await.unwrap();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn sixteen_changes_at_once_are_all_seen_in_memory() {
+    async fn sixteen_concurrent_changes_all_reach_memory() {
         let bench = Bench::new().await;
         let id = bench.store.insert_key(sample_key()).await.unwrap().id;
         let mut tasks = tokio::task::JoinSet::new();
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_gives_up_at_any_point_does_not_part_memory_and_disk() {
+    async fn a_canceled_change_keeps_memory_and_disk_equal() {
         let bench = Bench::new().await;
         let id = bench.store.insert_key(sample_key()).await.unwrap().id;
         for polls in 0..40 {
@@ -440,13 +440,13 @@ mod tests {
                 }
             }
             drop(change);
-            // The next turn comes when the abandoned one is over.
+            // This lock is free only after the canceled change has ended.
             drop(bench.store.write().await.unwrap());
             bench.assert_disk_is_memory().await;
         }
     }
 
-    /// Polls once, lets the others run, and tells whether it is done.
+    /// Polls the future once, lets other tasks run, and returns whether it is done.
     async fn futures_poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
         let polled = std::future::poll_fn(|context| {
             std::task::Poll::Ready(future.as_mut().poll(context).is_ready())

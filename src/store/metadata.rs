@@ -1,4 +1,4 @@
-//! Facts of this instance: a few texts by name.
+//! Metadata of this instance: a few texts by name.
 
 use sqlx::Row as _;
 
@@ -6,22 +6,22 @@ use super::connection::Connection;
 use super::error::Cause;
 use super::{DamagedRow, Store, StoreError, damage};
 
-/// The count of a fact that is no number.
+/// The count of an entry that is not a number.
 pub(super) const NO_COUNT: i64 = i64::MIN;
 
-/// A fact, as far as it can be read.
+/// A metadata entry as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataValue<T> {
-    /// It is not there.
+    /// The entry does not exist.
     Absent,
-    /// It is there and says this.
+    /// The entry exists and has this value.
     Read(T),
-    /// It is there, and says nothing that this program has written.
+    /// The entry exists and has a value that this program never writes.
     Damaged,
 }
 
 impl<T> MetadataValue<T> {
-    /// What it says.
+    /// The value, if it exists and is valid.
     pub fn value(self) -> Option<T> {
         match self {
             Self::Read(value) => Some(value),
@@ -31,10 +31,10 @@ impl<T> MetadataValue<T> {
 }
 
 impl Store {
-    /// The fact with this name, as the database has it now.
+    /// Reads the entry with this name from the database.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it is no text; when the database cannot be read.
+    /// [`StoreError::Corrupt`] when it is not a text; when the database cannot be read.
     pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
         let failed = |error: sqlx::Error| {
             if damage::is_decode_error(&error) { corrupt(name, error) } else { error.into() }
@@ -47,7 +47,7 @@ impl Store {
         row.map(|row| row.try_get(0)).transpose().map_err(failed)
     }
 
-    /// The fact with this name as `parse` reads it. The log tells of one that is damaged.
+    /// Reads the entry with this name and parses it. Logs a damaged entry.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -68,15 +68,15 @@ impl Store {
         tracing::error!(
             event = "store.metadata_damaged",
             name,
-            "a fact of the database is damaged"
+            "a metadata entry of the database is damaged"
         );
         Ok(MetadataValue::Damaged)
     }
 
-    /// Keeps several facts in one transaction, each in place of an older one with its name.
+    /// Stores several entries in one transaction. Existing entries are replaced.
     ///
     /// # Errors
-    /// When the database cannot be written; then all are as they were.
+    /// When the database cannot be written; then no entry has changed.
     pub async fn set_metadata_entries(
         &self,
         metadata: &[(&str, String)],
@@ -88,7 +88,7 @@ impl Store {
         write.finish().await
     }
 
-    /// Keeps a fact, in place of an older one with its name.
+    /// Stores an entry, or replaces it.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -111,8 +111,8 @@ async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(),
     Ok(())
 }
 
-/// Adds one to a fact that counts, and gives the new count; a fact that is not there counts as 0, and so
-/// does one that no count comes to: a sum that no longer is a number would fail for ever.
+/// Increments a counter entry and returns the new count. A missing entry counts as 0, and so does
+/// one that is outside the range of a counter: a sum that is not a number would fail forever.
 pub(super) async fn increment(
     connection: &mut Connection,
     name: &'static str,
@@ -130,7 +130,7 @@ pub(super) async fn increment(
     number(name, &count)
 }
 
-/// What a fact has counted so far.
+/// The current count of an entry.
 pub(super) async fn count(
     connection: &mut Connection,
     name: &'static str,
@@ -145,8 +145,8 @@ pub(super) async fn count(
     count.map_or(Ok(0), |count| number(name, &count))
 }
 
-/// As [`count`]; where the fact is no number, one that no count comes to, with the damaged row. The
-/// next change counts anew.
+/// As [`count`]. If the entry is not a number, returns [`NO_COUNT`] and the damaged row. The next
+/// change resets the counter.
 pub(super) async fn read_count(
     connection: &mut Connection,
     name: &'static str,
@@ -176,7 +176,7 @@ mod tests {
     use crate::store::tests::{Bench, sample_key};
 
     #[tokio::test]
-    async fn metadata_of_another_form_is_damaged_and_not_absent() {
+    async fn invalid_metadata_is_damaged_and_not_absent() {
         let bench = Bench::new().await;
         let read = async || {
             let fact = bench.store.read_metadata("number", |text| text.parse::<u8>().ok());
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_counter_that_is_no_count_does_not_keep_changes_from_being_made() {
+    async fn a_damaged_counter_does_not_prevent_changes() {
         for damage in ["9223372036854775807", "9.22337203685478e+18", "-5", "x"] {
             let bench = Bench::new().await;
             bench.store.insert_key(sample_key()).await.unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metadata_is_absent_until_it_is_set_and_the_last_value_stays() {
+    async fn metadata_is_absent_until_set_and_the_last_value_wins() {
         let Bench { store, .. } = &Bench::new().await;
         assert_eq!(store.metadata("instance").await.unwrap(), None);
         for value in ["one", "", "ünï"] {

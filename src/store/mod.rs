@@ -1,11 +1,13 @@
-//! The store: SQL, and the catalogue of keys in memory.
+//! The store: SQL, and the in-memory catalogue of keys.
 //!
-//! It knows what is kept of keys, aliases, documents and AccessKeys, how often key versions may have
-//! encrypted, and that a change is lasting before anyone sees it. It knows neither what may be done with a key nor any key material.
+//! It stores keys, aliases, documents, AccessKeys and the invocation counters of key versions, and
+//! makes every change durable before it is visible. It does not decide what may be done with a key,
+//! and holds no key material.
 //!
-//! Reading the catalogue never does I/O. A change takes its turn, writes one transaction and then
-//! brings the catalogue in line; what another process changes in keys, aliases and documents is
-//! seen at the next [`Store::refresh`], what it changes in AccessKeys and facts at once.
+//! Reading the catalogue does no I/O. A change takes the writer lock, writes one transaction and
+//! then updates the catalogue. Changes of other processes in keys, aliases and documents become
+//! visible at the next [`Store::refresh`]; their changes in AccessKeys and metadata are visible
+//! immediately.
 
 mod access_keys;
 mod aliases;
@@ -75,44 +77,44 @@ struct Inner {
     pool: AnyPool,
     catalogue: RwLock<Catalogue>,
     damages: DamagedRows,
-    /// Held by the one that changes something.
+    /// Held while a change is made.
     writer_lock: Arc<Mutex<()>>,
-    /// What is wrong with the database, as far as is known.
+    /// The known problems of the database.
     health: Arc<Health>,
-    /// The SQLite files that are open.
+    /// The open SQLite files.
     files: Option<Arc<Files>>,
     watch: Mutex<Watch>,
-    /// Open until the store is closed, so that SQLite never takes another connection for the last one
-    /// and removes its log.
+    /// Open until the store is closed, so that SQLite never sees the last connection close and
+    /// deletes the WAL.
     anchor: Mutex<Option<AnyConnection>>,
-    /// The SQLite file and the hold on it.
+    /// The SQLite file and its lock.
     file: Option<(PathBuf, FileLock)>,
-    /// What the database was seen to be.
+    /// The last seen state of the database.
     last_seen: LastSeen,
-    /// On whose behalf this process changes things, where that is an operator.
+    /// The operator on whose behalf this process makes changes, if any.
     operator: OnceLock<String>,
 }
 
 impl Store {
-    /// The file of a SQLite store, by its URL; none for another database.
+    /// The file of a SQLite store, by its URL. `None` for another database.
     pub fn file(url: &str) -> Option<PathBuf> {
         connect::file(url).ok()
     }
 
-    /// Opens the database that `url` names and loads the catalogue.
+    /// Opens the database at `url` and loads the catalogue.
     ///
-    /// `sqlite:///absolute/path` makes the file if it is not there (mode 0600; its directory must
-    /// exist); `postgres://…` names a database that exists. Missing tables are made.
+    /// `sqlite:///absolute/path` creates the file if it does not exist (mode 0600; its directory
+    /// must exist); `postgres://…` requires an existing database. Missing tables are created.
     ///
     /// # Errors
-    /// When the URL is of no use, the database cannot be opened or read, or its tables are those of a
-    /// newer program. A row that cannot be read is left out: [`Store::damaged_rows`].
+    /// When the URL is invalid, the database cannot be opened or read, or its schema belongs to a
+    /// newer program. A row that cannot be read is skipped: [`Store::damaged_rows`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         Self::load(connect::connect(url, LockMode::Shared).await?).await
     }
 
-    /// As [`Store::open`], where no other process uses the store or can open it as long as this
-    /// one does. Of PostgreSQL that cannot be said, and is left to the caller.
+    /// As [`Store::open`], but with an exclusive lock: no other process may use the store
+    /// meanwhile. For PostgreSQL there is no such lock; the caller must ensure it.
     ///
     /// # Errors
     /// [`StoreError::InUseElsewhere`], and as [`Store::open`].
@@ -120,7 +122,7 @@ impl Store {
         Self::load(connect::connect(url, LockMode::Exclusive).await?).await
     }
 
-    /// Opens a SQLite database that is there and has the tables of this program, without changing
+    /// Opens an existing SQLite database with the schema of this program, without changing
     /// anything.
     ///
     /// # Errors
@@ -129,8 +131,8 @@ impl Store {
         Self::load(connect::connect_existing(url).await?).await
     }
 
-    /// Whether the tables of the database that `url` names are those of an older program, so that to
-    /// open it would change them. The database has to be there; nothing is changed.
+    /// Whether the database at `url` has an older schema, so that opening it would migrate it. The
+    /// database must exist; nothing is changed.
     ///
     /// # Errors
     /// [`StoreError::NoFile`], or when it cannot be read.
@@ -138,11 +140,10 @@ impl Store {
         connect::needs_migration(url).await
     }
 
-    /// Whether no other process uses the store at this moment. A PostgreSQL database is taken to
-    /// be used by this process alone.
+    /// Whether no other process uses the store now. For PostgreSQL always true.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the lock file cannot be locked.
     pub async fn is_only_user(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.inner);
         connect::blocking(move || match &inner.file {
@@ -171,16 +172,16 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Waits for what is under way and closes the database; later calls that need it fail.
+    /// Waits for running changes and closes the database. Later calls that need it fail.
     pub async fn close(&self) {
         self.inner.pool.close().await;
         if let Some(anchor) = self.inner.anchor.lock().await.take() {
-            // It has nothing to lose.
+            // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
         }
     }
 
-    /// The key with this id, in whatever state.
+    /// The key with this id, in any state.
     pub fn key(&self, id: KeyId) -> Option<Arc<KeyRecord>> {
         self.inner.catalogue().key(id).map(Arc::clone)
     }
@@ -190,7 +191,7 @@ impl Store {
         self.inner.catalogue().key_of_version(version).map(Arc::clone)
     }
 
-    /// Every key in whatever state, by time of creation and then id.
+    /// Every key in any state, sorted by creation time and then id.
     pub fn keys(&self) -> Vec<Arc<KeyRecord>> {
         self.inner.catalogue().keys().map(Arc::clone).collect()
     }
@@ -200,31 +201,32 @@ impl Store {
         self.inner.catalogue().alias(name).map(|alias| alias.key)
     }
 
-    /// Every alias, by name.
+    /// Every alias, sorted by name.
     pub fn aliases(&self) -> Vec<AliasRecord> {
         self.inner.catalogue().aliases().cloned().collect()
     }
 
-    /// The aliases of one key, by name.
+    /// The aliases of one key, sorted by name.
     pub fn aliases_of(&self, key: KeyId) -> Vec<AliasRecord> {
         self.inner.catalogue().aliases_of(key).cloned().collect()
     }
 
-    /// How many changes of keys, aliases and documents memory holds: as long as it stays, so do they.
+    /// The database revision of the catalogue in memory. While it is unchanged, keys, aliases and
+    /// documents are unchanged.
     pub fn catalogue_revision(&self) -> i64 {
         self.inner.catalogue().revision()
     }
 
-    /// Waits for the turn to change something.
+    /// Waits for the writer lock and begins a change.
     async fn write(&self) -> Result<Write, StoreError> {
         Write::begin(&self.inner).await
     }
 }
 
 impl Inner {
-    /// A connection of the pool. One that fails is closed when it is dropped.
+    /// A connection of the pool. After a failure it is closed when it is dropped.
     async fn connection(&self) -> Result<Connection, StoreError> {
-        // Without its last connection SQLite removes the log.
+        // SQLite deletes the WAL when the last connection closes.
         if !self.pool.is_closed() {
             self.require_file()?;
         }
@@ -233,7 +235,7 @@ impl Inner {
         Ok(connection)
     }
 
-    /// Refuses when the SQLite file is not the one that was opened, or was put back to an older state.
+    /// Fails if the SQLite file is not the one that was opened, or was reset to an older state.
     fn require_file(&self) -> Result<(), StoreError> {
         let Some(files) = &self.files else { return Ok(()) };
         files.check()?;
@@ -245,7 +247,7 @@ impl Inner {
         }
     }
 
-    /// Refuses when the SQLite file was damaged at its last examination.
+    /// Fails if the last check found the SQLite file damaged.
     fn require_whole(&self) -> Result<(), StoreError> {
         match (&self.files, self.health.damage()) {
             (Some(files), Some(what)) => {
@@ -255,7 +257,7 @@ impl Inner {
         }
     }
 
-    // A writer only puts complete records in, so that a poisoned lock still guards good data.
+    // Only complete records are stored, so the data behind a poisoned lock is valid.
     fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
         self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,12 +267,12 @@ impl Inner {
     }
 }
 
-/// The catalogue, without the rows that cannot be read, which are told beside it.
+/// Reads the catalogue. Rows that cannot be read are returned separately.
 async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError> {
-    // One transaction, so that no key goes between its versions and its aliases.
+    // One transaction, so that no key disappears between its versions and its aliases.
     let mut connection = Connection::acquire(pool).await?;
     connection.begin_read().await?;
-    // Read before the rows: a change in between is then read once more, and none is missed.
+    // Read before the rows: a change in between is then read twice, and none is missed.
     let (revision, damaged) = metadata::read_count(&mut connection, refresh::REVISION).await?;
     let mut damaged: Vec<DamagedRow> = damaged.into_iter().collect();
     let mut catalogue = Catalogue::of(revision);
@@ -298,7 +300,7 @@ mod tests {
         ProtectionLevel, Rotation, Time,
     };
 
-    /// A store on a file of its own.
+    /// A store on a temporary file.
     pub(super) struct Bench {
         pub(super) store: Store,
         pub(super) url: String,
@@ -312,12 +314,12 @@ mod tests {
             Self { store: Store::open(&url).await.unwrap(), url, _directory: directory }
         }
 
-        /// Changes a row behind the store's back.
+        /// Changes a row without the store.
         pub(super) async fn tamper(&self, sql: &'static str) {
             sqlx::raw_sql(sql).execute(&self.store.inner.pool).await.unwrap();
         }
 
-        /// Another handle on the same file shows what is on disk.
+        /// Compares the catalogue with the disk, through another handle on the same file.
         pub(super) async fn assert_disk_is_memory(&self) {
             let again = Store::open(&self.url).await.unwrap();
             assert_eq!(again.keys(), self.store.keys());
@@ -332,7 +334,7 @@ mod tests {
         }
     }
 
-    /// A key whose every field differs from what a default would be.
+    /// A key whose every field differs from its default.
     pub(super) fn sample_key() -> KeyRecord {
         let versions: Vec<_> = [(1, true), (2, true), (3, false)].map(version).into();
         KeyRecord {
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reopening_finds_the_same_catalogue() {
+    async fn reopening_reads_the_same_catalogue() {
         let bench = Bench::new().await;
         let full = sample_key();
         let bare = KeyRecord::new(full.spec, full.usage, full.origin, full.protection, Time::now());
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_new_file_can_be_opened_by_many_at_once() {
+    async fn a_new_file_can_be_opened_by_several_handles_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/store.db", directory.path().display());
         let mut tasks = tokio::task::JoinSet::new();
@@ -400,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_come_by_age_and_then_id() {
+    async fn keys_are_sorted_by_age_and_then_id() {
         let bench = Bench::new().await;
         let at = |seconds| KeyRecord { created: Time::from_unix(seconds), ..sample_key() };
         let mut records = [at(30), at(10), at(20), at(10)];

@@ -1,7 +1,7 @@
-//! What operators have changed on the command line, until the gateway has it in its audit.
+//! Queue of changes made by operators on the command line, until the gateway has audited them.
 //!
-//! The command line is another process, and the audit has one writer. So a change is written down
-//! here in the transaction that makes it: there is none without the other.
+//! The command line is a separate process, and the audit log has one writer. Therefore the
+//! transaction of a change also stores the event: neither exists without the other.
 
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -11,33 +11,33 @@ use super::write::Write;
 use super::{Part, Store, StoreError};
 use crate::model::{RequestId, Time};
 
-/// A change that an operator has made.
+/// A change made by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorEvent {
-    /// Its id.
+    /// The event id.
     pub id: String,
-    /// What was done.
+    /// The action.
     pub name: String,
-    /// By whom: the account of the system.
+    /// The operator's system account.
     pub operator: String,
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub time: i64,
-    /// What it was done with; no secret is among it.
+    /// The parameters. They contain no secret.
     pub parameters: Vec<(String, String)>,
 }
 
 const EVENTS: Table = Table { name: "operator_events", columns: &["number", "body"] };
 
 impl Store {
-    /// From now on changes of principals, AccessKeys and aliases are those of this operator, and written
-    /// down for the audit. Only the first call counts.
+    /// Marks later changes of principals, AccessKeys and aliases as made by this operator, to be
+    /// audited. Only the first call has an effect.
     pub fn set_operator(&self, operator: String) {
         // A process has one operator.
         let _ = self.inner.operator.set(operator);
     }
 
-    /// The changes that wait for the audit, oldest first, each with its number. What cannot be read is
-    /// left where it is.
+    /// The changes that are not audited yet, oldest first, each with its number. Unreadable events
+    /// are skipped and stay in the table.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -52,7 +52,7 @@ impl Store {
         Ok(read.whole)
     }
 
-    /// Forgets a change by its number: it is in the audit.
+    /// Deletes an event by its number after it was audited.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -67,7 +67,7 @@ impl Store {
 }
 
 impl Write {
-    /// Writes a change down for the audit where it is that of an operator.
+    /// Stores an event for the audit log if an operator makes the change.
     pub(super) async fn note(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Principals and their policies in SQL.
+//! SQL for principals and their policies.
 
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
@@ -12,14 +12,14 @@ use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, Time};
 
-/// What is kept of a principal.
+/// The stored row of a principal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrincipalRow {
-    /// Its kind and name.
+    /// The kind and name.
     pub name: PrincipalName,
-    /// The policies that say what it may do.
+    /// The attached policies.
     pub policies: Vec<AttachedPolicy>,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
 }
 
@@ -35,7 +35,7 @@ fn read_principal(row: &AnyRow) -> Result<PrincipalRow, StoreError> {
 }
 
 impl Store {
-    /// Every principal by name that can be read, as the database has them now.
+    /// Reads every readable principal from the database, by name.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -44,7 +44,7 @@ impl Store {
         Ok(load(&mut connection).await?.whole)
     }
 
-    /// Adds a principal.
+    /// Inserts a principal.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when its name is taken.
@@ -63,10 +63,10 @@ impl Store {
         write.finish().await
     }
 
-    /// Hands a principal's policies to `change` and keeps what it made of them.
+    /// Passes a principal's policies to `change` and stores the result.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such principal; what `change` returns.
+    /// [`StoreError::NotFound`] when the principal does not exist; what `change` returns.
     pub async fn change_policies<E, F>(&self, name: &PrincipalName, change: F) -> Result<(), E>
     where
         E: From<StoreError>,
@@ -93,13 +93,13 @@ impl Store {
         Ok(write.finish().await?)
     }
 
-    /// Takes a policy from a principal by its name; whether it had one. The other policies stay as
-    /// they are written, whether or not they can be read: what keeps the row from being read may be
-    /// the very policy.
+    /// Detaches a policy from a principal by its name. Returns whether it was attached. The other
+    /// policies are not parsed and stay unchanged, because the policy to detach may be the one that
+    /// makes the row unreadable.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such principal; [`StoreError::Corrupt`] when its
-    /// policies are no list.
+    /// [`StoreError::NotFound`] when the principal does not exist; [`StoreError::Corrupt`] when its
+    /// policies are not a list.
     pub async fn detach_policy(
         &self,
         name: &PrincipalName,
@@ -147,7 +147,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes a principal with its AccessKeys and temporary credentials; whether it was there.
+    /// Deletes a principal with its AccessKeys and temporary credentials. Returns whether it
+    /// existed.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -171,14 +172,14 @@ impl Store {
     }
 }
 
-/// Every principal.
+/// Reads every principal.
 pub(super) async fn load(
     connection: &mut Connection,
 ) -> Result<ReadRows<PrincipalRow>, StoreError> {
     PRINCIPALS.read_all(connection, "ORDER BY name", read_principal).await
 }
 
-/// Refuses when there is no such principal.
+/// Fails if the principal does not exist.
 pub(super) async fn require(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
     let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principals WHERE name = $1")
         .bind(name.to_owned())
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_inserted_is_read_back_by_name() {
+    async fn inserted_principals_are_read_back_by_name() {
         let Bench { store, .. } = &Bench::new().await;
         let rows =
             [row("root", &[]), row("role/ci", &["AliyunKMSReadOnlyAccess"]), row("user/a", &[])];
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn policies_change_whole_or_not_at_all() {
+    async fn policies_change_completely_or_not_at_all() {
         let Bench { store, .. } = &Bench::new().await;
         store.insert_principal(row("user/a", &["AliyunKMSReadOnlyAccess"])).await.unwrap();
         let name = "user/a".parse().unwrap();
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_principal_with_a_policy_that_cannot_be_read_is_left_out_until_it_is_detached() {
+    async fn a_principal_with_an_unreadable_policy_is_skipped_until_it_is_detached() {
         let bench = Bench::new().await;
         for name in ["user/a", "user/b"] {
             bench.store.insert_principal(row(name, &["AliyunKMSReadOnlyAccess"])).await.unwrap();

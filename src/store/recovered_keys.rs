@@ -1,4 +1,4 @@
-//! Rows for keys that only the token knows.
+//! Inserts rows for keys that exist only on the token.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use super::{Store, StoreError, invocations};
 use crate::model::{KeyId, KeyRecord};
 
 impl Store {
-    /// Adds a key that was found in the token, or hands the one that is there to `change`, and takes
-    /// every version in the store for one that has encrypted `at_least` times at least, all in
-    /// one transaction: a store that lacks a key is older than the token in all it says.
+    /// Inserts a key that was found on the token, or passes the existing one to `change`, and
+    /// raises the invocation counter of every version in the store to `at_least`, all in one
+    /// transaction: a store that lacks a key is older than the token in every respect.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when a version belongs to another key, or the database fails.
+    /// [`StoreError::Exists`] when a version belongs to another key; when the database fails.
     pub async fn insert_recovered_key(
         &self,
         id: KeyId,

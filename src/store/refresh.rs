@@ -1,28 +1,28 @@
-//! Takes over what another process has changed in keys, aliases and documents.
+//! Reads keys, aliases and documents again after another process changed them.
 //!
-//! Every change of them raises a counter in its own transaction. Memory knows the count that it
-//! stands for, so that one row tells whether anything is to be read anew.
+//! Every change of them increments a counter in its transaction. The catalogue holds the count that
+//! it was read at, so one row shows whether a new read is needed.
 
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::{Part, Store, StoreError, load, metadata};
 
-/// The fact that counts the changes of the catalogue.
+/// The metadata entry that counts changes of the catalogue.
 pub(super) const REVISION: &str = "catalogue-revision";
 
 impl Store {
-    /// Reads keys, aliases and documents anew if another process has changed any of them since they
-    /// were read; whether it was so.
+    /// Reads keys, aliases and documents again if another process has changed any of them since the
+    /// last read. Returns whether it did.
     ///
     /// # Errors
-    /// When the database cannot be read, or was put back to an older state; memory then stays as it was.
-    /// A row that cannot be read is left out.
+    /// When the database cannot be read, or was reset to an older state; memory then stays
+    /// unchanged. A row that cannot be read is skipped.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         if self.is_current().await? {
             return Ok(false);
         }
-        // Behind every change of this process, of which memory learns only after the disk.
+        // Waits for changes of this process, which reach memory only after the disk.
         let _writer_lock = Arc::clone(&self.inner.writer_lock).lock_owned().await;
         if self.is_current().await? {
             return Ok(false);
@@ -41,7 +41,7 @@ impl Store {
     }
 
     fn require_no_rollback(&self, read: &Catalogue) -> Result<(), StoreError> {
-        // A counter that is damaged is counted anew.
+        // A damaged counter is counted again from the start.
         if read.revision() == metadata::NO_COUNT {
             return Ok(());
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn own_changes_are_not_read_again_and_those_between_them_are() {
+    async fn own_changes_are_not_read_again_but_changes_between_them_are() {
         let bench = Bench::new().await;
         let (here, there) = (&bench.store, Store::open(&bench.url).await.unwrap());
         here.insert_key(sample_key()).await.unwrap();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn two_handles_that_change_and_follow_at_once_end_with_the_same() {
+    async fn two_handles_that_change_and_refresh_concurrently_end_equal() {
         let bench = Bench::new().await;
         let there = Store::open(&bench.url).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();

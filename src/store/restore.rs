@@ -1,12 +1,12 @@
-//! Another database file in the place of the store's.
+//! Replaces the store with a backup.
 //!
-//! The backup is copied beside the store, checked and brought to what is known since, and only then
-//! takes the store's place, in one step. What it replaces is kept.
+//! The backup is copied beside the store, checked and updated with what happened since, and then
+//! replaces the store in one step. The replaced store is kept.
 //!
-//! A backup is older than the token. What it says of keys that were being made or deleted when it
-//! was written may long be wrong, and a start that believed it would destroy good keys. So nothing
-//! half made is taken from it, no deletion is due at once, and keys that were destroyed since, as
-//! the replaced store tells, stay so.
+//! A backup is older than the token. Its state of keys that were being created or deleted may be
+//! wrong, and a start that trusted it would destroy good keys. Therefore incomplete keys are not
+//! restored, no deletion is due immediately, and keys that were destroyed since (according to the
+//! replaced store) stay destroyed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,11 +26,11 @@ use super::write::Write;
 use super::{Store, StoreError, check, invocations};
 use crate::model::{KeyId, Time};
 
-/// How long a key that was to be deleted stays at least after a restore: its owner may have taken
-/// the deletion back since. It is the shortest window of ScheduleKeyDeletion.
+/// Minimum delay of a scheduled deletion after a restore: its owner may have canceled the deletion
+/// since the backup. It is the shortest window of ScheduleKeyDeletion.
 const MIN_DELETION_DELAY_SECONDS: i64 = 7 * 24 * 3600;
 
-/// A backup that is to take the store's place. Until then nobody can open the store.
+/// A prepared backup. Until it is installed or dropped, no other process can open the store.
 pub struct Replacement {
     path: PathBuf,
     _lock: FileLock,
@@ -39,44 +39,44 @@ pub struct Replacement {
     replaced: ReplacedStore,
 }
 
-/// What the store that is to be replaced still tells.
+/// What the store that will be replaced still tells.
 #[derive(Debug, Default)]
 struct ReplacedStore {
     exists: bool,
     metadata: Vec<(String, String)>,
-    /// None when it cannot be read.
+    /// `None` if it cannot be read.
     tombstones: Option<Vec<(String, i64)>>,
     /// Keys whose destruction has begun.
     deleting: Vec<String>,
-    /// Their versions: id, key, number and date.
+    /// Their versions: id, key, number and creation time.
     deleting_versions: Vec<(String, String, i64, i64)>,
 }
 
-/// What has become of it.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// Where the replaced database is now, if there was one.
+    /// The new path of the replaced database, if there was one.
     pub kept: Option<PathBuf>,
-    /// Keys in the store now.
+    /// The number of keys in the store now.
     pub keys: usize,
-    /// Keys of the backup that were destroyed since, as the replaced store knew.
+    /// Keys of the backup that were destroyed since, according to the replaced store.
     pub destroyed: Vec<KeyId>,
-    /// Keys whose deletion was scheduled in the backup and that have at least seven days now.
+    /// Keys with a scheduled deletion that was postponed to at least seven days from now.
     pub postponed: Vec<KeyId>,
-    /// Keys and versions that were half made in the backup. Those that were finished since are
-    /// token objects without a row now.
+    /// The number of keys and versions that were incomplete in the backup. Those that were
+    /// completed since are now token objects without a row.
     pub incomplete: usize,
-    /// Whether the replaced store told which keys were destroyed, or there was none.
+    /// Whether the replaced store told which keys were destroyed, or did not exist.
     pub has_tombstones: bool,
 }
 
 impl Replacement {
-    /// Takes the store for this process alone, and makes a checked copy of the backup beside it.
+    /// Locks the store exclusively, and makes a checked copy of the backup beside it.
     ///
     /// # Errors
-    /// [`StoreError::InUseElsewhere`] while any other process uses the store;
-    /// [`StoreError::NotAStore`], [`StoreError::Damaged`] or [`StoreError::Migration`] for a backup
-    /// of no use; when a file cannot be read or written.
+    /// [`StoreError::InUseElsewhere`] while another process uses the store;
+    /// [`StoreError::NotAStore`], [`StoreError::Damaged`] or [`StoreError::Migration`] for an
+    /// unusable backup; when a file cannot be read or written.
     pub async fn prepare(url: &str, backup: &Path) -> Result<Self, StoreError> {
         let path = connect::file(url)?;
         let (file, from) = (path.clone(), backup.to_owned());
@@ -88,13 +88,13 @@ impl Replacement {
         let staged = staged_file(&staging);
         check::require_store(&staged).await.map_err(|error| of_backup(error, backup))?;
         let url = utf8_percent_encode(text(&staged)?, NON_ALPHANUMERIC).to_string();
-        // The slashes of the path have to stay.
+        // The slashes of the path must not be encoded.
         let store = Store::open(&format!("sqlite://{}", url.replace("%2F", "/"))).await?;
         let replaced = read_replaced_store(&path).await;
         Ok(Self { path, _lock: lock, staging, store, replaced })
     }
 
-    /// A fact of the backup.
+    /// Reads a metadata entry of the backup.
     ///
     /// # Errors
     /// When the copy cannot be read.
@@ -102,7 +102,7 @@ impl Replacement {
         self.store.metadata(name).await
     }
 
-    /// Gives the copy a fact, unless it has one of this name.
+    /// Adds a metadata entry to the copy, unless it has one with this name.
     ///
     /// # Errors
     /// When the copy cannot be read or written.
@@ -113,7 +113,7 @@ impl Replacement {
         }
     }
 
-    /// Gives the copy facts in place of those that it has by these names.
+    /// Stores metadata entries in the copy. Existing entries are replaced.
     ///
     /// # Errors
     /// When the copy cannot be written.
@@ -124,17 +124,18 @@ impl Replacement {
         self.store.set_metadata_entries(metadata).await
     }
 
-    /// A fact of the store that is to be replaced, as far as that can be read.
+    /// A metadata entry of the store that will be replaced, if it could be read.
     pub fn replaced_metadata(&self, name: &str) -> Option<&str> {
         let mut metadata = self.replaced.metadata.iter();
         metadata.find(|(entry, _)| entry == name).map(|(_, value)| value.as_str())
     }
 
-    /// Puts the backup in the store's place. A kill leaves the one store or the other. Every key
-    /// version counts as one that has encrypted `at_least` times, since the backup cannot know.
+    /// Replaces the store with the backup. After a kill either the old or the new store is
+    /// complete. The invocation counter of every key version is raised to `at_least`, because the
+    /// backup does not have the later counts.
     ///
     /// # Errors
-    /// When a file cannot be written; the store is then as it was.
+    /// When a file cannot be written; the store is then unchanged.
     pub async fn install(self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
         let mut replaced = self.apply_later_changes(now, at_least).await?;
         replaced.keys = {
@@ -155,7 +156,7 @@ impl Replacement {
         Ok(replaced)
     }
 
-    /// Brings the copy in line with what happened since the backup.
+    /// Applies to the copy what happened since the backup.
     async fn apply_later_changes(&self, now: Time, at_least: u64) -> Result<Replaced, StoreError> {
         let mut write = Write::begin(&self.store.inner).await?;
         let connection = write.connection();
@@ -165,7 +166,7 @@ impl Replacement {
         let tombstones = self.replaced.tombstones.as_deref().unwrap_or_default();
         let mut destroyed = insert_tombstones(connection, tombstones).await?;
         destroyed.extend(resume_deletions(connection, &self.replaced, now).await?);
-        // The catalogue is read anew, by the revision that this raises.
+        // The incremented revision makes the catalogue read everything again.
         super::metadata::increment(connection, super::refresh::REVISION).await?;
         write.finish().await?;
         let has_tombstones = !self.replaced.exists || self.replaced.tombstones.is_some();
@@ -174,8 +175,8 @@ impl Replacement {
 }
 
 impl Store {
-    /// Gives every key whose deletion is due before its respite is over that respite, and tells
-    /// which these are: for a store that may be older than the token.
+    /// Postpones every deletion that is due within the minimum delay, and returns the keys. For a
+    /// store that may be older than the token.
     ///
     /// # Errors
     /// When the database fails.
@@ -189,8 +190,8 @@ impl Store {
     }
 }
 
-/// Rows of what was half made: the token may have finished it since, so that the row must not lead
-/// to its destruction.
+/// Deletes incomplete rows: the token may have completed the key since, so the row must not cause
+/// its destruction.
 async fn delete_incomplete(connection: &mut Connection) -> Result<usize, StoreError> {
     let mut count = 0;
     for statement in
@@ -215,7 +216,7 @@ async fn postpone_deletions(
     Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
 }
 
-/// An acknowledged deletion does not come back.
+/// Keeps acknowledged deletions in force.
 async fn insert_tombstones(
     connection: &mut Connection,
     tombstones: &[(String, i64)],
@@ -241,8 +242,8 @@ async fn insert_tombstones(
     Ok(destroyed)
 }
 
-/// Nor does one that was under way: the next start carries it through, with the versions that the
-/// backup does not know.
+/// Keeps deletions that were in progress in force: the next start completes them, including
+/// versions that the backup does not have.
 async fn resume_deletions(
     connection: &mut Connection,
     replaced: &ReplacedStore,
@@ -276,7 +277,7 @@ async fn resume_deletions(
     Ok(destroyed)
 }
 
-/// What the store tells that is to be replaced; it may be damaged, or not there.
+/// Reads the store that will be replaced. It may be damaged or missing.
 async fn read_replaced_store(path: &Path) -> ReplacedStore {
     if !path.is_file() {
         return ReplacedStore::default();
@@ -297,7 +298,7 @@ async fn read_replaced_store(path: &Path) -> ReplacedStore {
         )
         .fetch_all(&mut connection)
         .await?;
-        // Closing takes the log into the file.
+        // Closing merges the WAL into the file.
         connection.close().await?;
         let tombstones = Some(tombstones);
         Ok(ReplacedStore { exists: true, metadata, tombstones, deleting, deleting_versions })
@@ -305,7 +306,7 @@ async fn read_replaced_store(path: &Path) -> ReplacedStore {
     read().await.unwrap_or(ReplacedStore { exists: true, ..ReplacedStore::default() })
 }
 
-/// A directory beside the store with a copy of the backup, and of the log that may lie beside it.
+/// Creates a directory beside the store with a copy of the backup and of its WAL, if any.
 fn copy_to_staging(backup: &Path, store: &Path) -> Result<TempDir, StoreError> {
     let failed = |source| StoreError::File { path: store.to_owned(), source };
     let staging = tempfile::Builder::new()
@@ -334,7 +335,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the log into the file, which is then all there is.
+/// Merges the WAL into the file, which is then self-contained.
 async fn checkpoint_wal(staged: &Path) -> Result<(), StoreError> {
     let mut connection = check::open(staged, false).await?;
     sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE")
@@ -343,14 +344,14 @@ async fn checkpoint_wal(staged: &Path) -> Result<(), StoreError> {
     connection.close().await?;
     let log = with_suffix(staged, "-wal");
     if log.exists() {
-        let what = "its log cannot be taken into it".to_owned();
+        let what = "its WAL cannot be merged into it".to_owned();
         return Err(StoreError::Damaged { path: staged.to_owned(), what });
     }
     Ok(())
 }
 
-/// Gives the old database a second name. A log beside it belongs to it alone: it is moved, since
-/// SQLite would apply it to whatever file stands there next.
+/// Gives the old database a second name. Its WAL is moved with it, because SQLite would apply the
+/// WAL to any file that later has the original name.
 fn keep_replaced_file(path: &Path, now: Time) -> Result<PathBuf, StoreError> {
     let stamp = now.to_string().replace([':', '-'], "");
     let mut kept = with_suffix(path, &format!(".replaced-{stamp}"));
@@ -391,7 +392,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Names the backup, where the error names its copy.
+/// Replaces the path of the copy in an error with that of the backup.
 fn of_backup(error: StoreError, backup: &Path) -> StoreError {
     match error {
         StoreError::NotAStore(_) => StoreError::NotAStore(backup.to_owned()),

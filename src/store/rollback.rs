@@ -1,8 +1,8 @@
-//! Notices that the database was put back to an older state, or exchanged for another one, while it is
-//! open: by somebody who has written over the file, which stays the same file and is whole.
+//! Detects that the open database was reset to an older state, or exchanged for another one, by
+//! overwriting the file. The file is then still the same inode and intact.
 //!
-//! What this process has acknowledged is gone from the disk then. Nothing is read from such a database
-//! and nothing is written to it, until a restart takes it for what it is.
+//! Changes that this process acknowledged are then missing on disk. The database is neither read
+//! nor written until a restart.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,33 +13,33 @@ use sqlx::{Connection as _, SqliteConnection};
 use super::refresh::REVISION;
 use super::{Inner, Store, StoreError, check};
 
-/// The fact that names the instance.
+/// The metadata entry with the instance id.
 const INSTANCE_ID: &str = "instance-id";
-/// What the file is, in an error.
-const OLDER: &str = "holds an older state of the database than the one that is in use";
-const ANOTHER: &str = "holds the database of another instance than the one that is in use";
+/// The state of the file, in an error.
+const OLDER: &str = "holds an older state of the database in use";
+const ANOTHER: &str = "holds the database of another instance";
 const LACKS_KEYS: &str = "lacks keys that were in the database";
 
-/// What the database was seen to be.
+/// The last seen state of the database.
 #[derive(Debug, Default)]
 pub(super) struct LastSeen {
-    /// The instance, once it has a name.
+    /// The instance id, once it is set.
     instance: Mutex<Option<String>>,
-    /// The highest count of changes of principals and AccessKeys.
+    /// The highest revision of principals and AccessKeys.
     access: Mutex<i64>,
 }
 
-/// What a look at the file finds, with a connection that knows nothing of it yet.
+/// The state of the file, read through a new connection without a cache.
 struct OnDisk {
-    /// None where it is no number.
+    /// `None` if it is not a number.
     revision: Option<i64>,
     instance: Option<String>,
     keys: HashSet<String>,
 }
 
 impl Store {
-    /// What is older or another in the file than in memory, if anything. A file that cannot be read
-    /// tells nothing.
+    /// How the file is older than memory or belongs to another instance, if so. A file that cannot
+    /// be read gives no result.
     pub(super) async fn detect_rollback(&self, path: &Path) -> Option<&'static str> {
         let (revision, keys) = {
             let catalogue = self.inner.catalogue();
@@ -52,7 +52,7 @@ impl Store {
         }
         match found.revision {
             Some(on_disk) if on_disk < revision => Some(OLDER),
-            // Part of the newer state may still be in the log.
+            // Part of the newer state may still be in the WAL.
             Some(on_disk) if on_disk == revision => {
                 let is_whole = keys.iter().all(|key| found.keys.contains(key));
                 (!is_whole).then_some(LACKS_KEYS)
@@ -74,7 +74,7 @@ impl Store {
 }
 
 impl Inner {
-    /// Takes the file for one of an older state, for good.
+    /// Marks the file as rolled back. Only a restart clears the mark.
     pub(super) fn note_rollback(&self, path: &Path, what: &'static str) -> StoreError {
         let lost = StoreError::FileLost { path: path.to_owned(), what: what.to_owned() };
         self.health.note_rollback(what);
@@ -82,7 +82,7 @@ impl Inner {
         lost
     }
 
-    /// Refuses a count of changes that is lower than one that was seen.
+    /// Fails if a revision is lower than one seen before.
     ///
     /// # Errors
     /// [`StoreError::FileLost`].
@@ -93,13 +93,13 @@ impl Inner {
         }
     }
 
-    /// The highest count of changes of principals and AccessKeys that was read. It has to be asked
-    /// before the count is read that is held against it.
+    /// The highest revision of principals and AccessKeys that was read. It must be read before the
+    /// revision that is compared with it.
     pub(super) fn last_access_revision(&self) -> i64 {
         *locked(&self.last_seen.access)
     }
 
-    /// As [`Inner::require_no_older`], for principals and AccessKeys.
+    /// As [`Inner::require_no_rollback`], for principals and AccessKeys.
     ///
     /// # Errors
     /// As there.
@@ -114,7 +114,7 @@ impl Inner {
                 let mut last_seen = locked(&self.last_seen.access);
                 *last_seen = found.max(*last_seen);
             }
-            // It is counted anew.
+            // The counter was damaged and restarts.
             None => *locked(&self.last_seen.access) = 0,
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Inner {
 }
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whole values are put in, so that a poisoned lock still guards good data.
+    // Only complete values are stored, so the data behind a poisoned lock is valid.
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -134,7 +134,7 @@ async fn read(path: &Path) -> Result<OnDisk, sqlx::Error> {
 }
 
 async fn read_from(connection: &mut SqliteConnection) -> Result<OnDisk, sqlx::Error> {
-    // One state of all three.
+    // One snapshot for all three reads.
     let mut reading = connection.begin().await?;
     let mut metadata = async |name: &'static str| -> Result<Option<String>, sqlx::Error> {
         sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")

@@ -16,17 +16,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The columns as SQL lists them.
+    /// The column list, as SQL.
     pub(super) fn list(&self) -> String {
         self.columns.join(", ")
     }
 
-    /// Reads all rows, with what comes after the table's name.
+    /// Selects rows. `rest` follows the table name.
     pub(super) fn select(&self, rest: &'static str) -> impl SqlSafeStr + use<> {
         AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.list(), self.name))
     }
 
-    /// Adds a row.
+    /// Inserts a row.
     pub(super) fn insert(&self) -> impl SqlSafeStr + use<> {
         let values: Vec<_> = (1..=self.columns.len()).map(|at| format!("${at}")).collect();
         AssertSqlSafe(format!(
@@ -37,7 +37,7 @@ impl Table {
         ))
     }
 
-    /// Rewrites the row that the first column names.
+    /// Updates the row that the first column names.
     pub(super) fn update(&self) -> impl SqlSafeStr + use<> {
         let numbered = self.columns.iter().zip(1..).map(|(column, at)| format!("{column} = ${at}"));
         let settings: Vec<_> = numbered.collect();
@@ -52,23 +52,24 @@ impl Table {
     }
 }
 
-/// What is wrong with a JSON text, and where. The parser's own words may quote the text.
+/// The fault in a JSON text, and its position. The parser's message may quote the text, so it is
+/// not used.
 pub(super) fn json_fault(error: &serde_json::Error) -> String {
     let what = match error.classify() {
-        serde_json::error::Category::Data => "JSON of another form",
-        _ => "no JSON",
+        serde_json::error::Category::Data => "JSON of an unexpected structure",
+        _ => "invalid JSON",
     };
     format!("{what}, at line {}, column {}", error.line(), error.column())
 }
 
-/// A row whose fields are read by name; what cannot be read is reported by table, row and column.
+/// A row whose fields are read by name. Errors name table, row and column.
 pub(super) struct Fields<'r> {
     table: &'static str,
     row: &'r AnyRow,
 }
 
 impl<'r> Fields<'r> {
-    /// A field of one of the database's own types.
+    /// A field of a native database type.
     pub(super) fn get<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
         T: Decode<'r, Any> + Type<Any>,
@@ -76,7 +77,7 @@ impl<'r> Fields<'r> {
         self.row.try_get(column).map_err(|source| self.corrupt(column, source))
     }
 
-    /// A text that stands for something: an id or a word of the API.
+    /// A text that is parsed: an id or an API value.
     pub(super) fn parsed<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
         T: FromStr<Err: Into<Cause>>,
@@ -84,7 +85,7 @@ impl<'r> Fields<'r> {
         self.get::<&str>(column)?.parse().map_err(|source: T::Err| self.corrupt(column, source))
     }
 
-    /// The same where the field may be NULL.
+    /// The same for a field that may be NULL.
     pub(super) fn parsed_or_null<T>(&self, column: &'static str) -> Result<Option<T>, StoreError>
     where
         T: FromStr<Err: Into<Cause>>,
@@ -93,7 +94,7 @@ impl<'r> Fields<'r> {
         text.map(str::parse).transpose().map_err(|source: T::Err| self.corrupt(column, source))
     }
 
-    /// A number within the bounds of its type.
+    /// A number within the range of its type.
     pub(super) fn number<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
         T: TryFrom<i64, Error: Into<Cause>>,
@@ -101,7 +102,7 @@ impl<'r> Fields<'r> {
         T::try_from(self.get(column)?).map_err(|source| self.corrupt(column, source))
     }
 
-    /// The same where the field may be NULL.
+    /// The same for a field that may be NULL.
     pub(super) fn number_or_null<T>(&self, column: &'static str) -> Result<Option<T>, StoreError>
     where
         T: TryFrom<i64, Error: Into<Cause>>,
@@ -110,13 +111,13 @@ impl<'r> Fields<'r> {
         number.map(T::try_from).transpose().map_err(|source| self.corrupt(column, source))
     }
 
-    /// A value kept as JSON text.
+    /// A value stored as JSON text.
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
         serde_json::from_str(self.get(column)?)
             .map_err(|source| self.corrupt(column, json_fault(&source)))
     }
 
-    /// A truth, kept as 0 or 1.
+    /// A Boolean, stored as 0 or 1.
     pub(super) fn boolean(&self, column: &'static str) -> Result<bool, StoreError> {
         match self.get::<i64>(column)? {
             0 => Ok(false),
@@ -125,12 +126,12 @@ impl<'r> Fields<'r> {
         }
     }
 
-    /// A time, kept as seconds since 1970.
+    /// A time, stored as seconds since 1970.
     pub(super) fn time(&self, column: &'static str) -> Result<Time, StoreError> {
         self.to_time(column, self.get(column)?)
     }
 
-    /// The same where the field may be NULL.
+    /// The same for a field that may be NULL.
     pub(super) fn time_or_null(&self, column: &'static str) -> Result<Option<Time>, StoreError> {
         self.get::<Option<i64>>(column)?.map(|unix| self.to_time(column, unix)).transpose()
     }
@@ -140,8 +141,8 @@ impl<'r> Fields<'r> {
         if time.unix() == unix { Ok(time) } else { Err(self.corrupt(column, "not a time")) }
     }
 
-    /// Refuses a row where one of these columns has a value although `column`, without which it means
-    /// nothing, is NULL.
+    /// Refuses a row where one of these columns has a value although `column`, on which they
+    /// depend, is NULL.
     pub(super) fn require_null(
         &self,
         column: &'static str,
@@ -150,13 +151,13 @@ impl<'r> Fields<'r> {
         for other in others {
             let raw = self.row.try_get_raw(*other).map_err(|source| self.corrupt(other, source))?;
             if !raw.is_null() {
-                return Err(self.corrupt(column, format!("NULL beside a value of {other}")));
+                return Err(self.corrupt(column, format!("NULL although {other} has a value")));
             }
         }
         Ok(())
     }
 
-    /// What cannot be read, by table, row and column.
+    /// An error that names table, row and column.
     pub(super) fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
         let row = super::damage::row_name(self.row);
         StoreError::Corrupt { table: self.table, row, column, source: source.into() }

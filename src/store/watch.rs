@@ -1,4 +1,4 @@
-//! Notices that the store cannot keep changes, and that it can again.
+//! Detects when the store cannot keep changes, and when it can again.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,37 +8,38 @@ use sqlx::Connection as _;
 use super::files::FileStamp;
 use super::{Store, StoreError, check};
 
-/// How long the file may go without an examination.
+/// Maximum time between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_hours(1);
-/// How long after one examination the next may begin, where the file was written since.
+/// Minimum time between two checks of a file that is being written.
 const MIN_CHECK_PAUSE: Duration = Duration::from_secs(5);
-/// How many times longer than an examination the rest after it is: it takes 1 % of a processor.
+/// Minimum pause after a check, as a multiple of its duration: checks use at most 1 % of a
+/// processor.
 const PAUSE_FACTOR: u32 = 100;
-/// The same where damage was found.
+/// The same after damage was found.
 const PAUSE_FACTOR_WHEN_DAMAGED: u32 = 2;
-/// How long at least from one change that is only tried to the next.
+/// Minimum time between two trial writes.
 const TRIAL_WRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// The fact that is written to find out whether one can be.
+/// The metadata entry that trial writes store.
 const TRIAL_WRITE: &str = "write-trial";
 
-/// When what was done last, and what may be done when.
+/// The times of the last checks and the next trial write.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     seen: Option<FileStamp>,
-    /// When the last examination that could be made began, and the files as they were then.
+    /// When the last successful check began, and the state of the files then.
     checked: Option<(Instant, FileStamp)>,
-    /// The files have shrunk since then.
+    /// The files have shrunk since.
     has_shrunk: bool,
     next_check: Option<Instant>,
     next_trial_write: Option<Instant>,
 }
 
 impl Watch {
-    /// Whether the file is to be examined now. It is suspect when it was found damaged or the last
+    /// Whether the file must be checked now. It is suspect if it was found damaged or the last
     /// change failed.
     fn needs_check(&mut self, stamp: FileStamp, is_suspect: bool, now: Instant) -> bool {
         let seen = self.seen.replace(stamp);
-        // SQLite shrinks neither of them on its own.
+        // SQLite itself shrinks neither of them.
         let shrinks =
             seen.is_some_and(|seen| stamp.bytes < seen.bytes || stamp.log_bytes < seen.log_bytes);
         self.has_shrunk |= shrinks;
@@ -50,8 +51,8 @@ impl Watch {
 }
 
 impl Store {
-    /// Whether a change would be kept, as far as is known: the file is the one that was opened, the
-    /// last examination found no damage, and the last change was written.
+    /// Whether the store can keep a change, as far as is known: the file is the one that was
+    /// opened, the last check found no damage, and the last change was written.
     ///
     /// # Errors
     /// [`StoreError::FileLost`], [`StoreError::Damaged`], [`StoreError::LastWriteFailed`].
@@ -64,10 +65,10 @@ impl Store {
         }
     }
 
-    /// Looks whether the SQLite file is still there and the one that was opened, examines it where it
-    /// was written since the last time or an hour has passed, and tries a change where the last one
-    /// failed: otherwise the store would count as failed until somebody changes something. What it
-    /// finds is logged, once, and is in [`Store::condition`].
+    /// Verifies that the SQLite file is the one that was opened; checks it if it was written since
+    /// the last check or an hour has passed; and tries a write if the last change failed (otherwise
+    /// the store would count as failed until the next change). Results are logged once, and are
+    /// visible in [`Store::condition`].
     pub async fn watch(&self) {
         let loss = self.inner.require_file().err().map(|error| error.to_string());
         let is_lost = loss.is_some();
@@ -91,7 +92,7 @@ impl Store {
         }
         let found = quick_check(files.path()).await;
         let rollback = self.detect_rollback(files.path()).await;
-        // Of another file nothing is to be told.
+        // The result does not apply if the file was exchanged meanwhile.
         if files.check().is_ok() {
             if let Some(what) = rollback {
                 self.inner.note_rollback(files.path(), what);
@@ -104,7 +105,11 @@ impl Store {
                 }
                 Err(error) => {
                     let error: &(dyn std::error::Error + 'static) = &error;
-                    tracing::warn!(error, "the store's file cannot be examined");
+                    tracing::warn!(
+                        event = "store.check_failed",
+                        error,
+                        "could not check the store file"
+                    );
                 }
             }
         }
@@ -119,13 +124,13 @@ impl Store {
         }
         let mut watch = self.inner.watch.lock().await;
         let begun = Instant::now();
-        // Whoever has the turn finds it out as well.
+        // A change in progress gives the same information.
         if watch.next_trial_write.is_some_and(|at| begun < at)
             || self.inner.writer_lock.try_lock().is_err()
         {
             return;
         }
-        // How it ends is noted on the way.
+        // The write records its own result.
         let _ = self.set_metadata(TRIAL_WRITE, "").await;
         let end = Instant::now();
         let took = end.saturating_duration_since(begun);
@@ -133,18 +138,18 @@ impl Store {
     }
 }
 
-/// How long the next examination waits after one that took so long. While damage refuses every change,
-/// it is looked soon whether it is still there.
+/// The pause after a check of this duration. Shorter while damage refuses changes, so that a repair
+/// is noticed soon.
 fn pause_after(took: Duration, is_damaged: bool) -> Duration {
     let times = if is_damaged { PAUSE_FACTOR_WHEN_DAMAGED } else { PAUSE_FACTOR };
     took.saturating_mul(times).clamp(MIN_CHECK_PAUSE, CHECK_INTERVAL)
 }
 
-/// What SQLite's `quick_check` finds first in a database, beside its use. It reads the whole file. A
-/// read that fails is damage only when the file cannot be read a second time either.
+/// The first fault that SQLite's `quick_check` reports, while the database is in use. Reads the
+/// whole file. A failed read counts as damage only if the file cannot be read a second time either.
 ///
 /// # Errors
-/// When it cannot be examined, for a reason that is no damage.
+/// When the file cannot be checked for a reason other than damage.
 pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreError> {
     match classify(run_quick_check(path).await) {
         CheckResult::Unreadable(error) => match classify(run_quick_check(path).await) {
@@ -155,14 +160,14 @@ pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreErro
     }
 }
 
-/// What one look at a database comes to.
+/// The result of one check.
 #[derive(Debug)]
 enum CheckResult {
     Whole,
     Damaged(String),
-    /// The system could not read it, which may pass.
+    /// The system could not read it. May be temporary.
     Unreadable(sqlx::Error),
-    /// It could not be examined.
+    /// The check failed.
     Failed(sqlx::Error),
 }
 
@@ -176,7 +181,7 @@ impl CheckResult {
     }
 }
 
-/// By SQLite's result codes: `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+/// Uses SQLite's result codes `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
 fn classify(found: Result<String, sqlx::Error>) -> CheckResult {
     let error = match found {
         Ok(line) if line == "ok" => return CheckResult::Whole,
@@ -192,14 +197,15 @@ fn classify(found: Result<String, sqlx::Error>) -> CheckResult {
 }
 
 async fn run_quick_check(path: &Path) -> Result<String, sqlx::Error> {
-    // A connection of its own: one that has read the file before has pages of it in memory.
+    // A new connection: one that has read the file before has pages of it in its cache.
     let mut connection = check::connect(path, true).await?;
     let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
     connection.close().await?;
     found
 }
 
-/// Whether the database is damaged, or none, by SQLite's result codes: `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
+/// Whether an error means a damaged database, by SQLite's result codes `SQLITE_CORRUPT` and
+/// `SQLITE_NOTADB`.
 pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_follows_each_write_and_comes_each_hour() {
+    fn a_check_follows_each_write_and_each_hour() {
         let now = Instant::now();
         let stamp = FileStamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
         let mut watch = Watch::default();
@@ -242,32 +248,32 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_could_not_be_made_is_repeated() {
+    fn a_failed_check_is_repeated() {
         let now = Instant::now();
         let stamp = FileStamp { bytes: 4096, written: (1, 0), log_bytes: 100, log_written: (1, 0) };
         let mut watch = Watch::default();
         assert!(watch.needs_check(stamp, false, now));
         watch.next_check = Some(now + MIN_CHECK_PAUSE);
-        assert!(!watch.needs_check(stamp, false, now), "it rests");
-        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "and comes again");
+        assert!(!watch.needs_check(stamp, false, now), "it pauses");
+        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "and runs again");
         watch.checked = Some((now, stamp));
         let shrunk = FileStamp { log_bytes: 0, ..stamp };
         assert!(watch.needs_check(shrunk, false, now));
         watch.next_check = Some(now + MIN_CHECK_PAUSE);
         assert!(!watch.needs_check(stamp, false, now));
-        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "nobody has looked");
+        assert!(watch.needs_check(stamp, false, now + MIN_CHECK_PAUSE), "no check succeeded");
     }
 
-    /// Puts the bytes of another database into the file of the store, which stays the same file.
+    /// Overwrites the content of the store file with another database. The inode stays.
     fn overwrite(bench: &Bench, bytes: &[u8]) {
         let file = File::options().write(true).open(path(bench)).unwrap();
         file.write_all_at(bytes, 0).unwrap();
         file.set_len(u64::try_from(bytes.len()).unwrap()).unwrap();
-        // To close it would free the locks of this process.
+        // Closing it would release the locks of this process.
         std::mem::forget(file);
     }
 
-    /// The whole file as it is now, with the log taken in.
+    /// The content of the file, with the WAL merged.
     async fn content(bench: &Bench) -> Vec<u8> {
         bench.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
         let directory = tempfile::tempdir().unwrap();
@@ -277,7 +283,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_older_state_that_was_written_over_the_file_refuses_changes_until_a_restart() {
+    async fn changes_are_refused_until_a_restart_after_the_file_was_overwritten_with_an_older_state()
+     {
         let bench = Bench::new().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         let old = content(&bench).await;
@@ -291,7 +298,7 @@ mod tests {
         let refused = bench.store.insert_key(sample_key()).await.unwrap_err();
         assert!(matches!(refused, StoreError::FileLost { .. }), "{refused:?}");
         bench.store.refresh().await.unwrap_err();
-        assert!(bench.store.key(key).is_some(), "memory keeps what was acknowledged");
+        assert!(bench.store.key(key).is_some(), "memory keeps acknowledged changes");
         overwrite(&bench, &new);
         bench.store.inner.watch.lock().await.next_check = None;
         bench.store.watch().await;
@@ -299,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_of_another_instance_that_was_written_over_the_file_is_noticed() {
+    async fn a_file_overwritten_with_the_database_of_another_instance_is_detected() {
         let (bench, other) = (Bench::new().await, Bench::new().await);
         for (bench, id) in [(&bench, "one"), (&other, "other")] {
             bench.store.set_metadata("instance-id", id).await.unwrap();
@@ -316,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_counter_that_goes_back_is_never_followed() {
+    async fn a_lower_revision_is_never_loaded() {
         let bench = Bench::new().await;
         for _ in 0..3 {
             bench.store.insert_key(sample_key()).await.unwrap();
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_that_a_connection_meets_refuses_changes_at_once() {
+    async fn damage_found_by_a_connection_refuses_changes_immediately() {
         let bench = Bench::new().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         bench.store.watch().await;
@@ -351,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_that_was_found_damaged_is_examined_again_soon() {
+    fn a_large_damaged_file_is_checked_again_soon() {
         let minute = Duration::from_mins(1);
         assert_eq!(pause_after(minute, true), 2 * minute);
         assert_eq!(pause_after(minute, false), CHECK_INTERVAL);
@@ -359,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_moved_away_refuses_changes_until_it_is_back() {
+    async fn changes_are_refused_while_the_file_is_moved_away() {
         let bench = Bench::new().await;
         bench.store.insert_key(sample_key()).await.unwrap();
         for suffix in ["", "-wal", "-shm"] {
@@ -382,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_stays_the_same_file_however_many_connections_are_closed() {
+    async fn the_wal_stays_the_same_file_when_connections_close() {
         let bench = Bench::new().await;
         for _ in 0..20 {
             let pool = &bench.store.inner.pool;
@@ -398,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_refuses_changes_until_it_is_mended() {
+    async fn damage_refuses_changes_until_it_is_repaired() {
         let bench = Bench::new().await;
         for _ in 0..50 {
             bench.store.insert_key(sample_key()).await.unwrap();
@@ -407,7 +414,7 @@ mod tests {
         bench.store.condition().unwrap();
         bench.tamper("PRAGMA wal_checkpoint").await;
         let file = File::options().read(true).write(true).open(path(&bench)).unwrap();
-        // Not closed before the store is: that would free the locks of this process.
+        // Kept open until the store is closed: closing it would release the locks of this process.
         let mut whole = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
         file.read_exact_at(&mut whole, 0).unwrap();
         let shorter = u64::try_from(whole.len() / 2).unwrap();
@@ -426,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_change_counts_until_one_passes_even_if_nobody_makes_one() {
+    async fn a_trial_write_clears_a_failed_change() {
         let bench = Bench::new().await;
         bench
             .tamper(

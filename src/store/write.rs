@@ -9,19 +9,20 @@ use super::connection::Connection;
 use super::refresh::REVISION;
 use super::{Inner, StoreError, metadata};
 
-/// The writer's turn and its transaction. Dropped, it leaves disk and memory as they were.
+/// Holds the writer lock and a transaction. Dropping it rolls back.
 ///
-/// The database gives the lock of the one writer with the first statement, so that nobody is
-/// refused because he has read before.
+/// The transaction takes the database's write lock with its first statement, so that a change is
+/// not refused because it read before it writes.
 pub(super) struct Write {
-    // Dropped, it goes back to the pool, which rolls back; the next writer waits for that at BEGIN.
+    // When dropped it returns to the pool, which rolls back; the next writer waits for that at
+    // BEGIN.
     connection: Connection,
     writer_lock: OwnedMutexGuard<()>,
     inner: Arc<Inner>,
 }
 
 impl Write {
-    /// Waits for the turn and begins.
+    /// Waits for the writer lock and begins a transaction.
     pub(super) async fn begin(inner: &Arc<Inner>) -> Result<Self, StoreError> {
         let writer_lock = Arc::clone(&inner.writer_lock).lock_owned().await;
         inner.require_whole()?;
@@ -36,17 +37,17 @@ impl Write {
         Ok(Self { connection, writer_lock, inner: Arc::clone(inner) })
     }
 
-    /// Where the statements of this change go.
+    /// The connection for the statements of this change.
     pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    /// On whose behalf it is made, where that is an operator.
+    /// The operator on whose behalf the change is made, if any.
     pub(super) fn operator(&self) -> Option<&String> {
         self.inner.operator.get()
     }
 
-    /// Makes a change lasting that leaves the catalogue as it is.
+    /// Commits a change that does not affect the catalogue.
     pub(super) async fn finish(self) -> Result<(), StoreError> {
         let Self { connection, writer_lock, inner } = self;
         end(connection, &inner).await?;
@@ -54,11 +55,10 @@ impl Write {
         Ok(())
     }
 
-    /// Makes a change of the catalogue lasting, then brings memory in line by `remember`. The
-    /// revision tells every other process that uses the store.
+    /// Commits a change of the catalogue, then updates memory with `remember`. The revision
+    /// notifies every other process that uses the store.
     ///
-    /// It is a task of its own, so that a caller who gives up half way cannot part memory and
-    /// disk.
+    /// Runs as a separate task, so that a canceled caller cannot make memory differ from disk.
     pub(super) async fn commit(
         self,
         remember: impl FnOnce(&mut Catalogue) + Send + 'static,
@@ -78,7 +78,7 @@ impl Write {
     }
 }
 
-/// Commits. What is in a file that nobody will find again is not lasting.
+/// Commits. A change written to a file that was moved away is not durable.
 async fn end(connection: Connection, inner: &Inner) -> Result<(), StoreError> {
     connection.commit().await?;
     inner.require_file()?;

@@ -16,7 +16,7 @@ fn key(state: KeyState) -> KeyRecord {
     KeyRecord { state, delete_at: None, primary: Some(versions[0].id), versions, ..sample_key() }
 }
 
-/// A store, a backup of it, and where the URL of the store leads.
+/// A store, a backup of it, and the path of the store.
 async fn backup_of(bench: &Bench) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let backup = directory.path().join("backup.db");
@@ -24,7 +24,7 @@ async fn backup_of(bench: &Bench) -> (TempDir, PathBuf) {
     (directory, backup)
 }
 
-/// Ends the use of the store; its files stay.
+/// Closes the store and keeps its files.
 fn leave(bench: Bench) -> (String, TempDir) {
     let Bench { store, url, _directory: directory } = bench;
     drop(store);
@@ -36,7 +36,7 @@ async fn restore(url: &str, backup: &Path) -> Result<Replaced, StoreError> {
 }
 
 #[tokio::test]
-async fn the_backup_takes_the_stores_place_and_the_old_one_is_kept() {
+async fn the_backup_replaces_the_store_and_the_old_store_is_kept() {
     let bench = Bench::new().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
@@ -55,7 +55,7 @@ async fn the_backup_takes_the_stores_place_and_the_old_one_is_kept() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_gone_is_made_from_the_backup() {
+async fn a_missing_store_is_created_from_the_backup() {
     let bench = Bench::new().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
@@ -75,7 +75,7 @@ async fn a_store_in_use_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_of_no_use_leaves_the_store_as_it_was() {
+async fn an_unusable_backup_leaves_the_store_unchanged() {
     let bench = Bench::new().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (copies, backup) = backup_of(&bench).await;
@@ -103,17 +103,17 @@ async fn a_file_of_no_use_leaves_the_store_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_log_beside_either_file_is_that_files_alone() {
+async fn each_wal_is_applied_only_to_its_own_file() {
     let bench = Bench::new().await;
     let old = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
-    // Copied while open: what was inserted stands in the log.
+    // Copied while open: the inserted rows are in the WAL.
     let copies = tempfile::tempdir().unwrap();
     let backup = copies.path().join("backup.db");
     let path = connect::file(&bench.url).unwrap();
     std::fs::copy(&path, &backup).unwrap();
     std::fs::copy(with_suffix(&path, "-wal"), with_suffix(&backup, "-wal")).unwrap();
     let later = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
-    // As after a kill: the log of the store is not merged.
+    // As after a kill: the WAL of the store is not merged.
     let (log, shared) = (with_suffix(&path, "-wal"), with_suffix(&path, "-shm"));
     let killed = copies.path().join("killed");
     std::fs::copy(&log, &killed).unwrap();
@@ -129,7 +129,7 @@ async fn a_log_beside_either_file_is_that_files_alone() {
 }
 
 #[tokio::test]
-async fn what_was_destroyed_since_the_backup_stays_destroyed() {
+async fn keys_destroyed_since_the_backup_stay_destroyed() {
     let bench = Bench::new().await;
     let kept = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let gone = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
@@ -144,7 +144,7 @@ async fn what_was_destroyed_since_the_backup_stays_destroyed() {
 }
 
 #[tokio::test]
-async fn a_destruction_that_had_begun_goes_on_after_the_backup_is_back() {
+async fn a_destruction_in_progress_is_completed_after_the_restore() {
     let bench = Bench::new().await;
     let doomed = bench.store.insert_key(key(KeyState::Enabled)).await.unwrap();
     let (_copies, backup) = backup_of(&bench).await;
@@ -166,7 +166,7 @@ async fn a_destruction_that_had_begun_goes_on_after_the_backup_is_back() {
 }
 
 #[tokio::test]
-async fn nothing_half_made_and_no_deletion_that_is_due_comes_from_a_backup() {
+async fn neither_incomplete_keys_nor_due_deletions_are_restored() {
     let bench = Bench::new().await;
     let half = KeyRecord { versions: vec![version((1, false))], ..key(KeyState::Creating) };
     bench.store.insert_key(half.clone()).await.unwrap();
