@@ -235,8 +235,7 @@ async fn every_with_token<Work, Outcome>(
 async fn purge(context: JobContext) -> Result<(), JobError> {
     let keyring = &context.keyring;
     let HoldStatus { now, is_held } = context.hold.check().await?;
-    // What has begun is past cancelling, and is finished.
-    let due = if is_held { keyring.purges_in_progress() } else { keyring.due_for_purge(now) };
+    let due = keyring.due_for_purge(now, is_held);
     let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKey", *key);
     run_due(&context, due, system_event, |key| keyring.purge(key, now)).await
 }

@@ -223,45 +223,6 @@ impl Keyring {
             .await
     }
 
-    /// Schedules the destruction of a key.
-    ///
-    /// # Errors
-    /// When the key's state or its deletion protection forbids it, or the store fails.
-    pub async fn schedule_deletion<P: CanManage>(
-        &self,
-        key: &AuthorizedKey<P>,
-        delete_at: Time,
-    ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.store
-            .change_key(key.record().id, |record| {
-                state::check(record.state, KeyAction::ScheduleDeletion)?;
-                if record.deletion_protection.is_some() {
-                    return Err(KeyringError::Protected);
-                }
-                record.state = KeyState::PendingDeletion;
-                record.delete_at = Some(delete_at);
-                Ok(())
-            })
-            .await
-    }
-
-    /// Takes a scheduled destruction back. The key is enabled again, or waits for its material
-    /// where it has none.
-    ///
-    /// # Errors
-    /// When no destruction is scheduled, or the store fails.
-    pub async fn cancel_deletion<P: CanManage>(
-        &self,
-        key: &AuthorizedKey<P>,
-    ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.change(key, KeyAction::CancelDeletion, |record| {
-            record.delete_at = None;
-            record.state =
-                if record.has_material() { KeyState::Enabled } else { KeyState::PendingImport };
-        })
-        .await
-    }
-
     /// Whether the key's state allows `wanted`.
     ///
     /// # Errors

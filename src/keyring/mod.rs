@@ -4,6 +4,7 @@
 
 mod asymmetric;
 mod data_key_pair;
+mod deletion;
 pub mod error;
 mod import;
 mod invocations;

@@ -1,9 +1,9 @@
-//! Brings token and store together again after a kill, and destroys what is due.
+//! Makes token and store agree again after a kill.
 
 use std::time::Duration;
 
 use super::{Keyring, KeyringError, identity};
-use crate::model::{KeyId, KeyRecord, KeyState, Time};
+use crate::model::{KeyId, KeyState};
 use crate::store::StoreError;
 use crate::token::{Budget, KeyIdentity};
 
@@ -82,54 +82,6 @@ impl Keyring {
         Ok(())
     }
 
-    /// The keys whose deletion date has passed, and those whose deletion has begun.
-    pub fn due_for_purge(&self, now: Time) -> Vec<KeyId> {
-        let mut due = self.store.keys();
-        due.retain(|record| is_due(record, now) || record.state == KeyState::Deleting);
-        due.iter().map(|record| record.id).collect()
-    }
-
-    /// The keys whose deletion has begun, whatever the clock says.
-    pub fn purges_in_progress(&self) -> Vec<KeyId> {
-        let mut begun = self.store.keys();
-        begun.retain(|record| record.state == KeyState::Deleting);
-        begun.iter().map(|record| record.id).collect()
-    }
-
-    /// Destroys a key whose deletion is due; that is decided anew under the store's lock, as the
-    /// deletion may have been cancelled.
-    ///
-    /// # Errors
-    /// When store or token fail; what was begun is finished by the next call.
-    pub async fn purge(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
-        let record = self
-            .store
-            .change_key(key, |record| {
-                if is_due(record, now) {
-                    record.state = KeyState::Deleting;
-                }
-                Ok::<_, KeyringError>(())
-            })
-            .await?;
-        if record.state == KeyState::Deleting {
-            self.finish_deletion(&record).await?;
-            tracing::info!(key_id = %key, "destroyed a key whose deletion was due");
-        }
-        Ok(())
-    }
-
-    async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
-        for version in &record.versions {
-            let budget = Budget::new(self.timeouts.call);
-            if version.is_live {
-                self.destroy_live(identity(record, version), &budget).await?;
-            } else {
-                self.destroy_object(identity(record, version), &budget).await?;
-            }
-        }
-        Ok(self.store.remove_key(record.id).await?)
-    }
-
     /// Destroys the token object of a version that its maker has given up, then its row; a key whose
     /// only version it was goes too, if it never came alive itself. A version that is live stays.
     pub(super) async fn remove_version(
@@ -171,14 +123,6 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         Ok(self.token.change(budget, move |worker| worker.destroy_incomplete(version)).await?)
     }
-
-    async fn destroy_live(
-        &self,
-        version: KeyIdentity,
-        budget: &Budget,
-    ) -> Result<(), KeyringError> {
-        Ok(self.token.change(budget, move |worker| worker.destroy(version)).await?)
-    }
 }
 
 /// Whether something was done that is only put off when the token refuses it.
@@ -197,8 +141,4 @@ fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, Keyrin
             Ok(false)
         }
     }
-}
-
-fn is_due(record: &KeyRecord, now: Time) -> bool {
-    record.state == KeyState::PendingDeletion && record.delete_at.is_some_and(|date| date <= now)
 }

@@ -1,0 +1,105 @@
+//! The deletion of a key, from its schedule to its tombstone.
+//!
+//! [`Keyring::schedule_deletion`] makes the key `PendingDeletion` with a date, and until that date
+//! [`Keyring::cancel_deletion`] can undo it. [`Keyring::purge`], a job, then does in this order:
+//!
+//! 1. the row says `Deleting`: from here on no cancellation is possible, and no use;
+//! 2. the token destroys the objects of every version;
+//! 3. one transaction removes the row and inserts the tombstone, which keeps the key from being
+//!    imported from the token again.
+//!
+//! After a kill at any point the next purge finishes what has begun: a row that says `Deleting` is
+//! due whatever the clock says, and destroying an object that is gone is no error.
+
+use std::sync::Arc;
+
+use super::{KeyAction, Keyring, KeyringError, identity};
+use crate::authz::{AuthorizedKey, CanManage};
+use crate::model::{KeyId, KeyRecord, KeyState, Time};
+use crate::token::{Budget, Worker};
+
+impl Keyring {
+    /// Schedules the deletion of a key.
+    ///
+    /// # Errors
+    /// When the key's state or its deletion protection forbids it, or the store fails.
+    pub async fn schedule_deletion<P: CanManage>(
+        &self,
+        key: &AuthorizedKey<P>,
+        delete_at: Time,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.try_change(key, KeyAction::ScheduleDeletion, |record| {
+            if record.deletion_protection.is_some() {
+                return Err(KeyringError::Protected);
+            }
+            record.state = KeyState::PendingDeletion;
+            record.delete_at = Some(delete_at);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Cancels a scheduled deletion. The key is enabled again, or waits for its material where it
+    /// has none.
+    ///
+    /// # Errors
+    /// When no deletion is scheduled, or the store fails.
+    pub async fn cancel_deletion<P: CanManage>(
+        &self,
+        key: &AuthorizedKey<P>,
+    ) -> Result<Arc<KeyRecord>, KeyringError> {
+        self.change(key, KeyAction::CancelDeletion, |record| {
+            record.delete_at = None;
+            record.state =
+                if record.has_material() { KeyState::Enabled } else { KeyState::PendingImport };
+        })
+        .await
+    }
+
+    /// The keys to destroy: those whose deletion has begun, and unless `is_held` those whose date
+    /// has passed.
+    pub fn due_for_purge(&self, now: Time, is_held: bool) -> Vec<KeyId> {
+        let mut due = self.store.keys();
+        due.retain(|record| {
+            record.state == KeyState::Deleting || (!is_held && is_due(record, now))
+        });
+        due.iter().map(|record| record.id).collect()
+    }
+
+    /// Destroys a key whose deletion is due. That is decided again under the lock of the row, as the
+    /// deletion may have been cancelled.
+    ///
+    /// # Errors
+    /// When store or token fail; what was begun is finished by the next call.
+    pub async fn purge(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
+        let record = self
+            .store
+            .change_key(key, |record| {
+                if is_due(record, now) {
+                    record.state = KeyState::Deleting;
+                }
+                Ok::<_, KeyringError>(())
+            })
+            .await?;
+        if record.state == KeyState::Deleting {
+            self.finish_deletion(&record).await?;
+            tracing::info!(key_id = %key, "destroyed a key whose deletion was due");
+        }
+        Ok(())
+    }
+
+    async fn finish_deletion(&self, record: &KeyRecord) -> Result<(), KeyringError> {
+        for version in &record.versions {
+            let (version, is_live) = (identity(record, version), version.is_live);
+            let destroy = move |worker: &mut Worker<'_>| {
+                if is_live { worker.destroy(version) } else { worker.destroy_incomplete(version) }
+            };
+            self.token.change(&Budget::new(self.timeouts.call), destroy).await?;
+        }
+        Ok(self.store.remove_key(record.id).await?)
+    }
+}
+
+fn is_due(record: &KeyRecord, now: Time) -> bool {
+    record.state == KeyState::PendingDeletion && record.delete_at.is_some_and(|date| date <= now)
+}
