@@ -27,6 +27,7 @@ mod chain_files;
 mod checkpoint;
 mod checkpointer;
 mod continuity;
+mod event;
 mod export;
 mod file;
 mod forward;

@@ -1,13 +1,13 @@
-//! What a record says of an operation, in the field names of ActionTrail.
+//! The event of a request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
-use uuid::Uuid;
 
 use super::action::Action;
+use super::event::{AdditionalEventData, Event, Keys, ReferencedResources, Source, UserIdentity};
 use super::line;
 use super::parameters::{Parameters, truncated};
 use crate::authn::Caller;
@@ -81,7 +81,37 @@ impl RequestDetails {
         used_resources: UsedResources,
         outcome: Outcome,
     ) -> Box<[u8]> {
-        line::members(&Event { request: self, region_account, used_resources, outcome })
+        let UsedResources { key, version, refused } = used_resources;
+        let is_answered = matches!(outcome, Outcome::Done);
+        let alias = self.parameters.text("AliasName");
+        let context = &*self.context;
+        let name = (self.action.name, context.time);
+        let parameters = RequestParameters { request: self, region_account };
+        let event = Event {
+            event_type: "ApiCall",
+            access: self.action.effect.access(),
+            event_source: truncated(&context.host, MAX_HEADER_BYTES),
+            source_ip_address: Source::Address(context.source),
+            user_agent: truncated(&context.user_agent, MAX_HEADER_BYTES),
+            referenced_resources: Some(ReferencedResources {
+                alias: alias.map(|alias| [alias]),
+                keys: Keys(key, refused.filter(|refused| Some(*refused) != key)),
+            }),
+            additional_event_data: Some(AdditionalEventData {
+                scheme: if context.is_secure { "https" } else { "http" },
+                key_version_id: version.filter(|_| !is_answered),
+            }),
+            ..Event::new(region_account, name, context.id, parameters, self.user_identity())
+        };
+        // A request that was refused a key is about that one.
+        let event = event.about(refused.or(key));
+        line::members(&match outcome {
+            Outcome::Intended => event,
+            Outcome::Done => event.done(key, version),
+            Outcome::Failed(code) => event.failed(code, code.message()),
+            Outcome::Abandoned => event
+                .failed(ErrorCode::Unavailable, "The request ended before its outcome was known."),
+        })
     }
 
     /// Cuts down what may be recorded of a caller who is not authenticated.
@@ -90,153 +120,11 @@ impl RequestDetails {
             self.parameters.truncate_unauthenticated();
         }
     }
-}
 
-struct Event<'a> {
-    request: &'a RequestDetails,
-    region_account: &'a RegionAccount,
-    used_resources: UsedResources,
-    outcome: Outcome,
-}
-
-impl Serialize for Event<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { request, region_account, used_resources, outcome } = self;
-        let mut map = serializer.serialize_map(None)?;
-        let mut event_id = Uuid::encode_buffer();
-        map.serialize_entry("eventId", Uuid::new_v4().hyphenated().encode_lower(&mut event_id))?;
-        map.serialize_entry("eventVersion", "1")?;
-        map.serialize_entry("eventType", "ApiCall")?;
-        map.serialize_entry("eventCategory", "Management")?;
-        map.serialize_entry("eventName", request.action.name)?;
-        map.serialize_entry("eventRW", &request.action.effect.access())?;
-        map.serialize_entry("eventSource", truncated(&request.context.host, MAX_HEADER_BYTES))?;
-        map.serialize_entry("eventTime", &request.context.time)?;
-        map.serialize_entry("serviceName", "Kms")?;
-        map.serialize_entry("apiVersion", "2016-01-20")?;
-        map.serialize_entry("acsRegion", region_account.region.as_str())?;
-        map.serialize_entry("requestId", &request.context.id)?;
-        map.serialize_entry("requestParameters", &RequestParameters(self))?;
-        map.serialize_entry("sourceIpAddress", &request.context.source)?;
-        map.serialize_entry("userAgent", truncated(&request.context.user_agent, MAX_HEADER_BYTES))?;
-        self.write_resources(&mut map)?;
-        map.serialize_entry("recipientAccountId", region_account.account.as_str())?;
-        map.serialize_entry("isGlobal", &false)?;
-        let scheme = if request.context.is_secure { "https" } else { "http" };
-        let is_answered = matches!(outcome, Outcome::Done);
-        let key_version_id = used_resources.version.filter(|_| !is_answered);
-        map.serialize_entry(
-            "additionalEventData",
-            &AdditionalEventData { scheme, key_version_id },
-        )?;
-        map.serialize_entry("userIdentity", &UserIdentity::of(request))?;
-        match outcome {
-            Outcome::Intended => {}
-            Outcome::Done => {
-                map.serialize_entry("responseElements", &response_elements(*used_resources))?;
-            }
-            Outcome::Failed(code) => write_error(&mut map, *code, code.message())?,
-            Outcome::Abandoned => {
-                let message = "The request ended before its outcome was known.";
-                write_error(&mut map, ErrorCode::Unavailable, message)?;
-            }
-        }
-        map.end()
-    }
-}
-
-impl Event<'_> {
-    fn write_resources<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        let UsedResources { key, refused, .. } = self.used_resources;
-        // What a request failed at is what it was about.
-        if let Some(key) = refused.or(key) {
-            map.serialize_entry("resourceType", KEY)?;
-            map.serialize_entry("resourceName", &key)?;
-        }
-        let alias = self.request.parameters.text("AliasName");
-        let resources = ReferencedResources {
-            key: Keys(key, refused.filter(|refused| Some(*refused) != key)),
-            alias: alias.map(|alias| [alias]),
-        };
-        map.serialize_entry("referencedResources", &resources)
-    }
-}
-
-/// Ids by type.
-#[derive(Serialize)]
-struct ReferencedResources<'a> {
-    #[serde(rename = "ACS::KMS::Alias", skip_serializing_if = "Option::is_none")]
-    alias: Option<[&'a str; 1]>,
-    #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Keys::is_empty")]
-    key: Keys,
-}
-
-/// The key that was used, and the one that was refused.
-struct Keys(Option<KeyId>, Option<KeyId>);
-
-impl Keys {
-    const fn is_empty(&self) -> bool {
-        self.0.is_none() && self.1.is_none()
-    }
-}
-
-impl Serialize for Keys {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().chain(&self.1))
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct AdditionalEventData {
-    scheme: &'static str,
-    /// The version that was meant, where no answer names it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_version_id: Option<KeyVersionId>,
-}
-
-const KEY: &str = "ACS::KMS::Key";
-
-struct RequestParameters<'a>(&'a Event<'a>);
-
-impl Serialize for RequestParameters<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { request, region_account, .. } = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("AcsHost", truncated(&request.context.host, MAX_HEADER_BYTES))?;
-        map.serialize_entry("AcsProduct", "Kms")?;
-        map.serialize_entry("RegionId", region_account.region.as_str())?;
-        map.serialize_entry("RequestId", &request.context.id)?;
-        request.parameters.write(&mut map)?;
-        map.end()
-    }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum UserIdentity<'a> {
-    Unknown {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        #[serde(rename = "accessKeyId")]
-        access_key_id: Option<&'a AccessKeyId>,
-    },
-    #[serde(rename_all = "camelCase")]
-    Known {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        principal_id: Cow<'a, str>,
-        account_id: &'a str,
-        user_name: Cow<'a, str>,
-        access_key_id: &'a AccessKeyId,
-    },
-}
-
-impl<'a> UserIdentity<'a> {
-    fn of(request: &'a RequestDetails) -> Self {
-        let Some(caller) = &request.caller else {
-            let access_key_id = request.claimed.as_ref();
-            return Self::Unknown { kind: "unknown", access_key_id };
+    fn user_identity(&self) -> UserIdentity<'_> {
+        let Some(caller) = &self.caller else {
+            let access_key_id = self.claimed.as_ref();
+            return UserIdentity::Unauthenticated { kind: "unknown", access_key_id };
         };
         let kind = match caller.principal.name.kind() {
             _ if caller.session.is_some() => "assumed-role",
@@ -245,42 +133,36 @@ impl<'a> UserIdentity<'a> {
             PrincipalKind::Role => "assumed-role",
             PrincipalKind::ClientKey => "client-key",
         };
-        let name: Cow<'a, str> = match &caller.session {
+        let name: Cow<'_, str> = match &caller.session {
             Some(session) => Cow::Owned(format!("{}:{}", caller.user, session.name)),
             None => Cow::Borrowed(&caller.user),
         };
-        Self::Known {
+        UserIdentity::Authenticated {
             kind,
             principal_id: name.clone(),
             account_id: caller.account.as_str(),
             user_name: name,
-            access_key_id: &caller.access_key_id,
+            access_key_id: Some(&caller.access_key_id),
         }
     }
 }
 
-/// `responseElements`, as far as they are known.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ResponseElements {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<KeyId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_version_id: Option<KeyVersionId>,
+struct RequestParameters<'a> {
+    request: &'a RequestDetails,
+    region_account: &'a RegionAccount,
 }
 
-fn response_elements(used_resources: UsedResources) -> ResponseElements {
-    ResponseElements { key_id: used_resources.key, key_version_id: used_resources.version }
-}
-
-fn write_error<M: serde::ser::SerializeMap>(
-    map: &mut M,
-    code: ErrorCode,
-    message: &str,
-) -> Result<(), M::Error> {
-    map.serialize_entry("responseElements", &())?;
-    map.serialize_entry("errorCode", code.as_str())?;
-    map.serialize_entry("errorMessage", message)
+impl Serialize for RequestParameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { request, region_account } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("AcsHost", truncated(&request.context.host, MAX_HEADER_BYTES))?;
+        map.serialize_entry("AcsProduct", "Kms")?;
+        map.serialize_entry("RegionId", region_account.region.as_str())?;
+        map.serialize_entry("RequestId", &request.context.id)?;
+        request.parameters.write(&mut map)?;
+        map.end()
+    }
 }
 
 #[cfg(test)]
@@ -391,5 +273,50 @@ pub(super) mod tests {
         assert!(none["additionalEventData"].get("KeyVersionId").is_none());
         assert_eq!(none["referencedResources"], json!({}));
         assert!(none.get("resourceName").is_none());
+    }
+
+    /// The members without the random id that they begin with.
+    pub(in super::super) fn after_event_id(members: &[u8]) -> String {
+        let text = String::from_utf8(members.to_vec()).unwrap();
+        let (id, rest) =
+            text.split_at(r#""eventId":"01234567-89ab-4def-8123-456789abcdef","#.len());
+        assert!(id.starts_with(r#""eventId":""#) && id.ends_with(r#"","#), "{id}");
+        rest.to_owned()
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_stay_as_they_are() {
+        let key: KeyId = "key-hsm65f3a68554f8nbfqwa".parse().unwrap();
+        let version: KeyVersionId = "2ab1a983-7072-4bbc-a582-584b5bd8f1c2".parse().unwrap();
+        let name = PrincipalName::role("admin").unwrap();
+        let caller = Caller {
+            account: "1234567890123456".parse().unwrap(),
+            user: name.shared_name(),
+            access_key_id: "STS.example".parse().unwrap(),
+            principal: Arc::new(Principal { name, policies: Vec::new(), created: Time::now() }),
+            session: None,
+            client_key: None,
+        };
+        let done = || {
+            let mut request = request("CreateKey");
+            let context = RequestContext { is_secure: true, ..(*request.context).clone() };
+            request.context = Arc::new(context);
+            request.caller = Some(Arc::new(caller.clone()));
+            request
+        };
+        let used = UsedResources { key: Some(key), version: Some(version), refused: None };
+        let refused = UsedResources { refused: Some(key), ..used };
+        let cases = [
+            (done(), used, Outcome::Intended),
+            (done(), used, Outcome::Done),
+            (request("Decrypt"), refused, Outcome::Failed(ErrorCode::NoPermission)),
+            (request("-"), UsedResources::default(), Outcome::Abandoned),
+        ];
+        let written = include_str!("event.golden").lines();
+        for ((request, used_resources, outcome), wanted) in cases.into_iter().zip(written) {
+            let record =
+                after_event_id(&request.members(&region_account(), used_resources, outcome));
+            assert_eq!(record.replace(&request.context.id.to_string(), "ID"), wanted);
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! What is done without a request of the API: by the gateway itself when it is due, and by an
 //! operator on the command line.
 
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
-use uuid::Uuid;
+use serde::{Serialize, Serializer};
 
+use super::event::{Event, UserIdentity};
 use super::line::{self, Kind};
 use super::recorder::{NotRecorded, Recorder};
+use crate::error::ErrorCode;
 use crate::model::{KeyId, RegionAccount, RequestId, Time};
-
-const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
 
 /// Something that is done without a request.
 #[derive(Debug, Clone)]
@@ -61,6 +59,32 @@ impl SystemEvent {
         }
     }
 
+    /// The members of its record; no outcome before it is done.
+    fn members(
+        &self,
+        region_account: &RegionAccount,
+        outcome: Option<&Result<(), String>>,
+    ) -> Box<[u8]> {
+        let parameters = Parameters(&self.parameters);
+        let name = (self.name.as_str(), self.time);
+        let event = Event {
+            event_type: self.actor.event_type(),
+            ..Event::new(
+                region_account,
+                name,
+                &self.id,
+                parameters,
+                self.actor.identity(region_account),
+            )
+        };
+        let event = event.about(self.key);
+        line::members(&match outcome {
+            None => event,
+            Some(Ok(())) => event.done(None, None),
+            Some(Err(message)) => event.failed(ErrorCode::InternalFailure, message),
+        })
+    }
+
     /// With one more parameter.
     #[must_use]
     pub fn with(mut self, name: &str, value: String) -> Self {
@@ -108,8 +132,7 @@ impl Recorder {
         retry_until_written: bool,
     ) -> Result<(), NotRecorded> {
         let Some(inner) = self.inner() else { return Ok(()) };
-        let members =
-            line::members(&Record { system_event, region_account: &inner.region_account, outcome });
+        let members = system_event.members(&inner.region_account, outcome.as_ref());
         match inner.write(kind, members, retry_until_written).await {
             Err(error) if !inner.required => {
                 tracing::error!(%error, action = system_event.name, "this is done without its audit record");
@@ -117,53 +140,6 @@ impl Recorder {
             }
             written => written,
         }
-    }
-}
-
-struct Record<'a> {
-    system_event: &'a SystemEvent,
-    region_account: &'a RegionAccount,
-    /// `None` before it is done.
-    outcome: Option<Result<(), String>>,
-}
-
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { system_event, region_account, outcome } = self;
-        let mut map = serializer.serialize_map(None)?;
-        let mut event_id = Uuid::encode_buffer();
-        map.serialize_entry("eventId", Uuid::new_v4().hyphenated().encode_lower(&mut event_id))?;
-        map.serialize_entry("eventVersion", "1")?;
-        map.serialize_entry("eventType", system_event.actor.event_type())?;
-        map.serialize_entry("eventCategory", "Management")?;
-        map.serialize_entry("eventName", &system_event.name)?;
-        map.serialize_entry("eventRW", "Write")?;
-        map.serialize_entry("eventSource", "internal")?;
-        map.serialize_entry("eventTime", &system_event.time)?;
-        map.serialize_entry("serviceName", "Kms")?;
-        map.serialize_entry("apiVersion", "2016-01-20")?;
-        map.serialize_entry("acsRegion", region_account.region.as_str())?;
-        map.serialize_entry("requestId", &system_event.id)?;
-        map.serialize_entry("requestParameters", &Parameters(&system_event.parameters))?;
-        map.serialize_entry("sourceIpAddress", "internal")?;
-        map.serialize_entry("userAgent", PROGRAM)?;
-        if let Some(key) = system_event.key {
-            map.serialize_entry("resourceType", "ACS::KMS::Key")?;
-            map.serialize_entry("resourceName", &key)?;
-        }
-        map.serialize_entry("recipientAccountId", region_account.account.as_str())?;
-        map.serialize_entry("isGlobal", &false)?;
-        map.serialize_entry("userIdentity", &system_event.actor.identity(region_account))?;
-        match outcome {
-            None => {}
-            Some(Ok(())) => map.serialize_entry("responseElements", &Parameters(&[]))?,
-            Some(Err(message)) => {
-                map.serialize_entry("responseElements", &())?;
-                map.serialize_entry("errorCode", "InternalFailure")?;
-                map.serialize_entry("errorMessage", message)?;
-            }
-        }
-        map.end()
     }
 }
 
@@ -175,16 +151,6 @@ impl Serialize for Parameters<'_> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Identity<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    principal_id: &'a str,
-    account_id: &'a str,
-    user_name: &'a str,
-}
-
 impl Actor {
     const fn event_type(&self) -> &'static str {
         match self {
@@ -193,12 +159,49 @@ impl Actor {
         }
     }
 
-    fn identity<'a>(&'a self, region_account: &'a RegionAccount) -> Identity<'a> {
+    fn identity<'a>(&'a self, region_account: &'a RegionAccount) -> UserIdentity<'a> {
         let (kind, name) = match self {
             Self::Gateway => ("system", "hsmgate"),
             Self::Operator(name) => ("operator", name.as_str()),
         };
-        let account_id = region_account.account.as_str();
-        Identity { kind, principal_id: name, account_id, user_name: name }
+        UserIdentity::Authenticated {
+            kind,
+            principal_id: name.into(),
+            account_id: region_account.account.as_str(),
+            user_name: name.into(),
+            access_key_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::record::tests::{after_event_id, region_account};
+
+    #[test]
+    fn the_bytes_of_a_record_stay_as_they_are() {
+        let system_event = |actor| SystemEvent {
+            id: "475f1620-b9d3-4d35-b5c6-3fbdd941423d".to_owned(),
+            time: "2024-03-01T08:30:00Z".parse().unwrap(),
+            actor,
+            ..SystemEvent::scheduled("DestroyKey", "key-hsm65f3a68554f8nbfqwa".parse().unwrap())
+        };
+        let by_hand =
+            SystemEvent { key: None, ..system_event(Actor::Operator("alice".to_owned())) };
+        let cases = [
+            (system_event(Actor::Gateway), None),
+            (system_event(Actor::Gateway), Some(Err("no".to_owned()))),
+            (by_hand, Some(Ok(()))),
+        ];
+        // Behind those of requests.
+        let written = include_str!("event.golden").lines().skip(4);
+        for ((system_event, outcome), wanted) in cases.into_iter().zip(written) {
+            let wanted = wanted.replace("VERSION", env!("CARGO_PKG_VERSION"));
+            assert_eq!(
+                after_event_id(&system_event.members(&region_account(), outcome.as_ref())),
+                wanted
+            );
+        }
     }
 }

@@ -1,0 +1,195 @@
+//! The record of one event, in the field names of ActionTrail.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::action::Access;
+use crate::error::ErrorCode;
+use crate::model::{AccessKeyId, KeyId, KeyVersionId, RegionAccount, Time};
+
+const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
+
+/// What a record says, in the order in which it says it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the fields of ActionTrail")]
+pub(super) struct Event<'a, RequestId, Parameters> {
+    #[serde(serialize_with = "as_text")]
+    pub(super) event_id: Uuid,
+    pub(super) event_version: &'static str,
+    pub(super) event_type: &'static str,
+    pub(super) event_category: &'static str,
+    pub(super) event_name: &'a str,
+    /// None where it cannot be said.
+    #[serde(rename = "eventRW")]
+    pub(super) access: Option<Access>,
+    pub(super) event_source: &'a str,
+    pub(super) event_time: Time,
+    pub(super) service_name: &'static str,
+    pub(super) api_version: &'static str,
+    pub(super) acs_region: &'a str,
+    pub(super) request_id: RequestId,
+    pub(super) request_parameters: Parameters,
+    pub(super) source_ip_address: Source,
+    pub(super) user_agent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource_name: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) referenced_resources: Option<ReferencedResources<'a>>,
+    pub(super) recipient_account_id: &'a str,
+    pub(super) is_global: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) additional_event_data: Option<AdditionalEventData>,
+    pub(super) user_identity: UserIdentity<'a>,
+    /// None before it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_elements: Option<ResponseElements>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error_message: Option<&'a str>,
+}
+
+/// Where a request came from.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Source {
+    Address(IpAddr),
+    Text(&'static str),
+}
+
+/// Ids by type.
+#[derive(Serialize)]
+pub(super) struct ReferencedResources<'a> {
+    #[serde(rename = "ACS::KMS::Alias", skip_serializing_if = "Option::is_none")]
+    pub(super) alias: Option<[&'a str; 1]>,
+    #[serde(rename = "ACS::KMS::Key", skip_serializing_if = "Keys::is_empty")]
+    pub(super) keys: Keys,
+}
+
+/// The key that was used, and the one that was refused.
+pub(super) struct Keys(pub(super) Option<KeyId>, pub(super) Option<KeyId>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AdditionalEventData {
+    pub(super) scheme: &'static str,
+    /// The version that was meant, where no answer names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key_version_id: Option<KeyVersionId>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum UserIdentity<'a> {
+    Unauthenticated {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        #[serde(rename = "accessKeyId")]
+        access_key_id: Option<&'a AccessKeyId>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Authenticated {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        principal_id: Cow<'a, str>,
+        account_id: &'a str,
+        user_name: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        access_key_id: Option<&'a AccessKeyId>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum ResponseElements {
+    #[serde(rename_all = "PascalCase")]
+    Done {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_id: Option<KeyId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_version_id: Option<KeyVersionId>,
+    },
+    /// Written as `null`.
+    Failed,
+}
+
+impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
+    /// An event of the gateway itself that is about to begin.
+    pub(super) fn new(
+        region_account: &'a RegionAccount,
+        (event_name, event_time): (&'a str, Time),
+        request_id: RequestId,
+        request_parameters: Parameters,
+        user_identity: UserIdentity<'a>,
+    ) -> Self {
+        Self {
+            event_id: Uuid::new_v4(),
+            event_version: "1",
+            event_type: "AliyunServiceEvent",
+            event_category: "Management",
+            event_name,
+            access: Some(Access::Write),
+            event_source: "internal",
+            event_time,
+            service_name: "Kms",
+            api_version: "2016-01-20",
+            acs_region: region_account.region.as_str(),
+            request_id,
+            request_parameters,
+            source_ip_address: Source::Text("internal"),
+            user_agent: PROGRAM,
+            resource_type: None,
+            resource_name: None,
+            referenced_resources: None,
+            recipient_account_id: region_account.account.as_str(),
+            is_global: false,
+            additional_event_data: None,
+            user_identity,
+            response_elements: None,
+            error_code: None,
+            error_message: None,
+        }
+    }
+
+    /// With the key that it is about.
+    pub(super) fn about(self, key: Option<KeyId>) -> Self {
+        Self { resource_type: key.map(|_key| "ACS::KMS::Key"), resource_name: key, ..self }
+    }
+
+    /// As done, with what the answer names.
+    pub(super) fn done(self, key_id: Option<KeyId>, key_version_id: Option<KeyVersionId>) -> Self {
+        Self { response_elements: Some(ResponseElements::Done { key_id, key_version_id }), ..self }
+    }
+
+    /// As refused or failed.
+    pub(super) fn failed(self, code: ErrorCode, message: &'a str) -> Self {
+        Self {
+            response_elements: Some(ResponseElements::Failed),
+            error_code: Some(code.as_str()),
+            error_message: Some(message),
+            ..self
+        }
+    }
+}
+
+impl Keys {
+    const fn is_empty(&self) -> bool {
+        self.0.is_none() && self.1.is_none()
+    }
+}
+
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().chain(&self.1))
+    }
+}
+
+fn as_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+}
