@@ -33,8 +33,6 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often refusals that are only counted are recorded.
 const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The fact of the store that names the token key which signs checkpoints.
-pub const KEY_METADATA: &str = "audit-checkpoint-key";
 /// How often it is looked whether the path still leads to the file.
 const PATH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for one round trip to the token.
@@ -316,10 +314,10 @@ impl Signer {
             (None, MetadataValue::Absent) => KeyVersionId::random(),
             (None, _) => return Err(is_missing()),
         };
-        let is_named =
-            matches!(store.metadata(KEY_METADATA).await, Ok(Some(name)) if name == key.to_string());
+        let named = store.metadata(ServiceKey::CHECKPOINT_KEY).await;
+        let is_named = matches!(named, Ok(Some(name)) if name == key.to_string());
         if !is_named {
-            store.set_metadata(KEY_METADATA, &key.to_string()).await?;
+            store.set_metadata(ServiceKey::CHECKPOINT_KEY, &key.to_string()).await?;
         }
         match public {
             MetadataValue::Read(public) => {
@@ -492,7 +490,7 @@ pub(super) async fn find_key(
     token: &Token,
     public: &MetadataValue<AuditKey>,
 ) -> Result<Option<KeyVersionId>, AuditError> {
-    let named = store.read_metadata(KEY_METADATA, |text| text.parse().ok()).await?;
+    let named = store.read_metadata(ServiceKey::CHECKPOINT_KEY, |text| text.parse().ok()).await?;
     if let MetadataValue::Read(name) = named {
         return Ok(Some(name));
     }

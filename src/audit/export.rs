@@ -14,6 +14,7 @@ use super::checkpoint::{AuditKey, Checkpoint};
 use super::verify::Expectation;
 use crate::model::Time;
 use crate::store::{MetadataValue, Store};
+use crate::token::ServiceKey;
 
 /// The name of a bundle's manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -44,7 +45,7 @@ pub fn metadata_to_keep<'a>(
         HEAD_METADATA,
         PUBLIC_KEY_METADATA,
         RETIRED_KEYS_METADATA,
-        super::checkpointer::KEY_METADATA,
+        ServiceKey::CHECKPOINT_KEY,
         super::key_change::CHANGE_METADATA,
         super::key_change::NEXT_METADATA,
     ];

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::AuditError;
 use super::checkpoint::AuditKey;
-use super::checkpointer::{self, KEY_METADATA, Signer};
+use super::checkpointer::{self, Signer};
 use super::export::StoredHead;
 use crate::model::{KeyVersionId, Time};
 use crate::store::{MetadataValue, Store};
-use crate::token::Token;
+use crate::token::{ServiceKey, Token};
 
 /// The fact with a change that is not on record yet; empty when there is none.
 pub(super) const CHANGE_METADATA: &str = "audit-key-change";
@@ -99,7 +99,7 @@ pub async fn replace_key(
     let retired: Vec<_> = retired.iter().map(AuditKey::to_pem).collect();
     let text = |value: serde_json::Result<String>| value.map_err(|_form| AuditError::Damaged);
     let entries = [
-        (KEY_METADATA, new.to_string()),
+        (ServiceKey::CHECKPOINT_KEY, new.to_string()),
         (super::export::PUBLIC_KEY_METADATA, new_public.to_pem()),
         (super::export::RETIRED_KEYS_METADATA, text(serde_json::to_string(&retired))?),
         (CHANGE_METADATA, text(serde_json::to_string(&change))?),

@@ -52,7 +52,7 @@ use std::time::Duration;
 pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
 pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey};
-pub use checkpointer::{AuditLog, KEY_METADATA as CHECKPOINT_KEY_METADATA, check_key, make_key};
+pub use checkpointer::{AuditLog, check_key, make_key};
 pub use export::{
     Bundle, ExportError, HEAD_METADATA, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,
     StoredHead, export, metadata_to_keep,

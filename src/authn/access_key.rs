@@ -24,8 +24,6 @@ use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, Princ
 use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
 use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
-/// The fact of the store that names the token key which encrypts the secrets.
-pub const ENCRYPTION_KEY_METADATA: &str = "access-key-seal";
 /// Time for one round trip to the token when AccessKeys are made or loaded.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the token when changes of another process are followed: while it does not answer, those
@@ -190,7 +188,7 @@ impl CredentialStore {
                         .await?
                         .ok_or(AccessKeyError::EncryptionKeyUnknown)?
                 };
-                store.set_metadata(ENCRYPTION_KEY_METADATA, &name.to_string()).await?;
+                store.set_metadata(ServiceKey::SEAL_KEY, &name.to_string()).await?;
                 name
             }
         };
@@ -292,7 +290,7 @@ impl CredentialStore {
             deleted.push(row.id);
         }
         let version = KeyVersionId::random();
-        store.set_metadata(ENCRYPTION_KEY_METADATA, &version.to_string()).await?;
+        store.set_metadata(ServiceKey::SEAL_KEY, &version.to_string()).await?;
         generate_encryption_key(token, token_key(version)).await?;
         Ok(deleted)
     }
@@ -672,7 +670,7 @@ async fn encryption_key(store: &Store, token: &Token) -> Result<EncryptionKey, A
 }
 
 async fn stored_encryption_key(store: &Store) -> Result<MetadataValue<KeyVersionId>, StoreError> {
-    store.read_metadata(ENCRYPTION_KEY_METADATA, |text| text.parse().ok()).await
+    store.read_metadata(ServiceKey::SEAL_KEY, |text| text.parse().ok()).await
 }
 
 /// Whether nothing was kept in the store yet that a lost key could have encrypted or stood beside.

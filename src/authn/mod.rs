@@ -16,7 +16,7 @@ pub mod signature;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use access_key::{AccessKey, AccessKeyError, CredentialStore, ENCRYPTION_KEY_METADATA};
+pub use access_key::{AccessKey, AccessKeyError, CredentialStore};
 pub use claim::{Claim, Scheme, SignedWith};
 pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,

@@ -95,40 +95,11 @@ impl From<KeyringError> for ApiError {
             KeyringError::Encoding(_) | KeyringError::PairFailed => {
                 Self::from(ErrorCode::InternalFailure).because(error)
             }
+            KeyringError::Store(StoreError::NotFound) => {
+                Self::from(ErrorCode::KeyNotFound).because(error)
+            }
             KeyringError::Store(source) => Self::from(source),
             KeyringError::Token(source) => Self::from(source),
         }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let code = match error {
-            StoreError::NotFound => ErrorCode::KeyNotFound,
-            StoreError::Exists => ErrorCode::ResourceExist,
-            StoreError::Unavailable { .. }
-            | StoreError::FileLost { .. }
-            | StoreError::Damaged { .. } => ErrorCode::Unavailable,
-            _ => ErrorCode::InternalFailure,
-        };
-        Self::from(code).because(error)
-    }
-}
-
-impl From<TokenError> for ApiError {
-    fn from(error: TokenError) -> Self {
-        let code = match error {
-            TokenError::Unsupported(what) => {
-                let code = ErrorCode::UnsupportedOperation;
-                let text = code.message();
-                let message = format!("{text} The token of this gateway can not do {what}.");
-                return Self::with_message(code, message).because(error);
-            }
-            // The code that makes clients wait; the token itself is well.
-            TokenError::Busy => ErrorCode::Throttling,
-            _ if error.is_unavailable() => ErrorCode::Unavailable,
-            _ => ErrorCode::InternalFailure,
-        };
-        Self::from(code).because(error)
     }
 }

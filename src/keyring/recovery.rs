@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Keyring, KeyringError};
-use crate::audit::CHECKPOINT_KEY_METADATA;
-use crate::authn::ENCRYPTION_KEY_METADATA;
 use crate::model::{
     ImportParameters, ImportedMaterial, KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, KeyVersion,
     KeyVersionId, Origin, ProtectionLevel, Time,
@@ -129,7 +127,7 @@ pub async fn import(
     now: Time,
 ) -> Result<(), KeyringError> {
     for (service, version) in &findings.services {
-        if let Some(name) = metadata_of(*service) {
+        if let Some(name) = service.metadata_name() {
             store.set_metadata(name, &version.to_string()).await?;
         }
     }
@@ -205,7 +203,7 @@ impl Findings {
     fn add_service_key(&mut self, service: ServiceKey, one: &Inspected, known: &StoredKeys) {
         if let Some(fault) = one.faults.first() {
             self.unusable.push((one.name, fault.clone()));
-        } else if metadata_of(service).is_none() || known.services.contains(&service) {
+        } else if service.metadata_name().is_none() || known.services.contains(&service) {
             let why = match service {
                 ServiceKey::ImportWrapping => "the import that it was made for is not known",
                 _ => "another key of this kind is in use",
@@ -289,7 +287,7 @@ impl StoredKeys {
         }
         let mut services = BTreeSet::new();
         for service in [ServiceKey::AccessKeyEncryption, ServiceKey::AuditCheckpoint] {
-            let Some(name) = metadata_of(service) else { continue };
+            let Some(name) = service.metadata_name() else { continue };
             // One that cannot be read names no key: what the token has takes its place.
             if let MetadataValue::Read(version) =
                 store.read_metadata(name, |text| text.parse().ok()).await?
@@ -310,13 +308,5 @@ impl StoredKeys {
     pub fn conflicts_with(&self, name: &ObjectName) -> bool {
         let owners = self.versions.get(&name.version);
         owners.is_some_and(|owners| owners.iter().any(|owner| *owner != name.owner))
-    }
-}
-
-fn metadata_of(service: ServiceKey) -> Option<&'static str> {
-    match service {
-        ServiceKey::AccessKeyEncryption => Some(ENCRYPTION_KEY_METADATA),
-        ServiceKey::AuditCheckpoint => Some(CHECKPOINT_KEY_METADATA),
-        ServiceKey::ImportWrapping => None,
     }
 }

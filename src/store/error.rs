@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
+use crate::error::{ApiError, ErrorCode};
+
 /// The cause of an error.
 pub(super) type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -108,5 +110,20 @@ impl From<sqlx::Error> for StoreError {
 impl From<sqlx::migrate::MigrateError> for StoreError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         Self::Migration { source: error.into() }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// What is not found is a resource of some kind: who asks for a key or an alias says so.
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::NotFound => ErrorCode::ResourceNotFound,
+            StoreError::Exists => ErrorCode::ResourceExist,
+            StoreError::Unavailable { .. }
+            | StoreError::FileLost { .. }
+            | StoreError::Damaged { .. } => ErrorCode::Unavailable,
+            _ => ErrorCode::InternalFailure,
+        };
+        Self::from(code).because(error)
     }
 }

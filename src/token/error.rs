@@ -7,6 +7,7 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 
 use super::breaker::UnavailableReason;
 use super::name::ObjectName;
+use crate::error::{ApiError, ErrorCode};
 
 /// A failure of the token room. No message carries a secret.
 #[derive(Debug, thiserror::Error)]
@@ -339,6 +340,24 @@ fn ckr_name(code: RvError) -> String {
         name.push(letter.to_ascii_uppercase());
     }
     name
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::Unsupported(what) => {
+                let code = ErrorCode::UnsupportedOperation;
+                let text = code.message();
+                let message = format!("{text} The token of this gateway can not do {what}.");
+                return Self::with_message(code, message).because(error);
+            }
+            // The code that makes clients wait; the token itself is well.
+            TokenError::Busy => ErrorCode::Throttling,
+            _ if error.is_unavailable() => ErrorCode::Unavailable,
+            _ => ErrorCode::InternalFailure,
+        };
+        Self::from(code).because(error)
+    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ async fn create<P: Permission, D: NamedDocument>(
     document: D,
 ) -> Result<Arc<D>, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
-    cx.store().insert_document(document).await.map_err(refusal)
+    Ok(cx.store().insert_document(document).await?)
 }
 
 fn find<P: Permission, D: NamedDocument>(
@@ -80,7 +80,7 @@ async fn change<P: Permission, D: NamedDocument>(
         change(document);
         Ok::<_, StoreError>(())
     };
-    cx.store().change_document(name.as_str(), change).await.map_err(refusal)?;
+    cx.store().change_document(name.as_str(), change).await?;
     Ok(EmptyResponse {})
 }
 
@@ -89,7 +89,7 @@ async fn delete<P: Permission, D: NamedDocument>(
     name: &AccessName,
 ) -> Result<EmptyResponse, ApiError> {
     cx.account::<P>(&resource::<D>(name))?;
-    cx.store().remove_document::<D>(name.as_str()).await.map_err(refusal)?;
+    cx.store().remove_document::<D>(name.as_str()).await?;
     Ok(EmptyResponse {})
 }
 
@@ -99,14 +99,6 @@ fn list<P: Permission, D: NamedDocument>(
 ) -> Result<PageOf<Arc<D>>, ApiError> {
     cx.account::<P>(D::CONTAINER)?;
     Ok(page.slice(cx.store().documents::<D>()))
-}
-
-/// A document that is missing is no missing key.
-fn refusal(error: StoreError) -> ApiError {
-    match error {
-        StoreError::NotFound => ErrorCode::ResourceNotFound.into(),
-        error => error.into(),
-    }
 }
 
 /// `PageNumber` and `PageSize`, 20 rows unless said, at most 100 (ListPolicies and its like).

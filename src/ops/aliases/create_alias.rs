@@ -24,6 +24,7 @@ impl Operation for CreateAlias {
         match cx.store().create_alias(alias, key.record().id).await {
             Ok(()) => Ok(EmptyResponse {}),
             Err(StoreError::Exists) => Err(ErrorCode::AliasAlreadyExists.into()),
+            Err(StoreError::NotFound) => Err(ErrorCode::KeyNotFound.into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -77,7 +77,7 @@ impl Operation for CreateClientKey {
             is_active: true,
             last_used: None,
         };
-        cx.store().insert_document(record).await.map_err(access::refusal)?;
+        cx.store().insert_document(record).await?;
         Ok(CreatedClientKey {
             client_key_id: id,
             key_algorithm: ALGORITHM,

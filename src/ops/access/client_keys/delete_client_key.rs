@@ -2,7 +2,6 @@
 
 use super::resource;
 use crate::model::{ClientKeyId, ClientKeyRecord};
-use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
@@ -17,8 +16,7 @@ impl Operation for DeleteClientKey {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.account::<Self>(&resource(self.id))?;
-        let removed = cx.store().remove_document::<ClientKeyRecord>(&self.id.to_string()).await;
-        removed.map_err(access::refusal)?;
+        cx.store().remove_document::<ClientKeyRecord>(&self.id.to_string()).await?;
         Ok(EmptyResponse {})
     }
 }
