@@ -203,6 +203,4 @@ fn of_key<'a>(
 }
 
 #[cfg(test)]
-mod random;
-#[cfg(test)]
 mod tests;

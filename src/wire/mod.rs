@@ -7,8 +7,6 @@ mod doors;
 pub mod http;
 pub mod instance;
 pub mod long_target;
-#[cfg(test)]
-mod mutations;
 mod refusal;
 pub mod rpc;
 pub mod tls;

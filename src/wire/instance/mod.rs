@@ -8,8 +8,6 @@ mod error;
 mod fields;
 mod key_pairs;
 pub mod messages;
-#[cfg(test)]
-mod mutations;
 mod operations;
 pub mod sign;
 pub mod table;

@@ -45,7 +45,10 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// The canonical request, byte for byte.
-pub(super) fn canonical_request(
+///
+/// # Errors
+/// As [`string_to_sign`].
+pub fn canonical_request(
     signed_request: &SignedRequest<'_>,
     signed_headers: &str,
     body_digest: &str,
@@ -123,18 +126,23 @@ fn is_canonical(query: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderName, Method};
 
-    use super::super::sign::tests::Parts;
     use super::*;
+    use crate::model::Params;
 
     fn canonical(name: &'static str, values: &[&str]) -> String {
-        let headers = values.iter().map(|value| (name, (*value).to_owned())).collect();
-        let parts =
-            Parts { method: Method::GET, query: String::new(), headers, body: String::new() };
-        let bytes =
-            parts.receive(|signed_request| canonical_request(signed_request, name, "")).unwrap();
-        String::from_utf8(bytes).unwrap()
+        let headers = values.iter().map(|value| (HeaderName::from_static(name), *value));
+        let headers = headers.map(|(name, value)| (name, value.parse().unwrap())).collect();
+        let signed_request = SignedRequest {
+            method: &Method::GET,
+            path: "/",
+            query: b"",
+            headers: &headers,
+            body: b"",
+            params: &Params::default(),
+        };
+        String::from_utf8(canonical_request(&signed_request, name, "").unwrap()).unwrap()
     }
 
     #[test]

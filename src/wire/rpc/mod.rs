@@ -2,8 +2,6 @@
 
 pub mod canonical;
 pub mod format;
-#[cfg(test)]
-mod mutations;
 pub mod params;
 pub mod percent;
 pub mod sign;

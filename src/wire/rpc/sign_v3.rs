@@ -203,6 +203,3 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,11 @@
-//! The published vectors, and what may not be done to a signed request.
+//! ACS3 and ACS4: the published vectors, and what may not be changed in a signed request.
 
+use hsmgate::error::ErrorCode;
+use hsmgate::wire::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, canonical_request, sha256_hex};
+use hsmgate::wire::rpc::sign::claim;
 use http::Method;
 
-use super::super::canonical::canonical_request;
-use super::super::sign::tests::{Parts, SECRET};
-use super::*;
+use crate::parts::{Parts, SECRET};
 
 const QUERY: &str = "EncryptionContext=%7B%22Owner%22%3A%22a%2Ab~c%2Bd%22%2C%22Purpose%22%3A%22%E6%B5%8B%E8%AF%95%22%7D&KeyId=alias%2Fdemo%20key&Plaintext=SGVsbG8gd29ybGQ%3D";
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -105,8 +106,7 @@ fn vector_a1_the_new_python_sdk() {
 fn vector_a2_temporary_credentials_with_a_form() {
     let parts = a2();
     parts.check("exampleTempSecret987").unwrap();
-    let text = parts
-        .receive(|signed_request| Ok(super::super::sign::claim(signed_request)?.string_to_sign));
+    let text = parts.receive(|signed_request| Ok(claim(signed_request)?.string_to_sign));
     assert!(
         text.unwrap().ends_with("077662d9f645b906e58ddca59d6c6391c67f3cdb8be4d2af1f6d3e088e18bbf4")
     );

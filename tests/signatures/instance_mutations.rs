@@ -5,11 +5,11 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::authn::is_claim_signature_valid;
+use hsmgate::wire::instance::{PROTOBUF, sign};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::sign;
-use crate::authn::is_claim_signature_valid;
-use crate::wire::mutations::{Prng, with_every_bit_flipped};
+use crate::mutations::{Prng, with_every_bit_flipped};
 
 const MUTATIONS: usize = 10_000;
 const BODY: &[u8] = b"\x0a\x0aalias/demo\x12\x02hi";
@@ -62,7 +62,7 @@ impl Message {
 
 fn signed() -> (Message, Vec<u8>) {
     let headers = [
-        ("content-type", super::PROTOBUF),
+        ("content-type", PROTOBUF),
         ("content-sha256", DIGEST),
         ("date", "Mon, 27 Sep 2021 11:47:26 GMT"),
         ("user-agent", "test"),

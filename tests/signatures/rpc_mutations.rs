@@ -10,15 +10,15 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::authn::claim::{Scheme, SignedWith};
+use hsmgate::authn::{is_rsa_signature_valid, signature};
+use hsmgate::wire::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use hsmgate::wire::rpc::percent;
+use hsmgate::wire::rpc::sign::{claim, rpc1_string_to_sign};
 use http::Method;
 
-use super::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
-use super::percent;
-use super::sign::rpc1_string_to_sign;
-use super::sign::tests::{Parts, SECRET};
-use crate::authn::claim::{Scheme, SignedWith};
-use crate::authn::{is_rsa_signature_valid, signature};
-use crate::wire::mutations::{Prng, with_every_bit_flipped};
+use crate::mutations::{Prng, with_every_bit_flipped};
+use crate::parts::{Parts, SECRET};
 
 const MUTATIONS: usize = 10_000;
 const ACCESS_KEY_ID: &str = "LTAIexample";
@@ -62,7 +62,7 @@ fn rpc1_with_client_key() -> (Parts, Vec<u8>) {
 /// Whether a request is let in by this public key, that of the client key that it names.
 fn is_let_in_by(parts: &Parts, public_key: &[u8]) -> bool {
     let proven = parts.receive(|signed_request| {
-        let claim = super::sign::claim(signed_request)?;
+        let claim = claim(signed_request)?;
         let text = claim.string_to_sign.as_bytes();
         Ok(claim.signed_with == SignedWith::ClientKey
             && claim.access_key_id == ACCESS_KEY_ID
@@ -125,7 +125,7 @@ fn meaning(parts: &Parts) -> Meaning {
             let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
             let params =
                 signed_request.params.iter().filter(|(name, _)| *name != "Signature").map(owned);
-            let signer = super::sign::claim(signed_request)?.access_key_id.to_owned();
+            let signer = claim(signed_request)?.access_key_id.to_owned();
             let mut headers = parts.headers.clone();
             headers.retain(|(name, _)| *name != "authorization");
             for (_, value) in &mut headers {
@@ -182,8 +182,8 @@ fn mutated(parts: &Parts, prng: &mut Prng) -> Parts {
 /// Whether a request is let in, which it is by the secret of the AccessKey that it names: there is
 /// but one.
 fn is_let_in(parts: &Parts) -> bool {
-    let signer = parts
-        .receive(|signed_request| Ok(super::sign::claim(signed_request)?.access_key_id.to_owned()));
+    let signer =
+        parts.receive(|signed_request| Ok(claim(signed_request)?.access_key_id.to_owned()));
     signer.is_ok_and(|signer| signer == ACCESS_KEY_ID) && parts.check(SECRET).is_ok()
 }
 

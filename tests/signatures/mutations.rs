@@ -1,20 +1,20 @@
-//! Changes that somebody on the way may make to a signed request, the same ones in every run.
+//! Changes that an attacker on the network can make to a signed request, the same in every run.
 
 /// Chooses the changes.
-pub(super) struct Prng(fault_token::Prng);
+pub(crate) struct Prng(fault_token::Prng);
 
 impl Prng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(fault_token::Prng::new(seed))
     }
 
     /// A number below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0.below(end)
     }
 
     /// Changes, drops, adds or doubles one character of a text that is not empty.
-    pub(super) fn change_text(&mut self, text: &mut String) {
+    pub(crate) fn change_text(&mut self, text: &mut String) {
         const CHARACTERS: &[u8] = b"abcXYZ019+%&=/.-_~*;:, {}\"";
         let at = self.below(text.len());
         let new = char::from(CHARACTERS[self.below(CHARACTERS.len())]);
@@ -36,7 +36,7 @@ impl Prng {
     }
 
     /// Drops, doubles, moves or exchanges the pieces of a text between separators.
-    pub(super) fn change_pieces(&mut self, text: &mut String, separator: &str) {
+    pub(crate) fn change_pieces(&mut self, text: &mut String, separator: &str) {
         let mut pieces: Vec<String> = text.split(separator).map(ToOwned::to_owned).collect();
         let (one, other) = (self.below(pieces.len()), self.below(pieces.len()));
         match self.below(4) {
@@ -57,7 +57,7 @@ impl Prng {
 }
 
 /// The same bytes with each one of their bits flipped.
-pub(super) fn with_every_bit_flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+pub(crate) fn with_every_bit_flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     (0..bytes.len() * 8).map(|bit| {
         let mut other = bytes.to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
