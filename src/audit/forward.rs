@@ -47,7 +47,7 @@ impl Forwarder {
         let (queue, work) = bounded(QUEUE);
         let (end, ended) = bounded(1);
         let backlog = Arc::new(ForwardBacklog::default());
-        let writer = Writer {
+        let writer = ForwardWriter {
             path,
             backlog: Arc::clone(&backlog),
             target: None,
@@ -101,21 +101,21 @@ impl ForwardBacklog {
     }
 }
 
-enum Target {
+enum ForwardTarget {
     File(File),
     Syslog(UnixDatagram),
 }
 
-struct Writer {
+struct ForwardWriter {
     path: PathBuf,
     backlog: Arc<ForwardBacklog>,
-    target: Option<Target>,
+    target: Option<ForwardTarget>,
     /// Since when the path leads to another file than the one that is written, or to none.
     moved_since: Option<Instant>,
     is_failing: bool,
 }
 
-impl Writer {
+impl ForwardWriter {
     fn run(mut self, work: &Receiver<Work>) {
         for work in work {
             let Work::Lines(lines) = work else {
@@ -143,18 +143,18 @@ impl Writer {
         self.close_renamed_file();
         let target = match self.target.take() {
             Some(target) => target,
-            None => Target::open(&self.path)?,
+            None => ForwardTarget::open(&self.path)?,
         };
         self.target.insert(target).write(lines)
     }
 }
 
-impl Writer {
+impl ForwardWriter {
     /// Whoever rotates the file renames it and then says so; where nobody does, the next one is begun all
     /// the same, since nobody looks for records in a file of another name.
     fn close_renamed_file(&mut self) {
         let is_moved = match &self.target {
-            Some(Target::File(file)) => !is_at(file, &self.path),
+            Some(ForwardTarget::File(file)) => !is_at(file, &self.path),
             _ => false,
         };
         if !is_moved {
@@ -177,7 +177,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     target(file.metadata()) == target(std::fs::metadata(path))
 }
 
-impl Target {
+impl ForwardTarget {
     fn open(path: &Path) -> io::Result<Self> {
         if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
             let socket = UnixDatagram::unbound()?;
@@ -208,7 +208,7 @@ mod tests {
     fn a_file_that_was_renamed_is_left_when_nobody_tells_of_it() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("second.jsonl");
-        let mut writer = Writer {
+        let mut writer = ForwardWriter {
             path: path.clone(),
             backlog: Arc::default(),
             target: None,

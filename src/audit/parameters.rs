@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_fill_the_disk() {
+    fn an_unauthenticated_client_cannot_fill_the_disk() {
         let mut params = Params::default();
         params.insert("KeyId", "ä".repeat(50_000)).unwrap();
         let mut shown = Parameters::of(&params);

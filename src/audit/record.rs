@@ -82,7 +82,7 @@ impl RequestDetails {
         outcome: Outcome,
     ) -> Box<[u8]> {
         let UsedResources { key, version, refused } = used_resources;
-        let is_answered = matches!(outcome, Outcome::Done);
+        let has_response = matches!(outcome, Outcome::Done);
         let alias = self.parameters.text("AliasName");
         let context = &*self.context;
         let name = (self.action.name, context.time);
@@ -99,7 +99,7 @@ impl RequestDetails {
             }),
             additional_event_data: Some(AdditionalEventData {
                 scheme: if context.is_secure { "https" } else { "http" },
-                key_version_id: version.filter(|_| !is_answered),
+                key_version_id: version.filter(|_| !has_response),
             }),
             ..Event::new(region_account, name, context.id, parameters, self.user_identity())
         };

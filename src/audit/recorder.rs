@@ -12,7 +12,7 @@ use super::chain::Head;
 use super::line::Kind;
 use super::record::{Outcome, RequestDetails, UsedResources};
 use super::refusal_counts::RefusalCounts;
-use super::writer::{Command, Entry, WriterStatus};
+use super::writer::{Command, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{RegionAccount, Time};
 
@@ -285,8 +285,12 @@ impl Drop for OpenRecord {
         };
         let members =
             request.members(&inner.region_account, self.used_resources, Outcome::Abandoned);
-        let entry =
-            Entry { kind: Kind::Event, members, retry_until_written: self.is_change, done: None };
+        let entry = QueuedRecord {
+            kind: Kind::Event,
+            members,
+            retry_until_written: self.is_change,
+            done: None,
+        };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
             tracing::error!(request_id = %request.context.id, "an abandoned request is not on record");
         }
@@ -321,7 +325,7 @@ impl Inner {
         retry_until_written: bool,
     ) -> Result<oneshot::Receiver<Result<(), NotRecorded>>, NotRecorded> {
         let (done, told) = oneshot::channel();
-        let entry = Entry { kind, members, retry_until_written, done: Some(done) };
+        let entry = QueuedRecord { kind, members, retry_until_written, done: Some(done) };
         self.commands.try_send(Command::Write(entry)).map_err(|error| match error {
             TrySendError::Full(_) => NotRecorded::Busy,
             TrySendError::Disconnected(_) => NotRecorded::Ended,

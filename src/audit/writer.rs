@@ -32,7 +32,7 @@ const MAX_ROTATION_WAIT: Duration = Duration::from_secs(2);
 /// What the thread is asked for.
 pub(super) enum Command {
     /// Writes a record.
-    Write(Entry),
+    Write(QueuedRecord),
     /// Opens the path anew, after a rotation.
     Reopen(Rotation),
     /// Looks whether the path still leads to the file.
@@ -53,7 +53,7 @@ pub(super) struct Rotation {
 }
 
 /// A record that waits to be written.
-pub(super) struct Entry {
+pub(super) struct QueuedRecord {
     pub(super) kind: Kind,
     pub(super) members: Box<[u8]>,
     /// What was done has been done: the record is kept until it can be written.
@@ -176,7 +176,7 @@ struct Writer {
     head: Head,
     forwarder: Option<Forwarder>,
     chain_start: Option<ChainStart>,
-    pending_outcomes: Vec<Entry>,
+    pending_outcomes: Vec<QueuedRecord>,
     is_failing: bool,
     since_checkpoint: u64,
     checkpoint_records: u64,
@@ -246,7 +246,7 @@ impl Writer {
     }
 
     /// Writes records, brings them to the disk, and tells those who wait.
-    fn commit(&mut self, batch: Vec<Entry>) {
+    fn commit(&mut self, batch: Vec<QueuedRecord>) {
         if batch.is_empty() && self.pending_outcomes.is_empty() {
             return;
         }
@@ -265,7 +265,7 @@ impl Writer {
         self.status.pending_outcomes.store(pending_outcomes, Ordering::Relaxed);
     }
 
-    fn write(&mut self, batch: &[Entry]) -> io::Result<()> {
+    fn write(&mut self, batch: &[QueuedRecord]) -> io::Result<()> {
         let mut head = self.head;
         let mut lines = Vec::with_capacity(BATCH_BYTES / 16);
         if let Some(chain_start) = self.chain_start {
@@ -288,7 +288,7 @@ impl Writer {
         Ok(())
     }
 
-    fn advance(&mut self, head: Head, batch: &[Entry]) {
+    fn advance(&mut self, head: Head, batch: &[QueuedRecord]) {
         self.since_checkpoint += head.sequence - self.head.sequence;
         self.head = head;
         *self.status.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = head;
@@ -370,7 +370,7 @@ impl Writer {
         let members =
             if is_asked { signed.recv_timeout(self.rotation_wait).ok().flatten() } else { None };
         let is_signed = members.is_some();
-        let checkpoint = members.map(|members| Entry {
+        let checkpoint = members.map(|members| QueuedRecord {
             kind: Kind::Checkpoint,
             members,
             retry_until_written: false,
@@ -402,9 +402,9 @@ impl Writer {
     }
 }
 
-fn close_record(reason: &str) -> Entry {
+fn close_record(reason: &str) -> QueuedRecord {
     let members = line::members(&json!({"time": Time::now(), "reason": reason}));
-    Entry { kind: Kind::Close, members, retry_until_written: false, done: None }
+    QueuedRecord { kind: Kind::Close, members, retry_until_written: false, done: None }
 }
 
 #[cfg(test)]

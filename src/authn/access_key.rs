@@ -188,7 +188,7 @@ impl CredentialStore {
                         .await?
                         .ok_or(AccessKeyError::EncryptionKeyUnknown)?
                 };
-                store.set_metadata(ServiceKey::SEAL_KEY, &name.to_string()).await?;
+                store.set_metadata(ServiceKey::ENCRYPTION_KEY, &name.to_string()).await?;
                 name
             }
         };
@@ -290,7 +290,7 @@ impl CredentialStore {
             deleted.push(row.id);
         }
         let version = KeyVersionId::random();
-        store.set_metadata(ServiceKey::SEAL_KEY, &version.to_string()).await?;
+        store.set_metadata(ServiceKey::ENCRYPTION_KEY, &version.to_string()).await?;
         generate_encryption_key(token, token_key(version)).await?;
         Ok(deleted)
     }
@@ -670,7 +670,7 @@ async fn encryption_key(store: &Store, token: &Token) -> Result<EncryptionKey, A
 }
 
 async fn stored_encryption_key(store: &Store) -> Result<MetadataValue<KeyVersionId>, StoreError> {
-    store.read_metadata(ServiceKey::SEAL_KEY, |text| text.parse().ok()).await
+    store.read_metadata(ServiceKey::ENCRYPTION_KEY, |text| text.parse().ok()).await
 }
 
 /// Whether nothing was kept in the store yet that a lost key could have encrypted or stood beside.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::faults::Fault;
-use super::settings::{Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
+use super::settings::{SECTIONS, SETTINGS, Setting, SettingKind, WhenAbsent};
 
 /// How much alike a word must be to a known one to be offered in its place.
 const MIN_SIMILARITY: f64 = 0.8;
@@ -217,21 +217,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn parse_value(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
+fn parse_value(kind: SettingKind, value: &DeValue<'_>) -> Option<Value> {
     match (kind, value) {
-        (Kind::Text(_), DeValue::String(text)) => Some(Value::Text(text.to_string())),
-        (Kind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {
+        (SettingKind::Text(_), DeValue::String(text)) => Some(Value::Text(text.to_string())),
+        (SettingKind::Word(words), DeValue::String(text)) if words.contains(&text.as_ref()) => {
             Some(Value::Text(text.to_string()))
         }
-        (Kind::List(_), DeValue::Array(items)) => {
+        (SettingKind::List(_), DeValue::Array(items)) => {
             let texts = items.iter().map(|item| match item.get_ref() {
                 DeValue::String(text) => Some(text.to_string()),
                 _ => None,
             });
             texts.collect::<Option<_>>().map(Value::List)
         }
-        (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (Kind::Number(least, most), DeValue::Integer(number)) => {
+        (SettingKind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (SettingKind::Number(least, most), DeValue::Integer(number)) => {
             let number = u64::from_str_radix(number.as_str(), number.radix()).ok()?;
             (least..=most).contains(&number).then_some(Value::Number(number))
         }
@@ -239,13 +239,13 @@ fn parse_value(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
     }
 }
 
-fn default_value(kind: Kind, text: &str) -> Option<Value> {
+fn default_value(kind: SettingKind, text: &str) -> Option<Value> {
     match kind {
-        Kind::Text(_) | Kind::Word(_) => Some(Value::Text(text.to_owned())),
+        SettingKind::Text(_) | SettingKind::Word(_) => Some(Value::Text(text.to_owned())),
         // Every list is empty by itself.
-        Kind::List(_) => Some(Value::List(Vec::new())),
-        Kind::Flag => text.parse().ok().map(Value::Flag),
-        Kind::Number(..) => text.parse().ok().map(Value::Number),
+        SettingKind::List(_) => Some(Value::List(Vec::new())),
+        SettingKind::Flag => text.parse().ok().map(Value::Flag),
+        SettingKind::Number(..) => text.parse().ok().map(Value::Number),
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Setting {
     /// The section and the name in it, joined by a dot.
     pub name: &'static str,
     /// The form of its value.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// What holds when it is not there.
     pub default: WhenAbsent,
     /// What it means, in sentences.
@@ -21,7 +21,7 @@ pub struct Setting {
 
 /// The form of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// A string of the named form.
     Text(&'static str),
     /// Any number of strings of the named form.
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 /// What a value must be, in words.
-impl fmt::Display for Kind {
+impl fmt::Display for SettingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(form) => f.write_str(form),
@@ -96,20 +96,20 @@ const MAX_MILLISECONDS: u64 = 600_000;
 pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "listen.address",
-        kind: Kind::Text("an IP address and a port, such as \"127.0.0.1:8200\""),
+        kind: SettingKind::Text("an IP address and a port, such as \"127.0.0.1:8200\""),
         default: WhenAbsent::Value("127.0.0.1:8200"),
         doc: "The address and port to listen on. Port 0 takes a free port.",
     },
     Setting {
         name: "listen.allow_insecure_http",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("false"),
         doc: "Allows an address beyond loopback without `[tls]`. Plaintexts and ciphertexts then \
               cross the network as they are, so set this only behind a proxy that speaks TLS.",
     },
     Setting {
         name: "listen.drain_ms",
-        kind: Kind::Number(0, MAX_MILLISECONDS),
+        kind: SettingKind::Number(0, MAX_MILLISECONDS),
         default: WhenAbsent::Value("3000"),
         doc: "Milliseconds for which a gateway that is asked to stop still takes connections and \
               requests, while `/readyz` says 503. Each answer then closes its connection. More than \
@@ -117,7 +117,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "tls.certificate",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Unset("none: plain HTTP"),
         doc: "A PEM file with the server's certificate, then those that lead to its CA. The \
               gateway then speaks TLS 1.3 and 1.2. Certificate and key are read anew when they \
@@ -125,63 +125,63 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "tls.key",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Unset("none: plain HTTP"),
         doc: "A PEM file with the certificate's private key, which only its owner may read.",
     },
     Setting {
         name: "admin.address",
-        kind: Kind::Text("an IP address and a port, or \"\" for no such listener"),
+        kind: SettingKind::Text("an IP address and a port, or \"\" for no such listener"),
         default: WhenAbsent::Value("127.0.0.1:8201"),
         doc: "The address and port of `/livez`, `/readyz` and `/metrics`. Empty is off.",
     },
     Setting {
         name: "admin.client_ca",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Unset("none: plain HTTP"),
         doc: "A PEM file with a CA. The admin listener then speaks TLS with the certificate of \
               `[tls]`, and lets in only who has a client certificate of this CA.",
     },
     Setting {
         name: "admin.allow_insecure_http",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("false"),
         doc: "Allows an admin address beyond loopback without `admin.client_ca`. Everybody who \
               reaches it can then read the metrics.",
     },
     Setting {
         name: "service.region",
-        kind: Kind::Text("a region id, such as \"cn-hangzhou\""),
+        kind: SettingKind::Text("a region id, such as \"cn-hangzhou\""),
         default: WhenAbsent::Value("cn-hangzhou"),
         doc: "The region id. Never change it once clients keep ARNs.",
     },
     Setting {
         name: "service.account",
-        kind: Kind::Text("an account id of 16 digits"),
+        kind: SettingKind::Text("an account id of 16 digits"),
         default: WhenAbsent::Required,
         doc: "The account id. Never change it once clients keep ARNs.",
     },
     Setting {
         name: "token.module",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Required,
         doc: "The PKCS#11 module, a shared library.",
     },
     Setting {
         name: "token.label",
-        kind: Kind::Text("a token label of 1 to 32 bytes"),
+        kind: SettingKind::Text("a token label of 1 to 32 bytes"),
         default: WhenAbsent::OrElse("token.serial"),
         doc: "The label of the token. A slot number cannot be given, because slots move.",
     },
     Setting {
         name: "token.serial",
-        kind: Kind::Text("a token serial number of 1 to 16 bytes"),
+        kind: SettingKind::Text("a token serial number of 1 to 16 bytes"),
         default: WhenAbsent::OrElse("token.label"),
         doc: "The serial number of the token.",
     },
     Setting {
         name: "token.pin_file",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::OrElse("token.pin_credential"),
         doc: "A file with the user PIN, which only its owner may read. One line end, LF or CR LF, \
               is no part of the PIN. Control characters, and blanks at an end, are refused before \
@@ -189,26 +189,26 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "token.pin_credential",
-        kind: Kind::Text("a file name of letters, digits, dots, dashes and underscores"),
+        kind: SettingKind::Text("a file name of letters, digits, dots, dashes and underscores"),
         default: WhenAbsent::OrElse("token.pin_file"),
         doc: "The name of a file with the user PIN in `$CREDENTIALS_DIRECTORY`, as systemd hands \
               it over with `LoadCredential=`.",
     },
     Setting {
         name: "token.workers",
-        kind: Kind::Number(1, 256),
+        kind: SettingKind::Number(1, 256),
         default: WhenAbsent::Unset("chosen by the token's kind and the processors"),
         doc: "Threads that work on the token, each with a session of its own.",
     },
     Setting {
         name: "token.queue_size",
-        kind: Kind::Number(1, 65_536),
+        kind: SettingKind::Number(1, 65_536),
         default: WhenAbsent::Value("1024"),
         doc: "Calls that may wait for a worker. One more is refused with `Rejected.Throttling`.",
     },
     Setting {
         name: "token.max_queue_wait_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("50"),
         doc: "Milliseconds that a call may have to wait for a worker, reckoned from how long calls \
               took lately. A call that would wait longer is refused with `Rejected.Throttling` at \
@@ -216,19 +216,19 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "token.timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("5000"),
         doc: "Milliseconds that a call to the token may take, its wait included.",
     },
     Setting {
         name: "token.key_pair_timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("30000"),
         doc: "Milliseconds that the making of a key pair may take, its wait included.",
     },
     Setting {
         name: "token.hang_timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("10000"),
         doc: "Milliseconds that the module may hold every thread, or refuse to be brought back. After \
               that the gateway ends as soon as the token opens in a new process, so that its \
@@ -236,20 +236,20 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "store.url",
-        kind: Kind::Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""),
+        kind: SettingKind::Text("a database URL, such as \"sqlite:///var/lib/hsmgate/hsmgate.db\""),
         default: WhenAbsent::Required,
         doc: "The database. A SQLite file is made when it is not there.",
     },
     Setting {
         name: "store.state_directory",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Required,
         doc: "A directory for the small files that must survive a restart, such as the journal \
               of used signature nonces.",
     },
     Setting {
         name: "limits.calls_per_second",
-        kind: Kind::Number(0, 1_000_000),
+        kind: SettingKind::Number(0, 1_000_000),
         default: WhenAbsent::Value("0"),
         doc: "Calls a second for an account and a cryptographic operation, beyond which \
               `Rejected.Throttling` is answered; 0 is no limit. Only calls that are allowed count: \
@@ -258,28 +258,28 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "limits.calls_per_second_per_principal",
-        kind: Kind::Number(0, 1_000_000),
+        kind: SettingKind::Number(0, 1_000_000),
         default: WhenAbsent::Value("0"),
         doc: "The same for a user, a role or an access point; here refused calls count too. 0 is no \
               limit.",
     },
     Setting {
         name: "limits.request_timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("15000"),
         doc: "Milliseconds that a request may take as a whole, but never less than \
               `token.key_pair_timeout_ms` and `token.timeout_ms` together.",
     },
     Setting {
         name: "limits.header_timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("10000"),
         doc: "Milliseconds that the head of a request may take to arrive, the TLS handshake \
               before it included; then as many for its body, and for its answer to be taken.",
     },
     Setting {
         name: "limits.connections",
-        kind: Kind::Number(1, 65_536),
+        kind: SettingKind::Number(1, 65_536),
         default: WhenAbsent::Value("1024"),
         doc: "Connections at a time. A new one takes the place of one that nobody uses: of one that \
               has proved nothing, the oldest first, then of one that has rested for more than 90 s. \
@@ -290,21 +290,23 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "limits.connections_per_source",
-        kind: Kind::Number(1, 65_536),
+        kind: SettingKind::Number(1, 65_536),
         default: WhenAbsent::Unset("half of `limits.connections`"),
         doc: "Connections at a time from one source, which is an IPv4 address or a /64 network of \
               IPv6, beyond which it has to spare its own.",
     },
     Setting {
         name: "limits.shared_sources",
-        kind: Kind::List("IP addresses or CIDR ranges, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"),
+        kind: SettingKind::List(
+            "IP addresses or CIDR ranges, such as [\"192.0.2.7\", \"10.0.0.0/8\"]",
+        ),
         default: WhenAbsent::Value("[]"),
         doc: "Sources that many clients share, as proxies and networks behind one address are: for \
               them `limits.connections_per_source` does not hold.",
     },
     Setting {
         name: "limits.authentication_failures_per_second",
-        kind: Kind::Number(0, 1_000_000),
+        kind: SettingKind::Number(0, 1_000_000),
         default: WhenAbsent::Value("10"),
         doc: "Requests a second from one source, over either protocol, that do not prove who sent \
               them, beyond which that source is answered `Rejected.Throttling` unheard; 0 is no \
@@ -314,7 +316,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.accept_non_base64_plaintext",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("false"),
         doc: "Lets Encrypt take a Plaintext that is not Base64: any UTF-8 text of at most 6,144 bytes is \
               encrypted as it stands, and Decrypt gives it back. Terraform's provider, Nacos and \
@@ -322,7 +324,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.accept_caller_iv",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("false"),
         doc: "Lets a caller of the KMS instance protocol choose the IV of an encryption. An IV that \
               is used twice with a key breaks AES-GCM for that key: whoever sees both ciphertexts \
@@ -331,7 +333,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.verify_data_keys",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("true"),
         doc: "Opens the encrypted form of a new data key again before anybody gets the key, so that none \
               is ever used that cannot be recovered. It costs a decryption for each \
@@ -339,7 +341,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.verify_encryptions",
-        kind: Kind::Text("\"off\", \"all\", or one in so many, such as \"1/100\""),
+        kind: SettingKind::Text("\"off\", \"all\", or one in so many, such as \"1/100\""),
         default: WhenAbsent::Value("off"),
         doc: "Opens the ciphertext of an encryption again in the token before anybody gets it: of \
               none, of all, or of one in so many, each gateway counting for itself. One that does not \
@@ -349,27 +351,27 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "crypto.iv_lease",
-        kind: Kind::Number(4, 1 << 30),
+        kind: SettingKind::Number(4, 1 << 30),
         default: WhenAbsent::Value("1048576"),
         doc: "Encryptions of a key version that are written down at a time, before they happen. A \
               crash may count as many too many, never one too few.",
     },
     Setting {
         name: "crypto.iv_warn_at",
-        kind: Kind::Number(2, MAX_INVOCATIONS),
+        kind: SettingKind::Number(2, MAX_INVOCATIONS),
         default: WhenAbsent::Value("1073741824"),
         doc: "Encryptions of a key version from which on the log and a metric warn.",
     },
     Setting {
         name: "crypto.iv_rotate_at",
-        kind: Kind::Number(2, MAX_INVOCATIONS),
+        kind: SettingKind::Number(2, MAX_INVOCATIONS),
         default: WhenAbsent::Value("2147483648"),
         doc: "Encryptions of a key's primary version from which on the key gets a new one within \
               seconds, if it is enabled and its material is made here.",
     },
     Setting {
         name: "crypto.iv_refuse_at",
-        kind: Kind::Number(4, MAX_INVOCATIONS),
+        kind: SettingKind::Number(4, MAX_INVOCATIONS),
         default: WhenAbsent::Value("4293918720"),
         doc: "Encryptions after which a key version encrypts no more: `Rejected.LimitExceeded`. It \
               decrypts for ever. A random IV of 96 bits allows 2^32 (NIST SP 800-38D); 2^20 of \
@@ -377,7 +379,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "keys.destruction_hold_hours",
-        kind: Kind::Number(0, 8760),
+        kind: SettingKind::Number(0, 8760),
         default: WhenAbsent::Value("24"),
         doc: "Hours of running time, added up over starts, that destructions whose date has come \
               wait after a jump of the clock: more than an hour while the gateway runs, or more \
@@ -386,58 +388,58 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "audit.file",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Unset("`audit.jsonl` in `store.state_directory`"),
         doc: "The file of the records. After it was renamed, SIGHUP begins a new one.",
     },
     Setting {
         name: "audit.journal_mib",
-        kind: Kind::Number(0, 1024),
+        kind: SettingKind::Number(0, 1024),
         default: WhenAbsent::Value("16"),
         doc: "Size, in MiB, of the journal `.<name>.journal` beside the file, through which records \
               reach the disk sooner; 0 is none.",
     },
     Setting {
         name: "audit.required",
-        kind: Kind::Flag,
+        kind: SettingKind::Flag,
         default: WhenAbsent::Value("true"),
         doc: "Refuses an operation with a retryable 503 when its record is not on disk in time. \
               With `false` it is answered all the same, and the log tells of the missing record.",
     },
     Setting {
         name: "audit.timeout_ms",
-        kind: Kind::Number(1, MAX_MILLISECONDS),
+        kind: SettingKind::Number(1, MAX_MILLISECONDS),
         default: WhenAbsent::Value("1000"),
         doc: "Milliseconds that an operation waits for its record to be on disk.",
     },
     Setting {
         name: "audit.checkpoint_records",
-        kind: Kind::Number(1, 10_000_000),
+        kind: SettingKind::Number(1, 10_000_000),
         default: WhenAbsent::Value("10000"),
         doc: "Records after which a checkpoint is signed by the token.",
     },
     Setting {
         name: "audit.checkpoint_seconds",
-        kind: Kind::Number(1, 86_400),
+        kind: SettingKind::Number(1, 86_400),
         default: WhenAbsent::Value("60"),
         doc: "Seconds after which new records are covered by a signed checkpoint.",
     },
     Setting {
         name: "audit.forward_to",
-        kind: Kind::Text("an absolute path"),
+        kind: SettingKind::Text("an absolute path"),
         default: WhenAbsent::Unset("none"),
         doc: "Where the records are forwarded to, with some lag: a file, or a datagram socket such \
               as `/dev/log` that takes syslog messages.",
     },
     Setting {
         name: "log.format",
-        kind: Kind::Word(&["text", "json"]),
+        kind: SettingKind::Word(&["text", "json"]),
         default: WhenAbsent::Value("text"),
         doc: "The form of a line: `text` for people, `json` for one JSON object a line.",
     },
     Setting {
         name: "log.filter",
-        kind: Kind::Text("a log filter, such as \"info\" or \"info,hsmgate::token=debug\""),
+        kind: SettingKind::Text("a log filter, such as \"info\" or \"info,hsmgate::token=debug\""),
         default: WhenAbsent::Value("info"),
         doc: "What is written: a level (`error`, `warn`, `info`, `debug`, `trace`), or several \
               directives with targets. `HSMGATE_LOG` takes precedence.",

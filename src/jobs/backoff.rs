@@ -45,7 +45,7 @@ impl Backoff {
 
     /// Forgets what is due no more.
     pub(super) fn keep_only(&self, is_due: impl Fn(&str) -> bool) {
-        self.items().retain(|what, _rest| is_due(what));
+        self.items().retain(|what, _item| is_due(what));
     }
 
     fn items(&self) -> MutexGuard<'_, HashMap<String, ItemBackoff>> {

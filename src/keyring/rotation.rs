@@ -87,8 +87,8 @@ mod tests {
     fn a_key_that_rests_or_is_being_rotated_is_not_due() {
         let now = Time::now();
         for state in KeyState::ALL {
-            let resting = KeyRecord { state: *state, ..key(now) };
-            assert_eq!(is_due(&resting, now), *state == KeyState::Enabled, "{state}");
+            let in_state = KeyRecord { state: *state, ..key(now) };
+            assert_eq!(is_due(&in_state, now), *state == KeyState::Enabled, "{state}");
         }
         assert!(!is_due(&KeyRecord { rotation: None, ..key(now) }, now));
         let mut busy = key(now);

@@ -252,7 +252,8 @@ impl Authenticated<'_> {
         let cx = Context::new(services, caller, context, budget, limited::<O>(), is_dry_run);
         let record = pipeline.audit.open(details.take());
         let charged = pipeline.charge_principal::<O>(cx.caller());
-        let told = |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
+        let dry_run_result =
+            |outcome| if is_dry_run { Err(dry_run::answer(outcome)) } else { outcome };
         let outcome = match operation {
             Ok(operation) => {
                 if let Err(error) = charged {
@@ -261,13 +262,13 @@ impl Authenticated<'_> {
                 let run = async {
                     let outcome = operation.run(&cx).await;
                     // What fails before its key is known is refused for the limit all the same.
-                    told(cx.take_throttled().map_or(outcome, Err))
+                    dry_run_result(cx.take_throttled().map_or(outcome, Err))
                 };
                 record.of(run, || used_resources(&cx)).await
             }
             Err(error) => {
                 let error = charged.err().unwrap_or(error);
-                record.refused(told(Err(error))).await
+                record.refused(dry_run_result(Err(error))).await
             }
         };
         log(details, Some(&cx), outcome.error());

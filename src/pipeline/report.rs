@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::audit::RequestDetails;
 use crate::error::ApiError;
 use crate::ops::Context;
-use crate::telemetry::metrics::{Outcome, metrics};
+use crate::telemetry::metrics::{RequestOutcome, metrics};
 
 /// Counts a request, and writes one line about it, for operators; the audit is another thing. It
 /// holds names and times only: no parameter, and no message, since that of a refused signature
@@ -46,12 +46,12 @@ pub(super) fn count(
     (total, in_token)
 }
 
-fn class(error: Option<&ApiError>) -> Outcome {
+fn class(error: Option<&ApiError>) -> RequestOutcome {
     match error.map(|error| error.code().status()) {
-        None => Outcome::ok,
-        Some(429) => Outcome::throttled,
-        Some(500..) => Outcome::failed,
-        Some(_) => Outcome::refused,
+        None => RequestOutcome::ok,
+        Some(429) => RequestOutcome::throttled,
+        Some(500..) => RequestOutcome::failed,
+        Some(_) => RequestOutcome::refused,
     }
 }
 

@@ -26,7 +26,7 @@ const BUCKETS: [f64; 14] =
 /// How a request ended, as a class of its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the values as they stand in the text")]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// It was answered with success.
     ok,
     /// The caller was refused: any status from 400 to 499 but 429.
@@ -131,7 +131,7 @@ pub enum Queue {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     operation: &'static str,
-    outcome: Outcome,
+    outcome: RequestOutcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -486,7 +486,7 @@ impl Metrics {
     pub fn request(
         &self,
         operation: &'static str,
-        outcome: Outcome,
+        outcome: RequestOutcome,
         total: Duration,
         token: Duration,
     ) {
@@ -749,8 +749,8 @@ mod tests {
     fn what_is_counted_stands_in_the_text_under_its_name() {
         let metrics = Metrics::new();
         let (total, token) = (Duration::from_millis(3), Duration::from_millis(1));
-        metrics.request("Encrypt", Outcome::ok, total, token);
-        metrics.request("Encrypt", Outcome::refused, total, Duration::ZERO);
+        metrics.request("Encrypt", RequestOutcome::ok, total, token);
+        metrics.request("Encrypt", RequestOutcome::refused, total, Duration::ZERO);
         metrics.throttled(Limit::authentication);
         metrics.authentication_failed("SignatureDoesNotMatch");
         metrics.set_certificate_days_left(12.5);
@@ -791,7 +791,7 @@ mod tests {
     #[test]
     fn every_metric_in_the_text_is_described_with_its_kind() {
         let metrics = Metrics::new();
-        metrics.request("Encrypt", Outcome::ok, Duration::ZERO, Duration::from_millis(1));
+        metrics.request("Encrypt", RequestOutcome::ok, Duration::ZERO, Duration::from_millis(1));
         let text = metrics.text().unwrap();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();

@@ -110,14 +110,14 @@ pub enum ServiceKey {
 
 impl ServiceKey {
     /// The metadata of the store that names the version of [`ServiceKey::AccessKeyEncryption`] in use.
-    pub const SEAL_KEY: &'static str = "access-key-seal";
+    pub const ENCRYPTION_KEY: &'static str = "access-key-seal";
     /// The metadata of the store that names the version of [`ServiceKey::AuditCheckpoint`] in use.
     pub const CHECKPOINT_KEY: &'static str = "audit-checkpoint-key";
 
     /// The metadata of the store that names the version in use, of a key of which one is in use.
     pub const fn metadata_name(self) -> Option<&'static str> {
         match self {
-            Self::AccessKeyEncryption => Some(Self::SEAL_KEY),
+            Self::AccessKeyEncryption => Some(Self::ENCRYPTION_KEY),
             Self::AuditCheckpoint => Some(Self::CHECKPOINT_KEY),
             Self::ImportWrapping => None,
         }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use hsmgate::config::settings::{ENVIRONMENT, Kind, SECTIONS, SETTINGS, Setting, WhenAbsent};
+use hsmgate::config::settings::{
+    ENVIRONMENT, SECTIONS, SETTINGS, Setting, SettingKind, WhenAbsent,
+};
 
 use crate::check_page;
 
@@ -49,8 +51,13 @@ fn default(setting: &Setting) -> String {
         (WhenAbsent::Required, _) => "none, must be set".to_owned(),
         (WhenAbsent::OrElse(other), _) => format!("none, this or `{other}` must be set"),
         (WhenAbsent::Unset(meaning), _) => meaning.to_owned(),
-        (WhenAbsent::Value(value), Kind::Text(_) | Kind::Word(_)) => format!("`\"{value}\"`"),
-        (WhenAbsent::Value(value), Kind::Flag | Kind::Number(..) | Kind::List(_)) => {
+        (WhenAbsent::Value(value), SettingKind::Text(_) | SettingKind::Word(_)) => {
+            format!("`\"{value}\"`")
+        }
+        (
+            WhenAbsent::Value(value),
+            SettingKind::Flag | SettingKind::Number(..) | SettingKind::List(_),
+        ) => {
             format!("`{value}`")
         }
     }

@@ -47,9 +47,9 @@ fn overload(setup: &Setup, guess: f64, length: Duration, connections: usize, is_
     let part = beyond.goodput / peak.goodput;
     println!("goodput {:.0} %, memory {} MiB", part * 100.0, memory(setup) >> 20);
     for code in beyond.codes.keys() {
-        let is_told =
+        let is_expected =
             matches!(&**code, "OK" | "Rejected.Throttling" | "ServiceUnavailableTemporary");
-        assert!(is_told, "{code}");
+        assert!(is_expected, "{code}");
     }
     assert!(!is_only_user || beyond.accepted.p99_ms < LONGEST_P99_MS, "{beyond:?}");
     let least = if is_only_user { LEAST_GOODPUT } else { LEAST_GOODPUT / 2.0 };

@@ -79,7 +79,7 @@ async fn every_metric_that_shows_is_on_its_page() {
 #[tokio::test]
 async fn a_source_that_fails_to_prove_who_it_is_is_slowed_down_and_heard_again() {
     let gateway = Gateway::start_with(&["--authentication-failures-per-second", "4"]);
-    let stranger = hsmgate::cli::client::Client::new(
+    let outsider = hsmgate::cli::client::Client::new(
         &gateway.dev.endpoint,
         &gateway.dev.access_key_id,
         "another secret".into(),
@@ -88,7 +88,7 @@ async fn a_source_that_fails_to_prove_who_it_is_is_slowed_down_and_heard_again()
     let mut codes = BTreeSet::new();
     for _call in 0..20 {
         if let Err(hsmgate::cli::client::CallError::Refused { code, .. }) =
-            stranger.call("DescribeRegions", &[]).await
+            outsider.call("DescribeRegions", &[]).await
         {
             codes.insert(code);
         }

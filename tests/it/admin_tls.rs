@@ -86,8 +86,8 @@ async fn the_admin_listener_lets_in_clients_of_its_ca_and_nobody_else() {
     let (admin, server_ca) = (server.admin_address(), tls.join("ca.pem"));
     let known = livez(&admin, &server_ca, Some(own.client())).await.unwrap();
     assert!(known.starts_with("HTTP/1.1 200 "), "{known}");
-    for stranger in [None, Some(foreign.client())] {
-        let refused = livez(&admin, &server_ca, stranger).await;
+    for outsider in [None, Some(foreign.client())] {
+        let refused = livez(&admin, &server_ca, outsider).await;
         assert!(refused.is_err(), "{refused:?}");
     }
     let mut plain = TcpStream::connect(&*admin).await.unwrap();

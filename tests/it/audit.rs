@@ -106,7 +106,7 @@ async fn a_record_tells_who_did_what_with_which_key() {
 }
 
 #[tokio::test]
-async fn who_is_refused_at_the_door_is_on_record_and_cannot_forge_a_line() {
+async fn who_is_refused_before_authentication_is_on_record_and_cannot_forge_a_line() {
     let gateway = Gateway::start();
     let dev = &gateway.dev;
     let wrong = SecretString::from("wrong-secret-marker");
@@ -174,8 +174,8 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
     let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     let admin = server.client(&admin);
-    let create = ["access-key", "create", "--json", "--user", "stranger"];
-    let stranger = server.client(&AccessKey::of(&installation.configured(&create).json()));
+    let create = ["access-key", "create", "--json", "--user", "outsider"];
+    let outsider = server.client(&AccessKey::of(&installation.configured(&create).json()));
     let created = admin.call("CreateKey", &[]).await.unwrap();
     let key = text(&created["KeyMetadata"]["KeyId"]).to_owned();
     let alias = ("AliasName", "alias/vault");
@@ -186,7 +186,7 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
     let version = text(&encrypted["KeyVersionId"]).to_owned();
     // Whom nobody knows yet is refused with another code.
     while !matches!(
-        stranger.call("ListKeys", &[]).await,
+        outsider.call("ListKeys", &[]).await,
         Err(CallError::Refused { status: 403, code, .. }) if code == "Forbidden.NoPermission"
     ) {
         tokio::task::yield_now().await;
@@ -203,7 +203,7 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
     ];
     let mut answers = HashMap::new();
     for (action, params, key) in attempts {
-        match stranger.call(action, &params).await {
+        match outsider.call(action, &params).await {
             Err(CallError::Refused { status: 403, code, message, request_id }) => {
                 assert_eq!(code, "Forbidden.NoPermission", "{action}");
                 assert!(!message.contains(key), "{action}: {message}");
@@ -225,7 +225,7 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
         assert_eq!(record["errorCode"], "Forbidden.NoPermission", "{action}");
         assert_eq!(record["resourceName"], **key, "{action}");
         assert_eq!(record["referencedResources"]["ACS::KMS::Key"][0], **key, "{action}");
-        assert_eq!(record["userIdentity"]["userName"], "stranger", "{action}");
+        assert_eq!(record["userIdentity"]["userName"], "outsider", "{action}");
         let line = log.lines().find(|line| line.contains(text(&record["requestId"])));
         assert!(line.is_some_and(|line| line.contains(&**key)), "{action}: {line:?}");
         found += 1;

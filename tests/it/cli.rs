@@ -138,8 +138,8 @@ async fn every_exit_code_means_what_the_help_says() {
     call(&user, &["key", "explain"]).failed(2);
     call(&user, &["encrypt", &key, "--context", "a=1", "--context", "a=2"]).failed(2);
     call(&user, &["key", "describe", "alias/nothing"]).failed(3);
-    let stranger = AccessKey { secret: "wrong".to_owned(), ..user.clone() };
-    call(&stranger, &["encrypt", &key]).failed(4);
+    let outsider = AccessKey { secret: "wrong".to_owned(), ..user.clone() };
+    call(&outsider, &["encrypt", &key]).failed(4);
     server.client(&user).call("DisableKey", &[("KeyId", &key)]).await.unwrap();
     call(&user, &["encrypt", &key]).failed(5);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -298,8 +298,8 @@ async fn what_a_living_client_key_did_not_sign_now_is_refused() {
         assert!(is_let_in || answer.refusal() == expired);
     }
     let unknown = refusal(404, "InvalidAccessKeyId.NotFound");
-    let stranger = new().by("KAAP.00000000-0000-4000-8000-000000000001", "");
-    assert_eq!(signed(stranger, &key).send(&gateway).await.refusal(), unknown);
+    let outsider = new().by("KAAP.00000000-0000-4000-8000-000000000001", "");
+    assert_eq!(signed(outsider, &key).send(&gateway).await.refusal(), unknown);
     for dates in [
         ["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"],
         ["2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],

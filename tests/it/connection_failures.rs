@@ -84,8 +84,8 @@ fn address_of(endpoint: &str) -> String {
 async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_counted() {
     let gateway = Gateway::start_with(&["--tls"]);
     for _call in 0..3 {
-        let stranger = Client::new(&gateway.dev.endpoint, "LTAIx", "s".into()).unwrap();
-        let error = stranger.call("DescribeRegions", &[]).await.unwrap_err();
+        let outsider = Client::new(&gateway.dev.endpoint, "LTAIx", "s".into()).unwrap();
+        let error = outsider.call("DescribeRegions", &[]).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
     }
     until_counted(&gateway, "unknown_ca", 3.0).await;
@@ -190,7 +190,7 @@ async fn what_a_plain_port_cannot_take_is_named_on_both_listeners() {
 }
 
 #[tokio::test]
-async fn a_stranger_at_the_admin_listener_is_named() {
+async fn an_unauthenticated_client_at_the_admin_listener_is_named() {
     let (installation, _user) = Installation::prepared();
     for out in ["tls", "others"] {
         installation.command(&["tls", "self-signed", "--out", out]).status().unwrap();
@@ -210,8 +210,8 @@ async fn a_stranger_at_the_admin_listener_is_named() {
     let server = installation.serve();
     let endpoint = format!("https://{}", server.admin_address());
     let ca = installation.path("tls/ca.pem");
-    let stranger = Client::trusting(Some(&ca), &endpoint, "LTAIx", "s".into()).unwrap();
-    assert!(stranger.call("DescribeRegions", &[]).await.is_err());
+    let outsider = Client::trusting(Some(&ca), &endpoint, "LTAIx", "s".into()).unwrap();
+    assert!(outsider.call("DescribeRegions", &[]).await.is_err());
     until(|| server.log().contains("connection.failed")).await;
     let log = server.log();
     let line = &lines(&log, "admin")[0];

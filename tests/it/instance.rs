@@ -326,7 +326,7 @@ async fn what_was_not_signed_by_a_living_client_key_is_refused() {
             request.headers_mut().insert(name, HeaderValue::from_static(value));
         }
     };
-    let stranger = "KAAP.00000000-0000-4000-8000-000000000001";
+    let outsider = "KAAP.00000000-0000-4000-8000-000000000001";
     for (name, value, status, code) in [
         ("content-type", "text/plain", 415, "InvalidContentType"),
         ("x-kms-apiversion", "dkms-gcs-0.1", 400, "InvalidApiVersion"),
@@ -334,7 +334,7 @@ async fn what_was_not_signed_by_a_living_client_key_is_refused() {
         ("x-kms-apiname", "Encrypt", 401, "SignatureNotMatch"),
         ("date", "yesterday", 400, "InvalidParam"),
         ("x-kms-added", "x", 401, "SignatureNotMatch"),
-        ("x-kms-acccesskeyid", stranger, 404, "Unauthorized"),
+        ("x-kms-acccesskeyid", outsider, 404, "Unauthorized"),
         ("x-kms-acccesskeyid", "LTAIx", 404, "Unauthorized"),
         ("authorization", "Bearer AAAA", 401, "SignatureNotMatch"),
         ("authorization", "Basic AAAA", 400, "InvalidParam"),

@@ -148,21 +148,21 @@ async fn every_success_has_a_body_and_names_the_key_version_that_it_used() {
 async fn every_operation_is_refused_to_a_client_key_without_rights_and_recorded() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
-    let stranger = InstanceClient::of(&gateway, "far", r#"["key/*"]"#, r#"["192.0.2.1"]"#).await;
+    let outsider = InstanceClient::of(&gateway, "far", r#"["key/*"]"#, r#"["192.0.2.1"]"#).await;
     let bodies = good_bodies(&gateway, &instance_client).await;
     for (name, body) in &bodies {
-        let answer = send(stranger.request(name, body.clone(), &[])).await;
+        let answer = send(outsider.request(name, body.clone(), &[])).await;
         assert_eq!(refusal(&answer), refused(403, "Forbidden.NoPermission"), "{name}");
     }
     let audit = fs::read_to_string(gateway.process.state().join("audit.jsonl")).unwrap();
     let records: Vec<Value> =
         audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (name, _) in bodies {
-        let of_stranger = |record: &&Value| {
+        let of_other = |record: &&Value| {
             record["eventName"] == name
-                && record["userIdentity"]["accessKeyId"] == *stranger.client_key.id
+                && record["userIdentity"]["accessKeyId"] == *outsider.client_key.id
         };
-        let record = records.iter().find(of_stranger);
+        let record = records.iter().find(of_other);
         let record = record.unwrap_or_else(|| panic!("no record of {name}"));
         assert_eq!(record["errorCode"], "Forbidden.NoPermission", "{name}");
         if name.contains("KeyPair") {

@@ -95,7 +95,7 @@ async fn a_refusal_is_one_line_with_its_code_whoever_made_it() {
 }
 
 #[tokio::test]
-async fn no_action_or_name_of_a_stranger_gets_into_the_log() {
+async fn no_action_or_name_of_an_unauthenticated_client_gets_into_the_log() {
     let gateway = Gateway::start();
     let forged = "Encrypt\n2030-01-01T00:00:00Z INFO hsmgate::request: forged";
     let mut call = Call::new(&gateway, RPC1, "Encrypt", &[]);

@@ -24,7 +24,7 @@ fn open_many_files() {
 }
 
 #[tokio::test]
-async fn idle_strangers_from_the_callers_own_address_take_nothing_from_anybody() {
+async fn idle_unauthenticated_clients_from_the_callers_own_address_take_nothing_from_anybody() {
     open_many_files();
     for (limit, is_cut) in [("--nofile=1024:4096", false), ("--nofile=1024:1024", true)] {
         let (installation, admin) = Installation::prepared();
@@ -36,7 +36,7 @@ async fn idle_strangers_from_the_callers_own_address_take_nothing_from_anybody()
         let encrypt = [("KeyId", &*key), ("Plaintext", "SGk=")];
         let address = server.endpoint.strip_prefix("http://").unwrap();
         let mut idle = Vec::new();
-        for _stranger in 0..UNAUTHENTICATED_CLIENTS {
+        for _client in 0..UNAUTHENTICATED_CLIENTS {
             idle.push(Connection::open(address).await);
         }
         for _call in 0..100 {
@@ -91,7 +91,7 @@ async fn flood(
 const LIMITED: [&str; 2] = ["--authentication-failures-per-second", "10"];
 
 #[tokio::test]
-async fn whatever_a_stranger_sends_it_is_throttled_and_counted_at_both_protocols() {
+async fn whatever_an_unauthenticated_client_sends_it_is_throttled_and_counted_at_both_protocols() {
     let gateway = Gateway::start_with(&LIMITED);
     let instance = "POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-protobuf\r\n\
                     x-kms-apiversion: dkms-gcs-0.2\r\ncontent-length: 0\r\n";
@@ -172,7 +172,7 @@ async fn a_credential_that_has_succeeded_is_heard_from_a_source_that_is_throttle
 }
 
 #[tokio::test]
-async fn many_refusals_of_a_stranger_are_recorded_as_a_sum() {
+async fn many_refusals_of_an_unauthenticated_client_are_recorded_as_a_sum() {
     const TIMES: usize = 500;
     let gateway = Gateway::start_with(&LIMITED);
     let (before, audit) = (audit_bytes(&gateway), gateway.process.state().join("audit.jsonl"));

@@ -9,7 +9,7 @@ const DENY: &str =
 const OTHER: &str =
     r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
 const OWNER: &str = "1234567890123456";
-const STRANGER: &str = "9999999999999999";
+const OTHER_ACCOUNT: &str = "9999999999999999";
 
 /// Decides over kms:Encrypt with a key, for `caller` of `account`.
 fn decision(
@@ -132,7 +132,7 @@ fn in_the_owners_account_either_side_allows_and_any_deny_wins() {
 
 #[test]
 fn across_accounts_both_sides_must_allow() {
-    let stranger = (STRANGER, "user/alice");
+    let outsider = (OTHER_ACCOUNT, "user/alice");
     let allowed = key_policy("Allow", "9999999999999999:*");
     let others = key_policy("Allow", "1234567890123456:*");
     for (policies, key, expected) in [
@@ -143,9 +143,9 @@ fn across_accounts_both_sides_must_allow() {
         (vec![DENY], Some(&allowed), "denied"),
     ] {
         let key = key.map(String::as_str);
-        assert_eq!(decision(stranger, &policies, None, key), expected, "{policies:?} {key:?}");
+        assert_eq!(decision(outsider, &policies, None, key), expected, "{policies:?} {key:?}");
     }
-    assert_eq!(decision((STRANGER, "root"), &[], None, None), "unspoken");
+    assert_eq!(decision((OTHER_ACCOUNT, "root"), &[], None, None), "unspoken");
 }
 
 #[test]

@@ -28,7 +28,7 @@ struct Document<'a> {
     store: Store<'a>,
     limits: Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<Audit<'a>>,
+    audit: Option<AuditTable<'a>>,
 }
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ struct Limits {
 }
 
 #[derive(Serialize)]
-struct Audit<'a> {
+struct AuditTable<'a> {
     file: &'a Path,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn text(
         limits: Limits {
             calls_per_second: settings.limits.call_rates.per_account.map_or(0, NonZeroU32::get),
         },
-        audit: audit_file.as_deref().map(|file| Audit { file }),
+        audit: audit_file.as_deref().map(|file| AuditTable { file }),
     };
     Ok(format!("{HEAD}\n{}", toml::to_string(&document).context("cannot write hsmgate.toml")?))
 }

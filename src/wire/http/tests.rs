@@ -216,7 +216,7 @@ async fn a_client_that_sends_nothing_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_whose_requests_are_refused_does_not_rest_long() {
+async fn an_unauthenticated_client_whose_requests_are_refused_does_not_rest_long() {
     let mut client = connect(Router::new().fallback(|| async { http::StatusCode::FORBIDDEN }));
     call(&mut client, &post(3, "")).await;
     let start = Instant::now();

@@ -146,8 +146,8 @@ async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
     bench.issue("first.example");
     let ca = bench.directory.path().join("ca.pem");
     let server = TlsServer::with_client_ca(&ca, bench.certificate()).unwrap();
-    let stranger = bench.client(&BOTH);
-    assert!(stranger.handshake(&server, "first.example").await.is_err());
+    let outsider = bench.client(&BOTH);
+    assert!(outsider.handshake(&server, "first.example").await.is_err());
     let mut known = bench.client(&BOTH);
     let key = CertifiedKey::from_der(vec![certificate], key, &provider()).unwrap();
     known.0.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(key));
