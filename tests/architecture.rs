@@ -130,3 +130,14 @@ fn an_operation_with_an_encryption_context_asks_leave_in_it() {
     }
     assert!(checked >= 7, "only {checked} operations with a context were found");
 }
+
+/// A dry run cannot be executed past its checks because nothing else gives out what the keyring
+/// demands for it.
+#[test]
+fn only_the_context_of_an_operation_gives_permission_to_execute() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files.retain(|file| fs::read_to_string(file).unwrap().contains("Execution::unless"));
+    let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    assert!(files.len() == 1 && files[0].ends_with("src/ops/mod.rs"), "{files:?}");
+}

@@ -4,7 +4,8 @@ use zeroize::Zeroizing;
 
 use super::public_key::{OaepKey, oaep_hash};
 use super::{
-    KeyAction, Keyring, KeyringError, PublicHalf, UsableVersion, VersionSelector, public_key,
+    Execution, KeyAction, Keyring, KeyringError, PublicHalf, UsableVersion, VersionSelector,
+    public_key,
 };
 use crate::authz::{AuthorizedKey, CanDecryptAsymmetric, CanReadPublicKey, CanSign, CanVerify};
 use crate::model::algorithm::{Digest, EncryptionAlgorithm, SignatureAlgorithm};
@@ -70,11 +71,11 @@ impl Keyring {
         &self,
         version: &UsableVersion<'_, P, SignAlgorithm>,
         digest: Digest,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<Vec<u8>, KeyringError> {
         let (pair, algorithm) = (version.identity, version.algorithm);
         let sign = move |worker: &mut Worker<'_>| worker.sign(pair, algorithm, &digest.0);
-        let raw = self.token.run_with(pair, budget, sign).await?;
+        let raw = self.token.run_with(pair, execution.budget(), sign).await?;
         match algorithm {
             SignAlgorithm::EcdsaSha256 => public_key::signature_to_der(&raw),
             SignAlgorithm::RsaPssSha256 | SignAlgorithm::RsaPkcs1Sha256 => Ok(raw),
@@ -90,7 +91,7 @@ impl Keyring {
         version: &UsableVersion<'_, P, SignAlgorithm>,
         digest: Digest,
         signature: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<bool, KeyringError> {
         let (pair, algorithm) = (version.identity, version.algorithm);
         let raw = match algorithm {
@@ -99,7 +100,7 @@ impl Keyring {
         };
         let Some(raw) = raw else { return Ok(false) };
         let verify = move |worker: &mut Worker<'_>| worker.verify(pair, algorithm, &digest.0, &raw);
-        Ok(self.token.run_with(pair, budget, verify).await?)
+        Ok(self.token.run_with(pair, execution.budget(), verify).await?)
     }
 
     /// Encrypts to the key pair, outside the token: the public half is no secret.
@@ -139,9 +140,9 @@ impl Keyring {
     pub async fn public_key_pem<P: CanReadPublicKey>(
         &self,
         version: &UsableVersion<'_, P, PublicHalf>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<String, KeyringError> {
-        public_key::pem(&self.read_public_key(version.identity, budget).await?)
+        public_key::pem(&self.read_public_key(version.identity, execution.budget()).await?)
     }
 
     async fn read_public_key(

@@ -13,11 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use super::{AesGcm, Keyring, KeyringError, UsableVersion};
+use super::{AesGcm, Execution, Keyring, KeyringError, UsableVersion};
 use crate::authz::CanEncrypt;
 use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
 use crate::telemetry::metrics::{Limit, metrics};
-use crate::token::Budget;
 
 /// One at a time, as in the real service: a large pair takes a processor for seconds.
 static GENERATION_LOCK: Semaphore = Semaphore::const_new(1);
@@ -50,10 +49,11 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         form: PairForm,
         aad: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
         let pair = make_one_at_a_time(form).await?;
-        let encrypted = self.encrypt_data_key(version, pair.private.clone(), aad, budget).await?;
+        let encrypted =
+            self.encrypt_data_key(version, pair.private.clone(), aad, execution).await?;
         Ok((pair, encrypted))
     }
 }

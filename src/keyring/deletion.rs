@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyAction, Keyring, KeyringError, identity};
+use super::{Execution, KeyAction, Keyring, KeyringError, identity};
 use crate::authz::{AuthorizedKey, CanManage};
 use crate::model::{KeyId, KeyRecord, KeyState, Time};
 use crate::token::{Budget, Worker};
@@ -27,8 +27,9 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         delete_at: Time,
+        execution: Execution<'_>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.try_change(key, KeyAction::ScheduleDeletion, |record| {
+        self.try_change(key, KeyAction::ScheduleDeletion, execution, |record| {
             if record.deletion_protection.is_some() {
                 return Err(KeyringError::Protected);
             }
@@ -47,8 +48,9 @@ impl Keyring {
     pub async fn cancel_deletion<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
+        execution: Execution<'_>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.change(key, KeyAction::CancelDeletion, |record| {
+        self.change(key, KeyAction::CancelDeletion, execution, |record| {
             record.delete_at = None;
             record.state =
                 if record.has_material() { KeyState::Enabled } else { KeyState::PendingImport };

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::pending_versions::PendingGuard;
-use super::{KeyAction, Keyring, KeyringError, identity, public_key, state};
+use super::{Execution, KeyAction, Keyring, KeyringError, identity, public_key, state};
 use crate::authz::{AuthorizedKey, CanImport};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -74,7 +74,7 @@ impl Keyring {
         key: &AuthorizedKey<P>,
         algorithm: WrappingAlgorithm,
         now: Time,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<WrappingKey, KeyringError> {
         check_origin(key.record())?;
         if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
@@ -94,10 +94,10 @@ impl Keyring {
         let parameters = self.store.insert_document(parameters).await?;
         let wrapping = wrapping_pair(wrapping);
         let generate = move |worker: &mut Worker<'_>| worker.generate_wrapping_pair(&wrapping.name);
-        self.token.change(budget, generate).await?;
+        self.token.change(execution.budget(), generate).await?;
         let public = self
             .token
-            .run_with(wrapping, budget, move |worker| worker.public_key(wrapping))
+            .run_with(wrapping, execution.budget(), move |worker| worker.public_key(wrapping))
             .await?;
         Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public_key::der(&public)? })
     }
@@ -113,13 +113,13 @@ impl Keyring {
         key: &AuthorizedKey<P>,
         material: WrappedMaterial,
         now: Time,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
         let key = key.record().id;
         // It goes on to its end when nobody waits any more: what is half done would stay so until
         // the next start.
-        let (keyring, budget) = (self.clone(), budget.clone());
+        let (keyring, budget) = (self.clone(), execution.budget().clone());
         let work = tokio::spawn(async move {
             let _only_one = keyring.material.lock().await;
             let parameters = keyring.check_import_token(key, material.import, now)?;
@@ -206,11 +206,11 @@ impl Keyring {
     pub async fn delete_material<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
         let _only_one = self.material.lock().await;
-        self.remove_material(key.record().id, |_material| true, budget).await
+        self.remove_material(key.record().id, |_material| true, execution.budget()).await
     }
 
     /// The keys with material whose date has come.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::pending_versions::PendingGuard;
-use super::{KeyAction, Keyring, KeyringError, identity, state};
+use super::{Execution, KeyAction, Keyring, KeyringError, identity, state};
 use crate::authz::{AccountGrant, AuthorizedKey, CanManage, Permission};
 use crate::error::ErrorCode;
 use crate::model::{
@@ -72,7 +72,7 @@ impl Keyring {
         _grant: &AccountGrant<P>,
         new: NewKey,
         now: Time,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         let mut record = new.record(now);
         if record.origin == Origin::External {
@@ -85,7 +85,8 @@ impl Keyring {
         let pending = self.pending_versions.begin(version.id);
         record.versions = vec![version.clone()];
         let record = self.store.insert_key(record).await?;
-        self.generate_and_activate(PendingVersion { record, version, pending }, budget).await
+        self.generate_and_activate(PendingVersion { record, version, pending }, execution.budget())
+            .await
     }
 
     /// Makes a new version of a key; for a symmetric key it becomes the primary one. A MAC key has
@@ -98,7 +99,7 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         now: Time,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<KeyVersion, KeyringError> {
         let pending = self
             .insert_pending_version(key.record().id, now, |record| {
@@ -114,7 +115,7 @@ impl Keyring {
             .await?;
         let pending = pending.ok_or(ErrorCode::InternalFailure)?;
         let version = pending.version.clone();
-        self.generate_and_activate(pending, budget).await?;
+        self.generate_and_activate(pending, execution.budget()).await?;
         Ok(version)
     }
 
@@ -196,9 +197,10 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         wanted: KeyAction,
+        execution: Execution<'_>,
         change: impl FnOnce(&mut KeyRecord),
     ) -> Result<Arc<KeyRecord>, KeyringError> {
-        self.try_change(key, wanted, |record| {
+        self.try_change(key, wanted, execution, |record| {
             change(record);
             Ok(())
         })
@@ -213,6 +215,7 @@ impl Keyring {
         &self,
         key: &AuthorizedKey<P>,
         wanted: KeyAction,
+        _execution: Execution<'_>,
         change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyringError>,
     ) -> Result<Arc<KeyRecord>, KeyringError> {
         self.store

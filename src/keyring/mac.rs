@@ -2,11 +2,11 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
+use super::{Execution, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
 use crate::authz::{AuthorizedKey, CanMac};
 use crate::model::KeySpec;
 use crate::model::algorithm::MacAlgorithm;
-use crate::token::{self, Budget, Worker};
+use crate::token::{self, Worker};
 
 impl Keyring {
     /// The version that makes MACs with this key now. A MAC names no version, so a MAC key has just
@@ -38,11 +38,11 @@ impl Keyring {
         &self,
         version: &UsableVersion<'_, P, token::MacAlgorithm>,
         message: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<Vec<u8>, KeyringError> {
         let (key, algorithm) = (version.identity, version.algorithm);
         let mac = move |worker: &mut Worker<'_>| worker.mac(key, algorithm, &message);
-        Ok(self.token.run_with(key, budget, mac).await?)
+        Ok(self.token.run_with(key, execution.budget(), mac).await?)
     }
 
     /// Whether a MAC is the key's over the message: it is computed again and compared in constant
@@ -55,9 +55,9 @@ impl Keyring {
         version: &UsableVersion<'_, P, token::MacAlgorithm>,
         message: Vec<u8>,
         mac: &[u8],
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<bool, KeyringError> {
-        let right = self.mac(version, message, budget).await?;
+        let right = self.mac(version, message, execution).await?;
         Ok(verify_slices_are_equal(&right, mac).is_ok())
     }
 }

@@ -6,6 +6,7 @@ mod asymmetric;
 mod data_key_pair;
 mod deletion;
 pub mod error;
+mod execution;
 mod import;
 mod invocations;
 mod lifecycle;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
+pub use execution::Execution;
 pub use import::{WrappedMaterial, WrappingKey};
 pub use invocations::IvEvent;
 pub use lifecycle::NewKey;

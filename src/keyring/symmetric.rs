@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use zeroize::Zeroizing;
 
-use super::{AesGcm, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
+use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
 use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, Time, VerificationRate};
@@ -47,10 +47,10 @@ impl Keyring {
         iv: Option<[u8; IV_BYTES]>,
         plaintext: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv, is_verified: self.verifies_next_encryption() };
-        self.encrypt_as(version.identity, options, plaintext, aad, budget).await
+        self.encrypt_as(version.identity, options, plaintext, aad, execution.budget()).await
     }
 
     /// As [`Keyring::encrypt`], for what is lost if it does not decrypt: the private half of a data
@@ -60,10 +60,10 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         private: Zeroizing<Vec<u8>>,
         aad: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<CiphertextBlob, KeyringError> {
         let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
-        self.encrypt_as(version.identity, options, private, aad, budget).await
+        self.encrypt_as(version.identity, options, private, aad, execution.budget()).await
     }
 
     fn verifies_next_encryption(&self) -> bool {
@@ -105,10 +105,10 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
         aad: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<(Zeroizing<Vec<u8>>, CiphertextBlob), KeyringError> {
         let form = DataKeyForm { make: |random| random, bytes: |random| random };
-        self.encrypted_data_key(version.identity, bytes, aad, form, budget).await
+        self.encrypted_data_key(version.identity, bytes, aad, form, execution.budget()).await
     }
 
     /// As [`Keyring::data_key`], where the Base64 text of the random bytes is encrypted.
@@ -120,13 +120,13 @@ impl Keyring {
         version: &UsableVersion<'_, P, AesGcm>,
         bytes: usize,
         aad: Vec<u8>,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<(Plaintext, CiphertextBlob), KeyringError> {
         let form = DataKeyForm {
             make: |random| Plaintext::encode(&random),
             bytes: |text| text.expose().as_bytes(),
         };
-        self.encrypted_data_key(version.identity, bytes, aad, form, budget).await
+        self.encrypted_data_key(version.identity, bytes, aad, form, execution.budget()).await
     }
 
     async fn encrypted_data_key<T: Send + 'static>(
@@ -195,9 +195,9 @@ impl Keyring {
         &self,
         _grant: &AccountGrant<P>,
         bytes: usize,
-        budget: &Budget,
+        execution: Execution<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
-        Ok(self.token.run(budget, move |worker| worker.random(bytes)).await?)
+        Ok(self.token.run(execution.budget(), move |worker| worker.random(bytes)).await?)
     }
 }
 

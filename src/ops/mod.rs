@@ -32,7 +32,7 @@ pub use response::{EmptyResponse, KeyMetadata, Paged};
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission, Requester};
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::Keyring;
+use crate::keyring::{Execution, Keyring};
 use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, CiphertextBlob, CiphertextParam, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef,
@@ -302,12 +302,16 @@ impl Context {
         self.request.time
     }
 
-    /// Whether everything is to be checked and nothing done.
-    pub fn is_dry_run(&self) -> bool {
-        self.is_dry_run
+    /// Permission to do more than checks. An operation that takes DryRun asks for it once every
+    /// check has passed.
+    ///
+    /// # Errors
+    /// `DryRunOperationError` for a dry run.
+    pub fn execution(&self) -> Result<Execution<'_>, ApiError> {
+        Ok(Execution::unless(self.is_dry_run, &self.budget)?)
     }
 
-    /// Its time in the token.
+    /// Its time in the token, for what is one of the checks.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }

@@ -4,4 +4,6 @@ pub(in crate::ops) use super::operation::{CostClass, Operation, operation};
 pub(in crate::ops) use super::{Context, EmptyResponse, Paged};
 pub(in crate::ops) use crate::audit::ActionEffect;
 pub(in crate::ops) use crate::error::{ApiError, ErrorCode};
-pub(in crate::ops) use crate::model::{FromParams, KeyId, KeyRef, Page, ParamError, Params};
+pub(in crate::ops) use crate::model::{
+    FromParams, KeyId, KeyRef, KeyVersionId, Page, ParamError, Params,
+};

@@ -28,6 +28,7 @@ mod dangling_references;
 mod database_loss;
 mod deletion_protection;
 mod doctor;
+mod dry_run;
 mod durability;
 mod error_messages;
 mod file_permissions;

@@ -1,66 +1,37 @@
 //! AsymmetricDecrypt: decrypts with the private half of a key pair, in the token.
 
-use serde::Serialize;
-
-use super::{end_dry_run, no_recipient};
-use crate::audit::ActionEffect;
-use crate::authz::{CanDecryptAsymmetric, Permission};
-use crate::error::ApiError;
+use super::no_recipient;
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
-use crate::model::{
-    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
-};
-use crate::ops::{Context, CostClass, Operation, local_version};
+use crate::model::{Base64Bytes, Plaintext, VersionRef};
+use crate::ops::local_version;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct AsymmetricDecrypt {
-    key: KeyRef,
-    version: VersionRef,
-    algorithm: EncryptionAlgorithm,
-    ciphertext: Base64Bytes,
-    dry_run: bool,
-    for_recipient: bool,
-}
+operation! {
+    pub struct AsymmetricDecrypt: CanDecryptAsymmetric {
+        key: KeyRef = "KeyId",
+        version: VersionRef = "KeyVersionId",
+        algorithm: EncryptionAlgorithm = "Algorithm",
+        ciphertext: Base64Bytes = "CiphertextBlob",
+        recipient: Option<String> = "Recipient",
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AsymmetricDecryptOutput {
-    key_id: KeyId,
-    key_version_id: KeyVersionId,
-    plaintext: Plaintext,
-}
-
-impl FromParams for AsymmetricDecrypt {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            key: params.required("KeyId")?,
-            version: params.required("KeyVersionId")?,
-            algorithm: params.required("Algorithm")?,
-            ciphertext: params.required("CiphertextBlob")?,
-            dry_run: params.optional("DryRun")?.unwrap_or_default(),
-            for_recipient: params.optional::<String>("Recipient")?.is_some(),
-        })
+    /// The answer.
+    pub struct AsymmetricDecryptOutput {
+        key_id: KeyId,
+        key_version_id: KeyVersionId,
+        plaintext: Plaintext,
     }
 }
 
-impl Permission for AsymmetricDecrypt {
-    const ACTION: &'static str = "kms:AsymmetricDecrypt";
-}
-
-impl CanDecryptAsymmetric for AsymmetricDecrypt {}
-
 impl Operation for AsymmetricDecrypt {
-    const NAME: &'static str = "AsymmetricDecrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = AsymmetricDecryptOutput;
 
     async fn run(self, cx: &Context) -> Result<AsymmetricDecryptOutput, ApiError> {
-        if self.for_recipient {
+        if self.recipient.is_some() {
             return Err(no_recipient());
         }
         let key = cx.key::<Self>(&self.key)?;
@@ -69,7 +40,6 @@ impl Operation for AsymmetricDecrypt {
         cx.note_version(version.id());
         let Base64Bytes(ciphertext) = self.ciphertext;
         let decrypted = cx.keyring().decrypt_with_pair(&version, ciphertext, cx.budget()).await?;
-        end_dry_run(self.dry_run)?;
         Ok(AsymmetricDecryptOutput {
             key_id: key.record().id,
             key_version_id: version.id(),

@@ -1,60 +1,36 @@
 //! AsymmetricEncrypt: encrypts data to a key pair. The ciphertext is the bare block, without the
 //! version in front.
 
-use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::end_dry_run;
-use crate::audit::ActionEffect;
-use crate::authz::{Permission, CanReadPublicKey};
-use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{KeyringError, VersionSelector};
 use crate::model::algorithm::EncryptionAlgorithm;
-use crate::model::{
-    Base64Bytes, FromParams, KeyId, KeyRef, KeyVersionId, ParamError, Params, Plaintext, VersionRef,
-};
-use crate::ops::{Context, CostClass, Operation, local_version};
+use crate::model::{Base64Bytes, Plaintext, VersionRef};
+use crate::ops::local_version;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct AsymmetricEncrypt {
-    key: KeyRef,
-    version: VersionRef,
-    algorithm: EncryptionAlgorithm,
-    plaintext: Zeroizing<Vec<u8>>,
-    dry_run: bool,
-}
+operation! {
+    pub struct AsymmetricEncrypt: CanReadPublicKey {
+        plaintext: Zeroizing<Vec<u8>> = with(plaintext),
+        key: KeyRef = "KeyId",
+        version: VersionRef = "KeyVersionId",
+        algorithm: EncryptionAlgorithm = "Algorithm",
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AsymmetricEncryptOutput {
-    ciphertext_blob: Base64Bytes,
-    key_id: KeyId,
-    key_version_id: KeyVersionId,
-}
-
-impl FromParams for AsymmetricEncrypt {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let plaintext: Plaintext = params.required("Plaintext")?;
-        Ok(Self {
-            key: params.required("KeyId")?,
-            version: params.required("KeyVersionId")?,
-            algorithm: params.required("Algorithm")?,
-            plaintext: plaintext.decode().map_err(|_source| ParamError::invalid("Plaintext"))?,
-            dry_run: params.optional("DryRun")?.unwrap_or_default(),
-        })
+    /// The answer.
+    pub struct AsymmetricEncryptOutput {
+        ciphertext_blob: Base64Bytes,
+        key_id: KeyId,
+        key_version_id: KeyVersionId,
     }
 }
 
-impl Permission for AsymmetricEncrypt {
-    const ACTION: &'static str = "kms:AsymmetricEncrypt";
+fn plaintext(params: &Params<'_>) -> Result<Zeroizing<Vec<u8>>, ParamError> {
+    let plaintext: Plaintext = params.required("Plaintext")?;
+    plaintext.decode().map_err(|_source| ParamError::invalid("Plaintext"))
 }
 
-impl CanReadPublicKey for AsymmetricEncrypt {}
-
 impl Operation for AsymmetricEncrypt {
-    const NAME: &'static str = "AsymmetricEncrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
@@ -70,8 +46,6 @@ impl Operation for AsymmetricEncrypt {
             .encrypt_to_pair(&version, &self.plaintext, cx.budget())
             .await
             .map_err(too_long)?;
-        // Whether the plaintext fits is one of the checks, and to encrypt harms nothing.
-        end_dry_run(self.dry_run)?;
         Ok(AsymmetricEncryptOutput {
             ciphertext_blob: Base64Bytes(ciphertext),
             key_id: key.record().id,

@@ -12,7 +12,6 @@ pub(super) struct DataKeyRequest {
     /// Length of the data key, 1 to [`MAX_BYTES`].
     pub(super) bytes: usize,
     pub(super) context: EncryptionContext,
-    pub(super) dry_run: bool,
 }
 
 impl FromParams for DataKeyRequest {
@@ -21,7 +20,6 @@ impl FromParams for DataKeyRequest {
             key: params.required("KeyId")?,
             bytes: length(params)?,
             context: EncryptionContext::from_params(params, "EncryptionContext")?,
-            dry_run: params.optional("DryRun")?.unwrap_or_default(),
         })
     }
 }

@@ -1,62 +1,34 @@
 //! Decrypt: decrypts a blob with the key version that it names.
 
-use serde::Serialize;
-
-use super::{end_dry_run, no_recipient};
-use crate::audit::ActionEffect;
-use crate::authz::{CanDecrypt, Permission};
-use crate::error::ApiError;
+use super::no_recipient;
 use crate::keyring::VersionSelector;
-use crate::model::{
-    EncryptionContext, FromParams, KeyId, KeyVersionId, ParamError, Params, Plaintext, CiphertextParam,
-};
-use crate::ops::{Context, CostClass, Operation};
+use crate::model::{CiphertextParam, EncryptionContext, Plaintext};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct Decrypt {
-    blob: CiphertextParam,
-    context: EncryptionContext,
-    dry_run: bool,
-    for_recipient: bool,
-}
+operation! {
+    client_keys: "kms:Decrypt";
+    pub struct Decrypt: CanDecrypt {
+        blob: CiphertextParam = "CiphertextBlob",
+        context: EncryptionContext = "EncryptionContext",
+        recipient: Option<String> = "Recipient",
+    }
 
-/// The answer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Decrypted {
-    key_id: KeyId,
-    key_version_id: KeyVersionId,
-    plaintext: Plaintext,
-}
-
-impl FromParams for Decrypt {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            blob: params.required("CiphertextBlob")?,
-            context: EncryptionContext::from_params(params, "EncryptionContext")?,
-            dry_run: params.optional("DryRun")?.unwrap_or_default(),
-            for_recipient: params.optional::<String>("Recipient")?.is_some(),
-        })
+    /// The answer.
+    pub struct Decrypted {
+        key_id: KeyId,
+        key_version_id: KeyVersionId,
+        plaintext: Plaintext,
     }
 }
 
-impl Permission for Decrypt {
-    const ACTION: &'static str = "kms:Decrypt";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
-}
-
-impl CanDecrypt for Decrypt {}
-
 impl Operation for Decrypt {
-    const NAME: &'static str = "Decrypt";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
     type Output = Decrypted;
 
     async fn run(self, cx: &Context) -> Result<Decrypted, ApiError> {
-        if self.for_recipient {
+        if self.recipient.is_some() {
             return Err(no_recipient());
         }
         let blob = cx.local_blob(&self.context, self.blob)?;
@@ -69,7 +41,6 @@ impl Operation for Decrypt {
             .keyring()
             .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())
             .await?;
-        end_dry_run(self.dry_run)?;
         Ok(Decrypted { key_id: key.record().id, key_version_id: version.id(), plaintext })
     }
 }

@@ -27,11 +27,6 @@ operations! {
     verify_mac::VerifyMac,
 }
 
-/// What `DryRun=true` makes of a request that has passed every check.
-fn end_dry_run(is_dry_run: bool) -> Result<(), ApiError> {
-    if is_dry_run { Err(ErrorCode::DryRunOperation.into()) } else { Ok(()) }
-}
-
 /// The refusal of `Recipient`, by which an enclave is answered under a key of its own.
 fn no_recipient() -> ApiError {
     ApiError::unsupported_parameter("Recipient", "this gateway attests no enclaves")

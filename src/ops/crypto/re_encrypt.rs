@@ -1,27 +1,29 @@
 //! ReEncrypt: decrypts a ciphertext and encrypts its text anew, which never leaves the gateway in
 //! between.
 
-use serde::Serialize;
-
-use super::end_dry_run;
-use crate::audit::ActionEffect;
-use crate::authz::{AuthorizedKey, CanDecrypt, CanDecryptAsymmetric, Permission, CanEncrypt};
-use crate::error::ApiError;
+use crate::authz::{AuthorizedKey, CanEncrypt, Permission};
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
-    Base64Bytes, CiphertextBlob, EncryptionContext, FromParams, KeyId, KeyRef, KeyVersionId,
-    ParamError, Params, Plaintext, CiphertextParam, VersionRef,
+    Base64Bytes, CiphertextBlob, CiphertextParam, EncryptionContext, Plaintext, VersionRef,
 };
-use crate::ops::{Context, CostClass, Operation, local_version};
+use crate::ops::local_version;
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct ReEncrypt {
-    source: Source,
-    destination: KeyRef,
-    destination_context: EncryptionContext,
-    dry_run: bool,
+operation! {
+    permission: "kms:ReEncryptFrom";
+    pub struct ReEncrypt: CanDecrypt, CanDecryptAsymmetric {
+        source: Source = with(Source::from_params),
+        destination: KeyRef = "DestinationKeyId",
+        destination_context: EncryptionContext = "DestinationEncryptionContext",
+    }
+
+    /// The answer. Key and version are those that decrypted the source, as the API documents.
+    pub struct ReEncrypted {
+        ciphertext_blob: CiphertextBlob,
+        key_id: KeyId,
+        key_version_id: KeyVersionId,
+    }
 }
 
 /// What is decrypted.
@@ -44,29 +46,6 @@ enum ResolvedSource {
     Block { version: KeyVersionId, algorithm: EncryptionAlgorithm, ciphertext: Base64Bytes },
 }
 
-/// The answer. Key and version are those that decrypted the source, as the API documents.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ReEncrypted {
-    ciphertext_blob: CiphertextBlob,
-    key_id: KeyId,
-    key_version_id: KeyVersionId,
-}
-
-impl FromParams for ReEncrypt {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        Ok(Self {
-            source: Source::from_params(params)?,
-            destination: params.required("DestinationKeyId")?,
-            destination_context: EncryptionContext::from_params(
-                params,
-                "DestinationEncryptionContext",
-            )?,
-            dry_run: params.optional("DryRun")?.unwrap_or_default(),
-        })
-    }
-}
-
 impl FromParams for Source {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         let Some(algorithm) = params.optional("SourceEncryptionAlgorithm")? else {
@@ -84,16 +63,7 @@ impl FromParams for Source {
     }
 }
 
-/// Leave to open the source.
-impl Permission for ReEncrypt {
-    const ACTION: &'static str = "kms:ReEncryptFrom";
-}
-
-impl CanDecrypt for ReEncrypt {}
-
-impl CanDecryptAsymmetric for ReEncrypt {}
-
-/// Leave to encrypt with the destination key.
+/// Permission to encrypt with the destination key.
 #[derive(Debug)]
 pub struct ReEncryptTo;
 
@@ -171,10 +141,9 @@ impl Operation for ReEncrypt {
         let destination = cx.key_in::<ReEncryptTo>(&self.destination_context, &self.destination)?;
         let primary = cx.keyring().encryption_version(&destination, VersionSelector::Primary)?;
         let text = resolved.decrypt(&source, cx).await?;
-        end_dry_run(self.dry_run)?;
         let aad = self.destination_context.aad_bytes();
         let blob =
-            cx.keyring().encrypt(&primary, None, text.into_bytes(), aad, cx.budget()).await?;
+            cx.keyring().encrypt(&primary, None, text.into_bytes(), aad, cx.execution()?).await?;
         Ok(ReEncrypted {
             ciphertext_blob: blob,
             key_id: source.record().id,

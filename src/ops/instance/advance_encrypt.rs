@@ -34,8 +34,10 @@ impl Operation for AdvanceEncrypt {
         cx.note_version(version.id());
         only_gcm(request.algorithm)?;
         let iv = accepted_iv(cx, request.iv)?;
-        let blob =
-            cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.budget()).await?;
+        let blob = cx
+            .keyring()
+            .encrypt(&version, iv, request.plaintext, request.aad, cx.execution()?)
+            .await?;
         Ok(EncryptOutput {
             key: key.record().id,
             version: version.id(),

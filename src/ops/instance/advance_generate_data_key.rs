@@ -34,7 +34,7 @@ impl Operation for AdvanceGenerateDataKey {
         let version = cx.keyring().encryption_version(&key, version)?;
         cx.note_version(version.id());
         let (plaintext, blob) =
-            cx.keyring().data_key(&version, input.bytes, input.aad, cx.budget()).await?;
+            cx.keyring().data_key(&version, input.bytes, input.aad, cx.execution()?).await?;
         let encrypted = EncryptOutput {
             key: key.record().id,
             version: version.id(),

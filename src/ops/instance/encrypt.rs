@@ -46,7 +46,7 @@ async fn with_cipher(
     only_gcm(request.algorithm)?;
     let iv = accepted_iv(cx, request.iv)?;
     let blob =
-        cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.budget()).await?;
+        cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.execution()?).await?;
     Ok(EncryptOutput {
         key: key.record().id,
         version: version.id(),

@@ -27,6 +27,6 @@ impl Operation for GenerateRandom {
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let grant = cx.account::<Self>("random")?;
-        Ok(cx.keyring().random(&grant, self.bytes, cx.budget()).await?)
+        Ok(cx.keyring().random(&grant, self.bytes, cx.execution()?).await?)
     }
 }

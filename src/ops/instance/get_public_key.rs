@@ -45,7 +45,7 @@ impl Operation for GetPublicKey {
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().public_half_version(&key, version)?;
         cx.note_version(version.id());
-        let pem = cx.keyring().public_key_pem(&version, cx.budget()).await?;
+        let pem = cx.keyring().public_key_pem(&version, cx.execution()?).await?;
         Ok(PublicKeyOutput { key: key.record().id, version: version.id(), pem })
     }
 }

@@ -163,7 +163,7 @@ async fn new_pair<P: CanEncrypt>(
     let version = cx.keyring().encryption_version(&key, version)?;
     cx.note_version(version.id());
     let (pair, blob) =
-        cx.keyring().data_key_pair(&version, input.form, input.aad, cx.budget()).await?;
+        cx.keyring().data_key_pair(&version, input.form, input.aad, cx.execution()?).await?;
     let encrypted = EncryptOutput {
         key: key.record().id,
         version: version.id(),

@@ -58,7 +58,7 @@ impl Operation for Sign {
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().signing_version(&key, version, algorithm)?;
         cx.note_version(version.id());
-        let signature = cx.keyring().sign(&version, self.digest, cx.budget()).await?;
+        let signature = cx.keyring().sign(&version, self.digest, cx.execution()?).await?;
         Ok(Signed {
             key: key.record().id,
             version: version.id(),

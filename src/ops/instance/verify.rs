@@ -61,7 +61,7 @@ impl Operation for Verify {
         let version = cx.keyring().signing_version(&key, version, algorithm)?;
         cx.note_version(version.id());
         let is_valid =
-            cx.keyring().verify(&version, self.digest, self.signature, cx.budget()).await?;
+            cx.keyring().verify(&version, self.digest, self.signature, cx.execution()?).await?;
         Ok(Verified {
             key: key.record().id,
             version: version.id(),

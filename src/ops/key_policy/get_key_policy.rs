@@ -26,6 +26,8 @@ impl Operation for GetKeyPolicy {
             return Err(no_such_policy());
         }
         let own = key.record().policy.clone();
-        Ok(KeyPolicy { policy: own.unwrap_or_else(|| Document::default_text(&cx.region_account().account)) })
+        Ok(KeyPolicy {
+            policy: own.unwrap_or_else(|| Document::default_text(&cx.region_account().account)),
+        })
     }
 }

@@ -22,7 +22,11 @@ impl Operation for SetKeyPolicy {
         if !self.is_default {
             return Err(no_such_policy());
         }
-        cx.keyring().change(&key, KeyAction::Annotate, |record| record.policy = Some(policy)).await?;
+        cx.keyring()
+            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
+                record.policy = Some(policy);
+            })
+            .await?;
         Ok(EmptyResponse {})
     }
 }

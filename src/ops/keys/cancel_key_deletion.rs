@@ -15,7 +15,7 @@ impl Operation for CancelKeyDeletion {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().cancel_deletion(&key).await?;
+        cx.keyring().cancel_deletion(&key, cx.execution()?).await?;
         Ok(EmptyResponse {})
     }
 }

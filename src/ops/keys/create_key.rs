@@ -107,7 +107,7 @@ impl Operation for CreateKey {
         };
         let record = cx
             .keyring()
-            .create(&grant, new, cx.now(), cx.budget())
+            .create(&grant, new, cx.now(), cx.execution()?)
             .await
             .map_err(|error| error.of_parameter("KeySpec"))?;
         cx.note_key(record.id);

@@ -16,7 +16,11 @@ impl Operation for DisableKey {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().change(&key, KeyAction::Toggle, |record| record.state = KeyState::Disabled).await?;
+        cx.keyring()
+            .change(&key, KeyAction::Toggle, cx.execution()?, |record| {
+                record.state = KeyState::Disabled;
+            })
+            .await?;
         Ok(EmptyResponse {})
     }
 }

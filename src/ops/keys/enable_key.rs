@@ -16,7 +16,11 @@ impl Operation for EnableKey {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().change(&key, KeyAction::Toggle, |record| record.state = KeyState::Enabled).await?;
+        cx.keyring()
+            .change(&key, KeyAction::Toggle, cx.execution()?, |record| {
+                record.state = KeyState::Enabled;
+            })
+            .await?;
         Ok(EmptyResponse {})
     }
 }

@@ -49,7 +49,8 @@ impl Operation for ListKeys {
             .into_iter()
             .filter(|record| record.state.is_visible() && self.filters.matches(record, cx));
         let page = self.page.slice(shown);
-        let key = |id| Key { key_id: id, key_arn: cx.region_account().arn(format_args!("key/{id}")) };
+        let key =
+            |id| Key { key_id: id, key_arn: cx.region_account().arn(format_args!("key/{id}")) };
         let list = KeyList {
             keys: Keys { key: page.rows.into_iter().map(|record| key(record.id)).collect() },
         };

@@ -30,7 +30,7 @@ impl Operation for ScheduleKeyDeletion {
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let delete_at = cx.now().plus_seconds(i64::from(self.window_days) * SECONDS_PER_DAY);
-        cx.keyring().schedule_deletion(&key, delete_at).await?;
+        cx.keyring().schedule_deletion(&key, delete_at, cx.execution()?).await?;
         Ok(EmptyResponse {})
     }
 }

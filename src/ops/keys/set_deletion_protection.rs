@@ -34,7 +34,9 @@ fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
     let instance: Option<String> = params.optional("KmsInstanceId")?;
     match (by_id, by_arn, instance) {
         (Some(key), None, None) => Ok(Some(key)),
-        (None, Some(key), None) if key.region_account.is_some() && matches!(key.name, KeyName::Id(_)) => {
+        (None, Some(key), None)
+            if key.region_account.is_some() && matches!(key.name, KeyName::Id(_)) =>
+        {
             Ok(Some(key))
         }
         (None, None, Some(_)) => Ok(None),
@@ -54,7 +56,9 @@ impl Operation for SetDeletionProtection {
         })?;
         let key = cx.key::<Self>(&key)?;
         cx.keyring()
-            .change(&key, KeyAction::Annotate, |record| { record.deletion_protection = self.protection; })
+            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
+                record.deletion_protection = self.protection;
+            })
             .await?;
         Ok(EmptyResponse {})
     }

@@ -19,7 +19,7 @@ impl Operation for UpdateKeyDescription {
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring()
-            .change(&key, KeyAction::Annotate, |record| {
+            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
                 record.description = self.description.unwrap_or_default();
             })
             .await?;

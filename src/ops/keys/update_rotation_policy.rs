@@ -1,7 +1,7 @@
 //! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
 
 use super::rotation;
-use crate::keyring::{KeyringError, KeyAction};
+use crate::keyring::{KeyAction, KeyringError};
 use crate::model::Rotation;
 use crate::ops::prelude::*;
 
@@ -26,7 +26,7 @@ impl Operation for UpdateRotationPolicy {
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         cx.keyring()
-            .try_change(&key, KeyAction::Cryptographic, |record| {
+            .try_change(&key, KeyAction::Cryptographic, cx.execution()?, |record| {
                 if !record.can_rotate() {
                     return Err(KeyringError::NotForKey(
                         "A key of this KeySpec or Origin does not rotate by itself",

@@ -15,7 +15,7 @@ impl Operation for DeleteKeyMaterial {
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        cx.keyring().delete_material(&key, cx.budget()).await?;
+        cx.keyring().delete_material(&key, cx.execution()?).await?;
         Ok(EmptyResponse {})
     }
 }

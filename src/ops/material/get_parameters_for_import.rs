@@ -54,7 +54,7 @@ impl Operation for GetParametersForImport {
         };
         let wrapping = cx
             .keyring()
-            .import_parameters(&key, algorithm, cx.now(), cx.budget())
+            .import_parameters(&key, algorithm, cx.now(), cx.execution()?)
             .await
             .map_err(|error| error.of_parameter("WrappingAlgorithm"))?;
         Ok(ImportParameters {

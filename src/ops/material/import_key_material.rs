@@ -43,7 +43,7 @@ impl Operation for ImportKeyMaterial {
         }
         let Base64Bytes(wrapped) = self.wrapped;
         let material = WrappedMaterial { import: self.import, wrapped, expires: self.expires };
-        cx.keyring().import(&key, material, cx.now(), cx.budget()).await?;
+        cx.keyring().import(&key, material, cx.now(), cx.execution()?).await?;
         Ok(EmptyResponse {})
     }
 }

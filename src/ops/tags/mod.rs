@@ -65,7 +65,7 @@ async fn add<P: CanManage>(
     tags: BTreeMap<TagKey, TagValue>,
 ) -> Result<(), ApiError> {
     cx.keyring()
-        .try_change(key, KeyAction::Annotate, |record| {
+        .try_change(key, KeyAction::Annotate, cx.execution()?, |record| {
             record.tags.extend(tags);
             if record.tags.len() > MAX_TAGS {
                 return Err(ErrorCode::LimitExceeded.into());
@@ -83,7 +83,9 @@ async fn remove<P: CanManage>(
     should_remove: impl Fn(&TagKey) -> bool,
 ) -> Result<(), ApiError> {
     cx.keyring()
-        .change(key, KeyAction::Annotate, |record| record.tags.retain(|tag, _| !should_remove(tag)))
+        .change(key, KeyAction::Annotate, cx.execution()?, |record| {
+            record.tags.retain(|tag, _| !should_remove(tag));
+        })
         .await?;
     Ok(())
 }

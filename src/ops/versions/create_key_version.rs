@@ -16,7 +16,7 @@ impl Operation for CreateKeyVersion {
 
     async fn run(self, cx: &Context) -> Result<KeyVersionResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        let version = cx.keyring().add_version(&key, cx.now(), cx.budget()).await?;
+        let version = cx.keyring().add_version(&key, cx.now(), cx.execution()?).await?;
         cx.note_version(version.id);
         Ok(KeyVersionResponse { key_version: KeyVersion::of(&version, key.record()) })
     }

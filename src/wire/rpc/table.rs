@@ -125,10 +125,11 @@ where
     O: Operation + FromParams,
     O::Output: Serialize + Sync,
 {
-    let operation = O::from_params(params).map_err(ApiError::from);
-    let is_dry_run = O::DRY_RUN && params.optional("DryRun") == Ok(Some(true));
+    let dry_run = if O::DRY_RUN { params.optional("DryRun") } else { Ok(None) };
+    let is_dry_run = dry_run == Ok(Some(true));
+    let operation = O::from_params(params).and_then(|operation| dry_run.map(|_valid| operation));
     let id = request.context().id;
-    let outcome = request.execute(operation, is_dry_run).await;
+    let outcome = request.execute(operation.map_err(ApiError::from), is_dry_run).await;
     outcome.map(|output| format::success(format, O::NAME, id, &output))
 }
 
