@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use call_limits::{CallLimits, CallRates};
 pub use operation::{CostClass, Operation};
-pub use registry::PublicVisitor;
+pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{EmptyResponse, KeyMetadata, Paged};
 
 use crate::authn::Caller;
@@ -53,6 +53,11 @@ pub fn visit_public(visitor: &mut impl PublicVisitor) {
     key_policy::visit(visitor);
     account::visit(visitor);
     instances::visit(visitor);
+}
+
+/// Visits every operation of the KMS instance protocol.
+pub fn visit_instance(visitor: &mut impl InstanceVisitor) {
+    instance::visit(visitor);
 }
 
 /// The id of a version of a key that was found.

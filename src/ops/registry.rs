@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Operation;
+use super::instance::protobuf::ProtobufOperation;
 use crate::model::FromParams;
 
 /// Visits the operations of the public API, for instance to build their table.
@@ -12,6 +13,12 @@ pub trait PublicVisitor {
     where
         O: Operation + FromParams,
         O::Output: Serialize + Sync;
+}
+
+/// Visits the operations of the KMS instance protocol.
+pub trait InstanceVisitor {
+    /// Visits one of them.
+    fn visit<O: ProtobufOperation>(&mut self);
 }
 
 /// Registers the operations of a family: declares the module of each, and makes the function `visit`

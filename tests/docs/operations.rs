@@ -54,7 +54,7 @@ fn page() -> String {
         writeln!(page, "- {}", action.name).unwrap();
     }
     page.push_str(INSTANCE_HEAD);
-    for entry in instance::TABLE {
+    for entry in instance::TABLE.iter() {
         writeln!(page, "| {} | `{}` |", entry.name, entry.permission).unwrap();
     }
     for action in unsupported::INSTANCE {

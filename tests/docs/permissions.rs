@@ -136,7 +136,7 @@ fn the_permissions_page_says_what_table_and_policies_say() {
 
 #[test]
 fn key_users_may_call_every_operation_of_the_instance_protocol() {
-    for entry in instance::TABLE {
+    for entry in instance::TABLE.iter() {
         assert_eq!(entry.client_keys, Some(entry.permission), "{}", entry.name);
     }
 }

@@ -123,7 +123,7 @@ async fn good_bodies(
     let (framed, _) = instance_client.call("AdvanceEncrypt", &encrypt).await;
     let (signed, _): (SignResponse, _) = instance_client.call("Sign", &sign(&pair)).await;
     let bodies = bodies(&key, &pair, &encrypted, &framed, &signed.signature);
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         assert!(bodies.iter().any(|(name, _)| *name == entry.name), "no request of {}", entry.name);
     }
     bodies
@@ -254,7 +254,7 @@ async fn a_wrong_method_is_told_the_right_one_and_a_body_that_is_no_message_is_r
         assert_eq!(refusal(&answer), refused(400, "InvalidParameter"), "{body:?}");
     }
     // An empty message is one in which every field is missing.
-    for entry in TABLE {
+    for entry in TABLE.iter() {
         let answer = send(instance_client.request(entry.name, Vec::new(), &[])).await;
         assert_eq!(refusal(&answer), refused(400, "InvalidParameter"), "{}", entry.name);
     }

@@ -1,77 +1,158 @@
-//! Decrypt: decrypts what Encrypt and GenerateDataKey have encrypted.
-//!
-//! The key version is the initial one, unless the caller names another; who names a version need
-//! not name the key.
+//! Decrypt decrypts the ciphertexts of Encrypt and GenerateDataKey, with the initial version unless
+//! the caller names another; who names a version need not name the key. AdvanceDecrypt decrypts
+//! those of the `Advance` calls, which name the version, and those of the plain calls.
 
-use super::{DecryptInput, DecryptOutput, only_gcm, only_plain, pair_algorithm};
-use crate::audit::ActionEffect;
-use crate::authz::{AuthorizedKey, CanDecrypt, CanDecryptAsymmetric, Permission};
-use crate::error::ApiError;
+use std::marker::PhantomData;
+use std::mem;
+
+use zeroize::Zeroizing;
+
+use super::checks::{only_gcm, only_plain, only_symmetric, pair_algorithm};
+use super::fields;
+use super::layout::{Layout, operation_pair};
+use super::messages::{DecryptRequest, DecryptResponse};
+use super::protobuf::{ProtobufOperation, Reply};
+use crate::authz::AuthorizedKey;
 use crate::keyring::VersionSelector;
-use crate::model::CiphertextBlob;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::{Context, CostClass, Operation};
+use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct Decrypt(pub DecryptInput);
-
-impl Permission for Decrypt {
-    const ACTION: &'static str = "kms:Decrypt";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+operation_pair! {
+    Decrypt, AdvanceDecrypt:
+    pub struct Decryption<L>: CanDecrypt, CanDecryptAsymmetric {
+        key: Option<KeyRef>,
+        version: Option<KeyVersionId>,
+        algorithm: Option<CipherAlgorithm>,
+        ciphertext: Vec<u8>,
+        aad: Vec<u8>,
+        iv: Option<[u8; IV_BYTES]>,
+    }
 }
 
-impl CanDecrypt for Decrypt {}
-impl CanDecryptAsymmetric for Decrypt {}
+impl<L: Layout> ProtobufOperation for Decryption<L> {
+    type Message = DecryptRequest;
 
-impl Operation for Decrypt {
-    const NAME: &'static str = "Decrypt";
+    fn read(message: DecryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
+        fields::check_padding(&message.padding_mode)?;
+        let named = Some(message.key_id.as_str()).filter(|text| !text.is_empty());
+        Ok(Self {
+            key: named.map(fields::key).transpose()?,
+            version,
+            algorithm: fields::parse_optional("Algorithm", &message.algorithm)?,
+            ciphertext: message.ciphertext_blob,
+            aad: fields::aad(message.aad)?,
+            iv: fields::iv(&message.iv)?,
+            layout: PhantomData,
+        })
+    }
+}
+
+impl<L: Layout> Operation for Decryption<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = DecryptOutput;
+    type Output = Reply;
 
-    async fn run(self, cx: &Context) -> Result<DecryptOutput, ApiError> {
-        let key = match (&self.0.key, self.0.version) {
-            (Some(key), _) => cx.key::<Self>(key)?,
-            (None, Some(version)) => cx.key_of_version::<Self>(version)?,
-            (None, None) => return Err(ApiError::invalid_parameter("KeyId")),
-        };
-        if key.record().spec.is_asymmetric() {
-            with_pair(self.0, &key, cx).await
-        } else {
-            with_cipher(self.0, &key, cx).await
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
+        match self.framed(cx) {
+            Some(blob) => {
+                let blob = cx.local_blob(&EncryptionContext::default(), blob)?;
+                self.decrypt_framed(blob, cx).await
+            }
+            None => self.decrypt_bare(cx).await,
         }
     }
 }
 
-/// Decrypts a ciphertext that does not say which version encrypted it.
-pub(super) async fn with_cipher<P: CanDecrypt>(
-    request: DecryptInput,
-    key: &AuthorizedKey<P>,
-    cx: &Context,
-) -> Result<DecryptOutput, ApiError> {
-    let version = VersionSelector::named_or_initial(request.version);
-    let version = cx.keyring().decryption_version(key, version)?;
-    cx.note_version(version.id());
-    only_gcm(request.algorithm)?;
-    let iv = request.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
-    let (key, version_id) = (key.record().id, version.id());
-    let blob = CiphertextBlob { version: version_id, iv, ciphertext: request.ciphertext };
-    let plaintext = cx.keyring().decrypt(&version, blob, request.aad, cx.budget()).await?;
-    Ok(DecryptOutput { key, version: version_id, algorithm: CipherAlgorithm::AesGcm, plaintext })
+impl<L: Layout> Decryption<L> {
+    /// The ciphertext with its frame, if it has one. A bare ciphertext can begin like a framed one by
+    /// chance, but hardly with a key version that is known; who names no key can only mean a frame.
+    fn framed(&self, cx: &Context) -> Option<CiphertextParam> {
+        let blob =
+            CiphertextParam::from_framed(&self.ciphertext).ok().filter(|_blob| L::IS_ADVANCE)?;
+        let is_known = match &blob {
+            CiphertextParam::Local(blob) => cx.store().key_of_version(blob.version).is_some(),
+            CiphertextParam::Foreign(_) => false,
+        };
+        (is_known || self.key.is_none()).then_some(blob)
+    }
+
+    async fn decrypt_framed(self, blob: CiphertextBlob, cx: &Context) -> Result<Reply, ApiError> {
+        let version = blob.version;
+        let key = cx.key_of_version::<Self>(version)?;
+        cx.note_version(version);
+        if let Some(named) = &self.key
+            && cx.key::<Self>(named)?.record().id != key.record().id
+        {
+            return Err(ApiError::invalid_parameter("KeyId"));
+        }
+        if self.version.is_some_and(|named| named != version) {
+            return Err(ErrorCode::KeyVersionNotFound.into());
+        }
+        if self.iv.is_some_and(|iv| iv != blob.iv) {
+            return Err(ApiError::invalid_parameter("Iv"));
+        }
+        only_symmetric(&key)?;
+        only_gcm(self.algorithm)?;
+        let usable =
+            cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(version))?;
+        let plaintext = cx.keyring().decrypt(&usable, blob, self.aad, cx.budget()).await?;
+        Ok(reply::<L>(&key, version, CipherAlgorithm::AesGcm, plaintext, cx))
+    }
+
+    /// Decrypts a ciphertext that does not name its version.
+    async fn decrypt_bare(self, cx: &Context) -> Result<Reply, ApiError> {
+        let key = match (&self.key, self.version) {
+            (Some(key), _) => cx.key::<Self>(key)?,
+            (None, Some(version)) if !L::IS_ADVANCE => cx.key_of_version::<Self>(version)?,
+            (None, _) => return Err(ApiError::invalid_parameter("KeyId")),
+        };
+        if key.record().spec.is_asymmetric() && !L::IS_ADVANCE {
+            return self.decrypt_with_pair(&key, cx).await;
+        }
+        if L::IS_ADVANCE {
+            only_symmetric(&key)?;
+        }
+        let version = VersionSelector::named_or_initial(self.version);
+        let version = cx.keyring().decryption_version(&key, version)?;
+        cx.note_version(version.id());
+        only_gcm(self.algorithm)?;
+        let iv = self.iv.ok_or_else(|| ApiError::invalid_parameter("Iv"))?;
+        let blob = CiphertextBlob { version: version.id(), iv, ciphertext: self.ciphertext };
+        let plaintext = cx.keyring().decrypt(&version, blob, self.aad, cx.budget()).await?;
+        Ok(reply::<L>(&key, version.id(), CipherAlgorithm::AesGcm, plaintext, cx))
+    }
+
+    async fn decrypt_with_pair(
+        self,
+        key: &AuthorizedKey<Self>,
+        cx: &Context,
+    ) -> Result<Reply, ApiError> {
+        only_plain(&self.aad, self.iv)?;
+        let (algorithm, padding) = pair_algorithm(self.algorithm)?;
+        let version = VersionSelector::named_or_initial(self.version);
+        let version = cx.keyring().oaep_version(key, version, padding)?;
+        cx.note_version(version.id());
+        let plaintext =
+            cx.keyring().decrypt_with_pair(&version, self.ciphertext, cx.budget()).await?;
+        Ok(reply::<L>(key, version.id(), algorithm, plaintext, cx))
+    }
 }
 
-async fn with_pair(
-    request: DecryptInput,
-    key: &AuthorizedKey<Decrypt>,
+fn reply<L: Layout>(
+    key: &AuthorizedKey<Decryption<L>>,
+    version: KeyVersionId,
+    algorithm: CipherAlgorithm,
+    mut plaintext: Zeroizing<Vec<u8>>,
     cx: &Context,
-) -> Result<DecryptOutput, ApiError> {
-    only_plain(&request.aad, request.iv)?;
-    let (algorithm, padding) = pair_algorithm(request.algorithm)?;
-    let version = VersionSelector::named_or_initial(request.version);
-    let version = cx.keyring().oaep_version(key, version, padding)?;
-    cx.note_version(version.id());
-    let plaintext =
-        cx.keyring().decrypt_with_pair(&version, request.ciphertext, cx.budget()).await?;
-    Ok(DecryptOutput { key: key.record().id, version: version.id(), algorithm, plaintext })
+) -> Reply {
+    let response = DecryptResponse {
+        key_id: key.record().id.to_string(),
+        plaintext: mem::take(&mut *plaintext),
+        request_id: cx.request_id().to_string(),
+        algorithm: algorithm.to_string(),
+        padding_mode: String::new(),
+        key_version_id: L::version_field(version),
+    };
+    Reply::new(version, &response)
 }

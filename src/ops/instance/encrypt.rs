@@ -1,78 +1,140 @@
-//! Encrypt: encrypts data with the initial version of a symmetric key, or to a key pair.
+//! Encrypt encrypts with the initial version of a symmetric key, or to a key pair. AdvanceEncrypt
+//! encrypts with the primary version of a symmetric key, which the ciphertext names.
 
-use super::{EncryptInput, EncryptOutput, accepted_iv, only_gcm, only_plain, pair_algorithm};
-use crate::audit::ActionEffect;
-use crate::authz::{AuthorizedKey, CanEncrypt, CanReadPublicKey, Permission};
-use crate::error::ApiError;
-use crate::keyring::VersionSelector;
+use std::marker::PhantomData;
+use std::mem;
+
+use zeroize::Zeroizing;
+
+use super::checks::{accepted_iv, only_gcm, only_plain, only_symmetric, pair_algorithm};
+use super::fields;
+use super::layout::{Layout, operation_pair};
+use super::messages::{EncryptRequest, EncryptResponse};
+use super::protobuf::{ProtobufOperation, Reply};
+use crate::authz::AuthorizedKey;
+use crate::model::IV_BYTES;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::{Context, CostClass, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-pub struct Encrypt(pub EncryptInput);
-
-impl Permission for Encrypt {
-    const ACTION: &'static str = "kms:Encrypt";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
-}
-
-impl CanEncrypt for Encrypt {}
-impl CanReadPublicKey for Encrypt {}
-
-impl Operation for Encrypt {
-    const NAME: &'static str = "Encrypt";
-    const EFFECT: ActionEffect = ActionEffect::Reads;
-    const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = EncryptOutput;
-
-    async fn run(self, cx: &Context) -> Result<EncryptOutput, ApiError> {
-        let key = cx.key::<Self>(&self.0.key)?;
-        if key.record().spec.is_asymmetric() {
-            with_pair(self.0, &key, cx).await
-        } else {
-            with_cipher(self.0, &key, cx).await
-        }
+operation_pair! {
+    Encrypt, AdvanceEncrypt:
+    pub struct Encryption<L>: CanEncrypt, CanReadPublicKey {
+        key: KeyRef,
+        version: Option<KeyVersionId>,
+        algorithm: Option<CipherAlgorithm>,
+        plaintext: Zeroizing<Vec<u8>>,
+        aad: Vec<u8>,
+        iv: Option<[u8; IV_BYTES]>,
     }
 }
 
-async fn with_cipher(
-    request: EncryptInput,
-    key: &AuthorizedKey<Encrypt>,
-    cx: &Context,
-) -> Result<EncryptOutput, ApiError> {
-    let version = VersionSelector::named_or_initial(request.version);
-    let version = cx.keyring().encryption_version(key, version)?;
-    cx.note_version(version.id());
-    only_gcm(request.algorithm)?;
-    let iv = accepted_iv(cx, request.iv)?;
-    let blob =
-        cx.keyring().encrypt(&version, iv, request.plaintext, request.aad, cx.execution()?).await?;
-    Ok(EncryptOutput {
-        key: key.record().id,
-        version: version.id(),
-        algorithm: CipherAlgorithm::AesGcm,
-        iv: Some(blob.iv),
-        ciphertext: blob.ciphertext,
-    })
+impl<L: Layout> ProtobufOperation for Encryption<L> {
+    type Message = EncryptRequest;
+
+    fn read(mut message: EncryptRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
+        fields::check_padding(&message.padding_mode)?;
+        let plaintext = Zeroizing::new(mem::take(&mut message.plaintext));
+        if plaintext.is_empty() {
+            return Err(ApiError::invalid_parameter("Plaintext"));
+        }
+        Ok(Self {
+            key: fields::key(&message.key_id)?,
+            version,
+            algorithm: fields::parse_optional("Algorithm", &message.algorithm)?,
+            plaintext,
+            aad: fields::aad(mem::take(&mut message.aad))?,
+            iv: fields::iv(&message.iv)?,
+            layout: PhantomData,
+        })
+    }
 }
 
-async fn with_pair(
-    request: EncryptInput,
-    key: &AuthorizedKey<Encrypt>,
-    cx: &Context,
-) -> Result<EncryptOutput, ApiError> {
-    only_plain(&request.aad, request.iv)?;
-    let (algorithm, padding) = pair_algorithm(request.algorithm)?;
-    let version = VersionSelector::named_or_initial(request.version);
-    let version = cx.keyring().oaep_version(key, version, padding)?;
-    cx.note_version(version.id());
-    let ciphertext =
-        cx.keyring().encrypt_to_pair(&version, &request.plaintext, cx.budget()).await?;
-    Ok(EncryptOutput {
-        key: key.record().id,
-        version: version.id(),
-        algorithm,
-        iv: None,
-        ciphertext,
-    })
+impl<L: Layout> Operation for Encryption<L> {
+    const EFFECT: ActionEffect = ActionEffect::Reads;
+    const COST_CLASS: CostClass = CostClass::Cryptographic;
+    type Output = Reply;
+
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
+        if key.record().spec.is_asymmetric() && !L::IS_ADVANCE {
+            return self.encrypt_to_pair(&key, cx).await;
+        }
+        only_symmetric(&key)?;
+        let version = cx.keyring().encryption_version(&key, L::version(self.version))?;
+        cx.note_version(version.id());
+        only_gcm(self.algorithm)?;
+        let iv = accepted_iv(cx, self.iv)?;
+        let blob =
+            cx.keyring().encrypt(&version, iv, self.plaintext, self.aad, cx.execution()?).await?;
+        let response = EncryptResponse {
+            key_id: key.record().id.to_string(),
+            iv: blob.iv.to_vec(),
+            ciphertext_blob: L::ciphertext(blob),
+            request_id: cx.request_id().to_string(),
+            algorithm: CipherAlgorithm::AesGcm.to_string(),
+            key_version_id: L::version_field(version.id()),
+            ..EncryptResponse::default()
+        };
+        Ok(Reply::new(version.id(), &response))
+    }
+}
+
+impl<L: Layout> Encryption<L> {
+    async fn encrypt_to_pair(
+        self,
+        key: &AuthorizedKey<Self>,
+        cx: &Context,
+    ) -> Result<Reply, ApiError> {
+        only_plain(&self.aad, self.iv)?;
+        let (algorithm, padding) = pair_algorithm(self.algorithm)?;
+        let version = cx.keyring().oaep_version(key, L::version(self.version), padding)?;
+        cx.note_version(version.id());
+        let response = EncryptResponse {
+            key_id: key.record().id.to_string(),
+            ciphertext_blob: cx
+                .keyring()
+                .encrypt_to_pair(&version, &self.plaintext, cx.budget())
+                .await?,
+            request_id: cx.request_id().to_string(),
+            algorithm: algorithm.to_string(),
+            ..EncryptResponse::default()
+        };
+        Ok(Reply::new(version.id(), &response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_field_is_refused_by_name() {
+        assert!(Encrypt::read(good(), None).is_ok());
+        let name = |request: EncryptRequest| match Encrypt::read(request, None) {
+            Ok(_) => panic!("not refused"),
+            Err(refused) => refused.message().split('"').nth(1).unwrap().to_owned(),
+        };
+        let with = |change: fn(&mut EncryptRequest)| {
+            let mut request = good();
+            change(&mut request);
+            request
+        };
+        assert_eq!(name(with(|request| request.key_id.clear())), "KeyId");
+        assert_eq!(name(with(|request| request.plaintext.clear())), "Plaintext");
+        assert_eq!(name(with(|request| request.algorithm = "AES".into())), "Algorithm");
+        assert_eq!(name(with(|request| request.aad = vec![0; 8193])), "Aad");
+        assert_eq!(name(with(|request| request.iv = vec![0; 16])), "Iv");
+        assert_eq!(name(with(|request| request.padding_mode = "X".into())), "PaddingMode");
+    }
+
+    fn good() -> EncryptRequest {
+        EncryptRequest {
+            key_id: "alias/a".into(),
+            plaintext: vec![1],
+            algorithm: String::new(),
+            aad: Vec::new(),
+            iv: Vec::new(),
+            padding_mode: String::new(),
+        }
+    }
 }

@@ -1,47 +1,70 @@
-//! GenerateDataKey: random bytes from the token, plain and encrypted with the initial version.
+//! GenerateDataKey generates random bytes in the token and returns them in plaintext and encrypted
+//! with the initial version; AdvanceGenerateDataKey encrypts with the primary version, which the
+//! ciphertext names.
 
-use super::{DataKey, DataKeyInput, EncryptOutput, only_gcm, only_symmetric};
-use crate::audit::ActionEffect;
-use crate::authz::{CanEncrypt, Permission};
-use crate::error::ApiError;
-use crate::keyring::VersionSelector;
+use std::marker::PhantomData;
+use std::mem;
+
+use super::checks::{only_gcm, only_symmetric};
+use super::fields;
+use super::layout::{Layout, operation_pair};
+use super::messages::{GenerateDataKeyRequest, GenerateDataKeyResponse};
+use super::protobuf::{ProtobufOperation, Reply};
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::{Context, CostClass, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct GenerateDataKey(pub DataKeyInput);
+/// The most bytes of a data key; the protocol names no limit, the public API this one.
+const MAX_BYTES: usize = 1024;
 
-impl Permission for GenerateDataKey {
-    const ACTION: &'static str = "kms:GenerateDataKey";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+operation_pair! {
+    GenerateDataKey, AdvanceGenerateDataKey:
+    pub struct DataKeyGeneration<L>: CanEncrypt {
+        key: KeyRef,
+        version: Option<KeyVersionId>,
+        algorithm: Option<CipherAlgorithm>,
+        bytes: usize,
+        aad: Vec<u8>,
+    }
 }
 
-impl CanEncrypt for GenerateDataKey {}
+impl<L: Layout> ProtobufOperation for DataKeyGeneration<L> {
+    type Message = L::DataKeyRequest;
 
-impl Operation for GenerateDataKey {
-    const NAME: &'static str = "GenerateDataKey";
+    fn read(message: Self::Message, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
+        let message: GenerateDataKeyRequest = message.into();
+        Ok(Self {
+            key: fields::key(&message.key_id)?,
+            version,
+            algorithm: fields::parse_optional("Algorithm", &message.algorithm)?,
+            bytes: fields::number("NumberOfBytes", message.number_of_bytes, MAX_BYTES)?,
+            aad: fields::aad(message.aad)?,
+            layout: PhantomData,
+        })
+    }
+}
+
+impl<L: Layout> Operation for DataKeyGeneration<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = DataKey;
+    type Output = Reply;
 
-    async fn run(self, cx: &Context) -> Result<DataKey, ApiError> {
-        let Self(input) = self;
-        let key = cx.key::<Self>(&input.key)?;
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
+        let key = cx.key::<Self>(&self.key)?;
         only_symmetric(&key)?;
-        only_gcm(input.algorithm)?;
-        let version = VersionSelector::named_or_initial(input.version);
-        let version = cx.keyring().encryption_version(&key, version)?;
+        only_gcm(self.algorithm)?;
+        let version = cx.keyring().encryption_version(&key, L::version(self.version))?;
         cx.note_version(version.id());
-        let (plaintext, blob) =
-            cx.keyring().data_key(&version, input.bytes, input.aad, cx.execution()?).await?;
-        let encrypted = EncryptOutput {
-            key: key.record().id,
-            version: version.id(),
-            algorithm: CipherAlgorithm::AesGcm,
-            iv: Some(blob.iv),
-            ciphertext: blob.ciphertext,
+        let (mut plaintext, blob) =
+            cx.keyring().data_key(&version, self.bytes, self.aad, cx.execution()?).await?;
+        let response = GenerateDataKeyResponse {
+            key_id: key.record().id.to_string(),
+            iv: blob.iv.to_vec(),
+            plaintext: mem::take(&mut *plaintext),
+            ciphertext_blob: L::ciphertext(blob),
+            request_id: cx.request_id().to_string(),
+            algorithm: CipherAlgorithm::AesGcm.to_string(),
+            key_version_id: L::version_field(version.id()),
         };
-        Ok(DataKey { plaintext, encrypted })
+        Ok(Reply::new(version.id(), &response))
     }
 }

@@ -1,30 +1,48 @@
-//! GenerateDataKeyPairWithoutPlaintext: as GenerateDataKeyPair, without the private half in clear.
+//! GenerateDataKeyPairWithoutPlaintext and AdvanceGenerateDataKeyPairWithoutPlaintext: as
+//! GenerateDataKeyPair and its `Advance` form, without the private half in plaintext.
 
-use super::{DataKeyPair, DataKeyPairInput, Layout, new_pair};
-use crate::audit::ActionEffect;
-use crate::authz::{CanEncrypt, Permission};
-use crate::error::ApiError;
-use crate::ops::{Context, CostClass, Operation};
+use std::marker::PhantomData;
+use std::mem;
 
-/// The request.
-#[derive(Debug)]
-pub struct GenerateDataKeyPairWithoutPlaintext(pub DataKeyPairInput);
+use super::generate_data_key_pair::PairRequest;
+use super::layout::{Layout, operation_pair};
+use super::messages::GenerateDataKeyPairWithoutPlaintextResponse;
+use super::protobuf::{ProtobufOperation, Reply};
+use crate::ops::prelude::*;
 
-impl Permission for GenerateDataKeyPairWithoutPlaintext {
-    const ACTION: &'static str = "kms:GenerateDataKeyPairWithoutPlaintext";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+operation_pair! {
+    GenerateDataKeyPairWithoutPlaintext, AdvanceGenerateDataKeyPairWithoutPlaintext:
+    pub struct DataKeyPairGenerationWithoutPlaintext<L>: CanEncrypt {
+        pair: PairRequest,
+    }
 }
 
-impl CanEncrypt for GenerateDataKeyPairWithoutPlaintext {}
+impl<L: Layout> ProtobufOperation for DataKeyPairGenerationWithoutPlaintext<L> {
+    type Message = L::DataKeyPairRequest;
 
-impl Operation for GenerateDataKeyPairWithoutPlaintext {
-    const NAME: &'static str = "GenerateDataKeyPairWithoutPlaintext";
+    fn read(message: Self::Message, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
+        Ok(Self { pair: PairRequest::read(message.into(), version)?, layout: PhantomData })
+    }
+}
+
+impl<L: Layout> Operation for DataKeyPairGenerationWithoutPlaintext<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
-    type Output = DataKeyPair;
+    type Output = Reply;
 
-    async fn run(self, cx: &Context) -> Result<DataKeyPair, ApiError> {
-        new_pair::<Self>(self.0, Layout::Plain, cx).await
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
+        let (version, mut with) = self.pair.generate::<Self, L>(cx).await?;
+        let response = GenerateDataKeyPairWithoutPlaintextResponse {
+            key_id: mem::take(&mut with.key_id),
+            iv: mem::take(&mut with.iv),
+            key_pair_spec: mem::take(&mut with.key_pair_spec),
+            private_key_ciphertext_blob: mem::take(&mut with.private_key_ciphertext_blob),
+            public_key: mem::take(&mut with.public_key),
+            request_id: mem::take(&mut with.request_id),
+            algorithm: mem::take(&mut with.algorithm),
+            key_version_id: mem::take(&mut with.key_version_id),
+        };
+        Ok(Reply::new(version, &response))
     }
 }

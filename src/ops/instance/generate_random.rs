@@ -1,32 +1,45 @@
 //! GenerateRandom: random bytes from the token.
 
-use zeroize::Zeroizing;
+use std::mem;
 
-use crate::audit::ActionEffect;
-use crate::authz::Permission;
-use crate::error::ApiError;
-use crate::ops::{Context, CostClass, Operation};
+use super::fields;
+use super::messages::{GenerateRandomRequest, GenerateRandomResponse};
+use super::protobuf::{ProtobufOperation, Reply};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct GenerateRandom {
-    /// How many bytes, 1 to 64.
-    pub bytes: usize,
+/// The most bytes of one call.
+const MAX_BYTES: usize = 64;
+
+operation! {
+    client_keys: "kms:GenerateRandom";
+    pub struct GenerateRandom {
+        bytes: usize,
+    }
 }
 
-impl Permission for GenerateRandom {
-    const ACTION: &'static str = "kms:GenerateRandom";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+impl ProtobufOperation for GenerateRandom {
+    type Message = GenerateRandomRequest;
+
+    fn read(
+        message: GenerateRandomRequest,
+        _version: Option<KeyVersionId>,
+    ) -> Result<Self, ApiError> {
+        Ok(Self { bytes: fields::number("Length", message.length, MAX_BYTES)? })
+    }
 }
 
 impl Operation for GenerateRandom {
-    const NAME: &'static str = "GenerateRandom";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Zeroizing<Vec<u8>>;
+    type Output = Reply;
 
-    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let grant = cx.account::<Self>("random")?;
-        Ok(cx.keyring().random(&grant, self.bytes, cx.execution()?).await?)
+        let mut random = cx.keyring().random(&grant, self.bytes, cx.execution()?).await?;
+        let response = GenerateRandomResponse {
+            random: mem::take(&mut *random),
+            request_id: cx.request_id().to_string(),
+        };
+        Ok(Reply::new(None, &response))
     }
 }

@@ -1,73 +1,61 @@
 //! Verify: whether a signature is a key pair's.
 
-use super::signature_algorithm;
-use crate::audit::ActionEffect;
-use crate::authz::{CanVerify, Permission};
-use crate::error::ApiError;
+use super::checks::signature_algorithm;
+use super::fields;
+use super::messages::{VerifyRequest, VerifyResponse};
+use super::protobuf::{ProtobufOperation, Reply};
 use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
-use crate::model::{KeyId, KeyRef, KeyVersionId};
-use crate::ops::{Context, CostClass, Operation};
+use crate::ops::prelude::*;
 
-/// The request.
-#[derive(Debug)]
-pub struct Verify {
-    /// The key.
-    pub key: KeyRef,
-    /// The key version, where the caller names one.
-    pub version: Option<KeyVersionId>,
-    /// How it was signed; none is the default of the key.
-    pub algorithm: Option<SignatureAlgorithm>,
-    /// What was signed.
-    pub digest: Digest,
-    /// In which form it was handed over.
-    pub message_type: MessageType,
-    /// The signature.
-    pub signature: Vec<u8>,
+operation! {
+    client_keys: "kms:Verify";
+    pub struct Verify: CanVerify {
+        key: KeyRef,
+        version: Option<KeyVersionId>,
+        algorithm: Option<SignatureAlgorithm>,
+        digest: Digest,
+        message_type: MessageType,
+        signature: Vec<u8>,
+    }
 }
 
-/// What comes of it.
-#[derive(Debug)]
-pub struct Verified {
-    /// The key.
-    pub key: KeyId,
-    /// The key version that verified.
-    pub version: KeyVersionId,
-    /// How.
-    pub algorithm: SignatureAlgorithm,
-    /// Whether the signature is right.
-    pub is_valid: bool,
-    /// As in the request.
-    pub message_type: MessageType,
-}
+impl ProtobufOperation for Verify {
+    type Message = VerifyRequest;
 
-impl Permission for Verify {
-    const ACTION: &'static str = "kms:Verify";
-    const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+    fn read(message: VerifyRequest, version: Option<KeyVersionId>) -> Result<Self, ApiError> {
+        let (digest, message_type) =
+            fields::digest_of(&message.message, &message.digest, &message.message_type)?;
+        Ok(Self {
+            key: fields::key(&message.key_id)?,
+            version,
+            algorithm: fields::parse_optional("Algorithm", &message.algorithm)?,
+            digest,
+            message_type,
+            signature: message.signature,
+        })
+    }
 }
-
-impl CanVerify for Verify {}
 
 impl Operation for Verify {
-    const NAME: &'static str = "Verify";
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Verified;
+    type Output = Reply;
 
-    async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let algorithm = signature_algorithm(&key, self.algorithm)?;
         let version = VersionSelector::named_or_initial(self.version);
         let version = cx.keyring().signing_version(&key, version, algorithm)?;
         cx.note_version(version.id());
-        let is_valid =
-            cx.keyring().verify(&version, self.digest, self.signature, cx.execution()?).await?;
-        Ok(Verified {
-            key: key.record().id,
-            version: version.id(),
-            algorithm,
-            is_valid,
-            message_type: self.message_type,
-        })
+        let (digest, signature) = (self.digest, self.signature);
+        let response = VerifyResponse {
+            key_id: key.record().id.to_string(),
+            value: cx.keyring().verify(&version, digest, signature, cx.execution()?).await?,
+            request_id: cx.request_id().to_string(),
+            algorithm: algorithm.to_string(),
+            message_type: self.message_type.to_string(),
+        };
+        Ok(Reply::new(version.id(), &response))
     }
 }

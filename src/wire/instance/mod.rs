@@ -5,10 +5,6 @@
 //! message, so nothing else may ever leave here.
 
 mod error;
-mod fields;
-mod key_pairs;
-pub mod messages;
-mod operations;
 pub mod sign;
 pub mod table;
 
@@ -23,6 +19,7 @@ use crate::audit::Recorded;
 use crate::authn::ClientKeys;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
+pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
 use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
 

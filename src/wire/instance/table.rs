@@ -1,55 +1,39 @@
 //! Every operation of the protocol and what becomes of it.
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use prost::Message;
-use zeroize::Zeroizing;
+use prost::Message as _;
 
 use super::PROTOBUF;
-use super::operations::ProtobufOperation;
 use super::sign::KEY_VERSION;
 use crate::audit::{Action, Parameters, Recorded};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{KeyVersionId, Params};
-use crate::ops::instance::advance_decrypt::AdvanceDecrypt;
-use crate::ops::instance::advance_encrypt::AdvanceEncrypt;
-use crate::ops::instance::advance_generate_data_key::AdvanceGenerateDataKey;
-use crate::ops::instance::advance_generate_data_key_pair::AdvanceGenerateDataKeyPair;
-use crate::ops::instance::advance_generate_data_key_pair_without_plaintext::AdvanceGenerateDataKeyPairWithoutPlaintext;
-use crate::ops::instance::decrypt::Decrypt;
-use crate::ops::instance::encrypt::Encrypt;
-use crate::ops::instance::generate_data_key::GenerateDataKey;
-use crate::ops::instance::generate_data_key_pair::GenerateDataKeyPair;
-use crate::ops::instance::generate_data_key_pair_without_plaintext::GenerateDataKeyPairWithoutPlaintext;
-use crate::ops::instance::generate_random::GenerateRandom;
-use crate::ops::instance::get_public_key::GetPublicKey;
-use crate::ops::instance::sign::Sign;
-use crate::ops::instance::verify::Verify;
-use crate::ops::unsupported;
+use crate::ops::instance::messages::ProtobufMessage as _;
+use crate::ops::instance::{ProtobufOperation, Reply};
+use crate::ops::{self, InstanceVisitor, unsupported};
 use crate::pipeline::Authenticated;
 
 /// Every operation that is served.
-pub static TABLE: &[Handler] = &[
-    entry::<Encrypt>(),
-    entry::<Decrypt>(),
-    entry::<AdvanceEncrypt>(),
-    entry::<AdvanceDecrypt>(),
-    entry::<GenerateDataKey>(),
-    entry::<AdvanceGenerateDataKey>(),
-    entry::<GenerateDataKeyPair>(),
-    entry::<GenerateDataKeyPairWithoutPlaintext>(),
-    entry::<AdvanceGenerateDataKeyPair>(),
-    entry::<AdvanceGenerateDataKeyPairWithoutPlaintext>(),
-    entry::<GenerateRandom>(),
-    entry::<Sign>(),
-    entry::<Verify>(),
-    entry::<GetPublicKey>(),
-];
+pub static TABLE: LazyLock<Vec<Handler>> = LazyLock::new(|| {
+    let mut entries = Entries(Vec::new());
+    ops::visit_instance(&mut entries);
+    entries.0
+});
+
+struct Entries(Vec<Handler>);
+
+impl InstanceVisitor for Entries {
+    fn visit<O: ProtobufOperation>(&mut self) {
+        self.0.push(entry::<O>());
+    }
+}
 
 /// What becomes of an operation.
 #[derive(Debug, Clone, Copy)]
@@ -136,31 +120,25 @@ async fn serve<O: ProtobufOperation>(
     raw: RawRequest,
 ) -> Recorded<Response> {
     let operation = read::<O>(raw, &mut request);
-    let id = request.context().id;
-    let outcome = request.execute(operation, false).await;
-    outcome.map(|output| {
-        let version = O::version(&output);
-        success(version, &O::write(output, id.to_string()))
-    })
+    request.execute(operation, false).await.map(success)
 }
 
 fn read<O: ProtobufOperation>(
     raw: RawRequest,
     request: &mut Authenticated<'_>,
 ) -> Result<O, ApiError> {
-    let message = O::Request::decode(raw.body)
+    let message = O::Message::decode(raw.body)
         .map_err(|error| ApiError::from(ErrorCode::InvalidParameter).because(error))?;
     let mut shown = Params::default();
-    for (name, value) in O::audit_parameters(&message) {
+    for (name, value) in message.audit_parameters() {
         shown.insert(name, value)?;
     }
     request.note_parameters(Parameters::of(&shown));
     O::read(message, raw.version?)
 }
 
-fn success(version: Option<KeyVersionId>, answer: &impl Message) -> Response {
+fn success(Reply { version, body }: Reply) -> Response {
     // It may hold a plaintext, so it is wiped when it has been sent.
-    let body = Zeroizing::new(answer.encode_to_vec());
     let mut response = Response::new(Body::from(Bytes::from_owner(body)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));

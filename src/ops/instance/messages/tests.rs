@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::wire::instance::table;
+use crate::ops::instance::ProtobufOperation;
+use crate::ops::{InstanceVisitor, visit_instance};
 
 const OF_THE_SDK: &str = include_str!("../../../../tests/vectors/instance-messages.txt");
 
@@ -216,12 +217,22 @@ impl Sdk {
     }
 
     fn has_no_more_that_is_served(&self) {
-        for entry in table::TABLE {
+        let mut names = Names(Vec::new());
+        visit_instance(&mut names);
+        for operation in names.0 {
             for kind in ["Request", "Response"] {
-                let name = format!("{}{kind}", entry.name);
+                let name = format!("{operation}{kind}");
                 assert!(!self.0.contains_key(&name), "{name} is not compared");
             }
         }
+    }
+}
+
+struct Names(Vec<&'static str>);
+
+impl InstanceVisitor for Names {
+    fn visit<O: ProtobufOperation>(&mut self) {
+        self.0.push(O::NAME);
     }
 }
 

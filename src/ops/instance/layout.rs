@@ -1,0 +1,106 @@
+//! The two forms of an operation: the plain call and its `Advance` form.
+
+use super::messages::{
+    AdvanceGenerateDataKeyPairRequest, AdvanceGenerateDataKeyRequest, GenerateDataKeyPairRequest,
+    GenerateDataKeyRequest, ProtobufMessage,
+};
+use crate::keyring::VersionSelector;
+use crate::model::{CiphertextBlob, KeyVersionId};
+
+/// How ciphertexts are laid out, and which key version is used unless the caller names one.
+pub trait Layout: 'static {
+    /// Whether it is that of the `Advance` calls.
+    const IS_ADVANCE: bool;
+    /// The request of a data key.
+    type DataKeyRequest: ProtobufMessage + Into<GenerateDataKeyRequest>;
+    /// The request of a data key pair.
+    type DataKeyPairRequest: ProtobufMessage + Into<GenerateDataKeyPairRequest>;
+
+    /// The version that encrypts.
+    fn version(named: Option<KeyVersionId>) -> VersionSelector;
+
+    /// The ciphertext as it is laid out.
+    fn ciphertext(blob: CiphertextBlob) -> Vec<u8>;
+
+    /// The field of a response that names the version.
+    fn version_field(version: KeyVersionId) -> String;
+}
+
+/// The bare ciphertext of the initial version.
+#[derive(Debug)]
+pub enum Plain {}
+
+/// The ciphertext of the primary version, with a frame that names it.
+#[derive(Debug)]
+pub enum Advance {}
+
+impl Layout for Plain {
+    const IS_ADVANCE: bool = false;
+    type DataKeyRequest = GenerateDataKeyRequest;
+    type DataKeyPairRequest = GenerateDataKeyPairRequest;
+
+    fn version(named: Option<KeyVersionId>) -> VersionSelector {
+        VersionSelector::named_or_initial(named)
+    }
+
+    fn ciphertext(blob: CiphertextBlob) -> Vec<u8> {
+        blob.ciphertext
+    }
+
+    fn version_field(_version: KeyVersionId) -> String {
+        String::new()
+    }
+}
+
+impl Layout for Advance {
+    const IS_ADVANCE: bool = true;
+    type DataKeyRequest = AdvanceGenerateDataKeyRequest;
+    type DataKeyPairRequest = AdvanceGenerateDataKeyPairRequest;
+
+    fn version(named: Option<KeyVersionId>) -> VersionSelector {
+        VersionSelector::named_or_primary(named)
+    }
+
+    fn ciphertext(blob: CiphertextBlob) -> Vec<u8> {
+        blob.to_framed()
+    }
+
+    fn version_field(version: KeyVersionId) -> String {
+        version.to_string()
+    }
+}
+
+/// Declares the request of an operation that has both forms, with their permissions: a struct that is
+/// generic over the [`Layout`], and the names of the two forms.
+macro_rules! operation_pair {
+    (
+        $Plain:ident, $Advance:ident:
+        pub struct $Name:ident<L>: $($good_for:ident),+ {
+            $($field:ident: $type:ty),+ $(,)?
+        }
+    ) => {
+        #[doc = concat!("The request of ", stringify!($Plain), " and ", stringify!($Advance), ".")]
+        pub struct $Name<L> {
+            $($field: $type,)+
+            layout: std::marker::PhantomData<fn() -> L>,
+        }
+
+        #[doc = concat!("The request of ", stringify!($Plain), ".")]
+        pub type $Plain = $Name<$crate::ops::instance::layout::Plain>;
+
+        #[doc = concat!("The request of ", stringify!($Advance), ".")]
+        pub type $Advance = $Name<$crate::ops::instance::layout::Advance>;
+
+        impl<L: $crate::ops::instance::layout::Layout> $crate::authz::Permission for $Name<L> {
+            const ACTION: &'static str = if L::IS_ADVANCE {
+                concat!("kms:", stringify!($Advance))
+            } else {
+                concat!("kms:", stringify!($Plain))
+            };
+            const CLIENT_KEYS: Option<&'static str> = Some(Self::ACTION);
+        }
+
+        $(impl<L: $crate::ops::instance::layout::Layout> $crate::authz::$good_for for $Name<L> {})+
+    };
+}
+pub(super) use operation_pair;
