@@ -8,6 +8,8 @@ pub mod account;
 pub mod aliases;
 mod call_limits;
 pub mod crypto;
+#[cfg(test)]
+pub mod example;
 pub mod instance;
 pub mod instances;
 pub mod key_policy;

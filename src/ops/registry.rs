@@ -38,7 +38,7 @@ macro_rules! operations {
         $(pub mod $module;)+
 
         /// Visits the operations of this family.
-        pub(in crate::ops) fn visit(visitor: &mut impl $crate::ops::registry::$visitor) {
+        pub(crate) fn visit(visitor: &mut impl $crate::ops::registry::$visitor) {
             $($crate::ops::registry::operations!(@visit visitor, $module, $operation);)+
         }
     };

@@ -31,6 +31,18 @@ fn check_page(path: &str, expected: &str) {
     assert!(is_current, "{path} is out of date: UPDATE_DOCS=1 cargo test --test docs");
 }
 
+/// The example is built, and put into a table, by the unit tests.
+#[test]
+fn the_guide_to_a_new_operation_shows_the_example_that_is_built() {
+    let guide = read("docs/develop/adding-an-operation.md");
+    let example = read("src/ops/example/count_key_versions.rs");
+    assert!(!example.is_empty());
+    assert!(guide.contains(&format!("```rust\n{example}```\n")), "the guide shows another one");
+    let family = read("src/ops/example/mod.rs");
+    let line = "    count_key_versions::CountKeyVersions,\n";
+    assert!(family.contains(line) && guide.contains(&format!("+{line}```\n")));
+}
+
 #[test]
 fn the_readme_shows_the_example_that_the_sdk_tests_run() {
     let (readme, example) = (read("README.md"), read("examples/first_encryption.py"));

@@ -136,6 +136,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ParamError;
+    use crate::ops::example::count_key_versions::CountKeyVersions;
 
     #[test]
     fn the_unsupported_actions_are_sorted_and_not_served() {
@@ -159,6 +161,21 @@ mod tests {
             "GetPublicKey",
         ];
         assert_eq!(names.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_operation_of_the_guide_needs_its_file_and_its_line_alone() {
+        let mut entries = Entries(Vec::new());
+        ops::example::visit(&mut entries);
+        let [entry] = &entries.0[..] else { panic!("not one operation") };
+        assert_eq!(entry.name, "CountKeyVersions");
+        assert_eq!(entry.permission, "kms:CountKeyVersions");
+        assert!(entry.client_keys.is_none() && !entry.supports_dry_run);
+        let read = |params: &Params<'_>| CountKeyVersions::from_params(params).map(drop);
+        let mut params = Params::default();
+        assert_eq!(read(&params), Err(ParamError::Missing("KeyId".into())));
+        params.insert("KeyId", "alias/demo").unwrap();
+        assert_eq!(read(&params), Ok(()));
     }
 
     #[test]
