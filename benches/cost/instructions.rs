@@ -13,7 +13,7 @@ use crate::{Options, burst};
 /// and on a busy machine a thread looks more often whether there is work.
 const WINDOWS: usize = 5;
 /// How long the instructions of the program at rest are counted, which are not the requests'.
-const REST: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Prints the table.
 pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> anyhow::Result<()> {
@@ -51,7 +51,7 @@ pub(crate) fn count(options: &Options, home: &Path, programs: &[Program]) -> any
 fn at_rest(counters: &mut Counters<'_>) -> anyhow::Result<Counts> {
     counters.zero()?;
     let start = Instant::now();
-    thread::sleep(REST);
+    thread::sleep(PAUSE);
     Ok(counters.take()?.divided_by(start.elapsed().as_secs_f64()))
 }
 
