@@ -17,13 +17,31 @@ const OTHER_KEYS_CHECKED: usize = 3;
 impl Worker<'_> {
     /// The handles of a key.
     pub(super) fn handles(&mut self, key: KeyIdentity) -> Result<Handles, TokenError> {
-        match self.state.keys.handles(key, self.login_epoch()) {
+        match self.cached(key) {
             Some(handles) if handles.is_stale() => self.revalidate(key, handles),
             Some(handles) if handles.copy == SessionCopy::Wanted => {
                 Ok(self.ensure_copy(key, handles))
             }
             Some(handles) => Ok(handles),
             None => self.with_objects(|worker| worker.resolve(key)),
+        }
+    }
+
+    /// Asks the cache for a key before a job that uses it. False if its handles are not known.
+    pub(super) fn fetch_handles(&mut self, key: KeyIdentity) -> bool {
+        self.fetched = self.cached(key).map(|handles| (key, handles));
+        self.fetched.is_some()
+    }
+
+    /// The cached handles of a key; those that were fetched when the job began serve once.
+    fn cached(&mut self, key: KeyIdentity) -> Option<Handles> {
+        match self.fetched.take() {
+            Some((fetched, handles))
+                if fetched == key && handles.login_epoch == self.login_epoch() =>
+            {
+                Some(handles)
+            }
+            _ => self.state.keys.handles(key, self.login_epoch()),
         }
     }
 

@@ -216,8 +216,9 @@ impl Token {
         self.0.pool.submit(QueueKind::Use, budget, job).await
     }
 
-    /// As `run`, for a job that uses this key. Where its handles are not known it is found first, by
-    /// the thread that makes and destroys objects: nothing that needs no search waits for that.
+    /// As `run`, for a job that uses this key. A thread that does not know its handles gives the job
+    /// back, and it is found first, by the thread that makes and destroys objects: nothing that needs
+    /// no search waits for that.
     ///
     /// # Errors
     /// As `run`; `NotFound` when the token does not hold the key, `KeyMismatch` when what it holds
@@ -232,10 +233,18 @@ impl Token {
         T: Send + 'static,
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
-        if !self.0.state.has_handles(key) {
-            self.change(budget, move |worker| worker.look_up(key)).await?;
+        let tried =
+            self.run(budget, move |worker| {
+                if worker.fetch_handles(key) { job(worker).map(Ok) } else { Ok(Err(job)) }
+            })
+            .await?;
+        match tried {
+            Ok(value) => Ok(value),
+            Err(job) => {
+                self.change(budget, move |worker| worker.look_up(key)).await?;
+                self.run(budget, job).await
+            }
         }
-        self.run(budget, job).await
     }
 
     /// As `run`, for jobs that make or destroy objects: they run one after another, on a

@@ -215,12 +215,6 @@ impl TokenState {
         self.identity_verified_at.fetch_max(login_epoch.logins, Ordering::SeqCst);
     }
 
-    /// Whether the handles of a key are known, as far as can be told without a thread.
-    pub(super) fn has_handles(&self, key: KeyIdentity) -> bool {
-        let epoch = self.epochs.load(Ordering::Relaxed);
-        self.keys.handles(key, self.login_epoch(epoch)).is_some()
-    }
-
     /// Tells the log, once for each key, that its objects are another key's.
     pub(super) fn report_key_mismatch(&self, key: KeyIdentity, error: &TokenError) {
         let mut reported = lock(&self.reported_keys);

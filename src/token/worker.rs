@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
 
-use super::cache::LoginEpoch;
+use super::cache::{Handles, LoginEpoch};
 use super::canary::Canary;
 use super::error::{ErrorClass, TokenError};
 use super::initialization::Initialization;
@@ -51,6 +51,8 @@ pub struct Worker<'a> {
     pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
     holds_objects: bool,
+    /// What the cache had of the job's key when the job began, for its first use.
+    pub(super) fetched: Option<(KeyIdentity, Handles)>,
 }
 
 impl std::fmt::Debug for Worker<'_> {
@@ -67,7 +69,7 @@ impl<'a> Worker<'a> {
         thread_state: &'a mut ThreadState,
         session: &'a mut Option<Session>,
     ) -> Self {
-        Self { state, initialization, thread_state, session, holds_objects: false }
+        Self { state, initialization, thread_state, session, holds_objects: false, fetched: None }
     }
 
     /// The thread's session, opened if there is none.
