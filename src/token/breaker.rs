@@ -1,34 +1,8 @@
 //! The breaker: whether calls may go to the token at all.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::error::TokenError;
-
-/// Why the token is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnavailableReason {
-    /// It was lost and is being brought back.
-    Recovering,
-    /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
-    /// may lock the token for good.
-    PinRefused,
-    /// Its module has not let go of a thread for long, and no thread is left.
-    Hanging,
-    /// It was closed in an orderly way.
-    Closed,
-}
-
-impl fmt::Display for UnavailableReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Recovering => "it was lost and is being brought back",
-            Self::PinRefused => "it refused the PIN, and an operator must act",
-            Self::Hanging => "its module does not answer",
-            Self::Closed => "it is closed",
-        })
-    }
-}
+use super::error::{TokenError, UnavailableReason};
 
 const READY: u8 = 0;
 const RECOVERING: u8 = 1;

@@ -1,12 +1,11 @@
 //! The handles of keys by their id. A handle is a cached value and may die at any time.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
+use parking_lot::RwLock;
 
-use super::locks::{read, write};
 use super::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
 use super::template::Copies;
@@ -114,7 +113,7 @@ pub(super) struct KeyCache(RwLock<HashMap<KeyIdentity, Entry>>);
 impl KeyCache {
     /// The handles of a key, if they hold in this login epoch.
     pub(super) fn handles(&self, key: KeyIdentity, login_epoch: LoginEpoch) -> Option<Handles> {
-        let keys = read(&self.0);
+        let keys = self.0.read();
         keys.get(&key)
             .map(|entry| entry.handles)
             .filter(|handles| handles.login_epoch == login_epoch)
@@ -127,7 +126,7 @@ impl KeyCache {
         login_epoch: LoginEpoch,
         most: usize,
     ) -> Vec<(KeyIdentity, ObjectHandle)> {
-        let keys = read(&self.0);
+        let keys = self.0.read();
         let others = keys
             .iter()
             .filter(|(id, entry)| **id != key && entry.handles.login_epoch == login_epoch);
@@ -136,14 +135,14 @@ impl KeyCache {
 
     /// Keeps the handles of a key, and its known answer if it has one.
     pub(super) fn keep(&self, key: KeyIdentity, handles: Handles) {
-        let mut keys = write(&self.0);
+        let mut keys = self.0.write();
         let known_answer = keys.remove(&key).and_then(|entry| entry.known_answer);
         keys.insert(key, Entry { handles, known_answer });
     }
 
     /// Keeps what was found in passing, unless the key is known in that login epoch.
     pub(super) fn insert_missing(&self, found: impl Iterator<Item = (KeyIdentity, Handles)>) {
-        let mut keys = write(&self.0);
+        let mut keys = self.0.write();
         for (key, handles) in found {
             let known = keys.get(&key).map(|entry| entry.handles.login_epoch);
             if known != Some(handles.login_epoch) {
@@ -154,22 +153,22 @@ impl KeyCache {
 
     /// Forgets a key.
     pub(super) fn forget(&self, key: KeyIdentity) -> Option<Handles> {
-        write(&self.0).remove(&key).map(|entry| entry.handles)
+        self.0.write().remove(&key).map(|entry| entry.handles)
     }
 
     /// Forgets all keys.
     pub(super) fn clear(&self) {
-        write(&self.0).clear();
+        self.0.write().clear();
     }
 
     /// The known answer of a key.
     pub(super) fn known_answer(&self, key: KeyIdentity) -> Option<KnownAnswer> {
-        read(&self.0).get(&key).and_then(|entry| entry.known_answer.clone())
+        self.0.read().get(&key).and_then(|entry| entry.known_answer.clone())
     }
 
     /// Keeps a known answer, if the key is still known.
     pub(super) fn keep_known_answer(&self, key: KeyIdentity, known_answer: KnownAnswer) {
-        if let Some(entry) = write(&self.0).get_mut(&key) {
+        if let Some(entry) = self.0.write().get_mut(&key) {
             entry.known_answer = Some(known_answer);
         }
     }

@@ -1,11 +1,11 @@
 //! What can go wrong with the token, and the one table of what may be done about it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 
-use super::breaker::UnavailableReason;
 use super::name::ObjectName;
 use crate::error::{ApiError, ErrorCode};
 
@@ -103,6 +103,31 @@ pub enum TokenError {
     /// The binding refused a call or an answer by itself.
     #[error("the PKCS#11 binding failed")]
     Binding(#[source] Pkcs11Error),
+}
+
+/// Why the token is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnavailableReason {
+    /// It was lost and is being brought back.
+    Recovering,
+    /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
+    /// may lock the token for good.
+    PinRefused,
+    /// Its module has not let go of a thread for long, and no thread is left.
+    Hanging,
+    /// It was closed in an orderly way.
+    Closed,
+}
+
+impl fmt::Display for UnavailableReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Recovering => "it was lost and is being brought back",
+            Self::PinRefused => "it refused the PIN, and an operator must act",
+            Self::Hanging => "its module does not answer",
+            Self::Closed => "it is closed",
+        })
+    }
 }
 
 /// What may be done about a failure.

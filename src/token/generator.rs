@@ -6,12 +6,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::Mutex;
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 
 use super::error::TokenError;
-use super::locks::lock;
 use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
 
@@ -42,7 +41,7 @@ impl GeneratorWatch {
     /// # Errors
     /// `Untrusted` when no living generator gives that.
     pub(super) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
-        counted(lock(&self.0).check(draw))
+        counted(self.0.lock().check(draw))
     }
 
     /// Lets a draw be used as IVs.
@@ -50,7 +49,7 @@ impl GeneratorWatch {
     /// # Errors
     /// As there, and when one of them stands in the draw twice or was drawn lately.
     pub(super) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
-        let mut memory = lock(&self.0);
+        let mut memory = self.0.lock();
         counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
     }
 }
@@ -162,7 +161,7 @@ mod tests {
             assert!(watch.check_ivs(&draw(seed, 4080)).is_ok());
             assert!(watch.check(&draw(seed, 64)[32..]).is_ok());
         }
-        let memory = lock(&watch.0);
+        let memory = watch.0.lock();
         assert_eq!((memory.ivs.known.len(), memory.ivs.order.len()), (IVS, IVS));
         assert_eq!((memory.draws.known.len(), memory.draws.order.len()), (DRAWS, DRAWS));
     }

@@ -4,17 +4,18 @@
 //! other sessions, so everything that belongs to an initialisation lives and dies in here.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
+use parking_lot::Mutex;
 
 use super::error::{ErrorClass, TokenError};
 use super::generator::GeneratorWatch;
-use super::locks::lock;
 use super::random::RandomSource;
 use super::selftest;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
@@ -39,11 +40,16 @@ pub(super) struct Initialization {
     sessions: Vec<Mutex<Option<Session>>>,
 }
 
-/// What every initialisation begins with.
-pub(super) struct InitializeArgs<'a> {
-    pub(super) pkcs11: &'a Pkcs11,
-    pub(super) settings: &'a TokenSettings,
-    pub(super) generator: &'a Arc<GeneratorWatch>,
+/// The loaded module, and what each of its initialisations begins with.
+pub(super) struct Module {
+    pkcs11: Pkcs11,
+    pub(super) settings: TokenSettings,
+    /// Watched by all threads, and longer than an initialisation lasts.
+    pub(super) generator: Arc<GeneratorWatch>,
+    /// How often it was initialised.
+    epochs: AtomicU64,
+    /// Whether this process's part of it is ours to finalize.
+    initialized_by_us: AtomicBool,
 }
 
 /// Loads the module.
@@ -74,56 +80,63 @@ pub(super) fn tokens(
     Ok(tokens)
 }
 
-impl Initialization {
+impl Module {
+    /// Loads the module.
+    pub(super) fn load(settings: TokenSettings) -> Result<Self, TokenError> {
+        Ok(Self {
+            pkcs11: load(&settings.module)?,
+            settings,
+            generator: Arc::default(),
+            epochs: AtomicU64::new(0),
+            initialized_by_us: AtomicBool::new(false),
+        })
+    }
+
     /// Initialises the module, finds the token, logs in once, and tests the token.
-    /// `was_initialized_by_us`: whether an earlier initialisation was ours.
-    pub(super) fn open(
-        args: &InitializeArgs<'_>,
-        selector: &TokenSelector,
-        epoch: u64,
-        was_initialized_by_us: bool,
-    ) -> Result<Self, TokenError> {
-        let pkcs11 = args.pkcs11;
-        let initialized_by_us = begin(pkcs11, was_initialized_by_us)?;
-        let opened = Self::assemble(args, selector, epoch, initialized_by_us);
-        if opened.is_err() && initialized_by_us {
+    pub(super) fn open(&self, selector: &TokenSelector) -> Result<Initialization, TokenError> {
+        let initialized_by_us =
+            begin(&self.pkcs11, self.initialized_by_us.load(Ordering::Relaxed))?;
+        let opened = self.assemble(selector, initialized_by_us);
+        if opened.is_ok() {
+            self.initialized_by_us.store(initialized_by_us, Ordering::Relaxed);
+        } else if initialized_by_us {
             // All sessions of the failed try are closed by now.
-            let _ = pkcs11.clone().finalize();
+            let _ = self.pkcs11.clone().finalize();
         }
         opened
     }
 
     fn assemble(
-        args: &InitializeArgs<'_>,
+        &self,
         selector: &TokenSelector,
-        epoch: u64,
         initialized_by_us: bool,
-    ) -> Result<Self, TokenError> {
-        let InitializeArgs { pkcs11, settings, generator } = *args;
-        let (slot, raw_info) = find(pkcs11, selector)?;
+    ) -> Result<Initialization, TokenError> {
+        let (slot, raw_info) = find(&self.pkcs11, selector)?;
         let info = TokenInfo::from(&raw_info);
-        let mechanisms = pkcs11.get_mechanism_list(slot)?;
+        let mechanisms = self.pkcs11.get_mechanism_list(slot)?;
         if !mechanism::Capability::AesGcm.is_among(&mechanisms, false) {
             return Err(TokenError::Unsupported("AES-GCM"));
         }
-        let anchor = pkcs11.open_rw_session(slot)?;
-        settings.pin_guard().log_in(&anchor, &raw_info)?;
-        let again = || Ok(pkcs11.open_rw_session(slot)?);
-        let copies = selftest::run(&anchor, &again, &mut RandomSource::new(generator))?;
-        let workers = workers(settings, &info, raw_info.max_rw_session_count());
-        Ok(Self {
-            epoch,
+        let anchor = self.pkcs11.open_rw_session(slot)?;
+        self.settings.pin_guard().log_in(&anchor, &raw_info)?;
+        let again = || Ok(self.pkcs11.open_rw_session(slot)?);
+        let copies = selftest::run(&anchor, &again, &mut RandomSource::new(&self.generator))?;
+        let workers = workers(&self.settings, &info, raw_info.max_rw_session_count());
+        Ok(Initialization {
+            epoch: self.epochs.fetch_add(1, Ordering::Relaxed) + 1,
             info,
             mechanisms,
             copies,
-            pkcs11: pkcs11.clone(),
+            pkcs11: self.pkcs11.clone(),
             slot,
             initialized_by_us,
             anchor: Mutex::new(Some(anchor)),
             sessions: (0..=workers).map(|_index| Mutex::new(None)).collect(),
         })
     }
+}
 
+impl Initialization {
     /// Token threads, the one for changes included.
     pub(super) fn threads(&self) -> usize {
         self.sessions.len()
@@ -154,7 +167,7 @@ impl Initialization {
         &self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let mut anchor = lock(&self.anchor);
+        let mut anchor = self.anchor.lock();
         if let Some(session) = anchor.take() {
             let result = work(&session);
             let is_lost = |error: &TokenError| error.class() == ErrorClass::SessionGone;
@@ -167,11 +180,6 @@ impl Initialization {
         let result = work(&session);
         *anchor = Some(session);
         result
-    }
-
-    /// Whether this process's part of the module is ours to finalize.
-    pub(super) const fn initialized_by_us(&self) -> bool {
-        self.initialized_by_us
     }
 
     /// Ends this initialisation: sessions first, while their numbers still mean them, then

@@ -21,7 +21,6 @@ mod initialization;
 mod inspect;
 mod key_test;
 mod listing;
-mod locks;
 mod mac;
 mod material;
 mod mechanism;
@@ -33,6 +32,7 @@ mod pool;
 mod provision;
 mod quirks;
 mod random;
+mod recovery;
 mod selftest;
 mod settings;
 mod state;
@@ -48,20 +48,20 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 pub use asymmetric::PublicKey;
-pub use breaker::UnavailableReason;
 pub use budget::Budget;
 pub use cipher::{EncryptOptions, Encrypted, MAX_USES};
-pub use error::{ErrorClass, TokenError};
+pub use error::{ErrorClass, TokenError, UnavailableReason};
 pub use import::CheckValue;
 pub use inspect::{Depth, Inspected, ObjectKind};
 pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
 pub use name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
+pub use recovery::ReinitializeFailures;
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
-pub use state::ReinitializeFailures;
 pub use template::Curve;
 pub use worker::Worker;
 
 use pool::{Pool, QueueKind};
+use recovery::Recovery;
 use state::TokenState;
 
 /// An open token. Clones are the same token.
@@ -71,6 +71,7 @@ pub struct Token(Arc<Open>);
 struct Open {
     state: Arc<TokenState>,
     pool: Pool,
+    recovery: Recovery,
 }
 
 /// A start that fails after the token is open ends without `close`. No thread may be inside the
@@ -86,6 +87,7 @@ impl Open {
         let threads_idle = self.pool.drain(CLOSING);
         if threads_idle {
             self.state.close();
+            self.recovery.join();
         } else {
             self.state.abandon();
         }
@@ -123,9 +125,10 @@ impl Token {
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let (queue, max_queue_wait) = (settings.queue.get(), settings.max_queue_wait);
         let state = Arc::new(TokenState::open(settings)?);
-        let pool =
-            Pool::start(&state, queue, max_queue_wait).inspect_err(|_error| state.close())?;
-        Ok(Self(Arc::new(Open { state, pool })))
+        let started = Recovery::start(&state)
+            .and_then(|recovery| Ok((recovery, Pool::start(&state, queue, max_queue_wait)?)));
+        let (recovery, pool) = started.inspect_err(|_error| state.close())?;
+        Ok(Self(Arc::new(Open { state, pool, recovery })))
     }
 
     /// Makes a token with this label in the first slot that has none, with these PINs.
@@ -179,7 +182,7 @@ impl Token {
     /// Since when, and how often, the module has refused to be brought back; none while it is not so.
     /// Where a new process opens the token all the same, only a new process helps.
     pub fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
-        self.0.state.reinitialize_failures()
+        self.0.recovery.reinitialize_failures()
     }
 
     /// From now on the token is known by this key: one that lacks it was emptied, initialised

@@ -2,19 +2,18 @@
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::breaker::UnavailableReason;
 use super::budget::Budget;
-use super::error::TokenError;
+use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
-use super::locks::{lock, read};
 use super::state::TokenState;
 use super::worker::{ThreadState, Worker};
 use crate::telemetry::metrics::{Limit, metrics};
@@ -227,7 +226,7 @@ impl Pool {
         if is_over {
             // The module, or a library below it, may have something to do at the end of each thread,
             // which crashes once the process runs what they do at its exit.
-            for thread in lock(&self.threads).drain(..) {
+            for thread in self.threads.lock().drain(..) {
                 // A panic in a job was told of where it was caught.
                 let _ = thread.join();
             }
@@ -273,7 +272,7 @@ fn start_thread(
     thread.map_err(TokenError::Thread)
 }
 
-fn serve(state: &Arc<TokenState>, context: &ThreadContext) {
+fn serve(state: &TokenState, context: &ThreadContext) {
     let mut thread_state = ThreadState::new(state);
     while let Ok(Job::Run { deadline, work }) = context.jobs.recv() {
         let start = Instant::now();
@@ -289,7 +288,7 @@ fn serve(state: &Arc<TokenState>, context: &ThreadContext) {
 
 /// Runs one job inside the current initialisation of the module, which can not end meanwhile.
 fn run(
-    state: &Arc<TokenState>,
+    state: &TokenState,
     index: usize,
     kind: QueueKind,
     thread_state: &mut ThreadState,
@@ -298,14 +297,14 @@ fn run(
     if let Err(away) = state.breaker.check() {
         return work(Err(away));
     }
-    let initialization = read(&state.initialization);
+    let initialization = state.initialization.read();
     let Some((initialization, session)) = initialization
         .as_ref()
         .and_then(|initialization| Some((initialization, initialization.session(index)?)))
     else {
         return work(Err(TokenError::Unavailable(UnavailableReason::Recovering)));
     };
-    let mut session = lock(session);
+    let mut session = session.lock();
     let mut worker = Worker::new(state, initialization, thread_state, &mut session);
     let outcome = catch_unwind(AssertUnwindSafe(|| match kind {
         QueueKind::Use => work(Ok(&mut worker)),

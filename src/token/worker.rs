@@ -1,6 +1,5 @@
 //! One token thread's hands: its session, and what is done when a call fails (decision D7).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cryptoki::session::Session;
@@ -40,13 +39,13 @@ pub(super) struct ThreadState {
 
 impl ThreadState {
     pub(super) fn new(state: &TokenState) -> Self {
-        Self { random: RandomSource::new(&state.generator), canary: Canary::default() }
+        Self { random: RandomSource::new(&state.module.generator), canary: Canary::default() }
     }
 }
 
 /// The token as a job sees it, for as long as the job runs.
 pub struct Worker<'a> {
-    pub(super) state: &'a Arc<TokenState>,
+    pub(super) state: &'a TokenState,
     pub(super) initialization: &'a Initialization,
     pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
@@ -64,7 +63,7 @@ impl std::fmt::Debug for Worker<'_> {
 impl<'a> Worker<'a> {
     /// Hands for one job.
     pub(super) fn new(
-        state: &'a Arc<TokenState>,
+        state: &'a TokenState,
         initialization: &'a Initialization,
         thread_state: &'a mut ThreadState,
         session: &'a mut Option<Session>,

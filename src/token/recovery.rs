@@ -1,0 +1,158 @@
+//! Brings a lost token back. One thread sleeps until the token is lost, ends what is left of the
+//! initialisation, and makes another until the same token answers.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::error::{ErrorClass, TokenError, UnavailableReason};
+use super::objects::query;
+use super::settings::TokenSelector;
+use super::state::TokenState;
+
+/// The pause before the second try of a recovery; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// How a module has refused to be brought back, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReinitializeFailures {
+    /// Since when every try has failed in a call of the module.
+    pub since: Instant,
+    /// How many tries.
+    pub tries: u64,
+}
+
+impl ReinitializeFailures {
+    /// Those after a try that failed. A call of the module that fails counts, and a module that shows no
+    /// token. A token that answers and is another one, or a refused PIN, is nothing that a new process
+    /// would do better; any other failure says nothing of the module.
+    fn after(before: Option<Self>, error: &TokenError) -> Option<Self> {
+        match error {
+            error if error.class() == ErrorClass::Pin => None,
+            TokenError::Untrusted(_) => None,
+            TokenError::Call { .. } | TokenError::Selection { found: 0, .. } => {
+                let before = before.unwrap_or(Self { since: Instant::now(), tries: 0 });
+                Some(Self { tries: before.tries.saturating_add(1), ..before })
+            }
+            _ => before,
+        }
+    }
+}
+
+/// The thread that brings a lost token back.
+pub(super) struct Recovery {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// What the module has refused of the recovery that is under way.
+    failures: Arc<Mutex<Option<ReinitializeFailures>>>,
+}
+
+impl Recovery {
+    /// Starts the thread, which sleeps until the token is lost.
+    pub(super) fn start(state: &Arc<TokenState>) -> Result<Self, TokenError> {
+        let failures = Arc::<Mutex<Option<ReinitializeFailures>>>::default();
+        let (of_thread, lost) = (Arc::clone(&failures), Arc::clone(state));
+        let thread = thread::Builder::new().name("token-recovery".into());
+        let thread = thread.spawn(move || run(&lost, &of_thread)).map_err(TokenError::Thread)?;
+        state.set_recovery(thread.thread().clone());
+        Ok(Self { thread: Mutex::new(Some(thread)), failures })
+    }
+
+    /// What the module has refused of the recovery that is under way, if every try failed in a call.
+    pub(super) fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
+        *self.failures.lock()
+    }
+
+    /// Waits for the end of the thread, which comes at once after the token was closed.
+    pub(super) fn join(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Recovers whenever the token is lost, until it is gone for good.
+fn run(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
+    while !state.breaker.is_final() {
+        if state.breaker.is_recovering() {
+            recover(state, failures);
+        } else {
+            thread::park();
+        }
+    }
+}
+
+/// Tries until the token is back, the PIN is refused, or the token is closed.
+fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
+    let start = Instant::now();
+    let (mut pause, mut last_reason) = (FIRST_PAUSE, String::new());
+    while !state.breaker.is_final() {
+        let Err(error) = reinitialize(state) else {
+            *failures.lock() = None;
+            state.breaker.reset();
+            // Not before calls go through again.
+            state.announce_login_epoch();
+            let away_ms = start.elapsed().as_millis();
+            tracing::warn!(event = "token.back", away_ms, "the token is back");
+            return;
+        };
+        state.note_pin_refusal(&error);
+        count_failure(failures, &error);
+        // Once for each reason: it may stay away for days.
+        let reason = error.to_string();
+        if reason != last_reason {
+            tracing::warn!(event = "token.away", %error, "the token is still away");
+            last_reason = reason;
+        }
+        thread::park_timeout(pause);
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+fn count_failure(failures: &Mutex<Option<ReinitializeFailures>>, error: &TokenError) {
+    let mut failures = failures.lock();
+    *failures = ReinitializeFailures::after(*failures, error);
+}
+
+fn reinitialize(state: &TokenState) -> Result<(), TokenError> {
+    let mut initialization = state.initialization.write();
+    if state.breaker.is_final() {
+        return Err(TokenError::Unavailable(UnavailableReason::Closed));
+    }
+    // Without an initialization an earlier try failed, and cleaned up behind itself.
+    if let Some(lost) = initialization.take() {
+        lost.finalize();
+    }
+    state.keys.clear();
+    // The very token that was lost: another one with its label has other keys.
+    let new = state.module.open(&TokenSelector::Serial(state.info.serial.clone()))?;
+    if let Some(identity_key) = state.identity_key()
+        && let Err(error) =
+            new.with_anchor(|anchor| query::check_identity_key(anchor, identity_key))
+    {
+        new.finalize();
+        return Err(error);
+    }
+    *initialization = Some(new);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_process_may_do_better_counts_and_only_the_opposite_ends_it() {
+        let absent = TokenError::Selection { found: 0, slots: 0, selector: String::new() };
+        let counted = ReinitializeFailures::after(None, &absent).unwrap();
+        assert_eq!(counted.tries, 1);
+        let again = ReinitializeFailures::after(Some(counted), &absent).unwrap();
+        assert_eq!((again.tries, again.since), (2, counted.since));
+        assert_eq!(ReinitializeFailures::after(Some(again), &TokenError::Deadline), Some(again));
+        assert_eq!(ReinitializeFailures::after(None, &TokenError::Deadline), None);
+        let held = TokenError::PinNotTried(String::new());
+        assert_eq!(ReinitializeFailures::after(Some(again), &held), None);
+    }
+}
