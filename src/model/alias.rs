@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::id::InvalidId;
-
-use super::key_ref::is_name;
+use super::id::{InvalidId, is_name};
 
 /// An alias name as a caller may ask for it: `alias/` and at least one more byte, 1 to 255 bytes of
 /// letters, digits and `_ - / . : @ + =` in all. Not every such name can be made: see [`NewAlias`].

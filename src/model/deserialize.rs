@@ -1,8 +1,11 @@
-//! Values that JSON holds as the text they are parsed from: what is read back from there went
-//! through the same door as what came from a caller.
+//! Values that JSON and parameters hold as the text they are parsed from: what is read back from JSON
+//! passes the same checks as what a caller sends.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+use super::id::InvalidId;
+use super::params::FromParam;
 
 /// Reads values with `FromStr`.
 macro_rules! deserialize_from_str {
@@ -31,3 +34,51 @@ deserialize_from_str!(
     super::Time,
     super::WrappingAlgorithm,
 );
+
+/// Values that are read from their text with `FromStr`.
+macro_rules! from_param {
+    ($($type:ty),+ $(,)?) => {
+        $(impl FromParam for $type {
+            fn from_param(text: &str) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        })+
+    };
+}
+
+from_param!(
+    super::AccessName,
+    super::Alias,
+    super::AuthenticationMethod,
+    super::Base64Bytes,
+    super::CiphertextBlob,
+    super::ClientKeyId,
+    super::ClientKeyPassword,
+    super::KeyId,
+    super::KeyRef,
+    super::KeySpec,
+    super::KeyStorage,
+    super::KeyUsage,
+    super::KeyVersionId,
+    super::NewAlias,
+    super::Origin,
+    super::Plaintext,
+    super::ProtectionLevel,
+    super::RotationInterval,
+    super::TagKey,
+    super::TagValue,
+    super::WrappingAlgorithm,
+    super::algorithm::EncryptionAlgorithm,
+    super::algorithm::MacAlgorithm,
+    super::algorithm::SignatureAlgorithm,
+    super::bytes::PlaintextParam,
+    super::CiphertextParam,
+    super::VersionRef,
+);
+
+/// Times arrive in any offset from UTC and leave in UTC.
+impl FromParam for super::Time {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        Self::with_offset(text)
+    }
+}

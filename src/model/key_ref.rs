@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::arn::RegionAccount;
-use super::id::InvalidId;
+use super::id::{InvalidId, is_name};
 use super::{AccountId, Alias, KeyId, Region};
 
 /// A key named by id, by alias, or by the ARN of either.
@@ -50,12 +50,6 @@ impl AbsentKey {
     fn new(text: &str) -> Result<Self, InvalidId> {
         if is_name(text) { Ok(Self(format!("key/{text}").into())) } else { Err(InvalidId("key")) }
     }
-}
-
-/// Whether a text can be the name of a key or an alias, of whatever form.
-pub(crate) fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.:@+=".contains(&byte);
-    (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 impl FromStr for KeyRef {

@@ -196,54 +196,6 @@ impl<'p> Element<'p> {
     }
 }
 
-/// Values that are read from their text with `FromStr`.
-macro_rules! from_str {
-    ($($type:ty),+ $(,)?) => {
-        $(impl FromParam for $type {
-            fn from_param(text: &str) -> Result<Self, InvalidId> {
-                text.parse()
-            }
-        })+
-    };
-}
-
-from_str!(
-    super::AccessName,
-    super::Alias,
-    super::AuthenticationMethod,
-    super::Base64Bytes,
-    super::CiphertextBlob,
-    super::ClientKeyId,
-    super::ClientKeyPassword,
-    super::KeyId,
-    super::KeyRef,
-    super::KeySpec,
-    super::KeyStorage,
-    super::KeyUsage,
-    super::KeyVersionId,
-    super::NewAlias,
-    super::Origin,
-    super::Plaintext,
-    super::ProtectionLevel,
-    super::RotationInterval,
-    super::TagKey,
-    super::TagValue,
-    super::WrappingAlgorithm,
-    super::algorithm::EncryptionAlgorithm,
-    super::algorithm::MacAlgorithm,
-    super::algorithm::SignatureAlgorithm,
-    super::bytes::PlaintextParam,
-    super::CiphertextParam,
-    super::VersionRef,
-);
-
-/// Times arrive in any offset from UTC and leave in UTC.
-impl FromParam for super::Time {
-    fn from_param(text: &str) -> Result<Self, InvalidId> {
-        Self::with_offset(text)
-    }
-}
-
 impl FromParam for String {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         Ok(text.to_owned())

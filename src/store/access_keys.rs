@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 
 use super::connection::Connection;
+use super::principals::{REVISION, increment_revision};
 use super::row::{Fields, Table};
 use super::{DamagedRow, PrincipalRow, Store, StoreError, metadata};
 use crate::model::{AccessKeyId, PrincipalName, Time};
@@ -55,10 +56,6 @@ pub struct AccessState {
     /// The rows that cannot be read.
     pub damaged: Vec<DamagedRow>,
 }
-
-/// The metadata entry that counts changes. Every statement that changes AccessKeys or principals
-/// increments it in the same transaction. An update of the last use does not count.
-const REVISION: &str = "access-keys-revision";
 
 const ACCESS_KEYS: Table = Table {
     name: "access_keys",
@@ -282,11 +279,6 @@ impl Store {
         self.inner.check_access_revision(known, revision)?;
         Ok(revision)
     }
-}
-
-/// Counts a change.
-pub(super) async fn increment_revision(connection: &mut Connection) -> Result<(), StoreError> {
-    metadata::increment(connection, REVISION).await.map(drop)
 }
 
 async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(), StoreError> {

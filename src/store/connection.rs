@@ -21,9 +21,8 @@ use sqlx::{
 };
 
 use super::StoreError;
-use super::damage::is_decode_error;
+use super::error::{is_corrupt, is_decode_error};
 use super::health::Health;
-use super::watch::is_corrupt;
 
 /// A connection from the pool, held until it is dropped.
 #[derive(Debug)]

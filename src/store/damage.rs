@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
-use super::row::Table;
+use super::error::is_decode_error;
+use super::row::{Table, row_name};
 use super::{Store, StoreError};
 use crate::model::KeyId;
 
@@ -137,11 +138,6 @@ impl DamagedRow {
     }
 }
 
-/// Whether an error is about a value of one row, not about the database.
-pub(super) fn is_decode_error(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
-}
-
 impl Table {
     /// Reads every row separately. `rest` follows the table name in the SQL.
     ///
@@ -195,12 +191,6 @@ impl Table {
         let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(connection).await?;
         Ok(names.iter().map(|name| from_hex(name)).collect())
     }
-}
-
-/// The value of the first column, a text or a number.
-pub(super) fn row_name(row: &AnyRow) -> String {
-    let number = || row.try_get::<i64, _>(0).map(|number| number.to_string());
-    row.try_get::<String, _>(0).or_else(|_other| number()).unwrap_or_default()
 }
 
 /// The text encoded by hexadecimal digits. Invalid bytes are replaced.

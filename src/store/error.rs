@@ -127,3 +127,15 @@ impl From<StoreError> for ApiError {
         Self::from(code).because(error)
     }
 }
+
+/// Whether an error is about a value of one row, not about the database.
+pub(super) fn is_decode_error(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+}
+
+/// Whether an error means a damaged database, by SQLite's result codes `SQLITE_CORRUPT` and
+/// `SQLITE_NOTADB`.
+pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}

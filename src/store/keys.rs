@@ -166,9 +166,7 @@ async fn keys_of_damaged_versions(
         .await?
         .whole;
     let counted = INVOCATIONS
-        .read_all(connection, "", |row| {
-            check_invocations(row).map(|()| super::damage::row_name(row))
-        })
+        .read_all(connection, "", |row| check_invocations(row).map(|()| super::row::row_name(row)))
         .await?
         .whole;
     let counted: HashSet<String> = counted.into_iter().collect();

@@ -3,8 +3,8 @@
 use sqlx::Row as _;
 
 use super::connection::Connection;
-use super::error::Cause;
-use super::{DamagedRow, Store, StoreError, damage};
+use super::error::{Cause, is_decode_error};
+use super::{DamagedRow, Store, StoreError};
 
 /// The count of an entry that is not a number.
 pub(super) const NO_COUNT: i64 = i64::MIN;
@@ -37,7 +37,7 @@ impl Store {
     /// [`StoreError::Corrupt`] when it is not a text; when the database cannot be read.
     pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
         let failed = |error: sqlx::Error| {
-            if damage::is_decode_error(&error) { corrupt(name, error) } else { error.into() }
+            if is_decode_error(&error) { corrupt(name, error) } else { error.into() }
         };
         let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
             .bind(name)
@@ -139,9 +139,9 @@ pub(super) async fn count(
         .bind(name)
         .fetch_optional(connection)
         .await
-        .map_err(|error| {
-            if damage::is_decode_error(&error) { corrupt(name, error) } else { error.into() }
-        })?;
+        .map_err(
+            |error| if is_decode_error(&error) { corrupt(name, error) } else { error.into() },
+        )?;
     count.map_or(Ok(0), |count| number(name, &count))
 }
 

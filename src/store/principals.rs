@@ -3,10 +3,10 @@
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
 
-use super::access_keys::increment_revision;
 use super::connection::Connection;
-use super::damage::{ReadRows, is_decode_error};
-use super::error::Cause;
+use super::damage::ReadRows;
+use super::error::{Cause, is_decode_error};
+use super::metadata;
 use super::row::{Table, json_fault};
 use super::{Store, StoreError};
 use crate::model::policy::AttachedPolicy;
@@ -21,6 +21,15 @@ pub struct PrincipalRow {
     pub policies: Vec<AttachedPolicy>,
     /// Creation time.
     pub created: Time,
+}
+
+/// The metadata entry that counts changes. Every statement that changes AccessKeys or principals
+/// increments it in the same transaction. An update of the last use does not count.
+pub(super) const REVISION: &str = "access-keys-revision";
+
+/// Counts a change of AccessKeys or principals.
+pub(super) async fn increment_revision(connection: &mut Connection) -> Result<(), StoreError> {
+    metadata::increment(connection, REVISION).await.map(drop)
 }
 
 const PRINCIPALS: Table = Table { name: "principals", columns: &["name", "policies", "created"] };

@@ -159,7 +159,13 @@ impl<'r> Fields<'r> {
 
     /// An error that names table, row and column.
     pub(super) fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
-        let row = super::damage::row_name(self.row);
+        let row = row_name(self.row);
         StoreError::Corrupt { table: self.table, row, column, source: source.into() }
     }
+}
+
+/// The value of the first column, a text or a number.
+pub(super) fn row_name(row: &AnyRow) -> String {
+    let number = || row.try_get::<i64, _>(0).map(|number| number.to_string());
+    row.try_get::<String, _>(0).or_else(|_other| number()).unwrap_or_default()
 }

@@ -204,13 +204,6 @@ async fn run_quick_check(path: &Path) -> Result<String, sqlx::Error> {
     found
 }
 
-/// Whether an error means a damaged database, by SQLite's result codes `SQLITE_CORRUPT` and
-/// `SQLITE_NOTADB`.
-pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};

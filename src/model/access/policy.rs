@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{AccessName, MAX_LIST_ITEMS};
 use crate::model::id::InvalidId;
-use crate::model::key_ref::is_name as is_key_name;
+use crate::model::id::is_name as is_key_name;
 use crate::model::spec::api_enum;
 use crate::model::{BoundedList, JsonText, Time};
 
