@@ -14,10 +14,7 @@ impl Worker<'_> {
     /// As `generate`.
     pub fn test_generation(&mut self, spec: KeySpec, usage: KeyUsage) -> Result<(), TokenError> {
         let params = GenerationParams::of(spec, usage)?;
-        let (mechanism, mechanism_type, what) = params.generator();
-        if !self.initialization.mechanisms.contains(&mechanism_type) {
-            return Err(TokenError::Unsupported(what));
-        }
+        let mechanism = self.generator(params)?;
         self.with_objects(|worker| {
             let copies = worker.initialization.copies;
             let (session, thread_state) = worker.session_and_thread_state()?;

@@ -94,7 +94,7 @@ impl Worker<'_> {
         target: &ObjectName,
         params: GenerationParams,
     ) -> Result<(), TokenError> {
-        let GenerationParams::Secret { key_type, bytes: length, secret_use } = params else {
+        let GenerationParams::Secret { bytes: length, secret_use } = params else {
             return Err(TokenError::BadInput("only secret keys are imported"));
         };
         let new = KeyIdentity { name: *target, class: KeyClass::Secret };
@@ -109,7 +109,6 @@ impl Worker<'_> {
             bytes: wrapped,
             mechanism: &mechanism,
             unwrapping: handles.main,
-            key_type,
             length: *length,
             secret_use,
             target,

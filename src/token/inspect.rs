@@ -8,6 +8,7 @@ use super::error::TokenError;
 use super::key_test;
 use super::mechanism::MacAlgorithm;
 use super::name::ObjectName;
+use super::objects::GenerationParams;
 use super::objects::query::{self, attribute, class_from, name_from};
 use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use super::worker::Worker;
@@ -27,6 +28,9 @@ const KIND_ATTRIBUTES: &[AttributeType] = &[
     AttributeType::Local,
     AttributeType::Modifiable,
 ];
+
+/// Why an object is none of ours, whatever its label says.
+const NO_KIND: &str = "it is no kind of key that hsmgate makes";
 
 /// The objects of one name, looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,13 +78,6 @@ pub(super) struct Object {
     attributes: Vec<Attribute>,
 }
 
-/// What an object has to be, to be compared with what it is.
-#[derive(Debug, Clone, Copy)]
-enum KeyParams {
-    Secret { key_type: KeyType, bytes: u64, secret_use: SecretUse },
-    Pair { kind: PairKind, pair_use: PairUse },
-}
-
 impl Worker<'_> {
     /// What the attributes of an object tell, if its label is one of ours.
     pub(super) fn attributes_of(
@@ -103,7 +100,7 @@ impl Worker<'_> {
             objects.iter().filter(local).all(|object| object.is_true(AttributeType::Local));
         let mut inspected = Inspected { name, kind: None, is_local, faults: Vec::new() };
         let params = self.params_of(objects);
-        let (params, kind) = match params.and_then(|params| Ok((params, params.kind()?))) {
+        let (params, kind) = match params.and_then(|params| Ok((params, kind_of(params)?))) {
             Ok(found) => found,
             Err(fault) => {
                 inspected.faults.push(fault.to_owned());
@@ -127,7 +124,7 @@ impl Worker<'_> {
     }
 
     /// What the objects of one name are, or why they are no whole key.
-    fn params_of(&mut self, objects: &[Object]) -> Result<KeyParams, &'static str> {
+    fn params_of(&mut self, objects: &[Object]) -> Result<GenerationParams, &'static str> {
         let one = |class: ObjectClass| -> Result<Option<&Object>, &'static str> {
             let mut found = objects.iter().filter(|object| object.class() == Some(class));
             match (found.next(), found.next()) {
@@ -146,18 +143,21 @@ impl Worker<'_> {
         }
     }
 
-    fn secret_params(&mut self, secret: &Object) -> Result<KeyParams, &'static str> {
+    fn secret_params(&mut self, secret: &Object) -> Result<GenerationParams, &'static str> {
         let bytes = attribute!(secret.attributes, ValueLen).map_or(0, |bytes| **bytes);
         match secret.key_type() {
-            Some(KeyType::AES) => {
-                let secret_use = SecretUse::Cipher;
-                Ok(KeyParams::Secret { key_type: KeyType::AES, bytes, secret_use })
-            }
-            Some(key_type @ KeyType::GENERIC_SECRET) => {
+            Some(KeyType::AES) => Ok(GenerationParams::Secret {
+                bytes: Ulong::new(bytes),
+                secret_use: SecretUse::Cipher,
+            }),
+            Some(KeyType::GENERIC_SECRET) => {
                 let bytes = if bytes == 0 { self.measure_mac(secret.handle) } else { bytes };
-                Ok(KeyParams::Secret { key_type, bytes, secret_use: SecretUse::Mac })
+                Ok(GenerationParams::Secret {
+                    bytes: Ulong::new(bytes),
+                    secret_use: SecretUse::Mac,
+                })
             }
-            _ => Err("it is no kind of key that hsmgate makes"),
+            _ => Err(NO_KIND),
         }
     }
 
@@ -182,18 +182,18 @@ impl Worker<'_> {
     fn faults_of(
         &mut self,
         object: &Object,
-        params: KeyParams,
+        params: GenerationParams,
         name: &ObjectName,
     ) -> Result<Vec<String>, TokenError> {
         let (lifetime, copies) = (ObjectLifetime::Token(name), self.initialization.copies);
         let wanted = match (params, object.class()) {
-            (KeyParams::Secret { key_type, secret_use, .. }, _) => {
-                template::secret_key(key_type, None, secret_use, lifetime, copies)
+            (GenerationParams::Secret { secret_use, .. }, _) => {
+                template::secret_key(None, secret_use, lifetime, copies)
             }
-            (KeyParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
+            (GenerationParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
                 template::public_key(kind, pair_use, lifetime)
             }
-            (KeyParams::Pair { kind, pair_use }, _) => {
+            (GenerationParams::Pair { kind, pair_use }, _) => {
                 template::private_key(kind, pair_use, lifetime)
             }
         };
@@ -204,21 +204,21 @@ impl Worker<'_> {
         Ok(differences.iter().filter(is_fault).map(name_of).collect())
     }
 
-    fn test_use(&mut self, objects: &[Object], params: KeyParams) -> Result<(), TokenError> {
+    fn test_use(&mut self, objects: &[Object], params: GenerationParams) -> Result<(), TokenError> {
         let handle = |class| {
             let found = objects.iter().find(|object| object.class() == Some(class));
             found.map(|object| object.handle).ok_or(TokenError::NotFound)
         };
         let (session, thread_state) = self.session_and_thread_state()?;
         match params {
-            KeyParams::Secret { bytes, secret_use, .. } => key_test::secret(
+            GenerationParams::Secret { bytes, secret_use, .. } => key_test::secret(
                 session,
                 &mut thread_state.random,
                 handle(ObjectClass::SECRET_KEY)?,
                 secret_use,
-                Ulong::new(bytes),
+                bytes,
             ),
-            KeyParams::Pair { kind, pair_use } => {
+            GenerationParams::Pair { kind, pair_use } => {
                 let public = handle(ObjectClass::PUBLIC_KEY)?;
                 key_test::pair(session, public, handle(ObjectClass::PRIVATE_KEY)?, kind, pair_use)
             }
@@ -226,7 +226,7 @@ impl Worker<'_> {
     }
 }
 
-fn pair_params(private: &Object, public: &Object) -> Result<KeyParams, &'static str> {
+fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'static str> {
     let pair_use = if private.is_true(AttributeType::Unwrap) {
         PairUse::Wrapping
     } else if private.is_true(AttributeType::Sign) {
@@ -242,59 +242,32 @@ fn pair_params(private: &Object, public: &Object) -> Result<KeyParams, &'static 
             let curve = public.curve().ok_or("it is on none of the curves that hsmgate uses")?;
             PairKind::Ec { curve }
         }
-        _ => return Err("it is no kind of key that hsmgate makes"),
+        _ => return Err(NO_KIND),
     };
-    Ok(KeyParams::Pair { kind, pair_use })
+    Ok(GenerationParams::Pair { kind, pair_use })
 }
 
-impl KeyParams {
-    fn kind(self) -> Result<ObjectKind, &'static str> {
-        const SIZE: &str = "it is of no size that hsmgate makes";
-        let key = |spec, usage| ObjectKind::Key { spec, usage, is_size_known: true };
-        let pair_usage = |pair_use| match pair_use {
-            PairUse::Signature => KeyUsage::SignVerify,
-            PairUse::Cipher | PairUse::Wrapping => KeyUsage::EncryptDecrypt,
-        };
-        match self {
-            Self::Secret { bytes, secret_use: SecretUse::Cipher, .. } => Ok(ObjectKind::Key {
-                spec: match bytes {
-                    16 => KeySpec::Aes128,
-                    24 => KeySpec::Aes192,
-                    32 | 0 => KeySpec::Aes256,
-                    _ => return Err(SIZE),
-                },
-                usage: KeyUsage::EncryptDecrypt,
-                is_size_known: bytes != 0,
-            }),
-            Self::Secret { bytes, secret_use: SecretUse::Mac, .. } => {
-                let spec = match bytes {
-                    28 => KeySpec::HmacSha224,
-                    32 => KeySpec::HmacSha256,
-                    48 => KeySpec::HmacSha384,
-                    64 => KeySpec::HmacSha512,
-                    _ => return Err(SIZE),
-                };
-                Ok(key(spec, KeyUsage::GenerateVerifyMac))
-            }
-            Self::Pair { pair_use: PairUse::Wrapping, .. } => Ok(ObjectKind::WrappingPair),
-            Self::Pair { kind: PairKind::Rsa { bits }, pair_use } => {
-                let spec = match *bits {
-                    2048 => KeySpec::Rsa2048,
-                    3072 => KeySpec::Rsa3072,
-                    4096 => KeySpec::Rsa4096,
-                    _ => return Err(SIZE),
-                };
-                Ok(key(spec, pair_usage(pair_use)))
-            }
-            Self::Pair { kind: PairKind::Ec { curve }, pair_use } => {
-                let spec = match curve {
-                    Curve::P256 => KeySpec::EcP256,
-                    Curve::Secp256k1 => KeySpec::EcP256k,
-                };
-                Ok(key(spec, pair_usage(pair_use)))
+/// What objects of this material are: the key whose spec and usage ask for the same.
+fn kind_of(material: GenerationParams) -> Result<ObjectKind, &'static str> {
+    let (material, is_size_known) = match material {
+        GenerationParams::Pair { pair_use: PairUse::Wrapping, .. } => {
+            return Ok(ObjectKind::WrappingPair);
+        }
+        GenerationParams::Secret { bytes, secret_use: secret_use @ SecretUse::Cipher }
+            if *bytes == 0 =>
+        {
+            (GenerationParams::Secret { bytes: Ulong::new(32), secret_use }, false)
+        }
+        attributes => (attributes, true),
+    };
+    for spec in KeySpec::ALL {
+        for usage in spec.usages() {
+            if GenerationParams::of(*spec, *usage).is_ok_and(|asked| asked == material) {
+                return Ok(ObjectKind::Key { spec: *spec, usage: *usage, is_size_known });
             }
         }
     }
+    Err("it is of no size that hsmgate makes")
 }
 
 impl Object {

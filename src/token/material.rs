@@ -1,7 +1,7 @@
 //! One piece of wrapped key material on its way into the token.
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::cipher::AMBIGUOUS_TRIES;
@@ -19,7 +19,6 @@ pub(super) struct Wrapped<'a> {
     pub(super) mechanism: &'a Mechanism<'a>,
     /// The private key that unwraps it.
     pub(super) unwrapping: ObjectHandle,
-    pub(super) key_type: KeyType,
     /// The length that the key must have, in bytes.
     pub(super) length: u64,
     pub(super) secret_use: SecretUse,
@@ -57,7 +56,7 @@ impl Wrapped<'_> {
     }
 
     fn template(&self, lifetime: ObjectLifetime<'_>, copies: Copies) -> Vec<Attribute> {
-        template::secret_key(self.key_type, None, self.secret_use, lifetime, copies)
+        template::secret_key(None, self.secret_use, lifetime, copies)
     }
 
     /// The key's length in bytes. SoftHSM says 0 of unwrapped keys; then AES keys are measured,
@@ -74,13 +73,8 @@ impl Wrapped<'_> {
     /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material becomes a
     /// MAC key of the session for a moment, as closed as any.
     fn measure(&self, session: &Session) -> Result<u64, TokenError> {
-        let template = template::secret_key(
-            KeyType::GENERIC_SECRET,
-            None,
-            SecretUse::Mac,
-            ObjectLifetime::Session,
-            Copies::OfClosed,
-        );
+        let template =
+            template::secret_key(None, SecretUse::Mac, ObjectLifetime::Session, Copies::OfClosed);
         let key = session.unwrap_key(self.mechanism, self.unwrapping, self.bytes, &template)?;
         let takes = |mechanism| is_granted(|| Ok(session.sign(&mechanism, key, b"length")?));
         let (has_20, has_32) = (takes(Mechanism::Sha1Hmac)?, takes(Mechanism::Sha256Hmac)?);

@@ -2,8 +2,8 @@
 
 pub(super) mod query;
 
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{KeyType, ObjectClass};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectClass;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
@@ -16,10 +16,10 @@ use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, Se
 use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage};
 
-/// What has to be made for a key spec.
-#[derive(Debug, Clone, Copy)]
+/// What a key is made of: what has to be generated for a spec, or what the token has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GenerationParams {
-    Secret { key_type: KeyType, bytes: Ulong, secret_use: SecretUse },
+    Secret { bytes: Ulong, secret_use: SecretUse },
     Pair { kind: PairKind, pair_use: PairUse },
 }
 
@@ -29,16 +29,9 @@ impl GenerationParams {
         if !spec.usages().contains(&usage) {
             return Err(TokenError::BadInput("a key of this spec has no such usage"));
         }
-        let aes = |bytes| Self::Secret {
-            key_type: KeyType::AES,
-            bytes: Ulong::new(bytes),
-            secret_use: SecretUse::Cipher,
-        };
-        let mac = |bytes| Self::Secret {
-            key_type: KeyType::GENERIC_SECRET,
-            bytes: Ulong::new(bytes),
-            secret_use: SecretUse::Mac,
-        };
+        let secret = |secret_use, bytes| Self::Secret { bytes: Ulong::new(bytes), secret_use };
+        let (aes, mac) =
+            (|bytes| secret(SecretUse::Cipher, bytes), |bytes| secret(SecretUse::Mac, bytes));
         let pair_use = match usage {
             KeyUsage::EncryptDecrypt => PairUse::Cipher,
             KeyUsage::SignVerify | KeyUsage::GenerateVerifyMac => PairUse::Signature,
@@ -78,21 +71,20 @@ impl GenerationParams {
         }
     }
 
-    pub(super) fn generator(self) -> (Mechanism<'static>, MechanismType, &'static str) {
+    /// The mechanism that makes it, and what such keys are called.
+    const fn generator(self) -> (Mechanism<'static>, &'static str) {
         match self {
-            Self::Secret { key_type: KeyType::AES, .. } => {
-                (Mechanism::AesKeyGen, MechanismType::AES_KEY_GEN, "AES keys")
+            Self::Secret { secret_use: SecretUse::Cipher, .. } => {
+                (Mechanism::AesKeyGen, "AES keys")
             }
-            Self::Secret { .. } => {
-                (Mechanism::GenericSecretKeyGen, MechanismType::GENERIC_SECRET_KEY_GEN, "HMAC keys")
+            Self::Secret { secret_use: SecretUse::Mac, .. } => {
+                (Mechanism::GenericSecretKeyGen, "HMAC keys")
             }
-            Self::Pair { kind: PairKind::Rsa { .. }, .. } => (
-                Mechanism::RsaPkcsKeyPairGen,
-                MechanismType::RSA_PKCS_KEY_PAIR_GEN,
-                "RSA key pairs",
-            ),
+            Self::Pair { kind: PairKind::Rsa { .. }, .. } => {
+                (Mechanism::RsaPkcsKeyPairGen, "RSA key pairs")
+            }
             Self::Pair { kind: PairKind::Ec { .. }, .. } => {
-                (Mechanism::EccKeyPairGen, MechanismType::ECC_KEY_PAIR_GEN, "EC key pairs")
+                (Mechanism::EccKeyPairGen, "EC key pairs")
             }
         }
     }
@@ -155,16 +147,26 @@ impl Worker<'_> {
         })
     }
 
+    /// The mechanism that makes `params`.
+    ///
+    /// # Errors
+    /// `Unsupported` when the token does not have it.
+    pub(super) fn generator(
+        &self,
+        params: GenerationParams,
+    ) -> Result<Mechanism<'static>, TokenError> {
+        let (mechanism, what) = params.generator();
+        let has_it = self.initialization.mechanisms.contains(&mechanism.mechanism_type());
+        if has_it { Ok(mechanism) } else { Err(TokenError::Unsupported(what)) }
+    }
+
     /// Makes the objects of `params`, proves them, and puts them into the cache.
     pub(super) fn make(
         &mut self,
         name: &ObjectName,
         params: GenerationParams,
     ) -> Result<(), TokenError> {
-        let (mechanism, mechanism_type, what) = params.generator();
-        if !self.initialization.mechanisms.contains(&mechanism_type) {
-            return Err(TokenError::Unsupported(what));
-        }
+        let mechanism = self.generator(params)?;
         let key = KeyIdentity { name: *name, class: params.class() };
         self.with_objects(|worker| {
             let mut is_retry = false;
@@ -231,9 +233,8 @@ pub(super) fn generate_in(
     copies: Copies,
 ) -> Result<KeyObjects, TokenError> {
     match params {
-        GenerationParams::Secret { key_type, bytes, secret_use } => {
-            let template =
-                template::secret_key(key_type, Some(bytes), secret_use, lifetime, copies);
+        GenerationParams::Secret { bytes, secret_use } => {
+            let template = template::secret_key(Some(bytes), secret_use, lifetime, copies);
             let key = session.generate_key(mechanism, &template)?;
             query::check(session, key, &template)?;
             key_test::secret(session, random, key, secret_use, bytes)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{KeyType, ObjectHandle};
+use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
@@ -48,17 +48,12 @@ impl<'a> Steps<'a> {
         &mut self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let start = Instant::now();
-        let mut tries = 1;
-        loop {
-            match work(self.retry_session.as_ref().unwrap_or(self.key_session)) {
-                Err(error)
-                    if tries < TRIES && error.is_transient() && start.elapsed() < RETRY_TIME => {}
-                outcome => return outcome,
+        repeat(|is_retry| {
+            if is_retry {
+                self.retry_session = (self.open)().ok().or_else(|| self.retry_session.take());
             }
-            tries += 1;
-            self.retry_session = (self.open)().ok().or_else(|| self.retry_session.take());
-        }
+            work(self.retry_session.as_ref().unwrap_or(self.key_session))
+        })
     }
 
     /// As `step`, on the session that owns the keys, for calls that leave no operation behind.
@@ -66,17 +61,22 @@ impl<'a> Steps<'a> {
         &self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let start = Instant::now();
-        let mut tries = 1;
-        loop {
-            match work(self.key_session) {
-                Err(error)
-                    if tries < TRIES && error.is_transient() && start.elapsed() < RETRY_TIME => {}
-                outcome => return outcome,
-            }
-            tries += 1;
-        }
+        repeat(|_is_retry| work(self.key_session))
     }
+}
+
+/// Makes a call, again while it fails in a way that may pass.
+fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, TokenError> {
+    let start = Instant::now();
+    let mut outcome = call(false);
+    for _retry in 1..TRIES {
+        let is_transient = outcome.as_ref().is_err_and(TokenError::is_transient);
+        if !is_transient || start.elapsed() >= RETRY_TIME {
+            break;
+        }
+        outcome = call(true);
+    }
+    outcome
 }
 
 /// Tests the token, with a key that is made as all others will be. Tells which copies of keys
@@ -146,13 +146,7 @@ fn with_key<T>(
     test: impl FnOnce(&mut Steps<'_>, ObjectHandle) -> Result<T, TokenError>,
 ) -> Result<T, TokenError> {
     let bytes = Some(Ulong::new(32));
-    let template = template::secret_key(
-        KeyType::AES,
-        bytes,
-        SecretUse::Cipher,
-        ObjectLifetime::Session,
-        copies,
-    );
+    let template = template::secret_key(bytes, SecretUse::Cipher, ObjectLifetime::Session, copies);
     let key = steps
         .on_key_session(|session| Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?))?;
     let result = steps

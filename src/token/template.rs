@@ -13,6 +13,16 @@ pub(super) enum SecretUse {
     Mac,
 }
 
+impl SecretUse {
+    /// The type of the keys for it.
+    pub(super) const fn key_type(self) -> KeyType {
+        match self {
+            Self::Cipher => KeyType::AES,
+            Self::Mac => KeyType::GENERIC_SECRET,
+        }
+    }
+}
+
 /// Which secret keys the token copies into the session, for the hot path to work on: there a
 /// copy spares it two files or a search for each call, a factor of 2 to 150.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +56,6 @@ pub(super) enum ObjectLifetime<'a> {
 
 /// A secret key. `bytes` stays out of a template for C_UnwrapKey, where tokens refuse it.
 pub(super) fn secret_key(
-    key_type: KeyType,
     bytes: Option<Ulong>,
     secret_use: SecretUse,
     lifetime: ObjectLifetime<'_>,
@@ -55,7 +64,7 @@ pub(super) fn secret_key(
     let is_cipher = secret_use == SecretUse::Cipher;
     let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(key_type),
+        Attribute::KeyType(secret_use.key_type()),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
@@ -100,7 +109,7 @@ pub(super) enum PairUse {
 }
 
 /// What is particular to a kind of key pair.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PairKind {
     Rsa { bits: Ulong },
     Ec { curve: Curve },

@@ -73,11 +73,7 @@ impl<'a> Worker<'a> {
 
     /// The thread's session, opened if there is none.
     pub(super) fn session(&mut self) -> Result<&Session, TokenError> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.initialization.open_session()?,
-        };
-        Ok(self.session.insert(session))
+        Ok(self.session_and_thread_state()?.0)
     }
 
     /// The session beside the thread's state.
@@ -155,28 +151,23 @@ impl<'a> Worker<'a> {
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let start = Instant::now();
-        let mut failure = match call(self) {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        for retry in 0..RETRIES {
-            // A token that is slow to fail would keep all others waiting.
-            if retry > 0 && start.elapsed() > RETRY_TIME {
-                break;
-            }
-            match self.recover_session(key, &failure) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(worse) => {
-                    failure = worse;
-                    break;
-                }
-            }
-            match call(self) {
+        let mut retries = 0;
+        let failure = loop {
+            let error = match call(self) {
                 Ok(value) => return Ok(value),
-                Err(error) => failure = error,
+                Err(error) => error,
+            };
+            // A token that is slow to fail would keep all others waiting.
+            let is_slow = retries > 0 && start.elapsed() > RETRY_TIME;
+            if retries == RETRIES || is_slow {
+                break error;
             }
-        }
+            match self.recover_session(key, &error) {
+                Ok(true) => retries += 1,
+                Ok(false) => break error,
+                Err(worse) => break worse,
+            }
+        };
         self.handle_final_failure(&failure);
         Err(failure)
     }
@@ -214,33 +205,25 @@ impl<'a> Worker<'a> {
     /// After a last failure: nothing is left but to find out whether the token is well. One
     /// key alone may be at fault, and then the others must not suffer for it.
     fn handle_final_failure(&mut self, error: &TokenError) {
-        match error.class() {
-            ErrorClass::BadInput => {}
-            ErrorClass::DeviceGone if error.is_device_error() && self.has_identity_key() => {}
-            ErrorClass::DeviceGone => {
-                self.drop_session();
-                self.state.begin_recovery(error);
-            }
+        let is_well = match error.class() {
+            ErrorClass::BadInput => return,
+            ErrorClass::DeviceGone => error.is_device_error() && self.has_identity_key(),
             ErrorClass::Ambiguous
             | ErrorClass::SessionGone
             | ErrorClass::LoginGone
-            | ErrorClass::HandleGone => {
-                if !self.is_healthy(Self::available_health_check) {
-                    self.drop_session();
-                    self.state.begin_recovery(error);
-                }
-            }
+            | ErrorClass::HandleGone => self.is_healthy(Self::available_health_check),
             // A token that is full still uses the keys that it has, and makes none for a test.
             ErrorClass::OutOfResources if error.is_out_of_memory() => {
-                if !self.is_healthy(Self::minimal_health_check) {
-                    self.drop_session();
-                    self.state.begin_recovery(error);
-                }
+                self.is_healthy(Self::minimal_health_check)
             }
             ErrorClass::OutOfResources | ErrorClass::Configuration | ErrorClass::Pin => {
                 self.drop_session();
-                self.state.note_pin_refusal(error);
+                return self.state.note_pin_refusal(error);
             }
+        };
+        if !is_well {
+            self.drop_session();
+            self.state.begin_recovery(error);
         }
     }
 
