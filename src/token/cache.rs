@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use cryptoki::object::ObjectHandle;
 use parking_lot::RwLock;
 
-use super::name::{KeyClass, KeyIdentity};
+use super::objects::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
-use super::template::Copies;
+use super::objects::template::Copies;
 use crate::model::IV_BYTES;
 
 /// How long a session copy is used before its original is looked at: a copy outlives the

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cryptoki::context::Function;
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 
-use super::name::ObjectName;
+use super::objects::name::ObjectName;
 use crate::error::{ApiError, ErrorCode};
 
 /// A failure of the token room. No message carries a secret.

@@ -6,7 +6,7 @@ use cryptoki::object::ObjectHandle;
 
 use super::cache::{Handles, LoginEpoch, SessionCopy};
 use super::error::{ErrorClass, TokenError};
-use super::name::KeyIdentity;
+use super::objects::name::KeyIdentity;
 use super::objects::query::{self, KEYS_MISSING, KeyObjects};
 use super::worker::Worker;
 
@@ -51,6 +51,16 @@ impl Worker<'_> {
     /// `NotFound` when the token does not hold it.
     pub(super) fn look_up(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
+    }
+
+    /// Whether the token holds this key, so that it can be used. The cache is not asked.
+    ///
+    /// # Errors
+    /// When the token can not be searched; `KeyMismatch` when what has its id is another key.
+    pub fn exists(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
+        self.with_objects(|worker| {
+            worker.with_retry(Some(key), |worker| worker.find(key).map(KeyObjects::has_key))
+        })
     }
 
     /// Keeps the handles of a key that was just made.

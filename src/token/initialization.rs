@@ -14,13 +14,14 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Limit, Slot};
 use parking_lot::Mutex;
 
+use super::checks::generator::GeneratorWatch;
+use super::checks::selftest;
+use super::crypto::mechanism;
+use super::crypto::random::RandomSource;
 use super::error::{ErrorClass, TokenError};
-use super::generator::GeneratorWatch;
-use super::random::RandomSource;
-use super::selftest;
+use super::objects::template::Copies;
+use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
-use super::template::Copies;
-use super::{mechanism, quirks};
 
 /// Sessions beside the workers': the anchor and the one for changes.
 const EXTRA_SESSIONS: u64 = 2;

@@ -4,39 +4,24 @@
 //! and error codes; it must not know rows, requests, users or ciphertext blobs. Handles and
 //! sessions never leave it.
 
-mod asymmetric;
 mod breaker;
 mod budget;
 mod cache;
-mod canary;
-mod cipher;
+mod checks;
+mod crypto;
 mod error;
-mod gcm;
-mod generation_test;
-mod generator;
 mod handles;
 mod hang_detector;
-mod import;
 mod initialization;
-mod inspect;
-mod key_test;
-mod listing;
-mod mac;
-mod material;
-mod mechanism;
-mod name;
-mod oaep;
 mod objects;
 mod pin;
 mod pool;
 mod provision;
 mod quirks;
-mod random;
 mod recovery;
-mod selftest;
+mod retry;
 mod settings;
 mod state;
-mod template;
 mod worker;
 
 use std::fmt;
@@ -47,17 +32,17 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-pub use asymmetric::PublicKey;
 pub use budget::Budget;
-pub use cipher::{EncryptOptions, Encrypted, MAX_USES};
+pub use crypto::asymmetric::PublicKey;
+pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
+pub use crypto::import::CheckValue;
+pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
 pub use error::{ErrorClass, TokenError, UnavailableReason};
-pub use import::CheckValue;
-pub use inspect::{Depth, Inspected, ObjectKind};
-pub use mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
-pub use name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
+pub use objects::inspect::{Depth, Inspected, ObjectKind};
+pub use objects::name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
+pub use objects::template::Curve;
 pub use recovery::ReinitializeFailures;
 pub use settings::{TokenInfo, TokenSelector, TokenSettings};
-pub use template::Curve;
 pub use worker::Worker;
 
 use pool::{Pool, QueueKind};

@@ -16,10 +16,10 @@ use tokio::sync::watch;
 
 use super::breaker::Breaker;
 use super::cache::{KeyCache, LoginEpoch};
+use super::crypto::mechanism::{Capability, OaepHash};
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
-use super::mechanism::{Capability, OaepHash};
-use super::name::KeyIdentity;
+use super::objects::name::KeyIdentity;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSettings};
 use crate::telemetry::metrics::metrics;

@@ -5,14 +5,14 @@
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
+use super::name::{KeyClass, KeyIdentity, ObjectName};
 use crate::token::error::TokenError;
-use crate::token::name::{KeyClass, KeyIdentity, ObjectName};
 
 /// What an error tells of a label that is not ours, in characters.
 const MAX_LABEL: usize = 128;
 
 /// Why a token that answers is not the one that it was.
-pub(in crate::token) const KEYS_MISSING: &str = "it no longer shows the keys that it had";
+pub(crate) const KEYS_MISSING: &str = "it no longer shows the keys that it had";
 
 /// The value of the first attribute of this kind in a list, if there is one.
 macro_rules! attribute {
@@ -23,11 +23,11 @@ macro_rules! attribute {
         })
     };
 }
-pub(in crate::token) use attribute;
+pub(crate) use attribute;
 
 /// The objects that have one `CKA_ID`.
 #[derive(Debug, Default, Clone, Copy)]
-pub(in crate::token) struct KeyObjects {
+pub(crate) struct KeyObjects {
     secret: Option<ObjectHandle>,
     private: Option<ObjectHandle>,
     public: Option<ObjectHandle>,
@@ -35,12 +35,12 @@ pub(in crate::token) struct KeyObjects {
 
 impl KeyObjects {
     /// A secret key alone.
-    pub(in crate::token) fn secret(secret: ObjectHandle) -> Self {
+    pub(crate) fn secret(secret: ObjectHandle) -> Self {
         Self { secret: Some(secret), ..Self::default() }
     }
 
     /// A key pair.
-    pub(in crate::token) fn pair(public: ObjectHandle, private: ObjectHandle) -> Self {
+    pub(crate) fn pair(public: ObjectHandle, private: ObjectHandle) -> Self {
         Self { public: Some(public), private: Some(private), ..Self::default() }
     }
 
@@ -48,7 +48,7 @@ impl KeyObjects {
     ///
     /// # Errors
     /// `Duplicate` when there is one: two are an error, not a choice.
-    pub(in crate::token) fn add(
+    pub(crate) fn add(
         &mut self,
         class: Option<ObjectClass>,
         object: ObjectHandle,
@@ -63,27 +63,27 @@ impl KeyObjects {
     }
 
     /// The secret or private key, if there is one.
-    pub(in crate::token) fn main(self) -> Option<ObjectHandle> {
+    pub(crate) fn main(self) -> Option<ObjectHandle> {
         self.secret.or(self.private)
     }
 
     /// The public key of a pair.
-    pub(in crate::token) const fn public(self) -> Option<ObjectHandle> {
+    pub(crate) const fn public(self) -> Option<ObjectHandle> {
         self.public
     }
 
     /// Every one of them.
-    pub(in crate::token) fn objects(self) -> impl Iterator<Item = ObjectHandle> {
+    pub(crate) fn objects(self) -> impl Iterator<Item = ObjectHandle> {
         [self.secret, self.private, self.public].into_iter().flatten()
     }
 
     /// Whether it is a secret key, or both halves of a pair.
-    pub(in crate::token) fn is_complete(self) -> bool {
+    pub(crate) fn is_complete(self) -> bool {
         self.secret.is_some() != (self.private.is_some() && self.public.is_some())
     }
 
     /// What class of key it is, if it is of one.
-    pub(in crate::token) fn class(self) -> Option<KeyClass> {
+    pub(crate) fn class(self) -> Option<KeyClass> {
         match (self.secret, self.private, self.public) {
             (Some(_), None, None) => Some(KeyClass::Secret),
             (None, Some(_), _) => Some(KeyClass::Pair),
@@ -92,14 +92,14 @@ impl KeyObjects {
     }
 
     /// Whether there is a key that can be used.
-    pub(in crate::token) fn has_key(self) -> bool {
+    pub(crate) fn has_key(self) -> bool {
         self.main().is_some()
     }
 }
 
 /// Every object of the token with the key's id, of whatever class. A short template: some
 /// tokens search five times slower with a longer one.
-pub(in crate::token) fn search_all(
+pub(crate) fn search_all(
     session: &Session,
     key: KeyIdentity,
 ) -> Result<Vec<ObjectHandle>, TokenError> {
@@ -109,10 +109,7 @@ pub(in crate::token) fn search_all(
 
 /// The objects of a key. Objects with its id whose label or class is another key's are not used,
 /// whatever a database says.
-pub(in crate::token) fn search(
-    session: &Session,
-    key: KeyIdentity,
-) -> Result<KeyObjects, TokenError> {
+pub(crate) fn search(session: &Session, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
     let mut found = KeyObjects::default();
     let mut other = None;
     for object in search_all(session, key)? {
@@ -133,7 +130,7 @@ pub(in crate::token) fn search(
 }
 
 /// Looks for the key that the token is known by.
-pub(in crate::token) fn check_identity_key(
+pub(crate) fn check_identity_key(
     session: &Session,
     identity_key: KeyIdentity,
 ) -> Result<(), TokenError> {
@@ -145,7 +142,7 @@ pub(in crate::token) fn check_identity_key(
 }
 
 /// Fails when an object is not of this key, as its id and label say.
-pub(in crate::token) fn check_id_and_label(
+pub(crate) fn check_id_and_label(
     session: &Session,
     object: ObjectHandle,
     key: KeyIdentity,
@@ -160,7 +157,7 @@ pub(in crate::token) fn check_id_and_label(
 }
 
 /// The class and the label of an object; an empty label if there is none.
-pub(in crate::token) fn class_and_label(
+pub(crate) fn class_and_label(
     session: &Session,
     object: ObjectHandle,
 ) -> Result<(Option<ObjectClass>, Vec<u8>), TokenError> {
@@ -170,7 +167,7 @@ pub(in crate::token) fn class_and_label(
 }
 
 /// The class among these attributes.
-pub(in crate::token) fn class_from(attributes: &[Attribute]) -> Option<ObjectClass> {
+pub(crate) fn class_from(attributes: &[Attribute]) -> Option<ObjectClass> {
     attribute!(attributes, Class).copied()
 }
 
@@ -180,21 +177,18 @@ fn label_from(attributes: &[Attribute]) -> &[u8] {
 }
 
 /// The name that the label among these attributes gives, if it is one of ours.
-pub(in crate::token) fn name_from(attributes: &[Attribute]) -> Option<ObjectName> {
+pub(crate) fn name_from(attributes: &[Attribute]) -> Option<ObjectName> {
     std::str::from_utf8(label_from(attributes)).ok()?.parse().ok()
 }
 
 /// The error for objects with a key's id and this label.
-pub(in crate::token) fn key_mismatch(key: KeyIdentity, label: &[u8]) -> TokenError {
+pub(crate) fn key_mismatch(key: KeyIdentity, label: &[u8]) -> TokenError {
     let label = String::from_utf8_lossy(label).chars().take(MAX_LABEL).collect();
     TokenError::KeyMismatch { wanted: key.name, label }
 }
 
 /// A copy in the session, no less closed than its original, or none.
-pub(in crate::token) fn copy(
-    session: &Session,
-    key: ObjectHandle,
-) -> Result<ObjectHandle, TokenError> {
+pub(crate) fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle, TokenError> {
     // TOKEN alone may stand here: with PRIVATE=false some tokens open the copy up.
     let copy = session.copy_object(key, &[Attribute::Token(false)])?;
     let closed =
@@ -211,7 +205,7 @@ pub(in crate::token) fn copy(
 /// Reads back what was asked for, and gives what is otherwise: openCryptoki ignores SENSITIVE
 /// in C_UnwrapKey. An attribute that the token does not know is passed over, unless a key is
 /// not a safe one without it.
-pub(in crate::token) fn differences(
+pub(crate) fn differences(
     session: &Session,
     object: ObjectHandle,
     template: &[Attribute],
@@ -243,7 +237,7 @@ fn is_essential(attribute: &Attribute) -> bool {
 }
 
 /// Fails when an object is not what was asked for.
-pub(in crate::token) fn check(
+pub(crate) fn check(
     session: &Session,
     object: ObjectHandle,
     template: &[Attribute],

@@ -68,7 +68,7 @@ impl KeyIdentity {
     /// Whether the label of an object says that it is this key's. The number is not compared, since
     /// `hsmgate recover` gives a version another one where its own is taken; the id tells the
     /// versions of a key apart.
-    pub(super) fn matches_label(&self, label: &[u8]) -> bool {
+    pub(crate) fn matches_label(&self, label: &[u8]) -> bool {
         let name = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
         name.is_some_and(|name: ObjectName| {
             (name.owner, name.version) == (self.name.owner, self.name.version)

@@ -1,10 +1,10 @@
 //! Making a key and using it, with nothing left behind.
 
-use super::error::TokenError;
-use super::objects::{GenerationParams, generate_in};
-use super::template::ObjectLifetime;
-use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage};
+use crate::token::error::TokenError;
+use crate::token::objects::generate::{GenerationParams, generate_in};
+use crate::token::objects::template::ObjectLifetime;
+use crate::token::worker::Worker;
 
 impl Worker<'_> {
     /// Makes a key of this spec and usage in the session, reads its attributes back, uses it once

@@ -6,16 +6,17 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
-use super::cache::{Handles, KnownAnswer};
-use super::error::TokenError;
 use super::gcm;
-use super::name::KeyIdentity;
-use super::worker::{RETRIES, Worker};
 use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
+use crate::token::cache::{Handles, KnownAnswer};
+use crate::token::error::TokenError;
+use crate::token::objects::name::KeyIdentity;
+use crate::token::retry::RETRIES;
+use crate::token::worker::Worker;
 
 /// How often the same call has to have a doubtful answer before its data is taken to be bad.
-pub(super) const AMBIGUOUS_TRIES: usize = 3;
+pub(crate) const AMBIGUOUS_TRIES: usize = 3;
 const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
 /// What an encryption gives.
@@ -134,7 +135,7 @@ impl Worker<'_> {
 
     /// Makes a call whose answer may be about its data, again while the answer leaves that open:
     /// bad data has the same answer every time, a token that stumbles hardly ever twice.
-    pub(super) fn repeat_if_ambiguous<T>(
+    pub(crate) fn repeat_if_ambiguous<T>(
         &mut self,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
@@ -151,7 +152,7 @@ impl Worker<'_> {
     /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
     /// control call on the same session with the same key tells: if that works, it is the data.
     /// So no ciphertext from outside can ever cost a session.
-    pub(super) fn classify_failure(
+    pub(crate) fn classify_failure(
         &mut self,
         key: KeyIdentity,
         error: TokenError,
@@ -233,5 +234,6 @@ fn verify(
 
 /// Whether the token itself says that the data is at fault.
 fn is_data_fault(error: &TokenError) -> bool {
-    matches!(error, TokenError::Call { .. }) && error.class() == super::error::ErrorClass::BadInput
+    matches!(error, TokenError::Call { .. })
+        && error.class() == crate::token::error::ErrorClass::BadInput
 }

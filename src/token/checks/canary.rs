@@ -12,7 +12,7 @@ const MAX_CALLS: u32 = 50;
 
 /// One thread's memory of its control calls.
 #[derive(Debug, Default)]
-pub(super) struct Canary {
+pub(crate) struct Canary {
     proven: Option<(KeyVersionId, Instant)>,
     window: Option<Instant>,
     calls: u32,
@@ -20,7 +20,7 @@ pub(super) struct Canary {
 
 impl Canary {
     /// Whether a control call has to be made for this key, at this time.
-    pub(super) fn is_due(&mut self, key: KeyVersionId, now: Instant) -> bool {
+    pub(crate) fn is_due(&mut self, key: KeyVersionId, now: Instant) -> bool {
         let is_new = |start: Instant| now.saturating_duration_since(start) >= VALIDITY;
         if self.window.is_none_or(is_new) {
             self.window = Some(now);
@@ -37,12 +37,12 @@ impl Canary {
     }
 
     /// A control call for this key went well.
-    pub(super) fn prove(&mut self, key: KeyVersionId, now: Instant) {
+    pub(crate) fn prove(&mut self, key: KeyVersionId, now: Instant) {
         self.proven = Some((key, now));
     }
 
     /// The session is another one: nothing is proven.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.proven = None;
     }
 }

@@ -9,12 +9,12 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use super::error::TokenError;
-use super::gcm;
-use super::objects::query;
-use super::random::RandomSource;
-use super::template::{self, Copies, ObjectLifetime, SecretUse};
 use crate::model::IV_BYTES;
+use crate::token::crypto::gcm;
+use crate::token::crypto::random::RandomSource;
+use crate::token::error::TokenError;
+use crate::token::objects::query;
+use crate::token::objects::template::{self, Copies, ObjectLifetime, SecretUse};
 
 const AAD: &[u8] = b"hsmgate self-test: associated data";
 const MESSAGE: &[u8] = b"hsmgate self-test: a message";
@@ -81,7 +81,7 @@ fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, T
 
 /// Tests the token, with a key that is made as all others will be. Tells which copies of keys
 /// work there.
-pub(super) fn run(
+pub(crate) fn run(
     session: &Session,
     open: OpenSession<'_>,
     random: &mut RandomSource,
@@ -110,7 +110,7 @@ pub(super) fn run(
 }
 
 /// Whether the token does anything at all: one message to and fro.
-pub(super) fn health_check(
+pub(crate) fn health_check(
     session: &Session,
     open: OpenSession<'_>,
     copies: Copies,

@@ -12,9 +12,9 @@ use cryptoki::session::Session;
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
-use super::error::TokenError;
-use super::generator::{CHECKED_BYTES, GeneratorWatch};
 use crate::model::IV_BYTES;
+use crate::token::checks::generator::{CHECKED_BYTES, GeneratorWatch};
+use crate::token::error::TokenError;
 
 /// 340 IVs at once: one C_GenerateRandom per message costs 16 to 64 % of the throughput.
 const IV_BLOCK_BYTES: usize = 340 * IV_BYTES;
@@ -24,7 +24,7 @@ const CALL_BYTES: usize = 4096;
 const SYSTEM_BYTES: usize = 256;
 
 /// One thread's supply of random bytes.
-pub(super) struct RandomSource {
+pub(crate) struct RandomSource {
     ivs: IvPool,
     watch: Arc<GeneratorWatch>,
 }
@@ -48,12 +48,12 @@ impl IvPool {
 
 impl RandomSource {
     /// A supply of the generator that all threads watch together.
-    pub(super) fn new(watch: &Arc<GeneratorWatch>) -> Self {
+    pub(crate) fn new(watch: &Arc<GeneratorWatch>) -> Self {
         Self { ivs: IvPool::default(), watch: Arc::clone(watch) }
     }
 
     /// 96 random bits, never handed out twice.
-    pub(super) fn iv(&mut self, session: &Session) -> Result<[u8; IV_BYTES], TokenError> {
+    pub(crate) fn iv(&mut self, session: &Session) -> Result<[u8; IV_BYTES], TokenError> {
         if let Some(iv) = self.ivs.next() {
             return iv;
         }
@@ -67,7 +67,7 @@ impl RandomSource {
 
     /// So many random bytes for use as a secret. What is too short to be checked is cut from a
     /// longer draw.
-    pub(super) fn bytes(
+    pub(crate) fn bytes(
         &self,
         session: &Session,
         bytes: usize,

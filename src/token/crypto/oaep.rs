@@ -11,7 +11,7 @@ use super::mechanism::OaepHash;
 
 /// The message in an encoded block that is as long as the modulus; none if it is not one with
 /// an empty label. Only the length of `encoded` and the verdict are public.
-pub(super) fn unpad(hash: OaepHash, encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn unpad(hash: OaepHash, encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let algorithm = hash.digest();
     let (first, masked) = encoded.split_first()?;
     let (seed, block) = masked.split_at_checked(algorithm.output_len())?;

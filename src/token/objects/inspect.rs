@@ -4,15 +4,15 @@
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
 
-use super::error::TokenError;
-use super::key_test;
-use super::mechanism::MacAlgorithm;
+use super::generate::GenerationParams;
 use super::name::ObjectName;
-use super::objects::GenerationParams;
-use super::objects::query::{self, attribute, class_from, name_from};
+use super::query::{self, attribute, class_from, name_from};
 use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
-use super::worker::Worker;
 use crate::model::{KeySpec, KeyUsage};
+use crate::token::checks::key_test;
+use crate::token::crypto::mechanism::MacAlgorithm;
+use crate::token::error::TokenError;
+use crate::token::worker::Worker;
 
 /// The attributes that tell what an object is.
 const KIND_ATTRIBUTES: &[AttributeType] = &[
@@ -73,14 +73,14 @@ pub enum Depth {
 
 /// An object with what its attributes tell.
 #[derive(Debug)]
-pub(super) struct Object {
+pub(crate) struct Object {
     handle: ObjectHandle,
     attributes: Vec<Attribute>,
 }
 
 impl Worker<'_> {
     /// What the attributes of an object tell, if its label is one of ours.
-    pub(super) fn attributes_of(
+    pub(crate) fn attributes_of(
         &mut self,
         handle: ObjectHandle,
     ) -> Result<Option<(ObjectName, Object)>, TokenError> {
@@ -89,7 +89,7 @@ impl Worker<'_> {
     }
 
     /// Holds the objects of one name against what they have to be.
-    pub(super) fn check_objects(
+    pub(crate) fn check_objects(
         &mut self,
         name: ObjectName,
         objects: &[Object],

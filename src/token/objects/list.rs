@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
-use super::Token;
-use super::budget::Budget;
-use super::cache::{Handles, LoginEpoch};
-use super::error::{ErrorClass, TokenError};
 use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
-use super::objects::query::{KeyObjects, class_from, name_from};
+use super::query::{KeyObjects, class_from, name_from};
 use super::template::Copies;
-use super::worker::{REPEATED_LOGOUTS, RETRIES, Worker};
 use crate::model::KeyVersionId;
+use crate::token::Token;
+use crate::token::budget::Budget;
+use crate::token::cache::{Handles, LoginEpoch};
+use crate::token::error::{ErrorClass, TokenError};
+use crate::token::retry::{REPEATED_LOGOUTS, RETRIES};
+use crate::token::worker::Worker;
 
 /// After so long a step lets others have the thread.
 const STEP: Duration = Duration::from_millis(2);

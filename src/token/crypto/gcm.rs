@@ -8,11 +8,11 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 use zeroize::Zeroizing;
 
-use super::error::TokenError;
 use crate::model::{IV_BYTES, TAG_BYTES};
+use crate::token::error::TokenError;
 
 /// Encrypts. No associated data means a length of zero.
-pub(super) fn encrypt(
+pub(crate) fn encrypt(
     session: &Session,
     key: ObjectHandle,
     iv: &[u8; IV_BYTES],
@@ -35,7 +35,7 @@ pub(super) fn encrypt(
 
 /// The way back of `encrypt`. A ciphertext shorter than the tag never reaches the token:
 /// openCryptoki jams the session on one.
-pub(super) fn decrypt(
+pub(crate) fn decrypt(
     session: &Session,
     key: ObjectHandle,
     iv: &[u8; IV_BYTES],

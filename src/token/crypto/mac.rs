@@ -1,9 +1,9 @@
 //! HMAC.
 
-use super::error::TokenError;
 use super::mechanism::MacAlgorithm;
-use super::name::KeyIdentity;
-use super::worker::Worker;
+use crate::token::error::TokenError;
+use crate::token::objects::name::KeyIdentity;
+use crate::token::worker::Worker;
 
 impl Worker<'_> {
     /// The MAC of a message, as long as the hash. To verify one, make it again and compare in

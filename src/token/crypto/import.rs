@@ -7,15 +7,15 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
 use super::asymmetric::modulus_bytes;
-use super::error::TokenError;
-use super::material::Wrapped;
 use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
-use super::name::{KeyClass, KeyIdentity, ObjectName};
-use super::objects::GenerationParams;
-use super::objects::query::KeyObjects;
-use super::template::{PairKind, PairUse, SecretUse};
-use super::worker::Worker;
+use super::wrapped::Wrapped;
 use crate::model::KeySpec;
+use crate::token::error::TokenError;
+use crate::token::objects::generate::GenerationParams;
+use crate::token::objects::name::{KeyClass, KeyIdentity, ObjectName};
+use crate::token::objects::query::KeyObjects;
+use crate::token::objects::template::{PairKind, PairUse, SecretUse};
+use crate::token::worker::Worker;
 
 const WRAPPING_BITS: u64 = 2048;
 const CHECK_VALUE_BYTES: usize = 16;

@@ -7,14 +7,14 @@ use cryptoki::object::{AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
-use super::cache::Handles;
-use super::error::TokenError;
 use super::mechanism::{OaepHash, SignAlgorithm};
-use super::name::KeyIdentity;
 use super::oaep;
-use super::objects::query::attribute;
-use super::template::Curve;
-use super::worker::Worker;
+use crate::token::cache::Handles;
+use crate::token::error::TokenError;
+use crate::token::objects::name::KeyIdentity;
+use crate::token::objects::query::attribute;
+use crate::token::objects::template::Curve;
+use crate::token::worker::Worker;
 
 /// `r` and `s` of a signature on a 256-bit curve.
 const ECDSA_BYTES: usize = 64;
@@ -185,7 +185,7 @@ impl Worker<'_> {
     }
 
     /// Encrypts and decrypts a known message with the mechanism that just failed.
-    pub(super) fn check_rsa_round_trip(
+    pub(in crate::token) fn check_rsa_round_trip(
         &mut self,
         handles: &Handles,
         mechanism: &Mechanism<'_>,
@@ -235,7 +235,7 @@ fn is_unknown_parameter(error: &TokenError) -> bool {
 }
 
 /// The length of an RSA key's modulus, of its public or its private half.
-pub(super) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usize, TokenError> {
+pub(crate) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usize, TokenError> {
     let told = session.get_attributes(key, &[AttributeType::Modulus])?;
     let modulus = attribute!(told, Modulus);
     let modulus = modulus.ok_or(TokenError::Unsupported("reading the modulus of an RSA key"))?;

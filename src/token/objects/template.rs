@@ -8,14 +8,14 @@ use super::name::ObjectName;
 
 /// What a secret key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SecretUse {
+pub(crate) enum SecretUse {
     Cipher,
     Mac,
 }
 
 impl SecretUse {
     /// The type of the keys for it.
-    pub(super) const fn key_type(self) -> KeyType {
+    pub(crate) const fn key_type(self) -> KeyType {
         match self {
             Self::Cipher => KeyType::AES,
             Self::Mac => KeyType::GENERIC_SECRET,
@@ -26,7 +26,7 @@ impl SecretUse {
 /// Which secret keys the token copies into the session, for the hot path to work on: there a
 /// copy spares it two files or a search for each call, a factor of 2 to 150.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copies {
+pub(crate) enum Copies {
     /// None. The keys are made with COPYABLE=false.
     Never,
     /// Those with MODIFIABLE=false, as all keys are by right.
@@ -40,14 +40,14 @@ pub(super) enum Copies {
 
 impl Copies {
     /// Whether copies are used at all.
-    pub(super) const fn are_used(self) -> bool {
+    pub(crate) const fn are_used(self) -> bool {
         !matches!(self, Self::Never)
     }
 }
 
 /// Where an object lives.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum ObjectLifetime<'a> {
+pub(crate) enum ObjectLifetime<'a> {
     /// In the token, under a name.
     Token(&'a ObjectName),
     /// In the session that makes it, for a test.
@@ -55,7 +55,7 @@ pub(super) enum ObjectLifetime<'a> {
 }
 
 /// A secret key. `bytes` stays out of a template for C_UnwrapKey, where tokens refuse it.
-pub(super) fn secret_key(
+pub(crate) fn secret_key(
     bytes: Option<Ulong>,
     secret_use: SecretUse,
     lifetime: ObjectLifetime<'_>,
@@ -88,7 +88,7 @@ pub(super) fn secret_key(
 }
 
 /// Adds where it lives and under which name.
-pub(super) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
+pub(crate) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
     match lifetime {
         ObjectLifetime::Session => template.push(Attribute::Token(false)),
         ObjectLifetime::Token(name) => template.extend([
@@ -101,7 +101,7 @@ pub(super) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifet
 
 /// What a key pair is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PairUse {
+pub(crate) enum PairUse {
     Cipher,
     Signature,
     /// The private key unwraps imported material, and decrypts to prove that it can.
@@ -110,7 +110,7 @@ pub(super) enum PairUse {
 
 /// What is particular to a kind of key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PairKind {
+pub(crate) enum PairKind {
     Rsa { bits: Ulong },
     Ec { curve: Curve },
 }
@@ -129,7 +129,7 @@ impl Curve {
     pub const ALL: &'static [Self] = &[Self::P256, Self::Secp256k1];
 
     /// The curve with this object identifier, as `CKA_EC_PARAMS` has it.
-    pub(super) fn of_oid(oid: &[u8]) -> Option<Self> {
+    pub(crate) fn of_oid(oid: &[u8]) -> Option<Self> {
         Self::ALL.iter().copied().find(|curve| curve.oid() == oid)
     }
 
@@ -147,7 +147,7 @@ impl Curve {
 const PUBLIC_EXPONENT: [u8; 3] = [0x01, 0x00, 0x01];
 
 /// The public half of a key pair.
-pub(super) fn public_key(
+pub(crate) fn public_key(
     kind: PairKind,
     pair_use: PairUse,
     lifetime: ObjectLifetime<'_>,
@@ -175,7 +175,7 @@ pub(super) fn public_key(
 }
 
 /// The private half of a key pair.
-pub(super) fn private_key(
+pub(crate) fn private_key(
     kind: PairKind,
     pair_use: PairUse,
     lifetime: ObjectLifetime<'_>,

@@ -10,13 +10,13 @@ use std::hash::Hash;
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
 
-use super::error::TokenError;
 use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
+use crate::token::error::TokenError;
 
 /// A draw has at least as many bytes. A healthy generator repeats the first so many of a draw with
 /// a chance of 2^-128.
-pub(super) const CHECKED_BYTES: usize = 16;
+pub(crate) const CHECKED_BYTES: usize = 16;
 /// So many equal bytes in a row come by chance once in 2^88 bytes.
 const MAX_RUN: usize = 12;
 /// Draws that are remembered.
@@ -26,7 +26,7 @@ const IVS: usize = 16 * 340;
 
 /// What the token's generator gave lately, to all threads.
 #[derive(Debug, Default)]
-pub(super) struct GeneratorWatch(Mutex<Memory>);
+pub(crate) struct GeneratorWatch(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -40,7 +40,7 @@ impl GeneratorWatch {
     ///
     /// # Errors
     /// `Untrusted` when no living generator gives that.
-    pub(super) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
+    pub(crate) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
         counted(self.0.lock().check(draw))
     }
 
@@ -48,7 +48,7 @@ impl GeneratorWatch {
     ///
     /// # Errors
     /// As there, and when one of them stands in the draw twice or was drawn lately.
-    pub(super) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
+    pub(crate) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
         let mut memory = self.0.lock();
         counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
     }

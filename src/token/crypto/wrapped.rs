@@ -5,29 +5,29 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::cipher::AMBIGUOUS_TRIES;
-use super::error::{ErrorClass, TokenError};
-use super::key_test;
-use super::name::ObjectName;
-use super::objects::query::{self, attribute};
 use super::random::RandomSource;
-use super::template::{self, Copies, ObjectLifetime, SecretUse};
+use crate::token::checks::key_test;
+use crate::token::error::{ErrorClass, TokenError};
+use crate::token::objects::name::ObjectName;
+use crate::token::objects::query::{self, attribute};
+use crate::token::objects::template::{self, Copies, ObjectLifetime, SecretUse};
 
 /// Wrapped key material, and what it has to become.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wrapped<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) mechanism: &'a Mechanism<'a>,
+pub(crate) struct Wrapped<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) mechanism: &'a Mechanism<'a>,
     /// The private key that unwraps it.
-    pub(super) unwrapping: ObjectHandle,
+    pub(crate) unwrapping: ObjectHandle,
     /// The length that the key must have, in bytes.
-    pub(super) length: u64,
-    pub(super) secret_use: SecretUse,
-    pub(super) target: &'a ObjectName,
+    pub(crate) length: u64,
+    pub(crate) secret_use: SecretUse,
+    pub(crate) target: &'a ObjectName,
 }
 
 impl Wrapped<'_> {
     /// Unwraps into the token. The key is not proven yet.
-    pub(super) fn unwrap(
+    pub(crate) fn unwrap(
         &self,
         session: &Session,
         copies: Copies,
@@ -37,7 +37,7 @@ impl Wrapped<'_> {
     }
 
     /// Reads the key's attributes and length back, and uses it once.
-    pub(super) fn prove(
+    pub(crate) fn prove(
         &self,
         session: &Session,
         random: &mut RandomSource,

@@ -4,17 +4,17 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use super::error::TokenError;
-use super::gcm;
-use super::mechanism::{MacAlgorithm, OaepHash, SignAlgorithm};
-use super::random::RandomSource;
-use super::template::{PairKind, PairUse, SecretUse};
+use crate::token::crypto::gcm;
+use crate::token::crypto::mechanism::{MacAlgorithm, OaepHash, SignAlgorithm};
+use crate::token::crypto::random::RandomSource;
+use crate::token::error::TokenError;
+use crate::token::objects::template::{PairKind, PairUse, SecretUse};
 
 const MESSAGE: &[u8; 32] = b"hsmgate: first use of a new key.";
 const AAD: &[u8] = b"hsmgate: first use";
 
 /// Uses a secret key: encrypt and decrypt, or make and verify a MAC.
-pub(super) fn secret(
+pub(crate) fn secret(
     session: &Session,
     random: &mut RandomSource,
     key: ObjectHandle,
@@ -36,7 +36,7 @@ pub(super) fn secret(
 }
 
 /// Uses a key pair: encrypt and decrypt, or sign and verify.
-pub(super) fn pair(
+pub(crate) fn pair(
     session: &Session,
     public: ObjectHandle,
     private: ObjectHandle,

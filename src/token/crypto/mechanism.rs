@@ -5,7 +5,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, Pkcs
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
-use super::error::TokenError;
+use crate::token::error::TokenError;
 
 /// Something that a token may be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Capability {
     ];
 
     /// Whether a token with these mechanisms has it. `oaep_sha1_only`: OAEP knows SHA-1 alone.
-    pub(super) fn is_among(self, mechanisms: &[MechanismType], oaep_sha1_only: bool) -> bool {
+    pub(crate) fn is_among(self, mechanisms: &[MechanismType], oaep_sha1_only: bool) -> bool {
         let has = |wanted: &[MechanismType]| wanted.iter().all(|one| mechanisms.contains(one));
         match self {
             Self::AesGcm => has(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
@@ -104,7 +104,7 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 impl SignAlgorithm {
     /// The mechanism, and what it takes as its input. The hash stays outside: SoftHSM has no
     /// ECDSA that hashes.
-    pub(super) fn prepare(self, digest: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
+    pub(crate) fn prepare(self, digest: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
         match self {
             Self::RsaPssSha256 => {
                 let params = PkcsPssParams {
@@ -134,7 +134,7 @@ pub enum MacAlgorithm {
 }
 
 impl MacAlgorithm {
-    pub(super) const ALL: [Self; 4] =
+    pub(crate) const ALL: [Self; 4] =
         [Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
 
     /// The length of its MACs, and of the keys that we make for it, in bytes.
@@ -148,13 +148,13 @@ impl MacAlgorithm {
     }
 
     /// The one whose keys have so many bytes.
-    pub(super) fn of_key(bytes: u64) -> Result<Self, TokenError> {
+    pub(crate) fn of_key(bytes: u64) -> Result<Self, TokenError> {
         let bytes = usize::try_from(bytes).unwrap_or_default();
         let found = Self::ALL.into_iter().find(|algorithm| algorithm.bytes() == bytes);
         found.ok_or(TokenError::BadInput("no HMAC of ours has keys of this length"))
     }
 
-    pub(super) const fn mechanism(self) -> Mechanism<'static> {
+    pub(crate) const fn mechanism(self) -> Mechanism<'static> {
         match self {
             Self::HmacSha224 => Mechanism::Sha224Hmac,
             Self::HmacSha256 => Mechanism::Sha256Hmac,
@@ -174,7 +174,7 @@ pub enum OaepHash {
 }
 
 impl OaepHash {
-    pub(super) fn mechanism(self) -> Mechanism<'static> {
+    pub(crate) fn mechanism(self) -> Mechanism<'static> {
         let (hash, mask) = match self {
             Self::Sha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
             Self::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
@@ -182,7 +182,7 @@ impl OaepHash {
         Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash, mask, PkcsOaepSource::empty()))
     }
 
-    pub(super) fn digest(self) -> &'static digest::Algorithm {
+    pub(crate) fn digest(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,
@@ -202,7 +202,7 @@ pub enum UnwrapAlgorithm {
 }
 
 impl UnwrapAlgorithm {
-    pub(super) fn mechanism(self) -> Mechanism<'static> {
+    pub(crate) fn mechanism(self) -> Mechanism<'static> {
         match self {
             Self::Pkcs1 => Mechanism::RsaPkcs,
             Self::OaepSha1 => OaepHash::Sha1.mechanism(),

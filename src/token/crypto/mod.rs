@@ -1,0 +1,11 @@
+//! Operations with keys: encryption, signatures, MACs, imported material, random bytes.
+
+pub(super) mod asymmetric;
+pub(super) mod cipher;
+pub(super) mod gcm;
+pub(super) mod import;
+pub(super) mod mac;
+pub(super) mod mechanism;
+pub(super) mod oaep;
+pub(super) mod random;
+pub(super) mod wrapped;

@@ -1,0 +1,166 @@
+//! Destruction of keys. It runs under the object lock.
+
+use cryptoki::object::ObjectClass;
+use cryptoki::session::Session;
+
+use super::name::{KeyClass, KeyIdentity};
+use super::query::{class_and_label, key_mismatch, search_all};
+use crate::token::error::{ErrorClass, TokenError};
+use crate::token::worker::Worker;
+
+impl Worker<'_> {
+    /// Destroys the key, or the key pair. An absent key is as good.
+    ///
+    /// # Errors
+    /// When the token does not say that every object is gone; `KeyMismatch` when it has objects with
+    /// this id that are another key's, or nobody's, which stay.
+    pub fn destroy(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        self.destroy_with(key, Unlabelled::Keep)
+    }
+
+    /// As [`Worker::destroy`], of a key that may be half made: objects with its id that a kill left
+    /// without a label go too.
+    ///
+    /// # Errors
+    /// As [`Worker::destroy`].
+    pub fn destroy_incomplete(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
+        self.destroy_with(key, Unlabelled::Destroy)
+    }
+
+    fn destroy_with(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
+        self.with_objects(|worker| {
+            worker.with_retry(Some(key), |worker| {
+                worker.drop_copy(key);
+                worker.destroy_all(key, unlabelled).inspect_err(|error| {
+                    if matches!(error, TokenError::KeyMismatch { .. }) {
+                        worker.state.report_key_mismatch(key, error);
+                    }
+                })
+            })
+        })
+    }
+
+    /// Before a retry, removes what the attempt before may have made without saying so: an answer
+    /// may be lost, and two objects with one id would be of no use.
+    pub(crate) fn clear_before_retry(
+        &mut self,
+        key: KeyIdentity,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        if is_retry { self.destroy_all(key, Unlabelled::Destroy) } else { Ok(()) }
+    }
+
+    /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
+    /// What remains is removed before the next attempt, or when the version is taken back.
+    pub(crate) fn discard(&mut self, key: KeyIdentity) {
+        // What failed may have left its session in the middle of an operation.
+        let destroyed = self.destroy_all(key, Unlabelled::Destroy).or_else(|_jammed| {
+            self.drop_session();
+            self.destroy_all(key, Unlabelled::Destroy)
+        });
+        if let Err(error) = destroyed {
+            tracing::warn!(key = %key.name, %error, "a key that failed its proof may be left in the token");
+        }
+    }
+
+    /// Destroys all objects with this id. That there is none is believed as little as of any search.
+    fn destroy_all(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
+        self.log_in_if_logged_out()?;
+        let mut existed = false;
+        self.search_while_logged_in(|session| {
+            existed |= destroy_seen(session, key, unlabelled)?;
+            Ok(())
+        })?;
+        if existed { Ok(()) } else { self.verify_absence(key) }
+    }
+}
+
+/// Whether it saw objects of this key, which are gone now; those of another key stay. A token that
+/// stumbles may say of an object that it is not there: only a search that finds none is believed.
+fn destroy_seen(
+    session: &Session,
+    key: KeyIdentity,
+    unlabelled: Unlabelled,
+) -> Result<bool, TokenError> {
+    let (mut doubt, mut other) = (None, None);
+    let objects = search_all(session, key)?;
+    let existed = !objects.is_empty();
+    for object in objects {
+        let destroyed = match class_and_label(session, object) {
+            Ok((class, label)) if !belongs_to(key, class, &label, unlabelled) => {
+                other = Some(key_mismatch(key, &label));
+                continue;
+            }
+            Ok(_) => session.destroy_object(object).map_err(TokenError::from),
+            Err(error) => Err(error),
+        };
+        match destroyed {
+            // Another process was faster, or that is not true.
+            Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
+            outcome => outcome?,
+        }
+    }
+    match (other, doubt) {
+        (Some(error), _) => Err(error),
+        (None, Some(error)) if !search_all(session, key)?.is_empty() => Err(error),
+        _ => Ok(existed),
+    }
+}
+
+/// What becomes of objects that have a key's id and no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unlabelled {
+    /// They are nobody's: an id alone would let a changed database name any object of the token.
+    Keep,
+    /// They are the key's, where they are of its class: what a kill left half written.
+    Destroy,
+}
+
+/// Whether an object with a key's id is the key's to destroy.
+fn belongs_to(
+    key: KeyIdentity,
+    class: Option<ObjectClass>,
+    label: &[u8],
+    unlabelled: Unlabelled,
+) -> bool {
+    if !label.is_empty() {
+        return key.matches_label(label);
+    }
+    let is_of_class = match (key.class, class) {
+        (_, None) => true,
+        (KeyClass::Secret, Some(class)) => class == ObjectClass::SECRET_KEY,
+        (KeyClass::Pair, Some(class)) => {
+            [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY].contains(&class)
+        }
+    };
+    unlabelled == Unlabelled::Destroy && is_of_class
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyId, KeySpec, KeyVersionId};
+
+    #[test]
+    fn without_a_label_only_what_may_be_incomplete_is_taken_for_an_object_of_the_key() {
+        let of = |spec| KeyIdentity::of_key(KeyId::random(), spec, 1, KeyVersionId::random());
+        let (secret, pair) = (of(KeySpec::Aes256), of(KeySpec::EcP256));
+        let has = |key: KeyIdentity, class, label: &str, unlabelled| {
+            belongs_to(key, class, label.as_bytes(), unlabelled)
+        };
+        let (own, aes) = (secret.name.to_string(), Some(ObjectClass::SECRET_KEY));
+        for unlabelled in [Unlabelled::Keep, Unlabelled::Destroy] {
+            assert!(has(secret, aes, &own, unlabelled));
+            assert!(!has(secret, aes, &pair.name.to_string(), unlabelled));
+            assert!(!has(secret, Some(ObjectClass::CERTIFICATE), "", unlabelled));
+            assert!(!has(secret, Some(ObjectClass::DATA), "", unlabelled));
+            assert!(!has(pair, aes, "", unlabelled));
+        }
+        for (key, class) in
+            [(secret, aes), (secret, None), (pair, Some(ObjectClass::PUBLIC_KEY)), (pair, None)]
+        {
+            assert!(has(key, class, "", Unlabelled::Destroy), "{class:?}");
+            assert!(!has(key, class, "", Unlabelled::Keep), "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Generation of keys. It runs under the object lock.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::session::Session;
+use cryptoki::types::Ulong;
+
+use super::name::{KeyClass, KeyIdentity, ObjectName};
+use super::query::{self, KeyObjects};
+use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
+use crate::model::{KeySpec, KeyUsage};
+use crate::token::checks::key_test;
+use crate::token::crypto::random::RandomSource;
+use crate::token::error::TokenError;
+use crate::token::worker::Worker;
+
+/// What a key is made of: what has to be generated for a spec, or what the token has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GenerationParams {
+    Secret { bytes: Ulong, secret_use: SecretUse },
+    Pair { kind: PairKind, pair_use: PairUse },
+}
+
+impl GenerationParams {
+    /// The material of a key of this spec and usage.
+    pub(crate) fn of(spec: KeySpec, usage: KeyUsage) -> Result<Self, TokenError> {
+        if !spec.usages().contains(&usage) {
+            return Err(TokenError::BadInput("a key of this spec has no such usage"));
+        }
+        let secret = |secret_use, bytes| Self::Secret { bytes: Ulong::new(bytes), secret_use };
+        let (aes, mac) =
+            (|bytes| secret(SecretUse::Cipher, bytes), |bytes| secret(SecretUse::Mac, bytes));
+        let pair_use = match usage {
+            KeyUsage::EncryptDecrypt => PairUse::Cipher,
+            KeyUsage::SignVerify | KeyUsage::GenerateVerifyMac => PairUse::Signature,
+        };
+        let rsa = |bits| Self::Pair { kind: PairKind::Rsa { bits: Ulong::new(bits) }, pair_use };
+        let ec = |curve| Self::Pair { kind: PairKind::Ec { curve }, pair_use };
+        Ok(match spec {
+            KeySpec::Aes128 => aes(16),
+            KeySpec::Aes192 => aes(24),
+            KeySpec::Aes256 => aes(32),
+            KeySpec::HmacSha224 => mac(28),
+            KeySpec::HmacSha256 => mac(32),
+            KeySpec::HmacSha384 => mac(48),
+            KeySpec::HmacSha512 => mac(64),
+            KeySpec::Rsa2048 => rsa(2048),
+            KeySpec::Rsa3072 => rsa(3072),
+            KeySpec::Rsa4096 => rsa(4096),
+            KeySpec::EcP256 => ec(Curve::P256),
+            KeySpec::EcP256k => ec(Curve::Secp256k1),
+            // PKCS#11 has no numbers for them, and vendors' own differ.
+            KeySpec::Sm4 => return Err(TokenError::Unsupported("SM4")),
+            KeySpec::EcSm2 => return Err(TokenError::Unsupported("SM2")),
+        })
+    }
+
+    /// The material of a key of this spec and its first usage.
+    pub(crate) fn of_default(spec: KeySpec) -> Result<Self, TokenError> {
+        let usage = spec.usages().first().copied();
+        Self::of(spec, usage.unwrap_or(KeyUsage::EncryptDecrypt))
+    }
+
+    /// Which objects make it.
+    const fn class(self) -> KeyClass {
+        match self {
+            Self::Secret { .. } => KeyClass::Secret,
+            Self::Pair { .. } => KeyClass::Pair,
+        }
+    }
+
+    /// The mechanism that makes it, and what such keys are called.
+    const fn generator(self) -> (Mechanism<'static>, &'static str) {
+        match self {
+            Self::Secret { secret_use: SecretUse::Cipher, .. } => {
+                (Mechanism::AesKeyGen, "AES keys")
+            }
+            Self::Secret { secret_use: SecretUse::Mac, .. } => {
+                (Mechanism::GenericSecretKeyGen, "HMAC keys")
+            }
+            Self::Pair { kind: PairKind::Rsa { .. }, .. } => {
+                (Mechanism::RsaPkcsKeyPairGen, "RSA key pairs")
+            }
+            Self::Pair { kind: PairKind::Ec { .. }, .. } => {
+                (Mechanism::EccKeyPairGen, "EC key pairs")
+            }
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Makes the key, or the key pair, of one key version in the token. When this returns `Ok`
+    /// its attributes were read back and it was used once; on failure nothing is left of it.
+    ///
+    /// # Errors
+    /// `Unsupported` when the token has no such keys, `BadInput` for a usage that the spec does
+    /// not have, `WrongAttributes` when the token makes something else.
+    pub fn generate(
+        &mut self,
+        name: &ObjectName,
+        spec: KeySpec,
+        usage: KeyUsage,
+    ) -> Result<(), TokenError> {
+        self.make(name, GenerationParams::of(spec, usage)?)
+    }
+
+    /// The mechanism that makes `params`.
+    ///
+    /// # Errors
+    /// `Unsupported` when the token does not have it.
+    pub(crate) fn generator(
+        &self,
+        params: GenerationParams,
+    ) -> Result<Mechanism<'static>, TokenError> {
+        let (mechanism, what) = params.generator();
+        let has_it = self.initialization.mechanisms.contains(&mechanism.mechanism_type());
+        if has_it { Ok(mechanism) } else { Err(TokenError::Unsupported(what)) }
+    }
+
+    /// Makes the objects of `params`, proves them, and puts them into the cache.
+    pub(crate) fn make(
+        &mut self,
+        name: &ObjectName,
+        params: GenerationParams,
+    ) -> Result<(), TokenError> {
+        let mechanism = self.generator(params)?;
+        let key = KeyIdentity { name: *name, class: params.class() };
+        self.with_objects(|worker| {
+            let mut is_retry = false;
+            worker.with_retry(Some(key), |worker| {
+                worker.log_in_if_logged_out()?;
+                let login_epoch = worker.login_epoch();
+                worker.clear_before_retry(key, std::mem::replace(&mut is_retry, true))?;
+                let copies = worker.initialization.copies;
+                let (session, thread_state) = worker.session_and_thread_state()?;
+                let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(name));
+                let made = generate_in(session, random, &mechanism, lifetime, params, copies);
+                if made.is_err() {
+                    worker.discard(key);
+                }
+                worker.cache_new_key(key, made?, login_epoch)
+            })
+        })
+    }
+}
+
+/// Generates, reads back, uses once.
+pub(crate) fn generate_in(
+    session: &Session,
+    random: &mut RandomSource,
+    mechanism: &Mechanism<'_>,
+    lifetime: ObjectLifetime<'_>,
+    params: GenerationParams,
+    copies: Copies,
+) -> Result<KeyObjects, TokenError> {
+    match params {
+        GenerationParams::Secret { bytes, secret_use } => {
+            let template = template::secret_key(Some(bytes), secret_use, lifetime, copies);
+            let key = session.generate_key(mechanism, &template)?;
+            query::check(session, key, &template)?;
+            key_test::secret(session, random, key, secret_use, bytes)?;
+            Ok(KeyObjects::secret(key))
+        }
+        GenerationParams::Pair { kind, pair_use } => {
+            let public_template = template::public_key(kind, pair_use, lifetime);
+            let private_template = template::private_key(kind, pair_use, lifetime);
+            let (public, private) =
+                session.generate_key_pair(mechanism, &public_template, &private_template)?;
+            query::check(session, public, &public_template)?;
+            query::check(session, private, &private_template)?;
+            key_test::pair(session, public, private, kind, pair_use)?;
+            Ok(KeyObjects::pair(public, private))
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What is done when a call fails: repeats it, repairs the session, and after a last failure asks
+//! whether the token is well (decision D7).
+
+use std::time::{Duration, Instant};
+
+use cryptoki::session::Session;
+
+use super::checks::selftest;
+use super::error::{ErrorClass, TokenError};
+use super::objects::name::KeyIdentity;
+use super::worker::{OBJECTS_WAIT, Worker};
+
+/// How often a call that failed is made again. With one try in a hundred of its parts failing, a
+/// call of eight parts then fails once in 25,000 times.
+pub(super) const RETRIES: u64 = 3;
+/// From then on only the first retry is made.
+const RETRY_TIME: Duration = Duration::from_millis(500);
+
+/// How often a token is asked whether it is well before it counts as lost: where one call in ten
+/// fails, a question of some calls fails often.
+const HEALTH_CHECKS: u32 = 3;
+
+/// Somebody logs us out faster than we can look.
+pub(super) const REPEATED_LOGOUTS: TokenError =
+    TokenError::Untrusted("it logs us out again and again");
+
+impl Worker<'_> {
+    /// Makes a call; when it fails, does what its error's class asks for, and makes it again
+    /// if that can help, a few times at most. `key` is the key that it works with.
+    pub(super) fn with_retry<T>(
+        &mut self,
+        key: Option<KeyIdentity>,
+        mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let start = Instant::now();
+        let mut retries = 0;
+        let failure = loop {
+            let error = match call(self) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            // A token that is slow to fail would keep all others waiting.
+            let is_slow = retries > 0 && start.elapsed() > RETRY_TIME;
+            if retries == RETRIES || is_slow {
+                break error;
+            }
+            match self.recover_session(key, &error) {
+                Ok(true) => retries += 1,
+                Ok(false) => break error,
+                Err(worse) => break worse,
+            }
+        };
+        self.handle_final_failure(&failure);
+        Err(failure)
+    }
+
+    /// After a failure. True if a retry makes sense; an error when it came to a worse failure.
+    fn recover_session(
+        &mut self,
+        key: Option<KeyIdentity>,
+        error: &TokenError,
+    ) -> Result<bool, TokenError> {
+        if !error.is_transient() {
+            return Ok(false);
+        }
+        // Jammed sessions are not repaired: the ways to do that differ on every token.
+        self.drop_session();
+        let class = error.class();
+        if class == ErrorClass::DeviceGone {
+            return Ok(true);
+        }
+        // Logged out looks like "no such key" and like anything else, and the login goes with the
+        // last session. A session that can not tell is one more failure for the retry.
+        if let Err(error) = self.log_in_if_logged_out()
+            && !error.is_transient()
+        {
+            return Err(error);
+        }
+        if let Some(key) = key
+            && !matches!(class, ErrorClass::SessionGone | ErrorClass::OutOfResources)
+        {
+            self.state.keys.forget(key);
+        }
+        Ok(true)
+    }
+
+    /// After a last failure: nothing is left but to find out whether the token is well. One
+    /// key alone may be at fault, and then the others must not suffer for it.
+    fn handle_final_failure(&mut self, error: &TokenError) {
+        let is_well = match error.class() {
+            ErrorClass::BadInput => return,
+            ErrorClass::DeviceGone => error.is_device_error() && self.has_identity_key(),
+            ErrorClass::Ambiguous
+            | ErrorClass::SessionGone
+            | ErrorClass::LoginGone
+            | ErrorClass::HandleGone => self.is_healthy(Self::available_health_check),
+            // A token that is full still uses the keys that it has, and makes none for a test.
+            ErrorClass::OutOfResources if error.is_out_of_memory() => {
+                self.is_healthy(Self::minimal_health_check)
+            }
+            ErrorClass::OutOfResources | ErrorClass::Configuration | ErrorClass::Pin => {
+                self.drop_session();
+                return self.state.note_pin_refusal(error);
+            }
+        };
+        if !is_well {
+            self.drop_session();
+            self.state.begin_recovery(error);
+        }
+    }
+
+    /// Looks until somebody was logged in all the while: logged out, a token shows no private object,
+    /// and says so without an error.
+    pub(super) fn search_while_logged_in<T>(
+        &mut self,
+        mut look: impl FnMut(&Session) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        for _time in 0..=RETRIES {
+            let login_epoch = self.login_epoch();
+            let seen = look(self.session()?)?;
+            if !self.log_in_if_logged_out()? && self.login_epoch() == login_epoch {
+                return Ok(seen);
+            }
+        }
+        Err(REPEATED_LOGOUTS)
+    }
+
+    /// Whether the token is well, asked a few times at most, each time with a new session.
+    fn is_healthy(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
+        let start = Instant::now();
+        for _time in 0..HEALTH_CHECKS {
+            self.drop_session();
+            match ask(self) {
+                Ok(()) => return true,
+                Err(error) if !error.is_transient() || start.elapsed() > RETRY_TIME => {
+                    return false;
+                }
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Whether a device that says that it failed works, and still shows the key that the token is
+    /// known by.
+    fn has_identity_key(&mut self) -> bool {
+        self.state.identity_key().is_some()
+            && self.is_healthy(|worker| {
+                worker.available_health_check()?;
+                worker.verify_token_identity()
+            })
+    }
+
+    fn available_health_check(&mut self) -> Result<(), TokenError> {
+        let health_check = self.with_objects_within(OBJECTS_WAIT, Self::health_check);
+        health_check.unwrap_or_else(|| self.minimal_health_check())
+    }
+
+    fn health_check(&mut self) -> Result<(), TokenError> {
+        let initialization = self.initialization;
+        selftest::health_check(
+            self.session()?,
+            &|| initialization.open_session(),
+            initialization.copies,
+        )
+    }
+
+    /// Whether it does anything, while somebody makes or destroys objects.
+    fn minimal_health_check(&mut self) -> Result<(), TokenError> {
+        Ok(self.session()?.generate_random_slice(&mut [0])?)
+    }
+}
