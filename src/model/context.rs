@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::params::{ParamError, Params};
+use super::params::{ParamError, Params, RequestField};
 use aws_lc_rs::digest;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -166,6 +166,13 @@ impl<'de> Deserialize<'de> for DistinctPairs {
             }
         }
         deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// A context without pairs is the same as none.
+impl RequestField for EncryptionContext {
+    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
+        Self::from_params(params, name)
     }
 }
 

@@ -66,13 +66,6 @@ impl<T: FromParam> RequestField for Option<T> {
     }
 }
 
-/// A context without pairs is the same as none.
-impl RequestField for super::EncryptionContext {
-    fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
-        Self::from_params(params, name)
-    }
-}
-
 /// Reads a field from all parameters by a function, whose argument needs no type.
 ///
 /// # Errors
