@@ -24,7 +24,7 @@ pub use client_key::{
 pub use principal::{Principal, Session};
 pub use principals::{attach_policy, create_principal, detach_policy};
 pub use recent_cache::RecentCache;
-pub use replay::{LastJournal, NonceUse, ReplayError, ReplayGuard};
+pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard};
 pub use session::{AssumeRoleRequest, Credentials};
 
 use crate::error::{ApiError, ErrorCode};

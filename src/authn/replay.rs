@@ -28,6 +28,7 @@ use aws_lc_rs::digest;
 use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
 use crate::model::{AccessKeyId, Time};
+use crate::store::{MetadataValue, Store, StoreError};
 pub use record::LastJournal;
 use record::{Clocks, JournalDirectory, Record};
 
@@ -43,6 +44,10 @@ const OLD_BOOT_FILE: &str = "machine-start";
 /// The clock is told to be behind when it is by more seconds than a start may have to wait.
 const BEHIND_SECONDS: i64 = 2;
 
+/// The name of the store's metadata with the journal of nonces that the store was last served with.
+/// Empty is one that is not known.
+pub const REPLAY_JOURNAL: &str = "replay-journal";
+
 /// The journal of nonces cannot do what it is for.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -55,6 +60,9 @@ pub enum ReplayError {
         #[source]
         source: io::Error,
     },
+    /// The store cannot tell which journal it was served with, or take the new one.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
 }
 
 /// What became of a nonce.
@@ -99,6 +107,21 @@ impl ReplayGuard {
     /// When the directory or a file in it cannot be read or written.
     pub fn open(directory: &Path, served: &LastJournal, now: Time) -> Result<Self, ReplayError> {
         Self::open_at(directory, served, Clocks::at(now))
+    }
+
+    /// As [`ReplayGuard::open`] for the gateway that serves with `store`, which tells which journal it
+    /// was last served with and is told this one.
+    ///
+    /// # Errors
+    /// As [`ReplayGuard::open`], and when the store cannot be read or written.
+    pub async fn open_for(store: &Store, directory: &Path, now: Time) -> Result<Self, ReplayError> {
+        let last = last_journal(store).await?;
+        let replay = Self::open(directory, &last, now)?;
+        let journal = replay.journal();
+        if last != LastJournal::Id(journal.clone()) {
+            store.set_metadata(REPLAY_JOURNAL, &journal).await?;
+        }
+        Ok(replay)
     }
 
     fn open_at(
@@ -271,6 +294,18 @@ impl ReplayGuard {
         }
         Ok(())
     }
+}
+
+/// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an
+/// instance from its first start on.
+async fn last_journal(store: &Store) -> Result<LastJournal, StoreError> {
+    let last = store.read_metadata(REPLAY_JOURNAL, |text| Some(text.to_owned())).await?;
+    Ok(match last {
+        MetadataValue::Read(journal) => LastJournal::Id(journal),
+        MetadataValue::Damaged => LastJournal::Unknown,
+        MetadataValue::Absent if store.has_instance().await? => LastJournal::Unknown,
+        MetadataValue::Absent => LastJournal::Absent,
+    })
 }
 
 impl Bucket {

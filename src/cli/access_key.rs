@@ -12,10 +12,10 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::settings::{self, ConfigFile, with_store};
 use super::{output, policy_arg};
-use crate::app::{self, AccessMode};
+use crate::app;
 use crate::authn::{AccessKeyError, CredentialStore};
 use crate::model::{AccessKeyId, PrincipalName};
-use crate::store::{AccessKeyRow, Store, StoreError};
+use crate::store::{AccessKeyRow, AccessMode, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccessKey {

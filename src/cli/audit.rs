@@ -9,12 +9,12 @@ use tokio::runtime::Runtime;
 use super::output;
 use super::paths::{Files, GatewayPaths};
 use super::settings::{self, ConfigFile};
-use crate::app::{self, AccessMode};
+use crate::app;
 use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
     StoredHead, Verifier, export,
 };
-use crate::store::{MetadataValue, Store};
+use crate::store::{AccessMode, MetadataValue, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {

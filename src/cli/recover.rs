@@ -7,11 +7,11 @@ use tokio::runtime::Runtime;
 
 use super::output;
 use super::settings::{self, ConfigFile};
-use crate::app::{self, AccessMode};
+use crate::app;
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
 use crate::model::Time;
-use crate::store::{Store, StoreError};
+use crate::store::{AccessMode, Store, StoreError};
 
 /// What no label in the token tells.
 const NOT_RECOVERABLE: &[&str] = &[

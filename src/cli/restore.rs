@@ -10,11 +10,11 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::output;
 use super::settings::ConfigFile;
-use crate::app::{BINDING_METADATA, REPLAY_JOURNAL, TOKEN_SERIAL};
 use crate::audit;
+use crate::authn::REPLAY_JOURNAL;
 use crate::config::Config;
 use crate::model::{KeyId, Time};
-use crate::store::{Replaced, Replacement};
+use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
 
 /// Puts a backup in the place of the database, which is kept beside it. No gateway may be running
 #[derive(Debug, Args)]

@@ -139,7 +139,7 @@ pub(super) fn with_store(
         let store = Store::open_existing(&config.store_url).await;
         let store = store.context("the store cannot be used")?;
         let outcome = async {
-            app::check_region_account(&store, &config.region_account).await?;
+            store.check_region_account(&config.region_account).await?;
             store.set_operator(operator());
             work(&store).await
         };

@@ -12,6 +12,7 @@
 mod access_keys;
 mod aliases;
 mod backup;
+mod binding;
 mod catalogue;
 mod check;
 mod connect;
@@ -45,6 +46,7 @@ use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
 pub use aliases::AliasRecord;
+pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL};
 pub use check::{DatabaseCheck, Schema};
 pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};

@@ -2,12 +2,11 @@
 
 use super::system::chain;
 use super::{Check, access};
-use crate::app;
 use crate::authn::CredentialStore;
 use crate::authz::costly_policies;
 use crate::config::Config;
 use crate::model::RegionAccount;
-use crate::store::{DamagedRow, Schema, Store, StoreError};
+use crate::store::{AccessMode, DamagedRow, Schema, Store, StoreError};
 use crate::token::Token;
 
 const NAME: &str = "database";
@@ -171,7 +170,7 @@ fn damaged_row(row: &DamagedRow) -> Check {
 /// Whether token, region and account are those that the database was made with.
 pub(super) async fn binding(store: &Store, token: &Token, region_account: &RegionAccount) -> Check {
     const NAME: &str = "belonging";
-    match app::check_binding(store, token, region_account, app::AccessMode::ReadOnly).await {
+    match store.check_binding(&token.info().serial, region_account, AccessMode::ReadOnly).await {
         Ok(()) => Check::ok(NAME, "database and token belong together"),
         Err(error) => Check::failed(
             NAME,

@@ -1,0 +1,103 @@
+//! Store and token together, as the gateway and the commands beside it use them.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::StartError;
+use crate::authn::CredentialStore;
+use crate::model::RegionAccount;
+use crate::store::{AccessMode, Store};
+use crate::token::{Token, TokenSettings};
+
+/// Store and token, opened and found to belong together.
+pub struct Backend {
+    pub(super) store: Store,
+    pub(super) token: Token,
+    pub(super) access_keys: Arc<CredentialStore>,
+}
+
+impl Backend {
+    /// Opens store and token, without serving anything: what `init` and the AccessKey commands
+    /// work with.
+    ///
+    /// # Errors
+    /// When one of them cannot be used, or they do not belong together.
+    pub async fn open(
+        token: TokenSettings,
+        store_url: &str,
+        region_account: &RegionAccount,
+    ) -> Result<Self, StartError> {
+        let store = Store::open(store_url).await?;
+        let token = open_token(token).await?;
+        Self::of(store, token, region_account).await
+    }
+
+    pub(super) async fn of(
+        store: Store,
+        token: Token,
+        region_account: &RegionAccount,
+    ) -> Result<Self, StartError> {
+        let serial = &token.info().serial;
+        store.check_binding(serial, region_account, AccessMode::ReadWrite).await?;
+        let access_keys = Arc::new(CredentialStore::open(store.clone(), token.clone()).await?);
+        Ok(Self { store, token, access_keys })
+    }
+
+    /// Takes over what another process has changed since it was opened.
+    pub(super) async fn refresh(&self) -> Result<(), StartError> {
+        self.access_keys.refresh().await?;
+        self.store.refresh().await?;
+        Ok(())
+    }
+
+    /// The AccessKeys.
+    pub fn access_keys(&self) -> &CredentialStore {
+        &self.access_keys
+    }
+
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes the keys of the gateway itself that are not there yet. That which encrypts AccessKeys is
+    /// made when they are opened.
+    ///
+    /// # Errors
+    /// When the key of the audit was there and is lost, and when token or store fail.
+    pub async fn make_service_keys(&self) -> Result<(), StartError> {
+        Ok(crate::audit::make_key(&self.store, &self.token).await?)
+    }
+
+    /// Closes sessions and connections.
+    pub async fn close(self) -> ShutdownOutcome {
+        let outcome = close_token(self.token).await;
+        self.store.close().await;
+        outcome
+    }
+}
+
+/// How the token was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownOutcome {
+    /// In an orderly way.
+    Closed,
+    /// With threads inside the PKCS#11 module, which did not let them go.
+    Abandoned,
+}
+
+pub(super) async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
+    match spawn_blocking(move || Token::open(settings)).await {
+        Ok(opened) => Ok(opened?),
+        Err(panicked) => Err(StartError::Listen(panicked.into())),
+    }
+}
+
+pub(super) async fn close_token(token: Token) -> ShutdownOutcome {
+    // A panic of the module at the very end changes nothing.
+    match spawn_blocking(move || token.close()).await {
+        Ok(true) => ShutdownOutcome::Closed,
+        Ok(false) | Err(_) => ShutdownOutcome::Abandoned,
+    }
+}

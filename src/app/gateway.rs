@@ -1,0 +1,414 @@
+//! The gateway: prepared, started on its listeners, served until it is stopped.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::backend::{Backend, ShutdownOutcome, close_token, open_token};
+use super::lock::{GatewayLocks, LockError};
+use super::{Limits, Listeners, Settings, StartError};
+use crate::audit::{AuditError, AuditLog, AuditSettings, Recorder};
+use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
+use crate::authz::Authorizer;
+use crate::jobs::Jobs;
+use crate::keyring::Keyring;
+use crate::model::{RegionAccount, Time};
+use crate::ops::{CallLimits, Services};
+use crate::pipeline::Pipeline;
+use crate::store::Store;
+use crate::token::Token;
+use crate::wire;
+use crate::wire::admin::{self, Health, MonitoredComponents};
+use crate::wire::http::{self, ConnectionLimits, HttpSettings, Listener, Stop};
+use crate::wire::tls::{ServerCertificate, TlsServer};
+
+/// How long requests that are under way may go on once no further ones are taken.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
+/// How long a start waits for the time from which on it accepts requests, which is the next second.
+const REPLAY_TRUST_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLAY_TRUST_POLL: Duration = Duration::from_millis(10);
+/// The connections that the admin listener may have.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// How slow a client of the admin listener may be.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests of the admin listener may go on at the end.
+const ADMIN_IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whether another gateway serves on the same store at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartMode {
+    /// None does.
+    Exclusive,
+    /// One does, and will end before this one takes over.
+    Replacement,
+}
+
+/// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served
+/// or written yet.
+pub struct Prepared {
+    settings: Settings,
+    /// None beside another gateway, which has them.
+    locks: Option<GatewayLocks>,
+    certificate: Option<Arc<ServerCertificate>>,
+    tls: Option<TlsServer>,
+    admin_tls: Option<TlsServer>,
+    token: Token,
+    /// None where the tables have to be brought to this program's form first, while nobody uses them.
+    backend: Option<Backend>,
+}
+
+impl Prepared {
+    /// Opens certificate, token and store. Who is to be alone takes the locks before that: to open a
+    /// store brings its tables to this program's form, which must not happen under another gateway.
+    /// Beside another gateway it also looks whether that can be used which is opened when the other one
+    /// has ended: there is no way back by then.
+    ///
+    /// # Errors
+    /// When one of them cannot be used, they do not belong together, or there is another gateway.
+    pub async fn open(settings: Settings, mode: StartMode) -> Result<Self, StartError> {
+        let locks = match mode {
+            StartMode::Exclusive => Some(take_locks(&settings)?),
+            StartMode::Replacement => None,
+        };
+        let certificate = settings.tls.clone().map(ServerCertificate::open).transpose()?;
+        let tls = certificate
+            .as_ref()
+            .map(|certificate| TlsServer::without_client_auth(Arc::clone(certificate)));
+        let tls = tls.transpose()?;
+        let admin_tls = match (&settings.admin_client_ca, &certificate) {
+            (Some(ca), Some(certificate)) => {
+                Some(TlsServer::with_client_ca(ca, Arc::clone(certificate))?)
+            }
+            _ => None,
+        };
+        let url = &settings.store_url;
+        let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
+        let store = if must_wait { None } else { Some(Store::open(url).await?) };
+        let token = open_token(settings.token.clone()).await?;
+        let backend = match store {
+            Some(store) => Some(Backend::of(store, token.clone(), &settings.region_account).await?),
+            None => None,
+        };
+        if mode == StartMode::Replacement {
+            check_prerequisites(&settings, backend.as_ref()).await?;
+        }
+        Ok(Self { settings, locks, certificate, tls, admin_tls, token, backend })
+    }
+
+    /// Closes token and store again.
+    pub async fn close(self) -> ShutdownOutcome {
+        match self.backend {
+            Some(backend) => backend.close().await,
+            None => close_token(self.token).await,
+        }
+    }
+}
+
+/// A gateway that is ready to serve.
+pub struct Gateway {
+    locks: GatewayLocks,
+    backend: Backend,
+    client_keys: Arc<ClientKeys>,
+    replay: Arc<ReplayGuard>,
+    audit: Option<AuditLog>,
+    services: Arc<Services>,
+    address: SocketAddr,
+    certificate: Option<Arc<ServerCertificate>>,
+    listener: Listener,
+    admin: Option<AdminServer>,
+    router: axum::Router,
+    http: HttpSettings,
+    destruction_hold: Duration,
+}
+
+/// Where health and metrics are told.
+struct AdminServer {
+    address: SocketAddr,
+    listener: Listener,
+    health: Arc<Health>,
+}
+
+impl Gateway {
+    /// Opens everything, finishes what the last process left half done, and is then ready to
+    /// serve on the listeners.
+    ///
+    /// # Errors
+    /// When any part cannot be used.
+    pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
+        Self::take_over(Prepared::open(settings, StartMode::Exclusive).await?, listeners).await
+    }
+
+    /// Finishes what the last process left half done, and is then ready to serve on the listeners.
+    /// A gateway that was [`StartMode`] has to have ended.
+    ///
+    /// # Errors
+    /// When any part cannot be used.
+    pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
+        let Prepared { settings, locks, certificate, tls, admin_tls, token, backend } = prepared;
+        let locks = match locks {
+            Some(locks) => locks,
+            None => take_locks(&settings)?,
+        };
+        let address = listeners.api.local_addr()?;
+        let listener = Listener::new("api", open_listener(listeners.api)?, tls);
+        let backend = match backend {
+            Some(backend) => {
+                // After the locks were taken: the gateway before may have changed something at its end.
+                backend.refresh().await?;
+                backend
+            }
+            None => {
+                Backend::of(
+                    Store::open(&settings.store_url).await?,
+                    token,
+                    &settings.region_account,
+                )
+                .await?
+            }
+        };
+        let keyring =
+            Keyring::new(backend.store.clone(), backend.token.clone(), settings.limits.keyring);
+        let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
+        let account = settings.region_account.account.clone();
+        let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
+        crate::authz::log_costly_policies(&backend.store).await?;
+        let authenticator = Authenticator::new(
+            account,
+            Arc::clone(&backend.access_keys),
+            Arc::clone(&client_keys),
+            Arc::clone(&replay),
+        );
+        let audit = match settings.audit {
+            Some(audit) => Some(start_audit(audit, &settings.region_account, &backend).await?),
+            None => None,
+        };
+        let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
+        let services = Arc::new(Services {
+            authorizer: Authorizer::new(settings.region_account.clone(), backend.store.clone()),
+            region_account: settings.region_account,
+            instance: backend.store.instance().await?,
+            store: backend.store.clone(),
+            keyring,
+            compatibility: settings.compatibility,
+            call_limits: CallLimits::new(settings.limits.call_rates),
+        });
+        let failures = settings.limits.authentication_failures;
+        let pipeline = Pipeline::new(Arc::clone(&services), recorder.clone(), failures);
+        let admin = match listeners.admin {
+            Some(listener) => {
+                let (token, store) = (backend.token.clone(), backend.store.clone());
+                let (certificate, audit) = (certificate.clone(), recorder.clone());
+                let replay = Arc::clone(&replay);
+                let components = MonitoredComponents { token, store, audit, certificate, replay };
+                Some(AdminServer::open(listener, admin_tls, components)?)
+            }
+            None => None,
+        };
+        let http = HttpSettings {
+            connections: settings.limits.connections.clone(),
+            header_timeout: settings.limits.header_time,
+            // Making a key may take longer than any other request.
+            request_timeout: settings
+                .limits
+                .request_time
+                .max(max_generation_time(&settings.limits)),
+            drain: settings.limits.drain,
+            finish: IN_FLIGHT_TIMEOUT,
+        };
+        let router = wire::router(pipeline, authenticator, Arc::clone(&client_keys));
+        Ok(Self {
+            locks,
+            backend,
+            client_keys,
+            replay,
+            audit,
+            services,
+            address,
+            certificate,
+            listener,
+            admin,
+            router,
+            http,
+            destruction_hold: settings.destruction_hold,
+        })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of the admin listener, where there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// The certificate that it shows; none over plain HTTP.
+    pub fn certificate(&self) -> Option<Arc<ServerCertificate>> {
+        self.certificate.clone()
+    }
+
+    /// The AccessKeys.
+    pub fn access_keys(&self) -> &CredentialStore {
+        self.backend.access_keys()
+    }
+
+    /// Keys, aliases and their facts.
+    pub fn store(&self) -> &Store {
+        self.backend.store()
+    }
+
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.backend.token
+    }
+
+    /// Serves until `stop` completes, and then stops as that says: finishes the requests that are
+    /// under way, and closes every session. `/readyz` tells of a stop from its first moment, except of
+    /// one after which another process goes on: the service stays.
+    pub async fn serve_until(
+        self,
+        stop: impl Future<Output = Stop> + Send + 'static,
+    ) -> ShutdownOutcome {
+        // Until store and token are closed.
+        let _locks = self.locks;
+        let jobs = Jobs::start(
+            &self.services.keyring,
+            Arc::clone(&self.backend.access_keys),
+            Arc::clone(&self.client_keys),
+            self.replay,
+            self.backend.store.clone(),
+            self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
+            self.destruction_hold,
+        );
+        let certificate_watch =
+            self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
+        let (stop_sender, stopped) = oneshot::channel();
+        let health = self.admin.as_ref().map(|admin| Arc::clone(&admin.health));
+        let admin = self.admin.map(|admin| tokio::spawn(admin.serve_until(stopped)));
+        let stop = async move {
+            let stop = stop.await;
+            if let (Some(health), Stop::Drain | Stop::AtOnce) = (health, stop) {
+                health.stop();
+            }
+            stop
+        };
+        let stop = http::serve(self.listener, self.router, self.http, stop).await;
+        // Nobody listens where the admin listener has failed.
+        let _ = stop_sender.send(stop);
+        if let Some(certificate_watch) = certificate_watch {
+            certificate_watch.abort();
+        }
+        if let Some(admin) = admin
+            && let Err(error) = admin.await
+        {
+            tracing::error!(%error, "the admin listener failed");
+        }
+        jobs.stop().await;
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
+        if let Err(error) = self.services.keyring.return_leases().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "key versions count for more encryptions than they have done");
+        }
+        if let Err(error) = self.backend.access_keys.flush_last_used().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+        }
+        if let Err(error) = self.client_keys.flush_last_used().await {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, "the last uses of client keys are not written down");
+        }
+        self.backend.close().await
+    }
+}
+
+impl AdminServer {
+    fn open(
+        listener: TcpListener,
+        tls: Option<TlsServer>,
+        components: MonitoredComponents,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr()?;
+        let listener = Listener::new("admin", open_listener(listener)?, tls);
+        Ok(Self { address, listener, health: Arc::new(Health::new(components)) })
+    }
+
+    /// Answers until the API has stopped, and then stops in the same way: so it can tell that the
+    /// gateway is stopping.
+    async fn serve_until(self, stopped: oneshot::Receiver<Stop>) {
+        let stop = async { stopped.await.unwrap_or(Stop::AtOnce) };
+        let settings = HttpSettings {
+            connections: ConnectionLimits::of_all(ADMIN_CONNECTIONS),
+            header_timeout: ADMIN_TIMEOUT,
+            request_timeout: ADMIN_TIMEOUT,
+            drain: Duration::ZERO,
+            finish: ADMIN_IN_FLIGHT_TIMEOUT,
+        };
+        http::serve(self.listener, admin::router(self.health), settings, stop).await;
+    }
+}
+
+fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+/// Looks whether state directory and audit can be used, and changes nothing.
+async fn check_prerequisites(
+    settings: &Settings,
+    backend: Option<&Backend>,
+) -> Result<(), StartError> {
+    GatewayLocks::check(&settings.state_directory)?;
+    let Some(audit) = &settings.audit else { return Ok(()) };
+    crate::audit::check_file(&audit.file)?;
+    if let Some(backend) = backend {
+        crate::audit::check_key(&backend.store, &backend.token).await?;
+    }
+    Ok(())
+}
+
+async fn start_audit(
+    settings: AuditSettings,
+    region_account: &RegionAccount,
+    backend: &Backend,
+) -> Result<AuditLog, AuditError> {
+    AuditLog::start(settings, region_account.clone(), backend.store.clone(), backend.token.clone())
+        .await
+}
+
+/// Takes store and state directory for this gateway alone. The last one has to have ended before.
+fn take_locks(settings: &Settings) -> Result<GatewayLocks, LockError> {
+    GatewayLocks::take(&settings.state_directory, &settings.store_url)
+}
+
+/// Finishes what the last gateway left half done, and reads the nonces that it accepted.
+///
+/// Where these nonces are lost, requests are trusted from the next second on, and the start waits for
+/// that, so that no caller is refused who comes when the gateway serves.
+async fn take_over(
+    state_directory: &Path,
+    backend: &Backend,
+    keyring: &Keyring,
+) -> Result<Arc<ReplayGuard>, StartError> {
+    let store = &backend.store;
+    if store.is_only_user().await? {
+        keyring.reconcile().await?;
+    }
+    let directory = state_directory.join("replay");
+    let replay = ReplayGuard::open_for(store, &directory, Time::now()).await?;
+    let limit = Instant::now() + REPLAY_TRUST_TIMEOUT;
+    while Time::now() < replay.trusted_from() && Instant::now() < limit {
+        tokio::time::sleep(REPLAY_TRUST_POLL).await;
+    }
+    Ok(Arc::new(replay))
+}
+
+/// How long a request that makes a key may take: its time in the token, and that of taking a
+/// failure back.
+fn max_generation_time(limits: &Limits) -> Duration {
+    limits.keyring.timeouts.generate + limits.keyring.timeouts.call
+}

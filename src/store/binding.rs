@@ -1,0 +1,139 @@
+//! What a store belongs to: one token, one region and account, and the KMS instance that it is.
+//!
+//! With another token its keys would all be missing, in another region or account its ARNs would be
+//! wrong.
+
+use super::{MetadataValue, Store, StoreError};
+use crate::model::{Instance, InstanceId, RegionAccount, Time};
+
+const INSTANCE_ID: &str = "instance-id";
+const INSTANCE_CREATED: &str = "instance-created";
+/// The name of the metadata with the serial number of the token.
+pub const TOKEN_SERIAL: &str = "token-serial";
+const REGION: &str = "region";
+const ACCOUNT: &str = "account";
+/// The names of the metadata that is the same in every copy of one store.
+pub const BINDING_METADATA: &[&str] = &[TOKEN_SERIAL, REGION, ACCOUNT, INSTANCE_ID];
+
+/// How store and token are opened without serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessMode {
+    /// Nothing is changed; other processes may use the store, which has to exist.
+    ReadOnly,
+    /// No gateway may change the store meanwhile; a store that does not exist is created.
+    ReadWrite,
+}
+
+/// Why a store does not belong to what it is used with.
+#[derive(Debug, thiserror::Error)]
+pub enum BindingError {
+    /// It cannot be read or written.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// It belongs to another token, region or account.
+    #[error("the store belongs to {what} {stored:?}, not to {given:?}")]
+    Mismatch {
+        /// What differs.
+        what: &'static str,
+        /// What the store says.
+        stored: String,
+        /// What the configuration or the token says.
+        given: String,
+    },
+}
+
+impl Store {
+    /// Whether the store belongs to this region and account, for commands that do without the token.
+    /// Metadata that cannot be read passes, so that it keeps nobody from revoking rights; the log
+    /// names it.
+    ///
+    /// # Errors
+    /// When the store belongs to another region or account, or cannot be read.
+    pub async fn check_region_account(
+        &self,
+        region_account: &RegionAccount,
+    ) -> Result<(), BindingError> {
+        for (what, name, given) in metadata_of(region_account) {
+            match self.read_metadata(name, |text| Some(text.to_owned())).await? {
+                MetadataValue::Read(stored) if stored != given => {
+                    return Err(BindingError::Mismatch { what, stored, given });
+                }
+                MetadataValue::Read(_) | MetadataValue::Absent | MetadataValue::Damaged => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store belongs to the token with this serial number, and to this region and
+    /// account. With [`AccessMode::ReadWrite`] a new store is bound to them, and metadata that cannot
+    /// be read is written again where other metadata proves the binding.
+    ///
+    /// # Errors
+    /// When it belongs to others, or cannot be read.
+    pub async fn check_binding(
+        &self,
+        token_serial: &str,
+        region_account: &RegionAccount,
+        mode: AccessMode,
+    ) -> Result<(), BindingError> {
+        let serial = ("token serial", TOKEN_SERIAL, token_serial.to_owned());
+        let (mut is_bound, mut damaged) = (false, Vec::new());
+        for (what, name, given) in std::iter::once(serial).chain(metadata_of(region_account)) {
+            match self.read_metadata(name, |text| Some(text.to_owned())).await? {
+                MetadataValue::Read(stored) if stored == given => is_bound = true,
+                MetadataValue::Read(stored) => {
+                    return Err(BindingError::Mismatch { what, stored, given });
+                }
+                MetadataValue::Damaged => damaged.push((name, given)),
+                MetadataValue::Absent if mode == AccessMode::ReadOnly => {}
+                MetadataValue::Absent => self.set_metadata(name, &given).await?,
+            }
+        }
+        for (name, given) in damaged {
+            if !is_bound {
+                // Says that it is damaged.
+                self.metadata(name).await?;
+            } else if mode == AccessMode::ReadWrite {
+                self.set_metadata(name, &given).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The KMS instance that the store is, named by the first start. Of its id and date only the one
+    /// that cannot be read is made again.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub async fn instance(&self) -> Result<Instance, StoreError> {
+        let created = self.read_metadata(INSTANCE_CREATED, |text| text.parse().ok()).await?.value();
+        let id = self.read_metadata(INSTANCE_ID, |text| text.parse().ok()).await?.value();
+        let instance = Instance {
+            id: id.clone().unwrap_or_else(InstanceId::random),
+            created: created.unwrap_or_else(Time::now),
+        };
+        if created.is_none() {
+            self.set_metadata(INSTANCE_CREATED, &instance.created.to_string()).await?;
+        }
+        if id.is_none() {
+            self.set_metadata(INSTANCE_ID, instance.id.as_str()).await?;
+        }
+        Ok(instance)
+    }
+
+    /// Whether a gateway has ever started with this store, which names the instance.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn has_instance(&self) -> Result<bool, StoreError> {
+        let id = self.read_metadata(INSTANCE_ID, |text| Some(text.to_owned())).await?;
+        Ok(id != MetadataValue::Absent)
+    }
+}
+
+fn metadata_of(region_account: &RegionAccount) -> [(&'static str, &'static str, String); 2] {
+    [
+        ("region", REGION, region_account.region.to_string()),
+        ("account", ACCOUNT, region_account.account.to_string()),
+    ]
+}
