@@ -17,11 +17,9 @@ pub use gateway::{ADMIN_CONNECTIONS, Gateway, Prepared, StartMode};
 pub use lock::{LockError, ProcessLock};
 pub use offline::{close, find_other_gateway, open_offline};
 
-use crate::audit::AuditSettings;
-use crate::config::CertificateFiles;
-use crate::keyring::KeyringSettings;
+use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
 use crate::model::RegionAccount;
-use crate::ops::{CallRates, CompatibilityOptions};
+use crate::ops::CallRates;
 use crate::token::TokenSettings;
 use crate::wire::http::ConnectionLimits;
 pub use crate::wire::http::Stop;

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
-use hsmgate::audit::AuditSettings;
+use hsmgate::config::AuditSettings;
 
 use load::Window;
 use requests::{Call, Requests, Signer};

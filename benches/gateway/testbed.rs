@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hsmgate::app::{Gateway, Limits, Listeners, Settings};
-use hsmgate::audit::AuditSettings;
 use hsmgate::cli::client::{Client, Target};
-use hsmgate::config::{Log, LogFormat};
-use hsmgate::keyring::{KeyringSettings, TokenTimeouts};
+use hsmgate::config::{
+    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, TokenTimeouts,
+};
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{IvBudget, KeySpec, PrincipalName, RegionAccount, VerificationRate};
-use hsmgate::ops::{CallRates, CompatibilityOptions};
+use hsmgate::ops::CallRates;
 use hsmgate::store::Store;
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::AuditError;
 use super::chain::Head;
 use super::checkpoint::{AuditKey, Checkpoint, CheckpointLink};
 use super::continuity::TrustedState;
@@ -19,7 +20,7 @@ use super::line::{self, Kind};
 use super::recorder::{Inner, NotRecorded, Recorder};
 use super::refusal_counts::RefusalCounts;
 use super::writer::{self, Command, Rotation, Started};
-use super::{AuditError, AuditSettings};
+use crate::config::AuditSettings;
 use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, Time};
 use crate::store::{MetadataValue, Store};
 use crate::token::{

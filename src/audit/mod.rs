@@ -47,7 +47,6 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
@@ -67,26 +66,6 @@ pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifie
 
 use crate::store::StoreError;
 use crate::token::TokenError;
-
-/// How the audit is kept.
-#[derive(Debug, Clone)]
-pub struct AuditSettings {
-    /// The file of the records.
-    pub file: PathBuf,
-    /// The size of the journal beside it, through which records reach the disk sooner; 0 is none.
-    pub journal_bytes: u64,
-    /// How long an operation waits for its record to be on disk.
-    pub timeout: Duration,
-    /// Whether an operation whose record is not on disk by then is refused. Else it is answered,
-    /// and the log tells.
-    pub required: bool,
-    /// Records between two signed checkpoints, at most.
-    pub checkpoint_records: u64,
-    /// Time between a record and the checkpoint that covers it, at most.
-    pub checkpoint_interval: Duration,
-    /// A second place for the records: a file, or a datagram socket that takes syslog messages.
-    pub forward_to: Option<PathBuf>,
-}
 
 /// Why there is no audit.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 
+use super::AuditError;
 use super::chain::Head;
 use super::checkpoint::{Checkpoint, FORMAT};
 use super::continuity::{self, ChainEnd, TrustedState};
@@ -17,7 +18,7 @@ use super::file::{AuditFile, FileState, Tail};
 use super::forward::{ForwardBacklog, Forwarder};
 use super::line::{self, Kind};
 use super::recorder::NotRecorded;
-use super::{AuditError, AuditSettings};
+use crate::config::AuditSettings;
 use crate::model::Time;
 
 /// Records that may wait to be written. One more is refused at once.

@@ -74,7 +74,7 @@ impl Recover {
 
     async fn recover(&self, config: Config) -> anyhow::Result<RecoveryReport> {
         let now = Time::now();
-        let rotate_at = config.iv_budget.rotate_at;
+        let rotate_at = config.keyring.iv_budget.rotate_at;
         let (url, _directory) = self.url(&config).await?;
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let mode = if self.dry_run { AccessMode::ReadOnly } else { AccessMode::ReadWrite };

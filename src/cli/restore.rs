@@ -47,7 +47,7 @@ impl Restore {
         // A backup from before the first start does not know what was accepted since.
         replacement.add_metadata(REPLAY_JOURNAL, "").await?;
         keep_audit(&replacement).await?;
-        let rotate_at = config.iv_budget.rotate_at;
+        let rotate_at = config.keyring.iv_budget.rotate_at;
         replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
     }
 }

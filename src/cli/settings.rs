@@ -9,11 +9,9 @@ use tokio::runtime::Runtime;
 
 use super::open_files;
 use crate::app::{self, Backend};
-use crate::audit::AuditSettings;
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
 use crate::config::{Config, Limits, TokenConfig, TokenName};
-use crate::keyring::{KeyringSettings, TokenTimeouts};
-use crate::ops::{CallRates, CompatibilityOptions};
+use crate::ops::CallRates;
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
@@ -56,8 +54,6 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
     for (path, role) in protected_gateway_paths(&config) {
         check_permissions(&path, role)?;
     }
-    let timeouts =
-        TokenTimeouts { call: config.token.timeout, generate: config.token.key_pair_timeout };
     let connections = connection_limits(&config.limits)?;
     let token = token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
@@ -78,27 +74,11 @@ pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
             header_time: config.limits.header_timeout,
             connections,
             drain: config.drain,
-            keyring: KeyringSettings {
-                timeouts,
-                iv_budget: config.iv_budget,
-                verify_data_keys: config.verify_data_keys,
-                verify_encryptions: config.verify_encryptions,
-            },
+            keyring: config.keyring,
         },
-        compatibility: CompatibilityOptions {
-            non_base64_plaintext: config.accept_non_base64_plaintext,
-            caller_iv: config.accept_caller_iv,
-        },
+        compatibility: config.compatibility,
         destruction_hold: config.destruction_hold,
-        audit: Some(AuditSettings {
-            file: config.audit.file,
-            journal_bytes: config.audit.journal_bytes,
-            timeout: config.audit.timeout,
-            required: config.audit.required,
-            checkpoint_records: config.audit.checkpoint_records,
-            checkpoint_interval: config.audit.checkpoint_interval,
-            forward_to: config.audit.forward_to,
-        }),
+        audit: Some(config.audit),
         token,
     })
 }

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 use super::{
-    AdminConfig, AuditConfig, CertificateFiles, Config, Limits, Log, LogFormat, PinSource,
-    TokenConfig, TokenName,
+    AdminConfig, AuditSettings, CertificateFiles, CompatibilityOptions, Config, KeyringSettings,
+    Limits, Log, LogFormat, PinSource, TokenConfig, TokenName, TokenTimeouts,
 };
 use crate::model::{IvBudget, RegionAccount};
 
@@ -27,11 +27,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let store_url = reader.text("store.url", store_url);
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
-    let accept_non_base64_plaintext = reader.flag("crypto.accept_non_base64_plaintext");
-    let accept_caller_iv = reader.flag("crypto.accept_caller_iv");
-    let verify_data_keys = reader.flag("crypto.verify_data_keys");
-    let verify_encryptions = reader.text("crypto.verify_encryptions", |text| text.parse().ok());
-    let iv_budget = iv_budget(reader);
+    let compatibility = compatibility(reader);
+    let keyring = keyring(reader);
     let destruction_hold = hours(reader, "keys.destruction_hold_hours");
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
@@ -45,11 +42,8 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         store_url: store_url?,
         state_directory: state_directory?,
         limits: limits?,
-        accept_non_base64_plaintext: accept_non_base64_plaintext?,
-        accept_caller_iv: accept_caller_iv?,
-        verify_data_keys: verify_data_keys?,
-        verify_encryptions: verify_encryptions?,
-        iv_budget: iv_budget?,
+        compatibility: compatibility?,
+        keyring: keyring?,
         destruction_hold: destruction_hold?,
         audit: audit?,
         log: log?,
@@ -122,8 +116,6 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     };
     let queue_size = reader.number("token.queue_size").and_then(NonZeroUsize::new);
     let max_queue_wait = milliseconds(reader, "token.max_queue_wait_ms");
-    let timeout = milliseconds(reader, "token.timeout_ms");
-    let key_pair_timeout = milliseconds(reader, "token.key_pair_timeout_ms");
     let hang_timeout = milliseconds(reader, "token.hang_timeout_ms");
     Some(TokenConfig {
         module: module?,
@@ -132,8 +124,6 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
         workers,
         queue_size: queue_size?,
         max_queue_wait: max_queue_wait?,
-        timeout: timeout?,
-        key_pair_timeout: key_pair_timeout?,
         hang_timeout: hang_timeout?,
     })
 }
@@ -162,6 +152,29 @@ fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     })
 }
 
+fn compatibility(reader: &mut Reader<'_>) -> Option<CompatibilityOptions> {
+    let non_base64_plaintext = reader.flag("crypto.accept_non_base64_plaintext");
+    let caller_iv = reader.flag("crypto.accept_caller_iv");
+    Some(CompatibilityOptions {
+        non_base64_plaintext: non_base64_plaintext?,
+        caller_iv: caller_iv?,
+    })
+}
+
+fn keyring(reader: &mut Reader<'_>) -> Option<KeyringSettings> {
+    let call = milliseconds(reader, "token.timeout_ms");
+    let generate = milliseconds(reader, "token.key_pair_timeout_ms");
+    let verify_data_keys = reader.flag("crypto.verify_data_keys");
+    let verify_encryptions = reader.text("crypto.verify_encryptions", |text| text.parse().ok());
+    let iv_budget = iv_budget(reader);
+    Some(KeyringSettings {
+        timeouts: TokenTimeouts { call: call?, generate: generate? },
+        iv_budget: iv_budget?,
+        verify_data_keys: verify_data_keys?,
+        verify_encryptions: verify_encryptions?,
+    })
+}
+
 /// Each threshold leaves room for the next, and a lease fits before the first.
 fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
     let budget = IvBudget {
@@ -182,7 +195,7 @@ fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
     Some(budget)
 }
 
-fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditConfig> {
+fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditSettings> {
     let file = match reader.text("audit.file", absolute) {
         None if reader.is_set("audit.file") => None,
         None => state_directory.map(|directory| directory.join("audit.jsonl")),
@@ -194,7 +207,7 @@ fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<Audi
     }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
     let journal_mib: u64 = reader.number("audit.journal_mib")?;
-    Some(AuditConfig {
+    Some(AuditSettings {
         file: file?,
         journal_bytes: journal_mib * 1024 * 1024,
         required: reader.flag("audit.required")?,

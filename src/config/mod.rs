@@ -44,20 +44,14 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// What bounds the work.
     pub limits: Limits,
-    /// Whether Encrypt takes a plaintext that is not Base64.
-    pub accept_non_base64_plaintext: bool,
-    /// Let callers of the KMS instance protocol choose the IV of an encryption.
-    pub accept_caller_iv: bool,
-    /// Open the encrypted form of a data key again before anybody gets the key.
-    pub verify_data_keys: bool,
-    /// Which ciphertexts are opened again before anybody gets them.
-    pub verify_encryptions: VerificationRate,
-    /// How often a key version may encrypt.
-    pub iv_budget: IvBudget,
+    /// What operations accept.
+    pub compatibility: CompatibilityOptions,
+    /// How keys are used.
+    pub keyring: KeyringSettings,
     /// How long destructions that are due wait after a jump of the clock.
     pub destruction_hold: Duration,
     /// How the audit is kept.
-    pub audit: AuditConfig,
+    pub audit: AuditSettings,
     /// How the log is written.
     pub log: Log,
 }
@@ -95,10 +89,6 @@ pub struct TokenConfig {
     pub queue_size: NonZeroUsize,
     /// How long a call may have to wait for a worker.
     pub max_queue_wait: Duration,
-    /// How long a call may take, its wait included.
-    pub timeout: Duration,
-    /// The same for the making of a key pair.
-    pub key_pair_timeout: Duration,
     /// How long the module may hold every thread before a new process is thought of.
     pub hang_timeout: Duration,
 }
@@ -134,22 +124,54 @@ pub struct Limits {
     pub authentication_failures_per_second: u32,
 }
 
+/// How keys are used.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyringSettings {
+    /// How long the token may take.
+    pub timeouts: TokenTimeouts,
+    /// How often a key version may encrypt.
+    pub iv_budget: IvBudget,
+    /// Whether the encrypted form of a data key is opened again before anybody gets the key.
+    pub verify_data_keys: bool,
+    /// Which ciphertexts are opened again before anybody gets them.
+    pub verify_encryptions: VerificationRate,
+}
+
+/// How long the token may take.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenTimeouts {
+    /// For a call that uses a key.
+    pub call: Duration,
+    /// For generating a key; RSA pairs take seconds.
+    pub generate: Duration,
+}
+
+/// Settings that change what an operation accepts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CompatibilityOptions {
+    /// Take plaintexts that are not Base64 as they stand (Terraform's provider sends them).
+    pub non_base64_plaintext: bool,
+    /// Take IVs that callers of the KMS instance protocol have chosen.
+    pub caller_iv: bool,
+}
+
 /// How the audit is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditConfig {
+pub struct AuditSettings {
     /// The file of the records.
     pub file: PathBuf,
-    /// Bytes of the journal beside it; 0 is none.
+    /// The size of the journal beside it, through which records reach the disk sooner; 0 is none.
     pub journal_bytes: u64,
-    /// Whether an operation without its record is refused.
-    pub required: bool,
-    /// How long an operation waits for its record.
+    /// How long an operation waits for its record to be on disk.
     pub timeout: Duration,
-    /// Records between checkpoints.
+    /// Whether an operation whose record is not on disk by then is refused. Else it is answered,
+    /// and the log tells.
+    pub required: bool,
+    /// Records between two signed checkpoints, at most.
     pub checkpoint_records: u64,
-    /// Time between checkpoints.
+    /// Time between a record and the checkpoint that covers it, at most.
     pub checkpoint_interval: Duration,
-    /// A second file, or a syslog socket.
+    /// A second place for the records: a file, or a datagram socket that takes syslog messages.
     pub forward_to: Option<PathBuf>,
 }
 

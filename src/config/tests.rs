@@ -75,8 +75,8 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.token.workers, None);
     assert_eq!(config.token.queue_size.get(), 1024);
     assert_eq!(config.token.max_queue_wait, Duration::from_millis(50));
-    assert_eq!(config.token.timeout, Duration::from_secs(5));
-    assert_eq!(config.token.key_pair_timeout, Duration::from_secs(30));
+    assert_eq!(config.keyring.timeouts.call, Duration::from_secs(5));
+    assert_eq!(config.keyring.timeouts.generate, Duration::from_secs(30));
     assert_eq!(config.limits.calls_per_second, 0);
     assert_eq!(config.limits.calls_per_second_per_principal, 0);
     assert_eq!(config.limits.connections_per_source, None);
@@ -84,11 +84,11 @@ fn what_is_not_set_has_its_default() {
     assert_eq!(config.limits.request_timeout, Duration::from_secs(15));
     assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.connections, 1024);
-    assert!(!config.accept_non_base64_plaintext);
-    assert!(config.verify_data_keys);
-    assert_eq!(config.verify_encryptions, VerificationRate::Off);
-    assert_eq!(config.iv_budget, IvBudget::default());
-    let audit = AuditConfig {
+    assert!(!config.compatibility.non_base64_plaintext);
+    assert!(config.keyring.verify_data_keys);
+    assert_eq!(config.keyring.verify_encryptions, VerificationRate::Off);
+    assert_eq!(config.keyring.iv_budget, IvBudget::default());
+    let audit = AuditSettings {
         file: "/var/lib/hsmgate/audit.jsonl".into(),
         journal_bytes: 16 * 1024 * 1024,
         required: true,

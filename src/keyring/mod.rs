@@ -23,7 +23,6 @@ mod usable_version;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;
@@ -35,8 +34,9 @@ pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
 
+use crate::config::{KeyringSettings, TokenTimeouts};
 use crate::error::ErrorCode;
-use crate::model::{IvBudget, KeyId, KeyRecord, KeyVersion, VerificationRate};
+use crate::model::{KeyId, KeyRecord, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
 use invocations::Invocations;
@@ -72,28 +72,6 @@ fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
 /// The code of the state table.
 pub fn check_state(record: &KeyRecord, wanted: KeyAction) -> Result<(), ErrorCode> {
     state::check(record.state, wanted)
-}
-
-/// How keys are used.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyringSettings {
-    /// How long the token may take.
-    pub timeouts: TokenTimeouts,
-    /// How often a key version may encrypt.
-    pub iv_budget: IvBudget,
-    /// Whether the encrypted form of a data key is opened again before anybody gets the key.
-    pub verify_data_keys: bool,
-    /// Which ciphertexts are opened again before anybody gets them.
-    pub verify_encryptions: VerificationRate,
-}
-
-/// How long the token may take.
-#[derive(Debug, Clone, Copy)]
-pub struct TokenTimeouts {
-    /// For a call that uses a key.
-    pub call: Duration,
-    /// For generating a key; RSA pairs take seconds.
-    pub generate: Duration,
 }
 
 impl Keyring {

@@ -33,6 +33,7 @@ pub use response::{EmptyResponse, KeyMetadata, Paged};
 
 use crate::authn::Caller;
 use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission, Requester};
+use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{Execution, Keyring};
 use crate::model::key_ref::KeyName;
@@ -73,15 +74,6 @@ fn local_version(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
 /// The refusal of a parameter that asks for SM2 or SM4.
 fn no_sm2(name: &str) -> ApiError {
     ApiError::unsupported_parameter(name, "no token that this gateway knows does SM2 or SM4")
-}
-
-/// Settings that change what an operation accepts.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CompatibilityOptions {
-    /// Take plaintexts that are not Base64 as they stand (Terraform's provider sends them).
-    pub non_base64_plaintext: bool,
-    /// Take IVs that callers of the KMS instance protocol have chosen.
-    pub caller_iv: bool,
 }
 
 /// What all requests share.

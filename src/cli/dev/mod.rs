@@ -31,14 +31,14 @@ use super::settings::PIN_REFUSAL;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::{Files, Name};
 use crate::app::{self, Gateway, Listeners, Stop};
-use crate::audit::AuditSettings;
-use crate::config::{Log, LogFormat};
-use crate::keyring::{KeyringSettings, TokenTimeouts};
+use crate::config::{
+    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, TokenTimeouts,
+};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{
     AccessKeyId, IvBudget, OperatorAlias, PrincipalName, RegionAccount, VerificationRate,
 };
-use crate::ops::{CallRates, CompatibilityOptions};
+use crate::ops::CallRates;
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
