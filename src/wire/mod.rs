@@ -9,6 +9,7 @@ pub mod instance;
 pub mod long_target;
 mod refusal;
 pub mod rpc;
+pub mod table;
 pub mod tls;
 
 pub use doors::router;

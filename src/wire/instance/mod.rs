@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::response::Response;
 
 pub use self::error::{failure, failure_message};
-use self::table::{ActionLookup, Handler, RawRequest};
+use self::table::{Handler, RawRequest, TABLE};
 use crate::audit::Recorded;
 use crate::authn::ClientKeys;
 use crate::error::{ApiError, ErrorCode};
@@ -22,6 +22,7 @@ use crate::model::RequestContext;
 pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
 use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
+use crate::wire::table::{ActionLookup, SupportedAction};
 
 /// The content type of everything here.
 pub const PROTOBUF: &str = "application/x-protobuf";
@@ -46,7 +47,7 @@ impl<'a> InstanceRequest<'a> {
     fn authenticate<'p>(
         &self,
         mut incoming: IncomingRequest<'p>,
-    ) -> Result<(Authenticated<'p>, &'static Handler), ApiError> {
+    ) -> Result<(Authenticated<'p>, &'static SupportedAction<Handler>), ApiError> {
         let Parts { method, uri, headers, .. } = &self.head;
         if uri.path() != "/" {
             return Err(ErrorCode::InvalidActionNotFound.into());
@@ -55,14 +56,14 @@ impl<'a> InstanceRequest<'a> {
             return Err(ErrorCode::UnsupportedHttpMethod.into());
         }
         let name = sign::api_name(headers)?;
-        let found = table::find(name).ok_or_else(|| sign::unknown_api_name(name))?;
-        incoming.note_action(found.action());
+        let action = TABLE.find(name).ok_or_else(|| sign::unknown_api_name(name))?;
+        incoming.note_action(action.record());
         let claim = sign::claim(method, headers)?;
         let admitted = incoming.admit(claim.client_key_id.parse().ok())?;
         let authenticated =
             admitted.authenticate(|request| self.client_keys.authenticate(&claim, request.time))?;
-        match found {
-            ActionLookup::Supported(entry) => Ok((authenticated, entry)),
+        match action {
+            ActionLookup::Supported(action) => Ok((authenticated, action)),
             ActionLookup::Unsupported(action) => Err(ApiError::unsupported_action(action.name)),
         }
     }
@@ -80,11 +81,11 @@ impl ProtocolRequest for InstanceRequest<'_> {
         let authenticated = self.authenticate(incoming);
         let limit = if authenticated.is_ok() { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
         let body = collect_body_up_to(std::mem::take(&mut self.body), limit).await;
-        let (authenticated, entry) = authenticated?;
+        let (authenticated, action) = authenticated?;
         let body = body?;
         sign::check_body(&self.head.headers, &body)?;
         let raw = RawRequest { body, version: sign::key_version(&self.head.headers) };
-        Ok(entry.serve(authenticated, raw).await)
+        Ok((action.handler)(authenticated, raw).await)
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {

@@ -16,13 +16,14 @@ use axum::response::Response;
 
 use self::format::Format;
 use self::sign::{ApiCall, SignedRequest};
-use self::table::{ActionLookup, Handler, TABLE};
+use self::table::{Handler, TABLE};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
 use crate::wire::http::{RawQuery, collect_body};
+use crate::wire::table::{ActionLookup, SupportedAction};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";
@@ -64,14 +65,14 @@ impl ProtocolRequest for RpcRequest<'_> {
             body: &body,
             params: &params,
         };
-        let found = find(&signed_request, &mut incoming)?;
+        let action = find(&signed_request, &mut incoming)?;
         let claim = sign::claim(&signed_request)?;
         let admitted = incoming.admit(claim.access_key_id.parse().ok())?;
         let authenticated = admitted.authenticate(|request| {
             self.authenticator.authenticate(&claim, request.time, request.connection)
         })?;
-        let entry = supported(found, authenticated.caller())?;
-        Ok(entry.serve(authenticated, &params, self.format).await)
+        let supported = supported(&action, authenticated.caller())?;
+        Ok((supported.handler)(authenticated, &params, self.format).await)
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
@@ -83,26 +84,28 @@ impl ProtocolRequest for RpcRequest<'_> {
 fn find(
     signed_request: &SignedRequest<'_>,
     incoming: &mut IncomingRequest<'_>,
-) -> Result<ActionLookup, ApiError> {
+) -> Result<ActionLookup<Handler>, ApiError> {
     if !matches!(*signed_request.method, Method::GET | Method::POST) {
         return Err(ErrorCode::UnsupportedHttpMethod.into());
     }
     let ApiCall { action, version } = sign::api_call(signed_request)?;
-    let found = table::find(action).filter(|_found| signed_request.path == "/");
-    let found = found.ok_or(ErrorCode::InvalidActionNotFound)?;
-    incoming.note_action(found.action());
-    if version == VERSION { Ok(found) } else { Err(ErrorCode::InvalidVersion.into()) }
+    let action = TABLE.find(action).filter(|_action| signed_request.path == "/");
+    let action = action.ok_or(ErrorCode::InvalidActionNotFound)?;
+    incoming.note_action(action.record());
+    if version == VERSION { Ok(action) } else { Err(ErrorCode::InvalidVersion.into()) }
 }
 
 /// The operation of an action, where this caller may call it at all.
-fn supported(found: ActionLookup, caller: &Caller) -> Result<&'static Handler, ApiError> {
-    match found {
-        ActionLookup::Supported(entry)
-            if caller.client_key.is_none() || entry.client_keys.is_some() =>
-        {
-            Ok(entry)
+fn supported(
+    action: &ActionLookup<Handler>,
+    caller: &Caller,
+) -> Result<&'static SupportedAction<Handler>, ApiError> {
+    let is_client_key = caller.client_key.is_some();
+    match action {
+        ActionLookup::Supported(action) if !is_client_key || action.client_keys.is_some() => {
+            Ok(action)
         }
-        ActionLookup::Unsupported(action) if caller.client_key.is_none() => {
+        ActionLookup::Unsupported(action) if !is_client_key => {
             Err(ApiError::unsupported_action(action.name))
         }
         ActionLookup::Supported(_) | ActionLookup::Unsupported(_) => Err(not_for_client_keys()),
