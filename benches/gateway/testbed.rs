@@ -18,7 +18,7 @@ use hsmgate::ops::CallRates;
 use hsmgate::store::Store;
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
-use hsmgate::wire::http::{self, ConnectionLimits, HttpSettings, Stop};
+use hsmgate::wire::http::{self, ConnectionLimits, HttpApp, HttpSettings, Stop};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -119,7 +119,8 @@ impl Testbed {
             servers.push(runtime.spawn(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        http::serve(listener, router, http_settings(), ended(stopped)).await;
+                        let app = HttpApp { router, errors: hsmgate::wire::ERRORS };
+                        http::serve(listener, app, http_settings(), ended(stopped)).await;
                     }
                     Err(error) => tracing::error!(%error, "a baseline does not serve"),
                 }

@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::token::Token;
 use crate::wire;
 use crate::wire::admin::{self, Health, MonitoredComponents};
-use crate::wire::http::{self, ConnectionLimits, HttpSettings, Listener, Stop};
+use crate::wire::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::wire::tls::{ServerCertificate, TlsServer};
 
 /// How long requests that are under way may go on once no further ones are taken.
@@ -119,7 +119,7 @@ pub struct Gateway {
     certificate: Option<Arc<ServerCertificate>>,
     listener: Listener,
     admin: Option<AdminServer>,
-    router: axum::Router,
+    api: HttpApp,
     http: HttpSettings,
     destruction_hold: Duration,
 }
@@ -218,7 +218,7 @@ impl Gateway {
             drain: settings.limits.drain,
             finish: IN_FLIGHT_TIMEOUT,
         };
-        let router = wire::router(pipeline, authenticator, Arc::clone(&client_keys));
+        let api = wire::app(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,
             backend,
@@ -230,7 +230,7 @@ impl Gateway {
             certificate,
             listener,
             admin,
-            router,
+            api,
             http,
             destruction_hold: settings.destruction_hold,
         })
@@ -296,7 +296,7 @@ impl Gateway {
             }
             stop
         };
-        let stop = http::serve(self.listener, self.router, self.http, stop).await;
+        let stop = http::serve(self.listener, self.api, self.http, stop).await;
         // Nobody listens where the admin listener has failed.
         let _ = stop_sender.send(stop);
         if let Some(certificate_watch) = certificate_watch {
@@ -349,7 +349,8 @@ impl AdminServer {
             drain: Duration::ZERO,
             finish: ADMIN_IN_FLIGHT_TIMEOUT,
         };
-        http::serve(self.listener, admin::router(self.health), settings, stop).await;
+        let app = HttpApp { router: admin::router(self.health), errors: wire::ERRORS };
+        http::serve(self.listener, app, settings, stop).await;
     }
 }
 

@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::request;
 
-use super::http::{ConnectionNumber, Peer, SecureTransport};
+use super::http::ConnectionInfo;
 use crate::model::RequestContext;
 
 /// The context of a request that arrives now, with this head.
 pub(super) fn context(head: &request::Parts) -> RequestContext {
-    let peer = head.extensions.get().map(|Peer(address)| address.ip());
-    let connection = head.extensions.get().map(|ConnectionNumber(number)| *number);
+    let connection = head.extensions.get::<ConnectionInfo>();
+    let source = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.peer.ip());
     RequestContext {
-        connection: connection.unwrap_or_default(),
-        is_secure: head.extensions.get() == Some(&SecureTransport(true)),
+        connection: connection.map(|info| info.number).unwrap_or_default(),
+        is_secure: connection.is_some_and(|info| info.is_secure),
         host: header(head, &HOST).into(),
         user_agent: header(head, &USER_AGENT).into(),
-        ..RequestContext::now(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+        ..RequestContext::now(source)
     }
 }
 

@@ -17,11 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::doors::Protocol;
 use super::http::ClientPrefix;
 use super::long_target::{FramingError, RequestLineSplitter};
-use super::refusal;
-use crate::error::ErrorCode;
+use super::refusal::{ErrorForm, ErrorResponder, HttpError, refusal_of_library, written};
 use crate::telemetry::metrics::ConnectionFailure;
 
 /// How much room is made for what arrives behind held bytes.
@@ -102,8 +100,8 @@ struct State {
     progress: RequestProgress,
     /// Whether the last request's answer is not yet with the system.
     is_unflushed: bool,
-    /// The wire that the head which is arriving seems to be for.
-    protocol: Protocol,
+    /// The form of errors that the head which is arriving seems to ask for.
+    form: Option<&'static dyn ErrorForm>,
     /// What the client began with.
     prefix: ClientPrefix,
     /// Why it came to no request.
@@ -138,7 +136,7 @@ impl ConnectionState {
         state.is_unflushed = true;
         let query = state.splitter.enter(body).map_err(RequestStartError::FramingError)?;
         state.progress = RequestProgress::Processing;
-        state.protocol = Protocol::default();
+        state.form = None;
         drop(state);
         Ok((RequestGuard(self.clone()), query))
     }
@@ -223,6 +221,7 @@ impl Drop for RequestGuard {
 pub(super) struct Connection<S> {
     stream: S,
     state: ConnectionState,
+    errors: ErrorResponder,
     timeouts: ConnectionTimeouts,
     phase: watch::Receiver<Phase>,
     reading: DeadlineTimer<(Wait, u64)>,
@@ -243,21 +242,31 @@ impl<S> Connection<S> {
     pub(super) fn new(
         stream: S,
         state: ConnectionState,
+        errors: ErrorResponder,
         timeouts: ConnectionTimeouts,
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let (reading, writing) = (DeadlineTimer::default(), DeadlineTimer::default());
-        Self { stream, state, timeouts, phase, reading, writing, error_response: Bytes::new() }
+        Self {
+            stream,
+            state,
+            errors,
+            timeouts,
+            phase,
+            reading,
+            writing,
+            error_response: Bytes::new(),
+        }
     }
 
-    /// Notes which wire a head is for, in case that the library refuses to read it.
+    /// Notes which form of errors a head asks for, in case that the library refuses to read it.
     fn note_protocol(&self, passed: &mut [u8]) {
         let mut state = self.state.lock();
         if state.progress != RequestProgress::None {
             return;
         }
-        if let Some(protocol) = Protocol::detect_in_head(passed) {
-            state.protocol = protocol;
+        if let Some(form) = (self.errors.in_head)(passed) {
+            state.form = Some(form);
         }
         if state.requests_started > 0 {
             return;
@@ -274,13 +283,13 @@ impl<S> Connection<S> {
     }
 
     /// Notes that the library refuses to read a head.
-    fn note_error_response(&self, code: ErrorCode) {
+    fn note_error_response(&self, error: HttpError) {
         let state = self.state.lock();
         if state.requests_started > 0 {
             return;
         }
-        let of_http = match code {
-            ErrorCode::RequestTooLarge => ConnectionFailure::header_too_large,
+        let of_http = match error {
+            HttpError::HeaderTooLarge => ConnectionFailure::header_too_large,
             _ => ConnectionFailure::malformed_request,
         };
         let failure = state.prefix.failure().unwrap_or(of_http);
@@ -424,13 +433,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.write_error_response(cx))?;
-        if let [only] = slices {
-            let protocol = this.state.lock().protocol;
-            if let Some((code, response)) = refusal::replacement_for(only, protocol) {
-                this.note_error_response(code);
-                this.error_response = response;
-                return Poll::Ready(Ok(only.len()));
-            }
+        if let [only] = slices
+            && let Some(error) = refusal_of_library(only)
+        {
+            this.note_error_response(error);
+            let form = this.state.lock().form.unwrap_or_else(|| this.errors.default_form());
+            this.error_response = written(&form.response("", error));
+            return Poll::Ready(Ok(only.len()));
         }
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.written(cx, polled)

@@ -2,21 +2,32 @@
 
 use std::sync::Arc;
 
-use ::http::HeaderMap;
 use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, Response as HttpResponse};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::arrival::context;
-use super::http::AuthenticatedCaller;
+use super::http::{AuthenticatedCaller, BodyError, HttpApp};
 use super::instance::{self, InstanceRequest, PROTOBUF};
+use super::refusal::{ErrorForm, ErrorResponder, HttpError};
 use super::rpc::RpcRequest;
 use super::rpc::format::{self, Format};
 use crate::authn::{Authenticator, ClientKeys};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 use crate::pipeline::Pipeline;
+
+/// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
+pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Writes the errors of the HTTP server in the form of the protocol that a client speaks.
+pub const ERRORS: ErrorResponder = ErrorResponder {
+    of_headers: |headers| Protocol::of(headers).error_form(),
+    in_head: |head| Protocol::detect_in_head(head).map(Protocol::error_form),
+};
 
 /// What the requests of both protocols need.
 struct Api {
@@ -25,14 +36,14 @@ struct Api {
     client_keys: Arc<ClientKeys>,
 }
 
-/// A router that answers every request in the protocol that it is for.
-pub fn router(
+/// Answers every request in the protocol that it is for.
+pub fn app(
     pipeline: Pipeline,
     authenticator: Authenticator,
     client_keys: Arc<ClientKeys>,
-) -> Router {
+) -> HttpApp {
     let api = Api { pipeline, authenticator, client_keys };
-    Router::new().fallback(serve).with_state(Arc::new(api))
+    HttpApp { router: Router::new().fallback(serve).with_state(Arc::new(api)), errors: ERRORS }
 }
 
 async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -85,18 +96,56 @@ impl Protocol {
         words.into_iter().any(is_there).then_some(Self::Instance)
     }
 
-    /// A failure of a request that came to no protocol, in the form of the one that it was for. `host`
-    /// is the `Host` that the client used, as text.
-    pub(super) fn failure(self, host: &str, error: &ApiError) -> Response {
+    /// How its clients read errors.
+    const fn error_form(self) -> &'static dyn ErrorForm {
         match self {
-            Self::Rpc => format::failure(Format::Json, RequestId::random(), host, error),
-            Self::Instance => instance::failure(RequestId::random(), error),
+            Self::Rpc => &Self::Rpc,
+            Self::Instance => &Self::Instance,
+        }
+    }
+}
+
+impl ErrorForm for Protocol {
+    fn response(&self, host: &str, error: HttpError) -> HttpResponse<Bytes> {
+        let (request_id, error) = (RequestId::random(), ApiError::from(error));
+        match self {
+            Self::Rpc => format::failure(Format::Json, request_id, host, &error),
+            Self::Instance => instance::failure(request_id, &error),
+        }
+    }
+}
+
+impl From<HttpError> for ApiError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::MalformedRequest => ErrorCode::ParseRequestParameter.into(),
+            HttpError::HeaderTooLarge => ErrorCode::RequestTooLarge.into(),
+            HttpError::Closing => ErrorCode::Unavailable.into(),
+            HttpError::Panicked => ErrorCode::InternalFailure.into(),
+            HttpError::TimedOut => Self::with_message(ErrorCode::Unavailable, error.to_string()),
+            HttpError::UnclearEnd
+            | HttpError::ConflictingLengths
+            | HttpError::OtherCoding
+            | HttpError::TlsOnly => {
+                Self::with_message(ErrorCode::ParseRequestParameter, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => ErrorCode::RequestTooLarge.into(),
+            BodyError::Incomplete(_) => Self::from(ErrorCode::ParseRequestParameter).because(error),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]
@@ -113,5 +162,43 @@ mod tests {
             assert_eq!(Protocol::of(&headers), protocol, "{name}: {value}");
         }
         assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Rpc);
+    }
+
+    const ERRORS_OF_HTTP: [(HttpError, u16, &str); 6] = [
+        (HttpError::MalformedRequest, 400, "ParseRequestParameterException"),
+        (HttpError::ConflictingLengths, 400, "ParseRequestParameterException"),
+        (HttpError::HeaderTooLarge, 413, "RequestEntityTooLarge"),
+        (HttpError::Closing, 503, "ServiceUnavailableTemporary"),
+        (HttpError::TimedOut, 503, "ServiceUnavailableTemporary"),
+        (HttpError::Panicked, 500, "InternalFailure"),
+    ];
+
+    #[test]
+    fn an_error_of_the_server_has_a_body_that_names_the_code() {
+        for (error, status, code) in ERRORS_OF_HTTP {
+            let response = (ERRORS.of_headers)(&HeaderMap::new()).response("kms.example", error);
+            assert_eq!(response.status(), status);
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!((&body["Code"], &body["HostId"]), (&code.into(), &"kms.example".into()));
+            assert_eq!(
+                body["RequestId"],
+                *response.headers()["x-acs-request-id"].to_str().unwrap()
+            );
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/json;charset=utf-8");
+        }
+    }
+
+    #[test]
+    fn a_client_of_the_instance_protocol_gets_an_error_message_of_the_server_too() {
+        let head = "POST / HTTP/1.1\r\ncontent-type: application/x-protobuf\r\n";
+        for (error, status, code) in ERRORS_OF_HTTP {
+            let response = (ERRORS.in_head)(head.as_bytes()).unwrap().response("h", error);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[CONTENT_TYPE], PROTOBUF);
+            let message = instance::messages::Error::decode(&response.body()[..]).unwrap();
+            assert_eq!((message.status_code, &*message.error_code), (status.into(), code));
+            assert_eq!(message.request_id.len(), 36);
+        }
+        assert!((ERRORS.in_head)(b"POST / HTTP/1.1\r\ncontent-type: text/plain\r\n").is_none());
     }
 }

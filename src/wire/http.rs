@@ -47,14 +47,10 @@ use self::places::{ConnectionSlot, ConnectionSlots};
 use super::connection::{
     Connection, ConnectionState, ConnectionTimeouts, NEW_CONNECTION_GRACE, Phase, RequestStartError,
 };
-use super::doors::Protocol;
 use super::long_target::FramingError;
+use super::refusal::{ErrorForm, ErrorResponder, HttpError};
 use super::tls::TlsServer;
-use crate::error::{ApiError, ErrorCode};
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
-
-/// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
-pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// The most bytes of a head, and of what is read ahead. A legal request line has up to 98 KB.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -74,8 +70,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// come in the meantime would else hold up the end.
 const MAX_WAITING: usize = 1024;
 
-/// What a request hears that came as plain HTTP to a port with TLS.
-const TLS_ONLY: &str = "This port speaks TLS, and the request came as plain HTTP. Use https.";
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct HttpApp {
+    /// Answers the requests.
+    pub router: Router,
+    /// Writes the errors of the server itself.
+    pub errors: ErrorResponder,
+}
+
+/// Why a body is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It is longer than allowed.
+    #[error("the body is too large")]
+    TooLarge,
+    /// It did not arrive whole, or not in time.
+    #[error("the body did not arrive")]
+    Incomplete(#[source] Box<dyn Error + Send + Sync>),
+}
 
 /// The limits of the server.
 #[derive(Debug, Clone)]
@@ -107,14 +120,16 @@ pub enum Stop {
     AtOnce,
 }
 
-/// The address that a request came from; an extension of every request.
+/// The connection that a request came on; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
-
-/// The number of the connection that a request came on, within this process; an extension of every
-/// request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionNumber(pub u64);
+pub struct ConnectionInfo {
+    /// The address that it came from.
+    pub peer: SocketAddr,
+    /// Its number, within this process.
+    pub number: u64,
+    /// Whether it is one of TLS.
+    pub is_secure: bool,
+}
 
 /// The query as sent, without the `?`; an extension of every request. Handlers read this one: the
 /// URI has none where it was too long for the HTTP library.
@@ -125,10 +140,6 @@ pub struct RawQuery(pub Bytes);
 /// what he asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthenticatedCaller;
-
-/// Whether a request came over TLS; an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SecureTransport(pub bool);
 
 /// Where connections come in.
 pub struct Listener {
@@ -151,17 +162,17 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Serves `router` to who comes in by `door` until `stop` is done; then as that says. Every connection
+/// Serves `app` to who comes in by `door` until `stop` is done; then as that says. Every connection
 /// that was accepted gets its request answered, as long as it is sent and served in time.
 pub async fn serve(
     listener: impl Into<Listener>,
-    router: Router,
+    app: HttpApp,
     settings: HttpSettings,
     stop: impl Future<Output = Stop>,
 ) -> Stop {
     let Listener { name, socket: listener, tls } = listener.into();
     let mut stop = pin!(stop);
-    let mut server = Server::new(name, router, tls, settings);
+    let mut server = Server::new(name, app, tls, settings);
     let stop = loop {
         tokio::select! {
             stop = &mut stop => break stop,
@@ -182,7 +193,7 @@ pub async fn serve(
 
 /// The connections of one listener.
 struct Server {
-    router: Router,
+    app: HttpApp,
     tls: Option<TlsServer>,
     settings: HttpSettings,
     slots: ConnectionSlots,
@@ -226,12 +237,12 @@ struct Accepted {
 impl Server {
     fn new(
         name: &'static str,
-        router: Router,
+        app: HttpApp,
         tls: Option<TlsServer>,
         settings: HttpSettings,
     ) -> Self {
         Self {
-            router,
+            app,
             tls,
             failures: Arc::new(Failures::new(name)),
             slots: ConnectionSlots::new(settings.connections.clone()),
@@ -301,8 +312,8 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut phase = self.phase.subscribe();
-        let router = self.router.clone();
-        let served = connection(stream, &accepted, router, mode, &self.settings, phase.clone());
+        let app = self.app.clone();
+        let served = connection(stream, &accepted, app, mode, &self.settings, phase.clone());
         let failures = Arc::clone(&self.failures);
         let number = accepted.slot.number;
         let task = self.connections.spawn(async move {
@@ -427,27 +438,18 @@ async fn tls_handshake(
     None
 }
 
-/// Reads a body of at most [`MAX_BODY_BYTES`] to its end.
-///
-/// # Errors
-/// As [`collect_body_up_to`].
-pub async fn collect_body(body: Body) -> Result<Bytes, ApiError> {
-    collect_body_up_to(body, MAX_BODY_BYTES).await
-}
-
 /// Reads a body of at most `limit` bytes to its end.
 ///
 /// # Errors
-/// `RequestEntityTooLarge` beyond the limit, else `ParseRequestParameterException` when it
-/// does not arrive whole.
-pub async fn collect_body_up_to(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// When it is longer, or does not arrive whole.
+pub async fn collect_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ErrorCode::RequestTooLarge.into()),
-        Err(error) => Err(ApiError::from(ErrorCode::ParseRequestParameter).because(error)),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Err(error) => Err(BodyError::Incomplete(error)),
     }
 }
 
@@ -474,7 +476,7 @@ async fn accepted_stream(
 fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     accepted: &Accepted,
-    router: Router,
+    app: HttpApp,
     mode: PortMode,
     settings: &HttpSettings,
     phase: watch::Receiver<Phase>,
@@ -486,12 +488,16 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         idle: KEEP_ALIVE_TIMEOUT,
         write: settings.header_timeout,
     };
+    let HttpApp { router, errors } = app;
     let service = ConnectionService {
         router,
+        errors,
         mode,
-        peer: Peer(accepted.peer),
-        number: ConnectionNumber(accepted.slot.number),
-        security: SecureTransport(accepted.is_secure),
+        info: ConnectionInfo {
+            peer: accepted.peer,
+            number: accepted.slot.number,
+            is_secure: accepted.is_secure,
+        },
         state: state.clone(),
         body_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
@@ -504,16 +510,18 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         .keep_alive(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Connection::new(stream, state, timeouts, phase)), service)
+        .serve_connection(
+            TokioIo::new(Connection::new(stream, state, errors, timeouts, phase)),
+            service,
+        )
 }
 
 /// The router, with what the connection knows of each request.
 struct ConnectionService {
     router: Router,
+    errors: ErrorResponder,
     mode: PortMode,
-    peer: Peer,
-    number: ConnectionNumber,
-    security: SecureTransport,
+    info: ConnectionInfo,
     state: ConnectionState,
     body_timeout: Duration,
     request_timeout: Duration,
@@ -529,31 +537,26 @@ impl Service<Request<Incoming>> for ConnectionService {
     type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let protocol = Protocol::of(request.headers());
+        let form = (self.errors.of_headers)(request.headers());
         // This runs before the library asks for any byte behind the head.
         let (guard, kept_query) = match self.state.enter(request.body().size_hint().exact()) {
             Ok(entered) => entered,
             Err(RequestStartError::FramingError(FramingError::Desynchronized)) => {
-                return self.framing_error(protocol, "The end of the head is not clear.");
+                return self.framing_error(form, HttpError::UnclearEnd);
             }
             Err(RequestStartError::FramingError(FramingError::ConflictingLengths)) => {
-                return self.framing_error(
-                    protocol,
-                    "Content-Length and Transfer-Encoding are both there.",
-                );
+                return self.framing_error(form, HttpError::ConflictingLengths);
             }
             Err(RequestStartError::Closed) => {
-                let error = ErrorCode::Unavailable.into();
-                return Box::pin(std::future::ready(Ok(closing(protocol, "", &error))));
+                return Box::pin(std::future::ready(Ok(closing(form, "", HttpError::Closing))));
             }
         };
         if !request.body().is_end_stream() && has_other_coding(request.headers()) {
-            return self.framing_error(protocol, "The only Transfer-Encoding is chunked, once.");
+            return self.framing_error(form, HttpError::OtherCoding);
         }
         if self.mode == PortMode::TlsOnly {
             self.state.fail(ConnectionFailure::plain_http);
-            let error = ApiError::with_message(ErrorCode::ParseRequestParameter, TLS_ONLY);
-            return Box::pin(std::future::ready(Ok(closing(protocol, "", &error))));
+            return Box::pin(std::future::ready(Ok(closing(form, "", HttpError::TlsOnly))));
         }
         let (limit, state) = (self.body_timeout, self.state.clone());
         let mut request = request.map(|body| Body::new(TimedBody::new(body, state, limit)));
@@ -561,9 +564,7 @@ impl Service<Request<Incoming>> for ConnectionService {
             Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
         });
         request.extensions_mut().insert(RawQuery(query));
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(self.number);
-        request.extensions_mut().insert(self.security);
+        request.extensions_mut().insert(self.info);
         let host = request.headers().get(HOST).cloned();
         let limit = self.request_timeout;
         let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
@@ -587,14 +588,9 @@ impl Service<Request<Incoming>> for ConnectionService {
                     // What it was is in the log already.
                     tracing::error!("a request failed in a panic");
                     metrics().panicked();
-                    Ok(closing(protocol, host, &ErrorCode::InternalFailure.into()))
+                    Ok(closing(form, host, HttpError::Panicked))
                 }
-                Err(_elapsed) => {
-                    let message =
-                        "The request took too long. Whether it had an effect is not known.";
-                    let error = ApiError::with_message(ErrorCode::Unavailable, message);
-                    Ok(closing(protocol, host, &error))
-                }
+                Err(_elapsed) => Ok(closing(form, host, HttpError::TimedOut)),
             }
         })
     }
@@ -602,10 +598,9 @@ impl Service<Request<Incoming>> for ConnectionService {
 
 impl ConnectionService {
     /// Refuses a request whose end another reader could see elsewhere.
-    fn framing_error(&self, protocol: Protocol, message: &'static str) -> ResponseFuture {
+    fn framing_error(&self, form: &'static dyn ErrorForm, error: HttpError) -> ResponseFuture {
         self.state.fail(ConnectionFailure::malformed_request);
-        let error = ApiError::with_message(ErrorCode::ParseRequestParameter, message);
-        Box::pin(std::future::ready(Ok(closing(protocol, "", &error))))
+        Box::pin(std::future::ready(Ok(closing(form, "", error))))
     }
 }
 
@@ -618,8 +613,8 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 }
 
 /// A refusal after which the connection is of no more use.
-fn closing(protocol: Protocol, host: &str, error: &ApiError) -> Response {
-    let mut response = protocol.failure(host, error);
+fn closing(form: &dyn ErrorForm, host: &str, error: HttpError) -> Response {
+    let mut response = form.response(host, error).map(Body::from);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -7,9 +7,9 @@ mod doors;
 pub mod http;
 pub mod instance;
 pub mod long_target;
-mod refusal;
+pub mod refusal;
 pub mod rpc;
 pub mod table;
 pub mod tls;
 
-pub use doors::router;
+pub use doors::{ERRORS, app};

@@ -1,100 +1,134 @@
-//! The refusals that the HTTP library writes itself, in the form that the SDKs can read.
+//! The errors of the HTTP layer itself, in a form that clients can read.
 //!
-//! The library answers a head that it cannot read with an empty body, which SDKs report as a
-//! failure to parse. Such an answer is exchanged on its way out.
+//! What they look like is up to what is served: it gives an [`ErrorResponder`]. The HTTP library answers
+//! a head that it cannot read with an empty body, which SDKs report as a failure to parse. Such a
+//! response is exchanged on its way out.
+
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
 
-use super::doors::Protocol;
-use super::instance::{self, PROTOBUF};
-use super::rpc::format;
-use crate::error::{ApiError, ErrorCode};
-use crate::model::RequestId;
+/// Why the server refuses a request, or fails at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The library cannot read the head.
+    #[error("The head cannot be read.")]
+    MalformedRequest,
+    /// Head or request line are beyond the limits.
+    #[error("The head is too large.")]
+    HeaderTooLarge,
+    /// The library and the splitter of request lines took different bytes for the end of the head.
+    #[error("The end of the head is not clear.")]
+    UnclearEnd,
+    /// The head names two ends of the body.
+    #[error("Content-Length and Transfer-Encoding are both there.")]
+    ConflictingLengths,
+    /// The body is coded in another way than in chunks, once.
+    #[error("The only Transfer-Encoding is chunked, once.")]
+    OtherCoding,
+    /// A plain request came to a port with TLS.
+    #[error("This port speaks TLS, and the request came as plain HTTP. Use https.")]
+    TlsOnly,
+    /// The connection is being closed to make room.
+    #[error("The connection is being closed.")]
+    Closing,
+    /// The request was not answered in time.
+    #[error("The request took too long. Whether it had an effect is not known.")]
+    TimedOut,
+    /// The service panicked.
+    #[error("The request failed in a panic.")]
+    Panicked,
+}
 
-/// Why the library refuses, where `answer` is a bodiless refusal of its own, and what to send in its
-/// place to a client that speaks `wire`.
-pub(super) fn replacement_for(answer: &[u8], protocol: Protocol) -> Option<(ErrorCode, Bytes)> {
-    let text = std::str::from_utf8(answer.get(..256).unwrap_or(answer)).ok()?;
+/// A form of errors that some clients read.
+pub trait ErrorForm: fmt::Debug + Sync {
+    /// The response that tells of an error. `host` is the `Host` that the client used, as text; empty
+    /// where it is not known.
+    fn response(&self, host: &str, error: HttpError) -> Response<Bytes>;
+}
+
+/// Finds the form of errors for a client by what it sends.
+#[derive(Debug, Clone, Copy)]
+pub struct ErrorResponder {
+    /// The form for a request with these headers.
+    pub of_headers: fn(&HeaderMap) -> &'static dyn ErrorForm,
+    /// The form that bytes of a head ask for, as far as they tell: of a head that could not be read
+    /// there is no more.
+    pub in_head: fn(&[u8]) -> Option<&'static dyn ErrorForm>,
+}
+
+impl ErrorResponder {
+    /// The form for a client of whom nothing is known.
+    pub(super) fn default_form(&self) -> &'static dyn ErrorForm {
+        (self.of_headers)(&HeaderMap::new())
+    }
+}
+
+/// Why the library refuses, where `response` is a bodiless refusal of its own.
+pub(super) fn refusal_of_library(response: &[u8]) -> Option<HttpError> {
+    let text = std::str::from_utf8(response.get(..256).unwrap_or(response)).ok()?;
     let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
-    let code = match line.split(' ').next() {
-        Some("400") => ErrorCode::ParseRequestParameter,
-        Some("414" | "431") => ErrorCode::RequestTooLarge,
+    let error = match line.split(' ').next() {
+        Some("400") => HttpError::MalformedRequest,
+        Some("414" | "431") => HttpError::HeaderTooLarge,
         _ => return None,
     };
     let is_bare = headers.contains("content-length: 0\r\n");
     let is_last = headers.contains("connection: close\r\n");
-    (is_bare && is_last && text.ends_with("\r\n\r\n")).then(|| (code, written(code, protocol)))
+    (is_bare && is_last && text.ends_with("\r\n\r\n")).then_some(error)
 }
 
-fn written(code: ErrorCode, protocol: Protocol) -> Bytes {
-    let (request_id, error) = (RequestId::random(), ApiError::from(code));
-    let (headers, body) = match protocol {
-        Protocol::Rpc => (
-            format!(
-                "content-type: application/json;charset=utf-8\r\nx-acs-request-id: {request_id}"
-            ),
-            format::failure_text(request_id, &error).into_bytes(),
-        ),
-        Protocol::Instance => {
-            (format!("content-type: {PROTOBUF}"), instance::failure_message(request_id, &error).1)
-        }
+/// A response as bytes, for a connection that it closes.
+pub(super) fn written(response: &Response<Bytes>) -> Bytes {
+    let status = response.status();
+    let reason = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+        other => other.canonical_reason().unwrap_or_default(),
     };
-    let (status, length) = (code.status(), body.len());
-    let reason =
-        if code == ErrorCode::RequestTooLarge { "Content Too Large" } else { "Bad Request" };
-    let head = format!(
-        "HTTP/1.1 {status} {reason}\r\n{headers}\r\nx-content-type-options: nosniff\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n"
-    );
-    [head.into_bytes(), body].concat().into()
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16());
+    for (name, value) in response.headers() {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "{name}: {}\r\n", value.to_str().unwrap_or_default());
+    }
+    let length = response.body().len();
+    let _ = write!(head, "content-length: {length}\r\nconnection: close\r\n\r\n");
+    [head.as_bytes(), response.body()].concat().into()
 }
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 
     #[test]
-    fn a_bare_refusal_gets_a_body_that_names_the_code() {
-        for (status, code) in [
-            ("400 Bad Request", "ParseRequestParameterException"),
-            ("414 URI Too Long", "RequestEntityTooLarge"),
-            ("431 Request Header Fields Too Large", "RequestEntityTooLarge"),
+    fn a_bare_refusal_is_known_and_every_other_response_goes_out_as_it_is() {
+        for (status, error) in [
+            ("400 Bad Request", HttpError::MalformedRequest),
+            ("414 URI Too Long", HttpError::HeaderTooLarge),
+            ("431 Request Header Fields Too Large", HttpError::HeaderTooLarge),
         ] {
             let bare =
                 format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let (_code, answer) = replacement_for(bare.as_bytes(), Protocol::Rpc).unwrap();
-            let text = std::str::from_utf8(&answer).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            let body: serde_json::Value = serde_json::from_str(body).unwrap();
-            assert_eq!(body["Code"], code);
-            assert!(head.contains(body["RequestId"].as_str().unwrap()));
+            assert_eq!(refusal_of_library(bare.as_bytes()), Some(error));
         }
-    }
-
-    #[test]
-    fn a_client_of_the_instance_protocol_gets_an_error_message() {
-        let bare = "HTTP/1.1 431 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let (_code, answer) = replacement_for(bare.as_bytes(), Protocol::Instance).unwrap();
-        let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
-        let head = std::str::from_utf8(&answer[..end]).unwrap();
-        assert!(head.starts_with("HTTP/1.1 413 Content Too Large\r\n"), "{head}");
-        assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
-        assert!(head.contains(&format!("content-length: {}\r\n", answer.len() - end)), "{head}");
-        let error = instance::messages::Error::decode(&answer[end..]).unwrap();
-        assert_eq!((error.status_code, &*error.error_code), (413, "RequestEntityTooLarge"));
-    }
-
-    #[test]
-    fn every_other_answer_goes_out_as_it_is() {
-        for answer in [
+        for response in [
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             "",
         ] {
-            assert_eq!(replacement_for(answer.as_bytes(), Protocol::Rpc), None);
+            assert_eq!(refusal_of_library(response.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn a_response_is_written_with_its_headers_its_length_and_the_end_of_the_connection() {
+        let response = Response::builder().status(413).header(CONTENT_TYPE, "text/plain");
+        let text = written(&response.body(Bytes::from_static(b"too large")).unwrap());
+        let expected = "HTTP/1.1 413 Content Too Large\r\ncontent-type: text/plain\r\n\
+                        content-length: 9\r\nconnection: close\r\n\r\ntoo large";
+        assert_eq!(text, expected);
     }
 }

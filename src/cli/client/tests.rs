@@ -3,13 +3,15 @@
 use std::net::Ipv4Addr;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::IntoResponse as _;
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
-use crate::wire::http::{ConnectionLimits, HttpSettings, RawQuery, collect_body, serve};
+use crate::wire::ERRORS;
+use crate::wire::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
 use crate::wire::rpc::format::{Format, failure, success};
 use crate::wire::rpc::params;
 use crate::wire::rpc::sign;
@@ -26,9 +28,9 @@ fn target(endpoint: &str) -> Result<Target, InvalidTarget> {
 }
 
 /// Proves the request as the wire and `authn` do, and gives its action and its parameters.
-async fn prove(request: Request<axum::body::Body>) -> Result<(String, Vec<String>), ApiError> {
+async fn prove(request: Request<Body>) -> Result<(String, Vec<String>), ApiError> {
     let (head, body) = request.into_parts();
-    let body = collect_body(body).await?;
+    let body = collect_body(body, 256 * 1024).await?;
     let query = head.extensions.get().map(|RawQuery(query)| query.to_vec());
     let query = query.unwrap_or_else(|| head.uri.query().unwrap_or_default().into());
     let params = params::read(&query, params::form(&head.headers, &body)?)?;
@@ -54,7 +56,7 @@ async fn each_signed_request_is_proved() {
             signed_request_v1(&target, &Method::POST, "Encrypt", &params, date_and_nonce())
                 .unwrap(),
         ] {
-            let (action, pairs) = prove(request.map(axum::body::Body::new)).await.unwrap();
+            let (action, pairs) = prove(request.map(Body::new)).await.unwrap();
             assert_eq!(action, "Encrypt");
             assert!(pairs.contains(&format!("Plaintext={value}")));
         }
@@ -62,7 +64,7 @@ async fn each_signed_request_is_proved() {
     let get =
         signed_request_v1(&target, &Method::GET, "ListKeys", &[("A", "b c")], date_and_nonce())
             .unwrap();
-    assert_eq!(prove(get.map(axum::body::Body::new)).await.unwrap().0, "ListKeys");
+    assert_eq!(prove(get.map(Body::new)).await.unwrap().0, "ListKeys");
 }
 
 #[test]
@@ -97,18 +99,18 @@ fn only_a_plain_endpoint_is_taken() {
 
 /// A gateway of three operations, and a client of it.
 async fn client() -> Client {
-    let router = Router::new().fallback(async |request: Request<axum::body::Body>| {
+    let router = Router::new().fallback(async |request: Request<Body>| {
         let id = RequestId::random();
         match prove(request).await {
             Ok((action, _)) if action == "Garble" => "no JSON".into_response(),
             Ok((action, _)) if action == "Refuse" => {
-                failure(Format::Json, id, "h", &ErrorCode::KeyDisabled.into())
+                failure(Format::Json, id, "h", &ErrorCode::KeyDisabled.into()).map(Body::from)
             }
             Ok((action, pairs)) => {
                 let output = serde_json::json!({ "Pairs": pairs });
-                success(Format::Json, &action, id, &output)
+                success(Format::Json, &action, id, &output).map(Body::from)
             }
-            Err(error) => failure(Format::Json, id, "h", &error),
+            Err(error) => failure(Format::Json, id, "h", &error).map(Body::from),
         }
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -121,7 +123,12 @@ async fn client() -> Client {
         drain: second,
         finish: second,
     };
-    tokio::spawn(serve(listener, router, settings, std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        HttpApp { router, errors: ERRORS },
+        settings,
+        std::future::pending(),
+    ));
     Client::new(&format!("http://{address}"), "ak", SECRET.into()).unwrap()
 }
 

@@ -6,15 +6,12 @@ use std::sync::atomic::AtomicU32;
 use axum::extract::Request as AxumRequest;
 use axum::response::IntoResponse as _;
 use axum::routing::any;
-use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::model::RequestId;
-use crate::wire::instance::messages::Error;
-use crate::wire::rpc::format::{Format, failure};
 
+const MAX_BODY_BYTES: usize = 256 * 1024;
 const CONNECTIONS: usize = 2;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -24,17 +21,53 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 /// Answers with the sizes of query and body, and the last bytes of both.
 async fn echo(request: AxumRequest) -> Response {
     let query = request.extensions().get::<RawQuery>().unwrap().0.clone();
-    assert_eq!(request.extensions().get::<Peer>(), Some(&Peer(PEER)));
+    assert_eq!(request.extensions().get::<ConnectionInfo>().unwrap().peer, PEER);
     let path = request.uri().path().to_owned();
-    match collect_body(request.into_body()).await {
+    match collect_body(request.into_body(), MAX_BODY_BYTES).await {
         Ok(body) => {
             let last = |bytes: &[u8]| bytes.last().map(|byte| char::from(*byte));
             let (of_query, of_body) = (last(&query), last(&body));
             format!("{path} {} {of_query:?} {} {of_body:?}", query.len(), body.len())
                 .into_response()
         }
-        Err(error) => failure(Format::Json, RequestId::random(), "", &error),
+        Err(BodyError::TooLarge) => http::StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(BodyError::Incomplete(_)) => http::StatusCode::BAD_REQUEST.into_response(),
     }
+}
+
+/// Two forms of errors, which name themselves, the host and the error.
+#[derive(Debug)]
+enum Form {
+    Common,
+    /// For heads with the word `special`.
+    Special,
+}
+
+impl ErrorForm for Form {
+    fn response(&self, host: &str, error: HttpError) -> http::Response<Bytes> {
+        let status = match error {
+            HttpError::HeaderTooLarge => 413,
+            HttpError::Panicked => 500,
+            HttpError::Closing | HttpError::TimedOut => 503,
+            _ => 400,
+        };
+        let text = format!("{self:?} {host:?} {error:?}");
+        http::Response::builder().status(status).body(text.into()).unwrap()
+    }
+}
+
+const ERRORS: ErrorResponder = ErrorResponder {
+    of_headers: |headers| {
+        if headers.contains_key("special") { &Form::Special } else { &Form::Common }
+    },
+    in_head: |head| {
+        let is_special = memchr::memmem::find(head, b"special").is_some();
+        is_special.then_some(&Form::Special as &dyn ErrorForm)
+    },
+};
+
+fn app(router: Router) -> HttpApp {
+    HttpApp { router, errors: ERRORS }
 }
 
 fn settings() -> HttpSettings {
@@ -67,7 +100,14 @@ fn guard() -> watch::Receiver<Phase> {
 /// A connection to `router` through a pipe of so many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(connection(server, &accepted(), router, PortMode::Router, &settings(), guard()));
+    tokio::spawn(connection(
+        server,
+        &accepted(),
+        app(router),
+        PortMode::Router,
+        &settings(),
+        guard(),
+    ));
     client
 }
 
@@ -151,25 +191,25 @@ async fn a_body_in_chunks_is_read_and_the_lines_after_it_are_not_touched() {
         "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     assert_eq!(call(&mut client, chunked).await, "/ 0 None 2 Some('b')");
     assert_eq!(call(&mut client, &post(100, "")).await, "/ 100 Some('x') 0 None");
-    assert!(call(&mut client, &post(70_000, "")).await.contains("RequestEntityTooLarge"));
+    assert_eq!(call(&mut client, &post(70_000, "")).await, "Common \"\" HeaderTooLarge");
 }
 
 #[tokio::test]
 async fn what_the_library_cannot_read_is_refused_in_our_form() {
-    for (request, status, code) in [
-        ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400", "ParseRequestParameterException"),
-        (post(300_000, ""), "HTTP/1.1 413", "RequestEntityTooLarge"),
+    for (request, status, error) in [
+        ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400", "Common \"\" MalformedRequest"),
+        (post(300_000, ""), "HTTP/1.1 413", "Common \"\" HeaderTooLarge"),
         (
             format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(300_000)),
             "HTTP/1.1 413",
-            "RequestEntityTooLarge",
+            "Common \"\" HeaderTooLarge",
         ),
     ] {
         let (mut reader, mut writer) = tokio::io::split(echoing());
         tokio::spawn(async move { writer.write_all(request.as_bytes()).await });
         let (line, _head, body) = answer(&mut reader).await;
         assert!(line.starts_with(status), "{line}");
-        assert!(body.contains(code), "{body}");
+        assert_eq!(body, error);
     }
 }
 
@@ -180,9 +220,7 @@ async fn a_body_beyond_the_limit_is_refused() {
     let (mut reader, mut writer) = tokio::io::split(echoing());
     let request = post(0, &(body + "x"));
     tokio::spawn(async move { writer.write_all(request.as_bytes()).await });
-    let (line, _head, body) = answer(&mut reader).await;
-    assert_eq!(line, "HTTP/1.1 413 Payload Too Large");
-    assert!(body.contains("RequestEntityTooLarge"));
+    assert_eq!(answer(&mut reader).await.0, "HTTP/1.1 413 Payload Too Large");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,9 +273,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
-    let (line, _head, body) = answer(&mut reader).await;
-    assert_eq!(line, "HTTP/1.1 400 Bad Request");
-    assert!(body.contains("ParseRequestParameterException"));
+    assert_eq!(answer(&mut reader).await.0, "HTTP/1.1 400 Bad Request");
     assert_eq!(start.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
     assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
     drop(reader);
@@ -248,7 +284,14 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
-    tokio::spawn(connection(server, &accepted(), router, PortMode::Router, &settings(), guard()));
+    tokio::spawn(connection(
+        server,
+        &accepted(),
+        app(router),
+        PortMode::Router,
+        &settings(),
+        guard(),
+    ));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(post(1, "").as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -266,7 +309,7 @@ async fn a_client_that_does_not_take_its_answer_is_dropped() {
     let driven = tokio::spawn(connection(
         server,
         &accepted(),
-        router,
+        app(router),
         PortMode::Router,
         &settings(),
         guard(),
@@ -284,73 +327,49 @@ async fn a_request_that_takes_too_long_is_answered() {
     let (line, head, body) = answer(&mut client).await;
     assert_eq!(line, "HTTP/1.1 503 Service Unavailable");
     assert!(head.contains("connection: close"));
-    assert!(body.contains("ServiceUnavailableTemporary") && body.contains("\"HostId\":\"h\""));
+    assert_eq!(body, "Common \"h\" TimedOut");
     assert_eq!(start.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
-/// The head of a request of the instance protocol with a body of so many bytes.
-fn instance_head(length: usize) -> String {
-    format!(
-        "POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-protobuf\r\n\
-         x-kms-apiname: Encrypt\r\ncontent-length: {length}\r\n\r\n"
-    )
-}
-
-/// Status and code of the `Error` message that must come next.
-async fn instance_failure(client: &mut (impl AsyncRead + Unpin)) -> (i32, String) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.contains("\r\ncontent-type: application/x-protobuf\r\n"), "{head}");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.unwrap().parse().unwrap()];
-    client.read_exact(&mut body).await.unwrap();
-    let error = Error::decode(&*body).unwrap();
-    assert!(head.starts_with(&format!("HTTP/1.1 {} ", error.status_code)), "{head}");
-    assert_eq!(error.request_id.len(), 36);
-    (error.status_code, error.error_code)
-}
+const SPECIAL: &str = "POST / HTTP/1.1\r\nhost: h\r\nspecial: yes\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
-async fn a_panic_is_answered_in_the_form_of_its_wire() {
+async fn a_panic_is_answered_in_the_form_of_its_request() {
     async fn panicking() -> Response {
         panic!("on purpose")
     }
-    let mut client = connect(Router::new().fallback(panicking));
-    client.write_all(post(1, "").as_bytes()).await.unwrap();
-    let (line, head, body) = answer(&mut client).await;
-    assert_eq!(line, "HTTP/1.1 500 Internal Server Error");
-    assert!(head.contains("connection: close") && body.contains("InternalFailure"), "{head}{body}");
-    assert!(!body.contains("on purpose"));
-    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-
-    let mut client = connect(Router::new().fallback(panicking));
-    client.write_all(instance_head(0).as_bytes()).await.unwrap();
-    assert_eq!(instance_failure(&mut client).await, (500, "InternalFailure".to_owned()));
-    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    for (request, error) in
+        [(&*post(1, ""), "Common \"h\" Panicked"), (SPECIAL, "Special \"h\" Panicked")]
+    {
+        let mut client = connect(Router::new().fallback(panicking));
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (line, head, body) = answer(&mut client).await;
+        assert_eq!(line, "HTTP/1.1 500 Internal Server Error");
+        assert!(head.contains("connection: close"), "{head}");
+        assert_eq!(body, error);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
     assert!(metrics().text().unwrap().contains("hsmgate_panics_total 2\n"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_instance_protocol_gets_its_own_form_when_the_server_itself_refuses() {
+async fn a_client_gets_its_own_form_when_the_server_itself_refuses() {
     let mut client = connect(Router::new().fallback(std::future::pending::<()>));
-    client.write_all(instance_head(0).as_bytes()).await.unwrap();
-    let late = (503, "ServiceUnavailableTemporary".to_owned());
-    assert_eq!(instance_failure(&mut client).await, late);
+    client.write_all(SPECIAL.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut client).await.2, "Special \"h\" TimedOut");
 
     let (long, many) = ("x".repeat(300_000), "a: b\r\n".repeat(MAX_HEADERS));
-    for (headers, status, code) in [
-        (format!("a: {long}\r\n"), 413, "RequestEntityTooLarge"),
-        (many, 413, "RequestEntityTooLarge"),
-        ("a b: c\r\n".to_owned(), 400, "ParseRequestParameterException"),
+    for (headers, status, error) in [
+        (format!("a: {long}\r\n"), "HTTP/1.1 413 Content Too Large", "HeaderTooLarge"),
+        (many, "HTTP/1.1 413 Content Too Large", "HeaderTooLarge"),
+        ("a b: c\r\n".to_owned(), "HTTP/1.1 400 Bad Request", "MalformedRequest"),
     ] {
-        let head = instance_head(0).replace("content-length", &format!("{headers}content-length"));
+        let head = SPECIAL.replace("content-length", &format!("{headers}content-length"));
         let (mut reader, mut writer) = tokio::io::split(echoing());
         tokio::spawn(async move { writer.write_all(head.as_bytes()).await });
-        assert_eq!(instance_failure(&mut reader).await, (status, code.to_owned()));
+        let (line, _head, body) = answer(&mut reader).await;
+        assert_eq!((&*line, &*body), (status, &*format!("Special \"\" {error}")));
     }
 }
 
@@ -376,7 +395,7 @@ fn start_on(
             stopped.notified().await;
             way
         };
-        serve(listener, router, settings, stop).await;
+        serve(listener, app(router), settings, stop).await;
     });
     (address, stop, server)
 }
@@ -505,7 +524,7 @@ async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
-    let mut server = Server::new("api", ok(), None, settings());
+    let mut server = Server::new("api", app(ok()), None, settings());
     let mut waiting = Vec::new();
     for _count in 0..CONNECTIONS + 20 {
         waiting.push(TcpStream::connect(address).await.unwrap());

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use axum::body::Body;
-use axum::response::Response;
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use prost::Message as _;
 
 use super::{PROTOBUF, messages};
@@ -13,9 +12,15 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 
 /// The answer of a request that was refused or that failed.
-pub fn failure(request_id: RequestId, error: &ApiError) -> Response {
-    let (code, body) = failure_message(request_id, error);
-    let mut response = Response::new(Body::from(body));
+pub fn failure(request_id: RequestId, error: &ApiError) -> Response<Bytes> {
+    let (code, message) = protocol_error(error);
+    let body = messages::Error {
+        status_code: status(code).into(),
+        error_code: code.as_str().to_owned(),
+        error_message: message.into_owned(),
+        request_id: request_id.to_string(),
+    };
+    let mut response = Response::new(Bytes::from(body.encode_to_vec()));
     *response.status_mut() =
         StatusCode::from_u16(status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -28,18 +33,6 @@ pub fn failure(request_id: RequestId, error: &ApiError) -> Response {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// The body alone, and the code that stands in it.
-pub fn failure_message(request_id: RequestId, error: &ApiError) -> (ErrorCode, Vec<u8>) {
-    let (code, message) = protocol_error(error);
-    let body = messages::Error {
-        status_code: status(code).into(),
-        error_code: code.as_str().to_owned(),
-        error_message: message.into_owned(),
-        request_id: request_id.to_string(),
-    };
-    (code, body.encode_to_vec())
 }
 
 /// The status of a code. The public API has one of its own for a wrong method; here it is the one

@@ -13,7 +13,7 @@ use ::http::request::Parts;
 use axum::body::Body;
 use axum::response::Response;
 
-pub use self::error::{failure, failure_message};
+pub use self::error::failure;
 use self::table::{Handler, RawRequest, TABLE};
 use crate::audit::Recorded;
 use crate::authn::ClientKeys;
@@ -21,7 +21,8 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
 pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
-use crate::wire::http::{MAX_BODY_BYTES, collect_body_up_to};
+use crate::wire::doors::MAX_BODY_BYTES;
+use crate::wire::http::collect_body;
 use crate::wire::table::{ActionLookup, SupportedAction};
 
 /// The content type of everything here.
@@ -80,7 +81,7 @@ impl ProtocolRequest for InstanceRequest<'_> {
         // room; the body of a refused request is read all the same, so that the refusal arrives.
         let authenticated = self.authenticate(incoming);
         let limit = if authenticated.is_ok() { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
-        let body = collect_body_up_to(std::mem::take(&mut self.body), limit).await;
+        let body = collect_body(std::mem::take(&mut self.body), limit).await;
         let (authenticated, action) = authenticated?;
         let body = body?;
         sign::check_body(&self.head.headers, &body)?;
@@ -89,6 +90,6 @@ impl ProtocolRequest for InstanceRequest<'_> {
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
-        failure(request.id, error)
+        failure(request.id, error).map(Body::from)
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! It knows the two envelopes, of a success and of a failure. It does not know any operation.
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -69,7 +67,7 @@ pub fn success<T: Serialize>(
     operation: &str,
     request_id: RequestId,
     output: &T,
-) -> Response {
+) -> Response<Bytes> {
     let envelope = Success { request_id, output };
     match encode(format, &format!("{operation}Response"), &envelope) {
         Ok(body) => answer(StatusCode::OK, format, request_id, body),
@@ -79,7 +77,12 @@ pub fn success<T: Serialize>(
 
 /// The answer of a request that was refused or that failed. `host` is the `Host` that the client
 /// used, as text.
-pub fn failure(format: Format, request_id: RequestId, host: &str, error: &ApiError) -> Response {
+pub fn failure(
+    format: Format,
+    request_id: RequestId,
+    host: &str,
+    error: &ApiError,
+) -> Response<Bytes> {
     let envelope = Failure::new(request_id, host, error);
     let status = StatusCode::from_u16(error.code().status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -89,11 +92,6 @@ pub fn failure(format: Format, request_id: RequestId, host: &str, error: &ApiErr
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// The JSON text of a failure that is written without any response of the HTTP library.
-pub(in crate::wire) fn failure_text(request_id: RequestId, error: &ApiError) -> String {
-    serde_json::to_string(&Failure::new(request_id, "", error)).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -170,8 +168,13 @@ fn legal_xml(text: &str) -> String {
     legal
 }
 
-fn answer(status: StatusCode, format: Format, request_id: RequestId, body: Encoded) -> Response {
-    let mut response = Response::new(Body::from(Bytes::from_owner(body)));
+fn answer(
+    status: StatusCode,
+    format: Format,
+    request_id: RequestId,
+    body: Encoded,
+) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_owner(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
@@ -185,8 +188,6 @@ fn answer(status: StatusCode, format: Format, request_id: RequestId, body: Encod
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
-
     use super::*;
 
     #[derive(Serialize)]
@@ -226,20 +227,19 @@ mod tests {
         }
     }
 
-    async fn text(response: Response) -> String {
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
+    fn text(response: Response<Bytes>) -> String {
+        String::from_utf8(response.into_body().to_vec()).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_success_is_one_json_object_that_begins_with_its_request_id() {
+    #[test]
+    fn a_success_is_one_json_object_that_begins_with_its_request_id() {
         let id = RequestId::random();
         let response = success(Format::Json, "ListKeys", id, &output());
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/json;charset=utf-8");
         assert_eq!(response.headers()["x-acs-request-id"], id.to_string());
         assert_eq!(
-            text(response).await,
+            text(response),
             format!(
                 "{{\"RequestId\":\"{id}\",\"KeyId\":\"a<b&c\\u0001\\r\\\"\",\"TotalCount\":2,\
                  \"IsLast\":true,\"Keys\":{{\"Key\":[{{\"KeyId\":\"1\"}},{{\"KeyId\":\"2\"}}]}}}}"
@@ -247,13 +247,13 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn the_same_success_is_one_xml_element_per_field() {
+    #[test]
+    fn the_same_success_is_one_xml_element_per_field() {
         let id = RequestId::random();
         let response = success(Format::Xml, "ListKeys", id, &output());
         assert_eq!(response.headers()["content-type"], "text/xml;charset=utf-8");
         assert_eq!(
-            text(response).await,
+            text(response),
             format!(
                 "<ListKeysResponse><RequestId>{id}</RequestId><KeyId>a&lt;b&amp;c\u{fffd}&#13;\"</KeyId>\
                  <TotalCount>2</TotalCount><IsLast>true</IsLast>\
@@ -262,27 +262,27 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn an_operation_without_output_answers_with_its_request_id() {
+    #[test]
+    fn an_operation_without_output_answers_with_its_request_id() {
         let id = RequestId::random();
         let json = format!("{{\"RequestId\":\"{id}\"}}");
-        assert_eq!(text(success(Format::Json, "EnableKey", id, &Nothing {})).await, json);
-        assert_eq!(text(success(Format::Json, "EnableKey", id, &())).await, json);
+        assert_eq!(text(success(Format::Json, "EnableKey", id, &Nothing {})), json);
+        assert_eq!(text(success(Format::Json, "EnableKey", id, &())), json);
         assert_eq!(
-            text(success(Format::Xml, "EnableKey", id, &Nothing {})).await,
+            text(success(Format::Xml, "EnableKey", id, &Nothing {})),
             format!("<EnableKeyResponse><RequestId>{id}</RequestId></EnableKeyResponse>")
         );
     }
 
-    #[tokio::test]
-    async fn a_failure_has_the_five_fields_that_the_sdks_read() {
+    #[test]
+    fn a_failure_has_the_five_fields_that_the_sdks_read() {
         let id = RequestId::random();
         let error = ApiError::from(ErrorCode::Throttling);
         let response = failure(Format::Json, id, "127.0.0.1:8200", &error);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(
-            text(response).await,
+            text(response),
             format!(
                 "{{\"RequestId\":\"{id}\",\"HostId\":\"127.0.0.1:8200\",\
                  \"Code\":\"Rejected.Throttling\",\"Message\":\"QPS Limit Exceeded\",\"Recommend\":\"\"}}"
@@ -292,7 +292,7 @@ mod tests {
         let response = failure(Format::Xml, id, "host", &error);
         assert!(!response.headers().contains_key("retry-after"));
         assert_eq!(
-            text(response).await,
+            text(response),
             format!(
                 "<Error><RequestId>{id}</RequestId><HostId>host</HostId>\
                  <Code>InvalidParameter</Code><Message>The specified parameter \"a\u{fffd}b\" \

@@ -22,6 +22,7 @@ use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
+use crate::wire::doors::MAX_BODY_BYTES;
 use crate::wire::http::{RawQuery, collect_body};
 use crate::wire::table::{ActionLookup, SupportedAction};
 
@@ -51,7 +52,7 @@ impl ProtocolRequest for RpcRequest<'_> {
         &mut self,
         mut incoming: IncomingRequest<'_>,
     ) -> Result<Recorded<Response>, ApiError> {
-        let body = collect_body(std::mem::take(&mut self.body)).await?;
+        let body = collect_body(std::mem::take(&mut self.body), MAX_BODY_BYTES).await?;
         let Parts { method, uri, headers, extensions, .. } = &self.head;
         let query = extensions.get().map_or(&[][..], |RawQuery(query)| query);
         let params = params::read(query, params::form(headers, &body)?)?;
@@ -76,7 +77,7 @@ impl ProtocolRequest for RpcRequest<'_> {
     }
 
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Response {
-        format::failure(self.format, request.id, &request.host, error)
+        format::failure(self.format, request.id, &request.host, error).map(Body::from)
     }
 }
 

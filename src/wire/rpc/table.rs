@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use axum::body::Body;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -47,7 +48,7 @@ where
     let operation = O::from_params(params).and_then(|operation| dry_run.map(|_valid| operation));
     let id = request.context().id;
     let outcome = request.execute(operation.map_err(ApiError::from), is_dry_run).await;
-    outcome.map(|output| format::success(format, O::NAME, id, &output))
+    outcome.map(|output| format::success(format, O::NAME, id, &output).map(Body::from))
 }
 
 #[cfg(test)]
