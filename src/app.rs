@@ -20,9 +20,9 @@ pub use offline::{close, find_other_gateway, open_offline};
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};
 use crate::model::RegionAccount;
 use crate::ops::CallRates;
+use crate::server::http::ConnectionLimits;
+pub use crate::server::http::Stop;
 use crate::token::TokenSettings;
-use crate::wire::http::ConnectionLimits;
-pub use crate::wire::http::Stop;
 
 /// What a gateway needs to know.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ pub mod model;
 pub mod config;
 pub mod telemetry;
 
+pub mod server;
 pub mod store;
 pub mod token;
 
@@ -24,7 +25,7 @@ pub mod ops;
 pub mod jobs;
 pub mod pipeline;
 
-pub mod wire;
+pub mod api;
 
 pub mod app;
 

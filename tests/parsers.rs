@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use hsmgate::api::rpc::{params, percent};
 use hsmgate::model::{CiphertextBlob, EncryptionContext};
-use hsmgate::wire::rpc::{params, percent};
 use proptest::prelude::*;
 
 /// Text that is nearly a form.

@@ -257,10 +257,9 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("src/token", "terms", "reconnects"),
     ("src/token", "trial", "key_test"),
     ("src/token", "witness", "identity_key"),
-    ("src/wire", "quiet", "disarm"),
     ("src/server", "quiet", "disarm"),
-    ("src/wire/instance", "asked", "raw"),
-    ("src/wire/instance", "spoken", "protocol_error"),
+    ("src/api/instance", "asked", "raw"),
+    ("src/api/instance", "spoken", "protocol_error"),
 ];
 
 /// Files that had a word of the house for a name. Other files are held by [`PARTS`].

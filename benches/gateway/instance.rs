@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hsmgate::api::instance::messages::EncryptRequest;
 use hsmgate::cli::client::Client;
-use hsmgate::wire::instance::messages::EncryptRequest;
 use prost::Message as _;
 
 use crate::client_key::{ClientKey, PASSWORD, now};

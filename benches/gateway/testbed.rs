@@ -15,10 +15,10 @@ use hsmgate::config::{
 use hsmgate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use hsmgate::model::{IvBudget, KeySpec, PrincipalName, RegionAccount, VerificationRate};
 use hsmgate::ops::CallRates;
+use hsmgate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Stop};
 use hsmgate::store::Store;
 use hsmgate::telemetry;
 use hsmgate::token::{KeyIdentity, Token, TokenSelector, TokenSettings, Worker};
-use hsmgate::wire::http::{self, ConnectionLimits, HttpApp, HttpSettings, Stop};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -119,7 +119,7 @@ impl Testbed {
             servers.push(runtime.spawn(async move {
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        let app = HttpApp { router, errors: hsmgate::wire::ERRORS };
+                        let app = HttpApp { router, errors: hsmgate::api::ERRORS };
                         http::serve(listener, app, http_settings(), ended(stopped)).await;
                     }
                     Err(error) => tracing::error!(%error, "a baseline does not serve"),

@@ -10,13 +10,13 @@
     reason = "a broken promise is a panic, which the fuzzer looks for"
 )]
 
+use hsmgate::api::instance::{messages, sign as instance_sign};
+use hsmgate::api::rpc::sign::{SignedRequest, api_call, claim as rpc_claim};
+use hsmgate::api::rpc::{params, percent};
 use hsmgate::model::policy::{KeyPolicy, Policy};
 use hsmgate::model::{
     AccountId, Alias, CiphertextBlob, EncryptionContext, KeyId, KeyRef, Params, TagKeyList, TagList,
 };
-use hsmgate::wire::instance::{messages, sign as instance_sign};
-use hsmgate::wire::rpc::sign::{SignedRequest, api_call, claim as rpc_claim};
-use hsmgate::wire::rpc::{params, percent};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prost::Message;
 
@@ -54,7 +54,7 @@ pub fn query(data: &[u8]) {
     assert!(read.iter().eq(again.iter()));
 }
 
-/// A request of the RPC wire: method, query, headers, an empty line, body. What it calls and what
+/// A request of the RPC API: method, query, headers, an empty line, body. What it calls and what
 /// it claims is found or refused, and the string to sign is there for every claim.
 pub fn claim(data: &[u8]) {
     let Some((method, query, headers, body)) = request(data) else { return };

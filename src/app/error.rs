@@ -4,9 +4,9 @@ use super::lock::LockError;
 use crate::audit::AuditError;
 use crate::authn::{AccessKeyError, ReplayError};
 use crate::keyring::KeyringError;
+use crate::server::tls::TlsError;
 use crate::store::{BindingError, StoreError};
 use crate::token::TokenError;
-use crate::wire::tls::TlsError;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]

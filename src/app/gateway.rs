@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use super::backend::{Backend, ShutdownOutcome, close_token, open_token};
 use super::lock::{GatewayLocks, LockError};
 use super::{Limits, Listeners, Settings, StartError};
+use crate::api;
+use crate::api::admin::{self, Health, MonitoredComponents};
 use crate::audit::{AuditError, AuditLog, Recorder};
 use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
 use crate::authz::Authorizer;
@@ -19,12 +21,10 @@ use crate::keyring::Keyring;
 use crate::model::{RegionAccount, Time};
 use crate::ops::{CallLimits, Services};
 use crate::pipeline::Pipeline;
+use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
+use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::store::Store;
 use crate::token::Token;
-use crate::wire;
-use crate::wire::admin::{self, Health, MonitoredComponents};
-use crate::wire::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
-use crate::wire::tls::{ServerCertificate, TlsServer};
 
 /// How long requests that are under way may go on once no further ones are taken.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
@@ -218,7 +218,7 @@ impl Gateway {
             drain: settings.limits.drain,
             finish: IN_FLIGHT_TIMEOUT,
         };
-        let api = wire::app(pipeline, authenticator, Arc::clone(&client_keys));
+        let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,
             backend,
@@ -349,7 +349,7 @@ impl AdminServer {
             drain: Duration::ZERO,
             finish: ADMIN_IN_FLIGHT_TIMEOUT,
         };
-        let app = HttpApp { router: admin::router(self.health), errors: wire::ERRORS };
+        let app = HttpApp { router: admin::router(self.health), errors: api::ERRORS };
         http::serve(self.listener, app, settings, stop).await;
     }
 }

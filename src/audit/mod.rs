@@ -1,7 +1,7 @@
 //! The audit: one record an operation, on disk before its answer.
 //!
 //! It knows how records are written, chained, signed and verified, and which facts of a request
-//! may stand in one. It must not know wires, operations or how a decision was made.
+//! may stand in one. It must not know protocols, operations or how a decision was made.
 //!
 //! # What is recorded when
 //!

@@ -1,6 +1,6 @@
 //! What a request says about its sender: the id of a key and a signature that is still unproved.
 //!
-//! It knows the schemes by name. It does not know where in a request the parts stood; the wire
+//! It knows the schemes by name. It does not know where in a request the parts stood; the protocol
 //! has picked them out.
 
 use std::fmt;

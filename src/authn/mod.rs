@@ -1,6 +1,6 @@
 //! Who is calling: AccessKeys, client keys, signatures, clock window and replay.
 //!
-//! Knows nothing of HTTP: the wires hand over a [`Claim`] and get a [`Caller`] or a refusal.
+//! Knows nothing of HTTP: the protocols hand over a [`Claim`] and get a [`Caller`] or a refusal.
 
 pub mod access_key;
 pub mod claim;

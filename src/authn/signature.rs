@@ -1,6 +1,6 @@
 //! The signatures themselves: HMAC over a string, with a key made from the secret.
 //!
-//! It knows nothing of requests; the string to sign is made by the wire.
+//! It knows nothing of requests; the string to sign is made by the protocol.
 
 use aws_lc_rs::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256, Key};
 use secrecy::{ExposeSecret as _, SecretString};

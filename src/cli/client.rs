@@ -26,13 +26,13 @@ use serde_json::Value;
 use tower::Service as _;
 use uuid::Uuid;
 
+use crate::api::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use crate::api::rpc::percent;
+use crate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
 use crate::model::{AccessKeyId, Params, Time};
-use crate::wire::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
-use crate::wire::rpc::percent;
-use crate::wire::rpc::sign::{SignedRequest, rpc1_string_to_sign};
-use crate::wire::tls::TlsError;
+use crate::server::tls::TlsError;
 
 const VERSION: &str = "2016-01-20";
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");

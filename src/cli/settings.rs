@@ -12,10 +12,10 @@ use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
 use crate::config::{Config, Limits, TokenConfig, TokenName};
 use crate::ops::CallRates;
+use crate::server::http::ConnectionLimits;
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{TokenSelector, TokenSettings};
-use crate::wire::http::ConnectionLimits;
 
 /// The file of the state directory that remembers a refused PIN.
 pub(super) const PIN_REFUSAL: &str = "pin-refused";

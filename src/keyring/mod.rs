@@ -1,6 +1,6 @@
 //! Keys and versions to token objects: which version, which state, which bound data.
 //!
-//! Takes an [`AuthorizedKey`], never a key id. Knows nothing of wires.
+//! Takes an [`AuthorizedKey`], never a key id. Knows nothing of protocols.
 
 mod asymmetric;
 mod data_key_pair;

@@ -1,4 +1,4 @@
-//! The parameters of a request, by name, as both wires and the command line hand them over.
+//! The parameters of a request, by name, as both protocols and the command line hand them over.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 
 /// One verb of the service.
 pub trait Operation: Permission + Send + Sized + 'static {
-    /// Its name on the wire, for instance `Encrypt`: that of its permission without `kms:`, unless
+    /// Its name in the protocol, for instance `Encrypt`: that of its permission without `kms:`, unless
     /// it says otherwise.
     const NAME: &'static str = Self::ACTION.split_at("kms:".len()).1;
     /// What it does to the state of the gateway, which decides how it is recorded.

@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
+use hsmgate::api::instance::table as instance;
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::ops::unsupported;
-use hsmgate::wire::instance::table as instance;
-use hsmgate::wire::rpc::table::TABLE;
 
 use crate::check_page;
 
 const HEAD: &str = "\
 # Operations
 
-Written from the tables in the program (`src/wire/rpc/table.rs`, `src/wire/instance/table.rs`); a
+Written from the tables in the program (`src/api/rpc/table.rs`, `src/api/instance/table.rs`); a
 test holds them together.
 
 # The public API (2016-01-20)

@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 
+use hsmgate::api::instance::table as instance;
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::authz::{ApplicablePolicies, decide};
 use hsmgate::model::policy::{
     AttachedPolicy, PolicyRequest, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
 use hsmgate::model::{PrincipalName, RegionAccount, Time};
-use hsmgate::wire::instance::table as instance;
-use hsmgate::wire::rpc::table::TABLE;
 
 use crate::check_page;
 

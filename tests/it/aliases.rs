@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hsmgate::api::instance::messages::EncryptResponse;
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::wire::instance::messages::EncryptResponse;
 use serde_json::json;
 
 use crate::dangling_references::encrypt;

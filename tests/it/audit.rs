@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::audit::{Expectation, Head, Report, Verifier};
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::wire::rpc::table::TABLE;
 use secrecy::SecretString;
 use serde_json::Value;
 

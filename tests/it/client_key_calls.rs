@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::model::Time;
 use hsmgate::ops::unsupported;
-use hsmgate::wire::rpc::table::TABLE;
 use serde_json::Value;
 
 use crate::client_key::ClientKey;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hsmgate::wire::instance::messages::{EncryptRequest, EncryptResponse, GenerateRandomRequest};
+use hsmgate::api::instance::messages::{EncryptRequest, EncryptResponse, GenerateRandomRequest};
 use serde_json::{Value, json};
 
 use crate::client_key::PASSWORD;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::wire::rpc::table::TABLE;
 
 use crate::harness::text;
 use crate::installation::Installation;

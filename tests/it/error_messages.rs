@@ -1,10 +1,10 @@
 //! What a refusal says beside its code: enough for who reads it to know what to change.
 
-use hsmgate::cli::client::CallError;
-use hsmgate::wire::instance::messages::{
+use hsmgate::api::instance::messages::{
     EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse,
     GetPublicKeyRequest, GetPublicKeyResponse, SignRequest, SignResponse,
 };
+use hsmgate::cli::client::CallError;
 
 use crate::harness::{Gateway, text};
 use crate::instance_client::InstanceClient;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::instance::messages::{DecryptRequest, DecryptResponse};
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::wire::instance::messages::{DecryptRequest, DecryptResponse};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hsmgate::cli::client::Client;
-use hsmgate::wire::instance::messages::{
+use hsmgate::api::instance::messages::{
     AdvanceGenerateDataKeyRequest, EncryptRequest, EncryptResponse, GenerateDataKeyRequest,
     GenerateDataKeyResponse,
 };
+use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use http_body_util::Full;
 use prost::Message as _;
 
-use hsmgate::wire::instance::messages::{
+use hsmgate::api::instance::messages::{
     AdvanceGenerateDataKeyPairRequest, AdvanceGenerateDataKeyRequest, DecryptRequest,
     DecryptResponse, EncryptRequest, EncryptResponse, GenerateDataKeyPairRequest,
     GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, GenerateRandomResponse,

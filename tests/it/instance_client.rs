@@ -9,7 +9,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
 use prost::Message;
 
-use hsmgate::wire::instance::messages::Error;
+use hsmgate::api::instance::messages::Error;
 
 use crate::client_key::{ClientKey, PASSWORD, now};
 use crate::harness::Gateway;

@@ -12,13 +12,13 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use hsmgate::wire::instance::messages::{
+use hsmgate::api::instance::messages::{
     AdvanceGenerateDataKeyPairRequest, AdvanceGenerateDataKeyRequest, DecryptRequest,
     EncryptRequest, EncryptResponse, Error, GenerateDataKeyPairRequest, GenerateDataKeyRequest,
     GenerateRandomRequest, GenerateRandomResponse, GetPublicKeyRequest, SignRequest, SignResponse,
     VerifyRequest,
 };
-use hsmgate::wire::instance::table::TABLE;
+use hsmgate::api::instance::table::TABLE;
 
 use crate::client_key::{ClientKey, PASSWORD};
 use crate::harness::{Gateway, refusal as refused, text};
@@ -177,7 +177,7 @@ async fn a_head_that_lacks_or_repeats_a_header_is_refused() {
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     let random = GenerateRandomRequest { length: 8 };
     for (name, missing, repeated) in [
-        // The name of the operation tells the wire as well.
+        // The name of the operation tells the protocol as well.
         ("content-type", refused(415, "InvalidContentType"), refused(400, "InvalidParam")),
         ("x-kms-apiversion", refused(400, "InvalidApiVersion"), refused(400, "InvalidParam")),
         ("x-kms-apiname", refused(400, "InvalidApiName"), refused(400, "InvalidParam")),

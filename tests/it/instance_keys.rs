@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use hsmgate::wire::instance::messages::{GenerateRandomRequest, GenerateRandomResponse};
+use hsmgate::api::instance::messages::{GenerateRandomRequest, GenerateRandomResponse};
 
 use crate::client_key::ClientKey;
 use crate::harness::{Gateway, refusal, text};

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{
 };
 use prost::Message as _;
 
-use hsmgate::wire::instance::messages::{
+use hsmgate::api::instance::messages::{
     AdvanceGenerateDataKeyPairRequest, DecryptRequest, DecryptResponse, Error,
     GenerateDataKeyPairRequest, GenerateDataKeyPairResponse,
     GenerateDataKeyPairWithoutPlaintextResponse,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hsmgate::wire::instance::messages::{DecryptRequest, DecryptResponse};
+use hsmgate::api::instance::messages::{DecryptRequest, DecryptResponse};
 use serde_json::Value;
 
 use crate::harness::{Gateway, text};

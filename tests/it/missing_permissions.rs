@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
-use hsmgate::wire::rpc::table::TABLE;
 use serde_json::Value;
 
 use crate::harness::text;

@@ -1,7 +1,7 @@
 //! Who is let in: three schemes, each by GET and by POST, in query and in form.
 
+use hsmgate::api::rpc::canonical::sha256_hex;
 use hsmgate::model::Time;
-use hsmgate::wire::rpc::canonical::sha256_hex;
 
 use crate::harness::Gateway;
 use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};

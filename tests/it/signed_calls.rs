@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::rpc::canonical::{
+    ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign as canonical_string_to_sign,
+};
+use hsmgate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
+use hsmgate::api::rpc::{params, percent};
 use hsmgate::authn::claim::Scheme;
 use hsmgate::authn::signature;
 use hsmgate::model::{Params, Time};
-use hsmgate::wire::rpc::canonical::{
-    ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign as canonical_string_to_sign,
-};
-use hsmgate::wire::rpc::sign::{SignedRequest, rpc1_string_to_sign};
-use hsmgate::wire::rpc::{params, percent};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
 use uuid::Uuid;

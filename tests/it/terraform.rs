@@ -5,11 +5,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::rpc::sign::rpc1_string_to_sign;
+use hsmgate::api::rpc::{params, percent};
 use hsmgate::authn::claim::Scheme;
 use hsmgate::authn::signature;
 use hsmgate::model::Time;
-use hsmgate::wire::rpc::sign::rpc1_string_to_sign;
-use hsmgate::wire::rpc::{params, percent};
 use http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};

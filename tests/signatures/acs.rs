@@ -1,8 +1,8 @@
 //! ACS3 and ACS4: the published vectors, and what may not be changed in a signed request.
 
+use hsmgate::api::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, canonical_request, sha256_hex};
+use hsmgate::api::rpc::sign::claim;
 use hsmgate::error::ErrorCode;
-use hsmgate::wire::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, canonical_request, sha256_hex};
-use hsmgate::wire::rpc::sign::claim;
 use http::Method;
 
 use crate::parts::{Parts, SECRET};

@@ -1,7 +1,7 @@
 //! What a signed request calls, by its parameters or by its signed headers.
 
+use hsmgate::api::rpc::sign::{ApiCall, SignedRequest, api_call};
 use hsmgate::error::ErrorCode;
-use hsmgate::wire::rpc::sign::{ApiCall, SignedRequest, api_call};
 use http::Method;
 
 use crate::parts::Parts;

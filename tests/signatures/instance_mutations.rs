@@ -5,8 +5,8 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::instance::{PROTOBUF, sign};
 use hsmgate::authn::is_claim_signature_valid;
-use hsmgate::wire::instance::{PROTOBUF, sign};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::mutations::{Prng, with_every_bit_flipped};
@@ -32,7 +32,7 @@ impl Message {
         Some(map)
     }
 
-    /// As the wire reads and proves a request.
+    /// As the protocol reads and proves a request.
     fn is_let_in(&self, public_key: &[u8]) -> bool {
         let Some(headers) = self.header_map() else { return false };
         self.method == Method::POST

@@ -1,9 +1,9 @@
 //! A request of the RPC API in parts that a test may change.
 
+use hsmgate::api::rpc::params;
+use hsmgate::api::rpc::sign::{SignedRequest, claim};
 use hsmgate::authn::signature;
 use hsmgate::error::{ApiError, ErrorCode};
-use hsmgate::wire::rpc::params;
-use hsmgate::wire::rpc::sign::{SignedRequest, claim};
 use http::{HeaderMap, Method};
 
 pub(crate) const SECRET: &str = "exampleSecretDoNotUse0123456789";

@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::rpc::params;
+use hsmgate::api::rpc::sign::{claim, rpc1_string_to_sign};
 use hsmgate::authn::claim::{Scheme, SignedWith};
 use hsmgate::authn::signature;
 use hsmgate::error::ErrorCode;
-use hsmgate::wire::rpc::params;
-use hsmgate::wire::rpc::sign::{claim, rpc1_string_to_sign};
 use http::Method;
 
 use crate::parts::{Parts, SECRET};

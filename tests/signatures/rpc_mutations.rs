@@ -10,11 +10,11 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hsmgate::api::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use hsmgate::api::rpc::percent;
+use hsmgate::api::rpc::sign::{claim, rpc1_string_to_sign};
 use hsmgate::authn::claim::{Scheme, SignedWith};
 use hsmgate::authn::{is_rsa_signature_valid, signature};
-use hsmgate::wire::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
-use hsmgate::wire::rpc::percent;
-use hsmgate::wire::rpc::sign::{claim, rpc1_string_to_sign};
 use http::Method;
 
 use crate::mutations::{Prng, with_every_bit_flipped};

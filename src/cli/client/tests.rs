@@ -8,13 +8,13 @@ use axum::response::IntoResponse as _;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::api::ERRORS;
+use crate::api::rpc::format::{Format, failure, success};
+use crate::api::rpc::params;
+use crate::api::rpc::sign;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
-use crate::wire::ERRORS;
-use crate::wire::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
-use crate::wire::rpc::format::{Format, failure, success};
-use crate::wire::rpc::params;
-use crate::wire::rpc::sign;
+use crate::server::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
 
 const SECRET: &str = "exampleSecretDoNotUse0123456789";
 const NONCE: &str = "c0ffee00112233445566778899aabbcc";
@@ -27,7 +27,7 @@ fn target(endpoint: &str) -> Result<Target, InvalidTarget> {
     Target::new(endpoint, "LTAIexampleAccessKeyId01", SECRET.into())
 }
 
-/// Proves the request as the wire and `authn` do, and gives its action and its parameters.
+/// Proves the request as the protocol and `authn` do, and gives its action and its parameters.
 async fn prove(request: Request<Body>) -> Result<(String, Vec<String>), ApiError> {
     let (head, body) = request.into_parts();
     let body = collect_body(body, 256 * 1024).await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustls::{ClientConfig, RootCertStore, version};
 
-use crate::wire::tls::{TlsError, certificates, provider};
+use crate::server::tls::{TlsError, certificates, provider};
 
 /// TLS that trusts the CAs in this file; without one those of the system, if they are needed.
 ///

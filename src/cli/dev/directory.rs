@@ -22,7 +22,7 @@ use super::super::tls::certificate::{Files, Name};
 use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
 use crate::model::Time;
-use crate::wire::tls::{ServerCertificate, certificates};
+use crate::server::tls::{ServerCertificate, certificates};
 
 /// The variable in which SoftHSM2 finds its configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";

@@ -39,10 +39,10 @@ use crate::model::{
     AccessKeyId, IvBudget, OperatorAlias, PrincipalName, RegionAccount, VerificationRate,
 };
 use crate::ops::CallRates;
+use crate::server::http::ConnectionLimits;
 use crate::store::Store;
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
-use crate::wire::http::ConnectionLimits;
 use banner::Banner;
 use directory::DevDirectory;
 

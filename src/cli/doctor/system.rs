@@ -10,8 +10,8 @@ use crate::cli::open_files;
 use crate::config::Config;
 use crate::jobs::HOLD_LEFT;
 use crate::model::Time;
+use crate::server::tls::ServerCertificate;
 use crate::store::Store;
-use crate::wire::tls::ServerCertificate;
 
 /// Less room than this is not enough for a day.
 const LOW_SPACE_BYTES: u64 = 1 << 30;

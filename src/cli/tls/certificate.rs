@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::super::client_file::write_private_file;
 use crate::config::CertificateFiles;
 use crate::model::Time;
-use crate::wire::tls::certificates;
+use crate::server::tls::certificates;
 
 /// The names that every development certificate has.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -213,7 +213,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::wire::tls::ServerCertificate;
+    use crate::server::tls::ServerCertificate;
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()

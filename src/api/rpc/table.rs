@@ -7,12 +7,12 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::format::{self, Format};
+use crate::api::table::{ActionTable, Execution};
 use crate::audit::Recorded;
 use crate::error::ApiError;
 use crate::model::{FromParams, Params};
 use crate::ops::{self, Operation, PublicVisitor, unsupported};
 use crate::pipeline::Authenticated;
-use crate::wire::table::{ActionTable, Execution};
 
 /// Executes an operation that is read from parameters, and writes its output in a format.
 pub type Handler = for<'a> fn(Authenticated<'a>, &'a Params<'a>, Format) -> Execution<'a>;
@@ -54,9 +54,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::table::ActionLookup;
     use crate::model::ParamError;
     use crate::ops::example::count_key_versions::CountKeyVersions;
-    use crate::wire::table::ActionLookup;
 
     #[test]
     fn the_unsupported_actions_are_sorted_and_not_served() {

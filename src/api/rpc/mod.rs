@@ -1,4 +1,4 @@
-//! The public RPC wire (KMS API 2016-01-20): `/` by GET and by POST, parameters in query and form.
+//! The public RPC API (KMS API 2016-01-20): `/` by GET and by POST, parameters in query and form.
 
 pub mod canonical;
 pub mod format;
@@ -17,14 +17,14 @@ use axum::response::Response;
 use self::format::Format;
 use self::sign::{ApiCall, SignedRequest};
 use self::table::{Handler, TABLE};
+use crate::api::body::MAX_BODY_BYTES;
+use crate::api::table::{ActionLookup, SupportedAction};
 use crate::audit::{Parameters, Recorded};
 use crate::authn::{Authenticator, Caller};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
-use crate::wire::doors::MAX_BODY_BYTES;
-use crate::wire::http::{RawQuery, collect_body};
-use crate::wire::table::{ActionLookup, SupportedAction};
+use crate::server::http::{RawQuery, collect_body};
 
 /// The one version of the API.
 const VERSION: &str = "2016-01-20";

@@ -11,6 +11,7 @@ use prost::Message as _;
 
 use super::PROTOBUF;
 use super::sign::KEY_VERSION;
+use crate::api::table::{ActionTable, Execution};
 use crate::audit::{Parameters, Recorded};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{KeyVersionId, Params};
@@ -18,7 +19,6 @@ use crate::ops::instance::messages::ProtobufMessage as _;
 use crate::ops::instance::{ProtobufOperation, Reply};
 use crate::ops::{self, InstanceVisitor, unsupported};
 use crate::pipeline::Authenticated;
-use crate::wire::table::{ActionTable, Execution};
 
 /// Executes an operation that is read from a message, and writes its output as one.
 pub type Handler = for<'a> fn(Authenticated<'a>, RawRequest) -> Execution<'a>;
@@ -81,7 +81,7 @@ fn success(Reply { version, body }: Reply) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::table::ActionLookup;
+    use crate::api::table::ActionLookup;
 
     #[test]
     fn a_name_is_found_in_its_one_spelling() {

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::http::ClientPrefix;
-use super::long_target::{FramingError, RequestLineSplitter};
-use super::refusal::{ErrorForm, ErrorResponder, HttpError, refusal_of_library, written};
+use super::connection_failures::ClientPrefix;
+use super::error_response::{ErrorForm, ErrorResponder, HttpError, refusal_of_library, written};
+use super::long_request_line::{FramingError, RequestLineSplitter};
 use crate::telemetry::metrics::ConnectionFailure;
 
 /// How much room is made for what arrives behind held bytes.

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::wire::connection::ConnectionState;
+use super::connection::ConnectionState;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -2,10 +2,6 @@
 //!
 //! It holds the limits of size, number and time. It knows nothing of what is served.
 
-mod body;
-mod failures;
-mod places;
-
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
@@ -38,17 +34,16 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-pub(super) use self::failures::ClientPrefix;
-pub use self::places::ConnectionLimits;
+pub use super::connection_slots::ConnectionLimits;
 
-use self::body::TimedBody;
-use self::failures::Failures;
-use self::places::{ConnectionSlot, ConnectionSlots};
+use super::body::TimedBody;
 use super::connection::{
     Connection, ConnectionState, ConnectionTimeouts, NEW_CONNECTION_GRACE, Phase, RequestStartError,
 };
-use super::long_target::FramingError;
-use super::refusal::{ErrorForm, ErrorResponder, HttpError};
+use super::connection_failures::{self as failures, Failures};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
+use super::error_response::{ErrorForm, ErrorResponder, HttpError};
+use super::long_request_line::FramingError;
 use super::tls::TlsServer;
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
 

@@ -239,14 +239,14 @@ pub(super) fn may_be_tls(first: u8) -> bool {
 
 /// The first bytes of a connection, as far as they tell what its client speaks.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::wire) struct ClientPrefix {
+pub(super) struct ClientPrefix {
     bytes: [u8; PREFIX_BYTES],
     count: usize,
 }
 
 impl ClientPrefix {
     /// Takes in what has arrived.
-    pub(in crate::wire) fn push(&mut self, arrived: &[u8]) {
+    pub(super) fn push(&mut self, arrived: &[u8]) {
         for (place, byte) in self.bytes.iter_mut().skip(self.count).zip(arrived) {
             *place = *byte;
             self.count += 1;
@@ -254,17 +254,17 @@ impl ClientPrefix {
     }
 
     /// Whether nothing has arrived.
-    pub(in crate::wire) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// Whether it is that of HTTP/2.
-    pub(in crate::wire) fn is_http_2(&self) -> bool {
+    pub(super) fn is_http_2(&self) -> bool {
         self.received().starts_with(HTTP_2)
     }
 
     /// What it is, where it is no request of HTTP/1.
-    pub(in crate::wire) fn failure(&self) -> Option<ConnectionFailure> {
+    pub(super) fn failure(&self) -> Option<ConnectionFailure> {
         let received = self.received();
         let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
         if received.starts_with(TLS_HANDSHAKE) {

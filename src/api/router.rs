@@ -1,4 +1,4 @@
-//! The two wires on one port: which of them a request is for.
+//! The two protocols on one port: which of them a request is for.
 
 use std::sync::Arc;
 
@@ -9,19 +9,16 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::arrival::context;
-use super::http::{AuthenticatedCaller, BodyError, HttpApp};
+use super::context::context;
 use super::instance::{self, InstanceRequest, PROTOBUF};
-use super::refusal::{ErrorForm, ErrorResponder, HttpError};
 use super::rpc::RpcRequest;
 use super::rpc::format::{self, Format};
 use crate::authn::{Authenticator, ClientKeys};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 use crate::pipeline::Pipeline;
-
-/// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
-pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
+use crate::server::error_response::{ErrorForm, ErrorResponder, HttpError};
+use crate::server::http::{AuthenticatedCaller, HttpApp};
 
 /// Writes the errors of the HTTP server in the form of the protocol that a client speaks.
 pub const ERRORS: ErrorResponder = ErrorResponder {
@@ -64,7 +61,7 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
-/// A wire.
+/// A protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// The public RPC API.
@@ -75,7 +72,7 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    /// The wire that a request with these headers is for.
+    /// The protocol of a request with these headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let is_protobuf = headers.get(CONTENT_TYPE).is_some_and(|value| {
             let start = value.as_bytes().get(..PROTOBUF.len());
@@ -88,7 +85,7 @@ impl Protocol {
         }
     }
 
-    /// The wire that the bytes of a head are for, as far as they tell: of a head that nobody could
+    /// The protocol that the bytes of a head are of, as far as they tell: of a head that nobody could
     /// read there is no more. The SDKs of the instance protocol write these words in lower case.
     pub(super) fn detect_in_head(head: &[u8]) -> Option<Self> {
         let words = [instance::sign::SIGNED_PREFIX, PROTOBUF];
@@ -129,15 +126,6 @@ impl From<HttpError> for ApiError {
             | HttpError::TlsOnly => {
                 Self::with_message(ErrorCode::ParseRequestParameter, error.to_string())
             }
-        }
-    }
-}
-
-impl From<BodyError> for ApiError {
-    fn from(error: BodyError) -> Self {
-        match error {
-            BodyError::TooLarge => ErrorCode::RequestTooLarge.into(),
-            BodyError::Incomplete(_) => Self::from(ErrorCode::ParseRequestParameter).because(error),
         }
     }
 }

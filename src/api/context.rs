@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ::http::header::{HOST, HeaderName, USER_AGENT};
 use ::http::request;
 
-use super::http::ConnectionInfo;
 use crate::model::RequestContext;
+use crate::server::http::ConnectionInfo;
 
 /// The context of a request that arrives now, with this head.
 pub(super) fn context(head: &request::Parts) -> RequestContext {

@@ -1,4 +1,4 @@
-//! The admin wire: whether the gateway lives, whether it is ready, and its metrics.
+//! The admin endpoints: whether the gateway lives, whether it is ready, and its metrics.
 //!
 //! It only looks: nothing here changes anything, and no probe costs a call to the token.
 
@@ -18,11 +18,11 @@ pub use health::Health;
 
 use crate::audit::Recorder;
 use crate::authn::ReplayGuard;
+use crate::server::tls::ServerCertificate;
 use crate::store::Store;
 use crate::token::Token;
-use crate::wire::tls::ServerCertificate;
 
-/// What the admin wire looks at.
+/// What the admin endpoints look at.
 #[derive(Clone)]
 pub struct MonitoredComponents {
     /// The token.

@@ -1,4 +1,4 @@
-//! The wire of the KMS instance protocol (`dkms-gcs-0.2`): `/` by POST, one protobuf message in and
+//! The KMS instance protocol (`dkms-gcs-0.2`): `/` by POST, one protobuf message in and
 //! one out, signed with a client key.
 //!
 //! The SDKs tell success from failure by the status alone and take every failure for an `Error`
@@ -15,15 +15,15 @@ use axum::response::Response;
 
 pub use self::error::failure;
 use self::table::{Handler, RawRequest, TABLE};
+use crate::api::body::MAX_BODY_BYTES;
+use crate::api::table::{ActionLookup, SupportedAction};
 use crate::audit::Recorded;
 use crate::authn::ClientKeys;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestContext;
 pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
-use crate::wire::doors::MAX_BODY_BYTES;
-use crate::wire::http::collect_body;
-use crate::wire::table::{ActionLookup, SupportedAction};
+use crate::server::http::collect_body;
 
 /// The content type of everything here.
 pub const PROTOBUF: &str = "application/x-protobuf";

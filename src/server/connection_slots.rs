@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::connection::{ConnectionState, Idleness};
 use crate::model::{AddressRange, source_of};
 use crate::telemetry::metrics::{self, metrics};
-use crate::wire::connection::{ConnectionState, Idleness};
 
 /// How long a new connection may wait for the place of one that is being closed.
 const EVICTION_WAIT: Duration = Duration::from_millis(100);

@@ -18,14 +18,14 @@ const API_VERSION: &str = "dkms-gcs-0.2";
 const SIGNATURE_METHOD: &str = "RSA_PKCS1_SHA_256";
 
 /// Names the operation.
-pub(in crate::wire) const API_NAME: &str = "x-kms-apiname";
+pub(in crate::api) const API_NAME: &str = "x-kms-apiname";
 /// Names a key version, in requests and in answers.
 pub(super) const KEY_VERSION: &str = "x-kms-migrationkeyversionid";
 const BODY_DIGEST: &str = "content-sha256";
 /// With three c's, as every SDK writes it.
 const CLIENT_KEY_ID: &str = "x-kms-acccesskeyid";
 /// Begins the name of every header of the protocol.
-pub(in crate::wire) const SIGNED_PREFIX: &str = "x-kms-";
+pub(in crate::api) const SIGNED_PREFIX: &str = "x-kms-";
 
 /// The most bytes of a client's header that an error repeats.
 const MAX_ECHO_BYTES: usize = 64;
