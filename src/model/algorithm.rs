@@ -1,4 +1,4 @@
-//! The algorithms that callers name.
+//! The algorithms that callers can name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,8 +24,8 @@ api_enum! {
 }
 
 impl SignatureAlgorithm {
-    /// The algorithm of a key pair whose caller names none (instance protocol, Sign and Verify); none
-    /// for keys that cannot sign.
+    /// The default algorithm of a key pair (instance protocol, Sign and Verify). `None` for keys
+    /// that cannot sign.
     pub fn of(spec: KeySpec) -> Option<Self> {
         match spec {
             KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(Self::RsaPssSha256),
@@ -48,7 +48,7 @@ api_enum! {
 }
 
 api_enum! {
-    /// How a message authentication code is made (GenerateMac, parameter Algorithm).
+    /// How a message authentication code is computed (GenerateMac, parameter Algorithm).
     MacAlgorithm, "MAC algorithm" {
         /// HMAC with SM3.
         HmacSm3 = "HMAC_SM3",
@@ -68,9 +68,9 @@ api_enum! {
     CipherAlgorithm, "cipher algorithm" {
         /// AES in Galois/counter mode (NIST SP 800-38D), the default of symmetric keys.
         AesGcm = "AES_GCM",
-        /// AES with cipher block chaining.
+        /// AES in cipher block chaining mode.
         AesCbc = "AES_CBC",
-        /// AES block by block.
+        /// AES in electronic codebook mode.
         AesEcb = "AES_ECB",
         /// SM4 in Galois/counter mode.
         Sm4Gcm = "SM4_GCM",
@@ -84,16 +84,16 @@ api_enum! {
 }
 
 api_enum! {
-    /// What is handed over to be signed (Sign of the KMS instance protocol, field MessageType).
+    /// The form of the data to sign (Sign of the KMS instance protocol, field MessageType).
     MessageType, "message type" {
-        /// The message; the service makes its digest with SHA-256.
+        /// The message; the service computes its SHA-256 digest.
         Raw = "RAW",
         /// The digest.
         Digest = "DIGEST",
     }
 }
 
-/// A SHA-256 digest that the caller has made: 32 bytes, in Base64.
+/// A SHA-256 digest computed by the caller: 32 bytes, in Base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_digest_of_32_bytes_is_one() {
+    fn a_digest_has_32_bytes() {
         let of = |bytes: usize| {
             let text = serde_json::to_value(crate::model::Base64Bytes(vec![7; bytes])).unwrap();
             text.as_str().unwrap().parse::<Digest>()

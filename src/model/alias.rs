@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 
 use super::id::{InvalidId, is_name};
 
-/// An alias name as a caller may ask for it: `alias/` and at least one more byte, 1 to 255 bytes of
-/// letters, digits and `_ - / . : @ + =` in all. Not every such name can be made: see [`NewAlias`].
+/// An alias name in a request: `alias/` and at least one more byte, 1 to 255 bytes of letters,
+/// digits and `_ - / . : @ + =` in total. Not every such name can be created: see [`NewAlias`].
 ///
 /// ```
 /// use hsmgate::model::Alias;
@@ -28,13 +28,13 @@ impl Alias {
 }
 
 impl Alias {
-    /// Whether it is a name of the cloud's own services, which no caller of the API may make, move or
-    /// delete: one that begins with `alias/acs`.
+    /// Whether the name is reserved for the cloud's own services: it begins with `alias/acs`. API
+    /// callers cannot create, move or delete such an alias.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with("alias/acs")
     }
 
-    /// Whether it has the characters of names that can be made: letters, digits, `_`, `-` and `/`.
+    /// Whether all characters are allowed in new names: letters, digits, `_`, `-` and `/`.
     fn can_be_made(&self) -> bool {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
         self.0.bytes().all(allowed)
@@ -70,8 +70,8 @@ impl Serialize for Alias {
     }
 }
 
-/// An alias name that a caller may make (CreateAlias): `alias/` and 1 to 249 letters, digits, `_`,
-/// `-` or `/`. Names that begin with `alias/acs` are reserved for the cloud's own services.
+/// An alias name that a caller may create (CreateAlias): `alias/` and 1 to 249 letters, digits,
+/// `_`, `-` or `/`. Names that begin with `alias/acs` are reserved for the cloud's own services.
 ///
 /// ```
 /// use hsmgate::model::NewAlias;
@@ -102,8 +102,8 @@ impl FromStr for NewAlias {
     }
 }
 
-/// An alias name that an operator may make on the gateway's host: as [`NewAlias`], and the reserved
-/// names too. Clients such as Nacos use these without being told so.
+/// An alias name that an operator may create on the gateway's host: as [`NewAlias`], and reserved
+/// names too. Clients such as Nacos use reserved names by default.
 ///
 /// ```
 /// use hsmgate::model::OperatorAlias;

@@ -65,7 +65,7 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// The region and account that this gateway serves: what its ARNs begin with.
+/// The region and account that this gateway serves: the prefix of its ARNs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionAccount {
     /// The region of every key.

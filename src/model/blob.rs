@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use super::id::InvalidId;
 use super::{KeyVersionId, VersionRef};
 
-/// Bytes of an AES-GCM initialisation vector here, the 96 bits of NIST SP 800-38D, section 5.2.1.1.
+/// Length of an AES-GCM initialization vector in bytes: 96 bits (NIST SP 800-38D, section 5.2.1.1).
 pub const IV_BYTES: usize = 12;
-/// Bytes of an AES-GCM tag here, the full 128 bits.
+/// Length of an AES-GCM tag in bytes: the full 128 bits.
 pub const TAG_BYTES: usize = 16;
 
 const VERSION_BYTES: usize = 36;
@@ -20,27 +20,27 @@ const VERSION_BYTES: usize = 36;
 /// `$`, format 0 without padding, AES-GCM.
 const FRAME_HEAD: [u8; 3] = [0x24, 0x00, 0x02];
 
-/// The most bytes that a blob has: a plaintext's Base64 text of 8,192 bytes and the frame, with
-/// room for the data keys and texts that other doors encrypt.
+/// Maximum length of a blob in bytes: the 8,192 bytes of a plaintext's Base64 text and the frame,
+/// with room for the data keys and texts that the instance protocol encrypts.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What Encrypt gives and Decrypt takes: 36 ASCII bytes of the key version id, 12 bytes IV, the
-/// ciphertext and the 16-byte tag.
+/// The output of Encrypt and input of Decrypt: 36 ASCII bytes of the key version id, 12 bytes IV,
+/// the ciphertext and the 16-byte tag.
 ///
-/// This is the layout of the real service, which the vendor's transfer SDKs build and open. The
-/// key version id selects the key, so that a blob can mean only one thing.
+/// This is the layout of the real service, which the vendor's transfer SDKs also use. The key
+/// version id selects the key, so a blob is never ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CiphertextBlob {
     /// The key version that encrypted.
     pub version: KeyVersionId,
-    /// The initialisation vector.
+    /// The initialization vector.
     pub iv: [u8; IV_BYTES],
-    /// Ciphertext and tag, at least [`TAG_BYTES`] long when parsed.
+    /// Ciphertext and tag. At least [`TAG_BYTES`] long when parsed.
     pub ciphertext: Vec<u8>,
 }
 
 impl CiphertextBlob {
-    /// The blob's bytes.
+    /// The blob as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(VERSION_BYTES + IV_BYTES + self.ciphertext.len());
         bytes.extend_from_slice(&self.version.to_ascii());
@@ -49,7 +49,7 @@ impl CiphertextBlob {
         bytes
     }
 
-    /// Splits a blob.
+    /// Parses a blob.
     ///
     /// # Errors
     /// When it is too short or too long, or does not begin with a key version id.
@@ -60,16 +60,16 @@ impl CiphertextBlob {
         Self::split(bytes)
     }
 
-    /// The blob's bytes behind the head that marks an AES-GCM ciphertext with its key version in
-    /// the KMS instance protocol (AdvanceEncrypt). It has no limit of its own.
+    /// The blob after the header that marks an AES-GCM ciphertext with its key version in the KMS
+    /// instance protocol (AdvanceEncrypt). Has no length limit.
     pub fn to_framed(&self) -> Vec<u8> {
         [&FRAME_HEAD, self.to_bytes().as_slice()].concat()
     }
 
-    /// Splits what [`CiphertextBlob::to_framed`] gives.
+    /// Parses the output of [`CiphertextBlob::to_framed`].
     ///
     /// # Errors
-    /// When it has another head, is too short, or does not name a key version.
+    /// When it has another header, is too short, or has no key version id.
     pub fn from_framed(bytes: &[u8]) -> Result<Self, InvalidId> {
         Self::split(bytes.strip_prefix(&FRAME_HEAD).ok_or(InvalidId("framed ciphertext"))?)
     }
@@ -105,18 +105,18 @@ fn decoded(base64: &str) -> Result<Vec<u8>, InvalidId> {
     STANDARD.decode(base64).map_err(|_source| InvalidId("ciphertext blob"))
 }
 
-/// A ciphertext blob as a caller hands it in.
+/// A ciphertext blob in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CiphertextParam {
-    /// One that names a key version as versions are named here.
+    /// Encrypted by a key version of this gateway's id format.
     Local(CiphertextBlob),
-    /// One that names a key version of the real service (see [`VersionRef::Foreign`]). Nothing here
-    /// opens it.
+    /// Encrypted by a key version of the real service (see [`VersionRef::Foreign`]). This gateway
+    /// cannot decrypt it.
     Foreign(Arc<str>),
 }
 
 impl CiphertextParam {
-    /// Splits what an `Advance` call gives, here or elsewhere.
+    /// Parses the output of an `Advance` operation of this gateway or the real service.
     ///
     /// # Errors
     /// As [`CiphertextBlob::from_framed`].
@@ -152,7 +152,8 @@ impl Serialize for CiphertextBlob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let frame = VERSION_BYTES + IV_BYTES;
         let mut text = String::with_capacity((frame + self.ciphertext.len()).div_ceil(3) * 4);
-        // Two parts make one text: the first is a whole number of Base64's groups of three bytes.
+        // The two encoded parts can be concatenated: the first is a multiple of Base64's groups of
+        // three bytes.
         const { assert!((VERSION_BYTES + IV_BYTES).is_multiple_of(3)) };
         STANDARD.encode_string([self.version.to_ascii().as_slice(), &self.iv].concat(), &mut text);
         STANDARD.encode_string(&self.ciphertext, &mut text);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_of_the_real_service_is_one_of_elsewhere() {
+    fn a_blob_of_the_real_service_is_foreign() {
         let blob = VECTOR.parse::<CiphertextBlob>().unwrap();
         assert_eq!(VECTOR.parse(), Ok(CiphertextParam::Local(blob.clone())));
         let named = |name: &str, rest: &[u8]| STANDARD.encode([name.as_bytes(), rest].concat());
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ciphertext_that_only_begins_like_a_framed_one_is_none() {
+    fn a_ciphertext_with_only_the_header_of_a_framed_one_is_refused() {
         let framed = VECTOR.parse::<CiphertextBlob>().unwrap().to_framed();
         for length in 0..framed.len() - 14 {
             assert!(CiphertextBlob::from_framed(&framed[..length]).is_err(), "{length}");

@@ -1,4 +1,4 @@
-//! Binary values that arrive and leave as Base64.
+//! Binary values that are sent and returned as Base64.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::id::InvalidId;
 
-/// Bytes that travel as standard Base64 with padding (RFC 4648, section 4).
+/// Bytes in standard Base64 with padding (RFC 4648, section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base64Bytes(pub Vec<u8>);
 
@@ -28,26 +28,27 @@ impl Serialize for Base64Bytes {
     }
 }
 
-/// The most bytes that a plaintext of the public API has, after Base64 decoding (Encrypt).
+/// Maximum length of a plaintext of the public API in bytes, after Base64 decoding (Encrypt).
 pub const MAX_PLAINTEXT_BYTES: usize = 6144;
 
-/// A secret text that a caller hands in or gets back: the Base64 spelling of its data. It is
-/// wiped when dropped, and never shown in logs.
+/// A secret text that a caller sends or receives: data in Base64. Wiped when dropped, and never
+/// logged.
 ///
-/// The real service encrypts this text itself, not the bytes that it stands for, and Decrypt
-/// gives the same text back; so the text is what is kept.
+/// The real service encrypts the Base64 text, not the decoded bytes, and Decrypt returns the same
+/// text. Therefore the text is kept.
 pub struct Plaintext(Zeroizing<String>);
 
 impl Plaintext {
-    /// Encodes `data` as Base64 text.
+    /// Encodes `data` as Base64.
     pub fn encode(data: &[u8]) -> Self {
         Self(Zeroizing::new(STANDARD.encode(data)))
     }
 
-    /// Takes text that the token has opened. It must be UTF-8, as everything encrypted here is.
+    /// Converts text decrypted by the token. It must be UTF-8, as everything that this gateway
+    /// encrypts is.
     ///
     /// # Errors
-    /// When the bytes are no UTF-8 text.
+    /// When the bytes are not UTF-8.
     pub fn from_decrypted(opened: &[u8]) -> Result<Self, InvalidId> {
         match std::str::from_utf8(opened) {
             Ok(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
@@ -55,17 +56,17 @@ impl Plaintext {
         }
     }
 
-    /// The text: the one way to the secret.
+    /// The text. The only access to the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The bytes of the text itself, wiped when dropped.
+    /// The bytes of the text, wiped when dropped.
     pub fn into_bytes(mut self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(std::mem::take(&mut *self.0).into_bytes())
     }
 
-    /// The bytes that the Base64 text stands for.
+    /// The decoded bytes of the Base64 text.
     ///
     /// # Errors
     /// When the text is not Base64.
@@ -80,7 +81,7 @@ impl Plaintext {
 impl FromStr for Plaintext {
     type Err = InvalidId;
 
-    /// Takes standard Base64 of 1 to [`MAX_PLAINTEXT_BYTES`] bytes.
+    /// Parses standard Base64 of 1 to [`MAX_PLAINTEXT_BYTES`] bytes.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let data =
             Zeroizing::new(STANDARD.decode(text).map_err(|_source| InvalidId("Base64 plaintext"))?);
@@ -103,8 +104,8 @@ impl Serialize for Plaintext {
     }
 }
 
-/// A plaintext as sent: standard Base64 as the API asks for, or bare text, which some clients
-/// send and a switch of the configuration lets through.
+/// A plaintext as sent: standard Base64 as the API requires, or other text, which some clients send
+/// and a setting allows.
 #[derive(Debug)]
 pub enum PlaintextParam {
     /// Standard Base64.

@@ -1,4 +1,4 @@
-//! The encryption context: what is authenticated beside a ciphertext and not stored in it.
+//! The encryption context: authenticated with a ciphertext but not stored in it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,13 +8,13 @@ use super::params::{ParamError, Params, RequestField};
 use aws_lc_rs::digest;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// The most characters that the names and values of a context have together.
+/// Maximum number of characters of all names and values of a context together.
 pub const MAX_CONTEXT_CHARS: usize = 8192;
 
-/// Why a text is no encryption context.
+/// Why a text is not an encryption context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidContext {
-    /// Not a JSON object of strings, or a name stands in it twice.
+    /// Not a JSON object of strings, or a name is repeated.
     #[error("not a JSON object of distinct names and string values")]
     NotAMapOfStrings,
     /// More than [`MAX_CONTEXT_CHARS`] characters.
@@ -22,8 +22,8 @@ pub enum InvalidContext {
     TooLong,
 }
 
-/// A map of strings that must be given again, pair for pair, to decrypt. Absent and `{}` are the
-/// same thing.
+/// A map of strings. Decryption requires the same pairs again. A missing context and `{}` are
+/// equal.
 ///
 /// ```
 /// use hsmgate::model::EncryptionContext;
@@ -40,7 +40,7 @@ impl EncryptionContext {
     /// A context of these pairs.
     ///
     /// # Errors
-    /// When the pairs have more than [`MAX_CONTEXT_CHARS`] characters together.
+    /// When the pairs exceed [`MAX_CONTEXT_CHARS`] characters.
     pub fn new(pairs: BTreeMap<String, String>) -> Result<Self, InvalidContext> {
         let chars: usize =
             pairs.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
@@ -50,11 +50,11 @@ impl EncryptionContext {
         Ok(Self(pairs))
     }
 
-    /// Reads the context of a request: a JSON object in the parameter `name`, or, as an older Node
-    /// SDK flattens it, one parameter `name.<pair's name>` for each pair.
+    /// Reads the context of a request: a JSON object in the parameter `name`, or one parameter
+    /// `name.<pair's name>` for each pair, as an older Node SDK sends it.
     ///
     /// # Errors
-    /// When the text is no context, or both forms are there.
+    /// When the text is not a context, or both forms are present.
     pub fn from_params(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
         let flattened: BTreeMap<String, String> = params
             .iter()
@@ -81,18 +81,18 @@ impl EncryptionContext {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// [`EncryptionContext::aad`] as bytes; none for an empty context.
+    /// [`EncryptionContext::aad`] as bytes. Empty for an empty context.
     pub fn aad_bytes(&self) -> Vec<u8> {
         self.aad().map(Vec::from).unwrap_or_default()
     }
 
-    /// The additional authenticated data of AES-GCM, 32 bytes, or none for an empty context.
+    /// The additional authenticated data of AES-GCM, 32 bytes. `None` for an empty context.
     ///
-    /// SHA-256 over the pairs `name=value`, sorted by name and joined by `&`, as the vendor's
-    /// transfer SDKs build it. A map that this form could confuse with another (`=` or `&` in a
-    /// name, `&` in a value) is hashed instead as a zero byte, the number of pairs, and each name
-    /// and value behind its length (all numbers 64 bits, big endian); no joined form begins with
-    /// a zero byte unless a name does, and such a name takes the second form too.
+    /// SHA-256 of the pairs `name=value`, sorted by name and joined by `&`, as in the vendor's
+    /// transfer SDKs. A map for which this form is ambiguous (`=` or `&` in a name, `&` in a value)
+    /// is hashed as a zero byte, the number of pairs, and each name and value after its length (all
+    /// numbers 64 bits, big-endian). A joined form begins with a zero byte only if a name does, and
+    /// such a name uses the second form too.
     pub fn aad(&self) -> Option<[u8; 32]> {
         if self.0.is_empty() {
             return None;
@@ -130,7 +130,7 @@ impl FromStr for EncryptionContext {
     type Err = InvalidContext;
 
     fn from_str(json: &str) -> Result<Self, InvalidContext> {
-        // A character is at most 12 bytes of JSON (a surrogate pair of escapes); the rest is room
+        // A character takes at most 12 bytes of JSON (an escaped surrogate pair). The rest is room
         // for quotes and white space.
         if json.len() > 16 * MAX_CONTEXT_CHARS {
             return Err(InvalidContext::TooLong);
@@ -142,7 +142,7 @@ impl FromStr for EncryptionContext {
     }
 }
 
-/// A JSON object of strings in which no name stands twice.
+/// A JSON object of strings without repeated names.
 struct DistinctPairs(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for DistinctPairs {
@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for DistinctPairs {
                 let mut pairs = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, String>()? {
                     if pairs.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a name stands twice"));
+                        return Err(serde::de::Error::custom("a name is repeated"));
                     }
                 }
                 Ok(DistinctPairs(pairs))
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_that_read_alike_when_joined_have_different_aads() {
+    fn maps_with_the_same_joined_form_have_different_aads() {
         let maps = [
             r#"{"a":"1","b":"2"}"#,
             r#"{"a":"1&b=2"}"#,

@@ -1,4 +1,4 @@
-//! Data key pairs: key pairs that are handed out, with the private half encrypted beside it.
+//! Data key pairs: key pairs returned to the caller, with the private key also in encrypted form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,12 +25,12 @@ api_enum! {
 }
 
 api_enum! {
-    /// How both halves are written (GenerateDataKeyPair, field KeyFormat): PKCS#8 for the private
-    /// one, SubjectPublicKeyInfo for the public one.
+    /// The encoding of both keys (GenerateDataKeyPair, field KeyFormat): PKCS#8 for the private
+    /// key, SubjectPublicKeyInfo for the public key.
     KeyFormat, "key format" {
-        /// Text with header lines (RFC 7468), the default.
+        /// PEM text (RFC 7468), the default.
         Pem = "PEM",
-        /// Bytes.
+        /// DER bytes.
         Der = "DER",
     }
 }

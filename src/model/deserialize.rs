@@ -1,5 +1,5 @@
-//! Values that JSON and parameters hold as the text they are parsed from: what is read back from JSON
-//! passes the same checks as what a caller sends.
+//! Parses stored and received values through `FromStr`: values read from JSON pass the same
+//! validation as parameters of a request.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

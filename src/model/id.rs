@@ -7,19 +7,19 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// A string that is not an identifier of the wanted kind.
+/// A string that is not an identifier of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {0}")]
 pub struct InvalidId(pub(crate) &'static str);
 
-/// Letters after `key-` that stand where the real service has its region and zone.
+/// Letters after `key-`, where the real service has its region and zone.
 const KEY_ID_ZONE: &str = "hsm";
 const KEY_ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstuvwxy";
 const KEY_ID_BYTES: usize = 25;
 const UUID_BYTES: usize = 36;
 
-/// The id of a key: `key-` and 21 lower-case letters or digits (25 bytes in all), or the older
-/// form, a lower-case UUID of 36 bytes.
+/// The id of a key: `key-` and 21 lowercase letters or digits (25 bytes in total), or the older
+/// form, a lowercase UUID of 36 bytes.
 ///
 /// ```
 /// use hsmgate::model::KeyId;
@@ -97,7 +97,7 @@ impl Serialize for KeyId {
     }
 }
 
-/// The id of a key version: a lower-case UUID, 36 ASCII bytes in a ciphertext blob.
+/// The id of a key version: a lowercase UUID, 36 ASCII bytes in a ciphertext blob.
 ///
 /// Its 16 raw bytes are the `CKA_ID` of the token object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,7 +119,7 @@ impl KeyVersionId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The 36 ASCII bytes that stand at the head of a ciphertext blob.
+    /// The 36 ASCII bytes at the start of a ciphertext blob.
     pub fn to_ascii(self) -> [u8; UUID_BYTES] {
         let mut ascii = [0; UUID_BYTES];
         self.0.hyphenated().encode_lower(&mut ascii);
@@ -147,7 +147,7 @@ impl Serialize for KeyVersionId {
     }
 }
 
-/// A key version as a caller names it.
+/// A key version as named by a caller.
 ///
 /// ```
 /// use hsmgate::model::VersionRef;
@@ -159,15 +159,15 @@ impl Serialize for KeyVersionId {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VersionRef {
-    /// By an id of the form that versions have here.
+    /// An id in the format of this gateway.
     Local(KeyVersionId),
-    /// By an id of the form that the real service gives now: the id of a new key, `-`, and 10 lower-case
-    /// letters or digits, 36 bytes in all. No version here has one.
+    /// An id in the current format of the real service: the id of a new key, `-`, and 10 lowercase
+    /// letters or digits, 36 bytes in total. No version of this gateway has one.
     Foreign(Arc<str>),
 }
 
 impl VersionRef {
-    /// The id, if there can be such a version here.
+    /// The id, if it can be a version of this gateway.
     pub const fn id(&self) -> Option<KeyVersionId> {
         match self {
             Self::Local(id) => Some(*id),
@@ -195,8 +195,8 @@ impl FromStr for VersionRef {
     }
 }
 
-/// The id of one request, a UUID: in the answer's body, in its `x-acs-request-id` header, in the
-/// log and in the audit record.
+/// The id of a request, a UUID. It is in the response body, the `x-acs-request-id` header, the log
+/// and the audit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(Uuid);
 
@@ -219,7 +219,8 @@ impl Serialize for RequestId {
     }
 }
 
-/// The public half of an AccessKey: 1 to 64 ASCII letters, digits, dots, dashes or underscores.
+/// The id of an AccessKey (its public half): 1 to 64 ASCII letters, digits, dots, dashes or
+/// underscores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccessKeyId(Arc<str>);
 
@@ -261,7 +262,7 @@ impl Serialize for AccessKeyId {
     }
 }
 
-/// A UUID in the one spelling that the service uses: hyphenated, lower case.
+/// A UUID in the format of the service: hyphenated, lowercase.
 pub(super) fn lower_uuid(text: &str) -> Option<Uuid> {
     if text.len() != UUID_BYTES || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
@@ -280,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_of_the_real_service_is_one_of_elsewhere() {
+    fn a_version_of_the_real_service_is_foreign() {
         let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
         assert_eq!(elsewhere.parse(), Ok(VersionRef::Foreign(elsewhere.into())));
         let id = KeyVersionId::random();
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_key_id_parses_as_the_id_that_it_is() {
+    fn a_random_key_id_parses_as_itself() {
         let id = KeyId::random();
         assert_eq!(id.as_str().len(), 25);
         assert_eq!(id.as_str().parse(), Ok(id));
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_id_keeps_its_bytes_and_its_spelling() {
+    fn a_version_id_keeps_its_bytes_and_its_text() {
         let text = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
         let id: KeyVersionId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);

@@ -11,7 +11,7 @@ use super::{KeyId, Time};
 
 const PREFIX: &str = "kst-";
 
-/// The id of a KMS instance: `kst-` and 21 lower-case letters or digits (25 bytes in all).
+/// The id of a KMS instance: `kst-` and 21 lowercase letters or digits (25 bytes in total).
 ///
 /// ```
 /// use hsmgate::model::InstanceId;
@@ -21,19 +21,19 @@ const PREFIX: &str = "kst-";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InstanceId(Arc<str>);
 
-/// A KMS instance: what stands in the API for a gateway with its token and its store.
+/// A KMS instance: the API's name for a gateway with its token and its store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Its id, the same for as long as the store lives.
+    /// The instance id, fixed for the lifetime of the store.
     pub id: InstanceId,
-    /// When the store was first opened by a gateway.
+    /// When a gateway first opened the store.
     pub created: Time,
 }
 
 impl InstanceId {
     /// A new id with 90 random bits.
     pub fn random() -> Self {
-        // Both ids have the same form behind their prefixes.
+        // Both ids have the same format after their prefixes.
         let key = KeyId::random();
         let rest = key.as_str().strip_prefix("key-").unwrap_or_default();
         Self(format!("{PREFIX}{rest}").into())
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_random_id_parses_as_the_id_that_it_is() {
+    fn a_random_id_parses_as_itself() {
         let id = InstanceId::random();
         assert_eq!(id.as_str().parse(), Ok(id.clone()));
         assert_ne!(InstanceId::random(), id);

@@ -1,20 +1,20 @@
-//! How often a key version may encrypt with random IVs.
+//! The number of encryptions with random IVs that a key version may make.
 
-/// The most invocations that a random IV of 96 bits allows a key (NIST SP 800-38D, section 8.3),
-/// less 2^20 for the gateway's own: the first use of a new key, and its control messages.
+/// Maximum invocations of a key with random IVs of 96 bits (NIST SP 800-38D, section 8.3), minus
+/// 2^20 for the gateway itself: the first use of a new key, and its health checks.
 pub const MAX_INVOCATIONS: u64 = (1 << 32) - (1 << 20);
 
-/// The invocation budget of every key version. A use is counted before it happens, in leases, so
-/// that the count is never too low.
+/// The invocation budget of every key version. Uses are counted in advance, in leases, so that the
+/// count is never too low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IvBudget {
-    /// Invocations that are written down at a time, and that a crash may lose.
+    /// Invocations per lease. A crash may lose up to this number.
     pub lease: u64,
-    /// From here on operators are told.
+    /// At this count operators are warned.
     pub warn_at: u64,
-    /// From here on the key gets a new version, where it can.
+    /// At this count the key is rotated, if it can be.
     pub rotate_at: u64,
-    /// Here the version encrypts no more; at most [`MAX_INVOCATIONS`].
+    /// At this count the version stops encrypting. At most [`MAX_INVOCATIONS`].
     pub refuse_at: u64,
 }
 

@@ -1,4 +1,4 @@
-//! JSON texts that are given back as they were sent.
+//! JSON texts that are returned as they were sent.
 
 use std::ops::Deref;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::id::InvalidId;
 use super::params::FromParam;
 
-/// The most bytes of a text that is kept with its white space. It holds the longest list of an access
-/// document three times.
+/// Maximum length in bytes of a text that is stored with its white space: three times the longest
+/// list of an access document.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// A JSON text as it was sent, white space and all, and what it says. Clients such as Terraform
-/// compare the text that they read with the one that they sent.
+/// A JSON text as sent, including white space, and its parsed value. Clients such as Terraform
+/// compare the text that they read with the text that they sent.
 ///
 /// ```
 /// use hsmgate::model::{FromParam, JsonText};
@@ -53,14 +53,14 @@ impl<T: DeserializeOwned> FromParam for JsonText<T> {
     }
 }
 
-/// It is stored as its text.
+/// Stored as its text.
 impl<T> Serialize for JsonText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }
 }
 
-/// Reads the text, or the value alone: that is how documents without a text of their own are stored.
+/// Reads the text, or only the value: older documents are stored without their text.
 impl<'de, T: DeserializeOwned + Serialize> Deserialize<'de> for JsonText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -86,7 +86,7 @@ mod tests {
     type Numbers = JsonText<Vec<u8>>;
 
     #[test]
-    fn a_text_is_stored_and_read_as_it_was_sent() {
+    fn a_text_is_stored_and_read_as_sent() {
         let text = "\r\n [ 1 ,\t2 ]\n";
         let sent = Numbers::from_param(text).unwrap();
         let stored = serde_json::to_string(&sent).unwrap();
@@ -96,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_was_stored_without_its_text_is_read() {
+    fn a_value_stored_without_its_text_is_read() {
         let read: Numbers = serde_json::from_str("[1, 2]").unwrap();
         assert_eq!((read.text(), &**read), ("[1,2]", &[1, 2][..]));
     }
 
     #[test]
-    fn a_text_of_something_else_or_without_end_is_refused() {
+    fn an_invalid_or_too_long_text_is_refused() {
         for text in ["", "[256]", "{}", "[1] 2", "\u{a0}[1]"] {
             assert!(Numbers::from_param(text).is_err(), "{text:?}");
             let stored = serde_json::to_string(text).unwrap();

@@ -1,4 +1,4 @@
-//! Keys and their versions as the service knows them.
+//! Keys and their versions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,38 +16,38 @@ use super::{
 api_enum! {
     /// The state of a key.
     KeyState, "key state" {
-        /// The row exists, the token object is not proven yet. Never shown to a caller.
+        /// The row exists, but the token object is not verified yet. Never shown to a caller.
         Creating = "Creating",
         /// Ready for use.
         Enabled = "Enabled",
-        /// Switched off by its owner.
+        /// Disabled by its owner.
         Disabled = "Disabled",
         /// Will be destroyed at its deletion date.
         PendingDeletion = "PendingDeletion",
-        /// Of origin EXTERNAL and without material.
+        /// Origin EXTERNAL, without material.
         PendingImport = "PendingImport",
-        /// The token no longer has what the store says it has.
+        /// The token no longer has the object that the store describes.
         Unavailable = "Unavailable",
-        /// Its deletion date has passed and its token objects are being destroyed. Never shown.
+        /// The deletion date has passed and the token objects are being destroyed. Never shown.
         Deleting = "Deleting",
     }
 }
 
 api_enum! {
-    /// Where a key's material comes from (CreateKey, parameter Origin).
+    /// The origin of the key material (CreateKey, parameter Origin).
     Origin, "origin" {
-        /// Generated in the token.
+        /// Generated on the token.
         AliyunKms = "Aliyun_KMS",
-        /// Imported, wrapped (BYOK).
+        /// Imported in wrapped form (BYOK).
         External = "EXTERNAL",
     }
 }
 
 api_enum! {
-    /// How a key is protected (CreateKey, parameter ProtectionLevel). It is kept and shown as
-    /// asked for; every key lives in the token.
+    /// The protection level (CreateKey, parameter ProtectionLevel). Stored and shown as requested;
+    /// every key is on the token.
     ProtectionLevel, "protection level" {
-        /// The level that most clients ask for.
+        /// The level that most clients request.
         Software = "SOFTWARE",
         /// The hardware level.
         Hsm = "HSM",
@@ -55,32 +55,32 @@ api_enum! {
 }
 
 api_enum! {
-    /// Where a key's material is kept (CreateKey, parameter KeyStorageMechanism).
+    /// Where the key material is stored (CreateKey, parameter KeyStorageMechanism).
     KeyStorage, "key storage mechanism" {
-        /// In the token.
+        /// On the token.
         HsmInternal = "HsmInternal",
-        /// Outside of it, encrypted by it. No key of ours is kept so.
+        /// Outside the token, encrypted by it. Not used by this gateway.
         HsmEncryptedDatabase = "HsmEncryptedDatabase",
     }
 }
 
 impl KeyState {
-    /// Whether callers may know that a key in this state exists.
+    /// Whether a key in this state is visible to callers.
     pub const fn is_visible(self) -> bool {
         !matches!(self, Self::Creating | Self::Deleting)
     }
 }
 
-/// One version of a key: one object (or pair) in the token.
+/// A version of a key: one object (or pair) on the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyVersion {
-    /// Its id; the token object's `CKA_ID` is the raw UUID.
+    /// The version id. The `CKA_ID` of the token object is the raw UUID.
     pub id: KeyVersionId,
-    /// 1 for the initial version, then rising by one.
+    /// 1 for the initial version, then incremented by one.
     pub number: u32,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
-    /// Whether its token object has been proven; only then can anyone see or use it.
+    /// Whether its token object was verified. Only then is it visible and usable.
     pub is_live: bool,
 }
 
@@ -91,52 +91,51 @@ impl KeyVersion {
     }
 }
 
-/// The most bytes that the text of a key policy has (CreateKey and SetKeyPolicy, parameter Policy).
+/// Maximum length of a key policy in bytes (CreateKey and SetKeyPolicy, parameter Policy).
 pub const MAX_KEY_POLICY_BYTES: usize = 32_768;
 
-/// Everything that the store knows of a key.
+/// The stored record of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Its id.
+    /// The key id.
     pub id: KeyId,
-    /// Kind and size.
+    /// The kind and size.
     pub spec: KeySpec,
-    /// What it is for.
+    /// The usage.
     pub usage: KeyUsage,
-    /// Where its material comes from.
+    /// The origin of the material.
     pub origin: Origin,
-    /// The protection level that was asked for.
+    /// The requested protection level.
     pub protection: ProtectionLevel,
-    /// The instance that it was made in, if its owner named one.
+    /// The instance named at creation, if any.
     pub instance: Option<InstanceId>,
-    /// Its state.
+    /// The state.
     pub state: KeyState,
-    /// The owner's text, at most 8,192 characters.
+    /// The description, set by the user. At most 8,192 characters.
     pub description: String,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
     /// When it will be destroyed, in state `PendingDeletion`.
     pub delete_at: Option<Time>,
-    /// The owner's tags, at most [`MAX_TAGS`](super::MAX_TAGS).
+    /// The tags, set by the user. At most [`MAX_TAGS`](super::MAX_TAGS).
     pub tags: BTreeMap<TagKey, TagValue>,
-    /// Why the key must not be deleted, when its deletion protection is on.
+    /// The description of the deletion protection, if it is on.
     pub deletion_protection: Option<String>,
-    /// How it rotates, if it does so by itself.
+    /// The automatic rotation, if enabled.
     pub rotation: Option<Rotation>,
-    /// Its key policy as its owner wrote it, at most [`MAX_KEY_POLICY_BYTES`], if it has one of
-    /// its own.
+    /// The key policy as written by the user, at most [`MAX_KEY_POLICY_BYTES`]. `None` if the
+    /// default policy applies.
     pub policy: Option<String>,
-    /// What is remembered of its material, once some was imported.
+    /// The metadata of imported material, once some was imported.
     pub material: Option<ImportedMaterial>,
-    /// The version that encrypts, once there is one.
+    /// The version that encrypts, if any.
     pub primary: Option<KeyVersionId>,
-    /// Its versions by rising number.
+    /// The versions, sorted by number.
     pub versions: Vec<KeyVersion>,
 }
 
 impl KeyRecord {
-    /// A key with a new id in state `Creating`, with nothing but what must be decided: no text, no
-    /// tags, no version.
+    /// A key with a new id in state `Creating`, without description, tags and versions.
     pub fn new(
         spec: KeySpec,
         usage: KeyUsage,
@@ -165,12 +164,12 @@ impl KeyRecord {
         }
     }
 
-    /// The version with this id, if it is one of this key's and live.
+    /// The live version of this key with this id.
     pub fn version(&self, id: KeyVersionId) -> Option<&KeyVersion> {
         self.live_versions().find(|version| version.id == id)
     }
 
-    /// The live versions by rising number.
+    /// The live versions, sorted by number.
     pub fn live_versions(&self) -> impl DoubleEndedIterator<Item = &KeyVersion> {
         self.versions.iter().filter(|version| version.is_live)
     }
@@ -180,26 +179,26 @@ impl KeyRecord {
         self.primary.and_then(|id| self.version(id))
     }
 
-    /// When it last got new material: when the version that is used for new things was made, or
-    /// the key itself while it has none.
+    /// The time of the last rotation: creation time of the version for new operations, or of the
+    /// key if it has none.
     pub fn last_rotation(&self) -> Time {
         self.primary_version()
             .or_else(|| self.live_versions().next_back())
             .map_or(self.created, |version| version.created)
     }
 
-    /// When it is to get its next version, if it gets them by itself.
+    /// The time of the next automatic rotation, if enabled.
     pub fn next_rotation(&self) -> Option<Time> {
         self.rotation.map(|rotation| rotation.interval.next_after(self.last_rotation()))
     }
 
-    /// Whether it can get new versions by itself (UpdateRotationPolicy): a symmetric key whose
-    /// material is made here.
+    /// Whether it supports automatic rotation (UpdateRotationPolicy): a symmetric key whose
+    /// material is generated on the token.
     pub fn can_rotate(&self) -> bool {
         self.spec.is_symmetric_cipher() && self.origin == Origin::AliyunKms
     }
 
-    /// Whether its material is in the token, which an imported one may not be.
+    /// Whether its material is on the token. Imported material may be missing.
     pub fn has_material(&self) -> bool {
         let is_imported = || self.material.as_ref().is_some_and(|material| material.is_present);
         self.origin == Origin::AliyunKms || is_imported()
@@ -210,8 +209,8 @@ impl KeyRecord {
         self.versions.iter().map(|version| version.number).max().unwrap_or_default() + 1
     }
 
-    /// Makes a version live, and the primary one if the key is a symmetric cipher's. False if the
-    /// key has no such version.
+    /// Makes a version live, and the primary version if the key is a symmetric cipher's. Returns
+    /// false if the key has no such version.
     #[must_use]
     pub fn activate(&mut self, id: KeyVersionId) -> bool {
         let version = self.versions.iter_mut().find(|version| version.id == id);

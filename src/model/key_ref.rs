@@ -1,4 +1,4 @@
-//! What a caller may put into a `KeyId` parameter.
+//! The values of a `KeyId` parameter.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,30 +19,29 @@ use super::{AccountId, Alias, KeyId, Region};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRef {
-    /// Region and account, when an ARN was given.
+    /// Region and account, if an ARN was given.
     pub region_account: Option<RegionAccount>,
-    /// The key itself.
+    /// The key id or alias.
     pub name: KeyName,
 }
 
-/// A key's id or one of its aliases.
+/// A key id or an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyName {
-    /// The plain key id.
+    /// A key id.
     Id(KeyId),
     /// An alias, with its `alias/` prefix.
     Alias(Alias),
-    /// A name that no key here can have. It names a key that is not there.
+    /// A name in no format of this gateway. The key does not exist.
     Absent(AbsentKey),
 }
 
-/// What could be the name of a key elsewhere, but is of no form that keys here have: 1 to 255 bytes
-/// of letters, digits and `_ - / . : @ + =`.
+/// The name of a key in an unknown format: 1 to 255 bytes of letters, digits and `_ - / . : @ + =`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentKey(Arc<str>);
 
 impl AbsentKey {
-    /// Its resource name for policies: `key/` and the name, or what an ARN ends with.
+    /// Its resource name for policies: `key/` and the name, or the resource part of an ARN.
     pub fn resource(&self) -> &str {
         &self.0
     }
@@ -64,7 +63,7 @@ impl FromStr for KeyRef {
     }
 }
 
-/// RegionAccount and resource of the ARN of a key or an alias; none for any other text.
+/// Region, account and resource of the ARN of a key or an alias. `None` for any other text.
 fn arn(text: &str) -> Option<(RegionAccount, &str)> {
     let mut parts = text.strip_prefix("acs:kms:")?.splitn(3, ':');
     let region: Region = parts.next()?.parse().ok()?;
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_a_name_is_a_key_that_is_not_there() {
+    fn a_name_of_an_unknown_format_is_an_absent_key() {
         let longest = "k".repeat(255);
         for text in [
             "key-does-not-exist",
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_name_is_refused() {
+    fn other_texts_are_refused() {
         let too_long = "k".repeat(256);
         for text in ["", "a b", "key/*", "alias/ä", "alias/a?", "a\nb", "${x}", &too_long] {
             assert_eq!(name(text), None, "{text}");

@@ -1,4 +1,4 @@
-//! Lists that travel as a JSON array in one parameter.
+//! Lists sent as a JSON array in one parameter.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
 
-/// At most `MAX` values, in the order given and as often as given.
+/// At most `MAX` values, in the given order, with duplicates.
 ///
 /// ```
 /// use hsmgate::model::{AccessName, BoundedList};
@@ -50,7 +50,7 @@ mod tests {
     type Numbers = BoundedList<u8, 3>;
 
     #[test]
-    fn order_and_repetitions_stay_as_given() {
+    fn order_and_duplicates_are_kept() {
         for (text, values) in [("[3, 1, 2]", &[3, 1, 2][..]), ("[1,2,1]", &[1, 2, 1]), ("[]", &[])]
         {
             assert_eq!(*serde_json::from_str::<Numbers>(text).unwrap(), *values, "{text}");
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_no_list_is_refused() {
+    fn a_too_long_list_and_other_values_are_refused() {
         for text in ["", "[1,2,3,4]", "[1,1,1,1]", "1", "{}", "[1]x", "[256]"] {
             assert!(serde_json::from_str::<Numbers>(text).is_err(), "{text}");
         }

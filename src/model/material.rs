@@ -1,5 +1,5 @@
-//! Key material that its owner brings along (BYOK): what is remembered of it, and of the
-//! parameters under which it may come in. The material itself is in the token alone.
+//! Imported key material (BYOK): stored metadata of the material, and the parameters of an import.
+//! The material itself is only on the token.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,28 +11,27 @@ use super::id::{InvalidId, lower_uuid};
 use super::spec::api_enum;
 use super::{Base64Bytes, KeyId, KeyVersionId, Time};
 
-/// What is remembered of the imported material of a key of origin EXTERNAL.
+/// Metadata of the imported material of a key of origin EXTERNAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedMaterial {
-    /// What the same material gives again, and tells nothing of it. It stays when the material is
-    /// deleted, so that only the same material can come back.
+    /// A value that the same material reproduces and that reveals nothing about it. Kept when the
+    /// material is deleted, so that only the same material can be imported again.
     pub check_value: Vec<u8>,
-    /// When the material is to be deleted; never if there is no date.
+    /// When the material will be deleted. `None` means never.
     pub expires: Option<Time>,
     /// Whether the token has the material now.
     pub is_present: bool,
 }
 
 impl ImportedMaterial {
-    /// Whether the material is there and its date has come.
+    /// Whether the material is present and has expired.
     pub fn is_due(&self, now: Time) -> bool {
         self.is_present && self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
 api_enum! {
-    /// How material is wrapped for its way in (GetParametersForImport, parameter
-    /// WrappingAlgorithm).
+    /// How material is wrapped for import (GetParametersForImport, parameter WrappingAlgorithm).
     WrappingAlgorithm, "wrapping algorithm" {
         /// RSAES-PKCS1-v1_5 (RFC 8017, section 7.2).
         RsaesPkcs1 = "RSAES_PKCS1_V1_5",
@@ -43,7 +42,7 @@ api_enum! {
     }
 }
 
-/// The id of one answer to GetParametersForImport, a UUID: what its import token carries.
+/// The id of a response of GetParametersForImport, a UUID. The import token contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImportId(Uuid);
 
@@ -74,15 +73,15 @@ impl Serialize for ImportId {
     }
 }
 
-/// What an import token says: which answer to GetParametersForImport it came with, and until when
-/// it is good. It is written `<import id>.<seconds since 1970>` in Base64.
+/// The content of an import token: the id of the GetParametersForImport response, and the expiry
+/// time. Encoded as `<import id>.<seconds since 1970>` in Base64.
 ///
-/// It is no secret and proves nothing; what it allows is written in the store.
+/// It is neither secret nor a proof; the store holds what it allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportToken {
-    /// The id of the answer.
+    /// The id of the response.
     pub id: ImportId,
-    /// When it becomes void.
+    /// Expiry time.
     pub expires: Time,
 }
 
@@ -106,27 +105,27 @@ impl Serialize for ImportToken {
     }
 }
 
-/// What one answer to GetParametersForImport allows: material for this key, wrapped with this
-/// pair, in this way, until then.
+/// What one response of GetParametersForImport allows: material for this key, wrapped with this key
+/// pair and algorithm, until it expires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportParameters {
-    /// What the import token names.
+    /// The id in the import token.
     pub id: ImportId,
-    /// The key whose material may come in.
+    /// The key to import material into.
     pub key: KeyId,
-    /// The token object of the RSA pair that wraps.
+    /// The token object of the RSA wrapping key pair.
     pub wrapping: KeyVersionId,
-    /// How it wraps.
+    /// The wrapping algorithm.
     pub algorithm: WrappingAlgorithm,
-    /// When the token is void and the pair may be destroyed.
+    /// When the import token expires and the key pair may be destroyed.
     pub expires: Time,
-    /// How often material was refused under them.
+    /// The number of refused imports.
     #[serde(default)]
     pub refusals: u32,
 }
 
 impl ImportParameters {
-    /// The import token that goes with them.
+    /// The matching import token.
     pub const fn token(&self) -> ImportToken {
         ImportToken { id: self.id, expires: self.expires }
     }
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn material_is_due_at_its_date_while_it_is_there() {
+    fn present_material_is_due_at_its_expiry() {
         let date = Time::from_unix(1_700_000_000);
         let material =
             |expires, is_present| ImportedMaterial { check_value: Vec::new(), expires, is_present };
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn import_parameters_come_back_from_json_as_they_were() {
+    fn import_parameters_survive_a_json_round_trip() {
         let parameters = ImportParameters {
             id: ImportId::random(),
             key: KeyId::random(),
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_token_says_what_it_was_made_of_and_nothing_else_is_one() {
+    fn an_import_token_parses_to_its_parts_and_other_texts_are_refused() {
         let token = ImportToken { id: ImportId::random(), expires: Time::from_unix(1_700_000_000) };
         let text = serde_json::to_value(token).unwrap();
         assert_eq!(text.as_str().unwrap().parse(), Ok(token));

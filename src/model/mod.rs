@@ -1,7 +1,7 @@
-//! The vocabulary of the service: identifiers, key facts and request values.
+//! The vocabulary of the service: identifiers, key records and request values.
 //!
-//! Everything here is pure: it parses at the edge into types that cannot hold a bad value, and
-//! knows nothing of HTTP, SQL or PKCS#11.
+//! This module has no I/O. It parses input into types that cannot hold an invalid value, and knows
+//! nothing of HTTP, SQL or PKCS#11.
 
 pub mod access;
 pub mod algorithm;

@@ -1,18 +1,18 @@
-//! Lists by page.
+//! Pagination of lists.
 
 use super::id::InvalidId;
 use super::params::{FromParam, ParamError, Params};
 
-/// Which page of a list a caller wants.
+/// The requested page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
     /// Counted from 1.
     pub number: u32,
-    /// Rows on a page.
+    /// Rows per page.
     pub size: u32,
 }
 
-/// One page of a list, and how many rows the whole list has.
+/// One page of a list, and the total number of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageOf<T> {
     /// The rows of this page.
@@ -25,7 +25,7 @@ impl Page {
     /// Reads `PageNumber` (default 1) and `PageSize` (default `default_size`, at most `max_size`).
     ///
     /// # Errors
-    /// When one of them is no number or out of its range.
+    /// When one of them is not a number or out of range.
     pub fn from_params(
         params: &Params<'_>,
         default_size: u32,
@@ -42,7 +42,7 @@ impl Page {
         Ok(Self { number, size })
     }
 
-    /// Cuts this page out of all rows. A page beyond the end is empty.
+    /// Selects the rows of this page. A page after the last is empty.
     pub fn slice<T>(self, rows: impl IntoIterator<Item = T>) -> PageOf<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let skipped = usize::try_from(self.number - 1).unwrap_or(usize::MAX).saturating_mul(size);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_cut_a_list_without_gap_or_overlap() {
+    fn pages_divide_a_list_without_gap_or_overlap() {
         let all: Vec<u32> = (0..25).collect();
         let mut seen = Vec::new();
         for number in 1..=4 {

@@ -1,47 +1,47 @@
-//! The parameters of a request, by name, as both protocols and the command line hand them over.
+//! Request parameters by name, as both protocols and the command line pass them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::id::InvalidId;
 
-/// Why parameters do not make a request. It names the parameter.
+/// Why parameters are not a valid request. Names the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
-    /// A required parameter is absent or empty.
+    /// A required parameter is missing or empty.
     #[error("parameter {0:?} is missing")]
     Missing(Cow<'static, str>),
-    /// A parameter is of the wrong form or out of range.
+    /// A parameter is malformed or out of range.
     #[error("parameter {0:?} is not valid")]
     Invalid(Cow<'static, str>),
 }
 
 impl ParamError {
-    /// The error for a parameter of the wrong form.
+    /// The error for a malformed parameter.
     pub const fn invalid(name: &'static str) -> Self {
         Self::Invalid(Cow::Borrowed(name))
     }
 }
 
-/// A value that can be read from the text of one parameter.
+/// A value that is parsed from the text of one parameter.
 pub trait FromParam: Sized {
-    /// Reads the value.
+    /// Parses the value.
     ///
     /// # Errors
-    /// When the text is of another form or out of range.
+    /// When the text is malformed or out of range.
     fn from_param(text: &str) -> Result<Self, InvalidId>;
 }
 
-/// A request that can be read from its parameters.
+/// A request that is read from its parameters.
 pub trait FromParams: Sized {
     /// Reads the request.
     ///
     /// # Errors
-    /// Names the parameter that is missing or not valid.
+    /// Names the parameter that is missing or invalid.
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError>;
 }
 
-/// A field of a request that stands under one name: a value that must be there, or an `Option`.
+/// A request field in one parameter: a required value, or an `Option`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from a parameter",
     note = "implement `FromParam` for it, or read the field `with(…)` a function of all parameters"
@@ -50,7 +50,7 @@ pub trait RequestField: Sized {
     /// Reads the field.
     ///
     /// # Errors
-    /// Names the parameter when it is missing or not valid.
+    /// Names the parameter when it is missing or invalid.
     fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError>;
 }
 
@@ -66,7 +66,7 @@ impl<T: FromParam> RequestField for Option<T> {
     }
 }
 
-/// Reads a field from all parameters by a function, whose argument needs no type.
+/// Reads a field from all parameters with a function, whose argument needs no type annotation.
 ///
 /// # Errors
 /// As `read`.
@@ -77,7 +77,7 @@ pub fn read_with<T>(
     read(params)
 }
 
-/// Decoded parameters, each name once.
+/// Decoded parameters with distinct names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
 
@@ -85,8 +85,8 @@ impl<'a> Params<'a> {
     /// Adds a parameter.
     ///
     /// # Errors
-    /// When the name is there already: two values for one name mean two different requests to
-    /// two different readers, so none is chosen.
+    /// When the name is repeated: two values for one name mean two different requests to two
+    /// different readers, so neither is used.
     pub fn insert(
         &mut self,
         name: impl Into<Cow<'a, str>>,
@@ -100,7 +100,7 @@ impl<'a> Params<'a> {
         Ok(())
     }
 
-    /// The text of a parameter as sent, empty or not.
+    /// The text of a parameter as sent, even if empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(AsRef::as_ref)
     }
@@ -110,12 +110,12 @@ impl<'a> Params<'a> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
-    /// The elements of a list that travels as `name.1`, `name.2` and so on, or with fields as
-    /// `name.1.Key`. Whatever their order in the request, they come by their numbers.
+    /// The elements of a list sent as `name.1`, `name.2` and so on, or with fields as `name.1.Key`.
+    /// Sorted by number, whatever their order in the request.
     ///
     /// # Errors
     /// When there are more than `most`, or the numbers are not 1, 2, 3 and so on without a gap,
-    /// each in its one spelling: two readers could take such a list for two lists.
+    /// each in its canonical form: two readers could read such a list differently.
     pub fn numbered(
         &self,
         name: &'static str,
@@ -141,27 +141,27 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A parameter that must be there and not empty.
+    /// A required, non-empty parameter.
     ///
     /// # Errors
-    /// When it is absent, empty or not valid.
+    /// When it is missing, empty or invalid.
     pub fn required<T: FromParam>(&self, name: &'static str) -> Result<T, ParamError> {
         self.optional(name)?.ok_or(ParamError::Missing(Cow::Borrowed(name)))
     }
 
-    /// A parameter that stands for `absent` where it is absent or empty.
+    /// A parameter with the default `absent` if it is missing or empty.
     ///
     /// # Errors
-    /// When it is there and not valid.
+    /// When it is present and invalid.
     pub fn or<T: FromParam>(&self, name: &'static str, absent: &str) -> Result<T, ParamError> {
         let text = self.text(name).filter(|text| !text.is_empty()).unwrap_or(absent);
         T::from_param(text).map_err(|InvalidId(_)| ParamError::invalid(name))
     }
 
-    /// A parameter that may be absent; an empty text counts as absent.
+    /// An optional parameter; an empty text counts as missing.
     ///
     /// # Errors
-    /// When it is there and not valid.
+    /// When it is present and invalid.
     pub fn optional<T: FromParam>(&self, name: &'static str) -> Result<Option<T>, ParamError> {
         match self.text(name) {
             None | Some("") => Ok(None),
@@ -173,17 +173,17 @@ impl<'a> Params<'a> {
     }
 }
 
-/// One element of a numbered list: a text, or texts by field.
+/// An element of a numbered list: a text, or texts by field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Element<'p>(BTreeMap<&'p str, &'p str>);
 
 impl<'p> Element<'p> {
-    /// Its own text; an absent one counts as empty.
+    /// The element's text. Empty if missing.
     pub fn text(&self) -> &'p str {
         self.field("")
     }
 
-    /// The text of one of its fields; an absent one counts as empty.
+    /// The text of a field. Empty if missing.
     pub fn field(&self, name: &str) -> &'p str {
         self.0.get(name).copied().unwrap_or_default()
     }
@@ -195,7 +195,7 @@ impl FromParam for String {
     }
 }
 
-/// Booleans arrive as `true`, `True`, `false` or `False`, each SDK with its own spelling.
+/// Booleans are accepted as `true`, `True`, `false` or `False`, because the SDKs differ.
 impl FromParam for bool {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         if text.eq_ignore_ascii_case("true") {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_list_comes_by_its_numbers_and_not_by_their_spelling() {
+    fn a_numbered_list_is_sorted_by_number_and_not_by_text() {
         let params = of(&["Id.10", "Id.2", "Id.1", "Id.3", "Id.4", "Id.5", "Id.6", "Id.7", "Id.8"]);
         assert_eq!(params.numbered("Id", 10), Err(ParamError::Invalid("Id.9".into())));
         let mut whole = params.clone();

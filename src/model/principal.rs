@@ -1,4 +1,4 @@
-//! Principals: who calls, by kind and name.
+//! Principals: callers by kind and name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,16 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
-/// What a principal is.
+/// The kind of a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PrincipalKind {
-    /// The account itself: it has all rights that no policy denies.
+    /// The account itself: it may do everything that no policy denies.
     Root,
     /// A user with AccessKeys.
     User,
-    /// A role, which has no AccessKey: it is assumed, by temporary credentials.
+    /// A role. It has no AccessKey; it is assumed through temporary credentials.
     Role,
-    /// A program with a client key; its name is that of its access point.
+    /// An application with a client key. Its name is that of its access point.
     ClientKey,
 }
 
@@ -36,11 +36,11 @@ pub struct PrincipalName {
     name: Arc<str>,
 }
 
-/// The most characters of a name.
+/// Maximum characters of a name.
 const MAX_NAME_CHARS: usize = 64;
 
 impl PrincipalName {
-    /// The account's root.
+    /// The root of the account.
     pub fn root() -> Self {
         Self { kind: PrincipalKind::Root, name: "root".into() }
     }
@@ -48,7 +48,7 @@ impl PrincipalName {
     /// A user.
     ///
     /// # Errors
-    /// When `name` is none: 1 to 64 letters, digits and `. _ - @ + =`.
+    /// When `name` is invalid. It needs 1 to 64 letters, digits and `. _ - @ + =`.
     pub fn user(name: &str) -> Result<Self, InvalidId> {
         Ok(Self { kind: PrincipalKind::User, name: checked(name, "user name")? })
     }
@@ -56,27 +56,27 @@ impl PrincipalName {
     /// A role.
     ///
     /// # Errors
-    /// When `name` is none, as for a user.
+    /// When `name` is invalid, as for a user.
     pub fn role(name: &str) -> Result<Self, InvalidId> {
         Ok(Self { kind: PrincipalKind::Role, name: checked(name, "role name")? })
     }
 
-    /// The program that calls with a client key of an access point.
+    /// The application that calls with a client key of an access point.
     pub fn client_key(access_point: impl Into<Arc<str>>) -> Self {
         Self { kind: PrincipalKind::ClientKey, name: access_point.into() }
     }
 
-    /// What it is.
+    /// The kind.
     pub fn kind(&self) -> PrincipalKind {
         self.kind
     }
 
-    /// Its name without its kind.
+    /// The name without the kind.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The same, shared.
+    /// The name without the kind, shared.
     pub fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
@@ -126,14 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_principal_keeps_its_spelling() {
+    fn a_principal_is_displayed_as_written() {
         for text in ["root", "user/alice", "role/ci.deploy-1", "user/жанна@x"] {
             assert_eq!(text.parse::<PrincipalName>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn what_could_be_a_pattern_or_a_path_is_no_name() {
+    fn a_pattern_or_a_path_is_not_a_name() {
         for text in ["", "user/", "user/*", "user/a/b", "user/a:b", "user/a b", "group/a", "*"] {
             assert!(text.parse::<PrincipalName>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! What is known of a request before it is read: which one, from where, when, and over what.
+//! Properties of a request that are known before its body is read.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -6,29 +6,29 @@ use std::time::Instant;
 use super::id::RequestId;
 use super::time::Time;
 
-/// A request as it arrived. Authorization, operation, log and audit record share this one value.
+/// Properties of a received request, shared by authorization, operation, log and audit record.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
-    /// Its id, which its response and its record repeat.
+    /// The request id, repeated in the response and the audit record.
     pub id: RequestId,
-    /// The address that it came from.
+    /// The source address.
     pub source: IpAddr,
-    /// The number of its connection, within this process.
+    /// The connection number, unique in this process.
     pub connection: u64,
-    /// Whether it came over TLS.
+    /// Whether the request came over TLS.
     pub is_secure: bool,
-    /// When it came, for its duration.
+    /// The time of receipt, to measure the duration.
     pub received_at: Instant,
-    /// When it came, by the clock.
+    /// The time of receipt, by the clock.
     pub time: Time,
-    /// The host that was called, as text of the client.
+    /// The requested host, as sent by the client.
     pub host: Box<str>,
-    /// What the client calls itself.
+    /// The `User-Agent` of the client.
     pub user_agent: Box<str>,
 }
 
 impl RequestContext {
-    /// A request that arrives now from this address, not over TLS, on no connection.
+    /// A request received now from this address, without TLS and connection.
     pub fn now(source: IpAddr) -> Self {
         Self {
             id: RequestId::random(),

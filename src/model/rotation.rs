@@ -1,4 +1,4 @@
-//! Automatic rotation: how often a key gets a new version.
+//! Automatic rotation: the interval between key versions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ const DAY: i64 = 86_400;
 const MIN_SECONDS: i64 = 7 * DAY;
 const MAX_SECONDS: i64 = 730 * DAY;
 
-/// The rotation policy of a key that has one.
+/// The automatic rotation of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
     /// The time between two versions.
     pub interval: RotationInterval,
 }
 
-/// The time between two rotations: 7 to 730 days (UpdateRotationPolicy). Newer texts of the API
-/// end at 365 days, older ones at 730; the wider range serves clients of both.
+/// The time between two rotations: 7 to 730 days (UpdateRotationPolicy). Newer API documents allow
+/// at most 365 days, older ones 730; the wider range supports clients of both.
 ///
-/// It is read as an integer with its unit and written in seconds.
+/// It is parsed as an integer with a unit and displayed in seconds.
 ///
 /// ```
 /// use hsmgate::model::RotationInterval;
@@ -36,7 +36,7 @@ pub struct RotationInterval {
 }
 
 impl RotationInterval {
-    /// Its length in seconds.
+    /// The length in seconds.
     pub const fn seconds(self) -> i64 {
         self.seconds
     }
@@ -50,7 +50,7 @@ impl RotationInterval {
 impl TryFrom<i64> for RotationInterval {
     type Error = InvalidId;
 
-    /// Takes a number of seconds.
+    /// Converts a number of seconds.
     fn try_from(seconds: i64) -> Result<Self, InvalidId> {
         if (MIN_SECONDS..=MAX_SECONDS).contains(&seconds) {
             Ok(Self { seconds })
@@ -99,14 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_unit_says_the_same_week() {
+    fn every_unit_gives_the_same_week() {
         for text in ["7d", "168h", "10080m", "604800s", "007d"] {
             assert_eq!(text.parse::<RotationInterval>().unwrap().to_string(), "604800s", "{text}");
         }
     }
 
     #[test]
-    fn an_interval_out_of_range_or_of_another_form_is_refused() {
+    fn an_invalid_interval_is_refused() {
         assert!("730d".parse::<RotationInterval>().is_ok());
         for text in [
             "",

@@ -1,9 +1,9 @@
-//! Where requests come from, as far as limits tell one sender from another.
+//! Source addresses as units for rate limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The sender that an address belongs to, as an address: an IPv4 address alone, or the /64 of an
-/// IPv6 address, since one customer's network has that many and could else be 2^64 senders.
+/// The unit of an address: the IPv4 address, or the /64 network of an IPv6 address, because one
+/// customer's network usually has a /64 and could otherwise appear as 2^64 sources.
 pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,4 +1,4 @@
-//! Key specs, usages, and which of them go together.
+//! Key specs, key usages, and their valid combinations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::id::InvalidId;
 
-/// An enum whose variants are api_enum of the API.
+/// Declares an enum whose variants have API names.
 macro_rules! api_enum {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -18,7 +18,7 @@ macro_rules! api_enum {
             /// Every value, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word that stands for it in the API.
+            /// The API name.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
@@ -73,8 +73,8 @@ api_enum! {
         EcP256k = "EC_P256K",
         /// SM2 (GB/T 32918).
         EcSm2 = "EC_SM2",
-        /// A key for HMAC with SHA-224; the documentation names no specs for MAC keys, so they
-        /// are called as their algorithms.
+        /// A key for HMAC with SHA-224. The API documents no specs for MAC keys, so they have the
+        /// names of their algorithms.
         HmacSha224 = "HMAC_SHA_224",
         /// A key for HMAC with SHA-256.
         HmacSha256 = "HMAC_SHA_256",
@@ -86,7 +86,7 @@ api_enum! {
 }
 
 api_enum! {
-    /// What a key is for, fixed when it is made (CreateKey, parameter KeyUsage).
+    /// The usage of a key, fixed at creation (CreateKey, parameter KeyUsage).
     KeyUsage, "key usage" {
         /// Encrypt and decrypt, data keys.
         EncryptDecrypt = "ENCRYPT/DECRYPT",
@@ -98,10 +98,10 @@ api_enum! {
 }
 
 impl KeySpec {
-    /// The usages that a key of this spec can have; the first is the default.
+    /// The valid usages of a key of this spec. The first is the default.
     ///
-    /// EC specs can only sign. For RSA the API's metadata (ENCRYPT/DECRYPT) and its text
-    /// (SIGN/VERIFY) disagree on the default; the text is the newer one, and is followed.
+    /// EC specs can only sign. For RSA, the API's metadata (ENCRYPT/DECRYPT) and its text
+    /// (SIGN/VERIFY) disagree on the default; this gateway follows the text, which is newer.
     pub const fn usages(self) -> &'static [KeyUsage] {
         match self {
             Self::Aes256 | Self::Aes192 | Self::Aes128 | Self::Sm4 => &[KeyUsage::EncryptDecrypt],

@@ -1,4 +1,4 @@
-//! Tags: small texts by name that an owner hangs on a key.
+//! Tags: short texts by name that a user attaches to a key.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::id::InvalidId;
 use super::params::FromParam;
 
-/// The most tags that a key has (CreateKey, TagResources; TagResource speaks of 10, and the larger
-/// number is taken everywhere).
+/// Maximum number of tags of a key (CreateKey, TagResources). TagResource documents 10; the larger
+/// number applies everywhere.
 pub const MAX_TAGS: usize = 20;
 
 const MAX_CHARS: usize = 128;
 
 /// The name of a tag: 1 to 128 letters of any script, digits and `/ \ _ - . + = : @` (CreateKey,
-/// parameter Tags). Names that begin with `aliyun` or `acs:` belong to the cloud itself.
+/// parameter Tags). Names that begin with `aliyun` or `acs:` are reserved for the cloud.
 ///
 /// ```
 /// use hsmgate::model::TagKey;
@@ -29,7 +29,7 @@ const MAX_CHARS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TagKey(Arc<str>);
 
-/// The value of a tag: up to 128 of the characters that [`TagKey`] may have, or nothing.
+/// The value of a tag: up to 128 of the characters allowed in [`TagKey`], or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TagValue(Arc<str>);
 
@@ -103,25 +103,25 @@ impl Serialize for TagValue {
     }
 }
 
-/// What is wrong with a tag. The API has a code for each, whatever parameter brings the tag.
+/// Why a tag is invalid. Each fault has an API error code, whatever parameter holds the tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TagFault {
-    /// The key is none.
+    /// The key is invalid.
     #[error(
-        "A tag key has 1 to 128 letters, digits and / \\ _ - . + = : @, and begins with neither \
+        "A tag key has 1 to 128 letters, digits and / \\ _ - . + = : @, and must begin with neither \
          aliyun nor acs:."
     )]
     Key,
-    /// The value is none.
+    /// The value is invalid.
     #[error("A tag value has up to 128 letters, digits and / \\ _ - . + = : @.")]
     Value,
     /// Two tags have the same key.
-    #[error("Each tag key may stand once.")]
+    #[error("A tag key must not be repeated.")]
     Duplicate,
 }
 
-/// Tags as a request brings them, at most [`MAX_TAGS`], names with values: a JSON array of
-/// `{"TagKey":..,"TagValue":..}`, where an absent value is an empty one, or numbered parameters.
+/// Tags as sent in a request, at most [`MAX_TAGS`], as name and value pairs: a JSON array of
+/// `{"TagKey":..,"TagValue":..}`, where a missing value is empty, or numbered parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagList(pub Vec<(String, String)>);
 
@@ -129,7 +129,7 @@ impl TagList {
     /// The tags.
     ///
     /// # Errors
-    /// What is wrong with the first that is.
+    /// The first fault.
     pub fn parse(self) -> Result<BTreeMap<TagKey, TagValue>, TagFault> {
         let mut tags = BTreeMap::new();
         for (key, value) in self.0 {
@@ -162,8 +162,8 @@ impl FromParam for TagList {
     }
 }
 
-/// The keys of tags that are to go (UntagResource, parameter TagKeys): a JSON array of texts, as
-/// the clients send it, or the texts between commas, as the documentation has it.
+/// The keys of tags to remove (UntagResource, parameter TagKeys): a JSON array of strings, as
+/// clients send it, or a comma-separated list, as documented.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagKeyList(pub Vec<String>);
 
@@ -180,7 +180,7 @@ impl TagKeyList {
 impl FromParam for TagKeyList {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("list of tag keys");
-        // No tag key holds a bracket, so the two forms cannot be taken for each other.
+        // No tag key contains a bracket, so the two forms are unambiguous.
         let keys: Vec<String> = if text.trim_start().starts_with('[') {
             serde_json::from_str(text).map_err(|_source| invalid)?
         } else {
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_1_to_128_characters_and_a_value_none_to_128() {
+    fn a_key_has_1_to_128_characters_and_a_value_0_to_128() {
         for (length, key, value) in [(0, false, true), (1, true, true), (128, true, true)] {
             let text = "ж".repeat(length);
             assert_eq!(text.parse::<TagKey>().is_ok(), key, "{length}");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_tags_is_read_and_each_fault_told_apart() {
+    fn a_list_of_tags_is_read_and_each_fault_is_distinguished() {
         let parsed = |text: &str| TagList::from_param(text).unwrap().parse();
         let pair = |key: &str, value: &str| (key.parse().unwrap(), value.parse().unwrap());
         for text in [
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn tag_keys_come_as_json_or_between_commas() {
+    fn tag_keys_are_read_from_json_or_a_comma_separated_list() {
         let parsed = |text: &str| TagKeyList::from_param(text).unwrap().parse();
         let keys = ["a", "b"].map(|key| key.parse().unwrap()).to_vec();
         for text in [r#"["a","b"]"#, r#" ["a", "b"]"#, "a,b", "a, b"] {

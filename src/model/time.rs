@@ -1,4 +1,4 @@
-//! Points in time as the API writes them.
+//! Points in time in the API's format.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::id::InvalidId;
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
-/// A point in time in whole seconds, UTC, written `YYYY-MM-DDTHH:MM:SSZ`.
+/// A point in time in whole seconds, UTC, formatted as `YYYY-MM-DDTHH:MM:SSZ`.
 ///
 /// ```
 /// use hsmgate::model::Time;
@@ -22,13 +22,12 @@ const SECONDS_PER_HOUR: i64 = 3600;
 pub struct Time(jiff::Timestamp);
 
 impl Time {
-    /// The time now, cut to whole seconds.
+    /// The current time, truncated to whole seconds.
     pub fn now() -> Self {
         Self::from_unix(jiff::Timestamp::now().as_second())
     }
 
-    /// The time that many seconds after 1970-01-01T00:00:00Z, held within the years that can be
-    /// written with four digits.
+    /// The time so many seconds after 1970-01-01T00:00:00Z, clamped to years with four digits.
     pub fn from_unix(seconds: i64) -> Self {
         const YEAR_0: i64 = -62_167_219_200;
         const YEAR_9999: i64 = 253_402_207_200;
@@ -36,11 +35,10 @@ impl Time {
         Self(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
     }
 
-    /// Reads the form of HTTP's `date` header, `Mon, 27 Sep 2021 11:47:26 GMT` (RFC 9110, section
-    /// 5.6.7).
+    /// Parses HTTP's `date` header, `Mon, 27 Sep 2021 11:47:26 GMT` (RFC 9110, section 5.6.7).
     ///
     /// # Errors
-    /// When the text is of another form or names no time.
+    /// When the text is malformed or not a valid time.
     pub fn from_http_date(text: &str) -> Result<Self, InvalidId> {
         let parsed = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text)
             .and_then(|parsed| parsed.to_datetime())
@@ -51,11 +49,11 @@ impl Time {
         }
     }
 
-    /// Reads the form of RFC 3339, `2024-03-01T16:30:00+08:00` for instance, whose offset may be `Z`. What
-    /// it has beyond whole seconds is cut off.
+    /// Parses RFC 3339, for instance `2024-03-01T16:30:00+08:00`, also with offset `Z`. Fractions
+    /// of seconds are dropped.
     ///
     /// # Errors
-    /// When the text is of another form or names no time.
+    /// When the text is malformed or not a valid time.
     pub fn with_offset(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("time");
         let (seconds, rest) = text.split_at_checked(19).ok_or(invalid)?;
@@ -79,7 +77,7 @@ impl Time {
             }
             _ => false,
         };
-        // The form without its offset is checked by the one way to read it.
+        // The part without the offset is validated by the parser of the API's format.
         if !is_offset || format!("{seconds}Z").parse::<Self>().is_err() {
             return Err(invalid);
         }
@@ -93,13 +91,13 @@ impl Time {
         self.0.as_second()
     }
 
-    /// The start of its hour: what is told of the last use of a credential.
+    /// The start of its hour, for the last use of a credential.
     #[must_use]
     pub fn hour(self) -> Self {
         Self::from_unix(self.unix().div_euclid(SECONDS_PER_HOUR) * SECONDS_PER_HOUR)
     }
 
-    /// This time moved by so many seconds, forwards or backwards.
+    /// This time plus so many seconds, which may be negative.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self::from_unix(self.unix().saturating_add(seconds))
@@ -109,7 +107,7 @@ impl Time {
 impl FromStr for Time {
     type Err = InvalidId;
 
-    /// Takes exactly the form that the API writes: 20 bytes, no fraction, no offset but `Z`.
+    /// Accepts exactly the API's format: 20 bytes, no fraction, no offset but `Z`.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("time");
         let shape = |(at, byte): (usize, u8)| match at {
@@ -143,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_spellings_of_a_time_are_refused() {
+    fn other_formats_of_a_time_are_refused() {
         for text in
             ["", "2024-03-01T08:30:00+00:00", "2024-13-01T08:30:00Z", "2024-03-01T08:30:00.5Z"]
         {
@@ -152,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_with_an_offset_is_the_same_time_in_utc() {
+    fn a_time_with_an_offset_is_converted_to_utc() {
         for text in [
             "2024-03-01T08:30:00Z",
             "2024-03-01T16:30:00+08:00",
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_http_date_is_read_in_its_one_form() {
+    fn an_http_date_is_read_only_in_its_standard_form() {
         let time = Time::from_http_date("Mon, 27 Sep 2021 11:47:26 GMT").unwrap();
         assert_eq!(time.to_string(), "2021-09-27T11:47:26Z");
         for text in [
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_of_reach_is_held_at_the_edge() {
+    fn a_time_out_of_range_is_clamped() {
         assert!(Time::now().plus_seconds(i64::MAX).to_string().starts_with("9999-"));
     }
 }

@@ -1,4 +1,4 @@
-//! Which of many results are checked before anybody gets them.
+//! Which results of a series are verified before they are returned.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::id::InvalidId;
 
-/// None, all, or one in so many.
+/// None, all, or one of every N.
 ///
 /// ```
 /// use hsmgate::model::VerificationRate;
@@ -22,12 +22,12 @@ pub enum VerificationRate {
     Off,
     /// Every one: `all`.
     All,
-    /// The first of each so many: `1/N`.
+    /// The first of every N: `1/N`.
     OneIn(NonZeroU64),
 }
 
 impl VerificationRate {
-    /// Whether the one with this number, counted from 0, is among them.
+    /// Whether the result with this number, counted from 0, is verified.
     pub const fn includes(self, number: u64) -> bool {
         match self {
             Self::Off => false,
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_share() {
+    fn other_texts_are_refused() {
         for text in ["", "on", "2/3", "1/", "1/0", "1/-1", "100", "ALL"] {
             assert!(text.parse::<VerificationRate>().is_err(), "{text}");
         }

@@ -89,12 +89,13 @@ fn checkpointed(database: &Path) {
 
 #[tokio::test]
 async fn a_removed_database_is_noticed_and_no_change_is_acknowledged() {
-    noticed("store.file_lost", "is gone", |database| fs::remove_file(database).unwrap()).await;
+    noticed("store.file_lost", "does not exist", |database| fs::remove_file(database).unwrap())
+        .await;
 }
 
 #[tokio::test]
 async fn a_replaced_database_is_noticed_and_no_change_is_acknowledged() {
-    noticed("store.file_lost", "is another file", |database| {
+    noticed("store.file_lost", "is not the file that is open", |database| {
         let copy = beside(database, ".copy");
         fs::copy(database, &copy).unwrap();
         fs::rename(&copy, database).unwrap();
@@ -104,7 +105,7 @@ async fn a_replaced_database_is_noticed_and_no_change_is_acknowledged() {
 
 #[tokio::test]
 async fn a_removed_log_is_noticed_and_no_change_is_acknowledged() {
-    noticed("store.file_lost", "-wal is gone", |database| {
+    noticed("store.file_lost", "-wal does not exist", |database| {
         fs::remove_file(beside(database, "-wal")).unwrap();
     })
     .await;

@@ -1,4 +1,4 @@
-//! Addresses and ranges of them.
+//! IP addresses and CIDR ranges.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 
 use crate::model::id::InvalidId;
 
-/// An IPv4 or IPv6 address, or a range of them in CIDR notation, shown as it was written. Bits
-/// behind the prefix do not count.
+/// An IPv4 or IPv6 address, or a CIDR range of them, displayed as written. Bits after the prefix
+/// are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressRange {
     text: Arc<str>,
@@ -19,7 +19,7 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// Whether `address` lies within. An IPv4 address in IPv6 form counts as IPv4.
+    /// Whether `address` is in the range. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let difference = match (self.address, address.to_canonical()) {
             (IpAddr::V4(one), IpAddr::V4(other)) => {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_holds_the_addresses_with_its_prefix() {
+    fn a_range_contains_the_addresses_with_its_prefix() {
         for (range, address, is_within) in [
             ("10.0.0.7", "10.0.0.7", true),
             ("10.0.0.7", "10.0.0.6", false),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_or_range_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "/",

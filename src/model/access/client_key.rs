@@ -1,5 +1,5 @@
-//! Client keys: certificates with which applications come in. The private half is given out once
-//! and not kept.
+//! Client keys: certificates with which applications authenticate. The private key is returned once
+//! and not stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::AccessName;
 use crate::model::id::{InvalidId, lower_uuid};
 use crate::model::{Base64Bytes, Time};
 
-/// The id of a client key: `KAAP.` and a lower-case UUID.
+/// The id of a client key: `KAAP.` and a lowercase UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientKeyId(Uuid);
 
@@ -44,32 +44,32 @@ impl Serialize for ClientKeyId {
     }
 }
 
-/// What is kept of a client key (CreateClientKey); all of it is public.
+/// The stored record of a client key (CreateClientKey). All of it is public.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientKeyRecord {
-    /// Its id.
+    /// The client key id.
     pub id: ClientKeyId,
-    /// The access point that it opens.
+    /// The access point that it belongs to.
     pub access_point: AccessName,
-    /// Its certificate, PEM.
+    /// The certificate, PEM.
     pub certificate_pem: String,
-    /// Its public key, DER SubjectPublicKeyInfo.
+    /// The public key, DER SubjectPublicKeyInfo.
     pub public_key: Base64Bytes,
-    /// From when it is valid.
+    /// Start of validity.
     pub not_before: Time,
-    /// Until when it is valid.
+    /// End of validity.
     pub not_after: Time,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
-    /// Whether it opens anything.
+    /// Whether requests signed with it are accepted.
     pub is_active: bool,
-    /// The start of the hour in which it was last used, as far as that is written down.
+    /// The start of the hour of the last use, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used: Option<Time>,
 }
 
 impl ClientKeyRecord {
-    /// Whether it opens anything at a time.
+    /// Whether requests signed with it are accepted at this time.
     pub fn is_valid_at(&self, now: Time) -> bool {
         self.is_active && self.not_before <= now && now < self.not_after
     }
@@ -81,7 +81,7 @@ impl ClientKeyRecord {
 pub struct ClientKeyPassword(SecretString);
 
 impl ClientKeyPassword {
-    /// The text: the one way to the secret.
+    /// The text. The only access to the secret.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_holds_two_classes_of_the_characters_that_are_allowed() {
+    fn a_password_has_two_of_the_allowed_character_classes() {
         for text in ["abcdefg1", "12345678-", "password_", &"a1".repeat(32)] {
             assert!(text.parse::<ClientKeyPassword>().is_ok(), "{text}");
         }

@@ -1,8 +1,8 @@
-//! The documents of instance access: network rules, policies that name rules, access points that
-//! name policies, and client keys of access points. What they allow is decided elsewhere.
+//! Documents of instance access: network rules, policies that reference rules, access points that
+//! reference policies, and client keys of access points. `authz` decides what they allow.
 //!
-//! A document may name what is not there. Names are looked up when a request is decided, and a name
-//! without a document allows nothing.
+//! A document may reference one that does not exist. References are resolved when a request is
+//! authorized; a dangling reference allows nothing.
 
 mod address;
 mod client_key;
@@ -23,22 +23,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{BoundedList, JsonText, Time};
 
-/// The most values in a list whose length the API does not limit, repeated ones counted. It keeps one
-/// document from slowing every request that is held against it.
+/// Maximum number of items, including duplicates, in a list that the API does not limit. It keeps
+/// one document from slowing every request that is checked against it.
 const MAX_LIST_ITEMS: usize = 128;
 
-/// The addresses that a network rule lets in.
+/// The addresses that a network rule allows.
 pub type SourceAddresses = JsonText<BoundedList<AddressRange, MAX_LIST_ITEMS>>;
 
-/// Where requests may come from (CreateNetworkRule). Its type is always `Private`.
+/// The allowed source addresses of requests (CreateNetworkRule). Its type is always `Private`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRule {
-    /// Its name, the only one of its kind.
+    /// The name, unique among network rules.
     pub name: AccessName,
-    /// The addresses that it lets in.
+    /// The allowed addresses.
     pub source_private_ip: SourceAddresses,
-    /// The owner's text.
+    /// The description, set by the user.
     pub description: String,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
 }

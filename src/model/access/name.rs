@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 
 use crate::model::id::InvalidId;
 
-/// The name of a network rule, a policy or an access point: 1 to 64 ASCII letters, digits, `_`,
-/// `-` or `.`. The API documents no rule; this one holds every name that its examples and clients
-/// use, and no character that has a meaning in an ARN.
+/// The name of a network rule, a policy or an access point: 1 to 64 ASCII letters, digits, `_`, `-`
+/// or `.`. The API documents no rule. This one accepts every name in its examples and clients, and
+/// excludes characters with a meaning in an ARN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccessName(Arc<str>);
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_holds_nothing_that_means_something_in_an_arn() {
+    fn a_name_has_no_character_with_a_meaning_in_an_arn() {
         assert!("Rule_1-a.b".parse::<AccessName>().is_ok());
         assert!("a".repeat(64).parse::<AccessName>().is_ok());
         assert!("a".repeat(65).parse::<AccessName>().is_err());

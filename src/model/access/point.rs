@@ -1,4 +1,4 @@
-//! Access points: who comes in by which policies.
+//! Access points: which policies apply to the applications of a client key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,29 +10,29 @@ use crate::model::id::InvalidId;
 use crate::model::spec::api_enum;
 use crate::model::{BoundedList, JsonText, Time};
 
-/// A door for applications (CreateApplicationAccessPoint).
+/// An access point of applications (CreateApplicationAccessPoint).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessPoint {
-    /// Its name, the only one of its kind.
+    /// The name, unique among access points.
     pub name: AccessName,
-    /// The policies that hold for whoever comes in.
+    /// The policies that apply to its client keys.
     pub policies: PolicyNames,
-    /// How an application shows who it is.
+    /// How an application authenticates.
     pub authentication_method: AuthenticationMethod,
-    /// The owner's text.
+    /// The description, set by the user.
     pub description: String,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
 }
 
-/// The policies of an access point, at most three (parameter Policies). One that is not there allows
-/// nothing.
+/// The policies of an access point, at most three (parameter Policies). A policy that does not
+/// exist allows nothing.
 pub type PolicyNames = JsonText<BoundedList<AccessName, 3>>;
 
 api_enum! {
-    /// How an application shows who it is (parameter AuthenticationMethod).
+    /// How an application authenticates (parameter AuthenticationMethod).
     AuthenticationMethod, "authentication method" {
-        /// With the certificate of a client key, the only method.
+        /// By the certificate of a client key. The only method.
         ClientKey = "ClientKey",
     }
 }

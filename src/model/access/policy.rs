@@ -1,4 +1,4 @@
-//! Policies: what may be done with what, from where.
+//! Access policies: allowed operations, resources and source networks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,26 +15,26 @@ use crate::model::{BoundedList, JsonText, Time};
 /// A set of permissions on a set of resources (CreatePolicy).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessPolicy {
-    /// Its name, the only one of its kind.
+    /// The name, unique among policies.
     pub name: AccessName,
-    /// What may be done.
+    /// The allowed operations.
     pub permissions: PermissionTemplates,
-    /// What it may be done with.
+    /// The resources that it applies to.
     pub resources: AccessResources,
-    /// The network rules of which one must let the caller in.
+    /// The network rules. At least one must allow the source address.
     pub rules: AccessControlRules,
-    /// The instance that it is for, as its owner wrote it; may be empty.
+    /// The instance that it is for, as written by the user. May be empty.
     pub kms_instance: String,
-    /// The owner's text.
+    /// The description, set by the user.
     pub description: String,
-    /// When it was made.
+    /// Creation time.
     pub created: Time,
 }
 
-/// The permissions of a policy (parameter Permissions). Without any it allows nothing.
+/// The permissions of a policy (parameter Permissions). An empty list allows nothing.
 pub type PermissionTemplates = JsonText<BoundedList<PermissionTemplate, MAX_LIST_ITEMS>>;
 
-/// The resources of a policy (parameter Resources). Without any it is about nothing.
+/// The resources of a policy (parameter Resources). An empty list matches no resource.
 pub type AccessResources = JsonText<BoundedList<AccessResource, MAX_LIST_ITEMS>>;
 
 /// The network rules of a policy (parameter AccessControlRules).
@@ -50,26 +50,26 @@ api_enum! {
     }
 }
 
-/// What a policy is about: keys or secrets, one by its name (`key/<key id>`, `secret/<name>`) or all
-/// whose names begin with a text (`key/<text>*`, `key/*`). A name may be that of nothing.
+/// A resource of a policy: keys or secrets, either one by name (`key/<key id>`, `secret/<name>`) or
+/// all with a prefix (`key/<text>*`, `key/*`). The named resource need not exist.
 ///
-/// Names of keys have up to 255 letters, digits and `_ - / . : @ + =`, those of secrets up to 64
-/// letters, digits and `_ / + = . @ -`. A `*` stands at the end or nowhere, so that a comparison takes
-/// no more steps than the name has bytes.
+/// Key names have up to 255 letters, digits and `_ - / . : @ + =`; secret names have up to 64
+/// letters, digits and `_ / + = . @ -`. A `*` is allowed only at the end, so that a comparison
+/// takes at most as many steps as the name has bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessResource {
     /// One key.
     Key(Arc<str>),
-    /// Every key whose id begins with this.
+    /// Every key whose id has this prefix.
     KeyPrefix(Arc<str>),
     /// One secret.
     Secret(Arc<str>),
-    /// Every secret whose name begins with this.
+    /// Every secret whose name has this prefix.
     SecretPrefix(Arc<str>),
 }
 
 impl AccessResource {
-    /// Whether a key with this id, or one that could have it, is meant.
+    /// Whether it matches a key id, whether or not the key exists.
     pub fn matches_key(&self, id: &str) -> bool {
         match self {
             Self::Key(own) => **own == *id,
@@ -78,7 +78,7 @@ impl AccessResource {
         }
     }
 
-    /// Whether every key is meant.
+    /// Whether it matches every key.
     pub fn matches_every_key(&self) -> bool {
         matches!(self, Self::KeyPrefix(start) if start.is_empty())
     }
@@ -129,9 +129,9 @@ impl Serialize for AccessResource {
     }
 }
 
-/// `{"NetworkRules":["<name>",..]}`. Any other member is refused: to leave out a rule that is not
-/// understood would let more callers in. A rule that is not there lets no address in; only an empty
-/// list lets every address in.
+/// `{"NetworkRules":["<name>",..]}`. Other members are refused: ignoring an unknown rule would
+/// allow more callers. A rule that does not exist allows no address; an empty list allows every
+/// address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct NetworkRules {
@@ -146,7 +146,7 @@ mod tests {
     use crate::model::FromParam as _;
 
     #[test]
-    fn the_two_templates_are_permissions_and_nothing_else() {
+    fn only_the_two_templates_are_permissions() {
         let both = r#"["RbacPermission/Template/CryptoServiceKeyUser","RbacPermission/Template/CryptoServiceSecretUser"]"#;
         let parsed = PermissionTemplates::from_param(both).unwrap();
         assert_eq!(**parsed, *PermissionTemplate::ALL);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_be_empty_and_repeat_itself() {
+    fn a_list_may_be_empty_and_have_duplicates() {
         let user = r#"["RbacPermission/Template/CryptoServiceKeyUser", "RbacPermission/Template/CryptoServiceKeyUser"]"#;
         assert_eq!(PermissionTemplates::from_param(user).unwrap().len(), 2);
         assert!(PermissionTemplates::from_param("[]").unwrap().is_empty());
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_resource_keeps_its_spelling() {
+    fn every_form_of_a_resource_is_displayed_as_written() {
         for text in [
             "key/key-hzz630494463ejqjx1234",
             "key/key-does-not-exist",
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_resource_or_has_another_wildcard_is_refused() {
+    fn other_resources_and_wildcards_are_refused() {
         let longest = format!("key/{}*", "k".repeat(255));
         assert!(longest.parse::<AccessResource>().is_ok());
         let longer = format!("key/{}*", "k".repeat(256));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_meant_by_its_id_or_by_how_it_begins() {
+    fn a_key_is_matched_by_its_id_or_a_prefix() {
         let id = "key-hzz630494463ejqjx1234";
         for (text, is_meant) in [
             ("key/key-hzz630494463ejqjx1234", true),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_keep_their_text_and_those_that_are_not_understood_are_refused() {
+    fn rules_keep_their_text_and_unknown_members_are_refused() {
         for text in [
             "{\n  \"NetworkRules\": [ \"b\", \"a\", \"b\" ]\n}\n",
             r#"{"NetworkRules":["b","a","b"]}"#,

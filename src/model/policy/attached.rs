@@ -1,4 +1,4 @@
-//! Policies that are attached to a principal, under a name.
+//! Named policies that are attached to a principal.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Policy, PolicyFault, SystemPolicy};
 use crate::model::id::InvalidId;
 
-/// A policy of a principal: a system policy, or a document of its own.
+/// A policy of a principal: a system policy or a custom document.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AttachedPolicy {
     name: Arc<str>,
-    /// The document as it was written; none for a system policy, which may change with the
-    /// program.
+    /// The document as written. `None` for a system policy, which a new version of the program may
+    /// change.
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<Arc<str>>,
     #[serde(skip)]
@@ -22,16 +22,16 @@ pub struct AttachedPolicy {
 /// Why a policy cannot be attached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAttachment {
-    /// There is no system policy of this name.
-    #[error("there is no system policy {0:?}")]
+    /// No system policy has this name.
+    #[error("no system policy is named {0:?}")]
     NoSystemPolicy(String),
-    /// The name is none: 1 to 128 letters, digits, dots, dashes and underscores.
+    /// The name is invalid. It needs 1 to 128 letters, digits, dots, dashes and underscores.
     #[error(transparent)]
     Name(#[from] InvalidId),
     /// A system policy has this name.
     #[error("{0:?} is the name of a system policy")]
     SystemName(String),
-    /// The document is no policy.
+    /// The document is not a policy.
     #[error(transparent)]
     Document(#[from] PolicyFault),
 }
@@ -40,17 +40,17 @@ impl AttachedPolicy {
     /// A system policy.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// When no system policy has this name.
     pub fn system(name: &str) -> Result<Self, InvalidAttachment> {
         let system = SystemPolicy::find(name)
             .ok_or_else(|| InvalidAttachment::NoSystemPolicy(name.to_owned()))?;
         Ok(Self { name: system.name.into(), document: None, policy: system.policy.clone() })
     }
 
-    /// A document of its own.
+    /// A custom document.
     ///
     /// # Errors
-    /// When the name is none, or a system policy's, or the document is no policy.
+    /// When the name is invalid or that of a system policy, or the document is not a policy.
     pub fn custom(name: &str, document: &str) -> Result<Self, InvalidAttachment> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if !(1..=128).contains(&name.len()) || !name.bytes().all(allowed) {
@@ -63,7 +63,7 @@ impl AttachedPolicy {
         Ok(Self { name: name.into(), document: Some(document.into()), policy })
     }
 
-    /// Its name.
+    /// The policy name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -73,7 +73,7 @@ impl AttachedPolicy {
         self.document.is_none()
     }
 
-    /// The policy itself.
+    /// The parsed policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -103,7 +103,7 @@ mod tests {
         r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#;
 
     #[test]
-    fn what_is_attached_is_read_back() {
+    fn an_attached_policy_is_read_back() {
         let attached = vec![
             AttachedPolicy::system("AliyunKMSFullAccess").unwrap(),
             AttachedPolicy::custom("orders", DOCUMENT).unwrap(),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_cannot_pass_for_a_system_policy() {
+    fn a_document_cannot_have_the_name_of_a_system_policy() {
         assert!(AttachedPolicy::custom("AliyunKMSFullAccess", DOCUMENT).is_err());
         assert!(AttachedPolicy::system("orders").is_err());
         assert!(AttachedPolicy::custom("a/b", DOCUMENT).is_err());

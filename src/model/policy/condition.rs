@@ -1,8 +1,8 @@
-//! Conditions: an operator, a condition key, and the values that it is held against.
+//! Policy conditions: an operator, a condition key, and the values to compare with.
 //!
-//! The values of one key are alternatives; several keys and several operators must all hold. A
-//! negated operator is the opposite of its positive one over all of its values. Where a request
-//! has no value for a key, the positive operators do not hold and the negated ones do.
+//! The values of one key are alternatives; all keys and operators must match. A negated operator is
+//! the opposite of its positive one over all values. If a request has no value for a key, positive
+//! operators do not match and negated ones do.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -15,12 +15,12 @@ use super::steps::Steps;
 use crate::model::context::MAX_CONTEXT_CHARS;
 use crate::model::{AddressRange, TagKey, Time};
 
-/// What the value of a tag has no more bytes than: 128 characters.
+/// Maximum length of a tag value in bytes: 128 characters.
 const MAX_TAG_VALUE_BYTES: usize = 512;
-/// What an address, a time or a truth has no more bytes than.
+/// Maximum length of an address, a time or a Boolean in bytes.
 const MAX_VALUE_BYTES: usize = 64;
 
-/// One key of one operator.
+/// One condition key of one operator.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Condition {
     key: ConditionKey,
@@ -28,27 +28,27 @@ pub(super) struct Condition {
     is_negated: bool,
 }
 
-/// What a condition asks for.
+/// The condition keys.
 #[derive(Debug, Clone, PartialEq)]
 enum ConditionKey {
-    /// `acs:SourceIp`: the address that the request came from.
+    /// `acs:SourceIp`: the source address of the request.
     SourceIp,
-    /// `acs:SourceVpc`: no request has one here.
+    /// `acs:SourceVpc`: no request has one in this gateway.
     SourceVpc,
-    /// `acs:SecureTransport`: whether it came over TLS.
+    /// `acs:SecureTransport`: whether the request came over TLS.
     SecureTransport,
-    /// `acs:CurrentTime`: when it came.
+    /// `acs:CurrentTime`: the time of the request.
     CurrentTime,
-    /// `acs:MFAPresent`: false, since programs sign with AccessKeys.
+    /// `acs:MFAPresent`: false, because programs sign with AccessKeys.
     MfaPresent,
     /// `kms:tag/<tag key>`: the value of the key's tag.
     Tag(TagKey),
-    /// `kms:EncryptionContext/<name>`: the value of this name in the encryption context. Not in
-    /// the real service: an extension of this gateway.
+    /// `kms:EncryptionContext/<name>`: the value of this name in the encryption context. An
+    /// extension of this gateway; the real service does not have it.
     Context(Box<str>),
 }
 
-/// What a request has for a condition key.
+/// The request's value for a condition key.
 enum ConditionValue<'a> {
     Text(&'a str),
     Address(IpAddr),
@@ -67,7 +67,7 @@ enum Test {
     Address(Vec<AddressRange>),
 }
 
-/// How the request's value stands to the condition's.
+/// How the request's value compares with the condition's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     Equal,
@@ -96,17 +96,17 @@ impl Condition {
         values: &At<'_>,
     ) -> Result<Self, PolicyFault> {
         let key = ConditionKey::read(key)
-            .ok_or_else(|| values.fault("is no condition key of this service"))?;
+            .ok_or_else(|| values.fault("is not a condition key of this service"))?;
         let (positive, is_negated) = positive(operator);
         let test = Test::read(&positive, values)?
-            .ok_or_else(|| at_operator.fault("is no condition operator"))?;
+            .ok_or_else(|| at_operator.fault("is not a condition operator"))?;
         if !key.supports(&test) {
             return Err(values.fault(format!("can never match: {operator} does not fit this key")));
         }
         Ok(Self { key, test, is_negated })
     }
 
-    /// Whether it holds; of no meaning once the steps are spent.
+    /// Whether it matches. Meaningless once the steps are exhausted.
     pub(super) fn holds(&self, policy_request: &PolicyRequest<'_>, steps: &Steps) -> bool {
         match self.key.value_in(policy_request) {
             None => self.is_negated,
@@ -114,7 +114,7 @@ impl Condition {
         }
     }
 
-    /// The steps that it takes at the most.
+    /// The maximum number of steps.
     pub(super) fn worst_steps(&self) -> usize {
         let max_bytes = self.key.max_bytes();
         match &self.test {
@@ -133,10 +133,10 @@ impl Condition {
     }
 }
 
-/// The operator without its negation, and whether it had one.
+/// The operator without its negation, and whether it was negated.
 fn positive(operator: &str) -> (Cow<'_, str>, bool) {
     match operator.split_once("Not") {
-        // `NotIpAddress`, and `StringNotEquals` and its like.
+        // `NotIpAddress`, and operators such as `StringNotEquals`.
         Some(("", rest)) if rest == "IpAddress" => (rest.into(), true),
         Some((kind @ ("String" | "Numeric" | "Date"), rest))
             if rest.starts_with("Equals") || (kind == "String" && rest == "Like") =>
@@ -169,7 +169,7 @@ impl ConditionKey {
         named.find(|(name, _key)| name.eq_ignore_ascii_case(text)).map(|(_name, key)| key)
     }
 
-    /// A condition that can never match would, in a Deny, be a hole that nobody sees.
+    /// Refuses a condition that can never match: in a Deny it would be an unnoticed gap.
     fn supports(&self, test: &Test) -> bool {
         let is_text = matches!(test, Test::Equals(_) | Test::EqualsIgnoringCase(_) | Test::Like(_));
         is_text
@@ -182,7 +182,7 @@ impl ConditionKey {
             }
     }
 
-    /// What its value has no more bytes than.
+    /// Maximum length of its value in bytes.
     fn max_bytes(&self) -> usize {
         match self {
             Self::Context(_) => MAX_CONTEXT_CHARS * char::MAX.len_utf8(),
@@ -221,7 +221,7 @@ impl ConditionValue<'_> {
 }
 
 impl Test {
-    /// The test of a positive operator; none when there is no such operator.
+    /// The test of a positive operator. `None` for an unknown operator.
     fn read(operator: &str, values: &At<'_>) -> Result<Option<Self>, PolicyFault> {
         let relation = |text: &str| match text {
             "Equals" => Some(Relation::Equal),
@@ -241,7 +241,7 @@ impl Test {
         }
         let text = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| text.into());
         let pattern = |text: &str| (text.len() <= MAX_PATTERN_BYTES).then(|| Pattern::new(text));
-        let what_text = "must be a text of at most 1024 bytes";
+        let what_text = "must be a string of at most 1024 bytes";
         let read = match operator {
             "StringEquals" => Self::Equals(read_values(values, text, what_text)?),
             "StringEqualsIgnoreCase" => {
@@ -331,7 +331,7 @@ fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| looks_like_one && number.is_finite())
 }
 
-/// A time with any offset, in whole seconds.
+/// A time with any UTC offset, in whole seconds.
 fn date(text: &str) -> Option<Time> {
     let time: jiff::Timestamp = text.parse().ok()?;
     (time.subsec_nanosecond() == 0).then(|| Time::from_unix(time.as_second()))

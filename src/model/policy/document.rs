@@ -1,4 +1,4 @@
-//! RAM policies: what a principal may do, in statements.
+//! RAM policies: statements about what a principal may do.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::pattern::{MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
 use super::request::PolicyRequest;
 use super::steps::{MAX_STEPS, Steps};
 
-/// The most bytes of a policy document. (Key policies: KMS API, SetKeyPolicy. RAM's own quota is
-/// smaller, and not a matter of this service.)
+/// Maximum length of a policy document in bytes. (Key policies: KMS API, SetKeyPolicy. RAM's own
+/// quota is smaller and does not apply to this service.)
 pub const MAX_POLICY_BYTES: usize = crate::model::MAX_KEY_POLICY_BYTES;
-/// The most bytes of a `Sid`.
+/// Maximum length of a `Sid` in bytes.
 const MAX_SID_BYTES: usize = 128;
-/// What the longest action of the table has no more bytes than.
+/// Maximum length of an action name in bytes.
 const MAX_ACTION_BYTES: usize = 64;
-/// What the longest ARN has no more bytes than: that of an alias.
+/// Maximum length of an ARN in bytes: that of an alias.
 const MAX_ARN_BYTES: usize = 384;
 
 /// A RAM policy document.
@@ -31,66 +31,66 @@ pub struct Policy {
     statements: Arc<[Statement]>,
 }
 
-/// What a statement that applies says.
+/// The effect of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// The action is allowed, unless another statement denies it.
     Allow,
-    /// The action is denied, whatever other statements say.
+    /// The action is denied, even if other statements allow it.
     Deny,
 }
 
 /// One statement of a policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// What it says when it applies.
+    /// The effect if it applies.
     pub effect: Effect,
-    /// Its name, if it has one.
+    /// The statement id, if any.
     pub sid: Option<Box<str>>,
     pub(super) actions: Scope,
     pub(super) resources: Scope,
     pub(super) conditions: Vec<Condition>,
 }
 
-/// What a statement is about.
+/// The actions or resources of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Scope {
-    /// What one of these stands for.
+    /// Everything that matches one of these.
     Only(Vec<Pattern>),
-    /// What none of these stands for.
+    /// Everything that matches none of these.
     AllBut(Vec<Pattern>),
 }
 
 impl Policy {
-    /// Reads a policy document: `Version` "1" and a `Statement` or a list of them, each with
-    /// `Effect`, `Action` or `NotAction`, `Resource` or `NotResource`, and, if it has them, `Sid`
-    /// and `Condition`. Anything else is refused: what is not understood could have been a limit.
+    /// Parses a policy document: `Version` "1" and a `Statement` or a list of them, each with
+    /// `Effect`, `Action` or `NotAction`, `Resource` or `NotResource`, and optionally `Sid` and
+    /// `Condition`. Other members are refused: an unknown one could be a restriction.
     ///
     /// # Errors
-    /// With the place of the first fault.
+    /// With the location of the first fault.
     pub fn parse(text: &str) -> Result<Self, PolicyFault> {
         let node = Node::read(text, MAX_POLICY_BYTES)?;
         let statements = read_document(&At::root(&node), read_statement)?;
         Ok(Self { statements: statements.into() })
     }
 
-    /// Refuses a document that could spend all the steps of a decision by itself. It is asked before
-    /// a document is attached; one that is stored is read whatever it costs.
+    /// Refuses a document that could exhaust the steps of a decision. Called before a document is
+    /// attached; a stored document is read whatever its cost.
     ///
     /// # Errors
-    /// With the statement at which they would be spent.
+    /// With the statement at which the steps would be exhausted.
     pub fn check_cost(&self) -> Result<(), PolicyFault> {
         check_cost(self.statements.iter())
     }
 
-    /// Its statements in the order of the document.
+    /// The statements in the order of the document.
     pub fn statements(&self) -> &[Statement] {
         &self.statements
     }
 }
 
 impl Statement {
-    /// Whether it speaks about what is asked; of no meaning once the steps are spent.
+    /// Whether it applies to the request. Meaningless once the steps are exhausted.
     pub fn applies(&self, policy_request: &PolicyRequest<'_>, steps: &Steps) -> bool {
         self.covers(policy_request.action, steps)
             && self
@@ -99,7 +99,7 @@ impl Statement {
             && self.conditions.iter().all(|condition| condition.holds(policy_request, steps))
     }
 
-    /// Whether it speaks about an action, whatever its resources and conditions are.
+    /// Whether it applies to an action, regardless of resources and conditions.
     pub fn covers_action(&self, action: &str) -> bool {
         self.covers(action, &Steps::default())
     }
@@ -108,7 +108,7 @@ impl Statement {
         self.actions.covers(|pattern| pattern.matches_ignoring_case(action, steps))
     }
 
-    /// The steps that it takes at the most.
+    /// The maximum number of steps.
     fn worst_steps(&self) -> usize {
         let actions = self.actions.patterns().iter();
         let actions = actions.map(|pattern| pattern.worst_steps_ignoring_case(MAX_ACTION_BYTES));
@@ -130,7 +130,7 @@ impl Statement {
     }
 }
 
-/// Refuses statements whose patterns could spend all the steps of a decision by themselves.
+/// Refuses statements whose patterns could exhaust the steps of a decision.
 pub(super) fn check_cost<'s>(
     statements: impl Iterator<Item = &'s Statement>,
 ) -> Result<(), PolicyFault> {
@@ -174,7 +174,7 @@ impl Scope {
     }
 }
 
-/// Reads what all policy documents have around their statements.
+/// Reads the members around the statements, which all policy documents share.
 pub(super) fn read_document<S>(
     at: &At<'_>,
     read_statement: fn(&At<'_>) -> Result<S, PolicyFault>,
@@ -188,7 +188,7 @@ pub(super) fn read_document<S>(
                 let items = member.items()?;
                 statements = Some(items.iter().map(read_statement).collect::<Result<_, _>>()?);
             }
-            _ => return Err(member.fault("is not known here")),
+            _ => return Err(member.fault("is not supported")),
         }
         if version.is_some_and(|version| version != "1") {
             return Err(member.fault("must be \"1\""));
@@ -208,7 +208,7 @@ fn read_statement(at: &At<'_>) -> Result<Statement, PolicyFault> {
                 parts.set_resources(&member, Scope::AllBut(read_resources(&member)?))?;
             }
             _ if parts.take(name, &member)? => {}
-            _ => return Err(member.fault("is not known here")),
+            _ => return Err(member.fault("is not supported")),
         }
     }
     parts.finish(at)
@@ -225,7 +225,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Takes a member that every kind of statement may have; whether it is one.
+    /// Reads a member that every kind of statement may have. Returns whether it is one.
     pub(super) fn take(&mut self, name: &str, member: &At<'_>) -> Result<bool, PolicyFault> {
         match name {
             "Sid" => self.sid = Some(read_sid(member)?.into()),
@@ -240,7 +240,7 @@ impl Parts {
     fn set_actions(&mut self, member: &At<'_>, actions: Scope) -> Result<(), PolicyFault> {
         match self.actions.replace(actions) {
             None => Ok(()),
-            Some(_) => Err(member.fault("stands beside its opposite")),
+            Some(_) => Err(member.fault("cannot be combined with its opposite")),
         }
     }
 
@@ -251,7 +251,7 @@ impl Parts {
     ) -> Result<(), PolicyFault> {
         match self.resources.replace(resources) {
             None => Ok(()),
-            Some(_) => Err(member.fault("stands beside its opposite")),
+            Some(_) => Err(member.fault("cannot be combined with its opposite")),
         }
     }
 
@@ -297,7 +297,7 @@ fn read_actions(at: &At<'_>) -> Result<Vec<Pattern>, PolicyFault> {
 }
 
 fn read_resources(at: &At<'_>) -> Result<Vec<Pattern>, PolicyFault> {
-    // A `*` may stand for the parts that are missing at the end.
+    // A `*` may replace the missing parts at the end.
     let is_resource = |text: &str| {
         text == "*"
             || text.strip_prefix("acs:").is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! JSON with the place of everything in it, so that a fault can be told by its place.
+//! JSON values with their locations, so that a fault can name its location.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -6,26 +6,27 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Why a text is no policy, and where.
+/// Why a text is not a policy, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFault {
-    /// Where it is.
+    /// The location.
     pub location: FaultLocation,
-    /// What is wrong there.
+    /// The fault.
     pub what: Cow<'static, str>,
 }
 
-/// The place of a fault.
+/// The location of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultLocation {
-    /// The text is no JSON from here on; both count from 1.
+    /// The text is not valid JSON from here on. Line and column count from 1.
     Position {
         /// The line.
         line: usize,
         /// The column.
         column: usize,
     },
-    /// The JSON is no policy here, for instance `Statement[0].Effect`; empty for the whole.
+    /// The JSON value is not a valid policy at this path, for instance `Statement[0].Effect`. Empty
+    /// for the root.
     Path(String),
 }
 
@@ -44,11 +45,11 @@ impl fmt::Display for PolicyFault {
 
 impl std::error::Error for PolicyFault {}
 
-/// A JSON value whose objects keep every member as written, a repeated one too.
+/// A JSON value whose objects keep every member as written, including repeated ones.
 #[derive(Debug)]
 pub(super) enum Node {
     Text(String),
-    /// A number or a truth, in scalar_visitors.
+    /// A number or a Boolean, as text.
     Word(String),
     Null,
     List(Vec<Node>),
@@ -56,7 +57,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Reads a text of at most `max_bytes`.
+    /// Parses a text of at most `max_bytes`.
     pub(super) fn read(text: &str, max_bytes: usize) -> Result<Self, PolicyFault> {
         if text.len() > max_bytes {
             let what = format!("has more than {max_bytes} bytes");
@@ -74,7 +75,7 @@ impl Node {
     }
 }
 
-/// A value and the way to it.
+/// A value and its path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     node: &'a Node,
@@ -93,12 +94,12 @@ impl<'a> At<'a> {
         Self { node, step: Step::Root }
     }
 
-    /// A fault here.
+    /// A fault at this location.
     pub(super) fn fault(&self, what: impl Into<Cow<'static, str>>) -> PolicyFault {
         PolicyFault { location: FaultLocation::Path(self.to_string()), what: what.into() }
     }
 
-    /// The members of an object, each name once.
+    /// The members of an object. Repeated names are refused.
     pub(super) fn members(&'a self) -> Result<Vec<(&'a str, Self)>, PolicyFault> {
         let Node::Object(members) = self.node else {
             return Err(self.fault("must be an object"));
@@ -108,14 +109,14 @@ impl<'a> At<'a> {
         for (name, node) in members {
             let member = At { node, step: Step::Member(self, name) };
             if !names.insert(name.as_str()) {
-                return Err(member.fault("stands here twice"));
+                return Err(member.fault("is repeated"));
             }
             found.push((name, member));
         }
         Ok(found)
     }
 
-    /// The items of a list; anything else is a list of itself. An empty list is refused.
+    /// The items of a list. Another value counts as a list of itself. An empty list is refused.
     pub(super) fn items(&'a self) -> Result<Vec<Self>, PolicyFault> {
         match self.node {
             Node::List(items) if items.is_empty() => Err(self.fault("must not be empty")),
@@ -128,24 +129,24 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A text.
+    /// A string.
     pub(super) fn text(&self) -> Result<&'a str, PolicyFault> {
         match self.node {
             Node::Text(text) => Ok(text),
-            _ => Err(self.fault("must be a text")),
+            _ => Err(self.fault("must be a string")),
         }
     }
 
-    /// A text, a number or a truth, as a text.
+    /// A string, a number or a Boolean, as text.
     pub(super) fn scalar(&self) -> Result<&'a str, PolicyFault> {
         match self.node {
             Node::Text(text) | Node::Word(text) => Ok(text),
-            _ => Err(self.fault("must be a text, a number or a truth")),
+            _ => Err(self.fault("must be a string, a number or a Boolean")),
         }
     }
 }
 
-/// The way from the root.
+/// The path from the root.
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {
@@ -165,7 +166,7 @@ impl<'de> Deserialize<'de> for Node {
 
 struct AnyNode;
 
-/// Says how a scalar becomes a word.
+/// Implements the visitors that convert a scalar to a `Word`.
 macro_rules! scalar_visitors {
     ($($visit:ident: $type:ty),+) => {
         $(fn $visit<E>(self, value: $type) -> Result<Node, E> {

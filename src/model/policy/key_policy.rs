@@ -10,10 +10,10 @@ use super::json::{At, Node, PolicyFault};
 use super::pattern::Pattern;
 use crate::model::{AccountId, PrincipalName};
 
-/// The `Sid` of the statement that stands for a key without a policy of its own.
+/// The `Sid` of the statement in the default policy of a key.
 pub const DEFAULT_SID: &str = "kms default key policy";
 
-/// The action that whoever could undo a policy needs.
+/// The action that is needed to replace a key policy.
 const SET_KEY_POLICY: &str = "kms:SetKeyPolicy";
 
 /// A key policy document (KMS API, SetKeyPolicy).
@@ -36,69 +36,70 @@ pub struct KeyStatement {
     statement: Statement,
 }
 
-/// Whom a statement is about: `acs:ram::<account>:` and what follows.
+/// A principal of a statement: `acs:ram::<account>:` and what follows.
 #[derive(Debug, Clone, PartialEq)]
 struct KeyPrincipal {
     account: AccountId,
-    /// None for `*`: everyone in the account.
+    /// `None` for `*`: everyone in the account.
     name: Option<PrincipalName>,
 }
 
 impl KeyPolicy {
-    /// Reads a key policy document: as a RAM policy, but each statement has a `Principal`, actions
-    /// begin with `kms:`, the resource is `*`, which is the key, and there is no `NotAction` and
-    /// no `NotResource`.
+    /// Parses a key policy document: as a RAM policy, but each statement has a `Principal`, actions
+    /// begin with `kms:`, the resource is `*` (the key), and `NotAction` and `NotResource` are
+    /// refused.
     ///
     /// # Errors
-    /// With the place of the first fault.
+    /// With the location of the first fault.
     pub fn parse(text: &str) -> Result<Self, PolicyFault> {
         let node = Node::read(text, MAX_POLICY_BYTES)?;
         let statements = read_document(&At::root(&node), read_statement)?;
         Ok(Self { statements: statements.into() })
     }
 
-    /// Refuses a policy after which nobody in `account` could set another one: every Allow for
-    /// kms:SetKeyPolicy is to someone else, hangs on a condition, or is denied again.
+    /// Refuses a policy after which no principal in `account` could set another policy: every Allow
+    /// for kms:SetKeyPolicy is for another account, has a condition, or is overridden by a Deny.
     ///
     /// # Errors
-    /// When it is so.
+    /// When no such principal remains.
     pub fn check_stays_manageable(&self, account: &AccountId) -> Result<(), PolicyFault> {
         let allowed = self.principals_with_set_policy(Effect::Allow, account);
         let denied = self.principals_with_set_policy(Effect::Deny, account);
-        // Where everyone is allowed there is somebody whom no statement names.
+        // If everyone is allowed, some principal is not named by any statement.
         let mut left = allowed.iter().filter(|name| name.is_none() || !denied.contains(*name));
         if !denied.contains(&None) && left.next().is_some() {
             return Ok(());
         }
         let location = super::FaultLocation::Path(String::new());
-        let what = format!("would let nobody in account {account} call {SET_KEY_POLICY} again");
+        let what =
+            format!("would leave no principal in account {account} that can call {SET_KEY_POLICY}");
         Err(PolicyFault { location, what: what.into() })
     }
 
-    /// The text of the policy that a key without one of its own has: it leaves the decision to
-    /// the RAM policies in the account.
+    /// The policy text of a key without a key policy: it leaves the decision to the RAM policies of
+    /// the account.
     pub fn default_text(account: &AccountId) -> String {
         format!(
             r#"{{"Version":"1","Statement":[{{"Sid":"{DEFAULT_SID}","Effect":"Allow","Principal":{{"RAM":["acs:ram::{account}:*"]}},"Action":["kms:*"],"Resource":["*"]}}]}}"#
         )
     }
 
-    /// Its statements in the order of the document.
+    /// The statements in the order of the document.
     pub fn statements(&self) -> &[KeyStatement] {
         &self.statements
     }
 
-    /// Refuses a document that could spend all the steps of a decision by itself, as with
+    /// Refuses a document that could exhaust the steps of a decision, as
     /// [`Policy`](super::Policy::check_cost).
     ///
     /// # Errors
-    /// With the statement at which they would be spent.
+    /// With the statement at which the steps would be exhausted.
     pub fn check_cost(&self) -> Result<(), PolicyFault> {
         check_cost(self.statements.iter().map(KeyStatement::statement))
     }
 
-    /// Whose leave to set the policy is said with this effect and without a condition; none for
-    /// everyone in the account.
+    /// The principals to whom statements with this effect and without a condition apply for setting
+    /// the policy. `None` in the list means everyone in the account.
     fn principals_with_set_policy(
         &self,
         effect: Effect,
@@ -116,18 +117,18 @@ impl KeyPolicy {
 }
 
 impl KeyStatement {
-    /// Whether it speaks about this caller.
+    /// Whether it applies to this caller.
     pub fn is_about(&self, account: &AccountId, name: &PrincipalName) -> bool {
         self.principals.iter().any(|principal| principal.is(account, name))
     }
 
-    /// What it says.
+    /// The statement without its principals.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// Whether it is the default one for keys of `account`: it allows everyone there everything,
-    /// which leaves the decision to the RAM policies.
+    /// Whether it is the default statement for keys of `account`: it allows everyone in the account
+    /// everything, which leaves the decision to the RAM policies.
     pub fn is_default_in(&self, account: &AccountId) -> bool {
         let is_everyone = |one: &KeyPrincipal| one.account == *account && one.name.is_none();
         self.statement.effect == Effect::Allow
@@ -168,7 +169,7 @@ fn read_statement(at: &At<'_>) -> Result<KeyStatement, PolicyFault> {
                 parts.take(name, &member)?;
             }
             _ if parts.take(name, &member)? => {}
-            _ => return Err(member.fault("is not known in a key policy")),
+            _ => return Err(member.fault("is not supported in a key policy")),
         }
     }
     let principals = principals.ok_or_else(|| at.fault("has no Principal"))?;
@@ -179,7 +180,7 @@ fn read_principals(at: &At<'_>) -> Result<Vec<KeyPrincipal>, PolicyFault> {
     let mut principals = None;
     for (name, member) in at.members()? {
         if name != "RAM" {
-            return Err(member.fault("is not known here: principals stand under RAM"));
+            return Err(member.fault("is not supported: principals must be listed under RAM"));
         }
         let what = "must be acs:ram::<account>:* or …:root, …:user/<name>, …:role/<name>";
         let read =
@@ -192,7 +193,7 @@ fn read_principals(at: &At<'_>) -> Result<Vec<KeyPrincipal>, PolicyFault> {
 fn read_resource(at: &At<'_>) -> Result<Scope, PolicyFault> {
     for item in at.items()? {
         if item.text()? != "*" {
-            return Err(item.fault("must be *, which is the key itself"));
+            return Err(item.fault("must be *, which means the key"));
         }
     }
     Ok(Scope::Only(vec![Pattern::Any]))

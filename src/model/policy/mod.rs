@@ -1,11 +1,10 @@
-//! Policy documents: RAM policies of principals, and the key policies of keys.
+//! Policy documents: RAM policies of principals, and key policies.
 //!
-//! It knows how a document is written and whether one statement applies to one question. It knows
-//! neither which documents count for a caller nor how their answers are put together: that is
-//! `authz`.
+//! This module parses documents and decides whether one statement applies to one request. Which
+//! documents apply to a caller, and how their results are combined, is decided in `authz`.
 //!
-//! A document is read once, and refused with the place of its fault; matching it later allocates
-//! nothing but the ARN of the resource, and that only for a statement that names resources.
+//! A document is parsed once; an error gives the location of the fault. Matching allocates only the
+//! ARN of the resource, and only for a statement that names resources.
 
 mod attached;
 mod condition;

@@ -1,15 +1,15 @@
-//! Texts with wildcards: `*` stands for any text, an empty one too, and `?` for one character.
+//! Patterns with wildcards: `*` matches any text, even an empty one, and `?` matches one character.
 
 use super::steps::Steps;
 
-/// The most bytes of one pattern.
+/// Maximum length of a pattern in bytes.
 pub(super) const MAX_PATTERN_BYTES: usize = 1024;
 
-/// The most bytes of a pattern that can be attached, if it has wildcards before its end: more than
-/// the longest ARN has.
+/// Maximum length in bytes of a pattern to attach with wildcards before its end: longer than any
+/// ARN.
 pub(super) const MAX_GLOB_BYTES: usize = 512;
 
-/// A pattern, sorted by what matching it costs.
+/// A pattern, classified by its matching cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pattern {
     /// `*`.
@@ -22,7 +22,7 @@ pub(super) enum Pattern {
     Glob(Box<str>),
 }
 
-/// Whether ASCII letters match in either case.
+/// Whether ASCII case is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Sensitive,
@@ -30,7 +30,7 @@ enum Case {
 }
 
 impl Pattern {
-    /// The pattern that `text` spells. Every text is one.
+    /// The pattern of `text`. Every text is a valid pattern.
     pub(super) fn new(text: &str) -> Self {
         let start = text.trim_end_matches('*');
         match (start.contains(['*', '?']), start.len() == text.len()) {
@@ -41,12 +41,12 @@ impl Pattern {
         }
     }
 
-    /// Whether it is `*`, so that the text need not be known.
+    /// Whether it is `*`, so that the text is not needed.
     pub(super) fn is_any(&self) -> bool {
         matches!(self, Self::Any)
     }
 
-    /// Whether it stands for `text`; of no meaning once the steps are spent.
+    /// Whether it matches `text`. Meaningless once the steps are exhausted.
     pub(super) fn matches(&self, text: &str, steps: &Steps) -> bool {
         steps.take(1)
             && match self {
@@ -57,7 +57,7 @@ impl Pattern {
             }
     }
 
-    /// The same, where ASCII letters match in either case.
+    /// The same, ignoring ASCII case.
     pub(super) fn matches_ignoring_case(&self, text: &str, steps: &Steps) -> bool {
         steps.take(1)
             && match self {
@@ -71,12 +71,12 @@ impl Pattern {
             }
     }
 
-    /// The steps that it takes at the most to match a text of at most `longest` bytes.
+    /// The maximum number of steps to match a text of at most `longest` bytes.
     pub(super) fn worst_steps(&self, longest: usize) -> usize {
         self.worst(longest, Case::Sensitive)
     }
 
-    /// The same, where ASCII letters match in either case.
+    /// The same, ignoring ASCII case.
     pub(super) fn worst_steps_ignoring_case(&self, longest: usize) -> usize {
         self.worst(longest, Case::Insensitive)
     }
@@ -92,18 +92,18 @@ impl Pattern {
             }
         });
         let searches = searches.reduce(usize::saturating_add);
-        // Those for plain segments go through the text once, all of them together.
+        // The searches for plain segments together scan the text once.
         let searches = searches.map_or(0, |all| all.saturating_add(Steps::to_scan(longest)));
         searches.saturating_add(head.len() + tail.map_or(0, str::len) + 1)
     }
 
-    /// Whether it may not be attached for its length alone.
+    /// Whether it is too long to be attached.
     pub(super) fn is_overlong_glob(&self) -> bool {
         matches!(self, Self::Glob(glob) if glob.len() > MAX_GLOB_BYTES)
     }
 }
 
-/// What stands before the first `*`, between the first and the last, and behind the last.
+/// The parts before the first `*`, between the first and the last, and after the last.
 fn parts(glob: &str) -> (&str, impl Iterator<Item = &str>, Option<&str>) {
     let (head, rest) = glob.split_once('*').map_or((glob, None), |(head, rest)| (head, Some(rest)));
     let (middle, tail) = match rest {
@@ -116,9 +116,8 @@ fn parts(glob: &str) -> (&str, impl Iterator<Item = &str>, Option<&str>) {
     (head, middle.filter(|segment| !segment.is_empty()), tail)
 }
 
-/// Both ends have their place. Each segment between them is looked for once, from where the one
-/// before it ends: if there is a match, there is one with every segment as far to the front as can
-/// be.
+/// Both ends are anchored. Each segment between them is searched once, from the end of the previous
+/// match: if any match exists, one exists with every segment at its leftmost position.
 fn glob_matches(glob: &str, text: &str, case: Case, steps: &Steps) -> bool {
     let (head, middle, tail) = parts(glob);
     let Some(rest) = without_start(text, head, case, steps) else { return false };
@@ -133,7 +132,7 @@ fn glob_matches(glob: &str, text: &str, case: Case, steps: &Steps) -> bool {
     true
 }
 
-/// The text without a segment at its start, if that is there.
+/// The text after a segment at its start, if it starts with it.
 fn without_start<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
     let mut left = text.chars();
     for wanted in segment.chars() {
@@ -144,7 +143,7 @@ fn without_start<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) ->
     Some(left.as_str())
 }
 
-/// The text without a segment at its end, if that is there.
+/// The text before a segment at its end, if it ends with it.
 fn without_end<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
     let mut left = text.chars();
     for wanted in segment.chars().rev() {
@@ -155,8 +154,8 @@ fn without_end<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> O
     Some(left.as_str())
 }
 
-/// What follows the first place of a segment in the text. A plain one is found in a time that is
-/// linear in both lengths; one with wildcards for characters takes their product at the worst.
+/// The text after the first match of a segment. A plain segment is found in time linear in both
+/// lengths; one with `?` takes their product in the worst case.
 fn behind<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option<&'t str> {
     if is_plain(segment, case) {
         let found = text.split_once(segment).map(|(_before, rest)| rest);
@@ -197,7 +196,7 @@ mod tests {
         Pattern::new(pattern).matches(text, &Steps::default())
     }
 
-    /// What the wildcards mean, character by character.
+    /// The definition of the wildcards, character by character.
     fn by_definition(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], text) => text.is_empty(),
@@ -228,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_takes_more_steps_than_were_foretold(
+        fn no_text_takes_more_steps_than_estimated(
             pattern in "[ab?*]{1,40}", text in "[ab字]{0,200}",
         ) {
             let pattern = Pattern::new(&pattern);
@@ -239,14 +238,14 @@ mod tests {
                     Case::Insensitive => pattern.matches_ignoring_case(&text, &steps),
                 };
                 let taken = MAX_STEPS - steps.left();
-                // Some steps for each segment that is looked for, and one beyond each end.
+                // A few steps for each searched segment, and one beyond each end.
                 prop_assert!(taken <= pattern.worst(text.len().max(1), case) + 60, "{taken}");
             }
         }
     }
 
     #[test]
-    fn a_pattern_costs_at_the_most_the_steps_of_one_decision() {
+    fn a_pattern_costs_at_most_the_steps_of_one_decision() {
         let text = "a".repeat(8192);
         for (pattern, is_linear) in [
             (format!("*{}b", "a".repeat(1000)), true),
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_sorted_by_its_cost() {
+    fn a_pattern_is_classified_by_its_cost() {
         assert_eq!(Pattern::new("*"), Pattern::Any);
         assert_eq!(Pattern::new("**"), Pattern::Any);
         assert_eq!(Pattern::new("kms:Encrypt"), Pattern::Exact("kms:Encrypt".into()));
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn case_counts_only_where_it_is_asked_to() {
+    fn case_is_ignored_only_on_request() {
         for pattern in ["KMS:Encrypt", "kms:ENC*", "kms:?ncrYpt"] {
             let pattern = Pattern::new(pattern);
             assert!(pattern.matches_ignoring_case("kms:Encrypt", &Steps::default()), "{pattern:?}");

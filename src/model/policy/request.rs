@@ -1,4 +1,4 @@
-//! What a policy is asked.
+//! The request that a policy is evaluated for.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -7,26 +7,26 @@ use std::net::IpAddr;
 
 use crate::model::{Alias, EncryptionContext, KeyId, RegionAccount, TagKey, TagValue, Time};
 
-/// May this be done with that, now and from there?
+/// An action on a resource, with the values of the condition keys.
 #[derive(Debug)]
 pub struct PolicyRequest<'a> {
     /// The action, for instance `kms:Encrypt`.
     pub action: &'a str,
-    /// What it is done with.
+    /// The resource.
     pub resource: Resource<'a>,
-    /// The address that the request came from.
+    /// The source address.
     pub source: IpAddr,
-    /// Whether it came over TLS.
+    /// Whether the request came over TLS.
     pub is_secure: bool,
-    /// When it came.
+    /// The time of the request.
     pub now: Time,
-    /// The tags of the key, where a key is asked for.
+    /// The tags of the key, if the resource is a key.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
-    /// The encryption context, where the operation has one.
+    /// The encryption context, if the operation has one.
     pub context: Option<&'a EncryptionContext>,
 }
 
-/// A resource by place and name. Its ARN is written only when somebody reads it.
+/// A resource by region, account and name. Its ARN is formatted on first use.
 #[derive(Debug)]
 pub struct Resource<'a> {
     region_account: &'a RegionAccount,
@@ -34,7 +34,7 @@ pub struct Resource<'a> {
     arn: OnceCell<String>,
 }
 
-/// What an ARN ends with.
+/// The last part of an ARN.
 #[derive(Debug, Clone, Copy)]
 pub enum ResourceName<'a> {
     /// `key/<key id>`.
@@ -46,17 +46,17 @@ pub enum ResourceName<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// The resource of this name in this place.
+    /// The resource with this name in this region and account.
     pub fn new(region_account: &'a RegionAccount, name: ResourceName<'a>) -> Self {
         Self { region_account, name, arn: OnceCell::new() }
     }
 
-    /// Region and account that it is in.
+    /// Its region and account.
     pub fn region_account(&self) -> &'a RegionAccount {
         self.region_account
     }
 
-    /// What its ARN ends with.
+    /// The last part of its ARN.
     pub fn name(&self) -> ResourceName<'a> {
         self.name
     }

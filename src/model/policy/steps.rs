@@ -1,19 +1,19 @@
-//! What one decision may cost: patterns and texts are both chosen by others, and a decision is made
-//! on a thread that serves every connection.
+//! Limits the cost of one decision: callers choose both patterns and texts, and a decision runs on
+//! a thread that serves every connection.
 
 use std::cell::Cell;
 
-/// The steps of one decision: some milliseconds at the worst. A step is about one character that is
-/// compared with one of a pattern.
+/// Maximum steps of one decision: some milliseconds in the worst case. A step is about one
+/// comparison of a character with a pattern character.
 pub const MAX_STEPS: usize = 1_000_000;
 
-/// The bytes of a text that a search for a plain text looks at in a step.
+/// Bytes that a search for a plain text scans in one step.
 const BYTES_PER_STEP: usize = 4;
 
-/// The steps that are left of one decision.
+/// The remaining steps of one decision.
 ///
-/// Once they are spent, whatever else is asked of a policy has no meaning, and the decision has to
-/// be a denial.
+/// Once they are exhausted, further results of a policy are meaningless, and the decision must be a
+/// denial.
 #[derive(Debug)]
 pub struct Steps {
     left: Cell<usize>,
@@ -26,12 +26,12 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// Whether none is left.
+    /// Whether no steps remain.
     pub fn is_exhausted(&self) -> bool {
         self.left.get() == 0
     }
 
-    /// Takes some; false once they are spent.
+    /// Uses some steps. Returns false once they are exhausted.
     pub(super) fn take(&self, steps: usize) -> bool {
         let left = self.left.get().saturating_sub(steps);
         self.left.set(left);
@@ -43,7 +43,7 @@ impl Steps {
         self.left.get()
     }
 
-    /// What it takes to go through a text once.
+    /// The steps to scan a text once.
     pub(super) const fn to_scan(bytes: usize) -> usize {
         bytes / BYTES_PER_STEP + 1
     }

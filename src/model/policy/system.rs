@@ -1,4 +1,4 @@
-//! The system policies: RAM policies that are there under a name, without being written.
+//! The system policies: built-in RAM policies.
 
 use std::sync::LazyLock;
 
@@ -7,31 +7,31 @@ use super::Policy;
 /// The system policy that allows everything.
 pub const FULL_ACCESS: &str = "AliyunKMSFullAccess";
 
-/// A policy that is there under a name.
+/// A built-in policy.
 #[derive(Debug)]
 pub struct SystemPolicy {
-    /// Its name.
+    /// The policy name.
     pub name: &'static str,
-    /// What it is for, in a sentence.
+    /// Its purpose, in one sentence.
     pub purpose: &'static str,
     /// Its document.
     pub text: &'static str,
-    /// Its document, read.
+    /// The parsed document.
     pub policy: Policy,
 }
 
 impl SystemPolicy {
-    /// The system policy of this name.
+    /// The system policy with this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         SYSTEM_POLICIES.iter().find(|policy| policy.name == name)
     }
 }
 
-/// Every system policy. The first four have the names of the real service, the last is this
-/// gateway's own.
+/// Every system policy. The first four have the names of the real service; the last is an extension
+/// of this gateway.
 pub static SYSTEM_POLICIES: LazyLock<Vec<SystemPolicy>> = LazyLock::new(|| {
     let read = |(name, purpose, text)| {
-        // A document that cannot be read would be left out; a test reads them all.
+        // An invalid document is skipped; a test parses all of them.
         Policy::parse(text).ok().map(|policy| SystemPolicy { name, purpose, text, policy })
     };
     DOCUMENTS.into_iter().filter_map(read).collect()
@@ -46,7 +46,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     ),
     (
         "AliyunKMSReadOnlyAccess",
-        "Sees every key, version, alias, tag, policy and client key; uses and changes none.",
+        "Reads all keys, versions, aliases, tags, policies and client keys; uses and changes none.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:GetPublicKey",
@@ -55,7 +55,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     ),
     (
         "AliyunKMSCryptoUserAccess",
-        "Uses every key and sees what that takes; changes none.",
+        "Uses all keys and reads what clients need for it; changes none.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*",
@@ -69,7 +69,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     (
         "AliyunKMSCryptoAdminAccess",
         "Manages keys, versions, aliases, tags, rotation, imported material and key policies; \
-         uses none, and makes no client keys. Who may set key policies can allow himself any use.",
+         uses none, and makes no client keys. A principal that may set key policies can grant itself any use.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:SetKeyPolicy",
@@ -85,7 +85,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     ),
     (
         "AliyunKMSAuditorAccess",
-        "Sees every key, version, alias, tag, policy and client key, and denies everything else, \
+        "Reads all keys, versions, aliases, tags, policies and client keys, and denies everything else, \
          whatever other policies allow.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_system_policy_can_be_read_and_is_found_by_its_name() {
+    fn every_system_policy_is_valid_and_found_by_its_name() {
         assert_eq!(SYSTEM_POLICIES.len(), DOCUMENTS.len());
         for (name, ..) in DOCUMENTS {
             assert_eq!(SystemPolicy::find(name).unwrap().name, name);

@@ -10,7 +10,7 @@ fn policy(condition: &str) -> Result<Policy, String> {
     Policy::parse(&text).map_err(|fault| fault.to_string())
 }
 
-/// Holds a condition against a request from 10.1.2.3 over TLS at noon on 2024-03-01, with a key
+/// Evaluates a condition for a request from 10.1.2.3 over TLS at noon on 2024-03-01, with a key
 /// that has the tags team=orders, level=7 and retired=2024-01-01T00:00:00Z, and the context
 /// {"purpose":"Backup"}.
 fn holds(condition: &str) -> bool {
@@ -43,7 +43,7 @@ fn check(cases: &[(&str, bool)]) {
 }
 
 #[test]
-fn texts_are_compared_with_and_without_case() {
+fn strings_are_compared_with_and_without_case() {
     check(&[
         (r#"{"StringEquals":{"kms:tag/team":"orders"}}"#, true),
         (r#"{"StringEquals":{"kms:tag/team":"Orders"}}"#, false),
@@ -103,7 +103,7 @@ fn times_are_compared_whatever_their_offset() {
 }
 
 #[test]
-fn truths_and_addresses_are_what_the_request_has() {
+fn booleans_and_addresses_are_compared_with_the_request() {
     check(&[
         (r#"{"Bool":{"acs:SecureTransport":"true"}}"#, true),
         (r#"{"Bool":{"acs:SecureTransport":true}}"#, true),
@@ -117,7 +117,7 @@ fn truths_and_addresses_are_what_the_request_has() {
 }
 
 #[test]
-fn what_a_request_has_not_meets_only_negated_operators() {
+fn a_missing_value_matches_only_negated_operators() {
     check(&[
         (r#"{"StringEquals":{"kms:tag/none":""}}"#, false),
         (r#"{"StringLike":{"kms:tag/none":"*"}}"#, false),
@@ -131,7 +131,7 @@ fn what_a_request_has_not_meets_only_negated_operators() {
 }
 
 #[test]
-fn keys_and_operators_must_all_hold() {
+fn keys_and_operators_must_all_match() {
     let team = r#"{"StringEquals":{"kms:tag/team":"orders","kms:tag/level":"LEVEL"},"Bool":{"acs:SecureTransport":"TRUTH"}}"#;
     let with = |level, truth| team.replace("LEVEL", level).replace("TRUTH", truth);
     check(&[
@@ -156,7 +156,7 @@ fn a_condition_that_can_never_match_is_refused() {
 }
 
 #[test]
-fn values_and_names_that_are_not_understood_are_refused() {
+fn unknown_values_and_names_are_refused() {
     for condition in [
         r#"{"StringEquals":{"kms:tag/":"x"}}"#,
         r#"{"StringEquals":{"kms:tag/acs:x":"x"}}"#,

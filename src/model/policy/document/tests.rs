@@ -57,30 +57,33 @@ fn fault(text: &str) -> String {
 }
 
 #[test]
-fn a_fault_is_told_with_its_place() {
+fn a_fault_is_reported_with_its_location() {
     let statement = |inner: &str| format!(r#"{{"Version":"1","Statement":[{{{inner}}}]}}"#);
     for (inner, expected) in [
         ("", "Statement[0]: has no Effect"),
         (r#""Effect":"Allow""#, "Statement[0]: has no Action"),
         (r#""Effect":"Allow","Action":"*""#, "Statement[0]: has no Resource"),
         (r#""Effect":true"#, "Statement[0].Effect: must be Allow or Deny"),
-        (r#""Effect":"Allow","Effect":"Deny""#, "Statement[0].Effect: stands here twice"),
+        (r#""Effect":"Allow","Effect":"Deny""#, "Statement[0].Effect: is repeated"),
         (r#""Action":[]"#, "Statement[0].Action: must not be empty"),
         (
             r#""Action":["kms:*","Encrypt"]"#,
             "Statement[0].Action[1]: must be * or of the form kms:<Operation>",
         ),
-        (r#""Action":"*","NotAction":"*""#, "Statement[0].NotAction: stands beside its opposite"),
+        (
+            r#""Action":"*","NotAction":"*""#,
+            "Statement[0].NotAction: cannot be combined with its opposite",
+        ),
         (
             r#""Resource":"key/a""#,
             "Statement[0].Resource: must be * or of the form \
              acs:kms:<region>:<account>:<resource>",
         ),
-        (r#""Resource":7"#, "Statement[0].Resource: must be a text"),
-        (r#""Principal":"*""#, "Statement[0].Principal: is not known here"),
+        (r#""Resource":7"#, "Statement[0].Resource: must be a string"),
+        (r#""Principal":"*""#, "Statement[0].Principal: is not supported"),
         (
             r#""Condition":{"IpAdress":{"acs:SourceIp":"10.0.0.0/8"}}"#,
-            "Statement[0].Condition.IpAdress: is no condition operator",
+            "Statement[0].Condition.IpAdress: is not a condition operator",
         ),
         (
             r#""Condition":{"IpAddress":{"acs:SourceIP":["10.0.0.0/8","10.0.0.0/33"]}}"#,
@@ -88,7 +91,7 @@ fn a_fault_is_told_with_its_place() {
         ),
         (
             r#""Condition":{"Bool":{"acs:Secure":"true"}}"#,
-            "Statement[0].Condition.Bool.acs:Secure: is no condition key of this service",
+            "Statement[0].Condition.Bool.acs:Secure: is not a condition key of this service",
         ),
     ] {
         assert_eq!(fault(&statement(inner)), expected, "{inner}");
@@ -102,7 +105,7 @@ fn a_fault_is_told_with_its_place() {
 }
 
 #[test]
-fn what_a_decision_can_afford_is_attached_and_nothing_else() {
+fn only_affordable_documents_are_attached() {
     let document = |pattern: &str, count: usize| {
         let patterns = vec![pattern; count];
         let text = serde_json::json!({"Version": "1", "Statement": [
@@ -130,6 +133,6 @@ fn what_a_decision_can_afford_is_attached_and_nothing_else() {
 }
 
 #[test]
-fn a_document_that_is_nested_without_end_is_refused() {
+fn a_deeply_nested_document_is_refused() {
     assert!(fault(&"[".repeat(10_000)).contains("recursion limit"));
 }

@@ -46,11 +46,11 @@ fn principals_are_the_account_its_root_its_users_and_its_roles() {
 }
 
 #[test]
-fn a_fault_is_told_with_its_place() {
+fn a_fault_is_reported_with_its_location() {
     let all = r#""acs:ram::1234567890123456:*""#;
     for (principal, rest, expected) in [
         (all, r#""Action":"*""#, "Statement[0].Action: must begin with kms:"),
-        (all, r#""NotAction":"kms:*""#, "Statement[0].NotAction: is not known in a key policy"),
+        (all, r#""NotAction":"kms:*""#, "Statement[0].NotAction: is not supported in a key policy"),
         (all, r#""Action":"kms:*","Sid":"a;b""#, "Statement[0].Sid: must be 1 to 128"),
         (r#"["*"]"#, r#""Action":"kms:*""#, "Statement[0].Principal.RAM[0]: must be acs:ram::"),
         (r#""acs:ram::1:*""#, r#""Action":"kms:*""#, "Statement[0].Principal.RAM: must be"),
@@ -65,11 +65,11 @@ fn a_fault_is_told_with_its_place() {
     let elsewhere = document(&[statement(all, r#""Action":"kms:*""#)])
         .replace(r#""Resource":"*""#, r#""Resource":"acs:kms:*:*:key/a""#);
     let fault = KeyPolicy::parse(&elsewhere).unwrap_err().to_string();
-    assert_eq!(fault, "Statement[0].Resource: must be *, which is the key itself");
+    assert_eq!(fault, "Statement[0].Resource: must be *, which means the key");
 }
 
 #[test]
-fn a_policy_must_leave_somebody_of_the_account_who_can_change_it() {
+fn a_policy_must_leave_a_principal_of_the_account_that_can_change_it() {
     let account: AccountId = ACCOUNT.parse().unwrap();
     let (all, user) =
         (r#""acs:ram::1234567890123456:*""#, r#""acs:ram::1234567890123456:user/alice""#);
@@ -96,7 +96,7 @@ fn a_policy_must_leave_somebody_of_the_account_who_can_change_it() {
 }
 
 #[test]
-fn the_default_policy_is_recognised() {
+fn the_default_policy_is_recognized() {
     let account: AccountId = ACCOUNT.parse().unwrap();
     let default = KeyPolicy::parse(&KeyPolicy::default_text(&account)).unwrap();
     assert!(default.statements()[0].is_default_in(&account));
