@@ -1,4 +1,4 @@
-//! The one error vocabulary of the service: KMS code, HTTP status and message, in one table.
+//! The errors of the API: KMS code, HTTP status and message, in one table.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::{ParamError, TagFault};
 
-/// Writes the enum of codes and their table in one go, so that none can lack a row.
+/// Declares the enum of codes and their table together, so that no code lacks a row.
 macro_rules! error_codes {
     ($($variant:ident = $status:literal $code:literal $message:literal,)+) => {
         /// An error code of the KMS API. The documentation of each is its message.
@@ -19,17 +19,17 @@ macro_rules! error_codes {
             /// Every code, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The code as the client sees it.
+            /// The code that the client receives.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// The HTTP status that goes with it.
+            /// The HTTP status.
             pub const fn status(self) -> u16 {
                 match self { $(Self::$variant => $status,)+ }
             }
 
-            /// The message that goes with it, unless an error carries one of its own.
+            /// The default message.
             pub const fn message(self) -> &'static str {
                 match self { $(Self::$variant => $message,)+ }
             }
@@ -38,7 +38,7 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    // Who is calling, and is it them
+    // Authentication
     InvalidAccessKeyIdNotFound = 404 "InvalidAccessKeyId.NotFound" "The Access Key ID provided does not exist in our records.",
     InvalidAccessKeyIdInactive = 400 "InvalidAccessKeyId.Inactive" "Specified access key is disabled.",
     SignatureDoesNotMatch = 400 "SignatureDoesNotMatch" "Specified signature is not matched with our calculation.",
@@ -58,7 +58,7 @@ error_codes! {
     MissingAction = 400 "MissingAction" "Action is mandatory for this action.",
     MissingVersion = 400 "MissingVersion" "Version is mandatory for this action.",
 
-    // What is being asked
+    // Request format
     InvalidActionNotFound = 404 "InvalidAction.NotFound" "Specified api is not found, please check your url and method.",
     InvalidVersion = 400 "InvalidVersion" "Specified parameter Version is not valid.",
     InvalidParameterFormat = 400 "InvalidParameter.Format" "Specified parameter Format is not valid.",
@@ -75,7 +75,7 @@ error_codes! {
     DryRunValidation = 400 "ValidationError" "The request would have failed, and the DryRun parameter is set.",
     DryRunAccessDenied = 403 "AccessDeniedError" "The request would have been denied, and the DryRun parameter is set.",
 
-    // May they
+    // Permission and rate
     NoPermission = 403 "Forbidden.NoPermission" "This operation is forbidden by permission system.",
     Throttling = 429 "Rejected.Throttling" "QPS Limit Exceeded",
 
@@ -101,7 +101,7 @@ error_codes! {
     KeyUnavailable = 409 "Rejected.Unavailable" "The request was rejected because the key state is Unavailable.",
     StateModifiedFailed = 409 "Rejected.StateModifiedFailed" "Keystate modified failed.",
 
-    // The KMS instance protocol alone
+    // Only in the KMS instance protocol
     InvalidContentType = 415 "InvalidContentType" "The Content-Type is unsupported.",
     InvalidApiVersion = 400 "InvalidApiVersion" "The ApiVersion is invalid.",
     InvalidApiName = 400 "InvalidApiName" "The ApiName is invalid.",
@@ -111,12 +111,12 @@ error_codes! {
     SignatureNotMatch = 401 "SignatureNotMatch" "Signature is not matched.",
     OnlySymmetricKeySupported = 404 "Forbidden.OnlySymmetricKeySupported" "The key is not a symmetric key. The API only supports symmetric keys.",
 
-    // What is wrong on our side
+    // Failures of the gateway
     InternalFailure = 500 "InternalFailure" "Internal Failure",
     Unavailable = 503 "ServiceUnavailableTemporary" "Service Unavailable Temporary",
 }
 
-/// A refusal or a failure as a caller sees it, with its cause for the log alone.
+/// A refusal or failure as the caller sees it, with its cause for the log only.
 #[derive(Debug)]
 pub struct ApiError {
     code: ErrorCode,
@@ -125,56 +125,55 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with a message of its own in place of the table's.
+    /// An error with a message that replaces the one of the table.
     pub fn with_message(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), cause: None }
     }
 
-    /// The error for a parameter that is not valid, by its name.
+    /// The error for an invalid parameter, by name.
     pub fn invalid_parameter(name: &str) -> Self {
         let message = format!("The specified parameter \"{name}\" is not valid.");
         Self::with_message(ErrorCode::InvalidParameter, message)
     }
 
-    /// The error for an action of the API that is not served.
+    /// The error for an API action that is not supported.
     pub fn unsupported_action(action: &str) -> Self {
         let code = ErrorCode::UnsupportedOperation;
         let message = format!("{} This gateway does not serve {action}.", code.message());
         Self::with_message(code, message)
     }
 
-    /// The error for a parameter of the API, by its name, whose value cannot be had here; `reason`
-    /// says why.
+    /// The error for a parameter, by name, whose value is not supported. `reason` explains why.
     pub fn unsupported_parameter(name: &str, reason: &str) -> Self {
         let message = format!("The specified parameter \"{name}\" is not supported: {reason}.");
         Self::with_message(ErrorCode::UnsupportedOperation, message)
     }
 
-    /// The error for a key whose usage, spec or origin forbids what is asked for; `reason` says what
-    /// does.
+    /// The error for an operation that the key's usage, spec or origin does not allow. `reason`
+    /// explains why.
     pub fn not_for_key(reason: &str) -> Self {
         let code = ErrorCode::RejectedUnsupportedOperation;
         Self::with_message(code, format!("{} {reason}.", code.message()))
     }
 
-    /// Keeps `cause` for the log. It never reaches the caller.
+    /// Keeps `cause` for the log. It is never sent to the caller.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Its code.
+    /// The error code.
     pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
-    /// The text for the caller.
+    /// The message for the caller.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// How long the caller should wait before another try, for refusals that pass.
+    /// How many seconds the caller should wait before a retry, for temporary failures.
     pub const fn retry_after_seconds(&self) -> Option<u32> {
         match self.code {
             ErrorCode::Throttling | ErrorCode::Unavailable => Some(1),
@@ -231,10 +230,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_code_stands_twice_and_each_is_an_error_to_every_sdk() {
+    fn codes_are_unique_and_every_sdk_treats_them_as_errors() {
         let mut seen = HashSet::new();
         for code in ErrorCode::ALL {
-            assert!(seen.insert(code.as_str()), "{} stands twice", code.as_str());
+            assert!(seen.insert(code.as_str()), "{} is repeated", code.as_str());
             assert!((400..=503).contains(&code.status()), "{}", code.as_str());
             assert!(!matches!(code.as_str(), "200" | "OK" | "Success"));
         }

@@ -1,4 +1,4 @@
-//! From single settings to a whole configuration: typed values, and rules between settings.
+//! Builds the configuration from single settings: typed values, and rules between settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::model::{IvBudget, RegionAccount};
 
-/// The configuration, or `None` when the reader has got a fault. Every part is looked at before
-/// one is found wanting, so that all faults are told.
+/// The configuration, or `None` if there are faults. Every part is read before returning, so that
+/// all faults are reported.
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = tls(reader);
     let listen = listen(reader, tls.is_some());
@@ -56,7 +56,7 @@ fn listen(reader: &mut Reader<'_>, is_tls: bool) -> Option<SocketAddr> {
     if !address.ip().is_loopback() && !is_tls && !allows_insecure_http {
         reader.fault_of(
             "listen.address",
-            "is beyond loopback: set tls.certificate, or ask for plain HTTP with \
+            "is not a loopback address: set tls.certificate, or allow plain HTTP with \
              listen.allow_insecure_http = true",
         );
         return None;
@@ -64,7 +64,7 @@ fn listen(reader: &mut Reader<'_>, is_tls: bool) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// None is plain HTTP; a half of it is a fault.
+/// No setting means plain HTTP; only one of the two is a fault.
 fn tls(reader: &mut Reader<'_>) -> Option<CertificateFiles> {
     let certificate = reader.text("tls.certificate", absolute);
     let key = reader.text("tls.key", absolute);
@@ -90,7 +90,7 @@ fn admin(reader: &mut Reader<'_>, is_tls: bool) -> Option<AdminConfig> {
     if is_beyond_loopback && !reader.is_set("admin.client_ca") && !allows_insecure_http {
         reader.fault_of(
             "admin.address",
-            "is beyond loopback: set admin.client_ca, or ask for plain HTTP with \
+            "is not a loopback address: set admin.client_ca, or allow plain HTTP with \
              admin.allow_insecure_http = true",
         );
     }
@@ -241,7 +241,7 @@ fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-/// A service's working directory is no place to find things from.
+/// Refuses relative paths: the working directory of a service is arbitrary.
 fn absolute(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
     path.is_absolute().then_some(path)
@@ -251,7 +251,7 @@ fn of_bytes(text: &str, most: usize) -> Option<String> {
     (1..=most).contains(&text.len()).then(|| text.to_owned())
 }
 
-/// A plain file name, so that the credential lies in its directory and nowhere else.
+/// A plain file name, so that the credential is directly in its directory.
 fn credential_name(text: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_plain =

@@ -1,18 +1,18 @@
-//! What is wrong with a configuration, told all at once.
+//! Faults of a configuration, all reported together.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ownership::InsecurePermissions;
 
-/// One fault of a configuration. It never shows the value, which may be a secret.
+/// One fault of a configuration. Never contains the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Counted from 1. For a missing setting, the line of its section, or the last one.
+    /// Counted from 1. For a missing setting, the line of its section, or the last line.
     pub line: usize,
-    /// The setting or section; empty when the text is no TOML.
+    /// The setting or section. Empty if the text is not valid TOML.
     pub subject: String,
-    /// What is wrong with it.
+    /// The fault.
     pub what: String,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All faults of a configuration, by line. Written as one line per fault.
+/// All faults of a configuration, sorted by line. Displayed as one line per fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFaults {
     file: String,
@@ -38,13 +38,13 @@ impl ConfigFaults {
         Self { file: "hsmgate.toml".to_owned(), faults }
     }
 
-    /// Names the file that the faults are in.
+    /// Adds the path of the file to the faults.
     #[must_use]
     pub fn of_file(self, path: &Path) -> Self {
         Self { file: path.display().to_string(), ..self }
     }
 
-    /// The faults, by line.
+    /// The faults, sorted by line.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.faults.iter()
     }
@@ -62,7 +62,7 @@ impl fmt::Display for ConfigFaults {
 
 impl std::error::Error for ConfigFaults {}
 
-/// Why there is no configuration.
+/// Why a configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -70,13 +70,13 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: std::io::Error,
     },
-    /// Others can change the file.
+    /// Other users can change the file.
     #[error(transparent)]
     InsecurePermissions(#[from] InsecurePermissions),
-    /// The file is read, and wrong.
+    /// The file has faults.
     #[error(transparent)]
     Faults(#[from] ConfigFaults),
 }

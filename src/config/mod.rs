@@ -1,7 +1,7 @@
-//! The configuration: strict TOML in, a checked [`Config`] out.
+//! The configuration: parses strict TOML into a checked [`Config`].
 //!
-//! Knows the settings, their forms and limits, and how a secret file is read. Must not know what
-//! the other rooms do with a setting.
+//! Defines the settings with their types and limits, and reads secret files. Does not know what
+//! other modules do with a setting.
 
 mod check;
 mod faults;
@@ -22,27 +22,27 @@ pub use settings::{SETTINGS, Setting};
 use crate::model::{AddressRange, IvBudget, RegionAccount, VerificationRate};
 use reader::Reader;
 
-/// A configuration in which every setting has been checked, alone and against the others.
+/// A configuration whose settings are all checked, alone and against each other.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the gateway listens. Beyond loopback only with TLS, or when the operator asked for
-    /// plain HTTP.
+    /// The listen address. Not a loopback address only with TLS, or if the operator allows plain
+    /// HTTP.
     pub listen: SocketAddr,
-    /// How long connections and requests are still taken once a stop was asked for.
+    /// How long a stopping gateway still accepts connections and requests.
     pub drain: Duration,
-    /// The certificate; none is plain HTTP.
+    /// The certificate. `None` means plain HTTP.
     pub tls: Option<CertificateFiles>,
     /// The listener for health and metrics.
     pub admin: AdminConfig,
-    /// The region and the account that the gateway serves.
+    /// The region and account that the gateway serves.
     pub region_account: RegionAccount,
-    /// The token and how it is worked.
+    /// The token and its use.
     pub token: TokenConfig,
-    /// The database URL, as `sqlx` takes it.
+    /// The database URL, as `sqlx` expects it.
     pub store_url: String,
-    /// A directory for the small files that must survive a restart.
+    /// The directory of the small files that must survive a restart.
     pub state_directory: PathBuf,
-    /// What bounds the work.
+    /// The limits.
     pub limits: Limits,
     /// What operations accept.
     pub compatibility: CompatibilityOptions,
@@ -56,44 +56,44 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Where a certificate and its key are, both PEM.
+/// Paths of a certificate and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate of the server, then those that lead to its CA, without the CA itself.
+    /// The server certificate, then the intermediate certificates, without the root CA.
     pub certificate: PathBuf,
-    /// Its private key, which only its owner may read.
+    /// The private key, readable only by its owner.
     pub key: PathBuf,
 }
 
 /// The listener for health and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Where it listens; none is off.
+    /// The listen address. `None` disables it.
     pub address: Option<SocketAddr>,
-    /// Whose clients it lets in, by mutual TLS; none is plain HTTP.
+    /// The CA of the allowed clients (mutual TLS). `None` means plain HTTP.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which token, how to log in, and how it is worked.
+/// The token, the login, and limits of its use.
 #[derive(Debug, Clone)]
 pub struct TokenConfig {
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
-    /// Which of the module's tokens.
+    /// Which token of the module.
     pub name: TokenName,
-    /// Where its user PIN comes from.
+    /// The source of the user PIN.
     pub pin: PinSource,
-    /// Worker threads; the token room chooses when absent.
+    /// Worker threads. If absent, `token` chooses.
     pub workers: Option<NonZeroUsize>,
-    /// Calls that may wait for a worker.
+    /// Maximum number of calls that wait for a worker.
     pub queue_size: NonZeroUsize,
-    /// How long a call may have to wait for a worker.
+    /// Maximum time that a call may have to wait for a worker.
     pub max_queue_wait: Duration,
     /// How long the module may hold every thread before a new process is thought of.
     pub hang_timeout: Duration,
 }
 
-/// What a token is known by. Never a slot number: those move.
+/// How a token is identified. Never by a slot number, because slot numbers change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenName {
     /// Its label, 1 to 32 bytes.
@@ -102,25 +102,24 @@ pub enum TokenName {
     Serial(String),
 }
 
-/// What bounds the work of the gateway.
+/// The limits of the gateway's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls a second for an account and a cryptographic operation; 0 is no limit.
+    /// Calls per second for an account and a cryptographic operation. 0 means no limit.
     pub calls_per_second: u32,
-    /// Calls a second for a principal and a cryptographic operation; 0 is no limit.
+    /// Calls per second for a principal and a cryptographic operation. 0 means no limit.
     pub calls_per_second_per_principal: u32,
-    /// How long a request may take as a whole.
+    /// Maximum duration of a request.
     pub request_timeout: Duration,
-    /// How long the head of a request may take to arrive, then its body, then its answer to be
-    /// taken.
+    /// Maximum time to receive the head of a request, then its body, then to send its response.
     pub header_timeout: Duration,
-    /// Connections at a time.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Connections of one source; absent, half of all.
+    /// Maximum connections of one source. If absent, half of `connections`.
     pub connections_per_source: Option<usize>,
-    /// Sources without such a bound, because many clients share them.
+    /// Sources without that limit, because many clients share them.
     pub shared_sources: Vec<AddressRange>,
-    /// Refused AccessKeys and signatures a second from one source; 0 is no limit.
+    /// Failed authentications per second from one source. 0 means no limit.
     pub authentication_failures_per_second: u32,
 }
 
@@ -175,29 +174,29 @@ pub struct AuditSettings {
     pub forward_to: Option<PathBuf>,
 }
 
-/// How the log is written.
+/// The log settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// The form of a line.
+    /// The line format.
     pub format: LogFormat,
-    /// What is written: a level, or directives such as `info,hsmgate::token=debug`.
+    /// The filter: a level, or directives such as `info,hsmgate::token=debug`.
     pub filter: String,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// Reads a configuration from its text.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// All faults at once, each with its line and its setting.
+    /// All faults together, each with its line and setting.
     pub fn parse(text: &str) -> Result<Self, ConfigFaults> {
         let mut reader = Reader::new(text);
         let config = check::config(&mut reader);
@@ -207,10 +206,10 @@ impl Config {
         }
     }
 
-    /// Reads a configuration file.
+    /// Loads a configuration file.
     ///
     /// # Errors
-    /// When the file cannot be read or others can change it, or with all of its faults.
+    /// When the file cannot be read, other users can change it, or it has faults.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         ownership::check_permissions(path, ownership::Role::Data)?;
         let text = std::fs::read_to_string(path)

@@ -1,30 +1,30 @@
-//! Whether a file that the gateway believes can be changed by others.
+//! Checks whether other users can change a file that the gateway trusts.
 //!
-//! Others are all users but root, the user of this process and, where root runs it, the owner of the
-//! file. A group may write when it is root's, one of those of this process, or the private group of the
-//! file's owner, which has the number of the user.
+//! Other users are all except root, the user of this process and, if root runs it, the owner of the
+//! file. A group may write if it is root's, one of this process's groups, or the private group of
+//! the file's owner, which has the owner's number.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file or directory that others can change.
+/// A file or directory that other users can change.
 #[derive(Debug, thiserror::Error)]
 pub enum InsecurePermissions {
-    /// World may write to it.
-    #[error("{} can be changed by everybody (mode {mode:03o}): chmod o-w it", path.display())]
+    /// It is world-writable.
+    #[error("{} is writable by all users (mode {mode:03o}): run chmod o-w on it", path.display())]
     World {
-        /// It.
+        /// Its path.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// A group may write to it that is neither root's nor this process's.
+    /// A group can write to it that is neither root's nor this process's.
     #[error(
-        "{} can be changed by the group {gid} (mode {mode:03o}): chmod g-w it", path.display()
+        "{} is writable by group {gid} (mode {mode:03o}): run chmod g-w on it", path.display()
     )]
     Group {
-        /// It.
+        /// Its path.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -32,20 +32,20 @@ pub enum InsecurePermissions {
         gid: u32,
     },
     /// Another user owns it.
-    #[error("{} belongs to another user (uid {uid}): chown it", path.display())]
+    #[error("{} belongs to another user (uid {uid}): run chown on it", path.display())]
     Owner {
-        /// It.
+        /// Its path.
         path: PathBuf,
         /// Its owner.
         uid: u32,
     },
 }
 
-/// Who asks.
+/// The process whose access is compared.
 #[derive(Debug)]
 struct Process {
     uid: u32,
-    /// Its group, and those that it is in besides.
+    /// Its group and supplementary groups.
     groups: Vec<u32>,
 }
 
@@ -60,26 +60,27 @@ impl Process {
     }
 }
 
-/// The most links that a path is followed through.
+/// Maximum number of links to follow in a path.
 const MAX_LINKS: usize = 40;
 
-/// What a file is to this process.
+/// How this process uses a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It is read: root, who runs commands for the user of the gateway, may read that user's.
+    /// It reads the file. Root, who runs commands for the gateway's user, may read that user's
+    /// files.
     Data,
-    /// It is run, so nobody else's will do.
+    /// It executes the file, so the owner must be trusted.
     Code,
 }
 
-/// Refuses what others can change: the file or directory, and any directory on the way to it in which
-/// everybody can exchange what leads there. Of a symbolic link the target is judged, and the directories
-/// of both. What is not there is no fault here.
+/// Refuses a file or directory that other users can change, or whose path has a directory in which
+/// every user can replace entries. For a symbolic link, checks the target and the directories of
+/// both. A missing file is accepted.
 ///
 /// # Errors
-/// When others can change it.
+/// When other users can change it.
 pub fn check_permissions(path: &Path, role: Role) -> Result<(), InsecurePermissions> {
-    // Who may not look at it is told so by whoever opens it.
+    // A file that this process cannot access causes an error when it is opened.
     let Ok(real) = path.canonicalize() else { return Ok(()) };
     let Ok(metadata) = real.metadata() else { return Ok(()) };
     check(&real, &metadata, role, &Process::this())?;
@@ -93,8 +94,8 @@ pub fn check_permissions(path: &Path, role: Role) -> Result<(), InsecurePermissi
     Ok(())
 }
 
-/// Refuses a path with a directory in which everybody can exchange what is in it. In a sticky one, such
-/// as /tmp, everybody exchanges only what is their own.
+/// Refuses a path with a directory in which every user can replace entries. In a sticky directory
+/// such as /tmp, users can replace only their own entries.
 fn check_directories_of(path: &Path) -> Result<(), InsecurePermissions> {
     for directory in path.ancestors().skip(1) {
         let mode = directory.metadata().map_or(0, |metadata| metadata.mode());
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_may_write_is_refused_and_so_is_a_link_to_it() {
+    fn a_world_writable_file_and_a_link_to_it_are_refused() {
         let directory = TempDir::new().unwrap();
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         fs::write(&file, "").unwrap();
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_in_which_everybody_may_exchange_it_is_refused_unless_it_is_sticky() {
+    fn a_world_writable_directory_is_refused_unless_it_is_sticky() {
         let directory = TempDir::new().unwrap();
         let inner = directory.path().join("inner");
         fs::create_dir(&inner).unwrap();
@@ -172,15 +173,15 @@ mod tests {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         fs::set_permissions(&inner, Permissions::from_mode(0o777)).unwrap();
-        assert!(refusal(&file).contains("inner can be changed by everybody"), "{}", refusal(&file));
+        assert!(refusal(&file).contains("inner is writable by all users"), "{}", refusal(&file));
         fs::set_permissions(&inner, Permissions::from_mode(0o1777)).unwrap();
         assert_eq!(refusal(&file), "");
-        // As the state directory it is refused all the same.
-        assert!(refusal(&inner).contains("everybody"));
+        // As the state directory it is refused nevertheless.
+        assert!(refusal(&inner).contains("all users"));
     }
 
     #[test]
-    fn every_directory_on_the_way_is_judged_also_that_of_a_link() {
+    fn every_directory_of_the_path_and_of_a_link_is_checked() {
         let directory = TempDir::new().unwrap();
         let (outer, inner) = (directory.path().join("outer"), directory.path().join("outer/inner"));
         fs::create_dir_all(&inner).unwrap();
@@ -199,22 +200,22 @@ mod tests {
         open(&links);
         assert_eq!(refusal(&file), "");
         for path in [&link, &other] {
-            assert!(refusal(path).contains("links can be changed by everybody"), "{path:?}");
+            assert!(refusal(path).contains("links is writable by all users"), "{path:?}");
         }
         fs::set_permissions(&links, Permissions::from_mode(0o755)).unwrap();
         open(&outer);
         for path in [&file, &link, &other] {
-            assert!(refusal(path).contains("outer can be changed by everybody"), "{path:?}");
+            assert!(refusal(path).contains("outer is writable by all users"), "{path:?}");
         }
     }
 
     #[test]
-    fn groups_and_owners_are_judged_by_who_asks() {
+    fn groups_and_owners_are_compared_with_the_process() {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         if chown(&file, Some(4321), Some(1234)).is_err() {
-            println!("not run: to give files away needs root");
+            println!("not run: changing the owner of files needs root");
             return;
         }
         let asked_in = |mode, role, uid, groups: &[u32]| {
@@ -225,14 +226,14 @@ mod tests {
         let asked = |mode, role, uid, gid| asked_in(mode, role, uid, &[gid]);
         assert!(asked(0o644, Role::Data, 4321, 1));
         assert!(asked(0o644, Role::Code, 4321, 1));
-        assert!(!asked(0o644, Role::Data, 99, 1), "another user's");
+        assert!(!asked(0o644, Role::Data, 99, 1), "file of another user");
         assert!(asked(0o644, Role::Data, 0, 0), "root runs a command for the gateway's user");
-        assert!(!asked(0o644, Role::Code, 0, 0), "and runs nobody else's code");
-        assert!(!asked(0o664, Role::Data, 4321, 1), "a group of others");
+        assert!(!asked(0o644, Role::Code, 0, 0), "root executes only its own code");
+        assert!(!asked(0o664, Role::Data, 4321, 1), "a foreign group");
         assert!(asked(0o664, Role::Data, 4321, 1234), "the process's own group");
         assert!(
             asked_in(0o664, Role::Data, 4321, &[1, 1234]),
-            "one that the process is in besides"
+            "a supplementary group of the process"
         );
         chown(&file, Some(4321), Some(4321)).unwrap();
         assert!(asked(0o664, Role::Data, 0, 0), "a private group");

@@ -1,4 +1,4 @@
-//! The text of a configuration against the table of settings.
+//! Reads the text of a configuration and compares it with the table of settings.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue};
 use super::faults::Fault;
 use super::settings::{SECTIONS, SETTINGS, Setting, SettingKind, WhenAbsent};
 
-/// How much alike a word must be to a known one to be offered in its place.
+/// Minimum similarity of a word to a known one to be suggested.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// A value of the right kind.
+/// A value of the correct type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Text(String),
@@ -31,7 +31,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the text: syntax, names, kinds and bounds, presence and alternatives.
+    /// Parses the text: syntax, names, types and ranges, presence and alternatives.
     pub(super) fn new(text: &'a str) -> Self {
         let mut reader = Self {
             text,
@@ -45,13 +45,14 @@ impl<'a> Reader<'a> {
         if errors.is_empty() {
             reader.check_presence();
         } else {
-            // What stands after a broken place may be lost to the parser: nothing is "missing".
+            // The parser may lose the text after a syntax error, so no setting is reported as
+            // missing.
             reader.take_syntax(&errors);
         }
         reader
     }
 
-    /// A text that `parse` understands; `None` when it is not set or faulty.
+    /// A text that `parse` accepts. `None` if it is not set or invalid.
     pub(super) fn text<T>(
         &mut self,
         name: &'static str,
@@ -67,7 +68,7 @@ impl<'a> Reader<'a> {
         parsed
     }
 
-    /// A list of texts that `parse` understands, each of them; `None` when it is not set or faulty.
+    /// A list of texts that `parse` accepts. `None` if it is not set or invalid.
     pub(super) fn list<T>(
         &mut self,
         name: &'static str,
@@ -83,7 +84,7 @@ impl<'a> Reader<'a> {
         parsed
     }
 
-    /// A switch.
+    /// A Boolean.
     pub(super) fn flag(&self, name: &'static str) -> Option<bool> {
         match self.value(name)? {
             (_, Value::Flag(flag)) => Some(flag),
@@ -91,7 +92,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number, which fits its type because of its setting's bounds.
+    /// A number. The range of the setting ensures that it fits its type.
     pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str) -> Option<T> {
         match self.value(name)? {
             (_, Value::Number(number)) => T::try_from(number).ok(),
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the text sets it, rightly or wrongly.
+    /// Whether the text sets it, validly or not.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.present.contains(&name)
     }
@@ -179,7 +180,7 @@ impl<'a> Reader<'a> {
                 WhenAbsent::Required if !self.is_set(setting.name) => {
                     self.fault(line, setting.name, "missing");
                 }
-                // Of a pair, the one that stands first in the table speaks for both.
+                // Of a pair, the first in the table reports for both.
                 WhenAbsent::OrElse(other) if precedes(setting.name, other) => {
                     let what = match (self.is_set(setting.name), self.is_set(other)) {
                         (false, false) => format!("missing (or {other})"),
@@ -206,7 +207,7 @@ impl<'a> Reader<'a> {
         self.faults.push(Fault { line, subject: subject.to_owned(), what: what.into() });
     }
 
-    /// Where a setting that is not there would belong: its section, or the end of the text.
+    /// Where a missing setting belongs: its section, or the end of the text.
     fn line_of(&self, name: &str) -> usize {
         let section = name.split('.').next().unwrap_or_default();
         self.sections.get(section).copied().unwrap_or_else(|| self.text.lines().count().max(1))
@@ -242,7 +243,7 @@ fn parse_value(kind: SettingKind, value: &DeValue<'_>) -> Option<Value> {
 fn default_value(kind: SettingKind, text: &str) -> Option<Value> {
     match kind {
         SettingKind::Text(_) | SettingKind::Word(_) => Some(Value::Text(text.to_owned())),
-        // Every list is empty by itself.
+        // The default of every list is empty.
         SettingKind::List(_) => Some(Value::List(Vec::new())),
         SettingKind::Flag => text.parse().ok().map(Value::Flag),
         SettingKind::Number(..) => text.parse().ok().map(Value::Number),

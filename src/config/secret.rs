@@ -1,4 +1,4 @@
-//! Secrets that arrive as files: PINs and the secret halves of AccessKeys.
+//! Reads secrets from files: PINs and AccessKey secrets.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-/// The most bytes that a secret file has. A longer one is some other file.
+/// Maximum size of a secret file in bytes. A longer file is not a secret file.
 const MAX_BYTES: usize = 4096;
 
-/// Where a PIN comes from. Never from the command line, where every process can see it.
+/// The source of a PIN. Never the command line, which every process can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinSource {
     /// A file that only its owner may read.
@@ -20,7 +20,7 @@ pub enum PinSource {
     Credential(String),
 }
 
-/// Why there is no secret.
+/// Why a secret could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
@@ -28,26 +28,27 @@ pub enum SecretError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: std::io::Error,
     },
-    /// Others than its owner may read or write the file.
-    #[error("{} is open to others (mode {mode:03o}): chmod 600 it", path.display())]
+    /// Other users may read or write the file.
+    #[error("{} is accessible to other users (mode {mode:03o}): run chmod 600 on it", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is empty, too long or no UTF-8 text.
-    #[error("{} holds no secret: a short text is expected", .0.display())]
+    /// The file is empty, too long or not UTF-8.
+    #[error("{} does not contain a secret: write a short text to it", .0.display())]
     Form(PathBuf),
-    /// The file has something in it that no PIN has. The token would count it as a wrong try.
-    #[error("{} holds {what}, which is no part of a PIN: write it anew, as plain text in one line", path.display())]
+    /// The file contains something that cannot be part of a PIN. The token would count it as a
+    /// failed attempt.
+    #[error("{} contains {what}, which cannot be part of a PIN: write the PIN as plain text in one line", path.display())]
     NotAPin {
         /// The file.
         path: PathBuf,
-        /// What is in it.
+        /// The invalid content.
         what: &'static str,
     },
     /// `$CREDENTIALS_DIRECTORY` is not set.
@@ -56,7 +57,7 @@ pub enum SecretError {
 }
 
 impl PinSource {
-    /// The file, where the configuration names it.
+    /// The file, if the configuration names it.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
@@ -67,7 +68,7 @@ impl PinSource {
     /// Reads the PIN.
     ///
     /// # Errors
-    /// When the file is not there, holds no text, or is open to others.
+    /// When the file does not exist, has no text, or is accessible to other users.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         self.read_beside(directory.as_deref())
@@ -76,7 +77,7 @@ impl PinSource {
     fn read_beside(&self, credentials: Option<&Path>) -> Result<SecretString, SecretError> {
         match self {
             Self::File(path) => read_pin_file(path),
-            // systemd guards the directory, and may show an access list as a group's mode bits.
+            // systemd protects the directory, and may show an access list as group mode bits.
             Self::Credential(name) => {
                 let path = credentials.ok_or(SecretError::NoCredentials)?.join(name);
                 parse_pin(&read_from(&open(&path)?, &path, MAX_BYTES)?, &path)
@@ -85,17 +86,18 @@ impl PinSource {
     }
 }
 
-/// Reads a PIN from a file that only its owner may read. One line end, LF or CR LF, is no part of
-/// it. What no PIN has is refused here, since the token would count it as a wrong try.
+/// Reads a PIN from a file that only its owner may read. One line end, LF or CR LF, is removed.
+/// Invalid content is refused, because the token would count it as a failed attempt.
 ///
 /// # Errors
-/// As [`read_private_file`], and for control characters, a byte order mark, and blanks at an end.
+/// As [`read_private_file`], and for control characters, a byte order mark, and leading or trailing
+/// blanks.
 pub fn read_pin_file(path: &Path) -> Result<SecretString, SecretError> {
     parse_pin(&read_private_file(path)?, path)
 }
 
 fn parse_pin(text: &SecretString, path: &Path) -> Result<SecretString, SecretError> {
-    // Its LF is gone already.
+    // Its LF is already removed.
     let text = text.expose_secret();
     let pin = text.strip_suffix('\r').unwrap_or(text);
     let not_a_pin = |what| Err(SecretError::NotAPin { path: path.to_owned(), what });
@@ -110,22 +112,22 @@ fn parse_pin(text: &SecretString, path: &Path) -> Result<SecretString, SecretErr
     } else if pin.contains(char::is_control) {
         not_a_pin("a control character")
     } else if pin.trim() != pin {
-        not_a_pin("a blank at its beginning or end")
+        not_a_pin("a leading or trailing blank")
     } else {
         Ok(SecretString::from(pin))
     }
 }
 
-/// Reads a secret from a file that only its owner may read. One newline at its end is no part
-/// of the secret.
+/// Reads a secret from a file that only its owner may read. One newline at the end is removed.
 ///
 /// # Errors
-/// When the file cannot be read, holds no text of 1 to 4096 bytes, or is open to others.
+/// When the file cannot be read, does not have a text of 1 to 4096 bytes, or is accessible to other
+/// users.
 pub fn read_private_file(path: &Path) -> Result<SecretString, SecretError> {
     read_private_text(path, MAX_BYTES)
 }
 
-/// As [`read_private_file`], for a text of up to so many bytes.
+/// As [`read_private_file`], for a text of at most `most` bytes.
 ///
 /// # Errors
 /// As there.
@@ -135,7 +137,7 @@ pub fn read_private_text(path: &Path, most: usize) -> Result<SecretString, Secre
 
 fn open_private(path: &Path) -> Result<File, SecretError> {
     let file = open(path)?;
-    // The opened file is asked, not the path, which may name another file by now.
+    // Checks the opened file, because the path may lead to another file by now.
     let metadata = file.metadata().map_err(read_error(path))?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -149,7 +151,7 @@ fn open(path: &Path) -> Result<File, SecretError> {
 }
 
 fn read_from(file: &File, path: &Path, most: usize) -> Result<SecretString, SecretError> {
-    // Made in its full size, so that no growth leaves a copy of the secret behind.
+    // Allocated at full size, so that no reallocation leaves a copy of the secret.
     let mut text = Zeroizing::new(String::with_capacity(most + 1));
     let limit = u64::try_from(most + 1).unwrap_or(u64::MAX);
     let read = file.take(limit).read_to_string(&mut text);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_end_is_no_part_of_the_pin() {
+    fn one_line_end_is_removed_from_the_pin() {
         let directory = TempDir::new().unwrap();
         for content in ["12 34", "12 34\n", "12 34\r\n"] {
             let path = file(&directory, content.as_bytes(), 0o600);
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pin_has_is_refused_and_named() {
+    fn invalid_pin_content_is_refused_and_reported() {
         let directory = TempDir::new().unwrap();
         for (content, what) in [
             ("1234\n\n", "more than one line"),
@@ -209,8 +211,8 @@ mod tests {
             ("12\t34", "a control character"),
             ("12\u{85}34", "a control character"),
             ("\u{feff}1234\r\n", "a byte order mark"),
-            ("1234 \n", "a blank at its beginning or end"),
-            (" 1234", "a blank at its beginning or end"),
+            ("1234 \n", "a leading or trailing blank"),
+            (" 1234", "a leading or trailing blank"),
         ] {
             let path = file(&directory, content.as_bytes(), 0o600);
             let told = PinSource::File(path).read().unwrap_err().to_string();

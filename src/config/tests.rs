@@ -1,4 +1,4 @@
-//! The sample and the faulty configurations of `tests/config/`, through the public face.
+//! Tests of the sample and the faulty configurations in `tests/config/`, through the public API.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn fixtures() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_faulty_configuration_gives_exactly_its_words() {
+fn every_faulty_configuration_gives_exactly_its_faults() {
     let fixtures = fixtures();
     assert!(fixtures.len() >= 10);
     for path in fixtures {
@@ -45,7 +45,7 @@ fn every_faulty_configuration_gives_exactly_its_words() {
 }
 
 #[test]
-fn the_sample_is_a_configuration_and_names_every_setting_with_its_default() {
+fn the_sample_is_valid_and_names_every_setting_with_its_default() {
     Config::parse(SAMPLE).unwrap();
     let mut section = "";
     let mut shown = HashMap::new();
@@ -66,7 +66,7 @@ fn the_sample_is_a_configuration_and_names_every_setting_with_its_default() {
 }
 
 #[test]
-fn what_is_not_set_has_its_default() {
+fn settings_that_are_not_set_have_their_defaults() {
     let config = Config::parse(SHORTEST).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8200".parse().unwrap());
     assert_eq!(config.region_account.arn("key"), "acs:kms:cn-hangzhou:1234567890123456:key");
@@ -102,7 +102,7 @@ fn what_is_not_set_has_its_default() {
 }
 
 #[test]
-fn a_list_has_any_number_of_texts_of_its_form() {
+fn a_list_has_any_number_of_items() {
     let ranges = "[limits]\nshared_sources = [\"192.0.2.7\", \"10.0.0.0/8\"]\n";
     let config = Config::parse(&format!("{ranges}{SHORTEST}")).unwrap();
     assert_eq!(config.limits.shared_sources.len(), 2);
@@ -121,7 +121,7 @@ fn insecure_http_is_allowed_by_a_setting() {
 }
 
 #[test]
-fn a_file_is_named_in_its_faults() {
+fn faults_name_the_file() {
     let path = fixtures().remove(0);
     let error = Config::load(&path).unwrap_err();
     assert!(error.to_string().starts_with(&format!("{}:", path.display())), "{error}");

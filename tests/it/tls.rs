@@ -102,7 +102,7 @@ async fn a_production_gateway_serves_tls_and_a_new_certificate_after_sighup() {
     let key = fs::Permissions::from_mode(0o644);
     fs::set_permissions(out.join("server.key"), key).unwrap();
     let told = installation.configured(&["serve"]).failed(2);
-    assert!(told.contains("server.key is open to others"), "{told}");
+    assert!(told.contains("server.key is accessible to other users"), "{told}");
 }
 
 #[test]

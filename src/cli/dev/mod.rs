@@ -117,7 +117,8 @@ impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         for address in [self.listen, self.admin] {
             if !address.ip().is_loopback() {
-                let what = format!("{address} is beyond loopback, where dev does not listen");
+                let what =
+                    format!("{address} is not a loopback address; dev listens only on loopback");
                 return Err(CliError::usage(what).into());
             }
         }
