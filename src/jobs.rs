@@ -1,5 +1,5 @@
-//! What runs beside the requests: destroying and rotating keys that are due, and following changes
-//! that another process made to the store. Each thing that is done leaves its audit records.
+//! Background jobs: destroy and rotate due keys, and read changes that another process made to the
+//! store. Each action is recorded in the audit log.
 
 mod backoff;
 mod dangling_references;
@@ -23,42 +23,42 @@ use crate::model::{ImportParameters, KeyId, Time};
 use crate::store::{Store, StoreError};
 use crate::token::KeyIdentity;
 
-/// How long after its deletion date a key may still be there.
+/// Maximum delay of a key destruction after its deletion date.
 const PURGE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a version that never came alive may still be there.
+/// Maximum lifetime of a version that was never activated.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
-/// How long after its date imported material may still be in the token; it is of no use there.
+/// Maximum time that expired imported material stays on the token. It cannot be used there.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
-/// How long after its date a key may still wait for its next version.
+/// Maximum delay of a due rotation.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(5);
-/// How long an AccessKey or a policy that another process took away may still be good (one second
-/// is promised).
+/// Maximum time that an AccessKey or a policy deleted by another process stays valid (one second is
+/// promised).
 const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the store's file may be gone, or changes be kept again, before it is noticed.
+/// Maximum time to detect that the store file was lost or restored.
 const STORE_WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an access document may name what is not there before that is told.
+/// Maximum time to report a dangling reference in an access document.
 const DANGLING_REFERENCES_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a jump of the clock may be unnoticed while no key job looks for one.
+/// Maximum time to detect a jump of the clock when no key job checks the clock.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// How long what the IV budget has to tell may be without its record.
+/// Maximum time until an event of the IV budget is recorded.
 const IV_EVENTS_INTERVAL: Duration = Duration::from_secs(5);
-/// How long at least from one time that all keys are found to the next.
+/// Minimum time between two searches for all keys.
 const KEY_SEARCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the hours of last use are written down.
+/// Interval for storing the hours of last use.
 const LAST_USED_INTERVAL: Duration = Duration::from_mins(1);
-/// How long nonces may still be kept that no longer count.
+/// Maximum time that expired nonces are kept.
 const NONCE_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
-/// How long temporary credentials stay known after their end, to be refused as expired.
+/// How long temporary credentials stay known after expiry, to be refused as expired.
 const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 
-/// The running jobs; dropping them stops them.
+/// The running jobs. Dropping them stops them.
 #[derive(Debug)]
 pub struct Jobs(JoinSet<()>);
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
-    #[error("what is due, or an operator has changed, cannot be recorded")]
+    #[error("cannot record a due action or an operator's change in the audit log")]
     NotRecorded(#[from] NotRecorded),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
@@ -69,7 +69,7 @@ enum JobError {
 }
 
 impl Jobs {
-    /// Starts every job. Each does its work at once and then at its interval.
+    /// Starts every job. Each job runs immediately and then at its interval.
     pub fn start(
         keyring: &Keyring,
         access_keys: Arc<CredentialStore>,
@@ -89,9 +89,9 @@ impl Jobs {
             hold: hold.clone(),
         };
         jobs.spawn(every_with_token(PURGE_INTERVAL, "purge", context(), purge));
-        let name = "half-made key versions";
+        let name = "removal of incomplete key versions";
         jobs.spawn(every_with_token(CLEANUP_INTERVAL, name, context(), remove_incomplete_versions));
-        let name = "imported material that is left";
+        let name = "destruction of remaining imported material";
         jobs.spawn(every_with_token(CLEANUP_INTERVAL, name, context(), destroy_pending_material));
         let name = "expiry of imported material";
         jobs.spawn(every_with_token(EXPIRY_INTERVAL, name, context(), expire_material));
@@ -99,19 +99,19 @@ impl Jobs {
         jobs.spawn(every_with_token(EXPIRY_INTERVAL, name, context(), expire_imports));
         jobs.spawn(every_with_token(ROTATION_INTERVAL, "rotation", context(), rotate));
         let clocks = hold.clone();
-        jobs.spawn(every(CLOCK_CHECK_INTERVAL, "look at the clock", move || {
+        jobs.spawn(every(CLOCK_CHECK_INTERVAL, "clock check", move || {
             let clocks = clocks.clone();
             async move { clocks.check().await.map(drop) }
         }));
         let (ring, recorder) = (keyring.clone(), audit.clone());
-        jobs.spawn(every(IV_EVENTS_INTERVAL, "records of the IV budget", move || {
+        jobs.spawn(every(IV_EVENTS_INTERVAL, "audit of the IV budget", move || {
             record_iv_events(ring.clone(), recorder.clone())
         }));
         let (documents, dangling_references) =
             (store.clone(), Arc::new(DanglingReferences::default()));
         jobs.spawn(every(
             DANGLING_REFERENCES_INTERVAL,
-            "look at the names in access documents",
+            "check of references in access documents",
             move || {
                 let (store, dangling_references) =
                     (documents.clone(), Arc::clone(&dangling_references));
@@ -123,7 +123,7 @@ impl Jobs {
         ));
         let used = Arc::clone(&access_keys);
         let watched = store.clone();
-        jobs.spawn(every(STORE_WATCH_INTERVAL, "watch of the store", move || {
+        jobs.spawn(every(STORE_WATCH_INTERVAL, "store check", move || {
             let store = watched.clone();
             async move {
                 store.watch().await;
@@ -134,8 +134,7 @@ impl Jobs {
             let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
             let audit = audit.clone();
             async move {
-                // A revocation takes effect whether or not it can be recorded, and whatever fails
-                // with something else.
+                // A revocation takes effect even if it cannot be recorded or another refresh fails.
                 let access = access_keys.refresh().await;
                 let catalogue = store.refresh().await;
                 store.note_refresh(access.is_err() || catalogue.is_err());
@@ -145,7 +144,7 @@ impl Jobs {
                 Ok::<_, JobError>(())
             }
         }));
-        jobs.spawn(every(LAST_USED_INTERVAL, "uses of AccessKeys", move || {
+        jobs.spawn(every(LAST_USED_INTERVAL, "last uses of AccessKeys", move || {
             let access_keys = Arc::clone(&used);
             async move {
                 access_keys.flush_last_used().await?;
@@ -154,25 +153,25 @@ impl Jobs {
                     .await
             }
         }));
-        jobs.spawn(every(LAST_USED_INTERVAL, "uses of client keys", move || {
+        jobs.spawn(every(LAST_USED_INTERVAL, "last uses of client keys", move || {
             let client_keys = Arc::clone(&client_keys);
             async move { client_keys.flush_last_used().await }
         }));
-        jobs.spawn(every(NONCE_CLEANUP_INTERVAL, "nonces that no longer count", move || {
+        jobs.spawn(every(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", move || {
             remove_expired_nonces(Arc::clone(&replay))
         }));
         Self(jobs)
     }
 
-    /// Stops every job where it awaits, and waits for it.
+    /// Cancels every job at its next await point, and waits for it.
     pub async fn stop(mut self) {
         self.0.shutdown().await;
     }
 }
 
-/// Finds all keys of the token, now and whenever it is back: a search for each, when it is first used,
-/// takes a token with many keys far longer. At first those are told of that the store does not know.
-/// They are never touched: after an older store was restored, good keys look like that.
+/// Finds all keys of the token, now and after each reconnect: separate searches at first use would
+/// load a token with many keys far more. The first time, logs the keys that are missing in the
+/// store. They are never touched: after a restore of an older store, good keys look like that.
 async fn find_all_keys(keyring: Keyring) {
     let mut reconnects = keyring.token_reconnects();
     let mut is_logged = false;
@@ -180,31 +179,31 @@ async fn find_all_keys(keyring: Keyring) {
         match keyring.orphans().await {
             Ok(orphans) => {
                 if let Some(first) = orphans.first() {
-                    tracing::error!(count = orphans.len(), %first,
-                        "the token has keys that the store does not know; hsmgate recover takes them in");
+                    tracing::error!(event = "token.unknown_keys", count = orphans.len(), %first,
+                        "the token has keys that are missing in the store; run hsmgate recover to import them");
                 }
                 break;
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_logged, true) {
-                    tracing::warn!(%error,
-                        "the token cannot be searched yet for keys that the store lacks");
+                    tracing::warn!(event = "token.key_search_failed", %error,
+                        "could not search the token for keys that are missing in the store");
                 }
             }
         }
         tokio::time::sleep(KEY_SEARCH_INTERVAL).await;
     }
     while reconnects.changed().await.is_ok() {
-        // What was not found is searched for at its first use.
+        // Keys that were not found are searched for at their first use.
         if let Err(error) = keyring.load_all_handles().await {
-            tracing::debug!(%error, "not all keys could be found at once");
+            tracing::debug!(%error, "could not load the handles of all keys");
             reconnects.mark_changed();
         }
         tokio::time::sleep(KEY_SEARCH_INTERVAL).await;
     }
 }
 
-/// What a job on keys works with.
+/// The context of a job on keys.
 #[derive(Clone)]
 struct JobContext {
     keyring: Keyring,
@@ -213,8 +212,8 @@ struct JobContext {
     hold: DestructionHold,
 }
 
-/// As [`every`], for a job on keys. It rests while the token is away: that is told elsewhere, once,
-/// and what is not begun needs no record.
+/// As [`every`], for a job on keys. It pauses while the token is disconnected: the disconnect is
+/// logged elsewhere, once, and an action that did not begin needs no record.
 async fn every_with_token<Work, Outcome>(
     interval: Duration,
     name: &'static str,
@@ -304,9 +303,9 @@ async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRe
     failure.map_or(Ok(()), Err)
 }
 
-/// Does something to everything that is due, each with its record. What fails is told of once, and
-/// again when it goes well; it is tried less and less often, as each try leaves two records. What
-/// cannot be recorded ends the round.
+/// Runs the job for each due item and writes an audit record for each. Logs the first failure and
+/// the recovery. Failed items are retried with growing delays, because each attempt leaves two
+/// records. A failure to record ends the round.
 async fn run_due<T, Work, Failure>(
     context: &JobContext,
     due: Vec<T>,
@@ -327,7 +326,12 @@ where
             match context.audit.record_around(system_event, work(one)).await {
                 Ok(()) => {
                     if context.backoff.succeed(&what) {
-                        tracing::info!(action = name, key_id = key, "what had failed is done");
+                        tracing::info!(
+                            event = "jobs.item_recovered",
+                            action = name,
+                            key_id = key,
+                            "a due action succeeded after failures"
+                        );
                     }
                 }
                 Err(RecordError::NotRecorded(error)) => return Err(error.into()),
@@ -338,7 +342,7 @@ where
                             action = name,
                             key_id = key,
                             error,
-                            "what is due fails and will be tried again"
+                            "a due action failed and will be retried"
                         );
                     }
                 }
@@ -352,12 +356,12 @@ where
 
 async fn remove_expired_nonces(replay: Arc<ReplayGuard>) -> Result<(), ReplayError> {
     let removal = tokio::task::spawn_blocking(move || replay.forget_expired(Time::now()));
-    // It ends without an outcome only with the runtime.
+    // It ends without a result only if the runtime stops.
     removal.await.unwrap_or(Ok(()))
 }
 
-/// Puts what operators have changed into the audit, in order. Whoever dies before it is forgotten
-/// in the store puts it there twice, under the same id.
+/// Records the changes of operators in the audit log, in order. After a crash before the event is
+/// deleted from the store, it is recorded twice, under the same id.
 async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), JobError> {
     for (number, event) in store.operator_events().await? {
         let system_event = SystemEvent {
@@ -374,8 +378,7 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
     Ok(())
 }
 
-/// Does `work` at every interval. Of failures in a row only the first is logged, and the success
-/// that ends them.
+/// Runs `work` at every interval. Logs the first failure in a row, and the next success.
 async fn every<Work, Outcome, Failure>(interval: Duration, name: &'static str, work: Work)
 where
     Work: Fn() -> Outcome,
@@ -389,10 +392,19 @@ where
         ticks.tick().await;
         let outcome = work().await;
         match &outcome {
-            Ok(()) if is_failing => tracing::info!(job = name, "the job works again"),
+            Ok(()) if is_failing => tracing::info!(
+                event = "jobs.recovered",
+                job = name,
+                "the job succeeded after failures"
+            ),
             Err(error) if !is_failing => {
                 let error: &(dyn std::error::Error + 'static) = error;
-                tracing::error!(job = name, error, "the job fails and will be tried again");
+                tracing::error!(
+                    event = "jobs.failed",
+                    job = name,
+                    error,
+                    "the job failed and will be retried"
+                );
             }
             _ => {}
         }

@@ -1,47 +1,47 @@
-//! Which action a record is about, and how much of it is recorded.
+//! The action of an audit record, and how it is recorded.
 
 use serde::Serialize;
 
-/// `eventRW`: whether an action reads or writes, by the official metadata, in which every use of
-/// a key is a reading.
+/// `eventRW`: whether an action reads or writes, by the official metadata, in which every use of a
+/// key is a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// What an action does to the state of the gateway, which decides how it is recorded.
+/// The effect of an action on the state of the gateway, which decides how it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionEffect {
-    /// Reads, or uses a key: one record, between its end and its answer.
+    /// Reads, or uses a key: one record, between its end and its response.
     Reads,
-    /// Reads what is no secret, and leaves no record (DescribeRegions, as in ActionTrail).
+    /// Reads public data, and is not recorded (DescribeRegions, as in ActionTrail).
     ReadsUnrecorded,
-    /// Changes what the gateway stores: its intent is recorded before it begins.
+    /// Changes the state of the gateway: its intent is recorded first.
     Changes,
-    /// Changes what the gateway stores, and the official metadata counts it as a reading
+    /// Changes the state of the gateway, but the official metadata counts it as a read
     /// (GetParametersForImport).
     ChangesAsReading,
-    /// Unknown, since the request names no action that is known. Recorded as a change.
+    /// Unknown, because the request names no known action. Recorded as a change.
     Unknown,
 }
 
-/// An action as the audit records it.
+/// An action, as recorded in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action {
-    /// Its name, for instance `Encrypt`.
+    /// The name, for instance `Encrypt`.
     pub name: &'static str,
-    /// What it does.
+    /// The effect.
     pub effect: ActionEffect,
 }
 
 impl Action {
-    /// Stands for the action of a request that names none that is known.
+    /// The action of a request that names no known action.
     pub const UNKNOWN: Self = Self { name: "-", effect: ActionEffect::Unknown };
 }
 
 impl ActionEffect {
-    /// Reads or writes; of an unknown action that cannot be said.
+    /// Read or write. `None` for an unknown action.
     pub(super) const fn access(self) -> Option<Access> {
         match self {
             Self::Reads | Self::ReadsUnrecorded | Self::ChangesAsReading => Some(Access::Read),
@@ -50,12 +50,12 @@ impl ActionEffect {
         }
     }
 
-    /// Whether the gateway's state changes, so that the intent is recorded first.
+    /// Whether it changes the gateway's state, so that the intent is recorded first.
     pub(super) const fn is_change(self) -> bool {
         matches!(self, Self::Changes | Self::ChangesAsReading | Self::Unknown)
     }
 
-    /// Whether a success leaves a record. A refusal always does.
+    /// Whether a success is recorded. A refusal always is.
     pub(super) const fn is_recorded(self) -> bool {
         !matches!(self, Self::ReadsUnrecorded)
     }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_taken_for_a_change() {
+    fn an_unknown_action_counts_as_a_change() {
         let unknown = Action::UNKNOWN.effect;
         assert!(unknown.is_change() && unknown.is_recorded());
         assert_eq!(unknown.access(), None);

@@ -1,4 +1,4 @@
-//! The chain: each record carries a value over the record before it and its own bytes.
+//! The hash chain: each record has a value over the previous value and its own bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,26 +10,26 @@ use crate::model::id::InvalidId;
 
 const VALUE_BYTES: usize = 32;
 
-/// A value of the chain: SHA-256 over the value before it and the bytes of a record. Written as
-/// 64 lower-case hexadecimal digits.
+/// A chain value: SHA-256 over the previous value and the bytes of a record. Written as 64
+/// lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainValue([u8; VALUE_BYTES]);
 
 /// The last record of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Its sequence number, 1 for the first; 0 stands for a chain without records.
+    /// The sequence number, from 1; 0 for an empty chain.
     pub sequence: u64,
-    /// Its chain value.
+    /// The chain value.
     pub chain: ChainValue,
 }
 
 impl Head {
-    /// Where a chain begins: no record, and 32 zero bytes.
+    /// The start of a chain: no record, and 32 zero bytes.
     pub const START: Self = Self { sequence: 0, chain: ChainValue([0; VALUE_BYTES]) };
 
-    /// The head when a record with these bytes comes next. The bytes hold the sequence number,
-    /// so the chain covers it too.
+    /// The head after a record with these bytes. The bytes contain the sequence number, so the
+    /// chain covers it too.
     #[must_use]
     pub fn followed_by(self, record: &[u8]) -> Self {
         let mut context = Context::new(&SHA256);
@@ -60,7 +60,7 @@ impl fmt::Debug for ChainValue {
 impl FromStr for ChainValue {
     type Err = InvalidId;
 
-    /// Takes the one spelling that is written.
+    /// Accepts only the form that is written.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let invalid = InvalidId("chain value");
         let digit = |byte: u8| match byte {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_of_a_record_and_of_all_before_it_counts() {
+    fn every_byte_of_all_records_affects_the_value() {
         let one = Head::START.followed_by(b"one").followed_by(b"two");
         assert_eq!(one.sequence, 2);
         assert_ne!(one.chain, Head::START.followed_by(b"onf").followed_by(b"two").chain);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn another_spelling_of_a_value_is_refused() {
+    fn another_form_of_a_value_is_refused() {
         let text = Head::START.chain.to_string();
         for other in [text.replace('0', "G"), text.replacen('0', "A", 1), format!("{text}0")] {
             assert!(other.parse::<ChainValue>().is_err(), "{other}");

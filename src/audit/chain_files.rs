@@ -1,4 +1,4 @@
-//! Which files of a directory are of one chain, whatever their names.
+//! Finds the files of one chain in a directory, whatever their names.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -16,17 +16,17 @@ use super::line::{Kind, Line, key_bits};
 #[derive(Debug, Clone)]
 pub(super) struct ChainFile {
     pub(super) path: PathBuf,
-    /// Its first record; `None` where its first line is none.
+    /// The sequence number of its first record. `None` if its first line is not a record.
     pub(super) first: Option<u64>,
-    /// What its first line is.
+    /// The heads before and after its opening record.
     opening: Option<(Head, Head)>,
 }
 
-/// The audit file and all files beside it that are of its chain: their first line is an opening
-/// line, and it follows a record of one that is of the chain, or is followed by one. Files whose
-/// names begin with that of the audit file are taken as well, where their first line is a record.
-/// `second` is a copy of them all, and is left out. So is a copy of a file that is taken. What is left
-/// out that looks like a part, and where records are in none of the files, the log tells.
+/// Finds the audit file and all files in its directory that belong to its chain: the first line is
+/// an opening record, and the file continues one of the chain or is continued by one. Files whose
+/// names begin with that of the audit file are included too, if their first line is a record. The
+/// forwarded copy and copies of included files are skipped. Skipped files that look like a part,
+/// and gaps in the records, are logged.
 pub(super) fn files(file: &Path, forward_to: Option<&Path>) -> Result<Vec<ChainFile>, ExportError> {
     let mut taken: Vec<ChainFile> = Vec::new();
     let (mut named, mut others) = (Vec::new(), Vec::new());
@@ -36,13 +36,13 @@ pub(super) fn files(file: &Path, forward_to: Option<&Path>) -> Result<Vec<ChainF
         }
         let is_named = is_named_after(&path, file);
         match ChainFile::of(path.clone()) {
-            // Whatever it has become, it is what is asked for.
+            // The requested file is included whatever it contains.
             Ok(part) if path.file_name() == file.file_name() => taken.push(part),
             Ok(part) if is_named && part.first.is_some() => named.push(part),
             Ok(part) if part.opening.is_some() => others.push(part),
-            Ok(_) if is_named => log_skipped(&path, "its first line is no record"),
+            Ok(_) if is_named => log_skipped(&path, "its first line is not an audit record"),
             Err(error) if is_named || path.file_name() == file.file_name() => return Err(error),
-            // Somebody else's file.
+            // An unrelated file.
             Ok(_) | Err(_) => {}
         }
     }
@@ -62,26 +62,26 @@ pub(super) fn files(file: &Path, forward_to: Option<&Path>) -> Result<Vec<ChainF
 fn take(taken: &mut Vec<ChainFile>, part: ChainFile) {
     let is_copy = |other: &ChainFile| other.opening.is_some() && other.opening == part.opening;
     if taken.iter().any(is_copy) {
-        log_skipped(&part.path, "it begins as another file of the audit does");
+        log_skipped(&part.path, "it begins with the same record as another audit file");
     } else if part.path.file_name().and_then(|name| name.to_str()).is_none() {
-        log_skipped(&part.path, "its name is no UTF-8 text");
+        log_skipped(&part.path, "its name is not UTF-8");
     } else {
         taken.push(part);
     }
 }
 
 fn log_skipped(path: &Path, why: &str) {
-    tracing::warn!(path = %path.display(), why, "a file beside the audit file is left out");
+    tracing::warn!(event = "audit.file_skipped", path = %path.display(), why, "skipped a file in the audit directory");
 }
 
-/// Tells of records between two files that are in neither.
+/// Logs records between two files that are in neither.
 fn log_gaps(parts: &[ChainFile]) {
     for (from, to) in gaps(parts) {
         tracing::warn!(
             event = "audit.gap",
             from,
             to,
-            "records of the audit are in none of the files: a file is missing in the directory"
+            "audit records are missing: no file in the directory has them"
         );
     }
 }
@@ -111,7 +111,7 @@ impl ChainFile {
         Ok(Self { path, first, opening })
     }
 
-    /// Whether a record is in it.
+    /// Whether it contains a record.
     fn has(&self, record: Head) -> bool {
         if self.first.is_none_or(|first| first > record.sequence) {
             return false;
@@ -130,7 +130,7 @@ impl ChainFile {
     }
 }
 
-/// Whether one of two files goes on behind a record of the other, or they begin alike.
+/// Whether one of two files continues a record of the other, or both have the same beginning.
 fn is_linked(one: &ChainFile, other: &ChainFile) -> bool {
     let goes_on = |from: &ChainFile, to: &ChainFile| {
         to.opening.is_some_and(|(previous, _)| previous.sequence > 0 && from.has(previous))
@@ -138,7 +138,7 @@ fn is_linked(one: &ChainFile, other: &ChainFile) -> bool {
     one.opening == other.opening || goes_on(one, other) || goes_on(other, one)
 }
 
-/// The regular files of the directory, by name, but the journal.
+/// The regular files of the directory, by name, without the journal.
 fn beside(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -192,7 +192,7 @@ mod tests {
     use super::super::line;
     use super::*;
 
-    /// A file of three records behind `head`, and the last of them.
+    /// Writes a file of three records after `head`, and returns the last of them.
     fn part(path: &Path, head: Head) -> Head {
         let mut lines = Vec::new();
         let open = line::members(&json!({"previous": head, "reason": "rotated"}));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_part_as_it_stands_is_left_out_and_a_gap_is_found() {
+    fn other_files_are_skipped_and_a_gap_is_found() {
         let directory = TempDir::new().unwrap();
         let at = |name: &str| directory.path().join(name);
         let file = at("audit.jsonl");

@@ -1,4 +1,5 @@
-//! Signatures over the chain: whoever rewrites records can compute the chain anew, but not these.
+//! Checkpoints: signatures over the chain. An attacker who rewrites records can recompute the
+//! chain, but not these.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Head;
 use crate::model::{KeyVersionId, Time};
 
-/// `SubjectPublicKeyInfo` of a point on P-256 up to the point (RFC 5480, section 2).
+/// The `SubjectPublicKeyInfo` of a P-256 key up to the point (RFC 5480, section 2).
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -20,35 +21,35 @@ const POINT_BYTES: usize = 65;
 const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const PEM_END: &str = "-----END PUBLIC KEY-----";
 
-/// The form of checkpoints that are written. The first one (0.1.0) named no checkpoint before it.
+/// The format of new checkpoints. Format 1 (0.1.0) does not name the previous checkpoint.
 pub const FORMAT: u32 = 2;
 
-/// What a checkpoint signs: all records up to one.
+/// A checkpoint: signs all records up to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
-    /// The form of the text that is signed: 1 or 2.
+    /// The format of the signed text: 1 or 2.
     #[serde(default = "first_format")]
     pub format: u32,
     /// When it was signed, as text.
     pub time: String,
     /// The last record that it covers.
     pub covers: Head,
-    /// The checkpoint before it; none for the first of a chain. Since format 2.
+    /// The previous checkpoint. `None` for the first of a chain. Since format 2.
     #[serde(default)]
     pub follows: Option<CheckpointLink>,
-    /// The version id of the signing key, by which the token knows it.
+    /// The key version id of the signing key on the token.
     pub key_id: String,
     /// ECDSA on P-256 with SHA-256: `r` and `s`, 64 bytes in Base64.
     pub signature: String,
 }
 
-/// A checkpoint as the next one names it.
+/// The reference of a checkpoint to the previous one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointLink {
     /// The number of the last record that it covers.
     pub sequence: u64,
-    /// SHA-256 over its signature as it is written, in hexadecimal.
+    /// SHA-256 of its signature as written, in hexadecimal.
     pub sha256: String,
 }
 
@@ -57,7 +58,7 @@ const fn first_format() -> u32 {
 }
 
 impl Checkpoint {
-    /// A checkpoint that nobody has signed yet.
+    /// A checkpoint without a signature.
     pub(super) fn unsigned(
         covers: Head,
         time: Time,
@@ -78,13 +79,13 @@ impl Checkpoint {
         Self { signature: STANDARD.encode(signature), ..self }
     }
 
-    /// How the next checkpoint names this one.
+    /// The reference to this checkpoint for the next one.
     pub(super) fn link(&self) -> CheckpointLink {
         let sha256 = hex(digest(&SHA256, self.signature.as_bytes()).as_ref());
         CheckpointLink { sequence: self.covers.sequence, sha256 }
     }
 
-    /// The text that is signed.
+    /// The signed text.
     pub fn text(&self) -> String {
         let Self { format, time, covers, key_id, .. } = self;
         let Head { sequence, chain } = covers;
@@ -112,12 +113,12 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A text is no public key for checkpoints.
+/// A text is not a public key for checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the PEM of a public key on P-256")]
 pub struct InvalidKey;
 
-/// The public half of the key that signs checkpoints.
+/// The public key of the key that signs checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditKey([u8; POINT_BYTES]);
 
@@ -131,10 +132,10 @@ impl AuditKey {
         if point.first() == Some(&4) { Ok(Self(point)) } else { Err(InvalidKey) }
     }
 
-    /// Reads a key from the PEM of a `SubjectPublicKeyInfo`.
+    /// Parses the PEM of a `SubjectPublicKeyInfo`.
     ///
     /// # Errors
-    /// When it is another text, or another kind of key.
+    /// When it is not PEM, or another kind of key.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
         let rest = pem.trim().strip_prefix(PEM_BEGIN).ok_or(InvalidKey)?;
         let base64 = rest.strip_suffix(PEM_END).ok_or(InvalidKey)?;
@@ -143,7 +144,7 @@ impl AuditKey {
         Self::from_point(der.strip_prefix(&SPKI_PREFIX).ok_or(InvalidKey)?)
     }
 
-    /// Writes the key as PEM.
+    /// The key as PEM.
     pub fn to_pem(&self) -> String {
         let base64 = STANDARD.encode(self.der());
         let mut pem = format!("{PEM_BEGIN}\n");
@@ -154,12 +155,12 @@ impl AuditKey {
         pem
     }
 
-    /// SHA-256 over its DER form, in hexadecimal: to compare keys by eye.
+    /// SHA-256 of its DER form, in hexadecimal, for comparison by eye.
     pub fn fingerprint(&self) -> String {
         hex(digest(&SHA256, &self.der()).as_ref())
     }
 
-    /// Whether the key has signed the checkpoint.
+    /// Whether the key signed the checkpoint.
     pub fn has_signed(&self, checkpoint: &Checkpoint) -> bool {
         let Ok(signature) = STANDARD.decode(&checkpoint.signature) else { return false };
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0);
@@ -178,7 +179,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A key outside of any token.
+    /// A signing key in memory.
     pub(in super::super) struct TestSigner(EcdsaKeyPair, KeyVersionId);
 
     impl TestSigner {
@@ -200,7 +201,7 @@ pub(super) mod tests {
             self.sign_checkpoint(Checkpoint::unsigned(covers, time, follows, self.1))
         }
 
-        /// A checkpoint as 0.1.0 signed them.
+        /// A checkpoint as 0.1.0 signed it.
         pub(in super::super) fn sign_as_before(&self, covers: Head) -> Checkpoint {
             let time = Time::from_unix(1_700_000_000);
             let unsigned = Checkpoint::unsigned(covers, time, None, self.1);
@@ -215,7 +216,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_signature_holds_for_its_checkpoint_alone() {
+    fn a_signature_is_valid_only_for_its_checkpoint() {
         let signer = TestSigner::new();
         let good = signer.sign(Head::START.followed_by(b"record"), None);
         assert!(signer.key().has_signed(&good));
@@ -232,7 +233,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_key_reads_back_from_its_pem() {
+    fn a_key_is_read_back_from_its_pem() {
         let key = TestSigner::new().key();
         assert_eq!(AuditKey::from_pem(&key.to_pem()), Ok(key));
         for text in ["", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"] {

@@ -1,4 +1,4 @@
-//! What runs beside the requests: signed checkpoints, rotation, and an orderly end.
+//! Background task of the audit log: signed checkpoints, rotation, and orderly shutdown.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ use crate::token::{
     Token, TokenError,
 };
 
-/// How soon after one that failed a checkpoint is tried again.
+/// How soon a failed checkpoint is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often refusals that are only counted are recorded.
+/// How often counted refusals are recorded.
 const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How often it is looked whether the path still leads to the file.
+/// How often to check that the path still leads to the open file.
 const PATH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Time for one round trip to the token.
+/// Timeout of one call to the token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running audit.
+/// The running audit log.
 #[derive(Debug)]
 pub struct AuditLog {
     recorder: Recorder,
@@ -48,11 +48,11 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Finds or makes the key of the checkpoints, opens the file, and begins it. From here on
-    /// SIGHUP means that the file was rotated.
+    /// Finds or generates the checkpoint key, opens the file, and writes the opening record. From
+    /// now on SIGHUP means that the file was rotated.
     ///
     /// # Errors
-    /// When the file, the token or the store cannot be used.
+    /// When the file, the token or the store fails.
     pub async fn start(
         settings: AuditSettings,
         region_account: RegionAccount,
@@ -71,7 +71,7 @@ impl AuditLog {
         let interval = settings.checkpoint_interval;
         let known = trust.known.clone();
         let opened = blocking(move || writer::open(settings, &trust)).await?;
-        // From the first record on the file may go on behind what the store knows of it.
+        // From the first record on, the file may be ahead of the head in the store.
         if let Some(known) = known.filter(|known| known.is_closed) {
             StoredHead { is_opening: true, ..known }.save(&store).await?;
         }
@@ -101,17 +101,17 @@ impl AuditLog {
         Ok(Self { recorder, stop, checkpointer })
     }
 
-    /// Takes the records.
+    /// The recorder for requests.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
     }
 
-    /// Signs and ends the file. Call it when no request is under way any more.
+    /// Signs and closes the file. Call it after all requests have ended.
     pub async fn stop(self) {
-        // The keeper is there until it is told to stop.
+        // The task runs until it receives this.
         let _ = self.stop.send(());
         if let Err(error) = self.checkpointer.await {
-            tracing::error!(%error, "the audit has not ended in order");
+            tracing::error!(event = "audit.close_failed", %error, "could not close the audit log in order");
         }
     }
 }
@@ -127,11 +127,11 @@ struct Checkpointer {
     recorder: Recorder,
     signer: Signer,
     store: Store,
-    /// The last checkpoint of the chain, which the next one names.
+    /// The last checkpoint of the chain, which the next one references.
     checkpoint: Option<Checkpoint>,
-    /// A checkpoint of which nobody knows yet whether it is on disk.
+    /// A checkpoint that is not known to be on disk yet.
     unconfirmed: Option<(Checkpoint, oneshot::Receiver<Result<(), NotRecorded>>)>,
-    /// After a checkpoint that could not be signed: when the next is due.
+    /// When the next attempt is due after a failure to sign.
     retry_at: Option<Instant>,
 }
 
@@ -154,13 +154,13 @@ impl Checkpointer {
             tokio::select! {
                 _ = ticks.tick() => self.checkpoint(inner).await,
                 _ = minutes.tick() => recorder.record_refusal_counts().await,
-                // Every further record says that one is due.
+                // Every further record signals again that one is due.
                 () = inner.status.due.notified() => {
                     if self.retry_at.is_none_or(|at| at <= Instant::now()) {
                         self.checkpoint(inner).await;
                     }
                 }
-                // With a full queue there is another look soon.
+                // If the queue is full, the next check comes soon.
                 _ = path_checks.tick() => drop(inner.commands.try_send(Command::CheckPath)),
                 _ = hangup.recv() => self.rotate(inner).await,
                 _ = &mut stopped => break,
@@ -171,7 +171,7 @@ impl Checkpointer {
         self.close(inner).await;
     }
 
-    /// Signs what is on disk, if there is anything new but the last checkpoint itself.
+    /// Signs the records on disk, if any is newer than the last checkpoint.
     async fn checkpoint(&mut self, inner: &Inner) {
         let head = inner.status.head();
         let signed = self.checkpoint.as_ref().map_or(0, |last| last.covers.sequence);
@@ -181,18 +181,23 @@ impl Checkpointer {
         let Some(checkpoint) = self.signed(head).await else { return };
         match inner.enqueue(Kind::Checkpoint, line::members(&checkpoint), false) {
             Ok(told) => self.unconfirmed = Some((checkpoint, told)),
-            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+            Err(error) => {
+                tracing::error!(event = "audit.checkpoint_not_written", %error, "could not write a checkpoint of the audit log")
+            }
         }
         self.is_confirmed(inner).await;
     }
 
-    /// Whether it is known what became of the last checkpoint. The next one names it, so that none
-    /// is signed before.
+    /// Whether the last checkpoint is known to be on disk. The next one references it, so none is
+    /// signed before.
     async fn is_confirmed(&mut self, inner: &Inner) -> bool {
         let Some((_, told)) = &mut self.unconfirmed else { return true };
         let outcome = match tokio::time::timeout(inner.timeout, told).await {
             Err(_elapsed) => {
-                tracing::error!("a checkpoint of the audit is not on disk yet");
+                tracing::error!(
+                    event = "audit.checkpoint_delayed",
+                    "a checkpoint of the audit log is not on disk yet"
+                );
                 return false;
             }
             Ok(outcome) => outcome.unwrap_or(Err(NotRecorded::Ended)),
@@ -200,12 +205,14 @@ impl Checkpointer {
         let checkpoint = self.unconfirmed.take().map(|(checkpoint, _)| checkpoint);
         match outcome {
             Ok(()) => self.save_progress(inner, checkpoint).await,
-            Err(error) => tracing::error!(%error, "a checkpoint of the audit is not on disk"),
+            Err(error) => {
+                tracing::error!(event = "audit.checkpoint_not_written", %error, "could not write a checkpoint of the audit log")
+            }
         }
         true
     }
 
-    /// Notes a checkpoint that is on disk, and what else is by now.
+    /// Stores the head on disk and the last checkpoint.
     async fn save_progress(&mut self, inner: &Inner, checkpoint: Option<Checkpoint>) {
         self.checkpoint = checkpoint.or(self.checkpoint.take());
         let (head, checkpoint) = (inner.status.head(), self.checkpoint.clone());
@@ -217,22 +224,29 @@ impl Checkpointer {
         match self.signer.sign(head, follows).await {
             Ok(checkpoint) => {
                 if self.retry_at.take().is_some() {
-                    tracing::info!("checkpoints of the audit are signed again");
+                    tracing::info!(
+                        event = "audit.checkpoints_recovered",
+                        "checkpoints of the audit log are signed again"
+                    );
                 }
                 Some(checkpoint)
             }
             Err(error) => {
-                // Of failures in a row the first is told.
+                // The first failure in a row is logged.
                 if self.retry_at.replace(Instant::now() + RETRY_PAUSE).is_none() {
                     let error: &(dyn std::error::Error + 'static) = &error;
-                    tracing::error!(error, "no checkpoint of the audit can be signed");
+                    tracing::error!(
+                        event = "audit.checkpoint_failed",
+                        error,
+                        "could not sign a checkpoint of the audit log; it will be retried"
+                    );
                 }
                 None
             }
         }
     }
 
-    /// Goes on in the file that the path leads to now. The old one is signed to its end.
+    /// Signs the old file to its end and continues in the file at the path.
     async fn rotate(&mut self, inner: &Inner) {
         let is_confirmed = self.is_confirmed(inner).await;
         let (paused, last) = oneshot::channel();
@@ -247,7 +261,7 @@ impl Checkpointer {
             if is_confirmed {
                 checkpoint = self.signed(head).await;
             }
-            // It may have given up waiting.
+            // The writer may have timed out.
             let _ = sign.send(checkpoint.as_ref().map(line::members));
         }
         let outcome =
@@ -261,12 +275,12 @@ impl Checkpointer {
     async fn close(&self, inner: &Inner) {
         let (done, closed) = oneshot::channel();
         let commands = inner.commands.clone();
-        // The queue may be full, and this is the end: it may wait.
+        // The queue may be full, and blocking is acceptable at shutdown.
         let sent = tokio::task::spawn_blocking(move || {
             commands.send_timeout(Command::Close(done), TOKEN_TIMEOUT).is_ok()
         });
         if !sent.await.unwrap_or_default() {
-            tracing::error!("the audit has not ended in order");
+            tracing::error!(event = "audit.close_failed", "could not close the audit log in order");
             return;
         }
         if let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIMEOUT, closed).await {
@@ -274,24 +288,32 @@ impl Checkpointer {
             self.save_head(StoredHead { head, is_closed: true, is_opening: false, checkpoint })
                 .await;
         } else {
-            tracing::error!("the audit has not ended in order");
+            tracing::error!(event = "audit.close_failed", "could not close the audit log in order");
         }
     }
 
     async fn save_head(&self, known: StoredHead) {
         if let Err(error) = known.save(&self.store).await {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::error!(error, "the store does not know of the audit's last checkpoint");
+            tracing::error!(
+                event = "audit.checkpoint_not_stored",
+                error,
+                "could not store the last checkpoint of the audit log"
+            );
         }
     }
 }
 
 fn log_reopen(outcome: &Result<bool, AuditError>) {
     match outcome {
-        Ok(_) => tracing::info!("the audit file is opened anew"),
+        Ok(_) => tracing::info!(event = "audit.reopened", "the audit file was reopened"),
         Err(error) => {
             let error: &(dyn std::error::Error + 'static) = error;
-            tracing::error!(error, "the audit goes on in the old file");
+            tracing::error!(
+                event = "audit.reopen_failed",
+                error,
+                "could not reopen the audit file; records still go to the old file"
+            );
         }
     }
 }
@@ -303,9 +325,9 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// Finds the key, or makes it where there was none yet. Its name is stored first, so that an
-    /// attempt which dies in between is repeated. Its public half is stored last: from then on the
-    /// key has to be there, because another one could not vouch for the same chain.
+    /// Finds the key, or generates it if there was none. Its id is stored first, so that an
+    /// interrupted attempt is repeated. Its public key is stored last: from then on the key must
+    /// exist, because another key could not prove the same chain.
     async fn open(store: &Store, token: Token) -> Result<Self, AuditError> {
         let public = StoredHead::public_key(store).await?;
         let found = find_key(store, &token, &public).await?;
@@ -330,7 +352,7 @@ impl Signer {
                 let public = Self::make(&token, key, 1).await?;
                 StoredHead::save_public_key(store, &public).await?;
             }
-            // The token says it as well: it is the one that signs.
+            // The token has the public key too, and it is the token that signs.
             MetadataValue::Damaged => {
                 if !is_usable(&token, key, None).await? {
                     return Err(is_missing());
@@ -341,7 +363,7 @@ impl Signer {
         Ok(Self { token, key })
     }
 
-    /// Makes a key of this name, unless it is there, and gives its public half.
+    /// Generates a key with this id, unless it exists, and returns its public key.
     pub(super) async fn make(
         token: &Token,
         key: KeyVersionId,
@@ -370,19 +392,19 @@ impl Signer {
     }
 }
 
-/// Makes the key that signs checkpoints, where there was none yet: what a start does too.
+/// Generates the checkpoint key if there was none, as a start does.
 ///
 /// # Errors
-/// [`AuditError::KeyMissing`] when it was there and cannot be used any more, and when token or
-/// store fail.
+/// [`AuditError::KeyMissing`] when it existed and is no longer usable, and when token or store
+/// fail.
 pub async fn make_key(store: &Store, token: &Token) -> Result<(), AuditError> {
     Signer::open(store, token.clone()).await.map(drop)
 }
 
-/// Looks whether the key that signs checkpoints is whole in the token; there may be none yet.
+/// Checks that the checkpoint key is complete on the token. It may not exist yet.
 ///
 /// # Errors
-/// [`AuditError::KeyMissing`] when it is not, and when token or store fail.
+/// [`AuditError::KeyMissing`] when it is not complete, and when token or store fail.
 pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
     let public = StoredHead::public_key(store).await?;
     if public == MetadataValue::Absent {
@@ -396,8 +418,8 @@ pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
     if is_usable { Ok(()) } else { Err(AuditError::KeyMissing(key_for_message(found))) }
 }
 
-/// Whether the key is whole: with the public half that the store knows, or, where the store has lost it,
-/// with any.
+/// Whether the key is complete, with the public key in the store or, if the store has lost it, with
+/// any.
 pub(super) async fn is_usable(
     token: &Token,
     key: KeyVersionId,
@@ -414,7 +436,7 @@ pub(super) async fn is_usable(
     }
 }
 
-/// Whether both halves of the key are there, and the private one signs.
+/// Whether both objects of the key exist and the private key signs.
 pub(super) async fn is_whole(
     token: &Token,
     key: KeyVersionId,
@@ -431,7 +453,7 @@ pub(super) async fn is_whole(
     }
 }
 
-/// Whether the key makes signatures that its public half verifies.
+/// Whether the public key verifies signatures of the private key.
 async fn can_sign(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result<bool, AuditError> {
     let trial = Checkpoint::unsigned(Head::START, Time::now(), None, key);
     match sign(token, key, &trial).await {
@@ -441,7 +463,7 @@ async fn can_sign(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result
     }
 }
 
-/// Whether a failure says that the key is not there or not whole, and not that the token fails.
+/// Whether an error means that the key is missing or incomplete, not that the token failed.
 fn is_key_fault(error: &TokenError) -> bool {
     matches!(error, TokenError::Duplicate)
         || matches!(error.class(), ErrorClass::BadInput | ErrorClass::HandleGone)
@@ -466,7 +488,7 @@ async fn public_half(token: &Token, key: KeyVersionId) -> Result<AuditKey, Audit
     AuditKey::from_point(&point).map_err(|_form| AuditError::Damaged)
 }
 
-/// Destroys what is left of a key.
+/// Destroys the remaining objects of a key.
 pub(super) async fn destroy(token: &Token, key: KeyVersionId) -> Result<(), AuditError> {
     let key = identity(key);
     Ok(token.change(&budget(), move |worker| worker.destroy_incomplete(key)).await?)
@@ -484,8 +506,8 @@ fn key_for_message(key: Option<KeyVersionId>) -> String {
     key.map_or_else(|| "(the database does not name it)".to_owned(), |key| key.to_string())
 }
 
-/// The key that signs: as the store names it; else what the token has under a label of such a key, of
-/// several that one with the public half that the store knows. It changes nothing.
+/// Finds the signing key: the one named in the store, or else one on the token with the label of
+/// such a key (if several, the one with the public key in the store). Changes nothing.
 pub(super) async fn find_key(
     store: &Store,
     token: &Token,
@@ -496,7 +518,7 @@ pub(super) async fn find_key(
         return Ok(Some(name));
     }
     if *public == MetadataValue::Absent {
-        // None was made yet.
+        // No key was generated yet.
         return Ok(None);
     }
     let is_ours =

@@ -1,6 +1,6 @@
-//! Whether the audit file goes on from what the store knows of the chain. Only then may a new
-//! checkpoint be signed over its records: whoever can write the file while the gateway is down can
-//! write another chain, and must not get a signature for it.
+//! Checks that the audit file continues the chain known to the store. Only then may a new
+//! checkpoint be signed over its records: an attacker who can write the file while the gateway is
+//! down must not get a signature for another chain.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
@@ -14,21 +14,21 @@ use super::export::StoredHead;
 use super::file::{Tail, last_record};
 use super::line::{Kind, Line, MAX_LINE_BYTES, key_bits};
 
-/// Bytes that are read at once from the end of a file.
+/// Bytes to read at once from the end of a file.
 const BLOCK_BYTES: u64 = 1024 * 1024;
 
-/// What a start believes.
+/// The trusted state of the chain at a start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrustedState {
-    /// What the store knows of the chain.
+    /// The head in the store.
     pub(super) known: Option<StoredHead>,
-    /// Whether the store knew something that cannot be read any more.
+    /// Whether the store had a head that is no longer readable.
     pub(super) is_damaged: bool,
-    /// The keys whose checkpoints count: the one in use, and those that it has replaced.
+    /// The keys whose checkpoints are trusted: the current one, and those that it replaced.
     pub(super) keys: Vec<AuditKey>,
 }
 
-/// Where the chain goes on at a start.
+/// Where the chain continues at a start.
 #[derive(Debug)]
 pub(super) struct ChainEnd {
     pub(super) head: Head,
@@ -37,12 +37,12 @@ pub(super) struct ChainEnd {
     pub(super) checkpoint: Option<Checkpoint>,
 }
 
-/// Behind the last record of the file, if that follows from what the store knows and the last
-/// checkpoint in the file is signed by a key that counts. Else the chain goes on where it is known, as
-/// one that is discontinued, and nothing that the file has beyond is ever signed.
+/// Returns the last record of the file, if the file continues the head in the store and its last
+/// checkpoint is signed by a trusted key. Otherwise the chain continues at the known head, marked
+/// as discontinued, and later records of the file are never signed.
 ///
-/// A store that was put back knows less than the file: then the last checkpoint in the file counts,
-/// which nobody but the gateway can have signed.
+/// A restored store is older than the file: then the last checkpoint in the file is trusted, which
+/// only the gateway can have signed.
 pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Result<ChainEnd> {
     let known = trust.known.as_ref();
     let stored = known.and_then(|known| known.checkpoint.clone());
@@ -62,11 +62,11 @@ pub(super) fn chain_end(path: &Path, tail: Tail, trust: &TrustedState) -> io::Re
     let ahead =
         signed.filter(|last| known.is_none_or(|known| last.covers.sequence > known.head.sequence));
     let anchor = ahead.map(|last| last.covers).or(known.map(|known| known.head));
-    // Nobody has written behind the last record of a gateway that ended in order.
+    // After an orderly shutdown no record may follow the last one.
     let is_exact =
         ahead.is_none() && known.is_some_and(|known| known.is_closed && !known.is_opening);
     let goes_on = match anchor {
-        // Of what was known and is lost the file may lack the end, which nobody would notice.
+        // If the known head is lost, the end of the file may be missing unnoticed.
         _ if is_unsigned || trust.is_damaged => false,
         None => true,
         Some(anchor) if is_exact => head == anchor,
@@ -84,12 +84,12 @@ fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> ChainEnd {
         event = "audit.discontinued",
         sequence = head.sequence,
         "the audit file lacks records that were written, or has others in their place; its chain is \
-         broken here, and what stood there is not signed"
+         broken here, and later records of the file are not signed"
     );
     ChainEnd { head, reason: "discontinued", checkpoint }
 }
 
-/// Where a record of the chain is in a file.
+/// The position of a record of the chain in a file.
 enum AnchorPosition {
     /// It ends at this offset.
     Before(u64),
@@ -99,8 +99,8 @@ enum AnchorPosition {
     Not,
 }
 
-/// Whether the records from `anchor` to the end of the file make one chain that ends with `head`.
-/// What comes before the file is looked for in the files beside it.
+/// Whether the records from `anchor` to the end of the file are one chain that ends with `head`.
+/// Records before the file are searched for in the other files of the directory.
 fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
     let mut parts: Vec<(PathBuf, u64)> = Vec::new();
     let mut next = Some(path.to_owned());
@@ -135,14 +135,14 @@ fn follows(path: &Path, anchor: Head, head: Head) -> io::Result<bool> {
     Ok(reached == head)
 }
 
-/// The last record of a file, if each one from the offset on follows the one before.
+/// The last record of a file, if each record from the offset on follows the previous one.
 fn walk(path: &Path, offset: u64, mut head: Head) -> io::Result<Option<Head>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
-        // What somebody else has written between two records is none of the chain.
+        // Other content between two records does not belong to the chain.
         if let Some(line) = line.strip_suffix(b"\n").and_then(Line::parse) {
             if head.followed_by(line.covered) != line.head() {
                 return Ok(None);
@@ -206,7 +206,8 @@ fn beside(
     Ok(None)
 }
 
-/// Shows the lines of a file from the last to the first, each with its offset, until `see` breaks.
+/// Passes the lines of a file to `see`, from the last to the first, each with its offset, until it
+/// breaks.
 pub(super) fn lines_from_end<T>(
     path: &Path,
     mut see: impl FnMut(u64, &[u8]) -> ControlFlow<T>,
@@ -259,7 +260,7 @@ mod tests {
     use super::super::checkpoint::tests::TestSigner;
     use super::super::line;
 
-    /// A file with these records, the first one following `head`.
+    /// A file with these records. The first one follows `head`.
     struct Written {
         _directory: tempfile::TempDir,
         path: PathBuf,
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_behind_an_orderly_end_is_not_gone_on_from() {
+    fn records_added_after_an_orderly_shutdown_are_not_continued() {
         let mut file = Written::new(Head::START);
         file.put(Kind::Event, &json!({"requestId": "r"}));
         file.put(Kind::Close, &json!({"reason": "stop"}));
@@ -307,7 +308,7 @@ mod tests {
         file.put(Kind::Event, &json!({"requestId": "invented"}));
         let begun = file.chain_end(known(end, true, false), Vec::new());
         assert_eq!((begun.head, begun.reason), (end, "discontinued"));
-        // A gateway that began and was killed has added its own.
+        // A gateway that started and was killed has added its own records.
         for (is_closed, is_opening) in [(false, false), (true, true)] {
             let begun = file.chain_end(known(end, is_closed, is_opening), Vec::new());
             assert_eq!((begun.head, begun.reason), (file.head, "start"));
@@ -329,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_put_back_goes_on_behind_the_last_checkpoint_of_the_file() {
+    fn a_restored_store_continues_after_the_last_checkpoint_of_the_file() {
         let signer = TestSigner::new();
-        // The file before this one is gone.
+        // The previous file is missing.
         let old = Head::START.followed_by(b"a record that the store knows");
         let mut file = Written::new(old.followed_by(b"one more"));
         file.put(Kind::Event, &json!({"requestId": "r"}));
@@ -346,7 +347,7 @@ mod tests {
             let begun = file.chain_end(known(old, is_closed, false), vec![TestSigner::new().key()]);
             assert_eq!((begun.head, begun.reason), (old, "discontinued"));
         }
-        // Numbers that were signed are not used a second time.
+        // Signed sequence numbers are not used again.
         let mut lines = std::fs::read_to_string(&file.path).unwrap();
         lines = lines.replace("\"covers\"", "\"covers\" ");
         std::fs::write(&file.path, lines).unwrap();

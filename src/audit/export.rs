@@ -1,4 +1,4 @@
-//! What the store knows about the audit, and the bundle that verifies without it.
+//! The audit state in the store, and export bundles that verify without the store.
 
 use std::fs;
 use std::io;
@@ -21,15 +21,16 @@ pub const MANIFEST: &str = "manifest.json";
 /// The name of a bundle's public key.
 pub const PUBLIC_KEY: &str = "public-key.pem";
 
-/// The fact of the store with what it knows of the chain.
+/// The metadata entry with the audit head in the store.
 pub const HEAD_METADATA: &str = "audit-head";
 pub(super) const PUBLIC_KEY_METADATA: &str = "audit-public-key";
 /// The public keys that were replaced, oldest first: PEM texts as JSON.
 pub(super) const RETIRED_KEYS_METADATA: &str = "audit-retired-keys";
 
-/// What a store that is put back takes over from the one in its place, which is newer: what it knows of
-/// the audit, so that the audit file goes on. Nothing where the one in place is not newer, or cannot be
-/// read. `old` gives a fact of the one in place, `new_head` is [`HEAD_METADATA`] of the other.
+/// The metadata that a restored store inherits from the newer store that it replaces: the audit
+/// state, so that the audit file can continue. Empty if the replaced store is not newer, or cannot
+/// be read. `old` returns a metadata entry of the replaced store, `new_head` is [`HEAD_METADATA`]
+/// of the restored one.
 pub fn metadata_to_keep<'a>(
     old: impl Fn(&str) -> Option<&'a str>,
     new_head: Option<&str>,
@@ -52,15 +53,15 @@ pub fn metadata_to_keep<'a>(
     entries.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
 }
 
-/// What the store knows of the chain: it cannot go back behind this.
+/// The audit head in the store. The chain never goes back behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredHead {
     /// A record that is on disk.
     pub head: Head,
-    /// Whether it was the last one of a gateway that ended in order.
+    /// Whether it was the last record of an orderly shutdown.
     pub is_closed: bool,
-    /// Whether a gateway has begun since then to write behind it.
+    /// Whether a gateway has started since to write after it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_opening: bool,
     /// The last checkpoint.
@@ -68,7 +69,7 @@ pub struct StoredHead {
 }
 
 impl StoredHead {
-    /// What the store knows; absent before the first checkpoint.
+    /// The head in the store. Absent before the first checkpoint.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -81,7 +82,7 @@ impl StoredHead {
         Ok(store.set_metadata(HEAD_METADATA, &text).await?)
     }
 
-    /// The key that signs the checkpoints; absent before the first start with an audit.
+    /// The key that signs the checkpoints. Absent before the first start with an audit log.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -89,8 +90,8 @@ impl StoredHead {
         Ok(store.read_metadata(PUBLIC_KEY_METADATA, |pem| AuditKey::from_pem(pem).ok()).await?)
     }
 
-    /// The keys that signed checkpoints before, oldest first; none where the store does not tell them any
-    /// more. What they signed then counts as signed by nobody.
+    /// The replaced checkpoint keys, oldest first. Empty if the entry is damaged; their signatures
+    /// are then not trusted.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -107,22 +108,22 @@ impl StoredHead {
     }
 }
 
-/// What a bundle holds.
+/// The manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// When it was made.
+    /// When it was created.
     pub made: String,
     /// The fingerprint of the public key.
     pub key_fingerprint: String,
-    /// The record that the files reach at least, by the store.
+    /// The last record that the store knows; the files must contain it.
     pub known: Option<Head>,
-    /// The last checkpoint, by the store.
+    /// The last checkpoint in the store.
     pub checkpoint: Option<Checkpoint>,
-    /// The keys that signed before this one, oldest first, as PEM.
+    /// The replaced keys, oldest first, as PEM.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired_keys: Vec<String>,
-    /// The first record in it. Where that is not 1, the files before it are not in the bundle.
+    /// The first record in the bundle. If it is not 1, earlier files are not in the bundle.
     #[serde(default)]
     pub first: Option<u64>,
     /// The files, by name.
@@ -140,36 +141,37 @@ pub struct ManifestFile {
     pub sha256: String,
 }
 
-/// Why there is no bundle, or why it cannot be read.
+/// Why a bundle could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A file cannot be read or written.
-    #[error("cannot use {}", path.display())]
+    #[error("cannot read or write {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// There is no audit file.
-    #[error("there is no audit file at {}", .0.display())]
+    /// The audit file does not exist.
+    #[error("no audit file exists at {}", .0.display())]
     Nothing(PathBuf),
-    /// The manifest or the key has another form.
+    /// The manifest or the key is malformed.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// A file is not what the manifest says.
+    /// A file differs from the manifest.
     #[error("{} is not the file that was exported", .0.display())]
     Changed(PathBuf),
 }
 
-/// A bundle, read: its files, and what they must reach.
+/// A bundle: its files, and what they must contain.
 #[derive(Debug)]
 pub struct Bundle {
     /// The files.
     pub files: Vec<PathBuf>,
-    /// The keys in the bundle, the one in use last. They are as good as the way that it came by.
+    /// The keys in the bundle, the current one last. Only as trustworthy as the source of the
+    /// bundle.
     pub keys: Vec<AuditKey>,
-    /// What the manifest promises.
+    /// What the manifest requires.
     pub expectation: Expectation,
 }
 
@@ -177,7 +179,7 @@ impl Bundle {
     /// Reads a bundle, and compares its files with its manifest.
     ///
     /// # Errors
-    /// When something is missing, damaged, or another file.
+    /// When something is missing, damaged, or differs.
     pub fn open(directory: &Path) -> Result<Self, ExportError> {
         let path = directory.join(MANIFEST);
         let manifest: Manifest = serde_json::from_slice(&read(&path)?)
@@ -214,26 +216,26 @@ impl Bundle {
     }
 }
 
-/// What a bundle is made of.
+/// The sources of a bundle.
 #[derive(Debug)]
 pub struct Sources<'a> {
     /// The audit file.
     pub file: &'a Path,
-    /// The second place of the audit, which is no part of the bundle.
+    /// The forwarding target, which is not part of the bundle.
     pub forward_to: Option<&'a Path>,
     /// The key that signs the checkpoints.
     pub key: AuditKey,
-    /// Those that signed before, oldest first.
+    /// The replaced keys, oldest first.
     pub retired: Vec<AuditKey>,
-    /// What the store knows of the chain.
+    /// The head in the store.
     pub known: Option<StoredHead>,
 }
 
-/// Writes a bundle of an audit file and of all files beside it that are of the same chain, whatever
-/// their names. A record that is just being written is left out.
+/// Writes a bundle of an audit file and of all files in its directory of the same chain, whatever
+/// their names. A record that is being written is left out.
 ///
 /// # Errors
-/// When there is no such file, or something cannot be read or written.
+/// When the audit file does not exist, or a file cannot be read or written.
 pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError> {
     let Sources { file, forward_to, key, retired, known } = sources;
     let parts = chain::files(file, forward_to)?;
@@ -292,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_store_hands_on_what_it_knows_of_the_audit_and_an_older_one_does_not() {
+    fn only_a_newer_store_passes_on_its_audit_state() {
         let head = |sequence: u64| {
             let head = Head { sequence, chain: Head::START.chain };
             let known = StoredHead { head, is_closed: true, is_opening: false, checkpoint: None };

@@ -1,4 +1,4 @@
-//! The file: whole records at its end, or none.
+//! The audit file. It always ends with a complete record.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -13,52 +13,51 @@ use super::journal::{self, Journal, Position};
 use super::journal_replay::replay_journal;
 use super::line::{Line, MAX_LINE_BYTES};
 
-/// An audit file that this process alone writes.
+/// An audit file that only this process writes.
 #[derive(Debug)]
 pub(super) struct AuditFile {
     path: PathBuf,
     file: File,
     inode: u64,
-    /// The bytes of whole records, all on disk here or in the journal.
+    /// The length of the complete records, all on disk in the file or the journal.
     length: u64,
-    /// Where records reach the disk first; without it they do so here.
+    /// The journal, where records reach the disk first. `None`: they are synced in the file.
     journal: Option<Journal>,
-    /// Whether bytes of a failed write may stand behind them.
+    /// Whether the bytes of a failed write may follow them.
     is_torn: bool,
 }
 
-/// How a file ended when it was opened.
+/// The end of a file when it was opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
-    /// Its last record, unless it has none.
+    /// The last record, if any.
     pub(super) head: Option<Head>,
-    /// Bytes of a record that was never finished, and so never answered; they are removed.
+    /// The length of an incomplete record, which was never acknowledged. It is removed.
     pub(super) torn_bytes: u64,
 }
 
-/// What has become of a file behind our back.
+/// Changes made to the file by another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileState {
-    /// Nothing.
+    /// No change.
     Good,
-    /// It was deleted: nobody can find what is written to it.
+    /// It was deleted: new records would be lost.
     Deleted,
-    /// It was made shorter.
+    /// It was truncated.
     Shortened,
-    /// Somebody else has written to it.
+    /// Another process wrote to it.
     Grown,
 }
 
 impl AuditFile {
-    /// Opens or makes a file, which no other process may be writing, and finds its end. It has no
-    /// journal yet.
+    /// Opens or creates a file, locks it, and finds its end. Without a journal.
     pub(super) fn open(path: &Path) -> Result<(Self, Tail), AuditError> {
         let file = open_locked(path)?;
         Self::of(path, file)
     }
 
-    /// As [`AuditFile::open`], with a journal of so many bytes; 0 is none. What a journal still
-    /// holds of an earlier process is written to the file first.
+    /// As [`AuditFile::open`], with a journal of this size in bytes; 0 means none. The records in
+    /// the journal of an earlier process are written to the file first.
     pub(super) fn open_with_journal(
         path: &Path,
         journal_bytes: u64,
@@ -77,8 +76,8 @@ impl AuditFile {
         match Journal::make(&beside, journal_bytes) {
             Ok(journal) => audit.journal = Some(journal),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error,
-                    "there is no journal beside the audit file, so each record waits longer");
+                tracing::warn!(event = "audit.journal_unavailable", path = %path.display(), %error,
+                    "could not create the journal of the audit file; each record waits longer");
             }
         }
         sync_directory(path).map_err(fault)?;
@@ -99,13 +98,13 @@ impl AuditFile {
         Ok((Self { path, file, inode, length, journal: None, is_torn: false }, tail))
     }
 
-    /// The path that it was opened by.
+    /// The path that it was opened with.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes whole records and waits until they are on disk. When it fails nothing of them is
-    /// left, as far as the system lets us; and nothing is written before that is so.
+    /// Writes complete records and waits until they are on disk. After a failure it removes them as
+    /// far as possible, and writes nothing before they are removed.
     pub(super) fn commit(&mut self, records: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.length)?;
@@ -124,7 +123,8 @@ impl AuditFile {
         }
     }
 
-    /// What the journal cannot take is synced here, and so is everything before it.
+    /// If the journal has no room for the records, they and all earlier ones are synced in the
+    /// file.
     fn prepare_journal(&mut self, bytes: u64) -> io::Result<()> {
         match &self.journal {
             Some(journal) if journal.sync_failed() => {
@@ -146,19 +146,19 @@ impl AuditFile {
         }
     }
 
-    /// Brings everything to the disk, so that the journal is needed for nothing.
+    /// Syncs all records to the file, so that the journal is no longer needed.
     pub(super) fn sync_all_records(&mut self) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         self.file.sync_data()?;
         journal.clear()
     }
 
-    /// Goes on with the journal of a file that is not written any more.
+    /// Takes over the journal of a file that is no longer written.
     pub(super) fn take_journal(&mut self, other: &mut Self) {
         self.journal = other.journal.take();
     }
 
-    /// What has become of it since the last look. A new length is taken over.
+    /// The state since the last check. A new length is accepted.
     pub(super) fn check_state(&mut self) -> io::Result<FileState> {
         if self.is_torn {
             return Ok(FileState::Good);
@@ -170,7 +170,7 @@ impl AuditFile {
             now if now > self.length => FileState::Grown,
             _ => return Ok(FileState::Good),
         };
-        // Places in the file are other ones now.
+        // The positions in the file have changed.
         self.sync_all_records()?;
         self.length = metadata.len();
         Ok(state)
@@ -187,11 +187,11 @@ impl AuditFile {
     }
 }
 
-/// Looks whether a start could go on in this file, or make it, and changes nothing. Another process may
-/// be writing it.
+/// Checks whether a start could use or create this file. Changes nothing. Another process may be
+/// writing it.
 ///
 /// # Errors
-/// When it cannot be opened, holds no records, or cannot be made.
+/// When it cannot be opened or created, or does not contain audit records.
 pub fn check_file(path: &Path) -> Result<(), AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
     match OpenOptions::new().read(true).append(true).open(path) {
@@ -210,7 +210,7 @@ pub fn check_file(path: &Path) -> Result<(), AuditError> {
     }
 }
 
-/// A file that this process alone may write.
+/// Opens a file and locks it against other processes.
 fn open_locked(path: &Path) -> Result<File, AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
@@ -227,14 +227,14 @@ fn open_locked(path: &Path) -> Result<File, AuditError> {
     Ok(file)
 }
 
-/// The last record of a file that others may be writing; `None` when it has none, or is none of
-/// ours.
+/// The last record of a file that another process may be writing. `None` if it has none, or is not
+/// an audit file.
 pub(super) fn last_record(path: &Path) -> io::Result<Option<Head>> {
     let (end, size) = end_of(&mut File::open(path)?)?;
     Ok(tail(&end, size).and_then(|tail| tail.head))
 }
 
-/// The last bytes, enough to hold a whole line, and the size.
+/// The last bytes, at least one complete line, and the size.
 fn end_of(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
     let size = file.seek(SeekFrom::End(0))?;
     let window = 2 * u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX / 2);
@@ -244,10 +244,10 @@ fn end_of(file: &mut File) -> io::Result<(Vec<u8>, u64)> {
     Ok((end, size))
 }
 
-/// The last whole line; `None` when it is no record.
+/// The last complete line. `None` if it is not a record.
 fn tail(end: &[u8], size: u64) -> Option<Tail> {
     let Some(newline) = memchr::memrchr(b'\n', end) else {
-        // Without any newline there is at most the one record that was never finished.
+        // Without any newline the file can contain only one incomplete record.
         return (bytes(end) == size).then_some(Tail { head: None, torn_bytes: size });
     };
     let (whole, torn) = end.split_at_checked(newline)?;
@@ -256,7 +256,7 @@ fn tail(end: &[u8], size: u64) -> Option<Tail> {
     Some(Tail { head: Some(line.head()), torn_bytes: bytes(torn).saturating_sub(1) })
 }
 
-/// A new file is there after a crash of the machine only when its directory is on disk too.
+/// A new file survives a crash only when its directory is synced too.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }

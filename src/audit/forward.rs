@@ -1,4 +1,4 @@
-//! Forwards the records to a second file or to syslog: it may lag, and never delays the audit file.
+//! Forwards the records to a second file or to syslog. It may lag, and never delays the audit file.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Commits that may wait for the second place. Beyond, they are left out and counted.
+/// Maximum number of commits that wait to be forwarded. Further ones are dropped and counted.
 const QUEUE: usize = 4096;
-/// How long somebody who rotates the file may take from the renaming to telling of it.
+/// Maximum time that a rotation may take between the rename and the signal.
 const ROTATION_GRACE: Duration = Duration::from_secs(2);
-/// How long one message may wait for the syslog daemon.
+/// Maximum time that one message waits for the syslog daemon.
 const SYSLOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// Facility local0, severity informational (RFC 3164, section 4.1.1).
 const SYSLOG_PREFIX: &[u8] = b"<134>hsmgate: ";
 
-/// Hands records to the thread that writes them.
+/// Passes records to the thread that writes them.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     queue: Sender<Work>,
@@ -29,7 +29,7 @@ pub(super) struct Forwarder {
     backlog: Arc<ForwardBacklog>,
 }
 
-/// How far the second place is behind.
+/// How far forwarding lags.
 #[derive(Debug, Default)]
 pub(super) struct ForwardBacklog {
     waiting: AtomicU64,
@@ -42,7 +42,7 @@ enum Work {
 }
 
 impl Forwarder {
-    /// Starts the thread. The place is opened with the first record, and again after a failure.
+    /// Starts the thread. The target is opened with the first record, and again after a failure.
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let (queue, work) = bounded(QUEUE);
         let (end, ended) = bounded(1);
@@ -56,13 +56,13 @@ impl Forwarder {
         };
         thread::Builder::new().name("audit-forward".to_owned()).spawn(move || {
             writer.run(&work);
-            // Nobody may be waiting any more.
+            // The receiver may have timed out.
             let _ = end.send(());
         })?;
         Ok(Self { queue, ended, backlog })
     }
 
-    /// Hands over the lines of a commit, unless too many are waiting.
+    /// Queues the lines of a commit, unless the queue is full.
     pub(super) fn offer(&self, lines: &[u8]) {
         self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
         if self.queue.try_send(Work::Lines(lines.into())).is_err() {
@@ -71,31 +71,31 @@ impl Forwarder {
         }
     }
 
-    /// Opens the place anew, after the lines that are waiting.
+    /// Reopens the target after the queued lines.
     pub(super) fn reopen(&self) {
-        // With a full queue it stays with the old file until the next time.
+        // If the queue is full, the old file stays open until the next rotation.
         let _ = self.queue.try_send(Work::Reopen);
     }
 
-    /// Takes no more lines, and waits a little for those that are waiting.
+    /// Accepts no more lines, and waits shortly for the queued ones.
     pub(super) fn finish(self) {
         drop(self.queue);
         let _ = self.ended.recv_timeout(SYSLOG_TIMEOUT);
     }
 
-    /// How far it is behind.
+    /// How far it lags.
     pub(super) fn backlog(&self) -> Arc<ForwardBacklog> {
         Arc::clone(&self.backlog)
     }
 }
 
 impl ForwardBacklog {
-    /// Commits that wait.
+    /// Queued commits.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Commits that were left out.
+    /// Dropped commits.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -110,7 +110,7 @@ struct ForwardWriter {
     path: PathBuf,
     backlog: Arc<ForwardBacklog>,
     target: Option<ForwardTarget>,
-    /// Since when the path leads to another file than the one that is written, or to none.
+    /// Since when the path leads to another file than the open one, or to none.
     moved_since: Option<Instant>,
     is_failing: bool,
 }
@@ -128,12 +128,12 @@ impl ForwardWriter {
                 self.target = None;
                 self.backlog.lost.fetch_add(1, Ordering::Relaxed);
                 if !self.is_failing {
-                    tracing::error!(path = %self.path.display(), %error,
-                        "audit forwarding failed");
+                    tracing::error!(event = "audit.forward_failed", path = %self.path.display(), %error,
+                        "could not forward audit records");
                 }
             } else if self.is_failing {
-                tracing::info!(path = %self.path.display(),
-                    "audit forwarding works again");
+                tracing::info!(event = "audit.forward_recovered", path = %self.path.display(),
+                    "audit records are forwarded again");
             }
             self.is_failing = written.is_err();
         }
@@ -150,8 +150,8 @@ impl ForwardWriter {
 }
 
 impl ForwardWriter {
-    /// Whoever rotates the file renames it and then says so; where nobody does, the next one is begun all
-    /// the same, since nobody looks for records in a file of another name.
+    /// A rotation renames the file and then sends a signal. If the signal does not come, the next
+    /// file is started, because records in a renamed file would not be found.
     fn close_renamed_file(&mut self) {
         let is_moved = match &self.target {
             Some(ForwardTarget::File(file)) => !is_at(file, &self.path),
@@ -163,7 +163,7 @@ impl ForwardWriter {
             tracing::warn!(
                 event = "audit.forward_file_renamed",
                 path = %self.path.display(),
-                "the forwarded audit file was renamed or removed; the next one is started"
+                "the forwarded audit file was renamed or removed; a new one is started"
             );
             self.target = None;
             self.moved_since = None;
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_was_renamed_is_left_when_nobody_tells_of_it() {
+    fn a_renamed_file_is_closed_even_without_a_signal() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("second.jsonl");
         let mut writer = ForwardWriter {
@@ -219,7 +219,7 @@ mod tests {
         let renamed = directory.path().join("renamed");
         std::fs::rename(&path, &renamed).unwrap();
         writer.write(b"two\n").unwrap();
-        assert!(!path.exists(), "a rotation that is about to be told");
+        assert!(!path.exists(), "a rotation that is about to be signaled");
         writer.moved_since = Instant::now().checked_sub(ROTATION_GRACE);
         writer.write(b"three\n").unwrap();
         writer.write(b"four\n").unwrap();

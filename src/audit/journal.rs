@@ -1,12 +1,13 @@
-//! The journal beside the audit file: where records reach the disk first.
+//! The journal of the audit file, where records reach the disk first.
 //!
-//! To append to a file changes its size, and bringing that to the disk takes a commit of the file
-//! system, several times as dear as the data. So a record is written twice: to the audit file,
-//! which everybody reads, without waiting for the disk; and over bytes of this file, whose size
-//! never changes, waiting for them. After a power cut the audit file gets from here what it lacks.
+//! Appending to a file changes its size, and syncing that takes a commit of the file system, which
+//! costs several times more than writing the data. So a record is written twice: to the audit file,
+//! without waiting for the disk; and over bytes of this file, whose size never changes, waiting for
+//! the disk. After a power failure the missing records are copied from the journal to the audit
+//! file.
 //!
-//! The journal has two halves. When one is full, a thread brings the audit file to the disk while
-//! the other half is written; a half is written anew only when the audit file holds its records.
+//! The journal has two halves. When one is full, a thread syncs the audit file while the other half
+//! is written; a half is overwritten only when its records are synced in the audit file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -20,30 +21,30 @@ use crossbeam_channel::{Receiver, bounded};
 const HEADER_BYTES: usize = 64;
 const MAGIC: &str = "hsmgate-audit-journal-1";
 
-/// A journal that is written.
+/// A journal that is being written.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
     half_bytes: u64,
     in_second_half: bool,
-    /// Bytes written to this half, its header among them.
+    /// Bytes used in this half, including its header.
     used: u64,
-    /// Told when the audit file is on disk as far as the other half has its records.
+    /// Receives the result of syncing the records of the other half to the audit file.
     syncing: Option<Receiver<io::Result<()>>>,
-    /// The audit file could not be brought to the disk.
+    /// Syncing the audit file failed.
     sync_failed: bool,
 }
 
-/// Where in which audit file records begin that a half of the journal holds.
+/// The position in an audit file where the records of a half begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
-    /// The number by which the file system knows the file, whatever its name.
+    /// The inode of the file, whatever its name.
     pub(super) inode: u64,
     pub(super) offset: u64,
 }
 
-/// The journal of an audit file. Its name does not begin with that of the file, so that nobody
-/// takes it for a part of the audit.
+/// The path of the journal of an audit file. Its name does not begin with that of the file, so that
+/// it is not mistaken for a part of the audit log.
 pub(super) fn path_beside(audit: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(audit.file_name().unwrap_or_default());
@@ -51,8 +52,8 @@ pub(super) fn path_beside(audit: &Path) -> PathBuf {
     audit.with_file_name(name)
 }
 
-/// The halves of a journal that hold something, each with its place. What stands behind the
-/// records of a half is left over from earlier ones.
+/// The used halves of a journal, each with its position. Bytes after the records of a half are left
+/// over from earlier ones.
 pub(super) fn halves(path: &Path) -> io::Result<Vec<(Position, Vec<u8>)>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -68,11 +69,11 @@ pub(super) fn halves(path: &Path) -> io::Result<Vec<(Position, Vec<u8>)>> {
 }
 
 impl Journal {
-    /// Makes a journal of so many bytes, all of them zero and on disk.
+    /// Creates a journal of this size, filled with zeros and synced.
     pub(super) fn make(path: &Path, bytes: u64) -> io::Result<Self> {
         let made = zeroed(path, bytes);
         let file = made.inspect_err(|_full| {
-            // A part of it is of no use, and takes the room of records.
+            // A partly created journal is useless and takes disk space from records.
             let _ = std::fs::remove_file(path);
         })?;
         let half_bytes = bytes / 2;
@@ -80,19 +81,18 @@ impl Journal {
         Ok(Self { file, half_bytes, in_second_half, used, syncing: None, sync_failed: false })
     }
 
-    /// Whether so many bytes may ever stand in it.
+    /// Whether so many bytes fit in a half.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         bytes.saturating_add(header_bytes()) <= self.half_bytes
     }
 
-    /// Whether the audit file could not be brought to the disk, and has to be written anew from
-    /// what stands here.
+    /// Whether syncing the audit file failed, so that it must be rewritten from the journal.
     pub(super) fn sync_failed(&self) -> bool {
         self.sync_failed
     }
 
-    /// Writes records that begin at a place of the audit file, and waits until they are on disk.
-    /// When it fails, nothing is lost of what was written before.
+    /// Writes records that begin at a position of the audit file, and waits until they are on disk.
+    /// A failure loses no earlier records.
     pub(super) fn write(&mut self, records: &[u8], at: Position, audit: &File) -> io::Result<()> {
         let length = u64::try_from(records.len()).unwrap_or(u64::MAX);
         if self.used.saturating_add(length) > self.half_bytes {
@@ -112,14 +112,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Goes on in the other half, once the audit file has its records; those of this one are
-    /// brought to the disk meanwhile.
+    /// Switches to the other half, once the audit file has its records; the records of this half
+    /// are synced meanwhile.
     fn switch_half(&mut self, audit: &File) -> io::Result<()> {
         self.wait()?;
         let (done, syncing) = bounded(1);
         let audit = audit.try_clone()?;
         thread::Builder::new().name("audit-sync".to_owned()).spawn(move || {
-            // Nobody waits any more once the audit has ended, which syncs the file itself.
+            // Without a receiver the audit log has ended, and has synced the file itself.
             let _ = done.send(audit.sync_data());
         })?;
         self.syncing = Some(syncing);
@@ -135,9 +135,9 @@ impl Journal {
         synced
     }
 
-    /// Begins anew, empty: all records that it holds are on disk in the audit file.
+    /// Empties the journal: all its records are synced in the audit file.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        // A sync that is still under way brings nothing to the disk that is not there.
+        // A sync in progress has nothing more to write.
         self.syncing = None;
         let nothing = [0; HEADER_BYTES];
         self.file.write_all_at(&nothing, 0)?;
@@ -148,10 +148,10 @@ impl Journal {
     }
 }
 
-/// A sync that is under way holds the lock of the audit file too.
+/// A sync in progress also holds the lock of the audit file.
 impl Drop for Journal {
     fn drop(&mut self) {
-        // Its failure leaves the records here, where the next opening finds them.
+        // After a failure the records stay in the journal, where the next opening finds them.
         let _ = self.wait();
     }
 }
@@ -159,7 +159,7 @@ impl Drop for Journal {
 impl Position {
     fn header(self) -> [u8; HEADER_BYTES] {
         let mut header = [b' '; HEADER_BYTES];
-        // The name and two numbers of 16 digits fit.
+        // The header has room for the magic text and two numbers of 16 digits.
         let _ = write!(header.as_mut_slice(), "{MAGIC} {:x} {:x}", self.inode, self.offset);
         header
     }
@@ -179,7 +179,7 @@ fn header_bytes() -> u64 {
     u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX)
 }
 
-/// Written, not only allocated: the first writing to allocated room is as dear as appending.
+/// Written, not only allocated: the first write to allocated space costs as much as appending.
 fn zeroed(path: &Path, bytes: u64) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file =

@@ -1,4 +1,5 @@
-//! After a power cut: what the audit file lacks is taken from its journal.
+//! Journal replay: after a power failure, copies missing records from the journal to the audit
+//! file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 use super::journal::{self, Position};
 use super::line::{Kind, Line, MAX_LINE_BYTES};
 
-/// Writes the records of the journal to the places where they belong in their audit file, under
-/// whatever name it is found in its directory, and waits until they are on disk.
+/// Writes the records of the journal to their positions in their audit file, found by inode in its
+/// directory, and syncs it.
 ///
-/// It does not ask whether they are there: a file that reads well may not be on disk. Where the
-/// audit file itself is gone, they are put into a file of their own beside it.
+/// It writes them even if they can be read: readable bytes may not be on disk. If the audit file is
+/// missing, they are written to a new file beside it.
 pub(super) fn replay_journal(audit: &Path) -> io::Result<()> {
     let mut runs: Vec<_> = journal::halves(&journal::path_beside(audit))?
         .into_iter()
@@ -28,12 +29,12 @@ pub(super) fn replay_journal(audit: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole records that follow one another from the start.
+/// The complete consecutive records at the start.
 fn records(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let mut end = 0;
     let mut head = None;
     while let Some(length) = bytes.get(end..).and_then(|rest| memchr::memchr(b'\n', rest)) {
-        // A record that follows somebody else's bytes begins with a newline of its own.
+        // A record that follows foreign bytes begins with a newline.
         if end > 0 || length > 0 {
             let Some(line) = bytes.get(end..end + length).and_then(Line::parse) else { break };
             if head.is_some_and(|head: super::Head| head.followed_by(line.covered) != line.head()) {
@@ -47,7 +48,7 @@ fn records(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     head.map(|_is_there| bytes)
 }
 
-/// The file with this number in the directory of the audit.
+/// The file with this inode in the directory of the audit file.
 fn named(audit: &Path, inode: u64) -> io::Result<Option<PathBuf>> {
     let parent = audit.parent().filter(|parent| !parent.as_os_str().is_empty());
     for entry in std::fs::read_dir(parent.unwrap_or(Path::new(".")))? {
@@ -62,21 +63,21 @@ fn named(audit: &Path, inode: u64) -> io::Result<Option<PathBuf>> {
 fn write_back(path: &Path, position: Position, records: &[u8]) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     if !fits(&file, position, records)? {
-        tracing::warn!(path = %path.display(),
-            "a part of the audit's journal belongs to no place of the file");
+        tracing::warn!(event = "audit.journal_mismatch", path = %path.display(),
+            "part of the audit journal does not fit the audit file and is ignored");
         return Ok(());
     }
     let mut there = vec![0; records.len()];
     let is_there = file.read_exact_at(&mut there, position.offset).is_ok() && there == records;
     if !is_there {
-        tracing::warn!(path = %path.display(), "the audit file gets records from its journal");
+        tracing::warn!(event = "audit.journal_replayed", path = %path.display(), "copied records from the journal to the audit file");
     }
     file.write_all_at(records, position.offset)?;
     file.sync_data()
 }
 
-/// Whether the first of the records follows the one in front of the place. The first of a file
-/// tells by itself what it follows.
+/// Whether the first record follows the record before the position. The first record of a file
+/// names its predecessor.
 fn fits(file: &File, position: Position, records: &[u8]) -> io::Result<bool> {
     let own = records.strip_prefix(b"\n").unwrap_or(records);
     let Some(first) = own.split(|byte| *byte == b'\n').next().and_then(Line::parse) else {
@@ -103,8 +104,8 @@ fn write_to_new_file(audit: &Path, records: &[u8]) -> io::Result<()> {
     let mut name = audit.file_name().unwrap_or_default().to_owned();
     name.push(format!(".from-journal-{sequence}"));
     let path = audit.with_file_name(name);
-    tracing::error!(path = %path.display(),
-        "the audit file of the journal is gone: its last records are put aside");
+    tracing::error!(event = "audit.journal_file_missing", path = %path.display(),
+        "the audit file of the journal is missing; its last records are saved in a separate file");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(records)?;

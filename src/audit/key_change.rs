@@ -1,8 +1,7 @@
-//! Another key for the checkpoints, where the token has lost the one that signed them.
+//! Replaces the checkpoint key after the token has lost it.
 //!
-//! The old key cannot sign that it is replaced: it is gone. So a record names both, the next
-//! checkpoint is signed by the new one, and whoever verifies has to know the new public key from
-//! elsewhere.
+//! The lost key cannot sign its replacement. Therefore a record names both keys, the new key signs
+//! the next checkpoint, and a verifier must get the new public key from another source.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,37 +13,37 @@ use crate::model::{KeyVersionId, Time};
 use crate::store::{MetadataValue, Store};
 use crate::token::{ServiceKey, Token};
 
-/// The fact with a change that is not on record yet; empty when there is none.
+/// The metadata entry with a change that is not recorded yet. Empty if there is none.
 pub(super) const CHANGE_METADATA: &str = "audit-key-change";
-/// The fact with the name of a key that is being made; empty when there is none.
+/// The metadata entry with the id of a key that is being generated. Empty if there is none.
 pub(super) const NEXT_METADATA: &str = "audit-next-checkpoint-key";
 
-/// A key of checkpoints, as a record names it.
+/// A checkpoint key, as named in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamedKey {
-    /// By which the token knows it.
+    /// The key version id on the token.
     pub key_id: String,
-    /// Its public half, as PEM.
+    /// The public key, as PEM.
     pub public_key: String,
 }
 
-/// A change of the key.
+/// A change of the checkpoint key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyChange {
-    /// When.
+    /// When it was changed.
     pub time: String,
-    /// By whom: the account of the system.
+    /// The operator's system account.
     pub operator: String,
-    /// The key that the token has lost.
+    /// The lost key.
     pub old_key: NamedKey,
     /// The key that signs from now on.
     pub new_key: NamedKey,
 }
 
 impl KeyChange {
-    /// The change that is not on record yet.
+    /// The change that is not recorded yet.
     pub(super) async fn unrecorded(store: &Store) -> Result<Option<Self>, AuditError> {
         let read = |text: &str| {
             if text.is_empty() { Some(None) } else { serde_json::from_str(text).ok().map(Some) }
@@ -52,18 +51,18 @@ impl KeyChange {
         Ok(store.read_metadata(CHANGE_METADATA, read).await?.value().flatten())
     }
 
-    /// Forgets the change: it is on record.
+    /// Deletes the change after it was recorded.
     pub(super) async fn forget(store: &Store) -> Result<(), AuditError> {
         Ok(store.set_metadata(CHANGE_METADATA, "").await?)
     }
 }
 
-/// Makes another key for the checkpoints in the token, where the one before cannot be used any
-/// more. The next start of the audit records it. May be repeated after a failure.
+/// Generates a new checkpoint key on the token, if the current one is unusable. The next start of
+/// the audit log records it. Can be repeated after a failure.
 ///
 /// # Errors
-/// [`AuditError::KeyWhole`] when the key can be used, [`AuditError::NoKey`] when there was none
-/// yet, and when token or store fail.
+/// [`AuditError::KeyWhole`] when the key is usable, [`AuditError::NoKey`] when there was none yet,
+/// and when token or store fail.
 pub async fn replace_key(
     store: &Store,
     token: &Token,
@@ -85,7 +84,7 @@ pub async fn replace_key(
     let new = next_name(store).await?;
     let number = u32::try_from(retired.len()).unwrap_or(u32::MAX).saturating_add(1);
     let new_public = Signer::make(token, new, number).await?;
-    // Where the database has lost both the record tells nothing of them.
+    // If the database has lost both, the record has no information about them.
     let named = |key: Option<KeyVersionId>, public: Option<&AuditKey>| NamedKey {
         key_id: key.map(|key| key.to_string()).unwrap_or_default(),
         public_key: public.map(AuditKey::to_pem).unwrap_or_default(),
@@ -106,15 +105,15 @@ pub async fn replace_key(
         (NEXT_METADATA, String::new()),
     ];
     store.set_metadata_entries(&entries).await?;
-    // Half a pair would be found for ever by whoever looks at the objects of the token.
+    // An incomplete pair would be reported by every later check of the token.
     if let Some(old) = old {
         checkpointer::destroy(token, old).await?;
     }
     Ok(change)
 }
 
-/// The name of the new key, stored before the key is made, so that an attempt that dies is
-/// repeated with the same one.
+/// The id of the new key, stored before the key is generated, so that an interrupted attempt is
+/// repeated with the same id.
 async fn next_name(store: &Store) -> Result<KeyVersionId, AuditError> {
     let read = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
     if let MetadataValue::Read(Some(name)) = store.read_metadata(NEXT_METADATA, read).await? {

@@ -1,7 +1,7 @@
 //! A record as a line of a file: `{"sequence":…,"record":…,…,"chain":"…"}` and a newline.
 //!
 //! The chain value covers every byte from the opening brace to the comma before `"chain"`. A line
-//! is printable ASCII: what a client sends cannot end it, hide in it or move a cursor.
+//! is printable ASCII, so client input cannot end it, hide in it or move a cursor.
 
 use std::io::{self, Write as _};
 
@@ -12,28 +12,28 @@ use super::chain::{ChainValue, Head};
 use super::checkpoint::{Checkpoint, CheckpointLink};
 use super::key_change::NamedKey;
 
-/// The most bytes of a line, far beyond what the largest request makes.
+/// Maximum length of a line in bytes, far beyond that of the largest request.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 const CHAIN_MEMBER: &[u8] = b",\"chain\":\"";
 const CHAIN_DIGITS: usize = 64;
 const END: &[u8] = b"\"}";
 
-/// What a record is about.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// A file begins, or a process.
+    /// A file or a process begins.
     Open,
     /// An operation that changes something is about to begin.
     Intent,
-    /// An operation was done or refused.
+    /// An operation succeeded or was refused.
     Event,
     /// A signature over the chain.
     Checkpoint,
     /// Another key signs from here on.
     Key,
-    /// A file ends, or a process.
+    /// A file or a process ends.
     Close,
 }
 
@@ -50,9 +50,9 @@ impl Kind {
     }
 }
 
-/// The members of a JSON object, without its braces.
+/// Serializes a value as the members of a JSON object, without its braces.
 ///
-/// Nothing that is recorded fails to serialize; if it did, the record would say so.
+/// No recorded value fails to serialize; if one did, the record would contain the error.
 pub(super) fn members(value: &impl Serialize) -> Box<[u8]> {
     let mut json = Vec::with_capacity(1024);
     if value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Ascii)).is_err() {
@@ -62,11 +62,11 @@ pub(super) fn members(value: &impl Serialize) -> Box<[u8]> {
     inner.unwrap_or_default().into()
 }
 
-/// Appends the record that follows `head`, and gives the head that it makes.
+/// Appends the record after `head`, and returns the new head.
 pub(super) fn append(lines: &mut Vec<u8>, head: Head, kind: Kind, members: &[u8]) -> Head {
     let start = lines.len();
     let sequence = head.sequence.saturating_add(1);
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     let _ = write!(lines, "{{\"sequence\":{sequence},\"record\":\"{}\"", kind.as_str());
     if !members.is_empty() {
         lines.push(b',');
@@ -80,7 +80,7 @@ pub(super) fn append(lines: &mut Vec<u8>, head: Head, kind: Kind, members: &[u8]
     next
 }
 
-/// A line, read.
+/// A parsed line.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     /// The bytes that the chain value covers.
@@ -103,7 +103,8 @@ pub(super) struct Frame {
     pub(super) covers: Option<Head>,
     pub(super) key_id: Option<String>,
     pub(super) signature: Option<String>,
-    /// Of an `open`: the format of the file, of a `checkpoint`: that of its text. 0.1.0 told none.
+    /// In an `open` record, the format of the file; in a `checkpoint`, that of its text. 0.1.0
+    /// wrote none.
     pub(super) format: Option<u32>,
     pub(super) follows: Option<CheckpointLink>,
     pub(super) old_key: Option<NamedKey>,
@@ -112,7 +113,7 @@ pub(super) struct Frame {
     pub(super) checkpoint_seconds: Option<u64>,
 }
 
-/// The number of a line, without reading the rest of it; `None` when it is none of ours.
+/// The sequence number of a line, without parsing the rest. `None` if it is not an audit record.
 pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(b"{\"sequence\":")?;
     let digits = rest.split(|byte| *byte == b',').next()?;
@@ -120,7 +121,7 @@ pub(super) fn key_bits(line: &[u8]) -> Option<u64> {
 }
 
 impl Frame {
-    /// The checkpoint that this record is, if it is whole.
+    /// The checkpoint in this record, if it is complete.
     pub(super) fn checkpoint(self) -> Option<Checkpoint> {
         Some(Checkpoint {
             format: self.format.unwrap_or(1),
@@ -134,7 +135,7 @@ impl Frame {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line without its newline; `None` when it is none of ours.
+    /// Parses a line without its newline. `None` if it is not an audit record.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_suffix(END)?;
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(CHAIN_DIGITS)?)?;
@@ -144,13 +145,13 @@ impl<'a> Line<'a> {
         Some(Self { covered, chain, frame })
     }
 
-    /// The head that the line says it is.
+    /// The head stated by the line.
     pub(super) fn head(&self) -> Head {
         Head { sequence: self.frame.sequence, chain: self.chain }
     }
 }
 
-/// Writes JSON in printable ASCII: everything else is escaped.
+/// Writes JSON in printable ASCII, with everything else escaped.
 struct Ascii;
 
 impl Formatter for Ascii {
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_reads_back_as_what_was_written() {
+    fn a_line_is_read_back_as_written() {
         let mut lines = Vec::new();
         let head = append(&mut lines, Head::START, Kind::Close, &members(&json!({"time": "now"})));
         let text = lines.strip_suffix(b"\n").unwrap();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_somebody_else_is_not_ours() {
+    fn a_foreign_line_is_not_a_record() {
         for line in ["", "{}", "{\"chain\":\"\"}", "not json"] {
             assert!(Line::parse(line.as_bytes()).is_none(), "{line}");
         }

@@ -1,25 +1,23 @@
-//! The audit: one record an operation, on disk before its answer.
+//! The audit log: one record per operation, on disk before its response.
 //!
-//! It knows how records are written, chained, signed and verified, and which facts of a request
-//! may stand in one. It must not know protocols, operations or how a decision was made.
+//! Defines how records are written, chained, signed and verified, and which properties of a request
+//! are recorded. Must not know protocols, operations or authorization.
 //!
 //! # What is recorded when
 //!
-//! - An operation that changes nothing (reads, and every use of a key) leaves one record, between
-//!   its end and its answer. Where that record does not reach the disk in time, the answer is
-//!   dropped and the caller is told to try again: what a key has produced leaves the process only
-//!   with its record.
-//! - An operation that changes something could not be undone at that point. So its *intent* is
-//!   on disk before it begins, and its outcome before it is answered. An outcome that cannot be
-//!   written is owed: it stands in front of the next records that can.
-//! - A refusal is recorded as an operation is, and so is a request whose caller nobody knows, up to
-//!   a rate. Beyond it the refusals of unproven callers are counted, and a record each minute says
-//!   how many there were.
-//! - A request that ends in between (its client goes away, its time is over) leaves a record that
-//!   says so.
+//! - An operation that changes nothing (reads, and every use of a key) has one record, written
+//! between its end and its response. If the record does not reach the disk in time, the response is
+//! dropped and the caller is told to retry: the result of a key leaves the process only with its
+//! record.
+//! - An operation that changes something cannot be undone at that point. Therefore its *intent* is
+//! on disk before it begins, and its outcome before the response. An outcome that cannot be written
+//! is pending: it is written before all later records.
+//! - A refusal is recorded like an operation, and so is an unauthenticated request, up to a rate.
+//! Above it, unauthenticated refusals are counted, and a record each minute has their number.
+//! - A request that ends early (client disconnect, timeout) has a record that says so.
 //!
-//! A record can therefore stand for an answer that never arrived; an answer without its record
-//! there is not.
+//! A record can therefore exist for a response that never arrived, but no response exists without
+//! its record.
 
 mod action;
 mod chain;
@@ -67,19 +65,19 @@ pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifie
 use crate::store::StoreError;
 use crate::token::TokenError;
 
-/// Why there is no audit.
+/// Errors of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// A file of the audit cannot be used.
-    #[error("the audit file {} cannot be used", path.display())]
+    /// An audit file cannot be read or written.
+    #[error("cannot read or write the audit file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system error.
         source: io::Error,
     },
-    /// The file does not end with a record, so the chain cannot go on in it.
-    #[error("{} does not end with an audit record; verify it, and move it away", .0.display())]
+    /// The file does not end with a record, so the chain cannot continue in it.
+    #[error("{} does not end with an audit record; verify the file, and move it to another place", .0.display())]
     Foreign(PathBuf),
     /// Another process writes the file.
     #[error("another process writes the audit file {}", .0.display())]
@@ -90,25 +88,27 @@ pub enum AuditError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// The token lacks the key that signed the checkpoints so far, or cannot use it.
+    /// The token lacks the checkpoint key, or cannot use it.
     #[error(
-        "the token has no whole key {0}, which signs the checkpoints of the audit; where it is lost \
-         for good, `hsmgate audit replace-key --config FILE` puts another in its place"
+        "the token has no complete key {0} to sign audit checkpoints; if it is permanently lost, \
+         run `hsmgate audit replace-key --config FILE` to replace it"
     )]
     KeyMissing(String),
-    /// There is no reason for another key.
-    #[error("the key {0}, which signs the checkpoints of the audit, can be used: it stays")]
+    /// The checkpoint key is usable.
+    #[error("key {0}, which signs audit checkpoints, is usable and is not replaced")]
     KeyWhole(String),
-    /// No key was made yet that could be lost.
-    #[error("this gateway has no key for checkpoints yet: init or the first start makes it")]
+    /// No checkpoint key was generated yet.
+    #[error(
+        "this gateway has no checkpoint key yet; `hsmgate init` or the first start generates it"
+    )]
     NoKey,
-    /// What has to be on record at the start is not.
-    #[error("the audit takes no records")]
+    /// A record that a start requires could not be written.
+    #[error("cannot write records to the audit log")]
     NotRecorded(#[from] NotRecorded),
-    /// What the store keeps about the audit cannot be what this gateway wrote.
-    #[error("what the store keeps about the audit is damaged")]
+    /// The audit state in the store is not one that this gateway wrote.
+    #[error("the audit state in the store is damaged")]
     Damaged,
-    /// The system refuses a thread or a signal.
-    #[error("the audit cannot be started")]
+    /// The system refuses a thread or a signal handler.
+    #[error("cannot start the audit log")]
     System(#[source] io::Error),
 }

@@ -1,15 +1,15 @@
-//! Which parameters of a request stand in its record.
+//! Selects the request parameters that are recorded.
 //!
-//! They are named one by one. A list of what to leave out would be unsafe: a client can send any
-//! name, a misspelt `plaintext` among them, and an operation added later would show its secrets
-//! until somebody thought of the list. With a list of what to show, what is forgotten is missing.
+//! They are listed by name. A list of excluded parameters would be unsafe: a client can send any
+//! name, such as a misspelled `plaintext`, and the secrets of a new operation would be recorded
+//! until the list was extended. With a list of included parameters, a forgotten one is only
+//! missing.
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use crate::model::Params;
 
-/// Parameters that never stand in a record, whatever else changes: what they hold is secret, or
-/// proves who is calling.
+/// Parameters that are never recorded: they are secret or authenticate the caller.
 pub const NEVER: &[&str] = &[
     "Plaintext",
     "PrivateKeyData",
@@ -24,8 +24,8 @@ pub const NEVER: &[&str] = &[
     "SignatureNonce",
 ];
 
-/// The parameters that stand in a record. Ciphertexts, digests and signed values are left out
-/// because they are long and tell nothing.
+/// The recorded parameters. Ciphertexts, digests and signed values are excluded because they are
+/// long and uninformative.
 pub(super) const SHOWN: &[&str] = &[
     "AapName",
     "AccessControlRules",
@@ -88,20 +88,21 @@ pub(super) const SHOWN: &[&str] = &[
     "WrappingKeySpec",
 ];
 
-/// The most bytes of a value in the record of a caller who is known. No legal value is longer.
+/// Maximum length in bytes of a value in the record of an authenticated caller. No valid value is
+/// longer.
 const MAX_VALUE_BYTES: usize = 40 * 1024;
-/// The same where nobody knows who is calling.
+/// The same for an unauthenticated client.
 const MAX_UNAUTHENTICATED_VALUE_BYTES: usize = 256;
-/// The most parameters that stand in the record of a stranger.
+/// Maximum number of parameters in the record of an unauthenticated client.
 const MAX_UNAUTHENTICATED_PARAMETERS: usize = 16;
 
-/// The parameters of a request that may stand in its record.
+/// The request parameters that are recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(Box<str>, Box<str>)>);
 
 impl Parameters {
-    /// Takes those out of all parameters of a request. A name with a dot, such as `Tag.1.Key`,
-    /// counts as what stands before the dot.
+    /// Selects them from all parameters of a request. A name with a dot, such as `Tag.1.Key`, is
+    /// matched by the part before the dot.
     pub fn of(params: &Params<'_>) -> Self {
         let is_shown = |(name, _): &(&str, &str)| {
             let name = name.split_once('.').map_or(*name, |(before, _)| before);
@@ -111,12 +112,12 @@ impl Parameters {
         Self(shown.map(|(name, value)| (name.into(), value.into())).collect())
     }
 
-    /// The value of one of them.
+    /// The value of a parameter.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 
-    /// Cuts down what a caller whom nobody knows could fill a disk with.
+    /// Limits what an unauthenticated client can write to the disk.
     pub(super) fn truncate_unauthenticated(&mut self) {
         self.0.truncate(MAX_UNAUTHENTICATED_PARAMETERS);
         for (name, value) in &mut self.0 {
@@ -141,7 +142,7 @@ impl Serialize for Parameters {
     }
 }
 
-/// The first so many bytes of a text, at a boundary of characters.
+/// The first bytes of a text, at most so many, cut at a character boundary.
 pub(super) fn truncated(text: &str, most: usize) -> &str {
     let end = text.floor_char_boundary(most);
     text.get(..end).unwrap_or(text)
@@ -152,13 +153,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_sorted_and_holds_no_secret() {
+    fn the_list_is_sorted_and_has_no_secret() {
         assert!(SHOWN.is_sorted());
         assert!(NEVER.iter().all(|name| !SHOWN.contains(name)));
     }
 
     #[test]
-    fn what_is_not_named_is_not_shown() {
+    fn unlisted_parameters_are_not_recorded() {
         let mut params = Params::default();
         for name in ["KeyId", "EncryptionContext.a", "Tag.1.Key", "plaintext", "CiphertextBlob"] {
             params.insert(name, "value").unwrap();

@@ -1,4 +1,4 @@
-//! An operation's record, from before it begins until its answer may be written.
+//! Records an operation: from before it begins until its response may be sent.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use super::writer::{Command, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{RegionAccount, Time};
 
-/// Why a record is not on disk, as far as is known.
+/// Why a record is not on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRecorded {
     /// It could not be written.
-    #[error("the audit record cannot be written: {0}")]
+    #[error("could not write the audit record: {0}")]
     Failed(std::io::ErrorKind),
-    /// It was not on disk in time; it may be later.
+    /// It was not on disk in time. It may be written later.
     #[error("the audit record was not on disk in time")]
     Late,
     /// Too many records are waiting.
     #[error("too many audit records are waiting")]
     Busy,
-    /// The audit has ended.
-    #[error("the audit has ended")]
+    /// The audit log was closed.
+    #[error("the audit log was closed")]
     Ended,
 }
 
-/// Takes the records of all requests. Clones are the same recorder.
+/// Accepts the records of all requests. Clones share it.
 #[derive(Clone)]
 pub struct Recorder(Option<Arc<Inner>>);
 
@@ -52,7 +52,7 @@ pub(super) struct Inner {
     pub(super) refusal_counts: RefusalCounts,
 }
 
-/// How the audit does.
+/// The status of the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// The last record on disk.
@@ -61,54 +61,54 @@ pub struct Status {
     pub waiting: usize,
     /// Outcomes of changes that could not be written yet.
     pub pending_outcomes: u64,
-    /// Whether the path of the audit leads to another file than the one that is written.
+    /// Whether the audit path leads to another file than the open one.
     pub is_moved: bool,
-    /// Whether this process began the audit without records that the store knows of.
+    /// Whether this process started the audit log without records that the store knows.
     pub is_discontinued: bool,
-    /// Writes that failed since the start.
+    /// Failed writes since the start.
     pub failures: u64,
-    /// Whether the last one did.
+    /// Whether the last write failed.
     pub is_failing: bool,
-    /// Writes that the forwarding target has not taken yet.
+    /// Commits that wait to be forwarded.
     pub forward_waiting: u64,
-    /// Writes that the forwarding target never got.
+    /// Commits that were not forwarded.
     pub forward_lost: u64,
 }
 
-/// The outcome of an operation with its record on disk, or a refusal that is counted in a sum
-/// ([`Recorder::count_refusal`]). Answers are written from this, and only
-/// this room can make one.
+/// The outcome of an operation whose record is on disk, or a refusal that is only counted
+/// ([`Recorder::count_refusal`]). Responses are written only from this type, and only `audit` can
+/// create it.
 ///
 /// ```compile_fail
 /// use hsmgate::audit::Recorded;
-/// // An outcome that nobody has recorded cannot be answered.
+/// // An outcome that is not recorded cannot be sent to the client.
 /// let unrecorded: Recorded<u8> = Recorded(Ok(1));
 /// ```
 #[derive(Debug)]
-#[must_use = "it is what may be answered"]
+#[must_use = "the response is written from it"]
 pub struct Recorded<T>(Result<T, ApiError>);
 
 impl<T> Recorded<T> {
-    /// What happened.
+    /// The outcome.
     ///
     /// # Errors
-    /// The refusal or failure that is on record, or that it could not be recorded.
+    /// The recorded refusal or failure, or the failure to record it.
     pub fn into_result(self) -> Result<T, ApiError> {
         self.0
     }
 
-    /// The refusal, if it is one.
+    /// The error, if it is one.
     pub fn error(&self) -> Option<&ApiError> {
         self.0.as_ref().err()
     }
 
-    /// The same outcome in another form.
+    /// The same outcome with a converted result.
     pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Recorded<U> {
         Recorded(self.0.map(form))
     }
 }
 
-/// The record of an operation that has not ended. Dropped, it tells that the request ended before
+/// The record of an operation in progress. When dropped, it records that the request ended before
 /// its outcome was known.
 #[must_use = "an operation needs a record"]
 pub struct OpenRecord {
@@ -116,11 +116,11 @@ pub struct OpenRecord {
     is_change: bool,
     is_recorded: bool,
     request: Option<RequestDetails>,
-    /// What the operation has used, for the record of one that does not end.
+    /// The resources that the operation used, for the record of an operation that does not end.
     used_resources: UsedResources,
 }
 
-/// An operation under way, whose record tells what it has used, also where it does not end.
+/// An operation in progress. Its record lists the used resources even if it does not end.
 struct ActiveOperation<F: FnOnce() -> UsedResources> {
     record: OpenRecord,
     used_resources: Option<F>,
@@ -131,8 +131,8 @@ impl Recorder {
         Self(Some(Arc::new(inner)))
     }
 
-    /// A recorder whose disk is full, and what it is asked to write: for each record whether it would be
-    /// kept until it can be written.
+    /// A recorder with a full disk, and its requests: for each record, whether it would be kept
+    /// until it can be written.
     #[cfg(test)]
     pub(crate) fn of_full_disk() -> (Self, crossbeam_channel::Receiver<bool>) {
         let (commands, queue) = crossbeam_channel::bounded(16);
@@ -156,7 +156,7 @@ impl Recorder {
         (Self::new(inner), asked)
     }
 
-    /// A recorder that records nothing, for a gateway without audit.
+    /// A recorder that records nothing, for a gateway without an audit log.
     pub const fn off() -> Self {
         Self(None)
     }
@@ -173,8 +173,8 @@ impl Recorder {
         }
     }
 
-    /// Counts the refusal of a request whose caller is not proven in the sum of this minute, in
-    /// place of a record of its own.
+    /// Counts the refusal of an unauthenticated request in the current minute, instead of recording
+    /// it separately.
     pub fn count_refusal<T>(&self, source: IpAddr, time: Time, error: ApiError) -> Recorded<T> {
         if let Some(inner) = self.inner() {
             inner.refusal_counts.count(source, time, error.code());
@@ -182,7 +182,7 @@ impl Recorder {
         Recorded(Err(error))
     }
 
-    /// How the audit does; `None` when there is none.
+    /// The status of the audit log. `None` if there is none.
     pub fn status(&self) -> Option<Status> {
         let inner = self.0.as_ref()?;
         let backlog = inner.status.backlog.as_ref();
@@ -205,15 +205,15 @@ impl Recorder {
 }
 
 impl OpenRecord {
-    /// Does an operation and records it: its intent before it begins where it changes something,
-    /// and its outcome. `touched` is asked for the key when it has ended.
+    /// Runs an operation and records it: its intent before it begins, if it changes something, and
+    /// its outcome. `used_resources` is called when it has ended.
     pub async fn of<T>(
         mut self,
         operation: impl Future<Output = Result<T, ApiError>>,
         used_resources: impl FnOnce() -> UsedResources,
     ) -> Recorded<T> {
         if let Err(error) = self.record_intent().await {
-            // Nothing was done, and nothing more can be written.
+            // Nothing was done, and nothing more can be recorded.
             self.request = None;
             return Recorded(Err(error));
         }
@@ -223,9 +223,9 @@ impl OpenRecord {
         active.record.finish(outcome).await
     }
 
-    /// Records that the request was refused before there was an operation to do.
+    /// Records that the request was refused before its operation began.
     pub async fn refused<T>(mut self, outcome: Result<T, ApiError>) -> Recorded<T> {
-        // Refusing is nothing that leaves no record.
+        // A refusal is always recorded.
         self.is_recorded = true;
         if let Some(request) = &mut self.request {
             request.truncate_unauthenticated();
@@ -292,7 +292,7 @@ impl Drop for OpenRecord {
             done: None,
         };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
-            tracing::error!(request_id = %request.context.id, "an abandoned request is not on record");
+            tracing::error!(event = "audit.abandoned_not_recorded", request_id = %request.context.id, "could not record an abandoned request");
         }
     }
 }
@@ -311,13 +311,13 @@ impl Inner {
                 Err(ApiError::from(ErrorCode::Unavailable).because(error))
             }
             Err(error) => {
-                tracing::error!(%error, "an operation goes on without its audit record");
+                tracing::error!(event = "audit.record_missing", %error, "an operation succeeded without its audit record");
                 Ok(())
             }
         }
     }
 
-    /// Hands a record to the thread that writes it, which tells what becomes of it.
+    /// Passes a record to the writer thread, which reports the result.
     pub(super) fn enqueue(
         &self,
         kind: Kind,
@@ -333,7 +333,7 @@ impl Inner {
         Ok(told)
     }
 
-    /// Writes a record, and waits until it is on disk, but not longer than the deadline.
+    /// Writes a record, and waits until it is on disk or the deadline passes.
     pub(super) async fn write(
         &self,
         kind: Kind,

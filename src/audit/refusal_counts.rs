@@ -1,7 +1,7 @@
-//! Refusals of unproven callers that have no record of their own, counted for each minute.
+//! Counts unauthenticated refusals that are not recorded separately, per minute.
 //!
-//! They are in memory until the minute is over or the audit ends in order; a kill loses what the last
-//! minute counted.
+//! The counts are in memory until the minute ends or the audit log is closed in order; a kill loses
+//! the counts of the last minute.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -12,16 +12,16 @@ use super::system_event::{Actor, SystemEvent};
 use crate::error::ErrorCode;
 use crate::model::{RequestId, Time};
 
-/// The event that a sum is recorded as.
+/// The audit event of a count.
 const EVENT: &str = "RefusedRequests";
-/// Sources with a sum of their own in a minute. The others have one together.
+/// Maximum number of sources with a separate count per minute. The others share one.
 const MAX_SOURCES: usize = 64;
 
-/// The sums of the current minute.
+/// The counts of the current minute.
 #[derive(Debug, Default)]
 pub(super) struct RefusalCounts(Mutex<HashMap<Option<IpAddr>, RefusalCount>>);
 
-/// What one source was refused.
+/// The refusals of one source.
 #[derive(Debug, Clone)]
 struct RefusalCount {
     from: Time,
@@ -49,7 +49,7 @@ impl RefusalCounts {
         std::mem::take(&mut *self.refusal_counts())
     }
 
-    /// Puts back what could not be recorded.
+    /// Puts back a count that could not be recorded.
     fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
         let mut refusal_counts = self.refusal_counts();
         let has_room = refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&source);
@@ -97,12 +97,12 @@ impl RefusalCount {
 }
 
 impl Recorder {
-    /// Records the sums counted so far. What cannot be recorded is kept for the next time.
+    /// Records the counts. Those that cannot be recorded are kept for the next time.
     pub(super) async fn record_refusal_counts(&self) {
         let Some(inner) = self.inner() else { return };
         for (source, refusal_count) in inner.refusal_counts.take() {
             if let Err(error) = self.record(&refusal_count.system_event(source)).await {
-                tracing::warn!(%error, "a sum of refused requests is not on record yet");
+                tracing::warn!(event = "audit.refusals_not_recorded", %error, "could not record the number of refused requests; it will be retried");
                 inner.refusal_counts.put_back(source, refusal_count);
             }
         }

@@ -1,8 +1,8 @@
-//! Finds what was done to audit files afterwards, and says where.
+//! Verifies audit files: finds later modifications and their locations.
 //!
-//! Every record is held against the chain, every checkpoint against the signing key. What cannot
-//! be found without more: records that were cut off behind the last checkpoint that anybody knows
-//! of, and records behind the last checkpoint that were rewritten together with their chain.
+//! Compares every record with the chain, and every checkpoint with the signing key. Not detectable
+//! without further information: records cut off after the last known checkpoint, and records after
+//! the last checkpoint that were rewritten together with their chain.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -16,51 +16,51 @@ use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
 use crate::model::Time;
 
-/// Records and seconds between two checkpoints where the files do not tell: the defaults.
+/// Default records and seconds between two checkpoints, if the files have no values.
 const CHECKPOINT_RECORDS: u64 = 10_000;
 const CHECKPOINT_SECONDS: i64 = 60;
-/// The most of them that the settings allow.
+/// The maximum of the setting.
 const MAX_CHECKPOINT_RECORDS: u64 = 10_000_000;
 const MAX_CHECKPOINT_SECONDS: u64 = 24 * 60 * 60;
-/// A file that is written just now need not be signed so far back.
+/// The end of a file that is being written may be unsigned for this long.
 const LIVE_SECONDS: i64 = 60 * 60;
-/// How far the clock of the gateway may be ahead of this one's.
+/// Maximum difference between the gateway's clock and this one.
 const CLOCK_SKEW_SECONDS: i64 = 5 * 60;
 
-/// What was found to be wrong.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// A line is no record.
+    /// A line is not a record.
     Malformed,
-    /// The last line is not whole.
+    /// The last line is incomplete.
     Torn,
-    /// A record does not have the bytes, or not the predecessor, that it was chained with.
+    /// A record does not have the bytes or the predecessor that its chain value covers.
     Altered,
     /// Records are missing before this one.
     Missing,
-    /// A record stands where an earlier one has stood: doubled, or moved from its place.
+    /// A record is repeated or was moved.
     OutOfPlace,
-    /// A file does not begin as files do.
+    /// A file does not begin with an opening record.
     NoBeginning,
-    /// A file does not go on where the one before it ends.
+    /// A file does not continue the previous one.
     Unlinked,
-    /// A checkpoint was not signed by the key.
+    /// The key did not sign a checkpoint.
     BadSignature,
-    /// The checkpoint before this one is not the one that this one names.
+    /// The previous checkpoint is not the one that this checkpoint references.
     CheckpointMissing,
-    /// Records that have to be signed are not: none is, a closed file is not to its end, or an open
-    /// one for too long.
+    /// Required signatures are missing: for all records, at the end of a closed file, or for too
+    /// long in an open one.
     Unsigned,
-    /// Checkpoints are signed by a key that a record names, and nobody vouches for it.
+    /// The key that signs checkpoints is only named by a record, and was not given.
     UnprovenKey,
     /// The file has a format that this program does not know.
     NewerFormat,
-    /// A checkpoint was signed over other records than those that stand here.
+    /// A checkpoint covers other records than those in the file.
     Rewritten,
-    /// The files end before the last record that is known.
+    /// The files end before the last known record.
     Truncated,
-    /// The gateway itself found its file gone or changed.
+    /// The gateway found its file missing or changed.
     Noticed,
 }
 
@@ -85,35 +85,35 @@ impl FaultKind {
     ];
 }
 
-/// A fault, and where it is.
+/// A fault and its location.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// What it is.
+    /// The kind.
     pub kind: FaultKind,
     /// The file.
     pub file: PathBuf,
-    /// The line, counted from 1; 0 for the file as a whole.
+    /// The line, counted from 1; 0 for the whole file.
     pub line: u64,
-    /// The sequence number there, or the next one expected.
+    /// The sequence number there, or the next expected one.
     pub sequence: u64,
     /// The time of the last readable record there.
     pub time: Option<String>,
-    /// What it is, in a sentence.
+    /// The description, one sentence.
     pub text: String,
 }
 
-/// What is known of the records from elsewhere.
+/// Known facts about the records from other sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expectation {
-    /// A record that the files must reach.
+    /// A record that the files must contain.
     pub sequence: Option<u64>,
-    /// Records of which the chain value is known.
+    /// Records whose chain value is known.
     pub heads: Vec<Head>,
-    /// Whether the end of the last file need not be signed, unless it is closed.
+    /// Whether the end of the last file may be unsigned, unless the file is closed.
     pub allows_unsigned_tail: bool,
 }
 
-/// A record by its number or by its time: the ends of a range.
+/// A record by its number or its time: the ends of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// By sequence number.
@@ -133,56 +133,56 @@ impl std::str::FromStr for Bound {
     }
 }
 
-/// The result.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Files read, in the order of their records.
+    /// The files, in the order of their records.
     pub files: Vec<PathBuf>,
-    /// Records read, of every kind.
+    /// The number of records of every kind.
     pub records: u64,
     /// The sequence number of the first record.
     pub first: Option<u64>,
-    /// The sequence number of the last.
+    /// The sequence number of the last record.
     pub last: Option<u64>,
-    /// Checkpoints whose signature holds.
+    /// The number of checkpoints with a valid signature.
     pub checkpoints: u64,
-    /// The last record that a good signature covers.
+    /// The last record that a valid signature covers.
     pub signed_through: Option<u64>,
-    /// Which key has signed which records, in their order.
+    /// The keys and the records that they signed, in order.
     pub signed_by: Vec<SignedBy>,
-    /// Whether the last record is that of an orderly end.
+    /// Whether the last record is that of an orderly shutdown.
     pub is_closed: bool,
-    /// Requests whose intent is recorded and whose outcome is not: a process was killed in them.
+    /// Requests with a recorded intent but no outcome: the process was killed while they ran.
     pub unfinished: Vec<String>,
-    /// Everything that is wrong.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 
-/// Records that one key has signed.
+/// The records that one key signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedBy {
     /// The fingerprint of the key.
     pub fingerprint: String,
-    /// Whether the key was given to verify with. Else a record alone names it.
+    /// Whether the key was given for verification. Otherwise only a record names it.
     pub is_given: bool,
     /// The first record that its signatures cover and no earlier key's do.
     pub first: u64,
-    /// The last one.
+    /// The last record that they cover.
     pub last: u64,
-    /// Its checkpoints.
+    /// The number of its checkpoints.
     pub checkpoints: u64,
 }
 
 impl Report {
-    /// The faults between two bounds, both included.
+    /// Keeps the faults between two bounds, both included.
     pub fn keep_faults(&mut self, from: Option<Bound>, to: Option<Bound>) {
         self.faults.retain(|fault| {
             let time = fault.time.as_deref().and_then(|text| text.parse::<Time>().ok());
             let is_after = match from {
                 None => true,
-                // It begins there and goes on to the end.
+                // An unsigned range begins there and continues to the end.
                 Some(_) if fault.kind == FaultKind::Unsigned => true,
                 Some(Bound::Sequence(from)) => fault.sequence >= from,
                 Some(Bound::Time(from)) => time.is_none_or(|time| time >= from),
@@ -202,11 +202,11 @@ impl Report {
 struct Unsigned {
     chain: ChainValue,
     time: Option<Time>,
-    /// A checkpoint is none of the records that have to be signed.
+    /// A checkpoint does not itself need a signature.
     is_checkpoint: bool,
 }
 
-/// How often checkpoints are signed, as an opening record says.
+/// The checkpoint interval stated by an opening record.
 #[derive(Debug, Clone, Copy)]
 struct Interval {
     /// The number of the opening record.
@@ -219,20 +219,20 @@ struct Interval {
 #[derive(Debug)]
 pub struct Verifier {
     keys: Vec<AuditKey>,
-    /// The key that signs at this place, once that is known.
+    /// The key that signs at this point, once known.
     in_force: Option<AuditKey>,
-    /// The last checkpoint, as the next one has to name it.
+    /// The last checkpoint, as the next one must reference it.
     link: Option<CheckpointLink>,
     /// Files whose last record is a `close`, each with its number.
     closed: Vec<(PathBuf, u64, u64)>,
     checkpoint_records: u64,
     checkpoint_seconds: i64,
-    /// What opening records that no signature covers yet say of the two.
+    /// The intervals in opening records that no signature covers yet.
     intervals: Vec<Interval>,
     report: Report,
-    /// The record before the next one, once it is known.
+    /// The previous record, once known.
     head: Option<Head>,
-    /// The next record was promised by nothing that could still be read: what it says counts.
+    /// The previous record is unreadable, so the next record is accepted as it is.
     is_lost: bool,
     /// The records since the last checkpoint.
     chain: BTreeMap<u64, Unsigned>,
@@ -244,8 +244,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier with the keys of the checkpoints, without which signatures are not looked at,
-    /// and with what is known from elsewhere.
+    /// A verifier with the checkpoint keys (without any, signatures are not checked) and with known
+    /// facts from other sources.
     pub fn new(keys: impl IntoIterator<Item = AuditKey>, expectation: Expectation) -> Self {
         Self {
             keys: keys.into_iter().collect(),
@@ -311,16 +311,16 @@ impl Verifier {
         self.report.files.push(path.to_owned());
     }
 
-    /// Takes the next line of the file, with its newline.
+    /// Processes the next line of the file, with its newline.
     fn take(&mut self, line: &[u8]) {
         self.line += 1;
         let Some(text) = line.strip_suffix(b"\n") else {
-            self.fault(FaultKind::Torn, "the last line is not whole");
+            self.fault(FaultKind::Torn, "the last line is incomplete");
             self.is_lost = true;
             return;
         };
         let Some(line) = Line::parse(text) else {
-            self.fault(FaultKind::Malformed, "this is no audit record");
+            self.fault(FaultKind::Malformed, "the line is not an audit record");
             self.is_lost = true;
             return;
         };
@@ -332,7 +332,7 @@ impl Verifier {
         let head = line.head();
         let is_known = |known: &Head| known.sequence == head.sequence && *known != head;
         if self.expectation.heads.iter().any(is_known) {
-            let text = format!("record {} is not the one that is known", head.sequence);
+            let text = format!("record {} differs from the known record", head.sequence);
             self.fault(FaultKind::Rewritten, &text);
         }
         self.report.records += 1;
@@ -349,7 +349,7 @@ impl Verifier {
         self.take_contents(line.frame);
     }
 
-    /// The first line of a file names the record before it.
+    /// The first line of a file names the previous record.
     fn take_first_line(&mut self, frame: &Frame) {
         let Some(previous) = frame.previous.filter(|_| frame.record == Kind::Open) else {
             self.fault(FaultKind::NoBeginning, "the file does not begin with an opening record");
@@ -358,18 +358,18 @@ impl Verifier {
         };
         match self.head {
             None => {
-                // Nothing before this file is there to compare; the gateway's own word counts.
+                // No earlier file can be compared; the statement of the gateway is used.
                 self.head = Some(previous);
                 self.is_lost = false;
                 if let Some(reason) = abnormal_reason(frame) {
-                    let text = format!("records before this file are gone: it was {reason}");
+                    let text = format!("records before this file are missing: it was {reason}");
                     self.fault(FaultKind::Noticed, &text);
                 }
             }
             Some(head) if head == previous => {}
             Some(head) => {
                 let text = format!(
-                    "the file goes on after record {}, the one before it ends with {}",
+                    "the file continues after record {}, but the previous file ends with {}",
                     previous.sequence, head.sequence
                 );
                 self.fault(FaultKind::Unlinked, &text);
@@ -387,7 +387,7 @@ impl Verifier {
             let text = format!("records {expected} to {last} are missing before this one");
             self.fault(FaultKind::Missing, &text);
         } else if sequence < expected {
-            let text = format!("record {sequence} stands where record {expected} belongs");
+            let text = format!("record {sequence} is at the place of record {expected}");
             self.fault(FaultKind::OutOfPlace, &text);
         } else if head.followed_by(line.covered) != line.head() {
             let text = format!(
@@ -419,13 +419,12 @@ impl Verifier {
             self.fault(FaultKind::Noticed, &text);
         }
         if let Some(format) = frame.format.filter(|format| *format > FORMAT) {
-            let text =
-                format!("the records are of format {format}, which a newer program verifies");
+            let text = format!("the records have format {format}, which needs a newer program");
             self.fault(FaultKind::NewerFormat, &text);
         }
         if let (Some(records), Some(seconds)) = (frame.checkpoint_records, frame.checkpoint_seconds)
         {
-            // Whoever writes behind the last checkpoint writes opening records too.
+            // An attacker who writes after the last checkpoint can write opening records too.
             self.intervals.push(Interval {
                 sequence: frame.sequence,
                 records: records.min(MAX_CHECKPOINT_RECORDS),
@@ -434,26 +433,26 @@ impl Verifier {
         }
     }
 
-    /// From here on another key signs. The old one was lost, so that it does not say so: what the
-    /// new one is worth has to be known from elsewhere.
+    /// From here on another key signs. The old key is lost and could not sign the change, so trust
+    /// in the new key must come from another source.
     fn take_key(&mut self, frame: Frame) {
         let read = |key: Option<super::key_change::NamedKey>| {
             key.and_then(|key| AuditKey::from_pem(&key.public_key).ok())
         };
         let (Some(old), Some(new)) = (read(frame.old_key), read(frame.new_key)) else {
-            self.fault(FaultKind::BadSignature, "the change of the key is not whole");
+            self.fault(FaultKind::BadSignature, "the record of the key change is incomplete");
             return;
         };
         if self.keys.is_empty() || self.in_force == Some(new) {
             return;
         }
         if self.in_force.is_some_and(|key| key != old) {
-            let text = "the key that is replaced here is not the one that has signed so far";
+            let text = "the replaced key is not the key that signed so far";
             self.fault(FaultKind::UnprovenKey, text);
         }
         if !self.keys.contains(&new) {
             let text = format!(
-                "from here on the key {} signs, which nobody vouches for: give it with --public-key \
+                "from here on key {} signs, which is not trusted: pass it with --public-key \
                  too",
                 new.fingerprint()
             );
@@ -464,7 +463,7 @@ impl Verifier {
 
     fn take_checkpoint(&mut self, frame: Frame) {
         let Some(checkpoint) = frame.checkpoint() else {
-            self.fault(FaultKind::BadSignature, "the checkpoint is not whole");
+            self.fault(FaultKind::BadSignature, "the checkpoint record is incomplete");
             return;
         };
         self.check_link(checkpoint.format, checkpoint.follows.as_ref());
@@ -477,11 +476,11 @@ impl Verifier {
             return;
         }
         let covers = checkpoint.covers;
-        // Records before the first file are covered too, and not here to compare.
+        // Records before the first file are covered too, but cannot be compared.
         let is_here = self.report.first.is_some_and(|first| covers.sequence >= first);
         let stands = self.chain.get(&covers.sequence).map(|record| record.chain);
         if is_here && stands != Some(covers.chain) {
-            let text = format!("the records up to {} are not those signed here", covers.sequence);
+            let text = format!("the records up to {} differ from the signed ones", covers.sequence);
             self.fault(FaultKind::Rewritten, &text);
             return;
         }
@@ -499,15 +498,15 @@ impl Verifier {
         }
         let text = match follows {
             Some(link) => format!(
-                "the checkpoint over record {}, which this one follows, is not here or another one",
+                "the previous checkpoint, over record {}, is missing or differs",
                 link.sequence
             ),
-            None => "this checkpoint says that it is the first".to_owned(),
+            None => "this checkpoint states that it is the first".to_owned(),
         };
         self.fault(FaultKind::CheckpointMissing, &text);
     }
 
-    /// Believes the opening records that a good signature covers.
+    /// Accepts the opening records that a valid signature covers.
     fn take_intervals(&mut self, through: u64) {
         while let Some(interval) = self.intervals.first().filter(|said| said.sequence <= through) {
             (self.checkpoint_records, self.checkpoint_seconds) =
@@ -536,13 +535,13 @@ impl Verifier {
         }
     }
 
-    /// What has to be signed and is not.
+    /// Finds records whose required signature is missing.
     fn find_unsigned(&mut self) {
         if self.keys.is_empty() || self.report.records == 0 {
             return;
         }
         let signed = self.report.signed_through.unwrap_or_default();
-        // Behind the last record that is signed stand its checkpoint and the close.
+        // The last signed record is followed by its checkpoint and the close record.
         let closed = std::mem::take(&mut self.closed);
         for (file, line, sequence) in closed {
             if sequence > signed.saturating_add(2) {
@@ -557,7 +556,7 @@ impl Verifier {
             return;
         }
         if self.report.signed_through.is_none() {
-            self.fault_at(FaultKind::Unsigned, 1, "no record is signed by a key that was given");
+            self.fault_at(FaultKind::Unsigned, 1, "no record is signed by a given key");
             return;
         }
         if self.expectation.allows_unsigned_tail {
@@ -566,8 +565,8 @@ impl Verifier {
         self.find_unsigned_tail(signed);
     }
 
-    /// What stands behind the last record that is signed is believed in nothing: neither are its
-    /// times, nor what it says of checkpoints.
+    /// Records after the last signed one are not trusted: neither their times nor their checkpoint
+    /// intervals.
     fn find_unsigned_tail(&mut self, signed: u64) {
         let now = Time::now().unix();
         let live = now.saturating_sub(LIVE_SECONDS)..=now.saturating_add(CLOCK_SKEW_SECONDS);
@@ -590,14 +589,14 @@ impl Verifier {
             (Some(first), Some(last)) => i64::saturating_sub(last, first),
             _ => 0,
         };
-        // To sign takes a while, and records go on meanwhile.
+        // Signing takes a while, and records are written meanwhile.
         let most = self.checkpoint_records.saturating_mul(2);
         let most_live = most.max(2 * CHECKPOINT_RECORDS);
         if count > most_live || old_count > most || span > self.checkpoint_seconds.saturating_mul(2)
         {
             let text = format!(
-                "{count} records behind record {signed} are not signed, {old_count} of them of \
-                 another time than the last hour"
+                "{count} records after record {signed} are not signed, {old_count} of them \
+                 not from the last hour"
             );
             self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
         }
@@ -609,7 +608,7 @@ impl Verifier {
         let heads = self.expectation.heads.iter().map(|head| head.sequence);
         let expected = heads.chain(self.expectation.sequence).max();
         if let Some(expected) = expected.filter(|expected| *expected > last) {
-            let text = format!("the files end with record {last}, and record {expected} is known");
+            let text = format!("the files end with record {last}, but record {expected} is known");
             self.fault(FaultKind::Truncated, &text);
         }
         self.find_unsigned();
@@ -635,7 +634,7 @@ impl Verifier {
     }
 }
 
-/// What the gateway has noticed when it wrote an opening record, unless all was well.
+/// The problem that the gateway noted in an opening record, if any.
 fn abnormal_reason(frame: &Frame) -> Option<&str> {
     frame.reason.as_deref().filter(|reason| !matches!(*reason, "start" | "rotated"))
 }

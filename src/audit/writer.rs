@@ -1,4 +1,4 @@
-//! The thread that writes: what waits is chained, written and brought to the disk together.
+//! The writer thread: chains waiting records, and writes and syncs them together.
 
 use std::io;
 use std::sync::Arc;
@@ -21,35 +21,35 @@ use super::recorder::NotRecorded;
 use crate::config::AuditSettings;
 use crate::model::Time;
 
-/// Records that may wait to be written. One more is refused at once.
+/// Maximum number of waiting records. Further ones are refused.
 const QUEUE: usize = 8192;
-/// The most bytes that are written at once; a larger batch waits for the next turn.
+/// Maximum number of bytes to write at once. The rest of a batch waits for the next round.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How soon an owed record is tried again when nothing else comes.
+/// How soon a pending record is retried without new records.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long records wait at a rotation for the signature over the last one of the old file.
+/// How long a rotation waits for the signature over the last record of the old file.
 const MAX_ROTATION_WAIT: Duration = Duration::from_secs(2);
 
-/// What the thread is asked for.
+/// A command for the thread.
 pub(super) enum Command {
     /// Writes a record.
     Write(QueuedRecord),
-    /// Opens the path anew, after a rotation.
+    /// Reopens the path after a rotation.
     Reopen(Rotation),
-    /// Looks whether the path still leads to the file.
+    /// Checks whether the path still leads to the file.
     CheckPath,
     /// Writes the last record, and ends the thread.
     Close(oneshot::Sender<Head>),
 }
 
-/// A rotation that is asked for. Nothing is written while the last record of the old file is
-/// signed, so that each file is signed to its end.
+/// A requested rotation. Nothing is written while the last record of the old file is signed, so
+/// that each file is signed to its end.
 pub(super) struct Rotation {
-    /// Told the last record, once nothing is written any more.
+    /// Receives the last record, once writing is paused.
     pub(super) paused: oneshot::Sender<Head>,
-    /// The members of the checkpoint over it; `None` when it cannot be signed.
+    /// The members of the checkpoint over it. `None` if it cannot be signed.
     pub(super) signed: Receiver<Option<Box<[u8]>>>,
-    /// Told when the next file is begun, and whether the old one ends with that checkpoint.
+    /// Receives whether the old file ends with that checkpoint, when the next file is begun.
     pub(super) done: oneshot::Sender<Result<bool, AuditError>>,
 }
 
@@ -57,34 +57,34 @@ pub(super) struct Rotation {
 pub(super) struct QueuedRecord {
     pub(super) kind: Kind,
     pub(super) members: Box<[u8]>,
-    /// What was done has been done: the record is kept until it can be written.
+    /// The operation is done: the record is kept until it can be written.
     pub(super) retry_until_written: bool,
-    /// Told what became of it.
+    /// Receives the result.
     pub(super) done: Option<oneshot::Sender<Result<(), NotRecorded>>>,
 }
 
-/// What others may see of the thread.
+/// The status of the thread.
 #[derive(Debug)]
 pub(super) struct WriterStatus {
     /// The last record on disk.
     pub(super) head: std::sync::Mutex<Head>,
-    /// Commits that failed.
+    /// The number of failed commits.
     pub(super) failures: AtomicU64,
-    /// Whether the last one did.
+    /// Whether the last commit failed.
     pub(super) is_failing: AtomicBool,
-    /// Whether the path leads to another file than the one that is written.
+    /// Whether the path leads to another file than the open one.
     pub(super) is_moved: AtomicBool,
-    /// Whether this process began without records that the store knows of.
+    /// Whether this process started without records that the store knows.
     pub(super) is_discontinued: bool,
-    /// Records owed.
+    /// The number of pending outcomes.
     pub(super) pending_outcomes: AtomicU64,
-    /// Tells that a checkpoint is due.
+    /// Notified when a checkpoint is due.
     pub(super) due: Notify,
     pub(super) backlog: Option<Arc<ForwardBacklog>>,
 }
 
 impl WriterStatus {
-    /// Of an audit whose last record is this one.
+    /// The status of an audit log whose last record is this one.
     pub(super) fn of(head: Head) -> Self {
         Self {
             head: std::sync::Mutex::new(head),
@@ -104,7 +104,7 @@ impl WriterStatus {
     }
 }
 
-/// The file, and where its chain goes on. Nothing is written yet.
+/// The opened file, and where its chain continues. Nothing is written yet.
 pub(super) struct Opened {
     settings: AuditSettings,
     file: AuditFile,
@@ -112,7 +112,7 @@ pub(super) struct Opened {
     chain_end: ChainEnd,
 }
 
-/// Opens the file, and finds where its chain goes on.
+/// Opens the file, and finds where its chain continues.
 pub(super) fn open(settings: AuditSettings, trust: &TrustedState) -> Result<Opened, AuditError> {
     let (file, tail) = AuditFile::open_with_journal(&settings.file, settings.journal_bytes)?;
     let chain_end = continuity::chain_end(&settings.file, tail, trust)
@@ -121,7 +121,7 @@ pub(super) fn open(settings: AuditSettings, trust: &TrustedState) -> Result<Open
 }
 
 impl Opened {
-    /// Begins the file, and starts the thread.
+    /// Writes the opening record, and starts the thread.
     pub(super) fn start(self) -> Result<Started, AuditError> {
         let Self { settings, file, tail, chain_end } = self;
         let ChainEnd { head, reason, checkpoint } = chain_end;
@@ -157,7 +157,7 @@ impl Opened {
     }
 }
 
-/// A thread that writes.
+/// A running writer thread.
 pub(super) struct Started {
     pub(super) commands: Sender<Command>,
     pub(super) status: Arc<WriterStatus>,
@@ -165,7 +165,7 @@ pub(super) struct Started {
     pub(super) checkpoint: Option<Checkpoint>,
 }
 
-/// The record with which a file or a process begins, until it is written.
+/// The opening record of a file or a process, until it is written.
 #[derive(Debug, Clone, Copy)]
 struct ChainStart {
     reason: &'static str,
@@ -184,7 +184,7 @@ struct Writer {
     checkpoint_interval: Duration,
     /// How long a rotation may wait for its signature.
     rotation_wait: Duration,
-    /// Whether the last look did not find the file at its path.
+    /// Whether the last check did not find the file at its path.
     was_moved: bool,
     status: Arc<WriterStatus>,
 }
@@ -200,7 +200,7 @@ impl Writer {
             match command {
                 Ok(command) => {
                     if let Some(done) = self.work(command, queue) {
-                        // Nobody may be waiting any more.
+                        // The receiver may have timed out.
                         let _ = done.send(self.head);
                         break;
                     }
@@ -210,15 +210,15 @@ impl Writer {
             }
         }
         if let Err(error) = self.file.sync_all_records() {
-            tracing::error!(%error, "the audit file is not on disk; its journal is");
+            tracing::error!(event = "audit.sync_failed", %error, "could not sync the audit file; its journal is on disk");
         }
         if let Some(forwarder) = self.forwarder {
             forwarder.finish();
         }
     }
 
-    /// Does what is asked for, together with all records that wait; gives the sender of a
-    /// `Close` when that was the last thing asked for.
+    /// Executes a command, together with all waiting records. Returns the sender of a `Close`
+    /// command if that was the last.
     fn work(&mut self, first: Command, queue: &Receiver<Command>) -> Option<oneshot::Sender<Head>> {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -246,7 +246,7 @@ impl Writer {
         }
     }
 
-    /// Writes records, brings them to the disk, and tells those who wait.
+    /// Writes and syncs records, and reports the results.
     fn commit(&mut self, batch: Vec<QueuedRecord>) {
         if batch.is_empty() && self.pending_outcomes.is_empty() {
             return;
@@ -271,7 +271,7 @@ impl Writer {
         let mut lines = Vec::with_capacity(BATCH_BYTES / 16);
         if let Some(chain_start) = self.chain_start {
             if chain_start.reason == "grown" {
-                // What somebody else has written may lack its end.
+                // Foreign content in the file may not end with a newline.
                 lines.push(b'\n');
             }
             head = line::append(&mut lines, head, Kind::Open, &self.open_record(chain_start, head));
@@ -300,14 +300,16 @@ impl Writer {
         }
     }
 
-    /// Of failures in a row only the first is logged, and the success that ends them.
+    /// Logs the first failure in a row, and the next success.
     fn note(&mut self, error: Option<&io::Error>) {
         let path = self.file.path().display();
         match error {
             Some(error) if !self.is_failing => {
-                tracing::error!(%path, %error, "the audit cannot be written: requests are refused");
+                tracing::error!(event = "audit.write_failed", %path, %error, "could not write to the audit file; requests are refused");
             }
-            None if self.is_failing => tracing::info!(%path, "the audit is written again"),
+            None if self.is_failing => {
+                tracing::info!(event = "audit.write_recovered", %path, "audit records are written again")
+            }
             _ => {}
         }
         self.is_failing = error.is_some();
@@ -315,7 +317,7 @@ impl Writer {
         self.status.failures.fetch_add(u64::from(error.is_some()), Ordering::Relaxed);
     }
 
-    /// A file that was deleted is made anew; one that was changed gets a record that says so.
+    /// Recreates a deleted file. For a changed file, writes a record that says so.
     fn check_file(&mut self) -> io::Result<()> {
         let reason = match self.file.check_state()? {
             FileState::Good => return Ok(()),
@@ -323,7 +325,7 @@ impl Writer {
             FileState::Shortened => "shortened",
             FileState::Grown => "grown",
         };
-        tracing::error!(path = %self.file.path().display(), reason, "the audit file was changed");
+        tracing::error!(event = "audit.file_changed", path = %self.file.path().display(), reason, "the audit file was changed by another process");
         let mut torn_bytes = 0;
         if reason == "deleted" {
             let path = self.file.path().to_owned();
@@ -335,9 +337,10 @@ impl Writer {
         Ok(())
     }
 
-    /// A rotation renames the file and then says so: only what two looks find stays.
+    /// A rotation renames the file and then sends a signal, so only a change that two checks find
+    /// counts.
     fn check_path(&mut self) {
-        // A path that cannot be looked at leads nowhere for whoever collects the files, either.
+        // A path that cannot be inspected is also unusable for programs that collect the files.
         let is_moved = !self.file.is_at_its_path().unwrap_or(false);
         let stays = is_moved && self.was_moved;
         self.was_moved = is_moved;
@@ -345,14 +348,14 @@ impl Writer {
             tracing::error!(
                 event = "audit.file_renamed",
                 path = %self.file.path().display(),
-                "the audit file was renamed or removed, and records go to it; SIGHUP begins the \
-                 next one"
+                "the audit file was renamed or removed, and records still go to it; \
+                 SIGHUP begins the next one"
             );
         }
     }
 
-    /// Ends the old file and begins the one that its path now leads to, if that is another. Tells
-    /// whether the old one is signed to its end.
+    /// Closes the old file and opens the file at its path, if that is another one. Returns whether
+    /// the old file is signed to its end.
     fn reopen(
         &mut self,
         paused: oneshot::Sender<Head>,

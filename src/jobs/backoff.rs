@@ -1,31 +1,31 @@
-//! What failed rests before it is tried again, longer after each failure.
+//! Exponential backoff for failed job items.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After a second failure in a row; doubled for each further one.
+/// The pause after the second failure in a row. Doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_mins(10);
 
-/// What of a job's work has failed, by what names it. Clones share it.
+/// The failed items of a job, by name. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Backoff(Arc<Mutex<HashMap<String, ItemBackoff>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct ItemBackoff {
-    /// None: the next round tries again.
+    /// `None`: the next round retries.
     pause: Option<Duration>,
     until: Instant,
 }
 
 impl Backoff {
-    /// Whether it is to be left alone in this round.
+    /// Whether to skip it in this round.
     pub(super) fn is_delayed(&self, what: &str, now: Instant) -> bool {
         self.items().get(what).is_some_and(|item| now < item.until)
     }
 
-    /// It failed. True for the first time in a row.
+    /// Records a failure. Returns true for the first in a row.
     pub(super) fn fail(&self, what: &str, now: Instant) -> bool {
         let mut items = self.items();
         let known = items.get(what).copied();
@@ -38,12 +38,12 @@ impl Backoff {
         known.is_none()
     }
 
-    /// It went well. True if it had failed before.
+    /// Records a success. Returns true if it had failed before.
     pub(super) fn succeed(&self, what: &str) -> bool {
         self.items().remove(what).is_some()
     }
 
-    /// Forgets what is due no more.
+    /// Forgets items that are no longer due.
     pub(super) fn keep_only(&self, is_due: impl Fn(&str) -> bool) {
         self.items().retain(|what, _item| is_due(what));
     }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_is_tried_again_at_once_and_then_ever_later() {
+    fn a_failed_item_is_retried_immediately_and_then_with_growing_delays() {
         let (backoff, mut now) = (Backoff::default(), Instant::now());
         assert!(backoff.fail("it", now));
         let mut pauses = Vec::new();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_ends_it_and_so_does_the_end_of_what_was_due() {
+    fn a_success_or_the_end_of_a_due_item_resets_the_delay() {
         let (backoff, now) = (Backoff::default(), Instant::now());
         for what in ["good", "gone", "due"] {
             backoff.fail(what, now);

@@ -1,29 +1,29 @@
-//! Tells of names in access documents that no document has. Nothing is wrong with the gateway, but
-//! somebody who shall get in may not.
+//! Reports dangling references in access documents. The gateway works correctly, but clients that
+//! should have access may be refused.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::store::{DanglingReference, Store};
 
-/// The most names in one line of the log.
+/// Maximum number of names in one log line.
 const MAX_LOGGED_NAMES: usize = 20;
 
-/// What was found the last time.
+/// The result of the last check.
 #[derive(Debug, Default)]
 pub(super) struct DanglingReferences(Mutex<LastCheck>);
 
 #[derive(Debug, Default)]
 struct LastCheck {
-    /// Of the catalogue that was looked at; none before the first look.
+    /// The catalogue revision that was checked. `None` before the first check.
     revision: Option<i64>,
     names: BTreeSet<DanglingReference>,
 }
 
 impl DanglingReferences {
-    /// Looks at the documents if any has changed, and warns of names that dangle since.
+    /// Checks the documents if any has changed, and warns of new dangling references.
     pub(super) fn check(&self, store: &Store) {
-        // A whole value is put in, so that a poisoned lock still guards good data.
+        // Only complete values are stored, so the data behind a poisoned lock is valid.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = store.catalogue_revision();
         if last.revision == Some(revision) {
@@ -37,12 +37,12 @@ impl DanglingReferences {
                 event = "access.dangling_references",
                 names = new.join(", "),
                 count = names.len(),
-                "access documents name what is not there: it lets nobody in"
+                "access documents reference documents that do not exist; such references grant no access"
             );
         } else if names.is_empty() && !last.names.is_empty() {
             tracing::info!(
                 event = "access.references_resolved",
-                "every document that access documents name is there"
+                "all references in access documents resolve again"
             );
         }
         *last = LastCheck { revision: Some(revision), names };

@@ -1,9 +1,9 @@
-//! Due destructions wait after a jump of the clock: a clock that is a month ahead for ten seconds
-//! would else destroy what had a month to wait.
+//! Holds due destructions after a jump of the clock: otherwise a clock that is a month ahead for
+//! ten seconds would destroy keys a month early.
 //!
-//! A jump is more than an hour between the clock and the time since boot while the gateway runs, or
-//! more than seven days between the last time that the store recorded and a start. Destructions then
-//! wait for some hours in which a gateway runs, added up over starts, and can still be cancelled.
+//! A jump is a difference of more than an hour between the clock and the time since boot while the
+//! gateway runs, or more than seven days between the last recorded time and a start. Destructions
+//! then wait for some hours of running time, added up over restarts, and can still be canceled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,27 +16,27 @@ use crate::model::{RequestId, Time};
 use crate::store::{MetadataValue, Store, StoreError};
 use crate::telemetry::metrics::metrics;
 
-/// Corrections of the clock are far smaller.
+/// Normal corrections of the clock are far smaller.
 const MAX_STEP_SECONDS: i64 = 3600;
-/// A gateway that was away for longer cannot tell a long pause from a wrong clock.
+/// After a longer stop, a gateway cannot distinguish a long pause from a wrong clock.
 const MAX_PAUSE_SECONDS: i64 = 7 * 24 * 3600;
 /// How often the time is recorded.
 const RECORD_INTERVAL: Duration = Duration::from_mins(10);
-/// How often what is left of a hold is recorded.
+/// How often the remaining hold is recorded.
 const RECORD_HOLD_INTERVAL: Duration = Duration::from_mins(1);
-/// The fact of the store with the time recorded last, in seconds since 1970.
+/// The metadata entry with the last recorded time, in seconds since 1970.
 const RECORDED_TIME: &str = "clock-recorded";
-/// The fact of the store with the seconds for which due destructions still wait.
+/// The metadata entry with the remaining hold, in seconds.
 pub const HOLD_LEFT: &str = "destruction-hold-left";
 
-/// What all clocks show at one moment.
+/// A reading of all clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 struct ClockReading {
-    /// The clock, which can be set.
+    /// The system clock, which can be set.
     wall: Time,
-    /// Seconds since boot, time asleep included, so that a suspended machine is no jump.
+    /// Seconds since boot, including sleep, so that a suspended machine is not a jump.
     boot_seconds: i64,
-    /// For the time in which the gateway runs.
+    /// Measures the running time of the gateway.
     running: Instant,
 }
 
@@ -57,20 +57,20 @@ struct Jump {
     found: Time,
 }
 
-/// Finds jumps, and counts how long destructions still wait.
+/// Detects jumps, and counts the remaining hold.
 #[derive(Debug)]
 struct ClockWatch {
-    /// How long they wait after a jump; zero is not at all.
+    /// Duration of a hold. Zero disables it.
     hold: Duration,
-    /// Where the clock and the time since boot belonged together: they must not drift apart in
-    /// small steps either.
+    /// The reference reading of clock and time since boot. Comparing with it also detects a drift
+    /// in small steps.
     base: ClockReading,
     last: Instant,
     left: Duration,
 }
 
 impl ClockWatch {
-    /// At a start: `recorded` is the last time that the store knows, `left` what remained of a hold.
+    /// The state at a start: `recorded` is the last recorded time, `left` the remaining hold.
     fn start(
         hold: Duration,
         recorded: Option<Time>,
@@ -103,7 +103,7 @@ impl ClockWatch {
     }
 }
 
-/// Whether destructions that are due may begin. Clones share it.
+/// Whether due destructions may begin. Clones share it.
 #[derive(Clone)]
 pub(super) struct DestructionHold {
     store: Store,
@@ -115,19 +115,19 @@ pub(super) struct DestructionHold {
 #[derive(Debug)]
 struct State {
     watch: ClockWatch,
-    /// When the facts were written.
+    /// When the metadata was written.
     recorded: Option<Instant>,
-    /// What could not be put into the audit yet.
+    /// Events that are not in the audit log yet.
     unrecorded: Vec<SystemEvent>,
     was_held: bool,
 }
 
-/// What may be done now.
+/// The current hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HoldStatus {
-    /// The time that was judged: what is due is due by this one.
+    /// The time to use for due dates.
     pub(super) now: Time,
-    /// Nothing may be destroyed because of a date.
+    /// Destructions by date must wait.
     pub(super) is_held: bool,
 }
 
@@ -136,7 +136,7 @@ impl DestructionHold {
         Self { store, audit, hold, state: Arc::default() }
     }
 
-    /// Reads the clocks. A jump is in the store before this returns.
+    /// Reads the clocks. A jump is stored before this returns.
     ///
     /// # Errors
     /// When the store fails; nothing may be destroyed then.
@@ -163,7 +163,7 @@ impl DestructionHold {
             state.recorded = None;
             tracing::info!(
                 event = "clock.destruction_hold_ended",
-                "destructions whose date has come are carried out again"
+                "due destructions are no longer held"
             );
         }
         let every = if is_held { RECORD_HOLD_INTERVAL } else { RECORD_INTERVAL };
@@ -175,7 +175,7 @@ impl DestructionHold {
         }
         while let Some(system_event) = state.unrecorded.first() {
             if let Err(error) = self.audit.record(system_event).await {
-                tracing::warn!(%error, "a jump of the clock is not recorded yet");
+                tracing::warn!(event = "clock.jump_not_recorded", %error, "could not record a jump of the clock in the audit log; it will be retried");
                 break;
             }
             state.unrecorded.remove(0);
@@ -187,11 +187,11 @@ impl DestructionHold {
         let (recorded, is_recorded) = self.number(RECORDED_TIME).await?;
         let recorded = match recorded.and_then(|seconds| i64::try_from(seconds).ok()) {
             Some(seconds) => Some(Time::from_unix(seconds)),
-            // A store of a program that did not record it.
+            // The store of a program that did not record the time.
             None => self.store.newest_time().await?,
         };
         let (left, is_left) = self.number(HOLD_LEFT).await?;
-        // What cannot be read may have been a hold.
+        // An unreadable entry may have been a hold.
         let left = match left {
             _ if !is_recorded || !is_left => self.hold,
             left => Duration::from_secs(left.unwrap_or_default()),
@@ -199,7 +199,7 @@ impl DestructionHold {
         Ok(ClockWatch::start(self.hold, recorded, left, now))
     }
 
-    /// A fact that is a number, if it is there; and whether it can be read.
+    /// Reads a numeric metadata entry, if it exists, and returns whether it was readable.
     async fn number(&self, name: &'static str) -> Result<(Option<u64>, bool), StoreError> {
         let number = self.store.read_metadata(name, |text| text.parse::<u64>().ok()).await?;
         let is_readable = number != MetadataValue::Damaged;
@@ -208,7 +208,7 @@ impl DestructionHold {
                 event = "store.row_damaged",
                 table = "facts",
                 row = name,
-                "the row cannot be read; destructions whose date has come wait as after a jump of the \
+                "cannot read the row; due destructions are held as after a jump of the \
                  clock"
             );
         }
@@ -224,7 +224,7 @@ fn log_jump(jump: Jump, hold: Duration) {
         expected = %jump.expected,
         found = %jump.found,
         hold_hours,
-        "the clock has jumped: destructions whose date has come wait for so many hours of running \
+        "the clock has jumped; due destructions are held for this many hours of running \
          time; set the clock right, and cancel what must not be destroyed"
     );
 }
@@ -255,7 +255,7 @@ mod tests {
     const START: i64 = 1_800_000_000;
     const DAY: i64 = 24 * 3600;
 
-    /// After so many seconds since the start, with a clock that is `off` by so many.
+    /// A reading so many seconds after the start, with a clock that is off by `off` seconds.
     fn reading(begin: Instant, seconds: u64, off: i64) -> ClockReading {
         let since = i64::try_from(seconds).unwrap();
         ClockReading {
@@ -273,7 +273,7 @@ mod tests {
         (watch, jump, begin)
     }
 
-    /// A store of its own, and what a start makes of its facts.
+    /// A temporary store, and the state that a start derives from its metadata.
     async fn store() -> (Store, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/store.db", directory.path().display());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_jump_is_recorded_once_however_long_the_disk_of_the_audit_is_full() {
+    async fn a_jump_is_recorded_once_even_if_the_disk_of_the_audit_is_full() {
         let (store, _directory) = store().await;
         store
             .set_metadata(RECORDED_TIME, &(Time::now().unix() - 30 * DAY).to_string())
@@ -293,12 +293,12 @@ mod tests {
             assert!(hold.check().await.unwrap().is_held);
         }
         let kept: Vec<bool> = asked.try_iter().collect();
-        assert_eq!(kept, [false; 3], "tried three times, and kept by nobody else");
+        assert_eq!(kept, [false; 3], "tried three times, and not kept elsewhere");
         assert_eq!(hold.state.lock().await.as_ref().unwrap().unrecorded.len(), 1);
     }
 
     #[tokio::test]
-    async fn metadata_that_cannot_be_read_holds_as_a_jump_does() {
+    async fn unreadable_metadata_holds_like_a_jump() {
         for (name, value, is_held) in [
             (HOLD_LEFT, "0", false),
             (HOLD_LEFT, "", true),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_runs_holds_nothing() {
+    fn a_normal_clock_causes_no_hold() {
         let (mut watch, jump, begin) = started(Some(-DAY), 0);
         assert_eq!(jump, None);
         for (seconds, off) in [(10, 0), (20, 3600), (30, -3600), (9_000_000, 1)] {
@@ -334,7 +334,7 @@ mod tests {
             let jump = watch.check(reading(begin, 10, off)).unwrap();
             assert_eq!(jump.found.unix() - jump.expected.unix(), off);
             assert_eq!(watch.left, HOLD);
-            // The clock goes on from there.
+            // The clock runs normally after the jump.
             assert_eq!(watch.check(reading(begin, 10 + 3600, off)), None);
             assert_eq!(watch.left, Duration::from_hours(23));
             assert_eq!(watch.check(reading(begin, 10 + 24 * 3600, off)), None);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_a_jump_too_and_the_wait_begins_anew() {
+    fn the_correction_is_a_jump_too_and_restarts_the_hold() {
         let (mut watch, _, begin) = started(None, 0);
         assert!(watch.check(reading(begin, 10, 31 * DAY)).is_some());
         assert!(watch.check(reading(begin, 3610, 0)).is_some());
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_long_after_the_recorded_time_holds_and_a_hold_goes_on_after_a_start() {
+    fn a_start_long_after_the_recorded_time_holds_and_a_hold_continues_after_a_start() {
         let (watch, jump, _) = started(Some(-8 * DAY), 0);
         assert_eq!(jump.unwrap().expected.unix(), START - 8 * DAY);
         assert_eq!(watch.left, HOLD);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_machine_is_no_jump_and_does_not_shorten_a_hold() {
+    fn a_suspended_machine_is_not_a_jump_and_does_not_shorten_a_hold() {
         let (mut watch, _, begin) = started(None, 600);
         let mut woken = reading(begin, 10 * 24 * 3600, 0);
         woken.running = begin + Duration::from_mins(1);
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_setting_shortens_what_is_left() {
+    fn a_shorter_setting_shortens_the_remaining_hold() {
         let begin = Instant::now();
         let left = Duration::from_hours(20);
         let (watch, _) = ClockWatch::start(Duration::ZERO, None, left, reading(begin, 0, 0));

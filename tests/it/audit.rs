@@ -560,7 +560,7 @@ async fn a_bundle_takes_rotated_files_whatever_their_names_and_says_where_it_beg
         let server = installation.serve();
         fs::rename(recorded.file(), state.join(name)).unwrap();
         server.signal("HUP");
-        while !server.has_logged("the audit file is opened anew") {
+        while !server.has_logged("audit.reopened") {
             tokio::task::yield_now().await;
         }
         server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
@@ -654,7 +654,7 @@ async fn a_torn_audit_key_is_replaced_by_a_command_and_the_chain_goes_on() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;
     let refused = installation.configured(&["audit", "replace-key"]).failed(1);
-    assert!(refused.contains("can be used"), "{refused}");
+    assert!(refused.contains("is usable"), "{refused}");
     tear(&objects(installation, PRIVATE_KEY));
     let refused = refused_start(installation).failed(1);
     assert!(refused.contains("hsmgate audit replace-key"), "{refused}");

@@ -125,7 +125,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     assert!(std::path::Path::new(text(&restored["kept"])).exists());
     let server = installation.serve();
     let client = server.client(&user);
-    until(|| server.has_logged("the token has keys that the store does not know")).await;
+    until(|| server.has_logged("token.unknown_keys")).await;
     assert!(!decrypts(&client, &blobs[0]).await, "its row is not there yet");
     assert_eq!(server.stop(), Some(0));
 

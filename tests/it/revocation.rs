@@ -250,7 +250,7 @@ async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
     ] {
         assert_eq!(code(&client, action, &params).await, expected, "{action} {params:?}");
     }
-    assert!(!server.has_logged("the token has keys that the store does not know"));
+    assert!(!server.has_logged("token.unknown_keys"));
     let (status, body) = ready(&server).await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")), "{body}");
     let mut rows = named(&installation);

@@ -1,4 +1,4 @@
-//! Files as a power cut may leave them.
+//! Tests with files as a power failure may leave them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +13,7 @@ use super::*;
 
 const JOURNAL_BYTES: u64 = 16 * 1024;
 
-/// An audit that was killed after so many records, and the bytes of its file.
+/// An audit log that was killed after so many records, and the content of its file.
 fn killed(directory: &TempDir, records: usize) -> (PathBuf, Vec<u8>) {
     let path = directory.path().join("audit.jsonl");
     let (mut file, _) = AuditFile::open_with_journal(&path, JOURNAL_BYTES).unwrap();
@@ -35,7 +35,7 @@ fn opened(path: &Path) -> AuditFile {
 }
 
 #[test]
-fn what_was_not_on_disk_comes_back_from_the_journal() {
+fn records_that_were_not_on_disk_are_restored_from_the_journal() {
     for records in [1, 2, 10, 50, 200] {
         let directory = TempDir::new().unwrap();
         let (path, whole) = killed(&directory, records);
@@ -51,7 +51,7 @@ fn what_was_not_on_disk_comes_back_from_the_journal() {
     }
 }
 
-/// The journal is empty after an opening, so nothing more comes back.
+/// The journal is empty after opening, so nothing more is restored.
 fn killed_again(path: &Path, whole: &[u8], safe: usize) -> AuditFile {
     fs::write(path, &whole[..safe]).unwrap();
     let file = opened(path);
@@ -101,7 +101,7 @@ fn records_that_do_not_follow_the_file_are_not_written_to_it() {
         halves.iter().all(|(position, _)| position.offset > 0),
         "both halves were written twice"
     );
-    // Somebody has edited the records in front of what the journal holds.
+    // Another process has edited the records before those in the journal.
     let edited =
         String::from_utf8(whole).unwrap().replace("\"record\":\"event\"", "\"record\":\"evenT\"");
     fs::write(&path, &edited).unwrap();

@@ -1,4 +1,4 @@
-//! Files that were tampered with: all found.
+//! Verification of files that were tampered with.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::super::checkpoint::tests::TestSigner;
 use super::super::line;
 use super::*;
 
-/// Two files of records with checkpoints, the second one going on where the first one ends.
+/// Two files of records with checkpoints. The second continues the first.
 struct Written {
     signer: TestSigner,
     files: Vec<Vec<Vec<u8>>>,
@@ -54,7 +54,7 @@ impl Written {
         Self { signer, files, last: head.sequence }
     }
 
-    /// What a verifier says of these files, with the public key and the last number.
+    /// Verifies these files with the public key and the last number.
     fn verify(&self, files: &[Vec<Vec<u8>>]) -> Report {
         let directory = TempDir::new().unwrap();
         let mut paths = Vec::new();
@@ -67,7 +67,7 @@ impl Written {
         Verifier::new(Some(self.signer.key()), expectation).files(&paths).unwrap()
     }
 
-    /// The chain computed anew from a line on, as somebody would who may write the file.
+    /// Recomputes the chain from a line on, as an attacker with write access would.
     fn rechain(files: &mut [Vec<Vec<u8>>]) {
         let mut head = Head::START;
         for line in files.iter_mut().flatten() {
@@ -85,7 +85,7 @@ fn head_of(files: &[Vec<Vec<u8>>]) -> Head {
 }
 
 #[test]
-fn files_that_nobody_touched_are_without_fault() {
+fn unmodified_files_have_no_fault() {
     let written = Written::new();
     let report = written.verify(&written.files);
     assert_eq!(report.faults, []);
@@ -160,7 +160,7 @@ fn a_thousand_tampered_files_are_all_found() {
 }
 
 #[test]
-fn a_fault_is_told_where_it_is_and_once() {
+fn a_fault_is_reported_once_with_its_location() {
     let written = Written::new();
     let mut files = written.files.clone();
     let text = String::from_utf8(files[1][5].clone()).unwrap();
@@ -184,7 +184,7 @@ fn a_fault_is_told_where_it_is_and_once() {
 }
 
 #[test]
-fn who_computes_the_chain_anew_is_found_by_the_checkpoints() {
+fn a_recomputed_chain_is_found_by_the_checkpoints() {
     let written = Written::new();
     for line in [2, 11] {
         let mut files = written.files.clone();
@@ -194,7 +194,7 @@ fn who_computes_the_chain_anew_is_found_by_the_checkpoints() {
         let kinds: Vec<_> = written.verify(&files).faults.iter().map(|fault| fault.kind).collect();
         assert!(kinds.contains(&FaultKind::Rewritten), "line {line}: {kinds:?}");
     }
-    // Behind the last checkpoint only a chain value that is known from elsewhere helps.
+    // After the last checkpoint, only a chain value known from another source helps.
     let known = head_of(&written.files);
     let mut files = written.files.clone();
     let text = String::from_utf8(files[1][20].clone()).unwrap();
@@ -222,7 +222,7 @@ fn a_checkpoint_of_another_key_is_found() {
 }
 
 #[test]
-fn an_intent_without_its_outcome_is_told() {
+fn an_intent_without_its_outcome_is_reported() {
     let mut lines = Vec::new();
     let open = json!({"previous": Head::START, "reason": "start"});
     let mut head = line::append(&mut lines, Head::START, Kind::Open, &line::members(&open));
@@ -238,7 +238,7 @@ fn an_intent_without_its_outcome_is_told() {
     assert!(!report.is_closed);
 }
 
-/// The records of one file by what they hold, with a chain of their own.
+/// The records of one file by their content, with a new chain.
 fn lines(records: &[(Kind, serde_json::Value)]) -> Vec<Vec<u8>> {
     let mut head = Head::START;
     let append = |(kind, value): &(Kind, serde_json::Value)| {
@@ -261,7 +261,7 @@ fn verified(lines: &[Vec<u8>], keys: &[AuditKey], allows_unsigned_tail: bool) ->
     Verifier::new(keys.iter().copied(), expectation).files(&[path]).unwrap()
 }
 
-/// What was written, read back as records without number and chain.
+/// The records of a file without number and chain.
 fn taken_apart(file: &[Vec<u8>]) -> Vec<(Kind, serde_json::Value)> {
     let read = |line: &Vec<u8>| {
         let mut value: serde_json::Value = serde_json::from_slice(line).unwrap();
@@ -300,7 +300,7 @@ fn a_closed_file_is_signed_to_its_end() {
     let mut report = verified(&lines(&records), &[key], true);
     assert_eq!(kinds(&report), [FaultKind::Unsigned]);
     report.keep_faults(Some(Bound::Sequence(20)), None);
-    assert_eq!(kinds(&report), [FaultKind::Unsigned], "it goes on to the end");
+    assert_eq!(kinds(&report), [FaultKind::Unsigned], "it continues to the end");
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn an_open_file_is_signed_up_to_the_last_hour() {
 }
 
 #[test]
-fn many_records_behind_the_last_checkpoint_are_found_whatever_they_say() {
+fn many_records_after_the_last_checkpoint_are_found_whatever_their_times() {
     let written = Written::new();
     let key = written.signer.key();
     let mut signed = taken_apart(&written.files[0]);
@@ -359,12 +359,12 @@ fn many_records_behind_the_last_checkpoint_are_found_whatever_they_say() {
         let report = verified(&lines(&forged), &[key], false);
         assert_eq!(kinds(&report), [FaultKind::Unsigned], "{case}");
     }
-    // A checkpoint is not far behind its records, whenever they say that they are from.
+    // A checkpoint is near its records, whatever their times.
     let mut forged = signed.clone();
     forged.extend([event(Some(Time::now().to_string())), event(Some(ahead))]);
     forged.push(event(Some("2024-03-01T08:30:00Z".to_owned())));
     assert_eq!(kinds(&verified(&lines(&forged), &[key], false)), [FaultKind::Unsigned]);
-    // As many as a gateway leaves that signs as it does by default.
+    // As many as a gateway with default settings leaves unsigned.
     let mut live = signed;
     live.extend(std::iter::repeat_n(event(Some(Time::now().to_string())), 15_000));
     assert_eq!(kinds(&verified(&lines(&live), &[key], false)), []);
@@ -380,7 +380,7 @@ fn a_checkpoint_in_front_of_the_records_that_it_covers_is_found() {
         records.iter().position(is_checkpoint).unwrap(),
         records.iter().rposition(is_checkpoint).unwrap(),
     );
-    // The second one directly behind the first, and invented records up to the one that it covers.
+    // The second directly follows the first, with invented records up to the one that it covers.
     let mut forged = records[..=first].to_vec();
     forged.push(records[second].clone());
     let invented = json!({"eventTime": Time::now(), "requestId": "invented"});
@@ -411,10 +411,10 @@ fn an_opening_record_counts_once_it_is_signed() {
 }
 
 #[test]
-fn a_checkpoint_that_was_taken_out_is_missed_by_the_next() {
+fn a_removed_checkpoint_is_missed_by_the_next() {
     let written = Written::new();
     let key = written.signer.key();
-    // Cut in front, so that no record betrays that one is missing.
+    // Cut at the start, so that no missing record shows it.
     let signer = &written.signer;
     let mut records = vec![(Kind::Open, json!({"previous": Head::START, "reason": "start"}))];
     let first = signer.sign(Head::START.followed_by(b"another"), None);
@@ -452,7 +452,7 @@ fn files_of_the_first_format_verify_as_before() {
 }
 
 #[test]
-fn a_new_key_counts_only_where_it_is_given_too() {
+fn a_new_key_is_trusted_only_if_it_is_given() {
     let (old, new) = (TestSigner::new(), TestSigner::new());
     let named = |key: AuditKey| json!({"keyId": "k", "publicKey": key.to_pem()});
     let mut records = vec![(Kind::Open, json!({"previous": Head::START, "reason": "start"}))];
@@ -477,8 +477,12 @@ fn a_new_key_counts_only_where_it_is_given_too() {
     let parts: Vec<_> = report.signed_by.iter().map(|part| (part.first, part.last)).collect();
     assert_eq!(parts, [(1, 1), (2, 3)]);
     let report = verified(&lines, &[new.key()], false);
-    assert_eq!(kinds(&report), [FaultKind::BadSignature], "what the old one signed is not proven");
-    // Nobody but the old key vouches for what he announces.
+    assert_eq!(
+        kinds(&report),
+        [FaultKind::BadSignature],
+        "signatures of the old key are not proven"
+    );
+    // Only the old key can prove the key that it announces.
     let thief = TestSigner::new();
     let mut forged = records.clone();
     forged[2].1["newKey"] = named(thief.key());

@@ -1,4 +1,4 @@
-//! The thread, with files and without a gateway.
+//! Tests of the writer thread, with files and without a gateway.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -62,7 +62,7 @@ fn verified(file: &Path) -> Report {
 }
 
 #[tokio::test]
-async fn what_the_first_place_has_the_second_gets() {
+async fn all_records_are_forwarded() {
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     let forwarder = directory.path().join("second.jsonl");
@@ -81,14 +81,14 @@ async fn what_the_first_place_has_the_second_gets() {
 }
 
 #[tokio::test]
-async fn syslog_gets_a_message_a_line_and_holds_nothing_up() {
+async fn syslog_gets_one_message_per_line_and_delays_nothing() {
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     let path = directory.path().join("log");
     let socket = UnixDatagram::bind(&path).unwrap();
     settings.forward_to = Some(path);
     let recorder = recorder(&settings, None);
-    // Nobody reads yet, and more is sent than a socket holds.
+    // Nothing reads yet, and more is sent than a socket buffers.
     for _ in 0..600 {
         done(&recorder, "Encrypt").await.unwrap();
     }
@@ -128,7 +128,7 @@ async fn a_request_that_ends_early_names_the_key_that_it_has_used() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_cut_by_a_crash_is_taken_off_and_told() {
+async fn a_record_cut_by_a_crash_is_removed_and_reported() {
     let directory = TempDir::new().unwrap();
     let settings = settings(directory.path());
     let first = recorder(&settings, None);
@@ -138,7 +138,7 @@ async fn a_record_that_was_cut_by_a_crash_is_taken_off_and_told() {
     let whole = fs::read(&settings.file).unwrap();
     fs::write(&settings.file, [&*whole, b"{\"sequence\":4,\"rec"].concat()).unwrap();
     let forwarder = loop {
-        // The first thread lets go of the file when it has ended.
+        // The first thread releases the file when it ends.
         match start(&settings, &TrustedState::default()) {
             Ok(_) => break fs::read_to_string(&settings.file).unwrap(),
             Err(AuditError::InUse(_)) => tokio::task::yield_now().await,
@@ -150,7 +150,7 @@ async fn a_record_that_was_cut_by_a_crash_is_taken_off_and_told() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_not_written_to() {
+fn a_foreign_file_is_not_written() {
     let directory = TempDir::new().unwrap();
     let settings = settings(directory.path());
     fs::write(&settings.file, "a letter\n").unwrap();
