@@ -180,7 +180,8 @@ async fn find_all_keys(keyring: Keyring) {
             Ok(orphans) => {
                 if let Some(first) = orphans.first() {
                     tracing::error!(event = "token.unknown_keys", count = orphans.len(), %first,
-                        "the token has keys that are missing in the store; run hsmgate recover to import them");
+                        "the token has keys that are missing in the store; \
+                         run hsmgate recover to import them");
                 }
                 break;
             }
@@ -339,6 +340,7 @@ where
                     if context.backoff.fail(&what, Instant::now()) {
                         let error: &(dyn std::error::Error + 'static) = &error;
                         tracing::error!(
+                            event = "jobs.item_failed",
                             action = name,
                             key_id = key,
                             error,

@@ -71,7 +71,12 @@ fn take(taken: &mut Vec<ChainFile>, part: ChainFile) {
 }
 
 fn log_skipped(path: &Path, why: &str) {
-    tracing::warn!(event = "audit.file_skipped", path = %path.display(), why, "skipped a file in the audit directory");
+    tracing::warn!(
+        event = "audit.file_skipped",
+        path = %path.display(),
+        why,
+        "skipped a file in the audit directory"
+    );
 }
 
 /// Logs records between two files that are in neither.

@@ -111,7 +111,11 @@ impl AuditLog {
         // The task runs until it receives this.
         let _ = self.stop.send(());
         if let Err(error) = self.checkpointer.await {
-            tracing::error!(event = "audit.close_failed", %error, "could not close the audit log in order");
+            tracing::error!(
+                event = "audit.close_failed",
+                %error,
+                "could not close the audit log in order"
+            );
         }
     }
 }
@@ -182,7 +186,11 @@ impl Checkpointer {
         match inner.enqueue(Kind::Checkpoint, line::members(&checkpoint), false) {
             Ok(told) => self.unconfirmed = Some((checkpoint, told)),
             Err(error) => {
-                tracing::error!(event = "audit.checkpoint_not_written", %error, "could not write a checkpoint of the audit log")
+                tracing::error!(
+                    event = "audit.checkpoint_not_written",
+                    %error,
+                    "could not write a checkpoint of the audit log"
+                )
             }
         }
         self.is_confirmed(inner).await;
@@ -206,7 +214,11 @@ impl Checkpointer {
         match outcome {
             Ok(()) => self.save_progress(inner, checkpoint).await,
             Err(error) => {
-                tracing::error!(event = "audit.checkpoint_not_written", %error, "could not write a checkpoint of the audit log")
+                tracing::error!(
+                    event = "audit.checkpoint_not_written",
+                    %error,
+                    "could not write a checkpoint of the audit log"
+                )
             }
         }
         true

@@ -83,8 +83,8 @@ fn discontinued(head: Head, checkpoint: Option<Checkpoint>) -> ChainEnd {
     tracing::error!(
         event = "audit.discontinued",
         sequence = head.sequence,
-        "the audit file lacks records that were written, or has others in their place; its chain is \
-         broken here, and later records of the file are not signed"
+        "the audit file lacks records that were written, or has others in their place; its \
+         chain is broken here, and later records of the file are not signed"
     );
     ChainEnd { head, reason: "discontinued", checkpoint }
 }

@@ -1,4 +1,4 @@
-//! The record of one event, in the field names of ActionTrail.
+//! The record of one event, with the field names of ActionTrail.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::model::{AccessKeyId, KeyId, KeyVersionId, RegionAccount, Time};
 
 const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
 
-/// What a record says, in the order in which it says it.
+/// The content of a record, in order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names of the fields of ActionTrail")]
@@ -23,7 +23,7 @@ pub(super) struct Event<'a, RequestId, Parameters> {
     pub(super) event_type: &'static str,
     pub(super) event_category: &'static str,
     pub(super) event_name: &'a str,
-    /// None where it cannot be said.
+    /// `None` if unknown.
     #[serde(rename = "eventRW")]
     pub(super) access: Option<Access>,
     pub(super) event_source: &'a str,
@@ -46,7 +46,7 @@ pub(super) struct Event<'a, RequestId, Parameters> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) additional_event_data: Option<AdditionalEventData>,
     pub(super) user_identity: UserIdentity<'a>,
-    /// None before it is done.
+    /// `None` before the action is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) response_elements: Option<ResponseElements>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub(super) struct Event<'a, RequestId, Parameters> {
     pub(super) error_message: Option<&'a str>,
 }
 
-/// Where a request came from.
+/// The source of a request.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Source {
@@ -63,7 +63,7 @@ pub(super) enum Source {
     Text(&'static str),
 }
 
-/// Ids by type.
+/// Resource ids by type.
 #[derive(Serialize)]
 pub(super) struct ReferencedResources<'a> {
     #[serde(rename = "ACS::KMS::Alias", skip_serializing_if = "Option::is_none")]
@@ -72,14 +72,14 @@ pub(super) struct ReferencedResources<'a> {
     pub(super) keys: Keys,
 }
 
-/// The key that was used, and the one that was refused.
+/// The used key and the refused key.
 pub(super) struct Keys(pub(super) Option<KeyId>, pub(super) Option<KeyId>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct AdditionalEventData {
     pub(super) scheme: &'static str,
-    /// The version that was meant, where no answer names it.
+    /// The requested version, if no response names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) key_version_id: Option<KeyVersionId>,
 }
@@ -115,12 +115,12 @@ pub(super) enum ResponseElements {
         #[serde(skip_serializing_if = "Option::is_none")]
         key_version_id: Option<KeyVersionId>,
     },
-    /// Written as `null`.
+    /// Serialized as `null`.
     Failed,
 }
 
 impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
-    /// An event of the gateway itself that is about to begin.
+    /// An event of the gateway that is about to begin.
     pub(super) fn new(
         region_account: &'a RegionAccount,
         (event_name, event_time): (&'a str, Time),
@@ -157,17 +157,17 @@ impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
         }
     }
 
-    /// With the key that it is about.
+    /// Adds the key that it is about.
     pub(super) fn about(self, key: Option<KeyId>) -> Self {
         Self { resource_type: key.map(|_key| "ACS::KMS::Key"), resource_name: key, ..self }
     }
 
-    /// As done, with what the answer names.
+    /// Marks it as done, with the ids of the response.
     pub(super) fn done(self, key_id: Option<KeyId>, key_version_id: Option<KeyVersionId>) -> Self {
         Self { response_elements: Some(ResponseElements::Done { key_id, key_version_id }), ..self }
     }
 
-    /// As refused or failed.
+    /// Marks it as refused or failed.
     pub(super) fn failed(self, code: ErrorCode, message: &'a str) -> Self {
         Self {
             response_elements: Some(ResponseElements::Failed),

@@ -70,7 +70,11 @@ fn write_back(path: &Path, position: Position, records: &[u8]) -> io::Result<()>
     let mut there = vec![0; records.len()];
     let is_there = file.read_exact_at(&mut there, position.offset).is_ok() && there == records;
     if !is_there {
-        tracing::warn!(event = "audit.journal_replayed", path = %path.display(), "copied records from the journal to the audit file");
+        tracing::warn!(
+            event = "audit.journal_replayed",
+            path = %path.display(),
+            "copied records from the journal to the audit file"
+        );
     }
     file.write_all_at(records, position.offset)?;
     file.sync_data()

@@ -77,7 +77,10 @@ pub enum AuditError {
         source: io::Error,
     },
     /// The file does not end with a record, so the chain cannot continue in it.
-    #[error("{} does not end with an audit record; verify the file, and move it to another place", .0.display())]
+    #[error(
+        "{} does not end with an audit record; verify the file, and move it to another place",
+        .0.display()
+    )]
     Foreign(PathBuf),
     /// Another process writes the file.
     #[error("another process writes the audit file {}", .0.display())]

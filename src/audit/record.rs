@@ -1,4 +1,4 @@
-//! The event of a request.
+//! The audit event of a request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,44 +16,44 @@ use crate::model::{
     AccessKeyId, KeyId, KeyVersionId, PrincipalKind, RegionAccount, RequestContext,
 };
 
-/// The most bytes of a `Host` or `User-Agent` in a record.
+/// Maximum length in bytes of a `Host` or `User-Agent` in a record.
 const MAX_HEADER_BYTES: usize = 256;
 
-/// A request, as far as it is known when it is about to be done or refused.
+/// The known properties of a request that is about to be executed or refused.
 #[derive(Debug)]
 pub struct RequestDetails {
     /// The action.
     pub action: Action,
-    /// Which request it is, from where and when.
+    /// The request id, source and time.
     pub context: Arc<RequestContext>,
-    /// The parameters that may be recorded.
+    /// The recorded parameters.
     pub parameters: Parameters,
-    /// The AccessKey or client key that the request names, proven or not.
+    /// The AccessKey or client key that the request names, authenticated or not.
     pub claimed: Option<AccessKeyId>,
-    /// Who is calling, once that is proven.
+    /// The caller, once authenticated.
     pub caller: Option<Arc<Caller>>,
 }
 
-/// The key and the key version that an operation has used, as far as it came.
+/// The key and the key version that an operation has used so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UsedResources {
     /// The key.
     pub key: Option<KeyId>,
     /// Its version.
     pub version: Option<KeyVersionId>,
-    /// The key that the caller asked for and was not given.
+    /// The key that the caller requested and was refused.
     pub refused: Option<KeyId>,
 }
 
-/// How it ended.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     /// It is about to begin.
     Intended,
-    /// It was done.
+    /// It succeeded.
     Done,
-    /// It was refused, or failed. Only the code's own text is recorded: a message of its own may
-    /// repeat what was sent, as that of a wrong signature does.
+    /// It was refused or failed. Only the code's default message is recorded: a specific message
+    /// may repeat what was sent, as for a wrong signature.
     Failed(ErrorCode),
     /// The request ended before its outcome was known.
     Abandoned,
@@ -66,7 +66,7 @@ impl RequestDetails {
         Self { action: Action::UNKNOWN, context, parameters, claimed: None, caller: None }
     }
 
-    /// Hands over what is known, for its record; the parameters and the claim are not kept.
+    /// Moves the known properties out for the record. Parameters and claim are not kept.
     #[must_use]
     pub fn take(&mut self) -> Self {
         let (context, caller) = (Arc::clone(&self.context), self.caller.clone());
@@ -74,7 +74,7 @@ impl RequestDetails {
         std::mem::replace(self, rest)
     }
 
-    /// The members of its record.
+    /// The members of the record.
     pub(super) fn members(
         &self,
         region_account: &RegionAccount,
@@ -103,7 +103,7 @@ impl RequestDetails {
             }),
             ..Event::new(region_account, name, context.id, parameters, self.user_identity())
         };
-        // A request that was refused a key is about that one.
+        // The record of a refused key is about that key.
         let event = event.about(refused.or(key));
         line::members(&match outcome {
             Outcome::Intended => event,
@@ -114,7 +114,7 @@ impl RequestDetails {
         })
     }
 
-    /// Cuts down what may be recorded of a caller who is not authenticated.
+    /// Limits what is recorded of an unauthenticated client.
     pub(super) fn truncate_unauthenticated(&mut self) {
         if self.caller.is_none() {
             self.parameters.truncate_unauthenticated();
@@ -234,7 +234,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_code_and_the_text_of_the_table() {
+    fn a_refusal_is_recorded_with_its_code_and_the_message_of_the_table() {
         let code = ErrorCode::SignatureDoesNotMatch;
         let record = request("Decrypt").members(
             &region_account(),
@@ -251,7 +251,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_key_that_was_refused_beside_the_one_that_was_used() {
+    fn a_refusal_names_both_the_refused_and_the_used_key() {
         let (source, destination) = (KeyId::random(), KeyId::random());
         let record = |key, refused| {
             let used_resources = UsedResources { key, version: None, refused };
@@ -275,7 +275,7 @@ pub(super) mod tests {
         assert!(none.get("resourceName").is_none());
     }
 
-    /// The members without the random id that they begin with.
+    /// The members without the random id at their start.
     pub(in super::super) fn after_event_id(members: &[u8]) -> String {
         let text = String::from_utf8(members.to_vec()).unwrap();
         let (id, rest) =

@@ -292,7 +292,11 @@ impl Drop for OpenRecord {
             done: None,
         };
         if inner.commands.try_send(Command::Write(entry)).is_err() {
-            tracing::error!(event = "audit.abandoned_not_recorded", request_id = %request.context.id, "could not record an abandoned request");
+            tracing::error!(
+                event = "audit.abandoned_not_recorded",
+                request_id = %request.context.id,
+                "could not record an abandoned request"
+            );
         }
     }
 }
@@ -311,7 +315,11 @@ impl Inner {
                 Err(ApiError::from(ErrorCode::Unavailable).because(error))
             }
             Err(error) => {
-                tracing::error!(event = "audit.record_missing", %error, "an operation succeeded without its audit record");
+                tracing::error!(
+                    event = "audit.record_missing",
+                    %error,
+                    "an operation succeeded without its audit record"
+                );
                 Ok(())
             }
         }

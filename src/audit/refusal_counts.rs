@@ -102,7 +102,11 @@ impl Recorder {
         let Some(inner) = self.inner() else { return };
         for (source, refusal_count) in inner.refusal_counts.take() {
             if let Err(error) = self.record(&refusal_count.system_event(source)).await {
-                tracing::warn!(event = "audit.refusals_not_recorded", %error, "could not record the number of refused requests; it will be retried");
+                tracing::warn!(
+                    event = "audit.refusals_not_recorded",
+                    %error,
+                    "could not record the number of refused requests; it will be retried"
+                );
                 inner.refusal_counts.put_back(source, refusal_count);
             }
         }

@@ -1,5 +1,5 @@
-//! What is done without a request of the API: by the gateway itself when it is due, and by an
-//! operator on the command line.
+//! Events without an API request: scheduled actions of the gateway, and actions of an operator on
+//! the command line.
 
 use serde::{Serialize, Serializer};
 
@@ -9,45 +9,45 @@ use super::recorder::{NotRecorded, Recorder};
 use crate::error::ErrorCode;
 use crate::model::{KeyId, RegionAccount, RequestId, Time};
 
-/// Something that is done without a request.
+/// An event without a request.
 #[derive(Debug, Clone)]
 pub struct SystemEvent {
-    /// Its id, which pairs its intent with its event.
+    /// The id, which links its intent with its outcome.
     pub id: String,
-    /// What it is called.
+    /// The action.
     pub name: String,
-    /// Who does it.
+    /// Who performs it.
     pub actor: Actor,
-    /// When.
+    /// The time.
     pub time: Time,
-    /// What it is done with.
+    /// The parameters.
     pub parameters: Vec<(String, String)>,
-    /// The key that it is done to.
+    /// The key that it changes.
     pub key: Option<KeyId>,
 }
 
-/// Who does something without a request.
+/// Who performs an action without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
-    /// The gateway, because a date has come.
+    /// The gateway, because a date has passed.
     Gateway,
-    /// Somebody on the command line, by the name of the account of the system.
+    /// An operator on the command line, by the name of the system account.
     Operator(String),
 }
 
-/// Why a system event was not done.
+/// Why a system event failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError<E: std::error::Error + 'static> {
-    /// It could not be recorded, so it was not begun, or its outcome is owed.
-    #[error("it cannot be recorded")]
+    /// It could not be recorded, so it was not begun, or its outcome is pending.
+    #[error("could not record the action in the audit log")]
     NotRecorded(#[source] NotRecorded),
-    /// It failed.
+    /// The action failed.
     #[error(transparent)]
     Failed(#[from] E),
 }
 
 impl SystemEvent {
-    /// What the gateway is about to do to a key because it is due.
+    /// A scheduled action of the gateway on a key.
     pub fn scheduled(name: &'static str, key: KeyId) -> Self {
         Self {
             id: RequestId::random().to_string(),
@@ -59,7 +59,7 @@ impl SystemEvent {
         }
     }
 
-    /// The members of its record; no outcome before it is done.
+    /// The members of the record. Without outcome before the action is done.
     fn members(
         &self,
         region_account: &RegionAccount,
@@ -85,7 +85,7 @@ impl SystemEvent {
         })
     }
 
-    /// With one more parameter.
+    /// Adds a parameter.
     #[must_use]
     pub fn with(mut self, name: &str, value: String) -> Self {
         self.parameters.push((name.to_owned(), value));
@@ -94,10 +94,10 @@ impl SystemEvent {
 }
 
 impl Recorder {
-    /// Does something once its intent is on disk, and records what came of it.
+    /// Runs `work` once its intent is on disk, and records the outcome.
     ///
     /// # Errors
-    /// When it could not be recorded, and what `work` fails with.
+    /// When it could not be recorded, or `work` fails.
     pub async fn record_around<T, E: std::error::Error + 'static>(
         &self,
         system_event: SystemEvent,
@@ -115,8 +115,8 @@ impl Recorder {
         Ok(outcome?)
     }
 
-    /// Records what was done elsewhere. The caller keeps it, and tries again, as long as this fails:
-    /// nothing of it is kept here.
+    /// Records an action that was done elsewhere. If this fails, the caller must keep the event and
+    /// retry: it is not kept by the recorder.
     ///
     /// # Errors
     /// When it could not be recorded.
@@ -135,7 +135,12 @@ impl Recorder {
         let members = system_event.members(&inner.region_account, outcome.as_ref());
         match inner.write(kind, members, retry_until_written).await {
             Err(error) if !inner.required => {
-                tracing::error!(%error, action = system_event.name, "this is done without its audit record");
+                tracing::error!(
+                    event = "audit.record_missing",
+                    %error,
+                    action = system_event.name,
+                    "a system action runs without its audit record"
+                );
                 Ok(())
             }
             written => written,

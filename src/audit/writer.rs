@@ -210,7 +210,11 @@ impl Writer {
             }
         }
         if let Err(error) = self.file.sync_all_records() {
-            tracing::error!(event = "audit.sync_failed", %error, "could not sync the audit file; its journal is on disk");
+            tracing::error!(
+                event = "audit.sync_failed",
+                %error,
+                "could not sync the audit file; its journal is on disk"
+            );
         }
         if let Some(forwarder) = self.forwarder {
             forwarder.finish();
@@ -305,10 +309,19 @@ impl Writer {
         let path = self.file.path().display();
         match error {
             Some(error) if !self.is_failing => {
-                tracing::error!(event = "audit.write_failed", %path, %error, "could not write to the audit file; requests are refused");
+                tracing::error!(
+                    event = "audit.write_failed",
+                    %path,
+                    %error,
+                    "could not write to the audit file; requests are refused"
+                );
             }
             None if self.is_failing => {
-                tracing::info!(event = "audit.write_recovered", %path, "audit records are written again")
+                tracing::info!(
+                    event = "audit.write_recovered",
+                    %path,
+                    "audit records are written again"
+                )
             }
             _ => {}
         }
@@ -325,7 +338,12 @@ impl Writer {
             FileState::Shortened => "shortened",
             FileState::Grown => "grown",
         };
-        tracing::error!(event = "audit.file_changed", path = %self.file.path().display(), reason, "the audit file was changed by another process");
+        tracing::error!(
+            event = "audit.file_changed",
+            path = %self.file.path().display(),
+            reason,
+            "the audit file was changed by another process"
+        );
         let mut torn_bytes = 0;
         if reason == "deleted" {
             let path = self.file.path().to_owned();

@@ -32,7 +32,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// Other users may read or write the file.
-    #[error("{} is accessible to other users (mode {mode:03o}): run chmod 600 on it", path.display())]
+    #[error(
+        "{} is accessible to other users (mode {mode:03o}): run chmod 600 on it", path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -44,7 +46,10 @@ pub enum SecretError {
     Form(PathBuf),
     /// The file contains something that cannot be part of a PIN. The token would count it as a
     /// failed attempt.
-    #[error("{} contains {what}, which cannot be part of a PIN: write the PIN as plain text in one line", path.display())]
+    #[error(
+        "{} contains {what}, which cannot be part of a PIN: write the PIN as plain text in one line",
+        path.display()
+    )]
     NotAPin {
         /// The file.
         path: PathBuf,

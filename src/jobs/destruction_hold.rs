@@ -175,7 +175,11 @@ impl DestructionHold {
         }
         while let Some(system_event) = state.unrecorded.first() {
             if let Err(error) = self.audit.record(system_event).await {
-                tracing::warn!(event = "clock.jump_not_recorded", %error, "could not record a jump of the clock in the audit log; it will be retried");
+                tracing::warn!(
+                    event = "clock.jump_not_recorded",
+                    %error,
+                    "could not record a jump of the clock in the audit log; it will be retried"
+                );
                 break;
             }
             state.unrecorded.remove(0);

@@ -69,7 +69,8 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     (
         "AliyunKMSCryptoAdminAccess",
         "Manages keys, versions, aliases, tags, rotation, imported material and key policies; \
-         uses none, and makes no client keys. A principal that may set key policies can grant itself any use.",
+         uses none, and creates no client keys. A principal that may set key policies can grant \
+         itself any use.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:SetKeyPolicy",
@@ -85,8 +86,8 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     ),
     (
         "AliyunKMSAuditorAccess",
-        "Reads all keys, versions, aliases, tags, policies and client keys, and denies everything else, \
-         whatever other policies allow.",
+        "Reads all keys, versions, aliases, tags, policies and client keys, and denies everything \
+         else, whatever other policies allow.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:GetClientKey"],
