@@ -176,7 +176,7 @@ impl Table {
                     None => read_rows.damaged.push(DamagedRow {
                         table: self.name,
                         row: name,
-                        why: "it has a text that is not UTF-8".to_owned(),
+                        why: "it contains text that is not UTF-8".to_owned(),
                     }),
                 }
             }

@@ -193,7 +193,7 @@ async fn a_backup_of_another_place_or_of_something_else_is_refused() {
     let text = other.path("text");
     fs::write(&text, "no database").unwrap();
     let told = other.configured(&["restore", "--from", text.to_str().unwrap()]).failed(1);
-    assert!(told.contains("is no store of hsmgate"), "{told}");
+    assert!(told.contains("is not a store of hsmgate"), "{told}");
     assert_eq!(fs::read(other.path("hsmgate.db")).unwrap(), before);
 }
 
