@@ -175,7 +175,7 @@ fn keyring(reader: &mut Reader<'_>) -> Option<KeyringSettings> {
     })
 }
 
-/// Each threshold leaves room for the next, and a lease fits before the first.
+/// Each threshold must be below the next, and a lease must not exceed the first.
 fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
     let budget = IvBudget {
         lease: reader.number("crypto.iv_lease")?,

@@ -44,15 +44,15 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The limits.
     pub limits: Limits,
-    /// What operations accept.
+    /// What operations accept in addition to the API.
     pub compatibility: CompatibilityOptions,
-    /// How keys are used.
+    /// The settings of the keyring.
     pub keyring: KeyringSettings,
-    /// How long destructions that are due wait after a jump of the clock.
+    /// How long due destructions wait after a jump of the clock.
     pub destruction_hold: Duration,
-    /// How the audit is kept.
+    /// The audit settings.
     pub audit: AuditSettings,
-    /// How the log is written.
+    /// The log settings.
     pub log: Log,
 }
 
@@ -89,7 +89,7 @@ pub struct TokenConfig {
     pub queue_size: NonZeroUsize,
     /// Maximum time that a call may have to wait for a worker.
     pub max_queue_wait: Duration,
-    /// How long the module may hold every thread before a new process is thought of.
+    /// How long the module may block every thread before a new process is considered.
     pub hang_timeout: Duration,
 }
 
@@ -123,54 +123,54 @@ pub struct Limits {
     pub authentication_failures_per_second: u32,
 }
 
-/// How keys are used.
+/// The settings of the keyring.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyringSettings {
-    /// How long the token may take.
+    /// The timeouts of the token.
     pub timeouts: TokenTimeouts,
-    /// How often a key version may encrypt.
+    /// The number of encryptions that a key version may make.
     pub iv_budget: IvBudget,
-    /// Whether the encrypted form of a data key is opened again before anybody gets the key.
+    /// Whether the encrypted form of a data key is decrypted before the key is returned.
     pub verify_data_keys: bool,
-    /// Which ciphertexts are opened again before anybody gets them.
+    /// Which ciphertexts are decrypted before they are returned.
     pub verify_encryptions: VerificationRate,
 }
 
-/// How long the token may take.
+/// The timeouts of the token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenTimeouts {
-    /// For a call that uses a key.
+    /// For a call that uses a key, including its wait.
     pub call: Duration,
-    /// For generating a key; RSA pairs take seconds.
+    /// For generating a key. RSA key pairs take seconds.
     pub generate: Duration,
 }
 
 /// Settings that change what an operation accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CompatibilityOptions {
-    /// Take plaintexts that are not Base64 as they stand (Terraform's provider sends them).
+    /// Accept plaintexts that are not Base64 unchanged (Terraform's provider sends them).
     pub non_base64_plaintext: bool,
-    /// Take IVs that callers of the KMS instance protocol have chosen.
+    /// Accept IVs chosen by callers of the KMS instance protocol.
     pub caller_iv: bool,
 }
 
-/// How the audit is kept.
+/// The audit settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// The file of the records.
+    /// The record file.
     pub file: PathBuf,
-    /// The size of the journal beside it, through which records reach the disk sooner; 0 is none.
+    /// The size of its journal in bytes, through which records reach the disk sooner. 0 disables it.
     pub journal_bytes: u64,
     /// How long an operation waits for its record to be on disk.
     pub timeout: Duration,
-    /// Whether an operation whose record is not on disk by then is refused. Else it is answered,
-    /// and the log tells.
+    /// Whether an operation is refused if its record is not on disk by then. Otherwise it
+    /// succeeds, and the log reports the missing record.
     pub required: bool,
-    /// Records between two signed checkpoints, at most.
+    /// Maximum number of records between two checkpoints.
     pub checkpoint_records: u64,
-    /// Time between a record and the checkpoint that covers it, at most.
+    /// Maximum time between a record and the checkpoint that covers it.
     pub checkpoint_interval: Duration,
-    /// A second place for the records: a file, or a datagram socket that takes syslog messages.
+    /// A forwarding target: a file, or a datagram socket that accepts syslog messages.
     pub forward_to: Option<PathBuf>,
 }
 

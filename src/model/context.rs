@@ -169,7 +169,7 @@ impl<'de> Deserialize<'de> for DistinctPairs {
     }
 }
 
-/// A context without pairs is the same as none.
+/// An empty context is the same as none.
 impl RequestField for EncryptionContext {
     fn read(params: &Params<'_>, name: &'static str) -> Result<Self, ParamError> {
         Self::from_params(params, name)

@@ -35,7 +35,7 @@ deserialize_from_str!(
     super::WrappingAlgorithm,
 );
 
-/// Values that are read from their text with `FromStr`.
+/// Implements `FromParam` through `FromStr`.
 macro_rules! from_param {
     ($($type:ty),+ $(,)?) => {
         $(impl FromParam for $type {
@@ -76,7 +76,7 @@ from_param!(
     super::VersionRef,
 );
 
-/// Times arrive in any offset from UTC and leave in UTC.
+/// Times are accepted with any UTC offset and returned in UTC.
 impl FromParam for super::Time {
     fn from_param(text: &str) -> Result<Self, InvalidId> {
         Self::with_offset(text)

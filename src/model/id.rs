@@ -270,7 +270,7 @@ pub(super) fn lower_uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok()
 }
 
-/// Whether a text can be the name of a key or an alias, of whatever form.
+/// Whether a text can be the name of a key or an alias, in any format.
 pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.:@+=".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(allowed)
