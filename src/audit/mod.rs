@@ -6,14 +6,14 @@
 //! # What is recorded when
 //!
 //! - An operation that changes nothing (reads, and every use of a key) has one record, written
-//! between its end and its response. If the record does not reach the disk in time, the response is
-//! dropped and the caller is told to retry: the result of a key leaves the process only with its
-//! record.
+//!   between its end and its response. If the record does not reach the disk in time, the response is
+//!   dropped and the caller is told to retry: the result of a key leaves the process only with its
+//!   record.
 //! - An operation that changes something cannot be undone at that point. Therefore its *intent* is
-//! on disk before it begins, and its outcome before the response. An outcome that cannot be written
-//! is pending: it is written before all later records.
+//!   on disk before it begins, and its outcome before the response. An outcome that cannot be written
+//!   is pending: it is written before all later records.
 //! - A refusal is recorded like an operation, and so is an unauthenticated request, up to a rate.
-//! Above it, unauthenticated refusals are counted, and a record each minute has their number.
+//!   Above it, unauthenticated refusals are counted, and a record each minute has their number.
 //! - A request that ends early (client disconnect, timeout) has a record that says so.
 //!
 //! A record can therefore exist for a response that never arrived, but no response exists without
