@@ -190,7 +190,7 @@ impl Checkpointer {
                     event = "audit.checkpoint_not_written",
                     %error,
                     "could not write a checkpoint of the audit log"
-                )
+                );
             }
         }
         self.is_confirmed(inner).await;
@@ -218,7 +218,7 @@ impl Checkpointer {
                     event = "audit.checkpoint_not_written",
                     %error,
                     "could not write a checkpoint of the audit log"
-                )
+                );
             }
         }
         true

@@ -321,7 +321,7 @@ impl Writer {
                     event = "audit.write_recovered",
                     %path,
                     "audit records are written again"
-                )
+                );
             }
             _ => {}
         }
