@@ -18,14 +18,15 @@
 //! Nor can one be spent on something else. Permission to encrypt allows to encrypt:
 //!
 //! ```
-//! # use hsmgate::{authz::AuthorizedKey, keyring::{Keyring, VersionSelector}, token::Budget};
+//! # use hsmgate::{authz::AuthorizedKey, keyring::{Execution, Keyring, VersionSelector}};
 //! # use zeroize::Zeroizing;
 //! use hsmgate::ops::crypto::encrypt::Encrypt;
 //! # async fn encrypt(
-//! #     keyring: Keyring, text: Zeroizing<Vec<u8>>, budget: Budget, key: AuthorizedKey<Encrypt>,
+//! #     keyring: Keyring, text: Zeroizing<Vec<u8>>, execution: Execution<'_>,
+//! #     key: AuthorizedKey<Encrypt>,
 //! # ) {
 //! let version = keyring.encryption_version::<Encrypt>(&key, VersionSelector::Primary).unwrap();
-//! let blob = keyring.encrypt(&version, None, text, Vec::new(), &budget).await;
+//! let blob = keyring.encrypt(&version, None, text, Vec::new(), execution).await;
 //! # }
 //! ```
 //!
