@@ -288,7 +288,7 @@ impl Pipeline {
         Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new() }
     }
 
-    /// Serves one request, from its request_context to its response.
+    /// Serves one request, from its context to its response.
     pub async fn serve<R: ProtocolRequest>(
         &self,
         context: RequestContext,

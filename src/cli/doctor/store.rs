@@ -157,8 +157,8 @@ fn damaged_row(row: &DamagedRow) -> Check {
              delete, and make it anew."
         }
         "keys" | "key_versions" => {
-            "The key cannot be used, and its aliases stay its own. Put a backup in the database's \
-             region_account (hsmgate restore): the token still has the key."
+            "The key cannot be used, and its aliases still name it. Replace the database by a backup \
+             (hsmgate restore): the token still has the key."
         }
         // Counters of changes. What other facts say is looked at where it is used.
         "facts" => "The next change through the gateway or the command line mends it.",
