@@ -101,7 +101,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     let to = ["backup", "--out", backup.to_str().unwrap()];
     installation.configured(&to).done();
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(installation.configured(&to).failed(1).contains("there already"));
+    assert!(installation.configured(&to).failed(1).contains("already exists"));
 
     let newer = create(&client, &[]).await;
     client.call("CreateKeyVersion", &[("KeyId", &old)]).await.unwrap();

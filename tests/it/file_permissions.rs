@@ -126,7 +126,7 @@ fn a_line_end_of_windows_is_no_part_of_the_pin_and_what_no_pin_has_costs_no_try(
     {
         fs::write(&pin, stray).unwrap();
         let told = installation.configured(&["access-key", "create", "--root"]).failed(2);
-        assert!(told.contains("which is no part of a PIN"), "{stray:?}: {told}");
+        assert!(told.contains("which cannot be part of a PIN"), "{stray:?}: {told}");
         assert!(!marker.exists(), "the token was asked: {stray:?}");
     }
 }
