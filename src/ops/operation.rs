@@ -138,8 +138,14 @@ macro_rules! operation {
     ) => {
         #[doc = concat!("The request of ", stringify!($Name), ".")]
         $(#[doc = ""] #[$doc])*
-        #[derive(Debug)]
         pub struct $Name { $($fields)* }
+
+        // A field may be a message, a digest or an encryption context, so none is shown.
+        impl std::fmt::Debug for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($Name)).finish_non_exhaustive()
+            }
+        }
 
         impl $crate::authz::Permission for $Name {
             const ACTION: &'static str =
