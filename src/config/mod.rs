@@ -136,6 +136,21 @@ pub struct KeyringSettings {
     pub verify_encryptions: VerificationRate,
 }
 
+/// The values of the settings that a configuration leaves out.
+impl Default for KeyringSettings {
+    fn default() -> Self {
+        Self {
+            timeouts: TokenTimeouts {
+                call: Duration::from_secs(5),
+                generate: Duration::from_secs(30),
+            },
+            iv_budget: IvBudget::default(),
+            verify_data_keys: true,
+            verify_encryptions: VerificationRate::Off,
+        }
+    }
+}
+
 /// The timeouts of the token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenTimeouts {

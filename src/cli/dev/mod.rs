@@ -31,13 +31,9 @@ use super::settings::PIN_REFUSAL;
 use super::signals::{StopSignals, UserSignals};
 use super::tls::certificate::{Files, Name};
 use crate::app::{self, Gateway, Listeners, Stop};
-use crate::config::{
-    AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat, TokenTimeouts,
-};
+use crate::config::{AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
-use crate::model::{
-    AccessKeyId, IvBudget, OperatorAlias, PrincipalName, RegionAccount, VerificationRate,
-};
+use crate::model::{AccessKeyId, OperatorAlias, PrincipalName, RegionAccount};
 use crate::ops::CallRates;
 use crate::server::http::ConnectionLimits;
 use crate::store::Store;
@@ -171,15 +167,7 @@ impl Dev {
                 // All its clients are on this machine.
                 connections: ConnectionLimits::of_all(open_files::raise_limit_for(CONNECTIONS)?),
                 drain: Duration::ZERO,
-                keyring: KeyringSettings {
-                    timeouts: TokenTimeouts {
-                        call: Duration::from_secs(5),
-                        generate: Duration::from_secs(30),
-                    },
-                    iv_budget: IvBudget::default(),
-                    verify_data_keys: true,
-                    verify_encryptions: VerificationRate::Off,
-                },
+                keyring: KeyringSettings::default(),
             },
             compatibility: CompatibilityOptions {
                 non_base64_plaintext: self.accept_non_base64_plaintext,
