@@ -13,7 +13,7 @@ run: setup-build setup-token
 test: setup
 	cargo fmt --all --check
 	# Modules that a macro declares, which cargo fmt does not see.
-	rustfmt --edition 2024 --check $$(git ls-files 'src/ops/*.rs')
+	rustfmt --edition 2024 --check $$(find src/ops -name '*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 	cargo test --workspace

@@ -166,7 +166,7 @@ fn gcm_honours_the_iv(
 ) -> Result<(), TokenError> {
     let ciphertext = gcm::encrypt(session, key, iv, AAD, MESSAGE)?;
     match gcm::encrypt(session, key, iv, AAD, MESSAGE) {
-        Ok(retry_session) if retry_session != ciphertext => {
+        Ok(second) if second != ciphertext => {
             return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
         }
         // A token that remembers IVs and refuses a second use is welcome.
