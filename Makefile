@@ -4,51 +4,50 @@ CARGO_DENY = 0.20.2
 
 .PHONY: run test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
-# A gateway for development on loopback, with its token and its state in .hsmgate.
+# Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
 	cargo run --release -- dev --dir .hsmgate
 
-# Everything a commit has to pass. The SDKs are driven by tests/sdk.rs and
-# tests/clients.
+# Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
 test: setup
 	cargo fmt --all --check
-	# Modules that a macro declares, which cargo fmt does not see.
+	# cargo fmt does not find modules that a macro declares.
 	rustfmt --edition 2024 --check $$(find src/ops -name '*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 	cargo test --workspace
 
-# Large programs of others against running gateways, each where a variable names it (BAO=/usr/bin/bao):
+# Runs third-party programs against gateways, each if a variable names it (BAO=/usr/bin/bao):
 # docs/develop/testing.md.
 clients: setup-build setup-token
 	cargo build
 	HSMGATE_PROGRAM=target/debug/hsmgate python3 -B tests/clients/programs/run.py
 
-# The tests of a token that fails, at length, with their figures; then, alone on the processors, ten
-# times the load that a gateway can bear. About half an hour.
+# The long form of the fault tests, with their figures; then, with the processors to itself, ten times
+# the load that a gateway can process. It takes about half an hour.
 torture: setup-build setup-token setup-proxy
 	HSMGATE_TORTURE=1 cargo test --test fault -- --test-threads=4
 	HSMGATE_TORTURE=1 cargo test --test it reload:: -- --test-threads=1 --nocapture
 	cargo test --release --test fault -- --ignored busy --nocapture
 
-# Rates of the gateway and of its parts; then the cost of a request beside the minimal program.
+# Rates of the gateway and of its parts; then the cost of a request compared with the minimal program.
 bench: setup-build setup-token
 	cargo bench --bench gateway
 	cargo build --release --example minimal
 	cargo bench --bench cost
 
-# Instructions of a request under callgrind, for the gateway and for the minimal program. They repeat
-# where times do not: docs/performance.md.
+# Instructions for each request under callgrind, for the gateway and for the minimal program. Unlike
+# times, they are reproducible: docs/performance.md.
 bench-instructions: setup-build setup-token setup-valgrind
 	cargo build --release --example minimal
 	cargo bench --bench cost -- --instructions
 
-# Known weaknesses of the crates in use. Fetches the advisory database, so it needs the network.
+# Known vulnerabilities of the crates in use. Downloads the advisory database, so it needs a network.
 audit: setup-tools
 	cargo deny check advisories
 
-# Every parser that meets the bytes of strangers, for so many seconds each; new findings stay in
-# fuzz/artifacts. The corpora in the repository are played back by tests/corpora.rs.
+# Fuzzes every parser of unauthenticated input for FUZZ_SECONDS each. New findings are kept in
+# fuzz/artifacts. tests/corpora.rs replays the corpora in the repository.
 FUZZ_SECONDS = 20
 FUZZ_TARGETS = query claim context blob names policy instance_head instance_body
 
@@ -62,7 +61,7 @@ fuzz: setup-build
 
 setup: setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
-# The toolchain links with cc, and some crates hold C.
+# The toolchain links with cc, and some crates contain C.
 setup-build:
 	command -v cc >/dev/null || scripts/apt-install.sh build-essential
 
@@ -77,18 +76,18 @@ setup-tools:
 setup-sdk:
 	tests/sdk/setup.sh
 
-# The official clients in Go and Java, where these languages are.
+# The official clients in Go and Java, if these languages are installed.
 setup-clients:
 	tests/clients/setup.sh
 
-# Shows that nothing is answered before it is on disk.
+# strace proves that nothing is returned before it is on disk.
 setup-trace:
 	command -v strace || scripts/apt-install.sh strace
 
-# Counts instructions.
+# valgrind counts instructions.
 setup-valgrind:
 	command -v valgrind || scripts/apt-install.sh valgrind
 
-# Shows that an exchange of the gateway loses no request behind a proxy that tries nothing again.
+# HAProxy proves that a reload of the gateway loses no request behind a proxy that does not retry.
 setup-proxy:
 	command -v haproxy || test -x /usr/sbin/haproxy || scripts/apt-install.sh haproxy

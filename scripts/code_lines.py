@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Counts the code lines of src by room, and the lines of its functions.
+"""Counts the code lines of src by module, and the lines of its functions.
 
-    scripts/code_lines.py            the tables, as docs/develop/sizes.md has them
-    scripts/code_lines.py DIRECTORY  the same of another tree (a directory that holds main.rs or lib.rs)
-    scripts/code_lines.py --check    fails on a function that is longer than allowed, or a p90 above it
+    scripts/code_lines.py            the tables of docs/develop/sizes.md
+    scripts/code_lines.py DIRECTORY  the tables of another tree (a directory with main.rs or lib.rs)
+    scripts/code_lines.py --check    fails if a function or the p90 is longer than allowed
 
-A code line holds something other than white space and comment. Tests do not count: items behind
-`#[cfg(test)]`, and the files of modules that are declared behind it (tests.rs, and files that
-only tests use). The lines of a function go from `fn` to its closing brace.
+A code line contains something other than white space and comments. Tests are not counted: items after
+`#[cfg(test)]`, and the files of modules declared after it (tests.rs, and files that only tests use).
+The lines of a function are those from `fn` to its closing brace.
 """
 
 import re
@@ -17,7 +17,7 @@ from pathlib import Path
 
 LONGEST = 60
 P90 = 20
-# What makes a function more than a table: a table is one entry after the other.
+# A function with one of these is not a table. A table is a list of entries.
 CONTROL = re.compile(r"\b(?:if|match|for|while|loop)\b|\?[;.,)\s]")
 
 TOKEN = re.compile(
@@ -40,7 +40,7 @@ OPEN, CLOSE = "([{", ")]}"
 
 
 def blank(text):
-    """Spaces in place of everything but line ends."""
+    """Replaces everything except line ends by spaces."""
     return re.sub(r"[^\n]", " ", text)
 
 
@@ -55,7 +55,7 @@ def end_of_block_comment(text, start):
 
 
 def without_comments(text):
-    """The text without comments, and the same with the contents of strings masked as `s`."""
+    """Returns the text without comments, and the same with the contents of strings masked as `s`."""
     code, masked, at = [], [], 0
     while found := TOKEN.search(text, at):
         plain = text[at:found.start()]
@@ -76,7 +76,7 @@ def without_comments(text):
 
 
 def matching(masked, at):
-    """Where the bracket at `at` is closed."""
+    """Returns the position after the bracket that closes the one at `at`."""
     depth = 0
     for index in range(at, len(masked)):
         if masked[index] in OPEN:
@@ -89,7 +89,7 @@ def matching(masked, at):
 
 
 def end_of_item(masked, at):
-    """The end of the item, field, arm or statement that begins at `at`, its attributes passed over."""
+    """Returns the end of the item, field, arm or statement at `at`, and skips its attributes."""
     while ATTRIBUTE.match(masked, at):
         at = matching(masked, masked.index("[", at))
     ends = ";" if ITEM.match(masked, at) else ",;"
@@ -109,7 +109,7 @@ def end_of_item(masked, at):
 
 
 def without_tests(code, masked):
-    """Both without what stands behind `#[cfg(test)]`, and the names of the modules declared there."""
+    """Removes what follows `#[cfg(test)]` from both, and returns the names of the modules declared there."""
     modules = []
     while found := TEST.search(masked):
         end = end_of_item(masked, found.end())
@@ -127,7 +127,7 @@ def lines(code):
 
 
 def functions(path, code, masked):
-    """Lines and name of each function that has a body, and whether it is a table."""
+    """Yields lines and name of each function that has a body, and whether it is a table."""
     for found in FUNCTION.finditer(masked):
         at = found.end()
         while at < len(masked) and masked[at] not in ";{}":
@@ -140,7 +140,7 @@ def functions(path, code, masked):
 
 
 def module_files(path, name):
-    """The file of a module that `path` declares, and the directory of its own modules."""
+    """Returns the file of a module that `path` declares, and the directory of its submodules."""
     home = path.parent if path.name in ("mod.rs", "lib.rs", "main.rs") else path.with_suffix("")
     return [home / f"{name}.rs", home / name]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that SoftHSM2, the token for work and tests, is on this machine.
+# Installs SoftHSM2, the token for development and tests, if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a fresh SoftHSM2 token in a directory of its own and prints how to use it.
+# Creates a SoftHSM2 token in its own directory and prints how to use it.
 #
 #   softhsm/token.sh DIR [LABEL]
 #
-# DIR then holds softhsm2.conf, tokens/, pin and so-pin. For development: the PINs lie beside the
-# token, and softhsm2-util takes them on its command line, where other users of the machine can see
-# them while it runs.
+# DIR then contains softhsm2.conf, tokens/, pin and so-pin. For development only: the PINs are stored
+# next to the token, and softhsm2-util takes them on its command line, where other users of the machine
+# can see them while it runs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -19,7 +19,7 @@ dir=$(cd "$1" && pwd)
 label=${2:-hsmgate}
 
 if [ -e "$dir/tokens" ]; then
-    echo "$dir/tokens is there already; a fresh token needs another directory" >&2
+    echo "$dir/tokens already exists; a new token needs another directory" >&2
     exit 1
 fi
 module=$("$here/module.sh")
@@ -36,7 +36,7 @@ SOFTHSM2_CONF=$dir/softhsm2.conf softhsm2-util --init-token --free --label "$lab
     --pin "$(cat "$dir/pin")" --so-pin "$(cat "$dir/so-pin")" >/dev/null
 
 cat <<END
-A fresh token is in $dir. To use it:
+The new token is in $dir. To use it:
 
     export SOFTHSM2_CONF=$dir/softhsm2.conf
     softhsm2-util --show-slots

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Downloads what the clients in tests/clients need, in the versions that they pin. A language that is not
-# here is skipped with a line; the tests skip it too, and fail on that where CI is true.
+# Downloads the dependencies of the clients in tests/clients, in the pinned versions. A language that is
+# not installed is skipped with a line. The tests skip it too, and fail instead if CI is true.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,7 +20,7 @@ setup_go() {
     done
 }
 
-# Java and Maven are Debian's; what else is needed comes from Maven's repository, and is compiled too.
+# Java and Maven come from Debian; dependencies come from Maven's repository. The clients are compiled too.
 setup_java() {
     if ! command -v javac >/dev/null || ! command -v mvn >/dev/null; then
         if ! ../../scripts/apt-install.sh default-jdk-headless maven; then

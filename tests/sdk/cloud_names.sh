@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# SDKs that are given a region and no endpoint, against a gateway on port 443 under the vendor's names.
-# To be run in network and mount namespaces of its own:
+# Runs SDKs with a region and no endpoint against a gateway on port 443 under the vendor's names.
+# Run it in its own network and mount namespaces:
 #
 #   unshare --map-root-user --net --mount tests/sdk/cloud_names.sh HSMGATE DIRECTORY
 set -euo pipefail
@@ -23,11 +23,11 @@ mkfifo "$directory/said"
     --tls-name '*.cryptoservice.kms.aliyuncs.com' >"$directory/said" 2>"$directory/log" &
 gateway=$!
 trap 'kill $gateway 2>/dev/null || true; wait' EXIT
-# Ends without a line when the gateway does not serve.
+# The read ends without a line if the gateway does not start.
 read -r HSMGATE_DEV_JSON <"$directory/said" || { cat "$directory/log" >&2; exit 1; }
 export HSMGATE_DEV_JSON
 CA=$(python3 -c 'import json, os; print(json.loads(os.environ["HSMGATE_DEV_JSON"])["ca_file"])')
-# The proxies of the machine are not in this network.
+# The proxies of the machine cannot be reached from this network.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 
 for endpoint in '' kms-vpc.cn-hangzhou.aliyuncs.com; do

@@ -2,7 +2,7 @@
 # Installs the pinned SDKs into target/sdk: two Python environments and the modules for Node.
 #
 #   tests/sdk/setup.sh          installs what is missing or out of date
-#   tests/sdk/setup.sh --check  only says whether everything is there (exit status 1 if not)
+#   tests/sdk/setup.sh --check  only checks that everything is installed (exit status 1 if not)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,7 +23,7 @@ need_interpreters() {
         fail "the SDK tests need Node 20 or later as node: install it,"
 }
 
-# What is pinned; an interpreter that has changed shows when the SDKs no longer load.
+# The pinned versions. A changed interpreter is detected when the SDKs fail to load.
 fingerprint() {
     sha256sum "$here/requirements.txt" "$here/requirements-instance.txt" \
         "$here/node/package.json" "$here/node/package-lock.json"
@@ -37,10 +37,10 @@ is_installed() {
         [ -d "$there/node/node_modules/@alicloud/kms20160120" ]
 }
 
-# An environment and what belongs into it.
+# One environment and its packages.
 install_python() {
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-        # Debian keeps what makes an environment in a package of its own.
+        # Debian has a separate package for venv.
         scripts/apt-install.sh python3-venv
     fi
     "$python" -m venv --clear "$there/$1"
@@ -49,7 +49,7 @@ install_python() {
 }
 
 install_node() {
-    # Debian's Node comes without it.
+    # Debian's Node does not include npm.
     command -v npm >/dev/null || scripts/apt-install.sh npm
     mkdir -p "$there/node"
     cp "$here/node/package.json" "$here/node/package-lock.json" "$there/node/"
