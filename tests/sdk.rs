@@ -4,7 +4,7 @@
 //! these tests fail and say what to do. The one that needs a network of its own says so and passes where
 //! there can be none.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on shall fail")]
+#![expect(clippy::panic, reason = "a test that cannot continue must fail")]
 
 mod support;
 
@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use support::gateway::{self, Gateway};
+use support::gateway::Gateway;
+use support::softhsm::scratch;
 
 #[test]
 fn the_new_python_sdk_passes_every_case_signed_with_acs3() {
@@ -78,7 +79,7 @@ fn sdks_without_an_endpoint_reach_a_gateway_under_the_clouds_names() {
         println!("skipped: no network namespace may be made here");
         return;
     }
-    let directory = tempfile::tempdir_in(gateway::scratch()).expect("a temporary directory");
+    let directory = tempfile::tempdir_in(scratch()).expect("a temporary directory");
     let mut script = Command::new("unshare");
     script.args(NAMESPACES).arg(root().join("tests/sdk/cloud_names.sh"));
     let ran = run(script.arg(env!("CARGO_BIN_EXE_hsmgate")).arg(directory.path()));
@@ -98,9 +99,9 @@ fn root() -> &'static Path {
 
 fn passes_every_case(sdk: &str) {
     expect_success(&SET_UP, "");
-    let gateway = Gateway::start(&[]);
-    let throttled = Gateway::start(&["--calls-per-second", "5"]);
-    let secured = Gateway::start(&["--tls"]);
+    let gateway = Gateway::start();
+    let throttled = Gateway::start_with(&["--calls-per-second", "5"]);
+    let secured = Gateway::start_with(&["--tls"]);
     let cases = run(pytest("python")
         .args(["--sdk", sdk])
         .arg(root().join("tests/sdk"))
@@ -116,7 +117,7 @@ fn passes_every_case(sdk: &str) {
 
 fn passes_every_case_of_an_instance(options: &[&str]) {
     expect_success(&SET_UP, "");
-    let gateway = Gateway::start(options);
+    let gateway = Gateway::start_with(options);
     let cases = run(pytest("python-instance")
         .arg(root().join("tests/sdk/instance"))
         .env("HSMGATE_DEV_JSON", gateway.dev_json())

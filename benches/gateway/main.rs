@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
 
 mod baseline;
-#[path = "../../tests/it/client_key.rs"]
+#[path = "../../tests/support/client_key.rs"]
 mod client_key;
 mod cpu;
 mod instance;

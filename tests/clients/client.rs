@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::gateways::Gateways;
-use crate::support::gateway::signal;
+use crate::support::process::signal;
 
 /// No program of a client may take longer.
 const LIMIT: Duration = Duration::from_mins(5);

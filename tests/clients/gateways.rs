@@ -8,7 +8,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::gateway::{Gateway, scratch};
+use crate::support::gateway::Gateway;
+use crate::support::softhsm::scratch;
 
 /// Variable and options of each gateway. The value of the variable is the name of the file that holds
 /// the line of `hsmgate dev --json`.
@@ -33,7 +34,7 @@ impl Gateways {
     pub(crate) fn start() -> Self {
         let files = TempDir::new_in(scratch()).expect("a temporary directory");
         let running = GATEWAYS.map(|(variable, options)| {
-            let gateway = Gateway::start(options);
+            let gateway = Gateway::start_with(options);
             let file = files.path().join(variable);
             write_private(&file, gateway.dev_json());
             (variable, file, gateway)

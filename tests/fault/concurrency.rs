@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use fault_token::{Fault, Prng, Rule, When};
 
 use crate::end_to_end::Consistency;
-use crate::gateway::signal;
-use crate::harness::text;
 use crate::history::{Timed, explain};
-use crate::key_material::wrap;
 use crate::key_model::{Change, KeyFacts, KeyRequest, Kind, Operation, State};
 use crate::ledger::{Key, Ledger, Outcome, ask, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::{PLAINTEXT, Setup};
+use crate::support::gateway::text;
+use crate::support::key_material::wrap;
+use crate::support::process::signal;
 
 /// Callers at once.
 const CALLERS: usize = 6;
@@ -338,10 +338,10 @@ fn apply_to_key(
 
 /// Takes an image of the state, and puts it where the state was once the process is dead.
 fn take_image(setup: &Setup) {
-    let (state, process) = (setup.gateway.process.state(), setup.gateway.process.id());
+    let (state, process) = (setup.gateway.state(), setup.gateway.process_id());
     let image = state.with_file_name("image");
     signal("STOP", &process);
-    while !is_stopped(&process) {
+    while !is_stopped(process) {
         std::thread::yield_now();
     }
     let copied = Command::new("cp").args(["-a", "--"]).arg(&state).arg(&image).status().unwrap();
@@ -355,7 +355,7 @@ fn take_image(setup: &Setup) {
 }
 
 /// Whether every thread of a process stands still.
-fn is_stopped(process: &str) -> bool {
+fn is_stopped(process: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let is_stopped = |stat: String| stat.contains(") T ");
     threads.into_iter().all(|thread| {
@@ -373,7 +373,7 @@ async fn imports(setup: &Setup, ledger: &RefCell<Ledger>) -> BTreeMap<String, Ch
         ledger.borrow_mut().keys.insert(key.clone(), Key::new(Kind::External));
         let operation = Operation::to(&key, Change::Parameters);
         let Outcome::Done(given) = perform(ledger, &setup.gateway.client, &operation).await else {
-            panic!("{}", setup.gateway.process.log());
+            panic!("{}", setup.gateway.log());
         };
         let token = text(&given["ImportToken"]).to_owned();
         let wrapped = wrap(&given, &[material; 32]);
@@ -414,7 +414,7 @@ async fn under_load(name: &str, rounds: usize, faults: &[Fault], end: End, seed:
         let finish = async {
             tokio::time::sleep(life).await;
             match end {
-                End::Kill => signal("KILL", &round.setup.gateway.process.id()),
+                End::Kill => signal("KILL", &round.setup.gateway.process_id()),
                 End::Image => take_image(&round.setup),
                 End::Leave => {}
             }

@@ -16,7 +16,7 @@ async fn a_data_key_that_would_not_decrypt_again_is_never_handed_out() {
         assert_eq!((reply.status, reply.retry_after), (503, Some(1)), "{action}: {reply:?}");
         assert!(reply.body["CiphertextBlob"].is_null() && reply.body["Plaintext"].is_null());
         assert!(setup.metric(METRIC).await >= Some(2.0), "a try and at least one more");
-        let log = setup.gateway.process.log();
+        let log = setup.gateway.log();
         assert!(log.contains("a ciphertext that does not open"), "{log}");
     }
 }

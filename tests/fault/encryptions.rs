@@ -4,10 +4,10 @@ use fault_token::{Fault, Rule, When};
 use hsmgate::cli::client::Client;
 use tempfile::TempDir;
 
-use crate::gateway::scratch;
-use crate::harness::text;
-use crate::installation::{Installation, Server};
 use crate::setup::{FaultToken, count};
+use crate::support::gateway::text;
+use crate::support::installation::{Installation, Server};
+use crate::support::softhsm::scratch;
 
 const TEXT: &str = "SGVsbG8=";
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::harness::Gateway;
-use crate::installation;
+use crate::support::gateway::Gateway;
+use crate::support::softhsm;
 
 /// How long jobs may take for what is due, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ impl Consistency {
         let mut database = open(gateway).await;
         let limit = Instant::now() + LIMIT;
         while count(&mut database, INCOMPLETE).await > 0 {
-            assert!(Instant::now() < limit, "half made\n{}", gateway.process.log());
+            assert!(Instant::now() < limit, "half made\n{}", gateway.log());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let least = self.own_objects + count(&mut database, OBJECTS).await;
@@ -84,7 +84,7 @@ pub(crate) async fn change(gateway: &Gateway, sql: &'static str, key: &str) {
 
 /// The database, beside the gateway.
 pub(crate) async fn open(gateway: &Gateway) -> SqliteConnection {
-    let path = gateway.process.state().join("hsmgate.db");
+    let path = gateway.state().join("hsmgate.db");
     SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
 }
 
@@ -94,9 +94,9 @@ fn files(gateway: &Gateway) -> i64 {
 
 /// What `hsmgate doctor` says of objects and rows.
 fn doctor(gateway: &Gateway) {
-    let state = gateway.process.state();
+    let state = gateway.state();
     let text = fs::read_to_string(state.join("hsmgate.toml")).unwrap();
-    let (softhsm, module) = (installation::module(), fault_token::library());
+    let (softhsm, module) = (softhsm::module(), fault_token::library());
     let config = state.join("doctor.toml");
     let text = text.replace(module.to_str().unwrap(), softhsm.to_str().unwrap());
     fs::write(&config, text).unwrap();
@@ -106,14 +106,14 @@ fn doctor(gateway: &Gateway) {
     for name in ["key objects", "objects without a row", "rows without an object"] {
         let check = checks.iter().find(|check| check["name"] == name);
         let is_ok = check.is_some_and(|check| check["verdict"] == "ok");
-        assert!(is_ok, "{check:?}\n{}", gateway.process.log());
+        assert!(is_ok, "{check:?}\n{}", gateway.log());
     }
     assert!(!checks.iter().any(|check| check["name"] == "destroyed keys"), "{found}");
 }
 
 /// The chain of the audit is whole.
 fn verify(gateway: &Gateway) {
-    let audit = gateway.process.state().join("audit.jsonl");
+    let audit = gateway.state().join("audit.jsonl");
     let (out, err) = hsmgate(gateway, &["audit", "verify", "--json", audit.to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&out).unwrap_or_else(|_| panic!("{err}"));
     assert_eq!(report["faults"], serde_json::json!([]), "{report}");
@@ -123,7 +123,7 @@ fn verify(gateway: &Gateway) {
 fn hsmgate(gateway: &Gateway, arguments: &[&str]) -> (Vec<u8>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
         .args(arguments)
-        .env("SOFTHSM2_CONF", gateway.process.state().join("softhsm2.conf"))
+        .env("SOFTHSM2_CONF", gateway.state().join("softhsm2.conf"))
         .env("HSMGATE_ALLOW_ROOT", "1")
         .output()
         .unwrap();

@@ -20,7 +20,7 @@ async fn recovered(setup: &Setup) {
         }
         assert_eq!((reply.code.as_str(), reply.retry_after), (AWAY, Some(1)), "{reply:?}");
     }
-    panic!("the token is not back:\n{}", setup.gateway.process.log());
+    panic!("the token is not back:\n{}", setup.gateway.log());
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn nothing_random_leaves_a_generator_that_is_dead() {
         }
         assert_eq!(setup.admin("/readyz").await.0, 503);
         assert!(setup.metric("hsmgate_token_random_failures_total").await >= Some(1.0));
-        let log = setup.gateway.process.log();
+        let log = setup.gateway.log();
         assert!(log.contains("its random generator repeats one byte"), "{log}");
         setup.token.remove(number);
         recovered(&setup).await;

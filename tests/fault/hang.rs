@@ -9,10 +9,11 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::gateway::{is_alive, scratch, until};
-use crate::harness::text;
 use crate::scale::allowed;
 use crate::setup::{FaultToken, Setup, count};
+use crate::support::gateway::text;
+use crate::support::process::{is_alive, until};
+use crate::support::softhsm::scratch;
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
@@ -29,7 +30,7 @@ const STOP: Duration = Duration::from_secs(10);
 async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
     let mut setup = Setup::start();
     assert_eq!(setup.reply("Encrypt", ENCRYPT).await.status, 200);
-    let threads = threads(setup.gateway.process.process_id());
+    let threads = threads(setup.gateway.process_id());
     setup.token.add(Rule::on(&["C_Encrypt"], Fault::Hang));
 
     let replies = join_all((0..64).map(|_call| setup.reply("Encrypt", ENCRYPT))).await;
@@ -49,16 +50,13 @@ async fn a_module_that_hangs_keeps_neither_a_request_nor_the_stop() {
     assert_eq!(setup.reply("DescribeKey", &key).await.status, 200);
     assert_eq!(setup.admin("/readyz").await.0, 503);
     assert_eq!(setup.admin("/livez").await.0, 200);
-    assert!(
-        self::threads(setup.gateway.process.process_id()) <= threads,
-        "threads are not piled up"
-    );
-    let told = setup.gateway.process.log().matches("the PKCS#11 module hangs").count();
+    assert!(self::threads(setup.gateway.process_id()) <= threads, "threads are not piled up");
+    let told = setup.gateway.log().matches("the PKCS#11 module hangs").count();
     assert_eq!(told, 1, "loud, and once");
 
     let begin = Instant::now();
-    setup.gateway.process.terminate();
-    let id = setup.gateway.process.id();
+    setup.gateway.terminate();
+    let id = setup.gateway.process_id();
     until(|| !is_alive(&id)).await;
     println!("stopped after {} ms", begin.elapsed().as_millis());
     assert!(begin.elapsed() < STOP, "{:?}", begin.elapsed());

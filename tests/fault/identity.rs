@@ -70,17 +70,17 @@ fn objects_in(tokens: &Path) -> usize {
 /// Callers are told to come later, and nothing is made.
 async fn is_not_used(setup: &Setup) {
     setup.until_no_longer(200).await;
-    let before = objects_in(&setup.gateway.process.state().join("tokens"));
+    let before = objects_in(&setup.gateway.state().join("tokens"));
     for _call in 0..10 {
         for (action, params) in
             [("Encrypt", &[("KeyId", "alias/demo"), ("Plaintext", "SGk=")][..]), ("CreateKey", &[])]
         {
             let reply = setup.reply(action, params).await;
-            assert_eq!(reply.status, 503, "{reply:?}\n{}", setup.gateway.process.log());
+            assert_eq!(reply.status, 503, "{reply:?}\n{}", setup.gateway.log());
         }
     }
     setup.until_readiness(503).await;
-    assert_eq!(objects_in(&setup.gateway.process.state().join("tokens")), before);
+    assert_eq!(objects_in(&setup.gateway.state().join("tokens")), before);
 }
 
 async fn is_used_again(setup: &Setup, encrypted: &[String]) {
@@ -92,11 +92,11 @@ async fn is_used_again(setup: &Setup, encrypted: &[String]) {
 async fn a_token_that_was_emptied_under_a_recovery_is_not_used() {
     let mut setup = Setup::start();
     let encrypted = setup.encrypt_with_new_keys(3).await;
-    let state = setup.gateway.process.state();
+    let state = setup.gateway.state();
     let aside = empty(&state);
     setup.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
     is_not_used(&setup).await;
-    let log = setup.gateway.process.log();
+    let log = setup.gateway.log();
     assert!(log.contains("no longer shows the keys that it had"), "{log}");
     fill(&state, &aside);
     is_used_again(&setup, &encrypted).await;
@@ -106,7 +106,7 @@ async fn a_token_that_was_emptied_under_a_recovery_is_not_used() {
 async fn a_token_that_is_initialised_anew_under_the_gateway_is_not_used() {
     let setup = Setup::start();
     setup.encrypt_with_new_keys(3).await;
-    let state = setup.gateway.process.state();
+    let state = setup.gateway.state();
     make_token(&state, &state.join("softhsm2.conf"), ["--token", LABEL]);
     is_not_used(&setup).await;
 }
@@ -115,7 +115,7 @@ async fn a_token_that_is_initialised_anew_under_the_gateway_is_not_used() {
 async fn another_token_with_the_same_label_is_not_used() {
     let mut setup = Setup::start();
     let encrypted = setup.encrypt_with_new_keys(3).await;
-    let state = setup.gateway.process.state();
+    let state = setup.gateway.state();
     let own = replace(&state);
     setup.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
     is_not_used(&setup).await;
@@ -129,7 +129,7 @@ async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
     let setup = Setup::start();
     setup.encrypt_with_new_keys(3).await;
     let Setup { gateway, token } = setup;
-    let dir: TempDir = gateway.process.stop();
+    let dir: TempDir = gateway.stop();
     let state = dir.path().join("state");
     let aside = empty(&state);
     let refusal = Setup::refuses_to_start_in(&dir, &token);

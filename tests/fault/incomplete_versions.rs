@@ -4,9 +4,10 @@ use fault_token::{Fault, Rule, When};
 use tempfile::TempDir;
 
 use crate::end_to_end::{change, count, open};
-use crate::gateway::{scratch, until};
-use crate::harness::text;
 use crate::setup::{ENCRYPT, FaultToken, Setup};
+use crate::support::gateway::text;
+use crate::support::process::until;
+use crate::support::softhsm::scratch;
 
 const LEFT: &str = "SELECT COUNT(*) FROM key_versions WHERE is_live = 0";
 
@@ -40,7 +41,7 @@ async fn a_version_that_cannot_be_removed_holds_up_no_deletion_and_goes_later() 
     assert_eq!(setup.gateway.token_objects(), objects);
     let is_recorded =
         |line: &str| line.contains("\"RemoveIncompleteKeyVersion\"") && line.contains(&key);
-    let file = setup.gateway.process.state().join("audit.jsonl");
+    let file = setup.gateway.state().join("audit.jsonl");
     until(|| std::fs::read_to_string(&file).unwrap().lines().any(is_recorded)).await;
 }
 

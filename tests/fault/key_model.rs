@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::text;
 use crate::setup::PLAINTEXT;
+use crate::support::gateway::text;
 
 /// Base64 of 32 bytes.
 const DIGEST: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

@@ -9,13 +9,13 @@ use fault_token::{Fault, Rule, When, mix};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::end_to_end::Consistency;
-use crate::harness::{Gateway, text};
-use crate::key_material::wrap;
 use crate::key_model::{Change, Kind, Operation};
 use crate::ledger::{Ledger, Outcome, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::Setup;
+use crate::support::gateway::{Gateway, text};
+use crate::support::key_material::wrap;
 
 /// A change, and what has to be there before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ async fn any_instant(case: Case, kills: usize) {
         let operation = kill_test.prepare(&setup.gateway, case).await;
         let prng = mix(micros, u64::try_from(kill).unwrap());
         let delay = Duration::from_micros(prng % micros);
-        let process = Pid::from_raw(setup.gateway.process.process_id().cast_signed()).unwrap();
+        let process = Pid::from_raw(setup.gateway.process_id().cast_signed()).unwrap();
         let killer = thread::spawn(move || {
             thread::sleep(delay);
             kill_process(process, Signal::KILL).unwrap();
@@ -166,7 +166,7 @@ impl KillTest {
         self.ledger.get_mut().check(gateway, Depth::Changed).await;
         self.consistency.check(gateway).await;
         let outcome = perform(&self.ledger, &gateway.client, operation).await;
-        assert!(!matches!(outcome, Outcome::Unknown), "{}", gateway.process.log());
+        assert!(!matches!(outcome, Outcome::Unknown), "{}", gateway.log());
         self.ledger.get_mut().check(gateway, Depth::Changed).await;
     }
 
@@ -258,7 +258,7 @@ impl KillTest {
     async fn done(&self, gateway: &Gateway, operation: &Operation) -> serde_json::Value {
         match perform(&self.ledger, &gateway.client, operation).await {
             Outcome::Done(answer) => answer,
-            outcome => panic!("{operation:?}: {outcome:?}\n{}", gateway.process.log()),
+            outcome => panic!("{operation:?}: {outcome:?}\n{}", gateway.log()),
         }
     }
 }

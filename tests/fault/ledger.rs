@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
-use crate::instance_client::InstanceClient;
 use crate::key_model::{ACCESS_POINT, Change, KeyFacts, Kind, Operation, Proof, Request, State};
+use crate::support::gateway::{Gateway, text};
+use crate::support::instance_client::InstanceClient;
 
 /// What came of a call.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::time::Instant;
 use fault_token::{Fault, HANGING, Rule};
 use futures_util::future::{join, join_all};
 
-use crate::gateway::until;
 use crate::scale::{report, scaled};
 use crate::setup::{FaultToken, PLAINTEXT, Setup, count};
+use crate::support::process::until;
 
 /// What a look at one object takes, in milliseconds.
 const LOOK: u64 = 20;
@@ -18,7 +18,7 @@ const KEYS: usize = 400;
 async fn a_start_with_many_keys_serves_while_it_looks_at_them() {
     let mut setup = Setup::start();
     let blobs = setup.encrypt_with_new_keys(KEYS).await;
-    let (dir, mut token) = (setup.gateway.process.stop(), setup.token);
+    let (dir, mut token) = (setup.gateway.stop(), setup.token);
     token.add(Rule::on(&["C_GetAttributeValue"], Fault::Delay(LOOK)));
     setup = Setup::start_in(dir, token, &[]);
     for blob in blobs.iter().step_by(KEYS / 10) {

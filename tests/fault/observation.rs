@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
 use crate::key_model::{KeyFacts, Kind, Proof, Request, State};
 use crate::ledger::{Key, Ledger};
+use crate::support::gateway::{Gateway, text};
 
 /// Of each key, so many proofs are kept.
 const MAX_PROOFS: usize = 4;
@@ -180,6 +180,6 @@ async fn answer(gateway: &Gateway, (action, params): Request) -> Result<Value, S
     match gateway.client.call(action, &params).await {
         Ok(answer) => Ok(answer),
         Err(CallError::Refused { code, .. }) => Err(code),
-        Err(error) => panic!("{action}: {error:?}\n{}", gateway.process.log()),
+        Err(error) => panic!("{action}: {error:?}\n{}", gateway.log()),
     }
 }

@@ -32,7 +32,7 @@ fn run(setup: &Setup, rate: f64, length: Duration, connections: usize) -> Report
 
 /// Resident memory of the gateway in bytes, at its highest.
 fn memory(setup: &Setup) -> u64 {
-    let path = format!("/proc/{}/status", setup.gateway.process.process_id());
+    let path = format!("/proc/{}/status", setup.gateway.process_id());
     let status = std::fs::read_to_string(path).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
@@ -66,7 +66,7 @@ fn a_slow_token_under_ten_times_its_load_serves_what_is_taken_in() {
     let mut setup = Setup::start();
     setup.token.add(Rule::on(&["C_EncryptInit"], Fault::Delay(5)));
     overload(&setup, 200.0, Duration::from_secs(4), 200, false);
-    let log = setup.gateway.process.log();
+    let log = setup.gateway.log();
     assert!(!log.contains("the token is lost"), "{log}");
 }
 

@@ -20,7 +20,7 @@ async fn is_left_alone(mut setup: Setup) {
     assert_eq!(count(&setup.token.calls(), "C_Login"), 1);
     setup.token.clear();
     let Setup { gateway, token } = setup;
-    let dir = gateway.process.stop();
+    let dir = gateway.stop();
     for _start in 0..3 {
         let refusal = Setup::refuses_to_start_in(&dir, &token);
         assert!(refusal.contains("the PIN is not tried"), "{refusal}");
@@ -58,7 +58,7 @@ async fn a_pin_that_is_refused_at_the_start_is_tried_once() {
     let mut setup = Setup::start();
     setup.token.add(Rule::on(&["C_Login"], Fault::return_code(REFUSED)));
     let Setup { gateway, token } = setup;
-    let dir = gateway.process.stop();
+    let dir = gateway.stop();
     token.calls();
     for _start in 0..3 {
         Setup::refuses_to_start_in(&dir, &token);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use fault_token::{Fault, Rule, When};
 
 use crate::end_to_end::{Consistency, change};
-use crate::gateway::is_alive;
-use crate::harness::{Gateway, text};
 use crate::key_model::{Change, KeyFacts, Kind, Operation};
 use crate::ledger::{Ledger, Outcome, perform};
 use crate::observation::Depth;
 use crate::scale::{report, scaled};
 use crate::setup::Setup;
+use crate::support::gateway::{Gateway, text};
+use crate::support::process::is_alive;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ async fn every_boundary(job: Job) {
         for call in (1..).step_by(scaled(8, 1)) {
             let key = job.prepare(&setup.gateway, &mut ledger).await;
             setup.token.add(Rule::on_all(fault.clone()).when(When::At(call)));
-            let process = setup.gateway.process.id();
+            let process = setup.gateway.process_id();
             job.make_due(&setup.gateway, &key).await;
             while is_alive(&process) && !job.is_done(&setup.gateway, &key).await {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,23 +1,21 @@
 //! A gateway on a token that fails as it is told.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "a part of it waits for its first user")]
-
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fault_token::{Entry, LATE, OVERLAP, Rule};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::admin_client;
-use crate::gateway::{self, scratch};
-use crate::harness::{Gateway, text};
-use crate::installation::{self, AccessKey, Installation};
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client;
+use crate::support::gateway::{Gateway, dev_command, text};
+use crate::support::installation::{AccessKey, Installation};
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::softhsm::{self, scratch};
 
 /// Options of every gateway here: the limit of calls is not what is tested.
 const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
@@ -75,15 +73,12 @@ impl Setup {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (*name, OsStr::new(value))).collect();
         let options = [&OPTIONS, options].concat();
-        let process = gateway::Gateway::start_with_environment(dir, &options, &variables);
-        Self { gateway: Gateway::of(process), token }
+        Self { gateway: Gateway::start_with_environment(dir, &options, &variables), token }
     }
 
     /// What a gateway says that must not start in the directory of one that has ended.
     pub(crate) fn refuses_to_start_in(dir: &TempDir, token: &FaultToken) -> String {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
-            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--dir"])
-            .arg(dir.path().join("state"))
+        let mut process = dev_command(dir.path(), "127.0.0.1:0")
             .envs(token.environment())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -100,13 +95,13 @@ impl Setup {
 
     /// Stops the process and starts another one on the same state.
     pub(crate) fn restart(self) -> Self {
-        Self::start_in(self.gateway.process.stop(), self.token, &[])
+        Self::start_in(self.gateway.stop(), self.token, &[])
     }
 
     /// Kills the process, or waits for one that has killed itself, and starts another one on the
     /// same state without any rule.
     pub(crate) fn kill_and_restart(mut self) -> Self {
-        let dir = self.gateway.process.kill();
+        let dir = self.gateway.kill();
         self.token.clear();
         Self::start_in(dir, self.token, &[])
     }
@@ -145,7 +140,7 @@ impl Setup {
             if reply.status != outcome {
                 return reply;
             }
-            assert!(Instant::now() < limit, "{reply:?}\n{}", self.gateway.process.log());
+            assert!(Instant::now() < limit, "{reply:?}\n{}", self.gateway.log());
         }
     }
 
@@ -200,7 +195,7 @@ impl FaultToken {
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 4] {
         [
             ("SOFTHSM2_MODULE", fault_token::library()),
-            (fault_token::MODULE_VARIABLE, installation::module()),
+            (fault_token::MODULE_VARIABLE, softhsm::module()),
             (fault_token::CONTROL_VARIABLE, self.control()),
             (fault_token::LOG_VARIABLE, self.log_file()),
         ]
@@ -212,7 +207,7 @@ impl FaultToken {
         let (mut installation, user) = Installation::prepared();
         installation.environment = self.environment().to_vec();
         installation.configure(|text| {
-            let (softhsm, module) = (installation::module(), fault_token::library());
+            let (softhsm, module) = (softhsm::module(), fault_token::library());
             *text = text.replace(softhsm.to_str().unwrap(), module.to_str().unwrap());
             edit(text);
         });

@@ -4,8 +4,8 @@
 use fault_token::{Fault, Rule};
 use tempfile::TempDir;
 
-use crate::gateway::scratch;
 use crate::setup::{FaultToken, Setup, count};
+use crate::support::softhsm::scratch;
 
 #[tokio::test]
 async fn no_command_leaves_a_thread_behind() {
@@ -29,7 +29,7 @@ async fn a_gateway_whose_token_is_away_leaves_no_thread_behind() {
     setup.token.add(Rule::on_all(Fault::ReturnCode("CKR_DEVICE_REMOVED".into())));
     assert_eq!(setup.encrypt().await.status, 503);
     setup.until_readiness(503).await;
-    let (dir, token) = (setup.gateway.process.stop(), setup.token);
+    let (dir, token) = (setup.gateway.stop(), setup.token);
     token.all_calls();
     drop(dir);
 }

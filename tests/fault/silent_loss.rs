@@ -2,9 +2,9 @@
 
 use fault_token::{Fault, Rule, When};
 
-use crate::harness::text;
 use crate::scale::{report, scaled};
 use crate::setup::{ENCRYPT, Setup, count};
+use crate::support::gateway::text;
 
 /// Every call goes well while something is lost at every twentieth C_Encrypt or C_DecryptInit.
 async fn is_made_good(fault: Fault) {
@@ -19,10 +19,10 @@ async fn is_made_good(fault: Fault) {
     while met < losses {
         for params in [ENCRYPT, [("KeyId", &key), ENCRYPT[1]]] {
             let encrypted = setup.reply("Encrypt", &params).await;
-            assert_eq!(encrypted.status, 200, "{encrypted:?}\n{}", setup.gateway.process.log());
+            assert_eq!(encrypted.status, 200, "{encrypted:?}\n{}", setup.gateway.log());
             let blob = text(&encrypted.body["CiphertextBlob"]);
             let decrypted = setup.reply("Decrypt", &[("CiphertextBlob", blob)]).await;
-            assert_eq!(decrypted.status, 200, "{decrypted:?}\n{}", setup.gateway.process.log());
+            assert_eq!(decrypted.status, 200, "{decrypted:?}\n{}", setup.gateway.log());
             calls += 2;
         }
         met += setup.token.calls().iter().filter(|call| call.rules.contains(&rule)).count();

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fault_token::{Fault, Rule};
 
-use crate::harness::text;
 use crate::setup::{ENCRYPT, Setup};
+use crate::support::gateway::text;
 
 /// Fewer than there are IVs in the pool of one thread.
 const CALLS: usize = 60;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use hsmgate::cli::client::{CallError, Client};
 use tokio::task::JoinSet;
 
-use crate::admin_client::get;
-use crate::gateway::until;
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, Server};
 use crate::scale::{report, scaled};
-use crate::small_disk::SmallDisk;
+use crate::support::admin_client::get;
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::process::until;
+use crate::support::small_disk::SmallDisk;
 
 const KEYS: usize = 4;
 

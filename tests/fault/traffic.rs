@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use fault_token::{Entry, Fault, Rule, When};
 use hsmgate::cli::client::CallError;
 
-use crate::harness::text;
 use crate::scale::{percentile, report, scaled};
 use crate::setup::{ENCRYPT, PLAINTEXT, Setup, count};
+use crate::support::gateway::text;
 
 /// Calls at once.
 const CALLERS: usize = 4;
@@ -69,7 +69,7 @@ async fn bad_ciphertexts_cost_nothing_but_their_own_refusal() {
         let spoilt = spoilt(&blob, number);
         match client.call("Decrypt", &[("CiphertextBlob", &spoilt)]).await {
             Err(CallError::Refused { status: 400, .. }) => {}
-            other => panic!("{other:?}\n{}", setup.gateway.process.log()),
+            other => panic!("{other:?}\n{}", setup.gateway.log()),
         }
     };
     setup.token.calls();
@@ -162,5 +162,5 @@ async fn one_error_in_a_hundred_calls_is_hidden_from_callers() {
         made.len(),
         setup.metric("hsmgate_token_disconnects_total").await.unwrap(),
     ));
-    assert!(failures.len() < most, "{failures:?}\n{}", setup.gateway.process.log());
+    assert!(failures.len() < most, "{failures:?}\n{}", setup.gateway.log());
 }

@@ -2,9 +2,9 @@
 
 use fault_token::{Fault, Rule, When};
 
-use crate::harness::text;
 use crate::scale::{report, scaled};
 use crate::setup::{ENCRYPT, Setup};
+use crate::support::gateway::text;
 
 /// What was shown to callers at once before, and a vendor's code.
 const CODES: [&str; 5] = [
@@ -52,7 +52,7 @@ async fn passing_codes_in_one_call_of_a_hundred_are_never_seen() {
         setup.token.add(rule(code, 1));
         let failed = failures(&setup, calls).await;
         report(&format!("{code} in 1 % of the token's calls: {failed} of {calls} calls failed"));
-        assert_eq!(failed, 0, "{code}\n{}", setup.gateway.process.log());
+        assert_eq!(failed, 0, "{code}\n{}", setup.gateway.log());
         assert_eq!(setup.metric(LOSSES).await, Some(0.0), "{code}");
     }
 }
@@ -70,7 +70,7 @@ async fn a_token_that_errs_in_one_call_of_ten_is_not_taken_for_lost() {
             failed += usize::from(reply.status != 200);
         }
         report(&format!("{code} in 10 % of the token's calls: {failed} of {calls} calls failed"));
-        let log = setup.gateway.process.log();
+        let log = setup.gateway.log();
         assert_eq!(setup.metric(LOSSES).await, Some(0.0), "{code}\n{log}");
         // One try has two calls that may fail; four tries all fail once in a thousand times.
         assert!(failed * 50 <= calls, "{code}: {failed} of {calls}\n{log}");

@@ -52,7 +52,7 @@ struct Storage(PathBuf);
 
 impl Loss for Storage {
     fn begin(&mut self, setup: &mut Setup) {
-        self.0 = setup.gateway.process.state().join("tokens");
+        self.0 = setup.gateway.state().join("tokens");
         fs::rename(&self.0, self.0.with_extension("aside")).unwrap();
     }
 
@@ -75,7 +75,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
         loss.end(&mut setup);
         let start = Instant::now();
         let reply = setup.until_no_longer(503).await;
-        assert_eq!(reply.status, 200, "{reply:?}\n{}", setup.gateway.process.log());
+        assert_eq!(reply.status, 200, "{reply:?}\n{}", setup.gateway.log());
         slowest_return = slowest_return.max(start.elapsed());
         setup.decrypts_all(&encrypted[..encrypted.len().min(50)]).await;
         setup.until_readiness(200).await;
@@ -93,7 +93,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     assert_eq!(everything.iter().filter(is_new).count(), cycles + 2, "each time the module is new");
     assert!(slowest_refusal < allowed(REFUSAL) && slowest_return < allowed(RETURN));
     let losses = setup.metric("hsmgate_token_disconnects_total").await.unwrap();
-    let log = setup.gateway.process.log();
+    let log = setup.gateway.log();
     let loud = log.matches("the token is lost").count();
     assert_eq!((losses, loud), (f64::from(u32::try_from(cycles).unwrap()), cycles), "{log}");
     // One more may come from each thing beside the requests that wants the token meanwhile.
@@ -102,7 +102,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
 }
 
 fn is_refused(setup: &Setup, reply: &Reply) {
-    let log = || setup.gateway.process.log();
+    let log = || setup.gateway.log();
     assert_eq!(reply.status, 503, "{reply:?}\n{}", log());
     assert_eq!(reply.code, "ServiceUnavailableTemporary");
     assert!(reply.retry_after.is_some_and(|seconds| seconds >= 1), "{reply:?}");

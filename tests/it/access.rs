@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, text};
+use crate::support::gateway::{Gateway, text};
 
 const USER: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
 

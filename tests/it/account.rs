@@ -1,6 +1,6 @@
 //! Account, region and the inventory of instances.
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 #[tokio::test]
 async fn the_service_is_open_and_cannot_be_opened_again() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::admin_client::{get, metric};
-use crate::harness::Gateway;
+use crate::support::admin_client::{get, metric};
+use crate::support::gateway::Gateway;
 
 #[tokio::test]
 async fn a_gateway_that_serves_lives_and_is_ready_and_says_why() {

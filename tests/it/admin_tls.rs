@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::installation::Installation;
+use crate::support::installation::Installation;
 
 type ClientIdentity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 

@@ -7,9 +7,9 @@ use hsmgate::cli::client::{CallError, Client};
 use serde_json::json;
 
 use crate::dangling_references::encrypt;
-use crate::harness::{Gateway, refusal, text};
-use crate::installation::{ACCOUNT, AccessKey, Installation};
-use crate::instance_client::InstanceClient;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::installation::{ACCOUNT, AccessKey, Installation};
+use crate::support::instance_client::InstanceClient;
 use crate::system_events::events;
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn target(gateway: &Gateway, alias: &str) -> String {
 /// other key denies everything.
 struct AliasAttack {
     installation: Installation,
-    server: crate::installation::Server,
+    server: crate::support::installation::Server,
     admin: Client,
     mallory: Client,
     his: String,
@@ -304,9 +304,9 @@ async fn reserved_aliases_of_an_operator_name_a_key_by_both_protocols_and_the_ap
     assert_eq!(gateway.refused("DeleteAlias", &[none]).await, no_alias);
     assert_eq!(gateway.refused("UpdateAlias", &[("KeyId", &other), none]).await, no_alias);
     // The same flag, on what an earlier start has made.
-    let directory = gateway.process.stop();
-    let again = crate::gateway::Gateway::start_in(directory, &["--alias", "alias/acs/mse"]);
-    assert_eq!(target(&Gateway::of(again), "alias/acs/acm").await, key);
+    let directory = gateway.stop();
+    let again = Gateway::start_in(directory, &["--alias", "alias/acs/mse"]);
+    assert_eq!(target(&again, "alias/acs/acm").await, key);
 }
 
 #[tokio::test]

@@ -14,11 +14,11 @@ use hsmgate::cli::client::{CallError, Client};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::admin_client::{get, metric};
-use crate::gateway::{self, signal};
-use crate::harness::{Gateway, text};
-use crate::installation::{AccessKey, Installation, Outcome, run};
-use crate::small_disk::SmallDisk;
+use crate::support::admin_client::{get, metric};
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::{AccessKey, Installation, Outcome, run};
+use crate::support::process::{signal, until};
+use crate::support::small_disk::SmallDisk;
 
 const MARKER: &str = "bWFya2VyLXBsYWludGV4dC03Zg==";
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", MARKER)];
@@ -29,7 +29,7 @@ fn records(file: &Path) -> Vec<Value> {
 }
 
 fn audit_file(gateway: &Gateway) -> PathBuf {
-    gateway.process.state().join("audit.jsonl")
+    gateway.state().join("audit.jsonl")
 }
 
 fn verified(files: &[PathBuf]) -> Report {
@@ -141,14 +141,14 @@ async fn no_secret_is_in_audit_log_or_database() {
     // In wrong places too.
     let misplaced = [("KeyId", "alias/demo"), ("plaintext", MARKER), ("SecurityToken", MARKER)];
     gateway.refused("Encrypt", &misplaced).await;
-    let state = gateway.process.state();
+    let state = gateway.state();
     let pins: Vec<String> =
         ["pin", "so-pin"].map(|name| fs::read_to_string(state.join(name)).unwrap()).into();
     // Between the lines of the log stand the words with which `dev` shows its AccessKey.
-    let log = gateway.process.log();
+    let log = gateway.log();
     let log: String = log.lines().filter(|line| line.starts_with("20")).collect();
     assert!(log.contains("hsmgate::request"));
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     let mut places = vec![("log".to_owned(), log.into_bytes())];
     for entry in fs::read_dir(directory.path().join("state")).unwrap() {
         let path = entry.unwrap().path();
@@ -266,12 +266,12 @@ async fn no_answer_survives_a_kill_without_its_record() {
             (0..8).map(|_| tokio::spawn(load(gateway.client.clone(), Arc::clone(&stop)))).collect();
         let pause = Duration::from_millis(60 + 37 * (round % 7));
         tokio::task::spawn_blocking(move || std::thread::sleep(pause)).await.unwrap();
-        let directory = gateway.process.kill();
+        let directory = gateway.kill();
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         for load in loads {
             answered.extend(load.await.unwrap());
         }
-        gateway = Gateway::of(gateway::Gateway::start_in(directory, &["--calls-per-second", "0"]));
+        gateway = Gateway::start_in(directory, &["--calls-per-second", "0"]);
     }
     let records = records(&audit_file(&gateway));
     let recorded: HashSet<&str> = records
@@ -318,20 +318,11 @@ async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(keys(&listed), 1, "nothing was made without its record");
     assert_eq!(verified(&[file]).faults, []);
-    gateway.process.stop();
+    gateway.stop();
 }
 
 fn hang_up(gateway: &Gateway) {
-    let status = Command::new("kill").args(["-HUP", &gateway.process.id()]).status().unwrap();
-    assert!(status.success());
-}
-
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20));
-        tokio::task::yield_now().await;
-    }
+    signal("HUP", &gateway.process_id());
 }
 
 #[tokio::test]
@@ -345,7 +336,7 @@ async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
     hang_up(&gateway);
     until(|| file.exists() && fs::metadata(&file).unwrap().len() > 0).await;
     gateway.call("Encrypt", &ENCRYPT).await;
-    let state = gateway.process.state();
+    let state = gateway.state();
     let report = verified(&[file.clone(), rotated.clone()]);
     assert_eq!(report.faults, []);
     assert_eq!(records(&rotated).last().unwrap()["record"], "close");
@@ -375,7 +366,7 @@ async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
     fs::remove_file(&file).unwrap();
     gateway.call("Encrypt", &ENCRYPT).await;
     assert_eq!(records(&file)[0]["reason"], "deleted");
-    assert!(gateway.process.log().contains("the audit file was changed"));
+    assert!(gateway.log().contains("the audit file was changed"));
     assert_ne!(verified(&[file]).faults, [], "what was deleted is told");
 }
 
@@ -383,17 +374,17 @@ async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
 async fn a_file_that_was_cut_while_the_gateway_was_down_is_noticed() {
     let gateway = Gateway::start();
     gateway.call("Encrypt", &ENCRYPT).await;
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     let file = directory.path().join("state/audit.jsonl");
     assert!(verified(std::slice::from_ref(&file)).is_closed);
     let text = fs::read_to_string(&file).unwrap();
     let cut: Vec<&str> = text.lines().take(2).collect();
     fs::write(&file, cut.join("\n") + "\n").unwrap();
-    let gateway = Gateway::of(gateway::Gateway::start_in(directory, &[]));
+    let gateway = Gateway::start_in(directory, &[]);
     gateway.call("Encrypt", &ENCRYPT).await;
     let report = verified(&[file]);
     assert!(!report.faults.is_empty());
-    assert!(gateway.process.log().contains("lacks records"));
+    assert!(gateway.log().contains("lacks records"));
 }
 
 /// A production gateway that has recorded something, with its audit file and public key.
@@ -613,7 +604,7 @@ async fn a_gateway_that_writes_to_a_renamed_file_says_so_until_the_next_one_begi
         tokio::task::yield_now().await;
     }
     assert!(renamed().await);
-    assert!(gateway.process.log().contains("event=\"audit.file_renamed\""));
+    assert!(gateway.log().contains("event=\"audit.file_renamed\""));
     gateway.call("Encrypt", &ENCRYPT).await;
     hang_up(&gateway);
     while audit().await != "ok" {

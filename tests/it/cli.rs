@@ -8,8 +8,8 @@ use std::process::Command;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, text};
-use crate::installation::{ACCOUNT, AccessKey, Installation, run};
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::{ACCOUNT, AccessKey, Installation, run};
 
 fn mode(installation: &Installation, name: &str) -> u32 {
     fs::metadata(installation.path(name)).unwrap().permissions().mode() & 0o777
@@ -238,7 +238,7 @@ fn a_token_is_found_by_its_serial_number() {
 #[test]
 fn a_directory_serves_one_development_gateway_at_a_time() {
     let gateway = Gateway::start();
-    let state = gateway.process.state();
+    let state = gateway.state();
     let installation = Installation::new();
     let dev = ["dev", "--listen", "127.0.0.1:0", "--json", "--dir", state.to_str().unwrap()];
     let told = run(installation.command(&dev), b"").failed(1);
@@ -251,14 +251,14 @@ async fn a_development_gateway_takes_the_access_key_that_it_is_given() {
     let gateway = Gateway::start_with(&given);
     assert_eq!(gateway.dev.access_key_id, "LTAIgiven");
     gateway.call("DescribeRegions", &[]).await;
-    let log = gateway.process.log();
+    let log = gateway.log();
     assert!(log.contains("FOR DEVELOPMENT ONLY"), "{log}");
 }
 
 #[test]
 fn the_lines_that_dev_prints_can_be_pasted() {
     let gateway = Gateway::start();
-    let log = gateway.process.log();
+    let log = gateway.log();
     let is_to_paste =
         |line: &&str| line.starts_with("export ") || line.starts_with("echo hello | ");
     let lines: Vec<&str> = log.lines().filter(is_to_paste).collect();

@@ -9,13 +9,12 @@ use hsmgate::model::Time;
 use hsmgate::ops::unsupported;
 use serde_json::Value;
 
-use crate::client_key::ClientKey;
-use crate::gateway;
-use crate::harness::{Gateway, refusal, text};
-use crate::instance_client::InstanceClient;
 use crate::instance_keys::listed;
-use crate::raw_http::{Connection, RawResponse};
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::client_key::ClientKey;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::instance_client::InstanceClient;
+use crate::support::raw_http::{Connection, RawResponse};
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const LOCATIONS: [ParamLocation; 3] =
@@ -347,8 +346,7 @@ async fn a_replay_of_a_call_signed_with_a_client_key_is_refused_also_by_the_next
     assert_eq!(signed(unused, &key).send(&gateway).await.status, 200);
 
     let address = gateway.address().to_owned();
-    let next = gateway::Gateway::start_at(gateway.process.kill(), &address, &[]);
-    let next = Gateway::of(next);
+    let next = Gateway::start_at(gateway.kill(), &address, &[]);
     assert_eq!(call.send(&next).await.refusal(), used);
 }
 
@@ -365,7 +363,7 @@ async fn a_call_of_a_client_key_is_recorded_counted_and_noted_as_its_last_use() 
     wrong.add("Signature", forged);
     let wrong = wrong.send(&gateway).await;
 
-    let file = gateway.process.state().join("audit.jsonl");
+    let file = gateway.state().join("audit.jsonl");
     let records = fs::read_to_string(file).unwrap();
     let records: Vec<Value> =
         records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -5,9 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::harness::{Gateway, refusal, text};
-use crate::raw_http::{self, RawResponse};
-use crate::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::raw_http::{self, RawResponse};
+use crate::support::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
 
 const RPC: SigningVariant = SigningVariant(Signing::Rpc1, ParamLocation::PostQuery);
 const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);

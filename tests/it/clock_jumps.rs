@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::admin_client::metric;
-use crate::gateway::until;
-use crate::harness::{Gateway, text};
 use crate::import::key_of;
+use crate::support::admin_client::metric;
+use crate::support::gateway::{Gateway, text};
+use crate::support::process::until;
 
 /// Two keys, the one scheduled to be destroyed in seven days, and one whose material ends in a year.
 /// Then eight days pass while no gateway runs, or the clock is wrong by so much.
@@ -21,7 +21,7 @@ pub(crate) const HOLD: &str = "hsmgate_destruction_hold_seconds";
 const JUMPS: &str = "hsmgate_clock_jumps_total";
 
 pub(crate) fn jumps_on_record(gateway: &Gateway) -> Vec<Value> {
-    let records = fs::read_to_string(gateway.process.state().join("audit.jsonl")).unwrap();
+    let records = fs::read_to_string(gateway.state().join("audit.jsonl")).unwrap();
     let records = records.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     records.filter(|record| record["eventName"] == "ClockJump").collect()
 }
@@ -43,7 +43,7 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
     let objects = gateway.token_objects();
     let jump = jumps_on_record(&gateway).remove(0);
     assert_eq!(jump["requestParameters"]["HoldSeconds"], "86400", "{jump}");
-    assert!(gateway.process.log().contains("clock.jumped"), "{}", gateway.process.log());
+    assert!(gateway.log().contains("clock.jumped"), "{}", gateway.log());
     assert!(metric(&gateway, HOLD).await.unwrap() > 86_000.0);
     assert_eq!(metric(&gateway, JUMPS).await, Some(1.0));
     for key in &doomed {

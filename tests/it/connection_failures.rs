@@ -7,10 +7,10 @@ use hsmgate::cli::client::{CallError, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::admin_client::metric;
-use crate::gateway::until;
-use crate::harness::Gateway;
-use crate::installation::Installation;
+use crate::support::admin_client::metric;
+use crate::support::gateway::Gateway;
+use crate::support::installation::Installation;
+use crate::support::process::until;
 
 /// What a client of TLS 1.2 sends first: a ClientHello, here without a cipher that anybody takes.
 const TLS_1_2: &[u8] = b"\x16\x03\x01\x00\x37\x01\x00\x00\x33\x03\x03\
@@ -61,7 +61,7 @@ async fn failures(gateway: &Gateway, reason: &str) -> f64 {
 /// Waits for the newest line to say so: it is written after the count.
 async fn until_logged(gateway: &Gateway, listener: &str, words: &str) {
     until(|| {
-        let told = lines(&gateway.process.log(), listener);
+        let told = lines(&gateway.log(), listener);
         told.last().is_some_and(|line| line.contains(words))
     })
     .await;
@@ -70,7 +70,7 @@ async fn until_logged(gateway: &Gateway, listener: &str, words: &str) {
 async fn until_counted(gateway: &Gateway, reason: &str, count: f64) {
     let give_up = Instant::now() + Duration::from_mins(1);
     while failures(gateway, reason).await < count {
-        assert!(Instant::now() < give_up, "{reason}: {}", gateway.process.log());
+        assert!(Instant::now() < give_up, "{reason}: {}", gateway.log());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!((failures(gateway, reason).await - count).abs() < 0.5, "{reason}");
@@ -89,8 +89,8 @@ async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_c
         assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
     }
     until_counted(&gateway, "unknown_ca", 3.0).await;
-    until(|| !lines(&gateway.process.log(), "api").is_empty()).await;
-    let told = lines(&gateway.process.log(), "api");
+    until(|| !lines(&gateway.log(), "api").is_empty()).await;
+    let told = lines(&gateway.log(), "api");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("WARN") && told[0].contains("reason=unknown_ca"), "{told:?}");
     assert!(told[0].contains("peer=127.0.0.1"), "{told:?}");
@@ -109,7 +109,7 @@ async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_c
     assert!(error.contains("CERTIFICATE_VERIFY_FAILED"), "{error}");
     until_counted(&gateway, "certificate_refused", 1.0).await;
     until_logged(&gateway, "api", "peer=127.0.0.3 reason=certificate_refused").await;
-    assert_eq!(lines(&gateway.process.log(), "api").len(), 2);
+    assert_eq!(lines(&gateway.log(), "api").len(), 2);
 }
 
 #[tokio::test]
@@ -144,13 +144,13 @@ async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_http
         other => panic!("{other:?}"),
     }
     until_counted(&gateway, "plain_http", 1.0).await;
-    assert!(gateway.process.log().contains("the client needs https"));
+    assert!(gateway.log().contains("the client needs https"));
 
     // Who looks whether the port is open is no failure.
-    let before = gateway.process.log();
+    let before = gateway.log();
     drop(TcpStream::connect(&address).await.unwrap());
     gateway.call("DescribeRegions", &[]).await;
-    let log = gateway.process.log();
+    let log = gateway.log();
     assert_eq!(lines(&before, "api").len(), lines(&log, "api").len());
     assert!(failures(&gateway, "closed").await < 1.5);
 }

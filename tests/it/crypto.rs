@@ -6,7 +6,7 @@ use hsmgate::cli::client::CallError;
 use hsmgate::model::CiphertextBlob;
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
+use crate::support::gateway::{Gateway, text};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const CONTEXT: &str = r#"{"purpose":"测试","owner":"a*b~c+d"}"#;

@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use crate::installation::Installation;
+use crate::support::installation::Installation;
 
 /// What becomes of a fact.
 const DAMAGES: [&str; 3] = [

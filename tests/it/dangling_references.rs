@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use hsmgate::api::instance::messages::{EncryptRequest, EncryptResponse, GenerateRandomRequest};
 use serde_json::{Value, json};
 
-use crate::client_key::PASSWORD;
-use crate::gateway::until;
-use crate::harness::{Gateway, refusal, text};
-use crate::installation::{Installation, Outcome};
-use crate::instance_client::InstanceClient;
+use crate::support::client_key::PASSWORD;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::installation::{Installation, Outcome};
+use crate::support::instance_client::InstanceClient;
+use crate::support::process::until;
 
 const USER: (&str, &str) = ("Permissions", r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#);
 

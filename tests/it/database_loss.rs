@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use hsmgate::cli::client::Client;
 use serde_json::Value;
 
-use crate::gateway::until;
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, run};
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, run};
+use crate::support::process::until;
 
 const TEXT: &str = "SGVsbG8=";
 

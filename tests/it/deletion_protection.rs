@@ -1,6 +1,6 @@
 //! Deletion protection.
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 const WINDOW: (&str, &str) = ("PendingWindowInDays", "7");
 const ON: (&str, &str) = ("EnableDeletionProtection", "true");

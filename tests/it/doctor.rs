@@ -9,8 +9,8 @@ use hsmgate::cli::client::Client;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
-use crate::installation::{self, Installation, Server};
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::{self, Installation, Server};
 
 /// With two keys, and no gateway running.
 async fn with_keys() -> Installation {
@@ -305,7 +305,7 @@ async fn a_gateway_at_work_is_well() {
 #[tokio::test]
 async fn a_gateway_for_development_leaves_a_configuration_for_the_commands_that_take_one() {
     let gateway = Gateway::start_with(&["--tls"]);
-    let state = gateway.process.state();
+    let state = gateway.state();
     let config = state.join("hsmgate.toml");
     let config = config.to_str().unwrap();
     let run = |arguments: &[&str]| {

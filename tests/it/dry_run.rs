@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
 
-use crate::harness::text;
-use crate::installation::Installation;
+use crate::support::gateway::text;
+use crate::support::installation::Installation;
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const DIGEST: &str = "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=";

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::gateway::until;
-use crate::harness::text;
-use crate::installation::Installation;
+use crate::support::gateway::text;
+use crate::support::installation::Installation;
+use crate::support::process::until;
 
 /// What has to be on disk, by the end of its path.
 const FILES: [&str; 2] = ["/hsmgate.db-wal>", "/.audit.jsonl.journal>"];

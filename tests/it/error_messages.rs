@@ -6,8 +6,8 @@ use hsmgate::api::instance::messages::{
 };
 use hsmgate::cli::client::CallError;
 
-use crate::harness::{Gateway, text};
-use crate::instance_client::InstanceClient;
+use crate::support::gateway::{Gateway, text};
+use crate::support::instance_client::InstanceClient;
 
 /// An action, its parameters, and what its refusal must name.
 type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [&'a str]);

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::installation::{AccessKey, Installation, module, run};
+use crate::support::installation::{AccessKey, Installation, run};
+use crate::support::softhsm::module;
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

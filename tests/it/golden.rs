@@ -14,9 +14,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::client_key::ClientKey;
-use crate::installation::{AccessKey, Installation, Server};
-use crate::instance_client::InstanceClient;
+use crate::support::client_key::ClientKey;
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::instance_client::InstanceClient;
 
 /// The password of the client key of every state.
 pub(crate) const CLIENT_KEY_PASSWORD: &str = "golden-client-key-1";
@@ -270,7 +270,7 @@ fn audit_is_whole(installation: &Installation, name: &str) {
     let out = ["audit", "export", "--out", bundle.to_str().unwrap()];
     installation.configured(&out).done();
     let verify = ["audit", "verify", bundle.to_str().unwrap(), "--json"];
-    let report = crate::installation::run(installation.command(&verify), b"").json();
+    let report = crate::support::installation::run(installation.command(&verify), b"").json();
     assert_eq!(report["faults"], serde_json::json!([]), "{report}");
     assert!(report["checkpoints"].as_u64().unwrap() > 3, "{report}");
 }

@@ -14,16 +14,16 @@ use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::client_key::ClientKey;
-use crate::gateway::until;
 use crate::golden::{
     self, CLIENT_KEY_PASSWORD, Call, Command, Expected, InstanceCall, NamedAccessKey, Role,
     StoredClientKey, golden_directory, outcome,
 };
-use crate::harness::text;
-use crate::installation::{ACCOUNT, AccessKey, Installation, Server};
-use crate::instance_client::InstanceClient;
-use crate::key_material::wrap;
+use crate::support::client_key::ClientKey;
+use crate::support::gateway::text;
+use crate::support::installation::{ACCOUNT, AccessKey, Installation, Server};
+use crate::support::instance_client::InstanceClient;
+use crate::support::key_material::wrap;
+use crate::support::process::until;
 
 const CONTEXT: &str = r#"{"purpose":"golden","owner":"a*b~c+d"}"#;
 
@@ -470,7 +470,8 @@ async fn make_a_golden_state() {
     for suffix in ["-wal", "-shm"] {
         assert!(!installation.path(&format!("hsmgate.db{suffix}")).exists(), "{suffix} is left");
     }
-    let program = crate::installation::run(installation.command(&["--version"]), b"").done();
+    let program =
+        crate::support::installation::run(installation.command(&["--version"]), b"").done();
     let program = program.trim().to_owned();
     // Of this build: that of another program has to be set right by hand.
     let (audit_format, journal_format) = (hsmgate::audit::FORMAT, hsmgate::authn::replay::FORMAT);

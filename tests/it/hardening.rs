@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use crate::harness::Gateway;
-use crate::installation::Installation;
+use crate::support::gateway::Gateway;
+use crate::support::installation::Installation;
 
 /// By its whole path: the environment of a gateway is empty.
 const PRLIMIT: &str = "/usr/bin/prlimit";
@@ -13,7 +13,7 @@ const PRLIMIT: &str = "/usr/bin/prlimit";
 #[tokio::test]
 async fn a_gateway_leaves_no_core_dump() {
     let gateway = Gateway::start();
-    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.process.process_id()));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.process_id()));
     let limits = limits.unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);

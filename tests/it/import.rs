@@ -6,9 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::gateway;
-use crate::harness::{Gateway, text};
-use crate::key_material::wrap;
+use crate::support::gateway::{Gateway, text};
+use crate::support::key_material::wrap;
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const MATERIAL: [u8; 32] = [0x42; 32];
@@ -57,9 +56,9 @@ async fn metadata(gateway: &Gateway, key: &str) -> Value {
 
 /// Stops the gateway, changes its store by `sql`, and starts it again.
 async fn with_store_changed(gateway: Gateway, sql: &'static str) -> Gateway {
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     execute(&directory.path().join("state"), sql).await;
-    Gateway::of(gateway::Gateway::start_in(directory, &[]))
+    Gateway::start_in(directory, &[])
 }
 
 async fn execute(state: &Path, sql: &'static str) {

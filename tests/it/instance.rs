@@ -16,10 +16,10 @@ use hsmgate::api::instance::messages::{
     VerifyResponse,
 };
 
-use crate::client_key::now;
-use crate::harness::{Gateway, text};
-use crate::installation::Installation;
-use crate::instance_client::{InstanceClient, refusal, send};
+use crate::support::client_key::now;
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::Installation;
+use crate::support::instance_client::{InstanceClient, refusal, send};
 
 fn encrypt(key: &str, plaintext: &[u8], aad: &[u8]) -> EncryptRequest {
     EncryptRequest {
@@ -289,7 +289,7 @@ async fn a_caller_may_choose_the_iv_where_the_operator_lets_it() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     let mut request = encrypt(&gateway.dev.key_id, b"hello", b"for the shop");
-    let test_account = Installation::of_development(gateway.process.stop());
+    let test_account = Installation::of_development(gateway.stop());
     let config = test_account.path("hsmgate.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text + "\n[crypto]\naccept_caller_iv = true\n").unwrap();

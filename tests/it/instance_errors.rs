@@ -20,10 +20,10 @@ use hsmgate::api::instance::messages::{
 };
 use hsmgate::api::instance::table::TABLE;
 
-use crate::client_key::{ClientKey, PASSWORD};
-use crate::harness::{Gateway, refusal as refused, text};
-use crate::installation::Installation;
-use crate::instance_client::{InstanceClient, refusal, send};
+use crate::support::client_key::{ClientKey, PASSWORD};
+use crate::support::gateway::{Gateway, refusal as refused, text};
+use crate::support::installation::Installation;
+use crate::support::instance_client::{InstanceClient, refusal, send};
 
 /// A request of every operation, for a key, a key pair, and what both have made.
 fn bodies(
@@ -154,7 +154,7 @@ async fn every_operation_is_refused_to_a_client_key_without_rights_and_recorded(
         let answer = send(outsider.request(name, body.clone(), &[])).await;
         assert_eq!(refusal(&answer), refused(403, "Forbidden.NoPermission"), "{name}");
     }
-    let audit = fs::read_to_string(gateway.process.state().join("audit.jsonl")).unwrap();
+    let audit = fs::read_to_string(gateway.state().join("audit.jsonl")).unwrap();
     let records: Vec<Value> =
         audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (name, _) in bodies {
@@ -273,7 +273,7 @@ async fn a_body_that_does_not_arrive_in_time_is_answered() {
     client.call("CreateApplicationAccessPoint", &point).await.unwrap();
     let key = [("AapName", "any"), ("Password", PASSWORD)];
     let key = ClientKey::open(&client.call("CreateClientKey", &key).await.unwrap());
-    let now = crate::client_key::now();
+    let now = crate::support::client_key::now();
     let request = key.signed(&server.endpoint, "GenerateRandom", vec![8, 8], &now, &[]);
     let mut bytes = written(request.map(Full::new)).await;
     bytes.pop();

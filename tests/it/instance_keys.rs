@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use hsmgate::api::instance::messages::{GenerateRandomRequest, GenerateRandomResponse};
 
-use crate::client_key::ClientKey;
-use crate::harness::{Gateway, refusal, text};
-use crate::installation::{AccessKey, Installation, run};
-use crate::instance_client::InstanceClient;
+use crate::support::client_key::ClientKey;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::installation::{AccessKey, Installation, run};
+use crate::support::instance_client::InstanceClient;
 
 /// The client key in two files that only their owner may read.
 fn open(key: &Path, password: &Path) -> ClientKey {
@@ -27,7 +27,7 @@ fn open(key: &Path, password: &Path) -> ClientKey {
 }
 
 pub(crate) fn listed(gateway: &Gateway) -> Vec<Value> {
-    let directory = gateway.process.state();
+    let directory = gateway.state();
     let list = ["client-key", "list", "--dev-dir", directory.to_str().unwrap(), "--json"];
     let installation = Installation::new();
     run(installation.command(&list), b"").json().as_array().unwrap().clone()
@@ -42,12 +42,10 @@ async fn dev_makes_a_client_key_with_tls_and_keeps_it() {
     let dev = gateway.dev.clone();
     let (key, password) = (dev.client_key_file.unwrap(), dev.client_key_password_file.unwrap());
     let first = open(&key, &password);
-    assert!(gateway.process.log().contains(key.to_str().unwrap()), "the banner names it");
+    assert!(gateway.log().contains(key.to_str().unwrap()), "the banner names it");
     assert!(dev.ca_file.unwrap().is_file());
 
-    let again = |gateway: Gateway| {
-        Gateway::of(crate::gateway::Gateway::start_in(gateway.process.stop(), &["--tls"]))
-    };
+    let again = |gateway: Gateway| Gateway::start_in(gateway.stop(), &["--tls"]);
     let gateway = again(gateway);
     assert_eq!(gateway.dev.client_key_file.as_ref(), Some(&key), "it is kept");
     gateway.call("DeleteClientKey", &[("ClientKeyId", &first.id)]).await;
@@ -66,7 +64,7 @@ async fn the_command_line_writes_a_client_key_that_lets_in_and_lists_its_last_us
     let gateway = Gateway::start();
     // Makes the policy, too.
     let _unused = InstanceClient::with_any_key(&gateway).await;
-    let out = gateway.process.state().join("out");
+    let out = gateway.state().join("out");
     let installation = Installation::new();
     let create = ["client-key", "create", "--name", "office", "--policy", "any", "--days", "30"];
     let create = [&create[..], &["--out", out.to_str().unwrap(), "--json"]].concat();

@@ -14,9 +14,9 @@ use hsmgate::api::instance::messages::{
     GenerateDataKeyPairWithoutPlaintextResponse,
 };
 
-use crate::admin_client::metric;
-use crate::harness::{Gateway, refusal, text};
-use crate::instance_client::{InstanceClient, send};
+use crate::support::admin_client::metric;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::instance_client::{InstanceClient, send};
 
 fn plain(key: &str, spec: &str, format: &str, aad: &[u8]) -> GenerateDataKeyPairRequest {
     GenerateDataKeyPairRequest {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hsmgate::api::instance::messages::{DecryptRequest, DecryptResponse};
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
 use crate::import::key_of;
-use crate::instance_client::InstanceClient;
+use crate::support::gateway::{Gateway, text};
+use crate::support::instance_client::InstanceClient;
 
 /// The files, and every how many of their keys are imported: each costs a wrapping pair, and CAVP
 /// has a key for every test.

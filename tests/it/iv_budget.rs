@@ -3,8 +3,8 @@
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation};
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation};
 use crate::system_events::events;
 
 const TEXT: &str = "SGVsbG8=";

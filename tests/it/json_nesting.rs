@@ -1,6 +1,6 @@
 //! JSON in parameters that is nested without end is refused, and the gateway goes on.
 
-use crate::harness::Gateway;
+use crate::support::gateway::Gateway;
 
 #[tokio::test]
 async fn json_that_is_nested_without_end_is_refused() {

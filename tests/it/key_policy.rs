@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 fn policy(account: &str) -> String {
     json!({

@@ -1,6 +1,6 @@
 //! Keys of every spec, and what a key can be made with.
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 #[tokio::test]
 async fn a_key_of_every_spec_that_the_token_has_can_be_made() {

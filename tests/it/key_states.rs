@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::cli::client::CallError;
 
-use crate::harness::{Gateway, text};
+use crate::support::gateway::{Gateway, text};
 
 /// A Base64 text of 32 bytes: a plaintext, a message and a digest.
 const BYTES: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -298,7 +298,7 @@ impl Subject {
     ) -> serde_json::Value {
         match self.try_call(gateway, action, more).await {
             Ok(answer) => answer,
-            Err(error) => panic!("{action} failed: {error:?}\n{}", gateway.process.log()),
+            Err(error) => panic!("{action} failed: {error:?}\n{}", gateway.log()),
         }
     }
 

@@ -4,8 +4,8 @@ use hsmgate::cli::client::Client;
 use serde_json::Value;
 use sqlx::Connection as _;
 
-use crate::harness::text;
-use crate::installation::Installation;
+use crate::support::gateway::text;
+use crate::support::installation::Installation;
 
 const TEXT: &str = "SGVsbG8=";
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, text};
+use crate::support::gateway::{Gateway, text};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 

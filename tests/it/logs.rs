@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::harness::{Gateway, text};
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::gateway::{Gateway, text};
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 /// No line takes longer, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQu
 async fn line_of(gateway: &Gateway, request_id: &str) -> String {
     let start = Instant::now();
     loop {
-        let log = gateway.process.log();
+        let log = gateway.log();
         let about: Vec<&str> = log.lines().filter(|line| line.contains(request_id)).collect();
         if let [line] = about[..] {
             return line.to_owned();
@@ -32,7 +32,7 @@ async fn line_of(gateway: &Gateway, request_id: &str) -> String {
 async fn whole_log(gateway: &Gateway) -> String {
     let last = gateway.call("DescribeRegions", &[]).await;
     line_of(gateway, text(&last["RequestId"])).await;
-    gateway.process.log()
+    gateway.log()
 }
 
 fn expect_all(line: &str, parts: &[&str]) {
@@ -111,7 +111,7 @@ async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
     for filter in ["info", "trace"] {
         let gateway = Gateway::start_with_log(filter);
         // The words of `dev` at its start tell the AccessKey, on purpose.
-        let start = gateway.process.log();
+        let start = gateway.log();
         let marker = STANDARD.encode("PLAINTEXT-marker-PLAINTEXT");
         let context = r#"{"purpose":"CONTEXT-marker"}"#;
         let params =
@@ -124,7 +124,7 @@ async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
             gateway.dev.access_key_secret.clone(),
         ];
         for name in ["pin", "so-pin"] {
-            let pin = std::fs::read_to_string(gateway.process.state().join(name)).unwrap();
+            let pin = std::fs::read_to_string(gateway.state().join(name)).unwrap();
             assert!(!start.contains(pin.trim()), "{name} at {filter}");
             hidden.push(pin.trim().to_owned());
         }
@@ -159,7 +159,7 @@ async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
 #[test]
 fn a_start_is_quiet_about_what_the_token_lacks() {
     let gateway = Gateway::start();
-    let log = gateway.process.log();
+    let log = gateway.log();
     for level in [" ERROR ", " WARN "] {
         assert!(!log.contains(level), "{log}");
     }

@@ -6,8 +6,8 @@ use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, Server};
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, Server};
 
 /// The operations that need no permission.
 const WITHOUT_PERMISSION: &[&str] = &["DescribeRegions"];

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::harness::Gateway;
-use crate::raw_http::{self, Connection, RawResponse};
-use crate::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
+use crate::support::gateway::Gateway;
+use crate::support::raw_http::{self, Connection, RawResponse};
+use crate::support::signed_calls::{Call, FORM, ParamLocation, Signing, SigningVariant};
 
 const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
 /// An action, its parameters, and the code and parameter of its refusal.

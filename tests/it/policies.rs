@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::{Value, json};
 
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, Server};
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, Server};
 
 const PLAINTEXT: (&str, &str) = ("Plaintext", "SGVsbG8=");
 
@@ -318,8 +318,9 @@ fn a_request_can_be_tried_out_and_a_document_checked() {
     );
     let bad = file("bad.json", r#"{"Version":"1","Statement":[{"Effect":"Alow"}]}"#);
     let broken = file("broken.json", "{\n  \"Version\": \"1\",\n}");
-    let validate =
-        |arguments: &[&str]| crate::installation::run(installation.command(arguments), b"");
+    let validate = |arguments: &[&str]| {
+        crate::support::installation::run(installation.command(arguments), b"")
+    };
     assert_eq!(validate(&["policy", "validate", &good]).done(), "valid\n");
     let told = validate(&["policy", "validate", &bad]).failed(2);
     assert!(told.contains("bad.json: Statement[0].Effect: must be Allow or Deny"), "{told}");

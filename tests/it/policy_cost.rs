@@ -6,8 +6,8 @@ use std::time::Duration;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::json;
 
-use crate::harness::{refusal, text};
-use crate::installation::{ACCOUNT, Installation};
+use crate::support::gateway::{refusal, text};
+use crate::support::installation::{ACCOUNT, Installation};
 
 /// What the gateway may use of a processor for one such call, in a build without optimisation. The
 /// product of pattern and text takes ten times as long.

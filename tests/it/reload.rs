@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::admin_client::get;
-use crate::gateway::{is_alive, signal, until};
-use crate::installation::{AccessKey, Installation, Server, run};
-use crate::raw_http::Connection;
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client::get;
+use crate::support::installation::{AccessKey, Installation, Server, run};
+use crate::support::process::{is_alive, signal, until};
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
 const CLIENTS: u32 = 16;

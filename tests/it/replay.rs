@@ -7,10 +7,9 @@ use std::path::Path;
 use hsmgate::model::Time;
 use tempfile::TempDir;
 
-use crate::gateway;
-use crate::harness::Gateway;
-use crate::raw_http::Connection;
-use crate::signed_calls::{Call, SigningVariant};
+use crate::support::gateway::Gateway;
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, SigningVariant};
 
 /// `HSMGATE_REPLAYS` raises the number of requests; the guard itself is tried with 10,000 in
 /// `src/authn/replay.rs`.
@@ -52,10 +51,9 @@ async fn every_replay_is_refused_also_after_a_kill() {
     let used = (400, "SignatureNonceUsed".to_owned());
     assert!(sent(&gateway, &requests).await.iter().all(|answer| *answer == used));
     let address = gateway.address().to_owned();
-    let directory = gateway.process.kill();
+    let directory = gateway.kill();
     // The address is signed, so the next process must have the same one.
-    let next = gateway::Gateway::start_at(directory, &address, &free);
-    let next = Gateway::of(next);
+    let next = Gateway::start_at(directory, &address, &free);
     let again = sent(&next, &requests).await;
     assert!(
         again.iter().all(|answer| *answer == used),
@@ -83,7 +81,7 @@ fn all_are(answers: &[(u16, String)], status: u16, code: &str) {
 
 /// The next gateway on the address of the last one, which the requests are signed for.
 fn next_at(directory: TempDir, address: &str) -> Gateway {
-    Gateway::of(gateway::Gateway::start_at(directory, address, &[]))
+    Gateway::start_at(directory, address, &[])
 }
 
 fn journal(directory: &Path) -> std::path::PathBuf {
@@ -95,7 +93,7 @@ async fn after_a_power_cut_no_start_of_that_boot_accepts_a_request_from_before_i
     let gateway = Gateway::start();
     let requests = answered(&gateway).await;
     let address = gateway.address().to_owned();
-    let mut directory = gateway.process.kill();
+    let mut directory = gateway.kill();
     // What a power cut leaves: nonces that never reached the disk, and the record of another boot.
     let replay = journal(directory.path());
     for file in fs::read_dir(&replay).unwrap() {
@@ -115,7 +113,7 @@ async fn after_a_power_cut_no_start_of_that_boot_accepts_a_request_from_before_i
         all_are(&sent(&gateway, &requests).await, 400, "InvalidTimeStamp.Expired");
         // What is signed now is good at once.
         answered(&gateway).await;
-        directory = gateway.process.stop();
+        directory = gateway.stop();
     }
 }
 
@@ -124,17 +122,17 @@ async fn a_start_without_the_journal_of_its_store_accepts_no_request_from_before
     let gateway = Gateway::start();
     let first = answered(&gateway).await;
     let address = gateway.address().to_owned();
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     fs::remove_dir_all(journal(directory.path())).unwrap();
     let gateway = next_at(directory, &address);
     all_are(&sent(&gateway, &first).await, 400, "InvalidTimeStamp.Expired");
     let second = answered(&gateway).await;
-    assert!(gateway.process.log().contains("event=\"replay.older_requests_refused\""));
+    assert!(gateway.log().contains("event=\"replay.older_requests_refused\""));
     // A journal of this boot that belongs to another store.
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     let other = Gateway::start();
     answered(&other).await;
-    let other = other.process.stop();
+    let other = other.stop();
     fs::remove_dir_all(journal(directory.path())).unwrap();
     fs::rename(journal(other.path()), journal(directory.path())).unwrap();
     let gateway = next_at(directory, &address);
@@ -160,7 +158,7 @@ async fn a_store_that_was_never_served_trusts_the_whole_window() {
 async fn the_journal_of_nonces_is_its_owners_alone() {
     let gateway = Gateway::start();
     answered(&gateway).await;
-    let replay = gateway.process.state().join("replay");
+    let replay = gateway.state().join("replay");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&replay), 0o700);
     let files: Vec<_> = fs::read_dir(&replay).unwrap().map(|file| file.unwrap().path()).collect();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::admin_client::metric;
-use crate::harness::Gateway;
+use crate::support::admin_client::metric;
+use crate::support::gateway::Gateway;
 
 const LIMIT: Duration = Duration::from_mins(1);
 

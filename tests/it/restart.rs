@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::gateway;
-use crate::harness::{Gateway, text};
+use crate::support::gateway::{Gateway, text};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
@@ -32,9 +31,9 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
     gateway.call("ScheduleKeyDeletion", &[id[0], ("PendingWindowInDays", "7")]).await;
     let objects = gateway.token_objects();
 
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     let_the_window_pass(&directory.path().join("state")).await;
-    let gateway = Gateway::of(gateway::Gateway::start_in(directory, &[]));
+    let gateway = Gateway::start_in(directory, &[]);
     let gone = (404, "Forbidden.KeyNotFound".to_owned());
     let mut last = (0, String::new());
     for _attempt in 0..100 {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::{Value, json};
 
-use crate::admin_client::get;
-use crate::gateway::until;
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, Server};
+use crate::support::admin_client::get;
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::process::until;
 
 fn with_admin() -> (Installation, AccessKey) {
     let (installation, admin) = Installation::prepared();

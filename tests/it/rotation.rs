@@ -4,7 +4,7 @@ use std::future::Future;
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 const ON: (&str, &str) = ("EnableAutomaticRotation", "true");
 const OFF: (&str, &str) = ("EnableAutomaticRotation", "false");

@@ -2,12 +2,12 @@
 
 use tokio::net::TcpStream;
 
-use crate::admin_client::get;
-use crate::gateway::until;
-use crate::harness::Gateway;
-use crate::installation::Installation;
-use crate::raw_http::Connection;
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client::get;
+use crate::support::gateway::Gateway;
+use crate::support::installation::Installation;
+use crate::support::process::until;
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 
@@ -29,14 +29,14 @@ async fn a_request_whose_body_is_half_sent_is_still_answered() {
     // It asks for the body, so it has the request in its hands.
     assert_eq!(connection.head().await.map(|head| head.status), Some(100));
 
-    gateway.process.terminate();
+    gateway.terminate();
     until_refused(&address).await;
     connection.send(kept).await;
     let answer = connection.answer().await.expect("it was under way before the signal");
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(answer.json()["CiphertextBlob"].is_string());
     assert!(connection.is_closed().await);
-    gateway.process.ended();
+    gateway.ended();
 }
 
 #[tokio::test]
@@ -53,9 +53,9 @@ async fn a_connection_at_rest_is_closed_and_does_not_delay_the_end() {
     let mut connection = Connection::open(gateway.address()).await;
     connection.send(&call(&gateway).signed().bytes()).await;
     assert_eq!(connection.answer().await.unwrap().status, 200);
-    gateway.process.terminate();
+    gateway.terminate();
     assert!(connection.is_closed().await);
-    let directory = gateway.process.ended();
+    let directory = gateway.ended();
     let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(log.contains("the token is closed") && !log.contains("cut off"), "{log}");
 }

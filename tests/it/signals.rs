@@ -1,19 +1,19 @@
 //! Signals that stop a server, and signals that do not.
 
-use crate::gateway::{is_alive, signal, until};
-use crate::harness::Gateway;
-use crate::installation::Installation;
+use crate::support::gateway::Gateway;
+use crate::support::installation::Installation;
+use crate::support::process::{is_alive, signal, until};
 
 #[tokio::test]
 async fn signals_that_mean_nothing_leave_a_gateway_for_development_alone() {
     let gateway = Gateway::start();
     for name in ["USR1", "USR2"] {
-        signal(name, &gateway.process.id());
+        signal(name, &gateway.process_id());
         let told = format!("signal=\"SIG{name}\"");
-        until(|| gateway.process.log().contains(&told)).await;
+        until(|| gateway.log().contains(&told)).await;
     }
     gateway.call("DescribeRegions", &[]).await;
-    gateway.process.stop();
+    gateway.stop();
 }
 
 #[tokio::test]
@@ -42,8 +42,8 @@ async fn signals_that_mean_nothing_leave_a_gateway_and_its_supervisor_alone() {
 async fn a_gateway_ends_in_good_order_on_sigquit() {
     let gateway = Gateway::start();
     gateway.call("DescribeRegions", &[]).await;
-    signal("QUIT", &gateway.process.id());
-    let directory = gateway.process.ended();
+    signal("QUIT", &gateway.process_id());
+    let directory = gateway.ended();
     let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(log.contains("the token is closed"), "{log}");
 }

@@ -3,8 +3,8 @@
 use hsmgate::api::rpc::canonical::sha256_hex;
 use hsmgate::model::Time;
 
-use crate::harness::Gateway;
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::gateway::Gateway;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const ENCRYPT: &[(&str, &str)] = &[

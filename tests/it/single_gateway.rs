@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::gateway;
-use crate::installation::{Installation, Outcome, run};
+use crate::support::gateway::Gateway;
+use crate::support::installation::{Installation, Outcome, run};
 
 /// What a gateway says that has to end by itself; one that serves is ended with exit code 124.
 fn ended(installation: &Installation, arguments: &[&str]) -> Outcome {
@@ -68,7 +68,7 @@ fn a_second_gateway_on_the_same_store_or_state_directory_is_refused_with_the_pid
 
 #[test]
 fn a_second_dev_or_serve_in_the_directory_of_a_dev_is_refused_with_its_pid() {
-    let gateway = gateway::Gateway::start(&[]);
+    let gateway = Gateway::start();
     let (installation, _user) = Installation::prepared();
     let state = gateway.state();
     let (directory, config) = (state.to_str().unwrap(), state.join("hsmgate.toml"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::Gateway;
+use crate::support::gateway::Gateway;
 
 /// What the issue promises, and a second for a busy machine.
 const LIMIT: Duration = Duration::from_secs(11);

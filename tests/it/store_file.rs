@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 
-use crate::admin_client::get;
-use crate::harness::text;
-use crate::installation::{AccessKey, Installation, Server};
+use crate::support::admin_client::get;
+use crate::support::gateway::text;
+use crate::support::installation::{AccessKey, Installation, Server};
 
 const TEXT: &str = "SGVsbG8=";
 
@@ -70,8 +70,8 @@ async fn noticed(event: &str, wanted: &str, harm: impl FnOnce(&Path)) {
     let reason = store_becomes(&server, "failed").await;
     assert!(reason.contains(wanted), "{reason}");
     assert_changes_are_refused(&client, &key).await;
-    crate::gateway::until(|| server.has_logged(event)).await;
-    assert_eq!(server.times_logged(event), 1, "it is told once");
+    crate::support::process::until(|| server.has_logged(event)).await;
+    assert_eq!(server.count_logged(event), 1, "it is told once");
 }
 
 fn beside(database: &Path, suffix: &str) -> std::path::PathBuf {

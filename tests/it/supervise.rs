@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::gateway::{is_alive, signal, until};
-use crate::installation::Installation;
+use crate::support::installation::Installation;
+use crate::support::process::{is_alive, signal, until};
 
 const ENCRYPT: &[(&str, &str)] = &[("KeyId", "alias/a"), ("Plaintext", "SGVsbG8=")];
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hsmgate::audit::{Expectation, Verifier};
 use serde_json::Value;
 
-use crate::harness::Gateway;
-use crate::installation::Installation;
+use crate::support::gateway::Gateway;
+use crate::support::installation::Installation;
 
 fn records(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
@@ -93,7 +93,7 @@ async fn what_the_gateway_does_when_it_is_due_is_on_record_before_and_after() {
         .await
         .restart_with("UPDATE key_versions SET created = created - 8 * 86400")
         .await;
-    let file = gateway.process.state().join("audit.jsonl");
+    let file = gateway.state().join("audit.jsonl");
     for (name, key) in [("DestroyKey", &doomed), ("RotateKey", &rotating)] {
         let event = events(&file, name, 1).await.remove(0);
         assert_eq!(event["eventType"], "AliyunServiceEvent");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, refusal, text};
+use crate::support::gateway::{Gateway, refusal, text};
 
 const ORDERS: &str = r#"[{"TagKey":"team","TagValue":"orders"},{"TagKey":"stage","TagValue":""}]"#;
 

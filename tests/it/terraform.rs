@@ -15,9 +15,9 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client_key::ClientKey;
-use crate::harness::{Gateway, refusal, text};
-use crate::raw_http::{self, RawResponse};
+use crate::support::client_key::ClientKey;
+use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::raw_http::{self, RawResponse};
 
 const REGION: (&str, &str) = ("RegionId", "cn-hangzhou");
 
@@ -67,7 +67,7 @@ impl Provider<'_> {
 
     /// What a call answers that must be done, without its request id.
     fn done(&self, answer: &RawResponse) -> Value {
-        assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.0.process.log());
+        assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.0.log());
         let mut answer = answer.json();
         answer.as_object_mut().unwrap().remove("RequestId").expect("an answer has a request id");
         answer

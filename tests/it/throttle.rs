@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 
-use crate::admin_client::metric;
-use crate::gateway::until;
-use crate::harness::{Gateway, text};
-use crate::installation::{AccessKey, Installation, Server};
-use crate::instance_client::InstanceClient;
-use crate::raw_http::Connection;
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client::metric;
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::instance_client::InstanceClient;
+use crate::support::process::until;
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", "SGVsbG8=")];
 

@@ -10,9 +10,9 @@ use hsmgate::cli::client::{CallError, Client};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::gateway::scratch;
-use crate::harness::{Gateway, text};
-use crate::installation::Installation;
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::Installation;
+use crate::support::softhsm::scratch;
 
 #[tokio::test]
 async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
@@ -25,8 +25,8 @@ async fn the_development_gateway_speaks_tls_and_keeps_its_certificate() {
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "SGVsbG8=");
 
     let before = fs::read(&ca_file).unwrap();
-    let directory = gateway.process.stop();
-    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
+    let directory = gateway.stop();
+    let gateway = Gateway::start_in(directory, &["--tls"]);
     assert_eq!(fs::read(&ca_file).unwrap(), before);
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), "SGVsbG8=");
 }
@@ -60,13 +60,13 @@ async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
     };
     let give_up = Instant::now() + Duration::from_mins(1);
     while new_client().call("DescribeRegions", &[]).await.is_err() {
-        assert!(Instant::now() < give_up, "{}", gateway.process.log());
+        assert!(Instant::now() < give_up, "{}", gateway.log());
         gateway.call("DescribeRegions", &[]).await;
     }
 
     fs::write(directory.join("server.pem"), "no certificate").unwrap();
-    while !gateway.process.log().contains("the TLS certificate stays the old one") {
-        assert!(Instant::now() < give_up, "{}", gateway.process.log());
+    while !gateway.log().contains("the TLS certificate stays the old one") {
+        assert!(Instant::now() < give_up, "{}", gateway.log());
         new_client().call("DescribeRegions", &[]).await.unwrap();
     }
     new_client().call("DescribeRegions", &[]).await.unwrap();
@@ -211,11 +211,11 @@ async fn the_development_gateway_has_the_names_that_it_is_given() {
 
     // The same names, some of them or none: the same certificate.
     let before = fs::read(&ca_file).unwrap();
-    let mut directory = gateway.process.stop();
+    let mut directory = gateway.stop();
     for options in [&options[..], &["--tls", "--tls-name", CLOUD_HOSTS[2]], &["--tls"]] {
-        let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, options));
+        let gateway = Gateway::start_in(directory, options);
         gateway.call("DescribeRegions", &[]).await;
-        directory = gateway.process.stop();
+        directory = gateway.stop();
     }
     // Another name needs another CA, which no client knows yet: only who says so gets it.
     let state = directory.path().join("state");
@@ -237,7 +237,7 @@ async fn the_development_gateway_has_the_names_that_it_is_given() {
     let anew = ["tls", "self-signed", "--force", "--name", "kms.example", "--out"];
     assert!(hsmgate(&[&anew[..], &[out.to_str().unwrap()]].concat()).status.success());
     let options = ["--tls", "--tls-name", "kms.example"];
-    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &options));
+    let gateway = Gateway::start_in(directory, &options);
     gateway.call("DescribeRegions", &[]).await;
     assert_ne!(fs::read(&ca_file).unwrap(), before);
 }
@@ -246,11 +246,11 @@ async fn the_development_gateway_has_the_names_that_it_is_given() {
 async fn a_directory_with_the_older_form_of_ca_keeps_it_until_another_is_asked_for() {
     let directory = TempDir::new_in(scratch()).unwrap();
     let (ca_file, ca) = older_form(&directory.path().join("state/tls"));
-    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
+    let gateway = Gateway::start_in(directory, &["--tls"]);
     gateway.call("DescribeRegions", &[]).await;
-    assert!(gateway.process.log().contains("tls.single_ca"), "{}", gateway.process.log());
-    let directory = gateway.process.stop();
-    let gateway = Gateway::of(crate::gateway::Gateway::start_in(directory, &["--tls"]));
+    assert!(gateway.log().contains("tls.single_ca"), "{}", gateway.log());
+    let directory = gateway.stop();
+    let gateway = Gateway::start_in(directory, &["--tls"]);
     assert_eq!(gateway.dev.ca_file.as_deref(), Some(&*ca_file));
     gateway.call("DescribeRegions", &[]).await;
     assert_eq!(fs::read_to_string(&ca_file).unwrap(), ca);

@@ -4,12 +4,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::harness::Gateway;
+use crate::support::gateway::Gateway;
 
 fn token_info(gateway: &Gateway, options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hsmgate"))
         .args(["token", "info", "--dir"])
-        .arg(gateway.process.state())
+        .arg(gateway.state())
         .args(options)
         .output()
         .unwrap()
@@ -39,7 +39,7 @@ async fn it_tells_what_the_token_is_and_what_it_can_do() {
 #[tokio::test]
 async fn a_directory_of_something_else_is_not_found() {
     let gateway = Gateway::start();
-    let elsewhere = gateway.process.state().join("tokens");
+    let elsewhere = gateway.state().join("tokens");
     let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
         .args(["token", "info", "--dir"])
         .arg(elsewhere)

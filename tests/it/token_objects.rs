@@ -13,8 +13,8 @@ use hsmgate::model::KeyVersionId;
 use hsmgate::token::{ObjectName, ObjectOwner, ServiceKey};
 use secrecy::SecretString;
 
-use crate::harness::{Gateway, text};
-use crate::installation::module;
+use crate::support::gateway::{Gateway, text};
+use crate::support::softhsm::module;
 
 /// Where the child finds the state directory, and the labels that it shall find in the token.
 const STATE: &str = "HSMGATE_TEST_STATE";
@@ -41,9 +41,9 @@ async fn every_key_in_the_token_is_closed_and_named_as_the_documentation_says() 
         "token_objects::every_key_in_the_token_is_closed_and_named_as_the_documentation_says";
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
-        .env(STATE, gateway.process.state())
+        .env(STATE, gateway.state())
         .env(LABELS, labels.join("\n"))
-        .env("SOFTHSM2_CONF", gateway.process.state().join("softhsm2.conf"))
+        .env("SOFTHSM2_CONF", gateway.state().join("softhsm2.conf"))
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);

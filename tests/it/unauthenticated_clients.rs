@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
-use crate::admin_client::{metric, total};
-use crate::harness::{Gateway, text};
-use crate::installation::Installation;
-use crate::instance_client::{InstanceClient, refusal, send};
-use crate::raw_http::Connection;
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client::{metric, total};
+use crate::support::gateway::{Gateway, text};
+use crate::support::installation::Installation;
+use crate::support::instance_client::{InstanceClient, refusal, send};
+use crate::support::raw_http::Connection;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
 /// More than a gateway has places for.
 const UNAUTHENTICATED_CLIENTS: usize = 1100;
@@ -175,12 +175,12 @@ async fn a_credential_that_has_succeeded_is_heard_from_a_source_that_is_throttle
 async fn many_refusals_of_an_unauthenticated_client_are_recorded_as_a_sum() {
     const TIMES: usize = 500;
     let gateway = Gateway::start_with(&LIMITED);
-    let (before, audit) = (audit_bytes(&gateway), gateway.process.state().join("audit.jsonl"));
+    let (before, audit) = (audit_bytes(&gateway), gateway.state().join("audit.jsonl"));
     flood(&gateway, "127.0.0.4", UNSIGNED, TIMES).await;
     let summed = "hsmgate_audit_aggregated_refusals_total";
     assert!(metric(&gateway, summed).await.unwrap() >= 300.0);
     assert!(audit_bytes(&gateway) - before < 120_000, "{} bytes", audit_bytes(&gateway) - before);
-    let _directory = gateway.process.stop();
+    let _directory = gateway.stop();
     let records = std::fs::read_to_string(audit).unwrap();
     let records: Vec<Value> =
         records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -201,7 +201,7 @@ async fn many_refusals_of_an_unauthenticated_client_are_recorded_as_a_sum() {
 }
 
 fn audit_bytes(gateway: &Gateway) -> u64 {
-    std::fs::metadata(gateway.process.state().join("audit.jsonl")).unwrap().len()
+    std::fs::metadata(gateway.state().join("audit.jsonl")).unwrap().len()
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ use hsmgate::model::Time;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::admin_client::{get, metric};
 use crate::clock_jumps::{HOLD, jumps_on_record};
-use crate::gateway::{self, scratch, until};
-use crate::harness::{Gateway, text};
-use crate::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::admin_client::{get, metric};
+use crate::support::gateway::{Gateway, text};
+use crate::support::process::until;
+use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
+use crate::support::softhsm::scratch;
 
 const VARIANT: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
 const HOUR: i64 = 3600;
@@ -52,7 +53,7 @@ impl Clock {
         let (library, file) = (self.library(), self.offset_file());
         let variables: [(&str, &OsStr); 2] =
             [("LD_PRELOAD", library.as_ref()), ("CLOCK_OFFSET_FILE", file.as_ref())];
-        Gateway::of(gateway::Gateway::start_process(directory, address, &[], &variables))
+        Gateway::start_process(directory, address, &[], &variables)
     }
 }
 
@@ -86,7 +87,7 @@ async fn a_clock_that_jumps_ahead_and_back_accepts_no_request_twice() {
     // A start while the clock is ahead drops what seems to be too old.
     let address = gateway.address().to_owned();
     clock.move_by(HOUR);
-    let gateway = clock.gateway_in(gateway.process.kill(), &address);
+    let gateway = clock.gateway_in(gateway.kill(), &address);
     clock.move_by(0);
     assert_eq!(answer(&gateway, &first).await, (400, "InvalidTimeStamp.Expired".to_owned()));
 }
@@ -98,7 +99,7 @@ async fn a_clock_that_was_ahead_at_a_start_which_trusts_nothing_older_locks_nobo
     let address = gateway.address().to_owned();
     let (first, answered) = call(&gateway, 0).await;
     assert_eq!(answered.0, 200);
-    let directory = gateway.process.stop();
+    let directory = gateway.stop();
     // As after a start of the machine, before its clock was set by the network.
     fs::remove_dir_all(directory.path().join("state/replay")).unwrap();
     clock.move_by(8 * HOUR);
@@ -108,7 +109,7 @@ async fn a_clock_that_was_ahead_at_a_start_which_trusts_nothing_older_locks_nobo
     let (status, told) = get(&gateway.dev.admin, "/readyz").await;
     assert!(status == 503 && told.contains("the clock is behind"), "{status} {told}");
 
-    let gateway = clock.gateway_in(gateway.process.kill(), &address);
+    let gateway = clock.gateway_in(gateway.kill(), &address);
     assert_eq!(call(&gateway, 1).await.1.0, 200);
     let expired = (400, "InvalidTimeStamp.Expired".to_owned());
     assert_eq!(answer(&gateway, &first).await, expired, "it is older than the start");
@@ -145,7 +146,7 @@ async fn a_running_clock_that_jumps_by_days_destroys_nothing_early_and_accepts_n
                                         WHERE delete_at > 0",
         )
         .await;
-    let gateway = clock.gateway_in(gateway.process.stop(), "127.0.0.1:0");
+    let gateway = clock.gateway_in(gateway.stop(), "127.0.0.1:0");
     let objects = gateway.token_objects();
     let (first, answered) = call(&gateway, 0).await;
     assert_eq!(answered.0, 200);

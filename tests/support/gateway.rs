@@ -1,45 +1,66 @@
-//! A gateway of its own for a test: `hsmgate dev` as a child process in a directory that goes away.
-
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+//! A gateway for one test: `hsmgate dev` as a child process in a directory that goes away, and a client
+//! that signs like an SDK.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::panic::Location;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use hsmgate::cli::client::{CallError, Client};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a gateway may take to make its token and serve, on a busy machine.
-pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
+use super::process::{Process, START_LIMIT, within};
+use super::softhsm::scratch;
 
-/// How long a gateway may take to end after SIGTERM.
-pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// What `hsmgate dev --json` says once it serves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Dev {
+    pub(crate) endpoint: String,
+    pub(crate) region: String,
+    pub(crate) account: String,
+    pub(crate) access_key_id: String,
+    pub(crate) access_key_secret: String,
+    pub(crate) key_id: String,
+    pub(crate) alias: String,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_key_file: Option<PathBuf>,
+    pub(crate) client_key_password_file: Option<PathBuf>,
+    pub(crate) admin: String,
+}
 
-/// A running gateway. It is killed when dropped; [`Gateway::stop`] ends it as an operator would.
+/// A running gateway with a token and a directory of its own. It is killed when dropped;
+/// [`Gateway::stop`] ends it as an operator would.
 pub(crate) struct Gateway {
-    process: Option<Child>,
-    dev_json: String,
+    process: Process,
     dir: TempDir,
+    dev_json: String,
+    pub(crate) dev: Dev,
+    /// Signs with the AccessKey of `dev`.
+    pub(crate) client: Client,
 }
 
 impl Gateway {
-    /// Starts `hsmgate dev` on a free port, with more options where a test needs them.
-    pub(crate) fn start(options: &[&str]) -> Self {
-        Self::start_in(TempDir::new_in(scratch()).expect("a temporary directory"), options)
+    /// On a free port.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
     }
 
-    /// As [`Gateway::start`], with another filter of its log than the usual one.
+    /// With more options of `hsmgate dev`.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        Self::start_in(new_directory(), options)
+    }
+
+    /// With another filter of its log than the usual one.
     pub(crate) fn start_with_log(filter: &str) -> Self {
-        let dir = TempDir::new_in(scratch()).expect("a temporary directory");
-        Self::start_with_environment(dir, &[], &[("HSMGATE_LOG", filter.as_ref())])
+        let variables = [("HSMGATE_LOG", filter.as_ref())];
+        Self::start_with_environment(new_directory(), &[], &variables)
     }
 
-    /// As [`Gateway::start`], in the directory that an earlier one has left.
+    /// In the directory of an earlier one.
     pub(crate) fn start_in(dir: TempDir, options: &[&str]) -> Self {
         Self::start_with_environment(dir, options, &[])
     }
@@ -66,21 +87,49 @@ impl Gateway {
         variables: &[(&str, &OsStr)],
     ) -> Self {
         let log = File::options().create(true).append(true).open(dir.path().join("log"));
-        let log = log.expect("a log file");
-        let process = Command::new(env!("CARGO_BIN_EXE_hsmgate"))
-            .args(["dev", "--json", "--listen", address, "--dir"])
-            .arg(dir.path().join("state"))
+        let mut process = dev_command(dir.path(), address)
             .args(options)
             .env("HSMGATE_LOG", "")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log.expect("a log file"))
             .spawn()
             .expect("hsmgate starts");
-        let mut gateway = Self { process: Some(process), dev_json: String::new(), dir };
-        gateway.dev_json = gateway.first_line();
-        gateway
+        let stdout = process.stdout.take().expect("standard output is piped");
+        let process = Process::of(process);
+        let mut lines = BufReader::new(stdout).lines();
+        let Some(Some(Ok(dev_json))) = within(START_LIMIT, move || lines.next()) else {
+            panic!("the gateway does not serve; its log:\n{}", log_in(&dir));
+        };
+        let dev: Dev = serde_json::from_str(&dev_json).expect("it introduces itself in JSON");
+        let secret = SecretString::from(dev.access_key_secret.clone());
+        let ca = dev.ca_file.as_deref();
+        let client = Client::trusting(ca, &dev.endpoint, &dev.access_key_id, secret);
+        Self { process, dir, dev_json, dev, client: client.expect("a client of the gateway") }
+    }
+
+    /// Stops the process and starts another one on the same state.
+    pub(crate) fn restart(self) -> Self {
+        Self::start_in(self.stop(), &[])
+    }
+
+    /// Kills the process and starts another one on the same state.
+    pub(crate) fn kill_and_restart(self) -> Self {
+        Self::start_in(self.kill(), &[])
+    }
+
+    /// Stops the process, changes its database, and starts another process on the same state. The
+    /// statement must change something.
+    pub(crate) async fn restart_with(self, change: &'static str) -> Self {
+        let directory = self.stop();
+        let database = directory.path().join("state/hsmgate.db");
+        let url = format!("sqlite://{}", database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.expect("the database opens");
+        let changed = sqlx::query(change).execute(&pool).await.expect("the statement is good");
+        assert!(changed.rows_affected() > 0, "{change}");
+        pool.close().await;
+        Self::start_in(directory, &[])
     }
 
     /// The line with which it introduced itself: endpoint, access key and demo key, as JSON.
@@ -88,24 +137,23 @@ impl Gateway {
         &self.dev_json
     }
 
-    /// The id of its process.
-    pub(crate) fn id(&self) -> String {
-        self.process.as_ref().expect("it runs until it is stopped").id().to_string()
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// What it wrote to standard error so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).expect("the log is text")
-    }
-
-    /// The id of its process.
-    pub(crate) fn process_id(&self) -> u32 {
-        self.process.as_ref().expect("it runs until it is stopped").id()
+        log_in(&self.dir)
     }
 
     /// The directory of its token and its store.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.dev.endpoint.strip_prefix("http://").expect("it speaks plain HTTP")
     }
 
     /// Asks it to end with SIGTERM, waits until it has, and gives its directory.
@@ -116,95 +164,101 @@ impl Gateway {
 
     /// Asks it to end with SIGTERM.
     pub(crate) fn terminate(&self) {
-        let process = self.process.as_ref().expect("it runs until it is stopped");
-        signal("TERM", &process.id().to_string());
+        self.process.signal("TERM");
     }
 
     /// Waits until it has ended, as one that was asked to, and gives its directory.
-    pub(crate) fn ended(mut self) -> TempDir {
-        let mut process = self.process.take().expect("it runs until it is stopped");
-        let id = process.id().to_string();
-        let ended = within(STOP_LIMIT, move || process.wait().expect("a child can be waited for"));
-        if ended.is_none() {
-            signal("KILL", &id);
-        }
-        assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", self.log());
-        self.into_directory()
+    pub(crate) fn ended(self) -> TempDir {
+        let Self { process, dir, .. } = self;
+        let ended = process.wait();
+        assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", log_in(&dir));
+        dir
     }
 
-    /// Kills it where it stands, and gives its directory.
-    pub(crate) fn kill(mut self) -> TempDir {
-        let mut process = self.process.take().expect("it runs until it is stopped");
-        process.kill().expect("a child can be killed");
-        process.wait().expect("a child can be waited for");
-        self.into_directory()
+    /// Kills it, and gives its directory.
+    pub(crate) fn kill(self) -> TempDir {
+        let Self { process, dir, .. } = self;
+        drop(process);
+        dir
     }
 
-    fn into_directory(mut self) -> TempDir {
-        let unused = TempDir::new_in(scratch()).expect("a temporary directory");
-        std::mem::replace(&mut self.dir, unused)
+    /// How many objects its SoftHSM2 token has, by their files. One without an id is what a kill
+    /// leaves in the middle of SoftHSM2's making of an object: it gives it the attributes one by
+    /// one, the id and the material last.
+    pub(crate) fn token_objects(&self) -> usize {
+        let tokens = fs::read_dir(self.state().join("tokens")).expect("a folder of tokens");
+        let files = tokens.flat_map(|token| {
+            fs::read_dir(token.expect("a token").path()).expect("a folder of objects")
+        });
+        let paths = files.map(|file| file.expect("an object").path());
+        let is_object = |path: &PathBuf| {
+            path.extension().is_some_and(|is| is == "object")
+                && !path.ends_with("token.object")
+                && fs::read(path).is_ok_and(|bytes| has_id(&bytes))
+        };
+        paths.filter(is_object).count()
     }
 
-    fn first_line(&mut self) -> String {
-        let stdout = self.process.as_mut().and_then(|process| process.stdout.take());
-        let mut lines = BufReader::new(stdout.expect("standard output is piped")).lines();
-        match within(START_LIMIT, move || lines.next()) {
-            Some(Some(Ok(line))) => line,
-            _ => panic!("the gateway does not serve; its log:\n{}", self.log()),
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Fails only when it has ended already.
-            process.kill().ok();
-            process.wait().ok();
+    pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Value {
+        match self.client.call(action, params).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{action} failed: {error:?}\n{}", self.log()),
         }
     }
-}
 
-/// Memory where there is some: a token on disk makes keys fifteen times slower.
-pub(crate) fn scratch() -> &'static Path {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory } else { Path::new("/tmp") }
-}
-
-pub(crate) fn signal(name: &str, process: &str) {
-    let option = format!("-{name}");
-    let status = Command::new("kill").args([option.as_str(), process]).status().expect("kill runs");
-    assert!(status.success(), "kill {option} {process}: {status}");
-}
-
-/// The result of `work`, unless it takes longer than `limit`.
-pub(crate) fn within<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (done, result) = mpsc::channel();
-    // Nobody listens any more after the limit.
-    thread::spawn(move || done.send(work()).ok());
-    result.recv_timeout(limit).ok()
-}
-
-/// Whether a process runs.
-pub(crate) fn is_alive(process: &str) -> bool {
-    fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
-}
-
-/// Nothing that is waited for takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_mins(2);
-
-/// Waits until it holds.
-#[track_caller]
-pub(crate) fn until(mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
-    let (caller, limit) = (Location::caller(), Instant::now() + LIMIT);
-    async move {
-        while !holds() {
-            assert!(Instant::now() < limit, "it does not come to hold: {caller}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    /// Status and code of a call that must be refused.
+    pub(crate) async fn refused(&self, action: &str, params: &[(&str, &str)]) -> (u16, String) {
+        match self.client.call(action, params).await {
+            Err(CallError::Refused { status, code, .. }) => (status, code),
+            other => panic!("{action} was not refused: {other:?}"),
         }
     }
+
+    /// A new key's id.
+    pub(crate) async fn create_key(&self) -> String {
+        self.create_key_with(&[]).await
+    }
+
+    /// The id of a new key of another kind.
+    pub(crate) async fn create_key_with(&self, params: &[(&str, &str)]) -> String {
+        let answer = self.call("CreateKey", params).await;
+        text(&answer["KeyMetadata"]["KeyId"]).to_owned()
+    }
+
+    /// What DescribeKey says of a key.
+    pub(crate) async fn describe(&self, key: &str) -> Value {
+        self.call("DescribeKey", &[("KeyId", key)]).await["KeyMetadata"].clone()
+    }
+}
+
+fn new_directory() -> TempDir {
+    TempDir::new_in(scratch()).expect("a temporary directory")
+}
+
+fn log_in(dir: &TempDir) -> String {
+    fs::read_to_string(dir.path().join("log")).expect("the log is text")
+}
+
+/// `hsmgate dev` with its state in a directory.
+pub(crate) fn dev_command(dir: &Path, address: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
+    command.args(["dev", "--json", "--listen", address, "--dir"]).arg(dir.join("state"));
+    command
+}
+
+/// Whether an object file of SoftHSM2 holds a CKA_ID that is not empty: its number, the kind of a
+/// byte string, and its length, 8 bytes each.
+fn has_id(file: &[u8]) -> bool {
+    let head = [[0, 0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 0, 0, 3]].concat();
+    let length = file.windows(24).find(|window| window.starts_with(&head));
+    length.is_some_and(|window| !window.ends_with(&[0; 8]))
+}
+
+/// What a refusal is compared with.
+pub(crate) fn refusal(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
 }

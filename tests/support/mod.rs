@@ -1,3 +1,23 @@
-//! What the test crates share.
+//! What the test crates share: a [`gateway::Gateway`] for development or a production
+//! [`installation::Installation`], and those who call them.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot continue must fail"
+)]
+
+pub(crate) mod admin_client;
+pub(crate) mod client_key;
 pub(crate) mod gateway;
+pub(crate) mod installation;
+pub(crate) mod instance_client;
+pub(crate) mod key_material;
+pub(crate) mod process;
+pub(crate) mod raw_http;
+pub(crate) mod signed_calls;
+pub(crate) mod small_disk;
+pub(crate) mod softhsm;

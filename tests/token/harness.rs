@@ -3,7 +3,7 @@
 use std::env;
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use hsmgate::token::{
     TokenSettings, Worker,
 };
 use secrecy::SecretString;
+
+use crate::softhsm::{self, module, scratch};
 
 /// Names the test that this process was started for.
 const INNER: &str = "HSMGATE_TOKEN_TEST";
@@ -39,17 +41,8 @@ pub(crate) fn with_token<F: Future<Output = ()>>(name: &str, test: impl FnOnce(T
 }
 
 fn spawn(name: &str) {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-    let directory = tempfile::Builder::new().prefix("hsmgate-token-").tempdir_in(parent).unwrap();
-    let tokens = directory.path().join("tokens");
-    std::fs::create_dir(&tokens).unwrap();
-    let configuration = directory.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&configuration, text).unwrap();
+    let directory = tempfile::TempDir::new_in(scratch()).unwrap();
+    let configuration = softhsm::configure(directory.path());
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INNER, name)
@@ -61,16 +54,6 @@ fn spawn(name: &str) {
     print!("{text}");
     // A name that matches no test would pass as well.
     assert!(text.contains("1 passed"), "{name} names no test:\n{text}");
-}
-
-pub(crate) fn module() -> PathBuf {
-    let candidates = [
-        env::var("SOFTHSM2_MODULE").unwrap_or_default(),
-        "/usr/lib/softhsm/libsofthsm2.so".into(),
-        "/usr/lib64/softhsm/libsofthsm2.so".into(),
-        "/usr/lib64/pkcs11/libsofthsm2.so".into(),
-    ];
-    candidates.iter().map(PathBuf::from).find(|path| path.is_file()).expect("SoftHSM2 is needed")
 }
 
 pub(crate) fn initialize(label: &str) {

@@ -20,5 +20,7 @@ mod import;
 mod key_pairs;
 mod objects;
 mod recovery;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 mod token_selection;
 mod vectors;

@@ -1,7 +1,5 @@
 //! A caller that speaks the KMS instance protocol like an SDK.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
-
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -11,8 +9,8 @@ use prost::Message;
 
 use hsmgate::api::instance::messages::Error;
 
-use crate::client_key::{ClientKey, PASSWORD, now};
-use crate::harness::Gateway;
+use super::client_key::{ClientKey, PASSWORD, now};
+use super::gateway::Gateway;
 
 const VERSION: &str = "x-kms-migrationkeyversionid";
 

@@ -1,13 +1,11 @@
 //! A production installation in a directory of its own: a configuration, PIN files, and a
 //! SoftHSM2 that has no token yet.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
-
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -17,7 +15,8 @@ use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
-use crate::gateway::{START_LIMIT, STOP_LIMIT, scratch, signal, within};
+use super::process::{Process, START_LIMIT};
+use super::softhsm::{self, module, scratch};
 
 pub(crate) const ACCOUNT: &str = "1234567890123456";
 
@@ -85,13 +84,7 @@ impl Installation {
         let root = dir.path().to_owned();
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
         let installation = Self { root, _dir: dir, program, environment: Vec::new() };
-        fs::create_dir(installation.path("tokens")).unwrap();
-        let tokens = installation.path("tokens");
-        let softhsm2 = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            tokens.display()
-        );
-        fs::write(installation.path("softhsm2.conf"), softhsm2).unwrap();
+        softhsm::configure(&installation.root);
         for (name, pin) in [("pin", "user-pin-8163\n"), ("so-pin", "so-pin-59027\n")] {
             fs::write(installation.path(name), pin).unwrap();
             fs::set_permissions(installation.path(name), Permissions::from_mode(0o600)).unwrap();
@@ -248,13 +241,13 @@ impl Installation {
             }
         });
         let address = told.recv_timeout(START_LIMIT).expect("the gateway serves");
-        Server { process: Some(process), endpoint: format!("http://{address}"), log }
+        Server { process: Process::of(process), endpoint: format!("http://{address}"), log }
     }
 }
 
 /// A running `hsmgate serve`. It is killed when dropped.
 pub(crate) struct Server {
-    process: Option<Child>,
+    process: Process,
     pub(crate) endpoint: String,
     log: Arc<Mutex<String>>,
 }
@@ -291,13 +284,8 @@ impl Server {
         self.log.lock().unwrap().contains(what)
     }
 
-    /// How often it has logged this by now.
-    pub(crate) fn times_logged(&self, what: &str) -> usize {
-        self.log.lock().unwrap().matches(what).count()
-    }
-
     pub(crate) fn process_id(&self) -> u32 {
-        self.process.as_ref().unwrap().id()
+        self.process.id()
     }
 
     /// The process id of the gateway under this supervisor; empty while there is none.
@@ -313,7 +301,7 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, &self.process_id().to_string());
+        self.process.signal(name);
     }
 
     /// Asks it to end with SIGTERM, and gives its exit code.
@@ -323,23 +311,8 @@ impl Server {
     }
 
     /// Waits until it has ended, and gives its exit code.
-    pub(crate) fn wait(mut self) -> Option<i32> {
-        let mut process = self.process.take().unwrap();
-        let id = process.id().to_string();
-        let ended = within(STOP_LIMIT, move || process.wait().unwrap());
-        if ended.is_none() {
-            signal("KILL", &id);
-        }
-        ended.expect("it ends in time").code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().ok();
-            process.wait().ok();
-        }
+    pub(crate) fn wait(self) -> Option<i32> {
+        self.process.wait().expect("it ends in time").code()
     }
 }
 
@@ -359,12 +332,4 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Outcome {
         stdout: output.stdout,
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
-}
-
-/// SoftHSM2's module.
-pub(crate) fn module() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/module.sh");
-    let output = Command::new(script).output().unwrap();
-    assert!(output.status.success(), "SoftHSM2 is needed: softhsm/install.sh");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

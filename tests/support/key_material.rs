@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::harness::text;
+use super::gateway::text;
 
 /// Wraps material for an answer of GetParametersForImport with RSAES_OAEP_SHA_1; Base64.
 pub(crate) fn wrap(parameters: &Value, material: &[u8]) -> String {

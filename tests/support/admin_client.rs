@@ -1,11 +1,9 @@
 //! A caller of the admin listener.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::Gateway;
+use super::gateway::Gateway;
 
 /// Status and body of a GET.
 pub(crate) async fn get(admin: &str, path: &str) -> (u16, String) {

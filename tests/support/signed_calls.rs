@@ -1,8 +1,6 @@
 //! Requests signed by every scheme and in every place, in parts that a test may change before or
 //! after they are signed.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
-
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -19,8 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::harness::Gateway;
-use crate::raw_http::{self, RawResponse};
+use super::gateway::Gateway;
+use super::raw_http::{self, RawResponse};
 
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -1,7 +1,5 @@
 //! Bytes over a socket: what no well-behaved client would send, and answers as they arrive.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
-
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,6 +1,5 @@
 //! A disk that a test fills.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
 #![allow(clippy::print_stdout, reason = "a test that is not run says so")]
 
 use std::fs;
