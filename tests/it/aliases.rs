@@ -6,11 +6,11 @@ use hsmgate::api::instance::messages::EncryptResponse;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::json;
 
-use crate::dangling_references::encrypt;
+use crate::access::dangling_references::encrypt;
+use crate::audit::system_events::events;
 use crate::support::gateway::{Gateway, refusal, text};
 use crate::support::installation::{ACCOUNT, AccessKey, Installation};
 use crate::support::instance_client::InstanceClient;
-use crate::system_events::events;
 
 #[tokio::test]
 async fn an_alias_names_a_key_until_it_is_moved_or_deleted() {

@@ -9,7 +9,7 @@ use hsmgate::model::Time;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::clock_jumps::{HOLD, jumps_on_record};
+use crate::keys::clock_jumps::{HOLD, jumps_on_record};
 use crate::support::admin_client::{get, metric};
 use crate::support::gateway::{Gateway, text};
 use crate::support::process::until;
@@ -26,7 +26,7 @@ struct Clock(TempDir);
 impl Clock {
     fn new() -> Self {
         let clock = Self(TempDir::new_in(scratch()).unwrap());
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/authn/clock.c");
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(clock.library()).arg(source);
         assert!(compiler.status().unwrap().success());

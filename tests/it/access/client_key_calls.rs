@@ -9,7 +9,7 @@ use hsmgate::model::Time;
 use hsmgate::ops::unsupported;
 use serde_json::Value;
 
-use crate::instance_keys::listed;
+use crate::instance::client_keys::listed;
 use crate::support::client_key::ClientKey;
 use crate::support::gateway::{Gateway, refusal, text};
 use crate::support::instance_client::InstanceClient;

@@ -38,7 +38,7 @@ async fn every_key_in_the_token_is_closed_and_named_as_the_documentation_says() 
     }
     // SoftHSM2 reads its configuration from the environment, once for a process.
     let name =
-        "token_objects::every_key_in_the_token_is_closed_and_named_as_the_documentation_says";
+        "keys::token_objects::every_key_in_the_token_is_closed_and_named_as_the_documentation_says";
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(STATE, gateway.state())

@@ -14,7 +14,7 @@ use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::golden::{
+use crate::store::golden::{
     self, CLIENT_KEY_PASSWORD, Call, Command, Expected, InstanceCall, NamedAccessKey, Role,
     StoredClientKey, golden_directory, outcome,
 };

@@ -3,9 +3,9 @@
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
+use crate::audit::system_events::events;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation};
-use crate::system_events::events;
 
 const TEXT: &str = "SGVsbG8=";
 const SERVICE: &str = "AliyunServiceEvent";

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::import::key_of;
+use crate::material::key_of;
 use crate::support::admin_client::metric;
 use crate::support::gateway::{Gateway, text};
 use crate::support::process::until;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hsmgate::api::instance::messages::{DecryptRequest, DecryptResponse};
 use serde_json::Value;
 
-use crate::import::key_of;
+use crate::material::key_of;
 use crate::support::gateway::{Gateway, text};
 use crate::support::instance_client::InstanceClient;
 

@@ -1,0 +1,4 @@
+//! The admin listener.
+
+mod listener;
+mod tls;

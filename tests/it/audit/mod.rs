@@ -1,0 +1,4 @@
+//! The audit.
+
+mod records;
+pub(crate) mod system_events;

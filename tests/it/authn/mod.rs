@@ -1,0 +1,5 @@
+//! Authentication: signatures of every scheme, replayed requests, and clocks that differ.
+
+mod replay;
+mod signatures;
+mod wrong_clock;

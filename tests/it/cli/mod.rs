@@ -1,0 +1,6 @@
+//! The commands, and the files that they read.
+
+mod commands;
+mod doctor;
+mod file_permissions;
+mod token_info;

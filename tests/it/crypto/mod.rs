@@ -1,0 +1,4 @@
+//! Encryption and data keys.
+
+mod encryption;
+mod iv_budget;

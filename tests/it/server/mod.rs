@@ -1,0 +1,7 @@
+//! Connections, whatever they carry.
+
+mod connection_failures;
+mod request_framing;
+mod slow_clients;
+mod tls;
+mod unauthenticated_clients;
