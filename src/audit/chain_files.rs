@@ -1,16 +1,37 @@
 //! Finds the files of one chain in a directory, whatever their names.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::chain::Head;
 use super::continuity::lines_from_end;
-use super::export::ExportError;
 use super::file::last_record;
 use super::journal;
 use super::line::{Kind, Line, key_bits};
+
+/// Why a bundle could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system error.
+        source: io::Error,
+    },
+    /// The audit file does not exist.
+    #[error("no audit file exists at {}", .0.display())]
+    Nothing(PathBuf),
+    /// The manifest or the key is malformed.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// A file differs from the manifest.
+    #[error("{} is not the file that was exported", .0.display())]
+    Changed(PathBuf),
+}
 
 /// A file of a chain.
 #[derive(Debug, Clone)]
@@ -173,7 +194,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
+fn first_line(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let limit = u64::try_from(super::line::MAX_LINE_BYTES).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(fs::File::open(path)?.take(limit));
@@ -182,7 +203,7 @@ fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn fault(path: &Path, source: std::io::Error) -> ExportError {
+fn fault(path: &Path, source: io::Error) -> ExportError {
     ExportError::File { path: path.to_owned(), source }
 }
 

@@ -172,6 +172,16 @@ impl AuditKey {
     }
 }
 
+/// A checkpoint key, as named in a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedKey {
+    /// The key version id on the token.
+    pub key_id: String,
+    /// The public key, as PEM.
+    pub public_key: String,
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use aws_lc_rs::rand::SystemRandom;

@@ -7,106 +7,17 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::AuditError;
 use super::chain::Head;
-use super::chain_files as chain;
+use super::chain_files::{self as chain, ExportError};
 use super::checkpoint::{AuditKey, Checkpoint};
+use super::metadata::StoredHead;
 use super::verify::Expectation;
 use crate::model::Time;
-use crate::store::{MetadataValue, Store};
-use crate::token::ServiceKey;
 
 /// The name of a bundle's manifest.
 pub const MANIFEST: &str = "manifest.json";
 /// The name of a bundle's public key.
 pub const PUBLIC_KEY: &str = "public-key.pem";
-
-/// The metadata entry with the audit head in the store.
-pub const HEAD_METADATA: &str = "audit-head";
-pub(super) const PUBLIC_KEY_METADATA: &str = "audit-public-key";
-/// The public keys that were replaced, oldest first: PEM texts as JSON.
-pub(super) const RETIRED_KEYS_METADATA: &str = "audit-retired-keys";
-
-/// The metadata that a restored store inherits from the newer store that it replaces: the audit
-/// state, so that the audit file can continue. Empty if the replaced store is not newer, or cannot
-/// be read. `old` returns a metadata entry of the replaced store, `new_head` is [`HEAD_METADATA`]
-/// of the restored one.
-pub fn metadata_to_keep<'a>(
-    old: impl Fn(&str) -> Option<&'a str>,
-    new_head: Option<&str>,
-) -> Vec<(&'static str, &'a str)> {
-    let number = |head: Option<&str>| {
-        head.and_then(|text| serde_json::from_str(text).ok())
-            .map(|known: StoredHead| known.head.sequence)
-    };
-    if number(old(HEAD_METADATA)).is_none_or(|old| number(new_head).is_some_and(|new| new > old)) {
-        return Vec::new();
-    }
-    let entries = [
-        HEAD_METADATA,
-        PUBLIC_KEY_METADATA,
-        RETIRED_KEYS_METADATA,
-        ServiceKey::CHECKPOINT_KEY,
-        super::key_change::CHANGE_METADATA,
-        super::key_change::NEXT_METADATA,
-    ];
-    entries.into_iter().filter_map(|name| Some((name, old(name)?))).collect()
-}
-
-/// The audit head in the store. The chain never goes back behind it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredHead {
-    /// A record that is on disk.
-    pub head: Head,
-    /// Whether it was the last record of an orderly shutdown.
-    pub is_closed: bool,
-    /// Whether a gateway has started since to write after it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_opening: bool,
-    /// The last checkpoint.
-    pub checkpoint: Option<Checkpoint>,
-}
-
-impl StoredHead {
-    /// The head in the store. Absent before the first checkpoint.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn load(store: &Store) -> Result<MetadataValue<Self>, AuditError> {
-        Ok(store.read_metadata(HEAD_METADATA, |text| serde_json::from_str(text).ok()).await?)
-    }
-
-    pub(super) async fn save(&self, store: &Store) -> Result<(), AuditError> {
-        let text = serde_json::to_string(self).map_err(|_form| AuditError::Damaged)?;
-        Ok(store.set_metadata(HEAD_METADATA, &text).await?)
-    }
-
-    /// The key that signs the checkpoints. Absent before the first start with an audit log.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn public_key(store: &Store) -> Result<MetadataValue<AuditKey>, AuditError> {
-        Ok(store.read_metadata(PUBLIC_KEY_METADATA, |pem| AuditKey::from_pem(pem).ok()).await?)
-    }
-
-    /// The replaced checkpoint keys, oldest first. Empty if the entry is damaged; their signatures
-    /// are then not trusted.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn retired_keys(store: &Store) -> Result<Vec<AuditKey>, AuditError> {
-        let read = |text: &str| {
-            let pems: Vec<String> = serde_json::from_str(text).ok()?;
-            pems.iter().map(|pem| AuditKey::from_pem(pem).ok()).collect::<Option<Vec<_>>>()
-        };
-        Ok(store.read_metadata(RETIRED_KEYS_METADATA, read).await?.value().unwrap_or_default())
-    }
-
-    pub(super) async fn save_public_key(store: &Store, key: &AuditKey) -> Result<(), AuditError> {
-        Ok(store.set_metadata(PUBLIC_KEY_METADATA, &key.to_pem()).await?)
-    }
-}
 
 /// The manifest of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,28 +50,6 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
-}
-
-/// Why a bundle could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// A file cannot be read or written.
-    #[error("cannot read or write {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system error.
-        source: io::Error,
-    },
-    /// The audit file does not exist.
-    #[error("no audit file exists at {}", .0.display())]
-    Nothing(PathBuf),
-    /// The manifest or the key is malformed.
-    #[error("{} is damaged", .0.display())]
-    Damaged(PathBuf),
-    /// A file differs from the manifest.
-    #[error("{} is not the file that was exported", .0.display())]
-    Changed(PathBuf),
 }
 
 /// A bundle: its files, and what they must contain.
@@ -287,30 +176,4 @@ fn sha256(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_newer_store_passes_on_its_audit_state() {
-        let head = |sequence: u64| {
-            let head = Head { sequence, chain: Head::START.chain };
-            let known = StoredHead { head, is_closed: true, is_opening: false, checkpoint: None };
-            serde_json::to_string(&known).unwrap()
-        };
-        let (older, newer) = (head(5), head(9));
-        let entries = [(HEAD_METADATA, &*newer), (PUBLIC_KEY_METADATA, "pem"), ("other", "x")];
-        let old =
-            |name: &str| entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
-        let kept = [(HEAD_METADATA, &*newer), (PUBLIC_KEY_METADATA, "pem")];
-        assert_eq!(metadata_to_keep(old, Some(&older)), kept);
-        assert_eq!(metadata_to_keep(old, None), kept);
-        assert_eq!(metadata_to_keep(old, Some("damaged")), kept);
-        assert_eq!(metadata_to_keep(old, Some(&head(10))), []);
-        assert_eq!(metadata_to_keep(|_| None, Some(&older)), []);
-        let is_damaged = |name: &str| (name == HEAD_METADATA).then_some("damaged");
-        assert_eq!(metadata_to_keep(is_damaged, Some(&older)), []);
-    }
 }

@@ -3,59 +3,16 @@
 //! The lost key cannot sign its replacement. Therefore a record names both keys, the new key signs
 //! the next checkpoint, and a verifier must get the new public key from another source.
 
-use serde::{Deserialize, Serialize};
-
 use super::AuditError;
-use super::checkpoint::AuditKey;
+use super::checkpoint::{AuditKey, NamedKey};
 use super::checkpointer::{self, Signer};
-use super::export::StoredHead;
+use super::metadata::{
+    CHANGE_METADATA, KeyChange, NEXT_METADATA, PUBLIC_KEY_METADATA, RETIRED_KEYS_METADATA,
+    StoredHead,
+};
 use crate::model::{KeyVersionId, Time};
 use crate::store::{MetadataValue, Store};
 use crate::token::{ServiceKey, Token};
-
-/// The metadata entry with a change that is not recorded yet. Empty if there is none.
-pub(super) const CHANGE_METADATA: &str = "audit-key-change";
-/// The metadata entry with the id of a key that is being generated. Empty if there is none.
-pub(super) const NEXT_METADATA: &str = "audit-next-checkpoint-key";
-
-/// A checkpoint key, as named in a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NamedKey {
-    /// The key version id on the token.
-    pub key_id: String,
-    /// The public key, as PEM.
-    pub public_key: String,
-}
-
-/// A change of the checkpoint key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyChange {
-    /// When it was changed.
-    pub time: String,
-    /// The operator's system account.
-    pub operator: String,
-    /// The lost key.
-    pub old_key: NamedKey,
-    /// The key that signs from now on.
-    pub new_key: NamedKey,
-}
-
-impl KeyChange {
-    /// The change that is not recorded yet.
-    pub(super) async fn unrecorded(store: &Store) -> Result<Option<Self>, AuditError> {
-        let read = |text: &str| {
-            if text.is_empty() { Some(None) } else { serde_json::from_str(text).ok().map(Some) }
-        };
-        Ok(store.read_metadata(CHANGE_METADATA, read).await?.value().flatten())
-    }
-
-    /// Deletes the change after it was recorded.
-    pub(super) async fn forget(store: &Store) -> Result<(), AuditError> {
-        Ok(store.set_metadata(CHANGE_METADATA, "").await?)
-    }
-}
 
 /// Generates a new checkpoint key on the token, if the current one is unusable. The next start of
 /// the audit log records it. Can be repeated after a failure.
@@ -99,8 +56,8 @@ pub async fn replace_key(
     let text = |value: serde_json::Result<String>| value.map_err(|_form| AuditError::Damaged);
     let entries = [
         (ServiceKey::CHECKPOINT_KEY, new.to_string()),
-        (super::export::PUBLIC_KEY_METADATA, new_public.to_pem()),
-        (super::export::RETIRED_KEYS_METADATA, text(serde_json::to_string(&retired))?),
+        (PUBLIC_KEY_METADATA, new_public.to_pem()),
+        (RETIRED_KEYS_METADATA, text(serde_json::to_string(&retired))?),
         (CHANGE_METADATA, text(serde_json::to_string(&change))?),
         (NEXT_METADATA, String::new()),
     ];

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use super::chain::{ChainValue, Head};
-use super::checkpoint::{Checkpoint, CheckpointLink};
-use super::key_change::NamedKey;
+use super::checkpoint::{Checkpoint, CheckpointLink, NamedKey};
 
 /// Maximum length of a line in bytes, far beyond that of the largest request.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;

@@ -33,6 +33,7 @@ mod journal;
 mod journal_replay;
 mod key_change;
 mod line;
+mod metadata;
 #[cfg(test)]
 mod page;
 mod parameters;
@@ -40,6 +41,7 @@ mod record;
 mod recorder;
 mod refusal_counts;
 mod system_event;
+mod system_recorder;
 mod verify;
 mod writer;
 
@@ -48,19 +50,20 @@ use std::path::PathBuf;
 
 pub use action::{Action, ActionEffect};
 pub use chain::{ChainValue, Head};
-pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey};
+pub use chain_files::ExportError;
+pub use checkpoint::{AuditKey, Checkpoint, CheckpointLink, FORMAT, InvalidKey, NamedKey};
 pub use checkpointer::{AuditLog, check_key, make_key};
-pub use export::{
-    Bundle, ExportError, HEAD_METADATA, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources,
-    StoredHead, export, metadata_to_keep,
-};
+pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, export};
 pub use file::check_file;
-pub use key_change::{KeyChange, NamedKey, replace_key};
+pub use key_change::replace_key;
+pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};
-pub use recorder::{NotRecorded, OpenRecord, Recorded, Recorder, Status};
-pub use system_event::{Actor, RecordError, SystemEvent};
+pub use recorder::{OpenRecord, Recorded, Recorder, Status};
+pub use system_event::{Actor, SystemEvent};
+pub use system_recorder::RecordError;
 pub use verify::{Bound, Expectation, Fault, FaultKind, Report, SignedBy, Verifier};
+pub use writer::NotRecorded;
 
 use crate::store::StoreError;
 use crate::token::TokenError;

@@ -12,26 +12,9 @@ use super::chain::Head;
 use super::line::Kind;
 use super::record::{Outcome, RequestDetails, UsedResources};
 use super::refusal_counts::RefusalCounts;
-use super::writer::{Command, QueuedRecord, WriterStatus};
+use super::writer::{Command, NotRecorded, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{RegionAccount, Time};
-
-/// Why a record is not on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotRecorded {
-    /// It could not be written.
-    #[error("could not write the audit record: {0}")]
-    Failed(std::io::ErrorKind),
-    /// It was not on disk in time. It may be written later.
-    #[error("the audit record was not on disk in time")]
-    Late,
-    /// Too many records are waiting.
-    #[error("too many audit records are waiting")]
-    Busy,
-    /// The audit log was closed.
-    #[error("the audit log was closed")]
-    Ended,
-}
 
 /// Accepts the records of all requests. Clones share it.
 #[derive(Clone)]

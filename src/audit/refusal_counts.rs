@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::recorder::Recorder;
 use super::system_event::{Actor, SystemEvent};
 use crate::error::ErrorCode;
 use crate::model::{RequestId, Time};
@@ -23,7 +22,7 @@ pub(super) struct RefusalCounts(Mutex<HashMap<Option<IpAddr>, RefusalCount>>);
 
 /// The refusals of one source.
 #[derive(Debug, Clone)]
-struct RefusalCount {
+pub(super) struct RefusalCount {
     from: Time,
     to: Time,
     codes: BTreeMap<&'static str, u64>,
@@ -45,12 +44,13 @@ impl RefusalCounts {
         *refusal_count.codes.entry(code.as_str()).or_default() += 1;
     }
 
-    fn take(&self) -> HashMap<Option<IpAddr>, RefusalCount> {
+    /// Removes and returns all counts.
+    pub(super) fn take(&self) -> HashMap<Option<IpAddr>, RefusalCount> {
         std::mem::take(&mut *self.refusal_counts())
     }
 
     /// Puts back a count that could not be recorded.
-    fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
+    pub(super) fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
         let mut refusal_counts = self.refusal_counts();
         let has_room = refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&source);
         match refusal_counts.entry(source.filter(|_source| has_room)) {
@@ -74,7 +74,8 @@ impl RefusalCounts {
 }
 
 impl RefusalCount {
-    fn system_event(&self, source: Option<IpAddr>) -> SystemEvent {
+    /// The system event to record.
+    pub(super) fn system_event(&self, source: Option<IpAddr>) -> SystemEvent {
         let source = source.map_or_else(|| "others".to_owned(), |source| source.to_string());
         let total: u64 = self.codes.values().sum();
         let mut parameters = vec![
@@ -92,23 +93,6 @@ impl RefusalCount {
             time: Time::now(),
             parameters,
             key: None,
-        }
-    }
-}
-
-impl Recorder {
-    /// Records the counts. Those that cannot be recorded are kept for the next time.
-    pub(super) async fn record_refusal_counts(&self) {
-        let Some(inner) = self.inner() else { return };
-        for (source, refusal_count) in inner.refusal_counts.take() {
-            if let Err(error) = self.record(&refusal_count.system_event(source)).await {
-                tracing::warn!(
-                    event = "audit.refusals_not_recorded",
-                    %error,
-                    "could not record the number of refused requests; it will be retried"
-                );
-                inner.refusal_counts.put_back(source, refusal_count);
-            }
         }
     }
 }

@@ -4,8 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::event::{Event, UserIdentity};
-use super::line::{self, Kind};
-use super::recorder::{NotRecorded, Recorder};
+use super::line;
 use crate::error::ErrorCode;
 use crate::model::{KeyId, RegionAccount, RequestId, Time};
 
@@ -35,17 +34,6 @@ pub enum Actor {
     Operator(String),
 }
 
-/// Why a system event failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError<E: std::error::Error + 'static> {
-    /// It could not be recorded, so it was not begun, or its outcome is pending.
-    #[error("could not record the action in the audit log")]
-    NotRecorded(#[source] NotRecorded),
-    /// The action failed.
-    #[error(transparent)]
-    Failed(#[from] E),
-}
-
 impl SystemEvent {
     /// A scheduled action of the gateway on a key.
     pub fn scheduled(name: &'static str, key: KeyId) -> Self {
@@ -60,7 +48,7 @@ impl SystemEvent {
     }
 
     /// The members of the record. Without outcome before the action is done.
-    fn members(
+    pub(super) fn members(
         &self,
         region_account: &RegionAccount,
         outcome: Option<&Result<(), String>>,
@@ -90,61 +78,6 @@ impl SystemEvent {
     pub fn with(mut self, name: &str, value: String) -> Self {
         self.parameters.push((name.to_owned(), value));
         self
-    }
-}
-
-impl Recorder {
-    /// Runs `work` once its intent is on disk, and records the outcome.
-    ///
-    /// # Errors
-    /// When it could not be recorded, or `work` fails.
-    pub async fn record_around<T, E: std::error::Error + 'static>(
-        &self,
-        system_event: SystemEvent,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, RecordError<E>> {
-        self.put(Kind::Intent, &system_event, None, false)
-            .await
-            .map_err(RecordError::NotRecorded)?;
-        let outcome = work.await;
-        let told = outcome.as_ref().map(drop).map_err(ToString::to_string);
-        let retry_until_written = system_event.actor == Actor::Gateway;
-        self.put(Kind::Event, &system_event, Some(told), retry_until_written)
-            .await
-            .map_err(RecordError::NotRecorded)?;
-        Ok(outcome?)
-    }
-
-    /// Records an action that was done elsewhere. If this fails, the caller must keep the event and
-    /// retry: it is not kept by the recorder.
-    ///
-    /// # Errors
-    /// When it could not be recorded.
-    pub async fn record(&self, system_event: &SystemEvent) -> Result<(), NotRecorded> {
-        self.put(Kind::Event, system_event, Some(Ok(())), false).await
-    }
-
-    async fn put(
-        &self,
-        kind: Kind,
-        system_event: &SystemEvent,
-        outcome: Option<Result<(), String>>,
-        retry_until_written: bool,
-    ) -> Result<(), NotRecorded> {
-        let Some(inner) = self.inner() else { return Ok(()) };
-        let members = system_event.members(&inner.region_account, outcome.as_ref());
-        match inner.write(kind, members, retry_until_written).await {
-            Err(error) if !inner.required => {
-                tracing::error!(
-                    event = "audit.record_missing",
-                    %error,
-                    action = system_event.name,
-                    "a system action runs without its audit record"
-                );
-                Ok(())
-            }
-            written => written,
-        }
     }
 }
 

@@ -436,7 +436,7 @@ impl Verifier {
     /// From here on another key signs. The old key is lost and could not sign the change, so trust
     /// in the new key must come from another source.
     fn take_key(&mut self, frame: Frame) {
-        let read = |key: Option<super::key_change::NamedKey>| {
+        let read = |key: Option<super::checkpoint::NamedKey>| {
             key.and_then(|key| AuditKey::from_pem(&key.public_key).ok())
         };
         let (Some(old), Some(new)) = (read(frame.old_key), read(frame.new_key)) else {

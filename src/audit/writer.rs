@@ -17,7 +17,6 @@ use super::continuity::{self, ChainEnd, TrustedState};
 use super::file::{AuditFile, FileState, Tail};
 use super::forward::{ForwardBacklog, Forwarder};
 use super::line::{self, Kind};
-use super::recorder::NotRecorded;
 use crate::config::AuditSettings;
 use crate::model::Time;
 
@@ -29,6 +28,23 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const RETRY: Duration = Duration::from_millis(200);
 /// How long a rotation waits for the signature over the last record of the old file.
 const MAX_ROTATION_WAIT: Duration = Duration::from_secs(2);
+
+/// Why a record is not on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// It could not be written.
+    #[error("could not write the audit record: {0}")]
+    Failed(io::ErrorKind),
+    /// It was not on disk in time. It may be written later.
+    #[error("the audit record was not on disk in time")]
+    Late,
+    /// Too many records are waiting.
+    #[error("too many audit records are waiting")]
+    Busy,
+    /// The audit log was closed.
+    #[error("the audit log was closed")]
+    Ended,
+}
 
 /// A command for the thread.
 pub(super) enum Command {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::export::StoredHead;
+use super::super::metadata::StoredHead;
 use super::super::record::UsedResources;
 use super::super::record::tests::{region_account, request};
 use super::super::recorder::{Inner, Recorder};
