@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderMap;
 
-use super::sign::{SignedRequest, incomplete};
+use super::signed_request::{SignedRequest, incomplete};
 use super::{params, percent};
 use crate::error::ApiError;
 

@@ -3,45 +3,17 @@
 //! It picks the parts out of the request and rebuilds the string that must have been signed. It
 //! holds no secret and decides nothing: `authn` proves the claim.
 
-use std::borrow::Cow;
-
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method};
 
+use super::signed_request::incomplete;
 use super::{sign_v1, sign_v3};
 
 pub use super::sign_v1::string_to_sign as rpc1_string_to_sign;
+pub use super::signed_request::SignedRequest;
 
 use crate::authn::claim::Claim;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{Params, Time};
-
-/// The most bytes of a nonce; the SDKs send 32 or 36.
-const MAX_NONCE_BYTES: usize = 128;
-
-/// A request as it was received: all that signatures cover.
-#[derive(Debug, Clone, Copy)]
-pub struct SignedRequest<'a> {
-    /// The HTTP method.
-    pub method: &'a Method,
-    /// The path as sent; `/` for every call of this API.
-    pub path: &'a str,
-    /// The query as sent, without the `?`.
-    pub query: &'a [u8],
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// The whole body.
-    pub body: &'a [u8],
-    /// The parameters of query and form, decoded.
-    pub params: &'a Params<'a>,
-}
-
-impl<'a> SignedRequest<'a> {
-    /// A parameter that is there and not empty.
-    pub(super) fn param(&self, name: &str) -> Option<&'a str> {
-        self.params.text(name).filter(|text| !text.is_empty())
-    }
-}
 
 /// What a request calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,24 +73,4 @@ fn authorization(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
         return Err(incomplete("Authorization"));
     }
     Ok(Some(text).filter(|text| text.starts_with("ACS3-") || text.starts_with("ACS4-")))
-}
-
-/// The time in a request, in the one form that the API takes.
-pub(super) fn timestamp(text: &str) -> Result<Time, ApiError> {
-    text.parse().map_err(|error| ApiError::from(ErrorCode::InvalidTimeStampFormat).because(error))
-}
-
-/// A nonce of a length that may be kept.
-pub(super) fn nonce(text: &str) -> Result<&str, ApiError> {
-    if text.len() <= MAX_NONCE_BYTES {
-        Ok(text)
-    } else {
-        Err(ApiError::invalid_parameter("SignatureNonce"))
-    }
-}
-
-/// The refusal of a signature that is malformed or does not cover `part` of the request.
-pub(super) fn incomplete(part: &str) -> ApiError {
-    let message = format!("{} Check {part}.", ErrorCode::IncompleteSignature.message());
-    ApiError::with_message(ErrorCode::IncompleteSignature, Cow::Owned(message))
 }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 use super::percent::{encode_into, encode_twice_into};
-use super::sign::{SignedRequest, incomplete, nonce, timestamp};
+use super::signed_request::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Params;

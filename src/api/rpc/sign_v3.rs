@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HOST};
 
 use super::canonical::{ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign};
-use super::sign::{SignedRequest, incomplete, nonce, timestamp};
+use super::signed_request::{SignedRequest, incomplete, nonce, timestamp};
 use crate::authn::claim::{Claim, Scheme, SignedWith};
 use crate::error::{ApiError, ErrorCode};
 
