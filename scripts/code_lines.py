@@ -181,7 +181,7 @@ def main():
         if p90 > P90:
             faults.append(f"one function in ten has more than {P90} lines: {p90:.0f}")
         sys.exit("\n".join(faults) or 0)
-    print("| room | files | code lines |\n|---|---:|---:|")
+    print("| module | files | code lines |\n|---|---:|---:|")
     for room, (files, code_lines) in sorted(rooms.items(), key=lambda item: -item[1][1]):
         print(f"| {room} | {files} | {code_lines:,} |")
     files, code_lines = map(sum, zip(*rooms.values()))
