@@ -1,10 +1,10 @@
-//! Dry runs: the parameter DryRun makes an operation check everything and do nothing. The answer
-//! is always an error, which says what would have come of it (KMS API, DryRun).
+//! Dry runs: with the parameter DryRun an operation checks everything and changes nothing. The
+//! response is always an error, whose code tells the result (KMS API, DryRun).
 
 use crate::error::{ApiError, ErrorCode};
 
-/// The answer of a dry run, for what the operation came to. A failure on our side, or a limit,
-/// says nothing about the request and stays what it is.
+/// Returns the response of a dry run for the outcome of the checks. Server errors and exceeded
+/// limits are kept, because they say nothing about the request.
 pub(super) fn answer<T>(outcome: Result<T, ApiError>) -> ApiError {
     let Err(error) = outcome else { return ErrorCode::DryRunOperation.into() };
     let code = match error.code() {
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_have_come_of_it_is_told_in_three_codes() {
+    fn the_outcome_of_a_dry_run_has_three_codes() {
         for code in ErrorCode::ALL {
             let expected = match code {
                 ErrorCode::NoPermission => ErrorCode::DryRunAccessDenied,

@@ -1,8 +1,9 @@
-//! Sources whose callers fail to prove who they are: slowed down, and nobody else.
+//! Throttles source addresses after failed authentications.
 //!
-//! A source may be a proxy, or a network behind one address. So a credential that was proven from it
-//! lately is still heard while the source has failed too often, and has a limit of its own for
-//! failures: who knows the id of a good credential cannot send more in its name than in his own.
+//! A source may be a proxy, or a network behind one address. So a credential that was authenticated
+//! from the source recently is still accepted while the source is throttled, and has a separate
+//! limit for its failures: an attacker who knows a valid credential id gets no more attempts with
+//! it than without.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -12,31 +13,31 @@ use super::rate_limit::LeakyBuckets;
 use crate::authn::RecentCache;
 use crate::model::{AccessKeyId, source_of};
 
-/// How long a credential that was proven from a source is heard in spite of the source's failures.
+/// How long an authenticated credential is exempt from the throttle of its source.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
-/// Pairs of source and credential that are remembered: 128 KiB.
+/// The maximum number of remembered pairs of source and credential: 128 KiB.
 const REMEMBERED_CREDENTIALS: usize = 16_384;
 
-/// Limits the failures of each source. Only failures count, so a source that makes none is never
-/// held up, however many requests it sends.
+/// Limits the failed authentications of each source. Successful requests do not count and are never
+/// throttled.
 #[derive(Debug)]
 pub(super) struct FailedAuthLimiter {
     per_second: NonZeroU32,
     sources: LeakyBuckets<IpAddr>,
-    /// The failures of credentials that are known, by their number in `known`.
+    /// The failures of known credentials, by the value stored in `credentials_seen`.
     credentials: LeakyBuckets<(IpAddr, u16)>,
     credentials_seen: RecentCache,
 }
 
-/// What the failure of a request counts against.
+/// The counter that a failed request is charged to.
 enum Subject {
     Source(IpAddr),
     Credential(IpAddr, u16),
 }
 
 impl FailedAuthLimiter {
-    /// So many failures a second for each source.
+    /// Creates a limiter with this number of failures a second for each source.
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self {
             per_second,
@@ -46,13 +47,13 @@ impl FailedAuthLimiter {
         }
     }
 
-    /// Failures a second.
+    /// The permitted failures a second.
     pub(super) fn per_second(&self) -> NonZeroU32 {
         self.per_second
     }
 
-    /// Whether a request from there is to be heard now; `claimed` is the credential that it names,
-    /// unproven.
+    /// Whether a request from this source is admitted now. `claimed` is the credential that it
+    /// names, not authenticated.
     pub(super) fn allows(
         &self,
         source: IpAddr,
@@ -67,7 +68,7 @@ impl FailedAuthLimiter {
         }
     }
 
-    /// Notes a failure.
+    /// Records a failure.
     pub(super) fn note(&self, source: IpAddr, claimed: Option<&AccessKeyId>, now: Instant) {
         match self.subject(source, claimed, now) {
             Subject::Source(source) => self.sources.note(source, now),
@@ -77,7 +78,7 @@ impl FailedAuthLimiter {
         }
     }
 
-    /// Notes that a credential was proven from there.
+    /// Records that a credential was authenticated from this source.
     pub(super) fn note_authenticated(&self, source: IpAddr, id: &AccessKeyId, now: Instant) {
         let number = self.credentials_seen.key_bits(id);
         self.credentials_seen.note(&(source_of(source), id.as_str()), number, now);
@@ -138,11 +139,17 @@ mod tests {
         for _failure in 0..30 {
             limit.note(v4(1), None, hour);
         }
-        assert!(!limit.allows(v4(1), Some(&id("good")), hour), "that was more than an hour ago");
+        assert!(
+            !limit.allows(v4(1), Some(&id("good")), hour),
+            "it was authenticated more than an hour ago"
+        );
         for _failure in 0..30 {
             limit.note(v4(2), None, now);
         }
-        assert!(!limit.allows(v4(2), Some(&id("good")), now), "it was proven from elsewhere");
+        assert!(
+            !limit.allows(v4(2), Some(&id("good")), now),
+            "it was authenticated from another source"
+        );
     }
 
     #[test]
@@ -182,6 +189,6 @@ mod tests {
         }
         assert_eq!(limit.sources.count(), MAX_ENTRIES);
         limit.note(v4(50_000), None, now + Duration::from_secs(1));
-        assert_eq!(limit.sources.count(), 1, "those that owe nothing are forgotten");
+        assert_eq!(limit.sources.count(), 1, "entries without a penalty are removed");
     }
 }

@@ -1,4 +1,4 @@
-//! The one way of a request through the gateway, for every protocol, as a chain of types.
+//! The request pipeline of the gateway, for every protocol, as a chain of types.
 //!
 //! ```text
 //! IncomingRequest ──admit──▶ Admitted ──authenticate──▶ Authenticated ──execute──▶ Recorded
@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A protocol implements [`ProtocolRequest`]: it reads bytes, names the action and the claim, and
-//! writes responses. The order of the steps is not its concern: each step consumes the state before
-//! it, and [`Pipeline::serve`] turns an error of any step into a record before it becomes a response.
-//! A protocol in full, as far as the pipeline is concerned:
+//! writes responses. It does not control the order of the steps: each step consumes the previous
+//! state, and [`Pipeline::serve`] records an error of any step before it becomes a response. A
+//! complete protocol, for the pipeline:
 //!
 //! ```
 //! # use hsmgate::{audit::Recorded, authn::Caller, error::{ApiError, ErrorCode}};
@@ -33,7 +33,7 @@
 //! # fn who() -> Result<Caller, ApiError> { Err(ErrorCode::NoPermission.into()) }
 //! ```
 //!
-//! One that forgets a step does not compile. Without the throttle there is no authentication:
+//! A protocol that skips a step does not compile. Without the throttle there is no authentication:
 //!
 //! ```compile_fail,E0599
 //! # use hsmgate::{authn::Caller, error::{ApiError, ErrorCode}, pipeline::IncomingRequest};
@@ -44,7 +44,7 @@
 //! # fn who() -> Result<Caller, ApiError> { Err(ErrorCode::NoPermission.into()) }
 //! ```
 //!
-//! without authentication there is no execution:
+//! Without authentication there is no execution:
 //!
 //! ```compile_fail,E0599
 //! # use hsmgate::{audit::Recorded, error::ApiError, ops::Operation, pipeline::IncomingRequest};
@@ -56,7 +56,8 @@
 //! }
 //! ```
 //!
-//! the state after it cannot be made by hand, nor can a caller be put into it:
+//! The authenticated state cannot be constructed outside this module, nor can a caller be put into
+//! it:
 //!
 //! ```compile_fail,E0451
 //! # use hsmgate::{audit::RequestDetails, authn::Caller};
@@ -71,7 +72,7 @@
 //! }
 //! ```
 //!
-//! a request is authenticated once, and executed once:
+//! A request is authenticated once, and executed once:
 //!
 //! ```compile_fail,E0382
 //! # use hsmgate::{error::ApiError, ops::Operation, pipeline::Authenticated};
@@ -81,7 +82,7 @@
 //! }
 //! ```
 //!
-//! and a response that nobody has recorded is not one:
+//! A response without an audit record is not accepted:
 //!
 //! ```compile_fail,E0308
 //! # use hsmgate::{audit::Recorded, error::ApiError, model::RequestContext};
@@ -118,7 +119,7 @@ use crate::ops::{Context, CostClass, LimitedCall, Operation, Services};
 use crate::telemetry::metrics::{Limit, metrics};
 use crate::token::Budget;
 
-/// What every request passes.
+/// The pipeline that every request passes.
 pub struct Pipeline {
     services: Arc<Services>,
     audit: Recorder,
@@ -126,41 +127,40 @@ pub struct Pipeline {
     unauthenticated: UnauthenticatedRecords,
 }
 
-/// A request in the form of its protocol: bytes to an operation, its outcome to bytes.
+/// A request in its protocol: decodes bytes to an operation, and encodes the outcome to bytes.
 pub trait ProtocolRequest: Send {
-    /// What is sent back.
+    /// The response type.
     type Response: Send;
 
-    /// Reads the request and takes it through its states to the outcome of an operation.
+    /// Reads the request and takes it through the states to the outcome of an operation.
     ///
     /// # Errors
-    /// Why it comes to no operation. The pipeline counts and records it.
+    /// Why no operation is executed. The pipeline counts and records the error.
     fn answer(
         &mut self,
         incoming: IncomingRequest<'_>,
     ) -> impl Future<Output = Result<Recorded<Self::Response>, ApiError>> + Send;
 
-    /// The response of a request that was refused or that failed.
+    /// Returns the response for a rejected or failed request.
     fn failure(&self, request: &RequestContext, error: &ApiError) -> Self::Response;
 }
 
-/// What comes out of the pipeline.
+/// The result of the pipeline.
 #[derive(Debug)]
 pub struct Answered<R> {
     /// The response.
     pub response: R,
-    /// Whether the caller is authenticated, also where the request was refused after that.
+    /// Whether the caller is authenticated, even if the request was rejected after that.
     pub is_authenticated: bool,
 }
 
-/// A request of which the protocol finds out what it asks for. What is noted of it stands in its
-/// record however it ends.
+/// A request that is not admitted yet. The details noted here are recorded whatever the outcome.
 pub struct IncomingRequest<'p> {
     pipeline: &'p Pipeline,
     details: &'p mut RequestDetails,
 }
 
-/// A request whose source, or claimed credential, has not failed too often.
+/// A request whose source or claimed credential is not throttled.
 pub struct Admitted<'p>(IncomingRequest<'p>);
 
 /// A request whose caller is authenticated.
@@ -171,21 +171,21 @@ pub struct Authenticated<'p> {
 }
 
 impl IncomingRequest<'_> {
-    /// Notes the action that the request names, once it is found.
+    /// Records the action of the request, once it is known.
     pub fn note_action(&mut self, action: Action) {
         self.details.action = action;
     }
 
-    /// Notes the parameters that may stand in the record.
+    /// Records the parameters that are allowed in the audit record.
     pub fn note_parameters(&mut self, parameters: Parameters) {
         self.details.parameters = parameters;
     }
 }
 
 impl<'p> IncomingRequest<'p> {
-    /// Admits a request unless its source has failed too often to authenticate. `claimed` is the
-    /// credential that it names: one that was authenticated from this source lately has a limit of its
-    /// own.
+    /// Admits a request unless its source is throttled after failed authentications. `claimed` is
+    /// the credential that it names; a credential that was authenticated from this source recently
+    /// has a separate limit.
     ///
     /// # Errors
     /// `Rejected.Throttling`.
@@ -197,7 +197,7 @@ impl<'p> IncomingRequest<'p> {
 }
 
 impl<'p> Admitted<'p> {
-    /// Authenticates the caller by the protocol's own scheme.
+    /// Authenticates the caller with the scheme of the protocol.
     ///
     /// # Errors
     /// As `scheme`.
@@ -217,28 +217,29 @@ impl<'p> Admitted<'p> {
 }
 
 impl Authenticated<'_> {
-    /// Which request it is.
+    /// The context of the request.
     pub fn context(&self) -> &RequestContext {
         &self.details.context
     }
 
-    /// Who is calling.
+    /// The authenticated caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Notes the parameters that may stand in the record, where they are read after authentication.
+    /// Records the parameters that are allowed in the audit record, if they are read after
+    /// authentication.
     pub fn note_parameters(&mut self, parameters: Parameters) {
         self.details.parameters = parameters;
     }
 
-    /// Executes an operation: counts the call against its principal, runs the operation with its
-    /// deadline, which counts it against the account once it is authorized, and records the outcome. A
-    /// request that could not be read is recorded too. A dry run checks everything, does nothing, and
-    /// fails with what would have been the outcome.
+    /// Executes an operation: charges the call to its principal, runs the operation with its
+    /// timeout, charges it to the account once it is authorized, and records the outcome. A request
+    /// that could not be parsed is recorded too. A dry run checks everything, changes nothing, and
+    /// fails with a code for the result of the checks.
     ///
-    /// The outcome is `Rejected.Throttling`, the fault of the request, what the operation answers, or
-    /// `ServiceUnavailableTemporary` when it could not be recorded.
+    /// The outcome is `Rejected.Throttling`, the error of the request, the output of the operation,
+    /// or `ServiceUnavailableTemporary` if the outcome could not be recorded.
     pub async fn execute<O: Operation>(
         self,
         operation: Result<O, ApiError>,
@@ -261,7 +262,8 @@ impl Authenticated<'_> {
                 }
                 let run = async {
                     let outcome = operation.run(&cx).await;
-                    // What fails before its key is known is refused for the limit all the same.
+                    // A throttled request that fails before its key is known is rejected as
+                    // throttled too.
                     dry_run_result(cx.take_throttled().map_or(outcome, Err))
                 };
                 record.of(run, || used_resources(&cx)).await
@@ -277,8 +279,8 @@ impl Authenticated<'_> {
 }
 
 impl Pipeline {
-    /// A pipeline to `services`, in which a source may fail to authenticate so often a second; without a
-    /// number there is no limit.
+    /// Creates a pipeline to `services` with a limit for the failed authentications of each source;
+    /// `None` is no limit.
     pub fn new(
         services: Arc<Services>,
         audit: Recorder,
@@ -306,9 +308,9 @@ impl Pipeline {
         Answered { response, is_authenticated: details.caller.is_some() }
     }
 
-    /// Records a request that came to no operation. Without an authenticated caller it counts as a
-    /// failure of its source. Of a source that sends many such requests some are recorded, and the others
-    /// are counted in the sum of the minute.
+    /// Records a request that reached no operation. Without an authenticated caller it counts as a
+    /// failure of its source. If a source sends many of them, some are recorded and the others are
+    /// counted in the sum of the minute.
     async fn reject<T>(&self, details: &mut RequestDetails, error: ApiError) -> Recorded<T> {
         let is_authenticated = details.caller.is_some();
         let error = if is_authenticated { error } else { self.count_failure(details, error) };
@@ -324,8 +326,8 @@ impl Pipeline {
         outcome
     }
 
-    /// What a rejected request without an authenticated caller is answered. Faults of our own do not
-    /// count.
+    /// Counts a rejected request without an authenticated caller, and returns its error. Server
+    /// errors do not count.
     fn count_failure(&self, details: &RequestDetails, error: ApiError) -> ApiError {
         if error.code() == ErrorCode::Throttling {
             metrics().throttled(Limit::authentication);
@@ -353,8 +355,8 @@ impl Pipeline {
             return Ok(());
         }
         let message = format!(
-            "{}: limits.authentication_failures_per_second allows {} requests a second from an \
-             address that do not prove who sent them.",
+            "{}: limits.authentication_failures_per_second allows {} failed authentications a \
+             second from one address.",
             ErrorCode::Throttling.message(),
             failures.per_second()
         );
@@ -379,7 +381,7 @@ impl Pipeline {
     }
 }
 
-/// How a call of an operation counts against the account's limit.
+/// The charge of an operation to the limit of the account.
 fn limited<O: Operation>() -> Option<LimitedCall> {
     let call = LimitedCall { operation: O::NAME, authorizations: O::AUTHORIZATIONS };
     O::IS_LIMITED.then_some(call)

@@ -1,52 +1,52 @@
-//! Who has done how much lately, for many at a time in bounded memory.
+//! Leaky-bucket rate limits for many keys in bounded memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most that are remembered. Beyond it one is forgotten for each new one.
+/// The maximum number of entries. Beyond it each new entry replaces another.
 pub(super) const MAX_ENTRIES: usize = 16_384;
 
-/// How often, at most, those that owe nothing are looked for.
+/// The minimum time between two removals of expired entries.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// How much may be done at once, in seconds' worth.
+/// The permitted burst, in seconds' worth of the rate.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A leaky bucket for each key: each thing done costs some time, which passes by itself.
+/// A leaky bucket for each key: each action adds a fixed time to the key's penalty.
 #[derive(Debug)]
 pub(super) struct LeakyBuckets<K> {
-    /// The time that one thing costs.
+    /// The time that one action adds.
     cost: Duration,
     penalties: Mutex<Penalties<K>>,
 }
 
 #[derive(Debug)]
 struct Penalties<K> {
-    /// Until when each key has run up penalties. One whose time has passed owes nothing.
+    /// The end of each key's penalty. An entry whose end has passed is no longer needed.
     until: HashMap<K, Instant>,
     swept: Option<Instant>,
 }
 
 impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
-    /// Of so many things a second.
+    /// Creates buckets that allow this number of actions a second.
     pub(super) fn new(per_second: u32) -> Self {
         let penalties = Penalties { until: HashMap::new(), swept: None };
         Self { cost: Duration::from_secs(1) / per_second.max(1), penalties: Mutex::new(penalties) }
     }
 
-    /// Whether the key may do something now.
+    /// Whether the key may act now.
     pub(super) fn allows(&self, key: K, now: Instant) -> bool {
         self.penalties().allows(key, now)
     }
 
-    /// Notes that the key has done something.
+    /// Records an action of the key.
     pub(super) fn note(&self, key: K, now: Instant) {
         self.penalties().note(key, now, self.cost);
     }
 
-    /// Notes that the key does something, if it may.
+    /// Records an action of the key if it is allowed; returns whether it is.
     pub(super) fn take(&self, key: K, now: Instant) -> bool {
         let mut penalties = self.penalties();
         let may = penalties.allows(key, now);
@@ -79,7 +79,7 @@ impl<K: Copy + Eq + Hash> Penalties<K> {
         *until = (*until).max(now) + cost;
     }
 
-    /// Forgets, when there are too many, those that owe nothing, or else just any one.
+    /// Removes expired entries when the map is full, or any one entry if none has expired.
     fn make_room(&mut self, now: Instant) {
         if self.until.len() < MAX_ENTRIES {
             return;

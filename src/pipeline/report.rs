@@ -1,4 +1,4 @@
-//! Metrics of a request, and its one log line.
+//! The metrics of a request, and its log line.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::error::ApiError;
 use crate::ops::Context;
 use crate::telemetry::metrics::{RequestOutcome, metrics};
 
-/// Counts a request, and writes one line about it, for operators; the audit is another thing. It
-/// holds names and times only: no parameter, and no message, since that of a refused signature
-/// repeats what was signed.
+/// Counts a request, and writes its log line for operators, independent of the audit. The line has
+/// names and times only: no parameter, and no message, because the message of a rejected signature
+/// repeats the signed text.
 pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<&ApiError>) {
     let (total, in_token) = count(details, cx, error);
     let (key, version) = cx.map(Context::used_resources).unwrap_or_default();
@@ -34,7 +34,7 @@ pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<
     );
 }
 
-/// Counts a request, and gives its time and that in the token.
+/// Counts a request, and returns its total time and its time in the token.
 pub(super) fn count(
     details: &RequestDetails,
     cx: Option<&Context>,
