@@ -1,4 +1,4 @@
-//! A body that has to arrive in time.
+//! A request body with a time limit.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,22 +18,22 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[error("the body did not arrive in time")]
 struct TooSlow;
 
-/// The connection had to make room for another one before the body was there.
+/// The connection was closed to make room for another one before the body arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is being closed")]
 struct Closed;
 
-/// A body that ends with an error when it is not whole in time, however busily it trickles.
+/// A body that ends with an error if it is not complete in time, even if bytes keep arriving.
 pub(super) struct TimedBody {
     body: Incoming,
     state: ConnectionState,
     deadline: Instant,
-    /// Made with the first wait: most bodies arrive with their head.
+    /// Created with the first wait: most bodies arrive with their head.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedBody {
-    /// `body`, which has so long from now.
+    /// Wraps `body`, which has `limit` from now on.
     pub(super) fn new(body: Incoming, state: ConnectionState, limit: Duration) -> Self {
         Self { body, state, deadline: Instant::now() + limit, sleep: None }
     }

@@ -1,9 +1,9 @@
-//! One connection as the HTTP library sees it: bytes, with long request lines shortened and with
-//! an end to every wait.
+//! One connection for the HTTP library: a byte stream with shortened request lines and a timeout
+//! for every wait.
 //!
-//! The library's own timer for heads also runs while a kept-alive connection rests, and would cut
-//! off SDKs that keep one connection and retry nothing. So the waits are timed here, where it is
-//! known whether a head has begun.
+//! The library's own timer for heads also runs while a kept-alive connection is idle, and would
+//! close connections of SDKs that keep one connection and do not retry. So the waits are timed in
+//! this file, which knows whether a head has begun.
 
 use std::future::Future as _;
 use std::io;
@@ -22,108 +22,109 @@ use super::error_response::{ErrorForm, ErrorResponder, HttpError, refusal_of_lib
 use super::long_request_line::{FramingError, RequestLineSplitter};
 use crate::telemetry::metrics::ConnectionFailure;
 
-/// How much room is made for what arrives behind held bytes.
+/// The buffer space for bytes that arrive after held bytes.
 const MORE_BYTES: usize = 64 * 1024;
 
 /// How long a connection may keep the service waiting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionTimeouts {
-    /// From the start to the end of the first head.
+    /// From the start of the connection to the end of the first head.
     pub(super) first_head: Duration,
-    /// From the first byte of a head to its last, and from an answer to the next request as long
-    /// as no caller was proven.
+    /// From the first byte of a head to its last, and from a response to the next request on a
+    /// connection without an authenticated caller.
     pub(super) head: Duration,
-    /// From an answer to the next request once a caller was proven.
+    /// From a response to the next request on a connection with an authenticated caller.
     pub(super) idle: Duration,
-    /// For a client to take an answer.
+    /// For a client to read a response.
     pub(super) write: Duration,
 }
 
-/// How long a connection on which a caller was proven is kept after its last answer, when others
-/// want its place. Go and OkHttp use one that has rested for up to 90 s, and send a request again by
-/// themselves when it is cut; its nonce may be used by then.
+/// How long a connection with an authenticated caller is kept after its last response when others
+/// need its slot. Go and OkHttp reuse a connection that was idle for up to 90 s, and resend a
+/// request by themselves if it is closed; its nonce may be used by then.
 const MIN_AUTHENTICATED_IDLE: Duration = Duration::from_secs(90);
-/// How long a new connection has for its first request before older ones are spared, and while the
-/// server closes: its client has been accepted, and is about to send.
+/// How long a new connection has for its first request before it may be closed for others or by a
+/// closing server: its client was accepted, and is about to send.
 pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_secs(1);
 
-/// How well a connection can be spared.
+/// How well a connection can be closed to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Idleness {
-    /// The lower, the better: no caller was proven on it; one was, and it has rested; it is new.
+    /// Lower values are closed first: no authenticated caller; an idle connection of an
+    /// authenticated caller; a new one.
     pub(super) rank: u8,
-    /// Since when.
+    /// The start of the idle time.
     pub(super) since: Instant,
 }
 
-/// Why a request is not begun.
+/// Why a request is not started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestStartError {
-    /// It cannot be told from its neighbours.
+    /// The request cannot be separated from its neighbors.
     FramingError(FramingError),
-    /// The connection is being closed, to make room.
+    /// The connection is being closed to make room.
     Closed,
 }
 
-/// Where the server is between its start and its end.
+/// The phase of the server between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Connections are kept alive.
     Serving,
-    /// Requests are answered, and each answer closes its connection.
+    /// Requests are answered, and each response closes its connection.
     Draining,
-    /// A connection without a request is closed.
+    /// Connections without a request are closed.
     Closing,
 }
 
-/// What the connection and the service on it tell each other.
+/// The state that the connection and its service share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionState(Arc<Mutex<State>>);
 
-/// What the service does with the request that it has.
+/// The progress of the current request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum RequestProgress {
-    /// It has none.
+    /// No request.
     #[default]
     None,
-    /// It waits for the body.
+    /// The service waits for the body.
     ReadingBody,
-    /// It works on it.
+    /// The service processes the request.
     Processing,
 }
 
 #[derive(Debug, Default)]
 struct State {
     splitter: RequestLineSplitter,
-    /// How many requests have been begun.
+    /// The number of requests that were started.
     requests_started: u64,
     progress: RequestProgress,
-    /// Whether the last request's answer is not yet with the system.
+    /// Whether the response to the last request is not yet written to the socket.
     is_unflushed: bool,
-    /// The form of errors that the head which is arriving seems to ask for.
+    /// The error format that the arriving head seems to request.
     form: Option<&'static dyn ErrorForm>,
-    /// What the client began with.
+    /// The first bytes of the client.
     prefix: ClientPrefix,
-    /// Why it came to no request.
+    /// Why the connection carried no request.
     failure: Option<ConnectionFailure>,
-    /// Whether the caller of a request was proven, or it was answered with success: a stranger has
-    /// neither.
+    /// Whether a caller on this connection was authenticated, or a request was answered with
+    /// success: an unauthenticated client has neither.
     has_authenticated_caller: bool,
-    /// When the last request was answered.
+    /// When the last response was sent.
     answered: Option<Instant>,
-    /// Whether it has to make room, so that nothing more may begin on it.
+    /// Whether the connection is being closed to make room, so that no request may start on it.
     is_closed: bool,
 }
 
-/// While it lives a request is being served, and the connection waits for us.
+/// Marks a request as being served while it lives: the connection waits for the service.
 pub(super) struct RequestGuard(ConnectionState);
 
 impl ConnectionState {
-    /// Tells that a request with a body of so many bytes, where known, is being served, and gives
-    /// the query that was kept from it.
+    /// Records that a request with `body` bytes of body, if known, is being served. Returns the
+    /// query that was cut from its request line.
     ///
     /// # Errors
-    /// When it cannot be told from its neighbours, or the connection has to make room.
+    /// When the request cannot be separated from its neighbors, or the connection is being closed.
     pub(super) fn enter(
         &self,
         body: Option<u64>,
@@ -141,7 +142,7 @@ impl ConnectionState {
         Ok((RequestGuard(self.clone()), query))
     }
 
-    /// Tells whether the request waits for its body; false when the connection has to make room.
+    /// Records whether the request waits for its body; false if the connection is being closed.
     pub(super) fn await_body(&self, awaits: bool) -> bool {
         let mut state = self.lock();
         state.progress =
@@ -149,13 +150,12 @@ impl ConnectionState {
         !state.is_closed
     }
 
-    /// Notes why the connection comes to no request.
+    /// Records why the connection carries no request.
     pub(super) fn fail(&self, failure: ConnectionFailure) {
         self.lock().failure.get_or_insert(failure);
     }
 
-    /// Why the connection came to no request, if it did not. It has ended, in this way where that
-    /// was not as it should.
+    /// Why the connection carried no request. `ended` is how it ended, if not normally.
     pub(super) fn failure(&self, ended: Option<ConnectionFailure>) -> Option<ConnectionFailure> {
         let state = self.lock();
         let is_unread = state.requests_started == 0 && !state.prefix.is_empty();
@@ -164,12 +164,12 @@ impl ConnectionState {
         state.failure.or_else(unread)
     }
 
-    /// How well a connection that came at `since` can be spared; `None` when it cannot.
+    /// How well a connection opened at `since` can be closed to make room; `None` if it cannot.
     pub(super) fn idleness(&self, since: Instant, now: Instant) -> Option<Idleness> {
         self.lock().idleness(since, now)
     }
 
-    /// Closes the connection for further requests, unless it cannot be spared; whether it did.
+    /// Closes the connection for further requests if it can be closed; returns whether it did.
     pub(super) fn close_if_idle(&self, since: Instant, now: Instant) -> bool {
         let mut state = self.lock();
         let is_idle = state.idleness(since, now).is_some();
@@ -203,7 +203,7 @@ impl State {
 }
 
 impl RequestGuard {
-    /// Tells that the caller of the request is proven, or that it is answered with success.
+    /// Records that the caller is authenticated, or that the request is answered with success.
     pub(super) fn mark_success(&self) {
         self.0.lock().has_authenticated_caller = true;
     }
@@ -217,7 +217,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A stream with the splitter and the timers around it.
+/// A stream with the splitter and the timers.
 pub(super) struct Connection<S> {
     stream: S,
     state: ConnectionState,
@@ -226,7 +226,7 @@ pub(super) struct Connection<S> {
     phase: watch::Receiver<Phase>,
     reading: DeadlineTimer<(Wait, u64)>,
     writing: DeadlineTimer<()>,
-    /// Our refusal in place of the library's, as far as it is not yet written.
+    /// The gateway's error response in place of the library's, as far as it is not yet written.
     error_response: Bytes,
 }
 
@@ -259,7 +259,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Notes which form of errors a head asks for, in case that the library refuses to read it.
+    /// Records the error format of a head, in case the library rejects the head.
     fn note_protocol(&self, passed: &mut [u8]) {
         let mut state = self.state.lock();
         if state.progress != RequestProgress::None {
@@ -272,8 +272,8 @@ impl<S> Connection<S> {
             return;
         }
         state.prefix.push(passed);
-        // The library closes without a word when it sees the whole greeting of HTTP/2. With another
-        // letter at its start it is a head like any that cannot be read, and is answered.
+        // The library closes without a response when it sees the whole HTTP/2 preface. With another
+        // first letter it is an unreadable head, and is answered.
         if state.prefix.is_http_2()
             && passed.starts_with(b"PRI ")
             && let Some(first) = passed.first_mut()
@@ -282,7 +282,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Notes that the library refuses to read a head.
+    /// Records that the library rejects a head.
     fn note_error_response(&self, error: HttpError) {
         let state = self.state.lock();
         if state.requests_started > 0 {
@@ -297,9 +297,9 @@ impl<S> Connection<S> {
         self.state.fail(failure);
     }
 
-    /// Nothing arrives: waits on, but not for ever. While the server closes, a connection without a
-    /// request ends as if its client had ended it, which is known only here, where the system has just
-    /// said that nothing has arrived.
+    /// Waits for the next bytes, with a timeout. While the server closes, a connection without a
+    /// request ends as if its client had closed it. Only this function knows that, because the
+    /// system has just reported that no bytes have arrived.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.state.lock();
         if state.progress != RequestProgress::None {
@@ -327,7 +327,7 @@ impl<S> Connection<S> {
 }
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// Reads and passes on what may pass: nothing yet is `Ok(None)`.
+    /// Reads, and passes on the bytes that may pass; `Ok(None)` if none may pass yet.
     fn read(
         &mut self,
         cx: &mut Context<'_>,
@@ -389,8 +389,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Connection<S> {
-    /// Waits for a write, but not for ever: the time runs from the first wait until everything is
-    /// flushed, so that taking an answer byte by byte gains nothing.
+    /// Waits for a write, with a timeout from the first wait until everything is flushed, so that a
+    /// client gains nothing by reading a response byte by byte.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -403,7 +403,7 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Writes what is left of our own refusal.
+    /// Writes the rest of the gateway's error response.
     fn write_error_response(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.error_response.is_empty() {
             let polled = Pin::new(&mut self.stream).poll_write(cx, &self.error_response);
@@ -459,8 +459,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             let mut state = this.state.lock();
             state.is_unflushed &= state.progress != RequestProgress::None;
         }
-        // The library does not ask again for bytes that it has asked for while it was serving, so
-        // the rest begins here. When the timer rings the library asks, and gets the error.
+        // The library does not poll again for bytes that it requested while it was serving, so the
+        // idle time begins here. When the timer fires, the library polls and gets the error.
         if this.wait(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
@@ -475,7 +475,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 }
 
-/// A timer that starts with a wait and keeps running as long as the wait is the same one.
+/// A timer that starts with a wait and keeps running as long as the wait is the same.
 struct DeadlineTimer<K> {
     set_for: Option<K>,
     sleep: Option<Pin<Box<Sleep>>>,

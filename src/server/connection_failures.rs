@@ -1,8 +1,8 @@
-//! Connections that come to no request.
+//! Connections that carry no request.
 //!
-//! Such a client reports an error of its own, and no record or request log knows of it. So each of
-//! them is counted by its reason, and the log has one line a source and minute. What the client has
-//! sent is not in it.
+//! Their clients report an error, but no audit record or request log mentions it. So each is
+//! counted by its reason, and the log has one line for each source and minute, without the bytes
+//! that the client sent.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -17,23 +17,23 @@ use tokio::time::Instant;
 use crate::model::source_of;
 use crate::telemetry::metrics::{ConnectionFailure, metrics};
 
-/// How long a source has no further line.
+/// The minimum time between two log lines of a source.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The most sources that are remembered, 64 KiB, and so the most lines in a minute. Failures of
-/// sources beyond them are counted in the next line.
+/// The maximum number of remembered sources, 64 KiB, and so of log lines in a minute. Failures of
+/// other sources are counted in the next line.
 const MAX_SOURCES: usize = 1024;
 
-/// The most bytes that tell one protocol from another.
+/// The number of bytes that identify the protocol of a client.
 const PREFIX_BYTES: usize = 16;
 
-/// What a PROXY protocol header of version 2 begins with.
+/// The start of a PROXY protocol header, version 2.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// What one of version 1 begins with.
+/// The start of a PROXY protocol header, version 1.
 const PROXY_V1: &[u8] = b"PROXY ";
-/// What a client that takes HTTP/2 for granted begins with.
+/// The start of the HTTP/2 preface.
 pub(super) const HTTP_2: &[u8] = b"PRI * HTTP/2";
-/// What every TLS record of a handshake begins with.
+/// The start of every TLS handshake record.
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 
 /// The failures on one listener.
@@ -47,20 +47,20 @@ pub(super) struct Failures {
 #[derive(Debug, Default)]
 struct FailureLog {
     sources: HashMap<IpAddr, Source>,
-    /// Failures of sources that there was no place for.
+    /// Failures of sources that are not remembered.
     others: u64,
     swept: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Source {
-    /// When it had its last line.
+    /// The time of the last log line.
     at: Instant,
-    /// Its failures since.
+    /// Failures since then.
     more: u64,
 }
 
-/// What a line tells of the failures that had none.
+/// The failures that a log line adds: those without a line of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LogEntry {
     more: u64,
@@ -72,7 +72,7 @@ impl Failures {
         Self { listener, log: Mutex::default() }
     }
 
-    /// Counts a failure, and tells of it unless the source had a line within the last minute.
+    /// Counts a failure, and logs it unless the source had a line within the last minute.
     pub(super) fn note(
         &self,
         peer: IpAddr,
@@ -93,14 +93,14 @@ impl Failures {
             cause = cause.map(tracing::field::display),
             more,
             others,
-            "a connection came to no request: {}",
+            "no request arrived on a connection: {}",
             advice(failure)
         );
     }
 }
 
 impl FailureLog {
-    /// The line that a source has now, if any.
+    /// Returns the log line that is due for a source, if any.
     fn line(&mut self, source: IpAddr, now: Instant) -> Option<LogEntry> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < LOG_INTERVAL;
         let more = match self.sources.get_mut(&source) {
@@ -121,8 +121,8 @@ impl FailureLog {
         Some(LogEntry { more, others: std::mem::take(&mut self.others) })
     }
 
-    /// Whether one more source can be remembered. Those that may have a line again are forgotten
-    /// once all places are taken; they are looked for at most once a second.
+    /// Whether one more source can be remembered. If the map is full, sources that may have a new
+    /// line are removed, at most once a second.
     fn has_room(&mut self, now: Instant) -> bool {
         let is_due = self.swept.is_none_or(|swept| now > swept + Duration::from_secs(1));
         if self.sources.len() >= MAX_SOURCES && is_due {
@@ -134,11 +134,11 @@ impl FailureLog {
     }
 }
 
-/// What may be behind it, for who reads the log.
+/// The probable cause, for the operator.
 fn advice(failure: ConnectionFailure) -> &'static str {
     match failure {
         ConnectionFailure::unknown_ca => {
-            "the client does not know the CA of this gateway's certificate"
+            "the client does not trust the CA of this gateway's certificate"
         }
         ConnectionFailure::certificate_refused => {
             "the client refuses this gateway's certificate: its CA, its date, or that it lacks the name \
@@ -146,36 +146,34 @@ fn advice(failure: ConnectionFailure) -> &'static str {
         }
         ConnectionFailure::no_shared_version => "the client speaks none of TLS 1.3 and TLS 1.2",
         ConnectionFailure::no_shared_cipher => {
-            "the client offers no cipher, group or signature scheme that this gateway takes"
+            "the client offers no cipher, group or signature scheme that this gateway supports"
         }
         ConnectionFailure::no_shared_protocol => {
-            "the client asks for another protocol inside TLS than HTTP/1.1"
+            "the client requires another protocol inside TLS than HTTP/1.1 (ALPN)"
         }
         ConnectionFailure::client_certificate => {
-            "the client shows no certificate of the CA that admin.client_ca names"
+            "the client presented no certificate of the CA in admin.client_ca"
         }
-        ConnectionFailure::handshake_failed => "the TLS handshake went wrong",
+        ConnectionFailure::handshake_failed => "the TLS handshake failed",
         ConnectionFailure::closed => {
-            "the client has ended it, in a TLS handshake perhaps because it refuses the certificate"
+            "the client closed it; during a TLS handshake perhaps because it rejects the certificate"
         }
-        ConnectionFailure::timeout => "the client did not go on in time",
-        ConnectionFailure::plain_http => {
-            "plain HTTP came to a port that speaks TLS: the client needs https"
-        }
+        ConnectionFailure::timeout => "the client sent nothing within the timeout",
+        ConnectionFailure::plain_http => "the client sent plain HTTP to a TLS port: use https",
         ConnectionFailure::tls_client_hello => {
-            "a TLS greeting came where plain HTTP is spoken: the client needs http, or this gateway [tls]"
+            "the client sent a TLS ClientHello to a plain HTTP port: use http, or configure [tls]"
         }
         ConnectionFailure::proxy_header => {
-            "a PROXY protocol header came, which this gateway does not read: the proxy must send none"
+            "the client sent a PROXY protocol header, which is not supported: disable it in the proxy"
         }
-        ConnectionFailure::http2 => "HTTP/2 came, and this gateway speaks HTTP/1.1 only",
-        ConnectionFailure::not_http => "what came is not HTTP",
-        ConnectionFailure::malformed_request => "the head of its first request cannot be read",
-        ConnectionFailure::header_too_large => "the head of its first request is too large",
+        ConnectionFailure::http2 => "the client sent HTTP/2; only HTTP/1.1 is supported",
+        ConnectionFailure::not_http => "the client did not send HTTP",
+        ConnectionFailure::malformed_request => "the head of the first request is malformed",
+        ConnectionFailure::header_too_large => "the head of the first request is too large",
     }
 }
 
-/// Why a handshake came to nothing.
+/// Why a handshake failed.
 pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
     let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
@@ -184,7 +182,7 @@ pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
     match fault {
         rustls::Error::AlertReceived(alert) => of_alert(*alert),
         rustls::Error::PeerIncompatible(
-            // A client that cannot do TLS 1.2 does not send it, and is asked for it first.
+            // A client without TLS 1.2 does not send it, and this extension is checked first.
             PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
@@ -218,7 +216,7 @@ fn of_alert(alert: AlertDescription) -> ConnectionFailure {
     }
 }
 
-/// How a connection ended that had begun to send.
+/// Why a connection failed after it sent its first bytes.
 pub(super) fn of_fault(error: &(dyn Error + 'static)) -> ConnectionFailure {
     let mut inner = Some(error);
     while let Some(error) = inner {
@@ -231,13 +229,13 @@ pub(super) fn of_fault(error: &(dyn Error + 'static)) -> ConnectionFailure {
     ConnectionFailure::closed
 }
 
-/// Whether a client that begins with this byte may be one of TLS: a record of version 3, or the
-/// greeting of version 2 that old clients send.
+/// Whether a client with this first byte may speak TLS: a record of version 3, or the SSL 2.0
+/// ClientHello of old clients.
 pub(super) fn may_be_tls(first: u8) -> bool {
     matches!(first, 0x14..=0x17 | 0x80..)
 }
 
-/// The first bytes of a connection, as far as they tell what its client speaks.
+/// The first bytes of a connection, as far as they identify the protocol.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ClientPrefix {
     bytes: [u8; PREFIX_BYTES],
@@ -245,7 +243,7 @@ pub(super) struct ClientPrefix {
 }
 
 impl ClientPrefix {
-    /// Takes in what has arrived.
+    /// Appends bytes that have arrived.
     pub(super) fn push(&mut self, arrived: &[u8]) {
         for (place, byte) in self.bytes.iter_mut().skip(self.count).zip(arrived) {
             *place = *byte;
@@ -258,12 +256,12 @@ impl ClientPrefix {
         self.count == 0
     }
 
-    /// Whether it is that of HTTP/2.
+    /// Whether it is the preface of HTTP/2.
     pub(super) fn is_http_2(&self) -> bool {
         self.received().starts_with(HTTP_2)
     }
 
-    /// What it is, where it is no request of HTTP/1.
+    /// The protocol, if it is not a request of HTTP/1.
     pub(super) fn failure(&self) -> Option<ConnectionFailure> {
         let received = self.received();
         let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();

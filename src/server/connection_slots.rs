@@ -1,8 +1,8 @@
-//! Which connections are let in, and which idle ones make room for them.
+//! Admits connections, and closes idle ones to make room.
 //!
-//! There are so many places as there may be connections, which is what the open files of the process
-//! allow, less those that token, store and audit need. One source may hold some of them. A
-//! connection that nobody uses makes room for a new one.
+//! The number of slots is the maximum number of connections, which the open-file limit of the
+//! process allows after token, store and audit have their share. One source may use a part of them.
+//! An idle connection makes room for a new one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,30 +17,30 @@ use super::connection::{ConnectionState, Idleness};
 use crate::model::{AddressRange, source_of};
 use crate::telemetry::metrics::{self, metrics};
 
-/// How long a new connection may wait for the place of one that is being closed.
+/// How long a new connection may wait for the slot of one that is being closed.
 const EVICTION_WAIT: Duration = Duration::from_millis(100);
-/// How often, at most, the log tells of refused connections.
+/// The minimum time between two log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many connections there may be.
+/// The maximum numbers of connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// At one time.
+    /// In total.
     pub total: usize,
-    /// Of one source: an IPv4 address or a /64 network of IPv6.
+    /// For one source: an IPv4 address or a /64 network of IPv6.
     pub per_source: usize,
-    /// Sources that many clients share, such as proxies, which have no such bound.
+    /// Sources shared by many clients, such as proxies, which have no such limit.
     pub shared_sources: Arc<[AddressRange]>,
 }
 
 impl ConnectionLimits {
-    /// So many in all, whoever they are of.
+    /// A limit in total, without a limit for one source.
     pub fn of_all(total: usize) -> Self {
         Self { total, per_source: total, shared_sources: Arc::new([]) }
     }
 }
 
-/// The places of one listener.
+/// The slots of one listener.
 #[derive(Clone)]
 pub(super) struct ConnectionSlots(Arc<Inner>);
 
@@ -54,7 +54,7 @@ struct Inner {
 struct Table {
     taken: HashMap<u64, OpenConnectionState>,
     by_source: HashMap<IpAddr, usize>,
-    /// When the log has told of a refusal, and how many were refused since.
+    /// The time of the last log line, and the refusals since.
     last_logged: Option<Instant>,
     suppressed: u64,
 }
@@ -66,12 +66,12 @@ struct OpenConnectionState {
     task: Option<AbortHandle>,
 }
 
-/// A place, until it is dropped.
+/// A slot, until it is dropped.
 pub(super) struct ConnectionSlot {
     slots: ConnectionSlots,
     /// The number of its connection.
     pub(super) number: u64,
-    /// What its connection and the service on it tell each other.
+    /// The state that the connection and its service share.
     pub(super) state: ConnectionState,
     _permit: OwnedSemaphorePermit,
 }
@@ -82,7 +82,7 @@ impl ConnectionSlots {
         Self(Arc::new(Inner { limits, permits, table: Mutex::default() }))
     }
 
-    /// A place for a connection from that address with that number; `None` when there is none.
+    /// Takes a slot for a connection; `None` if none is free.
     pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<ConnectionSlot> {
         let source = source_of(address);
         let shared = &self.0.limits.shared_sources;
@@ -116,7 +116,7 @@ impl ConnectionSlots {
         if !self.evict(None) {
             return None;
         }
-        // Its file is closed when its task ends, not before.
+        // The file descriptor is closed when its task ends, not before.
         tokio::time::timeout(EVICTION_WAIT, permits().acquire_owned()).await.ok()?.ok()
     }
 
@@ -124,8 +124,8 @@ impl ConnectionSlots {
         self.table().by_source.get(&source).copied().unwrap_or_default()
     }
 
-    /// Closes the connection that can be spared best, of one source or of all; whether there was
-    /// one.
+    /// Closes the connection that is best closed, of one source or of all; returns whether one was
+    /// found.
     fn evict(&self, source: Option<IpAddr>) -> bool {
         let now = Instant::now();
         let mut table = self.table();
@@ -136,7 +136,7 @@ impl ConnectionSlots {
             .filter_map(|(number, taken)| Some((taken.state.idleness(taken.since, now)?, *number)))
             .min_by_key(|(Idleness { rank, since }, number)| (*rank, *since, *number));
         let Some((_idleness, number)) = idle else { return false };
-        // A request may have come in between; then it is served.
+        // If a request has started in between, it is served.
         let is_closed = table
             .taken
             .get(&number)
@@ -172,7 +172,7 @@ impl ConnectionSlots {
             event = "connections.refused",
             peer = %address,
             more,
-            "too many connections by {setting}, and none of them can be spared: this one is closed"
+            "refused a connection: the limit {setting} is reached and no connection is idle"
         );
     }
 
@@ -195,11 +195,11 @@ impl Table {
 }
 
 impl ConnectionSlot {
-    /// Says which task drives the connection by now, to end it when it has to make room.
+    /// Sets the task that drives the connection, to abort it when the slot is needed.
     pub(super) fn set_task(slots: &ConnectionSlots, number: u64, task: AbortHandle) {
         match slots.table().taken.get_mut(&number) {
             Some(taken) => taken.task = Some(task),
-            // It had to make room in between.
+            // It was evicted in between.
             None => task.abort(),
         }
     }
@@ -224,7 +224,7 @@ mod tests {
         ConnectionSlots::new(ConnectionLimits { total, per_source, shared_sources: shared })
     }
 
-    /// A connection that waits for ever, with its place.
+    /// A connection that waits forever, with its slot.
     async fn connect(
         slots: &ConnectionSlots,
         last: u8,
@@ -255,7 +255,7 @@ mod tests {
         drop(guard);
         tokio::time::advance(Duration::from_secs(5)).await;
         let _fourth = connect(&slots, 2, 4).await.unwrap();
-        assert!(!first.is_finished(), "it has answered later than the third came");
+        assert!(!first.is_finished(), "its last response is later than the third connection");
     }
 
     #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         let _second = connect(&slots, 2, 3).await.unwrap();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert!(state.enter(Some(0)).is_err(), "what comes too late is not begun");
+        assert!(state.enter(Some(0)).is_err(), "a late request is not started");
     }
 
     #[tokio::test(start_paused = true)]

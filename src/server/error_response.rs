@@ -1,71 +1,70 @@
-//! The errors of the HTTP layer itself, in a form that clients can read.
+//! Errors of the HTTP layer, in a format that clients can read.
 //!
-//! What they look like is up to what is served: it gives an [`ErrorResponder`]. The HTTP library answers
-//! a head that it cannot read with an empty body, which SDKs report as a failure to parse. Such a
-//! response is exchanged on its way out.
+//! The application defines the format with an [`ErrorResponder`]. The HTTP library answers an
+//! unreadable head with an empty body, which SDKs report as a parse error. Such a response is
+//! replaced before it is sent.
 
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
-/// Why the server refuses a request, or fails at it.
+/// Why the server refuses a request, or fails to serve it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The library cannot read the head.
-    #[error("The head cannot be read.")]
+    /// The library cannot parse the head.
+    #[error("The request head is malformed.")]
     MalformedRequest,
-    /// Head or request line are beyond the limits.
-    #[error("The head is too large.")]
+    /// The head or the request line exceeds the limits.
+    #[error("The request head is too large.")]
     HeaderTooLarge,
-    /// The library and the splitter of request lines took different bytes for the end of the head.
-    #[error("The end of the head is not clear.")]
+    /// The library and the splitter of request lines disagree about the end of the head.
+    #[error("The end of the request head is ambiguous.")]
     UnclearEnd,
-    /// The head names two ends of the body.
-    #[error("Content-Length and Transfer-Encoding are both there.")]
+    /// The head defines two lengths of the body.
+    #[error("The request has both Content-Length and Transfer-Encoding.")]
     ConflictingLengths,
-    /// The body is coded in another way than in chunks, once.
-    #[error("The only Transfer-Encoding is chunked, once.")]
+    /// The body has another transfer coding than a single `chunked`.
+    #[error("The only supported Transfer-Encoding is a single chunked.")]
     OtherCoding,
-    /// A plain request came to a port with TLS.
-    #[error("This port speaks TLS, and the request came as plain HTTP. Use https.")]
+    /// A plain HTTP request arrived on a TLS port.
+    #[error("The request is plain HTTP, and this port requires TLS. Use https.")]
     TlsOnly,
     /// The connection is being closed to make room.
     #[error("The connection is being closed.")]
     Closing,
-    /// The request was not answered in time.
-    #[error("The request took too long. Whether it had an effect is not known.")]
+    /// The request timed out.
+    #[error("The request took too long. It may have taken effect.")]
     TimedOut,
     /// The service panicked.
-    #[error("The request failed in a panic.")]
+    #[error("The request failed because of an internal error.")]
     Panicked,
 }
 
-/// A form of errors that some clients read.
+/// An error format that some clients read.
 pub trait ErrorForm: fmt::Debug + Sync {
-    /// The response that tells of an error. `host` is the `Host` that the client used, as text; empty
-    /// where it is not known.
+    /// Returns the response for an error. `host` is the `Host` that the client used, as text; empty
+    /// if unknown.
     fn response(&self, host: &str, error: HttpError) -> Response<Bytes>;
 }
 
-/// Finds the form of errors for a client by what it sends.
+/// Selects the error format for a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorResponder {
-    /// The form for a request with these headers.
+    /// The format for a request with these headers.
     pub of_headers: fn(&HeaderMap) -> &'static dyn ErrorForm,
-    /// The form that bytes of a head ask for, as far as they tell: of a head that could not be read
-    /// there is no more.
+    /// The format that an unparsable head seems to request, from its bytes.
     pub in_head: fn(&[u8]) -> Option<&'static dyn ErrorForm>,
 }
 
 impl ErrorResponder {
-    /// The form for a client of whom nothing is known.
+    /// The format for an unknown client.
     pub(super) fn default_form(&self) -> &'static dyn ErrorForm {
         (self.of_headers)(&HeaderMap::new())
     }
 }
 
-/// Why the library refuses, where `response` is a bodiless refusal of its own.
+/// The reason, if `response` is an empty error response of the library.
 pub(super) fn refusal_of_library(response: &[u8]) -> Option<HttpError> {
     let text = std::str::from_utf8(response.get(..256).unwrap_or(response)).ok()?;
     let (line, headers) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n")?;
@@ -79,7 +78,7 @@ pub(super) fn refusal_of_library(response: &[u8]) -> Option<HttpError> {
     (is_bare && is_last && text.ends_with("\r\n\r\n")).then_some(error)
 }
 
-/// A response as bytes, for a connection that it closes.
+/// A response as bytes, which closes the connection.
 pub(super) fn written(response: &Response<Bytes>) -> Bytes {
     let status = response.status();
     let reason = match status {

@@ -1,6 +1,6 @@
-//! The HTTP/1.1 server: connections in, plain or over TLS, a router's answers out.
+//! The HTTP/1.1 server: connections, plain or over TLS, with limits of size, number and time.
 //!
-//! It holds the limits of size, number and time. It knows nothing of what is served.
+//! It does not depend on the application that it serves.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -47,40 +47,40 @@ use super::long_request_line::FramingError;
 use super::tls::TlsServer;
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
 
-/// The most bytes of a head, and of what is read ahead. A legal request line has up to 98 KB.
+/// The maximum bytes of a head, and of the read buffer. A legal request line has up to 98 KB.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
 
-/// The most header fields of a request, as the HTTP library has it by itself.
+/// The maximum number of header fields of a request: the default of the HTTP library.
 const MAX_HEADERS: usize = 100;
 
-/// How long a kept-alive connection may rest once a request of a proven caller on it has been answered:
-/// the SDKs keep one open and do not retry on a reset.
+/// How long a kept-alive connection may be idle after a request of an authenticated caller: the
+/// SDKs keep one open and do not retry on a reset.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How long to wait before accepting again when the system refuses, as it does when it has no
-/// file descriptors left.
+/// The pause before the next accept after the system refused one, for instance without free file
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The most connections that are accepted at the end: as many as may wait on the listener. Those who
-/// come in the meantime would else hold up the end.
+/// The maximum number of connections that are accepted at the end: the backlog of the listener.
+/// Connections that arrive in the meantime would otherwise delay the end.
 const MAX_WAITING: usize = 1024;
 
-/// What is served.
+/// The application that is served.
 #[derive(Debug, Clone)]
 pub struct HttpApp {
-    /// Answers the requests.
+    /// Serves the requests.
     pub router: Router,
-    /// Writes the errors of the server itself.
+    /// Formats the errors of the server.
     pub errors: ErrorResponder,
 }
 
-/// Why a body is not there.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// It is longer than allowed.
+    /// The body exceeds the limit.
     #[error("the body is too large")]
     TooLarge,
-    /// It did not arrive whole, or not in time.
+    /// The body did not arrive completely, or not in time.
     #[error("the body did not arrive")]
     Incomplete(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -88,64 +88,63 @@ pub enum BodyError {
 /// The limits of the server.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// How many connections there may be; those beyond are closed at once.
+    /// The limits for connections; further ones are closed at once.
     pub connections: ConnectionLimits,
-    /// The longest time for a head to arrive, the TLS handshake before it included; then for its
-    /// body; and for the client to take the answer.
+    /// The timeout for a head, including the TLS handshake before it; then for its body; and for
+    /// the client to read the response.
     pub header_timeout: Duration,
-    /// The longest time from a whole head to its answer.
+    /// The timeout from a complete head to its response.
     pub request_timeout: Duration,
-    /// How long connections and requests are still taken once the server is told to stop, at most. Each
-    /// answer closes its connection, so that clients leave before their connections are closed.
+    /// The maximum time in which connections and requests are still accepted after a stop request.
+    /// Each response closes its connection, so that clients disconnect first.
     pub drain: Duration,
-    /// How long requests in flight may go on after that.
+    /// The maximum time for requests in flight after that.
     pub finish: Duration,
 }
 
-/// How a server is to stop.
+/// How a server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Takes connections for the whole drain time, since those who send them are to see first that this
-    /// server is going.
+    /// Accepts connections for the whole drain time, until the clients have noticed that this
+    /// server is stopping.
     Drain,
-    /// Another process goes on with the listener. Takes connections until those from before have ended,
-    /// for at most the drain time, and leaves those that it has not accepted to the other process.
+    /// Another process takes over the listener. Accepts connections until the earlier ones have
+    /// ended, at most for the drain time, and leaves the pending ones to the other process.
     HandOver,
-    /// Takes no further connection.
+    /// Accepts no further connections.
     AtOnce,
 }
 
-/// The connection that a request came on; an extension of every request.
+/// The connection of a request; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionInfo {
-    /// The address that it came from.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// Its number, within this process.
+    /// The number of the connection, within this process.
     pub number: u64,
-    /// Whether it is one of TLS.
+    /// Whether it is a TLS connection.
     pub is_secure: bool,
 }
 
-/// The query as sent, without the `?`; an extension of every request. Handlers read this one: the
-/// URI has none where it was too long for the HTTP library.
+/// The query as sent, without the `?`; an extension of every request. Handlers must use it: the URI
+/// has no query if it was too long for the HTTP library.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawQuery(pub Bytes);
 
-/// The caller of a request has proven who he is; an extension of its answer, also of one that refuses
-/// what he asks for.
+/// An extension of responses to authenticated callers, even if the request was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthenticatedCaller;
 
-/// Where connections come in.
+/// A listener.
 pub struct Listener {
-    /// What the log calls it.
+    /// The name in the log.
     name: &'static str,
     socket: TcpListener,
     tls: Option<TlsServer>,
 }
 
 impl Listener {
-    /// A listener for plain HTTP, or for TLS where there is some, under a name for the log.
+    /// Creates a listener for plain HTTP, or for TLS if configured. `name` is for the log.
     pub fn new(name: &'static str, socket: TcpListener, tls: Option<TlsServer>) -> Self {
         Self { name, socket, tls }
     }
@@ -157,8 +156,8 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// Serves `app` to who comes in by `door` until `stop` is done; then as that says. Every connection
-/// that was accepted gets its request answered, as long as it is sent and served in time.
+/// Serves `app` on `listener` until `stop` completes, and then stops accordingly. Every request on
+/// an accepted connection is answered if it is sent and served in time.
 pub async fn serve(
     listener: impl Into<Listener>,
     app: HttpApp,
@@ -186,7 +185,7 @@ pub async fn serve(
     stop
 }
 
-/// The connections of one listener.
+/// The server of one listener.
 struct Server {
     app: HttpApp,
     tls: Option<TlsServer>,
@@ -194,35 +193,35 @@ struct Server {
     slots: ConnectionSlots,
     failures: Arc<Failures>,
     phase: watch::Sender<Phase>,
-    /// Held by every connection that came before the drain.
+    /// Held by every connection that was accepted before the drain.
     before_drain: Arc<()>,
-    /// Shaking hands; nothing is lost with one that is dropped.
+    /// Handshakes in progress; dropping one loses nothing.
     handshakes: JoinSet<Option<(Accepted, Handshake)>>,
     connections: JoinSet<()>,
 }
 
-/// What came in by a door with TLS.
+/// The result of a TLS handshake.
 enum Handshake {
-    /// A client that has shaken hands.
+    /// A TLS client.
     Secure(Box<TlsStream<TcpStream>>),
-    /// One that does not speak TLS. It gets no answer but that it should.
+    /// A client that does not speak TLS. It only gets a response that says so.
     Plain(TcpStream),
 }
 
-/// What may be asked on a connection.
+/// What a connection may request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PortMode {
-    /// Everything that the router answers.
+    /// Everything that the router serves.
     Router,
-    /// Nothing: the port speaks TLS, and the connection is a plain one.
+    /// Nothing: a plain connection on a TLS port.
     TlsOnly,
 }
 
-/// Who came in, and its place among the connections.
+/// An accepted connection, and its slot.
 struct Accepted {
     peer: SocketAddr,
     is_secure: bool,
-    /// When it came.
+    /// When it was accepted.
     since: Instant,
     slot: ConnectionSlot,
     _counted: OpenConnection,
@@ -249,16 +248,19 @@ impl Server {
         }
     }
 
-    /// Takes note of one connection that has ended, or of one that has shaken hands. Never completes
-    /// while there are none.
+    /// Handles the end of one connection, or of one handshake. Never completes while none exists.
     async fn handle_next(&mut self) {
         tokio::select! {
             Some(ended) = self.connections.join_next() => {
-                // One that had to make room is cancelled.
+                // An evicted connection is canceled.
                 if let Err(error) = ended
                     && !error.is_cancelled()
                 {
-                    tracing::error!(%error, "a connection's task failed");
+                    tracing::error!(
+                        event = "connection.task_failed",
+                        %error,
+                        "the task of a connection failed"
+                    );
                 }
             }
             Some(handshake) = self.handshakes.join_next() => {
@@ -314,7 +316,7 @@ impl Server {
         let task = self.connections.spawn(async move {
             let mut served = pin!(served);
             let ended = loop {
-                // A connection at rest learns of another phase when it is polled.
+                // An idle connection notices a change of phase when it is polled.
                 tokio::select! {
                     biased;
                     ended = &mut served => break ended,
@@ -334,7 +336,7 @@ impl Server {
         ConnectionSlot::set_task(&self.slots, number, task);
     }
 
-    /// Serves on, and closes each connection with its next answer.
+    /// Continues to serve, and closes each connection with its next response.
     async fn drain(&mut self, listener: &TcpListener, stop: Stop) {
         let before = {
             let before = std::mem::take(&mut self.before_drain);
@@ -351,11 +353,11 @@ impl Server {
         }
     }
 
-    /// Accepts the connections that wait, and closes the listener: to close it alone would reset them.
-    /// Each is admitted before the next is accepted, so that those for whom there is no place never have
-    /// more than one descriptor.
+    /// Accepts the pending connections, and closes the listener: closing it alone would reset them.
+    /// Each connection is admitted before the next is accepted, so that connections without a slot
+    /// use at most one file descriptor.
     async fn accept_backlog(&mut self, listener: TcpListener) {
-        // By the listener of the standard library, which asks the system and nothing else.
+        // Uses the listener of the standard library, which only calls the system.
         let Ok(listener) = listener.into_std() else { return };
         for _waiting in 0..MAX_WAITING {
             match listener.accept() {
@@ -370,7 +372,8 @@ impl Server {
         }
     }
 
-    /// Answers what has been begun or has just come in, closes every other connection, and ends.
+    /// Serves the requests that have started or just arrived, closes every other connection, and
+    /// ends.
     async fn finish(mut self) {
         self.phase.send_replace(Phase::Closing);
         let mut end = pin!(tokio::time::sleep(self.settings.finish));
@@ -378,7 +381,10 @@ impl Server {
         while !(self.connections.is_empty() && self.handshakes.is_empty()) {
             tokio::select! {
                 () = &mut end => {
-                    tracing::warn!("connections are cut off: they did not finish in time");
+                    tracing::warn!(
+                        event = "connections.aborted",
+                        "aborted connections that did not finish in time"
+                    );
                     break;
                 }
                 () = &mut handshake_end, if !self.handshakes.is_empty() => {
@@ -392,7 +398,7 @@ impl Server {
     }
 }
 
-/// The number of the next connection.
+/// Returns the number of the next connection.
 fn next_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -425,18 +431,19 @@ async fn tls_handshake(
         Ok(Err(error)) | Err(error) => error,
     };
     metrics().tls_handshake_failed();
-    tracing::debug!(peer = %accepted.peer, error = %failed, "no TLS connection");
-    // Who connects and sends nothing looks whether the port is open, or keeps a spare connection.
+    tracing::debug!(peer = %accepted.peer, error = %failed, "TLS handshake failed");
+    // A client that connects and sends nothing checks whether the port is open, or keeps a spare
+    // connection.
     if has_sent {
         failures.note(accepted.peer.ip(), failures::of_handshake(&failed), Some(&failed));
     }
     None
 }
 
-/// Reads a body of at most `limit` bytes to its end.
+/// Reads a complete body of at most `limit` bytes.
 ///
 /// # Errors
-/// When it is longer, or does not arrive whole.
+/// When it is longer, or does not arrive completely.
 pub async fn collect_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -453,21 +460,25 @@ async fn accepted_stream(
 ) -> Option<(TcpStream, SocketAddr)> {
     match accepted {
         Ok((stream, peer)) => {
-            // Two small writes would else wait 40 ms for each other.
+            // Without it, two small writes would wait 40 ms for each other.
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "TCP_NODELAY is not set");
+                tracing::debug!(%peer, %error, "could not set TCP_NODELAY");
             }
             Some((stream, peer))
         }
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
+            tracing::warn!(
+                event = "connection.accept_failed",
+                %error,
+                "could not accept a connection"
+            );
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
     }
 }
 
-/// One connection, ready to be driven.
+/// Prepares one connection to be polled.
 fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     accepted: &Accepted,
@@ -500,7 +511,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     };
     http1::Builder::new()
         .timer(TokioTimer::new())
-        // `Connection` times the heads; this timer would also run while a connection rests.
+        // `Connection` times the heads; this timer would also run while a connection is idle.
         .header_read_timeout(None)
         .keep_alive(true)
         .max_buf_size(MAX_HEAD_BYTES)
@@ -511,7 +522,7 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         )
 }
 
-/// The router, with what the connection knows of each request.
+/// The router, with the connection's data for each request.
 struct ConnectionService {
     router: Router,
     errors: ErrorResponder,
@@ -523,7 +534,7 @@ struct ConnectionService {
     phase: watch::Receiver<Phase>,
 }
 
-/// An answer on its way.
+/// A pending response.
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -533,7 +544,7 @@ impl Service<Request<Incoming>> for ConnectionService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let form = (self.errors.of_headers)(request.headers());
-        // This runs before the library asks for any byte behind the head.
+        // This runs before the library reads any byte after the head.
         let (guard, kept_query) = match self.state.enter(request.body().size_hint().exact()) {
             Ok(entered) => entered,
             Err(RequestStartError::FramingError(FramingError::Desynchronized)) => {
@@ -580,8 +591,8 @@ impl Service<Request<Incoming>> for ConnectionService {
                 }
                 Ok(Ok(Err(never))) => match never {},
                 Ok(Err(_panic)) => {
-                    // What it was is in the log already.
-                    tracing::error!("a request failed in a panic");
+                    // The panic message is in the log already.
+                    tracing::error!(event = "request.panicked", "a request failed with a panic");
                     metrics().panicked();
                     Ok(closing(form, host, HttpError::Panicked))
                 }
@@ -592,14 +603,14 @@ impl Service<Request<Incoming>> for ConnectionService {
 }
 
 impl ConnectionService {
-    /// Refuses a request whose end another reader could see elsewhere.
+    /// Refuses a request whose end another parser could see elsewhere.
     fn framing_error(&self, form: &'static dyn ErrorForm, error: HttpError) -> ResponseFuture {
         self.state.fail(ConnectionFailure::malformed_request);
         Box::pin(std::future::ready(Ok(closing(form, "", error))))
     }
 }
 
-/// Whether a body is coded in another way than in chunks, once.
+/// Whether a body has another transfer coding than a single `chunked`.
 fn has_other_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
     let first =
@@ -607,7 +618,7 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
     !first || codings.next().is_some()
 }
 
-/// A refusal after which the connection is of no more use.
+/// An error response that closes the connection.
 fn closing(form: &dyn ErrorForm, host: &str, error: HttpError) -> Response {
     let mut response = form.response(host, error).map(Body::from);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,43 +1,43 @@
-//! Request lines that are longer than the HTTP library takes.
+//! Request lines that are too long for the HTTP library.
 //!
-//! The SDKs send every parameter in the request line. A legal call makes one of up to 98 KB, but
-//! `http::Uri` ends at 65,534 bytes and refuses what is longer before anyone sees it. So this
-//! stands between the connection and the library: where a line is too long, its query is taken
-//! out and kept, and the library reads the request as one without a query.
+//! The SDKs send every parameter in the request line. A legal call has up to 98 KB, but `http::Uri`
+//! is limited to 65,534 bytes, and the library rejects longer lines itself. So this splitter stands
+//! between the connection and the library: if a line is too long, its query is cut out and kept,
+//! and the library reads the request without a query.
 //!
-//! To find the lines it must know where each message begins, to the byte; otherwise a body could
-//! be read as a request line. It follows the head to its empty line and is told the length of the
-//! body by the library's own reading of that head. The moment the two disagree it stops looking
-//! and passes everything on. It knows nothing of sockets, timers or parameters.
+//! To find request lines the splitter must know the exact start of each message; otherwise it could
+//! take a body for a request line. It follows the head to its empty line, and gets the length of
+//! the body from the library's own parse of that head. If the two disagree, it passes everything on
+//! unchanged. It does not depend on sockets, timers or parameters.
 //!
-//! It sees every head as it was sent, and the library drops a `Content-Length` that stands beside a
-//! `Transfer-Encoding`. So it is also what finds a request with both, whose end a proxy in front may
-//! have seen elsewhere (RFC 9112, section 6.1). For that it follows bodies in chunks too, but shortens
-//! nothing behind one.
+//! It sees every head as it was sent, while the library drops a `Content-Length` next to a
+//! `Transfer-Encoding`. So it also detects a request with both, for which a proxy may see another
+//! end (RFC 9112, section 6.1). For that it also follows chunked bodies, but shortens no request
+//! line after one.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
-/// Up to this many bytes a request line goes to the library as it is.
+/// Request lines of up to this many bytes are passed to the library unchanged.
 const SHORT_LINE_BYTES: usize = 60_000;
 
-/// Beyond this many bytes a line goes to the library as it is, to be refused there.
+/// Longer lines are passed to the library unchanged, and rejected there.
 const LONGEST_LINE_BYTES: usize = 192 * 1024;
 
-/// The longest method that is looked for; `OPTIONS` has 7 letters.
+/// The longest method that is recognized; `OPTIONS` has 7 letters.
 const LONGEST_METHOD_BYTES: usize = 16;
 
-/// The field that must not stand beside a `Transfer-Encoding`, and what ends its name.
+/// The header that is not allowed with `Transfer-Encoding`, and the end of its name.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 
-/// Why a request cannot be told from its neighbours.
+/// Why a request cannot be separated from its neighbors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// The library took the end of its head to be elsewhere, just where a query was being kept for it,
-    /// or where its head would say how its body ends.
+    /// The library saw the end of the head elsewhere, while a query was kept for it or while the
+    /// head defines the end of the body.
     #[error("the head of a request did not end where expected")]
     Desynchronized,
-    /// Its head names two ends of its body.
+    /// The head defines two lengths of the body.
     #[error("a request has both Content-Length and Transfer-Encoding")]
     ConflictingLengths,
 }
@@ -47,9 +47,9 @@ pub enum FramingError {
 pub struct RequestLineSplitter {
     stage: Stage,
     scan: HeadScan,
-    /// Bytes that have arrived and may not pass yet, or had no room.
+    /// Bytes that have arrived and may not pass yet, or for which there was no room.
     held: BytesMut,
-    /// How many bytes of `held` hold no line feed.
+    /// The number of bytes of `held` without a line feed.
     checked: usize,
     /// The start of a shortened line: it passes before `held`.
     front: Bytes,
@@ -60,17 +60,17 @@ pub struct RequestLineSplitter {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// A message begins here.
+    /// At the start of a message.
     Line,
-    /// Within a head, its first line decided.
+    /// Within a head, after its request line.
     Head,
-    /// The whole head has passed; the library must now begin to serve the request.
+    /// The complete head has passed; the library must now start the request.
     HeadDone,
-    /// So many bytes of a body are still to pass.
+    /// The number of bytes of a body that still have to pass.
     Body(u64),
-    /// Within a body in chunks.
+    /// Within a chunked body.
     Chunks(Chunks),
-    /// No longer followed.
+    /// The messages are no longer followed.
     Open,
 }
 
@@ -80,7 +80,7 @@ enum LineAction {
     Shorten(QueryRange),
 }
 
-/// Where the query of a line stands: after the `?` and before the space.
+/// The position of the query in a line: after the `?` and before the space.
 #[derive(Debug, Clone, Copy)]
 struct QueryRange {
     question_mark: usize,
@@ -102,8 +102,8 @@ impl Default for RequestLineSplitter {
 }
 
 impl RequestLineSplitter {
-    /// Takes bytes that have just arrived and says how many of them, from the first, may be passed
-    /// on from where they are; it keeps a copy of the rest. Only while nothing `is_holding`.
+    /// Takes bytes that have just arrived and returns how many of them, from the first, may be
+    /// passed on in place; keeps a copy of the rest. Call it only if `is_holding` is false.
     pub fn arrive(&mut self, bytes: &[u8]) -> usize {
         let LineAction::Pass(count) = self.next_action(bytes, bytes.len()) else {
             self.held.extend_from_slice(bytes);
@@ -118,23 +118,22 @@ impl RequestLineSplitter {
         !(self.front.is_empty() && self.held.is_empty())
     }
 
-    /// Whether a head has begun that has not ended.
+    /// Whether a head has started and not ended.
     pub fn is_within_head(&self) -> bool {
         self.is_holding() || self.stage == Stage::Head
     }
 
-    /// Whether a head has begun whose request is not being served yet.
+    /// Whether a head has started and its request has not.
     pub fn is_before_request(&self) -> bool {
         self.is_within_head() || self.stage == Stage::HeadDone
     }
 
-    /// The bytes that are kept, for what arrives behind them to be added.
+    /// The kept bytes, to append what arrives next.
     pub fn held_mut(&mut self) -> &mut BytesMut {
         &mut self.held
     }
 
-    /// Passes on what may pass of the bytes that are kept, as far as there is room for it, and
-    /// says how many bytes that were.
+    /// Passes on the kept bytes that may pass, as far as there is room, and returns their number.
     pub fn pass(&mut self, out: &mut ReadBuf<'_>) -> usize {
         loop {
             if !self.front.is_empty() {
@@ -159,17 +158,17 @@ impl RequestLineSplitter {
         }
     }
 
-    /// Nothing more will arrive: what is kept passes as it is.
+    /// Ends the input: kept bytes pass unchanged.
     pub fn end(&mut self) {
         self.stage = Stage::Open;
     }
 
-    /// The library has read a head and begins to serve its request, whose body has `body` bytes, or
-    /// is in chunks where that is not known. Gives the query that was kept from it.
+    /// The library has parsed a head and starts its request, whose body has `body` bytes, or is
+    /// chunked if unknown. Returns the query that was cut out of its request line.
     ///
     /// # Errors
-    /// When there is a query but it cannot be sure that it is this request's; when the body is in
-    /// chunks, and its head has a `Content-Length` too or cannot be looked at.
+    /// When a query is kept that may belong to another request; when the body is chunked and its
+    /// head has a `Content-Length` too, or was not followed.
     pub fn enter(&mut self, body: Option<u64>) -> Result<Option<Bytes>, FramingError> {
         let is_in_sync = self.stage == Stage::HeadDone;
         self.stage = match body {
@@ -189,7 +188,7 @@ impl RequestLineSplitter {
         if needs_sync && !is_in_sync { Err(FramingError::Desynchronized) } else { Ok(query) }
     }
 
-    /// What may happen with the first of `bytes`, at most `room` of them.
+    /// The next action for the start of `bytes`, at most `room` of them.
     fn next_action(&mut self, bytes: &[u8], room: usize) -> LineAction {
         if self.stage == Stage::Line {
             let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -222,7 +221,7 @@ impl RequestLineSplitter {
                     within.len()
                 }
             }
-            // To ask for more after a whole head is to have read that head differently.
+            // If the library reads on after a complete head, it has parsed the head differently.
             Stage::HeadDone | Stage::Open | Stage::Line => {
                 self.stage = Stage::Open;
                 within.len()
@@ -230,7 +229,7 @@ impl RequestLineSplitter {
         })
     }
 
-    /// Whether the line at the start of `bytes` may pass as it is.
+    /// Whether the line at the start of `bytes` may pass unchanged.
     fn classify_line(&mut self, bytes: &[u8]) -> LineAction {
         if !(self.shortens && may_be_request_line(bytes)) {
             return LineAction::Pass(bytes.len());
@@ -266,8 +265,7 @@ impl RequestLineSplitter {
 }
 
 impl QueryRange {
-    /// Finds the query in a request line, where it is one that the library would take if only it
-    /// were shorter.
+    /// Finds the query in a request line that the library would accept if it were shorter.
     fn of(line: &[u8]) -> Option<Self> {
         let question_mark = memchr::memchr(b'?', line)?;
         let space = memchr::memrchr(b' ', line)?;
@@ -285,8 +283,8 @@ fn may_be_request_line(bytes: &[u8]) -> bool {
         && matches!((method, rest), (_, []) | (1.., [b' '] | [b' ', b'/', ..]))
 }
 
-/// Finds the empty line that ends a head, and whether a `Content-Length` stands before it. A line
-/// ends with a line feed or with both, as the library has it.
+/// Finds the empty line that ends a head, and whether a `Content-Length` precedes it. A line ends
+/// with LF or CRLF, as in the library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct HeadScan {
     position: ScanPosition,
@@ -299,12 +297,12 @@ enum ScanPosition {
     WithinLine,
     LineStart,
     AfterReturn,
-    /// Behind so many bytes that are those of [`CONTENT_LENGTH`].
+    /// After this many bytes that match [`CONTENT_LENGTH`].
     Name(usize),
 }
 
 impl HeadScan {
-    /// Where in `bytes` the head ends, if it does; else remembers where it stands.
+    /// The end of the head in `bytes`, if any; keeps the position otherwise.
     fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(rest @ [first, ..]) = bytes.get(at..) {
@@ -341,27 +339,27 @@ impl HeadScan {
     }
 }
 
-/// Follows a body in chunks (RFC 9112, section 7.1).
+/// Follows a chunked body (RFC 9112, section 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chunks {
-    /// Within the digits of a chunk's size, which is this so far.
+    /// Within the digits of a chunk size; the value so far.
     Size(u64),
-    /// Behind them, in the same line.
+    /// After them, in the same line.
     Extension(u64),
-    /// So many bytes of a chunk are still to come.
+    /// The number of bytes of a chunk that are still to come.
     Data(u64),
     /// Before the line end that follows a chunk.
     DataEnd,
-    /// Behind the last chunk: fields and an empty line, like a head.
+    /// After the last chunk: fields and an empty line, like a head.
     Trailer(HeadScan),
 }
 
-/// A body is not in chunks, though its head says so. The library refuses it.
+/// The body is not chunked, although its head says so. The library rejects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NotChunks;
 
 impl Chunks {
-    /// Where in `bytes` the body ends, if it does; else remembers where it stands.
+    /// The end of the body in `bytes`, if any; keeps the position otherwise.
     fn end_of_body(&mut self, bytes: &[u8]) -> Result<Option<usize>, NotChunks> {
         let mut at = 0;
         while let Some(rest @ [first, ..]) = bytes.get(at..) {

@@ -1,7 +1,7 @@
-//! The HTTP/1.1 server: connections in, plain or over TLS, the responses of a router out.
+//! The HTTP/1.1 server: connections, plain or over TLS, with limits of size, number and time.
 //!
-//! It knows nothing of what is served. [`http::HttpApp`] brings the router, and the form that clients read
-//! errors in.
+//! It does not depend on the application that it serves. [`http::HttpApp`] has the router, and the
+//! error format of the clients.
 
 mod body;
 mod connection;

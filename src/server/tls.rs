@@ -1,6 +1,8 @@
-//! TLS for a listener: who we are, whom we let in, and a certificate that changes while we serve.
+//! TLS for a listener: the server certificate, which may change at run time, and client
+//! certificates.
 //!
-//! TLS 1.3, and TLS 1.2 with its AEAD suites; HTTP/1.1 only. It knows nothing of what is served.
+//! TLS 1.3, and TLS 1.2 with its AEAD suites; HTTP/1.1 only. It does not depend on the application
+//! that it serves.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -28,73 +30,77 @@ use crate::config::{CertificateFiles, SecretError};
 use crate::model::Time;
 use crate::telemetry::metrics::metrics;
 
-/// The one protocol inside TLS.
+/// The only protocol inside TLS (ALPN).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// How often the files are looked at. A change counts once the files have rested for this long, so
-/// that certificate and key may be written one after the other.
+/// How often the files are checked. A change is loaded after the files were unchanged for this
+/// long, so that certificate and key may be written one after the other.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most bytes of a key file.
+/// The maximum bytes of a key file.
 const MAX_KEY_BYTES: usize = 64 * 1024;
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
-/// Why there is no TLS.
+/// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file of certificates cannot be read.
-    #[error("{} cannot be read as PEM certificates", path.display())]
+    /// A certificate file cannot be read.
+    #[error("cannot read {} as PEM certificates", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: pem::Error,
     },
-    /// A file of certificates holds none, or one that is no certificate.
-    #[error("{} holds no X.509 certificate", .0.display())]
+    /// A certificate file holds no certificate, or an invalid one.
+    #[error("the file {} holds no valid X.509 certificate", .0.display())]
     NoCertificate(PathBuf),
-    /// The key file cannot be read, or others can read it.
+    /// The key file cannot be read, or other users can read it.
     #[error(transparent)]
     KeyFile(#[from] SecretError),
     /// The key file holds no private key.
-    #[error("{} holds no PEM private key", path.display())]
+    #[error("the file {} holds no PEM private key", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: pem::Error,
     },
-    /// The key is not that of the certificate, or of a kind that TLS does not know.
-    #[error("the key in {} does not serve the certificate in {}", key.display(), certificate.display())]
+    /// The key does not match the certificate, or is not supported in TLS.
+    #[error(
+        "the private key in {} does not match the certificate in {}, or is not supported",
+        key.display(),
+        certificate.display()
+    )]
     Pair {
-        /// The certificate's file.
+        /// The certificate file.
         certificate: PathBuf,
-        /// The key's file.
+        /// The key file.
         key: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: rustls::Error,
     },
     /// The CA of the client certificates cannot be used.
-    #[error("{} cannot be used as the CA of client certificates", path.display())]
+    #[error("cannot use {} as the CA of client certificates", path.display())]
     ClientCa {
-        /// Its file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The TLS library does not take its own settings.
-    #[error("TLS cannot be set up")]
+    /// The TLS library rejects the configuration.
+    #[error("cannot set up TLS")]
     SetUp(#[from] rustls::Error),
 }
 
-/// A certificate that follows its files.
+/// A certificate that is reloaded when its files change.
 #[derive(Debug)]
 pub struct ServerCertificate {
     files: CertificateFiles,
     loaded: ArcSwap<LoadedCertificate>,
-    /// What the files were when they were last read.
+    /// The versions of the files when they were last read.
     loaded_versions: Mutex<FileVersions>,
     reload_requested: Notify,
 }
@@ -105,7 +111,7 @@ struct LoadedCertificate {
     not_after: Time,
 }
 
-/// The server's side of TLS on one listener.
+/// The TLS server of one listener.
 #[derive(Clone)]
 pub struct TlsServer {
     acceptor: TlsAcceptor,
@@ -115,7 +121,7 @@ impl ServerCertificate {
     /// Reads certificate and key.
     ///
     /// # Errors
-    /// When they cannot be read, do not belong together, or others can read the key.
+    /// When they cannot be read, do not match, or other users can read the key.
     pub fn open(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
         let loaded_versions = FileVersions::of(&files);
         let loaded = LoadedCertificate::read(&files)?;
@@ -128,26 +134,26 @@ impl ServerCertificate {
         }))
     }
 
-    /// When the first certificate of the chain runs out.
+    /// The earliest expiry of the certificate chain.
     pub fn not_after(&self) -> Time {
         self.loaded.load().not_after
     }
 
-    /// Days until the certificate runs out; below zero once it has.
+    /// Days until the certificate expires; negative after that.
     pub fn days_left(&self, now: Time) -> f64 {
         let seconds = self.not_after().unix().saturating_sub(now.unix());
-        // Exact for more years than a certificate can name.
+        // Exact for more years than a certificate can express.
         let seconds = i32::try_from(seconds).map_or(f64::MAX, f64::from);
         seconds / SECONDS_PER_DAY
     }
 
-    /// Asks for the files to be read again, changed or not.
+    /// Requests a reload of the files, changed or not.
     pub fn request_reload(&self) {
         self.reload_requested.notify_one();
     }
 
-    /// Reads the files anew whenever they have changed, or when asked. Connections that are open
-    /// go on as they are. Files that cannot be used are told once, and what was served stays.
+    /// Reloads the files whenever they have changed, or on request. Open connections are not
+    /// affected. Unusable files are logged once, and the previous certificate stays in use.
     pub async fn watch_files(self: Arc<Self>) {
         let mut before = FileVersions::default();
         loop {
@@ -162,7 +168,7 @@ impl ServerCertificate {
         }
     }
 
-    /// Looks at the files and reads them if there is reason to. Blocking.
+    /// Checks the files and reloads them if needed. Blocking.
     fn check_files(&self, is_requested: bool, before: &FileVersions) -> FileVersions {
         let now = FileVersions::of(&self.files);
         let is_changed = now != *self.lock_versions();
@@ -177,13 +183,22 @@ impl ServerCertificate {
         match LoadedCertificate::read(&self.files) {
             Ok(loaded) => {
                 loaded.warn_if_expired(&self.files);
-                tracing::info!(not_after = %loaded.not_after, "the TLS certificate is read anew");
+                tracing::info!(
+                    event = "tls.certificate_reloaded",
+                    not_after = %loaded.not_after,
+                    "reloaded the TLS certificate"
+                );
                 self.loaded.store(Arc::new(loaded));
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
                 metrics().tls_reload_failed();
-                tracing::error!(%error, cause, "the TLS certificate stays the old one");
+                tracing::error!(
+                    event = "tls.reload_failed",
+                    %error,
+                    cause,
+                    "could not reload the TLS certificate; the previous one stays in use"
+                );
             }
         }
     }
@@ -217,26 +232,31 @@ impl LoadedCertificate {
     fn warn_if_expired(&self, files: &CertificateFiles) {
         if self.not_after <= Time::now() {
             let certificate = files.certificate.display();
-            tracing::warn!(%certificate, not_after = %self.not_after, "the certificate has run out");
+            tracing::warn!(
+                event = "tls.certificate_expired",
+                %certificate,
+                not_after = %self.not_after,
+                "the TLS certificate has expired"
+            );
         }
     }
 }
 
 impl TlsServer {
-    /// TLS that lets everybody in. It asks for no client certificate: SDKs offer the one of their
-    /// ClientKey as soon as they are asked, which no CA here has signed.
+    /// TLS without client certificates. It requests none: SDKs offer the certificate of their
+    /// ClientKey when requested, which no CA of this gateway has signed.
     ///
     /// # Errors
-    /// When the TLS library refuses.
+    /// When the TLS library rejects the configuration.
     pub fn without_client_auth(certificate: Arc<ServerCertificate>) -> Result<Self, TlsError> {
         let config = protocol_versions()?.with_no_client_auth();
         Ok(Self::new(config.with_cert_resolver(certificate)))
     }
 
-    /// TLS that lets in who has a certificate of this CA.
+    /// TLS for clients with a certificate of this CA.
     ///
     /// # Errors
-    /// When the CA's file cannot be used.
+    /// When the CA file cannot be used.
     pub fn with_client_ca(
         ca: &Path,
         certificate: Arc<ServerCertificate>,
@@ -258,10 +278,10 @@ impl TlsServer {
         Self { acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 
-    /// Shakes hands with a client.
+    /// Performs the handshake with a client.
     ///
     /// # Errors
-    /// When the client goes away, speaks no TLS, or may not come in.
+    /// When the client disconnects, does not speak TLS, or has no valid certificate.
     pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -273,7 +293,7 @@ impl TlsServer {
 /// Reads the certificates of a PEM file.
 ///
 /// # Errors
-/// When it cannot be read or holds none.
+/// When the file cannot be read or holds none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let all: Vec<_> =
@@ -284,7 +304,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     Ok(all)
 }
 
-/// The one stack of ciphers of this program, for servers and clients.
+/// The only cryptography provider of this program, for TLS servers and clients.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -295,7 +315,7 @@ fn protocol_versions()
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
 }
 
-/// The earliest end of the chain's certificates; none when one of them is no certificate.
+/// The earliest expiry of the chain's certificates; `None` if one is invalid.
 fn not_after(chain: &[CertificateDer<'_>]) -> Option<Time> {
     let ends = chain.iter().map(|der| {
         let certificate = Certificate::from_der(der).ok()?;
@@ -305,7 +325,7 @@ fn not_after(chain: &[CertificateDer<'_>]) -> Option<Time> {
     ends.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
-/// What tells that a file is another one or has other content.
+/// The properties of a file that change when it is replaced or written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct FileVersions([Option<FileVersion>; 2]);
 

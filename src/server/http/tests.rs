@@ -1,4 +1,4 @@
-//! The server as clients meet it, byte by byte.
+//! Tests of the server by raw client connections.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -18,7 +18,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const FINISH: Duration = Duration::from_secs(5);
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
 
-/// Answers with the sizes of query and body, and the last bytes of both.
+/// Responds with the sizes of query and body, and the last bytes of both.
 async fn echo(request: AxumRequest) -> Response {
     let query = request.extensions().get::<RawQuery>().unwrap().0.clone();
     assert_eq!(request.extensions().get::<ConnectionInfo>().unwrap().peer, PEER);
@@ -35,7 +35,7 @@ async fn echo(request: AxumRequest) -> Response {
     }
 }
 
-/// Two forms of errors, which name themselves, the host and the error.
+/// Two error formats, which show their name, the host and the error.
 #[derive(Debug)]
 enum Form {
     Common,
@@ -97,7 +97,7 @@ fn guard() -> watch::Receiver<Phase> {
     watch::Sender::new(Phase::Serving).subscribe()
 }
 
-/// A connection to `router` through a pipe of so many bytes.
+/// A connection to `router` through a pipe of this many bytes.
 fn connect(router: Router) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(connection(
@@ -115,7 +115,7 @@ fn echoing() -> DuplexStream {
     connect(Router::new().fallback(echo))
 }
 
-/// Reads one answer: its status line, its head and its body.
+/// Reads one response: its status line, its head and its body.
 async fn answer(client: &mut (impl AsyncRead + Unpin)) -> (String, String, String) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -298,7 +298,7 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
     while reader.read(&mut [0]).await.is_ok_and(|count| count > 0) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    // What the pipe had taken by then is read to its end.
+    // The bytes in the pipe by then are read to the end.
     assert!(start.elapsed().as_secs() <= HEADER_TIMEOUT.as_secs() + 64);
 }
 
@@ -373,7 +373,7 @@ async fn a_client_gets_its_own_form_when_the_server_itself_refuses() {
     }
 }
 
-/// Starts a server on a socket of its own.
+/// Starts a server on a new socket.
 fn start(router: Router) -> (SocketAddr, Arc<Notify>, tokio::task::JoinHandle<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     start_on(listener, router, settings(), Stop::AtOnce)
@@ -405,7 +405,7 @@ fn long_drain() -> HttpSettings {
     HttpSettings { connections, drain: Duration::from_hours(1), ..settings() }
 }
 
-/// Head and body of the answer to one request on an open connection.
+/// Head and body of the response to one request on an open connection.
 async fn asked(client: &mut TcpStream) -> (String, String) {
     client.write_all(post(1, "").as_bytes()).await.unwrap();
     let (_status, head, body) = answer(client).await;
@@ -439,7 +439,7 @@ async fn while_a_server_drains_every_request_is_answered_and_closes_its_connecti
     assert!(head.contains("connection: close"), "{head}");
     assert_eq!(body, "ok");
     assert!(is_closed(&mut kept).await);
-    assert!(!server.is_finished(), "others may come until the time is over");
+    assert!(!server.is_finished(), "further connections are accepted until the drain time is over");
     server.abort();
 }
 
@@ -479,7 +479,7 @@ async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
     let (head, body) = asked(&mut kept).await;
     assert_eq!(body, "ok");
     if !head.contains("connection: close") {
-        // It was sent before the server knew.
+        // The request was sent before the server was stopping.
         asked(&mut kept).await;
     }
     server.await.unwrap();
@@ -510,11 +510,7 @@ async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
         tokio::time::sleep(NEW_CONNECTION_GRACE + Duration::from_millis(100)).await;
         let mut new = TcpStream::connect(address).await.unwrap();
         new.write_all(post(1, "").as_bytes()).await.unwrap();
-        assert_eq!(
-            new.read_u8().await.is_err(),
-            is_authenticated,
-            "closed, as all places are taken"
-        );
+        assert_eq!(new.read_u8().await.is_err(), is_authenticated, "closed, as no slot is free");
     }
 }
 
@@ -533,7 +529,7 @@ async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
     let mut answered = 0;
     let finished = tokio::spawn(server.finish());
     for mut client in waiting {
-        // Its write may fail where it is refused.
+        // The write may fail if the connection is refused.
         let _ = client.write_all(post(1, "").as_bytes()).await;
         answered += usize::from(client.read_u8().await.is_ok());
     }

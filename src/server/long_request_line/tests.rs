@@ -1,9 +1,9 @@
-//! Conversations cut into pieces of every kind.
+//! Sequences of requests, split into pieces of every size.
 
 use super::*;
 
-/// A reader that does what the library does with what it is given: it reads whole heads, then
-/// bodies by `content-length`, and tells the splitter.
+/// A reader that behaves like the library: it reads complete heads, then bodies by
+/// `content-length`, and informs the splitter.
 #[derive(Default)]
 struct Reader {
     splitter: RequestLineSplitter,
@@ -74,7 +74,7 @@ fn long(byte: char, body: &str) -> String {
     format!("POST /?{query} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// The request that a body pretends to be must stay a body.
+/// A body that looks like a request must stay a body.
 fn conversation() -> String {
     let trap = long('t', "");
     let with_trap = format!("POST / HTTP/1.1\ncontent-length: {}\n\n{trap}", trap.len());
@@ -172,16 +172,16 @@ fn what_was_held_passes_when_nothing_more_comes() {
 
 #[test]
 fn out_of_step_with_the_library_nothing_is_shortened() {
-    // The library asks for more although the head has passed.
+    // The library reads on although the head has passed.
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(SHORT.as_bytes());
     assert!(passed_whole(&mut splitter, &long('x', "")));
-    // The body is in chunks.
+    // The body is chunked.
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(SHORT.as_bytes());
     assert_eq!(splitter.enter(None), Ok(None));
     assert!(passed_whole(&mut splitter, &long('x', "")));
-    // The library has found a head where none has ended.
+    // The library has parsed a head where none has ended.
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(b"GET / HTTP/1.1\r\n");
     assert_eq!(splitter.enter(Some(0)), Ok(None));
@@ -204,7 +204,7 @@ fn a_query_is_never_given_to_another_request() {
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
 const CHUNKS: &str = "4;name=\"value\"\r\nab\r\n\r\nA  \r\n0123456789\r\n0\r\ntrailer: 1\r\n\r\n";
 
-/// Passes on as many bytes as go to the end of a head.
+/// Passes on as many bytes as belong to the head.
 fn pass_head(splitter: &mut RequestLineSplitter, text: &str, size: usize) {
     for piece in text.as_bytes().chunks(size) {
         let mut count = splitter.arrive(piece);

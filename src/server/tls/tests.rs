@@ -1,4 +1,4 @@
-//! The two sides of a handshake, with certificates made on the spot.
+//! Tests of TLS handshakes, with certificates made in the test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream as ClientStream;
 
 use super::*;
 
-/// A CA, and a directory with a server's certificate and key.
+/// A CA, and a directory with a server certificate and key.
 struct Bench {
     directory: TempDir,
     ca: Issuer<'static, KeyPair>,
@@ -70,7 +70,7 @@ impl Bench {
 struct Client(ClientConfig);
 
 impl Client {
-    /// Shakes hands with `server` under this name; both sides must be content.
+    /// Performs a handshake with `server` under this name; both sides must succeed.
     async fn handshake(
         &self,
         server: &TlsServer,
@@ -121,7 +121,7 @@ async fn only_http_1_is_agreed_on_and_no_client_is_asked_for_a_certificate() {
     client.handshake(&server, "first.example").await.unwrap();
 }
 
-/// Fails the test when a server asks for a certificate.
+/// Fails the test if a server requests a certificate.
 #[derive(Debug)]
 struct NeverAsked;
 
@@ -131,7 +131,7 @@ impl rustls::client::ResolvesClientCert for NeverAsked {
         _hints: &[&[u8]],
         _schemes: &[rustls::SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        panic!("the server asks for a client certificate")
+        panic!("the server requests a client certificate")
     }
 
     fn has_certs(&self) -> bool {

@@ -144,7 +144,7 @@ async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_http
         other => panic!("{other:?}"),
     }
     until_counted(&gateway, "plain_http", 1.0).await;
-    assert!(gateway.log().contains("the client needs https"));
+    assert!(gateway.log().contains("use https"));
 
     // Who looks whether the port is open is no failure.
     let before = gateway.log();
