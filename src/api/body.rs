@@ -1,9 +1,9 @@
-//! The bodies of requests, as far as both protocols limit them alike.
+//! The body limit that both protocols share.
 
 use crate::error::{ApiError, ErrorCode};
 use crate::server::http::BodyError;
 
-/// The most bytes of the body of anyone's request. A legal form has up to 98 KB.
+/// The maximum bytes of a body from an unauthenticated client. A legal form has up to 98 KB.
 pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
 impl From<BodyError> for ApiError {

@@ -1,4 +1,4 @@
-//! What a head says of its request, in either protocol.
+//! Reads the request context from a head, for both protocols.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,7 +8,7 @@ use ::http::request;
 use crate::model::RequestContext;
 use crate::server::http::ConnectionInfo;
 
-/// The context of a request that arrives now, with this head.
+/// Returns the context of a request that arrives now with this head.
 pub(super) fn context(head: &request::Parts) -> RequestContext {
     let connection = head.extensions.get::<ConnectionInfo>();
     let source = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.peer.ip());
@@ -21,7 +21,7 @@ pub(super) fn context(head: &request::Parts) -> RequestContext {
     }
 }
 
-/// A header as text; empty where it is absent or not text.
+/// The text of a header; empty if it is absent or not text.
 fn header<'a>(head: &'a request::Parts, name: &HeaderName) -> &'a str {
     head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -1,4 +1,5 @@
-//! The protocols: bytes to operations, outcomes to bytes. They know nothing of PKCS#11.
+//! The protocols: decode bytes to operations, and encode outcomes to bytes. They do not depend on
+//! PKCS#11.
 
 pub mod admin;
 mod body;

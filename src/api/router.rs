@@ -1,4 +1,4 @@
-//! The two protocols on one port: which of them a request is for.
+//! Selects the protocol of a request: both use one port.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use crate::pipeline::Pipeline;
 use crate::server::error_response::{ErrorForm, ErrorResponder, HttpError};
 use crate::server::http::{AuthenticatedCaller, HttpApp};
 
-/// Writes the errors of the HTTP server in the form of the protocol that a client speaks.
+/// Formats the errors of the HTTP server in the protocol of the client.
 pub const ERRORS: ErrorResponder = ErrorResponder {
     of_headers: |headers| Protocol::of(headers).error_form(),
     in_head: |head| Protocol::detect_in_head(head).map(Protocol::error_form),
 };
 
-/// What the requests of both protocols need.
+/// The components that requests of both protocols need.
 struct Api {
     pipeline: Pipeline,
     authenticator: Authenticator,
     client_keys: Arc<ClientKeys>,
 }
 
-/// Answers every request in the protocol that it is for.
+/// Creates the router for both protocols.
 pub fn app(
     pipeline: Pipeline,
     authenticator: Authenticator,
@@ -85,15 +85,15 @@ impl Protocol {
         }
     }
 
-    /// The protocol that the bytes of a head are of, as far as they tell: of a head that nobody could
-    /// read there is no more. The SDKs of the instance protocol write these words in lower case.
+    /// The protocol of an unparsable head, as far as its bytes tell. The SDKs of the instance
+    /// protocol write these headers in lowercase.
     pub(super) fn detect_in_head(head: &[u8]) -> Option<Self> {
         let words = [instance::sign::SIGNED_PREFIX, PROTOBUF];
         let is_there = |word: &str| memchr::memmem::find(head, word.as_bytes()).is_some();
         words.into_iter().any(is_there).then_some(Self::Instance)
     }
 
-    /// How its clients read errors.
+    /// The error format of the protocol.
     const fn error_form(self) -> &'static dyn ErrorForm {
         match self {
             Self::Rpc => &Self::Rpc,

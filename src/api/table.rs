@@ -1,4 +1,4 @@
-//! The actions of a protocol and what becomes of each.
+//! The actions of a protocol and their handlers.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -8,24 +8,24 @@ use axum::response::Response;
 use crate::audit::{Action, Recorded};
 use crate::ops::Operation;
 
-/// The response of an operation that is being executed.
+/// The pending response of an operation.
 pub type Execution<'a> = Pin<Box<dyn Future<Output = Recorded<Response>> + Send + 'a>>;
 
-/// The actions of one protocol, of which `H` is the type of the handlers: functions that read the
-/// operation from an authenticated request, have it executed, and write its output.
+/// The actions of one protocol. `H` is the type of the handlers: functions that parse the operation
+/// from an authenticated request, execute it, and write its output.
 ///
-/// As a slice it holds the supported actions.
+/// Dereferences to the slice of supported actions.
 pub struct ActionTable<H> {
     supported: Vec<SupportedAction<H>>,
     unsupported: &'static [Action],
 }
 
-/// What a protocol has under a name.
+/// The result of looking up an action name.
 #[derive(Debug)]
 pub enum ActionLookup<H: 'static> {
     /// An operation that this gateway executes.
     Supported(&'static SupportedAction<H>),
-    /// One that it does not have.
+    /// A known action without an operation.
     Unsupported(Action),
 }
 
@@ -33,11 +33,11 @@ pub enum ActionLookup<H: 'static> {
 pub struct SupportedAction<H> {
     /// The action.
     pub name: &'static str,
-    /// The permission that it needs first.
+    /// The first permission that it needs.
     pub permission: &'static str,
-    /// The permissions that it needs beside.
+    /// Its further permissions.
     pub extra_permissions: &'static [&'static str],
-    /// The permission of an access point that lets client keys call it; none where they cannot.
+    /// The permission of an access point that allows client keys to call it; `None` if they cannot.
     pub client_keys: Option<&'static str>,
     /// Whether it has the parameter DryRun.
     pub supports_dry_run: bool,
@@ -46,7 +46,7 @@ pub struct SupportedAction<H> {
 }
 
 impl<H> ActionTable<H> {
-    /// A table without operations yet, and with these actions that are known and not supported.
+    /// Creates a table without operations, and with these known but unsupported actions.
     pub(super) const fn new(unsupported: &'static [Action]) -> Self {
         Self { supported: Vec::new(), unsupported }
     }
@@ -64,7 +64,7 @@ impl<H> ActionTable<H> {
         });
     }
 
-    /// Looks an action up by its one spelling.
+    /// Finds an action by its exact name.
     pub fn find(&'static self, name: &str) -> Option<ActionLookup<H>> {
         if let Some(action) = self.supported.iter().find(|action| action.name == name) {
             return Some(ActionLookup::Supported(action));
@@ -83,7 +83,7 @@ impl<H> Deref for ActionTable<H> {
 }
 
 impl<H> ActionLookup<H> {
-    /// The action as the audit records it.
+    /// The action, as recorded in the audit log.
     pub(super) fn record(&self) -> Action {
         match self {
             Self::Supported(action) => action.record,

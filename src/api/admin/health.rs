@@ -1,4 +1,4 @@
-//! Whether the gateway can serve, told for each thing that it depends on.
+//! Readiness of the gateway, with the state of each dependency.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,21 +12,21 @@ use super::MonitoredComponents;
 use crate::model::Time;
 use crate::store::StoreError;
 
-/// How long an answer stands for the probes that follow.
+/// How long a result is reused for further probes.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// How long the store may take to answer.
+/// The timeout of the store check.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The health of the gateway.
 pub struct Health {
     components: MonitoredComponents,
     is_stopping: AtomicBool,
-    /// Held while the store is asked, so that it is asked once for all probes that wait.
+    /// Held during the store check, so that concurrent probes cause only one.
     last: Mutex<Option<(Instant, Readiness)>>,
 }
 
-/// What `/readyz` answers.
+/// The response of `/readyz`.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Readiness {
     status: &'static str,
@@ -43,12 +43,12 @@ struct Dependency {
 }
 
 impl Health {
-    /// The health of what depends on these.
+    /// Creates the health of a gateway with these components.
     pub fn new(components: MonitoredComponents) -> Self {
         Self { components, is_stopping: AtomicBool::new(false), last: Mutex::new(None) }
     }
 
-    /// From now on the gateway is not ready: it finishes what is under way.
+    /// From now on the gateway is not ready: it finishes the requests in progress.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
@@ -57,7 +57,7 @@ impl Health {
         &self.components
     }
 
-    /// Whether everything is there, as of at most a second ago.
+    /// The readiness, at most a second old.
     pub(super) async fn readiness(&self) -> Readiness {
         let mut last = self.last.lock().await;
         let mut readiness = match &*last {
@@ -91,30 +91,30 @@ impl Health {
         Readiness { status, dependencies }
     }
 
-    /// Where the audit cannot be written, everything is refused.
+    /// All requests are rejected while the audit cannot be written.
     fn audit(&self) -> Dependency {
         match self.components.audit.status() {
             None => Dependency { status: "none", reason: None, days_left: None },
             Some(status) if status.is_failing => {
-                let reason = Some("the last write of the audit failed".to_owned());
+                let reason = Some("the last audit write failed".to_owned());
                 Dependency { status: "failed", reason, days_left: None }
             }
             Some(status) if status.is_moved => {
-                let reason = "the audit file was renamed or removed, and records go to it: SIGHUP \
-                              begins the next one";
+                let reason = "the audit file was renamed or removed while in use: send SIGHUP to \
+                              begin a new one";
                 Dependency { status: "degraded", reason: Some(reason.to_owned()), days_left: None }
             }
             Some(_) => Dependency { status: "ok", reason: None, days_left: None },
         }
     }
 
-    /// Whether changes are kept, as far as is known, and one read of one row.
+    /// Whether the store keeps changes, as far as known, and one read of one row.
     async fn store(&self) -> Dependency {
         if let Err(error) = self.components.store.condition() {
             return Dependency::of(Err(error));
         }
         match tokio::time::timeout(STORE_TIMEOUT, self.components.store.metadata("region")).await {
-            // It answers, whatever it says.
+            // The store responds, whatever the result.
             Ok(Ok(_) | Err(StoreError::Corrupt { .. })) => {
                 let reason = self.store_problem();
                 let status = if reason.is_none() { "ok" } else { "degraded" };
@@ -125,16 +125,18 @@ impl Health {
         }
     }
 
-    /// What keeps the store from being all that it should be, though it answers.
+    /// Why a store that responds is degraded, if it is.
     fn store_problem(&self) -> Option<String> {
         if self.components.store.is_stale() {
-            return Some("what other processes have changed cannot all be taken over".to_owned());
+            return Some("cannot load all changes of other processes from the store".to_owned());
         }
         let count = self.components.store.damaged_rows().len();
-        (count > 0).then(|| format!("{count} damaged rows are left out: hsmgate doctor names them"))
+        (count > 0)
+            .then(|| format!("{count} damaged rows are ignored: run hsmgate doctor to list them"))
     }
 
-    /// While the clock is behind the date from which on requests are accepted, all are refused.
+    /// All requests are rejected while the clock is behind the date from which requests are
+    /// accepted.
     fn clock(&self) -> Dependency {
         let behind = self.components.replay.clock_behind(Time::now());
         let reason = behind
@@ -151,7 +153,7 @@ impl Health {
         let is_valid = days > 0.0;
         Dependency {
             status: if is_valid { "ok" } else { "failed" },
-            reason: (!is_valid).then(|| "the certificate has run out".to_owned()),
+            reason: (!is_valid).then(|| "the certificate has expired".to_owned()),
             days_left: Some(days),
         }
     }
@@ -159,7 +161,7 @@ impl Health {
 
 impl Readiness {
     pub(super) fn is_ready(&self) -> bool {
-        // What is degraded serves, and somebody should look.
+        // A degraded gateway serves, but needs attention.
         matches!(self.status, "ready" | "degraded")
     }
 }

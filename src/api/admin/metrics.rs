@@ -1,4 +1,4 @@
-//! The metrics of the process, with those that are looked up when somebody asks.
+//! The metrics of the process, including those that are collected on request.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::telemetry::metrics::{AuditState, Queue, metrics};
 /// The text of all metrics.
 ///
 /// # Errors
-/// Never, as far as the library keeps its word.
+/// Only if the metrics library fails.
 pub(super) fn text(components: &MonitoredComponents) -> Result<String, fmt::Error> {
     let metrics = metrics();
     if let Some(certificate) = &components.certificate {

@@ -1,6 +1,6 @@
-//! The admin endpoints: whether the gateway lives, whether it is ready, and its metrics.
+//! The admin endpoints: liveness, readiness and metrics.
 //!
-//! It only looks: nothing here changes anything, and no probe costs a call to the token.
+//! They are read-only, and no probe causes a call to the token.
 
 mod health;
 mod metrics;
@@ -22,18 +22,18 @@ use crate::server::tls::ServerCertificate;
 use crate::store::Store;
 use crate::token::Token;
 
-/// What the admin endpoints look at.
+/// The components that the admin endpoints observe.
 #[derive(Clone)]
 pub struct MonitoredComponents {
     /// The token.
     pub token: Token,
     /// The store.
     pub store: Store,
-    /// The audit.
+    /// The audit recorder.
     pub audit: Recorder,
-    /// The certificate; none over plain HTTP.
+    /// The certificate; `None` over plain HTTP.
     pub certificate: Option<Arc<ServerCertificate>>,
-    /// The nonces that were used.
+    /// The used nonces.
     pub replay: Arc<ReplayGuard>,
 }
 
@@ -68,6 +68,10 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
 }
 
 fn internal_error(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "an answer of the admin listener cannot be written");
+    tracing::error!(
+        event = "admin.response_failed",
+        %error,
+        "could not create a response of the admin listener"
+    );
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

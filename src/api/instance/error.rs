@@ -1,4 +1,4 @@
-//! Failures as the instance SDKs read them: an `Error` message and nothing else.
+//! Errors of the instance protocol: an `Error` message and nothing else.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{PROTOBUF, messages};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::RequestId;
 
-/// The answer of a request that was refused or that failed.
+/// Returns the response for a rejected or failed request.
 pub fn failure(request_id: RequestId, error: &ApiError) -> Response<Bytes> {
     let (code, message) = protocol_error(error);
     let body = messages::Error {
@@ -35,8 +35,8 @@ pub fn failure(request_id: RequestId, error: &ApiError) -> Response<Bytes> {
     response
 }
 
-/// The status of a code. The public API has one of its own for a wrong method; here it is the one
-/// that HTTP has for it.
+/// The HTTP status of a code. The public API has a special one for a wrong method; this protocol
+/// uses that of HTTP.
 const fn status(code: ErrorCode) -> u16 {
     match code {
         ErrorCode::UnsupportedHttpMethod => 405,
@@ -44,14 +44,14 @@ const fn status(code: ErrorCode) -> u16 {
     }
 }
 
-/// The code and text of this protocol, where they are others than those of the public API.
+/// The code and text of this protocol, if they differ from those of the public API.
 fn protocol_error(error: &ApiError) -> (ErrorCode, Cow<'_, str>) {
     match error.code() {
         ErrorCode::KeyNotFound | ErrorCode::KeyVersionNotFound | ErrorCode::AliasNotFound => {
             (ErrorCode::KeyNotFound, "The specified key does not exist.".into())
         }
         code @ (ErrorCode::RejectedUnsupportedOperation | ErrorCode::UnsupportedOperation) => {
-            // The documented text first, then what it is about.
+            // The documented text comes first, then its reason.
             let text = error.message();
             let reason = text.strip_prefix(code.message()).unwrap_or(text).trim_start();
             let message = format!("Rejected.UnsupportedOperation {reason}");

@@ -1,8 +1,8 @@
-//! The KMS instance protocol (`dkms-gcs-0.2`): `/` by POST, one protobuf message in and
-//! one out, signed with a client key.
+//! The KMS instance protocol (`dkms-gcs-0.2`): `/` by POST, with one protobuf message as request
+//! and one as response, signed with a client key.
 //!
-//! The SDKs tell success from failure by the status alone and take every failure for an `Error`
-//! message, so nothing else may ever leave here.
+//! The SDKs distinguish success and failure by the status alone and parse every failure as an
+//! `Error` message, so every response must have one of the two forms.
 
 mod error;
 pub mod sign;
@@ -25,10 +25,10 @@ pub use crate::ops::instance::messages;
 use crate::pipeline::{Authenticated, IncomingRequest, ProtocolRequest};
 use crate::server::http::collect_body;
 
-/// The content type of everything here.
+/// The content type of the protocol.
 pub const PROTOBUF: &str = "application/x-protobuf";
 
-/// The most bytes of a body, once the caller is authenticated.
+/// The maximum bytes of the body of an authenticated request.
 const MAX_MESSAGE_BYTES: usize = 3 * 1024 * 1024;
 
 /// A request of the instance protocol.
@@ -39,12 +39,12 @@ pub struct InstanceRequest<'a> {
 }
 
 impl<'a> InstanceRequest<'a> {
-    /// A request that is signed with one of `client_keys`.
+    /// Creates a request that must be signed with one of `client_keys`.
     pub fn new(client_keys: &'a ClientKeys, head: Parts, body: Body) -> Self {
         Self { client_keys, head, body }
     }
 
-    /// Finds the operation and authenticates the caller, by the head alone.
+    /// Finds the operation and authenticates the caller, from the head only.
     fn authenticate<'p>(
         &self,
         mut incoming: IncomingRequest<'p>,
@@ -77,8 +77,9 @@ impl ProtocolRequest for InstanceRequest<'_> {
         &mut self,
         incoming: IncomingRequest<'_>,
     ) -> Result<Recorded<Response>, ApiError> {
-        // The signature is over the digest of the body, so it is checked before the body takes
-        // room; the body of a refused request is read all the same, so that the refusal arrives.
+        // The signature covers the digest of the body, so it is checked before the body is read
+        // into memory. The body of a rejected request is read too, so that the client gets the
+        // response.
         let authenticated = self.authenticate(incoming);
         let limit = if authenticated.is_ok() { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
         let body = collect_body(std::mem::take(&mut self.body), limit).await;

@@ -1,6 +1,6 @@
-//! The headers of a request: what it asks for, and the claim of who sent it.
+//! Reads the operation and the claim of the sender from the headers of a request.
 //!
-//! The checks come in the order of the protocol's table of errors.
+//! The order of the checks is that of the protocol's error table.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -13,24 +13,24 @@ use crate::authn::ClientKeyClaim;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{KeyVersionId, Time};
 
-/// The one version of the protocol.
+/// The only version of the protocol.
 const API_VERSION: &str = "dkms-gcs-0.2";
 const SIGNATURE_METHOD: &str = "RSA_PKCS1_SHA_256";
 
-/// Names the operation.
+/// The header with the name of the operation.
 pub(in crate::api) const API_NAME: &str = "x-kms-apiname";
-/// Names a key version, in requests and in answers.
+/// The header with a key version, in requests and responses.
 pub(super) const KEY_VERSION: &str = "x-kms-migrationkeyversionid";
 const BODY_DIGEST: &str = "content-sha256";
-/// With three c's, as every SDK writes it.
+/// Spelled with three c's, as in every SDK.
 const CLIENT_KEY_ID: &str = "x-kms-acccesskeyid";
-/// Begins the name of every header of the protocol.
+/// The prefix of every header of the protocol.
 pub(in crate::api) const SIGNED_PREFIX: &str = "x-kms-";
 
-/// The most bytes of a client's header that an error repeats.
+/// The maximum bytes of a client's header that an error repeats.
 const MAX_ECHO_BYTES: usize = 64;
 
-/// The name of the operation that a request asks for.
+/// Returns the name of the operation that a request calls.
 ///
 /// # Errors
 /// `InvalidContentType`, `InvalidApiVersion`, `InvalidApiName`.
@@ -49,16 +49,16 @@ pub fn api_name(headers: &HeaderMap) -> Result<&str, ApiError> {
     single(headers, API_NAME)
 }
 
-/// The refusal of an operation that is not offered.
+/// Returns the error for an unknown operation.
 pub(super) fn unknown_api_name(name: &str) -> ApiError {
     let message = format!("The ApiName \"{}\" is invalid.", echo(name));
     ApiError::with_message(ErrorCode::InvalidApiName, message)
 }
 
-/// The claim of who sent the request.
+/// Returns the claim of the sender.
 ///
 /// # Errors
-/// `InvalidParam` for a header of a wrong form, `MissingParameter` without a client key's id.
+/// `InvalidParam` for a malformed header, `MissingParameter` without a client key id.
 pub fn claim<'a>(method: &Method, headers: &'a HeaderMap) -> Result<ClientKeyClaim<'a>, ApiError> {
     let date = single(headers, DATE.as_str())?;
     let timestamp = Time::from_http_date(date).map_err(|error| invalid("Date").because(error))?;
@@ -76,7 +76,7 @@ pub fn claim<'a>(method: &Method, headers: &'a HeaderMap) -> Result<ClientKeyCla
     })
 }
 
-/// Whether the body is the one whose digest was signed.
+/// Checks that the body has the digest that was signed.
 ///
 /// # Errors
 /// `InvalidParam`.
@@ -89,10 +89,10 @@ pub fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// The key version that a request names.
+/// Returns the key version that a request names.
 ///
 /// # Errors
-/// `Forbidden.KeyVersionNotFound` for what is no id of one.
+/// `Forbidden.KeyVersionNotFound` for a malformed id.
 pub fn key_version(headers: &HeaderMap) -> Result<Option<KeyVersionId>, ApiError> {
     match single(headers, KEY_VERSION)? {
         "" => Ok(None),
@@ -120,7 +120,7 @@ fn check_signature_method(method: &str) -> Result<(), ApiError> {
     }
 }
 
-/// The signature in `Bearer <Base64>`; the documentation calls the scheme `TOKEN`.
+/// Decodes the signature in `Bearer <Base64>`; the documentation calls the scheme `TOKEN`.
 fn signature(authorization: &str) -> Result<Vec<u8>, ApiError> {
     let (scheme, base64) = authorization.split_once(' ').unwrap_or_default();
     let is_known = ["Bearer", "TOKEN"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
@@ -130,7 +130,7 @@ fn signature(authorization: &str) -> Result<Vec<u8>, ApiError> {
     }
 }
 
-/// Everything that is signed. Every header of the protocol is, also those that are not known here.
+/// The signed text. It contains every header of the protocol, including unknown ones.
 fn string_to_sign(method: &Method, headers: &HeaderMap) -> Result<Vec<u8>, ApiError> {
     let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
     names.retain(|name| name.starts_with(SIGNED_PREFIX));
@@ -147,8 +147,8 @@ fn string_to_sign(method: &Method, headers: &HeaderMap) -> Result<Vec<u8>, ApiEr
     Ok(text.into_bytes())
 }
 
-/// A header's text without outer blanks; nothing where it is absent. Twice it would mean two
-/// things to two readers.
+/// The text of a header without outer whitespace; empty if it is absent. A repeated header is
+/// rejected, because two parsers could use different values.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, ApiError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -162,7 +162,8 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, ApiError> {
     }
 }
 
-/// The transfer SDKs compare these texts, for `Date` and for `Authorization`.
+/// Creates an error with the exact text that the transfer SDKs compare for `Date` and
+/// `Authorization`.
 fn invalid(param: &str) -> ApiError {
     ApiError::with_message(ErrorCode::InvalidParam, format!("The Param {param} is invalid."))
 }

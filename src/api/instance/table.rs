@@ -1,4 +1,4 @@
-//! Every operation of the protocol and what becomes of it.
+//! Every operation of the protocol and its handler.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ use crate::ops::instance::{ProtobufOperation, Reply};
 use crate::ops::{self, InstanceVisitor, unsupported};
 use crate::pipeline::Authenticated;
 
-/// Executes an operation that is read from a message, and writes its output as one.
+/// Executes an operation that is decoded from a message, and encodes its output.
 pub type Handler = for<'a> fn(Authenticated<'a>, RawRequest) -> Execution<'a>;
 
 /// Every operation of the protocol.
@@ -30,12 +30,12 @@ pub static TABLE: LazyLock<ActionTable<Handler>> = LazyLock::new(|| {
     table
 });
 
-/// A request whose message is not decoded.
+/// A request with an encoded message.
 #[derive(Debug)]
 pub struct RawRequest {
     /// The message.
     pub body: Bytes,
-    /// The key version that the head names; or why it names none.
+    /// The key version that the head names, or why it is invalid.
     pub version: Result<Option<KeyVersionId>, ApiError>,
 }
 
@@ -68,7 +68,7 @@ fn read<O: ProtobufOperation>(
 }
 
 fn success(Reply { version, body }: Reply) -> Response {
-    // It may hold a plaintext, so it is wiped when it has been sent.
+    // The body may contain a plaintext, so it is zeroized after it was sent.
     let mut response = Response::new(Body::from(Bytes::from_owner(body)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));

@@ -1,6 +1,6 @@
-//! The canonical request of ACS3 and ACS4: the one text that a request and its signature share.
+//! The canonical request of ACS3 and ACS4, which the signature covers.
 //!
-//! Public because the command line's client signs with the same text.
+//! Public because the command-line client signs with the same text.
 
 use std::borrow::Cow;
 
@@ -11,18 +11,18 @@ use super::signed_request::{SignedRequest, incomplete};
 use super::{params, percent};
 use crate::error::ApiError;
 
-/// The scheme whose key is the secret itself.
+/// The scheme whose HMAC key is the secret itself.
 pub const ACS3: &str = "ACS3-HMAC-SHA256";
-/// The scheme whose key is derived.
+/// The scheme with a derived HMAC key.
 pub const ACS4: &str = "ACS4-HMAC-SHA256";
-/// The header that holds the lower-case hex digest of the body.
+/// The header with the lowercase hex digest of the body.
 pub const BODY_DIGEST: &str = "x-acs-content-sha256";
 
-/// The string that is signed: the algorithm and the digest of the canonical request.
-/// `body_digest` is the value of `BODY_DIGEST`.
+/// The string that is signed: the algorithm and the digest of the canonical request. `body_digest`
+/// is the value of `BODY_DIGEST`.
 ///
 /// # Errors
-/// When a signed header is absent, or the query does not decode.
+/// When a signed header is absent, or the query cannot be decoded.
 pub fn string_to_sign(
     algorithm: &str,
     signed_request: &SignedRequest<'_>,
@@ -33,12 +33,12 @@ pub fn string_to_sign(
     Ok(format!("{algorithm}\n{}", sha256_hex(&request)))
 }
 
-/// Hex(SHA-256(data)), lower case.
+/// Hex(SHA-256(data)), lowercase.
 pub fn sha256_hex(data: &[u8]) -> String {
     hex(digest(&SHA256, data).as_ref())
 }
 
-/// Bytes as lower-case hex, as digests and signatures are written.
+/// Bytes as lowercase hex, the format of digests and signatures.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
@@ -70,12 +70,11 @@ pub fn canonical_request(
     Ok(request)
 }
 
-/// `name:value\n`; several values are sorted and joined by a comma.
+/// Appends `name:value\n`; several values are sorted and joined by a comma.
 fn append_header(request: &mut Vec<u8>, headers: &HeaderMap, name: &str) -> Result<(), ApiError> {
     let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
     let first = values.next();
-    let first =
-        first.ok_or_else(|| incomplete("SignedHeaders, which names a header that is not there"))?;
+    let first = first.ok_or_else(|| incomplete("SignedHeaders, which names a missing header"))?;
     request.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
     request.push(b':');
     match values.next() {
@@ -90,8 +89,8 @@ fn append_header(request: &mut Vec<u8>, headers: &HeaderMap, name: &str) -> Resu
     Ok(())
 }
 
-/// The query in its one canonical spelling, sorted by name. Form parameters are not part of it;
-/// the digest of the body covers them.
+/// The query in its canonical form, sorted by name. Form parameters are not part of it; the digest
+/// of the body covers them.
 fn canonical_query(query: &[u8]) -> Result<Cow<'_, [u8]>, ApiError> {
     if is_canonical(query) {
         return Ok(Cow::Borrowed(query));
@@ -108,7 +107,7 @@ fn canonical_query(query: &[u8]) -> Result<Cow<'_, [u8]>, ApiError> {
     Ok(Cow::Owned(text.into_bytes()))
 }
 
-/// Whether a query stands as it is signed: plain names in ascending order, canonical values.
+/// Whether a query is in canonical form already: plain names in ascending order, canonical values.
 fn is_canonical(query: &[u8]) -> bool {
     let mut previous: &[u8] = &[];
     query.is_empty()
@@ -150,7 +149,7 @@ mod tests {
         assert!(canonical("x-acs-extra", &["b ", "a"]).contains("\nx-acs-extra:a,b\n"));
     }
 
-    /// A client given a whole URL as its endpoint sends and signs that text as its host.
+    /// A client with a whole URL as its endpoint sends and signs that text as its host.
     #[test]
     fn the_host_is_signed_as_the_text_that_it_is() {
         let request = canonical("host", &["http://127.0.0.1:8199"]);

@@ -1,6 +1,6 @@
-//! Answers as bytes: JSON by default, XML for the programs that ask for it.
+//! Responses as bytes: JSON by default, XML on request.
 //!
-//! It knows the two envelopes, of a success and of a failure. It does not know any operation.
+//! It knows the two envelopes, for success and failure, but no operation.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
@@ -13,30 +13,29 @@ use crate::model::{Params, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-acs-request-id");
 
-/// The most bytes of a client's `Host` that an error repeats.
+/// The maximum bytes of a client's `Host` that an error repeats.
 const MAX_HOST_BYTES: usize = 255;
 
-/// How an answer is written.
+/// The format of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// `application/json;charset=utf-8`.
     #[default]
     Json,
-    /// `text/xml;charset=utf-8`: the exact text that the SDKs know XML by.
+    /// `text/xml;charset=utf-8`: the exact text by which the SDKs recognize XML.
     Xml,
 }
 
 impl Format {
-    /// The format that a request asks for: its parameter `Format`, else its first `accept`.
+    /// The format that a request selects: its parameter `Format`, or else its first `accept`.
     ///
     /// # Errors
-    /// `InvalidParameter.Format` for a parameter of another value. An `accept` of another type is
-    /// no wish that could be met, so it counts as none.
+    /// `InvalidParameter.Format` for an unknown parameter value. An unknown `accept` is ignored.
     pub fn requested(params: &Params<'_>, headers: &HeaderMap) -> Result<Self, ApiError> {
         match params.text("Format").filter(|text| !text.is_empty()) {
             None => Ok(Self::accepted(headers)),
             Some(text) if text.eq_ignore_ascii_case("xml") => Ok(Self::Xml),
-            // `None` is what a deprecated call of the old Python SDK sends.
+            // A deprecated call of the old Python SDK sends `None`.
             Some(text) if text.eq_ignore_ascii_case("json") || text == "None" => Ok(Self::Json),
             Some(_) => Err(ErrorCode::InvalidParameterFormat.into()),
         }
@@ -58,10 +57,10 @@ impl Format {
     }
 }
 
-/// The answer of an operation that succeeded: `RequestId`, then the fields of `output`.
+/// The response of a successful operation: `RequestId`, then the fields of `output`.
 ///
-/// `output` must serialize as a struct or as nothing, without a field `Code`: pop-core takes any
-/// answer that has one for an error, whatever its status.
+/// `output` must serialize as a struct or as nothing, without a field `Code`: pop-core treats any
+/// response with one as an error, whatever its status.
 pub fn success<T: Serialize>(
     format: Format,
     operation: &str,
@@ -75,8 +74,8 @@ pub fn success<T: Serialize>(
     }
 }
 
-/// The answer of a request that was refused or that failed. `host` is the `Host` that the client
-/// used, as text.
+/// The response of a rejected or failed request. `host` is the `Host` that the client used, as
+/// text.
 pub fn failure(
     format: Format,
     request_id: RequestId,
@@ -124,7 +123,8 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// The bytes of an answer. They may hold a plaintext, so they are wiped when they have been sent.
+/// The bytes of a response. They may contain a plaintext, so they are zeroized after they were
+/// sent.
 type Encoded = Zeroizing<Vec<u8>>;
 
 fn encode(format: Format, root: &str, envelope: &impl Serialize) -> Result<Encoded, ApiError> {
@@ -147,8 +147,8 @@ fn encode(format: Format, root: &str, envelope: &impl Serialize) -> Result<Encod
     }
 }
 
-/// Replaces the characters that no XML 1.0 document may hold, escaped or not (section 2.2), and
-/// keeps carriage returns from being read as line feeds (section 2.11).
+/// Replaces characters that are not allowed in XML 1.0, escaped or not (section 2.2), and keeps
+/// carriage returns from being read as line feeds (section 2.11).
 fn legal_xml(text: &str) -> String {
     let mut legal = String::with_capacity(text.len());
     for character in text.chars() {
@@ -178,7 +178,7 @@ fn answer(
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
-    // A refusal repeats what the caller sent.
+    // An error repeats text of the client.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
         headers.insert(REQUEST_ID, value);

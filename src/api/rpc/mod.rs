@@ -27,7 +27,7 @@ use crate::model::RequestContext;
 use crate::pipeline::{IncomingRequest, ProtocolRequest};
 use crate::server::http::{RawQuery, collect_body};
 
-/// The one version of the API.
+/// The only version of the API.
 const VERSION: &str = "2016-01-20";
 
 /// A request of the RPC API.
@@ -35,12 +35,12 @@ pub struct RpcRequest<'a> {
     authenticator: &'a Authenticator,
     head: Parts,
     body: Body,
-    /// How it is answered, as far as it has said.
+    /// The response format, as far as the request has selected it.
     format: Format,
 }
 
 impl<'a> RpcRequest<'a> {
-    /// A request whose caller `authenticator` has to know.
+    /// Creates a request whose caller `authenticator` verifies.
     pub fn new(authenticator: &'a Authenticator, head: Parts, body: Body) -> Self {
         Self { authenticator, head, body, format: Format::Json }
     }
@@ -97,7 +97,7 @@ fn find(
     if version == VERSION { Ok(action) } else { Err(ErrorCode::InvalidVersion.into()) }
 }
 
-/// The operation of an action, where this caller may call it at all.
+/// Returns the operation of an action, if this caller may call it at all.
 fn supported(
     action: &ActionLookup<Handler>,
     caller: &Caller,
@@ -114,8 +114,8 @@ fn supported(
     }
 }
 
-/// The refusal of an action that no access point allows. It comes before the parameters are read, so
-/// that it tells nothing of what they name.
+/// The error for an action that no access point allows. It comes before the parameters are read, so
+/// that it reveals nothing about the resources that they name.
 fn not_for_client_keys() -> ApiError {
     let allowed = TABLE.iter().filter(|entry| entry.client_keys.is_some()).map(|entry| entry.name);
     let message = format!(

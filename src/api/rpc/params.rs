@@ -1,6 +1,6 @@
-//! Query string and form body to one map of parameters.
+//! Decodes query string and form body to one map of parameters.
 //!
-//! It knows the encoding, not the meaning: no parameter has a name here.
+//! It decodes only: it knows no parameter by name.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::percent;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Params;
 
-/// The most parameters that one request may have, query and form together.
+/// The maximum number of parameters of a request, in query and form together.
 pub const MAX_PARAMETERS: usize = 256;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -20,7 +20,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 ///
 /// # Errors
 /// `ParseRequestParameterException` for a bad encoding, an empty name or too many parameters, and
-/// `InvalidParameter` for a name that stands twice, wherever the two stand.
+/// `InvalidParameter` for a repeated name, in query or form.
 pub fn read<'a>(query: &'a [u8], form: &'a [u8]) -> Result<Params<'a>, ApiError> {
     let mut params = Params::default();
     let pairs = pairs(query).chain(pairs(form));
@@ -39,13 +39,13 @@ pub fn read<'a>(query: &'a [u8], form: &'a [u8]) -> Result<Params<'a>, ApiError>
     Ok(params)
 }
 
-/// The form in a body: all of it, or nothing where the body is empty.
+/// Returns the form in a body, or nothing if the body is empty.
 ///
-/// The asynchronous Python client sends an empty body as `application/octet-stream`, so the type
-/// counts only where there is something of it.
+/// The asynchronous Python client sends an empty body as `application/octet-stream`, so the type is
+/// checked only for a body that is not empty.
 ///
 /// # Errors
-/// `ParseRequestParameterException` when there is a body that is not declared, once, as a form.
+/// `ParseRequestParameterException` for a body without exactly one form content type.
 pub fn form<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], ApiError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let is_form = match (types.next(), types.next()) {
@@ -62,8 +62,8 @@ pub fn form<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], ApiErro
     }
 }
 
-/// The raw pairs of form text. A piece without `=` is a name with an empty value; empty pieces,
-/// as a closing `&` leaves one, are nothing.
+/// The raw pairs of form text. A part without `=` is a name with an empty value; empty parts, for
+/// instance after a trailing `&`, are skipped.
 fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     pieces(text).filter(|piece| !piece.is_empty()).map(|piece| {
         match memchr::memchr(b'=', piece).and_then(|at| piece.split_at_checked(at)) {
@@ -73,8 +73,8 @@ fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The pieces of form text, between each `&`. A search by words of memory: a plaintext makes one
-/// piece of many thousand bytes.
+/// The parts of form text between the `&`. Searches by machine words: a plaintext is a part of many
+/// thousand bytes.
 pub(super) fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

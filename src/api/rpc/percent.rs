@@ -1,5 +1,5 @@
-//! Percent-encoding: the strict decoding of what arrives and the one canonical spelling that is
-//! signed (`docs` call it `enc`): `A-Z a-z 0-9 - _ . ~` stay, every other byte is `%XX`.
+//! Percent-encoding: strict decoding of input, and the canonical form that is signed (`enc` in the
+//! documentation): `A-Z a-z 0-9 - _ . ~` stay, every other byte is `%XX`.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Which bytes stand for themselves in the canonical spelling.
+/// The bytes that are not encoded in the canonical form.
 const UNRESERVED: [bool; 256] = unreserved();
 
 /// Text that is not percent-encoded UTF-8.
@@ -15,11 +15,11 @@ const UNRESERVED: [bool; 256] = unreserved();
 #[error("not percent-encoded UTF-8")]
 pub struct BadEncoding;
 
-/// Decodes form text: `%XX` is a byte, `+` is a space, all else stands for itself. Borrows where
-/// nothing is encoded.
+/// Decodes form text: `%XX` is a byte, `+` is a space, other bytes stay. Borrows if nothing is
+/// encoded.
 ///
 /// # Errors
-/// When a `%` is not followed by two hex digits, or the outcome is not UTF-8.
+/// When a `%` is not followed by two hex digits, or the result is not UTF-8.
 pub fn decode(text: &[u8]) -> Result<Cow<'_, str>, BadEncoding> {
     let Some(first) = memchr::memchr2(b'%', b'+', text) else {
         return std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_source| BadEncoding);
@@ -68,7 +68,7 @@ pub fn encode_twice_into(out: &mut String, text: &str) {
     }
 }
 
-/// Whether `text` is `enc` of some text, up to whether its bytes are UTF-8.
+/// Whether `text` is the `enc` of some bytes, UTF-8 or not.
 pub fn is_encoded(text: &[u8]) -> bool {
     // First all bytes without a branch between them, many at a time; then the few escapes.
     let is_legal =
@@ -80,7 +80,7 @@ pub fn is_encoded(text: &[u8]) -> bool {
         })
 }
 
-/// Whether a byte stands for itself in the canonical spelling.
+/// Whether a byte is not encoded in the canonical form.
 pub fn is_unreserved(byte: u8) -> bool {
     UNRESERVED.get(usize::from(byte)).copied().unwrap_or(false)
 }
@@ -162,7 +162,7 @@ mod tests {
         fn only_the_canonical_spelling_counts_as_encoded(text in "[a-c~*+%0-9A-Fa-f/ ]{0,12}") {
             let is_canonical =
                 decode(text.as_bytes()).is_ok_and(|decoded| encode(&decoded) == text);
-            // Bytes that are no UTF-8 are the one difference; `decode` refuses them.
+            // Bytes that are not UTF-8 are the only difference; `decode` rejects them.
             if decode(text.as_bytes()).is_ok() {
                 prop_assert_eq!(is_encoded(text.as_bytes()), is_canonical);
             }

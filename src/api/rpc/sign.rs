@@ -1,7 +1,7 @@
-//! Which scheme a request is signed with, and what exactly it claims.
+//! Selects the signature scheme of a request, and builds its claim.
 //!
-//! It picks the parts out of the request and rebuilds the string that must have been signed. It
-//! holds no secret and decides nothing: `authn` proves the claim.
+//! It reads the parts of the claim from the request and builds the string that must have been
+//! signed. It has no secret and decides nothing: `authn` verifies the claim.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -15,19 +15,19 @@ pub use super::signed_request::SignedRequest;
 use crate::authn::claim::Claim;
 use crate::error::{ApiError, ErrorCode};
 
-/// What a request calls.
+/// The action and version that a request calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiCall<'a> {
-    /// The operation, as spelled by the client.
+    /// The action, as spelled by the client.
     pub action: &'a str,
     /// The version of the API.
     pub version: &'a str,
 }
 
-/// The claim that a request makes.
+/// Builds the claim of a request.
 ///
 /// # Errors
-/// Says what of the claim is missing, malformed or not covered by the signature, each with the
+/// The part of the claim that is missing, malformed or not covered by the signature, each with the
 /// code of the public gateway.
 pub fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiError> {
     match authorization(signed_request.headers)? {
@@ -36,12 +36,13 @@ pub fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>, ApiErr
     }
 }
 
-/// What a request calls: its parameters decide, and where they are silent the headers of a scheme
-/// that signs headers. Where both speak they must say the same, since a proxy may have decided by the
-/// other one. With RPC 1.0 the headers are unsigned, so they count for nothing.
+/// Returns the action and version that a request calls, from its parameters, or else from the
+/// headers if the scheme signs headers. If both are present they must be equal, because a proxy may
+/// have used the other one. With RPC 1.0 the headers are not signed, and are ignored.
 ///
 /// # Errors
-/// `MissingAction`, `MissingVersion`, `InvalidParameter` where both speak and differ, or what `claim` says of the `Authorization` header.
+/// `MissingAction`, `MissingVersion`, `InvalidParameter` if both are present and differ, or the
+/// error of `claim` for the `Authorization` header.
 pub fn api_call<'a>(signed_request: &SignedRequest<'a>) -> Result<ApiCall<'a>, ApiError> {
     let signs_headers = authorization(signed_request.headers)?.is_some();
     let part =

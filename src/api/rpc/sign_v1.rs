@@ -1,5 +1,5 @@
-//! RPC 1.0: a signature over all parameters of query and form, HMAC-SHA1 with the secret of an AccessKey
-//! or RSA with a client key.
+//! RPC 1.0: a signature over all parameters of query and form, HMAC-SHA1 with the secret of an
+//! AccessKey or RSA with a client key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ pub(super) fn claim<'a>(signed_request: &SignedRequest<'a>) -> Result<Claim<'a>,
     })
 }
 
-/// The string that is signed: every parameter but `Signature`, sorted by name.
+/// The string that is signed: every parameter except `Signature`, sorted by name.
 pub fn string_to_sign(method: &Method, params: &Params<'_>) -> String {
     let lengths = params.iter().map(|(name, value)| name.len() + value.len() + 8);
     let mut text = String::with_capacity(lengths.sum::<usize>() * 5 / 4);
@@ -57,7 +57,7 @@ pub fn string_to_sign(method: &Method, params: &Params<'_>) -> String {
 }
 
 /// The kind of key, from the two parameters that name the scheme and the one that names the kind of
-/// credential. Each method goes with one type alone.
+/// credential. Each method is valid with one type only.
 fn signed_with<'a>(signed_request: &SignedRequest<'_>) -> Result<SignedWith<'a>, ApiError> {
     let part = |name| signed_request.param(name).unwrap_or_default();
     match (part("SignatureMethod"), part("SignatureVersion"), part("SignatureType")) {

@@ -48,7 +48,7 @@ pub(super) fn claim<'a>(
     })
 }
 
-/// A header that must be there once and not empty.
+/// Returns a header that must be present once and not empty.
 pub(super) fn required<'a>(
     headers: &'a HeaderMap,
     name: &str,
@@ -57,7 +57,8 @@ pub(super) fn required<'a>(
     single(headers, name)?.ok_or_else(|| missing.into())
 }
 
-/// A header that may be absent or empty, but not twice: two readers could take different ones.
+/// Returns a header that may be absent or empty. A repeated one is rejected: two parsers could use
+/// different values.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -69,7 +70,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Api
     Ok(text.map(str::trim).filter(|text| !text.is_empty()))
 }
 
-/// `ACS3-HMAC-SHA256 Credential=..,SignedHeaders=..,Signature=..`, in parts.
+/// The parts of `ACS3-HMAC-SHA256 Credential=..,SignedHeaders=..,Signature=..`.
 struct Authorization<'a> {
     access_key_id: &'a str,
     /// Day, region and product; for ACS4 only.
@@ -112,10 +113,10 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    /// The scheme; `x_acs_date` is the time that the scope's day must be of.
+    /// Returns the scheme; the day of the scope must be that of `x_acs_date`.
     ///
-    /// The asynchronous Java SDK writes that time itself into the scope, and derives its key from the
-    /// day as all others do.
+    /// The asynchronous Java SDK writes the whole time into the scope, and derives its key from the
+    /// day like the others.
     fn scheme(&self, x_acs_date: &str) -> Result<Scheme<'a>, ApiError> {
         let Some([date, region, product]) = self.scope else { return Ok(Scheme::Acs3) };
         let malformed = || incomplete("the scope of Credential");
@@ -139,7 +140,7 @@ fn day(date: &str) -> Option<[u8; 8]> {
     Some(day)
 }
 
-/// `<AccessKey id>/<YYYYMMDD>/<region>/<product>/aliyun_v4_request`, in parts.
+/// The parts of `<AccessKey id>/<YYYYMMDD>/<region>/<product>/aliyun_v4_request`.
 fn scoped(credential: &str) -> Result<(&str, Option<[&str; 3]>), ApiError> {
     let mut parts = credential.split('/');
     let mut part = || parts.next().ok_or_else(|| incomplete("the scope of Credential"));
@@ -152,10 +153,10 @@ fn scoped(credential: &str) -> Result<(&str, Option<[&str; 3]>), ApiError> {
     }
 }
 
-/// What is not signed can be changed on the way, so all that carries meaning must be signed.
+/// Checks that everything with a meaning is signed, since an attacker can change unsigned parts.
 ///
-/// The host decides nothing here, and three official Java clients (the core SDK with ACS3, the
-/// asynchronous SDK with ACS3 and ACS4) do not sign it.
+/// The host has no meaning for the gateway, and three official Java clients (the core SDK with
+/// ACS3, the asynchronous SDK with ACS3 and ACS4) do not sign it.
 fn check_coverage(
     signed_request: &SignedRequest<'_>,
     signed_headers: &str,
@@ -164,7 +165,8 @@ fn check_coverage(
         ["x-acs-action", "x-acs-version", DATE, "x-acs-signature-nonce", BODY_DIGEST];
     let is_signed =
         |name: &str| signed_headers.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
-    // The type of an empty body decides nothing, and the asynchronous Python client does not sign it.
+    // The type of an empty body has no meaning, and the asynchronous Python client does not sign
+    // it.
     let has_type =
         !signed_request.body.is_empty() && signed_request.headers.contains_key(CONTENT_TYPE);
     let has_token = signed_request.headers.contains_key(TOKEN);
@@ -172,7 +174,7 @@ fn check_coverage(
     let conditional = conditional.iter().filter(|(_name, is_there)| *is_there);
     let mut names = ALWAYS.iter().chain(conditional.map(|(name, _is_there)| name));
     if let Some(name) = names.find(|name| !is_signed(name)) {
-        return Err(incomplete(&format!("SignedHeaders, which must hold {name}")));
+        return Err(incomplete(&format!("SignedHeaders, which must contain {name}")));
     }
     single(signed_request.headers, HOST.as_str()).map(drop)
 }
@@ -192,7 +194,7 @@ fn check_body(body: &[u8], claimed: &str) -> Result<(), ApiError> {
     Err(ApiError::with_message(ErrorCode::SignatureDoesNotMatch, message))
 }
 
-/// The bytes of hex text, in either case.
+/// Decodes hex text, in either case.
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let pairs = text.as_bytes().chunks(2);

@@ -1,4 +1,4 @@
-//! A request as its signature covers it, and what both signature schemes read alike.
+//! A request as signed, and the parsers that both signature schemes share.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, Method};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{Params, Time};
 
-/// The most bytes of a nonce; the SDKs send 32 or 36.
+/// The maximum bytes of a nonce; the SDKs send 32 or 36.
 const MAX_NONCE_BYTES: usize = 128;
 
-/// A request as it was received: all that signatures cover.
+/// A request as received: all that signatures cover.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
     /// The HTTP method.
@@ -28,18 +28,18 @@ pub struct SignedRequest<'a> {
 }
 
 impl<'a> SignedRequest<'a> {
-    /// A parameter that is there and not empty.
+    /// A parameter that is present and not empty.
     pub(super) fn param(&self, name: &str) -> Option<&'a str> {
         self.params.text(name).filter(|text| !text.is_empty())
     }
 }
 
-/// The time in a request, in the one form that the API takes.
+/// Parses the time in a request, in the only format of the API.
 pub(super) fn timestamp(text: &str) -> Result<Time, ApiError> {
     text.parse().map_err(|error| ApiError::from(ErrorCode::InvalidTimeStampFormat).because(error))
 }
 
-/// A nonce of a length that may be kept.
+/// Checks the length of a nonce.
 pub(super) fn nonce(text: &str) -> Result<&str, ApiError> {
     if text.len() <= MAX_NONCE_BYTES {
         Ok(text)
@@ -48,7 +48,7 @@ pub(super) fn nonce(text: &str) -> Result<&str, ApiError> {
     }
 }
 
-/// The refusal of a signature that is malformed or does not cover `part` of the request.
+/// The error for a signature that is malformed or does not cover `part` of the request.
 pub(super) fn incomplete(part: &str) -> ApiError {
     let message = format!("{} Check {part}.", ErrorCode::IncompleteSignature.message());
     ApiError::with_message(ErrorCode::IncompleteSignature, Cow::Owned(message))

@@ -1,4 +1,4 @@
-//! The contents page of the product: every action of the public API and what becomes of it.
+//! Every action of the public API and its handler.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use crate::model::{FromParams, Params};
 use crate::ops::{self, Operation, PublicVisitor, unsupported};
 use crate::pipeline::Authenticated;
 
-/// Executes an operation that is read from parameters, and writes its output in a format.
+/// Executes an operation that is parsed from parameters, and writes its output in a format.
 pub type Handler = for<'a> fn(Authenticated<'a>, &'a Params<'a>, Format) -> Execution<'a>;
 
 /// Every action of the API.
@@ -86,7 +86,7 @@ mod tests {
     fn the_operation_of_the_guide_needs_its_file_and_its_line_alone() {
         let mut table = ActionTable::new(&[]);
         ops::example::visit(&mut table);
-        let [entry] = &table[..] else { panic!("not one operation") };
+        let [entry] = &table[..] else { panic!("expected one operation") };
         assert_eq!(entry.name, "CountKeyVersions");
         assert_eq!(entry.permission, "kms:CountKeyVersions");
         assert!(entry.client_keys.is_none() && !entry.supports_dry_run);
