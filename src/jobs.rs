@@ -13,6 +13,7 @@ use backoff::Backoff;
 use dangling_references::DanglingReferences;
 pub use destruction_hold::HOLD_LEFT;
 use destruction_hold::{DestructionHold, HoldStatus};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -51,9 +52,33 @@ const NONCE_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long temporary credentials stay known after expiry, to be refused as expired.
 const EXPIRED_RETENTION_SECONDS: i64 = 24 * 3600;
 
-/// The running jobs. Dropping them stops them.
-#[derive(Debug)]
-pub struct Jobs(JoinSet<()>);
+/// Maximum time that a stop waits for the work in progress.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the jobs work on.
+pub struct JobContext {
+    /// The keys.
+    pub keyring: Keyring,
+    /// The AccessKeys.
+    pub access_keys: Arc<CredentialStore>,
+    /// The client keys of access points.
+    pub client_keys: Arc<ClientKeys>,
+    /// The accepted nonces.
+    pub replay: Arc<ReplayGuard>,
+    /// The store.
+    pub store: Store,
+    /// The audit log.
+    pub audit: Recorder,
+    /// How long due destructions wait after a jump of the clock. Zero disables it.
+    pub destruction_hold: Duration,
+}
+
+/// The running jobs. Dropping them cancels them.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,102 +95,137 @@ enum JobError {
 
 impl Jobs {
     /// Starts every job. Each job runs immediately and then at its interval.
-    pub fn start(
-        keyring: &Keyring,
-        access_keys: Arc<CredentialStore>,
-        client_keys: Arc<ClientKeys>,
-        replay: Arc<ReplayGuard>,
-        store: Store,
-        audit: Recorder,
-        destruction_hold: Duration,
-    ) -> Self {
-        let mut jobs = JoinSet::new();
-        jobs.spawn(find_all_keys(keyring.clone()));
-        let hold = DestructionHold::new(store.clone(), audit.clone(), destruction_hold);
-        let context = || JobContext {
+    pub fn start(context: &JobContext) -> Self {
+        let mut jobs = Self::default();
+        jobs.start_key_jobs(context);
+        jobs.start_store_jobs(context);
+        jobs.start_credential_jobs(context);
+        jobs
+    }
+
+    /// Jobs on keys: deletion, rotation, expiry, removal of what a failure left on the token.
+    fn start_key_jobs(&mut self, context: &JobContext) {
+        let JobContext { keyring, store, audit, destruction_hold, .. } = context;
+        let find = find_all_keys(keyring.clone());
+        let mut stopped = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            tokio::select! { () = find => {}, _ = stopped.wait_for(|stop| *stop) => {} }
+        });
+        let hold = DestructionHold::new(store.clone(), audit.clone(), *destruction_hold);
+        let stop = self.stop.subscribe();
+        let job = || KeyJob {
             keyring: keyring.clone(),
             audit: audit.clone(),
             backoff: Backoff::default(),
             hold: hold.clone(),
+            stop: stop.clone(),
         };
-        jobs.spawn(every_with_token(PURGE_INTERVAL, "purge", context(), purge));
+        self.every_with_token(PURGE_INTERVAL, "purge", job(), purge);
         let name = "removal of incomplete key versions";
-        jobs.spawn(every_with_token(CLEANUP_INTERVAL, name, context(), remove_incomplete_versions));
+        self.every_with_token(CLEANUP_INTERVAL, name, job(), remove_incomplete_versions);
         let name = "destruction of remaining imported material";
-        jobs.spawn(every_with_token(CLEANUP_INTERVAL, name, context(), destroy_pending_material));
+        self.every_with_token(CLEANUP_INTERVAL, name, job(), destroy_pending_material);
         let name = "expiry of imported material";
-        jobs.spawn(every_with_token(EXPIRY_INTERVAL, name, context(), expire_material));
-        let name = "expiry of import tokens";
-        jobs.spawn(every_with_token(EXPIRY_INTERVAL, name, context(), expire_imports));
-        jobs.spawn(every_with_token(ROTATION_INTERVAL, "rotation", context(), rotate));
-        let clocks = hold.clone();
-        jobs.spawn(every(CLOCK_CHECK_INTERVAL, "clock check", move || {
-            let clocks = clocks.clone();
-            async move { clocks.check().await.map(drop) }
-        }));
-        let (ring, recorder) = (keyring.clone(), audit.clone());
-        jobs.spawn(every(IV_EVENTS_INTERVAL, "audit of the IV budget", move || {
-            record_iv_events(ring.clone(), recorder.clone())
-        }));
-        let (documents, dangling_references) =
-            (store.clone(), Arc::new(DanglingReferences::default()));
-        jobs.spawn(every(
-            DANGLING_REFERENCES_INTERVAL,
-            "check of references in access documents",
-            move || {
-                let (store, dangling_references) =
-                    (documents.clone(), Arc::clone(&dangling_references));
-                async move {
-                    dangling_references.check(&store);
-                    Ok::<(), StoreError>(())
-                }
-            },
-        ));
-        let used = Arc::clone(&access_keys);
+        self.every_with_token(EXPIRY_INTERVAL, name, job(), expire_material);
+        self.every_with_token(EXPIRY_INTERVAL, "expiry of import tokens", job(), expire_imports);
+        self.every_with_token(ROTATION_INTERVAL, "rotation", job(), rotate);
+        self.every(CLOCK_CHECK_INTERVAL, "clock check", move || {
+            let hold = hold.clone();
+            async move { hold.check().await.map(drop) }
+        });
+        let (keyring, audit) = (keyring.clone(), audit.clone());
+        self.every(IV_EVENTS_INTERVAL, "audit of the IV budget", move || {
+            record_iv_events(keyring.clone(), audit.clone())
+        });
+    }
+
+    /// Jobs that check the store and read what another process changed in it.
+    fn start_store_jobs(&mut self, context: &JobContext) {
+        let JobContext { store, audit, access_keys, .. } = context;
+        let (documents, references) = (store.clone(), Arc::new(DanglingReferences::default()));
+        let name = "check of references in access documents";
+        self.every(DANGLING_REFERENCES_INTERVAL, name, move || {
+            references.check(&documents);
+            async { Ok::<(), StoreError>(()) }
+        });
         let watched = store.clone();
-        jobs.spawn(every(STORE_WATCH_INTERVAL, "store check", move || {
+        self.every(STORE_WATCH_INTERVAL, "store check", move || {
             let store = watched.clone();
             async move {
                 store.watch().await;
                 Ok::<(), StoreError>(())
             }
-        }));
-        jobs.spawn(every(REFRESH_INTERVAL, "refresh", move || {
-            let (access_keys, store) = (Arc::clone(&access_keys), store.clone());
-            let audit = audit.clone();
-            async move {
-                // A revocation takes effect even if it cannot be recorded or another refresh fails.
-                let access = access_keys.refresh().await;
-                let catalogue = store.refresh().await;
-                store.note_refresh(access.is_err() || catalogue.is_err());
-                record_operator_events(&store, &audit).await?;
-                access?;
-                catalogue?;
-                Ok::<_, JobError>(())
-            }
-        }));
-        jobs.spawn(every(LAST_USED_INTERVAL, "last uses of AccessKeys", move || {
-            let access_keys = Arc::clone(&used);
+        });
+        let (access_keys, store, audit) = (Arc::clone(access_keys), store.clone(), audit.clone());
+        self.every(REFRESH_INTERVAL, "refresh", move || {
+            refresh(Arc::clone(&access_keys), store.clone(), audit.clone())
+        });
+    }
+
+    /// Jobs that store the last use of credentials and remove what has expired.
+    fn start_credential_jobs(&mut self, context: &JobContext) {
+        let JobContext { access_keys, client_keys, replay, .. } = context;
+        let access_keys = Arc::clone(access_keys);
+        self.every(LAST_USED_INTERVAL, "last uses of AccessKeys", move || {
+            let access_keys = Arc::clone(&access_keys);
             async move {
                 access_keys.flush_last_used().await?;
                 access_keys
                     .purge_sessions(Time::now().plus_seconds(-EXPIRED_RETENTION_SECONDS))
                     .await
             }
-        }));
-        jobs.spawn(every(LAST_USED_INTERVAL, "last uses of client keys", move || {
+        });
+        let client_keys = Arc::clone(client_keys);
+        self.every(LAST_USED_INTERVAL, "last uses of client keys", move || {
             let client_keys = Arc::clone(&client_keys);
             async move { client_keys.flush_last_used().await }
-        }));
-        jobs.spawn(every(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", move || {
+        });
+        let replay = Arc::clone(replay);
+        self.every(NONCE_CLEANUP_INTERVAL, "removal of expired nonces", move || {
             remove_expired_nonces(Arc::clone(&replay))
-        }));
-        Self(jobs)
+        });
     }
 
-    /// Cancels every job at its next await point, and waits for it.
+    fn every<Work, Outcome, Failure>(&mut self, interval: Duration, name: &'static str, work: Work)
+    where
+        Work: Fn() -> Outcome + Send + 'static,
+        Outcome: Future<Output = Result<(), Failure>> + Send + 'static,
+        Failure: std::error::Error + Send + 'static,
+    {
+        self.tasks.spawn(every(interval, name, work, self.stop.subscribe()));
+    }
+
+    /// As [`Jobs::every`], for a job on keys. It pauses while the token is disconnected: the
+    /// disconnect is logged elsewhere, once, and an action that did not begin needs no record.
+    fn every_with_token<Work, Outcome>(
+        &mut self,
+        interval: Duration,
+        name: &'static str,
+        job: KeyJob,
+        work: Work,
+    ) where
+        Work: Fn(KeyJob) -> Outcome + Send + 'static,
+        Outcome: Future<Output = Result<(), JobError>> + Send + 'static,
+    {
+        self.every(interval, name, move || {
+            let work = job.keyring.ready().is_ok().then(|| work(job.clone()));
+            async { if let Some(work) = work { work.await } else { Ok(()) } }
+        });
+    }
+
+    /// Lets each job finish its current action and its audit record, for three seconds at most,
+    /// and then cancels it at its next await point.
     pub async fn stop(mut self) {
-        self.0.shutdown().await;
+        self.stop.send_replace(true);
+        let finish = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_TIMEOUT, finish).await.is_err() {
+            tracing::warn!(
+                event = "jobs.canceled",
+                seconds = STOP_TIMEOUT.as_secs(),
+                "a job did not finish its action in time; the next start continues it"
+            );
+        }
+        self.tasks.shutdown().await;
     }
 }
 
@@ -204,35 +264,32 @@ async fn find_all_keys(keyring: Keyring) {
     }
 }
 
-/// The context of a job on keys.
+/// What a job on keys works with.
 #[derive(Clone)]
-struct JobContext {
+struct KeyJob {
     keyring: Keyring,
     audit: Recorder,
     backoff: Backoff,
     hold: DestructionHold,
+    stop: watch::Receiver<bool>,
 }
 
-/// As [`every`], for a job on keys. It pauses while the token is disconnected: the disconnect is
-/// logged elsewhere, once, and an action that did not begin needs no record.
-async fn every_with_token<Work, Outcome>(
-    interval: Duration,
-    name: &'static str,
-    context: JobContext,
-    work: Work,
-) where
-    Work: Fn(JobContext) -> Outcome,
-    Outcome: Future<Output = Result<(), JobError>>,
-{
-    let work = || {
-        let is_ready = context.keyring.ready().is_ok();
-        let work = is_ready.then(|| work(context.clone()));
-        async { if let Some(work) = work { work.await } else { Ok(()) } }
-    };
-    every(interval, name, work).await;
+async fn refresh(
+    access_keys: Arc<CredentialStore>,
+    store: Store,
+    audit: Recorder,
+) -> Result<(), JobError> {
+    // A revocation takes effect even if it cannot be recorded or another refresh fails.
+    let access = access_keys.refresh().await;
+    let catalogue = store.refresh().await;
+    store.note_refresh(access.is_err() || catalogue.is_err());
+    record_operator_events(&store, &audit).await?;
+    access?;
+    catalogue?;
+    Ok(())
 }
 
-async fn purge(context: JobContext) -> Result<(), JobError> {
+async fn purge(context: KeyJob) -> Result<(), JobError> {
     let keyring = &context.keyring;
     let HoldStatus { now, is_held } = context.hold.check().await?;
     let due = keyring.due_for_purge(now, is_held);
@@ -240,7 +297,7 @@ async fn purge(context: JobContext) -> Result<(), JobError> {
     run_due(&context, due, system_event, |key| keyring.purge(key, now)).await
 }
 
-async fn remove_incomplete_versions(context: JobContext) -> Result<(), JobError> {
+async fn remove_incomplete_versions(context: KeyJob) -> Result<(), JobError> {
     let left = context.keyring.incomplete_versions().await?;
     let system_event = |(key, version): &(KeyId, KeyIdentity)| {
         SystemEvent::scheduled("RemoveIncompleteKeyVersion", *key)
@@ -250,7 +307,7 @@ async fn remove_incomplete_versions(context: JobContext) -> Result<(), JobError>
     run_due(&context, left, system_event, work).await
 }
 
-async fn destroy_pending_material(context: JobContext) -> Result<(), JobError> {
+async fn destroy_pending_material(context: KeyJob) -> Result<(), JobError> {
     let system_event = |key: &KeyId| SystemEvent::scheduled("DestroyKeyMaterial", *key);
     let keyring = &context.keyring;
     run_due(&context, keyring.pending_destructions(), system_event, |key| {
@@ -259,7 +316,7 @@ async fn destroy_pending_material(context: JobContext) -> Result<(), JobError> {
     .await
 }
 
-async fn expire_material(context: JobContext) -> Result<(), JobError> {
+async fn expire_material(context: KeyJob) -> Result<(), JobError> {
     let keyring = &context.keyring;
     let HoldStatus { now, is_held } = context.hold.check().await?;
     if is_held {
@@ -272,7 +329,7 @@ async fn expire_material(context: JobContext) -> Result<(), JobError> {
     .await
 }
 
-async fn expire_imports(context: JobContext) -> Result<(), JobError> {
+async fn expire_imports(context: KeyJob) -> Result<(), JobError> {
     let system_event = |import: &Arc<ImportParameters>| {
         let wrapping = import.wrapping.to_string();
         SystemEvent::scheduled("ExpireImportToken", import.key)
@@ -282,7 +339,7 @@ async fn expire_imports(context: JobContext) -> Result<(), JobError> {
     run_due(&context, context.keyring.expired_imports(Time::now()), system_event, work).await
 }
 
-async fn rotate(context: JobContext) -> Result<(), JobError> {
+async fn rotate(context: KeyJob) -> Result<(), JobError> {
     let (keyring, now) = (&context.keyring, Time::now());
     let system_event = |key: &KeyId| SystemEvent::scheduled("RotateKey", *key);
     run_due(&context, keyring.due_for_rotation(now), system_event, |key| keyring.rotate(key, now))
@@ -306,9 +363,9 @@ async fn record_iv_events(keyring: Keyring, audit: Recorder) -> Result<(), NotRe
 
 /// Runs the job for each due item and writes an audit record for each. Logs the first failure and
 /// the recovery. Failed items are retried with growing delays, because each attempt leaves two
-/// records. A failure to record ends the round.
+/// records. A failure to record ends the round, and so does a stop of the gateway.
 async fn run_due<T, Work, Failure>(
-    context: &JobContext,
+    context: &KeyJob,
     due: Vec<T>,
     system_event: impl Fn(&T) -> SystemEvent,
     work: impl Fn(T) -> Work,
@@ -319,6 +376,9 @@ where
 {
     let mut names = HashSet::with_capacity(due.len());
     for one in due {
+        if *context.stop.borrow() {
+            return Ok(());
+        }
         let system_event = system_event(&one);
         let what = format!("{} {:?}", system_event.name, system_event.parameters);
         if !context.backoff.is_delayed(&what, Instant::now()) {
@@ -380,9 +440,14 @@ async fn record_operator_events(store: &Store, audit: &Recorder) -> Result<(), J
     Ok(())
 }
 
-/// Runs `work` at every interval. Logs the first failure in a row, and the next success.
-async fn every<Work, Outcome, Failure>(interval: Duration, name: &'static str, work: Work)
-where
+/// Runs `work` at every interval until `stop`, which does not interrupt it. Logs the first failure
+/// in a row, and the next success.
+async fn every<Work, Outcome, Failure>(
+    interval: Duration,
+    name: &'static str,
+    work: Work,
+    mut stop: watch::Receiver<bool>,
+) where
     Work: Fn() -> Outcome,
     Outcome: Future<Output = Result<(), Failure>>,
     Failure: std::error::Error + 'static,
@@ -391,7 +456,11 @@ where
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_failing = false;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = ticks.tick() => {}
+        }
         let outcome = work().await;
         match &outcome {
             Ok(()) if is_failing => tracing::info!(
@@ -411,5 +480,55 @@ where
             _ => {}
         }
         is_failing = outcome.is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_lets_the_running_job_finish_and_starts_none() {
+        let mut jobs = Jobs::default();
+        let (begun, resume) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (work_begun, work_resume, done) =
+            (Arc::clone(&begun), Arc::clone(&resume), Arc::clone(&is_done));
+        jobs.every(Duration::from_millis(1), "test", move || {
+            let (begun, resume) = (Arc::clone(&work_begun), Arc::clone(&work_resume));
+            let done = Arc::clone(&done);
+            async move {
+                begun.notify_one();
+                resume.notified().await;
+                assert!(!done.swap(true, Ordering::SeqCst), "the job ran again");
+                Ok::<(), StoreError>(())
+            }
+        });
+        begun.notified().await;
+        let stopped = tokio::spawn(jobs.stop());
+        // The stop has begun before the job goes on.
+        tokio::task::yield_now().await;
+        resume.notify_one();
+        stopped.await.unwrap();
+        assert!(is_done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn a_stop_cancels_a_job_that_does_not_finish() {
+        let mut jobs = Jobs::default();
+        let begun = Arc::new(Notify::new());
+        let work_begun = Arc::clone(&begun);
+        jobs.every(Duration::from_millis(1), "test", move || {
+            work_begun.notify_one();
+            std::future::pending::<Result<(), StoreError>>()
+        });
+        begun.notified().await;
+        let start = Instant::now();
+        jobs.stop().await;
+        assert!(start.elapsed() >= STOP_TIMEOUT);
     }
 }

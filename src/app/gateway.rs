@@ -16,7 +16,7 @@ use crate::audit::{AuditError, AuditLog, Recorder};
 use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
 use crate::authz::Authorizer;
 use crate::config::AuditSettings;
-use crate::jobs::Jobs;
+use crate::jobs::{JobContext, Jobs};
 use crate::keyring::Keyring;
 use crate::model::{RegionAccount, Time};
 use crate::ops::{CallLimits, Services};
@@ -154,70 +154,49 @@ impl Gateway {
         };
         let address = listeners.api.local_addr()?;
         let listener = Listener::new("api", open_listener(listeners.api)?, tls);
-        let backend = match backend {
-            Some(backend) => {
-                // After the locks were taken: the gateway before may have changed something at its end.
-                backend.refresh().await?;
-                backend
-            }
-            None => {
-                Backend::of(
-                    Store::open(&settings.store_url).await?,
-                    token,
-                    &settings.region_account,
-                )
-                .await?
-            }
+        let backend = if let Some(backend) = backend {
+            // After the locks were taken: the previous gateway may have changed something at its end.
+            backend.refresh().await?;
+            backend
+        } else {
+            let store = Store::open(&settings.store_url).await?;
+            Backend::of(store, token, &settings.region_account).await?
         };
         let keyring =
             Keyring::new(backend.store.clone(), backend.token.clone(), settings.limits.keyring);
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
+        crate::authz::log_costly_policies(&backend.store).await?;
         let account = settings.region_account.account.clone();
         let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
-        crate::authz::log_costly_policies(&backend.store).await?;
+        let audit = match &settings.audit {
+            Some(audit) => Some(start_audit(audit, &settings.region_account, &backend).await?),
+            None => None,
+        };
+        let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
+        let admin = listeners
+            .admin
+            .map(|listener| {
+                let components = MonitoredComponents {
+                    token: backend.token.clone(),
+                    store: backend.store.clone(),
+                    audit: recorder.clone(),
+                    certificate: certificate.clone(),
+                    replay: Arc::clone(&replay),
+                };
+                AdminServer::open(listener, admin_tls, components)
+            })
+            .transpose()?;
+        let http = http_settings(&settings.limits);
+        let failures = settings.limits.authentication_failures;
+        let destruction_hold = settings.destruction_hold;
+        let services = Arc::new(services(settings, &backend.store, keyring).await?);
+        let pipeline = Pipeline::new(Arc::clone(&services), recorder, failures);
         let authenticator = Authenticator::new(
             account,
             Arc::clone(&backend.access_keys),
             Arc::clone(&client_keys),
             Arc::clone(&replay),
         );
-        let audit = match settings.audit {
-            Some(audit) => Some(start_audit(audit, &settings.region_account, &backend).await?),
-            None => None,
-        };
-        let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
-        let services = Arc::new(Services {
-            authorizer: Authorizer::new(settings.region_account.clone(), backend.store.clone()),
-            region_account: settings.region_account,
-            instance: backend.store.instance().await?,
-            store: backend.store.clone(),
-            keyring,
-            compatibility: settings.compatibility,
-            call_limits: CallLimits::new(settings.limits.call_rates),
-        });
-        let failures = settings.limits.authentication_failures;
-        let pipeline = Pipeline::new(Arc::clone(&services), recorder.clone(), failures);
-        let admin = match listeners.admin {
-            Some(listener) => {
-                let (token, store) = (backend.token.clone(), backend.store.clone());
-                let (certificate, audit) = (certificate.clone(), recorder.clone());
-                let replay = Arc::clone(&replay);
-                let components = MonitoredComponents { token, store, audit, certificate, replay };
-                Some(AdminServer::open(listener, admin_tls, components)?)
-            }
-            None => None,
-        };
-        let http = HttpSettings {
-            connections: settings.limits.connections.clone(),
-            header_timeout: settings.limits.header_time,
-            // Making a key may take longer than any other request.
-            request_timeout: settings
-                .limits
-                .request_time
-                .max(max_generation_time(&settings.limits)),
-            drain: settings.limits.drain,
-            finish: IN_FLIGHT_TIMEOUT,
-        };
         let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
             locks,
@@ -232,7 +211,7 @@ impl Gateway {
             admin,
             api,
             http,
-            destruction_hold: settings.destruction_hold,
+            destruction_hold,
         })
     }
 
@@ -275,15 +254,15 @@ impl Gateway {
     ) -> ShutdownOutcome {
         // Until store and token are closed.
         let _locks = self.locks;
-        let jobs = Jobs::start(
-            &self.services.keyring,
-            Arc::clone(&self.backend.access_keys),
-            Arc::clone(&self.client_keys),
-            self.replay,
-            self.backend.store.clone(),
-            self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
-            self.destruction_hold,
-        );
+        let jobs = Jobs::start(&JobContext {
+            keyring: self.services.keyring.clone(),
+            access_keys: Arc::clone(&self.backend.access_keys),
+            client_keys: Arc::clone(&self.client_keys),
+            replay: self.replay,
+            store: self.backend.store.clone(),
+            audit: self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
+            destruction_hold: self.destruction_hold,
+        });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
         let (stop_sender, stopped) = oneshot::channel();
@@ -373,13 +352,46 @@ async fn check_prerequisites(
     Ok(())
 }
 
+/// The services of the operations.
+async fn services(
+    settings: Settings,
+    store: &Store,
+    keyring: Keyring,
+) -> Result<Services, StartError> {
+    Ok(Services {
+        authorizer: Authorizer::new(settings.region_account.clone(), store.clone()),
+        region_account: settings.region_account,
+        instance: store.instance().await?,
+        store: store.clone(),
+        keyring,
+        compatibility: settings.compatibility,
+        call_limits: CallLimits::new(settings.limits.call_rates),
+    })
+}
+
+fn http_settings(limits: &Limits) -> HttpSettings {
+    HttpSettings {
+        connections: limits.connections.clone(),
+        header_timeout: limits.header_time,
+        // Generation of a key may take longer than any other request.
+        request_timeout: limits.request_time.max(max_generation_time(limits)),
+        drain: limits.drain,
+        finish: IN_FLIGHT_TIMEOUT,
+    }
+}
+
 async fn start_audit(
-    settings: AuditSettings,
+    settings: &AuditSettings,
     region_account: &RegionAccount,
     backend: &Backend,
 ) -> Result<AuditLog, AuditError> {
-    AuditLog::start(settings, region_account.clone(), backend.store.clone(), backend.token.clone())
-        .await
+    AuditLog::start(
+        settings.clone(),
+        region_account.clone(),
+        backend.store.clone(),
+        backend.token.clone(),
+    )
+    .await
 }
 
 /// Takes store and state directory for this gateway alone. The last one has to have ended before.
