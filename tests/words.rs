@@ -278,7 +278,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/cli/replacement.rs", "src/cli/restart_on_hang.rs"),
     ("src/jobs/rest.rs", "src/jobs/backoff.rs"),
     ("src/keyring/making.rs", "src/keyring/pending_versions.rs"),
-    ("src/model/text.rs", "src/model/deserialize.rs"),
+    ("src/model/text.rs", "src/model/text_form.rs"),
     ("src/ops/answer.rs", "src/ops/response.rs"),
     ("src/store/facts.rs", "src/store/metadata.rs"),
     ("src/store/follow.rs", "src/store/refresh.rs"),

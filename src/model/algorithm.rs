@@ -1,13 +1,9 @@
 //! The algorithms that callers can name.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-use super::id::InvalidId;
-use super::params::FromParam;
-use super::spec::{KeySpec, api_enum};
+use super::spec::KeySpec;
+use super::text_form::{InvalidId, api_enum, text_forms};
 
 api_enum! {
     /// How a digest is signed (AsymmetricSign, parameter Algorithm).
@@ -97,18 +93,14 @@ api_enum! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);
 
+text_forms!(Digest: FromParam);
+
 impl FromStr for Digest {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let bytes: super::Base64Bytes = text.parse()?;
         bytes.0.try_into().map(Self).map_err(|_bytes| InvalidId("digest of 32 bytes"))
-    }
-}
-
-impl FromParam for Digest {
-    fn from_param(text: &str) -> Result<Self, InvalidId> {
-        text.parse()
     }
 }
 

@@ -1,30 +1,21 @@
 //! Alias names.
 
-use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use super::id::is_name;
+use super::text_form::{InvalidId, text_forms, text_type};
 
-use super::id::{InvalidId, is_name};
-
-/// An alias name in a request: `alias/` and at least one more byte, 1 to 255 bytes of letters,
-/// digits and `_ - / . : @ + =` in total. Not every such name can be created: see [`NewAlias`].
-///
-/// ```
-/// use hsmgate::model::Alias;
-/// assert!("alias/orders/db".parse::<Alias>().is_ok());
-/// assert!("alias/acs/ecs".parse::<Alias>().is_ok());
-/// assert!("alias/".parse::<Alias>().is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Alias(Arc<str>);
-
-impl Alias {
-    /// The name with its prefix.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+text_type! {
+    /// An alias name in a request: `alias/` and at least one more byte, 1 to 255 bytes of letters,
+    /// digits and `_ - / . : @ + =` in total. Not every such name can be created: see [`NewAlias`].
+    ///
+    /// ```
+    /// use hsmgate::model::Alias;
+    /// assert!("alias/orders/db".parse::<Alias>().is_ok());
+    /// assert!("alias/acs/ecs".parse::<Alias>().is_ok());
+    /// assert!("alias/".parse::<Alias>().is_err());
+    /// ```
+    Alias, "alias", |text| text.strip_prefix("alias/").is_some_and(|rest| !rest.is_empty()) && is_name(text)
 }
 
 impl Alias {
@@ -41,35 +32,6 @@ impl Alias {
     }
 }
 
-impl std::borrow::Borrow<str> for Alias {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Alias {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match text.strip_prefix("alias/") {
-            Some(rest) if !rest.is_empty() && is_name(text) => Ok(Self(text.into())),
-            _ => Err(InvalidId("alias")),
-        }
-    }
-}
-
-impl fmt::Display for Alias {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for Alias {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
 /// An alias name that a caller may create (CreateAlias): `alias/` and 1 to 249 letters, digits,
 /// `_`, `-` or `/`. Names that begin with `alias/acs` are reserved for the cloud's own services.
 ///
@@ -81,6 +43,8 @@ impl Serialize for Alias {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAlias(Alias);
+
+text_forms!(NewAlias: FromParam);
 
 impl NewAlias {
     /// The name.

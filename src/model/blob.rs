@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use super::id::InvalidId;
+use super::text_form::{InvalidId, text_forms};
 use super::{KeyVersionId, VersionRef};
 
 /// Length of an AES-GCM initialization vector in bytes: 96 bits (NIST SP 800-38D, section 5.2.1.1).
@@ -89,6 +89,9 @@ impl CiphertextBlob {
         })
     }
 }
+
+text_forms!(CiphertextBlob: FromParam);
+text_forms!(CiphertextParam: FromParam);
 
 impl FromStr for CiphertextBlob {
     type Err = InvalidId;

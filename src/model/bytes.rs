@@ -8,11 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::id::InvalidId;
+use super::text_form::{InvalidId, text_forms};
 
 /// Bytes in standard Base64 with padding (RFC 4648, section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base64Bytes(pub Vec<u8>);
+
+text_forms!(Base64Bytes: Deserialize, FromParam);
 
 impl FromStr for Base64Bytes {
     type Err = InvalidId;
@@ -37,6 +39,8 @@ pub const MAX_PLAINTEXT_BYTES: usize = 6144;
 /// The real service encrypts the Base64 text, not the decoded bytes, and Decrypt returns the same
 /// text. Therefore the text is kept.
 pub struct Plaintext(Zeroizing<String>);
+
+text_forms!(Plaintext: FromParam);
 
 impl Plaintext {
     /// Encodes `data` as Base64.
@@ -113,6 +117,8 @@ pub enum PlaintextParam {
     /// Any other text of at most [`MAX_PLAINTEXT_BYTES`].
     NonBase64(Plaintext),
 }
+
+text_forms!(PlaintextParam: FromParam);
 
 impl FromStr for PlaintextParam {
     type Err = InvalidId;

@@ -1,12 +1,6 @@
 //! Data key pairs: key pairs returned to the caller, with the private key also in encrypted form.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
-
-use super::id::InvalidId;
-use super::spec::api_enum;
+use super::text_form::api_enum;
 
 api_enum! {
     /// The kind and size of a data key pair (GenerateDataKeyPair, field KeyPairSpec).

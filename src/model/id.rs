@@ -4,13 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// A string that is not an identifier of the expected kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid {0}")]
-pub struct InvalidId(pub(crate) &'static str);
+pub use super::text_form::InvalidId;
+use super::text_form::{
+    is_ascii_name, is_lower_alphanumeric, lower_uuid, text_forms, text_type, uuid_type,
+};
 
 /// Letters after `key-`, where the real service has its region and zone.
 const KEY_ID_ZONE: &str = "hsm";
@@ -68,9 +67,8 @@ impl FromStr for KeyId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let lower_alphanumeric = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
         let is_new_form = text.len() == KEY_ID_BYTES
-            && text.strip_prefix("key-").is_some_and(|rest| rest.bytes().all(lower_alphanumeric));
+            && text.strip_prefix("key-").is_some_and(is_lower_alphanumeric);
         if is_new_form || lower_uuid(text).is_some() {
             Ok(Self::copied(text))
         } else {
@@ -78,6 +76,8 @@ impl FromStr for KeyId {
         }
     }
 }
+
+text_forms!(KeyId: Serialize, Deserialize, FromParam);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,24 +91,14 @@ impl fmt::Debug for KeyId {
     }
 }
 
-impl Serialize for KeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
+uuid_type! {
+    /// The id of a key version: a lowercase UUID, 36 ASCII bytes in a ciphertext blob.
+    ///
+    /// Its 16 raw bytes are the `CKA_ID` of the token object.
+    KeyVersionId, "key version id", ""
 }
 
-/// The id of a key version: a lowercase UUID, 36 ASCII bytes in a ciphertext blob.
-///
-/// Its 16 raw bytes are the `CKA_ID` of the token object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyVersionId(Uuid);
-
 impl KeyVersionId {
-    /// A new random version id (UUID version 4).
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-
     /// The 16 raw bytes of the UUID.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -124,26 +114,6 @@ impl KeyVersionId {
         let mut ascii = [0; UUID_BYTES];
         self.0.hyphenated().encode_lower(&mut ascii);
         ascii
-    }
-}
-
-impl FromStr for KeyVersionId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        lower_uuid(text).map(Self).ok_or(InvalidId("key version id"))
-    }
-}
-
-impl fmt::Display for KeyVersionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl Serialize for KeyVersionId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0.hyphenated())
     }
 }
 
@@ -176,6 +146,8 @@ impl VersionRef {
     }
 }
 
+text_forms!(VersionRef: FromParam);
+
 impl FromStr for VersionRef {
     type Err = InvalidId;
 
@@ -185,9 +157,8 @@ impl FromStr for VersionRef {
         }
         let (key, rest) = text.split_at_checked(KEY_ID_BYTES).unwrap_or_default();
         let rest = rest.strip_prefix('-').filter(|rest| rest.len() == 10);
-        let lower_alphanumeric = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
         match rest {
-            Some(rest) if key.parse::<KeyId>().is_ok() && rest.bytes().all(lower_alphanumeric) => {
+            Some(rest) if key.parse::<KeyId>().is_ok() && is_lower_alphanumeric(rest) => {
                 Ok(Self::Foreign(text.into()))
             }
             _ => Err(InvalidId("key version id")),
@@ -195,85 +166,21 @@ impl FromStr for VersionRef {
     }
 }
 
-/// The id of a request, a UUID. It is in the response body, the `x-acs-request-id` header, the log
-/// and the audit record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId(Uuid);
-
-impl RequestId {
-    /// A new random request id.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
+uuid_type! {
+    /// The id of a request, a UUID. It is in the response body, the `x-acs-request-id` header, the
+    /// log and the audit record.
+    RequestId, "request id", ""
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl Serialize for RequestId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0.hyphenated())
-    }
-}
-
-/// The id of an AccessKey (its public half): 1 to 64 ASCII letters, digits, dots, dashes or
-/// underscores.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AccessKeyId(Arc<str>);
-
-impl AccessKeyId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::borrow::Borrow<str> for AccessKeyId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for AccessKeyId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidId("AccessKey id"))
-        }
-    }
-}
-
-impl fmt::Display for AccessKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for AccessKeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-/// A UUID in the format of the service: hyphenated, lowercase.
-pub(super) fn lower_uuid(text: &str) -> Option<Uuid> {
-    if text.len() != UUID_BYTES || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    Uuid::try_parse(text).ok()
+text_type! {
+    /// The id of an AccessKey (its public half): 1 to 64 ASCII letters, digits, dots, dashes or
+    /// underscores.
+    AccessKeyId, "AccessKey id", |text| is_ascii_name(text, 64, b".-_")
 }
 
 /// Whether a text can be the name of a key or an alias, in any format.
 pub(crate) fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.:@+=".contains(&byte);
-    (1..=255).contains(&text.len()) && text.bytes().all(allowed)
+    is_ascii_name(text, 255, b"_-/.:@+=")
 }
 
 #[cfg(test)]

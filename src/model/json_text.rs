@@ -5,8 +5,7 @@ use std::ops::Deref;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::id::InvalidId;
-use super::params::FromParam;
+use super::text_form::{FromParam, InvalidId};
 
 /// Maximum length in bytes of a text that is stored with its white space: three times the longest
 /// list of an access document.

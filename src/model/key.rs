@@ -1,13 +1,8 @@
 //! Keys and their versions.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-use super::id::InvalidId;
-use super::spec::api_enum;
+use super::text_form::api_enum;
 use super::{
     ImportedMaterial, InstanceId, KeyId, KeySpec, KeyUsage, KeyVersionId, Rotation, TagKey,
     TagValue, Time,

@@ -4,7 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::arn::RegionAccount;
-use super::id::{InvalidId, is_name};
+use super::id::is_name;
+use super::text_form::{InvalidId, text_forms};
 use super::{AccountId, Alias, KeyId, Region};
 
 /// A key named by id, by alias, or by the ARN of either.
@@ -50,6 +51,8 @@ impl AbsentKey {
         if is_name(text) { Ok(Self(format!("key/{text}").into())) } else { Err(InvalidId("key")) }
     }
 }
+
+text_forms!(KeyRef: FromParam);
 
 impl FromStr for KeyRef {
     type Err = InvalidId;

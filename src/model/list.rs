@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::InvalidId;
+use super::text_form::InvalidId;
 
 /// At most `MAX` values, in the given order, with duplicates.
 ///

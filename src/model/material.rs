@@ -1,14 +1,11 @@
 //! Imported key material (BYOK): stored metadata of the material, and the parameters of an import.
 //! The material itself is only on the token.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
-use uuid::Uuid;
 
-use super::id::{InvalidId, lower_uuid};
-use super::spec::api_enum;
+use super::text_form::{InvalidId, api_enum, uuid_type};
 use super::{Base64Bytes, KeyId, KeyVersionId, Time};
 
 /// Metadata of the imported material of a key of origin EXTERNAL.
@@ -42,35 +39,9 @@ api_enum! {
     }
 }
 
-/// The id of a response of GetParametersForImport, a UUID. The import token contains it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ImportId(Uuid);
-
-impl ImportId {
-    /// A new random id.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-}
-
-impl FromStr for ImportId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        lower_uuid(text).map(Self).ok_or(InvalidId("import id"))
-    }
-}
-
-impl fmt::Display for ImportId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl Serialize for ImportId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+uuid_type! {
+    /// The id of a response of GetParametersForImport, a UUID. The import token contains it.
+    ImportId, "import id", ""
 }
 
 /// The content of an import token: the id of the GetParametersForImport response, and the expiry

@@ -1,7 +1,7 @@
 //! Pagination of lists.
 
-use super::id::InvalidId;
-use super::params::{FromParam, ParamError, Params};
+use super::params::{ParamError, Params};
+use super::text_form::{FromParam, InvalidId};
 
 /// The requested page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::id::InvalidId;
+use super::text_form::{FromParam, InvalidId};
 
 /// Why parameters are not a valid request. Names the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,15 +21,6 @@ impl ParamError {
     pub const fn invalid(name: &'static str) -> Self {
         Self::Invalid(Cow::Borrowed(name))
     }
-}
-
-/// A value that is parsed from the text of one parameter.
-pub trait FromParam: Sized {
-    /// Parses the value.
-    ///
-    /// # Errors
-    /// When the text is malformed or out of range.
-    fn from_param(text: &str) -> Result<Self, InvalidId>;
 }
 
 /// A request that is read from its parameters.

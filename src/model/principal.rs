@@ -4,9 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
-use super::id::InvalidId;
+use super::text_form::{InvalidId, text_forms};
 
 /// The kind of a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +102,8 @@ impl FromStr for PrincipalName {
     }
 }
 
+text_forms!(PrincipalName: Serialize);
+
 impl fmt::Display for PrincipalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
@@ -112,12 +112,6 @@ impl fmt::Display for PrincipalName {
             PrincipalKind::Role => write!(f, "role/{}", self.name),
             PrincipalKind::ClientKey => write!(f, "client-key/{}", self.name),
         }
-    }
-}
-
-impl Serialize for PrincipalName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

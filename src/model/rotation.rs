@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 use super::Time;
-use super::id::InvalidId;
+use super::text_form::{InvalidId, text_forms};
 
 const DAY: i64 = 86_400;
 const MIN_SECONDS: i64 = 7 * DAY;
@@ -82,15 +80,11 @@ impl FromStr for RotationInterval {
     }
 }
 
+text_forms!(RotationInterval: Serialize, FromParam);
+
 impl fmt::Display for RotationInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}s", self.seconds)
-    }
-}
-
-impl Serialize for RotationInterval {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

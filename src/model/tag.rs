@@ -1,15 +1,10 @@
 //! Tags: short texts by name that a user attaches to a key.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
-use super::id::InvalidId;
-use super::params::FromParam;
+use super::text_form::{FromParam, InvalidId, text_type};
 
 /// Maximum number of tags of a key (CreateKey, TagResources). TagResource documents 10; the larger
 /// number applies everywhere.
@@ -17,90 +12,31 @@ pub const MAX_TAGS: usize = 20;
 
 const MAX_CHARS: usize = 128;
 
-/// The name of a tag: 1 to 128 letters of any script, digits and `/ \ _ - . + = : @` (CreateKey,
-/// parameter Tags). Names that begin with `aliyun` or `acs:` are reserved for the cloud.
-///
-/// ```
-/// use hsmgate::model::TagKey;
-/// assert!("team:訂單".parse::<TagKey>().is_ok());
-/// assert!("".parse::<TagKey>().is_err());
-/// assert!("acs:team".parse::<TagKey>().is_err());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TagKey(Arc<str>);
-
-/// The value of a tag: up to 128 of the characters allowed in [`TagKey`], or empty.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TagValue(Arc<str>);
-
-impl TagKey {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TagValue {
-    /// The value as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for TagKey {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+text_type! {
+    /// The name of a tag: 1 to 128 letters of any script, digits and `/ \ _ - . + = : @` (CreateKey,
+    /// parameter Tags). Names that begin with `aliyun` or `acs:` are reserved for the cloud.
+    ///
+    /// ```
+    /// use hsmgate::model::TagKey;
+    /// assert!("team:訂單".parse::<TagKey>().is_ok());
+    /// assert!("".parse::<TagKey>().is_err());
+    /// assert!("acs:team".parse::<TagKey>().is_err());
+    /// ```
+    TagKey, "tag key", |text| {
         let is_reserved = text.starts_with("aliyun") || text.starts_with("acs:");
-        if text.is_empty() || is_reserved || !is_tag_text(text) {
-            return Err(InvalidId("tag key"));
-        }
-        Ok(Self(text.into()))
+        !text.is_empty() && !is_reserved && is_tag_text(text)
     }
 }
 
-impl FromStr for TagValue {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if is_tag_text(text) { Ok(Self(text.into())) } else { Err(InvalidId("tag value")) }
-    }
+text_type! {
+    /// The value of a tag: up to 128 of the characters allowed in [`TagKey`], or empty.
+    TagValue, "tag value", is_tag_text
 }
 
 fn is_tag_text(text: &str) -> bool {
     let allowed =
         |char: char| char.is_alphabetic() || char.is_ascii_digit() || r"/\_-.+=:@".contains(char);
     text.chars().count() <= MAX_CHARS && text.chars().all(allowed)
-}
-
-impl Borrow<str> for TagKey {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TagKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for TagValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for TagKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl Serialize for TagValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
 }
 
 /// Why a tag is invalid. Each fault has an API error code, whatever parameter holds the tag.

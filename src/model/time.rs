@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-use super::id::InvalidId;
+use super::text_form::{FromParam, InvalidId, text_forms};
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
@@ -124,15 +122,18 @@ impl FromStr for Time {
     }
 }
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+text_forms!(Time: Serialize, Deserialize);
+
+/// Times are accepted with any UTC offset and returned in UTC.
+impl FromParam for Time {
+    fn from_param(text: &str) -> Result<Self, InvalidId> {
+        Self::with_offset(text)
     }
 }
 
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use super::id::InvalidId;
+use super::text_form::InvalidId;
 
 /// None, all, or one of every N.
 ///

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
-use crate::model::id::InvalidId;
+use crate::model::text_form::{InvalidId, text_forms};
 
 /// An IPv4 or IPv6 address, or a CIDR range of them, displayed as written. Bits after the prefix
 /// are ignored.
@@ -54,15 +52,11 @@ impl FromStr for AddressRange {
     }
 }
 
+text_forms!(AddressRange: Serialize, Deserialize);
+
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-impl Serialize for AddressRange {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
     }
 }
 

@@ -1,47 +1,18 @@
 //! Client keys: certificates with which applications authenticate. The private key is returned once
 //! and not stored.
 
-use std::fmt;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
-use uuid::Uuid;
+use serde::{Deserialize, Serialize};
 
 use super::AccessName;
-use crate::model::id::{InvalidId, lower_uuid};
+use crate::model::text_form::{InvalidId, text_forms, uuid_type};
 use crate::model::{Base64Bytes, Time};
 
-/// The id of a client key: `KAAP.` and a lowercase UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKeyId(Uuid);
-
-impl ClientKeyId {
-    /// A new random id.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-}
-
-impl FromStr for ClientKeyId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let uuid = text.strip_prefix("KAAP.").and_then(lower_uuid);
-        uuid.map(Self).ok_or(InvalidId("client key id"))
-    }
-}
-
-impl fmt::Display for ClientKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KAAP.{}", self.0.hyphenated())
-    }
-}
-
-impl Serialize for ClientKeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+uuid_type! {
+    /// The id of a client key: `KAAP.` and a lowercase UUID.
+    ClientKeyId, "client key id", "KAAP."
 }
 
 /// The stored record of a client key (CreateClientKey). All of it is public.
@@ -79,6 +50,8 @@ impl ClientKeyRecord {
 /// letters, digits and `~!@#$%^&*?_-`, of at least two of these three classes.
 #[derive(Debug)]
 pub struct ClientKeyPassword(SecretString);
+
+text_forms!(ClientKeyPassword: FromParam);
 
 impl ClientKeyPassword {
     /// The text. The only access to the secret.

@@ -1,13 +1,9 @@
 //! Access points: which policies apply to the applications of a client key.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::AccessName;
-use crate::model::id::InvalidId;
-use crate::model::spec::api_enum;
+use crate::model::text_form::api_enum;
 use crate::model::{BoundedList, JsonText, Time};
 
 /// An access point of applications (CreateApplicationAccessPoint).

@@ -4,12 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{AccessName, MAX_LIST_ITEMS};
-use crate::model::id::InvalidId;
 use crate::model::id::is_name as is_key_name;
-use crate::model::spec::api_enum;
+use crate::model::text_form::{InvalidId, api_enum, is_ascii_name, text_forms};
 use crate::model::{BoundedList, JsonText, Time};
 
 /// A set of permissions on a set of resources (CreatePolicy).
@@ -95,6 +94,7 @@ impl FromStr for AccessResource {
             None => (name, false),
         };
         let is_any = is_start && name.is_empty();
+        let is_secret_name = |name| is_ascii_name(name, 64, b"_/+=.@-");
         match (kind, is_start) {
             ("key", false) if is_key_name(name) => Ok(Self::Key(name.into())),
             ("key", true) if is_any || is_key_name(name) => Ok(Self::KeyPrefix(name.into())),
@@ -107,10 +107,7 @@ impl FromStr for AccessResource {
     }
 }
 
-fn is_secret_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_/+=.@-".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
-}
+text_forms!(AccessResource: Serialize, Deserialize);
 
 impl fmt::Display for AccessResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,12 +117,6 @@ impl fmt::Display for AccessResource {
             Self::Secret(name) => write!(f, "secret/{name}"),
             Self::SecretPrefix(start) => write!(f, "secret/{start}*"),
         }
-    }
-}
-
-impl Serialize for AccessResource {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Policy, PolicyFault, SystemPolicy};
-use crate::model::id::InvalidId;
+use crate::model::text_form::{InvalidId, is_ascii_name};
 
 /// A policy of a principal: a system policy or a custom document.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,8 +52,7 @@ impl AttachedPolicy {
     /// # Errors
     /// When the name is invalid or that of a system policy, or the document is not a policy.
     pub fn custom(name: &str, document: &str) -> Result<Self, InvalidAttachment> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        if !(1..=128).contains(&name.len()) || !name.bytes().all(allowed) {
+        if !is_ascii_name(name, 128, b".-_") {
             return Err(InvalidId("policy name").into());
         }
         if SystemPolicy::find(name).is_some() {
@@ -66,11 +65,6 @@ impl AttachedPolicy {
     /// The policy name.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Whether it is a system policy.
-    pub fn is_system(&self) -> bool {
-        self.document.is_none()
     }
 
     /// The parsed policy.

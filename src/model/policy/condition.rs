@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::json::{At, PolicyFault};
-use super::pattern::{MAX_PATTERN_BYTES, Pattern};
+use super::pattern::{Case, MAX_PATTERN_BYTES, Pattern};
 use super::request::PolicyRequest;
 use super::steps::Steps;
 use crate::model::context::MAX_CONTEXT_CHARS;
@@ -119,7 +119,8 @@ impl Condition {
         let max_bytes = self.key.max_bytes();
         match &self.test {
             Test::Like(patterns) => {
-                let steps = patterns.iter().map(|pattern| pattern.worst_steps(max_bytes));
+                let steps =
+                    patterns.iter().map(|pattern| pattern.worst_steps(max_bytes, Case::Sensitive));
                 steps.fold(0, usize::saturating_add)
             }
             Test::EqualsIgnoringCase(values) => values.iter().map(|value| value.len() + 1).sum(),
@@ -272,7 +273,7 @@ impl Test {
             }
             Self::Like(patterns) => {
                 let text = actual.text();
-                patterns.iter().any(|pattern| pattern.matches(&text, steps))
+                patterns.iter().any(|pattern| pattern.matches(&text, Case::Sensitive, steps))
             }
             Self::Number(relation, values) => {
                 let text = actual.text();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::condition::Condition;
 use super::json::{At, FaultLocation, Node, PolicyFault};
-use super::pattern::{MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
+use super::pattern::{Case, MAX_GLOB_BYTES, MAX_PATTERN_BYTES, Pattern};
 use super::request::PolicyRequest;
 use super::steps::{MAX_STEPS, Steps};
+use crate::model::text_form::is_ascii_name;
 
 /// Maximum length of a policy document in bytes. (Key policies: KMS API, SetKeyPolicy. RAM's own
 /// quota is smaller and does not apply to this service.)
@@ -93,9 +94,9 @@ impl Statement {
     /// Whether it applies to the request. Meaningless once the steps are exhausted.
     pub fn applies(&self, policy_request: &PolicyRequest<'_>, steps: &Steps) -> bool {
         self.covers(policy_request.action, steps)
-            && self
-                .resources
-                .covers(|pattern| pattern.matches(policy_request.resource.arn(), steps))
+            && self.resources.covers(|pattern| {
+                pattern.matches(policy_request.resource.arn(), Case::Sensitive, steps)
+            })
             && self.conditions.iter().all(|condition| condition.holds(policy_request, steps))
     }
 
@@ -105,17 +106,19 @@ impl Statement {
     }
 
     fn covers(&self, action: &str, steps: &Steps) -> bool {
-        self.actions.covers(|pattern| pattern.matches_ignoring_case(action, steps))
+        self.actions.covers(|pattern| pattern.matches(action, Case::Insensitive, steps))
     }
 
     /// The maximum number of steps.
     fn worst_steps(&self) -> usize {
-        let actions = self.actions.patterns().iter();
-        let actions = actions.map(|pattern| pattern.worst_steps_ignoring_case(MAX_ACTION_BYTES));
-        let resources = self.resources.patterns().iter();
-        let resources = resources.map(|pattern| pattern.worst_steps(MAX_ARN_BYTES));
+        let worst = |scope: &Scope, longest, case| {
+            let steps = scope.patterns().iter().map(|pattern| pattern.worst_steps(longest, case));
+            steps.fold(0, usize::saturating_add)
+        };
+        let actions = worst(&self.actions, MAX_ACTION_BYTES, Case::Insensitive);
+        let resources = worst(&self.resources, MAX_ARN_BYTES, Case::Sensitive);
         let conditions = self.conditions.iter().map(Condition::worst_steps);
-        actions.chain(resources).chain(conditions).fold(0, usize::saturating_add)
+        [actions, resources].into_iter().chain(conditions).fold(0, usize::saturating_add)
     }
 
     fn has_overlong_glob(&self) -> bool {
@@ -238,10 +241,7 @@ impl Parts {
     }
 
     fn set_actions(&mut self, member: &At<'_>, actions: Scope) -> Result<(), PolicyFault> {
-        match self.actions.replace(actions) {
-            None => Ok(()),
-            Some(_) => Err(member.fault("cannot be combined with its opposite")),
-        }
+        set_once(&mut self.actions, member, actions)
     }
 
     pub(super) fn set_resources(
@@ -249,10 +249,7 @@ impl Parts {
         member: &At<'_>,
         resources: Scope,
     ) -> Result<(), PolicyFault> {
-        match self.resources.replace(resources) {
-            None => Ok(()),
-            Some(_) => Err(member.fault("cannot be combined with its opposite")),
-        }
+        set_once(&mut self.resources, member, resources)
     }
 
     pub(super) fn finish(self, at: &At<'_>) -> Result<Statement, PolicyFault> {
@@ -266,10 +263,20 @@ impl Parts {
     }
 }
 
+fn set_once(
+    scope: &mut Option<Scope>,
+    member: &At<'_>,
+    patterns: Scope,
+) -> Result<(), PolicyFault> {
+    match scope.replace(patterns) {
+        None => Ok(()),
+        Some(_) => Err(member.fault("cannot be combined with its opposite")),
+    }
+}
+
 fn read_sid<'a>(at: &At<'a>) -> Result<&'a str, PolicyFault> {
     let text = at.text()?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_/+=.@- ".contains(&byte);
-    if (1..=MAX_SID_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+    if is_ascii_name(text, MAX_SID_BYTES, b"_/+=.@- ") {
         Ok(text)
     } else {
         Err(at.fault("must be 1 to 128 letters, digits, spaces and _ / + = . @ -"))
@@ -285,10 +292,7 @@ fn read_effect(at: &At<'_>) -> Result<Effect, PolicyFault> {
 }
 
 fn read_actions(at: &At<'_>) -> Result<Vec<Pattern>, PolicyFault> {
-    let is_word = |text: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"*?-_".contains(&byte);
-        !text.is_empty() && text.bytes().all(allowed)
-    };
+    let is_word = |text: &str| is_ascii_name(text, MAX_PATTERN_BYTES, b"*?-_");
     let is_action = |text: &str| match text.split_once(':') {
         None => text == "*",
         Some((product, action)) => is_word(product) && is_word(action),

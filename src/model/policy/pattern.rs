@@ -24,8 +24,10 @@ pub(super) enum Pattern {
 
 /// Whether ASCII case is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
+pub(super) enum Case {
+    /// It is compared.
     Sensitive,
+    /// It is ignored.
     Insensitive,
 }
 
@@ -47,41 +49,21 @@ impl Pattern {
     }
 
     /// Whether it matches `text`. Meaningless once the steps are exhausted.
-    pub(super) fn matches(&self, text: &str, steps: &Steps) -> bool {
+    pub(super) fn matches(&self, text: &str, case: Case, steps: &Steps) -> bool {
         steps.take(1)
             && match self {
                 Self::Any => true,
-                Self::Exact(exact) => **exact == *text,
-                Self::Prefix(prefix) => text.starts_with(&**prefix),
-                Self::Glob(glob) => glob_matches(glob, text, Case::Sensitive, steps),
-            }
-    }
-
-    /// The same, ignoring ASCII case.
-    pub(super) fn matches_ignoring_case(&self, text: &str, steps: &Steps) -> bool {
-        steps.take(1)
-            && match self {
-                Self::Any => true,
-                Self::Exact(exact) => exact.eq_ignore_ascii_case(text),
-                Self::Prefix(prefix) => text
-                    .as_bytes()
-                    .get(..prefix.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
-                Self::Glob(glob) => glob_matches(glob, text, Case::Insensitive, steps),
+                Self::Exact(exact) => is_equal(exact.as_bytes(), text.as_bytes(), case),
+                Self::Prefix(prefix) => {
+                    let start = text.as_bytes().get(..prefix.len());
+                    start.is_some_and(|start| is_equal(prefix.as_bytes(), start, case))
+                }
+                Self::Glob(glob) => glob_matches(glob, text, case, steps),
             }
     }
 
     /// The maximum number of steps to match a text of at most `longest` bytes.
-    pub(super) fn worst_steps(&self, longest: usize) -> usize {
-        self.worst(longest, Case::Sensitive)
-    }
-
-    /// The same, ignoring ASCII case.
-    pub(super) fn worst_steps_ignoring_case(&self, longest: usize) -> usize {
-        self.worst(longest, Case::Insensitive)
-    }
-
-    fn worst(&self, longest: usize, case: Case) -> usize {
+    pub(super) fn worst_steps(&self, longest: usize, case: Case) -> usize {
         let Self::Glob(glob) = self else { return 1 };
         let (head, middle, tail) = parts(glob);
         let searches = middle.map(|segment| {
@@ -175,6 +157,10 @@ fn behind<'t>(text: &'t str, segment: &str, case: Case, steps: &Steps) -> Option
     None
 }
 
+fn is_equal(one: &[u8], other: &[u8], case: Case) -> bool {
+    one == other || (case == Case::Insensitive && one.eq_ignore_ascii_case(other))
+}
+
 fn is_plain(segment: &str, case: Case) -> bool {
     case == Case::Sensitive && !segment.contains('?')
 }
@@ -193,7 +179,7 @@ mod tests {
     use crate::model::policy::steps::MAX_STEPS;
 
     fn does_match(pattern: &str, text: &str) -> bool {
-        Pattern::new(pattern).matches(text, &Steps::default())
+        Pattern::new(pattern).matches(text, Case::Sensitive, &Steps::default())
     }
 
     /// The definition of the wildcards, character by character.
@@ -222,7 +208,8 @@ mod tests {
             let expected = by_definition(&chars(&pattern), &chars(&text));
             prop_assert_eq!(does_match(&pattern, &text), expected);
             let upper = pattern.to_ascii_uppercase();
-            let folded = Pattern::new(&upper).matches_ignoring_case(&text, &Steps::default());
+            let steps = Steps::default();
+            let folded = Pattern::new(&upper).matches(&text, Case::Insensitive, &steps);
             prop_assert_eq!(folded, expected);
         }
 
@@ -233,13 +220,10 @@ mod tests {
             let pattern = Pattern::new(&pattern);
             for case in [Case::Sensitive, Case::Insensitive] {
                 let steps = Steps::default();
-                match case {
-                    Case::Sensitive => pattern.matches(&text, &steps),
-                    Case::Insensitive => pattern.matches_ignoring_case(&text, &steps),
-                };
+                pattern.matches(&text, case, &steps);
                 let taken = MAX_STEPS - steps.left();
                 // A few steps for each searched segment, and one beyond each end.
-                prop_assert!(taken <= pattern.worst(text.len().max(1), case) + 60, "{taken}");
+                prop_assert!(taken <= pattern.worst_steps(text.len().max(1), case) + 60, "{taken}");
             }
         }
     }
@@ -254,7 +238,7 @@ mod tests {
             (format!("*{}b*", "a?".repeat(500)), false),
         ] {
             let steps = Steps::default();
-            assert!(!Pattern::new(&pattern).matches(&text, &steps));
+            assert!(!Pattern::new(&pattern).matches(&text, Case::Sensitive, &steps));
             assert_eq!(steps.is_exhausted(), !is_linear, "{}", &pattern[..9]);
             let taken = MAX_STEPS - steps.left();
             assert!(!is_linear || taken < 10_000, "{taken}");
@@ -303,8 +287,9 @@ mod tests {
     fn case_is_ignored_only_on_request() {
         for pattern in ["KMS:Encrypt", "kms:ENC*", "kms:?ncrYpt"] {
             let pattern = Pattern::new(pattern);
-            assert!(pattern.matches_ignoring_case("kms:Encrypt", &Steps::default()), "{pattern:?}");
-            assert!(!pattern.matches("kms:Encrypt", &Steps::default()), "{pattern:?}");
+            let matches = |case| pattern.matches("kms:Encrypt", case, &Steps::default());
+            assert!(matches(Case::Insensitive), "{pattern:?}");
+            assert!(!matches(Case::Sensitive), "{pattern:?}");
         }
     }
 }
