@@ -1,7 +1,7 @@
-//! AccessKeys: encrypted by a token key at rest, zeroizing secrets in memory.
+//! AccessKeys: encrypted by a token key at rest, zeroized in memory.
 //!
-//! They are read together with their principals, as one state under one counter of changes: what
-//! is known of both is never from two different times.
+//! They are loaded together with their principals, as one state under one change counter, so that
+//! both are always from the same time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -24,16 +24,16 @@ use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, Princ
 use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
 use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
-/// Time for one round trip to the token when AccessKeys are made or loaded.
+/// The token timeout for creating or loading AccessKeys.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for the token when changes of another process are followed: while it does not answer, those
-/// that need no token are still followed within a second or two.
+/// The token timeout for following changes of another process: changes that need no token are
+/// followed within a second or two even if it does not answer.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 const SECONDS_PER_HOUR: i64 = 3600;
-/// What is encrypted and opened to see whether a key does both.
+/// The plaintext of the test that a key encrypts and decrypts.
 const TEST_PLAINTEXT: &[u8] = b"hsmgate: does the key encrypt and decrypt?";
 
-/// Why AccessKeys could not be made, loaded or changed.
+/// Why AccessKeys could not be created, loaded or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessKeyError {
     /// The store failed.
@@ -42,76 +42,77 @@ pub enum AccessKeyError {
     /// The token failed.
     #[error("the token failed")]
     Token(#[from] TokenError),
-    /// The store holds encrypted secrets, and the token lacks the key that encrypted them: it is not
-    /// the token that this store belongs to, or the key was destroyed.
+    /// The store has encrypted secrets, and the token lacks their encryption key: the store belongs
+    /// to another token, or the key was destroyed.
     #[error(
-        "the token has no whole key {0} to decrypt the AccessKey secrets; where it is lost for \
-         good, `hsmgate access-key replace-encryption-key --config FILE` lets AccessKeys be made anew"
+        "the token has no usable key {0} to decrypt the AccessKey secrets; if it is permanently lost, \
+         `hsmgate access-key replace-encryption-key --config FILE` replaces it and deletes all AccessKeys"
     )]
     EncryptionKeyMissing(KeyVersionId),
-    /// The store does not name the key that encrypted the secrets, and the token has none that it could
-    /// be.
+    /// The store does not name the encryption key of the secrets, and the token has no candidate
+    /// for it.
     #[error(
-        "the database does not name the key that encrypts the AccessKey secrets, and the token has none: \
-         where it is lost for good, `hsmgate access-key replace-encryption-key --config FILE` lets AccessKeys be \
-         made anew"
+        "the database does not name the key that encrypts the AccessKey secrets, and the token has none; \
+         if it is permanently lost, `hsmgate access-key replace-encryption-key --config FILE` replaces it \
+         and deletes all AccessKeys"
     )]
     EncryptionKeyUnknown,
-    /// No key was made yet that could be lost.
-    #[error(
-        "there is no key yet that encrypts AccessKey secrets: init or the first start makes it"
-    )]
+    /// No encryption key was generated yet that could be lost.
+    #[error("there is no key for AccessKey secrets yet: init or the first start generates it")]
     NoEncryptionKey,
-    /// There is no reason for another key.
-    #[error("the key {0}, which encrypts the AccessKey secrets, is there: it stays")]
+    /// The encryption key needs no replacement.
+    #[error(
+        "the encryption key {0} of the AccessKey secrets exists and is usable; nothing was replaced"
+    )]
     EncryptionKeyExists(KeyVersionId),
-    /// A row of the store cannot be what this gateway wrote.
+    /// A row of the store is not one that this gateway wrote.
     #[error("the stored AccessKey {0} is damaged")]
     Damaged(AccessKeyId),
-    /// An id in the store, or one just made, is not of the form of such an id.
+    /// An id in the store, or a new one, is malformed.
     #[error("an id is malformed")]
     Malformed(#[from] InvalidId),
-    /// The AccessKey is there with another secret.
+    /// The AccessKey exists with another secret.
     #[error("the AccessKey {0} exists with another secret")]
     SecretMismatch(AccessKeyId),
-    /// There is no such AccessKey.
-    #[error("there is no AccessKey {0}")]
+    /// The AccessKey does not exist.
+    #[error("the AccessKey {0} does not exist")]
     NotFound(AccessKeyId),
-    /// There is no such principal.
-    #[error("there is no {0}")]
+    /// The principal does not exist.
+    #[error("the principal {0} does not exist")]
     PrincipalNotFound(PrincipalName),
-    /// The principal is there already.
-    #[error("{0} exists")]
+    /// The principal exists already.
+    #[error("the principal {0} exists already")]
     PrincipalExists(PrincipalName),
-    /// One more would be too many.
-    #[error("{0} has two active AccessKeys, which is the most: disable or delete one first")]
+    /// The principal has the maximum number of active AccessKeys.
+    #[error(
+        "the principal {0} has two active AccessKeys, the maximum: disable or delete one first"
+    )]
     TooManyKeys(PrincipalName),
-    /// The policy of a session cannot be read.
-    #[error("the session policy is no policy")]
+    /// The policy of a session cannot be parsed.
+    #[error("the session policy cannot be parsed")]
     SessionPolicy(#[from] PolicyFault),
 }
 
 /// An AccessKey in memory.
 pub struct AccessKey {
-    /// The public half.
+    /// The public id.
     pub id: AccessKeyId,
-    /// Whom it belongs to.
+    /// The principal that it belongs to.
     pub principal: Arc<Principal>,
-    /// The secret half, the key of the signature's HMAC.
+    /// The secret, the HMAC key of the signature.
     pub secret: SecretString,
-    /// When it was made.
+    /// When it was created.
     pub created: Time,
-    /// Whether it may be used.
+    /// Whether it is active.
     pub is_active: bool,
-    /// What makes it temporary.
+    /// The session, for temporary credentials.
     pub session: Option<Arc<Session>>,
-    /// The secret as it is stored, to know it again without asking the token.
+    /// The secret as stored, to recognize it without a token call.
     encrypted_secret: Vec<u8>,
     usage: Arc<LastUsed>,
 }
 
-/// The hours, since 1970, in which an AccessKey was last used and which is known to be stored; 0
-/// for never.
+/// The hours, since 1970, in which an AccessKey was last used and whose use is stored; 0 for never.
 #[derive(Debug, Default)]
 struct LastUsed {
     last_hour: AtomicI64,
@@ -119,13 +120,13 @@ struct LastUsed {
 }
 
 impl AccessKey {
-    /// The start of the hour in which it was last used.
+    /// The start of the hour of the last use.
     pub fn last_used(&self) -> Option<Time> {
         let hour = self.usage.last_hour.load(Ordering::Relaxed);
         (hour > 0).then(|| Time::from_unix(hour * SECONDS_PER_HOUR))
     }
 
-    /// Notes a use. It is written down by [`CredentialStore::flush_last_used`].
+    /// Records a use. [`CredentialStore::flush_last_used`] writes it to the store.
     pub(super) fn record_use(&self, now: Time) {
         let hour = now.unix() / SECONDS_PER_HOUR;
         if self.usage.last_hour.load(Ordering::Relaxed) != hour {
@@ -134,7 +135,7 @@ impl AccessKey {
     }
 }
 
-/// A credential that is to be made.
+/// A credential to create.
 pub(super) struct NewCredential {
     pub(super) id: AccessKeyId,
     pub(super) principal: PrincipalName,
@@ -148,35 +149,35 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// All AccessKeys of the account, and whom they belong to.
+/// All AccessKeys of the account, with their principals.
 pub struct CredentialStore {
     store: Store,
     token: Token,
     encryption_key: KeyIdentity,
-    /// Held by the one that reads everything again, so that no older state replaces a newer one.
+    /// Held while everything is reloaded, so that no older state replaces a newer one.
     revision: Mutex<Option<i64>>,
     snapshot: ArcSwap<Snapshot>,
 }
 
-/// All of it at one time.
+/// All credentials and principals at one time.
 #[derive(Default)]
 pub(super) struct Snapshot {
     keys: HashMap<AccessKeyId, Arc<AccessKey>>,
     pub(super) principals: BTreeMap<PrincipalName, Arc<Principal>>,
     damaged: Vec<DamagedRow>,
-    /// Encrypted secrets that do not open, which is not tried again.
+    /// Encrypted secrets that cannot be decrypted, so that it is not tried again.
     undecryptable: HashMap<AccessKeyId, Vec<u8>>,
 }
 
-/// Encrypted secrets with what they hold; none where they do not open.
+/// Encrypted secrets with their plaintext; `None` if they cannot be decrypted.
 type Decrypted = HashMap<AccessKeyId, (Vec<u8>, Option<SecretString>)>;
 
 impl CredentialStore {
-    /// Loads all AccessKeys. At the very first start the token key that encrypts them is made; its
-    /// name is stored first, so that a start which dies in between is simply repeated.
+    /// Loads all AccessKeys. The very first start generates the token key that encrypts them; its
+    /// name is stored first, so that an interrupted start can be repeated.
     ///
     /// # Errors
-    /// When store or token fail, or the token is not the one that encrypted the secrets.
+    /// When store or token fail, or the token does not have the key that encrypted the secrets.
     pub async fn open(store: Store, token: Token) -> Result<Self, AccessKeyError> {
         let name = match stored_encryption_key(&store).await? {
             MetadataValue::Read(name) => name,
@@ -224,7 +225,7 @@ impl CredentialStore {
     }
 
     /// The damaged rows of principals and AccessKeys: those that cannot be read, and those whose
-    /// secret does not open. It changes nothing.
+    /// secret cannot be decrypted. Read-only.
     ///
     /// # Errors
     /// When store or token cannot be read.
@@ -257,8 +258,8 @@ impl CredentialStore {
         }
     }
 
-    /// Whether the token has lost the key that encrypts the secrets, or has it in no state in which it
-    /// encrypts and opens; there may be none yet. It changes nothing.
+    /// Whether the encryption key of the secrets is lost or unusable in the token; `false` if none
+    /// was generated yet. Read-only.
     ///
     /// # Errors
     /// When store or token fail.
@@ -269,12 +270,12 @@ impl CredentialStore {
         Ok(matches!(encryption_key(store, token).await?, EncryptionKey::Lost))
     }
 
-    /// Puts another key in the place of a lost one that encrypted the secrets, and gives the ids of the
-    /// AccessKeys, which are deleted: nothing opens their secrets any more. May be repeated after a
-    /// failure.
+    /// Replaces a lost encryption key, deletes all AccessKeys, whose secrets cannot be decrypted
+    /// any more, and returns their ids. May be repeated after a failure.
     ///
     /// # Errors
-    /// [`AccessKeyError::EncryptionKeyExists`] when the key is not lost, and when store or token fail.
+    /// [`AccessKeyError::EncryptionKeyExists`] when the key is not lost, and when store or token
+    /// fail.
     pub async fn replace_encryption_key(
         store: &Store,
         token: &Token,
@@ -300,17 +301,17 @@ impl CredentialStore {
         self.snapshot.load().keys.get(id).map(Arc::clone)
     }
 
-    /// All AccessKeys by id, temporary ones too.
+    /// All AccessKeys by id, including temporary ones.
     pub fn list(&self) -> Vec<Arc<AccessKey>> {
         let mut keys: Vec<_> = self.snapshot.load().keys.values().map(Arc::clone).collect();
         keys.sort_by(|one, other| one.id.cmp(&other.id));
         keys
     }
 
-    /// Makes an AccessKey with a random id and secret.
+    /// Creates an AccessKey with a random id and secret.
     ///
     /// # Errors
-    /// When there is no such principal, it has two active AccessKeys, or store or token fail.
+    /// When the principal does not exist or has two active AccessKeys, or store or token fail.
     pub async fn create(
         &self,
         principal: &PrincipalName,
@@ -328,10 +329,10 @@ impl CredentialStore {
         .await
     }
 
-    /// Makes an AccessKey with a given id and secret, unless it is there with the same secret.
+    /// Creates an AccessKey with a given id and secret, unless it exists with the same secret.
     ///
     /// # Errors
-    /// When it is there with another secret, and as [`CredentialStore::create`].
+    /// When it exists with another secret, and as [`CredentialStore::create`].
     pub async fn ensure(
         &self,
         id: AccessKeyId,
@@ -348,10 +349,10 @@ impl CredentialStore {
         }
     }
 
-    /// Writes down the hours of last use that are not written down yet.
+    /// Stores the hours of last use that are not stored yet.
     ///
     /// # Errors
-    /// When the store fails; they are then written the next time.
+    /// When the store fails; the next call stores them.
     pub async fn flush_last_used(&self) -> Result<(), AccessKeyError> {
         let snapshot = self.snapshot.load_full();
         let usage: Vec<_> = snapshot
@@ -373,20 +374,20 @@ impl CredentialStore {
         Ok(())
     }
 
-    /// Loads AccessKeys and principals again if any has changed, here or through another process.
+    /// Reloads AccessKeys and principals if any has changed, in this or another process.
     ///
-    /// What takes rights away needs no token and holds at once. Rows that cannot be read are left
-    /// out, and so are new ones whose secret the token does not open now; these are tried again.
+    /// Changes that remove rights need no token and take effect at once. Unreadable rows are
+    /// skipped, and so are new ones whose secret the token cannot decrypt now; these are retried.
     ///
     /// # Errors
-    /// When the store fails; what was known before then stays in force. When the token failed with a
-    /// new row; everything else was taken over.
+    /// When the store fails; the previous state then stays in use. When the token failed for a new
+    /// row; all other changes were loaded.
     pub async fn refresh(&self) -> Result<(), AccessKeyError> {
         let encrypted = self.reload(&Decrypted::new()).await?;
         if encrypted.is_empty() {
             return Ok(());
         }
-        // Not under the lock: a token that is slow must not hold up what takes rights away.
+        // Without the lock: a slow token must not delay changes that remove rights.
         let budget = Budget::new(REFRESH_TIMEOUT);
         let (decrypted, failure) = self.decrypt_secrets(encrypted, || budget.clone()).await;
         if !decrypted.is_empty() {
@@ -395,8 +396,8 @@ impl CredentialStore {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Takes over what the store has, as far as secrets are known or among `opened`; the rows whose
-    /// secrets are not.
+    /// Loads the state of the store, with the secrets that are known or in `decrypted`; returns the
+    /// rows whose secrets are neither.
     async fn reload(&self, decrypted: &Decrypted) -> Result<Vec<AccessKeyRow>, AccessKeyError> {
         let mut loaded_revision = self.revision.lock().await;
         let revision = self.store.access_keys_revision().await?;
@@ -420,16 +421,18 @@ impl CredentialStore {
         let mut encrypted = Vec::new();
         for row in state.keys {
             let Some(principal) = snapshot.principals.get(&row.principal).map(Arc::clone) else {
-                // Nobody's: what its principal may do cannot be read, or is not there.
+                // The rights of its principal are unreadable or missing, so the AccessKey belongs
+                // to no one.
                 if !unreadable.contains(&row.principal.to_string()) {
-                    snapshot.exclude(row.id.as_str(), "its principal is not there");
+                    snapshot.exclude(row.id.as_str(), "its principal does not exist");
                 }
                 continue;
             };
             match secret_of(&row, &before, decrypted) {
                 Secret::Encrypted => encrypted.push(row),
                 Secret::Undecryptable => {
-                    snapshot.exclude(row.id.as_str(), "column sealed_secret: it does not open");
+                    snapshot
+                        .exclude(row.id.as_str(), "column sealed_secret: it cannot be decrypted");
                     snapshot.undecryptable.insert(row.id, row.encrypted_secret);
                 }
                 Secret::Plaintext(secret, usage) => match access_key(row, principal, secret, usage)
@@ -438,7 +441,7 @@ impl CredentialStore {
                         snapshot.keys.insert(key.id.clone(), Arc::new(key));
                     }
                     Err(AccessKeyError::Damaged(id)) => {
-                        snapshot.exclude(id.as_str(), "column session_policy: it is no policy");
+                        snapshot.exclude(id.as_str(), "column session_policy: it cannot be parsed");
                     }
                     Err(other) => return Err(other),
                 },
@@ -450,7 +453,7 @@ impl CredentialStore {
         Ok(encrypted)
     }
 
-    /// Opens secrets, until the token fails.
+    /// Decrypts secrets, until the token fails.
     async fn decrypt_secrets(
         &self,
         rows: Vec<AccessKeyRow>,
@@ -508,8 +511,8 @@ impl CredentialStore {
         self.find(new.id.as_str()).ok_or(AccessKeyError::NotFound(new.id))
     }
 
-    /// IV, ciphertext and tag of the secret; the AccessKey id is authenticated beside it, so that
-    /// encrypted secrets cannot be swapped between rows.
+    /// Encrypts a secret to IV, ciphertext and tag; the AccessKey id is the associated data, so
+    /// that encrypted secrets cannot be swapped between rows.
     async fn encrypt(
         &self,
         id: &AccessKeyId,
@@ -550,12 +553,12 @@ impl CredentialStore {
     }
 }
 
-/// What is known of a row's secret.
+/// The state of a row's secret.
 enum Secret {
     Plaintext(SecretString, Arc<LastUsed>),
-    /// It does not open with the token's key.
+    /// It cannot be decrypted with the token's key.
     Undecryptable,
-    /// The token has to open it first.
+    /// The token has to decrypt it first.
     Encrypted,
 }
 
@@ -566,7 +569,7 @@ impl Snapshot {
     }
 }
 
-/// The secret of a row, where it was opened before or just now.
+/// The secret of a row, if it was decrypted before or just now.
 fn secret_of(row: &AccessKeyRow, before: &Snapshot, decrypted: &Decrypted) -> Secret {
     if let Some(key) =
         before.keys.get(&row.id).filter(|key| key.encrypted_secret == row.encrypted_secret)
@@ -605,7 +608,7 @@ fn access_key(
     })
 }
 
-/// A session whose policy cannot be read is damaged, and not one without a policy.
+/// A session with an unreadable policy is damaged, not one without a policy.
 fn read_session(id: &AccessKeyId, row: SessionRow) -> Result<Session, AccessKeyError> {
     let policy = row.policy.as_deref().map(Policy::parse).transpose();
     Ok(Session {
@@ -632,13 +635,13 @@ const fn token_key(name: KeyVersionId) -> KeyIdentity {
     KeyIdentity::of_service(ServiceKey::AccessKeyEncryption, name)
 }
 
-/// The key that encrypts the secrets.
+/// The encryption key of the secrets.
 enum EncryptionKey {
-    /// None was made yet.
+    /// None was generated yet.
     None,
-    /// It encrypts and opens.
+    /// It encrypts and decrypts.
     Whole(KeyVersionId),
-    /// It was there, and is not there any more or cannot be used.
+    /// It existed, and is missing or unusable now.
     Lost,
 }
 
@@ -673,15 +676,15 @@ async fn stored_encryption_key(store: &Store) -> Result<MetadataValue<KeyVersion
     store.read_metadata(ServiceKey::ENCRYPTION_KEY, |text| text.parse().ok()).await
 }
 
-/// Whether nothing was kept in the store yet that a lost key could have encrypted or stood beside.
+/// Whether the store has no data yet that depends on an encryption key.
 async fn is_new(store: &Store) -> Result<bool, StoreError> {
     let state = store.access_state().await?;
     let has_access_keys = !state.keys.is_empty() || !state.damaged.is_empty();
     Ok(!has_access_keys && store.keys().is_empty() && store.damaged_rows().is_empty())
 }
 
-/// The key that the token has under a label of one that encrypts secrets, where the store does not say which
-/// one it is. Of several that one which opens a secret.
+/// Finds the encryption key by its label in the token, if the store does not name it. Of several
+/// keys it is the one that decrypts a secret.
 async fn find_encryption_key(
     store: &Store,
     token: &Token,

@@ -1,14 +1,15 @@
-//! What a request says about its sender: the id of a key and a signature that is still unproved.
+//! The claim of a request about its sender: the id of a key, and a signature that is not verified
+//! yet.
 //!
-//! It knows the schemes by name. It does not know where in a request the parts stood; the protocol
-//! has picked them out.
+//! It knows the schemes by name, but not where the parts were in a request; the protocol has
+//! extracted them.
 
 use std::fmt;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::Time;
 
-/// A signature scheme, with the part of its key derivation that the request names.
+/// A signature scheme, with the parts of its key derivation that the request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme<'a> {
     /// RPC 1.0: HMAC-SHA1 over the sorted parameters, keyed with the secret and `&`.
@@ -35,30 +36,31 @@ pub enum SignedWith<'a> {
     ClientKey,
 }
 
-/// A request's unproved statement of who sent it, and what proves it.
+/// The unverified claim of a request about its sender, and its proof.
 pub struct Claim<'a> {
-    /// How it is signed.
+    /// The kind of key that signed.
     pub signed_with: SignedWith<'a>,
-    /// The id of the AccessKey or the client key as sent; not empty, otherwise unchecked.
+    /// The id of the AccessKey or client key as sent; not empty, otherwise unchecked.
     pub access_key_id: &'a str,
-    /// What the signature must be over, computed from the request as received. For RPC 1.0 it
-    /// holds every parameter, a plaintext among them: never log it.
+    /// The text that must be signed, computed from the request as received. For RPC 1.0 it contains
+    /// every parameter, including plaintexts: never log it.
     pub string_to_sign: String,
     /// The signature as sent, decoded from Base64 or hex.
     pub signature: Vec<u8>,
-    /// When the sender says that it signed.
+    /// When the sender signed it, by its own clock.
     pub timestamp: Time,
     /// The sender's nonce: 1 to 128 bytes.
     pub nonce: &'a str,
-    /// The STS token, for temporary credentials.
+    /// The security token, for temporary credentials.
     pub security_token: Option<&'a str>,
 }
 
 impl Claim<'_> {
-    /// The refusal for a signature that does not match.
+    /// The error for a signature that does not match.
     ///
     /// The old Python and Go SDKs search the text for a colon and compare what follows with their
-    /// own string to sign, so for RPC 1.0 it must stand there; the others get their digest.
+    /// own string to sign, so for RPC 1.0 it must be in the text; for the other schemes it is the
+    /// digest.
     pub fn mismatch(&self) -> ApiError {
         let message = format!(
             "{} server string to sign is:{}",

@@ -1,6 +1,6 @@
-//! Who is calling: AccessKeys, client keys, signatures, clock window and replay.
+//! Authentication: AccessKeys, client keys, signatures, clock window and replay.
 //!
-//! Knows nothing of HTTP: the protocols hand over a [`Claim`] and get a [`Caller`] or a refusal.
+//! It does not depend on HTTP: the protocols pass a [`Claim`] and get a [`Caller`] or an error.
 
 pub mod access_key;
 pub mod claim;
@@ -31,29 +31,30 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time};
 use crate::telemetry::metrics::metrics;
 
-/// Seconds that a request's time may be off, either way (KMS API, common parameters: 15 minutes).
+/// The permitted difference of a request's time, in seconds, either way (KMS API, common
+/// parameters: 15 minutes).
 pub const CLOCK_WINDOW_SECONDS: i64 = 15 * 60;
 
-/// How long it is told that a request was received before, on another connection.
+/// How long the error for a used nonce can tell that the request arrived on another connection.
 const RESEND_WINDOW: Duration = Duration::from_mins(1);
 
 /// Nonces whose connection is remembered: 1 MiB.
 const REMEMBERED_NONCES: usize = 1 << 17;
 
-/// A caller whose signature has been verified. Nothing runs without one.
+/// A caller whose signature was verified. No operation runs without one.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The account that the AccessKey belongs to.
     pub account: AccountId,
-    /// The name of user or role within the account; of the access point of a client key.
+    /// The name of the user or role in the account; for a client key, of its access point.
     pub user: Arc<str>,
     /// The AccessKey or client key that signed.
     pub access_key_id: AccessKeyId,
-    /// Who it is and what it may do.
+    /// The principal, with its policies.
     pub principal: Arc<Principal>,
-    /// The session, where the credentials are temporary.
+    /// The session, for temporary credentials.
     pub session: Option<Arc<Session>>,
-    /// The client key, if it was one: what it may do is what its access point lets it.
+    /// The client key, if the caller used one: its access point defines its rights.
     pub client_key: Option<Arc<ClientKeyRecord>>,
 }
 
@@ -63,18 +64,18 @@ pub struct Authenticator {
     access_keys: Arc<CredentialStore>,
     client_keys: Arc<ClientKeys>,
     replay: Arc<ReplayGuard>,
-    /// The connections that nonces came on.
+    /// The connections of recent nonces.
     nonce_connections: RecentCache,
 }
 
-/// The key that a claim was proven to be signed with.
+/// The key that has verifiably signed a claim.
 enum VerifiedKey {
     AccessKey(Arc<AccessKey>),
     ClientKey(Arc<ClientKeyRecord>),
 }
 
 impl Authenticator {
-    /// An authenticator for the users and the client keys of one account.
+    /// Creates an authenticator for the users and client keys of one account.
     pub fn new(
         account: AccountId,
         access_keys: Arc<CredentialStore>,
@@ -91,8 +92,8 @@ impl Authenticator {
     }
 
     /// Verifies a claim: clock, AccessKey or client key, signature, nonce, security token, in this
-    /// order. The nonce comes after the signature, so that a stranger cannot use up another's
-    /// nonces. `connection` is the number of the one that the request came on.
+    /// order. The nonce comes after the signature, so that an unauthenticated client cannot use up
+    /// the nonces of a caller. `connection` is the number of the request's connection.
     ///
     /// # Errors
     /// The gateway-level codes of the API (`InvalidTimeStamp.Expired`,
@@ -131,7 +132,7 @@ impl Authenticator {
     /// The AccessKey whose secret made the signature.
     fn access_key(&self, claim: &Claim<'_>) -> Result<Arc<AccessKey>, ApiError> {
         let Some(key) = self.access_keys.find(claim.access_key_id) else {
-            // No secret belongs to such an id, so the scheme is what is wrong.
+            // No secret belongs to such an id, so the signature method is wrong.
             let is_client_key = claim.access_key_id.parse::<ClientKeyId>().is_ok();
             return Err(if is_client_key {
                 wrong_signature_method("A client key signs with SHA256withRSA, type PRIVATEKEY.")
@@ -148,7 +149,7 @@ impl Authenticator {
     /// The client key whose private half made the signature.
     fn client_key(&self, claim: &Claim<'_>, now: Time) -> Result<Arc<ClientKeyRecord>, ApiError> {
         if claim.access_key_id.parse::<ClientKeyId>().is_err() {
-            return Err(wrong_signature_method("SHA256withRSA is for client keys alone."));
+            return Err(wrong_signature_method("SHA256withRSA is for client keys only."));
         }
         let key = self.client_keys.find(claim.access_key_id, now);
         let key = key.ok_or(ErrorCode::InvalidAccessKeyIdNotFound)?;
@@ -174,7 +175,7 @@ impl Authenticator {
         }
     }
 
-    /// Uses up the nonce of a claim whose signature is proven.
+    /// Uses up the nonce of a claim with a verified signature.
     fn use_nonce(
         &self,
         key: &AccessKeyId,
@@ -200,9 +201,9 @@ impl Authenticator {
         self.nonce_connections.note(&(key.as_str(), nonce), low_bits(connection), Instant::now());
     }
 
-    /// The refusal of a nonce that was used. HTTP clients send a request again by themselves when
-    /// its connection is cut before the answer, which its user sees as a replay that it did not
-    /// make, so the message tells the two apart.
+    /// The error for a used nonce. HTTP clients resend a request by themselves if its connection
+    /// closes before the response, which looks to the user like a replay, so the message names this
+    /// case.
     fn used_nonce_error(&self, key: &AccessKeyId, nonce: &str, connection: u64) -> ApiError {
         let before =
             self.nonce_connections.find(&(key.as_str(), nonce), Instant::now(), RESEND_WINDOW);
@@ -212,15 +213,15 @@ impl Authenticator {
         metrics().request_resent();
         let message = format!(
             "{} This gateway received the same request on another connection within the last minute: \
-             the client, or a proxy, sent it again after that connection was cut. Whether the first \
-             one had an effect is not known.",
+             the client, or a proxy, sent it again after that connection closed. The first one may \
+             have taken effect.",
             ErrorCode::SignatureNonceUsed.message()
         );
         ApiError::with_message(ErrorCode::SignatureNonceUsed, message)
     }
 }
 
-/// The refusal of a signature method that does not go with the key.
+/// The error for a signature method that does not match the type of the key.
 fn wrong_signature_method(reason: &str) -> ApiError {
     let message = format!("{} {reason}", ErrorCode::InvalidSignatureMethod.message());
     ApiError::with_message(ErrorCode::InvalidSignatureMethod, message)

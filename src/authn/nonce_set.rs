@@ -1,16 +1,17 @@
-//! A set of 64-bit hashes in about eleven bytes each, for the millions of nonces that count at a
-//! time. The standard one takes twice as many, and twice that while it grows.
+//! A set of 64-bit hashes in about eleven bytes each, for millions of nonces at a time. The
+//! standard one takes twice as many bytes, and twice that while it grows.
 
-/// It is split into so many tables by the first bits of a hash, so that no growth takes long.
+/// The set is split into this many tables by the first bits of a hash, so that no growth takes
+/// long.
 const SHARDS: usize = 64;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
-/// A table is at most so full before it grows by a quarter.
+/// The maximum load of a table before it grows by a quarter.
 const MAX_LOAD_PERCENT: usize = 80;
 const MIN_SLOTS: usize = 8;
-/// Marks a free slot; the hash 0 is taken for 1.
+/// Marks a free slot; the hash 0 is stored as 1.
 const FREE: u64 = 0;
 
-/// The set. It only grows; forgetting is dropping it.
+/// The set. It only grows; drop it to remove its entries.
 #[derive(Debug)]
 pub(super) struct NonceSet(Vec<Table>);
 
@@ -36,8 +37,8 @@ fn shard(hash: u64) -> usize {
     usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default()
 }
 
-/// Open addressing with linear probing. A hash stands where its size would put it, so that growing
-/// walks through memory once.
+/// Open addressing with linear probing. The slots are in the order of the hashes, so that growing
+/// is one sequential pass over memory.
 #[derive(Debug, Default)]
 struct Table {
     slots: Vec<u64>,
@@ -45,8 +46,8 @@ struct Table {
 }
 
 impl Table {
-    /// The free slot where a hash belongs; none when it is there already. An empty table has
-    /// neither, and says that the hash is new by a slot that is not there.
+    /// The free slot for a hash; `None` if it is present already. An empty table returns a slot out
+    /// of range, which says that the hash is new.
     fn find(&self, hash: u64) -> Option<usize> {
         let count = self.slots.len();
         let position = (u128::from(hash << SHARD_BITS) * count as u128) >> u64::BITS;

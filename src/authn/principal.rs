@@ -1,27 +1,27 @@
-//! Principals in memory, and what makes credentials temporary.
+//! Principals in memory, and the sessions of temporary credentials.
 
 use crate::model::policy::{AttachedPolicy, Policy};
 use crate::model::{PrincipalName, Time};
 
-/// A principal, with the policies that say what it may do.
+/// A principal, with its policies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
-    /// Its kind and name.
+    /// The kind and name.
     pub name: PrincipalName,
-    /// Its policies. Without any it may do nothing, unless it is the root.
+    /// The policies. Without any it may do nothing, unless it is the root.
     pub policies: Vec<AttachedPolicy>,
-    /// When it was made.
+    /// When it was created.
     pub created: Time,
 }
 
-/// What temporary credentials have beside an AccessKey.
+/// The additional properties of temporary credentials.
 #[derive(Debug)]
 pub struct Session {
-    /// Its name, for the records.
+    /// The session name, for the audit.
     pub name: String,
-    /// When it ends.
+    /// When the session ends.
     pub expires: Time,
-    /// What limits it, beside the principal's own policies.
+    /// The policy that limits the session, in addition to the principal's policies.
     pub policy: Option<Policy>,
     pub(super) token_hash: Vec<u8>,
 }

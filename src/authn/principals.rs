@@ -1,4 +1,4 @@
-//! Users and roles: whom AccessKeys and temporary credentials belong to.
+//! Users and roles: the principals of AccessKeys and temporary credentials.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl CredentialStore {
         self.snapshot().principals.values().map(Arc::clone).collect()
     }
 
-    /// Makes a principal with these policies, unless it is there: it then keeps its own.
+    /// Creates a principal with these policies, unless it exists: it then keeps its own.
     ///
     /// # Errors
     /// When the store fails.
@@ -40,7 +40,7 @@ impl CredentialStore {
     /// Attaches a policy, as [`attach_policy`] does.
     ///
     /// # Errors
-    /// When there is no such principal, or the store fails.
+    /// When the principal does not exist, or the store fails.
     pub async fn attach(
         &self,
         name: &PrincipalName,
@@ -51,7 +51,7 @@ impl CredentialStore {
     }
 }
 
-/// Makes a principal with these policies.
+/// Creates a principal with these policies.
 ///
 /// # Errors
 /// When its name is taken, or the store fails.
@@ -67,10 +67,10 @@ pub async fn create_principal(
     }
 }
 
-/// Attaches a policy, in place of one with its name if there is one.
+/// Attaches a policy, and replaces one with the same name.
 ///
 /// # Errors
-/// When there is no such principal, or the store fails.
+/// When the principal does not exist, or the store fails.
 pub async fn attach_policy(
     store: &Store,
     name: &PrincipalName,
@@ -84,10 +84,10 @@ pub async fn attach_policy(
     found(name, change.await)
 }
 
-/// Detaches a policy; whether it was attached.
+/// Detaches a policy; returns whether it was attached.
 ///
 /// # Errors
-/// When there is no such principal, or the store fails.
+/// When the principal does not exist, or the store fails.
 pub async fn detach_policy(
     store: &Store,
     name: &PrincipalName,

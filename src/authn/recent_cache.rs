@@ -1,9 +1,9 @@
-//! When each of many keys was last seen, in a piece of memory of fixed size.
+//! The time at which each of many keys was last seen, in memory of fixed size.
 //!
-//! A key has one place, which it shares with others: a later one takes it from an earlier one. So
-//! a key that was seen may be forgotten early, and one that was never seen is taken for seen with a
-//! chance of one in 2^24 of meeting a place that is taken. Nothing that has to be exact relies on
-//! it. Nobody outside can choose two keys that meet: the hash has a secret of the process.
+//! Keys share slots: a later key replaces an earlier one. So a key that was seen may be evicted
+//! early, and a key that was never seen is found with a probability of 2^-24 for each occupied
+//! slot. Use it only where this is acceptable. An attacker cannot choose two keys that collide: the
+//! hash has a secret of the process.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 const TAG_BITS: u32 = 24;
 const VALUE_BITS: u32 = 16;
-/// Seconds from the start, which begin again after 194 days.
+/// Seconds since the start, which wrap around after 194 days.
 const SECOND_BITS: u32 = 24;
 const SECOND_MASK: u64 = (1 << SECOND_BITS) - 1;
 
-/// Keys and when they were last seen, each with a small value. One `u64` for each place: tag,
-/// value, second. 0 is free.
+/// Keys and when they were last seen, each with a small value. One `u64` for each slot: tag, value,
+/// second. 0 is free.
 #[derive(Debug)]
 pub struct RecentCache {
     slots: Box<[AtomicU64]>,
@@ -25,7 +25,7 @@ pub struct RecentCache {
 }
 
 impl RecentCache {
-    /// With so many places, rounded up to a power of two; 8 bytes each.
+    /// Creates a cache with this many slots, rounded up to a power of two; 8 bytes each.
     pub fn new(slots: usize) -> Self {
         let slots = slots.next_power_of_two();
         Self {
@@ -35,7 +35,7 @@ impl RecentCache {
         }
     }
 
-    /// Notes that a key is seen now.
+    /// Records that a key was seen now.
     pub fn note(&self, key: &impl Hash, value: u16, now: Instant) {
         let (slot, tag) = self.slot(key);
         if let Some(slot) = slot {
@@ -43,18 +43,19 @@ impl RecentCache {
         }
     }
 
-    /// The value of a key that was seen within that time before `now`, as far as is remembered.
+    /// The value of a key that was seen within that time before `now`, if it is still in the cache.
     pub fn find(&self, key: &impl Hash, now: Instant, within: Duration) -> Option<u16> {
         let (slot, tag) = self.slot(key);
         let found = slot?.load(Ordering::Relaxed);
         let age = self.second(now).wrapping_sub(found) & SECOND_MASK;
-        // It was noted after `now`, which is when a request came that was read in the meantime.
+        // It was noted after `now`, because `now` is the arrival time of a request that was read
+        // meanwhile.
         let age = if age > SECOND_MASK / 2 { 0 } else { age };
         let is_match = found != 0 && found >> (64 - TAG_BITS) == tag && age <= within.as_secs();
         is_match.then(|| u16::try_from((found >> SECOND_BITS) & 0xffff).unwrap_or_default())
     }
 
-    /// 16 bits that tell a key from most others.
+    /// 16 bits that distinguish a key from most others.
     pub fn key_bits(&self, key: &impl Hash) -> u16 {
         u16::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default()
     }
@@ -62,12 +63,12 @@ impl RecentCache {
     fn slot(&self, key: &impl Hash) -> (Option<&AtomicU64>, u64) {
         let hash = self.hasher.hash_one(key);
         let mask = self.slots.len().saturating_sub(1);
-        // The low bits are enough for the index on every machine.
+        // The low bits are sufficient for the index on every machine.
         let index = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() & mask;
         (self.slots.get(index), hash >> (64 - TAG_BITS))
     }
 
-    /// Never 0 for the first 194 days, so that what is noted differs from a free place.
+    /// Never 0 for the first 194 days, so that an entry differs from a free slot.
     fn second(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs().wrapping_add(1) & SECOND_MASK
     }
@@ -92,7 +93,7 @@ mod tests {
         assert_eq!(recent.find(&"a", now + minute * 2, minute), None);
         assert_eq!(recent.find(&"b", now, minute), None);
         recent.note(&"a", u16::MAX, now + minute);
-        assert_eq!(recent.find(&"a", now, minute), Some(u16::MAX), "noted in the meantime");
+        assert_eq!(recent.find(&"a", now, minute), Some(u16::MAX), "noted after `now`");
         assert_eq!(recent.find(&"a", now + minute * 2, minute), Some(u16::MAX));
     }
 

@@ -1,16 +1,16 @@
-//! Nonces that were used, in memory and in a journal that outlives the process.
+//! Used nonces, in memory and in a journal that outlives the process.
 //!
-//! A nonce counts for the time in which its request could be sent again: until its timestamp has
-//! left the clock window. Nonces are kept in buckets by the time at which they expire, a set in
-//! memory and a file of 8-byte entries for each, so that forgetting is dropping a bucket.
+//! A nonce is kept for the time in which its request could be replayed: until its timestamp has
+//! left the clock window. Nonces are kept in buckets by their expiry time, each a set in memory and
+//! a file of 8-byte entries, so that expired nonces are removed by dropping a bucket.
 //!
-//! An entry is written before the request is answered, by one small append without a flush to
-//! the disk: it outlives any end of the process, not a crash of the machine. So the journal is
-//! believed within one boot of the machine only, and only with the store that it was written for.
-//! The time from which on it knows every nonce is on disk, flushed, and nothing older is accepted.
-//! It moves forward when a bucket is forgotten, before that happens: a clock that goes back does
-//! not make requests good again whose nonces are gone. Where it is that of a start, it follows the
-//! clock when that is set: the time since boot tells when the start was by the clock as it is now.
+//! An entry is written before the request is answered, by one small append without a disk flush: it
+//! survives every end of the process, but not a crash of the machine. So the journal is trusted
+//! within one boot of the machine only, and only with the store that it was written for. The time
+//! from which it contains every nonce is on disk, flushed, and no older request is accepted. Before
+//! a bucket is dropped, this time moves forward: a clock that goes back does not make requests
+//! valid again whose nonces were dropped. If it is the time of a start, it follows the clock when
+//! the clock is set: the uptime tells when the start was by the current clock.
 
 mod record;
 
@@ -32,59 +32,59 @@ use crate::store::{MetadataValue, Store, StoreError};
 pub use record::LastJournal;
 use record::{Clocks, JournalDirectory, Record};
 
-/// The format of the files in the journal's directory. Another one needs a golden state
+/// The format of the files in the journal's directory. A new one needs a golden state
 /// (`tests/golden/README.md`).
 pub const FORMAT: u32 = 2;
 
 const BUCKET_SECONDS: i64 = 120;
 const ENTRY_BYTES: usize = 8;
 const SUFFIX: &str = "nonces";
-/// A file of version 0.1.0 with the boot id alone.
+/// A file of version 0.1.0 with only the boot id.
 const OLD_BOOT_FILE: &str = "machine-start";
-/// The clock is told to be behind when it is by more seconds than a start may have to wait.
+/// The clock counts as behind if it is by more seconds than a start may have to wait.
 const BEHIND_SECONDS: i64 = 2;
 
-/// The name of the store's metadata with the journal of nonces that the store was last served with.
-/// Empty is one that is not known.
+/// The store's metadata with the id of the replay journal that it was last served with; empty if
+/// unknown.
 pub const REPLAY_JOURNAL: &str = "replay-journal";
 
-/// The journal of nonces cannot do what it is for.
+/// Why the replay journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// It cannot be read or written.
-    #[error("the replay journal {} cannot be used", .path.display())]
+    #[error("cannot read or write the replay journal {}", .path.display())]
     File {
         /// Its directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The store cannot tell which journal it was served with, or take the new one.
-    #[error("the store cannot be used")]
+    /// The id of the journal cannot be read from the store or written to it.
+    #[error("cannot read or write the replay journal's id in the store")]
     Store(#[from] StoreError),
 }
 
-/// What became of a nonce.
+/// The result of using a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NonceUse {
-    /// It was not used before, and is written down now.
+    /// It was unused, and is recorded now.
     First,
     /// It was used before.
     Repeated,
-    /// The request is so old that its nonce may be forgotten.
+    /// The request is so old that its nonce may have been dropped.
     TooOld,
 }
 
-/// Remembers every nonce while its request could be sent again.
+/// Remembers every nonce while its request could be replayed.
 #[derive(Debug)]
 pub struct ReplayGuard {
     directory: PathBuf,
-    /// The record on disk. Held while it is written; the request path never takes it.
+    /// The record on disk. Locked while it is written; the request path never locks it.
     record: Mutex<Record>,
-    /// In seconds since 1970. It is changed under the lock of the buckets.
+    /// In seconds since 1970. Changed under the lock of the buckets.
     trusted_from: AtomicI64,
-    /// Whether the log has told that the clock is behind.
+    /// Whether the log has reported that the clock is behind.
     has_logged_clock_behind: AtomicBool,
     buckets: Mutex<BTreeMap<i64, Bucket>>,
 }
@@ -93,15 +93,15 @@ pub struct ReplayGuard {
 struct Bucket {
     used: NonceSet,
     journal: File,
-    /// Until then the bucket stays, whatever the wall clock says: one that jumps ahead and comes
-    /// back would else make the gateway refuse good requests.
+    /// The bucket is kept until then, whatever the wall clock says: a clock that jumps ahead and
+    /// back would otherwise make the gateway reject valid requests.
     keep_until: Instant,
 }
 
 impl ReplayGuard {
-    /// Opens the journal in `directory`, which is made when absent, and reads the nonces that
-    /// still count. Blocking. `served` is what the store tells; it has to be told the
-    /// [`ReplayGuard::journal`] before a request is accepted.
+    /// Opens the journal in `directory`, which is created if missing, and reads the nonces that are
+    /// still valid. Blocking. `served` is the journal that the store names;
+    /// [`ReplayGuard::journal`] must be stored before a request is accepted.
     ///
     /// # Errors
     /// When the directory or a file in it cannot be read or written.
@@ -109,8 +109,8 @@ impl ReplayGuard {
         Self::open_at(directory, served, Clocks::at(now))
     }
 
-    /// As [`ReplayGuard::open`] for the gateway that serves with `store`, which tells which journal it
-    /// was last served with and is told this one.
+    /// As [`ReplayGuard::open`] for the gateway that serves with `store`, which names the previous
+    /// journal and gets the id of this one.
     ///
     /// # Errors
     /// As [`ReplayGuard::open`], and when the store cannot be read or written.
@@ -138,7 +138,7 @@ impl ReplayGuard {
             record = record.without_older_than(trusted_without(last));
         }
         record.write(directory).map_err(fault)?;
-        // Only now: what was dropped must not be missed.
+        // Only after the record is on disk, which rejects requests whose nonces are removed.
         let _ = std::fs::remove_file(directory.join(OLD_BOOT_FILE));
         if let Some(last) = last_expired {
             remove_up_to(directory, last).map_err(fault)?;
@@ -147,7 +147,7 @@ impl ReplayGuard {
             let from = Time::from_unix(record.trusted_from);
             let reason = doubt.text();
             tracing::warn!(event = "replay.older_requests_refused", reason, %from,
-                "requests that were signed before this start are refused");
+                "rejecting requests that were signed before this start");
         }
         Ok(Self {
             directory: directory.to_owned(),
@@ -163,16 +163,16 @@ impl ReplayGuard {
         lock(&self.record).journal.clone()
     }
 
-    /// Requests dated before this time are refused: their nonces may be forgotten or lost.
+    /// Requests dated before this time are rejected: their nonces may be dropped or lost.
     pub fn trusted_from(&self) -> Time {
         Time::from_unix(self.trusted_from.load(Ordering::Relaxed))
     }
 
     /// Uses the nonce of an AccessKey in a request of this date, which is within the clock window,
-    /// and tells whether that was its first use.
+    /// and returns whether that was its first use.
     ///
     /// # Errors
-    /// When the nonce cannot be written down; it then counts as unused.
+    /// When the nonce cannot be written; it then counts as unused.
     pub fn try_use(
         &self,
         access_key: &AccessKeyId,
@@ -194,7 +194,7 @@ impl ReplayGuard {
         let expires = timestamp.unix().saturating_add(CLOCK_WINDOW_SECONDS);
         let number = expires.div_euclid(BUCKET_SECONDS);
         let mut buckets = lock(&self.buckets);
-        // Under the lock: the bucket may have been forgotten a moment ago.
+        // Under the lock: the bucket may just have been dropped.
         if timestamp < self.trusted_from() {
             return Ok(NonceUse::TooOld);
         }
@@ -215,19 +215,19 @@ impl ReplayGuard {
         Ok(NonceUse::First)
     }
 
-    /// The date from which on requests are accepted, while the clock is so far behind it that every
-    /// request is refused.
+    /// The date from which requests are accepted, if the clock is so far behind it that every
+    /// request is rejected.
     pub fn clock_behind(&self, now: Time) -> Option<Time> {
         let from = self.trusted_from();
         (from > now.plus_seconds(BEHIND_SECONDS)).then_some(from)
     }
 
-    /// Follows the clock, and forgets the nonces whose requests are too old by now to be sent again.
-    /// Blocking: it writes to disk that nothing as old is accepted, before it drops anything. The log
-    /// tells once while the clock is behind.
+    /// Follows the clock, and drops the nonces whose requests are too old to be replayed. Blocking:
+    /// before it drops anything, it writes to disk that requests of that age are rejected. A clock
+    /// that is behind is logged once.
     ///
     /// # Errors
-    /// When a file cannot be written, and nothing is forgotten then.
+    /// When a file cannot be written; nothing is dropped then.
     pub fn forget_expired(&self, now: Time) -> Result<(), ReplayError> {
         self.adjust_to_clocks(Clocks::at(now))?;
         self.forget_expired_at(now, Instant::now())?;
@@ -238,19 +238,19 @@ impl ReplayGuard {
                 event = "replay.clock_behind",
                 %now,
                 %from,
-                "the clock is behind: nonces of requests dated before are forgotten or lost, so that \
-                 all of these are refused"
+                "the clock is behind: rejecting all requests, because the nonces of requests with \
+                 such dates are removed or lost"
             ),
             None if was_behind => tracing::info!(
                 event = "replay.clock_recovered",
-                "the clock is not behind any more, and requests are accepted"
+                "the clock is no longer behind; accepting requests"
             ),
             _ => {}
         }
         Ok(())
     }
 
-    /// Takes the time of a doubtful start from the clock as it is now, where that was set.
+    /// Corrects the time of an untrusted start by the current clock, if the clock was set.
     fn adjust_to_clocks(&self, clocks: Clocks) -> Result<(), ReplayError> {
         let fault = |source| ReplayError::File { path: self.directory.clone(), source };
         let mut record = lock(&self.record);
@@ -261,7 +261,7 @@ impl ReplayGuard {
         drop(buckets);
         let from = Time::from_unix(next.trusted_from);
         tracing::warn!(event = "replay.start_time_corrected", %from,
-            "the clock was set: requests that were signed before the start are refused by it");
+            "the clock was set; corrected the time before which requests are rejected");
         *record = next;
         Ok(())
     }
@@ -289,14 +289,14 @@ impl ReplayGuard {
             std::mem::replace(&mut *buckets, kept)
         };
         for number in forgotten.keys() {
-            // A file that stays is removed at the next start.
+            // A remaining file is removed at the next start.
             let _ = std::fs::remove_file(file_of(&self.directory, *number));
         }
         Ok(())
     }
 }
 
-/// What the store tells of the journal of nonces. A store of version 0.1.0 does not name it, and has an
+/// Reads the journal id from the store. A store of version 0.1.0 does not name it, and has an
 /// instance from its first start on.
 async fn last_journal(store: &Store) -> Result<LastJournal, StoreError> {
     let last = store.read_metadata(REPLAY_JOURNAL, |text| Some(text.to_owned())).await?;
@@ -318,14 +318,14 @@ impl Bucket {
         let path = file_of(directory, number);
         let journal = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let bucket = Self { used, journal, keep_until };
-        // A process that died within a write leaves a part of an entry behind.
+        // A process that died within a write leaves a partial entry.
         bucket.truncate_partial_entry()?;
         Ok(bucket)
     }
 
     fn append(&mut self, entry: u64) -> io::Result<()> {
         if let Err(error) = self.journal.write_all(&entry.to_be_bytes()) {
-            // So does a disk that is full: every later entry would be read out of step.
+            // So does a full disk: every later entry would be misaligned.
             self.truncate_partial_entry()?;
             return Err(error);
         }
@@ -343,12 +343,12 @@ impl Bucket {
     }
 }
 
-/// SHA-256 over AccessKey and nonce, cut to 64 bits. A nonce that was used is never taken for new. A
-/// new one is taken for used with a chance of one in 10^12 at a constant 20,000 calls a second, of one
-/// in 10^13 at 1,000: once in years, and the client's next call has another nonce.
+/// SHA-256 over AccessKey and nonce, truncated to 64 bits. A used nonce is never accepted. A new
+/// one is rejected with a probability of 10^-12 at a constant 20,000 calls a second, of 10^-13 at
+/// 1,000: once in years, and the client's next call has another nonce.
 fn entry(access_key: &AccessKeyId, nonce: &str) -> u64 {
     let mut hash = digest::Context::new(&digest::SHA256);
-    // An AccessKey id holds no zero byte, so the two parts cannot run into each other.
+    // An AccessKey id has no zero byte, so the boundary of the two parts is unambiguous.
     for part in [access_key.as_str().as_bytes(), &[0], nonce.as_bytes()] {
         hash.update(part);
     }
@@ -360,7 +360,7 @@ fn is_expired(bucket_number: i64, now: Time) -> bool {
     bucket_end(bucket_number) <= now.unix()
 }
 
-/// When every nonce of a bucket has expired.
+/// The time when every nonce of a bucket has expired.
 fn bucket_end(bucket_number: i64) -> i64 {
     bucket_number.saturating_add(1).saturating_mul(BUCKET_SECONDS)
 }
@@ -370,7 +370,7 @@ fn trusted_without(bucket_number: i64) -> i64 {
     bucket_end(bucket_number).saturating_sub(CLOCK_WINDOW_SECONDS)
 }
 
-/// How long it is until a time, at most as long as a nonce can count.
+/// The time until `until`, at most the lifetime of a nonce.
 fn time_left(until: i64, now: Time) -> Duration {
     let most = 2 * CLOCK_WINDOW_SECONDS + BUCKET_SECONDS;
     let seconds = until.saturating_sub(now.unix()).clamp(0, most);
@@ -381,7 +381,7 @@ fn file_of(directory: &Path, bucket_number: i64) -> PathBuf {
     directory.join(format!("{bucket_number}.{SUFFIX}"))
 }
 
-/// Makes the directory for its owner alone. One of an older version could be read by others.
+/// Creates the directory for its owner only. One of an older version could be read by others.
 fn make_private(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     if std::fs::metadata(directory)?.permissions().mode() & 0o077 != 0 {
@@ -402,7 +402,7 @@ fn bucket_files(directory: &Path) -> io::Result<Vec<i64>> {
     Ok(numbers)
 }
 
-/// The buckets that still count, and the last one that does not.
+/// Reads the buckets that are still valid, and the number of the last one that is not.
 fn read_buckets(directory: &Path, now: Time) -> io::Result<(BTreeMap<i64, Bucket>, Option<i64>)> {
     let (mut buckets, mut last_expired) = (BTreeMap::new(), None);
     let moment = Instant::now();
@@ -430,7 +430,7 @@ fn remove_up_to(directory: &Path, last: i64) -> io::Result<()> {
     Ok(())
 }
 
-// What is changed under a lock is whole at every moment, so that a poisoned one guards good data.
+// Each lock protects data that is consistent at every moment, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

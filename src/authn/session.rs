@@ -1,7 +1,7 @@
-//! Temporary credentials: an AccessKey with a security token and an end, as STS hands them out.
+//! Temporary credentials, as issued by STS: an AccessKey with a security token and an expiry.
 //!
-//! The security token is 32 random bytes, and only its hash is kept: whoever reads the store
-//! cannot use it.
+//! The security token is 32 random bytes, and only its hash is stored: a reader of the store cannot
+//! use it.
 
 use std::fmt;
 
@@ -19,16 +19,16 @@ use crate::model::{AccessKeyId, PrincipalName, Time};
 use crate::store::SessionRow;
 
 const TOKEN_BYTES: usize = 32;
-/// Bytes of an id and of a secret.
+/// The random bytes of an id and of a secret.
 const ID_BYTES: usize = 18;
 const SECRET_BYTES: usize = 24;
 
-/// What a session is asked for with.
+/// The parameters of a session.
 #[derive(Debug)]
 pub struct AssumeRoleRequest {
     /// The user or role whose rights it has.
     pub principal: PrincipalName,
-    /// Its name, for the records.
+    /// The session name, for the audit.
     pub name: String,
     /// When it ends.
     pub expires: Time,
@@ -36,15 +36,15 @@ pub struct AssumeRoleRequest {
     pub policy: Option<String>,
 }
 
-/// New temporary credentials: the one time that secret and token are shown.
+/// New temporary credentials: the only time that secret and token are returned.
 pub struct Credentials {
-    /// The public half.
+    /// The public id.
     pub access_key_id: AccessKeyId,
-    /// The secret half.
+    /// The secret.
     pub secret: SecretString,
-    /// What must be sent beside the signature.
+    /// The security token, sent in addition to the signature.
     pub security_token: SecretString,
-    /// When they end.
+    /// When they expire.
     pub expires: Time,
 }
 
@@ -58,10 +58,10 @@ impl fmt::Debug for Credentials {
 }
 
 impl CredentialStore {
-    /// Makes temporary credentials for a user or a role.
+    /// Creates temporary credentials for a user or role.
     ///
     /// # Errors
-    /// When there is no such principal, the policy cannot be read, or store or token fail.
+    /// When the principal does not exist, the policy cannot be parsed, or store or token fail.
     pub async fn assume(&self, request: AssumeRoleRequest) -> Result<Credentials, AccessKeyError> {
         if let Some(text) = &request.policy {
             Policy::parse(text)?.check_cost()?;
@@ -102,7 +102,7 @@ impl CredentialStore {
 }
 
 impl Session {
-    /// Whether a request may use the session: by its token, and not after its end.
+    /// Checks that a request may use the session: that it has its token and is not expired.
     pub(super) fn check(&self, token: Option<&str>, now: Time) -> Result<(), ErrorCode> {
         let token = token.ok_or(ErrorCode::MissingSecurityToken)?;
         let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() == TOKEN_BYTES);

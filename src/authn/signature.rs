@@ -1,6 +1,6 @@
-//! The signatures themselves: HMAC over a string, with a key made from the secret.
+//! The signatures: HMAC over a string, with a key derived from the secret.
 //!
-//! It knows nothing of requests; the string to sign is made by the protocol.
+//! It does not depend on requests; the protocol builds the string to sign.
 
 use aws_lc_rs::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256, Key};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,14 +13,14 @@ pub fn sign(scheme: Scheme<'_>, secret: &SecretString, string_to_sign: &str) -> 
     hmac::sign(&key(scheme, secret), string_to_sign.as_bytes()).as_ref().to_vec()
 }
 
-/// Whether the claim's signature was made with `secret`, which that of a client key never is. Compares
-/// in constant time.
+/// Whether the claim's signature was made with `secret`; false for a claim of a client key.
+/// Compares in constant time.
 pub fn verify(claim: &Claim<'_>, secret: &SecretString) -> bool {
     let SignedWith::AccessKey(scheme) = claim.signed_with else { return false };
     is_mac(&key(scheme, secret), claim.string_to_sign.as_bytes(), &claim.signature)
 }
 
-/// Whether `mac` is the whole MAC of the message. A shortened one is none.
+/// Whether `mac` is the complete MAC of the message. A truncated one is not.
 fn is_mac(key: &Key, message: &[u8], mac: &[u8]) -> bool {
     hmac::verify(key, message, mac).is_ok()
 }
@@ -58,7 +58,7 @@ mod tests {
         digits.concat()
     }
 
-    /// Vector A4 of the contract, step by step.
+    /// Vector A4 of the interface contract, step by step.
     #[test]
     fn the_key_of_acs4_is_derived_as_published() {
         let start = Key::new(HMAC_SHA256, format!("aliyun_v4{SECRET}").as_bytes());

@@ -1,4 +1,4 @@
-//! What a client key may do: what the policies of its access point say.
+//! Authorization of client keys by the policies of their access point.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::model::{
 };
 use crate::store::Store;
 
-/// A client key that comes from somewhere.
+/// A request with a client key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientKeyRequest<'a> {
     /// The client key, which names the access point.
     pub(super) client_key: &'a ClientKeyRecord,
-    /// The address that the request came from.
+    /// The source address of the request.
     pub(super) source: IpAddr,
 }
 
-/// Whether one of the policies lets the visitor in from where it is, to do `P` with the key, or
-/// with no key at all. Every permission for client keys is in `CryptoServiceKeyUser`.
+/// Whether one of the policies allows `P` with the key, or without a key, from the request's
+/// address. Every permission for client keys is in `CryptoServiceKeyUser`.
 pub(super) fn allows<P: Permission>(
     store: &Store,
     request: ClientKeyRequest<'_>,
@@ -35,7 +35,7 @@ pub(super) fn allows<P: Permission>(
     P::CLIENT_KEYS.is_some() && any_policy_allows(store, request, is_about_it)
 }
 
-/// Whether the visitor may know that there is no such key.
+/// Whether the requester may learn that the key does not exist.
 pub(super) fn may_know(
     store: &Store,
     request: ClientKeyRequest<'_>,
@@ -52,8 +52,8 @@ pub(super) fn may_know(
     })
 }
 
-/// Whether a policy that is about what is asked lets the visitor in. A name without a document, of
-/// the access point as of a policy, lets nobody in.
+/// Whether a policy that covers the resource allows the request. An access point or policy without
+/// a document allows nothing.
 fn any_policy_allows(
     store: &Store,
     request: ClientKeyRequest<'_>,
@@ -69,13 +69,13 @@ fn any_policy_allows(
     })
 }
 
-/// Whether any of the resources of a policy is such a one.
+/// Whether any resource of a policy matches.
 fn is_any(policy: &AccessPolicy, is_such: impl Fn(&AccessResource) -> bool) -> bool {
     policy.resources.iter().any(is_such)
 }
 
-/// A policy that names no network rules admits every address; one that names rules those of any of
-/// them. A rule that is not there has no addresses: it counts among the names all the same.
+/// A policy without network rules admits every address; otherwise the address must match one of its
+/// rules. A missing rule has no addresses, but counts as a rule.
 fn network_allows(store: &Store, policy: &AccessPolicy, source: IpAddr) -> bool {
     let names = &policy.rules.network_rules;
     let mut rules = names.iter().filter_map(|name| store.document(name.as_str()));
@@ -232,7 +232,7 @@ mod tests {
         let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
             "created": Time::now()});
         store.insert_document::<NetworkRule>(from_value(rule.clone()).unwrap()).await.unwrap();
-        assert!(is_let_in(), "names are looked up when they are used");
+        assert!(is_let_in(), "names are resolved when they are used");
         store.remove_document::<NetworkRule>("later").await.unwrap();
         assert!(!is_let_in());
         store.insert_document::<NetworkRule>(from_value(rule).unwrap()).await.unwrap();

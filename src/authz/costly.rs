@@ -1,22 +1,22 @@
-//! Policies that are stored and could spend all the steps of a decision. None is attached any more that
-//! could; one that an older program attached denies whatever it is asked once the steps are spent.
+//! Stored policies that could use all the steps of a decision. New ones cannot be attached; one
+//! that an older version attached denies every request once the steps are used up.
 
 use crate::model::policy::{KeyPolicy, Policy, PolicyFault};
 use crate::store::{Store, StoreError};
 
-/// A policy that could spend all the steps of a decision by itself.
+/// A policy that could use all the steps of a decision by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostlyPolicy {
-    /// Whose it is: the key, the principal or the session, and the name of the policy.
+    /// The key, principal or session that it belongs to, and its name.
     pub of: String,
-    /// Where the steps would be spent.
+    /// Where the steps would be used.
     pub fault: PolicyFault,
 }
 
-/// The policies of keys, principals and sessions that could.
+/// Finds the costly policies of keys, principals and sessions.
 ///
 /// # Errors
-/// When the store cannot be read. A row that cannot be read is left out.
+/// When the store cannot be read. A row that cannot be read is skipped.
 pub async fn costly_policies(store: &Store) -> Result<Vec<CostlyPolicy>, StoreError> {
     let mut costly = Vec::new();
     let mut check = |of: String, cost: Result<(), PolicyFault>| {
@@ -45,7 +45,7 @@ pub async fn costly_policies(store: &Store) -> Result<Vec<CostlyPolicy>, StoreEr
     Ok(costly)
 }
 
-/// Tells the log of them at a start.
+/// Logs the costly policies at the start.
 ///
 /// # Errors
 /// As [`costly_policies`].
@@ -55,7 +55,7 @@ pub async fn log_costly_policies(store: &Store) -> Result<(), StoreError> {
             event = "policy.too_costly",
             policy = of,
             %fault,
-            "a policy that is stored could take all the steps of a decision, which is then a denial"
+            "a stored policy may need more steps than a decision has, and then denies the request"
         );
     }
     Ok(())

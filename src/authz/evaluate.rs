@@ -1,7 +1,7 @@
-//! The verdict: may this caller do this action with this resource.
+//! Decides whether a caller may perform an action on a resource.
 //!
-//! The one seam for policies. Four layers speak: the session policy of temporary credentials, the
-//! policies of the principal, the key policy, and the root's own right.
+//! The only evaluation of policies. It has four layers: the session policy of temporary
+//! credentials, the policies of the principal, the key policy, and the root's own right.
 //!
 //! 1. A Deny that applies in any layer wins.
 //! 2. A session policy must allow, if there is one.
@@ -9,50 +9,50 @@
 //!    allow; for a caller of another account, both must.
 //! 4. Nothing else allows anything.
 //!
-//! A decision has a budget of steps. Where the patterns of all layers together take more, it is a
-//! denial: what would have come next could have been a Deny.
+//! A decision has a maximum number of steps. If the patterns of all layers together need more, the
+//! request is denied: a statement that was not evaluated could be a Deny.
 
 use crate::model::policy::{
     AttachedPolicy, Effect, KeyPolicy, KeyStatement, Policy, PolicyRequest, Statement, Steps,
 };
 use crate::model::{AccountId, PrincipalKind, PrincipalName};
 
-/// Everything that says what a caller may do.
+/// All policies that apply to a caller.
 #[derive(Debug, Clone, Copy)]
 pub struct ApplicablePolicies<'a> {
     /// The caller's account.
     pub account: &'a AccountId,
-    /// Who the caller is.
+    /// The name of the caller's principal.
     pub principal: &'a PrincipalName,
     /// The principal's policies.
     pub policies: &'a [AttachedPolicy],
     /// The policy that limits the session.
     pub session: Option<&'a Policy>,
-    /// The policy of the key, where one is asked for that has its own.
+    /// The key policy, if the resource is a key with one.
     pub key_policy: Option<&'a KeyPolicy>,
 }
 
-/// What comes of a question.
+/// The result of a decision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Decision<'a> {
-    /// Allowed, by this.
+    /// Allowed by this statement.
     Allowed(MatchedStatement<'a>),
-    /// Denied, by this.
+    /// Denied by this statement.
     Denied(MatchedStatement<'a>),
-    /// Not allowed by anything, which is a denial too.
+    /// Not allowed by any statement, which is a denial.
     ImplicitDeny,
-    /// The session policy does not allow it, whatever the others say.
+    /// Not allowed by the session policy, whatever the other policies allow.
     NotInSessionPolicy,
-    /// The policies take more steps than a decision has.
+    /// The policies need more steps than a decision has.
     OutOfSteps,
 }
 
 /// The statement that decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MatchedStatement<'a> {
-    /// The layer it stands in.
+    /// The layer of the statement.
     pub policy_type: PolicyType<'a>,
-    /// The statement, with its number in the document from 0; none for the root's own right.
+    /// The statement, with its index in the document from 0; `None` for the root's own right.
     pub statement: Option<(usize, &'a Statement)>,
 }
 
@@ -70,7 +70,7 @@ pub enum PolicyType<'a> {
 }
 
 impl Decision<'_> {
-    /// Whether it is leave to go on.
+    /// Whether the request is allowed.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
     }
@@ -84,8 +84,8 @@ pub fn decide<'a>(
     decide_for(&policy_request.resource.region_account().account, policies, policy_request)
 }
 
-/// Decides as if the caller's account owned the resource: what his own side says, where there is
-/// no other that could speak.
+/// Decides as if the caller's account owned the resource: by the policies of the caller's side
+/// only, if there is no other side.
 pub(super) fn decide_own_side<'a>(
     policies: &ApplicablePolicies<'a>,
     policy_request: &PolicyRequest<'_>,
@@ -122,7 +122,7 @@ fn decide_for<'a>(
     matched.map_or(Decision::ImplicitDeny, Decision::Allowed)
 }
 
-/// What one layer says.
+/// The result of one layer.
 #[derive(Debug, Clone, Copy, Default)]
 struct PolicyResult<'a> {
     allow: Option<MatchedStatement<'a>>,
@@ -130,7 +130,7 @@ struct PolicyResult<'a> {
 }
 
 impl<'a> PolicyResult<'a> {
-    /// Takes the first Allow, and the first Deny, after which nothing else counts.
+    /// Records the first Allow, and the first Deny, which ends the evaluation.
     fn apply(
         mut self,
         policy_type: PolicyType<'a>,
@@ -185,8 +185,8 @@ fn of_principal<'a>(
     result
 }
 
-/// The default statement says nothing of its own: with it, as without a key policy, the policies
-/// of the principals decide.
+/// The default statement adds nothing: with it, as without a key policy, the policies of the
+/// principals decide.
 fn of_key<'a>(
     policies: &ApplicablePolicies<'a>,
     owner: &AccountId,

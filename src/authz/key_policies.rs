@@ -1,4 +1,4 @@
-//! Key policies, read once for each text that a key has had.
+//! A cache of parsed key policies, by their text.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -6,20 +6,20 @@ use std::sync::{PoisonError, RwLock};
 use crate::model::policy::{KeyPolicy, PolicyFault};
 use crate::model::{KeyId, KeyRecord};
 
-/// The most policies that are kept. Beyond it all are read anew, which only costs time.
+/// The maximum number of cached policies. Beyond it all are parsed again, which only costs time.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The key policies that were read.
+/// The parsed key policies.
 #[derive(Debug, Default)]
 pub(super) struct KeyPolicies {
     read: RwLock<HashMap<KeyId, (String, KeyPolicy)>>,
 }
 
 impl KeyPolicies {
-    /// The policy of a key, if it has one of its own.
+    /// The policy of a key, if it has one.
     pub(super) fn of(&self, record: &KeyRecord) -> Result<Option<KeyPolicy>, PolicyFault> {
         let Some(text) = &record.policy else { return Ok(None) };
-        // What stands in the map is whole, whoever panicked beside it.
+        // The map is consistent even if a thread panicked while it held the lock.
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, policy)) = read.get(&record.id).filter(|(read_text, _)| read_text == text) {
             return Ok(Some(policy.clone()));

@@ -1,11 +1,11 @@
-//! May they, with this key: the only maker of [`AuthorizedKey`] and [`AccountGrant`].
+//! Authorization: the only constructor of [`AuthorizedKey`] and [`AccountGrant`].
 //!
-//! Finding a key and being allowed to use it are one step, so that a refusal cannot tell more
-//! than the caller may know, and no operation can forget the check: `keyring` takes an
-//! `AuthorizedKey`, never a `KeyId`. The permission is part of its type, so that leave to
-//! describe a key cannot be spent on decrypting with it.
+//! Finding a key and authorizing its use are one step, so that an error reveals no more than the
+//! caller may know, and no operation can skip the check: `keyring` takes an `AuthorizedKey`, never
+//! a `KeyId`. The permission is part of its type, so that permission to describe a key cannot be
+//! used to decrypt with it.
 //!
-//! One cannot be made by hand, since its fields are private:
+//! An `AuthorizedKey` cannot be constructed elsewhere, because its fields are private:
 //!
 //! ```compile_fail,E0451
 //! use hsmgate::authz::AuthorizedKey;
@@ -15,7 +15,7 @@
 //! }
 //! ```
 //!
-//! Nor can one be spent on something else. Permission to encrypt allows to encrypt:
+//! Nor can it be used for another purpose. Permission to encrypt allows encryption:
 //!
 //! ```
 //! # use hsmgate::{authz::AuthorizedKey, keyring::{Execution, Keyring, VersionSelector}};
@@ -30,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! and leave to describe does not:
+//! Permission to describe does not:
 //!
 //! ```compile_fail,E0277
 //! # use hsmgate::{authz::AuthorizedKey, keyring::{Keyring, VersionSelector}};
@@ -40,7 +40,7 @@
 //! # }
 //! ```
 //!
-//! A key that was authorised for one permission is not one that was authorised for another:
+//! A key authorized for one permission is not authorized for another:
 //!
 //! ```compile_fail,E0308
 //! use hsmgate::authz::AuthorizedKey;
@@ -74,16 +74,16 @@ use crate::telemetry::metrics::metrics;
 use access_point::ClientKeyRequest;
 use key_policies::KeyPolicies;
 
-/// The action of whoever may know that a key is there.
+/// The action that reveals whether a key exists.
 const DESCRIBE_KEY: &str = "kms:DescribeKey";
 
 /// A permission of the policy language. An operation that needs just one is its own permission.
 pub trait Permission {
     /// The action of RAM policies, for instance `kms:Encrypt`.
     const ACTION: &'static str;
-    /// The permission of an access point that gives it to a client key; none where client keys
-    /// cannot have it. The public API has the Sign and Verify of the KMS instance protocol under
-    /// other names.
+    /// The permission of an access point that grants it to a client key; `None` if client keys
+    /// cannot have it. The public API has other names for the Sign and Verify of the KMS instance
+    /// protocol.
     const CLIENT_KEYS: Option<&'static str> = None;
 }
 
@@ -108,13 +108,13 @@ pub trait CanDecryptAsymmetric: Permission {}
 /// Permissions that let the holder make or verify message authentication codes.
 pub trait CanMac: Permission {}
 
-/// Permissions that let the holder bring material into an EXTERNAL key, or take it out.
+/// Permissions that let the holder import material into an EXTERNAL key, or remove it.
 pub trait CanImport: Permission {}
 
-/// Permissions that let the holder change a key: its state, its versions, its facts.
+/// Permissions that let the holder change a key: its state, its versions, its metadata.
 pub trait CanManage: Permission {}
 
-/// A key, found, and a verdict that the caller may do exactly `P` with it.
+/// A key that was found, and on which the caller may perform exactly `P`.
 #[derive(Debug)]
 pub struct AuthorizedKey<P> {
     record: Arc<KeyRecord>,
@@ -122,23 +122,23 @@ pub struct AuthorizedKey<P> {
 }
 
 impl<P> AuthorizedKey<P> {
-    /// What is known of the key.
+    /// The record of the key.
     pub fn record(&self) -> &Arc<KeyRecord> {
         &self.record
     }
 }
 
-/// A verdict that the caller may do exactly `P` in the account, where no key is named.
+/// The decision that the caller may perform exactly `P` in the account, without a key.
 #[derive(Debug)]
 pub struct AccountGrant<P> {
     permission: PhantomData<fn() -> P>,
 }
 
-/// Finds keys and decides.
+/// Finds keys and authorizes requests.
 ///
-/// A refusal does not tell whether a key is there: whoever asks for one that is not gets
-/// `Forbidden.KeyNotFound` only if he might describe it, and otherwise the `Forbidden.NoPermission`
-/// that he would have got.
+/// An error does not reveal whether a key exists: for a key that does not exist, the caller gets
+/// `Forbidden.KeyNotFound` only with permission to describe it, and otherwise the same
+/// `Forbidden.NoPermission` as for an existing key.
 #[derive(Clone)]
 pub struct Authorizer {
     region_account: RegionAccount,
@@ -147,16 +147,16 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Decides over the keys of one place.
+    /// Creates an authorizer for the keys of one region and account.
     pub fn new(region_account: RegionAccount, store: Store) -> Self {
         Self { region_account, store, key_policies: Arc::default() }
     }
 
-    /// Finds the key that `key` names and asks whether `requester` may do `P` with it.
+    /// Finds the key that `key` names and authorizes `requester` to perform `P` on it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.AliasNotFound`, `Forbidden.NoPermission`. An ARN of
-    /// another region or account names a key that is not here: `Forbidden.KeyNotFound`.
+    /// another region or account is `Forbidden.KeyNotFound`.
     pub fn key<P: Permission>(
         &self,
         requester: &Requester<'_>,
@@ -220,15 +220,16 @@ impl Authorizer {
         Err(self.no_version(requester, &version.to_string()))
     }
 
-    /// The refusal of a key version that is not here. Nobody knows the id of its key. Its own stands
-    /// in: whoever may describe any key is told, and whoever may describe some is not.
+    /// The error for an unknown key version, for which the key is unknown too. The version id
+    /// stands in for the key id: a requester who may describe any key gets `KeyVersionNotFound`,
+    /// others do not.
     pub fn no_version(&self, requester: &Requester<'_>, version: &str) -> ApiError {
         let name = format!("key/{version}");
         let resource = Resource::new(&self.region_account, ResourceName::Other(&name));
         self.absent(requester, resource, ErrorCode::KeyNotFound)
     }
 
-    /// Finds the key that an alias names and asks whether `requester` may do `P` with both.
+    /// Finds the key that an alias names and authorizes `requester` to perform `P` on both.
     ///
     /// # Errors
     /// `Forbidden.AliasNotFound`, `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
@@ -244,7 +245,7 @@ impl Authorizer {
         }
     }
 
-    /// Asks whether `requester` may do `P` with an alias, whatever key it names.
+    /// Authorizes `requester` to perform `P` on an alias, whatever key it names.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
@@ -260,8 +261,8 @@ impl Authorizer {
         )
     }
 
-    /// Asks whether `requester` may do `P` with a key that the store holds for a change: the record is
-    /// the one on disk, which may be newer than that in memory.
+    /// Authorizes `requester` to perform `P` on a key whose row is locked for a change: the record
+    /// is the one on disk, which may be newer than the one in memory.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
@@ -278,8 +279,8 @@ impl Authorizer {
         }
     }
 
-    /// Asks whether `requester` may do `P` in the account; `container` is the resource that stands
-    /// for all of a kind, such as `key` or `alias`.
+    /// Authorizes `requester` to perform `P` in the account; `container` is the resource that
+    /// stands for all of a kind, such as `key` or `alias`.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
@@ -313,7 +314,7 @@ impl Authorizer {
             let request = ClientKeyRequest { client_key, source: requester.request.source };
             return decision(access_point::allows::<P>(&self.store, request, record));
         }
-        // A policy that cannot be read allows nothing, and says so to the operator alone.
+        // An unreadable policy allows nothing; only the log tells the reason.
         let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
             Ok(policy) => policy.flatten(),
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
@@ -326,7 +327,7 @@ impl Authorizer {
         decision(is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
     }
 
-    /// The refusal of what is not there: `code`, for whoever might know.
+    /// The error for a missing resource: `code` if the requester may know that it does not exist.
     fn absent(
         &self,
         requester: &Requester<'_>,
@@ -354,8 +355,8 @@ impl Authorizer {
     }
 }
 
-/// Whether a verdict is leave to go on. Policies that no decision can afford are told of: nobody who
-/// depends on them gets anything any more.
+/// Whether a decision allows the request. Policies that exceed the steps are logged, because every
+/// request that depends on them is denied.
 fn is_allowed(
     policies: &ApplicablePolicies<'_>,
     policy_request: &PolicyRequest<'_>,
@@ -368,7 +369,7 @@ fn is_allowed(
             principal = %policies.principal,
             action = policy_request.action,
             resource = policy_request.resource.arn(),
-            "denied: the policies of principal, session and key take more steps than a decision has"
+            "request denied: the policies of principal, session and key need more steps than a decision has"
         );
     }
     decision.is_allowed()

@@ -1,4 +1,4 @@
-//! Who asks, and what is known of the request beside its resource.
+//! The requester: the caller, and the condition values of the request.
 
 use super::evaluate::ApplicablePolicies;
 use crate::authn::Caller;
@@ -8,16 +8,16 @@ use crate::model::{EncryptionContext, KeyRecord, RequestContext};
 /// A caller with a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<'a> {
-    /// Who calls.
+    /// The caller.
     pub caller: &'a Caller,
     /// The request.
     pub request: &'a RequestContext,
-    /// Its encryption context, where the operation has one.
+    /// The encryption context, if the operation has one.
     pub context: Option<&'a EncryptionContext>,
 }
 
 impl<'a> Requester<'a> {
-    /// What says what the caller may do, but for the key policy.
+    /// The policies that apply to the caller, without the key policy.
     pub(super) fn applicable_policies(&self) -> ApplicablePolicies<'a> {
         let Caller { account, principal, session, .. } = self.caller;
         ApplicablePolicies {
@@ -29,7 +29,8 @@ impl<'a> Requester<'a> {
         }
     }
 
-    /// What the policies are asked. The record is that of the key, where one is asked for.
+    /// The request that the policies are evaluated for. `record` is that of the key, if the
+    /// resource is one.
     pub(super) fn policy_request<'q>(
         &self,
         action: &'q str,

@@ -1,4 +1,4 @@
-//! Decides over a request that is only supposed, and tells what decided.
+//! Simulates a decision, and returns the statement that decided.
 
 use std::collections::BTreeMap;
 
@@ -10,58 +10,58 @@ use crate::authn::Principal;
 use crate::model::policy::{Effect, Policy, PolicyFault, PolicyRequest, Resource, ResourceName};
 use crate::model::{EncryptionContext, KeyRecord, RegionAccount, RequestContext, TagKey, TagValue};
 
-/// A request that might be made.
+/// A simulated request.
 #[derive(Debug)]
 pub struct SimulatedRequest<'a> {
-    /// Who makes it.
+    /// The requester.
     pub principal: &'a Principal,
-    /// The policy that limits its session.
+    /// The policy that limits the session.
     pub session: Option<&'a Policy>,
-    /// The account of who makes it, and the region.
+    /// The requester's account, and the region.
     pub region_account: &'a RegionAccount,
     /// The action.
     pub action: &'a str,
     /// Region and account of the resource.
     pub resource_region_account: &'a RegionAccount,
-    /// What it is done with, for instance `key/<key id>`.
+    /// The resource, for instance `key/<key id>`.
     pub resource: &'a str,
-    /// The key itself, where it is one that is there.
+    /// The key, if it exists.
     pub record: Option<&'a KeyRecord>,
-    /// Where it comes from, and when.
+    /// The source and time of the request.
     pub request: RequestContext,
-    /// Tags in place of the key's own.
+    /// Tags instead of the key's own.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context.
     pub context: &'a EncryptionContext,
 }
 
-/// What would come of it.
+/// The result of a simulation.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct SimulationResult {
-    /// Whether it is allowed.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// The reason in words.
+    /// The reason, as text.
     pub reason: &'static str,
-    /// The layer of the statement that decided: `session policy`, `key policy`, or the name of
-    /// the principal's policy.
+    /// The layer of the statement that decided: `session policy`, `key policy`, or the name of the
+    /// principal's policy.
     pub policy: Option<String>,
-    /// The number of the statement in its document, from 0.
+    /// The index of the statement in its document, from 0.
     pub statement: Option<usize>,
-    /// Its `Sid`, if it has one.
+    /// Its `Sid`, if any.
     pub sid: Option<String>,
-    /// What it says.
+    /// Its effect.
     pub effect: Option<&'static str>,
 }
 
-/// The policy of the key cannot be read, so that every request for it would fail.
+/// The key policy cannot be parsed, so that every request for the key would fail.
 #[derive(Debug, thiserror::Error)]
-#[error("the key policy cannot be read")]
+#[error("the key policy cannot be parsed")]
 pub struct UnreadablePolicy(#[from] PolicyFault);
 
 /// Decides as the gateway would.
 ///
 /// # Errors
-/// When the policy of the key cannot be read.
+/// When the key policy cannot be parsed.
 pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, UnreadablePolicy> {
     let key_policies = KeyPolicies::default();
     let key_policy = request.record.map(|record| key_policies.of(record)).transpose()?.flatten();
@@ -97,7 +97,7 @@ impl SimulationResult {
             Decision::Denied(matched) => ("a statement denies it", Some(matched)),
             Decision::ImplicitDeny => ("no statement allows it", None),
             Decision::NotInSessionPolicy => ("the session policy does not allow it", None),
-            Decision::OutOfSteps => ("the policies take more steps than a decision has", None),
+            Decision::OutOfSteps => ("the policies need more steps than a decision has", None),
         };
         let statement = matched.and_then(|matched| matched.statement);
         Self {

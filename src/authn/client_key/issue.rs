@@ -1,7 +1,7 @@
-//! Makes client keys: an RSA pair, its certificate, and the PKCS#12 that carries both away.
+//! Issues client keys: an RSA pair, its certificate, and the PKCS#12 with both.
 //!
-//! The private key belongs to the client, not to this service: it is made in software, handed out
-//! once and kept nowhere.
+//! The private key belongs to the client, not to this service: it is generated in software,
+//! returned once and not stored.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 
 use crate::model::{ClientKeyId, ClientKeyPassword, Time};
 
-/// The iterations of the key derivation, as the real service has them.
+/// The iterations of the key derivation, as in the real service.
 const ITERATIONS: u32 = 2048;
 
-/// A client key that was just made.
+/// A new client key.
 pub struct IssuedClientKey {
     /// Its certificate, PEM.
     pub certificate_pem: String,
@@ -30,26 +30,26 @@ pub struct IssuedClientKey {
     pub pkcs12: Zeroizing<Vec<u8>>,
 }
 
-/// Why no client key was made.
+/// Why no client key was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The pair or its certificate could not be made.
-    #[error("the certificate of a client key could not be made")]
+    /// The key pair or its certificate could not be created.
+    #[error("could not create the certificate of a client key")]
     Certificate(#[from] rcgen::Error),
-    /// The container could not be written.
-    #[error("the PKCS#12 of a client key could not be written")]
+    /// The PKCS#12 could not be encoded.
+    #[error("could not encode the PKCS#12 of a client key")]
     Container(#[from] p12_keystore::error::Error),
 }
 
-/// Makes an RSA pair of 2,048 bits with a self-signed certificate for signing. It takes a tenth
+/// Generates an RSA pair of 2,048 bits with a self-signed certificate for signing. It takes a tenth
 /// of a second and sometimes much longer: never call it from async code.
 ///
-/// The PKCS#12 has the only form that every SDK opens, the PHP and the Go SDK among them: 3DES
-/// with SHA-1 for both bags, HMAC-SHA1, the certificate first. What protects the key is the
-/// password. (While the crate writes it, copies of the key lie in memory that it does not wipe.)
+/// The PKCS#12 has the only form that every SDK can read, including PHP and Go: 3DES with SHA-1 for
+/// both bags, HMAC-SHA1, the certificate first. The password protects the key. (While the crate
+/// encodes it, memory has copies of the key that the crate does not zeroize.)
 ///
 /// # Errors
-/// When a part cannot be made or encoded.
+/// When a part cannot be created or encoded.
 pub fn issue(
     id: ClientKeyId,
     password: &ClientKeyPassword,

@@ -1,4 +1,4 @@
-//! Client keys: the certificates with which applications come in.
+//! Client keys: the certificates with which applications authenticate.
 
 mod issue;
 mod verify;

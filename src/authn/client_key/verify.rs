@@ -1,4 +1,4 @@
-//! Proves that a request comes from the holder of a client key.
+//! Verifies that a request comes from the holder of a client key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, ClientKeyId, ClientKeyRecord, PrincipalName, Time};
 use crate::store::{Store, StoreError};
 
-/// A request's unproved statement of which client key sent it, and what proves it.
+/// The unverified claim that a client key signed the request, and its proof.
 pub struct ClientKeyClaim<'a> {
     /// The id as sent; not empty, otherwise unchecked.
     pub client_key_id: &'a str,
-    /// When the sender says that it signed.
+    /// When the sender signed it, by its own clock.
     pub timestamp: Time,
-    /// What the signature must be over, computed from the request as received.
+    /// The text that must be signed, computed from the request as received.
     pub string_to_sign: Vec<u8>,
     /// The signature as sent, decoded from Base64.
     pub signature: Vec<u8>,
@@ -37,33 +37,33 @@ pub fn is_claim_signature_valid(claim: &ClientKeyClaim<'_>, public_key: &[u8]) -
     is_rsa_signature_valid(public_key, &claim.string_to_sign, &claim.signature)
 }
 
-/// Whether a signature of a text (RSA PKCS#1 v1.5 with SHA-256) is by the private half of this key,
-/// a DER public key.
+/// Whether a signature of a text (RSA PKCS#1 v1.5 with SHA-256) was made with the private half of
+/// this key, a DER public key.
 pub fn is_rsa_signature_valid(public_key: &[u8], text: &[u8], signature: &[u8]) -> bool {
     let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key);
     key.verify(text, signature).is_ok()
 }
 
-/// The client keys of an account: finds them, notes their use, and verifies the claims of the KMS
+/// The client keys of an account: finds them, records their use, and verifies the claims of the KMS
 /// instance protocol.
 pub struct ClientKeys {
     account: AccountId,
     store: Store,
-    /// The hours of last use that are not written down yet.
+    /// The hours of last use that are not stored yet.
     last_used: Mutex<BTreeMap<ClientKeyId, Time>>,
 }
 
 impl ClientKeys {
-    /// For the client keys of one account, in its store.
+    /// Creates the client keys of one account, in its store.
     pub fn new(account: AccountId, store: Store) -> Self {
         Self { account, store, last_used: Mutex::default() }
     }
 
     /// Verifies a claim: clock, client key, signature, in this order. An expired, deleted or
-    /// inactive client key is like none.
+    /// inactive client key is treated as unknown.
     ///
-    /// The protocol has no nonce, and two equal requests of one second have the same signature,
-    /// so a repetition within the clock window cannot be told from a new request.
+    /// The protocol has no nonce, and two equal requests of one second have the same signature, so
+    /// a replay within the clock window cannot be distinguished from a new request.
     ///
     /// # Errors
     /// `RequestTimeTooSkewed`, `Unauthorized`, `SignatureNotMatch`.
@@ -80,17 +80,17 @@ impl ClientKeys {
         self.caller(key)
     }
 
-    /// The client key with this id that opens something now. An expired, deleted or inactive one is
-    /// like none.
+    /// The client key with this id that is valid now. An expired, deleted or inactive one is
+    /// treated as unknown.
     pub(in crate::authn) fn find(&self, id: &str, now: Time) -> Option<Arc<ClientKeyRecord>> {
         let id: ClientKeyId = id.parse().ok()?;
         let key = self.store.document::<ClientKeyRecord>(&id.to_string());
         key.filter(|key| key.is_valid_at(now))
     }
 
-    /// The caller that a client key, once proven, stands for.
+    /// The caller for an authenticated client key.
     pub(in crate::authn) fn caller(&self, key: Arc<ClientKeyRecord>) -> Result<Caller, ApiError> {
-        // A client key's id is of the form of an AccessKey's.
+        // A client key id has the format of an AccessKey id.
         let access_key_id = key.id.to_string().parse();
         let name = PrincipalName::client_key(key.access_point.as_str());
         Ok(Caller {
@@ -104,10 +104,10 @@ impl ClientKeys {
         })
     }
 
-    /// Writes down the hours of last use that are not written down yet.
+    /// Stores the hours of last use that are not stored yet.
     ///
     /// # Errors
-    /// When the store fails; they are then written the next time.
+    /// When the store fails; the next call stores them.
     pub async fn flush_last_used(&self) -> Result<(), StoreError> {
         let uses = self.last_used().clone();
         for (id, hour) in uses {
@@ -116,7 +116,7 @@ impl ClientKeys {
                 Ok::<_, StoreError>(())
             };
             match self.store.change_document(&id.to_string(), note).await {
-                // Who deleted it need not know when it was used, and a damaged one is left alone.
+                // The last use of a deleted or damaged client key is not needed.
                 Ok(_) | Err(StoreError::NotFound | StoreError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -128,7 +128,7 @@ impl ClientKeys {
         Ok(())
     }
 
-    /// Notes a use, once an hour: the others cost no lock.
+    /// Records a use, once an hour: other uses take no lock.
     pub(in crate::authn) fn record_use(&self, key: &ClientKeyRecord, now: Time) {
         let hour = now.hour();
         if key.last_used < Some(hour) {

@@ -1,5 +1,5 @@
-//! What the journal of nonces keeps about itself on disk: which journal it is, at which boot of the
-//! machine it was written, and from when on it knows every nonce.
+//! The replay journal's record on disk: its id, the boot of the machine in which it was written,
+//! and the time from which it has every nonce.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,79 +15,78 @@ use crate::model::Time;
 const FILE: &str = "trust.json";
 const TEMPORARY_FILE: &str = "trust.json.new";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// The clock was set when it and the time since boot differ by more seconds than rounding makes.
+/// The clock was set if it and the uptime differ by more seconds than rounding explains.
 const LARGEST_ROUNDING_SECONDS: u64 = 2;
 
-/// What the store tells of the journal that it was last served with.
+/// The journal that the store was last served with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LastJournal {
-    /// No gateway has served with this store: no request was accepted before.
+    /// No gateway has served with this store, so no request was accepted before.
     Absent,
-    /// A gateway has, and the store does not tell with which journal.
+    /// A gateway has, but the store does not name the journal.
     Unknown,
     /// The journal with this id.
     Id(String),
 }
 
-/// The record, as it is on disk.
+/// The record on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The journal's id.
     pub(super) journal: String,
-    /// The id of the boot of the machine in which the journal was written; none when the system
-    /// does not tell.
+    /// The id of the boot in which the journal was written; `None` if the system has none.
     pub(super) boot: Option<String>,
-    /// Every request dated at this time or later, in seconds since 1970, that was accepted has its
-    /// nonce in the journal.
+    /// The nonce of every accepted request dated at this time or later, in seconds since 1970, is
+    /// in the journal.
     pub(super) trusted_from: i64,
-    /// The last start that trusted nothing older than itself.
+    /// The last start that trusted no older requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) doubtful_start: Option<UntrustedStart>,
 }
 
-/// A start that trusted nothing older than itself, by two clocks: one that can be set, and one that
-/// cannot. Requests from before it are refused by what the clock says of it now, so that a clock which
-/// was wrong at the start and is set right refuses nothing good.
+/// A start that trusted no older requests, by two clocks: one that can be set, and one that cannot.
+/// Requests from before it are rejected by its time on the current clock, so that no valid request
+/// is rejected when a wrong clock is corrected after the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UntrustedStart {
-    /// When it was by the clock, in seconds since 1970.
+    /// The time of the start by the clock, in seconds since 1970.
     clock: i64,
-    /// When it was in seconds since boot.
+    /// The time of the start in seconds since boot.
     uptime: i64,
-    /// From when on requests would be trusted without this doubt. No clock goes back behind it: the
-    /// nonces from before are forgotten.
+    /// The time from which requests would be trusted without this start. No clock correction goes
+    /// back beyond it: the nonces from before are dropped.
     floor: i64,
 }
 
-/// What the clocks show at one moment.
+/// The clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clocks {
     /// The clock, which can be set.
     pub(super) now: Time,
-    /// Seconds since boot, time asleep included.
+    /// Seconds since boot, including suspend time.
     pub(super) uptime: i64,
 }
 
 impl Clocks {
-    /// With the time since boot as it is.
+    /// With the current uptime.
     pub(super) fn at(now: Time) -> Self {
         Self { now, uptime: clock_gettime(ClockId::Boottime).tv_sec }
     }
 }
 
 impl UntrustedStart {
-    /// Dates have whole seconds, and one of the second of the start may be older than it.
+    /// Dates have whole seconds, and one in the second of the start may be older than the start.
     fn trusted_from(self) -> i64 {
         self.floor.max(self.clock.saturating_add(1))
     }
 }
 
-/// What a directory held when it was opened.
+/// The contents of a directory when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JournalDirectory {
     /// Nothing.
     Empty,
-    /// Files, but no record that can be read.
+    /// Files, but no readable record.
     NoRecord,
     /// A record.
     Record(Record),
@@ -98,9 +97,9 @@ pub(super) enum JournalDirectory {
 pub(super) enum UntrustedReason {
     /// The directory is empty, although the store was served before.
     Absent,
-    /// There is no record that can be read.
+    /// No readable record.
     NoRecord,
-    /// The machine has started since.
+    /// The machine was restarted since.
     Boot,
     /// The store was last served with another journal.
     Journal,
@@ -109,18 +108,19 @@ pub(super) enum UntrustedReason {
 impl UntrustedReason {
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Absent => "there is no journal of used nonces",
-            Self::NoRecord => "the journal of used nonces has no record that can be read",
-            Self::Boot => "the machine has started since the journal of used nonces was written",
-            Self::Journal => "the store was served with another journal of used nonces",
+            Self::Absent => "the replay journal is missing",
+            Self::NoRecord => "the replay journal has no readable record",
+            Self::Boot => "the machine was restarted since the replay journal was written",
+            Self::Journal => "the store was last served with another replay journal",
         }
     }
 }
 
 impl Record {
-    /// The record of a journal that is opened now, and why it does not trust what was before.
+    /// The record of a journal that is opened now, and why it does not trust earlier requests, if
+    /// so.
     ///
-    /// In doubt it trusts requests from the next second on.
+    /// An untrusted start trusts requests from the next second on.
     pub(super) fn at_start(
         contents: JournalDirectory,
         served: &LastJournal,
@@ -165,16 +165,16 @@ impl Record {
         (record, doubt)
     }
 
-    /// From when on requests would be trusted without the doubt of a start.
+    /// The time from which requests would be trusted without an untrusted start.
     fn floor(&self) -> i64 {
         self.doubtful_start.map_or(self.trusted_from, |start| start.floor)
     }
 
-    /// The record by what the clocks say now; none while it stays as it is.
+    /// The record corrected by the current clocks; `None` if it does not change.
     pub(super) fn adjusted_to_clocks(&self, clocks: Clocks) -> Option<Self> {
         let start = self.doubtful_start?;
         let since = clocks.uptime.saturating_sub(start.uptime);
-        // Both are cut to whole seconds, so that the start may be up to two later than they say.
+        // Both are truncated to seconds, so the start may be up to two seconds later than they say.
         let clock = clocks.now.unix().saturating_sub(since).saturating_add(1);
         if clock.abs_diff(start.clock) <= LARGEST_ROUNDING_SECONDS {
             return None;
@@ -184,7 +184,7 @@ impl Record {
         Some(Self { trusted_from, doubtful_start, ..self.clone() })
     }
 
-    /// The record once every nonce of a request dated before `from` may be forgotten.
+    /// The record once every nonce of a request dated before `from` may be dropped.
     pub(super) fn without_older_than(&self, from: i64) -> Self {
         let raised =
             |start: UntrustedStart| UntrustedStart { floor: start.floor.max(from), ..start };
@@ -195,7 +195,7 @@ impl Record {
         }
     }
 
-    /// Puts the record on disk in place of an older one.
+    /// Replaces the record on disk.
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
         let temporary = directory.join(TEMPORARY_FILE);
         let text = serde_json::to_string(self)?;
@@ -210,7 +210,7 @@ impl Record {
 }
 
 impl JournalDirectory {
-    /// What is in the directory.
+    /// Reads the record in the directory.
     pub(super) fn read(directory: &Path) -> io::Result<Self> {
         match fs::read(directory.join(FILE)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_or(Self::NoRecord, Self::Record)),

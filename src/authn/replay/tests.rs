@@ -21,12 +21,12 @@ impl Bench {
         self.directory.path().join("replay")
     }
 
-    /// A start of a gateway, on a machine whose clock is right.
+    /// Starts a gateway on a machine whose clock is right.
     fn start_at(&mut self, now: Time) -> ReplayGuard {
         self.start_by(now, now)
     }
 
-    /// A start of a gateway while the clock shows `now`, whatever the time is.
+    /// Starts a gateway while the clock shows `now`, at the real time `time`.
     fn start_by(&mut self, now: Time, time: Time) -> ReplayGuard {
         let guard = ReplayGuard::open_at(&self.path(), &self.served, clocks(now, time)).unwrap();
         self.served = LastJournal::Id(guard.journal());
@@ -37,7 +37,7 @@ impl Bench {
         self.start_at(time(0))
     }
 
-    /// As after a start of the machine.
+    /// Simulates a restart of the machine.
     fn change_boot(&self) {
         let JournalDirectory::Record(record) = JournalDirectory::read(&self.path()).unwrap() else {
             panic!()
@@ -58,7 +58,7 @@ fn time(offset: i64) -> Time {
     Time::from_unix(NOW + offset)
 }
 
-/// The clock, and the time since boot at that time.
+/// The clock, and the uptime at that time.
 fn clocks(now: Time, time: Time) -> Clocks {
     Clocks { now, uptime: time.unix() - NOW + 5000 }
 }
@@ -181,7 +181,7 @@ fn a_clock_that_is_set_back_makes_nothing_good_again_whose_nonce_was_forgotten()
     let used = guard.try_use(&key("a"), "1", time(0), time(0)).unwrap();
     assert_eq!(used, NonceUse::TooOld);
     guard.adjust_to_clocks(clocks(time(7205), time(7205))).unwrap();
-    assert_eq!(guard.trusted_from(), time(7202), "the start is as far back as it was");
+    assert_eq!(guard.trusted_from(), time(7202), "the time of the start did not move back");
 }
 
 #[test]

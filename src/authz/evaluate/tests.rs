@@ -11,7 +11,7 @@ const OTHER: &str =
 const OWNER: &str = "1234567890123456";
 const OTHER_ACCOUNT: &str = "9999999999999999";
 
-/// Decides over kms:Encrypt with a key, for `caller` of `account`.
+/// Decides kms:Encrypt with a key, for `caller` of `account`.
 fn decision(
     (account, caller): (&str, &str),
     policies: &[&str],
@@ -55,7 +55,7 @@ fn decision(
     }
 }
 
-/// A policy whose statement takes more steps than a decision has, whatever it would come to.
+/// A policy whose statement needs more steps than a decision has.
 fn too_costly(effect: &str) -> String {
     let pattern = format!("acs:*{}b*", "a?".repeat(200));
     let patterns = vec![pattern; 70];
@@ -96,7 +96,7 @@ fn what_takes_more_steps_than_a_decision_has_is_a_denial() {
         };
         assert!(decided(&policies[1..2]), "{effect}");
         assert!(decided(&policies[1..]), "{effect}");
-        // An Allow that is not needed is not looked at, a Deny always is.
+        // A redundant Allow is not evaluated, a Deny always is.
         assert_eq!(decided(&policies), effect == "Deny");
         assert!(!decided(&policies[..1]));
     }
