@@ -61,9 +61,7 @@ impl<'a> Reader<'a> {
         let (line, Value::Text(text)) = self.value(name)? else { return None };
         let parsed = parse(&text);
         if parsed.is_none() {
-            let form =
-                Setting::named(name).map_or_else(String::new, |setting| setting.kind.to_string());
-            self.fault(line, name, format!("must be {form}"));
+            self.wrong_form(line, name);
         }
         parsed
     }
@@ -77,9 +75,7 @@ impl<'a> Reader<'a> {
         let (line, Value::List(texts)) = self.value(name)? else { return None };
         let parsed: Option<Vec<T>> = texts.iter().map(|text| parse(text)).collect();
         if parsed.is_none() {
-            let form =
-                Setting::named(name).map_or_else(String::new, |setting| setting.kind.to_string());
-            self.fault(line, name, format!("must be {form}"));
+            self.wrong_form(line, name);
         }
         parsed
     }
@@ -161,7 +157,7 @@ impl<'a> Reader<'a> {
             Some(value) => {
                 self.values.insert(setting.name, (line, value));
             }
-            None => self.fault(line, setting.name, format!("must be {}", setting.kind)),
+            None => self.wrong_form(line, setting.name),
         }
     }
 
@@ -200,6 +196,12 @@ impl<'a> Reader<'a> {
             let line = error.span().map_or(1, |span| self.line(&span));
             self.faults.retain(|fault| fault.line != line);
             self.fault(line, "", format!("not TOML: {}", error.message()));
+        }
+    }
+
+    fn wrong_form(&mut self, line: usize, name: &'static str) {
+        if let Some(setting) = Setting::named(name) {
+            self.fault(line, name, format!("must be {}", setting.kind));
         }
     }
 
