@@ -29,17 +29,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use call_limits::{CallLimits, CallRates};
 pub use operation::{CostClass, Operation};
 pub use registry::{InstanceVisitor, PublicVisitor};
-pub use response::{EmptyResponse, KeyMetadata, Paged};
+pub use response::{EmptyResponse, KeyMetadata, Paged, Row, Rows};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, Permission, Requester};
+use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, CanManage, Permission, Requester};
 use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
-use crate::keyring::{Execution, Keyring};
+use crate::keyring::{Execution, KeyAction, Keyring};
 use crate::model::key_ref::KeyName;
 use crate::model::{
     Alias, CiphertextBlob, CiphertextParam, EncryptionContext, Instance, KeyId, KeyRecord, KeyRef,
-    KeyVersionId, RegionAccount, RequestContext, RequestId, Time, VersionRef,
+    KeyVersionId, Page, ParamError, Params, RegionAccount, RequestContext, RequestId, Time,
+    VersionRef,
 };
 use crate::store::Store;
 use crate::token::Budget;
@@ -74,6 +75,12 @@ fn local_version(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
 /// The refusal of a parameter that asks for SM2 or SM4.
 fn no_sm2(name: &str) -> ApiError {
     ApiError::unsupported_parameter(name, "no token that this gateway knows does SM2 or SM4")
+}
+
+/// `PageNumber` and `PageSize`, of 1 to 100 rows.
+fn page_of_rows(params: &Params<'_>, default_size: u32) -> Result<Page, ParamError> {
+    let page = Page::from_params(params, default_size, 100)?;
+    if page.size == 0 { Err(ParamError::invalid("PageSize")) } else { Ok(page) }
 }
 
 /// What all requests share.
@@ -193,9 +200,7 @@ impl Context {
         &self,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_version(&self.requester(None), version);
-        self.note_found(found, || self.key_id_of(version))
-            .inspect_err(|_refused| self.note_version(version))
+        self.find_key_of_version(None, version)
     }
 
     /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
@@ -207,10 +212,17 @@ impl Context {
         context: &EncryptionContext,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found =
-            self.services.authorizer.key_of_version(&self.requester(Some(context)), version);
-        self.note_found(found, || self.key_id_of(version))
-            .inspect_err(|_refused| self.note_version(version))
+        self.find_key_of_version(Some(context), version)
+    }
+
+    fn find_key_of_version<P: Permission>(
+        &self,
+        context: Option<&EncryptionContext>,
+        version: KeyVersionId,
+    ) -> Result<AuthorizedKey<P>, ApiError> {
+        let found = self.services.authorizer.key_of_version(&self.requester(context), version);
+        let key_id = || self.store().key_of_version(version).map(|record| record.id);
+        self.note_found(found, key_id).inspect_err(|_refused| self.note_version(version))
     }
 
     /// The blob that a caller hands in, if a key here can have encrypted it.
@@ -310,6 +322,22 @@ impl Context {
         Ok(Execution::unless(self.is_dry_run, &self.budget)?)
     }
 
+    /// Finds a key, asks leave to do `P` with it, and changes its record where its state allows
+    /// `wanted`.
+    ///
+    /// # Errors
+    /// As [`Context::key`] and [`Keyring::change`].
+    pub async fn change<P: CanManage>(
+        &self,
+        key: &KeyRef,
+        wanted: KeyAction,
+        change: impl FnOnce(&mut KeyRecord),
+    ) -> Result<EmptyResponse, ApiError> {
+        let key = self.key::<P>(key)?;
+        self.keyring().change(&key, wanted, self.execution()?, change).await?;
+        Ok(EmptyResponse {})
+    }
+
     /// Its time in the token, for what is one of the checks.
     pub fn budget(&self) -> &Budget {
         &self.budget
@@ -380,22 +408,12 @@ impl Context {
 
     /// The key that a caller means, there or not.
     fn requested_key(&self, key: &KeyRef) -> Option<KeyId> {
+        let is_local =
+            key.region_account.as_ref().is_none_or(|named| named == self.region_account());
         match &key.name {
             KeyName::Id(id) => Some(*id),
-            KeyName::Absent(_) => None,
-            KeyName::Alias(_)
-                if key
-                    .region_account
-                    .as_ref()
-                    .is_some_and(|region_account| region_account != self.region_account()) =>
-            {
-                None
-            }
-            KeyName::Alias(alias) => self.store().alias_target(alias),
+            KeyName::Alias(alias) if is_local => self.store().alias_target(alias),
+            KeyName::Alias(_) | KeyName::Absent(_) => None,
         }
-    }
-
-    fn key_id_of(&self, version: KeyVersionId) -> Option<KeyId> {
-        self.store().key_of_version(version).map(|record| record.id)
     }
 }

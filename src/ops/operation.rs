@@ -61,8 +61,9 @@ pub enum CostClass {
 /// ```
 ///
 /// - A field is read from the parameter that is named: it must be there, unless the field is an
-///   `Option`. `with` takes a function of all parameters instead. Where no field says how it is
-///   read, the operation implements [`FromParams`](crate::model::FromParams) itself.
+///   `Option` or `or(…)` gives the value of an absent parameter. `with` takes a function of all
+///   parameters instead. Where no field says how it is read, the operation implements
+///   [`FromParams`](crate::model::FromParams) itself.
 /// - The permission is `kms:` and the name of the operation, unless `permission: "kms:…";` stands in
 ///   front. `client_keys: "kms:…";` in front lets client keys call it whose access point gives them
 ///   that permission.
@@ -74,7 +75,10 @@ macro_rules! operation {
         $(client_keys: $granted:literal;)?
         $(#[$doc:meta])*
         pub struct $Name:ident $(: $($good_for:ident),+)? {
-            $($(#[$meta:meta])* $field:ident: $type:ty = $($param:literal)? $(with($read:expr))?),+
+            $(
+                $(#[$meta:meta])*
+                $field:ident: $type:ty = $($param:literal $(or($default:expr))?)? $(with($read:expr))?
+            ),+
             $(,)?
         }
         $($response:tt)*
@@ -94,7 +98,7 @@ macro_rules! operation {
                 params: &$crate::model::Params<'_>,
             ) -> Result<Self, $crate::model::ParamError> {
                 Ok(Self {
-                    $($field: $($crate::model::RequestField::read(params, $param)?)?
+                    $($field: $($crate::ops::operation::operation!(@read params, $param $(, $default)?))?
                         $($crate::model::read_with(params, $read)?)?,)+
                 })
             }
@@ -156,6 +160,12 @@ macro_rules! operation {
 
         $(impl $crate::authz::$good_for for $Name {})*
     };
+    (@read $params:ident, $param:literal) => {
+        $crate::model::RequestField::read($params, $param)?
+    };
+    (@read $params:ident, $param:literal, $default:expr) => {
+        $params.optional($param)?.unwrap_or($default)
+    };
     (@or $given:literal, $default:expr) => { $given };
     (@or , $default:expr) => { $default };
     (@some $given:literal) => { Some($given) };
@@ -163,14 +173,25 @@ macro_rules! operation {
 }
 pub(in crate::ops) use operation;
 
-/// Declares structs of a response: serialized with the names of the API.
+/// Declares structs of a response: serialized with the names of the API. `in List.Row` after the name
+/// of a struct makes it a [`Row`](super::Row) of a list with these names.
 macro_rules! response {
-    ($($(#[$meta:meta])* $visibility:vis struct $Name:ident $(<$($generic:ident),+>)? { $($fields:tt)* })*) => {
+    ($(
+        $(#[$meta:meta])*
+        $visibility:vis struct $Name:ident $(<$($generic:ident),+>)? $(in $List:ident.$Row:ident)? {
+            $($fields:tt)*
+        }
+    )*) => {
         $(
-            $(#[$meta])*
             #[derive(Debug, serde::Serialize)]
             #[serde(rename_all = "PascalCase")]
+            $(#[$meta])*
             $visibility struct $Name $(<$($generic),+>)? { $($fields)* }
+
+            $(impl $crate::ops::Row for $Name {
+                const LIST: &'static str = stringify!($List);
+                const ROW: &'static str = stringify!($Row);
+            })?
         )*
     };
 }

@@ -1,6 +1,9 @@
 //! Answers that several operations share.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use super::operation::response;
 use crate::model::{
@@ -8,21 +11,52 @@ use crate::model::{
     RotationInterval, Time,
 };
 
+/// A row of a list.
+pub trait Row: Serialize {
+    /// The name of the list, such as `Keys`.
+    const LIST: &'static str;
+    /// The name of a row, such as `Key`.
+    const ROW: &'static str;
+}
+
+/// The rows of a list, which the API wraps twice: `{"Keys": {"Key": [...]}}`.
+#[derive(Debug)]
+pub struct Rows<R>(pub(super) Vec<R>);
+
+impl<R: Row> Serialize for Rows<R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_struct(R::LIST, 1)?;
+        list.serialize_field(R::LIST, &BTreeMap::from([(R::ROW, &self.0)]))?;
+        list.end()
+    }
+}
+
 response! {
-    /// A page of a list, as the API writes it: the list, then which page it is.
-    pub struct Paged<L> {
+    /// A page of a list: its rows, the page, and the number of rows on all pages.
+    #[serde(bound = "R: Row")]
+    pub struct Paged<R> {
         #[serde(flatten)]
-        list: L,
+        rows: Rows<R>,
         page_number: u32,
         page_size: u32,
         total_count: usize,
     }
 }
 
-impl<L> Paged<L> {
-    /// The page of a list that has `total` rows in all.
-    pub(super) fn new(page: Page, total: usize, list: L) -> Self {
-        Self { list, page_number: page.number, page_size: page.size, total_count: total }
+impl<R: Row> Paged<R> {
+    /// Selects the rows of a page, and converts each with `row`.
+    pub(super) fn of<T>(
+        page: Page,
+        all: impl IntoIterator<Item = T>,
+        row: impl FnMut(T) -> R,
+    ) -> Self {
+        let selected = page.slice(all);
+        Self {
+            rows: Rows(selected.rows.into_iter().map(row).collect()),
+            page_number: page.number,
+            page_size: page.size,
+            total_count: selected.total,
+        }
     }
 }
 

@@ -11,12 +11,10 @@ pub mod policies;
 use std::sync::Arc;
 
 use super::registry::PublicVisitor;
-use super::{Context, EmptyResponse};
+use super::{Context, EmptyResponse, Paged, Row, page_of_rows};
 use crate::authz::Permission;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{
-    AccessName, AccessPoint, AccessPolicy, NetworkRule, Page, PageOf, ParamError, Params,
-};
+use crate::model::{AccessName, AccessPoint, AccessPolicy, NetworkRule, Page, ParamError, Params};
 use crate::store::{Document, StoreError};
 
 /// Visits the operations on access documents and client keys.
@@ -93,16 +91,16 @@ async fn delete<P: Permission, D: NamedDocument>(
     Ok(EmptyResponse {})
 }
 
-fn list<P: Permission, D: NamedDocument>(
+fn list<P: Permission, D: NamedDocument, R: Row>(
     cx: &Context,
     page: Page,
-) -> Result<PageOf<Arc<D>>, ApiError> {
+    row: impl Fn(&D) -> R,
+) -> Result<Paged<R>, ApiError> {
     cx.account::<P>(D::CONTAINER)?;
-    Ok(page.slice(cx.store().documents::<D>()))
+    Ok(Paged::of(page, cx.store().documents::<D>(), |document| row(&document)))
 }
 
-/// `PageNumber` and `PageSize`, 20 rows unless said, at most 100 (ListPolicies and its like).
+/// `PageNumber` and `PageSize`, 20 rows unless the caller says otherwise (ListPolicies and its like).
 fn page(params: &Params<'_>) -> Result<Page, ParamError> {
-    let page = Page::from_params(params, 20, 100)?;
-    if page.size == 0 { Err(ParamError::invalid("PageSize")) } else { Ok(page) }
+    page_of_rows(params, 20)
 }

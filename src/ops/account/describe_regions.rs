@@ -5,26 +5,17 @@ use crate::ops::prelude::*;
 operation! {
     pub struct DescribeRegions {}
 
-    /// The answer.
-    pub struct RegionList {
-        regions: Regions,
-    }
-
-    struct Regions {
-        region: Vec<Region>,
-    }
-
-    struct Region {
+    /// A row of the list.
+    pub struct Region in Regions.Region {
         region_id: String,
     }
 }
 
 impl Operation for DescribeRegions {
     const EFFECT: ActionEffect = ActionEffect::ReadsUnrecorded;
-    type Output = RegionList;
+    type Output = Rows<Region>;
 
-    async fn run(self, cx: &Context) -> Result<RegionList, ApiError> {
-        let here = Region { region_id: cx.region_account().region.to_string() };
-        Ok(RegionList { regions: Regions { region: vec![here] } })
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        Ok(Rows(vec![Region { region_id: cx.region_account().region.to_string() }]))
     }
 }

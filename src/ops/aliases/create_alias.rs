@@ -1,6 +1,5 @@
 //! CreateAlias: a new name for a key.
 
-use crate::keyring::KeyAction;
 use crate::model::NewAlias;
 use crate::ops::prelude::*;
 use crate::store::StoreError;

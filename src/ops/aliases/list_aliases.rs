@@ -1,6 +1,6 @@
 //! ListAliases: every alias of the account, by name.
 
-use super::AliasList;
+use super::{AliasDetails, page};
 use crate::ops::prelude::*;
 
 operation! {
@@ -11,10 +11,10 @@ operation! {
 
 impl Operation for ListAliases {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<AliasList>;
+    type Output = Paged<AliasDetails>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<AliasList>, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("alias")?;
-        Ok(AliasList::of(cx.store().aliases(), self.page, cx))
+        Ok(page(cx.store().aliases(), self.page, cx))
     }
 }

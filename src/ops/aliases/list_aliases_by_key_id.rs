@@ -1,6 +1,6 @@
 //! ListAliasesByKeyId: the aliases of one key, by name.
 
-use super::AliasList;
+use super::{AliasDetails, page};
 use crate::ops::prelude::*;
 
 operation! {
@@ -12,10 +12,10 @@ operation! {
 
 impl Operation for ListAliasesByKeyId {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<AliasList>;
+    type Output = Paged<AliasDetails>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<AliasList>, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
-        Ok(AliasList::of(cx.store().aliases_of(key.record().id), self.page, cx))
+        Ok(page(cx.store().aliases_of(key.record().id), self.page, cx))
     }
 }

@@ -49,30 +49,18 @@ fn refuse_reserved(alias: &Alias) -> Result<(), ApiError> {
 }
 
 response! {
-    /// A page of aliases.
-    pub struct AliasList {
-        aliases: Aliases,
-    }
-
-    struct Aliases {
-        alias: Vec<AliasDetails>,
-    }
-
-    struct AliasDetails {
+    /// A row of a list of aliases.
+    pub struct AliasDetails in Aliases.Alias {
         alias_name: Alias,
         alias_arn: String,
         key_id: KeyId,
     }
 }
 
-impl AliasList {
-    fn of(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Paged<Self> {
-        let cut = page.slice(records);
-        let shown = cut.rows.into_iter().map(|record| AliasDetails {
-            alias_arn: cx.region_account().arn(&record.name),
-            alias_name: record.name,
-            key_id: record.key,
-        });
-        Paged::new(page, cut.total, Self { aliases: Aliases { alias: shown.collect() } })
-    }
+fn page(records: Vec<AliasRecord>, page: Page, cx: &Context) -> Paged<AliasDetails> {
+    Paged::of(page, records, |record| AliasDetails {
+        alias_arn: cx.region_account().arn(&record.name),
+        alias_name: record.name,
+        key_id: record.key,
+    })
 }

@@ -4,7 +4,6 @@
 //! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
 
 use super::{Refused, refuse_reserved};
-use crate::keyring::KeyAction;
 use crate::model::{Alias, KeyRecord};
 use crate::ops::prelude::*;
 use crate::store::StoreError;

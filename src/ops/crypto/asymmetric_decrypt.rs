@@ -1,7 +1,6 @@
 //! AsymmetricDecrypt: decrypts with the private half of a key pair, in the token.
 
 use super::no_recipient;
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{Base64Bytes, Plaintext, VersionRef};
 use crate::ops::local_version;

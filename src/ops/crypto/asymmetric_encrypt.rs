@@ -3,7 +3,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::keyring::{KeyringError, VersionSelector};
+use crate::keyring::KeyringError;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{Base64Bytes, Plaintext, VersionRef};
 use crate::ops::local_version;

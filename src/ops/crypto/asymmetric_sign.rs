@@ -1,6 +1,5 @@
 //! AsymmetricSign: signs a digest with the private half of a key pair.
 
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{Base64Bytes, VersionRef};
 use crate::ops::local_version;

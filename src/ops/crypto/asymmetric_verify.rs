@@ -1,6 +1,5 @@
 //! AsymmetricVerify: tells whether a signature is a key pair's over a digest.
 
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{Base64Bytes, VersionRef};
 use crate::ops::local_version;

@@ -1,7 +1,6 @@
 //! Decrypt: decrypts a blob with the key version that it names.
 
 use super::no_recipient;
-use crate::keyring::VersionSelector;
 use crate::model::{CiphertextParam, EncryptionContext, Plaintext};
 use crate::ops::prelude::*;
 

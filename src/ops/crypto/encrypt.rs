@@ -1,7 +1,6 @@
 //! Encrypt: encrypts a text with the primary version of a symmetric key.
 
 use super::accepted;
-use crate::keyring::VersionSelector;
 use crate::model::bytes::PlaintextParam;
 use crate::model::{CiphertextBlob, EncryptionContext};
 use crate::ops::prelude::*;

@@ -2,7 +2,6 @@
 //! the gateway wrapped only.
 
 use super::export::{ExportRequest, wrap};
-use crate::keyring::VersionSelector;
 use crate::model::{Base64Bytes, CiphertextParam, EncryptionContext};
 use crate::ops::prelude::*;
 

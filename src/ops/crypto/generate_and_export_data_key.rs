@@ -3,7 +3,6 @@
 
 use super::data_key::DataKeyRequest;
 use super::export::{ExportRequest, wrap};
-use crate::keyring::VersionSelector;
 use crate::model::{Base64Bytes, CiphertextBlob};
 use crate::ops::prelude::*;
 

@@ -2,7 +2,6 @@
 
 use super::data_key::DataKeyRequest;
 use super::no_recipient;
-use crate::keyring::VersionSelector;
 use crate::model::{CiphertextBlob, Plaintext};
 use crate::ops::prelude::*;
 

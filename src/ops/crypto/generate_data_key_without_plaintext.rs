@@ -1,7 +1,6 @@
 //! GenerateDataKeyWithoutPlaintext: a random key of the caller's, encrypted only.
 
 use super::data_key::DataKeyRequest;
-use crate::keyring::VersionSelector;
 use crate::model::CiphertextBlob;
 use crate::ops::prelude::*;
 

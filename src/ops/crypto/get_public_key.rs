@@ -1,6 +1,5 @@
 //! GetPublicKey: the public half of a key pair, as PEM.
 
-use crate::keyring::VersionSelector;
 use crate::model::VersionRef;
 use crate::ops::local_version;
 use crate::ops::prelude::*;

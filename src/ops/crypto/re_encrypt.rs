@@ -2,7 +2,6 @@
 //! between.
 
 use crate::authz::{AuthorizedKey, CanEncrypt, Permission};
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{
     Base64Bytes, CiphertextBlob, CiphertextParam, EncryptionContext, Plaintext, VersionRef,

@@ -13,7 +13,6 @@ use super::layout::{Layout, operation_pair};
 use super::messages::{DecryptRequest, DecryptResponse};
 use super::protobuf::{ProtobufOperation, Reply};
 use crate::authz::AuthorizedKey;
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES};
 use crate::ops::prelude::*;

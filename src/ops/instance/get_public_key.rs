@@ -3,7 +3,6 @@
 use super::fields;
 use super::messages::{GetPublicKeyRequest, GetPublicKeyResponse};
 use super::protobuf::{ProtobufOperation, Reply};
-use crate::keyring::VersionSelector;
 use crate::ops::prelude::*;
 
 operation! {

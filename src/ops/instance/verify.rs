@@ -4,7 +4,6 @@ use super::checks::signature_algorithm;
 use super::fields;
 use super::messages::{VerifyRequest, VerifyResponse};
 use super::protobuf::{ProtobufOperation, Reply};
-use crate::keyring::VersionSelector;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 use crate::ops::prelude::*;
 

@@ -8,8 +8,8 @@ const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
 
 operation! {
     pub struct GetKmsInstanceQuotaInfos {
-        instance: Option<String>,
-        types: Vec<&'static str>,
+        types: Vec<&'static str> = with(types),
+        instance: Option<String> = "KmsInstanceId",
     }
 
     /// The answer; its list is not wrapped.
@@ -25,16 +25,11 @@ operation! {
     }
 }
 
-impl FromParams for GetKmsInstanceQuotaInfos {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let wanted: Option<String> = params.optional("ResourceType")?;
-        let is_wanted = |one: &&str| wanted.as_ref().is_none_or(|wanted| wanted == one);
-        let types: Vec<_> = TYPES.into_iter().filter(is_wanted).collect();
-        if types.is_empty() {
-            return Err(ParamError::invalid("ResourceType"));
-        }
-        Ok(Self { instance: params.optional("KmsInstanceId")?, types })
-    }
+fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
+    let wanted: Option<String> = params.optional("ResourceType")?;
+    let is_wanted = |one: &&str| wanted.as_ref().is_none_or(|wanted| wanted == one);
+    let types: Vec<_> = TYPES.into_iter().filter(is_wanted).collect();
+    if types.is_empty() { Err(ParamError::invalid("ResourceType")) } else { Ok(types) }
 }
 
 impl Operation for GetKmsInstanceQuotaInfos {

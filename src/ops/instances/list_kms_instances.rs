@@ -5,51 +5,32 @@ use serde::Deserialize;
 use super::NAME;
 use crate::model::id::InvalidId;
 use crate::model::{FromParam, InstanceId};
+use crate::ops::page_of_rows;
 use crate::ops::prelude::*;
 
 operation! {
     pub struct ListKmsInstances {
-        page: Page,
-        filters: Filters,
+        page: Page = with(|params| page_of_rows(params, 20)),
+        filters: Filters = "Filters" or(Filters::default()),
     }
 
-    /// The answer.
-    pub struct KmsInstanceList {
-        kms_instances: KmsInstances,
-    }
-
-    struct KmsInstances {
-        kms_instance: Vec<KmsInstance>,
-    }
-
-    struct KmsInstance {
+    /// A row of the list.
+    pub struct ListedInstance in KmsInstances.KmsInstance {
         kms_instance_id: InstanceId,
         kms_instance_arn: String,
     }
 }
 
-impl FromParams for ListKmsInstances {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let page = Page::from_params(params, 20, 100)?;
-        if page.size == 0 {
-            return Err(ParamError::invalid("PageSize"));
-        }
-        Ok(Self { page, filters: params.optional("Filters")?.unwrap_or_default() })
-    }
-}
-
 impl Operation for ListKmsInstances {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<KmsInstanceList>;
+    type Output = Paged<ListedInstance>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<KmsInstanceList>, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("keystore")?;
         let id = cx.instance().id.clone();
         let arn = cx.region_account().arn(format_args!("keystore/{id}"));
-        let this = KmsInstance { kms_instance_id: id, kms_instance_arn: arn };
-        let page = self.page.slice(Some(this).filter(|_this| self.filters.matches()));
-        let list = KmsInstanceList { kms_instances: KmsInstances { kms_instance: page.rows } };
-        Ok(Paged::new(self.page, page.total, list))
+        let this = ListedInstance { kms_instance_id: id, kms_instance_arn: arn };
+        Ok(Paged::of(self.page, self.filters.matches().then_some(this), |this| this))
     }
 }
 

@@ -1,7 +1,6 @@
 //! SetKeyPolicy: replaces a key's policy.
 
 use super::{PolicyText, names_default, no_such_policy};
-use crate::keyring::KeyAction;
 use crate::ops::prelude::*;
 
 operation! {

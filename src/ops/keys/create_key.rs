@@ -10,16 +10,16 @@ use crate::ops::{KeyMetadata, no_sm2};
 
 operation! {
     pub struct CreateKey {
-        spec: KeySpec,
-        usage: KeyUsage,
-        origin: Origin,
-        protection: ProtectionLevel,
-        storage: KeyStorage,
-        description: String,
-        instance: Option<String>,
-        rotation: Option<Rotation>,
-        tags: TagList,
-        policy: Option<PolicyText>,
+        spec: KeySpec = with(spec),
+        usage: KeyUsage = with(usage),
+        origin: Origin = "Origin" or(Origin::AliyunKms),
+        protection: ProtectionLevel = "ProtectionLevel" or(ProtectionLevel::Software),
+        storage: KeyStorage = "KeyStorageMechanism" or(KeyStorage::HsmInternal),
+        description: Option<String> = with(description),
+        instance: Option<String> = "DKMSInstanceId",
+        rotation: Option<Rotation> = with(rotation_if_wanted),
+        tags: TagList = "Tags" or(TagList::default()),
+        policy: Option<PolicyText> = "Policy",
     }
 
     /// The answer.
@@ -28,27 +28,20 @@ operation! {
     }
 }
 
-impl FromParams for CreateKey {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let spec: KeySpec = params.optional("KeySpec")?.unwrap_or(KeySpec::Aes256);
-        let usage = match params.optional("KeyUsage")? {
-            None => spec.usages().first().copied(),
-            Some(usage) => spec.usages().iter().copied().find(|possible| *possible == usage),
-        };
-        let rotates = params.optional("EnableAutomaticRotation")?.unwrap_or_default();
-        Ok(Self {
-            spec,
-            usage: usage.ok_or(ParamError::invalid("KeyUsage"))?,
-            origin: params.optional("Origin")?.unwrap_or(Origin::AliyunKms),
-            protection: params.optional("ProtectionLevel")?.unwrap_or(ProtectionLevel::Software),
-            storage: params.optional("KeyStorageMechanism")?.unwrap_or(KeyStorage::HsmInternal),
-            description: description(params)?.unwrap_or_default(),
-            instance: params.optional("DKMSInstanceId")?,
-            rotation: rotation(params, rotates)?,
-            tags: params.optional("Tags")?.unwrap_or_default(),
-            policy: params.optional("Policy")?,
-        })
-    }
+fn spec(params: &Params<'_>) -> Result<KeySpec, ParamError> {
+    Ok(params.optional("KeySpec")?.unwrap_or(KeySpec::Aes256))
+}
+
+/// One of the usages of the key spec, the first unless the caller names one.
+fn usage(params: &Params<'_>) -> Result<KeyUsage, ParamError> {
+    let named: Option<KeyUsage> = params.optional("KeyUsage")?;
+    let mut usages = spec(params)?.usages().iter().copied();
+    let usage = usages.find(|usage| named.is_none_or(|named| named == *usage));
+    usage.ok_or(ParamError::invalid("KeyUsage"))
+}
+
+fn rotation_if_wanted(params: &Params<'_>) -> Result<Option<Rotation>, ParamError> {
+    rotation(params, params.optional("EnableAutomaticRotation")?.unwrap_or_default())
 }
 
 impl CreateKey {
@@ -100,7 +93,7 @@ impl Operation for CreateKey {
             origin: self.origin,
             protection: self.protection,
             instance: self.instance.map(|_same| instance),
-            description: self.description,
+            description: self.description.unwrap_or_default(),
             tags,
             rotation: self.rotation,
             policy,

@@ -1,6 +1,5 @@
 //! DisableKey: forbids every use of a key until it is enabled again.
 
-use crate::keyring::KeyAction;
 use crate::model::KeyState;
 use crate::ops::prelude::*;
 
@@ -15,12 +14,7 @@ impl Operation for DisableKey {
     type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
-        let key = cx.key::<Self>(&self.key)?;
-        cx.keyring()
-            .change(&key, KeyAction::Toggle, cx.execution()?, |record| {
-                record.state = KeyState::Disabled;
-            })
-            .await?;
-        Ok(EmptyResponse {})
+        cx.change::<Self>(&self.key, KeyAction::Toggle, |record| record.state = KeyState::Disabled)
+            .await
     }
 }

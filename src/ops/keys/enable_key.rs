@@ -1,6 +1,5 @@
 //! EnableKey: lets a key be used again.
 
-use crate::keyring::KeyAction;
 use crate::model::KeyState;
 use crate::ops::prelude::*;
 
@@ -15,12 +14,7 @@ impl Operation for EnableKey {
     type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
-        let key = cx.key::<Self>(&self.key)?;
-        cx.keyring()
-            .change(&key, KeyAction::Toggle, cx.execution()?, |record| {
-                record.state = KeyState::Enabled;
-            })
-            .await?;
-        Ok(EmptyResponse {})
+        cx.change::<Self>(&self.key, KeyAction::Toggle, |record| record.state = KeyState::Enabled)
+            .await
     }
 }

@@ -4,57 +4,37 @@ use serde::Deserialize;
 
 use crate::model::id::InvalidId;
 use crate::model::{FromParam, InstanceId, KeyRecord};
+use crate::ops::page_of_rows;
 use crate::ops::prelude::*;
 
 operation! {
     pub struct ListKeys {
-        page: Page,
-        filters: Filters,
+        page: Page = with(|params| page_of_rows(params, 10)),
+        filters: Filters = "Filters" or(Filters::default()),
     }
 
-    /// The answer.
-    pub struct KeyList {
-        keys: Keys,
-    }
-
-    struct Keys {
-        key: Vec<Key>,
-    }
-
-    struct Key {
+    /// A row of the list.
+    pub struct ListedKey in Keys.Key {
         key_id: KeyId,
         key_arn: String,
     }
 }
 
-impl FromParams for ListKeys {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let page = Page::from_params(params, 10, 100)?;
-        if page.size == 0 {
-            return Err(ParamError::invalid("PageSize"));
-        }
-        Ok(Self { page, filters: params.optional("Filters")?.unwrap_or_default() })
-    }
-}
-
 impl Operation for ListKeys {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<KeyList>;
+    type Output = Paged<ListedKey>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<KeyList>, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("key")?;
         let shown = cx
             .store()
             .keys()
             .into_iter()
             .filter(|record| record.state.is_visible() && self.filters.matches(record, cx));
-        let page = self.page.slice(shown);
-        let key =
-            |id| Key { key_id: id, key_arn: cx.region_account().arn(format_args!("key/{id}")) };
-        let list = KeyList {
-            keys: Keys { key: page.rows.into_iter().map(|record| key(record.id)).collect() },
-        };
-        Ok(Paged::new(self.page, page.total, list))
+        Ok(Paged::of(self.page, shown, |record| ListedKey {
+            key_id: record.id,
+            key_arn: cx.region_account().arn(format_args!("key/{}", record.id)),
+        }))
     }
 }
 

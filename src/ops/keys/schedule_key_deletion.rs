@@ -7,20 +7,16 @@ const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 operation! {
     pub struct ScheduleKeyDeletion: CanManage {
-        key: KeyRef,
-        /// 7 to 366.
-        window_days: u32,
+        window_days: u32 = with(window_days),
+        key: KeyRef = "KeyId",
     }
 }
 
-impl FromParams for ScheduleKeyDeletion {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let window_days = params.required("PendingWindowInDays")?;
-        if !(7..=366).contains(&window_days) {
-            return Err(ParamError::invalid("PendingWindowInDays"));
-        }
-        Ok(Self { key: params.required("KeyId")?, window_days })
-    }
+/// 7 to 366.
+fn window_days(params: &Params<'_>) -> Result<u32, ParamError> {
+    let days = params.required("PendingWindowInDays")?;
+    let is_valid = (7..=366).contains(&days);
+    if is_valid { Ok(days) } else { Err(ParamError::invalid("PendingWindowInDays")) }
 }
 
 impl Operation for ScheduleKeyDeletion {

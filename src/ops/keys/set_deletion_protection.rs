@@ -1,7 +1,6 @@
 //! SetDeletionProtection: whether a key may be scheduled for deletion.
 
 use super::description_in;
-use crate::keyring::KeyAction;
 use crate::model::key_ref::KeyName;
 use crate::ops::prelude::*;
 
@@ -9,22 +8,17 @@ const ARN: &str = "ProtectedResourceArn";
 
 operation! {
     pub struct SetDeletionProtection: CanManage {
-        /// None when the instance is meant.
-        key: Option<KeyRef>,
         /// Why the key must not be deleted; none to let it be.
-        protection: Option<String>,
+        protection: Option<String> = with(protection),
+        /// None when the instance is meant.
+        key: Option<KeyRef> = with(protected),
     }
 }
 
-impl FromParams for SetDeletionProtection {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let is_wanted: bool = params.required("EnableDeletionProtection")?;
-        let description = description_in(params, "DeletionProtectionDescription")?;
-        Ok(Self {
-            key: protected(params)?,
-            protection: is_wanted.then(|| description.unwrap_or_default()),
-        })
-    }
+fn protection(params: &Params<'_>) -> Result<Option<String>, ParamError> {
+    let is_wanted: bool = params.required("EnableDeletionProtection")?;
+    let description = description_in(params, "DeletionProtectionDescription")?;
+    Ok(is_wanted.then(|| description.unwrap_or_default()))
 }
 
 /// The one resource that is named: a key by its id or its ARN, or the instance.
@@ -54,12 +48,8 @@ impl Operation for SetDeletionProtection {
         let key = self.key.ok_or_else(|| {
             ApiError::unsupported_parameter("KmsInstanceId", "only keys are protected here")
         })?;
-        let key = cx.key::<Self>(&key)?;
-        cx.keyring()
-            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
-                record.deletion_protection = self.protection;
-            })
-            .await?;
-        Ok(EmptyResponse {})
+        let protection = self.protection;
+        cx.change::<Self>(&key, KeyAction::Annotate, |key| key.deletion_protection = protection)
+            .await
     }
 }

@@ -2,7 +2,6 @@
 //! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
 
 use super::description;
-use crate::keyring::KeyAction;
 use crate::ops::prelude::*;
 
 operation! {
@@ -17,12 +16,7 @@ impl Operation for UpdateKeyDescription {
     type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
-        let key = cx.key::<Self>(&self.key)?;
-        cx.keyring()
-            .change(&key, KeyAction::Annotate, cx.execution()?, |record| {
-                record.description = self.description.unwrap_or_default();
-            })
-            .await?;
-        Ok(EmptyResponse {})
+        let description = self.description.unwrap_or_default();
+        cx.change::<Self>(&self.key, KeyAction::Annotate, |key| key.description = description).await
     }
 }

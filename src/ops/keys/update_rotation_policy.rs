@@ -1,21 +1,15 @@
 //! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
 
 use super::rotation;
-use crate::keyring::{KeyAction, KeyringError};
+use crate::keyring::KeyringError;
 use crate::model::Rotation;
 use crate::ops::prelude::*;
 
 operation! {
     pub struct UpdateRotationPolicy: CanManage {
-        key: KeyRef,
-        rotation: Option<Rotation>,
-    }
-}
-
-impl FromParams for UpdateRotationPolicy {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let is_wanted = params.required("EnableAutomaticRotation")?;
-        Ok(Self { key: params.required("KeyId")?, rotation: rotation(params, is_wanted)? })
+        rotation: Option<Rotation> =
+            with(|params| rotation(params, params.required("EnableAutomaticRotation")?)),
+        key: KeyRef = "KeyId",
     }
 }
 

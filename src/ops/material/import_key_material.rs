@@ -6,28 +6,21 @@ use crate::ops::prelude::*;
 
 operation! {
     pub struct ImportKeyMaterial: CanImport {
-        key: KeyRef,
-        wrapped: Base64Bytes,
         /// None when the token is no import token of this gateway's.
-        import: Option<ImportToken>,
-        expires: Option<Time>,
+        import: Option<ImportToken> =
+            with(|params| Ok(params.required::<String>("ImportToken")?.parse().ok())),
+        expires: Option<Time> = with(expires),
+        key: KeyRef = "KeyId",
+        wrapped: Base64Bytes = "EncryptedKeyMaterial",
     }
 }
 
-impl FromParams for ImportKeyMaterial {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let token: String = params.required("ImportToken")?;
-        let expires: Option<i64> = params.optional("KeyMaterialExpireUnix")?;
-        if expires.is_some_and(|seconds| seconds < 0) {
-            return Err(ParamError::invalid("KeyMaterialExpireUnix"));
-        }
-        Ok(Self {
-            key: params.required("KeyId")?,
-            wrapped: params.required("EncryptedKeyMaterial")?,
-            import: token.parse().ok(),
-            // Zero stands for never, as absence does.
-            expires: expires.filter(|seconds| *seconds != 0).map(Time::from_unix),
-        })
+/// Zero stands for never, as absence does.
+fn expires(params: &Params<'_>) -> Result<Option<Time>, ParamError> {
+    match params.optional("KeyMaterialExpireUnix")? {
+        None | Some(0) => Ok(None),
+        Some(..0) => Err(ParamError::invalid("KeyMaterialExpireUnix")),
+        Some(seconds) => Ok(Some(Time::from_unix(seconds))),
     }
 }
 

@@ -8,16 +8,8 @@ operation! {
         key: KeyRef = "KeyId",
     }
 
-    /// The answer.
-    pub struct ResourceTags {
-        tags: Tags,
-    }
-
-    struct Tags {
-        tag: Vec<Row>,
-    }
-
-    struct Row {
+    /// A row of the list.
+    pub struct ResourceTag in Tags.Tag {
         key_id: KeyId,
         tag_key: TagKey,
         tag_value: TagValue,
@@ -26,16 +18,16 @@ operation! {
 
 impl Operation for ListResourceTags {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ResourceTags;
+    type Output = Rows<ResourceTag>;
 
-    async fn run(self, cx: &Context) -> Result<ResourceTags, ApiError> {
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;
         let record = key.record();
-        let tag = record.tags.iter().map(|(name, value)| Row {
+        let tags = record.tags.iter().map(|(name, value)| ResourceTag {
             key_id: record.id,
             tag_key: name.clone(),
             tag_value: value.clone(),
         });
-        Ok(ResourceTags { tags: Tags { tag: tag.collect() } })
+        Ok(Rows(tags.collect()))
     }
 }

@@ -24,16 +24,14 @@ operation! {
 
     /// The answer.
     pub struct TaggedResources {
-        tag_resources: TagResources,
+        #[serde(flatten)]
+        tag_resources: Rows<TagResource>,
         /// Empty at the end.
         next_token: String,
     }
 
-    struct TagResources {
-        tag_resource: Vec<Row>,
-    }
-
-    struct Row {
+    /// A row of the list.
+    pub struct TagResource in TagResources.TagResource {
         resource_id: KeyId,
         resource_type: &'static str,
         tag_key: TagKey,
@@ -63,12 +61,12 @@ impl Operation for ListTagResources {
             let start = PageStart { key: row.resource_id, tag: row.tag_key.clone() };
             self.after.as_ref().is_none_or(|after| start > *after)
         });
-        let page: Vec<Row> = rows.by_ref().take(ROWS).collect();
+        let page: Vec<_> = rows.by_ref().take(ROWS).collect();
         let is_end = rows.next().is_none();
         let last = page.last().filter(|_row| !is_end);
         Ok(TaggedResources {
             next_token: last.map(token).unwrap_or_default(),
-            tag_resources: TagResources { tag_resource: page },
+            tag_resources: Rows(page),
         })
     }
 }
@@ -91,8 +89,8 @@ fn has_all(record: &KeyRecord, wanted: &BTreeMap<TagKey, TagValue>) -> bool {
     })
 }
 
-fn rows(record: &KeyRecord) -> impl Iterator<Item = Row> {
-    record.tags.iter().map(|(key, value)| Row {
+fn rows(record: &KeyRecord) -> impl Iterator<Item = TagResource> {
+    record.tags.iter().map(|(key, value)| TagResource {
         resource_id: record.id,
         resource_type: "key",
         tag_key: key.clone(),
@@ -100,7 +98,7 @@ fn rows(record: &KeyRecord) -> impl Iterator<Item = Row> {
     })
 }
 
-fn token(row: &Row) -> String {
+fn token(row: &TagResource) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", row.resource_id, row.tag_key))
 }
 
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_token_tells_the_place_of_its_row() {
-        let row = Row {
+        let row = TagResource {
             resource_id: KeyId::random(),
             resource_type: "key",
             tag_key: "team:訂單".parse().unwrap(),

@@ -14,7 +14,7 @@ operations! {
 response! {
     /// What the API tells of a key version.
     #[expect(clippy::struct_field_names, reason = "the fields are named as the API names them")]
-    pub struct KeyVersion {
+    pub struct KeyVersion in KeyVersions.KeyVersion {
         key_id: KeyId,
         key_version_id: KeyVersionId,
         creation_date: Time,

@@ -8,22 +8,11 @@ use crate::ops::prelude::*;
 
 operation! {
     pub struct CreateApplicationAccessPoint {
-        name: AccessName,
-        policies: PolicyNames,
-        authentication_method: AuthenticationMethod,
-        description: String,
-    }
-}
-
-impl FromParams for CreateApplicationAccessPoint {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let method = params.optional("AuthenticationMethod")?;
-        Ok(Self {
-            name: params.required("Name")?,
-            policies: params.required("Policies")?,
-            authentication_method: method.unwrap_or(AuthenticationMethod::ClientKey),
-            description: description(params)?.unwrap_or_default(),
-        })
+        authentication_method: AuthenticationMethod =
+            "AuthenticationMethod" or(AuthenticationMethod::ClientKey),
+        name: AccessName = "Name",
+        policies: PolicyNames = "Policies",
+        description: Option<String> = with(description),
     }
 }
 
@@ -36,7 +25,7 @@ impl Operation for CreateApplicationAccessPoint {
             name: self.name.clone(),
             policies: self.policies,
             authentication_method: self.authentication_method,
-            description: self.description,
+            description: self.description.unwrap_or_default(),
             created: cx.now(),
         };
         let point = access::create::<Self, _>(cx, &self.name, point).await?;

@@ -9,16 +9,8 @@ operation! {
         page: Page = with(access::page),
     }
 
-    /// The answer.
-    pub struct ApplicationAccessPointList {
-        application_access_points: ApplicationAccessPoints,
-    }
-
-    struct ApplicationAccessPoints {
-        application_access_point: Vec<ListedApplicationAccessPoint>,
-    }
-
-    struct ListedApplicationAccessPoint {
+    /// A row of the list.
+    pub struct ListedAccessPoint in ApplicationAccessPoints.ApplicationAccessPoint {
         name: AccessName,
         authentication_method: AuthenticationMethod,
     }
@@ -26,19 +18,12 @@ operation! {
 
 impl Operation for ListApplicationAccessPoints {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ApplicationAccessPointList>;
+    type Output = Paged<ListedAccessPoint>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<ApplicationAccessPointList>, ApiError> {
-        let cut = access::list::<Self, AccessPoint>(cx, self.page)?;
-        let shown = cut.rows.iter().map(|document| ListedApplicationAccessPoint {
-            name: document.name.clone(),
-            authentication_method: document.authentication_method,
-        });
-        let list = ApplicationAccessPointList {
-            application_access_points: ApplicationAccessPoints {
-                application_access_point: shown.collect(),
-            },
-        };
-        Ok(Paged::new(self.page, cut.total, list))
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        access::list::<Self, AccessPoint, _>(cx, self.page, |point| ListedAccessPoint {
+            name: point.name.clone(),
+            authentication_method: point.authentication_method,
+        })
     }
 }

@@ -21,9 +21,9 @@ static ISSUANCE: Semaphore = Semaphore::const_new(1);
 
 operation! {
     pub struct CreateClientKey {
-        access_point: AccessName,
-        password: ClientKeyPassword,
-        validity: Option<(Time, Time)>,
+        validity: Option<(Time, Time)> = with(validity),
+        access_point: AccessName = "AapName",
+        password: ClientKeyPassword = "Password",
     }
 
     /// The answer.
@@ -37,21 +37,14 @@ operation! {
     }
 }
 
-impl FromParams for CreateClientKey {
-    fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
-        let validity = match (params.optional("NotBefore")?, params.optional("NotAfter")?) {
-            (None, None) => None,
-            (Some(not_before), Some(not_after)) if not_before < not_after => {
-                Some((not_before, not_after))
-            }
-            (None, Some(_)) => return Err(ParamError::invalid("NotBefore")),
-            (Some(_), _) => return Err(ParamError::invalid("NotAfter")),
-        };
-        Ok(Self {
-            access_point: params.required("AapName")?,
-            password: params.required("Password")?,
-            validity,
-        })
+fn validity(params: &Params<'_>) -> Result<Option<(Time, Time)>, ParamError> {
+    match (params.optional("NotBefore")?, params.optional("NotAfter")?) {
+        (None, None) => Ok(None),
+        (Some(not_before), Some(not_after)) if not_before < not_after => {
+            Ok(Some((not_before, not_after)))
+        }
+        (None, Some(_)) => Err(ParamError::invalid("NotBefore")),
+        (Some(_), _) => Err(ParamError::invalid("NotAfter")),
     }
 }
 

@@ -9,16 +9,8 @@ operation! {
         page: Page = with(access::page),
     }
 
-    /// The answer.
-    pub struct NetworkRuleList {
-        network_rules: NetworkRules,
-    }
-
-    struct NetworkRules {
-        network_rule: Vec<ListedNetworkRule>,
-    }
-
-    struct ListedNetworkRule {
+    /// A row of the list.
+    pub struct ListedNetworkRule in NetworkRules.NetworkRule {
         name: AccessName,
         r#type: &'static str,
     }
@@ -26,16 +18,12 @@ operation! {
 
 impl Operation for ListNetworkRules {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<NetworkRuleList>;
+    type Output = Paged<ListedNetworkRule>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<NetworkRuleList>, ApiError> {
-        let cut = access::list::<Self, NetworkRule>(cx, self.page)?;
-        let shown = cut
-            .rows
-            .iter()
-            .map(|document| ListedNetworkRule { name: document.name.clone(), r#type: super::TYPE });
-        let list =
-            NetworkRuleList { network_rules: NetworkRules { network_rule: shown.collect() } };
-        Ok(Paged::new(self.page, cut.total, list))
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        access::list::<Self, NetworkRule, _>(cx, self.page, |rule| ListedNetworkRule {
+            name: rule.name.clone(),
+            r#type: super::TYPE,
+        })
     }
 }

@@ -9,28 +9,19 @@ operation! {
         page: Page = with(access::page),
     }
 
-    /// The answer.
-    pub struct PolicyList {
-        policies: Policies,
-    }
-
-    struct Policies {
-        policy: Vec<ListedPolicy>,
-    }
-
-    struct ListedPolicy {
+    /// A row of the list.
+    pub struct ListedPolicy in Policies.Policy {
         name: AccessName,
     }
 }
 
 impl Operation for ListPolicies {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<PolicyList>;
+    type Output = Paged<ListedPolicy>;
 
-    async fn run(self, cx: &Context) -> Result<Paged<PolicyList>, ApiError> {
-        let cut = access::list::<Self, AccessPolicy>(cx, self.page)?;
-        let shown = cut.rows.iter().map(|document| ListedPolicy { name: document.name.clone() });
-        let list = PolicyList { policies: Policies { policy: shown.collect() } };
-        Ok(Paged::new(self.page, cut.total, list))
+    async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
+        access::list::<Self, AccessPolicy, _>(cx, self.page, |policy| ListedPolicy {
+            name: policy.name.clone(),
+        })
     }
 }
