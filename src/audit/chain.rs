@@ -45,9 +45,7 @@ impl Head {
 
 impl fmt::Display for ChainValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        let digits = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-        digits.collect::<String>().fmt(f)
+        hex::encode(self.0).fmt(f)
     }
 }
 
@@ -62,21 +60,12 @@ impl FromStr for ChainValue {
 
     /// Accepts only the form that is written.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId("chain value");
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(invalid),
-        };
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != VALUE_BYTES || !rest.is_empty() {
-            return Err(invalid);
-        }
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
         let mut value = [0; VALUE_BYTES];
-        for (to, [high, low]) in value.iter_mut().zip(pairs) {
-            *to = digit(*high)? << 4 | digit(*low)?;
+        match hex::decode_to_slice(text, &mut value) {
+            Ok(()) if is_lower => Ok(Self(value)),
+            _ => Err(InvalidId("chain value")),
         }
-        Ok(Self(value))
     }
 }
 
@@ -113,8 +102,7 @@ mod tests {
         let mut bytes = vec![0; 32];
         bytes.extend_from_slice(b"record");
         let digest = aws_lc_rs::digest::digest(&SHA256, &bytes);
-        let hex: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(value.to_string(), hex.concat());
+        assert_eq!(value.to_string(), hex::encode(digest));
         assert_eq!(value.to_string().parse(), Ok(value));
     }
 

@@ -1,25 +1,23 @@
 //! Checkpoints: signatures over the chain. An attacker who rewrites records can recompute the
 //! chain, but not these.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
+use der::pem::{self, LineEnding};
+use der::{Decode as _, Encode as _, EncodePem as _};
 use serde::{Deserialize, Serialize};
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 use super::chain::Head;
 use crate::model::{KeyVersionId, Time};
 
-/// The `SubjectPublicKeyInfo` of a P-256 key up to the point (RFC 5480, section 2).
-const SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const POINT_BYTES: usize = 65;
-const PEM_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
-const PEM_END: &str = "-----END PUBLIC KEY-----";
+const PEM_LABEL: &str = "PUBLIC KEY";
 
 /// The format of new checkpoints. Format 1 (0.1.0) does not name the previous checkpoint.
 pub const FORMAT: u32 = 2;
@@ -81,7 +79,7 @@ impl Checkpoint {
 
     /// The reference to this checkpoint for the next one.
     pub(super) fn link(&self) -> CheckpointLink {
-        let sha256 = hex(digest(&SHA256, self.signature.as_bytes()).as_ref());
+        let sha256 = hex::encode(digest(&SHA256, self.signature.as_bytes()));
         CheckpointLink { sequence: self.covers.sequence, sha256 }
     }
 
@@ -106,21 +104,24 @@ impl Checkpoint {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// A text is not a public key for checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the PEM of a public key on P-256")]
 pub struct InvalidKey;
 
+impl From<der::Error> for InvalidKey {
+    fn from(_source: der::Error) -> Self {
+        Self
+    }
+}
+
 /// The public key of the key that signs checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditKey([u8; POINT_BYTES]);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditKey {
+    point: Vec<u8>,
+    der: Vec<u8>,
+    pem: String,
+}
 
 impl AuditKey {
     /// The key with this uncompressed point.
@@ -128,8 +129,17 @@ impl AuditKey {
     /// # Errors
     /// When it is not 65 bytes that begin with `04`.
     pub fn from_point(point: &[u8]) -> Result<Self, InvalidKey> {
-        let point: [u8; POINT_BYTES] = point.try_into().map_err(|_size| InvalidKey)?;
-        if point.first() == Some(&4) { Ok(Self(point)) } else { Err(InvalidKey) }
+        if point.len() != POINT_BYTES || !point.starts_with(&[4]) {
+            return Err(InvalidKey);
+        }
+        let info = SubjectPublicKeyInfoRef {
+            algorithm: AlgorithmIdentifierRef {
+                oid: EC_PUBLIC_KEY,
+                parameters: Some(AnyRef::from(&P256)),
+            },
+            subject_public_key: BitStringRef::from_bytes(point)?,
+        };
+        Ok(Self { point: point.to_vec(), der: info.to_der()?, pem: info.to_pem(LineEnding::LF)? })
     }
 
     /// Parses the PEM of a `SubjectPublicKeyInfo`.
@@ -137,38 +147,27 @@ impl AuditKey {
     /// # Errors
     /// When it is not PEM, or another kind of key.
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
-        let rest = pem.trim().strip_prefix(PEM_BEGIN).ok_or(InvalidKey)?;
-        let base64 = rest.strip_suffix(PEM_END).ok_or(InvalidKey)?;
-        let base64: String = base64.split_ascii_whitespace().collect();
-        let der = STANDARD.decode(base64).map_err(|_source| InvalidKey)?;
-        Self::from_point(der.strip_prefix(&SPKI_PREFIX).ok_or(InvalidKey)?)
+        let (label, der) = pem::decode_vec(pem.trim().as_bytes()).map_err(|_source| InvalidKey)?;
+        let info = SubjectPublicKeyInfoRef::from_der(&der)?;
+        let key = Self::from_point(info.subject_public_key.raw_bytes())?;
+        if label == PEM_LABEL && key.der == der { Ok(key) } else { Err(InvalidKey) }
     }
 
     /// The key as PEM.
     pub fn to_pem(&self) -> String {
-        let base64 = STANDARD.encode(self.der());
-        let mut pem = format!("{PEM_BEGIN}\n");
-        for line in base64.as_bytes().chunks(64) {
-            let _ = writeln!(pem, "{}", String::from_utf8_lossy(line));
-        }
-        let _ = writeln!(pem, "{PEM_END}");
-        pem
+        self.pem.clone()
     }
 
     /// SHA-256 of its DER form, in hexadecimal, for comparison by eye.
     pub fn fingerprint(&self) -> String {
-        hex(digest(&SHA256, &self.der()).as_ref())
+        hex::encode(digest(&SHA256, &self.der))
     }
 
     /// Whether the key signed the checkpoint.
     pub fn has_signed(&self, checkpoint: &Checkpoint) -> bool {
         let Ok(signature) = STANDARD.decode(&checkpoint.signature) else { return false };
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0);
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point);
         key.verify(checkpoint.text().as_bytes(), &signature).is_ok()
-    }
-
-    fn der(&self) -> Vec<u8> {
-        [&SPKI_PREFIX[..], &self.0].concat()
     }
 }
 
@@ -245,9 +244,16 @@ pub(super) mod tests {
     #[test]
     fn a_key_is_read_back_from_its_pem() {
         let key = TestSigner::new().key();
-        assert_eq!(AuditKey::from_pem(&key.to_pem()), Ok(key));
+        assert_eq!(AuditKey::from_pem(&key.to_pem()), Ok(key.clone()));
         for text in ["", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"] {
             assert_eq!(AuditKey::from_pem(text), Err(InvalidKey));
         }
+        let another_label = key.to_pem().replace("PUBLIC", "PRIVATE");
+        assert_eq!(AuditKey::from_pem(&another_label), Err(InvalidKey));
+        // The last byte of the curve's OID.
+        let mut another_curve = key.der.clone();
+        another_curve[22] ^= 1;
+        let pem = pem::encode_string(PEM_LABEL, LineEnding::LF, &another_curve).unwrap();
+        assert_eq!(AuditKey::from_pem(&pem), Err(InvalidKey));
     }
 }

@@ -171,9 +171,5 @@ fn fault(path: &Path, source: io::Error) -> ExportError {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(digest(&SHA256, bytes))
 }

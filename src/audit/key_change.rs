@@ -37,7 +37,7 @@ pub async fn replace_key(
         return Err(AuditError::KeyWhole(old.to_string()));
     }
     let mut retired = StoredHead::retired_keys(store).await?;
-    retired.extend(old_public);
+    retired.extend(old_public.clone());
     let new = next_name(store).await?;
     let number = u32::try_from(retired.len()).unwrap_or(u32::MAX).saturating_add(1);
     let new_public = Signer::make(token, new, number).await?;

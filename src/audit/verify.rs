@@ -443,10 +443,10 @@ impl Verifier {
             self.fault(FaultKind::BadSignature, "the record of the key change is incomplete");
             return;
         };
-        if self.keys.is_empty() || self.in_force == Some(new) {
+        if self.keys.is_empty() || self.in_force.as_ref() == Some(&new) {
             return;
         }
-        if self.in_force.is_some_and(|key| key != old) {
+        if self.in_force.as_ref().is_some_and(|key| *key != old) {
             let text = "the replaced key is not the key that signed so far";
             self.fault(FaultKind::UnprovenKey, text);
         }
@@ -468,8 +468,8 @@ impl Verifier {
         };
         self.check_link(checkpoint.format, checkpoint.follows.as_ref());
         self.link = Some(checkpoint.link());
-        let candidates = self.in_force.map_or_else(|| self.keys.clone(), |key| vec![key]);
-        let signer = candidates.into_iter().find(|key| key.has_signed(&checkpoint));
+        let candidates = self.in_force.as_ref().map_or(&*self.keys, std::slice::from_ref);
+        let signer = candidates.iter().find(|key| key.has_signed(&checkpoint)).cloned();
         if signer.is_none() && !self.keys.is_empty() {
             let text = "the checkpoint was not signed by this key";
             self.fault(FaultKind::BadSignature, text);
@@ -486,7 +486,7 @@ impl Verifier {
         }
         self.chain = self.chain.split_off(&covers.sequence);
         let Some(signer) = signer else { return };
-        self.in_force = Some(signer);
+        self.in_force = Some(signer.clone());
         self.take_intervals(covers.sequence);
         self.note_signed(&signer, covers.sequence);
     }

@@ -53,11 +53,6 @@ mod tests {
 
     const SECRET: &str = "exampleSecretDoNotUse0123456789";
 
-    fn hex(bytes: &[u8]) -> String {
-        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        digits.concat()
-    }
-
     /// Vector A4 of the interface contract, step by step.
     #[test]
     fn the_key_of_acs4_is_derived_as_published() {
@@ -74,14 +69,14 @@ mod tests {
         let mut key = start;
         for (part, expected) in steps {
             let tag = hmac::sign(&key, part.as_bytes());
-            assert_eq!(hex(tag.as_ref()), expected, "{part}");
+            assert_eq!(hex::encode(tag), expected, "{part}");
             key = Key::new(HMAC_SHA256, tag.as_ref());
         }
         let scheme = Scheme::Acs4 { day: *b"20240301", region: "cn-hangzhou", product: "Kms" };
         let text = "ACS4-HMAC-SHA256\n\
                     680f7dc5471d4cab32a95ea4cd9edd2ea1321e7476a2ea89cc115a568127063c";
         assert_eq!(
-            hex(&sign(scheme, &SECRET.into(), text)),
+            hex::encode(sign(scheme, &SECRET.into(), text)),
             "a194df7c27dcbf1498ebc72bb8e62cac35261daca9891b98ab173444fdbf1951"
         );
     }
@@ -99,8 +94,7 @@ mod tests {
     }
 
     fn unhex(text: &serde_json::Value) -> Vec<u8> {
-        let digits = text.as_str().unwrap().as_bytes().chunks(2);
-        digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+        hex::decode(text.as_str().unwrap()).unwrap()
     }
 
     #[test]

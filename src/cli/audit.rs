@@ -111,7 +111,7 @@ impl Verify {
         }
         expectation.sequence = self.expect_sequence;
         expectation.allows_unsigned_tail = self.allow_unsigned_tail;
-        let mut report = Verifier::new(keys.iter().copied(), expectation)
+        let mut report = Verifier::new(keys.iter().cloned(), expectation)
             .files(&files)
             .map_err(|(path, error)| anyhow::Error::new(error).context(unreadable(&path)))?;
         report.keep_faults(self.from, self.to);

@@ -26,7 +26,7 @@ use serde_json::Value;
 use tower::Service as _;
 use uuid::Uuid;
 
-use crate::api::rpc::canonical::{ACS3, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use crate::api::rpc::canonical::{ACS3, BODY_DIGEST, sha256_hex, string_to_sign};
 use crate::api::rpc::percent;
 use crate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use crate::authn::claim::Scheme;
@@ -348,7 +348,7 @@ fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) 
     // Only a header that is not there, or a query that is not encoded, has no string to sign.
     let text = string_to_sign(ACS3, &signed, &signed_headers, digest.unwrap_or_default());
     let signature = signature::sign(Scheme::Acs3, &target.secret, &text.unwrap_or_default());
-    let signature = hex(&signature);
+    let signature = hex::encode(&signature);
     format!(
         "{ACS3} Credential={},SignedHeaders={signed_headers},Signature={signature}",
         target.access_key_id

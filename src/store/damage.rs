@@ -195,13 +195,7 @@ impl Table {
 
 /// The text encoded by hexadecimal digits. Invalid bytes are replaced.
 pub(super) fn from_hex(digits: &str) -> String {
-    let digits: Vec<u8> =
-        digits.chars().filter_map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
-    let bytes = digits.chunks_exact(2).filter_map(|pair| match pair {
-        [high, low] => Some(high << 4 | low),
-        _ => None,
-    });
-    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+    String::from_utf8_lossy(&hex::decode(digits).unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hsmgate::api::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign};
+use hsmgate::api::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign};
 use hsmgate::api::rpc::percent;
 use hsmgate::api::rpc::sign::{claim, rpc1_string_to_sign};
 use hsmgate::authn::claim::{Scheme, SignedWith};
@@ -98,7 +98,7 @@ fn acs(algorithm: &str, scheme: Scheme<'_>, scope: &str) -> Parts {
             string_to_sign(algorithm, signed_request, SIGNED_HEADERS, &digest)
         })
         .unwrap();
-    let signature = hex(&signature::sign(scheme, &SECRET.into(), &text));
+    let signature = hex::encode(signature::sign(scheme, &SECRET.into(), &text));
     let authorization = format!(
         "{algorithm} Credential={ACCESS_KEY_ID}{scope},SignedHeaders={SIGNED_HEADERS},\
          Signature={signature}"
@@ -265,13 +265,11 @@ fn every_bit_of_a_signature_counts() {
     for signed in [acs3(), acs4()] {
         let (_, text) = signed.headers.iter().find(|(name, _)| *name == "authorization").unwrap();
         let (before, digits) = text.rsplit_once('=').unwrap();
-        let signature: Vec<u8> = (0..digits.len() / 2)
-            .map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap())
-            .collect();
+        let signature = hex::decode(digits).unwrap();
         assert_eq!(signature.len(), 32);
         for other in with_every_bit_flipped(&signature) {
             let mut parts = signed.clone();
-            parts.set("authorization", &format!("{before}={}", hex(&other)));
+            parts.set("authorization", &format!("{before}={}", hex::encode(&other)));
             assert!(parts.check(SECRET).is_err());
         }
     }

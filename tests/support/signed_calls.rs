@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::api::rpc::canonical::{
-    ACS3, ACS4, BODY_DIGEST, hex, sha256_hex, string_to_sign as canonical_string_to_sign,
+    ACS3, ACS4, BODY_DIGEST, sha256_hex, string_to_sign as canonical_string_to_sign,
 };
 use hsmgate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use hsmgate::api::rpc::{params, percent};
@@ -261,7 +261,7 @@ impl Call {
             }
             _ => (ACS3, Scheme::Acs3, String::new()),
         };
-        let signature = hex(&signature::sign(scheme, &self.secret, &text));
+        let signature = hex::encode(signature::sign(scheme, &self.secret, &text));
         let authorization = format!(
             "{algorithm} Credential={}{scope},SignedHeaders={},Signature={signature}",
             self.access_key_id,

@@ -81,7 +81,7 @@ pub fn claim<'a>(method: &Method, headers: &'a HeaderMap) -> Result<ClientKeyCla
 /// # Errors
 /// `InvalidParam`.
 pub fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
-    let actual = hex(digest(&SHA256, body).as_ref());
+    let actual = hex::encode(digest(&SHA256, body));
     if single(headers, BODY_DIGEST)?.eq_ignore_ascii_case(&actual) {
         Ok(())
     } else {
@@ -101,11 +101,6 @@ pub fn key_version(headers: &HeaderMap) -> Result<Option<KeyVersionId>, ApiError
             Err(error) => Err(ApiError::from(ErrorCode::KeyVersionNotFound).because(error)),
         },
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn check_signature_method(method: &str) -> Result<(), ApiError> {
@@ -204,7 +199,7 @@ mod tests {
         ] {
             let text = claim(&Method::POST, &headers).unwrap().string_to_sign;
             assert_eq!(text.len(), length);
-            assert_eq!(hex(digest(&SHA256, &text).as_ref()), expected);
+            assert_eq!(hex::encode(digest(&SHA256, &text)), expected);
             let version = "b047bccc-e43d-420b-8ae1-1bb3e2066d53";
             headers.insert(KEY_VERSION, version.parse().unwrap());
         }

@@ -35,13 +35,7 @@ pub fn string_to_sign(
 
 /// Hex(SHA-256(data)), lowercase.
 pub fn sha256_hex(data: &[u8]) -> String {
-    hex(digest(&SHA256, data).as_ref())
-}
-
-/// Bytes as lowercase hex, the format of digests and signatures.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    hex::encode(digest(&SHA256, data))
 }
 
 /// The canonical request, byte for byte.

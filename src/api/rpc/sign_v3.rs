@@ -41,7 +41,8 @@ pub(super) fn claim<'a>(
             authorization.signed_headers,
             body_digest,
         )?,
-        signature: from_hex(authorization.signature).ok_or_else(|| incomplete("Signature"))?,
+        signature: hex::decode(authorization.signature)
+            .map_err(|_source| incomplete("Signature"))?,
         timestamp,
         nonce: nonce(nonce_text)?,
         security_token,
@@ -192,16 +193,4 @@ fn check_body(body: &[u8], claimed: &str) -> Result<(), ApiError> {
         ErrorCode::SignatureDoesNotMatch.message(),
     );
     Err(ApiError::with_message(ErrorCode::SignatureDoesNotMatch, message))
-}
-
-/// Decodes hex text, in either case.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        })
-        .collect()
 }

@@ -253,12 +253,12 @@ fn kinds(report: &Report) -> Vec<FaultKind> {
     report.faults.iter().map(|fault| fault.kind).collect()
 }
 
-fn verified(lines: &[Vec<u8>], keys: &[AuditKey], allows_unsigned_tail: bool) -> Report {
+fn verified(lines: &[Vec<u8>], keys: &[&AuditKey], allows_unsigned_tail: bool) -> Report {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("audit");
     fs::write(&path, lines.concat()).unwrap();
     let expectation = Expectation { allows_unsigned_tail, ..Expectation::default() };
-    Verifier::new(keys.iter().copied(), expectation).files(&[path]).unwrap()
+    Verifier::new(keys.iter().copied().cloned(), expectation).files(&[path]).unwrap()
 }
 
 /// The records of a file without number and chain.
@@ -282,12 +282,12 @@ fn a_file_without_its_checkpoints_does_not_verify_with_a_key() {
     records.retain(|(kind, _)| *kind != Kind::Checkpoint);
     let stripped = lines(&records);
     assert_eq!(kinds(&verified(&stripped, &[], false)), [], "the chain alone finds nothing");
-    assert_eq!(kinds(&verified(&stripped, &[key], false)), [FaultKind::Unsigned]);
-    assert_eq!(kinds(&verified(&stripped, &[key], true)), [FaultKind::Unsigned], "it is closed");
+    assert_eq!(kinds(&verified(&stripped, &[&key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&stripped, &[&key], true)), [FaultKind::Unsigned], "it is closed");
     records.pop();
     let open = lines(&records);
-    assert_eq!(kinds(&verified(&open, &[key], false)), [FaultKind::Unsigned]);
-    assert_eq!(kinds(&verified(&open, &[key], true)), [FaultKind::Unsigned], "none is signed");
+    assert_eq!(kinds(&verified(&open, &[&key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&open, &[&key], true)), [FaultKind::Unsigned], "none is signed");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_closed_file_is_signed_to_its_end() {
     let mut records = taken_apart(&written.files[0]);
     let last = records.iter().rposition(|(kind, _)| *kind == Kind::Checkpoint).unwrap();
     records.remove(last);
-    let mut report = verified(&lines(&records), &[key], true);
+    let mut report = verified(&lines(&records), &[&key], true);
     assert_eq!(kinds(&report), [FaultKind::Unsigned]);
     report.keep_faults(Some(Bound::Sequence(20)), None);
     assert_eq!(kinds(&report), [FaultKind::Unsigned], "it continues to the end");
@@ -313,13 +313,13 @@ fn an_open_file_is_signed_up_to_the_last_hour() {
     for seconds in [7300, 7200, 7100] {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }
-    assert_eq!(kinds(&verified(&lines(&records), &[key], false)), [FaultKind::Unsigned]);
-    assert_eq!(kinds(&verified(&lines(&records), &[key], true)), []);
+    assert_eq!(kinds(&verified(&lines(&records), &[&key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&lines(&records), &[&key], true)), []);
     records.truncate(records.len() - 3);
     for seconds in [7300, 7250, 30, 0] {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }
-    assert_eq!(kinds(&verified(&lines(&records), &[key], false)), [], "one interval, and now");
+    assert_eq!(kinds(&verified(&lines(&records), &[&key], false)), [], "one interval, and now");
 }
 
 #[test]
@@ -356,18 +356,18 @@ fn many_records_after_the_last_checkpoint_are_found_whatever_their_times() {
         let mut forged = signed.clone();
         forged.push(opening(1 << 62, 1 << 62));
         forged.extend(std::iter::repeat_n(event(time), 50_000));
-        let report = verified(&lines(&forged), &[key], false);
+        let report = verified(&lines(&forged), &[&key], false);
         assert_eq!(kinds(&report), [FaultKind::Unsigned], "{case}");
     }
     // A checkpoint is near its records, whatever their times.
     let mut forged = signed.clone();
     forged.extend([event(Some(Time::now().to_string())), event(Some(ahead))]);
     forged.push(event(Some("2024-03-01T08:30:00Z".to_owned())));
-    assert_eq!(kinds(&verified(&lines(&forged), &[key], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&lines(&forged), &[&key], false)), [FaultKind::Unsigned]);
     // As many as a gateway with default settings leaves unsigned.
     let mut live = signed;
     live.extend(std::iter::repeat_n(event(Some(Time::now().to_string())), 15_000));
-    assert_eq!(kinds(&verified(&lines(&live), &[key], false)), []);
+    assert_eq!(kinds(&verified(&lines(&live), &[&key], false)), []);
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_checkpoint_in_front_of_the_records_that_it_covers_is_found() {
     forged.push(records[second].clone());
     let invented = json!({"eventTime": Time::now(), "requestId": "invented"});
     forged.extend(std::iter::repeat_n((Kind::Event, invented), second - first - 1));
-    assert_eq!(kinds(&verified(&lines(&forged), &[key], false)), [FaultKind::Rewritten]);
+    assert_eq!(kinds(&verified(&lines(&forged), &[&key], false)), [FaultKind::Rewritten]);
 }
 
 #[test]
@@ -405,9 +405,9 @@ fn an_opening_record_counts_once_it_is_signed() {
     for seconds in [90_000, 7200] {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }
-    assert_eq!(kinds(&verified(&lines(&records), &[signer.key()], false)), []);
+    assert_eq!(kinds(&verified(&lines(&records), &[&signer.key()], false)), []);
     records.push((Kind::Event, json!({"eventTime": at(7100)})));
-    assert_eq!(kinds(&verified(&lines(&records), &[signer.key()], false)), [FaultKind::Unsigned]);
+    assert_eq!(kinds(&verified(&lines(&records), &[&signer.key()], false)), [FaultKind::Unsigned]);
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_removed_checkpoint_is_missed_by_the_next() {
     }
     let second = signer.sign(head, Some(first.link()));
     records.push((Kind::Checkpoint, serde_json::to_value(&second).unwrap()));
-    let report = verified(&lines(&records), &[key], false);
+    let report = verified(&lines(&records), &[&key], false);
     assert_eq!(kinds(&report), [FaultKind::CheckpointMissing]);
 }
 
@@ -446,7 +446,7 @@ fn files_of_the_first_format_verify_as_before() {
     }
     records.push((Kind::Checkpoint, old));
     records.push((Kind::Close, json!({"reason": "stop"})));
-    let report = verified(&lines(&records), &[signer.key()], false);
+    let report = verified(&lines(&records), &[&signer.key()], false);
     assert_eq!(kinds(&report), []);
     assert_eq!(report.signed_through, Some(2));
 }
@@ -469,14 +469,14 @@ fn a_new_key_is_trusted_only_if_it_is_given() {
         records.push((Kind::Checkpoint, serde_json::to_value(&checkpoint).unwrap()));
     }
     let lines = lines(&records);
-    let report = verified(&lines, &[old.key()], false);
+    let report = verified(&lines, &[&old.key()], false);
     assert_eq!(kinds(&report), [FaultKind::UnprovenKey]);
     assert!(report.faults[0].text.contains(&new.key().fingerprint()));
-    let report = verified(&lines, &[old.key(), new.key()], false);
+    let report = verified(&lines, &[&old.key(), &new.key()], false);
     assert_eq!(kinds(&report), []);
     let parts: Vec<_> = report.signed_by.iter().map(|part| (part.first, part.last)).collect();
     assert_eq!(parts, [(1, 1), (2, 3)]);
-    let report = verified(&lines, &[new.key()], false);
+    let report = verified(&lines, &[&new.key()], false);
     assert_eq!(
         kinds(&report),
         [FaultKind::BadSignature],
@@ -487,6 +487,6 @@ fn a_new_key_is_trusted_only_if_it_is_given() {
     let mut forged = records.clone();
     forged[2].1["newKey"] = named(thief.key());
     let forged = self::lines(&forged[..3]);
-    let report = verified(&forged, &[old.key(), new.key()], false);
+    let report = verified(&forged, &[&old.key(), &new.key()], false);
     assert_eq!(kinds(&report), [FaultKind::UnprovenKey]);
 }

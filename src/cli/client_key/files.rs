@@ -1,6 +1,5 @@
 //! The files of a client key, as the KMS instance SDKs take them.
 
-use std::fmt::Write as _;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -66,10 +65,7 @@ pub(in super::super) fn password() -> anyhow::Result<Zeroizing<String>> {
     loop {
         let mut random = Zeroizing::new([0; 16]);
         aws_lc_rs::rand::fill(&mut *random).context("no random bytes")?;
-        let mut text = Zeroizing::new(String::with_capacity(32));
-        for byte in *random {
-            write!(text, "{byte:02x}")?;
-        }
+        let text = Zeroizing::new(hex::encode(*random));
         // Once in three million times there is no letter in it.
         if text.parse::<ClientKeyPassword>().is_ok() {
             return Ok(text);

@@ -128,6 +128,5 @@ async fn the_ciphertexts_of_the_protocols_own_vector_decrypt() {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(byte).collect()
+    hex::decode(text).unwrap()
 }

@@ -82,9 +82,7 @@ fn tests(group: &Value) -> &[Value] {
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
-    text.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    hex::decode(value.as_str().unwrap()).unwrap()
 }
 
 /// No API that is served here wraps keys with AES.

@@ -203,8 +203,7 @@ impl Sdk {
     fn read() -> Self {
         let message = |line: &str| {
             let (name, hex) = line.split_once(' ').unwrap();
-            let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-            (name.to_owned(), (0..hex.len()).step_by(2).map(byte).collect())
+            (name.to_owned(), hex::decode(hex).unwrap())
         };
         Self(OF_THE_SDK.lines().map(message).collect())
     }
