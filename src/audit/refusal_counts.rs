@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::system_event::{Actor, SystemEvent};
 use crate::error::ErrorCode;
@@ -31,7 +32,7 @@ pub(super) struct RefusalCount {
 impl RefusalCounts {
     /// Counts a refusal.
     pub(super) fn count(&self, source: IpAddr, time: Time, code: ErrorCode) {
-        let mut refusal_counts = self.refusal_counts();
+        let mut refusal_counts = self.0.lock();
         let has_room =
             refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&Some(source));
         let refusal_count = refusal_counts.entry(has_room.then_some(source));
@@ -46,12 +47,12 @@ impl RefusalCounts {
 
     /// Removes and returns all counts.
     pub(super) fn take(&self) -> HashMap<Option<IpAddr>, RefusalCount> {
-        std::mem::take(&mut *self.refusal_counts())
+        std::mem::take(&mut *self.0.lock())
     }
 
     /// Puts back a count that could not be recorded.
     pub(super) fn put_back(&self, source: Option<IpAddr>, refusal_count: RefusalCount) {
-        let mut refusal_counts = self.refusal_counts();
+        let mut refusal_counts = self.0.lock();
         let has_room = refusal_counts.len() < MAX_SOURCES || refusal_counts.contains_key(&source);
         match refusal_counts.entry(source.filter(|_source| has_room)) {
             std::collections::hash_map::Entry::Vacant(free) => {
@@ -66,10 +67,6 @@ impl RefusalCounts {
                 }
             }
         }
-    }
-
-    fn refusal_counts(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, RefusalCount>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) struct QueuedRecord {
 #[derive(Debug)]
 pub(super) struct WriterStatus {
     /// The last record on disk.
-    pub(super) head: std::sync::Mutex<Head>,
+    pub(super) head: parking_lot::Mutex<Head>,
     /// The number of failed commits.
     pub(super) failures: AtomicU64,
     /// Whether the last commit failed.
@@ -103,7 +103,7 @@ impl WriterStatus {
     /// The status of an audit log whose last record is this one.
     pub(super) fn of(head: Head) -> Self {
         Self {
-            head: std::sync::Mutex::new(head),
+            head: parking_lot::Mutex::new(head),
             failures: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
             is_moved: AtomicBool::new(false),
@@ -116,7 +116,7 @@ impl WriterStatus {
 
     /// The last record on disk.
     pub(super) fn head(&self) -> Head {
-        *self.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.head.lock()
     }
 }
 
@@ -312,7 +312,7 @@ impl Writer {
     fn advance(&mut self, head: Head, batch: &[QueuedRecord]) {
         self.since_checkpoint += head.sequence - self.head.sequence;
         self.head = head;
-        *self.status.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = head;
+        *self.status.head.lock() = head;
         if batch.iter().any(|entry| entry.kind == Kind::Checkpoint) {
             self.since_checkpoint = 0;
         } else if self.since_checkpoint >= self.checkpoint_records {

@@ -20,10 +20,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 
 use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
@@ -160,7 +160,7 @@ impl ReplayGuard {
 
     /// The id of the journal.
     pub fn journal(&self) -> String {
-        lock(&self.record).journal.clone()
+        self.record.lock().journal.clone()
     }
 
     /// Requests dated before this time are rejected: their nonces may be dropped or lost.
@@ -193,7 +193,7 @@ impl ReplayGuard {
         let entry = entry(access_key, nonce);
         let expires = timestamp.unix().saturating_add(CLOCK_WINDOW_SECONDS);
         let number = expires.div_euclid(BUCKET_SECONDS);
-        let mut buckets = lock(&self.buckets);
+        let mut buckets = self.buckets.lock();
         // Under the lock: the bucket may just have been dropped.
         if timestamp < self.trusted_from() {
             return Ok(NonceUse::TooOld);
@@ -253,10 +253,10 @@ impl ReplayGuard {
     /// Corrects the time of an untrusted start by the current clock, if the clock was set.
     fn adjust_to_clocks(&self, clocks: Clocks) -> Result<(), ReplayError> {
         let fault = |source| ReplayError::File { path: self.directory.clone(), source };
-        let mut record = lock(&self.record);
+        let mut record = self.record.lock();
         let Some(next) = record.adjusted_to_clocks(clocks) else { return Ok(()) };
         next.write(&self.directory).map_err(fault)?;
-        let buckets = lock(&self.buckets);
+        let buckets = self.buckets.lock();
         self.trusted_from.store(next.trusted_from, Ordering::Relaxed);
         drop(buckets);
         let from = Time::from_unix(next.trusted_from);
@@ -268,9 +268,9 @@ impl ReplayGuard {
 
     fn forget_expired_at(&self, now: Time, moment: Instant) -> Result<(), ReplayError> {
         let fault = |source| ReplayError::File { path: self.directory.clone(), source };
-        let mut record = lock(&self.record);
+        let mut record = self.record.lock();
         let last = {
-            let buckets = lock(&self.buckets);
+            let buckets = self.buckets.lock();
             let is_over = |(number, bucket): &(&i64, &Bucket)| {
                 is_expired(**number, now) && bucket.keep_until <= moment
             };
@@ -283,7 +283,7 @@ impl ReplayGuard {
             *record = next;
         }
         let forgotten = {
-            let mut buckets = lock(&self.buckets);
+            let mut buckets = self.buckets.lock();
             self.trusted_from.store(record.trusted_from, Ordering::Relaxed);
             let kept = buckets.split_off(&(last.saturating_add(1)));
             std::mem::replace(&mut *buckets, kept)
@@ -428,11 +428,6 @@ fn remove_up_to(directory: &Path, last: i64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-// Each lock protects data that is consistent at every moment, so a poisoned lock can be used.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

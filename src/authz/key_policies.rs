@@ -1,7 +1,8 @@
 //! A cache of parsed key policies, by their text.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+
+use parking_lot::RwLock;
 
 use crate::model::policy::{KeyPolicy, PolicyFault};
 use crate::model::{KeyId, KeyRecord};
@@ -19,14 +20,13 @@ impl KeyPolicies {
     /// The policy of a key, if it has one.
     pub(super) fn of(&self, record: &KeyRecord) -> Result<Option<KeyPolicy>, PolicyFault> {
         let Some(text) = &record.policy else { return Ok(None) };
-        // The map is consistent even if a thread panicked while it held the lock.
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let read = self.read.read();
         if let Some((_, policy)) = read.get(&record.id).filter(|(read_text, _)| read_text == text) {
             return Ok(Some(policy.clone()));
         }
         drop(read);
         let policy = KeyPolicy::parse(text)?;
-        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.write();
         if read.len() >= MAX_ENTRIES {
             read.clear();
         }

@@ -5,8 +5,8 @@
 //! Memory is bounded: a request that no connection is free for in time is counted as missed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use hdrhistogram::{CreationError, Histogram};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -122,7 +123,7 @@ async fn send(client: Client, plan: Arc<Plan>) -> Result<Report, CreationError> 
         senders.spawn(sender.send_all(Arc::clone(&schedule)));
     }
     while senders.join_next().await.is_some() {}
-    Ok(lock(&results).report(&plan, schedule.planned))
+    Ok(results.lock().report(&plan, schedule.planned))
 }
 
 /// The instants of all requests, each given away once.
@@ -165,14 +166,14 @@ impl Sender {
         while let Some(planned) = schedule.take() {
             sleep_until(planned).await;
             if planned.elapsed() > self.plan.max_start_delay {
-                lock(&self.results).missed += 1;
+                self.results.lock().missed += 1;
                 continue;
             }
-            lock(&self.results).sent += 1;
+            self.results.lock().sent += 1;
             if let Ok(Ok(code)) = timeout(RESPONSE_TIMEOUT, self.call()).await {
-                lock(&self.results).record_response(&code, planned.elapsed());
+                self.results.lock().record_response(&code, planned.elapsed());
             } else {
-                lock(&self.results).count(NO_RESPONSE);
+                self.results.lock().count(NO_RESPONSE);
                 self.connection = None;
                 sleep(RECONNECT_PAUSE).await;
             }
@@ -258,10 +259,6 @@ impl Results {
         report.goodput = succeeded / plan.length.as_secs_f64();
         report
     }
-}
-
-fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
-    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn times(histogram: &Histogram<u64>) -> Times {

@@ -1,8 +1,10 @@
 //! Exponential backoff for failed job items.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The pause after the second failure in a row. Doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -22,12 +24,12 @@ struct ItemBackoff {
 impl Backoff {
     /// Whether to skip it in this round.
     pub(super) fn is_delayed(&self, what: &str, now: Instant) -> bool {
-        self.items().get(what).is_some_and(|item| now < item.until)
+        self.0.lock().get(what).is_some_and(|item| now < item.until)
     }
 
     /// Records a failure. Returns true for the first in a row.
     pub(super) fn fail(&self, what: &str, now: Instant) -> bool {
-        let mut items = self.items();
+        let mut items = self.0.lock();
         let known = items.get(what).copied();
         let pause = known.map(|item| match item.pause {
             None => FIRST_PAUSE,
@@ -40,16 +42,12 @@ impl Backoff {
 
     /// Records a success. Returns true if it had failed before.
     pub(super) fn succeed(&self, what: &str) -> bool {
-        self.items().remove(what).is_some()
+        self.0.lock().remove(what).is_some()
     }
 
     /// Forgets items that are no longer due.
     pub(super) fn keep_only(&self, is_due: impl Fn(&str) -> bool) {
-        self.items().retain(|what, _item| is_due(what));
-    }
-
-    fn items(&self) -> MutexGuard<'_, HashMap<String, ItemBackoff>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().retain(|what, _item| is_due(what));
     }
 }
 

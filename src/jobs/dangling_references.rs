@@ -2,7 +2,8 @@
 //! should have access may be refused.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::store::{DanglingReference, Store};
 
@@ -23,8 +24,7 @@ struct LastCheck {
 impl DanglingReferences {
     /// Checks the documents if any has changed, and warns of new dangling references.
     pub(super) fn check(&self, store: &Store) {
-        // Only complete values are stored, so the data behind a poisoned lock is valid.
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let revision = store.catalogue_revision();
         if last.revision == Some(revision) {
             return;

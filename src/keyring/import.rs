@@ -7,8 +7,7 @@
 //! One change of material at a time, for all keys: between the two looks at a row that an import
 //! takes, another import, a deletion or an expiry would change what the first look said.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::pending_versions::PendingGuard;
 use super::{Execution, KeyAction, Keyring, KeyringError, identity, public_key, state};
@@ -338,7 +337,7 @@ impl Keyring {
             })
             .await;
         if brought.is_ok() {
-            self.pending_destruction().remove(&record.id);
+            self.pending_destruction.lock().remove(&record.id);
         }
         brought.map(drop)
     }
@@ -346,7 +345,7 @@ impl Keyring {
     /// The keys with material in the token that their rows call absent, as far as this process has
     /// left any there.
     pub fn pending_destructions(&self) -> Vec<KeyId> {
-        self.pending_destruction().iter().copied().collect()
+        self.pending_destruction.lock().iter().copied().collect()
     }
 
     /// Destroys what is left of the material of such a key, if its row still calls it absent.
@@ -362,16 +361,12 @@ impl Keyring {
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
-        self.pending_destruction().remove(&key);
+        self.pending_destruction.lock().remove(&key);
         Ok(())
     }
 
     pub(super) fn mark_pending_destruction(&self, key: KeyId) {
-        self.pending_destruction().insert(key);
-    }
-
-    fn pending_destruction(&self) -> MutexGuard<'_, BTreeSet<KeyId>> {
-        self.pending_destruction.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending_destruction.lock().insert(key);
     }
 
     async fn unwrap(
@@ -421,7 +416,7 @@ impl Keyring {
             .await?;
         self.mark_pending_destruction(key);
         self.destroy_absent_material(&record, budget).await?;
-        self.pending_destruction().remove(&key);
+        self.pending_destruction.lock().remove(&key);
         Ok(())
     }
 

@@ -5,9 +5,11 @@
 //! the hot path is an atomic of the version and waits for nobody.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::KeyringError;
 use crate::error::ErrorCode;
@@ -92,7 +94,7 @@ impl Invocations {
 
     /// Whether a version has encrypted so often that its key should get another.
     pub(super) fn needs_rotation(&self, version: KeyVersionId) -> bool {
-        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.counters.read();
         let total = counters.get(&version).map(|counter| counter.total.load(Ordering::Relaxed));
         total.is_some_and(|total| total >= self.limits.rotate_at)
     }
@@ -100,7 +102,7 @@ impl Invocations {
     /// Gives the rest of all leases back; for an end at which nothing is encrypted any more.
     pub(super) async fn return_leases(&self) -> Result<(), StoreError> {
         let counters: Vec<Arc<InvocationCounter>> = {
-            let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+            let mut counters = self.counters.write();
             counters.drain().map(|(_version, counter)| counter).collect()
         };
         let remainders: Vec<_> = counters.iter().map(|counter| counter.remainder()).collect();
@@ -108,12 +110,12 @@ impl Invocations {
     }
 
     fn counter(&self, version: KeyVersionId) -> Arc<InvocationCounter> {
-        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.counters.read();
         if let Some(counter) = counters.get(&version) {
             return Arc::clone(counter);
         }
         drop(counters);
-        let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+        let mut counters = self.counters.write();
         Arc::clone(
             counters.entry(version).or_insert_with(|| Arc::new(InvocationCounter::new(version))),
         )
@@ -184,7 +186,7 @@ impl Invocations {
 
     /// What has happened and has no record yet.
     pub(super) fn events(&self) -> MutexGuard<'_, Vec<IvEvent>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 
     /// Tells operators, once for each version and start, and again at the end.

@@ -21,8 +21,10 @@ mod symmetric;
 mod usable_version;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+
+use parking_lot::Mutex;
 
 pub use data_key_pair::{DataKeyPair, PairForm};
 pub use error::KeyringError;

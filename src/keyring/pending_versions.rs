@@ -2,8 +2,10 @@
 //! left behind.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::model::KeyVersionId;
 
@@ -26,13 +28,13 @@ pub(super) struct PendingGuard {
 impl PendingVersions {
     /// Begins to make a version.
     pub(super) fn begin(&self, version: KeyVersionId) -> PendingGuard {
-        self.held().insert(version);
+        self.own.lock().insert(version);
         PendingGuard { all: self.clone(), version }
     }
 
     /// Whether this version is being made.
     pub(super) fn has(&self, version: KeyVersionId) -> bool {
-        self.held().contains(&version)
+        self.own.lock().contains(&version)
     }
 
     /// Since when these versions have been seen as they are now; of others nothing is kept.
@@ -40,21 +42,17 @@ impl PendingVersions {
         &self,
         versions: impl Iterator<Item = KeyVersionId>,
     ) -> HashMap<KeyVersionId, Instant> {
-        let mut first_seen = self.first_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first_seen = self.first_seen.lock();
         let now = Instant::now();
         let seen = |version| (version, first_seen.get(&version).copied().unwrap_or(now));
         *first_seen = versions.map(seen).collect();
         first_seen.clone()
     }
-
-    fn held(&self) -> MutexGuard<'_, HashSet<KeyVersionId>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for PendingGuard {
     fn drop(&mut self) {
-        self.all.held().remove(&self.version);
+        self.all.own.lock().remove(&self.version);
     }
 }
 

@@ -24,7 +24,9 @@ pub mod unsupported;
 pub mod versions;
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 pub use call_limits::{CallLimits, CallRates};
 pub use operation::{CostClass, Operation};
@@ -155,16 +157,12 @@ impl Context {
 
     /// Refuses the request with `error` as soon as it is known which key it is about.
     pub fn throttle(&self, error: ApiError) {
-        *self.throttled() = Some(error);
+        *self.throttled.lock() = Some(error);
     }
 
     /// The refusal that nobody has been told of yet.
     pub fn take_throttled(&self) -> Option<ApiError> {
-        self.throttled().take()
-    }
-
-    fn throttled(&self) -> MutexGuard<'_, Option<ApiError>> {
-        self.throttled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.throttled.lock().take()
     }
 
     /// Finds a key and asks leave to do `P` with it, in an operation without an encryption

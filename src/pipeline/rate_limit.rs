@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The maximum number of entries. Beyond it each new entry replaces another.
 pub(super) const MAX_ENTRIES: usize = 16_384;
@@ -38,17 +39,17 @@ impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
 
     /// Whether the key may act now.
     pub(super) fn allows(&self, key: K, now: Instant) -> bool {
-        self.penalties().allows(key, now)
+        self.penalties.lock().allows(key, now)
     }
 
     /// Records an action of the key.
     pub(super) fn note(&self, key: K, now: Instant) {
-        self.penalties().note(key, now, self.cost);
+        self.penalties.lock().note(key, now, self.cost);
     }
 
     /// Records an action of the key if it is allowed; returns whether it is.
     pub(super) fn take(&self, key: K, now: Instant) -> bool {
-        let mut penalties = self.penalties();
+        let mut penalties = self.penalties.lock();
         let may = penalties.allows(key, now);
         if may {
             penalties.note(key, now, self.cost);
@@ -56,13 +57,9 @@ impl<K: Copy + Eq + Hash> LeakyBuckets<K> {
         may
     }
 
-    fn penalties(&self) -> MutexGuard<'_, Penalties<K>> {
-        self.penalties.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.penalties().until.len()
+        self.penalties.lock().until.len()
     }
 }
 

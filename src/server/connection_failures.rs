@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::{AlertDescription, PeerIncompatible};
 use tokio::time::Instant;
 
@@ -81,7 +81,7 @@ impl Failures {
     ) {
         metrics().connection_failed(failure);
         let line = {
-            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut log = self.log.lock();
             log.line(source_of(peer), Instant::now())
         };
         let Some(LogEntry { more, others }) = line else { return };

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -101,7 +102,7 @@ impl ConnectionSlots {
         let state = ConnectionState::default();
         let taken =
             OpenConnectionState { source, since: Instant::now(), state: state.clone(), task: None };
-        let mut table = self.table();
+        let mut table = self.0.table.lock();
         table.taken.insert(number, taken);
         *table.by_source.entry(source).or_default() += 1;
         drop(table);
@@ -121,14 +122,14 @@ impl ConnectionSlots {
     }
 
     fn count_of(&self, source: IpAddr) -> usize {
-        self.table().by_source.get(&source).copied().unwrap_or_default()
+        self.0.table.lock().by_source.get(&source).copied().unwrap_or_default()
     }
 
     /// Closes the connection that is best closed, of one source or of all; returns whether one was
     /// found.
     fn evict(&self, source: Option<IpAddr>) -> bool {
         let now = Instant::now();
-        let mut table = self.table();
+        let mut table = self.0.table.lock();
         let idle = table
             .taken
             .iter()
@@ -156,7 +157,7 @@ impl ConnectionSlots {
     fn refuse(&self, address: IpAddr, limit: metrics::ConnectionLimit) {
         metrics().connection_refused(limit);
         let now = Instant::now();
-        let mut table = self.table();
+        let mut table = self.0.table.lock();
         if table.last_logged.is_some_and(|logged| now < logged + LOG_INTERVAL) {
             table.suppressed = table.suppressed.saturating_add(1);
             return;
@@ -174,10 +175,6 @@ impl ConnectionSlots {
             more,
             "refused a connection: the limit {setting} is reached and no connection is idle"
         );
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,7 +194,7 @@ impl Table {
 impl ConnectionSlot {
     /// Sets the task that drives the connection, to abort it when the slot is needed.
     pub(super) fn set_task(slots: &ConnectionSlots, number: u64, task: AbortHandle) {
-        match slots.table().taken.get_mut(&number) {
+        match slots.0.table.lock().taken.get_mut(&number) {
             Some(taken) => taken.task = Some(task),
             // It was evicted in between.
             None => task.abort(),
@@ -207,7 +204,7 @@ impl ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.slots.table().remove(self.number);
+        self.slots.0.table.lock().remove(self.number);
     }
 }
 
@@ -243,7 +240,7 @@ mod tests {
     async fn the_oldest_idle_connection_makes_room_and_one_that_serves_does_not() {
         let slots = slots(2, 2, &[]);
         let first = connect(&slots, 1, 1).await.unwrap();
-        let state = slots.table().taken[&1].state.clone();
+        let state = slots.0.table.lock().taken[&1].state.clone();
         let guard = state.enter(Some(0)).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         let second = connect(&slots, 1, 2).await.unwrap();
@@ -262,7 +259,7 @@ mod tests {
     async fn a_connection_that_was_used_with_success_is_kept_for_a_while_after_its_last_answer() {
         let slots = slots(1, 1, &[]);
         let first = connect(&slots, 1, 1).await.unwrap();
-        let state = slots.table().taken[&1].state.clone();
+        let state = slots.0.table.lock().taken[&1].state.clone();
         let (guard, _query) = state.enter(Some(0)).unwrap();
         guard.mark_success();
         drop(guard);
@@ -286,7 +283,7 @@ mod tests {
         for number in 10..12 {
             connect(&slots, 9, number).await.unwrap();
         }
-        assert_eq!(slots.table().taken.len(), 4);
+        assert_eq!(slots.0.table.lock().taken.len(), 4);
         let _more = connect(&slots, 9, 12).await.unwrap();
         assert_eq!(slots.count_of(address(9)), 3);
     }

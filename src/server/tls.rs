@@ -7,10 +7,11 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
@@ -171,7 +172,7 @@ impl ServerCertificate {
     /// Checks the files and reloads them if needed. Blocking.
     fn check_files(&self, is_requested: bool, before: &FileVersions) -> FileVersions {
         let now = FileVersions::of(&self.files);
-        let is_changed = now != *self.lock_versions();
+        let is_changed = now != *self.loaded_versions.lock();
         if is_requested || (is_changed && now == *before) {
             self.reload(now.clone());
         }
@@ -179,7 +180,7 @@ impl ServerCertificate {
     }
 
     fn reload(&self, versions: FileVersions) {
-        *self.lock_versions() = versions;
+        *self.loaded_versions.lock() = versions;
         match LoadedCertificate::read(&self.files) {
             Ok(loaded) => {
                 loaded.warn_if_expired(&self.files);
@@ -201,10 +202,6 @@ impl ServerCertificate {
                 );
             }
         }
-    }
-
-    fn lock_versions(&self) -> std::sync::MutexGuard<'_, FileVersions> {
-        self.loaded_versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

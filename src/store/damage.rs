@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
@@ -54,11 +54,6 @@ pub(super) struct DamagedRows {
 }
 
 impl DamagedRows {
-    fn lock_rows(&self) -> MutexGuard<'_, BTreeMap<Part, BTreeSet<DamagedRow>>> {
-        // Only complete sets are stored, so the data behind a poisoned lock is valid.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Starts with the damaged rows of the first catalogue read.
     pub(super) fn of(catalogue: Vec<DamagedRow>) -> Self {
         let damages = Self::default();
@@ -70,7 +65,7 @@ impl DamagedRows {
     /// readable again or deleted.
     pub(super) fn note(&self, part: Part, rows: Vec<DamagedRow>) {
         let now: BTreeSet<DamagedRow> = rows.into_iter().collect();
-        let mut rows = self.lock_rows();
+        let mut rows = self.rows.lock();
         let before = rows.remove(&part).unwrap_or_default();
         for DamagedRow { table, row, why } in now.difference(&before) {
             tracing::error!(
@@ -96,7 +91,7 @@ impl DamagedRows {
 impl Store {
     /// Every known damaged row, by table and row.
     pub fn damaged_rows(&self) -> Vec<DamagedRow> {
-        let rows = self.inner.damages.lock_rows();
+        let rows = self.inner.damages.rows.lock();
         rows.values().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -104,7 +99,7 @@ impl Store {
     /// only the token has.
     pub fn is_damaged_key(&self, key: KeyId) -> bool {
         let name = key.to_string();
-        let rows = self.inner.damages.lock_rows();
+        let rows = self.inner.damages.rows.lock();
         let mut rows = rows.get(&Part::Catalogue).into_iter().flatten();
         rows.any(|one| one.table == "keys" && one.row == name)
     }

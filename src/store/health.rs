@@ -1,7 +1,7 @@
 //! Tracks whether the store can keep a change: the result of the last change, and what was found
 //! about the database file.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 
 use crate::telemetry::metrics::metrics;
 
@@ -24,14 +24,10 @@ struct Faults {
 }
 
 impl Health {
-    fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records that the database refused a change.
     pub(super) fn write_failed(&self, error: &(dyn std::error::Error + 'static)) {
         metrics().store_write_failed();
-        let was = self.faults().write.replace(error.to_string());
+        let was = self.faults.lock().write.replace(error.to_string());
         if was.is_none() {
             tracing::error!(
                 event = "store.write_failed",
@@ -43,14 +39,14 @@ impl Health {
 
     /// Records that a change is on disk.
     pub(super) fn write_passed(&self) {
-        if self.faults().write.take().is_some() {
+        if self.faults.lock().write.take().is_some() {
             tracing::info!(event = "store.write_recovered", "the store accepts changes again");
         }
     }
 
     /// Records whether the file is the one that was opened, and if not, what happened to it.
     pub(super) fn note_file(&self, loss: Option<String>) {
-        let was = std::mem::replace(&mut self.faults().loss, loss.clone());
+        let was = std::mem::replace(&mut self.faults.lock().loss, loss.clone());
         match (was, loss) {
             (None, Some(what)) => tracing::error!(
                 event = "store.file_lost",
@@ -66,7 +62,7 @@ impl Health {
 
     /// Records the damage that a check of the file found, if any.
     pub(super) fn note_damage(&self, damage: Option<String>) {
-        let was = std::mem::replace(&mut self.faults().damage, damage.clone());
+        let was = std::mem::replace(&mut self.faults.lock().damage, damage.clone());
         match (was, damage) {
             (None, Some(what)) => tracing::error!(
                 event = "store.damaged",
@@ -86,21 +82,21 @@ impl Health {
     /// Records that the file holds an older state than before. This stays until the process
     /// restarts.
     pub(super) fn note_rollback(&self, what: &'static str) {
-        self.faults().rollback.get_or_insert(what);
+        self.faults.lock().rollback.get_or_insert(what);
     }
 
     /// How the file shows an older state or another instance.
     pub(super) fn rollback(&self) -> Option<&'static str> {
-        self.faults().rollback
+        self.faults.lock().rollback
     }
 
     /// Why the last change could not be written. `None` if it was written.
     pub(super) fn failed_write(&self) -> Option<String> {
-        self.faults().write.clone()
+        self.faults.lock().write.clone()
     }
 
     /// The damage found by the last check.
     pub(super) fn damage(&self) -> Option<String> {
-        self.faults().damage.clone()
+        self.faults.lock().damage.clone()
     }
 }

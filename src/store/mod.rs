@@ -39,8 +39,9 @@ mod watch;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sqlx::{AnyConnection, AnyPool, Connection as _};
 use tokio::sync::Mutex;
 
@@ -259,13 +260,12 @@ impl Inner {
         }
     }
 
-    // Only complete records are stored, so the data behind a poisoned lock is valid.
     fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+        self.catalogue.read()
     }
 
     fn catalogue_mut(&self) -> RwLockWriteGuard<'_, Catalogue> {
-        self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
+        self.catalogue.write()
     }
 }
 

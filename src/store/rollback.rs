@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::refresh::REVISION;
@@ -62,7 +62,7 @@ impl Store {
     }
 
     fn is_another_instance(&self, found: Option<String>) -> bool {
-        let mut known = locked(&self.inner.last_seen.instance);
+        let mut known = self.inner.last_seen.instance.lock();
         match (&*known, found) {
             (Some(known), found) => found.as_ref() != Some(known),
             (None, found) => {
@@ -96,7 +96,7 @@ impl Inner {
     /// The highest revision of principals and AccessKeys that was read. It must be read before the
     /// revision that is compared with it.
     pub(super) fn last_access_revision(&self) -> i64 {
-        *locked(&self.last_seen.access)
+        *self.last_seen.access.lock()
     }
 
     /// As [`Inner::require_no_rollback`], for principals and AccessKeys.
@@ -111,19 +111,14 @@ impl Inner {
         match found {
             Some(found) => {
                 self.require_no_rollback(known, found)?;
-                let mut last_seen = locked(&self.last_seen.access);
+                let mut last_seen = self.last_seen.access.lock();
                 *last_seen = found.max(*last_seen);
             }
             // The counter was damaged and restarts.
-            None => *locked(&self.last_seen.access) = 0,
+            None => *self.last_seen.access.lock() = 0,
         }
         Ok(())
     }
-}
-
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only complete values are stored, so the data behind a poisoned lock is valid.
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn read(path: &Path) -> Result<OnDisk, sqlx::Error> {

@@ -7,10 +7,11 @@
 //! there to be read.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -63,9 +64,9 @@ impl<W: Write> NonBlockingWriter<W> {
     /// Writes all lines that wait.
     pub(super) fn flush(&self) {
         // Whoever holds the output takes the lines that wait and writes them: so they stay in order.
-        let mut output = lock(&self.0.output);
+        let mut output = self.0.output.lock();
         let mut lines = std::mem::take(&mut output.spare);
-        std::mem::swap(&mut lock(&self.0.waiting).lines, &mut lines);
+        std::mem::swap(&mut self.0.waiting.lock().lines, &mut lines);
         // There is nowhere to complain about a log that cannot be written.
         let _ = output.sink.write_all(&lines);
         lines.clear();
@@ -73,7 +74,7 @@ impl<W: Write> NonBlockingWriter<W> {
     }
 
     fn add(&self, line: &[u8], is_urgent: bool) {
-        let mut waiting = lock(&self.0.waiting);
+        let mut waiting = self.0.waiting.lock();
         waiting.lines.extend_from_slice(line);
         let is_full = waiting.lines.len() > MAX_WAITING_BYTES;
         let wakes = std::mem::take(&mut waiting.is_thread_asleep);
@@ -88,10 +89,10 @@ impl<W: Write> NonBlockingWriter<W> {
 
     fn run(&self) {
         loop {
-            let mut waiting = lock(&self.0.waiting);
+            let mut waiting = self.0.waiting.lock();
             while waiting.lines.is_empty() {
                 waiting.is_thread_asleep = true;
-                waiting = self.0.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                self.0.arrived.wait(&mut waiting);
             }
             drop(waiting);
             self.flush();
@@ -142,11 +143,6 @@ impl<'a, W: Write + 'static> MakeWriter<'a> for NonBlockingWriter<W> {
     }
 }
 
-/// Every holder leaves whole lines behind at every step, whatever becomes of it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -171,12 +167,12 @@ mod tests {
     fn a_warning_takes_all_lines_before_it_along() {
         let lines = NonBlockingWriter::new(Vec::new());
         lines.add(b"one\n", false);
-        assert!(lock(&lines.0.output).sink.is_empty());
+        assert!(lines.0.output.lock().sink.is_empty());
         lines.add(b"two\n", true);
-        assert_eq!(lock(&lines.0.output).sink, b"one\ntwo\n");
+        assert_eq!(lines.0.output.lock().sink, b"one\ntwo\n");
         lines.add(b"three\n", false);
         lines.flush();
-        assert_eq!(lock(&lines.0.output).sink, b"one\ntwo\nthree\n");
+        assert_eq!(lines.0.output.lock().sink, b"one\ntwo\nthree\n");
     }
 
     #[test]
@@ -203,7 +199,7 @@ mod tests {
         for _ in 0..2 * MAX_WAITING_BYTES / line.len() {
             lines.add(&line, false);
         }
-        assert!(lock(&lines.0.waiting).lines.len() <= MAX_WAITING_BYTES);
-        assert!(lock(&lines.0.output).sink.len() >= MAX_WAITING_BYTES);
+        assert!(lines.0.waiting.lock().lines.len() <= MAX_WAITING_BYTES);
+        assert!(lines.0.output.lock().sink.len() >= MAX_WAITING_BYTES);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use parking_lot::Mutex;
 
 use crate::authn::{CLOCK_WINDOW_SECONDS, Caller, Principal};
 use crate::error::{ApiError, ErrorCode};
@@ -109,7 +110,7 @@ impl ClientKeys {
     /// # Errors
     /// When the store fails; the next call stores them.
     pub async fn flush_last_used(&self) -> Result<(), StoreError> {
-        let uses = self.last_used().clone();
+        let uses = self.last_used.lock().clone();
         for (id, hour) in uses {
             let note = |key: &mut ClientKeyRecord| {
                 key.last_used = key.last_used.max(Some(hour));
@@ -120,7 +121,7 @@ impl ClientKeys {
                 Ok(_) | Err(StoreError::NotFound | StoreError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
-            let mut uses = self.last_used();
+            let mut uses = self.last_used.lock();
             if uses.get(&id) == Some(&hour) {
                 uses.remove(&id);
             }
@@ -132,12 +133,8 @@ impl ClientKeys {
     pub(in crate::authn) fn record_use(&self, key: &ClientKeyRecord, now: Time) {
         let hour = now.hour();
         if key.last_used < Some(hour) {
-            self.last_used().insert(key.id, hour);
+            self.last_used.lock().insert(key.id, hour);
         }
-    }
-
-    fn last_used(&self) -> MutexGuard<'_, BTreeMap<ClientKeyId, Time>> {
-        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,13 +179,13 @@ mod tests {
             keys.record_use(&kept(), noon.plus_seconds(seconds));
             keys.flush_last_used().await.unwrap();
             assert_eq!(kept().last_used, Some(noon.plus_seconds(3600 * hours)), "{seconds}");
-            assert!(keys.last_used().is_empty());
+            assert!(keys.last_used.lock().is_empty());
         }
         let deleted = kept();
         keys.record_use(&deleted, noon.plus_seconds(3 * 3600));
         store.remove_document::<ClientKeyRecord>(id).await.unwrap();
         keys.flush_last_used().await.unwrap();
-        assert!(keys.last_used().is_empty());
+        assert!(keys.last_used.lock().is_empty());
         store.close().await;
     }
 }

@@ -203,7 +203,7 @@ fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
     let guard = bench.start();
     assert!(first(&guard, "1", time(0), time(0)));
     {
-        let mut buckets = guard.buckets.lock().unwrap();
+        let mut buckets = guard.buckets.lock();
         let bucket = buckets.values_mut().next().unwrap();
         bucket.journal.write_all(&[1, 2, 3]).unwrap();
         bucket.truncate_partial_entry().unwrap();
