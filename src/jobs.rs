@@ -7,7 +7,7 @@ mod destruction_hold;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backoff::Backoff;
 use dangling_references::DanglingReferences;
@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Actor, NotRecorded, RecordError, Recorder, SystemEvent};
 use crate::authn::{AccessKeyError, ClientKeys, CredentialStore, ReplayError, ReplayGuard};
 use crate::keyring::{Keyring, KeyringError};
-use crate::model::{ImportParameters, KeyId, Time};
+use crate::model::{ImportParameters, KeyId, Time, clock};
 use crate::store::{Store, StoreError};
 use crate::token::KeyIdentity;
 
@@ -171,7 +171,7 @@ impl Jobs {
             async move {
                 access_keys.flush_last_used().await?;
                 access_keys
-                    .purge_sessions(Time::now().plus_seconds(-EXPIRED_RETENTION_SECONDS))
+                    .purge_sessions(clock::now().plus_seconds(-EXPIRED_RETENTION_SECONDS))
                     .await
             }
         });
@@ -336,11 +336,11 @@ async fn expire_imports(context: KeyJob) -> Result<(), JobError> {
             .with("WrappingKeyVersionId", wrapping)
     };
     let work = async |import: Arc<_>| context.keyring.remove_import(&import).await;
-    run_due(&context, context.keyring.expired_imports(Time::now()), system_event, work).await
+    run_due(&context, context.keyring.expired_imports(clock::now()), system_event, work).await
 }
 
 async fn rotate(context: KeyJob) -> Result<(), JobError> {
-    let (keyring, now) = (&context.keyring, Time::now());
+    let (keyring, now) = (&context.keyring, clock::now());
     let system_event = |key: &KeyId| SystemEvent::scheduled("RotateKey", *key);
     run_due(&context, keyring.due_for_rotation(now), system_event, |key| keyring.rotate(key, now))
         .await
@@ -381,7 +381,7 @@ where
         }
         let system_event = system_event(&one);
         let what = format!("{} {:?}", system_event.name, system_event.parameters);
-        if !context.backoff.is_delayed(&what, Instant::now()) {
+        if !context.backoff.is_delayed(&what, clock::monotonic()) {
             let name = system_event.name.clone();
             let key = system_event.key.map(|key| key.to_string()).unwrap_or_default();
             match context.audit.record_around(system_event, work(one)).await {
@@ -397,7 +397,7 @@ where
                 }
                 Err(RecordError::NotRecorded(error)) => return Err(error.into()),
                 Err(RecordError::Failed(error)) => {
-                    if context.backoff.fail(&what, Instant::now()) {
+                    if context.backoff.fail(&what, clock::monotonic()) {
                         let error: &(dyn std::error::Error + 'static) = &error;
                         tracing::error!(
                             event = "jobs.item_failed",
@@ -417,7 +417,7 @@ where
 }
 
 async fn remove_expired_nonces(replay: Arc<ReplayGuard>) -> Result<(), ReplayError> {
-    let removal = tokio::task::spawn_blocking(move || replay.forget_expired(Time::now()));
+    let removal = tokio::task::spawn_blocking(move || replay.forget_expired(clock::now()));
     // It ends without a result only if the runtime stops.
     removal.await.unwrap_or(Ok(()))
 }
@@ -486,6 +486,7 @@ async fn every<Work, Outcome, Failure>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
 
     use tokio::sync::Notify;
 

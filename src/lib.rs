@@ -3,7 +3,7 @@
 //! The rooms, from the bottom up; a room uses only what stands above it in this list
 //! (`tests/architecture.rs` holds the rule, `docs/architecture.md` tells why).
 
-#![cfg_attr(not(test), warn(clippy::disallowed_types))]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod error;
 pub mod model;

@@ -123,9 +123,10 @@ fn a_crate_of_one_room_is_named_nowhere_else() {
 const SERVER_USES: &[&str] = &[
     "config::secret::read_private_text",
     "config::{CertificateFiles, SecretError}",
-    "model::Time",
-    "model::source_of",
-    "model::{AddressRange, source_of}",
+    "model::clock;",
+    "model::{AddressRange, clock, source_of}",
+    "model::{Time, clock}",
+    "model::{clock, source_of}",
     "server::",
     "telemetry::metrics::",
 ];

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hsmgate::cli::client::{DateAndNonce, Target, signed_request};
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 use http::{HeaderMap, Request};
 use http_body_util::Full;
 
@@ -33,7 +33,7 @@ impl Signer {
     /// A call as it is sent, with a nonce of its own.
     pub(crate) fn sign(&self, call: &Call) -> anyhow::Result<Request<Full<Bytes>>> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
-        let stamp = DateAndNonce { date: Time::now(), nonce: &nonce };
+        let stamp = DateAndNonce { date: clock::now(), nonce: &nonce };
         let params: Vec<_> =
             call.params.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Ok(signed_request(&self.target, call.action, &params, stamp)?)

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use crate::authz::Authorizer;
 use crate::config::AuditSettings;
 use crate::jobs::{JobContext, Jobs};
 use crate::keyring::Keyring;
-use crate::model::{RegionAccount, Time};
+use crate::model::{RegionAccount, clock};
 use crate::ops::{CallLimits, Services};
 use crate::pipeline::Pipeline;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
@@ -413,9 +413,9 @@ async fn take_over(
         keyring.reconcile().await?;
     }
     let directory = state_directory.join("replay");
-    let replay = ReplayGuard::open_for(store, &directory, Time::now()).await?;
-    let limit = Instant::now() + REPLAY_TRUST_TIMEOUT;
-    while Time::now() < replay.trusted_from() && Instant::now() < limit {
+    let replay = ReplayGuard::open_for(store, &directory, clock::now()).await?;
+    let limit = clock::monotonic() + REPLAY_TRUST_TIMEOUT;
+    while clock::now() < replay.trusted_from() && clock::monotonic() < limit {
         tokio::time::sleep(REPLAY_TRUST_POLL).await;
     }
     Ok(Arc::new(replay))

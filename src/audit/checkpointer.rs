@@ -20,7 +20,7 @@ use super::recorder::{Inner, Recorder};
 use super::refusal_counts::RefusalCounts;
 use super::writer::{self, Command, NotRecorded, Rotation, Started};
 use crate::config::AuditSettings;
-use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, Time};
+use crate::model::{KeySpec, KeyUsage, KeyVersionId, RegionAccount, clock};
 use crate::store::{MetadataValue, Store};
 use crate::token::{
     Budget, ErrorClass, KeyIdentity, ObjectName, ObjectOwner, PublicKey, ServiceKey, SignAlgorithm,
@@ -159,7 +159,7 @@ impl Checkpointer {
                 _ = minutes.tick() => recorder.record_refusal_counts().await,
                 // Every further record signals again that one is due.
                 () = inner.status.due.notified() => {
-                    if self.retry_at.is_none_or(|at| at <= Instant::now()) {
+                    if self.retry_at.is_none_or(|at| at <= clock::monotonic()) {
                         self.checkpoint(inner).await;
                     }
                 }
@@ -244,7 +244,7 @@ impl Checkpointer {
             }
             Err(error) => {
                 // The first failure in a row is logged.
-                if self.retry_at.replace(Instant::now() + RETRY_PAUSE).is_none() {
+                if self.retry_at.replace(clock::monotonic() + RETRY_PAUSE).is_none() {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::error!(
                         event = "audit.checkpoint_failed",
@@ -397,7 +397,7 @@ impl Signer {
         covers: Head,
         follows: Option<CheckpointLink>,
     ) -> Result<Checkpoint, AuditError> {
-        let checkpoint = Checkpoint::unsigned(covers, Time::now(), follows, self.key);
+        let checkpoint = Checkpoint::unsigned(covers, clock::now(), follows, self.key);
         let signature = sign(&self.token, self.key, &checkpoint).await?;
         Ok(checkpoint.signed(&signature))
     }
@@ -466,7 +466,7 @@ pub(super) async fn is_whole(
 
 /// Whether the public key verifies signatures of the private key.
 async fn can_sign(token: &Token, key: KeyVersionId, public: &AuditKey) -> Result<bool, AuditError> {
-    let trial = Checkpoint::unsigned(Head::START, Time::now(), None, key);
+    let trial = Checkpoint::unsigned(Head::START, clock::now(), None, key);
     match sign(token, key, &trial).await {
         Ok(signature) => Ok(public.has_signed(&trial.signed(&signature))),
         Err(error) if is_key_fault(&error) => Ok(false),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::action::Access;
 use crate::error::ErrorCode;
-use crate::model::{AccessKeyId, KeyId, KeyVersionId, RegionAccount, Time};
+use crate::model::{AccessKeyId, KeyId, KeyVersionId, RegionAccount, Time, random};
 
 const PROGRAM: &str = concat!("hsmgate/", env!("CARGO_PKG_VERSION"));
 
@@ -129,7 +129,7 @@ impl<'a, RequestId, Parameters> Event<'a, RequestId, Parameters> {
         user_identity: UserIdentity<'a>,
     ) -> Self {
         Self {
-            event_id: Uuid::new_v4(),
+            event_id: random::uuid(),
             event_version: "1",
             event_type: "AliyunServiceEvent",
             event_category: "Management",

@@ -12,7 +12,7 @@ use super::chain_files::{self as chain, ExportError};
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::metadata::StoredHead;
 use super::verify::Expectation;
-use crate::model::Time;
+use crate::model::clock;
 
 /// The name of a bundle's manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -144,7 +144,7 @@ pub fn export(sources: Sources<'_>, out: &Path) -> Result<Manifest, ExportError>
     }
     write(&out.join(PUBLIC_KEY), key.to_pem().as_bytes())?;
     let manifest = Manifest {
-        made: Time::now().to_string(),
+        made: clock::now().to_string(),
         key_fingerprint: key.fingerprint(),
         known: known.as_ref().map(|known| known.head),
         checkpoint: known.and_then(|known| known.checkpoint),

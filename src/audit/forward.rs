@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::model::clock;
+
 /// Maximum number of commits that wait to be forwarded. Further ones are dropped and counted.
 const QUEUE: usize = 4096;
 /// Maximum time that a rotation may take between the rename and the signal.
@@ -159,7 +161,8 @@ impl ForwardWriter {
         };
         if !is_moved {
             self.moved_since = None;
-        } else if self.moved_since.get_or_insert_with(Instant::now).elapsed() >= ROTATION_GRACE {
+        } else if self.moved_since.get_or_insert_with(clock::monotonic).elapsed() >= ROTATION_GRACE
+        {
             tracing::warn!(
                 event = "audit.forward_file_renamed",
                 path = %self.path.display(),

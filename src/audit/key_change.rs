@@ -10,7 +10,7 @@ use super::metadata::{
     CHANGE_METADATA, KeyChange, NEXT_METADATA, PUBLIC_KEY_METADATA, RETIRED_KEYS_METADATA,
     StoredHead,
 };
-use crate::model::{KeyVersionId, Time};
+use crate::model::{KeyVersionId, clock};
 use crate::store::{MetadataValue, Store};
 use crate::token::{ServiceKey, Token};
 
@@ -47,7 +47,7 @@ pub async fn replace_key(
         public_key: public.map(AuditKey::to_pem).unwrap_or_default(),
     };
     let change = KeyChange {
-        time: Time::now().to_string(),
+        time: clock::now().to_string(),
         operator,
         old_key: named(old, old_public.as_ref()),
         new_key: named(Some(new), Some(&new_public)),

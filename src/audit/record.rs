@@ -174,7 +174,8 @@ pub(super) mod tests {
     use super::*;
     use crate::audit::ActionEffect;
     use crate::authn::Principal;
-    use crate::model::{Params, PrincipalName, Time};
+    use crate::model::clock;
+    use crate::model::{Params, PrincipalName};
 
     pub(in super::super) fn region_account() -> RegionAccount {
         RegionAccount {
@@ -214,7 +215,7 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "LTAIexample".parse().unwrap(),
-            principal: Arc::new(Principal { name, policies: Vec::new(), created: Time::now() }),
+            principal: Arc::new(Principal { name, policies: Vec::new(), created: clock::now() }),
             session: None,
             client_key: None,
         }));
@@ -293,7 +294,7 @@ pub(super) mod tests {
             account: "1234567890123456".parse().unwrap(),
             user: name.shared_name(),
             access_key_id: "STS.example".parse().unwrap(),
-            principal: Arc::new(Principal { name, policies: Vec::new(), created: Time::now() }),
+            principal: Arc::new(Principal { name, policies: Vec::new(), created: clock::now() }),
             session: None,
             client_key: None,
         };

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::system_event::{Actor, SystemEvent};
 use crate::error::ErrorCode;
-use crate::model::{RequestId, Time};
+use crate::model::{RequestId, Time, clock};
 
 /// The audit event of a count.
 const EVENT: &str = "RefusedRequests";
@@ -87,7 +87,7 @@ impl RefusalCount {
             id: RequestId::random().to_string(),
             name: EVENT.to_owned(),
             actor: Actor::Gateway,
-            time: Time::now(),
+            time: clock::now(),
             parameters,
             key: None,
         }

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::event::{Event, UserIdentity};
 use super::line;
 use crate::error::ErrorCode;
-use crate::model::{KeyId, RegionAccount, RequestId, Time};
+use crate::model::{KeyId, RegionAccount, RequestId, Time, clock};
 
 /// An event without a request.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl SystemEvent {
             id: RequestId::random().to_string(),
             name: name.to_owned(),
             actor: Actor::Gateway,
-            time: Time::now(),
+            time: clock::now(),
             parameters: vec![("KeyId".to_owned(), key.to_string())],
             key: Some(key),
         }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::chain::{ChainValue, Head};
 use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
-use crate::model::Time;
+use crate::model::{Time, clock};
 
 /// Default records and seconds between two checkpoints, if the files have no values.
 const CHECKPOINT_RECORDS: u64 = 10_000;
@@ -568,7 +568,7 @@ impl Verifier {
     /// Records after the last signed one are not trusted: neither their times nor their checkpoint
     /// intervals.
     fn find_unsigned_tail(&mut self, signed: u64) {
-        let now = Time::now().unix();
+        let now = clock::now().unix();
         let live = now.saturating_sub(LIVE_SECONDS)..=now.saturating_add(CLOCK_SKEW_SECONDS);
         let (mut count, mut old_count) = (0_u64, 0_u64);
         let (mut first, mut last) = (None, None);

@@ -18,7 +18,7 @@ use super::file::{AuditFile, FileState, Tail};
 use super::forward::{ForwardBacklog, Forwarder};
 use super::line::{self, Kind};
 use crate::config::AuditSettings;
-use crate::model::Time;
+use crate::model::clock;
 
 /// Maximum number of waiting records. Further ones are refused.
 const QUEUE: usize = 8192;
@@ -428,7 +428,7 @@ impl Writer {
 
     fn open_record(&self, chain_start: ChainStart, previous: Head) -> Box<[u8]> {
         line::members(&json!({
-            "time": Time::now(),
+            "time": clock::now(),
             "format": FORMAT,
             "reason": chain_start.reason,
             "previous": previous,
@@ -441,7 +441,7 @@ impl Writer {
 }
 
 fn close_record(reason: &str) -> QueuedRecord {
-    let members = line::members(&json!({"time": Time::now(), "reason": reason}));
+    let members = line::members(&json!({"time": clock::now(), "reason": reason}));
     QueuedRecord { kind: Kind::Close, members, retry_until_written: false, done: None }
 }
 

@@ -20,7 +20,9 @@ use zeroize::Zeroizing;
 use super::principal::{Principal, Session};
 use crate::model::id::InvalidId;
 use crate::model::policy::{Policy, PolicyFault};
-use crate::model::{AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time};
+use crate::model::{
+    AccessKeyId, IV_BYTES, KeySpec, KeyUsage, KeyVersionId, PrincipalName, Time, clock,
+};
 use crate::store::{AccessKeyRow, DamagedRow, MetadataValue, Part, SessionRow, Store, StoreError};
 use crate::token::{Budget, KeyIdentity, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
@@ -495,7 +497,7 @@ impl CredentialStore {
             encrypted_secret: self.encrypt(&new.id, &new.secret).await?,
             id: new.id.clone(),
             principal: new.principal.clone(),
-            created: Time::now(),
+            created: clock::now(),
             is_active: true,
             last_used: None,
             session: new.session,

@@ -14,7 +14,7 @@ pub mod session;
 pub mod signature;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use access_key::{AccessKey, AccessKeyError, CredentialStore};
 pub use claim::{Claim, Scheme, SignedWith};
@@ -28,7 +28,7 @@ pub use replay::{LastJournal, NonceUse, REPLAY_JOURNAL, ReplayError, ReplayGuard
 pub use session::{AssumeRoleRequest, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time};
+use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time, clock};
 use crate::telemetry::metrics::metrics;
 
 /// The permitted difference of a request's time, in seconds, either way (KMS API, common
@@ -198,7 +198,11 @@ impl Authenticator {
     }
 
     fn remember_connection(&self, key: &AccessKeyId, nonce: &str, connection: u64) {
-        self.nonce_connections.note(&(key.as_str(), nonce), low_bits(connection), Instant::now());
+        self.nonce_connections.note(
+            &(key.as_str(), nonce),
+            low_bits(connection),
+            clock::monotonic(),
+        );
     }
 
     /// The error for a used nonce. HTTP clients resend a request by themselves if its connection
@@ -206,7 +210,7 @@ impl Authenticator {
     /// case.
     fn used_nonce_error(&self, key: &AccessKeyId, nonce: &str, connection: u64) -> ApiError {
         let before =
-            self.nonce_connections.find(&(key.as_str(), nonce), Instant::now(), RESEND_WINDOW);
+            self.nonce_connections.find(&(key.as_str(), nonce), clock::monotonic(), RESEND_WINDOW);
         if before.is_none_or(|before| before == low_bits(connection)) {
             return ErrorCode::SignatureNonceUsed.into();
         }

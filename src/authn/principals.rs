@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::access_key::{AccessKeyError, CredentialStore};
 use super::principal::Principal;
 use crate::model::policy::AttachedPolicy;
-use crate::model::{PrincipalName, Time};
+use crate::model::{PrincipalName, clock};
 use crate::store::{PrincipalRow, Store, StoreError};
 
 impl CredentialStore {
@@ -60,7 +60,7 @@ pub async fn create_principal(
     name: &PrincipalName,
     policies: Vec<AttachedPolicy>,
 ) -> Result<(), AccessKeyError> {
-    let row = PrincipalRow { name: name.clone(), policies, created: Time::now() };
+    let row = PrincipalRow { name: name.clone(), policies, created: clock::now() };
     match store.insert_principal(row).await {
         Err(StoreError::Exists) => Err(AccessKeyError::PrincipalExists(name.clone())),
         done => Ok(done?),

@@ -9,6 +9,8 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::model::clock;
+
 const TAG_BITS: u32 = 24;
 const VALUE_BITS: u32 = 16;
 /// Seconds since the start, which wrap around after 194 days.
@@ -31,7 +33,7 @@ impl RecentCache {
         Self {
             slots: (0..slots).map(|_slot| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
-            start: Instant::now(),
+            start: clock::monotonic(),
         }
     }
 

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 use super::CLOCK_WINDOW_SECONDS;
 use super::nonce_set::NonceSet;
-use crate::model::{AccessKeyId, Time};
+use crate::model::{AccessKeyId, Time, clock};
 use crate::store::{MetadataValue, Store, StoreError};
 pub use record::LastJournal;
 use record::{Clocks, JournalDirectory, Record};
@@ -180,7 +180,7 @@ impl ReplayGuard {
         timestamp: Time,
         now: Time,
     ) -> Result<NonceUse, ReplayError> {
-        self.try_use_at(access_key, nonce, timestamp, (now, Instant::now()))
+        self.try_use_at(access_key, nonce, timestamp, (now, clock::monotonic()))
     }
 
     fn try_use_at(
@@ -230,7 +230,7 @@ impl ReplayGuard {
     /// When a file cannot be written; nothing is dropped then.
     pub fn forget_expired(&self, now: Time) -> Result<(), ReplayError> {
         self.adjust_to_clocks(Clocks::at(now))?;
-        self.forget_expired_at(now, Instant::now())?;
+        self.forget_expired_at(now, clock::monotonic())?;
         let behind = self.clock_behind(now);
         let was_behind = self.has_logged_clock_behind.swap(behind.is_some(), Ordering::Relaxed);
         match behind {
@@ -405,7 +405,7 @@ fn bucket_files(directory: &Path) -> io::Result<Vec<i64>> {
 /// Reads the buckets that are still valid, and the number of the last one that is not.
 fn read_buckets(directory: &Path, now: Time) -> io::Result<(BTreeMap<i64, Bucket>, Option<i64>)> {
     let (mut buckets, mut last_expired) = (BTreeMap::new(), None);
-    let moment = Instant::now();
+    let moment = clock::monotonic();
     for number in bucket_files(directory)? {
         if is_expired(number, now) {
             last_expired = last_expired.max(Some(number));

@@ -91,7 +91,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::{KeySpec, KeyUsage, Origin, ProtectionLevel, RegionAccount, Time};
+    use crate::model::clock;
+    use crate::model::{KeySpec, KeyUsage, Origin, ProtectionLevel, RegionAccount};
 
     struct ForClientKeys;
 
@@ -112,7 +113,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db").display());
         let store = Store::open(&url).await.unwrap();
-        let created = Time::now();
+        let created = clock::now();
         for (name, addresses) in [("here", json!(["10.0.0.0/8"])), ("nowhere", json!([]))] {
             let rule = json!({"name": name, "source_private_ip": addresses, "description": "",
                 "created": created});
@@ -147,7 +148,7 @@ mod tests {
     fn record(id: &str) -> KeyRecord {
         let (spec, usage) = (KeySpec::Aes256, KeyUsage::EncryptDecrypt);
         let (origin, level) = (Origin::AliyunKms, ProtectionLevel::Hsm);
-        let record = KeyRecord::new(spec, usage, origin, level, Time::now());
+        let record = KeyRecord::new(spec, usage, origin, level, clock::now());
         KeyRecord { id: id.parse().unwrap(), ..record }
     }
 
@@ -230,7 +231,7 @@ mod tests {
         let is_let_in = || allows::<ForClientKeys>(&store, request, Some(&record(KEY)));
         assert!(!is_let_in());
         let rule = json!({"name": "later", "source_private_ip": ["10.0.0.0/8"], "description": "",
-            "created": Time::now()});
+            "created": clock::now()});
         store.insert_document::<NetworkRule>(from_value(rule.clone()).unwrap()).await.unwrap();
         assert!(is_let_in(), "names are resolved when they are used");
         store.remove_document::<NetworkRule>("later").await.unwrap();

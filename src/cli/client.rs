@@ -24,14 +24,13 @@ use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tower::Service as _;
-use uuid::Uuid;
 
 use crate::api::rpc::canonical::{ACS3, BODY_DIGEST, sha256_hex, string_to_sign};
 use crate::api::rpc::percent;
 use crate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
-use crate::model::{AccessKeyId, Params, Time};
+use crate::model::{AccessKeyId, Params, Time, clock, random};
 use crate::server::tls::TlsError;
 
 const VERSION: &str = "2016-01-20";
@@ -163,8 +162,8 @@ impl Client {
     /// # Errors
     /// When the gateway refuses, does not answer in time, or answers what no KMS does.
     pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
-        let nonce = Uuid::new_v4().simple().to_string();
-        let date_and_nonce = DateAndNonce { date: Time::now(), nonce: &nonce };
+        let nonce = random::uuid().simple().to_string();
+        let date_and_nonce = DateAndNonce { date: clock::now(), nonce: &nonce };
         let request = signed_request(&self.target, action, params, date_and_nonce);
         let request = request.map_err(|_source| CallError::Malformed)?;
         match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
@@ -180,7 +179,7 @@ impl Client {
         params: &[(&str, &str)],
         nonce: &str,
     ) -> Result<Request<Full<Bytes>>, CallError> {
-        let date_and_nonce = DateAndNonce { date: Time::now(), nonce };
+        let date_and_nonce = DateAndNonce { date: clock::now(), nonce };
         let request = signed_request(&self.target, action, params, date_and_nonce);
         let mut request = request.map_err(|_source| CallError::Malformed)?;
         let line = request.uri().path_and_query().cloned();

@@ -19,9 +19,9 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use uuid::Uuid;
 
 use super::client::{CallError, Client};
+use crate::model::{clock, random};
 
 /// How long an answer may take before its connection is given up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,7 +142,7 @@ impl Schedule {
             reason = "a positive number of requests"
         )]
         let planned = (plan.rate * plan.length.as_secs_f64()).round() as u64;
-        Self { start: Instant::now(), rate: plan.rate, planned, next: AtomicU64::new(0) }
+        Self { start: clock::timer(), rate: plan.rate, planned, next: AtomicU64::new(0) }
     }
 
     fn take(&self) -> Option<Instant> {
@@ -205,7 +205,7 @@ impl Sender {
     fn signed(&self) -> Result<Request<Full<Bytes>>, CallError> {
         let params: Vec<(&str, &str)> =
             self.plan.params.iter().map(|(name, value)| (&**name, &**value)).collect();
-        self.client.signed(&self.plan.action, &params, &Uuid::new_v4().simple().to_string())
+        self.client.signed(&self.plan.action, &params, &random::uuid().simple().to_string())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::model::policy::{KeyPolicy, Policy as Document, PolicyFault};
 use crate::model::{
     AccountId, EncryptionContext, PrincipalName, RegionAccount, RequestContext, TagKey, TagValue,
-    Time,
+    clock,
 };
 use crate::store::Store;
 
@@ -113,7 +113,7 @@ impl Simulate {
             // The root is there without having been made.
             None if self.principal == PrincipalName::root() => {
                 let name = PrincipalName::root();
-                Ok(Principal { name, policies: Vec::new(), created: Time::now() })
+                Ok(Principal { name, policies: Vec::new(), created: clock::now() })
             }
             None => Err(CliError::NotFound(format!("there is no {}", self.principal)).into()),
         }

@@ -10,7 +10,7 @@ use super::settings::{self, ConfigFile};
 use crate::app;
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
-use crate::model::Time;
+use crate::model::clock;
 use crate::store::{AccessMode, Store, StoreError};
 
 /// What no label in the token tells.
@@ -73,7 +73,7 @@ impl Recover {
     }
 
     async fn recover(&self, config: Config) -> anyhow::Result<RecoveryReport> {
-        let now = Time::now();
+        let now = clock::now();
         let rotate_at = config.keyring.iv_budget.rotate_at;
         let (url, _directory) = self.url(&config).await?;
         let token = settings::token_settings(config.token, &config.state_directory)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::model::clock;
 use crate::token::{ReinitializeFailures, Token};
 
 /// What this process runs, also after its file was replaced by that of another version.
@@ -49,8 +50,8 @@ pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
 /// Whether the next tries to bring the module back fail, too.
 async fn keeps_failing(token: &Token) -> bool {
     let Some(before) = token.reinitialize_failures() else { return false };
-    let end = tokio::time::Instant::now() + PROBE_LIMIT;
-    while tokio::time::Instant::now() < end {
+    let end = clock::timer() + PROBE_LIMIT;
+    while clock::timer() < end {
         tokio::time::sleep(POLL_INTERVAL / 10).await;
         match token.reinitialize_failures() {
             Some(now) if now.since != before.since => return false,

@@ -13,7 +13,7 @@ use super::settings::ConfigFile;
 use crate::audit;
 use crate::authn::REPLAY_JOURNAL;
 use crate::config::Config;
-use crate::model::{KeyId, Time};
+use crate::model::{KeyId, clock};
 use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
 
 /// Puts a backup in the place of the database, which is kept beside it. No gateway may be running
@@ -48,7 +48,7 @@ impl Restore {
         replacement.add_metadata(REPLAY_JOURNAL, "").await?;
         keep_audit(&replacement).await?;
         let rotate_at = config.keyring.iv_budget.rotate_at;
-        replacement.install(Time::now(), rotate_at).await.context("the database is as it was")
+        replacement.install(clock::now(), rotate_at).await.context("the database is as it was")
     }
 }
 

@@ -12,7 +12,7 @@ use super::settings::ConfigFile;
 use super::{output, policy_arg};
 use crate::authn::{AssumeRoleRequest, Credentials};
 use crate::model::policy::Policy;
-use crate::model::{PrincipalName, Time};
+use crate::model::{PrincipalName, clock};
 
 /// How long credentials are good, in seconds (STS, AssumeRole, parameter DurationSeconds).
 const MIN_SECONDS: i64 = 900;
@@ -87,7 +87,7 @@ impl AssumeArgs {
         Ok(AssumeRoleRequest {
             principal,
             name: self.session_name.clone(),
-            expires: Time::now().plus_seconds(self.duration),
+            expires: clock::now().plus_seconds(self.duration),
             policy,
         })
     }

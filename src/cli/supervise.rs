@@ -22,6 +22,7 @@ use super::exit::{CliError, Exit};
 use super::handover::{GatewayChannel, Report, SupervisorChannel};
 use super::signals::ServerSignals;
 use crate::app::{Listeners, StartMode};
+use crate::model::clock;
 
 /// The pause before the first start after an end; doubled for each further one.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
@@ -312,7 +313,7 @@ impl Supervisor {
         Ok(Gateway {
             process,
             channel,
-            begin: Instant::now(),
+            begin: clock::monotonic(),
             mode,
             stage: Stage::Starting,
             prepare_limit: (mode == StartMode::Replacement).then_some(PREPARE_LIMIT),

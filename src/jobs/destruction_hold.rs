@@ -8,11 +8,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Mutex;
 
 use crate::audit::{Actor, Recorder, SystemEvent};
-use crate::model::{RequestId, Time};
+use crate::model::{RequestId, Time, clock};
 use crate::store::{MetadataValue, Store, StoreError};
 use crate::telemetry::metrics::metrics;
 
@@ -43,9 +42,9 @@ struct ClockReading {
 impl ClockReading {
     fn now() -> Self {
         Self {
-            wall: Time::now(),
-            boot_seconds: clock_gettime(ClockId::Boottime).tv_sec,
-            running: Instant::now(),
+            wall: clock::now(),
+            boot_seconds: clock::seconds_since_boot(),
+            running: clock::monotonic(),
         }
     }
 }
@@ -288,7 +287,7 @@ mod tests {
     async fn a_jump_is_recorded_once_even_if_the_disk_of_the_audit_is_full() {
         let (store, _directory) = store().await;
         store
-            .set_metadata(RECORDED_TIME, &(Time::now().unix() - 30 * DAY).to_string())
+            .set_metadata(RECORDED_TIME, &(clock::now().unix() - 30 * DAY).to_string())
             .await
             .unwrap();
         let (audit, asked) = Recorder::of_full_disk();
@@ -313,7 +312,7 @@ mod tests {
             (RECORDED_TIME, "", true),
         ] {
             let (store, _directory) = store().await;
-            let now = Time::now().unix().to_string();
+            let now = clock::now().unix().to_string();
             store.set_metadata(RECORDED_TIME, &now).await.unwrap();
             store.set_metadata(name, value).await.unwrap();
             let hold = DestructionHold::new(store, Recorder::off(), HOLD);

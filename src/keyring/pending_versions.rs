@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::model::KeyVersionId;
+use crate::model::{KeyVersionId, clock};
 
 /// The versions that are being made.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +43,7 @@ impl PendingVersions {
         versions: impl Iterator<Item = KeyVersionId>,
     ) -> HashMap<KeyVersionId, Instant> {
         let mut first_seen = self.first_seen.lock();
-        let now = Instant::now();
+        let now = clock::monotonic();
         let seen = |version| (version, first_seen.get(&version).copied().unwrap_or(now));
         *first_seen = versions.map(seen).collect();
         first_seen.clone()

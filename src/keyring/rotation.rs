@@ -57,6 +57,7 @@ fn is_due(record: &KeyRecord, now: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::clock;
     use crate::model::{KeySpec, KeyUsage, KeyVersion, Origin, ProtectionLevel, Rotation};
 
     const WEEK: i64 = 7 * 86_400;
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_key_is_due_from_the_second_on_that_was_told() {
-        let now = Time::now();
+        let now = clock::now();
         let key = key(now);
         assert_eq!(key.next_rotation(), Some(now));
         assert!(is_due(&key, now));
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_key_that_rests_or_is_being_rotated_is_not_due() {
-        let now = Time::now();
+        let now = clock::now();
         for state in KeyState::ALL {
             let in_state = KeyRecord { state: *state, ..key(now) };
             assert_eq!(is_due(&in_state, now), *state == KeyState::Enabled, "{state}");

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, VersionSelector};
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
-use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, Time, VerificationRate};
+use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock};
 use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity};
 
 impl Keyring {
@@ -218,7 +218,7 @@ fn cipher_version<P>(
         ));
     }
     // The job that takes expired material out may be some seconds late.
-    if record.material.as_ref().is_some_and(|material| material.is_due(Time::now())) {
+    if record.material.as_ref().is_some_and(|material| material.is_due(clock::now())) {
         return Err(ErrorCode::KeyPendingImport.into());
     }
     Ok(UsableVersion::new(key, KeyAction::Cryptographic, version)?.with_aes_gcm())

@@ -10,6 +10,7 @@ pub use super::text_form::InvalidId;
 use super::text_form::{
     is_ascii_name, is_lower_alphanumeric, lower_uuid, text_forms, text_type, uuid_type,
 };
+use crate::model::random;
 
 /// Letters after `key-`, where the real service has its region and zone.
 const KEY_ID_ZONE: &str = "hsm";
@@ -35,7 +36,7 @@ pub struct KeyId {
 impl KeyId {
     /// A new id of 25 bytes with 90 random bits.
     pub fn random() -> Self {
-        let random = Uuid::new_v4().as_u128();
+        let random = random::uuid().as_u128();
         let mut text = String::with_capacity(KEY_ID_BYTES);
         text.push_str("key-");
         text.push_str(KEY_ID_ZONE);

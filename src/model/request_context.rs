@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::id::RequestId;
 use super::time::Time;
+use crate::model::clock;
 
 /// Properties of a received request, shared by authorization, operation, log and audit record.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ impl RequestContext {
             source,
             connection: 0,
             is_secure: false,
-            received_at: Instant::now(),
-            time: Time::now(),
+            received_at: clock::monotonic(),
+            time: clock::now(),
             host: Box::default(),
             user_agent: Box::default(),
         }

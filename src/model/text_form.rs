@@ -110,7 +110,7 @@ macro_rules! uuid_type {
         impl $name {
             /// A new random id (UUID version 4).
             pub fn random() -> Self {
-                Self(::uuid::Uuid::new_v4())
+                Self($crate::model::random::uuid())
             }
         }
         impl ::std::str::FromStr for $name {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::ConnectionState;
+use crate::model::clock;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,7 +36,7 @@ pub(super) struct TimedBody {
 impl TimedBody {
     /// Wraps `body`, which has `limit` from now on.
     pub(super) fn new(body: Incoming, state: ConnectionState, limit: Duration) -> Self {
-        Self { body, state, deadline: Instant::now() + limit, sleep: None }
+        Self { body, state, deadline: clock::timer() + limit, sleep: None }
     }
 }
 

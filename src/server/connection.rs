@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::connection_failures::ClientPrefix;
 use super::error_response::{ErrorForm, ErrorResponder, HttpError, refusal_of_library, written};
 use super::long_request_line::{FramingError, RequestLineSplitter};
+use crate::model::clock;
 use crate::telemetry::metrics::ConnectionFailure;
 
 /// The buffer space for bytes that arrive after held bytes.
@@ -214,7 +215,7 @@ impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.progress = RequestProgress::None;
-        state.answered = Some(Instant::now());
+        state.answered = Some(clock::timer());
     }
 }
 
@@ -493,7 +494,7 @@ impl<K: PartialEq> DeadlineTimer<K> {
         let is_set = self.set_for.as_ref() == Some(&key);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !is_set {
-            sleep.as_mut().reset(Instant::now() + limit);
+            sleep.as_mut().reset(clock::timer() + limit);
             self.set_for = Some(key);
         }
         sleep.as_mut().poll(cx)

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustls::{AlertDescription, PeerIncompatible};
 use tokio::time::Instant;
 
-use crate::model::source_of;
+use crate::model::{clock, source_of};
 use crate::telemetry::metrics::{ConnectionFailure, metrics};
 
 /// The minimum time between two log lines of a source.
@@ -82,7 +82,7 @@ impl Failures {
         metrics().connection_failed(failure);
         let line = {
             let mut log = self.log.lock();
-            log.line(source_of(peer), Instant::now())
+            log.line(source_of(peer), clock::timer())
         };
         let Some(LogEntry { more, others }) = line else { return };
         tracing::warn!(

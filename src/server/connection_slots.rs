@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connection::{ConnectionState, Idleness};
-use crate::model::{AddressRange, source_of};
+use crate::model::{AddressRange, clock, source_of};
 use crate::telemetry::metrics::{self, metrics};
 
 /// How long a new connection may wait for the slot of one that is being closed.
@@ -101,7 +101,7 @@ impl ConnectionSlots {
         };
         let state = ConnectionState::default();
         let taken =
-            OpenConnectionState { source, since: Instant::now(), state: state.clone(), task: None };
+            OpenConnectionState { source, since: clock::timer(), state: state.clone(), task: None };
         let mut table = self.0.table.lock();
         table.taken.insert(number, taken);
         *table.by_source.entry(source).or_default() += 1;
@@ -128,7 +128,7 @@ impl ConnectionSlots {
     /// Closes the connection that is best closed, of one source or of all; returns whether one was
     /// found.
     fn evict(&self, source: Option<IpAddr>) -> bool {
-        let now = Instant::now();
+        let now = clock::timer();
         let mut table = self.0.table.lock();
         let idle = table
             .taken
@@ -156,7 +156,7 @@ impl ConnectionSlots {
 
     fn refuse(&self, address: IpAddr, limit: metrics::ConnectionLimit) {
         metrics().connection_refused(limit);
-        let now = Instant::now();
+        let now = clock::timer();
         let mut table = self.0.table.lock();
         if table.last_logged.is_some_and(|logged| now < logged + LOG_INTERVAL) {
             table.suppressed = table.suppressed.saturating_add(1);

@@ -45,6 +45,7 @@ use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::error_response::{ErrorForm, ErrorResponder, HttpError};
 use super::long_request_line::FramingError;
 use super::tls::TlsServer;
+use crate::model::clock;
 use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
 
 /// The maximum bytes of a head, and of the read buffer. A legal request line has up to 98 KB.
@@ -282,7 +283,7 @@ impl Server {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
         let Some(slot) = self.slots.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
-        let (since, counted) = (Instant::now(), metrics().connection());
+        let (since, counted) = (clock::timer(), metrics().connection());
         let accepted = Accepted {
             peer,
             is_secure,

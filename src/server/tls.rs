@@ -28,7 +28,7 @@ use x509_cert::der::Decode as _;
 
 use crate::config::secret::read_private_text;
 use crate::config::{CertificateFiles, SecretError};
-use crate::model::Time;
+use crate::model::{Time, clock};
 use crate::telemetry::metrics::metrics;
 
 /// The only protocol inside TLS (ALPN).
@@ -227,7 +227,7 @@ impl LoadedCertificate {
     }
 
     fn warn_if_expired(&self, files: &CertificateFiles) {
-        if self.not_after <= Time::now() {
+        if self.not_after <= clock::now() {
             let certificate = files.certificate.display();
             tracing::warn!(
                 event = "tls.certificate_expired",

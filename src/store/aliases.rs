@@ -7,7 +7,7 @@ use super::damage::ReadRows;
 use super::keys::lock_key_row;
 use super::row::Table;
 use super::{Store, StoreError};
-use crate::model::{Alias, KeyId, KeyRecord, Time};
+use crate::model::{Alias, KeyId, KeyRecord, Time, clock};
 
 /// An alias of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Store {
     /// [`StoreError::Exists`] when the alias name is taken, [`StoreError::NotFound`] when the key
     /// does not exist.
     pub async fn create_alias(&self, name: &Alias, key: KeyId) -> Result<(), StoreError> {
-        let alias = AliasRecord { name: name.clone(), key, created: Time::now() };
+        let alias = AliasRecord { name: name.clone(), key, created: clock::now() };
         let mut write = self.write().await?;
         sqlx::query(ALIASES.insert())
             .bind(name.to_string())

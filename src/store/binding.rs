@@ -4,7 +4,7 @@
 //! wrong.
 
 use super::{MetadataValue, Store, StoreError};
-use crate::model::{Instance, InstanceId, RegionAccount, Time};
+use crate::model::{Instance, InstanceId, RegionAccount, clock};
 
 const INSTANCE_ID: &str = "instance-id";
 const INSTANCE_CREATED: &str = "instance-created";
@@ -110,7 +110,7 @@ impl Store {
         let id = self.read_metadata(INSTANCE_ID, |text| text.parse().ok()).await?.value();
         let instance = Instance {
             id: id.clone().unwrap_or_else(InstanceId::random),
-            created: created.unwrap_or_else(Time::now),
+            created: created.unwrap_or_else(clock::now),
         };
         if created.is_none() {
             self.set_metadata(INSTANCE_CREATED, &instance.created.to_string()).await?;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
@@ -15,6 +15,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
 use super::files::Files;
 use super::{StoreError, connection};
+use crate::model::clock;
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
@@ -175,9 +176,9 @@ async fn has_pending_migrations(pool: &AnyPool) -> Result<bool, StoreError> {
 async fn wait_for_exclusive(lock: FileLock, path: &Path) -> Result<FileLock, StoreError> {
     let path = path.to_owned();
     blocking(move || {
-        let end = Instant::now() + EXCLUSIVE_TIMEOUT;
+        let end = clock::monotonic() + EXCLUSIVE_TIMEOUT;
         while !lock.is_only_user(&path)? {
-            if Instant::now() >= end {
+            if clock::monotonic() >= end {
                 let source = "another process uses the store with the tables of an older program; \
                               stop that one first"
                     .into();

@@ -10,9 +10,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::StoreError;
+use crate::model::clock;
 
 /// How long a shared user waits for a process that checks for other users.
 const WAIT: Duration = Duration::from_millis(200);
@@ -44,14 +45,14 @@ impl FileLock {
         let file = file.map_err(failed)?;
         let directory = File::open(path.parent().unwrap_or(&path)).map_err(failed)?;
         change_owner_to_that_of(&file, &directory).map_err(failed)?;
-        let end = Instant::now() + WAIT;
+        let end = clock::monotonic() + WAIT;
         let locked = loop {
             let locked = match mode {
                 LockMode::Shared => file.try_lock_shared(),
                 LockMode::Exclusive => file.try_lock(),
             };
             let is_taken = matches!(locked, Err(TryLockError::WouldBlock));
-            if !is_taken || mode == LockMode::Exclusive || Instant::now() >= end {
+            if !is_taken || mode == LockMode::Exclusive || clock::monotonic() >= end {
                 break locked;
             }
             thread::sleep(POLL);

@@ -12,7 +12,7 @@ use super::key_row::{
 };
 use super::row::Table;
 use super::{DamagedRow, Store, StoreError};
-use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time};
+use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time, clock};
 
 impl Store {
     /// Inserts a key with its versions.
@@ -87,7 +87,7 @@ impl Store {
              ON CONFLICT (key_id) DO UPDATE SET removed = excluded.removed",
         )
         .bind(id.to_string())
-        .bind(Time::now().unix())
+        .bind(clock::now().unix())
         .execute(write.connection())
         .await?;
         write.commit(move |catalogue| catalogue.remove_key(id)).await

@@ -296,6 +296,7 @@ async fn load(pool: &AnyPool) -> Result<(Catalogue, Vec<DamagedRow>), StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::clock;
     use crate::model::policy::KeyPolicy;
     use crate::model::{
         ImportedMaterial, InstanceId, KeySpec, KeyState, KeyUsage, KeyVersion, Origin,
@@ -375,7 +376,8 @@ mod tests {
     async fn reopening_reads_the_same_catalogue() {
         let bench = Bench::new().await;
         let full = sample_key();
-        let bare = KeyRecord::new(full.spec, full.usage, full.origin, full.protection, Time::now());
+        let bare =
+            KeyRecord::new(full.spec, full.usage, full.origin, full.protection, clock::now());
         for (record, alias) in [(&full, "alias/full"), (&bare, "alias/bare")] {
             bench.store.insert_key(record.clone()).await.unwrap();
             bench.store.create_alias(&alias.parse().unwrap(), record.id).await.unwrap();

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use super::row::Table;
 use super::write::Write;
 use super::{Part, Store, StoreError};
-use crate::model::{RequestId, Time};
+use crate::model::{RequestId, clock};
 
 /// A change made by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Write {
             id: RequestId::random().to_string(),
             name: name.to_owned(),
             operator,
-            time: Time::now().unix(),
+            time: clock::now().unix(),
             parameters,
         };
         let body = serde_json::to_string(&event).map_err(|source| corrupt(0, source))?;

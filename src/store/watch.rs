@@ -7,6 +7,7 @@ use sqlx::Connection as _;
 
 use super::files::FileStamp;
 use super::{Store, StoreError, check};
+use crate::model::clock;
 
 /// Maximum time between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_hours(1);
@@ -84,7 +85,7 @@ impl Store {
         let Some(files) = &self.inner.files else { return };
         let Ok(stamp) = files.stamp() else { return };
         let mut watch = self.inner.watch.lock().await;
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         let health = &self.inner.health;
         let is_suspect = health.damage().is_some() || health.failed_write().is_some();
         if !watch.needs_check(stamp, is_suspect, begun) {
@@ -113,7 +114,7 @@ impl Store {
                 }
             }
         }
-        let end = Instant::now();
+        let end = clock::monotonic();
         let took = end.saturating_duration_since(begun);
         watch.next_check = end.checked_add(pause_after(took, health.damage().is_some()));
     }
@@ -123,7 +124,7 @@ impl Store {
             return;
         }
         let mut watch = self.inner.watch.lock().await;
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         // A change in progress gives the same information.
         if watch.next_trial_write.is_some_and(|at| begun < at)
             || self.inner.writer_lock.try_lock().is_err()
@@ -132,7 +133,7 @@ impl Store {
         }
         // The write records its own result.
         let _ = self.set_metadata(TRIAL_WRITE, "").await;
-        let end = Instant::now();
+        let end = clock::monotonic();
         let took = end.saturating_duration_since(begun);
         watch.next_trial_write = end.checked_add(took.saturating_mul(2).max(TRIAL_WRITE_INTERVAL));
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::model::clock;
+
 /// The time that one request may wait for the token, over all of its calls, and a meter of the
 /// time that a token thread worked for it. Clones share both.
 #[derive(Debug, Clone)]
@@ -15,7 +17,7 @@ pub struct Budget {
 impl Budget {
     /// A budget that ends so long after now.
     pub fn new(limit: Duration) -> Self {
-        let now = Instant::now();
+        let now = clock::monotonic();
         Self { deadline: now.checked_add(limit).unwrap_or(now), spent: Arc::default() }
     }
 

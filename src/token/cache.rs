@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::objects::name::{KeyClass, KeyIdentity};
 use super::objects::query::KeyObjects;
 use super::objects::template::Copies;
-use crate::model::IV_BYTES;
+use crate::model::{IV_BYTES, clock};
 
 /// How long a session copy is used before its original is looked at: a copy outlives the
 /// destruction of its original by another process, and D9 bounds that to 5 s.
@@ -64,7 +64,7 @@ impl Handles {
             public: found.public(),
             copy: if pays { SessionCopy::Wanted } else { SessionCopy::Never },
             is_copy_verified: false,
-            seen: Instant::now(),
+            seen: clock::monotonic(),
         })
     }
 

@@ -1,7 +1,5 @@
 //! From a key's id to its handles: the cache first, a search only where it must be.
 
-use std::time::Instant;
-
 use cryptoki::object::ObjectHandle;
 
 use super::cache::{Handles, LoginEpoch, SessionCopy};
@@ -9,6 +7,7 @@ use super::error::{ErrorClass, TokenError};
 use super::objects::name::KeyIdentity;
 use super::objects::query::{self, KEYS_MISSING, KeyObjects};
 use super::worker::Worker;
+use crate::model::clock;
 
 /// Known keys that are looked for before a key counts as absent. Each may have been destroyed
 /// by another process; all of them at once is another matter.
@@ -159,14 +158,14 @@ impl Worker<'_> {
         }
         let made = self.initialization.with_anchor(|anchor| query::copy(anchor, handles.main));
         let copy = made.map_or(SessionCopy::Never, SessionCopy::Made);
-        Handles { copy, is_copy_verified: false, seen: Instant::now(), ..handles }
+        Handles { copy, is_copy_verified: false, seen: clock::monotonic(), ..handles }
     }
 
     /// Looks whether the original of a copy is still there.
     fn revalidate(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
         match query::check_id_and_label(self.session()?, handles.main, key) {
             Ok(()) => {
-                let handles = Handles { seen: Instant::now(), ..handles };
+                let handles = Handles { seen: clock::monotonic(), ..handles };
                 self.state.keys.keep(key, handles);
                 Ok(handles)
             }

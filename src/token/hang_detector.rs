@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::model::clock;
+
 /// A job that takes longer than this, with a caller whose time has run out, is taken to hang.
 const HANGING: Duration = Duration::from_millis(500);
 
@@ -46,7 +48,7 @@ impl HangDetector {
 
     fn new(threads: usize, may_take_long: bool) -> Self {
         Self {
-            origin: Instant::now(),
+            origin: clock::monotonic(),
             threads: (0..threads).map(|_thread| Job::default()).collect(),
             may_take_long,
             all_hang: AtomicBool::new(false),
@@ -85,7 +87,7 @@ impl HangDetector {
 
     /// After a caller's time ran out: finds out whether every thread hangs.
     pub(super) fn check(&self) {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let Some(time) = self.shortest(now).filter(|time| *time >= HANGING) else {
             return;
         };
@@ -95,7 +97,7 @@ impl HangDetector {
         if self.all_hang.swap(true, Ordering::SeqCst) {
             return;
         }
-        if self.shortest(Instant::now()).is_none() {
+        if self.shortest(clock::monotonic()).is_none() {
             self.all_hang.store(false, Ordering::SeqCst);
             return;
         }

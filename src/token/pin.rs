@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::error::{ErrorClass, TokenError};
-use crate::model::Time;
+use crate::model::{clock, random};
 
 /// Stands between the gateway and C_Login.
 pub(super) struct PinGuard<'a> {
@@ -38,7 +38,7 @@ struct PinFingerprint {
 
 impl PinFingerprint {
     fn of(pin: &SecretString) -> Self {
-        Self::salted(Uuid::new_v4(), pin)
+        Self::salted(random::uuid(), pin)
     }
 
     fn salted(salt: Uuid, pin: &SecretString) -> Self {
@@ -159,7 +159,7 @@ fn refused(file: &Path) -> Vec<PinFingerprint> {
 fn write(file: &Path, error: &TokenError, pin: &SecretString) -> io::Result<()> {
     let mut refused = refused(file);
     refused.push(PinFingerprint::of(pin));
-    let mut text = format!("{} {error}\n", Time::now());
+    let mut text = format!("{} {error}\n", clock::now());
     for fingerprint in refused.iter().rev().take(MAX_REFUSED).rev() {
         text.extend([fingerprint.to_string().as_str(), "\n"]);
     }

@@ -16,6 +16,7 @@ use super::error::{TokenError, UnavailableReason};
 use super::hang_detector::HangDetector;
 use super::state::TokenState;
 use super::worker::{ThreadState, Worker};
+use crate::model::clock;
 use crate::telemetry::metrics::{Limit, metrics};
 
 /// So many jobs for each thread may always wait, however long jobs take.
@@ -173,7 +174,7 @@ impl Pool {
         match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
             // The job went away without an answer: it came too late, or it panicked.
-            Ok(Err(_)) if Instant::now() < deadline => Err(TokenError::Panicked),
+            Ok(Err(_)) if clock::monotonic() < deadline => Err(TokenError::Panicked),
             Ok(Err(_)) | Err(_) => {
                 work_queue.hang_detector.check();
                 Err(TokenError::Deadline)
@@ -201,19 +202,19 @@ impl Pool {
 
     /// How long every thread that uses keys has been at its job; none if one has no job.
     pub(super) fn shortest_call(&self) -> Option<Duration> {
-        self.calls.hang_detector.shortest(Instant::now())
+        self.calls.hang_detector.shortest(clock::monotonic())
     }
 
     /// How long the thread with the oldest job of all has been at it.
     pub(super) fn longest_job(&self) -> Duration {
-        let now = Instant::now();
+        let now = clock::monotonic();
         self.calls.hang_detector.longest(now).max(self.changes.hang_detector.longest(now))
     }
 
     /// Lets the threads finish what is queued, and waits for their end for so long. False when a
     /// thread is still inside the module then.
     pub(super) fn drain(&self, timeout: Duration) -> bool {
-        let end = Instant::now() + timeout;
+        let end = clock::monotonic() + timeout;
         for (work_queue, threads) in
             [(&self.calls, self.calls.hang_detector.threads()), (&self.changes, 1)]
         {
@@ -251,7 +252,7 @@ where
     F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
 {
     Box::new(move |turn: Result<&mut Worker<'_>, TokenError>| {
-        let start = Instant::now();
+        let start = clock::monotonic();
         let result = turn.and_then(job);
         budget.add(start.elapsed());
         // Nobody listens any more when the deadline has passed.
@@ -275,7 +276,7 @@ fn start_thread(
 fn serve(state: &TokenState, context: &ThreadContext) {
     let mut thread_state = ThreadState::new(state);
     while let Ok(Job::Run { deadline, work }) = context.jobs.recv() {
-        let start = Instant::now();
+        let start = clock::monotonic();
         // Otherwise nobody waits any more: the token is spared.
         if start < deadline {
             context.hang_detector.begin(context.position, start, deadline);

@@ -11,6 +11,7 @@ use super::error::{ErrorClass, TokenError, UnavailableReason};
 use super::objects::query;
 use super::settings::TokenSelector;
 use super::state::TokenState;
+use crate::model::clock;
 
 /// The pause before the second try of a recovery; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -34,7 +35,7 @@ impl ReinitializeFailures {
             error if error.class() == ErrorClass::Pin => None,
             TokenError::Untrusted(_) => None,
             TokenError::Call { .. } | TokenError::Selection { found: 0, .. } => {
-                let before = before.unwrap_or(Self { since: Instant::now(), tries: 0 });
+                let before = before.unwrap_or(Self { since: clock::monotonic(), tries: 0 });
                 Some(Self { tries: before.tries.saturating_add(1), ..before })
             }
             _ => before,
@@ -86,7 +87,7 @@ fn run(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
 
 /// Tries until the token is back, the PIN is refused, or the token is closed.
 fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
-    let start = Instant::now();
+    let start = clock::monotonic();
     let (mut pause, mut last_reason) = (FIRST_PAUSE, String::new());
     while !state.breaker.is_final() {
         let Err(error) = reinitialize(state) else {

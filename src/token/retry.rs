@@ -1,7 +1,7 @@
 //! What is done when a call fails: repeats it, repairs the session, and after a last failure asks
 //! whether the token is well (decision D7).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cryptoki::session::Session;
 
@@ -9,6 +9,7 @@ use super::checks::selftest;
 use super::error::{ErrorClass, TokenError};
 use super::objects::name::KeyIdentity;
 use super::worker::{OBJECTS_WAIT, Worker};
+use crate::model::clock;
 
 /// How often a call that failed is made again. With one try in a hundred of its parts failing, a
 /// call of eight parts then fails once in 25,000 times.
@@ -32,7 +33,7 @@ impl Worker<'_> {
         key: Option<KeyIdentity>,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let start = Instant::now();
+        let start = clock::monotonic();
         let mut retries = 0;
         let failure = loop {
             let error = match call(self) {
@@ -127,7 +128,7 @@ impl Worker<'_> {
 
     /// Whether the token is well, asked a few times at most, each time with a new session.
     fn is_healthy(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
-        let start = Instant::now();
+        let start = clock::monotonic();
         for _time in 0..HEALTH_CHECKS {
             self.drop_session();
             match ask(self) {

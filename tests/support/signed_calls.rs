@@ -12,7 +12,7 @@ use hsmgate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
 use hsmgate::api::rpc::{params, percent};
 use hsmgate::authn::claim::Scheme;
 use hsmgate::authn::signature;
-use hsmgate::model::{Params, Time};
+use hsmgate::model::{Params, clock};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -110,7 +110,7 @@ impl Call {
     }
 
     fn set_common(&mut self, action: &str) {
-        let (date, nonce) = (Time::now().to_string(), Uuid::new_v4().simple().to_string());
+        let (date, nonce) = (clock::now().to_string(), Uuid::new_v4().simple().to_string());
         if !self.variant.is_rpc1() {
             self.set_header("x-acs-action", action);
             self.set_header("x-acs-version", "2016-01-20");

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::MonitoredComponents;
-use crate::model::Time;
+use crate::model::clock;
 use crate::store::StoreError;
 
 /// How long a result is reused for further probes.
@@ -64,7 +64,7 @@ impl Health {
             Some((at, readiness)) if at.elapsed() < CACHE_TTL => readiness.clone(),
             _ => {
                 let readiness = self.check().await;
-                *last = Some((Instant::now(), readiness.clone()));
+                *last = Some((clock::timer(), readiness.clone()));
                 readiness
             }
         };
@@ -138,7 +138,7 @@ impl Health {
     /// All requests are rejected while the clock is behind the date from which requests are
     /// accepted.
     fn clock(&self) -> Dependency {
-        let behind = self.components.replay.clock_behind(Time::now());
+        let behind = self.components.replay.clock_behind(clock::now());
         let reason = behind
             .map(|from| format!("the clock is behind: requests dated before {from} are refused"));
         let status = if reason.is_none() { "ok" } else { "failed" };
@@ -149,7 +149,7 @@ impl Health {
         let Some(certificate) = &self.components.certificate else {
             return Dependency { status: "none", reason: None, days_left: None };
         };
-        let days = certificate.days_left(Time::now());
+        let days = certificate.days_left(clock::now());
         let is_valid = days > 0.0;
         Dependency {
             status: if is_valid { "ok" } else { "failed" },

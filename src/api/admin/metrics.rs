@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::MonitoredComponents;
-use crate::model::Time;
+use crate::model::clock;
 pub(super) use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::telemetry::metrics::{AuditState, Queue, metrics};
 
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::{AuditState, Queue, metrics};
 pub(super) fn text(components: &MonitoredComponents) -> Result<String, fmt::Error> {
     let metrics = metrics();
     if let Some(certificate) = &components.certificate {
-        metrics.set_certificate_days_left(certificate.days_left(Time::now()));
+        metrics.set_certificate_days_left(certificate.days_left(clock::now()));
     }
     let token = &components.token;
     let load = token.load();

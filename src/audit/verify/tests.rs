@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::super::checkpoint::tests::TestSigner;
 use super::super::line;
 use super::*;
+use crate::model::clock;
 
 /// Two files of records with checkpoints. The second continues the first.
 struct Written {
@@ -309,7 +310,7 @@ fn an_open_file_is_signed_up_to_the_last_hour() {
     let key = written.signer.key();
     let mut records = taken_apart(&written.files[0]);
     records.pop();
-    let at = |seconds: i64| Time::from_unix(Time::now().unix() - seconds).to_string();
+    let at = |seconds: i64| Time::from_unix(clock::now().unix() - seconds).to_string();
     for seconds in [7300, 7200, 7100] {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }
@@ -330,7 +331,7 @@ fn many_records_after_the_last_checkpoint_are_found_whatever_their_times() {
     signed.pop();
     let opening = |records: u64, seconds: u64| {
         let said = json!({
-            "time": Time::now(),
+            "time": clock::now(),
             "reason": "start",
             "previous": Head::START,
             "checkpointRecords": records,
@@ -345,9 +346,9 @@ fn many_records_after_the_last_checkpoint_are_found_whatever_their_times() {
         }
         (Kind::Event, event)
     };
-    let ahead = Time::from_unix(Time::now().unix() + 3600).to_string();
+    let ahead = Time::from_unix(clock::now().unix() + 3600).to_string();
     for (case, time) in [
-        ("now", Some(Time::now().to_string())),
+        ("now", Some(clock::now().to_string())),
         ("ahead", Some(ahead.clone())),
         ("far ahead", Some("2099-01-01T00:00:00Z".to_owned())),
         ("old", Some("2024-03-01T08:30:00Z".to_owned())),
@@ -361,12 +362,12 @@ fn many_records_after_the_last_checkpoint_are_found_whatever_their_times() {
     }
     // A checkpoint is near its records, whatever their times.
     let mut forged = signed.clone();
-    forged.extend([event(Some(Time::now().to_string())), event(Some(ahead))]);
+    forged.extend([event(Some(clock::now().to_string())), event(Some(ahead))]);
     forged.push(event(Some("2024-03-01T08:30:00Z".to_owned())));
     assert_eq!(kinds(&verified(&lines(&forged), &[&key], false)), [FaultKind::Unsigned]);
     // As many as a gateway with default settings leaves unsigned.
     let mut live = signed;
-    live.extend(std::iter::repeat_n(event(Some(Time::now().to_string())), 15_000));
+    live.extend(std::iter::repeat_n(event(Some(clock::now().to_string())), 15_000));
     assert_eq!(kinds(&verified(&lines(&live), &[&key], false)), []);
 }
 
@@ -383,7 +384,7 @@ fn a_checkpoint_in_front_of_the_records_that_it_covers_is_found() {
     // The second directly follows the first, with invented records up to the one that it covers.
     let mut forged = records[..=first].to_vec();
     forged.push(records[second].clone());
-    let invented = json!({"eventTime": Time::now(), "requestId": "invented"});
+    let invented = json!({"eventTime": clock::now(), "requestId": "invented"});
     forged.extend(std::iter::repeat_n((Kind::Event, invented), second - first - 1));
     assert_eq!(kinds(&verified(&lines(&forged), &[&key], false)), [FaultKind::Rewritten]);
 }
@@ -401,7 +402,7 @@ fn an_opening_record_counts_once_it_is_signed() {
     let line = lines(&records).pop().unwrap();
     let head = Line::parse(line.strip_suffix(b"\n").unwrap()).unwrap().head();
     records.push((Kind::Checkpoint, serde_json::to_value(signer.sign(head, None)).unwrap()));
-    let at = |seconds: i64| Time::from_unix(Time::now().unix() - seconds).to_string();
+    let at = |seconds: i64| Time::from_unix(clock::now().unix() - seconds).to_string();
     for seconds in [90_000, 7200] {
         records.push((Kind::Event, json!({"eventTime": at(seconds)})));
     }

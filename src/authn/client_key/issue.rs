@@ -96,11 +96,12 @@ fn certificate(id: ClientKeyId, not_before: Time, not_after: Time) -> Certificat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::clock;
 
     #[test]
     fn a_minted_key_opens_with_its_password_and_no_other() {
         let password: ClientKeyPassword = "opens-it-1".parse().unwrap();
-        let now = Time::now();
+        let now = clock::now();
         let id = ClientKeyId::random();
         let issued = issue(id, &password, now, now.plus_seconds(3600)).unwrap();
         let open = |password| {

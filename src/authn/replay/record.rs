@@ -6,11 +6,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::model::Time;
+use crate::model::{Time, clock, random};
 
 const FILE: &str = "trust.json";
 const TEMPORARY_FILE: &str = "trust.json.new";
@@ -70,7 +68,7 @@ pub(super) struct Clocks {
 impl Clocks {
     /// With the current uptime.
     pub(super) fn at(now: Time) -> Self {
-        Self { now, uptime: clock_gettime(ClockId::Boottime).tv_sec }
+        Self { now, uptime: clock::seconds_since_boot() }
     }
 }
 
@@ -149,7 +147,7 @@ impl Record {
             }
         };
         let known = known.unwrap_or_else(|| Self {
-            journal: Uuid::new_v4().simple().to_string(),
+            journal: random::uuid().simple().to_string(),
             boot: None,
             trusted_from: i64::MIN,
             doubtful_start: None,

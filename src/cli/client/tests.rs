@@ -13,14 +13,14 @@ use crate::api::rpc::format::{Format, failure, success};
 use crate::api::rpc::params;
 use crate::api::rpc::sign;
 use crate::error::{ApiError, ErrorCode};
-use crate::model::RequestId;
+use crate::model::{RequestId, clock};
 use crate::server::http::{ConnectionLimits, HttpApp, HttpSettings, RawQuery, collect_body, serve};
 
 const SECRET: &str = "exampleSecretDoNotUse0123456789";
 const NONCE: &str = "c0ffee00112233445566778899aabbcc";
 
 fn date_and_nonce() -> DateAndNonce<'static> {
-    DateAndNonce { date: Time::now(), nonce: NONCE }
+    DateAndNonce { date: clock::now(), nonce: NONCE }
 }
 
 fn target(endpoint: &str) -> Result<Target, InvalidTarget> {

@@ -13,7 +13,7 @@ use super::super::connection::{Connection, Remote};
 use super::super::exit::CliError;
 use super::super::{output, response};
 use super::files::{Files, make_directory, password};
-use crate::model::{AccessName, Time};
+use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 /// Ten years, beyond which a key outlives whoever made it.
@@ -104,7 +104,7 @@ fn make_client_key(
     password: &str,
     days: Option<i64>,
 ) -> anyhow::Result<Value> {
-    let now = Time::now();
+    let now = clock::now();
     let validity =
         days.map(|days| (now.to_string(), now.plus_seconds(days * SECONDS_PER_DAY).to_string()));
     let mut params = vec![("AapName", name.as_str()), ("Password", password)];

@@ -9,7 +9,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::super::client_file::write_private_file;
-use crate::model::ClientKeyPassword;
+use crate::model::{ClientKeyPassword, random};
 
 /// What stands before the id in the names of both files.
 pub(in super::super) const PREFIX: &str = "clientKey_";
@@ -63,8 +63,7 @@ impl Files {
 /// When there are no random bytes.
 pub(in super::super) fn password() -> anyhow::Result<Zeroizing<String>> {
     loop {
-        let mut random = Zeroizing::new([0; 16]);
-        aws_lc_rs::rand::fill(&mut *random).context("no random bytes")?;
+        let random = random::secret::<16>().context("no random bytes")?;
         let text = Zeroizing::new(hex::encode(*random));
         // Once in three million times there is no letter in it.
         if text.parse::<ClientKeyPassword>().is_ok() {

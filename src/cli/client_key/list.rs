@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::super::output;
 use super::super::paths::GatewayPaths;
-use crate::model::{ClientKeyRecord, Time};
+use crate::model::{ClientKeyRecord, Time, clock};
 use crate::store::{DanglingReference, Store};
 
 /// Lists all client keys, while the gateway runs or is stopped. The last use is kept to the
@@ -30,7 +30,7 @@ impl List {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let url = self.gateway.files()?.store_url;
         let keys = Runtime::new()?.block_on(keys(&url))?;
-        let now = Time::now();
+        let now = clock::now();
         if self.json {
             let objects: Vec<Value> = keys.iter().map(|key| key.in_json(now)).collect();
             return Ok(output::json(&objects)?);

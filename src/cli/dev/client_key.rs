@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::client::{CallError, Client};
 use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, make_directory, password};
 use super::super::response;
-use crate::model::Time;
+use crate::model::{Time, clock};
 
 /// The name of its access point and of that one's policy.
 const NAME: &str = "hsmgate-dev";
@@ -47,7 +47,7 @@ async fn is_valid_for_a_day(client: &Client, id: &str) -> anyhow::Result<bool> {
     match client.call("GetClientKey", &[("ClientKeyId", id)]).await {
         Ok(key) => {
             let not_after: Time = response::text(&key, &["NotAfter"])?.parse()?;
-            Ok(not_after > Time::now().plus_seconds(SECONDS_PER_DAY))
+            Ok(not_after > clock::now().plus_seconds(SECONDS_PER_DAY))
         }
         Err(CallError::Refused { .. }) => Ok(false),
         Err(error) => Err(error.into()),

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -21,7 +20,7 @@ use super::super::exit::CliError;
 use super::super::tls::certificate::{Files, Name};
 use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
-use crate::model::Time;
+use crate::model::{clock, random};
 use crate::server::tls::{ServerCertificate, certificates};
 
 /// The variable in which SoftHSM2 finds its configuration.
@@ -170,7 +169,7 @@ impl DevDirectory {
     pub(super) fn certificate(&self, address: IpAddr, names: &[Name]) -> anyhow::Result<Files> {
         let files = Files::of(&self.path("tls"));
         let is_good = ServerCertificate::open(files.server.clone())
-            .is_ok_and(|certificate| certificate.days_left(Time::now()) >= 1.0);
+            .is_ok_and(|certificate| certificate.days_left(clock::now()) >= 1.0);
         if !is_good {
             let mut names = names.to_vec();
             names.push(address.to_string().parse()?);
@@ -214,8 +213,7 @@ impl DevDirectory {
         if path.exists() {
             return Ok(());
         }
-        let mut random = Zeroizing::new([0; PIN_BYTES]);
-        rand::fill(random.as_mut()).map_err(|_source| anyhow::anyhow!("no random bytes"))?;
+        let random = random::secret::<PIN_BYTES>().context("no random bytes")?;
         let pin = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_ref()));
         write_private_file(&path, pin.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))

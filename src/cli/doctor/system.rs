@@ -9,7 +9,7 @@ use super::{Check, access};
 use crate::cli::open_files;
 use crate::config::Config;
 use crate::jobs::HOLD_LEFT;
-use crate::model::Time;
+use crate::model::clock;
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
 
@@ -147,7 +147,7 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
             Check::failed(NAME, chain(&error), remedy.unwrap_or_else(|| REMEDY.to_owned()))
         }
         Ok(certificate) => {
-            let days = certificate.days_left(Time::now());
+            let days = certificate.days_left(clock::now());
             let found = format!("good for {days:.1} days");
             if days <= 0.0 {
                 Check::failed(NAME, "it has run out", REMEDY)
@@ -164,7 +164,7 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
 pub(super) async fn clock(store: Option<&Store>) -> Check {
     const NAME: &str = "clock";
     let Some(store) = store else { return Check::not_checked(NAME, "the database tells the time") };
-    let now = Time::now();
+    let now = clock::now();
     match store.newest_time().await {
         Ok(Some(newest)) if newest.unix() > now.unix().saturating_add(TOLERANCE_SECONDS) => {
             Check::failed(

@@ -18,12 +18,11 @@ use rcgen::{
 use rustls::client::verify_server_name;
 use rustls::pki_types::{DnsName, ServerName};
 use rustls::server::ParsedCertificate;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::super::client_file::write_private_file;
 use crate::config::CertificateFiles;
-use crate::model::Time;
+use crate::model::{clock, random};
 use crate::server::tls::certificates;
 
 /// The names that every development certificate has.
@@ -150,7 +149,7 @@ struct GeneratedPem {
 impl GeneratedPem {
     fn new(names: &[Name]) -> Result<Self, rcgen::Error> {
         // Names of their own each time: two CAs of one name in one trust store mislead OpenSSL.
-        let id = Uuid::new_v4().simple().to_string();
+        let id = random::uuid().simple().to_string();
         let root = ca_params(&format!("hsmgate development root CA {id}"), 1)?;
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
         let sub = ca_params(&format!("hsmgate development sub CA {id}"), 0)?;
@@ -192,7 +191,7 @@ fn with_validity(name: &str, mut params: CertificateParams) -> CertificateParams
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     let since_epoch = |days: i64| {
-        let seconds = Time::now().plus_seconds(days * DAY_SECONDS).unix();
+        let seconds = clock::now().plus_seconds(days * DAY_SECONDS).unix();
         date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     };
     params.not_before = since_epoch(-1);
@@ -236,7 +235,7 @@ mod tests {
         let (_directory, files) = made(&[name("kms.example")]);
         assert_eq!(fs::metadata(&files.server.key).unwrap().mode() & 0o777, 0o600);
         let identity = ServerCertificate::open(files.server).unwrap();
-        let days = identity.days_left(Time::now());
+        let days = identity.days_left(clock::now());
         assert!((364.0..=365.0).contains(&days), "{days}");
     }
 

@@ -1,7 +1,7 @@
 //! Whether a token can be trusted with AES-GCM: one that was tried takes any associated data
 //! and ignores the IV. Run on a session key at each initialisation.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
@@ -9,7 +9,7 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use crate::model::IV_BYTES;
+use crate::model::{IV_BYTES, clock};
 use crate::token::crypto::gcm;
 use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
@@ -67,7 +67,7 @@ impl<'a> Steps<'a> {
 
 /// Makes a call, again while it fails in a way that may pass.
 fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, TokenError> {
-    let start = Instant::now();
+    let start = clock::monotonic();
     let mut outcome = call(false);
     for _retry in 1..TRIES {
         let is_transient = outcome.as_ref().is_err_and(TokenError::is_transient);

@@ -1,13 +1,11 @@
 //! AES-GCM and random bytes.
 
-use std::time::Instant;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use cryptoki::object::ObjectHandle;
 use zeroize::Zeroizing;
 
 use super::gcm;
-use crate::model::IV_BYTES;
+use crate::model::{IV_BYTES, clock};
 use crate::telemetry::metrics::metrics;
 use crate::token::cache::{Handles, KnownAnswer};
 use crate::token::error::TokenError;
@@ -164,7 +162,7 @@ impl Worker<'_> {
         if !error.is_ambiguous() {
             return error;
         }
-        let now = Instant::now();
+        let now = clock::monotonic();
         if !self.thread_state.canary.is_due(key.id(), now) {
             return TokenError::BadCiphertext;
         }

@@ -88,6 +88,7 @@ impl RandomSource {
 
 /// Combines bytes with as many from the kernel, by a system call: a generator in user space, such
 /// as that of the crypto library, would have its state copied with the memory too.
+#[expect(clippy::disallowed_methods, reason = "the source of key material and IVs")]
 fn combine_with_system(bytes: &mut [u8]) -> Result<(), TokenError> {
     let mut system = Zeroizing::new([0; SYSTEM_BYTES]);
     for chunk in bytes.chunks_mut(SYSTEM_BYTES) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 
@@ -10,7 +10,7 @@ use super::inspect::{Depth, Inspected};
 use super::name::{KeyIdentity, ObjectName};
 use super::query::{KeyObjects, class_from, name_from};
 use super::template::Copies;
-use crate::model::KeyVersionId;
+use crate::model::{KeyVersionId, clock};
 use crate::token::Token;
 use crate::token::budget::Budget;
 use crate::token::cache::{Handles, LoginEpoch};
@@ -146,7 +146,7 @@ impl Token {
         let budget = Budget::new(TIMEOUT);
         loop {
             match self.run(&budget, job.clone()).await {
-                Err(TokenError::Busy) if Instant::now() < budget.deadline() => {
+                Err(TokenError::Busy) if clock::monotonic() < budget.deadline() => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 outcome => return outcome,
@@ -177,7 +177,7 @@ impl Worker<'_> {
         items: &[I],
         look: impl Fn(&mut Self, &I) -> Result<Option<T>, TokenError>,
     ) -> Result<Option<Step<T>>, TokenError> {
-        let begin = Instant::now();
+        let begin = clock::monotonic();
         let (mut found, mut looked) = (Vec::new(), 0);
         for item in items {
             if self.login_epoch() != login_epoch {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use hsmgate::api::rpc::table::TABLE;
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 use hsmgate::ops::unsupported;
 use serde_json::Value;
 
@@ -290,7 +290,7 @@ async fn what_a_living_client_key_did_not_sign_now_is_refused() {
         assert!(status == 400 && known.contains(&&*code), "{signature}: {code}");
     }
     for (minutes, is_let_in) in [(-14, true), (14, true), (-16, false), (16, false)] {
-        let date = Time::now().plus_seconds(60 * minutes).to_string();
+        let date = clock::now().plus_seconds(60 * minutes).to_string();
         let answer = signed(new().at(&date), &key).send(&gateway).await;
         let expired = refusal(400, "InvalidTimeStamp.Expired");
         assert_eq!(answer.status == 200, is_let_in, "{minutes}: {}", answer.body);

@@ -9,7 +9,7 @@ use hsmgate::api::rpc::sign::rpc1_string_to_sign;
 use hsmgate::api::rpc::{params, percent};
 use hsmgate::authn::claim::Scheme;
 use hsmgate::authn::signature;
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 use http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ impl Provider<'_> {
         form: &[(&str, &str)],
     ) -> RawResponse {
         let dev = &self.0.dev;
-        let (date, nonce) = (Time::now().to_string(), Uuid::new_v4().simple().to_string());
+        let (date, nonce) = (clock::now().to_string(), Uuid::new_v4().simple().to_string());
         let common = [
             ("AccessKeyId", dev.access_key_id.as_str()),
             ("Action", action),

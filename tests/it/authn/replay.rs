@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 use tempfile::TempDir;
 
 use crate::support::gateway::Gateway;
@@ -143,7 +143,7 @@ async fn a_start_without_the_journal_of_its_store_accepts_no_request_from_before
 #[tokio::test]
 async fn a_store_that_was_never_served_trusts_the_whole_window() {
     let gateway = Gateway::start();
-    let date = Time::now().plus_seconds(-14 * 60).to_string();
+    let date = clock::now().plus_seconds(-14 * 60).to_string();
     let requests: Vec<Vec<u8>> = SigningVariant::all()
         .map(|variant| {
             let call = Call::new(&gateway, variant, "DescribeKey", &[("KeyId", "alias/demo")]);

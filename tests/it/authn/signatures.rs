@@ -1,7 +1,7 @@
 //! Who is let in: three schemes, each by GET and by POST, in query and in form.
 
 use hsmgate::api::rpc::canonical::sha256_hex;
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 
 use crate::support::gateway::Gateway;
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
@@ -29,7 +29,7 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 }
 
 fn minutes_from_now(minutes: i64) -> String {
-    Time::now().plus_seconds(60 * minutes).to_string()
+    clock::now().plus_seconds(60 * minutes).to_string()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use hsmgate::model::Time;
+use hsmgate::model::clock;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -59,7 +59,7 @@ impl Clock {
 
 /// A request that is dated so many seconds off, and its answer.
 async fn call(gateway: &Gateway, offset: i64) -> (Call, (u16, String)) {
-    let date = Time::now().plus_seconds(offset).to_string();
+    let date = clock::now().plus_seconds(offset).to_string();
     let call = Call::new(gateway, VARIANT, "DescribeKey", &[("KeyId", "alias/demo")]).at(&date);
     let call = call.signed();
     let answer = answer(gateway, &call).await;
@@ -120,7 +120,7 @@ async fn a_clock_that_was_ahead_at_a_start_which_trusts_nothing_older_locks_nobo
 impl Gateway {
     /// The answer to a call whose date is so many seconds off.
     async fn dated(&self, offset: i64, action: &str, params: &[(&str, &str)]) -> Value {
-        let date = Time::now().plus_seconds(offset).to_string();
+        let date = clock::now().plus_seconds(offset).to_string();
         let call = Call::new(self, VARIANT, action, params).at(&date).signed();
         let answer = call.send(self).await;
         assert_eq!(answer.status, 200, "{action}: {}", answer.body);

@@ -1,0 +1,33 @@
+//! The clocks of this machine. `clippy.toml` forbids reading them elsewhere, so that a search for
+//! `clock::` finds every place whose result depends on the time.
+//!
+//! A decision that depends on the time takes it as a parameter, so that tests can choose it. Its
+//! caller reads the clock.
+
+#![expect(clippy::disallowed_methods, reason = "clocks are read here")]
+
+use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Time;
+
+/// The wall clock, truncated to whole seconds. It jumps when it is set.
+pub fn now() -> Time {
+    Time::from_unix(jiff::Timestamp::now().as_second())
+}
+
+/// A monotonic clock, for durations and deadlines. It may stop while the machine is suspended.
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// The clock of the runtime's timers. Tests can pause it.
+pub fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// Seconds since the machine started, including suspended time.
+pub fn seconds_since_boot() -> i64 {
+    clock_gettime(ClockId::Boottime).tv_sec
+}
