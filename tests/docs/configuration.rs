@@ -14,12 +14,12 @@ const HEAD: &str = "\
 `hsmgate serve`, `hsmgate init` and `hsmgate access-key` read one TOML file, named with `--config`.
 [`hsmgate.sample.toml`](hsmgate.sample.toml) is a complete sample with comments.
 
-The file is read strictly: a setting that is not listed here is a fault, and so is a value of
-another form or beyond its bounds. All faults are told at once, each with its line. Secrets do not
-stand in the file; it names the files that hold them.
+The file is parsed strictly: a setting that is not listed here is an error, and so is a value of
+another type or out of range. All errors are reported at once, each with its line. The file contains
+no secrets; it names the files that contain them.
 
-This page is written from the table in `src/config/settings.rs` and checked against it; after a
-change there, `UPDATE_DOCS=1 cargo test --test docs` updates it.
+This page is generated from the table in `src/config/settings.rs`. After a change there,
+`UPDATE_DOCS=1 cargo test --test docs` updates it.
 ";
 
 fn page() -> String {

@@ -9,12 +9,12 @@ use crate::check_page;
 const HEAD: &str = "\
 # Error codes
 
-Written from the table in the program (`src/error.rs`); a test holds the two together.
+Generated from the table in the program (`src/error.rs`); a test compares the two.
 
 An error is an object with `RequestId`, `HostId`, `Code`, `Message` and `Recommend`; the header
-`x-acs-request-id` holds the request id too. A message may say more than the one given here, such as
-the name of a parameter. Wait and try again on `Rejected.Throttling` and
-`ServiceUnavailableTemporary`, which come with `Retry-After`; nothing else gets better by itself.
+`x-acs-request-id` also contains the request id. A message may contain more than the text below, such
+as the name of a parameter. `Rejected.Throttling` and `ServiceUnavailableTemporary` are temporary and
+have the header `Retry-After`: wait and retry. Do not retry other errors.
 
 | HTTP | code | message |
 |---|---|---|

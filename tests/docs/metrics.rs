@@ -8,10 +8,9 @@ use crate::check_page;
 
 const HEAD: &str = "# Metrics
 
-The admin listener (`[admin]` in the [configuration](../configuration.md)) answers `GET /metrics`
-with these, in the text form of OpenMetrics, which Prometheus reads. No label has a value that a
-caller chooses: no key id, no user, no address. A metric with labels shows once it has counted
-something.
+`GET /metrics` on the admin listener (`[admin]` in the [configuration](../configuration.md)) returns
+these metrics in the text format of OpenMetrics, which Prometheus reads. No label has a value that a
+client chooses: no key id, no user, no address. A metric with labels appears after its first count.
 
 This page is written from `src/telemetry/metrics.rs` and checked against it; after a change there,
 `UPDATE_DOCS=1 cargo test --test docs` updates it.

@@ -11,31 +11,31 @@ use crate::check_page;
 const HEAD: &str = "\
 # Operations
 
-Written from the tables in the program (`src/api/rpc/table.rs`, `src/api/instance/table.rs`); a
-test holds them together.
+Generated from the tables in the program (`src/api/rpc/table.rs`, `src/api/instance/table.rs`); a
+test compares them.
 
 # The public API (2016-01-20)
 
-Any other action is answered with 404 `InvalidAction.NotFound`.
+Any other action returns 404 `InvalidAction.NotFound`.
 
-## Served
+## Supported
 
 | action | first permission |
 |---|---|
 ";
 
 const UNSUPPORTED_HEAD: &str = "
-## Answered with 400 `UnsupportedOperation`
+## Not supported
 
-The API knows these; this gateway does not serve them.
+These actions of the API return 400 `UnsupportedOperation`.
 
 ";
 
 const INSTANCE_HEAD: &str = "
 # The KMS Instance protocol (dkms-gcs-0.2)
 
-How programs come in by it is told in [instance-protocol.md](instance-protocol.md). Any other
-operation is answered with 400 `InvalidApiName`.
+[The KMS Instance protocol](instance-protocol.md) describes it. Any other operation returns 400
+`InvalidApiName`.
 
 | operation | permission |
 |---|---|
@@ -59,7 +59,7 @@ fn page() -> String {
     }
     for action in unsupported::INSTANCE {
         let name = action.name;
-        writeln!(page, "| {name} | none: answered with 400 `UnsupportedOperation` |").unwrap();
+        writeln!(page, "| {name} | none: returns 400 `UnsupportedOperation` |").unwrap();
     }
     page
 }

@@ -16,27 +16,25 @@ use crate::check_page;
 const HEAD: &str = "\
 # Permissions
 
-Written from the table of operations and the system policies in the program; a test holds them
-together. Every operation asks for its permissions in this table; only DescribeRegions needs none.
-What they are checked on, and how policies are written, is in [access-control.md](access-control.md).
-UpdateAlias asks for its permission three times: on the alias, on the key that it names now, and on the
-one that it is to name.
+Generated from the table of operations and the system policies in the program; a test compares them.
+Every operation needs the permissions in this table; only DescribeRegions needs none.
+[Access control](access-control.md) describes the resources of a permission and the form of policies.
+UpdateAlias needs its permission three times: on the alias, on its current key, and on its new key.
 
 | operation | permission |";
 
 const CLIENT_KEYS: &str = "
 ## Client keys
 
-A client key may do what the policies of its access point say, in place of RAM and key policies
-([instance-protocol.md](instance-protocol.md)). `RbacPermission/Template/CryptoServiceKeyUser` gives
-these permissions, which are all that the KMS Instance protocol asks for, on the keys that the
-policy names:
+The policies of its access point authorize a client key, instead of RAM policies and key policies
+([the KMS Instance protocol](instance-protocol.md)). `RbacPermission/Template/CryptoServiceKeyUser`
+grants these permissions on the keys of the policy. They are all that the KMS Instance protocol needs:
 
 ";
 
 const CALLS_OF_CLIENT_KEYS: &str = "
-By the public API a client key may call only these operations
-([how](instance-protocol.md#a-client-key-at-the-public-api)); every other one is refused with 403
+A client key may call only these operations of the public API
+([how](instance-protocol.md#a-client-key-with-the-public-api)); every other operation returns 403
 `Forbidden.NoPermission`:
 
 | operation | permission of the access point |
