@@ -59,18 +59,8 @@ pub struct AccessState {
 
 const ACCESS_KEYS: Table = Table {
     name: "access_keys",
-    columns: &[
-        "id",
-        "principal",
-        "sealed_secret",
-        "created",
-        "is_active",
-        "last_used",
-        "session_name",
-        "token_hash",
-        "expires",
-        "session_policy",
-    ],
+    columns: "id, principal, sealed_secret, created, is_active, last_used, session_name, token_hash, \
+              expires, session_policy",
 };
 
 fn read_access_key(row: &AnyRow) -> Result<AccessKeyRow, StoreError> {
@@ -154,7 +144,7 @@ impl Store {
             noted.extend(session.policy.clone().map(|policy| ("Policy", policy)));
         }
         let name = if session.is_some() { "AssumeRole" } else { "CreateAccessKey" };
-        sqlx::query(ACCESS_KEYS.insert())
+        let insert = sqlx::query(ACCESS_KEYS.insert())
             .bind(row.id.to_string())
             .bind(principal.clone())
             .bind(row.encrypted_secret)
@@ -164,9 +154,8 @@ impl Store {
             .bind(session.as_ref().map(|session| session.name.clone()))
             .bind(session.as_ref().map(|session| session.token_hash.clone()))
             .bind(session.as_ref().map(|session| session.expires.unix()))
-            .bind(session.and_then(|session| session.policy))
-            .execute(write.connection())
-            .await?;
+            .bind(session.and_then(|session| session.policy));
+        write.execute(insert).await?;
         if counts {
             check_limit(write.connection(), &principal).await?;
         }
@@ -186,21 +175,16 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         increment_revision(write.connection()).await?;
-        let changed = sqlx::query("UPDATE access_keys SET is_active = $2 WHERE id = $1")
+        let update = sqlx::query("UPDATE access_keys SET is_active = $2 WHERE id = $1")
             .bind(id.to_string())
-            .bind(i64::from(is_active))
-            .execute(write.connection())
-            .await?;
-        if changed.rows_affected() == 0 {
+            .bind(i64::from(is_active));
+        if write.execute(update).await? == 0 {
             return Err(StoreError::NotFound);
         }
         // Deactivation does not read the row, because the row may be damaged.
         if is_active {
-            let principal: String =
-                sqlx::query_scalar("SELECT principal FROM access_keys WHERE id = $1")
-                    .bind(id.to_string())
-                    .fetch_one(write.connection())
-                    .await?;
+            let select = sqlx::query("SELECT principal FROM access_keys WHERE id = $1");
+            let principal: String = write.connection().value(select.bind(id.to_string())).await?;
             check_limit(write.connection(), &principal).await?;
         }
         let status = if is_active { "Active" } else { "Inactive" };
@@ -215,11 +199,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_access_key(&self, id: &AccessKeyId) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        let removed = sqlx::query("DELETE FROM access_keys WHERE id = $1")
-            .bind(id.to_string())
-            .execute(write.connection())
-            .await?;
-        if removed.rows_affected() == 0 {
+        let delete = sqlx::query("DELETE FROM access_keys WHERE id = $1").bind(id.to_string());
+        if write.execute(delete).await? == 0 {
             return Ok(false);
         }
         increment_revision(write.connection()).await?;
@@ -234,11 +215,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_expired_sessions(&self, before: Time) -> Result<u64, StoreError> {
         let mut write = self.write().await?;
-        let removed = sqlx::query("DELETE FROM access_keys WHERE expires < $1")
-            .bind(before.unix())
-            .execute(write.connection())
-            .await?
-            .rows_affected();
+        let delete = sqlx::query("DELETE FROM access_keys WHERE expires < $1").bind(before.unix());
+        let removed = write.execute(delete).await?;
         if removed > 0 {
             increment_revision(write.connection()).await?;
             write.finish().await?;
@@ -253,14 +231,11 @@ impl Store {
     pub async fn save_last_uses(&self, uses: &[(AccessKeyId, Time)]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for (id, hour) in uses {
-            sqlx::query(
+            let update = sqlx::query(
                 "UPDATE access_keys SET last_used = $2 \
                  WHERE id = $1 AND COALESCE(last_used, 0) < $2",
-            )
-            .bind(id.to_string())
-            .bind(hour.unix())
-            .execute(write.connection())
-            .await?;
+            );
+            write.execute(update.bind(id.to_string()).bind(hour.unix())).await?;
         }
         write.finish().await
     }
@@ -282,13 +257,11 @@ impl Store {
 }
 
 async fn check_limit(connection: &mut Connection, principal: &str) -> Result<(), StoreError> {
-    let active: i64 = sqlx::query_scalar(
+    let count = sqlx::query(
         "SELECT COUNT(*) FROM access_keys \
          WHERE principal = $1 AND is_active = 1 AND token_hash IS NULL",
-    )
-    .bind(principal.to_owned())
-    .fetch_one(connection)
-    .await?;
+    );
+    let active: i64 = connection.value(count.bind(principal)).await?;
     if active > MAX_ACTIVE_KEYS { Err(StoreError::LimitReached) } else { Ok(()) }
 }
 

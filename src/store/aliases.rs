@@ -20,7 +20,7 @@ pub struct AliasRecord {
     pub created: Time,
 }
 
-const ALIASES: Table = Table { name: "aliases", columns: &["name", "key_id", "created"] };
+const ALIASES: Table = Table { name: "aliases", columns: "name, key_id, created" };
 
 fn read_alias(row: &AnyRow) -> Result<AliasRecord, StoreError> {
     let fields = ALIASES.fields(row);
@@ -40,12 +40,11 @@ impl Store {
     pub async fn create_alias(&self, name: &Alias, key: KeyId) -> Result<(), StoreError> {
         let alias = AliasRecord { name: name.clone(), key, created: clock::now() };
         let mut write = self.write().await?;
-        sqlx::query(ALIASES.insert())
+        let insert = sqlx::query(ALIASES.insert())
             .bind(name.to_string())
             .bind(key.to_string())
-            .bind(alias.created.unix())
-            .execute(write.connection())
-            .await?;
+            .bind(alias.created.unix());
+        write.execute(insert).await?;
         write.note("CreateAlias", named(name, key)).await?;
         write.commit(move |catalogue| catalogue.put_alias(alias)).await
     }
@@ -73,12 +72,8 @@ impl Store {
             lock_key_row(write.connection(), key).await?
         };
         decide(&from, &to)?;
-        sqlx::query("UPDATE aliases SET key_id = $2 WHERE name = $1")
-            .bind(name.to_string())
-            .bind(key.to_string())
-            .execute(write.connection())
-            .await
-            .map_err(StoreError::from)?;
+        let update = sqlx::query("UPDATE aliases SET key_id = $2 WHERE name = $1");
+        write.execute(update.bind(name.to_string()).bind(key.to_string())).await?;
         write.note("UpdateAlias", named(name, key)).await?;
         let alias = AliasRecord { key, ..alias };
         Ok(write.commit(move |catalogue| catalogue.put_alias(alias)).await?)
@@ -97,11 +92,8 @@ impl Store {
         let mut write = self.write().await?;
         let alias = lock_alias_row(write.connection(), name).await?;
         decide(&lock_key_row(write.connection(), alias.key).await?)?;
-        sqlx::query("DELETE FROM aliases WHERE name = $1")
-            .bind(name.to_string())
-            .execute(write.connection())
-            .await
-            .map_err(StoreError::from)?;
+        let delete = sqlx::query("DELETE FROM aliases WHERE name = $1");
+        write.execute(delete.bind(name.to_string())).await?;
         write.note("DeleteAlias", vec![("AliasName", name.to_string())]).await?;
         let name = name.clone();
         Ok(write.commit(move |catalogue| catalogue.remove_alias(&name)).await?)
@@ -118,13 +110,8 @@ async fn lock_alias_row(
     connection: &mut Connection,
     name: &Alias,
 ) -> Result<AliasRecord, StoreError> {
-    let row = sqlx::query(
-        "UPDATE aliases SET key_id = key_id WHERE name = $1 RETURNING name, key_id, created",
-    )
-    .bind(name.to_string())
-    .fetch_optional(connection)
-    .await?;
-    read_alias(&row.ok_or(StoreError::NotFound)?)
+    let lock = ALIASES.returning("UPDATE aliases SET key_id = key_id WHERE name = $1");
+    read_alias(&connection.required_row(sqlx::query(lock).bind(name.to_string())).await?)
 }
 
 /// Reads every alias. An alias of a damaged key is kept; its target then does not exist.

@@ -45,8 +45,7 @@ async fn require_whole(connected: &Connected) -> Result<(), StoreError> {
 /// SQLite reads one snapshot of the database.
 async fn copy(connected: &Connected, to: String) -> Result<(), StoreError> {
     let mut connection = Connection::acquire(&connected.pool).await?;
-    sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await?;
-    Ok(())
+    connection.execute(sqlx::query("VACUUM INTO $1").bind(to)).await.map(drop)
 }
 
 /// Creates an empty file, accessible only to its owner, in the directory of `to`.

@@ -52,7 +52,7 @@ impl Store {
         require_magic(path.clone()).await?;
         let failed = |source| StoreError::File { path: path.clone(), source };
         let metadata = std::fs::metadata(&path).map_err(failed)?;
-        let mut connection = open(&path, true).await?;
+        let mut connection = connect(&path, true).await?;
         let outcome = read_schema(&mut connection).await;
         connection.close().await?;
         let (tables, damage) = outcome?.ok_or_else(|| StoreError::NotAStore(path.clone()))?;
@@ -73,8 +73,7 @@ impl Store {
              UNION ALL SELECT MAX(created) FROM principals \
              UNION ALL SELECT MAX(created) FROM access_keys \
              UNION ALL SELECT MAX(last_used) FROM access_keys) AS times";
-        let newest: Option<i64> =
-            sqlx::query_scalar(NEWEST).fetch_one(&mut self.inner.connection().await?).await?;
+        let newest: Option<i64> = self.inner.connection().await?.value(sqlx::query(NEWEST)).await?;
         Ok(newest.map(Time::from_unix))
     }
 }
@@ -82,7 +81,7 @@ impl Store {
 /// Refuses a file that is not a store, is damaged, or has the schema of a newer program.
 pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
     require_magic(path.to_owned()).await?;
-    let mut connection = open(path, false).await?;
+    let mut connection = connect(path, false).await?;
     let outcome = read_schema(&mut connection).await;
     connection.close().await?;
     let not_ours = || StoreError::NotAStore(path.to_owned());
@@ -97,11 +96,7 @@ pub(super) async fn require_store(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, StoreError> {
-    Ok(connect(path, read_only).await?)
-}
-
-/// As [`open`], but returns the database error.
+/// Opens an existing file.
 pub(super) async fn connect(path: &Path, read_only: bool) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)

@@ -6,23 +6,21 @@
 //! its commit a RELEASE, which is not durable. BEGIN and COMMIT are sent literally, and fail on a
 //! connection that is unexpectedly in a transaction.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use futures_util::StreamExt as _;
+use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::error::ErrorKind;
 use sqlx::pool::PoolConnection;
-use sqlx::{
-    Any, AnyConnection, AnyPool, Connection as _, Describe, Either, Execute, Executor, SqlStr,
-};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Decode, Executor as _, Row as _, Type};
 
 use super::StoreError;
 use super::error::{is_corrupt, is_decode_error};
 use super::health::Health;
+
+/// A statement with its values.
+pub(super) type Statement<'q> = Query<'q, Any, AnyArguments>;
 
 /// A connection from the pool, held until it is dropped.
 #[derive(Debug)]
@@ -47,6 +45,15 @@ struct StatementState {
 }
 
 impl StatementState {
+    /// Records how a statement ended.
+    fn ended<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        match &outcome {
+            Ok(_) => self.is_running = false,
+            Err(error) => self.note(error),
+        }
+        outcome
+    }
+
     fn note(&mut self, error: &sqlx::Error) {
         let kind = error.as_database_error().map(sqlx::error::DatabaseError::kind);
         if matches!(kind, Some(ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation)) {
@@ -108,8 +115,90 @@ impl Connection {
     }
 
     async fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        self.execute(sqlx::raw_sql(sql)).await?;
+        self.state.is_running = true;
+        let done = self.pooled.execute(sqlx::raw_sql(sql)).await;
+        self.state.ended(done)?;
         Ok(())
+    }
+
+    /// Executes a statement. Returns the number of rows that it affected.
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        self.state.is_running = true;
+        let done = statement.execute(&mut *self.pooled).await;
+        Ok(self.state.ended(done)?.rows_affected())
+    }
+
+    /// The row that a statement returns, if any.
+    pub(super) async fn row(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Option<AnyRow>, sqlx::Error> {
+        self.state.is_running = true;
+        let row = statement.fetch_optional(&mut *self.pooled).await;
+        self.state.ended(row)
+    }
+
+    /// The row that a statement returns.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it returns none.
+    pub(super) async fn required_row(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<AnyRow, StoreError> {
+        self.row(statement).await?.ok_or(StoreError::NotFound)
+    }
+
+    /// The one value of the row that a statement returns.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it returns none.
+    pub(super) async fn value<T>(&mut self, statement: Statement<'_>) -> Result<T, StoreError>
+    where
+        T: for<'r> Decode<'r, Any> + Type<Any>,
+    {
+        Ok(self.required_row(statement).await?.try_get(0)?)
+    }
+
+    /// The one text of the row that a statement returns, if any. `corrupt` makes the error for a value
+    /// that is not a text.
+    pub(super) async fn text(
+        &mut self,
+        statement: Statement<'_>,
+        corrupt: impl FnOnce(sqlx::Error) -> StoreError,
+    ) -> Result<Option<String>, StoreError> {
+        let row = self.row(statement).await;
+        row.and_then(|row| row.map(|row| row.try_get(0)).transpose())
+            .map_err(|error| if is_decode_error(&error) { corrupt(error) } else { error.into() })
+    }
+
+    /// Passes each row that a statement returns to `see`, or the error instead of it.
+    pub(super) async fn each_row(
+        &mut self,
+        statement: Statement<'_>,
+        mut see: impl FnMut(Result<AnyRow, sqlx::Error>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.state.is_running = true;
+        let mut rows = statement.fetch(&mut *self.pooled);
+        while let Some(row) = rows.next().await {
+            see(row.inspect_err(|error| self.state.note(error)))?;
+        }
+        self.state.is_running = false;
+        Ok(())
+    }
+
+    /// The rows that a statement returns.
+    pub(super) async fn rows(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let mut rows = Vec::new();
+        let keep = |row: Result<AnyRow, sqlx::Error>| {
+            rows.push(row?);
+            Ok(())
+        };
+        self.each_row(statement, keep).await?;
+        Ok(rows)
     }
 }
 
@@ -136,83 +225,6 @@ pub(super) async fn reset(connection: &mut AnyConnection) -> bool {
     connection.execute(sqlx::raw_sql("ROLLBACK")).await.is_ok()
 }
 
-impl<'c> Executor<'c> for &'c mut Connection {
-    type Database = Any;
-
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>
-    where
-        'c: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let Connection { pooled, state } = self;
-        state.is_running = true;
-        Box::pin(TrackedRows { rows: (**pooled).fetch_many(query), state })
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxFuture<'e, Result<Option<AnyRow>, sqlx::Error>>
-    where
-        'c: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let Connection { pooled, state } = self;
-        state.is_running = true;
-        let row = (**pooled).fetch_optional(query);
-        Box::pin(async move {
-            let row = row.await;
-            match &row {
-                Ok(_) => state.is_running = false,
-                Err(error) => state.note(error),
-            }
-            row
-        })
-    }
-
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [AnyTypeInfo],
-    ) -> BoxFuture<'e, Result<AnyStatement, sqlx::Error>>
-    where
-        'c: 'e,
-    {
-        (*self.pooled).prepare_with(sql, parameters)
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, sqlx::Error>>
-    where
-        'c: 'e,
-    {
-        (*self.pooled).describe(sql)
-    }
-}
-
-/// The rows of a statement. Records how the statement ended.
-struct TrackedRows<'e> {
-    rows: BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>,
-    state: &'e mut StatementState,
-}
-
-impl Stream for TrackedRows<'_> {
-    type Item = Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { rows, state } = self.get_mut();
-        let next = rows.as_mut().poll_next(context);
-        match &next {
-            Poll::Ready(None) => state.is_running = false,
-            Poll::Ready(Some(Err(error))) => state.note(error),
-            _ => {}
-        }
-        next
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sqlx::AnyPool;
@@ -231,10 +243,8 @@ mod tests {
         for _ in 0..8 {
             let mut connection = Connection::acquire(pool(&bench)).await.unwrap();
             connection.begin_change(&health).await.unwrap();
-            sqlx::query("INSERT INTO facts (name, value) VALUES ('a', '1')")
-                .execute(&mut connection)
-                .await
-                .unwrap();
+            let insert = sqlx::query("INSERT INTO facts (name, value) VALUES ('a', '1')");
+            connection.execute(insert).await.unwrap();
         }
         assert_eq!(bench.store.metadata("a").await.unwrap(), None);
         bench.store.set_metadata("a", "2").await.unwrap();
@@ -282,8 +292,8 @@ mod tests {
         let mut connection = Connection::acquire(pool(&bench)).await.unwrap();
         connection.begin_change(&health).await.unwrap();
         let insert = || sqlx::query("INSERT INTO facts (name, value) VALUES ('a', '1')");
-        insert().execute(&mut connection).await.unwrap();
-        insert().execute(&mut connection).await.unwrap_err();
+        connection.execute(insert()).await.unwrap();
+        connection.execute(insert()).await.unwrap_err();
         connection.commit().await.unwrap_err();
         assert_eq!(health.failed_write(), None, "a constraint violation is not a write failure");
         assert_eq!(bench.store.metadata("a").await.unwrap(), None);

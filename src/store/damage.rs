@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::StreamExt as _;
 use parking_lot::Mutex;
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connection::Connection;
 use super::error::is_decode_error;
@@ -142,28 +141,26 @@ impl Table {
         &self,
         connection: &mut Connection,
         rest: &'static str,
-        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+        mut read: impl FnMut(&AnyRow) -> Result<T, StoreError>,
     ) -> Result<ReadRows<T>, StoreError> {
         let mut read_rows = ReadRows { whole: Vec::new(), damaged: Vec::new() };
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut has_unreadable = false;
-        let mut rows = sqlx::query(self.select(rest)).fetch(&mut *connection);
-        while let Some(row) = rows.next().await {
-            let row = match row {
-                Ok(row) => row,
-                Err(error) if is_decode_error(&error) => {
-                    has_unreadable = true;
-                    continue;
+        let see = |row: Result<AnyRow, sqlx::Error>| {
+            match row {
+                Ok(row) => {
+                    *names.entry(row_name(&row)).or_default() += 1;
+                    match read(&row) {
+                        Ok(whole) => read_rows.whole.push(whole),
+                        Err(error) => read_rows.damaged.push(DamagedRow::of(error)?),
+                    }
                 }
+                Err(error) if is_decode_error(&error) => has_unreadable = true,
                 Err(error) => return Err(error.into()),
-            };
-            *names.entry(row_name(&row)).or_default() += 1;
-            match read(&row) {
-                Ok(whole) => read_rows.whole.push(whole),
-                Err(error) => read_rows.damaged.push(DamagedRow::of(error)?),
             }
-        }
-        drop(rows);
+            Ok(())
+        };
+        connection.each_row(sqlx::query(self.select(rest)), see).await?;
         if has_unreadable {
             for name in self.names(connection).await? {
                 match names.get_mut(&name).filter(|count| **count > 0) {
@@ -181,10 +178,10 @@ impl Table {
 
     /// The first column of each row, whatever it contains.
     async fn names(&self, connection: &mut Connection) -> Result<Vec<String>, StoreError> {
-        let first = self.columns.first().copied().unwrap_or("rowid");
+        let first = self.columns.split(", ").next().unwrap_or("rowid");
         let sql = AssertSqlSafe(format!("SELECT hex({first}) FROM {}", self.name));
-        let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(connection).await?;
-        Ok(names.iter().map(|name| from_hex(name)).collect())
+        let rows = connection.rows(sqlx::query(sql)).await?;
+        rows.iter().map(|row| Ok(from_hex(row.try_get(0)?))).collect()
     }
 }
 

@@ -130,9 +130,16 @@ impl DocumentCache {
     }
 }
 
-/// Implements the index accessors of a kind.
-macro_rules! index_field {
-    ($index:ident) => {
+/// Implements what every kind of document needs: its kind in the database, its index, and the field
+/// with its name.
+macro_rules! document_kind {
+    ($kind:literal, $index:ident, $name:ident) => {
+        const KIND: &'static str = $kind;
+
+        fn name(&self) -> String {
+            self.$name.to_string()
+        }
+
         fn index(document_cache: &DocumentCache) -> &DocumentIndex<Self> {
             &document_cache.$index
         }
@@ -144,21 +151,11 @@ macro_rules! index_field {
 }
 
 impl Document for NetworkRule {
-    const KIND: &'static str = "network-rule";
-    index_field!(network_rules);
-
-    fn name(&self) -> String {
-        self.name.to_string()
-    }
+    document_kind!("network-rule", network_rules, name);
 }
 
 impl Document for AccessPolicy {
-    const KIND: &'static str = "policy";
-    index_field!(policies);
-
-    fn name(&self) -> String {
-        self.name.to_string()
-    }
+    document_kind!("policy", policies, name);
 
     fn references(&self) -> Vec<Reference> {
         self.rules.network_rules.iter().map(Reference::to::<NetworkRule>).collect()
@@ -166,12 +163,7 @@ impl Document for AccessPolicy {
 }
 
 impl Document for AccessPoint {
-    const KIND: &'static str = "access-point";
-    index_field!(access_points);
-
-    fn name(&self) -> String {
-        self.name.to_string()
-    }
+    document_kind!("access-point", access_points, name);
 
     fn references(&self) -> Vec<Reference> {
         self.policies.iter().map(Reference::to::<AccessPolicy>).collect()
@@ -179,12 +171,7 @@ impl Document for AccessPoint {
 }
 
 impl Document for ClientKeyRecord {
-    const KIND: &'static str = "client-key";
-    index_field!(client_keys);
-
-    fn name(&self) -> String {
-        self.id.to_string()
-    }
+    document_kind!("client-key", client_keys, id);
 
     fn references(&self) -> Vec<Reference> {
         vec![Reference::to::<AccessPoint>(&self.access_point)]
@@ -194,10 +181,5 @@ impl Document for ClientKeyRecord {
 /// Neither its key nor its wrapping key pair is a document. After the key is deleted, the
 /// parameters stay until they expire.
 impl Document for ImportParameters {
-    const KIND: &'static str = "import-parameters";
-    index_field!(import_parameters);
-
-    fn name(&self) -> String {
-        self.id.to_string()
-    }
+    document_kind!("import-parameters", import_parameters, id);
 }

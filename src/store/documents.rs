@@ -8,12 +8,13 @@ use sqlx::any::AnyRow;
 use super::connection::Connection;
 use super::document_cache::{DanglingReference, Document, DocumentCache};
 use super::row::Table;
+use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{
     AccessPoint, AccessPolicy, ClientKeyId, ClientKeyRecord, ImportParameters, NetworkRule, Time,
 };
 
-const DOCUMENTS: Table = Table { name: "documents", columns: &["name", "kind", "body"] };
+const DOCUMENTS: Table = Table { name: "documents", columns: "name, kind, body" };
 
 impl Store {
     /// The document of this kind with this name.
@@ -54,18 +55,9 @@ impl Store {
     pub async fn insert_document<D: Document>(&self, document: D) -> Result<Arc<D>, StoreError> {
         let name = document.name();
         let mut write = self.write().await?;
-        sqlx::query(DOCUMENTS.insert())
-            .bind(name.clone())
-            .bind(D::KIND)
-            .bind(body(&document)?)
-            .execute(write.connection())
-            .await?;
-        let document = Arc::new(document);
-        let remembered = Arc::clone(&document);
-        write
-            .commit(move |catalogue| put(catalogue.document_cache_mut(), name, remembered))
-            .await?;
-        Ok(document)
+        let insert = sqlx::query(DOCUMENTS.insert()).bind(name).bind(D::KIND);
+        write.execute(insert.bind(body(&document)?)).await?;
+        commit(write, document).await
     }
 
     /// Passes a document to `change` and stores the result. Writes nothing if `change` fails or
@@ -93,13 +85,9 @@ impl Store {
         if after.name() != name {
             return Err(StoreError::Exists.into());
         }
-        save(write.connection(), &after).await?;
-        let after = Arc::new(after);
-        let (name, remembered) = (name.to_owned(), Arc::clone(&after));
-        write
-            .commit(move |catalogue| put(catalogue.document_cache_mut(), name, remembered))
-            .await?;
-        Ok(after)
+        let update = sqlx::query("UPDATE documents SET body = $3 WHERE kind = $1 AND name = $2");
+        write.execute(update.bind(D::KIND).bind(name).bind(body(&after)?)).await?;
+        Ok(commit(write, after).await?)
     }
 
     /// Deletes a document, even if it cannot be read or another document references it.
@@ -129,17 +117,12 @@ impl Store {
         let mut write = self.write().await?;
         // Programs up to 0.1.0 stored the references to this document. Their foreign key would
         // prevent the deletion.
-        sqlx::query("DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2")
-            .bind(D::KIND)
-            .bind(name.to_owned())
-            .execute(write.connection())
-            .await?;
-        let removed = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2")
-            .bind(D::KIND)
-            .bind(name.to_owned())
-            .execute(write.connection())
-            .await?;
-        if removed.rows_affected() == 0 {
+        let references = sqlx::query(
+            "DELETE FROM document_references WHERE target_kind = $1 AND target_name = $2",
+        );
+        write.execute(references.bind(D::KIND).bind(name)).await?;
+        let delete = sqlx::query("DELETE FROM documents WHERE kind = $1 AND name = $2");
+        if write.execute(delete.bind(D::KIND).bind(name)).await? == 0 {
             return Err(StoreError::NotFound);
         }
         if let Some((change, parameter)) = note {
@@ -157,53 +140,46 @@ impl Store {
 pub(super) async fn load(
     connection: &mut Connection,
 ) -> Result<(DocumentCache, Vec<DamagedRow>), StoreError> {
-    let read = |row: &AnyRow| -> Result<_, StoreError> {
-        let kind: String = DOCUMENTS.fields(row).get("kind")?;
-        Ok(match kind.as_str() {
-            NetworkRule::KIND => Read::NetworkRule(read_named(row)?),
-            AccessPolicy::KIND => Read::Policy(read_named(row)?),
-            AccessPoint::KIND => Read::AccessPoint(read_named(row)?),
-            ClientKeyRecord::KIND => Read::ClientKey(read_named(row)?),
-            ImportParameters::KIND => Read::Import(read_named(row)?),
-            _ => return Err(DOCUMENTS.fields(row).corrupt("kind", "unknown kind")),
-        })
-    };
-    let read = DOCUMENTS.read_all(connection, "", read).await?;
-    let mut document_cache = DocumentCache::default();
-    for document in read.whole {
-        match document {
-            Read::NetworkRule(rule) => put(&mut document_cache, rule.name(), Arc::new(rule)),
-            Read::Policy(policy) => put(&mut document_cache, policy.name(), Arc::new(policy)),
-            Read::AccessPoint(point) => put(&mut document_cache, point.name(), Arc::new(point)),
-            Read::ClientKey(key) => put(&mut document_cache, key.name(), Arc::new(key)),
-            Read::Import(import) => put(&mut document_cache, import.name(), Arc::new(import)),
-        }
-    }
-    Ok((document_cache, read.damaged))
+    let mut documents = DocumentCache::default();
+    let put = |row: &AnyRow| put_row(&mut documents, row);
+    let read = DOCUMENTS.read_all(connection, "", put).await?;
+    Ok((documents, read.damaged))
 }
 
-/// A document of any kind.
-enum Read {
-    NetworkRule(NetworkRule),
-    Policy(AccessPolicy),
-    AccessPoint(AccessPoint),
-    ClientKey(ClientKeyRecord),
-    Import(ImportParameters),
+fn put_row(documents: &mut DocumentCache, row: &AnyRow) -> Result<(), StoreError> {
+    let fields = DOCUMENTS.fields(row);
+    match fields.get::<&str>("kind")? {
+        NetworkRule::KIND => put::<NetworkRule>(documents, read_named(row)?),
+        AccessPolicy::KIND => put::<AccessPolicy>(documents, read_named(row)?),
+        AccessPoint::KIND => put::<AccessPoint>(documents, read_named(row)?),
+        ClientKeyRecord::KIND => put::<ClientKeyRecord>(documents, read_named(row)?),
+        ImportParameters::KIND => put::<ImportParameters>(documents, read_named(row)?),
+        _ => return Err(fields.corrupt("kind", "unknown kind")),
+    }
+    Ok(())
 }
 
 /// Reads a document and checks its name: under another name it would replace another document.
-fn read_named<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
+fn read_named<D: Document>(row: &AnyRow) -> Result<Arc<D>, StoreError> {
     let document: D = read(row)?;
     let fields = DOCUMENTS.fields(row);
     if document.name() == fields.get::<String>("name")? {
-        Ok(document)
+        Ok(Arc::new(document))
     } else {
         Err(fields.corrupt("body", "its name differs from the name of the row"))
     }
 }
 
-fn put<D: Document>(document_cache: &mut DocumentCache, name: String, document: Arc<D>) {
-    D::index_mut(document_cache).insert(name, document);
+fn put<D: Document>(documents: &mut DocumentCache, document: Arc<D>) {
+    D::index_mut(documents).insert(document.name(), document);
+}
+
+/// Commits a document, and puts it into memory.
+async fn commit<D: Document>(write: Write, document: D) -> Result<Arc<D>, StoreError> {
+    let document = Arc::new(document);
+    let remembered = Arc::clone(&document);
+    write.commit(move |catalogue| put(catalogue.document_cache_mut(), remembered)).await?;
+    Ok(document)
 }
 
 fn read<D: Document>(row: &AnyRow) -> Result<D, StoreError> {
@@ -215,34 +191,13 @@ async fn lock_document_row<D: Document>(
     connection: &mut Connection,
     name: &str,
 ) -> Result<D, StoreError> {
-    let row = sqlx::query(
-        "UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2 \
-         RETURNING name, kind, body",
-    )
-    .bind(D::KIND)
-    .bind(name.to_owned())
-    .fetch_optional(connection)
-    .await?;
-    read(&row.ok_or(StoreError::NotFound)?)
-}
-
-async fn save<D: Document>(connection: &mut Connection, document: &D) -> Result<(), StoreError> {
-    sqlx::query("UPDATE documents SET body = $3 WHERE kind = $1 AND name = $2")
-        .bind(D::KIND)
-        .bind(document.name())
-        .bind(body(document)?)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let lock = DOCUMENTS
+        .returning("UPDATE documents SET revision = revision + 1 WHERE kind = $1 AND name = $2");
+    read(&connection.required_row(sqlx::query(lock).bind(D::KIND).bind(name)).await?)
 }
 
 fn body<D: Document>(document: &D) -> Result<String, StoreError> {
-    serde_json::to_string(document).map_err(|source| StoreError::Corrupt {
-        table: DOCUMENTS.name,
-        row: document.name(),
-        column: "body",
-        source: source.into(),
-    })
+    DOCUMENTS.to_json(&document.name(), "body", document)
 }
 
 #[cfg(test)]

@@ -133,9 +133,18 @@ pub(super) fn is_decode_error(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
 }
 
-/// Whether an error means a damaged database, by SQLite's result codes `SQLITE_CORRUPT` and
-/// `SQLITE_NOTADB`.
+/// Whether an error means a damaged database: `SQLITE_CORRUPT` or `SQLITE_NOTADB`.
 pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+    matches!(sqlite_code(error), Some(11 | 26))
+}
+
+/// Whether the system could not read the database, which may be temporary: `SQLITE_IOERR`.
+pub(super) fn is_io_error(error: &sqlx::Error) -> bool {
+    sqlite_code(error) == Some(10)
+}
+
+/// The primary result code of SQLite.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }

@@ -4,15 +4,15 @@
 //! A separate file is used because closing any other handle of the database releases SQLite's own
 //! locks on it.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::StoreError;
+use super::files::with_suffix;
 use crate::model::clock;
 
 /// How long a shared user waits for a process that checks for other users.
@@ -38,7 +38,7 @@ impl FileLock {
     /// Takes the lock of a database file. In shared mode it waits shortly: another process may hold
     /// the lock exclusively to check whether it is the only user. Blocking.
     pub(super) fn acquire(database: &Path, mode: LockMode) -> Result<Self, StoreError> {
-        let path = lock_path(database);
+        let path = with_suffix(database, ".lock");
         let failed = |source| StoreError::File { path: path.clone(), source };
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
@@ -66,7 +66,7 @@ impl FileLock {
 
     /// Whether no other process holds the lock now. The lock is shared afterwards.
     pub(super) fn is_only_user(&self, database: &Path) -> Result<bool, StoreError> {
-        let failed = |source| StoreError::File { path: lock_path(database), source };
+        let failed = |source| StoreError::File { path: with_suffix(database, ".lock"), source };
         let is_only_user = match self.file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => false,
@@ -90,12 +90,6 @@ pub(super) fn change_owner_to_that_of(file: &File, directory: &File) -> io::Resu
         fchown(file, Some(theirs.uid()), Some(theirs.gid()))?;
     }
     Ok(())
-}
-
-fn lock_path(database: &Path) -> PathBuf {
-    let mut name = OsString::from(database);
-    name.push(".lock");
-    name.into()
 }
 
 #[cfg(test)]

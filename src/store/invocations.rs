@@ -3,9 +3,8 @@
 //! The counter is not part of a key's record: it is leased in large blocks before use, so that it
 //! is never too low, even after a crash.
 
-use sqlx::Row as _;
-
 use super::connection::Connection;
+use super::key_row::{INVOCATIONS, read_invocations};
 use super::{Store, StoreError};
 use crate::model::KeyVersionId;
 
@@ -46,11 +45,8 @@ impl Store {
         let before = lock_invocations_row(write.connection(), version).await?;
         let granted = wanted.min(most.saturating_sub(before));
         let total = before.saturating_add(granted);
-        sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1")
-            .bind(version.to_string())
-            .bind(count(total)?)
-            .execute(write.connection())
-            .await?;
+        let update = sqlx::query("UPDATE key_versions SET invocations = $2 WHERE id = $1");
+        write.execute(update.bind(version.to_string()).bind(count(total)?)).await?;
         write.finish().await?;
         Ok(Lease { granted, total })
     }
@@ -63,14 +59,13 @@ impl Store {
     pub async fn return_invocations(&self, remainders: &[Remainder]) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for Remainder { version, unused, total } in remainders {
-            sqlx::query(
+            let update = sqlx::query(
                 "UPDATE key_versions SET invocations = $2 WHERE id = $1 AND invocations = $3",
             )
             .bind(version.to_string())
             .bind(count(total.saturating_sub(*unused))?)
-            .bind(count(*total)?)
-            .execute(write.connection())
-            .await?;
+            .bind(count(*total)?);
+            write.execute(update).await?;
         }
         write.finish().await
     }
@@ -97,12 +92,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the version does not exist; when the database cannot be read.
     pub async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT invocations FROM key_versions WHERE id = $1")
-            .bind(version.to_string())
-            .fetch_optional(&mut self.inner.connection().await?)
-            .await?
-            .ok_or(StoreError::NotFound)?;
-        number(row.try_get(0)?, version)
+        let select = sqlx::query(INVOCATIONS.select("WHERE id = $1")).bind(version.to_string());
+        let row = self.inner.connection().await?.required_row(select).await?;
+        read_invocations(&row)
     }
 }
 
@@ -111,11 +103,8 @@ pub(super) async fn raise_to(
     connection: &mut Connection,
     at_least: u64,
 ) -> Result<u64, StoreError> {
-    let changed = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1")
-        .bind(count(at_least)?)
-        .execute(connection)
-        .await?;
-    Ok(changed.rows_affected())
+    let update = sqlx::query("UPDATE key_versions SET invocations = $1 WHERE invocations < $1");
+    connection.execute(update.bind(count(at_least)?)).await
 }
 
 /// Reads the counter and locks its row until the transaction ends.
@@ -123,23 +112,10 @@ async fn lock_invocations_row(
     connection: &mut Connection,
     version: KeyVersionId,
 ) -> Result<u64, StoreError> {
-    let row = sqlx::query(
-        "UPDATE key_versions SET invocations = invocations WHERE id = $1 RETURNING invocations",
-    )
-    .bind(version.to_string())
-    .fetch_optional(connection)
-    .await?
-    .ok_or(StoreError::NotFound)?;
-    number(row.try_get(0)?, version)
-}
-
-fn number(stored: i64, version: KeyVersionId) -> Result<u64, StoreError> {
-    u64::try_from(stored).map_err(|source| StoreError::Corrupt {
-        table: "key_versions",
-        row: version.to_string(),
-        column: "invocations",
-        source: source.into(),
-    })
+    let lock =
+        INVOCATIONS.returning("UPDATE key_versions SET invocations = invocations WHERE id = $1");
+    let lock = sqlx::query(lock).bind(version.to_string());
+    read_invocations(&connection.required_row(lock).await?)
 }
 
 fn count(total: u64) -> Result<i64, StoreError> {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, SqlSafeStr};
+use sqlx::SqlSafeStr;
+use sqlx::any::AnyRow;
 
 use super::StoreError;
+use super::connection::Statement;
 use super::row::{Fields, Table};
 use crate::model::policy::KeyPolicy;
 use crate::model::{
@@ -17,33 +17,13 @@ use crate::model::{
 /// The keys, without their versions.
 pub(super) const KEYS: Table = Table {
     name: "keys",
-    columns: &[
-        "id",
-        "spec",
-        "key_usage",
-        "origin",
-        "protection",
-        "instance",
-        "state",
-        "description",
-        "created",
-        "delete_at",
-        "tags",
-        "deletion_protection",
-        "rotation_seconds",
-        "policy",
-        "material_check",
-        "material_expires",
-        "material_is_present",
-        "primary_version",
-    ],
+    columns: "id, spec, key_usage, origin, protection, instance, state, description, created, \
+              delete_at, tags, deletion_protection, rotation_seconds, policy, material_check, \
+              material_expires, material_is_present, primary_version",
 };
 
 /// Binds the values of a key's row, in the order of [`KEYS`].
-pub(super) fn bind_key(
-    sql: impl SqlSafeStr,
-    record: &KeyRecord,
-) -> Query<'static, Any, AnyArguments> {
+pub(super) fn bind_key(sql: impl SqlSafeStr, record: &KeyRecord) -> Statement<'static> {
     let material = record.material.as_ref();
     sqlx::query(sql)
         .bind(record.id.to_string())
@@ -121,15 +101,15 @@ fn read_material(fields: &Fields<'_>) -> Result<Option<ImportedMaterial>, StoreE
 
 /// The versions, each with its key.
 pub(super) const VERSIONS: Table =
-    Table { name: "key_versions", columns: &["id", "key_id", "number", "created", "is_live"] };
+    Table { name: "key_versions", columns: "id, key_id, number, created, is_live" };
 
 /// The invocation counter of each version, which is not part of its key's record.
 pub(super) const INVOCATIONS: Table =
-    Table { name: "key_versions", columns: &["id", "key_id", "invocations"] };
+    Table { name: "key_versions", columns: "id, key_id, invocations" };
 
-/// Checks that the counter of a version can be read: without it, encryption is not allowed.
-pub(super) fn check_invocations(row: &AnyRow) -> Result<(), StoreError> {
-    INVOCATIONS.fields(row).number::<u64>("invocations").map(drop)
+/// Reads the counter of a version. Without it, encryption is not allowed.
+pub(super) fn read_invocations(row: &AnyRow) -> Result<u64, StoreError> {
+    INVOCATIONS.fields(row).number("invocations")
 }
 
 /// Binds the values of a version's row, in the order of [`VERSIONS`].
@@ -137,7 +117,7 @@ pub(super) fn bind_version(
     sql: impl SqlSafeStr,
     key: KeyId,
     version: &KeyVersion,
-) -> Query<'static, Any, AnyArguments> {
+) -> Statement<'static> {
     sqlx::query(sql)
         .bind(version.id.to_string())
         .bind(key.to_string())

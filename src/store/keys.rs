@@ -3,14 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::connection::Connection;
 use super::damage::{ReadRows, from_hex};
 use super::key_row::{
-    INVOCATIONS, KEYS, VERSIONS, bind_key, bind_version, check_invocations, read_key, read_version,
+    INVOCATIONS, KEYS, VERSIONS, bind_key, bind_version, read_invocations, read_key, read_version,
 };
-use super::row::Table;
+use super::row::{Table, row_name};
+use super::write::Write;
 use super::{DamagedRow, Store, StoreError};
 use crate::model::{KeyId, KeyRecord, KeyVersion, KeyVersionId, Time, clock};
 
@@ -24,10 +26,7 @@ impl Store {
         sort_versions(&mut record);
         let mut write = self.write().await?;
         insert(write.connection(), &record).await?;
-        let record = Arc::new(record);
-        let remembered = Arc::clone(&record);
-        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
-        Ok(record)
+        commit(write, record).await
     }
 
     /// Passes the key's record to `change` and stores the result, versions included. The id cannot
@@ -53,10 +52,7 @@ impl Store {
             return Ok(Arc::new(before));
         }
         save_key(write.connection(), &before, &after).await?;
-        let after = Arc::new(after);
-        let remembered = Arc::clone(&after);
-        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
-        Ok(after)
+        Ok(commit(write, after).await?)
     }
 
     /// Reads the key from disk. The catalogue may be older if a commit reported an error but took
@@ -75,21 +71,15 @@ impl Store {
     pub async fn remove_key(&self, id: KeyId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         // Versions and aliases are deleted with the row (ON DELETE CASCADE).
-        let removed = sqlx::query("DELETE FROM keys WHERE id = $1")
-            .bind(id.to_string())
-            .execute(write.connection())
-            .await?;
-        if removed.rows_affected() == 0 {
+        let delete = sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_string());
+        if write.execute(delete).await? == 0 {
             return Err(StoreError::NotFound);
         }
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
              ON CONFLICT (key_id) DO UPDATE SET removed = excluded.removed",
-        )
-        .bind(id.to_string())
-        .bind(clock::now().unix())
-        .execute(write.connection())
-        .await?;
+        );
+        write.execute(insert.bind(id.to_string()).bind(clock::now().unix())).await?;
         write.commit(move |catalogue| catalogue.remove_key(id)).await
     }
 
@@ -98,11 +88,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn removed_at(&self, id: KeyId) -> Result<Option<Time>, StoreError> {
-        const TOMBSTONES: Table = Table { name: "key_tombstones", columns: &["key_id", "removed"] };
-        let row = sqlx::query(TOMBSTONES.select("WHERE key_id = $1"))
-            .bind(id.to_string())
-            .fetch_optional(&mut self.inner.connection().await?)
-            .await?;
+        const TOMBSTONES: Table = Table { name: "key_tombstones", columns: "key_id, removed" };
+        let select = sqlx::query(TOMBSTONES.select("WHERE key_id = $1")).bind(id.to_string());
+        let row = self.inner.connection().await?.row(select).await?;
         row.map(|row| TOMBSTONES.fields(&row).time("removed")).transpose()
     }
 }
@@ -113,7 +101,7 @@ pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyReco
     let mut versions: HashMap<KeyId, Vec<KeyVersion>> = HashMap::new();
     let read = VERSIONS.read_all(connection, "ORDER BY number", read_version).await?;
     let mut damaged = read.damaged;
-    let counts = INVOCATIONS.read_all(connection, "", check_invocations).await?;
+    let counts = INVOCATIONS.read_all(connection, "", read_invocations).await?;
     // A row with more than one fault is reported once.
     let is_new = |one: &DamagedRow| damaged.iter().all(|other| other.row != one.row);
     let counts: Vec<_> = counts.damaged.into_iter().filter(is_new).collect();
@@ -159,21 +147,15 @@ pub(super) async fn load(connection: &mut Connection) -> Result<ReadRows<KeyReco
 async fn keys_of_damaged_versions(
     connection: &mut Connection,
 ) -> Result<HashSet<String>, StoreError> {
-    let ids = VERSIONS
-        .read_all(connection, "", |row| {
-            read_version(row).map(|(_, version)| version.id.to_string())
-        })
-        .await?
-        .whole;
-    let counted = INVOCATIONS
-        .read_all(connection, "", |row| check_invocations(row).map(|()| super::row::row_name(row)))
-        .await?
-        .whole;
+    let id = |row: &AnyRow| read_version(row).map(|(_, version)| version.id.to_string());
+    let ids = VERSIONS.read_all(connection, "", id).await?.whole;
+    let id = |row: &AnyRow| read_invocations(row).map(|_count| row_name(row));
+    let counted = INVOCATIONS.read_all(connection, "", id).await?.whole;
     let counted: HashSet<String> = counted.into_iter().collect();
     let whole: HashSet<String> = ids.into_iter().filter(|id| counted.contains(id)).collect();
     let owners = sqlx::query("SELECT hex(id), hex(key_id) FROM key_versions");
     let mut keys = HashSet::new();
-    for row in owners.fetch_all(connection).await? {
+    for row in connection.rows(owners).await? {
         let (version, key): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         if !whole.contains(&from_hex(&version)) {
             keys.insert(from_hex(&key));
@@ -188,27 +170,27 @@ pub(super) async fn lock_key_row(
     connection: &mut Connection,
     id: KeyId,
 ) -> Result<KeyRecord, StoreError> {
-    let sql =
-        format!("UPDATE keys SET revision = revision + 1 WHERE id = $1 RETURNING {}", KEYS.list());
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(id.to_string())
-        .fetch_optional(&mut *connection)
-        .await?
-        .ok_or(StoreError::NotFound)?;
-    let versions = sqlx::query(VERSIONS.select("WHERE key_id = $1 ORDER BY number"))
-        .bind(id.to_string())
-        .fetch_all(connection)
-        .await?;
-    let versions: Result<Vec<_>, _> =
-        versions.iter().map(|row| read_version(row).map(|(_, version)| version)).collect();
-    read_key(&row, versions?)
+    let lock = KEYS.returning("UPDATE keys SET revision = revision + 1 WHERE id = $1");
+    let row = connection.required_row(sqlx::query(lock).bind(id.to_string())).await?;
+    let versions = VERSIONS.select("WHERE key_id = $1 ORDER BY number");
+    let versions = connection.rows(sqlx::query(versions).bind(id.to_string())).await?;
+    let versions = versions.iter().map(|row| Ok(read_version(row)?.1));
+    read_key(&row, versions.collect::<Result<_, StoreError>>()?)
+}
+
+/// Commits a key, and puts it into memory.
+pub(super) async fn commit(write: Write, record: KeyRecord) -> Result<Arc<KeyRecord>, StoreError> {
+    let record = Arc::new(record);
+    let remembered = Arc::clone(&record);
+    write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
+    Ok(record)
 }
 
 pub(super) async fn insert(
     connection: &mut Connection,
     record: &KeyRecord,
 ) -> Result<(), StoreError> {
-    bind_key(KEYS.insert(), record).execute(&mut *connection).await?;
+    connection.execute(bind_key(KEYS.insert(), record)).await?;
     save_versions(connection, record.id, &[], &record.versions).await
 }
 
@@ -217,7 +199,7 @@ pub(super) async fn save_key(
     before: &KeyRecord,
     after: &KeyRecord,
 ) -> Result<(), StoreError> {
-    bind_key(KEYS.update(), after).execute(&mut *connection).await?;
+    connection.execute(bind_key(KEYS.update(), after)).await?;
     save_versions(connection, after.id, &before.versions, &after.versions).await
 }
 
@@ -229,21 +211,16 @@ async fn save_versions(
     after: &[KeyVersion],
 ) -> Result<(), StoreError> {
     for gone in before.iter().filter(|version| find(after, version.id).is_none()) {
-        sqlx::query("DELETE FROM key_versions WHERE id = $1")
-            .bind(gone.id.to_string())
-            .execute(&mut *connection)
-            .await?;
+        let delete = sqlx::query("DELETE FROM key_versions WHERE id = $1");
+        connection.execute(delete.bind(gone.id.to_string())).await?;
     }
     for version in after {
-        match find(before, version.id) {
-            Some(same) if same == version => {}
-            Some(_) => {
-                bind_version(VERSIONS.update(), key, version).execute(&mut *connection).await?;
-            }
-            None => {
-                bind_version(VERSIONS.insert(), key, version).execute(&mut *connection).await?;
-            }
-        }
+        let statement = match find(before, version.id) {
+            Some(same) if same == version => continue,
+            Some(_) => bind_version(VERSIONS.update(), key, version),
+            None => bind_version(VERSIONS.insert(), key, version),
+        };
+        connection.execute(statement).await?;
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Metadata of this instance: a few texts by name.
 
-use sqlx::Row as _;
-
 use super::connection::Connection;
-use super::error::{Cause, is_decode_error};
+use super::error::Cause;
+use super::row::Table;
 use super::{DamagedRow, Store, StoreError};
+
+const METADATA: Table = Table { name: "facts", columns: "name, value" };
 
 /// The count of an entry that is not a number.
 pub(super) const NO_COUNT: i64 = i64::MIN;
@@ -36,15 +37,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when it is not a text; when the database cannot be read.
     pub async fn metadata(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let failed = |error: sqlx::Error| {
-            if is_decode_error(&error) { corrupt(name, error) } else { error.into() }
-        };
-        let row = sqlx::query("SELECT value FROM facts WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&mut self.inner.connection().await?)
-            .await
-            .map_err(failed)?;
-        row.map(|row| row.try_get(0)).transpose().map_err(failed)
+        read(&mut self.inner.connection().await?, name).await
     }
 
     /// Reads the entry with this name and parses it. Logs a damaged entry.
@@ -99,16 +92,17 @@ impl Store {
     }
 }
 
+async fn read(connection: &mut Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let select = sqlx::query("SELECT value FROM facts WHERE name = $1").bind(name);
+    connection.text(select, |error| corrupt(name, error)).await
+}
+
 async fn put(connection: &mut Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO facts (name, value) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(name)
-    .bind(value)
-    .execute(connection)
-    .await?;
-    Ok(())
+    );
+    connection.execute(insert.bind(name).bind(value)).await.map(drop)
 }
 
 /// Increments a counter entry and returns the new count. A missing entry counts as 0, and so does
@@ -117,16 +111,14 @@ pub(super) async fn increment(
     connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
-    let count: String = sqlx::query_scalar(
+    let increment = sqlx::query(
         "INSERT INTO facts (name, value) VALUES ($1, '1') \
          ON CONFLICT (name) DO UPDATE SET value = CAST(CASE \
          WHEN CAST(facts.value AS BIGINT) BETWEEN 0 AND 999999999999999999 \
          THEN CAST(facts.value AS BIGINT) ELSE 0 END + 1 AS TEXT) \
          RETURNING value",
-    )
-    .bind(name)
-    .fetch_one(connection)
-    .await?;
+    );
+    let count: String = connection.value(increment.bind(name)).await?;
     number(name, &count)
 }
 
@@ -135,13 +127,7 @@ pub(super) async fn count(
     connection: &mut Connection,
     name: &'static str,
 ) -> Result<i64, StoreError> {
-    let count: Option<String> = sqlx::query_scalar("SELECT value FROM facts WHERE name = $1")
-        .bind(name)
-        .fetch_optional(connection)
-        .await
-        .map_err(
-            |error| if is_decode_error(&error) { corrupt(name, error) } else { error.into() },
-        )?;
+    let count = read(connection, name).await?;
     count.map_or(Ok(0), |count| number(name, &count))
 }
 
@@ -162,12 +148,7 @@ fn number(name: &str, count: &str) -> Result<i64, StoreError> {
 }
 
 fn corrupt(name: &str, source: impl Into<Cause>) -> StoreError {
-    StoreError::Corrupt {
-        table: "facts",
-        row: name.to_owned(),
-        column: "value",
-        source: source.into(),
-    }
+    METADATA.corrupt(&name, "value", source)
 }
 
 #[cfg(test)]

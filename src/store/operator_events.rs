@@ -26,7 +26,7 @@ pub struct OperatorEvent {
     pub parameters: Vec<(String, String)>,
 }
 
-const EVENTS: Table = Table { name: "operator_events", columns: &["number", "body"] };
+const EVENTS: Table = Table { name: "operator_events", columns: "number, body" };
 
 impl Store {
     /// Marks later changes of principals, AccessKeys and aliases as made by this operator, to be
@@ -58,10 +58,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn delete_operator_event(&self, number: i64) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query("DELETE FROM operator_events WHERE number = $1")
-            .bind(number)
-            .execute(write.connection())
-            .await?;
+        let delete = sqlx::query("DELETE FROM operator_events WHERE number = $1");
+        write.execute(delete.bind(number)).await?;
         write.finish().await
     }
 }
@@ -83,23 +81,10 @@ impl Write {
             time: clock::now().unix(),
             parameters,
         };
-        let body = serde_json::to_string(&event).map_err(|source| corrupt(0, source))?;
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO operator_events (number, body) \
              SELECT COALESCE(MAX(number), 0) + 1, $1 FROM operator_events",
-        )
-        .bind(body)
-        .execute(self.connection())
-        .await?;
-        Ok(())
-    }
-}
-
-fn corrupt(number: i64, source: serde_json::Error) -> StoreError {
-    StoreError::Corrupt {
-        table: "operator_events",
-        row: number.to_string(),
-        column: "body",
-        source: source.into(),
+        );
+        self.execute(insert.bind(EVENTS.to_json(&0, "body", &event)?)).await.map(drop)
     }
 }

@@ -1,11 +1,12 @@
 //! SQL for principals and their policies.
 
 use serde_json::value::RawValue;
+use sqlx::SqlSafeStr;
 use sqlx::any::AnyRow;
 
-use super::connection::Connection;
+use super::connection::{Connection, Statement};
 use super::damage::ReadRows;
-use super::error::{Cause, is_decode_error};
+use super::error::Cause;
 use super::metadata;
 use super::row::{Table, json_fault};
 use super::{Store, StoreError};
@@ -32,7 +33,7 @@ pub(super) async fn increment_revision(connection: &mut Connection) -> Result<()
     metadata::increment(connection, REVISION).await.map(drop)
 }
 
-const PRINCIPALS: Table = Table { name: "principals", columns: &["name", "policies", "created"] };
+const PRINCIPALS: Table = Table { name: "principals", columns: "name, policies, created" };
 
 fn read_principal(row: &AnyRow) -> Result<PrincipalRow, StoreError> {
     let fields = PRINCIPALS.fields(row);
@@ -59,12 +60,7 @@ impl Store {
     /// [`StoreError::Exists`] when its name is taken.
     pub async fn insert_principal(&self, row: PrincipalRow) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(PRINCIPALS.insert())
-            .bind(row.name.to_string())
-            .bind(policies_text(&row)?)
-            .bind(row.created.unix())
-            .execute(write.connection())
-            .await?;
+        write.execute(bind_principal(PRINCIPALS.insert(), &row)?).await?;
         increment_revision(write.connection()).await?;
         let parameters =
             vec![("Principal", row.name.to_string()), ("Policies", policies_text(&row)?)];
@@ -83,20 +79,10 @@ impl Store {
     {
         let mut write = self.write().await?;
         increment_revision(write.connection()).await?;
-        let row = sqlx::query(PRINCIPALS.select("WHERE name = $1"))
-            .bind(name.to_string())
-            .fetch_optional(write.connection())
-            .await
-            .map_err(StoreError::from)?;
-        let mut row = read_principal(&row.ok_or(StoreError::NotFound)?)?;
+        let select = sqlx::query(PRINCIPALS.select("WHERE name = $1")).bind(name.to_string());
+        let mut row = read_principal(&write.connection().required_row(select).await?)?;
         change(&mut row.policies)?;
-        sqlx::query(PRINCIPALS.update())
-            .bind(name.to_string())
-            .bind(policies_text(&row)?)
-            .bind(row.created.unix())
-            .execute(write.connection())
-            .await
-            .map_err(StoreError::from)?;
+        write.execute(bind_principal(PRINCIPALS.update(), &row)?).await?;
         let parameters = vec![("Principal", name.to_string()), ("Policies", policies_text(&row)?)];
         write.note("SetPrincipalPolicies", parameters).await?;
         Ok(write.finish().await?)
@@ -118,23 +104,15 @@ impl Store {
         struct Named {
             name: String,
         }
-        let corrupt = |source: Cause| StoreError::Corrupt {
-            table: PRINCIPALS.name,
-            row: name.to_string(),
-            column: "policies",
-            source,
-        };
+        let corrupt = |source: Cause| PRINCIPALS.corrupt(name, "policies", source);
         let mut write = self.write().await?;
         increment_revision(write.connection()).await?;
-        let text: Option<String> =
-            sqlx::query_scalar("SELECT policies FROM principals WHERE name = $1")
-                .bind(name.to_string())
-                .fetch_optional(write.connection())
-                .await
-                .map_err(|error| {
-                    if is_decode_error(&error) { corrupt(error.into()) } else { error.into() }
-                })?;
-        let text = text.ok_or(StoreError::NotFound)?;
+        let select = sqlx::query("SELECT policies FROM principals WHERE name = $1");
+        let text = write
+            .connection()
+            .text(select.bind(name.to_string()), |error| corrupt(error.into()))
+            .await?
+            .ok_or(StoreError::NotFound)?;
         let mut policies: Vec<Box<RawValue>> =
             serde_json::from_str(&text).map_err(|source| corrupt(json_fault(&source).into()))?;
         let before = policies.len();
@@ -144,12 +122,9 @@ impl Store {
         if policies.len() == before {
             return Ok(false);
         }
-        let text = serde_json::to_string(&policies).map_err(|source| corrupt(source.into()))?;
-        sqlx::query("UPDATE principals SET policies = $2 WHERE name = $1")
-            .bind(name.to_string())
-            .bind(text.clone())
-            .execute(write.connection())
-            .await?;
+        let text = PRINCIPALS.to_json(name, "policies", &policies)?;
+        let update = sqlx::query("UPDATE principals SET policies = $2 WHERE name = $1");
+        write.execute(update.bind(name.to_string()).bind(&text)).await?;
         let parameters = vec![("Principal", name.to_string()), ("Policies", text)];
         write.note("SetPrincipalPolicies", parameters).await?;
         write.finish().await?;
@@ -164,17 +139,12 @@ impl Store {
     pub async fn delete_principal(&self, name: &PrincipalName) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
         increment_revision(write.connection()).await?;
-        let removed = sqlx::query("DELETE FROM principals WHERE name = $1")
-            .bind(name.to_string())
-            .execute(write.connection())
-            .await?;
-        if removed.rows_affected() == 0 {
+        let delete = sqlx::query("DELETE FROM principals WHERE name = $1");
+        if write.execute(delete.bind(name.to_string())).await? == 0 {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM access_keys WHERE principal = $1")
-            .bind(name.to_string())
-            .execute(write.connection())
-            .await?;
+        let delete = sqlx::query("DELETE FROM access_keys WHERE principal = $1");
+        write.execute(delete.bind(name.to_string())).await?;
         write.note("DeletePrincipal", vec![("Principal", name.to_string())]).await?;
         write.finish().await?;
         Ok(true)
@@ -190,20 +160,22 @@ pub(super) async fn load(
 
 /// Fails if the principal does not exist.
 pub(super) async fn require(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principals WHERE name = $1")
-        .bind(name.to_owned())
-        .fetch_one(connection)
-        .await?;
+    let count = sqlx::query("SELECT COUNT(*) FROM principals WHERE name = $1").bind(name);
+    let count: i64 = connection.value(count).await?;
     if count == 0 { Err(StoreError::NotFound) } else { Ok(()) }
 }
 
 fn policies_text(row: &PrincipalRow) -> Result<String, StoreError> {
-    serde_json::to_string(&row.policies).map_err(|source| StoreError::Corrupt {
-        table: PRINCIPALS.name,
-        row: row.name.to_string(),
-        column: "policies",
-        source: source.into(),
-    })
+    PRINCIPALS.to_json(&row.name, "policies", &row.policies)
+}
+
+/// Binds the values of a row, in the order of [`PRINCIPALS`].
+fn bind_principal(
+    sql: impl SqlSafeStr,
+    row: &PrincipalRow,
+) -> Result<Statement<'static>, StoreError> {
+    let name = sqlx::query(sql).bind(row.name.to_string());
+    Ok(name.bind(policies_text(row)?).bind(row.created.unix()))
 }
 
 #[cfg(test)]

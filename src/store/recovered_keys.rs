@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::keys::{insert, lock_key_row, save_key, sort_versions};
+use super::keys::{commit, insert, lock_key_row, save_key, sort_versions};
 use super::{Store, StoreError, invocations};
 use crate::model::{KeyId, KeyRecord};
 
@@ -40,9 +40,6 @@ impl Store {
         };
         record.id = id;
         invocations::raise_to(write.connection(), at_least).await?;
-        let record = Arc::new(record);
-        let remembered = Arc::clone(&record);
-        write.commit(move |catalogue| catalogue.put_key(&remembered)).await?;
-        Ok(record)
+        commit(write, record).await
     }
 }

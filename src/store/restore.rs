@@ -8,7 +8,6 @@
 //! restored, no deletion is due immediately, and keys that were destroyed since (according to the
 //! replaced store) stay destroyed.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,6 +21,8 @@ use super::backup::{directory_of, sync_directory_of, text};
 use super::connect::{self, blocking};
 use super::connection::Connection;
 use super::file_lock::{FileLock, LockMode, change_owner_to_that_of};
+use super::files::with_suffix;
+use super::row::row_name;
 use super::write::Write;
 use super::{Store, StoreError, check, invocations};
 use crate::model::{KeyId, Time};
@@ -197,7 +198,7 @@ async fn delete_incomplete(connection: &mut Connection) -> Result<usize, StoreEr
     for statement in
         ["DELETE FROM keys WHERE state = 'Creating'", "DELETE FROM key_versions WHERE is_live = 0"]
     {
-        count += sqlx::query(statement).execute(&mut *connection).await?.rows_affected();
+        count += connection.execute(sqlx::query(statement)).await?;
     }
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
@@ -206,14 +207,13 @@ async fn postpone_deletions(
     connection: &mut Connection,
     now: Time,
 ) -> Result<Vec<KeyId>, StoreError> {
-    let ids: Vec<String> = sqlx::query_scalar(
+    let update = sqlx::query(
         "UPDATE keys SET delete_at = $1 WHERE state = 'PendingDeletion' AND delete_at < $1 \
          RETURNING id",
-    )
-    .bind(now.plus_seconds(MIN_DELETION_DELAY_SECONDS).unix())
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    );
+    let earliest = now.plus_seconds(MIN_DELETION_DELAY_SECONDS).unix();
+    let rows = connection.rows(update.bind(earliest)).await?;
+    Ok(rows.iter().filter_map(|row| row_name(row).parse().ok()).collect())
 }
 
 /// Keeps acknowledged deletions in force.
@@ -223,21 +223,15 @@ async fn insert_tombstones(
 ) -> Result<Vec<KeyId>, StoreError> {
     let mut destroyed = Vec::new();
     for (key, removed) in tombstones {
-        let gone = sqlx::query("DELETE FROM keys WHERE id = $1")
-            .bind(key.clone())
-            .execute(&mut *connection)
-            .await?;
-        if gone.rows_affected() > 0 {
+        let delete = sqlx::query("DELETE FROM keys WHERE id = $1").bind(key);
+        if connection.execute(delete).await? > 0 {
             destroyed.extend(key.parse::<KeyId>().ok());
         }
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO key_tombstones (key_id, removed) VALUES ($1, $2) \
              ON CONFLICT (key_id) DO NOTHING",
-        )
-        .bind(key.clone())
-        .bind(*removed)
-        .execute(&mut *connection)
-        .await?;
+        );
+        connection.execute(insert.bind(key).bind(*removed)).await?;
     }
     Ok(destroyed)
 }
@@ -251,27 +245,19 @@ async fn resume_deletions(
 ) -> Result<Vec<KeyId>, StoreError> {
     let mut destroyed = Vec::new();
     for key in &replaced.deleting {
-        let marked = sqlx::query("UPDATE keys SET state = 'Deleting' WHERE id = $1")
-            .bind(key.clone())
-            .execute(&mut *connection)
-            .await?;
-        if marked.rows_affected() == 0 {
+        let update = sqlx::query("UPDATE keys SET state = 'Deleting' WHERE id = $1").bind(key);
+        if connection.execute(update).await? == 0 {
             insert_tombstones(connection, &[(key.clone(), now.unix())]).await?;
             continue;
         }
         destroyed.extend(key.parse::<KeyId>().ok());
         let versions = replaced.deleting_versions.iter();
         for (id, key, number, created) in versions.filter(|(_id, of, ..)| of == key) {
-            sqlx::query(
+            let insert = sqlx::query(
                 "INSERT INTO key_versions (id, key_id, number, created, is_live) \
                  VALUES ($1, $2, $3, $4, 1) ON CONFLICT DO NOTHING",
-            )
-            .bind(id.clone())
-            .bind(key.clone())
-            .bind(*number)
-            .bind(*created)
-            .execute(&mut *connection)
-            .await?;
+            );
+            connection.execute(insert.bind(id).bind(key).bind(*number).bind(*created)).await?;
         }
     }
     Ok(destroyed)
@@ -283,7 +269,7 @@ async fn read_replaced_store(path: &Path) -> ReplacedStore {
         return ReplacedStore::default();
     }
     let read = async || -> Result<ReplacedStore, StoreError> {
-        let mut connection = check::open(path, false).await?;
+        let mut connection = check::connect(path, false).await?;
         let tombstones = sqlx::query_as("SELECT key_id, removed FROM key_tombstones")
             .fetch_all(&mut connection)
             .await?;
@@ -337,7 +323,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Merges the WAL into the file, which is then self-contained.
 async fn checkpoint_wal(staged: &Path) -> Result<(), StoreError> {
-    let mut connection = check::open(staged, false).await?;
+    let mut connection = check::connect(staged, false).await?;
     sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE")
         .execute(&mut connection)
         .await?;
@@ -384,12 +370,6 @@ fn replace_file(staged: &Path, path: &Path) -> io::Result<()> {
 
 fn staged_file(staging: &TempDir) -> PathBuf {
     staging.path().join("store.db")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 /// Replaces the path of the copy in an error with that of the backup.

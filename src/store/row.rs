@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Decode, Row as _, SqlSafeStr, Type, ValueRef as _};
@@ -9,46 +10,68 @@ use sqlx::{Any, AssertSqlSafe, Decode, Row as _, SqlSafeStr, Type, ValueRef as _
 use super::error::{Cause, StoreError};
 use crate::model::Time;
 
-/// A table and its columns. The first column names the row; values are bound in this order.
+/// A table and its columns, as a list in SQL. The first column names the row; values are bound in this
+/// order.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    pub(super) columns: &'static [&'static str],
+    pub(super) columns: &'static str,
 }
 
 impl Table {
-    /// The column list, as SQL.
-    pub(super) fn list(&self) -> String {
-        self.columns.join(", ")
+    /// The columns, each with the number of its value.
+    fn numbered(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.columns.split(", ").zip(1..)
     }
 
     /// Selects rows. `rest` follows the table name.
     pub(super) fn select(&self, rest: &'static str) -> impl SqlSafeStr + use<> {
-        AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.list(), self.name))
+        AssertSqlSafe(format!("SELECT {} FROM {} {rest}", self.columns, self.name))
+    }
+
+    /// The changed rows of an update.
+    pub(super) fn returning(&self, update: &'static str) -> impl SqlSafeStr + use<> {
+        AssertSqlSafe(format!("{update} RETURNING {}", self.columns))
     }
 
     /// Inserts a row.
     pub(super) fn insert(&self) -> impl SqlSafeStr + use<> {
-        let values: Vec<_> = (1..=self.columns.len()).map(|at| format!("${at}")).collect();
-        AssertSqlSafe(format!(
-            "INSERT INTO {} ({}) VALUES ({})",
-            self.name,
-            self.list(),
-            values.join(", ")
-        ))
+        let values: Vec<_> = self.numbered().map(|(_column, at)| format!("${at}")).collect();
+        let (name, columns, values) = (self.name, self.columns, values.join(", "));
+        AssertSqlSafe(format!("INSERT INTO {name} ({columns}) VALUES ({values})"))
     }
 
     /// Updates the row that the first column names.
     pub(super) fn update(&self) -> impl SqlSafeStr + use<> {
-        let numbered = self.columns.iter().zip(1..).map(|(column, at)| format!("{column} = ${at}"));
-        let settings: Vec<_> = numbered.collect();
-        let (row, values) =
-            settings.split_first().map_or(("", &[][..]), |(row, values)| (row, values));
-        AssertSqlSafe(format!("UPDATE {} SET {} WHERE {row}", self.name, values.join(", ")))
+        let mut settings = self.numbered().map(|(column, at)| format!("{column} = ${at}"));
+        let row = settings.next().unwrap_or_default();
+        let values = settings.collect::<Vec<_>>().join(", ");
+        AssertSqlSafe(format!("UPDATE {} SET {values} WHERE {row}", self.name))
+    }
+
+    /// The error for a value of one row that cannot be read or written.
+    pub(super) fn corrupt(
+        &self,
+        row: &impl ToString,
+        column: &'static str,
+        source: impl Into<Cause>,
+    ) -> StoreError {
+        let (table, row, source) = (self.name, row.to_string(), source.into());
+        StoreError::Corrupt { table, row, column, source }
+    }
+
+    /// A value as JSON, for this column of this row.
+    pub(super) fn to_json(
+        &self,
+        row: &impl ToString,
+        column: &'static str,
+        value: &impl Serialize,
+    ) -> Result<String, StoreError> {
+        serde_json::to_string(value).map_err(|source| self.corrupt(row, column, source))
     }
 
     /// The fields of a row that was read.
-    pub(super) fn fields<'r>(&self, row: &'r AnyRow) -> Fields<'r> {
-        Fields { table: self.name, row }
+    pub(super) fn fields<'r>(&'r self, row: &'r AnyRow) -> Fields<'r> {
+        Fields { table: self, row }
     }
 }
 
@@ -64,7 +87,7 @@ pub(super) fn json_fault(error: &serde_json::Error) -> String {
 
 /// A row whose fields are read by name. Errors name table, row and column.
 pub(super) struct Fields<'r> {
-    table: &'static str,
+    table: &'r Table,
     row: &'r AnyRow,
 }
 
@@ -159,8 +182,7 @@ impl<'r> Fields<'r> {
 
     /// An error that names table, row and column.
     pub(super) fn corrupt(&self, column: &'static str, source: impl Into<Cause>) -> StoreError {
-        let row = row_name(self.row);
-        StoreError::Corrupt { table: self.table, row, column, source: source.into() }
+        self.table.corrupt(&row_name(self.row), column, source)
     }
 }
 

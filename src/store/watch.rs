@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 
+use super::error::{is_corrupt, is_io_error};
 use super::files::FileStamp;
 use super::{Store, StoreError, check};
 use crate::model::clock;
@@ -152,52 +153,25 @@ fn pause_after(took: Duration, is_damaged: bool) -> Duration {
 /// # Errors
 /// When the file cannot be checked for a reason other than damage.
 pub(super) async fn quick_check(path: &Path) -> Result<Option<String>, StoreError> {
-    match classify(run_quick_check(path).await) {
-        CheckResult::Unreadable(error) => match classify(run_quick_check(path).await) {
-            CheckResult::Unreadable(_again) => Ok(Some(error.to_string())),
-            second => second.into_outcome(),
+    match run_quick_check(path).await {
+        Err(error) if is_io_error(&error) => match run_quick_check(path).await {
+            Err(again) if is_io_error(&again) => Ok(Some(error.to_string())),
+            second => Ok(second?),
         },
-        first => first.into_outcome(),
+        first => Ok(first?),
     }
 }
 
-/// The result of one check.
-#[derive(Debug)]
-enum CheckResult {
-    Whole,
-    Damaged(String),
-    /// The system could not read it. May be temporary.
-    Unreadable(sqlx::Error),
-    /// The check failed.
-    Failed(sqlx::Error),
-}
-
-impl CheckResult {
-    fn into_outcome(self) -> Result<Option<String>, StoreError> {
-        match self {
-            Self::Whole => Ok(None),
-            Self::Damaged(what) => Ok(Some(what)),
-            Self::Unreadable(error) | Self::Failed(error) => Err(error.into()),
-        }
+/// The first fault, once. The error is not damage.
+async fn run_quick_check(path: &Path) -> Result<Option<String>, sqlx::Error> {
+    match quick_check_line(path).await {
+        Ok(line) => Ok((line != "ok").then_some(line)),
+        Err(error) if is_corrupt(&error) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
     }
 }
 
-/// Uses SQLite's result codes `SQLITE_IOERR`, `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
-fn classify(found: Result<String, sqlx::Error>) -> CheckResult {
-    let error = match found {
-        Ok(line) if line == "ok" => return CheckResult::Whole,
-        Ok(line) => return CheckResult::Damaged(line),
-        Err(error) => error,
-    };
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    match code.map(|code| code & 0xff) {
-        Some(10) => CheckResult::Unreadable(error),
-        Some(11 | 26) => CheckResult::Damaged(error.to_string()),
-        _ => CheckResult::Failed(error),
-    }
-}
-
-async fn run_quick_check(path: &Path) -> Result<String, sqlx::Error> {
+async fn quick_check_line(path: &Path) -> Result<String, sqlx::Error> {
     // A new connection: one that has read the file before has pages of it in its cache.
     let mut connection = check::connect(path, true).await?;
     let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::catalogue::Catalogue;
-use super::connection::Connection;
+use super::connection::{Connection, Statement};
 use super::refresh::REVISION;
 use super::{Inner, StoreError, metadata};
 
@@ -40,6 +40,11 @@ impl Write {
     /// The connection for the statements of this change.
     pub(super) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// Executes a statement of this change. Returns the number of rows that it affected.
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        self.connection.execute(statement).await
     }
 
     /// The operator on whose behalf the change is made, if any.
