@@ -1,31 +1,26 @@
 //! What the gateway writes about its requests, and what it never writes.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::support::gateway::{Gateway, text};
+use crate::support::process::eventually;
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
-
-/// No line takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
 
 const RPC1: SigningVariant = SigningVariant(Signing::Rpc1, ParamLocation::PostQuery);
 const ACS3: SigningVariant = SigningVariant(Signing::Acs3, ParamLocation::PostQuery);
 
-/// The one line about a request. Lines are written some milliseconds after their answers.
+/// The only line about a request: the access log writes one when it is answered, and no other line of a
+/// served request holds its id. Lines are written some milliseconds after their answers.
 async fn line_of(gateway: &Gateway, request_id: &str) -> String {
-    let start = Instant::now();
-    loop {
+    let lines = eventually(async || {
         let log = gateway.log();
-        let about: Vec<&str> = log.lines().filter(|line| line.contains(request_id)).collect();
-        if let [line] = about[..] {
-            return line.to_owned();
-        }
-        assert!(about.is_empty() && start.elapsed() < LIMIT, "{request_id} in:\n{log}");
-        tokio::task::yield_now().await;
-    }
+        let is_about = |line: &&str| line.contains(request_id);
+        let about: Vec<String> = log.lines().filter(is_about).map(str::to_owned).collect();
+        if about.is_empty() { Err(format!("no {request_id} in:\n{log}")) } else { Ok(about) }
+    });
+    let [line] = <[String; 1]>::try_from(lines.await).expect("one line about a request");
+    line
 }
 
 /// The log with the lines of all calls so far.

@@ -7,13 +7,14 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hsmgate::cli::client::{CallError, Client};
+use hsmgate::cli::client::Client;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Process, START_LIMIT, within};
+use super::calls::refused;
+use super::process::{LIMIT, Process, within};
 use super::softhsm::scratch;
 
 /// What `hsmgate dev --json` says once it serves.
@@ -99,7 +100,7 @@ impl Gateway {
         let stdout = process.stdout.take().expect("standard output is piped");
         let process = Process::of(process);
         let mut lines = BufReader::new(stdout).lines();
-        let Some(Some(Ok(dev_json))) = within(START_LIMIT, move || lines.next()) else {
+        let Some(Some(Ok(dev_json))) = within(LIMIT, move || lines.next()) else {
             panic!("the gateway does not serve; its log:\n{}", log_in(&dir));
         };
         let dev: Dev = serde_json::from_str(&dev_json).expect("it introduces itself in JSON");
@@ -141,7 +142,7 @@ impl Gateway {
         self.process.id()
     }
 
-    /// What it wrote to standard error so far.
+    /// The lines that it has written to standard error so far.
     pub(crate) fn log(&self) -> String {
         log_in(&self.dir)
     }
@@ -208,10 +209,7 @@ impl Gateway {
 
     /// Status and code of a call that must be refused.
     pub(crate) async fn refused(&self, action: &str, params: &[(&str, &str)]) -> (u16, String) {
-        match self.client.call(action, params).await {
-            Err(CallError::Refused { status, code, .. }) => (status, code),
-            other => panic!("{action} was not refused: {other:?}"),
-        }
+        refused(&self.client, action, params).await
     }
 
     /// A new key's id.
@@ -236,7 +234,16 @@ fn new_directory() -> TempDir {
 }
 
 fn log_in(dir: &TempDir) -> String {
-    fs::read_to_string(dir.path().join("log")).expect("the log is text")
+    whole_lines(&dir.path().join("log"))
+}
+
+/// The lines of a file that a gateway may be writing. The last line may be written in part only, so it
+/// does not count before its end.
+pub(crate) fn whole_lines(file: &Path) -> String {
+    let mut bytes = fs::read(file).expect("the file can be read");
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    bytes.truncate(end);
+    String::from_utf8(bytes).expect("the file is text")
 }
 
 /// `hsmgate dev` with its state in a directory.

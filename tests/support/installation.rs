@@ -15,7 +15,7 @@ use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
-use super::process::{Process, START_LIMIT};
+use super::process::{LIMIT, Process};
 use super::softhsm::{self, module, scratch};
 
 pub(crate) const ACCOUNT: &str = "1234567890123456";
@@ -240,7 +240,7 @@ impl Installation {
                 }
             }
         });
-        let address = told.recv_timeout(START_LIMIT).expect("the gateway serves");
+        let address = told.recv_timeout(LIMIT).expect("the gateway serves");
         Server { process: Process::of(process), endpoint: format!("http://{address}"), log }
     }
 }

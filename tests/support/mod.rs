@@ -11,6 +11,8 @@
 )]
 
 pub(crate) mod admin_client;
+pub(crate) mod audit_file;
+pub(crate) mod calls;
 pub(crate) mod client_key;
 pub(crate) mod gateway;
 pub(crate) mod installation;

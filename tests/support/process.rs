@@ -1,20 +1,17 @@
-//! Child processes of a test, and waiting for them.
+//! Child processes of a test, and waiting: for their end, and for conditions.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::panic::Location;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a gateway may take to make its token and serve, on a busy machine.
-pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
+/// A start, a stop, an answer or a condition may take this long, on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
-/// How long a gateway may take to end after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
-
-/// No condition that is waited for takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_mins(2);
+/// Time between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A child process that is killed when dropped.
 pub(crate) struct Process(Child);
@@ -32,10 +29,10 @@ impl Process {
         signal(name, &self.id());
     }
 
-    /// Waits until it has ended. `None` where it does not within the time to stop.
+    /// Waits until it has ended. `None` if it does not end within [`LIMIT`].
     pub(crate) fn wait(mut self) -> Option<ExitStatus> {
         let id = self.id();
-        let ended = within(STOP_LIMIT, move || self.0.wait().expect("a child can be waited for"));
+        let ended = within(LIMIT, move || self.0.wait().expect("a child can be waited for"));
         if ended.is_none() {
             signal("KILL", &id);
         }
@@ -78,11 +75,28 @@ pub(crate) fn within<T: Send + 'static>(
 /// Waits until `holds` is true.
 #[track_caller]
 pub(crate) fn until(mut holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    until_async(async move || holds())
+}
+
+/// As [`until`], with a condition that must be awaited.
+#[track_caller]
+pub(crate) fn until_async(mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    eventually(async move || if holds().await { Ok(()) } else { Err("false") })
+}
+
+/// Repeats `attempt` until it succeeds, and returns the result. A failed test shows the last error.
+#[track_caller]
+pub(crate) fn eventually<T, E: Debug>(
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> impl Future<Output = T> {
     let (caller, limit) = (Location::caller(), Instant::now() + LIMIT);
     async move {
-        while !holds() {
-            assert!(Instant::now() < limit, "it does not come to hold: {caller}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        loop {
+            match attempt().await {
+                Ok(result) => return result,
+                Err(error) => assert!(Instant::now() < limit, "still {error:?}: {caller}"),
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

@@ -1,14 +1,11 @@
 //! Bytes over a socket: what no well-behaved client would send, and answers as they arrive.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// No answer takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_mins(1);
+use super::process::LIMIT;
 
 /// An answer in parts.
 #[derive(Debug)]
