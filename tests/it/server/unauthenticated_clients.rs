@@ -6,9 +6,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
 use crate::support::admin_client::{metric, total};
+use crate::support::audit_file::records;
 use crate::support::gateway::{Gateway, text};
 use crate::support::installation::Installation;
 use crate::support::instance_client::{InstanceClient, refusal, send};
+use crate::support::process::eventually;
 use crate::support::raw_http::Connection;
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 
@@ -88,7 +90,8 @@ async fn flood(
     answers
 }
 
-const LIMITED: [&str; 2] = ["--authentication-failures-per-second", "10"];
+/// So few that even a busy machine sends more.
+const LIMITED: [&str; 2] = ["--authentication-failures-per-second", "1"];
 
 #[tokio::test]
 async fn whatever_an_unauthenticated_client_sends_it_is_throttled_and_counted_at_both_protocols() {
@@ -124,7 +127,7 @@ async fn whatever_an_unauthenticated_client_sends_it_is_throttled_and_counted_at
 async fn a_wrong_signature_of_a_client_key_is_throttled() {
     let gateway = Gateway::start_with(&LIMITED);
     let instance_client = InstanceClient::with_any_key(&gateway).await;
-    let mut codes = BTreeMap::new();
+    let mut codes = BTreeMap::<(u16, String), u16>::new();
     for _call in 0..100 {
         let mut request = instance_client.request("Encrypt", Vec::new(), &[]);
         request.headers_mut().insert("authorization", "Bearer QUJD".parse().unwrap());
@@ -132,9 +135,9 @@ async fn a_wrong_signature_of_a_client_key_is_throttled() {
     }
     let throttled = codes.get(&(429, "Rejected.Throttling".to_owned())).copied();
     assert!(throttled > Some(30), "{codes:?}");
-    assert!(codes.contains_key(&(401, "SignatureNotMatch".to_owned())), "{codes:?}");
+    let refused = codes[&(401, "SignatureNotMatch".to_owned())];
     let counted = "hsmgate_authentication_failures_total{code=\"SignatureNotMatch\"}";
-    assert!(metric(&gateway, counted).await.unwrap() >= 10.0);
+    assert!(metric(&gateway, counted).await.unwrap() >= f64::from(refused), "{codes:?}");
 }
 
 #[tokio::test]
@@ -145,13 +148,18 @@ async fn a_credential_that_has_succeeded_is_heard_from_a_source_that_is_throttle
         call.by(id, secret).signed().bytes()
     };
     let (id, secret) = (&*gateway.dev.access_key_id, &*gateway.dev.access_key_secret);
-    // This one has never succeeded from there, so it waits like any other.
-    let mut elsewhere = Connection::open_from("127.0.0.5", gateway.address()).await;
-    flood(&gateway, "127.0.0.5", UNSIGNED, 60).await;
-    elsewhere.send(&request(id, secret)).await;
-    let answer = elsewhere.answer().await.unwrap();
-    assert_eq!(answer.status, 429, "{answer:?}");
-    assert!(answer.message().contains("limits.authentication_failures_per_second"));
+    // This one has never succeeded from there, so it waits like any other. Where the machine was so busy
+    // that the limit was over before the request, another source shows it.
+    let mut sources = 10..=250;
+    let message = eventually(async || {
+        let source = format!("127.0.0.{}", sources.next().unwrap());
+        let mut elsewhere = Connection::open_from(&source, gateway.address()).await;
+        flood(&gateway, &source, UNSIGNED, 60).await;
+        elsewhere.send(&request(id, secret)).await;
+        let answer = elsewhere.answer().await.unwrap();
+        if answer.status == 429 { Ok(answer.message()) } else { Err(answer) }
+    });
+    assert!(message.await.contains("limits.authentication_failures_per_second"));
 
     // This one has, with its own client commands.
     let mut known = Connection::open(gateway.address()).await;
@@ -160,15 +168,20 @@ async fn a_credential_that_has_succeeded_is_heard_from_a_source_that_is_throttle
         known.send(&request(id, secret)).await;
         assert_eq!(known.answer().await.unwrap().status, 200);
     }
-    known.send(&request("LTAIunknown", "a secret")).await;
-    assert_eq!(known.answer().await.unwrap().status, 429);
+    // An unknown one is not, as soon as it has used up what the source may send.
+    eventually(async || {
+        known.send(&request("LTAIunknown", "a secret")).await;
+        let answer = known.answer().await.unwrap();
+        if answer.status == 429 { Ok(()) } else { Err(answer) }
+    })
+    .await;
     // Who only names it is verified all the same, and has a limit too.
     let mut guesses = BTreeMap::<u16, usize>::new();
     for _guess in 0..60 {
         known.send(&request(id, "a guess")).await;
         *guesses.entry(known.answer().await.unwrap().status).or_default() += 1;
     }
-    assert!(guesses[&429] > 20 && guesses[&400] >= 10 && guesses.len() == 2, "{guesses:?}");
+    assert!(guesses[&429] > 20 && guesses[&400] >= 1 && guesses.len() == 2, "{guesses:?}");
 }
 
 #[tokio::test]
@@ -181,9 +194,7 @@ async fn many_refusals_of_an_unauthenticated_client_are_recorded_as_a_sum() {
     assert!(metric(&gateway, summed).await.unwrap() >= 300.0);
     assert!(audit_bytes(&gateway) - before < 120_000, "{} bytes", audit_bytes(&gateway) - before);
     let _directory = gateway.stop();
-    let records = std::fs::read_to_string(audit).unwrap();
-    let records: Vec<Value> =
-        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records = records(&audit);
     let single = records.iter().filter(|it| it["sourceIpAddress"] == "127.0.0.4").count();
     let sums: Vec<&Value> =
         records.iter().filter(|it| it["eventName"] == "RefusedRequests").collect();
