@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use crate::setup::{FaultToken, count};
 use crate::support::gateway::text;
 use crate::support::installation::{Installation, Server};
+use crate::support::process::until;
 use crate::support::softhsm::scratch;
 
 const TEXT: &str = "SGVsbG8=";
@@ -64,7 +65,7 @@ async fn a_verified_encryption_gives_no_ciphertext_that_does_not_decrypt() {
     for blob in &blobs {
         assert!(gateway.decrypts(blob).await);
     }
-    assert!(gateway.server.has_logged("a ciphertext that does not open"));
+    until(|| gateway.server.has_logged("a ciphertext that does not open")).await;
 }
 
 #[tokio::test]

@@ -8,10 +8,8 @@ use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::support::gateway::Gateway;
+use crate::support::process::LIMIT;
 use crate::support::softhsm;
-
-/// How long jobs may take for what is due, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// What is begun and not finished.
 const INCOMPLETE: &str = "SELECT (SELECT COUNT(*) FROM keys WHERE state IN ('Creating', 'Deleting') \

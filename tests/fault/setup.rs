@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::support::admin_client;
 use crate::support::gateway::{Gateway, dev_command, text};
 use crate::support::installation::{AccessKey, Installation};
+use crate::support::process::LIMIT;
 use crate::support::signed_calls::{Call, ParamLocation, Signing, SigningVariant};
 use crate::support::softhsm::{self, scratch};
 
@@ -23,8 +24,6 @@ const OPTIONS: [&str; 2] = ["--calls-per-second", "0"];
 /// What is encrypted.
 pub(crate) const PLAINTEXT: &str = "SGVsbG8=";
 pub(crate) const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", PLAINTEXT)];
-/// No change that is waited for takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running gateway, and what its token is told.
 pub(crate) struct Setup {

@@ -14,7 +14,7 @@ use crate::scale::{report, scaled};
 use crate::support::admin_client::get;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
-use crate::support::process::until;
+use crate::support::process::{eventually, until};
 use crate::support::small_disk::SmallDisk;
 
 const KEYS: usize = 4;
@@ -161,16 +161,13 @@ impl Case {
 
     /// Until readiness says this of the store.
     async fn store_becomes(&self, status: &str) {
-        let (admin, begun) = (self.admin(), Instant::now());
-        loop {
+        let admin = self.admin();
+        eventually(async || {
             let (_code, body) = get(&admin, "/readyz").await;
             let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-            if told["dependencies"]["store"]["status"] == status {
-                return;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{body}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            if told["dependencies"]["store"]["status"] == status { Ok(()) } else { Err(body) }
+        })
+        .await;
     }
 }
 

@@ -1,16 +1,16 @@
 //! Aliases: make, move, delete, list.
 
-use std::time::{Duration, Instant};
-
 use hsmgate::api::instance::messages::EncryptResponse;
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::json;
 
 use crate::access::dangling_references::encrypt;
-use crate::audit::system_events::events;
+use crate::support::audit_file::events;
+use crate::support::calls::{refused, until_code};
 use crate::support::gateway::{Gateway, refusal, text};
 use crate::support::installation::{ACCOUNT, AccessKey, Installation};
 use crate::support::instance_client::InstanceClient;
+use crate::support::process::eventually;
 
 #[tokio::test]
 async fn an_alias_names_a_key_until_it_is_moved_or_deleted() {
@@ -133,9 +133,7 @@ impl AliasAttack {
         let create = ["access-key", "create", "--json", "--user", "mallory", "--policy"];
         let create = [&create[..], &[file.to_str().unwrap()]].concat();
         let mallory = server.client(&AccessKey::of(&installation.configured(&create).json()));
-        while mallory.call("DescribeRegions", &[]).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        until_code(&mallory, "DescribeRegions", &[], "").await;
         Self { installation, server, admin, mallory, his, victim }
     }
 
@@ -151,13 +149,6 @@ impl AliasAttack {
     async fn target(&self) -> String {
         let found = self.admin.call("DescribeKey", &[("KeyId", PAYMENTS.1)]).await.unwrap();
         text(&found["KeyMetadata"]["KeyId"]).to_owned()
-    }
-}
-
-async fn refused(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16, String) {
-    match client.call(action, params).await {
-        Err(CallError::Refused { status, code, .. }) => (status, code),
-        other => panic!("{action} was not refused: {other:?}"),
     }
 }
 
@@ -180,9 +171,7 @@ async fn an_alias_is_not_taken_from_a_key_whose_policy_denies_it() {
             .installation
             .configured(&["user", "attach", "mallory", "AliyunKMSFullAccess"])
             .done();
-        while attack.mallory.call("ListKeys", &[]).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        until_code(&attack.mallory, "ListKeys", &[], "").await;
     }
     let allow = ("Policy", &*AliasAttack::policy("Allow"));
     attack.admin.call("SetKeyPolicy", &[victim, allow]).await.unwrap();
@@ -324,8 +313,7 @@ async fn an_operator_makes_moves_lists_and_deletes_aliases_beside_the_gateway_an
     client.call("ScheduleKeyDeletion", &doom).await.unwrap();
     let alias = |arguments: &[&str]| installation.configured(&[&["alias"], arguments].concat());
     let target = async |expected: Option<&str>| {
-        let limit = Instant::now() + Duration::from_mins(1);
-        loop {
+        eventually(async || {
             let found = client.call("DescribeKey", &[("KeyId", "alias/acs/mse")]).await;
             let found = match found {
                 Ok(found) => Some(text(&found["KeyMetadata"]["KeyId"]).to_owned()),
@@ -335,12 +323,9 @@ async fn an_operator_makes_moves_lists_and_deletes_aliases_beside_the_gateway_an
                 }
                 Err(error) => panic!("{error:?}"),
             };
-            if found.as_deref() == expected {
-                return;
-            }
-            assert!(Instant::now() < limit, "still {found:?}");
-            tokio::task::yield_now().await;
-        }
+            if found.as_deref() == expected { Ok(()) } else { Err(found) }
+        })
+        .await;
     };
     alias(&["create", "alias/acs/mse", first]).done();
     target(Some(first)).await;

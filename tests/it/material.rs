@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::gateway::{Gateway, text};
 use crate::support::key_material::wrap;
+use crate::support::process::{until, until_async};
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 const MATERIAL: [u8; 32] = [0x42; 32];
@@ -88,15 +89,7 @@ async fn material_goes_at_its_date_and_the_same_comes_back() {
     // At once, whether the job has been there or not.
     let waiting = (409, "Rejected.PendingImport".to_owned());
     assert_eq!(gateway.refused("Decrypt", &blob).await, waiting);
-    let mut state = String::new();
-    for _attempt in 0..1000 {
-        state = text(&metadata(&gateway, &key).await["KeyState"]).to_owned();
-        if state == "PendingImport" {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(state, "PendingImport");
+    until_async(async || metadata(&gateway, &key).await["KeyState"] == "PendingImport").await;
     let gateway = gateway.restart();
     assert_eq!(gateway.token_objects(), objects - 1, "the material is out of the token");
 
@@ -125,13 +118,7 @@ async fn an_import_token_is_void_after_its_day_and_its_pair_is_destroyed() {
     let wrapped = wrap(&given, &MATERIAL);
     let refused = gateway.refused("ImportKeyMaterial", &import(&key, &given, &wrapped, "0")).await;
     assert!(refused.1.ends_with("ImportToken"), "{refused:?}");
-    for _attempt in 0..1000 {
-        if gateway.token_objects() == objects {
-            return;
-        }
-        metadata(&gateway, &key).await;
-    }
-    panic!("the wrapping pair of a void token is still there");
+    until(|| gateway.token_objects() == objects).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 //! (KeyPairCredentials): RSA over the string of RPC 1.0.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use hsmgate::api::rpc::table::TABLE;
 use hsmgate::model::clock;
@@ -10,6 +9,7 @@ use hsmgate::ops::unsupported;
 use serde_json::Value;
 
 use crate::instance::client_keys::listed;
+use crate::support::audit_file::records;
 use crate::support::client_key::ClientKey;
 use crate::support::gateway::{Gateway, refusal, text};
 use crate::support::instance_client::InstanceClient;
@@ -363,10 +363,7 @@ async fn a_call_of_a_client_key_is_recorded_counted_and_noted_as_its_last_use() 
     wrong.add("Signature", forged);
     let wrong = wrong.send(&gateway).await;
 
-    let file = gateway.state().join("audit.jsonl");
-    let records = fs::read_to_string(file).unwrap();
-    let records: Vec<Value> =
-        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records = records(&gateway.state().join("audit.jsonl"));
     let record = |id: &Value| {
         let is_it = |record: &&Value| record["record"] == "event" && record["requestId"] == *id;
         records.iter().find(is_it).unwrap_or_else(|| panic!("{id} is not recorded"))

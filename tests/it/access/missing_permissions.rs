@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hsmgate::api::rpc::table::TABLE;
 use hsmgate::cli::client::{CallError, Client};
-use serde_json::Value;
 
+use crate::support::audit_file::records;
+use crate::support::calls::refused;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
 
@@ -117,13 +118,6 @@ const KEY_POLICY: &str = r#"{"Version":"1","Statement":[{"Effect":"Allow","Princ
 /// A public key of 2048 bits, in DER and Base64.
 const RSA_2048: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA";
 
-async fn refusal(client: &Client, action: &str, params: &[(&str, &str)]) -> (u16, String) {
-    match client.call(action, params).await {
-        Err(CallError::Refused { status, code, .. }) => (status, code),
-        other => panic!("{action} was not refused: {other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn every_operation_refuses_a_caller_without_rights() {
     let test_account = TestAccount::open().await;
@@ -151,9 +145,7 @@ async fn every_operation_refuses_a_caller_without_rights() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(refused.len(), TABLE.len() - WITHOUT_PERMISSION.len());
-    let audit = std::fs::read_to_string(test_account.installation.audit_file()).unwrap();
-    let records: Vec<Value> =
-        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records = records(&test_account.installation.audit_file());
     for (name, request_id) in refused {
         let record = records.iter().find(|it| {
             it["record"] == "event" && it["requestId"] == *request_id && it["eventName"] == name
@@ -176,7 +168,7 @@ async fn a_dry_run_of_a_caller_without_rights_is_denied() {
         params.push(("DryRun", "true"));
         let denied = (403, "AccessDeniedError".to_owned());
         assert_eq!(
-            refusal(&test_account.nobody, entry.name, &params).await,
+            refused(&test_account.nobody, entry.name, &params).await,
             denied,
             "{}",
             entry.name
@@ -206,7 +198,7 @@ async fn a_refusal_does_not_tell_whether_a_key_is_there() {
         let id = ("KeyId", key);
         for (action, params) in [("Encrypt", vec![id, plaintext]), ("DescribeKey", vec![id])] {
             assert_eq!(
-                refusal(&test_account.nobody, action, &params).await,
+                refused(&test_account.nobody, action, &params).await,
                 forbidden,
                 "{action} {key}"
             );
@@ -214,25 +206,25 @@ async fn a_refusal_does_not_tell_whether_a_key_is_there() {
     }
     for blob in [&test_account.blob, &absent_version] {
         let params = [("CiphertextBlob", blob.as_str()), CONTEXT];
-        assert_eq!(refusal(&test_account.nobody, "Decrypt", &params).await, forbidden);
+        assert_eq!(refused(&test_account.nobody, "Decrypt", &params).await, forbidden);
     }
     for alias in ["alias/there", "alias/absent"] {
         let params = [("AliasName", alias), ("KeyId", &test_account.key)];
         for action in ["DeleteAlias", "UpdateAlias", "CreateAlias"] {
-            assert_eq!(refusal(&test_account.nobody, action, &params).await, forbidden);
+            assert_eq!(refused(&test_account.nobody, action, &params).await, forbidden);
         }
     }
     // Whoever may describe keys is told.
     let missing = (404, "Forbidden.KeyNotFound".to_owned());
     for key in [absent, &arn(absent), elsewhere] {
         let params = [("KeyId", key), plaintext];
-        assert_eq!(refusal(&test_account.admin, "Encrypt", &params).await, missing);
+        assert_eq!(refused(&test_account.admin, "Encrypt", &params).await, missing);
     }
     let params = [("CiphertextBlob", absent_version.as_str())];
-    assert_eq!(refusal(&test_account.admin, "Decrypt", &params).await, missing);
+    assert_eq!(refused(&test_account.admin, "Decrypt", &params).await, missing);
     let missing = (404, "Forbidden.AliasNotFound".to_owned());
     assert_eq!(
-        refusal(&test_account.admin, "DescribeKey", &[("KeyId", "alias/absent")]).await,
+        refused(&test_account.admin, "DescribeKey", &[("KeyId", "alias/absent")]).await,
         missing
     );
 }

@@ -1,11 +1,11 @@
 //! Users, roles, sessions and what their policies let them do.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
-use hsmgate::cli::client::{CallError, Client};
+use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 
+use crate::support::calls::{code, until_code};
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
 
@@ -44,7 +44,7 @@ impl TestAccount {
     }
 
     async fn known(&self, client: &Client) {
-        eventually(client, "DescribeRegions", &[], "").await;
+        until_code(client, "DescribeRegions", &[], "").await;
     }
 
     fn policy(&self, name: &str, document: &Value) -> String {
@@ -63,30 +63,8 @@ fn allow(action: &str, resource: &str) -> Value {
         [{"Effect": "Allow", "Action": action, "Resource": resource}]})
 }
 
-/// The code of a refusal, or nothing for an answer.
-async fn code(client: &Client, action: &str, params: &[(&str, &str)]) -> String {
-    match client.call(action, params).await {
-        Ok(_) => String::new(),
-        Err(CallError::Refused { code, .. }) => code,
-        Err(other) => panic!("{action}: {other:?}"),
-    }
-}
-
 async fn expect(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
     assert_eq!(code(client, action, params).await, expected, "{action}");
-}
-
-/// Waits until a call comes to this. One second is promised; a busy machine gets more.
-async fn eventually(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
-    let start = Instant::now();
-    loop {
-        let code = code(client, action, params).await;
-        if code == expected {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "still {code}, not {expected}");
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -99,17 +77,17 @@ async fn an_attached_policy_gives_rights_until_it_is_detached() {
         test_account.installation.configured(&["user", verb, "alice", policy]).done();
     };
     change("attach", "AliyunKMSCryptoUserAccess");
-    eventually(&alice, "Encrypt", &params, "").await;
+    until_code(&alice, "Encrypt", &params, "").await;
     expect(&alice, "CreateKey", &[], "Forbidden.NoPermission").await;
     let listed = test_account.installation.configured(&["user", "list", "--json"]).json();
     let row = listed.as_array().unwrap().iter().find(|row| row["name"] == "alice").unwrap();
     assert_eq!(row["policies"], json!(["AliyunKMSCryptoUserAccess"]));
     change("detach", "AliyunKMSCryptoUserAccess");
-    eventually(&alice, "Encrypt", &params, "Forbidden.NoPermission").await;
+    until_code(&alice, "Encrypt", &params, "Forbidden.NoPermission").await;
     let detach = ["user", "detach", "alice", "AliyunKMSCryptoUserAccess"];
     test_account.installation.configured(&detach).failed(3);
     test_account.installation.configured(&["user", "delete", "alice"]).done();
-    eventually(&alice, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
+    until_code(&alice, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
     test_account.installation.configured(&["user", "delete", "alice"]).failed(3);
 }
 
@@ -201,7 +179,7 @@ async fn a_session_has_the_rights_of_its_role_as_far_as_its_policy_goes() {
 
     end_all_sessions(&test_account.installation).await;
     let params = [("KeyId", test_account.key.as_str()), PLAINTEXT];
-    eventually(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
+    until_code(&session, "Encrypt", &params, "InvalidSecurityToken.Expired").await;
     let unknown = ["sts", "assume", "--role-name", "nobody"];
     test_account.installation.configured(&unknown).failed(1);
 }
@@ -234,7 +212,7 @@ async fn an_access_key_is_rotated_disabled_and_enabled() {
     test_account.known(&old_client).await;
     test_account.known(&new_client).await;
     test_account.installation.configured(&["access-key", "disable", &old.id]).done();
-    eventually(&old_client, "DescribeRegions", &[], "InvalidAccessKeyId.Inactive").await;
+    until_code(&old_client, "DescribeRegions", &[], "InvalidAccessKeyId.Inactive").await;
     let third = AccessKey::of(&test_account.installation.configured(&rotate).json());
     let told = test_account.installation.configured(&["access-key", "enable", &old.id]).failed(1);
     assert!(told.contains("two active AccessKeys"), "{told}");

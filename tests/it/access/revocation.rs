@@ -1,12 +1,13 @@
 //! What takes rights away works, whatever else is away or damaged.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hsmgate::cli::client::{CallError, Client};
+use hsmgate::cli::client::Client;
 use serde_json::{Value, json};
 
 use crate::support::admin_client::get;
+use crate::support::calls::{code, until_code};
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::process::until;
@@ -23,27 +24,6 @@ fn make(installation: &Installation, user: &str, policies: &[&str]) -> AccessKey
     let mut create = vec!["access-key", "create", "--json", "--user", user];
     create.extend(policies.iter().flat_map(|policy| ["--policy", policy]));
     AccessKey::of(&installation.configured(&create).json())
-}
-
-async fn code(client: &Client, action: &str, params: &[(&str, &str)]) -> String {
-    match client.call(action, params).await {
-        Ok(_) => String::new(),
-        Err(CallError::Refused { code, .. }) => code,
-        Err(other) => panic!("{action}: {other:?}"),
-    }
-}
-
-/// Waits until a call comes to this. One second is promised; a busy machine gets more.
-async fn eventually(client: &Client, action: &str, params: &[(&str, &str)], expected: &str) {
-    let start = Instant::now();
-    loop {
-        let code = code(client, action, params).await;
-        if code == expected {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "still {code}, not {expected}");
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn ready(server: &Server) -> (u16, Value) {
@@ -91,7 +71,7 @@ async fn rights_are_taken_away_while_the_token_is_away() {
     let session = session.unwrap().with_security_token(text(&assumed["SecurityToken"]).into());
     let clients = keys.clone().map(|key| server.client(&key));
     for client in clients.iter().chain([&session]) {
-        eventually(client, "ListKeys", &[], "").await;
+        until_code(client, "ListKeys", &[], "").await;
     }
     let policy = [
         ("Name", "p"),
@@ -131,11 +111,11 @@ async fn rights_are_taken_away_while_the_token_is_away() {
         "InvalidAccessKeyId.NotFound",
     ];
     for (client, expected) in clients.iter().zip(refused) {
-        eventually(client, "ListKeys", &[], expected).await;
+        until_code(client, "ListKeys", &[], expected).await;
     }
-    eventually(&session, "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    until_code(&session, "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     let id = ("ClientKeyId", client_key);
-    eventually(&admin, "GetClientKey", &[id], "Forbidden.ResourceNotFound").await;
+    until_code(&admin, "GetClientKey", &[id], "Forbidden.ResourceNotFound").await;
     fs::rename(installation.path("away"), installation.path("tokens")).unwrap();
 }
 
@@ -146,7 +126,7 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     let full = ["AliyunKMSFullAccess"];
     let [bob, carol] = ["bob", "carol"].map(|user| make(&installation, user, &full));
     for key in [&bob, &carol] {
-        eventually(&server.client(key), "ListKeys", &[], "").await;
+        until_code(&server.client(key), "ListKeys", &[], "").await;
     }
     let bytes = "x'00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff'";
     let mut database = installation.database().await;
@@ -158,8 +138,8 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     .await
     .unwrap();
     installation.configured(&["access-key", "disable", &carol.id]).done();
-    eventually(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
-    eventually(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    until_code(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
+    until_code(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     // It gives no right before the token has said that it does not open.
     until(|| server.has_logged("store.row_damaged") && server.has_logged(&bob.id)).await;
     let (status, body) = ready(&server).await;
@@ -173,13 +153,13 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
     // Others are made, switched off and refused as before, and a restart succeeds.
     let dave = make(&installation, "dave", &full);
     let server = installation.serve();
-    eventually(&server.client(&dave), "ListKeys", &[], "").await;
-    eventually(&server.client(&admin), "ListKeys", &[], "").await;
-    eventually(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
+    until_code(&server.client(&dave), "ListKeys", &[], "").await;
+    until_code(&server.client(&admin), "ListKeys", &[], "").await;
+    until_code(&server.client(&carol), "ListKeys", &[], "InvalidAccessKeyId.Inactive").await;
     assert_eq!(named(&installation), [format!("access_keys {:?}", bob.id)]);
     installation.configured(&["access-key", "delete", &bob.id]).done();
     installation.configured(&["access-key", "delete", &dave.id]).done();
-    eventually(&server.client(&dave), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    until_code(&server.client(&dave), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
     assert_eq!(named(&installation), Vec::<String>::new());
     let (status, body) = ready(&server).await;
     assert_eq!((status, &body["status"]), (200, &json!("ready")), "{body}");
@@ -215,7 +195,7 @@ async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
     .unwrap();
     let bob = make(&installation, "bob", &["AliyunKMSFullAccess", deny.to_str().unwrap()]);
     let carol = make(&installation, "carol", &["AliyunKMSFullAccess"]);
-    eventually(&server.client(&carol), "ListKeys", &[], "").await;
+    until_code(&server.client(&carol), "ListKeys", &[], "").await;
     for sql in [
         "UPDATE keys SET spec = 'x' WHERE description = 'bad'",
         "UPDATE key_versions SET is_live = 7 \
@@ -229,9 +209,9 @@ async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
     }
     // Another process changes something: all of it is read anew.
     installation.configured(&["user", "detach", "carol", "AliyunKMSFullAccess"]).done();
-    eventually(&server.client(&carol), "ListKeys", &[], "Forbidden.NoPermission").await;
-    eventually(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
-    eventually(&client, "DescribeKey", &[("KeyId", &keys[0])], "Forbidden.KeyNotFound").await;
+    until_code(&server.client(&carol), "ListKeys", &[], "Forbidden.NoPermission").await;
+    until_code(&server.client(&bob), "ListKeys", &[], "InvalidAccessKeyId.NotFound").await;
+    until_code(&client, "DescribeKey", &[("KeyId", &keys[0])], "Forbidden.KeyNotFound").await;
     assert_eq!(server.stop(), Some(0));
 
     let server = installation.serve();

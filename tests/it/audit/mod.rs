@@ -1,4 +1,4 @@
 //! The audit.
 
 mod records;
-pub(crate) mod system_events;
+mod system_events;

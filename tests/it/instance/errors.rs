@@ -1,8 +1,6 @@
 //! Failures of the KMS instance protocol as they arrive over a socket, and what no answer may lack.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -20,10 +18,12 @@ use hsmgate::api::instance::messages::{
 };
 use hsmgate::api::instance::table::TABLE;
 
+use crate::support::audit_file::records;
 use crate::support::client_key::{ClientKey, PASSWORD};
 use crate::support::gateway::{Gateway, refusal as refused, text};
 use crate::support::installation::Installation;
 use crate::support::instance_client::{InstanceClient, refusal, send};
+use crate::support::process::LIMIT;
 
 /// A request of every operation, for a key, a key pair, and what both have made.
 fn bodies(
@@ -154,9 +154,7 @@ async fn every_operation_is_refused_to_a_client_key_without_rights_and_recorded(
         let answer = send(outsider.request(name, body.clone(), &[])).await;
         assert_eq!(refusal(&answer), refused(403, "Forbidden.NoPermission"), "{name}");
     }
-    let audit = fs::read_to_string(gateway.state().join("audit.jsonl")).unwrap();
-    let records: Vec<Value> =
-        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records = records(&gateway.state().join("audit.jsonl"));
     for (name, _) in bodies {
         let of_other = |record: &&Value| {
             record["eventName"] == name
@@ -302,7 +300,7 @@ async fn exchange(address: &str, bytes: &[u8]) -> http::Response<Bytes> {
     let bytes = bytes.to_vec();
     // A server that has answered and closed already is fine.
     let writing = tokio::spawn(async move { writer.write_all(&bytes).await.map(|()| writer) });
-    let answer = tokio::time::timeout(Duration::from_mins(1), read(&mut reader)).await;
+    let answer = tokio::time::timeout(LIMIT, read(&mut reader)).await;
     drop(writing.await.unwrap());
     answer.expect("an answer in time")
 }

@@ -1,15 +1,15 @@
 //! A jump of the clock: what is due by it is destroyed only after a day, and can be taken back.
 
-use std::fs;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::material::key_of;
 use crate::support::admin_client::metric;
+use crate::support::audit_file::records;
+use crate::support::calls::until_code;
 use crate::support::gateway::{Gateway, text};
-use crate::support::process::until;
+use crate::support::process::{until, until_async};
 
 /// Two keys, the one scheduled to be destroyed in seven days, and one whose material ends in a year.
 /// Then eight days pass while no gateway runs, or the clock is wrong by so much.
@@ -21,9 +21,9 @@ pub(crate) const HOLD: &str = "hsmgate_destruction_hold_seconds";
 const JUMPS: &str = "hsmgate_clock_jumps_total";
 
 pub(crate) fn jumps_on_record(gateway: &Gateway) -> Vec<Value> {
-    let records = fs::read_to_string(gateway.state().join("audit.jsonl")).unwrap();
-    let records = records.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    records.filter(|record| record["eventName"] == "ClockJump").collect()
+    let mut records = records(&gateway.state().join("audit.jsonl"));
+    records.retain(|record| record["eventName"] == "ClockJump");
+    records
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
     let objects = gateway.token_objects();
     let jump = jumps_on_record(&gateway).remove(0);
     assert_eq!(jump["requestParameters"]["HoldSeconds"], "86400", "{jump}");
-    assert!(gateway.log().contains("clock.jumped"), "{}", gateway.log());
+    until(|| gateway.log().contains("clock.jumped")).await;
     assert!(metric(&gateway, HOLD).await.unwrap() > 86_000.0);
     assert_eq!(metric(&gateway, JUMPS).await, Some(1.0));
     for key in &doomed {
@@ -62,13 +62,9 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
 
     let over = "UPDATE facts SET value = '1' WHERE name = 'destruction-hold-left'";
     let gateway = gateway.restart_with(over).await;
-    let mut count = gateway.token_objects();
-    while count > objects - 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        count = gateway.token_objects();
-    }
-    let gone = gateway.refused("DescribeKey", &[("KeyId", &doomed[1])]).await;
-    assert_eq!(gone.0, 404);
+    until(|| gateway.token_objects() <= objects - 2).await;
+    let gone = [("KeyId", doomed[1].as_str())];
+    until_code(&gateway.client, "DescribeKey", &gone, "Forbidden.KeyNotFound").await;
     let to_decrypt = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &to_decrypt).await["Plaintext"]), plaintext);
 }
@@ -76,9 +72,7 @@ async fn due_destructions_wait_after_a_jump_of_the_clock_and_can_be_cancelled() 
 impl Gateway {
     /// Once it has looked at the clock and found that destructions wait.
     async fn await_hold(self) -> Self {
-        while metric(&self, HOLD).await.is_none_or(|left| left <= 0.0) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        until_async(async || metric(&self, HOLD).await.is_some_and(|left| left > 0.0)).await;
         self
     }
 }

@@ -1,10 +1,9 @@
 //! Automatic rotation. Time passes by moving the dates of the versions while no gateway runs.
 
-use std::future::Future;
-
 use serde_json::Value;
 
 use crate::support::gateway::{Gateway, refusal, text};
+use crate::support::process::until_async;
 
 const ON: (&str, &str) = ("EnableAutomaticRotation", "true");
 const OFF: (&str, &str) = ("EnableAutomaticRotation", "false");
@@ -47,7 +46,7 @@ async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_decrypt() {
     let before = primary(&gateway, &key).await;
 
     let gateway = gateway.restart_with(EIGHT_DAYS).await;
-    until(async || primary(&gateway, &key).await != before).await;
+    until_async(async || primary(&gateway, &key).await != before).await;
     assert_eq!(versions(&gateway, &key).await, 2);
     let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(text(&gateway.call("Decrypt", &blob).await["Plaintext"]), PLAINTEXT);
@@ -57,7 +56,7 @@ async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_decrypt() {
     let sixty = "UPDATE key_versions SET created = created - 60 * 86400 \
                  WHERE key_id = (SELECT id FROM keys ORDER BY created DESC, rowid DESC LIMIT 1)";
     let gateway = gateway.restart_with(sixty).await;
-    until(async || versions(&gateway, &younger).await == 2).await;
+    until_async(async || versions(&gateway, &younger).await == 2).await;
     assert_eq!(versions(&gateway, &key).await, 2, "no key rotates twice");
 }
 
@@ -68,11 +67,11 @@ async fn a_rotation_rests_while_a_key_is_not_enabled_and_is_made_up_for() {
     let witness = gateway.create_key_with(&[ON, WEEK]).await;
     gateway.call("DisableKey", &[("KeyId", &resting)]).await;
     let gateway = gateway.restart_with(EIGHT_DAYS).await;
-    until(async || versions(&gateway, &witness).await == 2).await;
+    until_async(async || versions(&gateway, &witness).await == 2).await;
     assert_eq!(versions(&gateway, &resting).await, 1);
     gateway.call("EnableKey", &[("KeyId", &resting)]).await;
     let gateway = gateway.kill_and_restart();
-    until(async || versions(&gateway, &resting).await == 2).await;
+    until_async(async || versions(&gateway, &resting).await == 2).await;
 }
 
 #[tokio::test]
@@ -85,7 +84,7 @@ async fn a_rotation_that_a_kill_cut_short_is_made_once() {
     let gateway = gateway.restart_with(half_made).await;
     assert_eq!(versions(&gateway, &key).await, 1, "it is taken back");
     let gateway = gateway.restart_with(EIGHT_DAYS).await;
-    until(async || versions(&gateway, &key).await == 2).await;
+    until_async(async || versions(&gateway, &key).await == 2).await;
 }
 
 #[tokio::test]
@@ -127,15 +126,4 @@ async fn versions(gateway: &Gateway, key: &str) -> Value {
 
 async fn primary(gateway: &Gateway, key: &str) -> String {
     text(&gateway.describe(key).await["PrimaryKeyVersion"]).to_owned()
-}
-
-/// Asks until the job, which runs at once after a start, has done its work.
-async fn until<Done: Future<Output = bool>>(is_done: impl Fn() -> Done) {
-    for _attempt in 0..1000 {
-        if is_done().await {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it does not come about");
 }

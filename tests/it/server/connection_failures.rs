@@ -1,7 +1,6 @@
 //! A client that comes to no request leaves a trace: a line a source and minute, and a count.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::admin_client::metric;
 use crate::support::gateway::Gateway;
 use crate::support::installation::Installation;
-use crate::support::process::until;
+use crate::support::process::{eventually, until};
 
 /// What a client of TLS 1.2 sends first: a ClientHello, here without a cipher that anybody takes.
 const TLS_1_2: &[u8] = b"\x16\x03\x01\x00\x37\x01\x00\x00\x33\x03\x03\
@@ -68,12 +67,11 @@ async fn until_logged(gateway: &Gateway, listener: &str, words: &str) {
 }
 
 async fn until_counted(gateway: &Gateway, reason: &str, count: f64) {
-    let give_up = Instant::now() + Duration::from_mins(1);
-    while failures(gateway, reason).await < count {
-        assert!(Instant::now() < give_up, "{reason}: {}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    assert!((failures(gateway, reason).await - count).abs() < 0.5, "{reason}");
+    let counted = eventually(async || {
+        let counted = failures(gateway, reason).await;
+        if counted < count { Err((reason, counted, gateway.log())) } else { Ok(counted) }
+    });
+    assert!((counted.await - count).abs() < 0.5, "{reason}");
 }
 
 fn address_of(endpoint: &str) -> String {
@@ -144,7 +142,7 @@ async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_http
         other => panic!("{other:?}"),
     }
     until_counted(&gateway, "plain_http", 1.0).await;
-    assert!(gateway.log().contains("use https"));
+    until(|| gateway.log().contains("use https")).await;
 
     // Who looks whether the port is open is no failure.
     let before = gateway.log();

@@ -1,15 +1,12 @@
 //! A request whose end two readers could see at different places is refused and its connection closed
 //! (RFC 9112, section 6.1), whoever it is for.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::admin_client::metric;
 use crate::support::gateway::Gateway;
-
-const LIMIT: Duration = Duration::from_mins(1);
+use crate::support::process::LIMIT;
 
 /// Fields of which a head may have one kind at most, or in this form only.
 const AMBIGUOUS: [&str; 6] = [

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::support::gateway::Gateway;
 
-/// What the issue promises, and a second for a busy machine.
-const LIMIT: Duration = Duration::from_secs(11);
+/// The limits of the gateway are ten seconds; a busy machine gets as much again.
+const LIMIT: Duration = Duration::from_secs(20);
 
 const HALF_A_HEAD: &str = "POST /?Action=DescribeRegions HTTP/1.1\r\nhost: h\r\nx-half: ";
 const HALF_A_BODY: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000\r\n\r\nAction=";

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::gateway::{Gateway, text};
 use crate::support::installation::Installation;
+use crate::support::process::{eventually, until, until_async};
 use crate::support::softhsm::scratch;
 
 #[tokio::test]
@@ -58,17 +58,18 @@ async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
         let (endpoint, id) = (&gateway.dev.endpoint, &gateway.dev.access_key_id);
         Client::trusting(Some(&ca_file), endpoint, id, secret.clone().into()).unwrap()
     };
-    let give_up = Instant::now() + Duration::from_mins(1);
-    while new_client().call("DescribeRegions", &[]).await.is_err() {
-        assert!(Instant::now() < give_up, "{}", gateway.log());
+    eventually(async || {
         gateway.call("DescribeRegions", &[]).await;
-    }
+        new_client().call("DescribeRegions", &[]).await
+    })
+    .await;
 
     fs::write(directory.join("server.pem"), "no certificate").unwrap();
-    while !gateway.log().contains("could not reload the TLS certificate") {
-        assert!(Instant::now() < give_up, "{}", gateway.log());
+    until_async(async || {
         new_client().call("DescribeRegions", &[]).await.unwrap();
-    }
+        gateway.log().contains("could not reload the TLS certificate")
+    })
+    .await;
     new_client().call("DescribeRegions", &[]).await.unwrap();
 }
 
@@ -93,10 +94,7 @@ async fn a_production_gateway_serves_tls_and_a_new_certificate_after_sighup() {
     client().call("DescribeRegions", &[]).await.unwrap();
     assert!(hsmgate(&make).status.success());
     server.signal("HUP");
-    let give_up = Instant::now() + Duration::from_mins(1);
-    while client().call("DescribeRegions", &[]).await.is_err() {
-        assert!(Instant::now() < give_up);
-    }
+    eventually(async || client().call("DescribeRegions", &[]).await).await;
     assert_eq!(server.stop(), Some(0));
 
     let key = fs::Permissions::from_mode(0o644);
@@ -248,7 +246,7 @@ async fn a_directory_with_the_older_form_of_ca_keeps_it_until_another_is_asked_f
     let (ca_file, ca) = older_form(&directory.path().join("state/tls"));
     let gateway = Gateway::start_in(directory, &["--tls"]);
     gateway.call("DescribeRegions", &[]).await;
-    assert!(gateway.log().contains("tls.single_ca"), "{}", gateway.log());
+    until(|| gateway.log().contains("tls.single_ca")).await;
     let directory = gateway.stop();
     let gateway = Gateway::start_in(directory, &["--tls"]);
     assert_eq!(gateway.dev.ca_file.as_deref(), Some(&*ca_file));

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hsmgate::cli::client::Client;
 use serde_json::Value;
 
+use crate::support::calls::until_code;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, run};
-use crate::support::process::until;
+use crate::support::process::{until, until_async};
 
 const TEXT: &str = "SGVsbG8=";
 
@@ -115,9 +116,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
     installation.change("UPDATE keys SET delete_at = 1 WHERE state = 'PendingDeletion'").await;
     let server = installation.serve();
     let client = server.client(&user);
-    while client.call("DescribeKey", &[("KeyId", &doomed)]).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until_code(&client, "DescribeKey", &[("KeyId", &doomed)], "Forbidden.KeyNotFound").await;
     assert_eq!(server.stop(), Some(0));
 
     let restored: Value = installation.configured(&from).json();
@@ -216,10 +215,7 @@ async fn what_another_process_changes_in_the_database_is_seen() {
             )
             .await;
         let begin = Instant::now();
-        while client.call("Encrypt", &encrypt).await.is_ok() != is_good {
-            assert!(begin.elapsed() < Duration::from_mins(1));
-            tokio::task::yield_now().await;
-        }
+        until_async(async || client.call("Encrypt", &encrypt).await.is_ok() == is_good).await;
         println!("seen after {} ms; a second is promised", begin.elapsed().as_millis());
     }
     assert_eq!(server.stop(), Some(0));
@@ -243,11 +239,11 @@ async fn a_version_that_was_never_activated_is_removed_while_the_gateway_serves(
         )
         .await;
     let mut database = installation.database().await;
-    let mut left: i64 = 1;
-    while left > 0 {
+    until_async(async || {
         let count = sqlx::query_scalar("SELECT COUNT(*) FROM key_versions WHERE is_live = 0");
-        left = count.fetch_one(&mut database).await.unwrap();
-        tokio::task::yield_now().await;
-    }
+        let left: i64 = count.fetch_one(&mut database).await.unwrap();
+        left == 0
+    })
+    .await;
     assert_eq!(server.stop(), Some(0));
 }

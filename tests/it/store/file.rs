@@ -3,30 +3,30 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use hsmgate::cli::client::{CallError, Client};
 
 use crate::support::admin_client::get;
 use crate::support::gateway::text;
 use crate::support::installation::{AccessKey, Installation, Server};
+use crate::support::process::{eventually, until};
 
 const TEXT: &str = "SGVsbG8=";
 
 /// Waits until readiness says this of the store, and gives its reason.
 async fn store_becomes(server: &Server, status: &str) -> String {
-    let (admin, begun) = (format!("http://{}", server.admin_address()), Instant::now());
-    loop {
+    let admin = format!("http://{}", server.admin_address());
+    eventually(async || {
         let (code, body) = get(&admin, "/readyz").await;
         let told: serde_json::Value = serde_json::from_str(&body).unwrap();
         let store = &told["dependencies"]["store"];
-        if store["status"] == status {
-            assert_eq!(code, if status == "ok" { 200 } else { 503 });
-            return store["reason"].as_str().unwrap_or_default().to_owned();
+        if store["status"] != status {
+            return Err(body);
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "{body}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        assert_eq!(code, if status == "ok" { 200 } else { 503 });
+        Ok(store["reason"].as_str().unwrap_or_default().to_owned())
+    })
+    .await
 }
 
 async fn assert_changes_are_refused(client: &Client, key: &str) {
@@ -70,7 +70,7 @@ async fn noticed(event: &str, wanted: &str, harm: impl FnOnce(&Path)) {
     let reason = store_becomes(&server, "failed").await;
     assert!(reason.contains(wanted), "{reason}");
     assert_changes_are_refused(&client, &key).await;
-    crate::support::process::until(|| server.has_logged(event)).await;
+    until(|| server.has_logged(event)).await;
     assert_eq!(server.count_logged(event), 1, "it is told once");
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +13,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::support::calls::until_code;
 use crate::support::client_key::ClientKey;
 use crate::support::installation::{AccessKey, Installation, Server};
 use crate::support::instance_client::InstanceClient;
@@ -253,13 +253,9 @@ async fn as_its_role(installation: &Installation, server: &Server, role: &Role) 
     };
     let token = SecretString::from(text("SecurityToken"));
     let client = server.client(&user).with_security_token(token);
-    let limit = Instant::now() + Duration::from_secs(20);
     let describe = [("KeyId", role.key_id.as_str())];
     // The gateway takes credentials in that another process has made.
-    while client.call("DescribeKey", &describe).await.is_err() {
-        assert!(Instant::now() < limit, "the role may not describe the key");
-        tokio::task::yield_now().await;
-    }
+    until_code(&client, "DescribeKey", &describe, "").await;
     let refused = outcome(&client, "CreateKey", &[]).await;
     assert!(matches!(refused, Outcome::Refusal { status: 403, .. }), "{refused:?}");
 }

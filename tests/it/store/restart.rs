@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::support::gateway::{Gateway, text};
+use crate::support::process::until_async;
 
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
@@ -35,15 +36,7 @@ async fn a_key_is_destroyed_once_its_window_is_over() {
     let_the_window_pass(&directory.path().join("state")).await;
     let gateway = Gateway::start_in(directory, &[]);
     let gone = (404, "Forbidden.KeyNotFound".to_owned());
-    let mut last = (0, String::new());
-    for _attempt in 0..100 {
-        last = gateway.refused("DescribeKey", &id).await;
-        if last == gone {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(last, gone);
+    until_async(async || gateway.refused("DescribeKey", &id).await == gone).await;
     let blob = [("CiphertextBlob", text(&encrypted["CiphertextBlob"]))];
     assert_eq!(gateway.refused("Decrypt", &blob).await, gone);
     let alias = gateway.refused("DescribeKey", &[("KeyId", "alias/doomed")]).await;
