@@ -1,4 +1,5 @@
-//! Key pairs: sign, verify, decrypt in the token; the public half outside.
+//! Key pairs: signing, verification and decryption in the token; encryption with the public key
+//! outside.
 
 use zeroize::Zeroizing;
 
@@ -13,10 +14,10 @@ use crate::model::{KeySpec, KeyUsage};
 use crate::token::{Budget, KeyIdentity, OaepHash, PublicKey, SignAlgorithm, Worker};
 
 impl Keyring {
-    /// A version that signs or verifies with this key now.
+    /// Returns a version that can sign or verify with this key now.
     ///
     /// # Errors
-    /// When the key's state, usage or spec forbids it, or there is no such version.
+    /// When the key's state, usage or spec forbids it, or the version does not exist.
     pub fn signing_version<'k, P>(
         &self,
         key: &'k AuthorizedKey<P>,
@@ -33,7 +34,7 @@ impl Keyring {
         }))
     }
 
-    /// A version that encrypts to this key pair, or decrypts with it, now.
+    /// Returns a version that can encrypt or decrypt with this key pair now.
     ///
     /// # Errors
     /// As [`Keyring::signing_version`].
@@ -48,10 +49,10 @@ impl Keyring {
         Ok(pair.with(hash.ok_or(KeyringError::OTHER_ALGORITHM)?))
     }
 
-    /// A version of this key pair whose public half can be read now.
+    /// Returns a version of this key pair whose public key can be read now.
     ///
     /// # Errors
-    /// When the key is no pair or pending deletion, or there is no such version.
+    /// When the key is not a pair or pending deletion, or the version does not exist.
     pub fn public_half_version<'k, P: CanReadPublicKey>(
         &self,
         key: &'k AuthorizedKey<P>,
@@ -63,7 +64,7 @@ impl Keyring {
         Ok(UsableVersion::new(key, KeyAction::ReadPublicKey, version)?.with_public_half())
     }
 
-    /// Signs a digest. RSA signatures are as long as the modulus, ECDSA ones are DER.
+    /// Signs a digest. An RSA signature is as long as the modulus, an ECDSA signature is DER.
     ///
     /// # Errors
     /// When the token fails.
@@ -82,7 +83,7 @@ impl Keyring {
         }
     }
 
-    /// Whether a signature is the key's over the digest; one of a wrong form is not.
+    /// Verifies a signature over a digest; false for a malformed one.
     ///
     /// # Errors
     /// As [`Keyring::sign`].
@@ -103,7 +104,7 @@ impl Keyring {
         Ok(self.token.run_with(pair, execution.budget(), verify).await?)
     }
 
-    /// Encrypts to the key pair, outside the token: the public half is no secret.
+    /// Encrypts to the key pair, outside the token: the public key is not secret.
     ///
     /// # Errors
     /// `InvalidParameter` when the plaintext is too long for the key; when the token fails.
@@ -118,10 +119,10 @@ impl Keyring {
         Ok(key.encrypt(plaintext)?)
     }
 
-    /// Decrypts with the private half.
+    /// Decrypts with the private key.
     ///
     /// # Errors
-    /// When the ciphertext does not decrypt, or the token fails.
+    /// When the ciphertext cannot be decrypted, or the token fails.
     pub async fn decrypt_with_pair<P: CanDecryptAsymmetric>(
         &self,
         version: &UsableVersion<'_, P, OaepHash>,
@@ -133,7 +134,7 @@ impl Keyring {
         Ok(self.token.run_with(pair, budget, decrypt).await?)
     }
 
-    /// The public half as PEM.
+    /// The public key as PEM.
     ///
     /// # Errors
     /// When the token fails.
@@ -154,7 +155,7 @@ impl Keyring {
     }
 }
 
-/// The refusal of a use.
+/// The error for a KeySpec or KeyUsage that does not allow the operation.
 const OTHER_USE: KeyringError =
     KeyringError::NotForKey("The KeySpec or the KeyUsage of the key does not allow it");
 

@@ -1,4 +1,4 @@
-//! Data key pairs: made in software, because their private halves are handed out, and encrypted in
+//! Data key pairs: generated in software, because their private keys are returned, and encrypted in
 //! the token like data keys.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -18,32 +18,32 @@ use crate::authz::CanEncrypt;
 use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
 use crate::telemetry::metrics::{Limit, metrics};
 
-/// One at a time, as in the real service: a large pair takes a processor for seconds.
+/// One generation at a time, as in the real service: a large pair takes a processor for seconds.
 static GENERATION_LOCK: Semaphore = Semaphore::const_new(1);
 
-/// Which pair, and how it is written.
+/// The kind and format of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairForm {
-    /// Its kind and size.
+    /// The kind and size.
     pub spec: DataKeyPairSpec,
-    /// How both halves are written.
+    /// The format of both keys.
     pub format: KeyFormat,
 }
 
-/// A key pair that nobody keeps here.
+/// A key pair that the gateway does not store.
 pub struct DataKeyPair {
-    /// The private half: PKCS#8.
+    /// The private key: PKCS#8.
     pub private: Zeroizing<Vec<u8>>,
-    /// The public half: SubjectPublicKeyInfo.
+    /// The public key: SubjectPublicKeyInfo.
     pub public: Vec<u8>,
 }
 
 impl Keyring {
-    /// Generates a key pair and encrypts its private half, as it is encoded. Empty `aad` is the same
-    /// as none.
+    /// Generates a key pair and encrypts its encoded private key. An empty `aad` is the same as
+    /// none.
     ///
     /// # Errors
-    /// [`KeyringError::PairInProgress`] while another one is generated; as [`Keyring::encrypt`].
+    /// [`KeyringError::PairInProgress`] while another pair is generated; as [`Keyring::encrypt`].
     pub async fn data_key_pair<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
@@ -65,14 +65,14 @@ async fn make_one_at_a_time(form: PairForm) -> Result<DataKeyPair, KeyringError>
     };
     let work = spawn_blocking(move || {
         let pair = make(form);
-        // Not earlier, also when the caller has gone.
+        // Not earlier, even if the caller has disconnected.
         drop(guard);
         pair
     });
     work.await.unwrap_or(Err(KeyringError::PairFailed))
 }
 
-/// Makes a pair. The largest take seconds: never call it from async code.
+/// Generates a pair. The largest take seconds: never call it from async code.
 fn make(form: PairForm) -> Result<DataKeyPair, KeyringError> {
     let (private, public) = halves(form.spec).map_err(|Unspecified| KeyringError::PairFailed)?;
     Ok(match form.format {

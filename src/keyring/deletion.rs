@@ -1,15 +1,16 @@
 //! The deletion of a key, from its schedule to its tombstone.
 //!
-//! [`Keyring::schedule_deletion`] makes the key `PendingDeletion` with a date, and until that date
-//! [`Keyring::cancel_deletion`] can undo it. [`Keyring::purge`], a job, then does in this order:
+//! [`Keyring::schedule_deletion`] sets the key to `PendingDeletion` with a date, and until that
+//! date [`Keyring::cancel_deletion`] can cancel it. [`Keyring::purge`], a job, then performs these
+//! steps:
 //!
-//! 1. the row says `Deleting`: from here on no cancellation is possible, and no use;
+//! 1. the row becomes `Deleting`: the deletion can no longer be canceled, and the key not used;
 //! 2. the token destroys the objects of every version;
-//! 3. one transaction removes the row and inserts the tombstone, which keeps the key from being
-//!    imported from the token again.
+//! 3. one transaction removes the row and inserts the tombstone, which prevents a recovery of the
+//!    key from the token.
 //!
-//! After a kill at any point the next purge finishes what has begun: a row that says `Deleting` is
-//! due whatever the clock says, and destroying an object that is gone is no error.
+//! After a kill at any point the next purge continues: a row in `Deleting` is due whatever the
+//! clock says, and destroying a missing object is not an error.
 
 use std::sync::Arc;
 
@@ -40,8 +41,8 @@ impl Keyring {
         .await
     }
 
-    /// Cancels a scheduled deletion. The key is enabled again, or waits for its material where it
-    /// has none.
+    /// Cancels a scheduled deletion. The key becomes enabled, or pending import if it has no
+    /// material.
     ///
     /// # Errors
     /// When no deletion is scheduled, or the store fails.
@@ -58,7 +59,7 @@ impl Keyring {
         .await
     }
 
-    /// The keys to destroy: those whose deletion has begun, and unless `is_held` those whose date
+    /// The keys to destroy: those whose deletion has begun, and, unless `is_held`, those whose date
     /// has passed.
     pub fn due_for_purge(&self, now: Time, is_held: bool) -> Vec<KeyId> {
         let mut due = self.store.keys();
@@ -68,11 +69,11 @@ impl Keyring {
         due.iter().map(|record| record.id).collect()
     }
 
-    /// Destroys a key whose deletion is due. That is decided again under the lock of the row, as the
-    /// deletion may have been cancelled.
+    /// Destroys a key whose deletion is due. This is checked again under the row lock, because the
+    /// deletion may have been canceled.
     ///
     /// # Errors
-    /// When store or token fail; what was begun is finished by the next call.
+    /// When store or token fail; the next call continues.
     pub async fn purge(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
         let record = self
             .store
@@ -85,7 +86,11 @@ impl Keyring {
             .await?;
         if record.state == KeyState::Deleting {
             self.finish_deletion(&record).await?;
-            tracing::info!(key_id = %key, "destroyed a key whose deletion was due");
+            tracing::info!(
+                event = "key.destroyed",
+                key_id = %key,
+                "destroyed a key whose deletion was due"
+            );
         }
         Ok(())
     }

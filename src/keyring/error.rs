@@ -1,4 +1,4 @@
-//! What can go wrong with a key, and what the caller is told.
+//! The errors of the keyring, and the error codes for the caller.
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::id::InvalidId;
@@ -8,33 +8,33 @@ use crate::token::TokenError;
 /// Why a key could not be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The key's state forbids it, or it is refused by another rule of the API.
-    #[error("the key does not allow this: {}", .0.as_str())]
+    /// The key's state or another rule of the API forbids it.
+    #[error("the key does not allow the operation: {}", .0.as_str())]
     Refused(ErrorCode),
-    /// The key's usage, spec or origin forbids it; the text says what does.
-    #[error("the key does not allow this: {0}")]
+    /// The key's usage, spec or origin forbids it; the text says which.
+    #[error("the key does not allow the operation: {0}")]
     NotForKey(&'static str),
-    /// The key must not be deleted, says its owner.
+    /// The key has deletion protection.
     #[error("the key's deletion protection is on")]
     Protected,
-    /// The key version has encrypted as often as random IVs allow.
-    #[error("the key version must not encrypt any more")]
+    /// The key version has used its number of random IVs.
+    #[error("the key version has reached the limit of encryptions")]
     InvocationsExhausted,
-    /// The ciphertext does not open: altered, of another key, or with another context. One answer
-    /// for all, so that nobody learns which.
-    #[error("the ciphertext does not open")]
+    /// The ciphertext cannot be decrypted: altered, of another key, or with another context. The
+    /// same error for all, so that it does not reveal the cause.
+    #[error("the ciphertext cannot be decrypted")]
     BadCiphertext,
-    /// What the token opened is not what this gateway encrypts.
-    #[error("the opened text is malformed")]
+    /// The decrypted plaintext is not in a form that this gateway encrypts.
+    #[error("the decrypted plaintext is malformed")]
     Malformed(#[from] InvalidId),
-    /// A public key or signature of the token cannot be written in DER.
-    #[error("what the token gave cannot be encoded")]
+    /// A public key or signature of the token cannot be encoded in DER.
+    #[error("cannot encode a public key or signature of the token in DER")]
     Encoding(#[from] der::Error),
-    /// A key pair for a caller is being made, and another one at the same time is too much.
-    #[error("a data key pair is being made already")]
+    /// A data key pair is being generated, and only one is generated at a time.
+    #[error("another data key pair is being generated")]
     PairInProgress,
-    /// No key pair came of it.
-    #[error("a data key pair could not be made")]
+    /// The generation of a key pair failed.
+    #[error("could not generate a data key pair")]
     PairFailed,
     /// The store failed.
     #[error("the store failed")]
@@ -45,15 +45,15 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The refusal of an algorithm.
+    /// The error for an algorithm that the key does not support.
     pub(super) const OTHER_ALGORITHM: Self =
         Self::NotForKey("The parameter \"Algorithm\" does not go with the KeySpec of the key");
 
-    /// The error for the caller, where what the token cannot do was asked for by this parameter.
+    /// The error for the caller, if this parameter requested what the token cannot do.
     pub fn of_parameter(self, name: &str) -> ApiError {
         match self {
             Self::Token(TokenError::Unsupported(what)) => {
-                let reason = format!("the token of this gateway can not do {what}");
+                let reason = format!("the token of this gateway cannot do {what}");
                 ApiError::unsupported_parameter(name, &reason).because(self)
             }
             other => other.into(),
@@ -83,8 +83,8 @@ impl From<KeyringError> for ApiError {
             }
             KeyringError::InvocationsExhausted => Self::with_message(
                 ErrorCode::LimitExceeded,
-                "The request was rejected because this version of the key has encrypted as often as \
-                 is safe. It still decrypts. Create a new version of the key.",
+                "The request was rejected because this version of the key has reached the limit of \
+                 encryptions. It still decrypts. Create a new version of the key.",
             ),
             KeyringError::BadCiphertext | KeyringError::Malformed(_) => {
                 Self::invalid_parameter("CiphertextBlob")

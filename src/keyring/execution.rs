@@ -1,13 +1,14 @@
-//! Permission to do more than checks, which a dry run does not get.
+//! The permission to execute, which a dry run does not get.
 
 use crate::error::ErrorCode;
 use crate::token::Budget;
 
-/// A request is to be executed: it is no dry run. It holds the request's time in the token.
+/// Permits the execution of a request that is not a dry run. It has the request's token budget.
 ///
-/// Every method of [`Keyring`](super::Keyring) that counts an IV, changes a key or gives out what a key
-/// makes takes one, and a dry run cannot get one. So an operation that takes DryRun has come to the end of
-/// its checks where it asks for it, and one that does not ask has nothing to answer:
+/// Every method of [`Keyring`](super::Keyring) that counts an IV, changes a key or returns the
+/// output of a key requires one, and a dry run cannot get one. So an operation with DryRun has
+/// finished its checks when it requests an `Execution`, and an operation without one has no output
+/// to return:
 ///
 /// ```
 /// # use hsmgate::authz::AuthorizedKey;
@@ -19,7 +20,7 @@ use crate::token::Budget;
 /// # }
 /// ```
 ///
-/// The time alone, which checks such as a decryption take, is not enough:
+/// The budget alone, which checks such as a decryption use, is not sufficient:
 ///
 /// ```compile_fail,E0308
 /// # use hsmgate::authz::AuthorizedKey;
@@ -32,7 +33,7 @@ use crate::token::Budget;
 /// # }
 /// ```
 ///
-/// Nor can one be made by hand, since its field is private:
+/// Nor can it be constructed elsewhere, because its field is private:
 ///
 /// ```compile_fail,E0423
 /// # use hsmgate::{keyring::Execution, token::Budget};
@@ -44,7 +45,7 @@ use crate::token::Budget;
 pub struct Execution<'a>(&'a Budget);
 
 impl<'a> Execution<'a> {
-    /// That of a request with this time in the token. Only the context of an operation asks for it
+    /// The execution of a request with this budget. Only the context of an operation calls it
     /// (`tests/architecture.rs`).
     ///
     /// # Errors
@@ -53,7 +54,7 @@ impl<'a> Execution<'a> {
         if is_dry_run { Err(ErrorCode::DryRunOperation) } else { Ok(Self(budget)) }
     }
 
-    /// The request's time in the token.
+    /// The request's token budget.
     pub(super) const fn budget(self) -> &'a Budget {
         self.0
     }

@@ -1,11 +1,12 @@
-//! Imported material (BYOK): in by C_UnwrapKey with a pair of the token, out by destruction.
+//! Imported material (BYOK): unwrapped with a wrapping pair of the token, and removed by
+//! destruction.
 //!
-//! The rows go first, as everywhere: a version that is not live is taken back with its token object
-//! at the next start, and so is the object of a version whose material the row calls absent. While
-//! this process lives, a job does it.
+//! Rows are written first, as everywhere: the next start removes a version that is not active, with
+//! its token object, and destroys the object of a version whose material is absent by its row.
+//! While this process runs, a job does it.
 //!
-//! One change of material at a time, for all keys: between the two looks at a row that an import
-//! takes, another import, a deletion or an expiry would change what the first look said.
+//! One change of material at a time, for all keys: an import reads a row twice, and another import,
+//! a deletion or an expiry in between would invalidate the first result.
 
 use std::sync::Arc;
 
@@ -22,37 +23,37 @@ use crate::token::{
     Budget, CheckValue, KeyIdentity, ServiceKey, TokenError, UnwrapAlgorithm, Worker,
 };
 
-/// How long an import token is good (GetParametersForImport: 24 hours).
+/// The lifetime of an import token (GetParametersForImport: 24 hours).
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
-/// How many refusals of material make an import token void.
+/// The number of rejected imports that invalidates an import token.
 ///
-/// Whoever may try wrapped texts without end, and sees which unwrap, can open one that somebody
-/// else has wrapped (Bleichenbacher 1998, and there is no hiding all of it: an import that goes well
-/// takes longer). That takes thousands of tries at the least, under one wrapping pair.
+/// A client with unlimited tries that learns which wrapped texts unwrap can decrypt material that
+/// another client wrapped (Bleichenbacher 1998; it cannot be hidden completely, because a
+/// successful import takes longer). This needs at least thousands of tries under one wrapping pair.
 const MAX_REFUSALS: u32 = 100;
 
-/// What a caller needs to wrap material.
+/// The data that a caller needs to wrap material.
 #[derive(Debug)]
 pub struct WrappingKey {
-    /// What the import token says, and until when.
+    /// The content of the import token, and its expiry.
     pub parameters: ImportParameters,
-    /// The public half of the wrapping pair, SubjectPublicKeyInfo in DER.
+    /// The public key of the wrapping pair, SubjectPublicKeyInfo in DER.
     pub public_key: Vec<u8>,
 }
 
-/// Wrapped material as a caller hands it in.
+/// Wrapped material from a caller.
 #[derive(Debug)]
 pub struct WrappedMaterial {
-    /// What the import token says; none when it is no import token of this gateway's.
+    /// The content of the import token; `None` if it is not an import token of this gateway.
     pub import: Option<ImportToken>,
-    /// The material under the wrapping key.
+    /// The material, encrypted with the wrapping key.
     pub wrapped: Vec<u8>,
-    /// When the material is to be deleted.
+    /// The expiry of the material.
     pub expires: Option<Time>,
 }
 
-/// What a token is told to be unable to do.
+/// The operation that the token does not support, for the error text.
 const fn unwrapping(algorithm: WrappingAlgorithm) -> &'static str {
     match algorithm {
         WrappingAlgorithm::RsaesPkcs1 => "unwrapping with RSAES_PKCS1_V1_5",
@@ -62,12 +63,12 @@ const fn unwrapping(algorithm: WrappingAlgorithm) -> &'static str {
 }
 
 impl Keyring {
-    /// Makes a wrapping pair in the token and an import token that is bound to it, to the key, and
-    /// to 24 hours.
+    /// Generates a wrapping pair in the token and an import token that is bound to the pair, to the
+    /// key, and to 24 hours.
     ///
     /// # Errors
     /// `Unsupported.Origin` when the key is not EXTERNAL, `UnsupportedOperation` when the token
-    /// cannot unwrap so, or store or token fail.
+    /// does not support the unwrapping, or store or token fail.
     pub async fn import_parameters<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
@@ -89,7 +90,7 @@ impl Keyring {
             expires: now.plus_seconds(TOKEN_SECONDS),
             refusals: 0,
         };
-        // The row first: a pair that was half made is destroyed with its row when that is due.
+        // The row first: an incomplete pair is destroyed with its row when the row expires.
         let parameters = self.store.insert_document(parameters).await?;
         let wrapping = wrapping_pair(wrapping);
         let generate = move |worker: &mut Worker<'_>| worker.generate_wrapping_pair(&wrapping.name);
@@ -101,12 +102,12 @@ impl Keyring {
         Ok(WrappingKey { parameters: (*parameters).clone(), public_key: public_key::der(&public)? })
     }
 
-    /// Takes material in. The first material of a key decides; later only the same can come back,
-    /// under the same key version, so that old ciphertexts open again.
+    /// Imports material. After the first import only the same material is accepted again, under the
+    /// same key version, so that old ciphertexts can be decrypted again.
     ///
     /// # Errors
     /// `InvalidImportToken`, `ExpiredImportToken`, `InvalidKeyMaterial`, `Unsupported.Origin`, the
-    /// state table's codes, or store or token fail; the key then is as before.
+    /// codes of the state table, or store or token fail; the key is then unchanged.
     pub async fn import<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,
@@ -116,8 +117,8 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         check_origin(key.record())?;
         let key = key.record().id;
-        // It goes on to its end when nobody waits any more: what is half done would stay so until
-        // the next start.
+        // Continues even if the caller disconnects: an incomplete import would remain until the
+        // next start.
         let (keyring, budget) = (self.clone(), execution.budget().clone());
         let work = tokio::spawn(async move {
             let _only_one = keyring.material.lock().await;
@@ -131,7 +132,7 @@ impl Keyring {
         work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
     }
 
-    /// What an import token allows for this key now.
+    /// Checks an import token for this key now.
     fn check_import_token(
         &self,
         key: KeyId,
@@ -146,14 +147,14 @@ impl Keyring {
                 Err(ErrorCode::InvalidImportToken)
             }
             Some(parameters) => Ok(parameters),
-            // What has expired is forgotten soon, so its date is taken from the token itself. It
-            // may be a lie; no lie opens anything.
+            // Expired parameters are soon removed, so the expiry is read from the token itself. A
+            // forged expiry gives no access.
             None if token.expires <= now => Err(ErrorCode::ExpiredImportToken),
             None => Err(ErrorCode::InvalidImportToken),
         }
     }
 
-    /// Remembers that material was refused under these parameters.
+    /// Counts a rejected import under these parameters.
     async fn count_refusal(&self, import: ImportId) -> Result<(), KeyringError> {
         self.store
             .change_document(&import.to_string(), |parameters: &mut ImportParameters| {
@@ -212,34 +213,38 @@ impl Keyring {
         self.remove_material(key.record().id, |_material| true, execution.budget()).await
     }
 
-    /// The keys with material whose date has come.
+    /// The keys whose imported material has expired.
     pub fn due_for_expiry(&self, now: Time) -> Vec<KeyId> {
         let mut due = self.store.keys();
         due.retain(|record| record.material.as_ref().is_some_and(|material| material.is_due(now)));
         due.iter().map(|record| record.id).collect()
     }
 
-    /// Takes the material of a key out whose date has come.
+    /// Deletes the expired material of a key.
     ///
     /// # Errors
-    /// When store or token fail; the next call finishes what was begun.
+    /// When store or token fail; the next call continues.
     pub async fn expire_material(&self, key: KeyId, now: Time) -> Result<(), KeyringError> {
         let _only_one = self.material.lock().await;
         let budget = Budget::new(self.timeouts.call);
         self.remove_material(key, |material| material.is_due(now), &budget).await?;
-        tracing::info!(key_id = %key, "took out imported material whose date has come");
+        tracing::info!(
+            event = "key.material_expired",
+            key_id = %key,
+            "deleted expired imported material of a key"
+        );
         Ok(())
     }
 
-    /// The import tokens that are void.
+    /// The expired import tokens.
     pub fn expired_imports(&self, now: Time) -> Vec<Arc<ImportParameters>> {
         self.store.expired_imports(now)
     }
 
-    /// Forgets an import token, and destroys what it wrapped with.
+    /// Removes an import token, and destroys its wrapping pair.
     ///
     /// # Errors
-    /// When store or token fail; the next call finishes what was begun.
+    /// When store or token fail; the next call continues.
     pub async fn remove_import(&self, parameters: &ImportParameters) -> Result<(), KeyringError> {
         let wrapping = wrapping_pair(parameters.wrapping);
         self.destroy_object(wrapping, &Budget::new(self.timeouts.call)).await?;
@@ -249,7 +254,7 @@ impl Keyring {
         }
     }
 
-    /// Unwraps the material as a version that is not live, to learn its check value.
+    /// Unwraps the material as a version that is not active, to compute its check value.
     async fn unwrap_as_pending_version(
         &self,
         parameters: &ImportParameters,
@@ -279,7 +284,7 @@ impl Keyring {
         }
     }
 
-    /// The first material of a key: the version that was tried comes alive.
+    /// The first material of a key: activates the version that was unwrapped.
     async fn activate_first_material(
         &self,
         record: &KeyRecord,
@@ -293,7 +298,7 @@ impl Keyring {
         };
         self.store
             .change_key(record.id, |record| {
-                // Its deletion may have been scheduled in the meantime.
+                // The deletion of the key may have been scheduled in the meantime.
                 state::check(record.state, KeyAction::Import)?;
                 if !record.activate(unwrapped.version.id) {
                     return Err(StoreError::NotFound.into());
@@ -306,7 +311,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// The same material again: under the key's own version, if it is not there still.
+    /// The same material again: under the key's own version, unless it is still present.
     async fn restore_material(
         &self,
         record: &KeyRecord,
@@ -324,7 +329,7 @@ impl Keyring {
         let brought = self
             .store
             .change_key(record.id, |record| {
-                // Its deletion may have been scheduled in the meantime.
+                // The deletion of the key may have been scheduled in the meantime.
                 state::check(record.state, KeyAction::Import)?;
                 if let Some(known) = &mut record.material {
                     known.expires = material.expires;
@@ -342,13 +347,13 @@ impl Keyring {
         brought.map(drop)
     }
 
-    /// The keys with material in the token that their rows call absent, as far as this process has
-    /// left any there.
+    /// The keys whose material may still be in the token although their rows mark it absent, as far
+    /// as this process knows.
     pub fn pending_destructions(&self) -> Vec<KeyId> {
         self.pending_destruction.lock().iter().copied().collect()
     }
 
-    /// Destroys what is left of the material of such a key, if its row still calls it absent.
+    /// Destroys the remaining material of such a key, if its row still marks it absent.
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
@@ -420,7 +425,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Destroys the token objects of a key whose row says that its material is not there.
+    /// Destroys the token objects of a key whose row marks its material absent.
     pub(super) async fn destroy_absent_material(
         &self,
         record: &KeyRecord,
@@ -435,14 +440,14 @@ impl Keyring {
     }
 }
 
-/// Material that was unwrapped, and what it is known by.
+/// Material that was unwrapped, with its check value.
 struct UnwrappedVersion {
     version: KeyVersion,
     check: CheckValue,
     _pending: PendingGuard,
 }
 
-/// The pair that one import token stands for.
+/// The wrapping pair of an import token.
 const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
     KeyIdentity::of_service(ServiceKey::ImportWrapping, wrapping)
 }

@@ -1,8 +1,8 @@
-//! The invocation budget: how often each key version has encrypted, and what follows from it.
+//! The invocation budget: the number of encryptions of each key version, and its limits.
 //!
-//! Uses are taken from leases that the store counts already, so that a crash makes the count too
-//! high and never too low. Half a lease before the end the next one is taken in the background:
-//! the hot path is an atomic of the version and waits for nobody.
+//! Uses are taken from leases that the store has counted already, so that a crash makes the count
+//! too high and never too low. The next lease is taken in the background when half of the current
+//! one is left: the hot path only changes an atomic of the version and does not wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::store::{Remainder, Store, StoreError};
 use crate::telemetry::metrics::{BudgetEvent, metrics};
 use crate::token::{Encrypted, MAX_USES};
 
-/// How long the background waits after the store has failed.
+/// The pause of the background task after a failure of the store.
 const LEASE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The counters of all versions that have encrypted since the start.
@@ -26,43 +26,43 @@ pub(super) struct Invocations {
     store: Store,
     limits: IvBudget,
     counters: RwLock<HashMap<KeyVersionId, Arc<InvocationCounter>>>,
-    /// What has no record yet.
+    /// The events that are not recorded in the audit yet.
     events: Mutex<Vec<IvEvent>>,
 }
 
-/// That a key version has encrypted very often, for the record.
+/// A key version has reached a limit of encryptions; an event for the audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IvEvent {
     /// The version.
     pub version: KeyVersionId,
-    /// How often it has encrypted, with what is leased to it.
+    /// The number of encryptions, including leased ones.
     pub total: u64,
-    /// Whether it is about to encrypt no more.
+    /// Whether the version will soon stop encrypting.
     pub is_end: bool,
 }
 
 /// The counter of one version.
 struct InvocationCounter {
     version: KeyVersionId,
-    /// What is leased and not used.
+    /// Leased and unused encryptions.
     left: AtomicU64,
-    /// What the store counts, `left` included.
+    /// The count in the store, including `left`.
     total: AtomicU64,
     /// Nothing more can be leased.
     is_exhausted: AtomicBool,
     is_warning_logged: AtomicBool,
-    /// The background takes a lease, or rests after a failure.
+    /// The background task takes a lease, or waits after a failure.
     is_refilling: AtomicBool,
-    /// Held by the one who takes a lease.
+    /// Held while a lease is taken.
     lease_lock: tokio::sync::Mutex<()>,
     failures: AtomicU64,
 }
 
-/// Leave to use a version for one encryption, retry included.
+/// The right to one encryption with a version, retries included.
 pub(super) struct Reservation(Arc<InvocationCounter>);
 
 impl Reservation {
-    /// Gives back what the encryption did not need. Dropped without it, all counts as used.
+    /// Returns the uses that the encryption did not need. If dropped without it, all count as used.
     pub(super) fn release_unused(self, encrypted: &Encrypted) {
         self.0.left.fetch_add(MAX_USES.saturating_sub(encrypted.uses), Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl Invocations {
         Self { store, limits, counters: RwLock::default(), events: Mutex::default() }
     }
 
-    /// Leave to encrypt once with a version.
+    /// Reserves one encryption with a version.
     pub(super) async fn reserve(
         self: &Arc<Self>,
         version: KeyVersionId,
@@ -92,14 +92,14 @@ impl Invocations {
         Ok(Reservation(counter))
     }
 
-    /// Whether a version has encrypted so often that its key should get another.
+    /// Whether a version has encrypted so often that its key needs a new one.
     pub(super) fn needs_rotation(&self, version: KeyVersionId) -> bool {
         let counters = self.counters.read();
         let total = counters.get(&version).map(|counter| counter.total.load(Ordering::Relaxed));
         total.is_some_and(|total| total >= self.limits.rotate_at)
     }
 
-    /// Gives the rest of all leases back; for an end at which nothing is encrypted any more.
+    /// Returns the rest of all leases to the store, after the last encryption of a gateway.
     pub(super) async fn return_leases(&self) -> Result<(), StoreError> {
         let counters: Vec<Arc<InvocationCounter>> = {
             let mut counters = self.counters.write();
@@ -121,8 +121,8 @@ impl Invocations {
         )
     }
 
-    /// Takes uses when the lease is used up: whoever comes first takes the next one, and a failure
-    /// is the failure of all who wait.
+    /// Takes uses when the lease is used up: the first caller takes the next lease, and its failure
+    /// is the failure of all that wait.
     async fn wait_for_lease(&self, counter: &InvocationCounter) -> Result<(), KeyringError> {
         let failures = counter.failures.load(Ordering::Acquire);
         let _lock = counter.lease_lock.lock().await;
@@ -150,10 +150,11 @@ impl Invocations {
         tokio::spawn(async move {
             if let Err(error) = invocations.lease_ahead(&counter).await {
                 tracing::warn!(
+                    event = "iv_budget.lease_failed",
                     key_version_id = %counter.version,
                     error = &error as &dyn std::error::Error,
-                    "the next encryptions of a key version cannot be written down; it encrypts \
-                     until its lease ends"
+                    "could not lease further encryptions of a key version; it encrypts until its \
+                     current lease ends"
                 );
                 tokio::time::sleep(LEASE_PAUSE).await;
             }
@@ -161,7 +162,7 @@ impl Invocations {
         });
     }
 
-    /// Takes a lease, unless somebody who could not wait has taken one meanwhile.
+    /// Takes a lease, unless another caller has taken one meanwhile.
     async fn lease_ahead(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
         let _lock = counter.lease_lock.lock().await;
         if counter.left.load(Ordering::Relaxed) > self.limits.lease / 2 {
@@ -170,7 +171,7 @@ impl Invocations {
         self.lease(counter).await
     }
 
-    /// Takes a lease. Its caller holds the counter's turn.
+    /// Takes a lease. The caller holds `lease_lock`.
     async fn lease(&self, counter: &InvocationCounter) -> Result<(), StoreError> {
         let IvBudget { lease, refuse_at, .. } = self.limits;
         let leased = self.store.lease_invocations(counter.version, lease, refuse_at).await;
@@ -184,27 +185,38 @@ impl Invocations {
         Ok(())
     }
 
-    /// What has happened and has no record yet.
+    /// The events that are not recorded in the audit yet.
     pub(super) fn events(&self) -> MutexGuard<'_, Vec<IvEvent>> {
         self.events.lock()
     }
 
-    /// Tells operators, once for each version and start, and again at the end.
+    /// Logs the warning limit, once for each version and start, and the final limit.
     fn report(&self, counter: &InvocationCounter, total: u64) {
         let IvBudget { warn_at, rotate_at, refuse_at, .. } = self.limits;
         let version = counter.version;
         if total >= refuse_at {
             metrics().iv_budget(BudgetEvent::exhausted);
             self.events().push(IvEvent { version, total, is_end: true });
-            tracing::error!(key_version_id = %version, total, refuse_at,
-                "a key version is about to encrypt no more: it has used as many random IVs as are \
-                 safe; make a new version of its key");
+            tracing::error!(
+                event = "iv_budget.exhausted",
+                key_version_id = %version,
+                total,
+                refuse_at,
+                "a key version has reached the limit of random IVs and will soon stop encrypting; \
+                 create a new version of its key"
+            );
         } else if total >= warn_at && !counter.is_warning_logged.swap(true, Ordering::Relaxed) {
             metrics().iv_budget(BudgetEvent::warned);
             self.events().push(IvEvent { version, total, is_end: false });
-            tracing::warn!(key_version_id = %version, total, rotate_at, refuse_at,
-                "a key version has encrypted very often; its key needs a new version before it \
-                 encrypts no more");
+            tracing::warn!(
+                event = "iv_budget.warned",
+                key_version_id = %version,
+                total,
+                rotate_at,
+                refuse_at,
+                "a key version has encrypted very often; create a new version of its key before it \
+                 stops encrypting"
+            );
         }
     }
 }
@@ -223,7 +235,7 @@ impl InvocationCounter {
         }
     }
 
-    /// Takes the uses of one encryption; tells what is left.
+    /// Takes the uses of one encryption; returns how many are left.
     fn take(&self) -> Option<u64> {
         let take = |left: u64| left.checked_sub(MAX_USES);
         let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;

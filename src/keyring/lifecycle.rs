@@ -1,6 +1,6 @@
-//! Keys and versions come and go, always in an order that a kill at any instant leaves
-//! repairable: the row says `Creating` before the token makes the object, and `Deleting` before
-//! the token destroys it.
+//! Creation and change of keys and versions, in an order that can be completed or reverted after a
+//! kill at any time: the row becomes `Creating` before the token generates the object, and
+//! `Deleting` before the token destroys it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::model::{
 use crate::store::StoreError;
 use crate::token::{Budget, KeyIdentity};
 
-/// What a caller decides about a new key.
+/// The caller's parameters of a new key.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     /// Kind and size.
     pub spec: KeySpec,
-    /// What it is for; one of the spec's usages.
+    /// The usage; one of the spec's usages.
     pub usage: KeyUsage,
-    /// Where its material is to come from.
+    /// The origin of its material.
     pub origin: Origin,
-    /// The protection level asked for.
+    /// The requested protection level.
     pub protection: ProtectionLevel,
-    /// The instance, where one was named.
+    /// The instance, if named.
     pub instance: Option<InstanceId>,
-    /// The owner's text.
+    /// The description.
     pub description: String,
-    /// The owner's tags.
+    /// The tags.
     pub tags: BTreeMap<TagKey, TagValue>,
-    /// How it rotates; only for a key that can.
+    /// The rotation settings; only for a key that can rotate.
     pub rotation: Option<Rotation>,
-    /// The key policy, where it has one of its own.
+    /// The key policy, if the key has one.
     pub policy: Option<String>,
 }
 
-/// A version whose row is written and that is not live yet.
+/// A version whose row is written and that is not active yet.
 pub(super) struct PendingVersion {
     record: Arc<KeyRecord>,
     pub(super) version: KeyVersion,
@@ -47,7 +47,7 @@ pub(super) struct PendingVersion {
 }
 
 impl NewKey {
-    /// The key, without any version.
+    /// The record of the key, without any version.
     fn record(self, now: Time) -> KeyRecord {
         KeyRecord {
             instance: self.instance,
@@ -61,12 +61,12 @@ impl NewKey {
 }
 
 impl Keyring {
-    /// Makes a key with its initial version in the token; a key of origin EXTERNAL waits for its
-    /// material and has none.
+    /// Creates a key with its initial version in the token; a key of origin EXTERNAL has no version
+    /// until its material is imported.
     ///
     /// # Errors
-    /// When the token has no such keys, or store or token fail; nothing of the key is visible
-    /// then.
+    /// When the token does not support the key, or store or token fail; the key is then not
+    /// visible.
     pub async fn create<P: Permission>(
         &self,
         _grant: &AccountGrant<P>,
@@ -79,7 +79,7 @@ impl Keyring {
             record.state = KeyState::PendingImport;
             return Ok(self.store.insert_key(record).await?);
         }
-        // No row is begun that the token could not follow.
+        // No row is written while the token is unavailable.
         self.token.ready()?;
         let version = KeyVersion::initial(now);
         let pending = self.pending_versions.begin(version.id);
@@ -89,12 +89,12 @@ impl Keyring {
             .await
     }
 
-    /// Makes a new version of a key; for a symmetric key it becomes the primary one. A MAC key has
-    /// one version for good, since a MAC does not tell which one made it.
+    /// Creates a new version of a key; for a symmetric key it becomes the primary one. A MAC key
+    /// has only one version, because a MAC does not name its version.
     ///
     /// # Errors
-    /// When the key's state, spec or origin forbids it, or store or token fail; the key then stays
-    /// as it was.
+    /// When the key's state, spec or origin forbids it, or store or token fail; the key is then
+    /// unchanged.
     pub async fn add_version<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
@@ -107,7 +107,7 @@ impl Keyring {
                 let is_mac = record.usage == KeyUsage::GenerateVerifyMac;
                 if record.origin == Origin::External || is_mac {
                     return Err(KeyringError::NotForKey(
-                        "A key of this Origin or KeyUsage has one version for good",
+                        "A key of this Origin or KeyUsage has only one version",
                     ));
                 }
                 Ok(true)
@@ -119,8 +119,8 @@ impl Keyring {
         Ok(version)
     }
 
-    /// Writes the row of a new version, not live yet, if `decide` wants it of the key as it is
-    /// under the store's lock.
+    /// Writes the row of a new version, not active yet, if `decide` accepts the key's row under the
+    /// row lock.
     pub(super) async fn insert_pending_version(
         &self,
         key: KeyId,
@@ -148,10 +148,10 @@ impl Keyring {
         Ok(version.map(|version| PendingVersion { record, version, pending }))
     }
 
-    /// Makes the token object of a version whose row is written, and lets the version live.
+    /// Generates the token object of a version whose row is written, and activates the version.
     ///
-    /// It goes on to its end when nobody waits any more: clients give up before a large key is
-    /// made, and what is half made would stay so until the next start.
+    /// It continues even if the caller disconnects: clients time out before a large key is
+    /// generated, and an incomplete version would remain until the next start.
     pub(super) async fn generate_and_activate(
         &self,
         pending: PendingVersion,
@@ -179,7 +179,7 @@ impl Keyring {
         self.generate(record, version, budget).await?;
         self.store
             .change_key(record.id, |record| {
-                // The key may have been disabled meanwhile, and its callers told so.
+                // The key may have been disabled meanwhile, which its callers have seen.
                 match record.state {
                     KeyState::Creating => record.state = KeyState::Enabled,
                     state => state::check(state, KeyAction::Cryptographic)?,
@@ -189,7 +189,7 @@ impl Keyring {
             .await
     }
 
-    /// Changes a key's facts if its state allows `wanted`.
+    /// Changes the metadata of a key if its state allows `wanted`.
     ///
     /// # Errors
     /// When the state forbids it, or the store fails.
@@ -207,10 +207,11 @@ impl Keyring {
         .await
     }
 
-    /// As [`Keyring::change`], where the key as it is under the store's lock has a word in it.
+    /// As [`Keyring::change`], but `change` sees the current row, under the row lock, and may
+    /// refuse.
     ///
     /// # Errors
-    /// As [`Keyring::change`], and what `change` refuses; the key then stays as it was.
+    /// As [`Keyring::change`], and the error of `change`; the key is then unchanged.
     pub async fn try_change<P: CanManage>(
         &self,
         key: &AuthorizedKey<P>,
@@ -226,7 +227,7 @@ impl Keyring {
             .await
     }
 
-    /// Whether the key's state allows `wanted`.
+    /// Checks that the key's state allows `wanted`.
     ///
     /// # Errors
     /// The code of the state table.
@@ -234,7 +235,7 @@ impl Keyring {
         Ok(state::check(key.record().state, wanted)?)
     }
 
-    /// As [`Keyring::check`], for the record of a key that the store holds for a change.
+    /// As [`Keyring::check`], for the record of a key whose row is locked for a change.
     ///
     /// # Errors
     /// The code of the state table.
@@ -253,18 +254,19 @@ impl Keyring {
         Ok(self.token.change(budget, move |worker| worker.generate(&name, spec, usage)).await?)
     }
 
-    /// Takes back a version that did not come alive. What fails here is done by a job.
+    /// Removes a version that was not activated. If this fails, a job repeats it.
     ///
-    /// It has a time of its own, since the request's may be used up. The object lock puts it behind
-    /// a generation that is still under way.
+    /// It has a separate token budget, because the request's may be used up. The object lock delays
+    /// it until a running generation has ended.
     pub(super) async fn remove_failed_version(&self, key: KeyId, version: KeyIdentity) {
         let budget = Budget::new(self.timeouts.call);
         if let Err(error) = self.remove_version(key, version, &budget).await {
             tracing::warn!(
+                event = "key.removal_postponed",
                 key_id = %key,
                 key_version_id = %version.id(),
                 error = &error as &dyn std::error::Error,
-                "a half-made key version stays for now"
+                "could not remove an incomplete key version; will retry"
             );
         }
     }

@@ -9,8 +9,8 @@ use crate::model::algorithm::MacAlgorithm;
 use crate::token::{self, Worker};
 
 impl Keyring {
-    /// The version that makes MACs with this key now. A MAC names no version, so a MAC key has just
-    /// one.
+    /// Returns the version that computes MACs with this key now. A MAC does not name its version,
+    /// so a MAC key has only one.
     ///
     /// # Errors
     /// When the key's state or spec forbids it.
@@ -30,7 +30,7 @@ impl Keyring {
         Ok(version.with(algorithm))
     }
 
-    /// The MAC of a message, made in the token.
+    /// Computes the MAC of a message in the token.
     ///
     /// # Errors
     /// When the token fails.
@@ -45,8 +45,7 @@ impl Keyring {
         Ok(self.token.run_with(key, execution.budget(), mac).await?)
     }
 
-    /// Whether a MAC is the key's over the message: it is computed again and compared in constant
-    /// time.
+    /// Verifies a MAC of a message: computes it again and compares in constant time.
     ///
     /// # Errors
     /// As [`Keyring::mac`].

@@ -1,6 +1,7 @@
-//! Keys and versions to token objects: which version, which state, which bound data.
+//! Maps keys and versions to token objects: checks state and version, and binds the associated
+//! data.
 //!
-//! Takes an [`AuthorizedKey`], never a key id. Knows nothing of protocols.
+//! It takes an [`AuthorizedKey`], never a key id, and does not depend on the protocols.
 
 mod asymmetric;
 mod data_key_pair;
@@ -53,22 +54,22 @@ pub struct Keyring {
     timeouts: TokenTimeouts,
     verifies_data_keys: bool,
     verified_encryptions: VerificationRate,
-    /// Encryptions so far, where only some of them are verified.
+    /// The number of encryptions, if only some of them are verified.
     encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
     pending_versions: PendingVersions,
-    /// Held while imported material changes.
+    /// Locked while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
-    /// Keys whose row calls their material absent, and whose object may be there all the same.
+    /// Keys whose rows mark their material absent, and whose objects may still exist.
     pending_destruction: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
-/// What the token's objects of a version have to say that they are.
+/// The identity that the token objects of a version must have.
 fn identity(record: &KeyRecord, version: &KeyVersion) -> KeyIdentity {
     KeyIdentity::of_key(record.id, record.spec, version.number, version.id)
 }
 
-/// Whether the state of a key allows `wanted`, without a keyring: for an operator's command.
+/// Checks that the state of a key allows `wanted`, without a keyring, for a command.
 ///
 /// # Errors
 /// The code of the state table.
@@ -77,7 +78,7 @@ pub fn check_state(record: &KeyRecord, wanted: KeyAction) -> Result<(), ErrorCod
 }
 
 impl Keyring {
-    /// A keyring over a store and the token that the store belongs to.
+    /// Creates a keyring over a store and its token.
     pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
         let KeyringSettings { timeouts, iv_budget, verify_data_keys, verify_encryptions } =
             settings;
@@ -96,31 +97,30 @@ impl Keyring {
         }
     }
 
-    /// Gives back what was leased for encryptions and not used, at the end of a gateway that serves
-    /// no more.
+    /// Returns the unused leases of encryptions to the store, when a gateway stops.
     ///
     /// # Errors
-    /// When the store fails; some versions then count for more than they are used.
+    /// When the store fails; the count of some versions is then too high.
     pub async fn return_leases(&self) -> Result<(), StoreError> {
         self.invocations.return_leases().await
     }
 
-    /// Takes what the invocation budget has to put on record, each with its key.
+    /// Takes the events of the invocation budget that are to be recorded, each with its key.
     pub fn take_iv_events(&self) -> Vec<(KeyId, IvEvent)> {
         let events = std::mem::take(&mut *self.invocations.events());
         let key_of = |event: &IvEvent| self.store.key_of_version(event.version);
         events.into_iter().filter_map(|event| Some((key_of(&event)?.id, event))).collect()
     }
 
-    /// Puts what could not be recorded back.
+    /// Puts an event back that could not be recorded.
     pub fn requeue_iv_event(&self, event: IvEvent) {
         self.invocations.events().push(event);
     }
 
-    /// Whether calls can go to the token now.
+    /// Checks that the token accepts calls now.
     ///
     /// # Errors
-    /// Says why they can not.
+    /// Why it does not.
     pub fn ready(&self) -> Result<(), KeyringError> {
         Ok(self.token.ready()?)
     }
@@ -130,7 +130,7 @@ impl Keyring {
         self.token.reconnects()
     }
 
-    /// How long the token may take.
+    /// The token timeouts.
     pub fn timeouts(&self) -> TokenTimeouts {
         self.timeouts
     }

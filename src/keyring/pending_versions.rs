@@ -1,5 +1,5 @@
-//! Which key versions this process is generating: a version that is not live and is not being made was
-//! left behind.
+//! The key versions that this process is generating. A version that is neither active nor being
+//! generated is incomplete.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use parking_lot::Mutex;
 
 use crate::model::{KeyVersionId, clock};
 
-/// The versions that are being made.
+/// The versions that are being generated.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PendingVersions {
     own: Arc<Mutex<HashSet<KeyVersionId>>>,
-    /// Those that are not live and not made here, since they were first seen.
+    /// Inactive versions that this process does not generate, with the time when they were first
+    /// seen.
     first_seen: Arc<Mutex<HashMap<KeyVersionId, Instant>>>,
 }
 
-/// One version that is being made, until this is dropped. It begins before the version has a row,
-/// so that no row of a version that is still to come alive is ever taken for one left behind.
+/// A version that is being generated, until this is dropped. Created before the version has a row,
+/// so that no pending version is taken for an incomplete one.
 #[derive(Debug)]
 pub(super) struct PendingGuard {
     all: PendingVersions,
@@ -26,18 +27,19 @@ pub(super) struct PendingGuard {
 }
 
 impl PendingVersions {
-    /// Begins to make a version.
+    /// Begins the generation of a version.
     pub(super) fn begin(&self, version: KeyVersionId) -> PendingGuard {
         self.own.lock().insert(version);
         PendingGuard { all: self.clone(), version }
     }
 
-    /// Whether this version is being made.
+    /// Whether this version is being generated.
     pub(super) fn has(&self, version: KeyVersionId) -> bool {
         self.own.lock().contains(&version)
     }
 
-    /// Since when these versions have been seen as they are now; of others nothing is kept.
+    /// The time since which these versions have been seen in this state; other versions are
+    /// removed.
     pub(super) fn first_seen(
         &self,
         versions: impl Iterator<Item = KeyVersionId>,
@@ -80,6 +82,6 @@ mod tests {
         assert!(both[&other] > both[&one]);
         assert_eq!(pending_versions.first_seen([other].into_iter()).len(), 1);
         let again = pending_versions.first_seen([one].into_iter());
-        assert!(again[&one] > first[&one], "it came back");
+        assert!(again[&one] > first[&one], "its time starts again");
     }
 }

@@ -1,5 +1,5 @@
-//! Public keys and signatures in the forms that the world reads: SubjectPublicKeyInfo
-//! (RFC 5280, section 4.1.2.7) and DER signatures (RFC 3279, section 2.2.3).
+//! Encodings of public keys and signatures: SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7) and
+//! DER signatures (RFC 3279, section 2.2.3).
 
 use std::fmt;
 
@@ -72,19 +72,19 @@ pub(super) fn der(key: &PublicKey) -> Result<Vec<u8>, KeyringError> {
     Ok(with_info(key, |info| info.to_der())?)
 }
 
-/// A public key that a caller has brought along, to wrap a data key for its owner.
+/// A public key from a caller, to wrap a data key for its owner.
 #[derive(Debug)]
 pub struct RecipientKey(OaepKey);
 
 impl RecipientKey {
-    /// Bytes of the modulus of the one kind of key that the API takes, RSA_2048.
+    /// Bytes of the modulus of the only kind of key that the API accepts, RSA_2048.
     const MODULUS_BYTES: usize = 256;
 
     /// Reads a SubjectPublicKeyInfo in DER.
     ///
     /// # Errors
-    /// `InvalidParameter` when it is no RSA public key of 2,048 bits; `UnsupportedOperation` for
-    /// SM2.
+    /// `InvalidParameter` when it is not an RSA public key of 2,048 bits; `UnsupportedOperation`
+    /// for SM2.
     pub fn from_der(der: &[u8], algorithm: EncryptionAlgorithm) -> Result<Self, ErrorCode> {
         let hash = oaep_hash(algorithm).ok_or(ErrorCode::UnsupportedOperation)?;
         let key = OaepKey::from_der(der, hash)?;
@@ -94,12 +94,12 @@ impl RecipientKey {
         Ok(Self(key))
     }
 
-    /// The most bytes that a data key may have under this key.
+    /// The maximum bytes of a data key under this key.
     pub fn max_bytes(&self) -> usize {
         self.0.max_bytes()
     }
 
-    /// A data key under this public key.
+    /// Encrypts a data key with this public key.
     ///
     /// # Errors
     /// `InvalidParameter` when the data key is too long.
@@ -108,7 +108,7 @@ impl RecipientKey {
     }
 }
 
-/// The hash of an algorithm that is RSAES-OAEP.
+/// The hash of an RSAES-OAEP algorithm.
 pub(super) const fn oaep_hash(algorithm: EncryptionAlgorithm) -> Option<OaepHash> {
     match algorithm {
         EncryptionAlgorithm::RsaesOaepSha256 => Some(OaepHash::Sha256),
@@ -117,7 +117,7 @@ pub(super) const fn oaep_hash(algorithm: EncryptionAlgorithm) -> Option<OaepHash
     }
 }
 
-/// An RSA public key with a way to encrypt.
+/// An RSA public key with its OAEP parameters.
 pub(super) struct OaepKey {
     key: OaepPublicEncryptingKey,
     padding: &'static OaepAlgorithm,
@@ -149,7 +149,7 @@ impl OaepKey {
         self.key.max_plaintext_size(self.padding)
     }
 
-    /// A plaintext that is too long for the key is an invalid parameter.
+    /// Encrypts a plaintext; one that is too long for the key is an invalid parameter.
     pub(super) fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, ErrorCode> {
         if plaintext.len() > self.max_bytes() {
             return Err(ErrorCode::InvalidParameter);
@@ -165,7 +165,7 @@ impl OaepKey {
     }
 }
 
-/// `r` and `s` side by side, 32 bytes each as tokens write them, to the DER form of the API.
+/// Converts `r` and `s`, 32 bytes each as in PKCS#11, to the DER form of the API.
 ///
 /// # Errors
 /// When `raw` does not have 64 bytes.
@@ -177,8 +177,8 @@ pub fn signature_to_der(raw: &[u8]) -> Result<Vec<u8>, KeyringError> {
     Ok(EcdsaSignature { r: UintRef::new(r)?, s: UintRef::new(s)? }.to_der()?)
 }
 
-/// The DER form to `r` and `s` side by side, 64 bytes; none when it is no strict DER of two
-/// numbers that fit. Whether they are a signature only the key can tell.
+/// Converts the DER form to `r` and `s`, 64 bytes; `None` unless it is strict DER of two numbers
+/// that fit. Only the key can verify them.
 pub fn signature_from_der(der: &[u8]) -> Option<Vec<u8>> {
     let signature = EcdsaSignature::from_der(der).ok()?;
     let mut raw = vec![0; 2 * SCALAR_BYTES];

@@ -1,4 +1,4 @@
-//! Makes token and store agree again after a kill.
+//! Reconciles token and store after a kill.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use crate::model::{KeyId, KeyState};
 use crate::store::StoreError;
 use crate::token::{Budget, KeyIdentity};
 
-/// A version of another gateway that has not come alive for so long is not being made any more.
+/// A version of another gateway that is inactive for longer than this is not being generated any
+/// more.
 const MAX_GENERATION_TIME: Duration = Duration::from_mins(10);
 
 impl Keyring {
-    /// Finishes what the last process left half done: versions that never came alive are taken
-    /// back with their token objects. Deletions that had begun are carried through by the first
-    /// [`Keyring::purge`].
+    /// Completes the unfinished work of the last process: versions that were not activated are
+    /// removed with their token objects. The first [`Keyring::purge`] continues deletions.
     ///
-    /// Token objects without a row are left alone: after a restore of an older store, good keys
-    /// look like that.
+    /// Token objects without a row are kept: after a restore of an older store, valid keys look
+    /// like that.
     ///
-    /// What the token refuses is left to the jobs, which try it again: one object that cannot be
-    /// destroyed must not keep all other keys from being served.
+    /// The jobs repeat a removal that the token refuses: one object that cannot be destroyed must
+    /// not prevent the service of all other keys.
     ///
     /// # Errors
     /// When the store fails.
@@ -39,12 +39,12 @@ impl Keyring {
         Ok(())
     }
 
-    /// The versions that never came alive and that nobody makes any more: the process that made
-    /// them has ended, or token or store failed it when it was to take them back. While another
-    /// gateway uses the store, what this one does not make itself has to rest for a while first.
+    /// The versions that were not activated and are not being generated: their process has ended,
+    /// or store or token failed while it removed them. While another gateway uses the store, a
+    /// version of another process must have been inactive for a while first.
     ///
     /// # Errors
-    /// When it cannot be told whether the store has another user.
+    /// When the other users of the store cannot be determined.
     pub async fn incomplete_versions(&self) -> Result<Vec<(KeyId, KeyIdentity)>, KeyringError> {
         let mut left = Vec::new();
         for record in self.store.keys() {
@@ -58,7 +58,7 @@ impl Keyring {
         let first_seen =
             self.pending_versions.first_seen(left.iter().map(|(_key, version)| version.id()));
         if !left.is_empty() && !self.store.is_only_user().await? {
-            // Whoever makes a version gives it up when its time is over.
+            // The process that generates a version gives up after its timeout.
             let longest = self.timeouts.generate.saturating_mul(2).max(MAX_GENERATION_TIME);
             left.retain(|(_key, version)| {
                 first_seen.get(&version.id()).is_some_and(|since| since.elapsed() > longest)
@@ -67,7 +67,7 @@ impl Keyring {
         Ok(left)
     }
 
-    /// Takes back a version of [`Keyring::incomplete_versions`] with its token objects.
+    /// Removes a version of [`Keyring::incomplete_versions`] with its token objects.
     ///
     /// # Errors
     /// When store or token fail; the next call tries again.
@@ -77,13 +77,17 @@ impl Keyring {
         version: KeyIdentity,
     ) -> Result<(), KeyringError> {
         self.remove_version(key, version, &Budget::new(self.timeouts.call)).await?;
-        tracing::warn!(key_id = %key, key_version_id = %version.id(),
-            "took back a key version that never came alive");
+        tracing::warn!(
+            event = "key.incomplete_removed",
+            key_id = %key,
+            key_version_id = %version.id(),
+            "removed an incomplete key version"
+        );
         Ok(())
     }
 
-    /// Destroys the token object of a version that its maker has given up, then its row; a key whose
-    /// only version it was goes too, if it never came alive itself. A version that is live stays.
+    /// Destroys the token object of an abandoned version, then its row, and a key without another
+    /// version that was never active. An active version is kept.
     pub(super) async fn remove_version(
         &self,
         key: KeyId,
@@ -115,7 +119,7 @@ impl Keyring {
         }
     }
 
-    /// Destroys what a version has in the token, which may be half made.
+    /// Destroys the token objects of a version, which may be incomplete.
     pub(super) async fn destroy_object(
         &self,
         version: KeyIdentity,
@@ -125,7 +129,7 @@ impl Keyring {
     }
 }
 
-/// Whether something was done that is only put off when the token refuses it.
+/// Whether a removal is complete, not postponed because the token refuses it.
 fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, KeyringError> {
     match outcome {
         Ok(()) => Ok(true),
@@ -136,7 +140,7 @@ fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, Keyrin
                 event = "key.reconcile_failed",
                 key_id = %key,
                 error,
-                "what the last process left half done of a key cannot be finished yet"
+                "could not remove an incomplete key version yet; will retry"
             );
             Ok(false)
         }

@@ -1,7 +1,7 @@
-//! Finds what the token has and the store does not know, and takes it in: after the loss of the
-//! store, and after an older copy of it was put in its place (decisions D2 and D8).
+//! Imports keys from the token that the store does not know: after the loss of the store, and after
+//! the restore of an older copy (decisions D2 and D8).
 //!
-//! Nothing is ever destroyed here, and a key that was destroyed on purpose does not come back.
+//! It never destroys anything, and does not import a key that was destroyed on purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,42 +16,42 @@ use crate::token::{
     Budget, Depth, Inspected, KeyIdentity, ObjectKind, ObjectName, ObjectOwner, ServiceKey, Token,
 };
 
-/// Time for one call about one key.
+/// The timeout of one call about one key.
 const CALL: Duration = Duration::from_secs(30);
 
-/// What the token has and the store does not know.
+/// The objects of the token that the store does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Keys, and new versions of keys.
     pub keys: Vec<FoundKey>,
-    /// Keys of the service itself, each with the version to go on with.
+    /// Keys of the service itself, each with the version to use.
     pub services: Vec<(ServiceKey, KeyVersionId)>,
-    /// Keys that were destroyed on purpose, and of which the token still has an object.
+    /// Keys that were destroyed on purpose, with an object that still exists in the token.
     pub destroyed: Vec<KeyId>,
-    /// Objects that make no whole key, and why. They are left alone.
+    /// Objects that are not a complete key, and why. They are ignored.
     pub unusable: Vec<(ObjectName, String)>,
 }
 
-/// A key that the token has.
+/// A key that was found in the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundKey {
-    /// Its id.
+    /// The id.
     pub id: KeyId,
-    /// Kind and size, as its attributes tell.
+    /// Kind and size, by its attributes.
     pub spec: KeySpec,
-    /// What it is for.
+    /// The usage.
     pub usage: KeyUsage,
-    /// Whether its material was made in the token.
+    /// Whether its material was generated in the token.
     pub is_local: bool,
-    /// Whether the store knows the key, and only lacks versions of it.
+    /// Whether the store knows the key, and only versions of it are missing.
     pub is_known: bool,
-    /// The versions that the store lacks, by rising number.
+    /// The versions that are missing in the store, by ascending number.
     pub versions: Vec<(u32, KeyVersionId)>,
 }
 
 impl Keyring {
-    /// Names of keys in the token that the store does not know and that nobody has destroyed: the
-    /// fast look, by the labels alone.
+    /// The names of keys in the token that the store does not know and that were not destroyed on
+    /// purpose: a fast check of the labels only.
     ///
     /// # Errors
     /// When store or token cannot be read.
@@ -70,7 +70,7 @@ impl Keyring {
         Ok(orphans)
     }
 
-    /// Finds all keys that the token holds, so that none has to be searched for.
+    /// Caches the handles of all keys in the token, so that no key has to be searched.
     ///
     /// # Errors
     /// When the token cannot be searched.
@@ -80,7 +80,7 @@ impl Keyring {
     }
 }
 
-/// Looks at every object of the token, uses each key once, and changes nothing.
+/// Inspects every object of the token, uses each key once, and changes nothing.
 ///
 /// # Errors
 /// When store or token cannot be read.
@@ -91,7 +91,7 @@ pub async fn find_missing(store: &Store, token: &Token) -> Result<Findings, Keyr
     let mut by_key: BTreeMap<KeyId, Vec<Inspected>> = BTreeMap::new();
     for one in inspected.into_iter().filter(|one| !known.has(&one.name)) {
         if known.conflicts_with(&one.name) {
-            let why = "the database gives its id to another key; that row has to go first";
+            let why = "the database has another key with its id; that row must be removed first";
             findings.unusable.push((one.name, why.to_owned()));
             continue;
         }
@@ -113,12 +113,12 @@ pub async fn find_missing(store: &Store, token: &Token) -> Result<Findings, Keyr
     Ok(findings)
 }
 
-/// Takes in what was found. May be called again after a kill: what is taken in is not found again.
-/// Every key version in the store counts as one that has encrypted `invocations` times, since the
-/// store does not know.
+/// Imports what was found. May be repeated after a kill: imported keys are not found again. The
+/// count of every key version in the store becomes at least `invocations`, because the store may
+/// lack newer counts.
 ///
 /// # Errors
-/// When store or token fail; what was taken in until then stays.
+/// When store or token fail; what was imported until then is kept.
 pub async fn import(
     store: &Store,
     token: &Token,
@@ -141,8 +141,8 @@ pub async fn import(
         };
         let change = |record: &mut KeyRecord| merge_found(record, found, material, now);
         store.insert_recovered_key(found.id, new, change, invocations).await?;
-        tracing::warn!(key_id = %found.id, versions = found.versions.len(),
-            "took in a key that only the token knew");
+        tracing::warn!(event = "key.recovered", key_id = %found.id, versions = found.versions.len(),
+            "imported a key from the token into the store");
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ fn merge_found(
     now: Time,
 ) {
     for (number, id) in &found.versions {
-        // A version that was half made when an older store was written, and is whole now.
+        // A version that was incomplete when an older store was written, and is complete now.
         if let Some(incomplete) = record.versions.iter_mut().find(|version| version.id == *id) {
             incomplete.is_live = true;
             continue;
@@ -177,7 +177,7 @@ fn merge_found(
     }
 }
 
-/// What can be known of imported material: it is there, and what it gives.
+/// Reads the known properties of imported material: it is present, and its check value.
 async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, KeyringError> {
     let spec = found.spec;
     let check_value = match found.versions.last() {
@@ -195,7 +195,7 @@ async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, K
 }
 
 impl Findings {
-    /// Whether the store knows everything that is of use.
+    /// Whether the store knows every usable object.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.services.is_empty()
     }
@@ -205,12 +205,12 @@ impl Findings {
             self.unusable.push((one.name, fault.clone()));
         } else if service.metadata_name().is_none() || known.services.contains(&service) {
             let why = match service {
-                ServiceKey::ImportWrapping => "the import that it was made for is not known",
+                ServiceKey::ImportWrapping => "its import parameters are unknown",
                 _ => "another key of this kind is in use",
             };
             self.unusable.push((one.name, why.to_owned()));
         } else {
-            // By rising number and id: the last one is as good as any.
+            // By ascending number and id: the last one is as good as any.
             self.services.retain(|(other, _)| *other != service);
             self.services.push((service, one.name.version));
         }
@@ -227,15 +227,16 @@ impl Findings {
             let kind = match (one.kind, fault) {
                 (Some(ObjectKind::Key { spec, usage, .. }), None) => Ok((spec, usage)),
                 (_, Some(fault)) => Err(fault),
-                (_, None) => Err("it is no key of the API".to_owned()),
+                (_, None) => Err("it is not a key of the API".to_owned()),
             };
             let kind = kind.and_then(|(spec, usage)| {
-                // The store knows better where the token does not tell the size.
+                // The store has the exact size if the token does not report it.
                 let wanted = record.map(|record| (record.spec, record.usage));
                 let wanted = wanted.or(found.as_ref().map(|found| (found.spec, found.usage)));
                 match wanted {
                     Some(wanted) if wanted != (spec, usage) && one.is_local => {
-                        Err("it is of another kind than the other versions of its key".to_owned())
+                        Err("its kind differs from that of the other versions of the key"
+                            .to_owned())
                     }
                     Some(wanted) => Ok(wanted),
                     None => Ok((spec, usage)),
@@ -260,16 +261,16 @@ impl Findings {
     }
 }
 
-/// What the store knows of token objects.
+/// The token objects that the store knows.
 #[derive(Debug)]
 pub struct StoredKeys {
-    /// Whoever the store gives an id to: one owner each, unless somebody changed the database.
+    /// The owner of each id in the store: one, unless the database was changed from outside.
     versions: BTreeMap<KeyVersionId, BTreeSet<ObjectOwner>>,
     services: BTreeSet<ServiceKey>,
 }
 
 impl StoredKeys {
-    /// Reads it.
+    /// Reads them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -288,7 +289,7 @@ impl StoredKeys {
         let mut services = BTreeSet::new();
         for service in [ServiceKey::AccessKeyEncryption, ServiceKey::AuditCheckpoint] {
             let Some(name) = service.metadata_name() else { continue };
-            // One that cannot be read names no key: what the token has takes its place.
+            // An unreadable value names no key: a key in the token replaces it.
             if let MetadataValue::Read(version) =
                 store.read_metadata(name, |text| text.parse().ok()).await?
             {
@@ -299,12 +300,12 @@ impl StoredKeys {
         Ok(Self { versions, services })
     }
 
-    /// Whether an object is one that the store counts on.
+    /// Whether the store knows an object.
     pub fn has(&self, name: &ObjectName) -> bool {
         self.versions.get(&name.version).is_some_and(|owners| owners.contains(&name.owner))
     }
 
-    /// Whether the store gives the object's id to another owner than its label does.
+    /// Whether the store gives the object's id to another owner than its label.
     pub fn conflicts_with(&self, name: &ObjectName) -> bool {
         let owners = self.versions.get(&name.version);
         owners.is_some_and(|owners| owners.iter().any(|owner| *owner != name.owner))

@@ -1,4 +1,4 @@
-//! Gives keys their next version when it is due.
+//! Automatic rotation: creates the next version of a key when it is due.
 
 use super::{Keyring, KeyringError};
 use crate::model::{KeyId, KeyRecord, KeyState, Time};
@@ -12,11 +12,11 @@ impl Keyring {
         due.iter().map(|record| record.id).collect()
     }
 
-    /// Makes a new primary version of a key whose rotation is due.
+    /// Creates a new primary version of a key whose rotation is due.
     ///
-    /// What is due is told by the date of the newest version, and by how often it has encrypted, so
-    /// that a rotation that was missed is made up for by one, and none is made twice: its row is
-    /// written under the store's lock before the token makes the object.
+    /// The rotation is due by the date of the newest version, and by its number of encryptions, so
+    /// that one rotation makes up for missed ones, and none is repeated: the row is written under
+    /// the row lock before the token generates the object.
     ///
     /// # Errors
     /// When store or token fail; the key is then due again.
@@ -27,7 +27,12 @@ impl Keyring {
         let budget = Budget::new(self.timeouts.generate);
         let id = pending.version.id;
         self.generate_and_activate(pending, &budget).await?;
-        tracing::info!(key_id = %key, key_version_id = %id, "rotated a key that was due");
+        tracing::info!(
+            event = "key.rotated",
+            key_id = %key,
+            key_version_id = %id,
+            "rotated a key that was due"
+        );
         Ok(())
     }
 
@@ -35,15 +40,15 @@ impl Keyring {
         is_due(record, now) || self.needs_rotation(record)
     }
 
-    /// Whether the version that encrypts has done so as often as it should.
+    /// Whether the primary version has reached the number of encryptions for a rotation.
     fn needs_rotation(&self, record: &KeyRecord) -> bool {
         let needs_rotation = |primary| self.invocations.needs_rotation(primary);
         may_rotate(record) && record.primary.is_some_and(needs_rotation)
     }
 }
 
-/// Rotation rests while a key is not enabled, and waits for a version that is being made, here or by
-/// another gateway: it may be the one that is due. What is left behind is soon taken back.
+/// No rotation while a key is not enabled, or while a version is being generated, by this or
+/// another gateway: it may be the due one. An incomplete version is soon removed.
 fn may_rotate(record: &KeyRecord) -> bool {
     record.state == KeyState::Enabled
         && record.can_rotate()

@@ -1,14 +1,14 @@
-//! The published table of key states and what may be done in each (KMS API, key states).
+//! The published table of key states and the permitted actions in each (KMS API, key states).
 
 use crate::error::ErrorCode;
 use crate::model::KeyState;
 
-/// What a caller wants to do with a key, as far as its state decides.
+/// The action of a caller on a key, as the state table distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyAction {
     /// Any cryptographic operation, a new version, the rotation policy.
     Cryptographic,
-    /// Change of description or tags; an alias's new target.
+    /// Change of description or tags; new target of an alias.
     Annotate,
     /// Enable or disable.
     Toggle,
@@ -16,19 +16,19 @@ pub enum KeyAction {
     ScheduleDeletion,
     /// Cancel the deletion.
     CancelDeletion,
-    /// Bring material in.
+    /// Import material.
     Import,
     /// A new alias.
     CreateAlias,
-    /// Read the public half.
+    /// Read the public key.
     ReadPublicKey,
 }
 
-/// Whether a key in `state` allows `wanted`.
+/// Checks that a key in `state` allows `wanted`.
 ///
 /// # Errors
-/// The code of the table's cell.
-#[expect(clippy::match_same_arms, reason = "the published table is told row by row")]
+/// The code in the table's cell.
+#[expect(clippy::match_same_arms, reason = "the rows are those of the published table")]
 pub(super) fn check(state: KeyState, wanted: KeyAction) -> Result<(), ErrorCode> {
     use KeyState::{
         Creating, Deleting, Disabled, Enabled, PendingDeletion, PendingImport, Unavailable,
@@ -55,8 +55,8 @@ pub(super) fn check(state: KeyState, wanted: KeyAction) -> Result<(), ErrorCode>
             | KeyAction::Import,
             PendingDeletion,
         ) => Err(ErrorCode::StateModifiedFailed),
-        // Not in the table: a public key is no use of the key, but a doomed key shall not gain
-        // new ones.
+        // Not in the table: reading a public key does not use the key, but a key pending deletion
+        // must not get new users.
         (KeyAction::ReadPublicKey, PendingDeletion) => Err(ErrorCode::KeyPendingDeletion),
         (KeyAction::ReadPublicKey, Enabled | Disabled) => Ok(()),
         (KeyAction::ReadPublicKey, PendingImport) => Err(ErrorCode::KeyPendingImport),

@@ -1,4 +1,4 @@
-//! Encrypt and decrypt with a symmetric key, and data keys.
+//! Encryption and decryption with a symmetric key, and data keys.
 
 use std::sync::atomic::Ordering;
 
@@ -11,10 +11,10 @@ use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock}
 use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity};
 
 impl Keyring {
-    /// A version that encrypts with this key now.
+    /// Returns a version that can encrypt with this key now.
     ///
     /// # Errors
-    /// When the key's state or spec forbids it, or there is no such version.
+    /// When the key's state or spec forbids it, or the version does not exist.
     pub fn encryption_version<'k, P: CanEncrypt>(
         &self,
         key: &'k AuthorizedKey<P>,
@@ -23,7 +23,7 @@ impl Keyring {
         cipher_version(key, version)
     }
 
-    /// A version that decrypts with this key now.
+    /// Returns a version that can decrypt with this key now.
     ///
     /// # Errors
     /// As [`Keyring::encryption_version`].
@@ -35,12 +35,12 @@ impl Keyring {
         cipher_version(key, version)
     }
 
-    /// Encrypts bytes. Empty `aad` is the same as none. An `iv` is the caller's to answer for;
-    /// without one the token draws it. Where encryptions are verified, the ciphertext is decrypted
-    /// in the token first.
+    /// Encrypts bytes. An empty `aad` is the same as none. The caller is responsible for a given
+    /// `iv`; otherwise the token generates it. If encryptions are verified, the ciphertext is
+    /// decrypted in the token first.
     ///
     /// # Errors
-    /// When the version is used up, or the token fails.
+    /// When the version has reached its limit, or the token fails.
     pub async fn encrypt<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
@@ -53,8 +53,8 @@ impl Keyring {
         self.encrypt_as(version.identity, options, plaintext, aad, execution.budget()).await
     }
 
-    /// As [`Keyring::encrypt`], for what is lost if it does not decrypt: the private half of a data
-    /// key pair. It is verified where data keys are.
+    /// As [`Keyring::encrypt`], for a plaintext that exists nowhere else: the private key of a data
+    /// key pair. It is verified if data keys are.
     pub(super) async fn encrypt_data_key<P: CanEncrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
@@ -96,7 +96,7 @@ impl Keyring {
     }
 
     /// Generates a data key of `bytes` random bytes in the token and encrypts it, both in one job.
-    /// Where data keys are verified, the ciphertext is decrypted there.
+    /// If data keys are verified, the ciphertext is decrypted there.
     ///
     /// # Errors
     /// As [`Keyring::encrypt`].
@@ -111,7 +111,7 @@ impl Keyring {
         self.encrypted_data_key(version.identity, bytes, aad, form, execution.budget()).await
     }
 
-    /// As [`Keyring::data_key`], where the Base64 text of the random bytes is encrypted.
+    /// As [`Keyring::data_key`], but encrypts the Base64 text of the random bytes.
     ///
     /// # Errors
     /// As [`Keyring::encrypt`].
@@ -155,7 +155,7 @@ impl Keyring {
     /// Decrypts a blob to bytes. The blob's own version id is not used.
     ///
     /// # Errors
-    /// When the blob does not decrypt, or the token fails.
+    /// When the blob cannot be decrypted, or the token fails.
     pub async fn decrypt<P: CanDecrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
@@ -175,7 +175,7 @@ impl Keyring {
     /// As [`Keyring::decrypt`], to the Base64 text that the public API encrypts.
     ///
     /// # Errors
-    /// As [`Keyring::decrypt`], and when it is no such text.
+    /// As [`Keyring::decrypt`], and when the plaintext is not such a text.
     pub async fn decrypt_text<P: CanDecrypt>(
         &self,
         version: &UsableVersion<'_, P, AesGcm>,
@@ -187,7 +187,7 @@ impl Keyring {
         Ok(Plaintext::from_decrypted(&text)?)
     }
 
-    /// So many random bytes from the token.
+    /// Generates random bytes with the token.
     ///
     /// # Errors
     /// When the token fails.
@@ -201,7 +201,7 @@ impl Keyring {
     }
 }
 
-/// What a data key is made into, and which of its bytes are encrypted.
+/// The form of a data key, and which of its bytes are encrypted.
 struct DataKeyForm<T> {
     make: fn(Zeroizing<Vec<u8>>) -> T,
     bytes: fn(&T) -> &[u8],
@@ -213,11 +213,9 @@ fn cipher_version<P>(
 ) -> Result<UsableVersion<'_, P, AesGcm>, KeyringError> {
     let record = key.record();
     if !record.spec.is_symmetric_cipher() {
-        return Err(KeyringError::NotForKey(
-            "The KeySpec of the key is not that of a symmetric one",
-        ));
+        return Err(KeyringError::NotForKey("The KeySpec of the key is not symmetric"));
     }
-    // The job that takes expired material out may be some seconds late.
+    // The job that deletes expired material may be some seconds late.
     if record.material.as_ref().is_some_and(|material| material.is_due(clock::now())) {
         return Err(ErrorCode::KeyPendingImport.into());
     }

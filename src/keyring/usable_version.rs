@@ -1,5 +1,5 @@
-//! Proof that a version of a key may be used now: the only place that asks the state table before a
-//! key is used.
+//! Proof that a version of a key may be used now: the only check of the state table before a key is
+//! used.
 
 use std::marker::PhantomData;
 
@@ -9,23 +9,23 @@ use crate::error::ErrorCode;
 use crate::model::{KeyRecord, KeyVersion, KeyVersionId};
 use crate::token::KeyIdentity;
 
-/// Which version of a key is wanted.
+/// Selects a version of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionSelector {
-    /// The version that new ciphertexts name.
+    /// The version that encrypts.
     Primary,
     /// The oldest version.
     Initial,
-    /// The version that the caller names.
+    /// The version named by the caller.
     Named(KeyVersionId),
-    /// The version that a ciphertext names.
+    /// The version named by a ciphertext.
     OfCiphertext(KeyVersionId),
 }
 
-/// A version of a key that state and spec of the key allow to be used with an algorithm of type `A`.
+/// A version of a key whose state and spec allow an algorithm of type `A`.
 ///
 /// It borrows the authorized key, so it lives no longer than its request. The checks are not
-/// repeated when it is spent.
+/// repeated when it is used.
 #[derive(Debug)]
 pub struct UsableVersion<'k, P, A> {
     pub(super) identity: KeyIdentity,
@@ -37,17 +37,17 @@ pub struct UsableVersion<'k, P, A> {
 #[derive(Debug, Clone, Copy)]
 pub struct AesGcm(());
 
-/// Reading the public half, the only use of a key pair that needs no enabled key.
+/// Reading the public key, the only use of a key pair that does not require an enabled key.
 #[derive(Debug, Clone, Copy)]
 pub struct PublicHalf(());
 
 impl VersionSelector {
-    /// The version that the caller names, else the initial one.
+    /// The version named by the caller, or else the initial one.
     pub fn named_or_initial(version: Option<KeyVersionId>) -> Self {
         version.map_or(Self::Initial, Self::Named)
     }
 
-    /// The version that the caller names, else the primary one.
+    /// The version named by the caller, or else the primary one.
     pub fn named_or_primary(version: Option<KeyVersionId>) -> Self {
         version.map_or(Self::Primary, Self::Named)
     }
@@ -63,8 +63,8 @@ impl VersionSelector {
 }
 
 impl<'k, P> UsableVersion<'k, P, ()> {
-    /// Asks the state table and selects the version. The caller has checked the spec, and adds the
-    /// algorithm.
+    /// Checks the state table and selects the version. The caller has checked the spec, and adds
+    /// the algorithm.
     pub(super) fn new(
         key: &'k AuthorizedKey<P>,
         wanted: KeyAction,
