@@ -53,7 +53,7 @@ impl KeyringError {
     pub fn of_parameter(self, name: &str) -> ApiError {
         match self {
             Self::Token(TokenError::Unsupported(what)) => {
-                let reason = format!("the token of this gateway cannot do {what}");
+                let reason = format!("the token of this gateway does not support {what}");
                 ApiError::unsupported_parameter(name, &reason).because(self)
             }
             other => other.into(),

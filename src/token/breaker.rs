@@ -1,4 +1,4 @@
-//! The breaker: whether calls may go to the token at all.
+//! A circuit breaker: whether calls may go to the token.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,12 +9,12 @@ const RECOVERING: u8 = 1;
 const PIN_REFUSED: u8 = 2;
 const CLOSED: u8 = 3;
 
-/// One state for all threads. It leaves `PinRefused` for `Closed` only, and `Closed` never.
+/// One state for all threads. It leaves `PinRefused` only for `Closed`, and never leaves `Closed`.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(AtomicU8);
 
 impl Breaker {
-    /// Fails when calls may not go to the token.
+    /// Fails if calls may not go to the token.
     pub(super) fn check(&self) -> Result<(), TokenError> {
         match self.0.load(Ordering::Acquire) {
             READY => Ok(()),
@@ -24,32 +24,32 @@ impl Breaker {
         }
     }
 
-    /// Whether the token is gone for good as far as this process goes.
+    /// Whether this process cannot use the token any more.
     pub(super) fn is_final(&self) -> bool {
         matches!(self.0.load(Ordering::Acquire), PIN_REFUSED | CLOSED)
     }
 
-    /// Whether it was lost and is being brought back.
+    /// Whether the token was lost and a recovery is in progress.
     pub(super) fn is_recovering(&self) -> bool {
         self.0.load(Ordering::Acquire) == RECOVERING
     }
 
-    /// Opens the breaker. True for the one caller that has to start the recovery.
+    /// Opens the breaker. True for the one caller that must start the recovery.
     pub(super) fn trip(&self) -> bool {
         self.0.compare_exchange(READY, RECOVERING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Lets calls through again after a recovery.
+    /// Closes the breaker after a recovery: calls may go to the token again.
     pub(super) fn reset(&self) {
         let _ = self.0.compare_exchange(RECOVERING, READY, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Holds everything off after a refused PIN.
+    /// Rejects all calls after a refused PIN.
     pub(super) fn refuse_pin(&self) {
         let _ = self.0.fetch_max(PIN_REFUSED, Ordering::AcqRel);
     }
 
-    /// Holds everything off for good.
+    /// Rejects all calls permanently.
     pub(super) fn close(&self) {
         self.0.store(CLOSED, Ordering::Release);
     }

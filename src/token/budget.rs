@@ -1,4 +1,4 @@
-//! How long a request may keep the token busy, and how long it did.
+//! The token time of a request: its limit, and the time used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::clock;
 
-/// The time that one request may wait for the token, over all of its calls, and a meter of the
-/// time that a token thread worked for it. Clones share both.
+/// The time that one request may wait for the token, over all of its calls, and the time that token
+/// threads worked for it. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Budget {
     deadline: Instant,
@@ -15,7 +15,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget that ends so long after now.
+    /// Creates a budget that ends after `limit` from now.
     pub fn new(limit: Duration) -> Self {
         let now = clock::monotonic();
         Self { deadline: now.checked_add(limit).unwrap_or(now), spent: Arc::default() }
@@ -26,12 +26,12 @@ impl Budget {
         self.deadline
     }
 
-    /// The time that token threads have worked for this budget so far, without waiting.
+    /// The time that token threads have worked for this budget, without waiting.
     pub fn spent(&self) -> Duration {
         Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 
-    /// Adds to the meter.
+    /// Adds to the time used.
     pub(super) fn add(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.spent.fetch_add(nanoseconds, Ordering::Relaxed);

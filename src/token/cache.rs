@@ -1,4 +1,4 @@
-//! The handles of keys by their id. A handle is a cached value and may die at any time.
+//! A cache of object handles by key id. A handle may become invalid at any time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,35 +11,35 @@ use super::objects::query::KeyObjects;
 use super::objects::template::Copies;
 use crate::model::{IV_BYTES, clock};
 
-/// How long a session copy is used before its original is looked at: a copy outlives the
-/// destruction of its original by another process, and D9 bounds that to 5 s.
+/// How long a session copy is used before its original is checked: a copy outlives the destruction
+/// of its original by another process, and D9 limits that to 5 s.
 const COPY_MAX_AGE: Duration = Duration::from_secs(5);
 
-/// What handles hold under: they die with the initialisation of the module and with the login, and
-/// their numbers may come to name other keys.
+/// The validity of handles: they become invalid with the initialization of the module and with the
+/// login, and their numbers may be reused for other keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoginEpoch {
-    /// The initialisation.
+    /// The number of the initialization.
     pub(super) epoch: u64,
-    /// How often somebody had to log in again.
+    /// How often a thread had to log in again.
     pub(super) logins: u64,
 }
 
-/// A session copy of a key, which spares the token its disk.
+/// The session copy of a key, which saves the token a disk access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionCopy {
-    /// It would not pay, or the token makes none.
+    /// It would be no faster, or the token cannot copy keys.
     Never,
     /// To be made when the key is first used.
     Wanted,
-    /// Made.
+    /// The handle of the copy.
     Made(ObjectHandle),
 }
 
 /// The handles of one key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Handles {
-    /// What they hold under.
+    /// Their validity.
     pub(super) login_epoch: LoginEpoch,
     /// The secret or private key in the token.
     pub(super) main: ObjectHandle,
@@ -47,15 +47,15 @@ pub(super) struct Handles {
     pub(super) public: Option<ObjectHandle>,
     /// The copy of `main`.
     pub(super) copy: SessionCopy,
-    /// Whether a ciphertext of the copy was seen to open with `main`.
+    /// Whether a ciphertext of the copy was decrypted with `main`.
     pub(super) is_copy_verified: bool,
     /// When `main` was last seen in the token.
     pub(super) seen: Instant,
 }
 
 impl Handles {
-    /// Those of the objects of a key, if there is a key that can be used. Only with secret keys does a
-    /// copy pay: a private key's arithmetic outweighs it.
+    /// The handles of a key's objects, if they are a usable key. Only secret keys are copied: the
+    /// computation with a private key takes longer than a copy saves.
     pub(super) fn of(found: KeyObjects, login_epoch: LoginEpoch, copies: Copies) -> Option<Self> {
         let pays = found.class() == Some(KeyClass::Secret) && copies.are_used();
         Some(Self {
@@ -73,18 +73,18 @@ impl Handles {
         self.made_copy().unwrap_or(self.main)
     }
 
-    /// The handle to open a fresh ciphertext by. The first of a copy is opened with the original: one
-    /// that is not the same key would open what nobody else can open.
+    /// The handle to decrypt a new ciphertext with. The first ciphertext of a copy is decrypted
+    /// with the original: if the copy were another key, no one could decrypt its ciphertexts later.
     pub(super) fn verification_handle(&self) -> ObjectHandle {
         if self.is_copy_verified { self.preferred() } else { self.main }
     }
 
-    /// Whether the original has to be looked at before the copy may be used again.
+    /// Whether the original has to be checked before the copy may be used again.
     pub(super) fn is_stale(&self) -> bool {
         self.made_copy().is_some() && self.seen.elapsed() > COPY_MAX_AGE
     }
 
-    /// The copy, if there is one.
+    /// The copy, if it was made.
     pub(super) fn made_copy(&self) -> Option<ObjectHandle> {
         match self.copy {
             SessionCopy::Made(copy) => Some(copy),
@@ -93,7 +93,7 @@ impl Handles {
     }
 }
 
-/// A ciphertext whose plaintext is known, for telling a bad ciphertext from a bad token.
+/// A ciphertext with known plaintext, to distinguish a bad ciphertext from a failing token.
 #[derive(Debug, Clone)]
 pub(super) struct KnownAnswer {
     pub(super) iv: [u8; IV_BYTES],
@@ -111,7 +111,7 @@ struct Entry {
 pub(super) struct KeyCache(RwLock<HashMap<KeyIdentity, Entry>>);
 
 impl KeyCache {
-    /// The handles of a key, if they hold in this login epoch.
+    /// The handles of a key, if they are valid in this login epoch.
     pub(super) fn handles(&self, key: KeyIdentity, login_epoch: LoginEpoch) -> Option<Handles> {
         let keys = self.0.read();
         keys.get(&key)
@@ -119,7 +119,7 @@ impl KeyCache {
             .filter(|handles| handles.login_epoch == login_epoch)
     }
 
-    /// A few keys of this login epoch beside `key`, with their handles in the token.
+    /// A few other keys of this login epoch than `key`, with their handles in the token.
     pub(super) fn others(
         &self,
         key: KeyIdentity,
@@ -133,14 +133,14 @@ impl KeyCache {
         others.map(|(id, entry)| (*id, entry.handles.main)).take(most).collect()
     }
 
-    /// Keeps the handles of a key, and its known answer if it has one.
+    /// Stores the handles of a key; keeps its known answer.
     pub(super) fn keep(&self, key: KeyIdentity, handles: Handles) {
         let mut keys = self.0.write();
         let known_answer = keys.remove(&key).and_then(|entry| entry.known_answer);
         keys.insert(key, Entry { handles, known_answer });
     }
 
-    /// Keeps what was found in passing, unless the key is known in that login epoch.
+    /// Stores handles that a listing has found, unless the key is known in that login epoch.
     pub(super) fn insert_missing(&self, found: impl Iterator<Item = (KeyIdentity, Handles)>) {
         let mut keys = self.0.write();
         for (key, handles) in found {
@@ -151,12 +151,12 @@ impl KeyCache {
         }
     }
 
-    /// Forgets a key.
+    /// Removes a key.
     pub(super) fn forget(&self, key: KeyIdentity) -> Option<Handles> {
         self.0.write().remove(&key).map(|entry| entry.handles)
     }
 
-    /// Forgets all keys.
+    /// Removes all keys.
     pub(super) fn clear(&self) {
         self.0.write().clear();
     }
@@ -166,7 +166,7 @@ impl KeyCache {
         self.0.read().get(&key).and_then(|entry| entry.known_answer.clone())
     }
 
-    /// Keeps a known answer, if the key is still known.
+    /// Stores a known answer, if the key is still known.
     pub(super) fn keep_known_answer(&self, key: KeyIdentity, known_answer: KnownAnswer) {
         if let Some(entry) = self.0.write().get_mut(&key) {
             entry.known_answer = Some(known_answer);

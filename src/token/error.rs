@@ -1,4 +1,4 @@
-//! What can go wrong with the token, and the one table of what may be done about it.
+//! The errors of the token, and the table of recovery actions for them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,111 +9,111 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 use super::objects::name::ObjectName;
 use crate::error::{ApiError, ErrorCode};
 
-/// A failure of the token room. No message carries a secret.
+/// An error of the token module. No message has a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The ciphertext does not open: a wrong tag, other associated data, a bad padding, a bad
-    /// length. Which of them is never told.
-    #[error("the ciphertext does not open with this key")]
+    /// The ciphertext cannot be decrypted: a wrong tag, other associated data, a bad padding, a bad
+    /// length. The cause is not revealed.
+    #[error("the ciphertext cannot be decrypted with this key")]
     BadCiphertext,
-    /// The token made a ciphertext that does not open to what was encrypted in it, several times.
-    /// Nobody got one.
-    #[error("the token makes ciphertexts that do not open")]
+    /// The token repeatedly made ciphertexts that do not decrypt to their plaintext. None was
+    /// returned.
+    #[error("the token makes ciphertexts that cannot be decrypted")]
     Unverified,
-    /// Wrapped key material does not unwrap, or is of another length than the key spec's.
-    #[error("the wrapped key material is not a key of this kind")]
+    /// Wrapped key material cannot be unwrapped, or has another length than the key spec's.
+    #[error("the wrapped key material is not a key of this spec")]
     BadKeyMaterial,
-    /// An argument that this call can not take; the text names it.
+    /// An invalid argument of the call; the text names it.
     #[error("{0}")]
     BadInput(&'static str),
-    /// No object with the key version's id, though the session is logged in.
-    #[error("the token holds no such key")]
+    /// The token has no object with the key version's id, although the session is logged in.
+    #[error("the key is not in the token")]
     NotFound,
-    /// The objects with the key version's id are not this key's, as their label or class says. They
+    /// The objects with the key version's id belong to another key, by their label or class. They
     /// are not used.
     #[error(
-        "the token's objects with the id of {wanted} are another key's: their label is {label:?}"
+        "the token's objects with the id of {wanted} belong to another key: their label is {label:?}"
     )]
     KeyMismatch {
-        /// Whose they should be.
+        /// The expected name.
         wanted: ObjectName,
-        /// What they say.
+        /// The label found.
         label: String,
     },
-    /// More than one object of one class has the key version's id. None is chosen.
-    #[error("the token holds more than one key with this id")]
+    /// The token has more than one object of a class with the key version's id. None is used.
+    #[error("the token has more than one key with this id")]
     Duplicate,
-    /// The token, or this build, can not do what was asked for; the text names it.
-    #[error("the token can not do {0}")]
+    /// The token, or this build, does not support the request; the text names what.
+    #[error("the token does not support {0}")]
     Unsupported(&'static str),
-    /// As many calls wait for the token threads as may, or as they can serve in time.
-    #[error("too many calls wait for the token")]
+    /// The queue of the token threads is full, or too long to be served in time.
+    #[error("too many calls are waiting for the token")]
     Busy,
     /// The call's time ran out, before or while the token worked on it.
-    #[error("the token did not answer in time")]
+    #[error("the token did not respond in time")]
     Deadline,
-    /// The token is known to be away; nothing was tried.
-    #[error("the token is away: {0}")]
+    /// The token is known to be unavailable; it was not called.
+    #[error("the token is unavailable: {0}")]
     Unavailable(UnavailableReason),
-    /// The token answers, but not as a token may; the text names the failed check.
-    #[error("the token can not be trusted: {0}")]
+    /// The token responds, but incorrectly; the text names the failed check.
+    #[error("the token cannot be trusted: {0}")]
     Untrusted(&'static str),
-    /// The token made an object with other attributes than asked for. It was destroyed again.
-    #[error("the token made an object with other attributes than asked for: {0}")]
+    /// The token created an object with other attributes than requested. It was destroyed.
+    #[error("the token created an object with other attributes than requested: {0}")]
     WrongAttributes(String),
     /// A call into the module panicked.
     #[error("a call into the PKCS#11 module panicked")]
     Panicked,
-    /// No slot, or more than one, holds the configured token.
-    #[error("{found} of {slots} slots hold a token with {selector}")]
+    /// No slot, or more than one, has the configured token.
+    #[error("{found} of {slots} slots have a token with {selector}; exactly one must")]
     Selection {
         /// Slots that match.
         found: usize,
         /// Slots with a token.
         slots: usize,
-        /// What was looked for.
+        /// The configured selector.
         selector: String,
     },
-    /// The module can not be loaded.
-    #[error("the PKCS#11 module {path} can not be loaded")]
+    /// The module cannot be loaded.
+    #[error("cannot load the PKCS#11 module {path}")]
     Module {
         /// Its path.
         path: PathBuf,
-        /// What the loader says.
+        /// The error of the loader.
         #[source]
         source: Pkcs11Error,
     },
-    /// A PKCS#11 function answered with an error code.
-    #[error("C_{function:?} answered {}", ckr_name(*.code))]
+    /// A PKCS#11 function returned an error code.
+    #[error("C_{function:?} returned {}", ckr_name(*.code))]
     Call {
         /// The function.
         function: Function,
-        /// Its answer.
+        /// Its return code.
         code: RvError,
     },
-    /// The PIN is not even tried, because the token may lock for good; the text says why.
-    #[error("the PIN is not tried: {0}")]
+    /// The PIN was not tried, because the token may lock permanently; the text says why.
+    #[error("the PIN was not tried: {0}")]
     PinNotTried(String),
-    /// The system gave no thread.
-    #[error("no thread could be started for the token")]
+    /// The system could not start a thread.
+    #[error("could not start a thread for the token")]
     Thread(#[source] std::io::Error),
-    /// The kernel gives no random bytes.
-    #[error("the system gives no random bytes")]
+    /// The kernel returned no random bytes.
+    #[error("could not read random bytes from the system")]
     SystemRandom(#[source] std::io::Error),
-    /// The binding refused a call or an answer by itself.
+    /// The PKCS#11 binding rejected a call or a response.
     #[error("the PKCS#11 binding failed")]
     Binding(#[source] Pkcs11Error),
 }
 
-/// Why the token is away.
+/// Why the token is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnavailableReason {
-    /// It was lost and is being brought back.
+    /// It was lost and is being recovered.
     Recovering,
-    /// It refused the PIN. Nobody logs in again until an operator has acted: every further try
-    /// may lock the token for good.
+    /// It refused the PIN. No further login until an operator has acted: every further try may lock
+    /// the token permanently.
     PinRefused,
-    /// Its module has not let go of a thread for long, and no thread is left.
+    /// Its module has blocked every thread for long.
     Hanging,
     /// It was closed in an orderly way.
     Closed,
@@ -122,39 +122,39 @@ pub enum UnavailableReason {
 impl fmt::Display for UnavailableReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Recovering => "it was lost and is being brought back",
+            Self::Recovering => "it was lost and is being recovered",
             Self::PinRefused => "it refused the PIN, and an operator must act",
-            Self::Hanging => "its module does not answer",
+            Self::Hanging => "its module does not respond",
             Self::Closed => "it is closed",
         })
     }
 }
 
-/// What may be done about a failure.
+/// The recovery action for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The caller's data is at fault, or a plain fact was found. The session is good.
+    /// The caller's data is at fault, or a normal result. The session is usable.
     BadInput,
-    /// Anything may have happened: a new session, login state, the handle, then one retry.
+    /// Unknown cause: open a new session, check the login, find the handle, then retry.
     Ambiguous,
-    /// The session is lost or jammed: a new one, then one retry.
+    /// The session is lost or unusable: open a new one, then retry.
     SessionGone,
-    /// Nobody is logged in: log in once, then one retry.
+    /// The session is not logged in: log in, then retry.
     LoginGone,
-    /// The handle names nothing: find the key again, then one retry.
+    /// The handle is invalid: find the key again, then retry.
     HandleGone,
-    /// The module must be initialised anew; calls fail at once until it is.
+    /// The module must be initialized again; calls fail at once until then.
     DeviceGone,
-    /// Sessions, memory or time ran short: back-pressure.
+    /// Sessions, memory or time are exhausted: back-pressure.
     OutOfResources,
-    /// The PIN was refused. Never tried again by itself: each try may lock the token for good.
+    /// The PIN was refused. Never retried automatically: each try may lock the token permanently.
     Pin,
-    /// It can not work as things are set up. No retry.
+    /// It cannot work with this configuration. No retry.
     Configuration,
 }
 
 impl TokenError {
-    /// What may be done about it.
+    /// The recovery action for this error.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::BadCiphertext
@@ -188,8 +188,7 @@ impl TokenError {
         matches!(self, Self::NotFound)
     }
 
-    /// Whether it says that a key is not there, not whole, or not the one that was meant, and not that
-    /// the token fails.
+    /// Whether a key is missing, incomplete or another one, while the token itself works.
     pub fn is_key_fault(&self) -> bool {
         matches!(
             self,
@@ -205,7 +204,7 @@ impl TokenError {
         ) || self.class() == ErrorClass::HandleGone
     }
 
-    /// Whether the same call may work a little later: answer 503 with Retry-After.
+    /// Whether the same call may succeed a little later: the response is 503 with Retry-After.
     pub fn is_unavailable(&self) -> bool {
         matches!(
             self.class(),
@@ -219,8 +218,8 @@ impl TokenError {
         )
     }
 
-    /// Whether the same call may work at once: with a new session, login or handle. A device may
-    /// fail once; one that is gone fails again.
+    /// Whether the same call may succeed at once: with a new session, login or handle. A device may
+    /// fail once; a lost one fails again.
     pub(super) fn is_transient(&self) -> bool {
         match self.class() {
             ErrorClass::Ambiguous
@@ -233,25 +232,25 @@ impl TokenError {
         }
     }
 
-    /// Whether module or token say that they have no memory: of a moment, or because the token is
-    /// full.
+    /// Whether module or token report that they have no memory: temporarily, or because the token
+    /// is full.
     pub(super) const fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Call { code: RvError::HostMemory | RvError::DeviceMemory, .. })
     }
 
-    /// Whether the token refuses the mechanism, which it may say of a key that has no fit length.
+    /// Whether the token rejects the mechanism, which it may do for a key of unsuitable length.
     pub(super) const fn is_mechanism_refused(&self) -> bool {
         matches!(self, Self::Call { code: RvError::MechanismInvalid, .. })
     }
 
-    /// Whether a device says that it failed, which it may do once.
+    /// Whether a device reports a failure, which may be transient.
     pub(super) const fn is_device_error(&self) -> bool {
         matches!(self, Self::Call { code: RvError::DeviceError, .. })
     }
 
-    /// Whether the call itself, past its Init, left open if the data or the token is at fault.
-    /// SoftHSM says GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for a bad padding; codes of
-    /// a vendor may say anything.
+    /// Whether the call itself, after its Init, failed in a way that leaves open if the data or the
+    /// token is at fault. SoftHSM returns GENERAL_ERROR for a wrong tag, kryoptic DEVICE_ERROR for
+    /// a bad padding; codes of a vendor may mean anything.
     pub(super) fn is_ambiguous(&self) -> bool {
         let leaves_it_open = matches!(
             self,
@@ -264,7 +263,7 @@ impl TokenError {
                     | RvError::UnknownErrorCode(_)
             }
         );
-        // One of the codes without a name says plainly that it is the data.
+        // One of the codes without a name clearly means the data.
         leaves_it_open && self.class() != ErrorClass::BadInput
     }
 }
@@ -278,26 +277,26 @@ impl From<Pkcs11Error> for TokenError {
     }
 }
 
-/// AEAD_DECRYPT_FAILED of PKCS#11 3.0, which the binding has no name for.
+/// AEAD_DECRYPT_FAILED of PKCS#11 3.0, which the binding does not define.
 const CKR_AEAD_DECRYPT_FAILED: u64 = 0x42;
 
 /// The table (decision D7): first the function, then the code.
 fn class_of(function: Function, code: RvError) -> ErrorClass {
     match (function, code) {
-        // AWS CloudHSM's word for "no more sessions".
+        // AWS CloudHSM's code for "no more sessions".
         (Function::OpenSession, RvError::ArgumentsBad) => ErrorClass::OutOfResources,
-        // openCryptoki's word for "the daemon is not running".
+        // openCryptoki's code for "the daemon is not running".
         (Function::Initialize, RvError::HostMemory) => ErrorClass::DeviceGone,
-        // A refused damage of data, or a broken device; a control call tells.
+        // Rejected data, or a broken device; a control call decides.
         (Function::Decrypt | Function::Verify | Function::UnwrapKey, RvError::DeviceError) => {
             ErrorClass::Ambiguous
         }
-        // SoftHSM2's word for a key that a logout took: its allowed mechanisms cannot be read. Whether
-        // the token can encrypt at all was tried at the start.
+        // SoftHSM2's code for a key that a logout removed: its allowed mechanisms cannot be read.
+        // The self-test at the start has shown that the token can encrypt.
         (Function::EncryptInit, RvError::MechanismInvalid) => ErrorClass::HandleGone,
         // Unwrapped material of a length that no key of this type has.
         (Function::UnwrapKey, RvError::KeySizeRange) => ErrorClass::BadInput,
-        // It may be a vendor's word for a refused PIN, which must not be tried again.
+        // It may be a vendor's code for a refused PIN, which must not be tried again.
         (Function::Login, RvError::VendorDefined(_) | RvError::UnknownErrorCode(_)) => {
             ErrorClass::Configuration
         }
@@ -316,7 +315,7 @@ fn class_of_code(code: RvError) -> ErrorClass {
         | RvError::WrappedKeyInvalid
         | RvError::WrappedKeyLenRange
         | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED) => ErrorClass::BadInput,
-        // Where real tokens put "busy" and "the link was reset": codes of their own, too.
+        // Real tokens use these for "busy" and "the link was reset", and vendor codes too.
         RvError::GeneralError
         | RvError::FunctionFailed
         | RvError::FunctionCanceled
@@ -355,7 +354,7 @@ fn class_of_code(code: RvError) -> ErrorClass {
 /// The code's name as PKCS#11 spells it: `CKR_KEY_HANDLE_INVALID`.
 fn ckr_name(code: RvError) -> String {
     if let RvError::UnknownErrorCode(value) | RvError::VendorDefined(value) = code {
-        return format!("return code {value:#x}");
+        return format!("code {value:#x}");
     }
     let mut name = String::from("CKR");
     for letter in format!("{code:?}").chars() {
@@ -373,10 +372,10 @@ impl From<TokenError> for ApiError {
             TokenError::Unsupported(what) => {
                 let code = ErrorCode::UnsupportedOperation;
                 let text = code.message();
-                let message = format!("{text} The token of this gateway can not do {what}.");
+                let message = format!("{text} The token of this gateway does not support {what}.");
                 return Self::with_message(code, message).because(error);
             }
-            // The code that makes clients wait; the token itself is well.
+            // The code that makes clients wait; the token itself works.
             TokenError::Busy => ErrorCode::Throttling,
             _ if error.is_unavailable() => ErrorCode::Unavailable,
             _ => ErrorCode::InternalFailure,
@@ -412,9 +411,9 @@ mod tests {
     #[test]
     fn a_message_names_function_and_code_as_the_specification_does() {
         let error = call(Function::EncryptInit, RvError::KeyHandleInvalid);
-        assert_eq!(error.to_string(), "C_EncryptInit answered CKR_KEY_HANDLE_INVALID");
+        assert_eq!(error.to_string(), "C_EncryptInit returned CKR_KEY_HANDLE_INVALID");
         let unknown = call(Function::Decrypt, RvError::UnknownErrorCode(0x42));
-        assert_eq!(unknown.to_string(), "C_Decrypt answered return code 0x42");
+        assert_eq!(unknown.to_string(), "C_Decrypt returned code 0x42");
     }
 
     #[test]

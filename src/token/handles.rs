@@ -1,4 +1,4 @@
-//! From a key's id to its handles: the cache first, a search only where it must be.
+//! Resolves the handles of a key: from the cache, or by a search.
 
 use cryptoki::object::ObjectHandle;
 
@@ -9,8 +9,8 @@ use super::objects::query::{self, KEYS_MISSING, KeyObjects};
 use super::worker::Worker;
 use crate::model::clock;
 
-/// Known keys that are looked for before a key counts as absent. Each may have been destroyed
-/// by another process; all of them at once is another matter.
+/// The number of known keys that are checked before a key counts as absent. Another process may
+/// have destroyed each of them, but hardly all of them at once.
 const OTHER_KEYS_CHECKED: usize = 3;
 
 impl Worker<'_> {
@@ -26,13 +26,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Asks the cache for a key before a job that uses it. False if its handles are not known.
+    /// Looks up a key in the cache before a job that uses it. False if its handles are not cached.
     pub(super) fn fetch_handles(&mut self, key: KeyIdentity) -> bool {
         self.fetched = self.cached(key).map(|handles| (key, handles));
         self.fetched.is_some()
     }
 
-    /// The cached handles of a key; those that were fetched when the job began serve once.
+    /// The cached handles of a key; those that were fetched before the job are used once.
     fn cached(&mut self, key: KeyIdentity) -> Option<Handles> {
         match self.fetched.take() {
             Some((fetched, handles))
@@ -44,25 +44,25 @@ impl Worker<'_> {
         }
     }
 
-    /// Finds a key, so that the next use need not.
+    /// Finds a key and caches it for the next use.
     ///
     /// # Errors
-    /// `NotFound` when the token does not hold it.
+    /// `NotFound` when it is not in the token.
     pub(super) fn look_up(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.with_retry(Some(key), |worker| worker.handles(key).map(drop))
     }
 
-    /// Whether the token holds this key, so that it can be used. The cache is not asked.
+    /// Whether this key is in the token and usable. Does not use the cache.
     ///
     /// # Errors
-    /// When the token can not be searched; `KeyMismatch` when what has its id is another key.
+    /// When the token cannot be searched; `KeyMismatch` when another key has its id.
     pub fn exists(&mut self, key: KeyIdentity) -> Result<bool, TokenError> {
         self.with_objects(|worker| {
             worker.with_retry(Some(key), |worker| worker.find(key).map(KeyObjects::has_key))
         })
     }
 
-    /// Keeps the handles of a key that was just made.
+    /// Caches the handles of a new key.
     pub(super) fn cache_new_key(
         &mut self,
         key: KeyIdentity,
@@ -85,7 +85,7 @@ impl Worker<'_> {
         self.cache_handles(key, found, login_epoch)
     }
 
-    /// Searches; "nothing found" is believed only of a session that is logged in.
+    /// Searches; an empty result is accepted only from a session that is logged in.
     pub(super) fn find(&mut self, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
         self.find_logged_in(key).inspect_err(|error| {
             if matches!(error, TokenError::KeyMismatch { .. }) {
@@ -106,8 +106,8 @@ impl Worker<'_> {
         Ok(found)
     }
 
-    /// Believes that a key is absent only of a token that still shows other keys that it had:
-    /// SoftHSM whose storage went away shows nothing at all, and says so without an error.
+    /// Accepts that a key is absent only from a token that still shows other known keys: SoftHSM
+    /// whose storage became inaccessible shows nothing, without an error.
     pub(super) fn verify_absence(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         let others = self.state.keys.others(key, self.login_epoch(), OTHER_KEYS_CHECKED);
         let session = self.session()?;
@@ -136,8 +136,8 @@ impl Worker<'_> {
         Ok(handles)
     }
 
-    /// Makes the copy of a key that has none yet. While somebody makes or destroys objects the original
-    /// serves.
+    /// Creates the session copy of a key that has none yet. While another thread creates or
+    /// destroys objects, the original is used.
     fn ensure_copy(&mut self, key: KeyIdentity, handles: Handles) -> Handles {
         let made = self.with_objects_at_once(|worker| {
             // Another thread may have been faster.
@@ -161,7 +161,7 @@ impl Worker<'_> {
         Handles { copy, is_copy_verified: false, seen: clock::monotonic(), ..handles }
     }
 
-    /// Looks whether the original of a copy is still there.
+    /// Checks that the original of a copy still exists.
     fn revalidate(&mut self, key: KeyIdentity, handles: Handles) -> Result<Handles, TokenError> {
         match query::check_id_and_label(self.session()?, handles.main, key) {
             Ok(()) => {
@@ -177,7 +177,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Forgets a key and destroys its copy, which would outlive it.
+    /// Removes a key from the cache and destroys its copy, which would outlive it.
     pub(super) fn drop_copy(&mut self, key: KeyIdentity) {
         let login_epoch = self.login_epoch();
         let known =
@@ -185,7 +185,7 @@ impl Worker<'_> {
         if let Some(copy) = known.and_then(|handles| handles.made_copy())
             && let Ok(session) = self.session()
         {
-            // A copy that is gone already is what is wanted.
+            // It does not matter if the copy is gone already.
             let _ = session.destroy_object(copy);
         }
     }

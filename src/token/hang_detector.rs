@@ -1,26 +1,25 @@
-//! Which threads of a queue are at work, since when, and whether all of them hang.
+//! Detects when every thread of a queue is blocked inside the module.
 //!
-//! A thread that a module does not let go cannot be ended, and C_Finalize may not be called
-//! while it is inside. So nothing is repaired here: callers are told at once, until a thread
-//! comes back.
+//! A thread that is blocked in the module cannot be ended, and C_Finalize must not be called
+//! meanwhile. So there is no recovery: callers get an error at once, until a thread returns.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::model::clock;
 
-/// A job that takes longer than this, with a caller whose time has run out, is taken to hang.
+/// A job that takes longer than this, and whose caller has timed out, counts as blocked.
 const HANGING: Duration = Duration::from_millis(500);
 
 /// Milliseconds since `origin`, plus one.
 type AtomicMillis = AtomicU64;
 
-/// One thread's job.
+/// The job of one thread.
 #[derive(Debug, Default)]
 struct Job {
-    /// When it began; 0 while the thread has none.
+    /// When it began; 0 if the thread has none.
     since: AtomicMillis,
-    /// Until when it may take.
+    /// Its deadline.
     until: AtomicMillis,
 }
 
@@ -29,14 +28,14 @@ struct Job {
 pub(super) struct HangDetector {
     origin: Instant,
     threads: Vec<Job>,
-    /// Whether a job may take as long as its caller waits, however long others wait behind it: to
-    /// make an RSA pair takes some tokens a minute.
+    /// Whether a job may take as long as its caller waits, however long other callers wait: some
+    /// tokens take a minute to generate an RSA pair.
     may_take_long: bool,
     all_hang: AtomicBool,
 }
 
 impl HangDetector {
-    /// A queue of so many threads, all without a job, whose jobs are short.
+    /// Creates the detector for a queue with this number of idle threads, whose jobs are short.
     pub(super) fn of_short_jobs(threads: usize) -> Self {
         Self::new(threads, false)
     }
@@ -55,12 +54,12 @@ impl HangDetector {
         }
     }
 
-    /// Threads of the queue.
+    /// The number of threads of the queue.
     pub(super) fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// A thread begins a job whose caller waits until `deadline`.
+    /// Records that a thread begins a job whose caller waits until `deadline`.
     pub(super) fn begin(&self, thread: usize, now: Instant, deadline: Instant) {
         if let Some(job) = self.threads.get(thread) {
             job.until.store(self.millis(deadline), Ordering::Relaxed);
@@ -68,24 +67,24 @@ impl HangDetector {
         }
     }
 
-    /// A thread has ended its job.
+    /// Records that a thread has ended its job.
     pub(super) fn end(&self, thread: usize) {
         if let Some(job) = self.threads.get(thread) {
-            // In one order with `check`: either it sees that this thread is free, or this thread
-            // sees its verdict.
+            // Ordered with `check`: either it sees that this thread is idle, or this thread sees
+            // its result.
             job.since.store(0, Ordering::SeqCst);
         }
         if self.all_hang.load(Ordering::SeqCst) && self.all_hang.swap(false, Ordering::SeqCst) {
-            tracing::warn!("the PKCS#11 module answers again");
+            tracing::warn!(event = "token.hang_ended", "the PKCS#11 module responds again");
         }
     }
 
-    /// Whether every thread was found to hang, and none has come back since.
+    /// Whether every thread was found to be blocked, and none has returned since.
     pub(super) fn all_hang(&self) -> bool {
         self.all_hang.load(Ordering::Relaxed)
     }
 
-    /// After a caller's time ran out: finds out whether every thread hangs.
+    /// After the timeout of a caller: checks whether every thread is blocked.
     pub(super) fn check(&self) {
         let now = clock::monotonic();
         let Some(time) = self.shortest(now).filter(|time| *time >= HANGING) else {
@@ -104,16 +103,16 @@ impl HangDetector {
         tracing::error!(
             threads = self.threads.len(),
             for_ms = time.as_millis(),
-            "the PKCS#11 module hangs in every thread; calls are refused until one comes back"
+            "the PKCS#11 module hangs in every thread; rejecting calls until one returns"
         );
     }
 
-    /// How long the thread with the youngest job has been at it; none if a thread has no job.
+    /// The duration of the most recent job; `None` if a thread has no job.
     pub(super) fn shortest(&self, now: Instant) -> Option<Duration> {
         self.times(now).try_fold(Duration::MAX, |shortest, time| Some(shortest.min(time?)))
     }
 
-    /// How long the thread with the oldest job has been at it; zero if no thread has one.
+    /// The duration of the oldest job; zero if no thread has one.
     pub(super) fn longest(&self, now: Instant) -> Duration {
         self.times(now).flatten().max().unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! One initialisation of the module: its token, its sessions, its epoch.
+//! One initialization of the module: its token, its sessions, its epoch.
 //!
-//! Handles and sessions are numbers. After C_Finalize the same numbers name other keys and
-//! other sessions, so everything that belongs to an initialisation lives and dies in here.
+//! Handles and sessions are numbers. After C_Finalize the same numbers name other keys and other
+//! sessions, so everything that belongs to an initialization is owned by it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::objects::template::Copies;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
 
-/// Sessions beside the workers': the anchor and the one for changes.
+/// Sessions in addition to the workers': the anchor and the one for changes.
 const EXTRA_SESSIONS: u64 = 2;
 
 pub(super) struct Initialization {
@@ -33,7 +33,7 @@ pub(super) struct Initialization {
     pub(super) copies: Copies,
     pkcs11: Pkcs11,
     slot: Slot,
-    /// Whether this process's part of the module is ours to finalize.
+    /// Whether this process initialized the module, so that it must finalize it.
     initialized_by_us: bool,
     /// Opened first, closed last: keeps the token logged in and owns the session copies.
     anchor: Mutex<Option<Session>>,
@@ -41,15 +41,15 @@ pub(super) struct Initialization {
     sessions: Vec<Mutex<Option<Session>>>,
 }
 
-/// The loaded module, and what each of its initialisations begins with.
+/// The loaded module, and the parameters of its initializations.
 pub(super) struct Module {
     pkcs11: Pkcs11,
     pub(super) settings: TokenSettings,
-    /// Watched by all threads, and longer than an initialisation lasts.
+    /// Shared by all threads; outlives an initialization.
     pub(super) generator: Arc<GeneratorWatch>,
-    /// How often it was initialised.
+    /// The number of initializations.
     epochs: AtomicU64,
-    /// Whether this process's part of it is ours to finalize.
+    /// Whether this process initialized the module, so that it must finalize it.
     initialized_by_us: AtomicBool,
 }
 
@@ -58,7 +58,8 @@ pub(super) fn load(module: &Path) -> Result<Pkcs11, TokenError> {
     Pkcs11::new(module).map_err(|source| TokenError::Module { path: module.to_owned(), source })
 }
 
-/// Initialises the module. True if it was not initialised before, so that it is ours.
+/// Initializes the module. True if it was not initialized before, so that this process must
+/// finalize it.
 pub(super) fn initialize(pkcs11: &Pkcs11) -> Result<bool, TokenError> {
     match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => Ok(true),
@@ -67,7 +68,7 @@ pub(super) fn initialize(pkcs11: &Pkcs11) -> Result<bool, TokenError> {
     }
 }
 
-/// Every slot with a token that can be read. A bad slot must not hide the good ones.
+/// Every slot with a readable token. An unreadable slot must not hide the others.
 pub(super) fn tokens(
     pkcs11: &Pkcs11,
 ) -> Result<Vec<(Slot, cryptoki::slot::TokenInfo)>, TokenError> {
@@ -75,7 +76,14 @@ pub(super) fn tokens(
     for slot in pkcs11.get_slots_with_token()? {
         match pkcs11.get_token_info(slot) {
             Ok(info) => tokens.push((slot, info)),
-            Err(error) => tracing::warn!(slot = slot.id(), %error, "a slot is passed over"),
+            Err(error) => {
+                tracing::warn!(
+                    event = "token.slot_skipped",
+                    slot = slot.id(),
+                    %error,
+                    "skipped a slot that cannot be read"
+                );
+            }
         }
     }
     Ok(tokens)
@@ -93,7 +101,7 @@ impl Module {
         })
     }
 
-    /// Initialises the module, finds the token, logs in once, and tests the token.
+    /// Initializes the module, finds the token, logs in once, and tests the token.
     pub(super) fn open(&self, selector: &TokenSelector) -> Result<Initialization, TokenError> {
         let initialized_by_us =
             begin(&self.pkcs11, self.initialized_by_us.load(Ordering::Relaxed))?;
@@ -138,7 +146,7 @@ impl Module {
 }
 
 impl Initialization {
-    /// Token threads, the one for changes included.
+    /// The token threads, including the one for changes.
     pub(super) fn threads(&self) -> usize {
         self.sessions.len()
     }
@@ -148,7 +156,7 @@ impl Initialization {
         self.sessions.get(thread)
     }
 
-    /// A new session.
+    /// Opens a session.
     pub(super) fn open_session(&self) -> Result<Session, TokenError> {
         Ok(self.pkcs11.open_rw_session(self.slot)?)
     }
@@ -163,7 +171,7 @@ impl Initialization {
         settings.pin_guard().log_in(session, &info)
     }
 
-    /// Works with the anchor session, once more with a new one if it turns out to be lost.
+    /// Works with the anchor session, and repeats it with a new one if the session was lost.
     pub(super) fn with_anchor<T>(
         &self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
@@ -183,21 +191,21 @@ impl Initialization {
         result
     }
 
-    /// Ends this initialisation: sessions first, while their numbers still mean them, then
-    /// C_Finalize. Nobody else may be inside.
+    /// Ends this initialization: closes the sessions first, while their numbers are valid, then
+    /// calls C_Finalize. No other thread may be inside the module.
     pub(super) fn finalize(self) {
         let Self { sessions, anchor, pkcs11, initialized_by_us, .. } = self;
         drop(sessions);
         drop(anchor);
         if initialized_by_us {
-            // A module that is lost can not finalize either; C_Initialize will tell.
+            // A lost module may fail to finalize; the next C_Initialize reports that.
             let _ = pkcs11.finalize();
         }
     }
 }
 
-/// Initialises the module, anew where that is ours to do: one that was lost may have refused
-/// C_Finalize, and goes on with the sessions and handles of the past.
+/// Initializes the module, and finalizes it first if this process initialized it: a lost module may
+/// have rejected C_Finalize, and would keep the old sessions and handles.
 fn begin(pkcs11: &Pkcs11, was_initialized_by_us: bool) -> Result<bool, TokenError> {
     if initialize(pkcs11)? {
         return Ok(true);
@@ -209,7 +217,7 @@ fn begin(pkcs11: &Pkcs11, was_initialized_by_us: bool) -> Result<bool, TokenErro
     Ok(was_initialized_by_us)
 }
 
-/// The one slot with the wanted token.
+/// Finds the only slot with the configured token.
 fn find(
     pkcs11: &Pkcs11,
     selector: &TokenSelector,
@@ -227,7 +235,8 @@ fn find(
     }
 }
 
-/// Worker threads: as set, or by the token's make, and never more than it has sessions for.
+/// The number of worker threads: as configured, or by the model of the token, and at most the
+/// number of its sessions.
 fn workers(settings: &TokenSettings, info: &TokenInfo, sessions: Limit) -> usize {
     let wanted = settings.workers.map_or_else(|| quirks::default_workers(info), usize::from);
     let most = match sessions {

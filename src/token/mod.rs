@@ -1,8 +1,8 @@
-//! The token: keys live and die in it, and everything on key material happens in it.
+//! The token: stores the keys, and performs every operation on key material.
 //!
-//! The one room that knows PKCS#11. It knows objects by their id (`CKA_ID`), sessions, threads
-//! and error codes; it must not know rows, requests, users or ciphertext blobs. Handles and
-//! sessions never leave it.
+//! The only module that uses PKCS#11. It knows objects by their id (`CKA_ID`), sessions, threads
+//! and return codes; it must not depend on rows, requests, users or ciphertext blobs. Handles and
+//! sessions do not leave it.
 
 mod breaker;
 mod budget;
@@ -49,7 +49,7 @@ use pool::{Pool, QueueKind};
 use recovery::Recovery;
 use state::TokenState;
 
-/// An open token. Clones are the same token.
+/// An open token. Clones share it.
 #[derive(Clone)]
 pub struct Token(Arc<Open>);
 
@@ -59,8 +59,8 @@ struct Open {
     recovery: Recovery,
 }
 
-/// A start that fails after the token is open ends without `close`. No thread may be inside the
-/// module then: the process would crash while the module ends itself at exit.
+/// Also called if a start fails after the token was opened, without `close`. No thread may be
+/// inside the module then: the process would crash when the module ends at exit.
 impl Drop for Open {
     fn drop(&mut self) {
         self.close();
@@ -80,17 +80,17 @@ impl Open {
     }
 }
 
-/// How long the threads may take to finish what is queued at the end.
+/// The time for the threads to finish queued jobs at the end.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// How busy a token is.
+/// The load of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenLoad {
-    /// Threads that have a session of their own; 0 while the token is brought back.
+    /// Threads with an open session; 0 during a recovery.
     pub sessions: usize,
     /// Jobs that use keys and wait for a thread.
     pub waiting_calls: usize,
-    /// Jobs that make or destroy keys and wait for their turn.
+    /// Jobs that create or destroy keys and wait for the thread.
     pub waiting_changes: usize,
 }
 
@@ -105,8 +105,8 @@ impl Token {
     /// Blocking, some milliseconds for a software token.
     ///
     /// # Errors
-    /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token can not
-    /// be used as it is set up; others when it is not there.
+    /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token cannot be
+    /// used with this configuration; others when it is unavailable.
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
         let (queue, max_queue_wait) = (settings.queue.get(), settings.max_queue_wait);
         let state = Arc::new(TokenState::open(settings)?);
@@ -116,12 +116,12 @@ impl Token {
         Ok(Self(Arc::new(Open { state, pool, recovery })))
     }
 
-    /// Makes a token with this label in the first slot that has none, with these PINs.
-    /// A token that has the label already is left as it is, except that a user PIN that was
-    /// never set is set now. Blocking.
+    /// Initializes a token with this label and these PINs in the first slot without a token. A
+    /// token that has the label already is not changed, except that a missing user PIN is set.
+    /// Blocking.
     ///
     /// # Errors
-    /// When there is no free slot, or a PIN does not please the token. A label has 1 to 32 bytes.
+    /// When no slot is free, or the token rejects a PIN. A label has 1 to 32 bytes.
     pub fn initialize(
         module: &Path,
         label: &str,
@@ -131,20 +131,20 @@ impl Token {
         provision::run(module, label, so_pin, pin)
     }
 
-    /// What the token says of itself.
+    /// The token information.
     pub fn info(&self) -> &TokenInfo {
         &self.0.state.info
     }
 
-    /// Whether the token can do something, as far as its mechanism list tells.
+    /// Whether the token supports something, by its mechanism list.
     pub fn supports(&self, capability: Capability) -> bool {
         self.0.state.supports(capability)
     }
 
-    /// Whether calls can go to the token now.
+    /// Checks that the token accepts calls now.
     ///
     /// # Errors
-    /// Says why they can not.
+    /// Why it does not.
     pub fn ready(&self) -> Result<(), TokenError> {
         self.0.state.breaker.check()?;
         if self.0.pool.hangs() {
@@ -154,8 +154,8 @@ impl Token {
         }
     }
 
-    /// How long the module has held every thread that uses keys, or a recovery has waited for a
-    /// thread; none while neither is so. Only a new process helps when this does not end.
+    /// How long the module has blocked every thread that uses keys, or a recovery has waited for a
+    /// thread; `None` otherwise. If this does not end, only a new process helps.
     pub fn hanging(&self) -> Option<Duration> {
         let pool = &self.0.pool;
         if pool.hangs() {
@@ -164,37 +164,37 @@ impl Token {
         self.0.state.breaker.is_recovering().then(|| pool.longest_job())
     }
 
-    /// Since when, and how often, the module has refused to be brought back; none while it is not so.
-    /// Where a new process opens the token all the same, only a new process helps.
+    /// Since when, and how often, the module has failed to be initialized again; `None` otherwise.
+    /// If a new process can open the token, only a restart helps.
     pub fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
         self.0.recovery.reinitialize_failures()
     }
 
-    /// From now on the token is known by this key: one that lacks it was emptied, initialised
-    /// anew or replaced, and is not used.
+    /// Sets the key that identifies the token: a token without it was emptied, initialized again or
+    /// replaced, and is not used.
     pub fn set_identity_key(&self, key: KeyIdentity) {
         self.0.state.set_identity_key(key);
     }
 
-    /// Is told whenever the token was lost or has logged us out, and is back: every key has to be
-    /// found anew. [`Token::list`] finds all of them.
+    /// Notifies of each recovery or new login of the token: every key has to be found again.
+    /// [`Token::list`] finds all of them.
     pub fn reconnects(&self) -> watch::Receiver<()> {
         self.0.state.reconnects()
     }
 
-    /// How busy it is, without asking it.
+    /// The load, without a call to the token.
     pub fn load(&self) -> TokenLoad {
         let (waiting_calls, waiting_changes) = self.0.pool.waiting();
         TokenLoad { sessions: self.0.state.sessions(), waiting_calls, waiting_changes }
     }
 
-    /// Runs a job on a token thread and waits for its answer until the budget's deadline. The
-    /// job must do nothing but work with the token. A job that nobody waits for any more is
-    /// not begun; one that was begun runs to its end.
+    /// Runs a job on a token thread and waits for its result until the budget's deadline. The job
+    /// must only work with the token. A job is not started after its caller has stopped waiting; a
+    /// started one runs to its end.
     ///
     /// # Errors
-    /// The job's; `Busy` when the queue is full or too slow, `Away` when the token is known to be, both at
-    /// once; `Deadline` when time runs out; `Panicked` when the job does.
+    /// The job's; `Busy` when the queue is full or too slow, `Unavailable` when the token is known
+    /// to be, both at once; `Deadline` when time runs out; `Panicked` when the job does.
     pub async fn run<T, F>(&self, budget: &Budget, job: F) -> Result<T, TokenError>
     where
         T: Send + 'static,
@@ -204,13 +204,13 @@ impl Token {
         self.0.pool.submit(QueueKind::Use, budget, job).await
     }
 
-    /// As `run`, for a job that uses this key. A thread that does not know its handles gives the job
-    /// back, and it is found first, by the thread that makes and destroys objects: nothing that needs
-    /// no search waits for that.
+    /// As `run`, for a job that uses this key. If the thread does not know its handles, the thread
+    /// for changes finds the key first, and then the job runs: jobs that need no search do not wait
+    /// for it.
     ///
     /// # Errors
-    /// As `run`; `NotFound` when the token does not hold the key, `KeyMismatch` when what it holds
-    /// under the id is another one.
+    /// As `run`; `NotFound` when the key is not in the token, `KeyMismatch` when its id belongs to
+    /// another key.
     pub async fn run_with<T, F>(
         &self,
         key: KeyIdentity,
@@ -235,8 +235,8 @@ impl Token {
         }
     }
 
-    /// As `run`, for jobs that make or destroy objects: they run one after another, on a
-    /// thread of their own, under the lock that holds other searches off.
+    /// As `run`, for jobs that create or destroy objects: they run one after another, on a separate
+    /// thread, under the lock that excludes searches.
     ///
     /// # Errors
     /// As `run`.
@@ -249,9 +249,9 @@ impl Token {
         self.0.pool.submit(QueueKind::Manage, budget, job).await
     }
 
-    /// Lets the threads finish what is queued, closes all sessions, finalizes the module. One
-    /// that does not let go of a thread within two seconds is left as it is: false. Blocking. Whatever comes later is told that the token is closed. Dropping the last clone
-    /// does the same.
+    /// Finishes queued jobs, closes all sessions, finalizes the module. Returns false if the module
+    /// blocks a thread for more than two seconds, which is then abandoned. Blocking. Later calls
+    /// get the error that the token is closed. Dropping the last clone does the same.
     pub fn close(&self) -> bool {
         self.0.close()
     }

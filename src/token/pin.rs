@@ -1,4 +1,4 @@
-//! When the PIN is tried, and when not: a few refused ones lock a token for good.
+//! Guards the login: a few refused PINs lock a token permanently.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,21 +15,22 @@ use uuid::Uuid;
 use super::error::{ErrorClass, TokenError};
 use crate::model::{clock, random};
 
-/// Stands between the gateway and C_Login.
+/// Checks the PIN before C_Login.
 pub(super) struct PinGuard<'a> {
     pin: &'a SecretString,
-    /// Remembers refused PINs, so that a service that is started over and over tries one once.
+    /// The file of refused PINs, so that a service that is restarted repeatedly tries a PIN only
+    /// once.
     refusal: Option<&'a Path>,
 }
 
-/// How the line of a refused PIN begins in the file.
+/// The start of a line with a refused PIN.
 const REFUSED: &str = "refused ";
-/// Refused PINs that the file remembers. Every token is locked before there are so many.
+/// The maximum number of refused PINs in the file. Every token locks before that.
 const MAX_REFUSED: usize = 64;
 
-/// What tells a PIN from nearly all others: a random salt, and the first 12 bits of SHA-256 over salt
-/// and PIN. The same PIN is always known again, another one is taken for it once in 4096 times, and
-/// whoever reads this learns no more than 12 bits of a PIN that is not the token's.
+/// Distinguishes a PIN from nearly all others: a random salt, and the first 12 bits of SHA-256 over
+/// salt and PIN. The same PIN is always recognized, another one is mistaken for it once in 4096
+/// times, and a reader of the file learns at most 12 bits of a PIN that is not the token's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PinFingerprint {
     salt: Uuid,
@@ -54,7 +55,7 @@ impl PinFingerprint {
         Self { salt, bits: format!("{:03x}", bits >> 4) }
     }
 
-    /// Reads a line of the file; none when it is none of a refused PIN.
+    /// Parses a line of the file; `None` if it is not a refused PIN.
     fn parse(line: &str) -> Option<Self> {
         let (salt, bits) = line.strip_prefix(REFUSED)?.split_once(' ')?;
         Some(Self { salt: salt.parse().ok()?, bits: bits.to_owned() })
@@ -76,8 +77,8 @@ impl<'a> PinGuard<'a> {
         Self { pin, refusal }
     }
 
-    /// Logs in, unless that may do harm. Login is per process and token, so that somebody else may
-    /// have done it.
+    /// Logs in, unless the PIN was refused or the token may lock. The login is per process and
+    /// token, so that another thread may have logged in already.
     pub(super) fn log_in(&self, session: &Session, info: &TokenInfo) -> Result<(), TokenError> {
         self.check(info.user_pin_locked(), info.user_pin_final_try())?;
         match session.login(UserType::User, Some(self.pin)) {
@@ -99,18 +100,18 @@ impl<'a> PinGuard<'a> {
     fn check(&self, is_locked: bool, is_final_try: bool) -> Result<(), TokenError> {
         let held = |why: &str| Err(TokenError::PinNotTried(why.to_owned()));
         if is_locked {
-            return held("the token says that it is locked");
+            return held("the token reports that the PIN is locked");
         }
         if is_final_try {
             return held(
-                "the token says that the next wrong one locks it; log in once with another tool",
+                "the token reports that the next wrong PIN locks it; log in once with another tool",
             );
         }
         let Some(refusal) = self.refusal.filter(|file| file.exists()) else { return Ok(()) };
         if self.is_another_pin(refusal) {
             tracing::info!(
                 event = "token.pin_replaced",
-                "the PIN is tried: it is another one than was refused before"
+                "trying the PIN: it differs from the refused ones"
             );
             return Ok(());
         }
@@ -121,20 +122,24 @@ impl<'a> PinGuard<'a> {
         )))
     }
 
-    /// Whether the PIN is none of those that were refused. Of a file that tells of none that cannot be
-    /// said.
+    /// Whether the PIN is not one of the refused ones. False for a file without fingerprints.
     fn is_another_pin(&self, refusal: &Path) -> bool {
         let refused = refused(refusal);
         !refused.is_empty() && !refused.iter().any(|fingerprint| fingerprint.may_be_of(self.pin))
     }
 
-    /// The PIN is right: what was refused before was another one.
+    /// The PIN is right: removes the refused ones.
     fn forget(&self) {
         let Some(file) = self.refusal else { return };
         match fs::remove_file(file) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 let file = file.display();
-                tracing::warn!(%file, %source, "the mark of a refused PIN cannot be removed");
+                tracing::warn!(
+                    event = "token.pin_file_not_removed",
+                    %file,
+                    %source,
+                    "could not remove the file of refused PINs"
+                );
             }
             _ => {}
         }
@@ -144,18 +149,23 @@ impl<'a> PinGuard<'a> {
         let Some(file) = self.refusal else { return };
         if let Err(source) = write(file, error, self.pin) {
             let file = file.display();
-            tracing::error!(%file, %source, "a refused PIN can not be remembered: start nothing");
+            tracing::error!(
+                event = "token.pin_file_not_written",
+                %file,
+                %source,
+                "could not record a refused PIN; do not restart before this is fixed"
+            );
         }
     }
 }
 
-/// The PINs that a file says were refused.
+/// The refused PINs in a file.
 fn refused(file: &Path) -> Vec<PinFingerprint> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(PinFingerprint::parse).collect()
 }
 
-/// Adds a refused PIN to those that the file knows.
+/// Adds a refused PIN to the file.
 fn write(file: &Path, error: &TokenError, pin: &SecretString) -> io::Result<()> {
     let mut refused = refused(file);
     refused.push(PinFingerprint::of(pin));
@@ -208,7 +218,7 @@ mod tests {
     fn only_another_pin_than_those_that_were_refused_is_tried() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin-refused");
-        // Of three other ones, one in 1366 is taken for the first or the second.
+        // Of three other ones, one in 1366 is mistaken for the first or the second.
         let chosen = loop {
             let (wrong, other, right) = (pin("0000"), pin("1111"), pin("2222"));
             PinGuard::new(&wrong, Some(&file)).remember(&TokenError::Deadline);
@@ -223,7 +233,7 @@ mod tests {
         let (wrong, other, right) = &chosen;
         let is_tried = |pin| PinGuard::new(pin, Some(&file)).check(false, false).is_ok();
         assert!(!is_tried(wrong) && is_tried(other) && is_tried(right));
-        // What is refused later does not free what was refused before.
+        // A PIN that is refused later does not remove earlier ones.
         PinGuard::new(other, Some(&file)).remember(&TokenError::Deadline);
         assert!(!is_tried(wrong) && !is_tried(other));
         assert_eq!(refused(&file).len(), 2);

@@ -1,4 +1,4 @@
-//! The token threads and the bounded queues before them (decision D6).
+//! The token threads and their bounded queues (decision D6).
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,12 +19,12 @@ use super::worker::{ThreadState, Worker};
 use crate::model::clock;
 use crate::telemetry::metrics::{Limit, metrics};
 
-/// So many jobs for each thread may always wait, however long jobs take.
+/// The number of jobs for each thread that may always wait, however long jobs take.
 const ALWAYS_QUEUED: usize = 4;
-/// A job moves the mean time by a part of the difference: an average over the last dozens.
+/// A job changes the mean time by this part of the difference: an average over the last dozens.
 const MEAN_SHIFT: u32 = 4;
 
-/// Runs with a worker, or learns why there is none.
+/// Runs with a worker, or gets the error why there is none.
 type Work = Box<dyn FnOnce(Result<&mut Worker<'_>, TokenError>) + Send>;
 
 enum Job {
@@ -36,29 +36,29 @@ enum Job {
     Stop,
 }
 
-/// Which threads a job goes to.
+/// The queue of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueueKind {
-    /// The workers, for everything that uses keys.
+    /// The workers, for all jobs that use keys.
     Use,
-    /// The one thread that makes and destroys objects, so that seconds of key generation do
-    /// not stand in the way of encryption.
+    /// The only thread that creates and destroys objects, so that the generation of a key, which
+    /// takes seconds, does not delay encryptions.
     Manage,
 }
 
-/// A job that takes so many times the average counts as if it took that long.
+/// The maximum multiple of the average that a job may count.
 const OUTLIER: u64 = 4;
-/// Up to here a job is no outlier.
+/// The duration up to which a job counts in full.
 const USUAL: Duration = Duration::from_micros(100);
 
-/// How long the jobs of a queue take, without their wait.
+/// The mean duration of the jobs of a queue, without their wait.
 #[derive(Debug, Default)]
 struct MeanLatency(AtomicU64);
 
 impl MeanLatency {
-    /// Threads may overwrite each other's: it is an average all the same. A job that took long
-    /// because its thread was not let run counts for little, or one such would have a short queue
-    /// taken for a long one; a token that has become slow shows within some dozen jobs.
+    /// Threads may overwrite each other's values: it is an average. A job that took long because
+    /// its thread was not scheduled counts little, or one such job would make a short queue look
+    /// slow; a token that has become slow shows within some dozen jobs.
     fn record(&self, time: Duration) {
         let mean = self.0.load(Ordering::Relaxed);
         let time = nanos(time).min(mean.saturating_mul(OUTLIER).max(nanos(USUAL)));
@@ -66,7 +66,7 @@ impl MeanLatency {
         self.0.store(next, Ordering::Relaxed);
     }
 
-    /// How long a job has to expect to wait behind so many.
+    /// The expected wait of a job after this many others.
     fn wait(&self, waiting: usize, threads: usize) -> Duration {
         let turns = (waiting / threads.max(1)) as u64;
         Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_mul(turns))
@@ -77,29 +77,29 @@ impl MeanLatency {
 pub(super) struct Pool {
     calls: WorkQueue,
     changes: WorkQueue,
-    /// How long the calls take.
+    /// The mean duration of the calls.
     latency: Arc<MeanLatency>,
     max_queue_wait: Duration,
-    /// Disconnected once every thread has come to its end.
+    /// Disconnected after every thread has ended.
     ends: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// One queue: the queue before its threads, and who of them is at work.
+/// The queue of some threads, and their hang detector.
 struct WorkQueue {
     queue: Sender<Job>,
     hang_detector: Arc<HangDetector>,
 }
 
-/// What a thread needs of its queue.
+/// The context of a thread.
 struct ThreadContext {
     kind: QueueKind,
     jobs: Receiver<Job>,
     hang_detector: Arc<HangDetector>,
     latency: Arc<MeanLatency>,
-    /// Its place among the threads of its queue.
+    /// Its index among the threads of its queue.
     position: usize,
-    /// Its place among all threads: which session of an initialisation is its own.
+    /// Its index among all threads: selects its session of an initialization.
     index: usize,
     _end: Sender<Infallible>,
 }
@@ -140,7 +140,7 @@ impl Pool {
         Ok(Self { calls, changes, latency, max_queue_wait, ends, threads: Mutex::new(started) })
     }
 
-    /// Queues a job and waits for its answer until the budget's deadline.
+    /// Queues a job and waits for its result until the budget's deadline.
     pub(super) async fn submit<T, F>(
         &self,
         kind: QueueKind,
@@ -173,7 +173,7 @@ impl Pool {
         }
         match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
-            // The job went away without an answer: it came too late, or it panicked.
+            // The job was dropped without a result: it was too late, or it panicked.
             Ok(Err(_)) if clock::monotonic() < deadline => Err(TokenError::Panicked),
             Ok(Err(_)) | Err(_) => {
                 work_queue.hang_detector.check();
@@ -182,53 +182,53 @@ impl Pool {
         }
     }
 
-    /// Whether a call would wait for too long: it is refused at once, so that those who are taken
-    /// in are served in time.
+    /// Whether a call would wait too long: it is rejected at once, so that accepted calls are
+    /// served in time.
     fn is_overloaded(&self) -> bool {
         let (waiting, threads) = (self.calls.queue.len(), self.calls.hang_detector.threads());
         waiting >= ALWAYS_QUEUED * threads.max(1)
             && self.latency.wait(waiting, threads) > self.max_queue_wait
     }
 
-    /// Jobs that wait in the two queues.
+    /// The number of waiting jobs in the two queues.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.calls.queue.len(), self.changes.queue.len())
     }
 
-    /// Whether the module was found to hang in every thread that uses keys.
+    /// Whether the module blocks every thread that uses keys.
     pub(super) fn hangs(&self) -> bool {
         self.calls.hang_detector.all_hang()
     }
 
-    /// How long every thread that uses keys has been at its job; none if one has no job.
+    /// How long every thread that uses keys has been running its job; `None` if one has no job.
     pub(super) fn shortest_call(&self) -> Option<Duration> {
         self.calls.hang_detector.shortest(clock::monotonic())
     }
 
-    /// How long the thread with the oldest job of all has been at it.
+    /// The duration of the oldest job of all threads.
     pub(super) fn longest_job(&self) -> Duration {
         let now = clock::monotonic();
         self.calls.hang_detector.longest(now).max(self.changes.hang_detector.longest(now))
     }
 
-    /// Lets the threads finish what is queued, and waits for their end for so long. False when a
-    /// thread is still inside the module then.
+    /// Lets the threads finish queued jobs, and waits for their end. False if a thread is still
+    /// inside the module after the timeout.
     pub(super) fn drain(&self, timeout: Duration) -> bool {
         let end = clock::monotonic() + timeout;
         for (work_queue, threads) in
             [(&self.calls, self.calls.hang_detector.threads()), (&self.changes, 1)]
         {
             for _thread in 0..threads {
-                // It fails where no thread is left to stop, or none takes jobs any more.
+                // Fails if no thread is left to stop, or none takes jobs any more.
                 let _ = work_queue.queue.send_deadline(Job::Stop, end);
             }
         }
         let is_over = matches!(self.ends.recv_deadline(end), Err(RecvTimeoutError::Disconnected));
         if is_over {
-            // The module, or a library below it, may have something to do at the end of each thread,
-            // which crashes once the process runs what they do at its exit.
+            // The module, or a library that it uses, may run code at the end of each thread, which
+            // crashes while the process runs its exit handlers.
             for thread in self.threads.lock().drain(..) {
-                // A panic in a job was told of where it was caught.
+                // A panic in a job was logged where it was caught.
                 let _ = thread.join();
             }
         }
@@ -245,7 +245,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Wraps a job so that it meters its time and hands its result back.
+/// Wraps a job so that it measures its time and sends its result.
 fn metered<T, F>(budget: Budget, job: F, answer: oneshot::Sender<Result<T, TokenError>>) -> Work
 where
     T: Send + 'static,
@@ -255,7 +255,7 @@ where
         let start = clock::monotonic();
         let result = turn.and_then(job);
         budget.add(start.elapsed());
-        // Nobody listens any more when the deadline has passed.
+        // The caller may have timed out.
         let _ = answer.send(result);
     })
 }
@@ -277,7 +277,7 @@ fn serve(state: &TokenState, context: &ThreadContext) {
     let mut thread_state = ThreadState::new(state);
     while let Ok(Job::Run { deadline, work }) = context.jobs.recv() {
         let start = clock::monotonic();
-        // Otherwise nobody waits any more: the token is spared.
+        // Otherwise the caller has timed out, and the token is not called.
         if start < deadline {
             context.hang_detector.begin(context.position, start, deadline);
             run(state, context.index, context.kind, &mut thread_state, work);
@@ -287,7 +287,7 @@ fn serve(state: &TokenState, context: &ThreadContext) {
     }
 }
 
-/// Runs one job inside the current initialisation of the module, which can not end meanwhile.
+/// Runs one job inside the current initialization of the module, which cannot end meanwhile.
 fn run(
     state: &TokenState,
     index: usize,
@@ -312,7 +312,10 @@ fn run(
         QueueKind::Manage => worker.with_objects_blocking(|worker| work(Ok(worker))),
     }));
     if outcome.is_err() {
-        tracing::error!("a call into the PKCS#11 module panicked; its session is thrown away");
+        tracing::error!(
+            event = "token.call_panicked",
+            "a call into the PKCS#11 module panicked; closing its session"
+        );
         *session = None;
     }
 }

@@ -1,4 +1,4 @@
-//! Making a new token in a free slot.
+//! Initializes a new token in a free slot.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use secrecy::SecretString;
 use super::error::TokenError;
 use super::initialization;
 
-/// The room for a label in CK_TOKEN_INFO, in bytes.
+/// The size of the label in CK_TOKEN_INFO, in bytes.
 const LABEL_BYTES: usize = 32;
 
-/// Makes a token with this label unless there is one.
+/// Initializes a token with this label unless it exists.
 pub(super) fn run(
     module: &Path,
     label: &str,
@@ -50,7 +50,7 @@ fn provision(
         };
     }
     let free = tokens.iter().find(|(_slot, info)| !info.token_initialized());
-    let (slot, _info) = free.ok_or(TokenError::Unsupported("one token more: no slot is free"))?;
+    let (slot, _info) = free.ok_or(TokenError::Unsupported("another token: no slot is free"))?;
     pkcs11.init_token(*slot, so_pin, label)?;
     set_user_pin(pkcs11, *slot, so_pin, pin)
 }

@@ -1,5 +1,5 @@
-//! Brings a lost token back. One thread sleeps until the token is lost, ends what is left of the
-//! initialisation, and makes another until the same token answers.
+//! Recovers a lost token. One thread sleeps until the token is lost, ends the initialization, and
+//! repeats it until the same token responds.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,19 +17,19 @@ use crate::model::clock;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// How a module has refused to be brought back, in this process.
+/// The failures of the module to be initialized again, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReinitializeFailures {
-    /// Since when every try has failed in a call of the module.
+    /// The time since which every try has failed in a call of the module.
     pub since: Instant,
-    /// How many tries.
+    /// The number of tries.
     pub tries: u64,
 }
 
 impl ReinitializeFailures {
-    /// Those after a try that failed. A call of the module that fails counts, and a module that shows no
-    /// token. A token that answers and is another one, or a refused PIN, is nothing that a new process
-    /// would do better; any other failure says nothing of the module.
+    /// The failures after a failed try. A failed call of the module counts, and a module without a
+    /// token. A wrong token or a refused PIN does not, because a new process would not help; any
+    /// other failure is not caused by the module.
     fn after(before: Option<Self>, error: &TokenError) -> Option<Self> {
         match error {
             error if error.class() == ErrorClass::Pin => None,
@@ -43,10 +43,10 @@ impl ReinitializeFailures {
     }
 }
 
-/// The thread that brings a lost token back.
+/// The thread that recovers a lost token.
 pub(super) struct Recovery {
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// What the module has refused of the recovery that is under way.
+    /// The failures of the module in the current recovery.
     failures: Arc<Mutex<Option<ReinitializeFailures>>>,
 }
 
@@ -61,12 +61,12 @@ impl Recovery {
         Ok(Self { thread: Mutex::new(Some(thread)), failures })
     }
 
-    /// What the module has refused of the recovery that is under way, if every try failed in a call.
+    /// The failures of the module in the current recovery, if every try failed in a call.
     pub(super) fn reinitialize_failures(&self) -> Option<ReinitializeFailures> {
         *self.failures.lock()
     }
 
-    /// Waits for the end of the thread, which comes at once after the token was closed.
+    /// Waits for the end of the thread, soon after the token was closed.
     pub(super) fn join(&self) {
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
@@ -74,7 +74,7 @@ impl Recovery {
     }
 }
 
-/// Recovers whenever the token is lost, until it is gone for good.
+/// Recovers whenever the token is lost, until it is closed.
 fn run(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     while !state.breaker.is_final() {
         if state.breaker.is_recovering() {
@@ -85,7 +85,7 @@ fn run(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     }
 }
 
-/// Tries until the token is back, the PIN is refused, or the token is closed.
+/// Tries until the token is recovered, the PIN is refused, or the token is closed.
 fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     let start = clock::monotonic();
     let (mut pause, mut last_reason) = (FIRST_PAUSE, String::new());
@@ -93,18 +93,18 @@ fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
         let Err(error) = reinitialize(state) else {
             *failures.lock() = None;
             state.breaker.reset();
-            // Not before calls go through again.
+            // Not before calls are accepted again.
             state.announce_login_epoch();
             let away_ms = start.elapsed().as_millis();
-            tracing::warn!(event = "token.back", away_ms, "the token is back");
+            tracing::warn!(event = "token.back", away_ms, "the token was recovered");
             return;
         };
         state.note_pin_refusal(&error);
         count_failure(failures, &error);
-        // Once for each reason: it may stay away for days.
+        // Once for each reason: it may be unavailable for days.
         let reason = error.to_string();
         if reason != last_reason {
-            tracing::warn!(event = "token.away", %error, "the token is still away");
+            tracing::warn!(event = "token.away", %error, "the token is still unavailable");
             last_reason = reason;
         }
         thread::park_timeout(pause);
@@ -122,12 +122,12 @@ fn reinitialize(state: &TokenState) -> Result<(), TokenError> {
     if state.breaker.is_final() {
         return Err(TokenError::Unavailable(UnavailableReason::Closed));
     }
-    // Without an initialization an earlier try failed, and cleaned up behind itself.
+    // Without an initialization an earlier try failed, and has cleaned up.
     if let Some(lost) = initialization.take() {
         lost.finalize();
     }
     state.keys.clear();
-    // The very token that was lost: another one with its label has other keys.
+    // Exactly the lost token: another one with its label has other keys.
     let new = state.module.open(&TokenSelector::Serial(state.info.serial.clone()))?;
     if let Some(identity_key) = state.identity_key()
         && let Err(error) =

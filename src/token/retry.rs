@@ -1,5 +1,5 @@
-//! What is done when a call fails: repeats it, repairs the session, and after a last failure asks
-//! whether the token is well (decision D7).
+//! Retries a failed call, recovers the session, and after the final failure checks whether the
+//! token works (decision D7).
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::objects::name::KeyIdentity;
 use super::worker::{OBJECTS_WAIT, Worker};
 use crate::model::clock;
 
-/// How often a call that failed is made again. With one try in a hundred of its parts failing, a
-/// call of eight parts then fails once in 25,000 times.
+/// The maximum retries of a failed call. If one in a hundred of its parts fails, a call of eight
+/// parts then fails once in 25,000 times.
 pub(super) const RETRIES: u64 = 3;
-/// From then on only the first retry is made.
+/// After this time only the first retry is made.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
-/// How often a token is asked whether it is well before it counts as lost: where one call in ten
-/// fails, a question of some calls fails often.
+/// The maximum health checks before the token counts as lost: if one call in ten fails, a check of
+/// some calls fails often.
 const HEALTH_CHECKS: u32 = 3;
 
-/// Somebody logs us out faster than we can look.
+/// Another process logs out repeatedly.
 pub(super) const REPEATED_LOGOUTS: TokenError =
-    TokenError::Untrusted("it logs us out again and again");
+    TokenError::Untrusted("it ends the login again and again");
 
 impl Worker<'_> {
-    /// Makes a call; when it fails, does what its error's class asks for, and makes it again
-    /// if that can help, a few times at most. `key` is the key that it works with.
+    /// Makes a call; if it fails, does what the class of the error requires, and retries it a few
+    /// times if that can help. `key` is the key that it uses.
     pub(super) fn with_retry<T>(
         &mut self,
         key: Option<KeyIdentity>,
@@ -40,7 +40,7 @@ impl Worker<'_> {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            // A token that is slow to fail would keep all others waiting.
+            // A token that fails slowly would delay all other calls.
             let is_slow = retries > 0 && start.elapsed() > RETRY_TIME;
             if retries == RETRIES || is_slow {
                 break error;
@@ -55,7 +55,7 @@ impl Worker<'_> {
         Err(failure)
     }
 
-    /// After a failure. True if a retry makes sense; an error when it came to a worse failure.
+    /// Recovers after a failure. True if a retry makes sense; an error if a worse failure occurred.
     fn recover_session(
         &mut self,
         key: Option<KeyIdentity>,
@@ -64,14 +64,14 @@ impl Worker<'_> {
         if !error.is_transient() {
             return Ok(false);
         }
-        // Jammed sessions are not repaired: the ways to do that differ on every token.
+        // An unusable session is not repaired: the ways to do that differ on every token.
         self.drop_session();
         let class = error.class();
         if class == ErrorClass::DeviceGone {
             return Ok(true);
         }
-        // Logged out looks like "no such key" and like anything else, and the login goes with the
-        // last session. A session that can not tell is one more failure for the retry.
+        // A missing login looks like a missing key or any other error, and the login ends with the
+        // last session. An error of this check is one more failure for the retry.
         if let Err(error) = self.log_in_if_logged_out()
             && !error.is_transient()
         {
@@ -85,8 +85,8 @@ impl Worker<'_> {
         Ok(true)
     }
 
-    /// After a last failure: nothing is left but to find out whether the token is well. One
-    /// key alone may be at fault, and then the others must not suffer for it.
+    /// After the final failure: checks whether the token works. If only one key is at fault, the
+    /// other keys must remain usable.
     fn handle_final_failure(&mut self, error: &TokenError) {
         let is_well = match error.class() {
             ErrorClass::BadInput => return,
@@ -95,7 +95,7 @@ impl Worker<'_> {
             | ErrorClass::SessionGone
             | ErrorClass::LoginGone
             | ErrorClass::HandleGone => self.is_healthy(Self::available_health_check),
-            // A token that is full still uses the keys that it has, and makes none for a test.
+            // A full token still uses its keys, but cannot generate one for a test.
             ErrorClass::OutOfResources if error.is_out_of_memory() => {
                 self.is_healthy(Self::minimal_health_check)
             }
@@ -110,8 +110,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Looks until somebody was logged in all the while: logged out, a token shows no private object,
-    /// and says so without an error.
+    /// Searches until the session was logged in all the time: without a login, a token shows no
+    /// private object, and reports no error.
     pub(super) fn search_while_logged_in<T>(
         &mut self,
         mut look: impl FnMut(&Session) -> Result<T, TokenError>,
@@ -126,7 +126,7 @@ impl Worker<'_> {
         Err(REPEATED_LOGOUTS)
     }
 
-    /// Whether the token is well, asked a few times at most, each time with a new session.
+    /// Whether the token works, in a few checks at most, each with a new session.
     fn is_healthy(&mut self, mut ask: impl FnMut(&mut Self) -> Result<(), TokenError>) -> bool {
         let start = clock::monotonic();
         for _time in 0..HEALTH_CHECKS {
@@ -142,8 +142,8 @@ impl Worker<'_> {
         false
     }
 
-    /// Whether a device that says that it failed works, and still shows the key that the token is
-    /// known by.
+    /// Whether a device that reports a failure works, and still shows the key that identifies the
+    /// token.
     fn has_identity_key(&mut self) -> bool {
         self.state.identity_key().is_some()
             && self.is_healthy(|worker| {
@@ -166,7 +166,7 @@ impl Worker<'_> {
         )
     }
 
-    /// Whether it does anything, while somebody makes or destroys objects.
+    /// Whether the token works at all, while another thread creates or destroys objects.
     fn minimal_health_check(&mut self) -> Result<(), TokenError> {
         Ok(self.session()?.generate_random_slice(&mut [0])?)
     }

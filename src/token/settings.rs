@@ -1,4 +1,4 @@
-//! Which module, which token, how many threads.
+//! The settings of the token: module, selector, PIN, threads.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -9,29 +9,29 @@ use secrecy::SecretString;
 
 use super::pin::PinGuard;
 
-/// How to open the token.
+/// The settings to open the token.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
     /// The PKCS#11 module, a shared library.
     pub module: PathBuf,
-    /// The token in it.
+    /// The token in the module.
     pub selector: TokenSelector,
-    /// The user's PIN.
+    /// The user PIN.
     pub pin: SecretString,
-    /// The file that remembers refused PINs from start to start: a PIN that may be one of them is
-    /// not tried. None remembers one only as long as the process lives.
+    /// The file of refused PINs across starts: a PIN that may be one of them is not tried. `None`
+    /// remembers one only during the life of the process.
     pub pin_refusal: Option<PathBuf>,
-    /// Worker threads, each with a session of its own. Without a number: 1 for SoftHSM, else 4.
-    /// One thread and session more serve changes of objects.
+    /// Worker threads, each with its own session. By default 1 for SoftHSM, else 4. One more thread
+    /// and session serve changes of objects.
     pub workers: Option<NonZeroUsize>,
-    /// Calls that may wait before the threads; the next one is turned away.
+    /// The maximum number of calls that wait for the threads; further ones are rejected.
     pub queue: NonZeroUsize,
-    /// How long a call may have to wait there, reckoned from the time of the calls before; one that
-    /// would wait longer is turned away.
+    /// The maximum expected wait of a call, computed from the duration of previous calls; a call
+    /// that would wait longer is rejected.
     pub max_queue_wait: Duration,
 }
 
-/// How a token is found. Never by its slot number: SoftHSM's change.
+/// Selects a token. Never by its slot number: SoftHSM's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSelector {
     /// By its label.
@@ -40,7 +40,7 @@ pub enum TokenSelector {
     Serial(String),
 }
 
-/// What the token says of itself, padding removed.
+/// The token information, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
     /// Its label.

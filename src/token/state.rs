@@ -1,8 +1,8 @@
-//! What the token threads share.
+//! The state that the token threads share.
 //!
-//! Threads hold the read guard of the initialization while they are inside the module; whoever ends
-//! an initialisation holds the write guard, so that nobody is inside: C_Finalize under a
-//! running call crashes.
+//! Threads hold the read guard of the initialization while they are inside the module; a thread
+//! that ends an initialization holds the write guard, so that no other is inside: C_Finalize during
+//! another call crashes.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -24,31 +24,31 @@ use super::quirks;
 use super::settings::{TokenInfo, TokenSettings};
 use crate::telemetry::metrics::metrics;
 
-/// So many keys whose objects are another key's are told of in the log.
+/// The maximum number of keys whose mismatch is logged.
 const MAX_REPORTED: usize = 1_000;
 
 pub(super) struct TokenState {
     pub(super) module: Module,
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
-    /// Held for create, find, copy and destroy: SoftHSM answers wrongly when they overlap.
+    /// Held for create, find, copy and destroy: SoftHSM returns wrong results when they overlap.
     pub(super) objects: Mutex<()>,
     pub(super) initialization: RwLock<Option<Initialization>>,
     pub(super) info: TokenInfo,
     mechanisms: Vec<MechanismType>,
     lacks_oaep_sha256: AtomicBool,
-    /// A key that the token has to hold, or it is not the one that it was.
+    /// A key that identifies the token.
     identity_key: OnceLock<KeyIdentity>,
-    /// Keys whose objects were found to be another key's, each told once.
+    /// Keys with a mismatch, each logged once.
     reported_keys: Mutex<HashSet<KeyIdentity>>,
     logins: Mutex<()>,
-    /// How often somebody had to log in since the first time.
+    /// The number of repeated logins.
     relogins: AtomicU64,
-    /// After how many of these logins the token was last seen to be the one that it was.
+    /// The number of repeated logins when the identity of the token was last verified.
     identity_verified_at: AtomicU64,
-    /// The thread that brings the token back.
+    /// The thread that recovers the token.
     recovery: OnceLock<Thread>,
-    /// Told whenever a login epoch has begun.
+    /// Notifies of each new login epoch.
     reconnects: watch::Sender<()>,
 }
 
@@ -60,6 +60,7 @@ impl TokenState {
         let info = first.info.clone();
         let mechanisms = first.mechanisms.clone();
         tracing::info!(
+            event = "token.opened",
             label = info.label,
             serial = info.serial,
             manufacturer = info.manufacturer,
@@ -86,12 +87,12 @@ impl TokenState {
         })
     }
 
-    /// Token threads that the current initialisation has sessions for.
+    /// The number of token threads with a session in the current initialization.
     pub(super) fn threads(&self) -> usize {
         self.initialization.read().as_ref().map_or(0, Initialization::threads)
     }
 
-    /// As `threads`, without waiting: 0 while an initialisation ends or begins.
+    /// As `threads`, without waiting: 0 while an initialization ends or begins.
     pub(super) fn sessions(&self) -> usize {
         self.initialization
             .try_read()
@@ -99,7 +100,7 @@ impl TokenState {
             .unwrap_or(0)
     }
 
-    /// Whether the token can do something.
+    /// Whether the token supports something.
     pub(super) fn supports(&self, capability: Capability) -> bool {
         capability.is_among(&self.mechanisms, self.lacks_oaep_sha256.load(Ordering::Relaxed))
     }
@@ -111,36 +112,39 @@ impl TokenState {
         is_listed && !is_refused
     }
 
-    /// Remembers that the token refused OAEP with SHA-256.
+    /// Records that the token rejected OAEP with SHA-256.
     pub(super) fn set_lacks_oaep_sha256(&self) {
         self.lacks_oaep_sha256.store(true, Ordering::Relaxed);
     }
 
-    /// The key that the token is known by.
+    /// The key that identifies the token.
     pub(super) fn identity_key(&self) -> Option<KeyIdentity> {
         self.identity_key.get().copied()
     }
 
-    /// Names it, once.
+    /// Sets it, once.
     pub(super) fn set_identity_key(&self, key: KeyIdentity) {
         let _is_first = self.identity_key.set(key);
     }
 
-    /// Logs in if the session says that nobody is. True if somebody had to: then every handle
-    /// died with the login before.
+    /// Logs in if the session is not logged in. True after a login: every handle of the previous
+    /// login is then invalid.
     pub(super) fn log_in_if_logged_out(
         &self,
         initialization: &Initialization,
         session: &Session,
     ) -> Result<bool, TokenError> {
-        // One at a time, and only after looking: a refused PIN counts against the token.
+        // One login at a time, and only after a check: a refused PIN counts against the token.
         let _login = self.logins.lock();
         let state = session.get_session_info()?.session_state();
         if matches!(state, SessionState::RwUser | SessionState::RoUser) {
             return Ok(false);
         }
         self.breaker.check()?;
-        tracing::warn!("the token has logged us out; logging in once");
+        tracing::warn!(
+            event = "token.relogin",
+            "the login of the token has ended; logging in once"
+        );
         if let Err(error) = initialization.log_in(session, &self.module.settings) {
             self.note_pin_refusal(&error);
             return Err(error);
@@ -151,22 +155,22 @@ impl TokenState {
         Ok(true)
     }
 
-    /// What handles of this initialisation hold under now.
+    /// The current login epoch for handles of this initialization.
     pub(super) fn login_epoch(&self, epoch: u64) -> LoginEpoch {
         LoginEpoch { epoch, logins: self.relogins.load(Ordering::SeqCst) }
     }
 
-    /// Whether the token was looked at anew since the last login that had to be made again.
+    /// Whether the token's identity was verified since the last repeated login.
     pub(super) fn is_identity_verified(&self) -> bool {
         self.identity_verified_at.load(Ordering::SeqCst) >= self.relogins.load(Ordering::SeqCst)
     }
 
-    /// In this login epoch it was seen to be the token that it was.
+    /// Records that the token's identity was verified in this login epoch.
     pub(super) fn set_identity_verified(&self, login_epoch: LoginEpoch) {
         self.identity_verified_at.fetch_max(login_epoch.logins, Ordering::SeqCst);
     }
 
-    /// Tells the log, once for each key, that its objects are another key's.
+    /// Logs, once for each key, that its objects belong to another key.
     pub(super) fn report_key_mismatch(&self, key: KeyIdentity, error: &TokenError) {
         let mut reported = self.reported_keys.lock();
         if reported.len() < MAX_REPORTED && reported.insert(key) {
@@ -174,39 +178,43 @@ impl TokenState {
                 event = "token.key_mismatch",
                 key_version_id = %key.id(),
                 %error,
-                "an object of the token is not the key that the database says; it is not used"
+                "an object of the token is not the key in the database; it is not used"
             );
         }
     }
 
-    /// Is told whenever a login epoch has begun, and every handle from before is dead.
+    /// Notifies of each new login epoch, with which every earlier handle becomes invalid.
     pub(super) fn reconnects(&self) -> watch::Receiver<()> {
         self.reconnects.subscribe()
     }
 
-    /// Tells whoever subscribed that a login epoch has begun.
+    /// Notifies the subscribers of a new login epoch.
     pub(super) fn announce_login_epoch(&self) {
         self.reconnects.send_replace(());
     }
 
-    /// Holds further logins off after a refused PIN.
+    /// Prevents further logins after a refused PIN.
     pub(super) fn note_pin_refusal(&self, error: &TokenError) {
         if error.class() == ErrorClass::Pin {
             self.breaker.refuse_pin();
-            tracing::error!(%error, "the token refused the PIN; nobody logs in again");
+            tracing::error!(
+                event = "token.pin_refused",
+                %error,
+                "the token refused the PIN; no further login is tried"
+            );
         }
     }
 
-    /// Opens the breaker and wakes the recovery, unless it is at work.
+    /// Opens the breaker and wakes the recovery, unless it is running.
     pub(super) fn begin_recovery(&self, cause: &TokenError) {
         if self.breaker.trip() {
-            tracing::error!(event = "token.lost", %cause, "the token is lost; recovery begins");
+            tracing::error!(event = "token.lost", %cause, "the token was lost; starting recovery");
             metrics().token_lost();
             self.wake_recovery();
         }
     }
 
-    /// Names the thread that is woken when the token is lost or closed.
+    /// Sets the thread to wake when the token is lost or closed.
     pub(super) fn set_recovery(&self, thread: Thread) {
         let _is_first = self.recovery.set(thread);
     }
@@ -217,14 +225,17 @@ impl TokenState {
         }
     }
 
-    /// Holds everything off for good, and leaves the module as it is: a thread is inside.
+    /// Rejects all calls permanently, and does not finalize the module: a thread is inside it.
     pub(super) fn abandon(&self) {
         self.breaker.close();
         self.wake_recovery();
-        tracing::error!(event = "token.abandoned", "the PKCS#11 module hangs; it is left as it is");
+        tracing::error!(
+            event = "token.abandoned",
+            "the PKCS#11 module hangs; closing without finalizing it"
+        );
     }
 
-    /// Ends the last initialisation for good.
+    /// Ends the last initialization.
     pub(super) fn close(&self) {
         self.breaker.close();
         self.wake_recovery();

@@ -1,4 +1,4 @@
-//! What one token thread works with: its session, the object lock and the login.
+//! The operations of one token thread on its session, with the object lock and the login.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::objects::name::KeyIdentity;
 use super::objects::query;
 use super::state::TokenState;
 
-/// How long a thread that uses keys waits for whoever makes or destroys objects.
+/// How long a thread that uses keys waits for the thread that creates and destroys objects.
 pub(super) const OBJECTS_WAIT: Duration = Duration::from_millis(100);
 
-/// What a token thread keeps from job to job, beside its session.
+/// The state of a token thread between jobs, in addition to its session.
 pub(super) struct ThreadState {
     pub(super) random: RandomSource,
     pub(super) canary: Canary,
@@ -28,14 +28,14 @@ impl ThreadState {
     }
 }
 
-/// The token as a job sees it, for as long as the job runs.
+/// The token for a job, while the job runs.
 pub struct Worker<'a> {
     pub(super) state: &'a TokenState,
     pub(super) initialization: &'a Initialization,
     pub(super) thread_state: &'a mut ThreadState,
     session: &'a mut Option<Session>,
     holds_objects: bool,
-    /// What the cache had of the job's key when the job began, for its first use.
+    /// The cached handles of the job's key from before the job, for its first use.
     pub(super) fetched: Option<(KeyIdentity, Handles)>,
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Worker<'_> {
 }
 
 impl<'a> Worker<'a> {
-    /// What one job works with.
+    /// Creates the worker of one job.
     pub(super) fn new(
         state: &'a TokenState,
         initialization: &'a Initialization,
@@ -56,12 +56,12 @@ impl<'a> Worker<'a> {
         Self { state, initialization, thread_state, session, holds_objects: false, fetched: None }
     }
 
-    /// The thread's session, opened if there is none.
+    /// The thread's session, opened if needed.
     pub(super) fn session(&mut self) -> Result<&Session, TokenError> {
         Ok(self.session_and_thread_state()?.0)
     }
 
-    /// The session beside the thread's state.
+    /// The session and the thread's state.
     pub(super) fn session_and_thread_state(
         &mut self,
     ) -> Result<(&Session, &mut ThreadState), TokenError> {
@@ -72,11 +72,12 @@ impl<'a> Worker<'a> {
         Ok((self.session.insert(session), self.thread_state))
     }
 
-    /// Works under the lock for create, find, copy and destroy. It may be nested.
+    /// Runs `work` under the lock for create, find, copy and destroy. May be nested.
     ///
     /// # Errors
-    /// `Busy` when others hold the lock for long: a token makes a key pair, say. Whoever uses keys
-    /// does not wait for that, since calls wait behind that need no lock.
+    /// `Busy` when another thread holds the lock for long, for instance to generate a key pair. A
+    /// thread that uses keys does not wait for that, because calls that need no lock are waiting
+    /// for the thread.
     pub(super) fn with_objects<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, TokenError>,
@@ -84,7 +85,7 @@ impl<'a> Worker<'a> {
         self.with_objects_within(OBJECTS_WAIT, work).unwrap_or(Err(TokenError::Busy))
     }
 
-    /// As [`Worker::with_objects`], if nobody holds the lock.
+    /// As [`Worker::with_objects`], only if no other thread holds the lock.
     pub(super) fn with_objects_at_once<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> T,
@@ -92,7 +93,7 @@ impl<'a> Worker<'a> {
         self.with_objects_within(Duration::ZERO, work)
     }
 
-    /// As [`Worker::with_objects`], however long that takes: for the thread that makes and destroys
+    /// As [`Worker::with_objects`], without a timeout: for the thread that creates and destroys
     /// objects.
     pub(super) fn with_objects_blocking<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         if self.holds_objects {
@@ -103,7 +104,7 @@ impl<'a> Worker<'a> {
         self.holding_objects(work)
     }
 
-    /// As [`Worker::with_objects`]; `None` when others hold the lock for longer than this.
+    /// As [`Worker::with_objects`]; `None` if another thread holds the lock for longer than this.
     pub(super) fn with_objects_within<T>(
         &mut self,
         wait: Duration,
@@ -124,25 +125,25 @@ impl<'a> Worker<'a> {
         result
     }
 
-    /// What handles hold under now.
+    /// The current login epoch of handles.
     pub(super) fn login_epoch(&self) -> LoginEpoch {
         self.state.login_epoch(self.initialization.epoch)
     }
 
-    /// Logs in if nobody is. True if somebody had to: then every handle died with the login
-    /// before, and the token has been looked at anew.
+    /// Logs in if the session is not logged in. True after a login: every handle of the previous
+    /// login is then invalid, and the token's identity was verified.
     pub(super) fn log_in_if_logged_out(&mut self) -> Result<bool, TokenError> {
         let (state, initialization) = (self.state, self.initialization);
         let was_logged_out = state.log_in_if_logged_out(initialization, self.session()?)?;
-        // After a login of another thread too, where that one could not look.
+        // Also after a login of another thread that could not verify it.
         if !state.is_identity_verified() {
             self.verify_token_identity()?;
         }
         Ok(was_logged_out)
     }
 
-    /// Believes only a token that holds the key that it is known by: one that was emptied, or
-    /// initialised anew, says "no such key" of all others.
+    /// Accepts only a token that has the key that identifies it: one that was emptied or
+    /// initialized again reports every key as missing.
     pub(super) fn verify_token_identity(&mut self) -> Result<(), TokenError> {
         let Some(identity_key) = self.state.identity_key() else { return Ok(()) };
         let login_epoch = self.login_epoch();

@@ -17,7 +17,7 @@ async fn a_data_key_that_would_not_decrypt_again_is_never_handed_out() {
         assert!(reply.body["CiphertextBlob"].is_null() && reply.body["Plaintext"].is_null());
         assert!(setup.metric(METRIC).await >= Some(2.0), "a try and at least one more");
         let log = setup.gateway.log();
-        assert!(log.contains("a ciphertext that does not open"), "{log}");
+        assert!(log.contains("token.ciphertext_discarded"), "{log}");
     }
 }
 

@@ -65,7 +65,7 @@ async fn a_verified_encryption_gives_no_ciphertext_that_does_not_decrypt() {
     for blob in &blobs {
         assert!(gateway.decrypts(blob).await);
     }
-    until(|| gateway.server.has_logged("a ciphertext that does not open")).await;
+    until(|| gateway.server.has_logged("token.ciphertext_discarded")).await;
 }
 
 #[tokio::test]

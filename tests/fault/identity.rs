@@ -97,7 +97,7 @@ async fn a_token_that_was_emptied_under_a_recovery_is_not_used() {
     setup.token.add(Rule::on_all(Fault::Finalize).when(When::At(1)));
     is_not_used(&setup).await;
     let log = setup.gateway.log();
-    assert!(log.contains("no longer shows the keys that it had"), "{log}");
+    assert!(log.contains("no longer shows its known keys"), "{log}");
     fill(&state, &aside);
     is_used_again(&setup, &encrypted).await;
 }
@@ -133,7 +133,7 @@ async fn no_gateway_starts_on_an_emptied_token_or_another_one() {
     let state = dir.path().join("state");
     let aside = empty(&state);
     let refusal = Setup::refuses_to_start_in(&dir, &token);
-    assert!(refusal.contains("the token has no whole key"), "{refusal}");
+    assert!(refusal.contains("the token has no usable key"), "{refusal}");
     fill(&state, &aside);
     let own = replace(&state);
     let refusal = Setup::refuses_to_start_in(&dir, &token);

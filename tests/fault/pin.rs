@@ -23,7 +23,7 @@ async fn is_left_alone(mut setup: Setup) {
     let dir = gateway.stop();
     for _start in 0..3 {
         let refusal = Setup::refuses_to_start_in(&dir, &token);
-        assert!(refusal.contains("the PIN is not tried"), "{refusal}");
+        assert!(refusal.contains("the PIN was not tried"), "{refusal}");
         assert!(refusal.contains("pin-refused"), "{refusal}");
     }
     assert_eq!(count(&token.calls(), "C_Login"), 0);

@@ -94,7 +94,7 @@ async fn goes_and_comes_back(name: &str, mut loss: impl Loss) {
     assert!(slowest_refusal < allowed(REFUSAL) && slowest_return < allowed(RETURN));
     let losses = setup.metric("hsmgate_token_disconnects_total").await.unwrap();
     let log = setup.gateway.log();
-    let loud = log.matches("the token is lost").count();
+    let loud = log.matches("token.lost").count();
     assert_eq!((losses, loud), (f64::from(u32::try_from(cycles).unwrap()), cycles), "{log}");
     // One more may come from each thing beside the requests that wants the token meanwhile.
     let lines = log.lines().filter(|line| line.contains(" ERROR ") || line.contains(" WARN "));

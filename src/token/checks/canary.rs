@@ -1,16 +1,16 @@
-//! When to make a control call after a doubtful answer, so that nobody can double the token's
-//! load by sending bad ciphertexts.
+//! Decides when to make a control call after an ambiguous failure, so that a client cannot double
+//! the token's load with bad ciphertexts.
 
 use std::time::{Duration, Instant};
 
 use crate::model::KeyVersionId;
 
-/// How long a control call speaks for its key on its session.
+/// How long a control call is valid for its key on its session.
 const VALIDITY: Duration = Duration::from_secs(1);
-/// Control calls per window and thread; beyond, the last one speaks for all keys.
+/// The maximum control calls per window and thread; beyond it the last one is valid for all keys.
 const MAX_CALLS: u32 = 50;
 
-/// One thread's memory of its control calls.
+/// The recent control calls of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Canary {
     proven: Option<(KeyVersionId, Instant)>,
@@ -19,7 +19,7 @@ pub(crate) struct Canary {
 }
 
 impl Canary {
-    /// Whether a control call has to be made for this key, at this time.
+    /// Whether a control call has to be made for this key at this time.
     pub(crate) fn is_due(&mut self, key: KeyVersionId, now: Instant) -> bool {
         let is_new = |start: Instant| now.saturating_duration_since(start) >= VALIDITY;
         if self.window.is_none_or(is_new) {
@@ -36,12 +36,12 @@ impl Canary {
         true
     }
 
-    /// A control call for this key went well.
+    /// Records a successful control call for this key.
     pub(crate) fn prove(&mut self, key: KeyVersionId, now: Instant) {
         self.proven = Some((key, now));
     }
 
-    /// The session is another one: nothing is proven.
+    /// Removes all results, after a change of the session.
     pub(crate) fn forget(&mut self) {
         self.proven = None;
     }

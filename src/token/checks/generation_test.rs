@@ -1,4 +1,4 @@
-//! Making a key and using it, with nothing left behind.
+//! Generates a key and uses it, leaving nothing behind.
 
 use crate::model::{KeySpec, KeyUsage};
 use crate::token::error::TokenError;
@@ -7,8 +7,8 @@ use crate::token::objects::template::ObjectLifetime;
 use crate::token::worker::Worker;
 
 impl Worker<'_> {
-    /// Makes a key of this spec and usage in the session, reads its attributes back, uses it once
-    /// and destroys it. RSA pairs take seconds.
+    /// Generates a session key of this spec and usage, reads its attributes back, uses it once and
+    /// destroys it. RSA pairs take seconds.
     ///
     /// # Errors
     /// As `generate`.
@@ -29,7 +29,7 @@ impl Worker<'_> {
             let outcome = made.and_then(|made| {
                 made.objects().try_for_each(|object| Ok(session.destroy_object(object)?))
             });
-            // With the session go its objects, of which a failure may have left some.
+            // Closing the session destroys its objects, of which a failure may have left some.
             outcome.inspect_err(|_error| worker.drop_session())
         })
     }

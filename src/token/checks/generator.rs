@@ -1,8 +1,8 @@
-//! Whether the token's random generator is alive. It can tell a dead or stuck one from a good one,
-//! never a bad one (D5; in the manner of the repetition count test of NIST SP 800-90B, 4.4.1).
+//! A health check of the token's random generator. It detects a dead or stuck generator, but not a
+//! weak one (D5; similar to the repetition count test of NIST SP 800-90B, 4.4.1).
 //!
-//! What is drawn is held against what all threads have drawn lately, also before the token was
-//! lost and found again: AES-GCM with one key falls with the first IV that comes twice.
+//! Each draw is compared with the recent draws of all threads, including those before a recovery of
+//! the token: AES-GCM with one key is broken by the first IV that repeats.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
@@ -14,17 +14,17 @@ use crate::model::IV_BYTES;
 use crate::telemetry::metrics::metrics;
 use crate::token::error::TokenError;
 
-/// A draw has at least as many bytes. A healthy generator repeats the first so many of a draw with
-/// a chance of 2^-128.
+/// The minimum bytes of a draw. A healthy generator repeats the first bytes of a draw, up to this
+/// number, with a probability of 2^-128.
 pub(crate) const CHECKED_BYTES: usize = 16;
-/// So many equal bytes in a row come by chance once in 2^88 bytes.
+/// A run of this many equal bytes occurs by chance once in 2^88 bytes.
 const MAX_RUN: usize = 12;
-/// Draws that are remembered.
+/// The number of remembered draws.
 const DRAWS: usize = 256;
-/// IVs that are remembered: the last blocks of all threads.
+/// The number of remembered IVs: the last blocks of all threads.
 const IVS: usize = 16 * 340;
 
-/// What the token's generator gave lately, to all threads.
+/// The recent output of the token's generator, in all threads.
 #[derive(Debug, Default)]
 pub(crate) struct GeneratorWatch(Mutex<Memory>);
 
@@ -36,18 +36,18 @@ struct Memory {
 }
 
 impl GeneratorWatch {
-    /// Lets a draw be used.
+    /// Checks a draw.
     ///
     /// # Errors
-    /// `Untrusted` when no living generator gives that.
+    /// `Untrusted` when a working generator cannot have made it.
     pub(crate) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
         counted(self.0.lock().check(draw))
     }
 
-    /// Lets a draw be used as IVs.
+    /// Checks a draw that is used as IVs.
     ///
     /// # Errors
-    /// As there, and when one of them stands in the draw twice or was drawn lately.
+    /// As [`GeneratorWatch::check`], and when an IV occurs twice in the draw or was drawn recently.
     pub(crate) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
         let mut memory = self.0.lock();
         counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
@@ -81,7 +81,7 @@ fn counted(outcome: Result<(), TokenError>) -> Result<(), TokenError> {
     outcome.inspect_err(|_error| metrics().random_generator_failed())
 }
 
-/// The last values of a row.
+/// The last values of a sequence.
 #[derive(Debug)]
 struct RecentCache<T> {
     order: VecDeque<T>,
@@ -95,7 +95,7 @@ impl<T> Default for RecentCache<T> {
 }
 
 impl<T: Copy + Eq + Hash> RecentCache<T> {
-    /// Remembers a value in place of the oldest of `most`; false when it is among them.
+    /// Records a value and removes the oldest beyond `most`; false if it is present already.
     fn note(&mut self, value: T, most: usize) -> bool {
         if !self.known.insert(value) {
             return false;

@@ -1,4 +1,4 @@
-//! The first use of a new key, before anybody relies on it.
+//! The first use of a new key, before it is returned.
 
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
@@ -13,7 +13,7 @@ use crate::token::objects::template::{PairKind, PairUse, SecretUse};
 const MESSAGE: &[u8; 32] = b"hsmgate: first use of a new key.";
 const AAD: &[u8] = b"hsmgate: first use";
 
-/// Uses a secret key: encrypt and decrypt, or make and verify a MAC.
+/// Tests a secret key: encrypts and decrypts, or computes and verifies a MAC.
 pub(crate) fn secret(
     session: &Session,
     random: &mut RandomSource,
@@ -35,7 +35,7 @@ pub(crate) fn secret(
     }
 }
 
-/// Uses a key pair: encrypt and decrypt, or sign and verify.
+/// Tests a key pair: encrypts and decrypts, or signs and verifies.
 pub(crate) fn pair(
     session: &Session,
     public: ObjectHandle,

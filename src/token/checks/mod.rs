@@ -1,4 +1,4 @@
-//! Whether the token, its random generator and its keys do what they should.
+//! Checks of the token, its random generator and its keys.
 
 pub(super) mod canary;
 pub(super) mod generation_test;

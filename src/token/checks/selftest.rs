@@ -1,5 +1,5 @@
-//! Whether a token can be trusted with AES-GCM: one that was tried takes any associated data
-//! and ignores the IV. Run on a session key at each initialisation.
+//! Checks that the token's AES-GCM is correct: one token accepted any associated data and ignored
+//! the IV. Runs on a session key at each initialization.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ const MESSAGE: &[u8] = b"hsmgate self-test: a message";
 /// The longest plaintext of the API: 6,144 bytes as Base64 text.
 const LONGEST: usize = 8_192;
 
-/// How often a step is made before its failure counts: a token that errs in one call of ten is still
-/// a good one, and the whole test has some fifty calls.
+/// The maximum tries of a step: a token that fails one call in ten is usable, and the whole test
+/// has about fifty calls.
 const TRIES: u32 = 5;
-/// A token that is slow to fail is not asked again.
+/// A slow failure is not repeated.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
-/// How another session is opened.
+/// Opens another session.
 type OpenSession<'a> = &'a dyn Fn() -> Result<Session, TokenError>;
 
-/// The sessions of a test: one that owns the keys, and another in place of it once a failed call may
-/// have left that one in the middle of an operation.
+/// The sessions of a test: one that owns the keys, and one for the operations, which is replaced
+/// after a failed call because an operation may still be active on it.
 struct Steps<'a> {
     key_session: &'a Session,
     open: OpenSession<'a>,
@@ -43,7 +43,7 @@ impl<'a> Steps<'a> {
         Self { key_session, open, retry_session: None }
     }
 
-    /// Makes a step, again on a new session when it fails in a way that may pass.
+    /// Performs a step, and repeats it on a new session after a transient failure.
     fn step<T>(
         &mut self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
@@ -56,7 +56,7 @@ impl<'a> Steps<'a> {
         })
     }
 
-    /// As `step`, on the session that owns the keys, for calls that leave no operation behind.
+    /// As `step`, on the session that owns the keys, for calls that leave no operation active.
     fn on_key_session<T>(
         &self,
         mut work: impl FnMut(&Session) -> Result<T, TokenError>,
@@ -65,7 +65,7 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Makes a call, again while it fails in a way that may pass.
+/// Performs a call, and repeats it after a transient failure.
 fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, TokenError> {
     let start = clock::monotonic();
     let mut outcome = call(false);
@@ -79,8 +79,8 @@ fn repeat<T>(mut call: impl FnMut(bool) -> Result<T, TokenError>) -> Result<T, T
     outcome
 }
 
-/// Tests the token, with a key that is made as all others will be. Tells which copies of keys
-/// work there.
+/// Tests the token with a key that has the attributes of all others. Returns which copies of keys
+/// work.
 pub(crate) fn run(
     session: &Session,
     open: OpenSession<'_>,
@@ -96,8 +96,8 @@ pub(crate) fn run(
         steps.step(|session| {
             gcm_refuses(session, key, &random.iv(session)?, &random.iv(session)?)
         })?;
-        // A build of SoftHSM aborts the process on a message without associated data: better
-        // here than later.
+        // One build of SoftHSM aborts the process on a message without associated data: better now
+        // than later.
         let longest = vec![7; LONGEST];
         for (aad, message) in
             [(AAD, MESSAGE), (&[][..], MESSAGE), (AAD, &[][..]), (AAD, longest.as_slice())]
@@ -109,7 +109,7 @@ pub(crate) fn run(
     Ok(copies)
 }
 
-/// Whether the token does anything at all: one message to and fro.
+/// Whether the token works at all: encrypts and decrypts one message.
 pub(crate) fn health_check(
     session: &Session,
     open: OpenSession<'_>,
@@ -120,7 +120,7 @@ pub(crate) fn health_check(
     })
 }
 
-/// Copies are an optimisation: whatever goes wrong with them, they are not used.
+/// Copies are an optimization: if they fail, they are not used.
 fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
     let mut work = |copies| {
         let outcome = with_key(steps, copies, |steps, key| {
@@ -139,7 +139,7 @@ fn copies(steps: &mut Steps<'_>, random: &mut RandomSource) -> Copies {
     candidates.find(|copies| work(*copies)).unwrap_or(Copies::Never)
 }
 
-/// Makes a session key for `test` and destroys it afterwards.
+/// Generates a session key for `test` and destroys it afterwards.
 fn with_key<T>(
     steps: &mut Steps<'_>,
     copies: Copies,
@@ -169,7 +169,7 @@ fn gcm_honours_the_iv(
         Ok(second) if second != ciphertext => {
             return Err(TokenError::Untrusted("AES-GCM with one IV gives two ciphertexts"));
         }
-        // A token that remembers IVs and refuses a second use is welcome.
+        // A token that detects the second use of an IV is accepted.
         Ok(_) | Err(TokenError::Call { code: RvError::MechanismParamInvalid, .. }) => {}
         Err(error) => return Err(error),
     }

@@ -1,4 +1,4 @@
-//! Key pairs: the public half out of the token, signatures, RSA decryption.
+//! Key pairs: reading the public key, signatures, RSA decryption.
 
 use cryptoki::context::Function;
 use cryptoki::error::RvError;
@@ -21,7 +21,7 @@ const ECDSA_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
 const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
-/// The public half of a key pair.
+/// The public key of a key pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublicKey {
     /// RSA, both numbers big-endian without leading zeros.
@@ -41,10 +41,11 @@ pub enum PublicKey {
 }
 
 impl Worker<'_> {
-    /// The public half of a key pair.
+    /// Reads the public key of a key pair.
     ///
     /// # Errors
-    /// `NotFound` when there is no such pair; `Unsupported` for a curve that is none of ours.
+    /// `NotFound` when the pair does not exist; `Unsupported` for another curve than those of the
+    /// API.
     pub fn public_key(&mut self, key: KeyIdentity) -> Result<PublicKey, TokenError> {
         self.with_retry(Some(key), |worker| {
             let public = public_of(&worker.handles(key)?)?;
@@ -52,7 +53,7 @@ impl Worker<'_> {
         })
     }
 
-    /// Signs a SHA-256 digest with a private key. ECDSA gives `r` and `s`, 32 bytes each; RSA a
+    /// Signs a SHA-256 digest with a private key. ECDSA returns `r` and `s`, 32 bytes each; RSA a
     /// signature as long as the modulus.
     ///
     /// # Errors
@@ -75,11 +76,11 @@ impl Worker<'_> {
         })
     }
 
-    /// Whether a signature is the key pair's over a SHA-256 digest. The forms are as in `sign`.
+    /// Verifies a signature over a SHA-256 digest. The forms are as in `sign`.
     ///
     /// # Errors
-    /// `BadInput` when the digest does not have 32 bytes; `NotFound`. A signature of a wrong
-    /// form is not an error, it is not the key's.
+    /// `BadInput` when the digest does not have 32 bytes; `NotFound`. A malformed signature is not
+    /// an error, but not valid.
     pub fn verify(
         &mut self,
         key: KeyIdentity,
@@ -119,10 +120,10 @@ impl Worker<'_> {
         })
     }
 
-    /// Decrypts RSAES-OAEP with an empty label, both its hash and its mask's as given.
+    /// Decrypts RSAES-OAEP with an empty label, and `hash` as the hash of the label and the mask.
     ///
     /// # Errors
-    /// `BadCiphertext` for every ciphertext that does not open, whatever the reason is;
+    /// `BadCiphertext` for every ciphertext that cannot be decrypted, whatever the reason;
     /// `NotFound`.
     pub fn rsa_decrypt(
         &mut self,
@@ -146,8 +147,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Raw RSA in the token, the padding taken off out here: the only way to keep the key
-    /// inside where the token knows no OAEP with this hash.
+    /// Raw RSA in the token, with the padding removed in this process: the only way to keep the key
+    /// in a token that does not support OAEP with this hash.
     fn decrypt_raw(
         &mut self,
         key: KeyIdentity,
@@ -157,8 +158,8 @@ impl Worker<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
         let raw = self.decrypt_with(key, handles, &Mechanism::RsaX509, ciphertext)?;
         let mut encoded = Zeroizing::new(vec![0; ciphertext.len()]);
-        // A token may leave out leading zeros. It tells how many there were by that, so what is
-        // saved here is the meaning and not the secrecy; SoftHSM gives whole blocks.
+        // A token may omit leading zeros. The length then reveals their number, so this restores
+        // the value and not its secrecy; SoftHSM returns whole blocks.
         let missing = encoded.len().checked_sub(raw.len());
         let tail = missing.and_then(|missing| encoded.get_mut(missing..));
         tail.ok_or(TokenError::Untrusted("it opens RSA to more than the modulus"))?
@@ -195,7 +196,7 @@ impl Worker<'_> {
         let session = self.session()?;
         let mut message = KNOWN_PLAINTEXT.to_vec();
         if matches!(mechanism, Mechanism::RsaX509) {
-            // A whole block, and a smaller number than any modulus.
+            // A whole block, with a value below any modulus.
             message.resize(bytes.saturating_sub(1), 0x5a);
             message.insert(0, 0);
         }
@@ -221,7 +222,7 @@ fn check_digest(digest: &[u8]) -> Result<(), TokenError> {
     }
 }
 
-/// Whether the token refused the parameters of the mechanism, before it saw any data.
+/// Whether the token rejected the parameters of the mechanism, before it saw any data.
 fn is_unknown_parameter(error: &TokenError) -> bool {
     matches!(
         error,
@@ -234,7 +235,7 @@ fn is_unknown_parameter(error: &TokenError) -> bool {
     )
 }
 
-/// The length of an RSA key's modulus, of its public or its private half.
+/// The length of an RSA key's modulus, from its public or private object.
 pub(crate) fn modulus_bytes(session: &Session, key: ObjectHandle) -> Result<usize, TokenError> {
     let told = session.get_attributes(key, &[AttributeType::Modulus])?;
     let modulus = attribute!(told, Modulus);
@@ -269,7 +270,7 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-/// Takes a point out of the DER octet string that PKCS#11 puts it into; some tokens do not.
+/// Decodes a point from the DER octet string of PKCS#11; some tokens omit it.
 fn plain_point(der: &[u8]) -> Option<&[u8]> {
     let point = der.strip_prefix(&[0x04, 0x41]).filter(|point| point.len() == 65).unwrap_or(der);
     (point.len() == 65 && point.first() == Some(&0x04)).then_some(point)

@@ -13,40 +13,40 @@ use crate::token::objects::name::KeyIdentity;
 use crate::token::retry::RETRIES;
 use crate::token::worker::Worker;
 
-/// How often the same call has to have a doubtful answer before its data is taken to be bad.
+/// How often a call must fail ambiguously before its data counts as bad.
 pub(crate) const AMBIGUOUS_TRIES: usize = 3;
 const KNOWN_PLAINTEXT: &[u8] = b"hsmgate control message";
 
-/// What an encryption gives.
+/// The result of an encryption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encrypted {
-    /// The IV, 96 random bits from the token's generator, combined with the kernel's.
+    /// The IV: 96 random bits from the token's generator, combined with those of the kernel.
     pub iv: [u8; IV_BYTES],
     /// The ciphertext, as long as the plaintext, and 16 bytes of tag.
     pub ciphertext: Vec<u8>,
-    /// How often the key was used for it: once, and again for every try that failed.
+    /// How often the key was used for it: once, and again for every failed try.
     pub uses: u64,
 }
 
-/// How an encryption is made.
+/// The options of an encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EncryptOptions {
-    /// An IV that the caller answers for: one that is used twice with a key breaks AES-GCM for that
-    /// key. Without one it is drawn from the token's generator.
+    /// An IV for which the caller is responsible: using one twice with a key breaks AES-GCM for
+    /// that key. `None` takes it from the token's generator.
     pub iv: Option<[u8; IV_BYTES]>,
-    /// Whether the ciphertext is decrypted again before anybody gets it, on the same session. The first one
-    /// of a session copy of a key is decrypted with the key itself.
+    /// Whether the ciphertext is decrypted on the same session before it is returned. The first one
+    /// of a session copy is decrypted with the key itself.
     pub is_verified: bool,
 }
 
-/// The most [`Encrypted::uses`].
+/// The maximum of [`Encrypted::uses`].
 pub const MAX_USES: u64 = 1 + RETRIES;
 
 impl Worker<'_> {
     /// Encrypts with AES-GCM. An empty `aad` is the same as none.
     ///
     /// # Errors
-    /// `NotFound` when the key is not in the token, and what the token room's errors tell.
+    /// `NotFound` when the key is not in the token, and other [`TokenError`]s.
     pub fn encrypt(
         &mut self,
         key: KeyIdentity,
@@ -56,11 +56,11 @@ impl Worker<'_> {
         self.encrypt_as(key, EncryptOptions::default(), aad, plaintext)
     }
 
-    /// As [`Worker::encrypt`], in a way of the caller's. A ciphertext that is verified and does not
-    /// decrypt to the plaintext costs the session, and is made again.
+    /// As [`Worker::encrypt`], with options. If a ciphertext that is verified does not decrypt to
+    /// the plaintext, the session is closed and the encryption repeated.
     ///
     /// # Errors
-    /// As [`Worker::encrypt`]; `Unverified` when no try gives one that decrypts.
+    /// As [`Worker::encrypt`]; `Unverified` when no try gives a correct ciphertext.
     pub fn encrypt_as(
         &mut self,
         key: KeyIdentity,
@@ -76,9 +76,9 @@ impl Worker<'_> {
             let handle = handles.preferred();
             let (session, thread_state) = worker.session_and_thread_state()?;
             let iv = match options.iv {
-                // A retry takes another IV: nobody knows what became of the first.
+                // A retry uses another IV: whether the first one was used is unknown.
                 None => thread_state.random.iv(session)?,
-                // A retry encrypts the same once more, which tells nobody anything new.
+                // A retry repeats the same encryption, which reveals nothing new.
                 Some(iv) => iv,
             };
             let ciphertext = gcm::encrypt(session, handle, &iv, aad, plaintext)?;
@@ -120,7 +120,7 @@ impl Worker<'_> {
         })
     }
 
-    /// So many random bytes from the token's generator, combined with the kernel's.
+    /// Random bytes from the token's generator, combined with those of the kernel.
     ///
     /// # Errors
     /// When the generator fails, or fails its health check.
@@ -131,8 +131,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Makes a call whose answer may be about its data, again while the answer leaves that open:
-    /// bad data has the same answer every time, a token that stumbles hardly ever twice.
+    /// Makes a call whose failure may be caused by its data, and repeats it while the cause is
+    /// ambiguous: bad data fails every time, a failing token hardly ever twice.
     pub(crate) fn repeat_if_ambiguous<T>(
         &mut self,
         mut call: impl FnMut(&mut Self) -> Result<T, TokenError>,
@@ -147,9 +147,9 @@ impl Worker<'_> {
         result
     }
 
-    /// Decides whether the data or the token is at fault. Where the answer leaves it open, the
-    /// control call on the same session with the same key tells: if that works, it is the data.
-    /// So no ciphertext from outside can ever cost a session.
+    /// Decides whether the data or the token is at fault. In an ambiguous case the control call on
+    /// the same session with the same key decides: if it succeeds, the data is at fault. So no
+    /// ciphertext from a client can cost a session.
     pub(crate) fn classify_failure(
         &mut self,
         key: KeyIdentity,
@@ -173,7 +173,7 @@ impl Worker<'_> {
         TokenError::BadCiphertext
     }
 
-    /// Decrypts the key's control message, which is made when it is first wanted.
+    /// Decrypts the key's control message, which is created on first use.
     fn check_known_answer(
         &mut self,
         key: KeyIdentity,
@@ -213,7 +213,7 @@ impl Worker<'_> {
     }
 }
 
-/// Holds what a fresh ciphertext decrypted to against what was encrypted in it.
+/// Compares the decryption of a new ciphertext with the plaintext.
 fn verify(
     decrypted: Result<Zeroizing<Vec<u8>>, TokenError>,
     plaintext: &[u8],
@@ -226,11 +226,14 @@ fn verify(
         Ok(_) | Err(_) => {}
     }
     metrics().ciphertext_unverified();
-    tracing::error!("the token made a ciphertext that does not open; it is thrown away");
+    tracing::error!(
+        event = "token.ciphertext_discarded",
+        "discarded a ciphertext of the token that cannot be decrypted"
+    );
     Err(TokenError::Unverified)
 }
 
-/// Whether the token itself says that the data is at fault.
+/// Whether the token reports that the data is at fault.
 fn is_data_fault(error: &TokenError) -> bool {
     matches!(error, TokenError::Call { .. })
         && error.class() == crate::token::error::ErrorClass::BadInput

@@ -1,5 +1,5 @@
-//! AES-GCM with the one shape that all tokens agree on: a 96-bit IV from the caller, a 128-bit
-//! tag behind the ciphertext.
+//! AES-GCM in the only form that all tokens support: a 96-bit IV from the caller, and a 128-bit tag
+//! after the ciphertext.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::model::{IV_BYTES, TAG_BYTES};
 use crate::token::error::TokenError;
 
-/// Encrypts. No associated data means a length of zero.
+/// Encrypts. `None` as associated data means a length of zero.
 pub(crate) fn encrypt(
     session: &Session,
     key: ObjectHandle,
@@ -19,22 +19,22 @@ pub(crate) fn encrypt(
     aad: &[u8],
     plaintext: &[u8],
 ) -> Result<Vec<u8>, TokenError> {
-    // The token gets a copy: one that makes its own IV writes it back, and then ours is not
-    // the IV of this ciphertext.
+    // The token gets a copy: a token that generates its own IV writes it back, and the caller's IV
+    // is then not the one of this ciphertext.
     let mut token_iv = *iv;
     let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
     let ciphertext = session.encrypt(&Mechanism::AesGcm(params), key, plaintext)?;
     if token_iv != *iv {
-        return Err(TokenError::Untrusted("it replaces the IV of AES-GCM by its own"));
+        return Err(TokenError::Untrusted("it replaces the IV of AES-GCM with its own"));
     }
     if ciphertext.len() != plaintext.len() + TAG_BYTES {
-        return Err(TokenError::Untrusted("its AES-GCM ciphertexts have another length"));
+        return Err(TokenError::Untrusted("its AES-GCM ciphertexts have a wrong length"));
     }
     Ok(ciphertext)
 }
 
-/// The way back of `encrypt`. A ciphertext shorter than the tag never reaches the token:
-/// openCryptoki jams the session on one.
+/// Decrypts the output of `encrypt`. A ciphertext shorter than the tag is not sent to the token:
+/// openCryptoki leaves the session unusable after one.
 pub(crate) fn decrypt(
     session: &Session,
     key: ObjectHandle,
@@ -49,7 +49,7 @@ pub(crate) fn decrypt(
     let params = GcmParams::new(&mut token_iv, aad, tag_bits())?;
     let plaintext = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, ciphertext)?);
     if plaintext.len() + TAG_BYTES != ciphertext.len() {
-        return Err(TokenError::Untrusted("its AES-GCM plaintexts have another length"));
+        return Err(TokenError::Untrusted("its AES-GCM plaintexts have a wrong length"));
     }
     Ok(plaintext)
 }

@@ -1,5 +1,5 @@
-//! Key material from outside (BYOK): it comes in wrapped and is unwrapped in the token. It is
-//! never in our memory in clear.
+//! Imported key material (BYOK): unwrapped in the token, so that this process never has it in
+//! clear.
 
 use std::fmt;
 
@@ -20,25 +20,25 @@ use crate::token::worker::Worker;
 const WRAPPING_BITS: u64 = 2048;
 const CHECK_VALUE_BYTES: usize = 16;
 
-/// One block of AES that shows which key it is and harms nothing that AES-GCM does with it:
-/// it is neither the zero block (that is GCM's secret hash key, which the usual check value
-/// gives away in part) nor any counter block (those end in 1 or more, up to the last block of
-/// the longest message; this one ends in 0).
+/// A block of AES whose encryption identifies a key and does not weaken AES-GCM with that key: it
+/// is neither the zero block (its encryption is GCM's hash key, which the usual check value reveals
+/// in part) nor a counter block (those end in 1 or more, up to the last block of the longest
+/// message; this one ends in 0).
 const CHECK_BLOCK: [u8; 16] = *b"hsmgate kcv \0\0\0\0";
 const CHECK_MESSAGE: &[u8] = b"hsmgate key check value";
 
-/// Tells whether two secret keys are the same, and nothing else of them.
+/// Identifies a secret key, and reveals nothing else of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckValue([u8; CHECK_VALUE_BYTES]);
 
 impl CheckValue {
-    /// Its 16 bytes.
+    /// The 16 bytes of the value.
     pub const fn as_bytes(&self) -> &[u8; CHECK_VALUE_BYTES] {
         &self.0
     }
 }
 
-/// In lower-case hexadecimal digits.
+/// As lowercase hexadecimal digits.
 impl fmt::Display for CheckValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -46,8 +46,8 @@ impl fmt::Display for CheckValue {
 }
 
 impl Worker<'_> {
-    /// Makes an RSA key pair of 2,048 bits that unwraps key material. Its private key also
-    /// decrypts, which a control call needs and which gives nothing to a caller.
+    /// Generates an RSA key pair of 2,048 bits that unwraps key material. Its private key may also
+    /// decrypt, which a control call needs and no operation offers.
     ///
     /// # Errors
     /// As `generate`.
@@ -56,13 +56,14 @@ impl Worker<'_> {
         self.make(name, GenerationParams::Pair { kind, pair_use: PairUse::Wrapping })
     }
 
-    /// Unwraps key material straight into a closed key of the token. Its attributes and its
-    /// length are read back and it is used once before this returns `Ok`; on failure nothing is
-    /// left of it.
+    /// Unwraps key material directly into a non-extractable key of the token. Its attributes and
+    /// its length are read back and it is used once before this returns `Ok`; after a failure
+    /// nothing is left.
     ///
     /// # Errors
-    /// `BadKeyMaterial` when it does not unwrap or has another length than the spec's;
-    /// `Unsupported` when the token can not unwrap so; `BadInput` for a spec of key pairs.
+    /// `BadKeyMaterial` when it cannot be unwrapped or has another length than the spec's;
+    /// `Unsupported` when the token does not support the unwrapping; `BadInput` for a spec of key
+    /// pairs.
     pub fn unwrap_secret(
         &mut self,
         wrapping: KeyIdentity,
@@ -115,7 +116,7 @@ impl Worker<'_> {
         };
         let mut is_retry = false;
         let unwrapped = self.repeat_if_ambiguous(|worker| {
-            // What had no good answer may be there all the same.
+            // A failed call may have created the key anyway.
             worker.clear_before_retry(new, std::mem::replace(&mut is_retry, true))?;
             wrapped.unwrap(worker.session()?, copies)
         });

@@ -6,11 +6,12 @@ use crate::token::objects::name::KeyIdentity;
 use crate::token::worker::Worker;
 
 impl Worker<'_> {
-    /// The MAC of a message, as long as the hash. To verify one, make it again and compare in
+    /// The MAC of a message, as long as the hash. To verify a MAC, compute it again and compare in
     /// constant time.
     ///
     /// # Errors
-    /// `NotFound` when the key is not in the token, and what the token room's errors tell.
+    /// `NotFound` when the key is not in the token, and other
+    /// [`TokenError`](crate::token::TokenError)s.
     pub fn mac(
         &mut self,
         key: KeyIdentity,
@@ -21,7 +22,7 @@ impl Worker<'_> {
             let handle = worker.handles(key)?.preferred();
             let mac = worker.session()?.sign(&algorithm.mechanism(), handle, message)?;
             if mac.len() != algorithm.bytes() {
-                return Err(TokenError::Untrusted("its MACs have another length"));
+                return Err(TokenError::Untrusted("its MACs have a wrong length"));
             }
             Ok(mac)
         })

@@ -1,4 +1,4 @@
-//! The mechanisms that we use, with the only parameters that we use them with.
+//! The mechanisms that the gateway uses, with their only parameters.
 
 use aws_lc_rs::digest;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
@@ -7,10 +7,10 @@ use cryptoki::types::Ulong;
 
 use crate::token::error::TokenError;
 
-/// Something that a token may be able to do.
+/// A function that a token may support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Capability {
-    /// AES keys and AES-GCM. Every token that was opened has it.
+    /// AES keys and AES-GCM. Every open token supports it.
     AesGcm,
     /// RSA key pairs.
     RsaKeys,
@@ -22,7 +22,7 @@ pub enum Capability {
     RsaPss,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     RsaPkcs1,
-    /// EC key pairs and ECDSA. Which curves, only making a key can tell.
+    /// EC key pairs and ECDSA. Only a key generation shows which curves are supported.
     Ecdsa,
     /// HMAC with SHA-224.
     HmacSha224,
@@ -59,7 +59,7 @@ impl Capability {
         Self::UnwrapOaepSha256,
     ];
 
-    /// Whether a token with these mechanisms has it. `oaep_sha1_only`: OAEP knows SHA-1 alone.
+    /// Whether a token with these mechanisms has it. `oaep_sha1_only`: OAEP supports only SHA-1.
     pub(crate) fn is_among(self, mechanisms: &[MechanismType], oaep_sha1_only: bool) -> bool {
         let has = |wanted: &[MechanismType]| wanted.iter().all(|one| mechanisms.contains(one));
         match self {
@@ -102,8 +102,8 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 ];
 
 impl SignAlgorithm {
-    /// The mechanism, and what it takes as its input. The hash stays outside: SoftHSM has no
-    /// ECDSA that hashes.
+    /// The mechanism, and its input. The hash is computed outside: SoftHSM has no ECDSA that
+    /// hashes.
     pub(crate) fn prepare(self, digest: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
         match self {
             Self::RsaPssSha256 => {
@@ -137,7 +137,7 @@ impl MacAlgorithm {
     pub(crate) const ALL: [Self; 4] =
         [Self::HmacSha224, Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
 
-    /// The length of its MACs, and of the keys that we make for it, in bytes.
+    /// The length of its MACs, and of generated keys for it, in bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Self::HmacSha224 => 28,
@@ -147,11 +147,11 @@ impl MacAlgorithm {
         }
     }
 
-    /// The one whose keys have so many bytes.
+    /// The algorithm whose keys have this length.
     pub(crate) fn of_key(bytes: u64) -> Result<Self, TokenError> {
         let bytes = usize::try_from(bytes).unwrap_or_default();
         let found = Self::ALL.into_iter().find(|algorithm| algorithm.bytes() == bytes);
-        found.ok_or(TokenError::BadInput("no HMAC of ours has keys of this length"))
+        found.ok_or(TokenError::BadInput("no supported HMAC has keys of this length"))
     }
 
     pub(crate) const fn mechanism(self) -> Mechanism<'static> {
@@ -164,7 +164,7 @@ impl MacAlgorithm {
     }
 }
 
-/// The hash of RSAES-OAEP, for its label and its mask alike.
+/// The hash of RSAES-OAEP, for both its label and its mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OaepHash {
     /// SHA-1.

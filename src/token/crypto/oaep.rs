@@ -1,7 +1,8 @@
-//! Taking off RSAES-OAEP (RFC 8017, section 7.1.2, step 3) after raw RSA in the token.
+//! Removes the padding of RSAES-OAEP (RFC 8017, section 7.1.2, step 3) after raw RSA in the token.
 //!
-//! Whoever can tell one bad padding from another can decrypt (Manger 2001). So nothing in here
-//! branches on, or indexes by, what was decrypted, until one verdict over everything is made.
+//! An attacker who can distinguish one bad padding from another can decrypt (Manger 2001). So
+//! nothing in this file branches on, or indexes by, decrypted data, until one result for all checks
+//! is computed.
 
 use aws_lc_rs::digest;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -9,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::mechanism::OaepHash;
 
-/// The message in an encoded block that is as long as the modulus; none if it is not one with
-/// an empty label. Only the length of `encoded` and the verdict are public.
+/// The message in an encoded block that is as long as the modulus; `None` if it is not valid with
+/// an empty label. Only the length of `encoded` and the validity are public.
 pub(crate) fn unpad(hash: OaepHash, encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let algorithm = hash.digest();
     let (first, masked) = encoded.split_first()?;
@@ -30,7 +31,7 @@ pub(crate) fn unpad(hash: OaepHash, encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>
     padded.get(usize::try_from(start).ok()?..).map(|message| Zeroizing::new(message.to_vec()))
 }
 
-/// Where the message begins, behind zeros and a one, and whether there is such a place.
+/// The start of the message, after zeros and a one, and whether it exists.
 fn message_start(padded: &[u8]) -> (u32, Choice) {
     let mut start = 0_u32;
     let mut in_zeros = Choice::from(1);
@@ -47,7 +48,7 @@ fn message_start(padded: &[u8]) -> (u32, Choice) {
     (start, is_good & !in_zeros)
 }
 
-/// XORs the mask that MGF1 makes of `seed` over `target` (RFC 8017, appendix B.2.1).
+/// XORs the MGF1 mask of `seed` over `target` (RFC 8017, appendix B.2.1).
 fn unmask(algorithm: &'static digest::Algorithm, target: &mut [u8], seed: &[u8]) {
     for (counter, chunk) in (0_u32..).zip(target.chunks_mut(algorithm.output_len())) {
         let mut context = digest::Context::new(algorithm);

@@ -1,10 +1,10 @@
-//! Random bytes from the token's generator, each draw held against those before it and combined with
+//! Random bytes from the token's generator, each draw compared with previous ones and combined with
 //! random bytes of the operating system at the moment of use.
 //!
-//! Bytes that wait in the memory of the process are the same in every copy of that memory: a virtual
-//! machine that goes back to a snapshot, or goes on twice from one, would use them twice. The same
-//! is true of a token whose generator runs in this process. Bytes that the kernel gives now are
-//! other ones in each copy. XOR leaves the result as good as the better of the two sources.
+//! Random bytes that wait in the memory of the process are the same in every copy of that memory: a
+//! virtual machine that is reverted to a snapshot, or cloned from one, would use them twice. The
+//! same holds for a token whose generator runs in this process. Bytes that the kernel returns now
+//! differ in each copy. The XOR of both is as good as the better source.
 
 use std::sync::Arc;
 
@@ -18,24 +18,24 @@ use crate::token::error::TokenError;
 
 /// 340 IVs at once: one C_GenerateRandom per message costs 16 to 64 % of the throughput.
 const IV_BLOCK_BYTES: usize = 340 * IV_BYTES;
-/// The most that one C_GenerateRandom is asked for; NSS takes 64 KiB.
+/// The maximum bytes of one C_GenerateRandom; NSS supports 64 KiB.
 const CALL_BYTES: usize = 4096;
-/// The most that the kernel is asked for at once.
+/// The maximum bytes of one request to the kernel.
 const SYSTEM_BYTES: usize = 256;
 
-/// One thread's supply of random bytes.
+/// The random bytes of one thread.
 pub(crate) struct RandomSource {
     ivs: IvPool,
     watch: Arc<GeneratorWatch>,
 }
 
-/// Bytes from the token that wait to become IVs.
+/// Bytes from the token that are used as the next IVs.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone))]
 struct IvPool(Vec<u8>);
 
 impl IvPool {
-    /// The next IV; none when the pool is empty.
+    /// The next IV; `None` if the pool is empty.
     fn next(&mut self) -> Option<Result<[u8; IV_BYTES], TokenError>> {
         let rest = self.0.len().checked_sub(IV_BYTES)?;
         let mut iv = [0; IV_BYTES];
@@ -47,26 +47,27 @@ impl IvPool {
 }
 
 impl RandomSource {
-    /// A supply of the generator that all threads watch together.
+    /// Creates a source that shares the generator check of all threads.
     pub(crate) fn new(watch: &Arc<GeneratorWatch>) -> Self {
         Self { ivs: IvPool::default(), watch: Arc::clone(watch) }
     }
 
-    /// 96 random bits, never handed out twice.
+    /// 96 random bits, never returned twice.
     pub(crate) fn iv(&mut self, session: &Session) -> Result<[u8; IV_BYTES], TokenError> {
         if let Some(iv) = self.ivs.next() {
             return iv;
         }
         let mut block = vec![0; IV_BLOCK_BYTES];
         session.generate_random_slice(&mut block)?;
-        // The watch sees what the token gave: combined with anything, a dead generator looks alive.
+        // The check gets the output of the token itself: combined with other bytes, a dead
+        // generator would look healthy.
         self.watch.check_ivs(&block)?;
         self.ivs = IvPool(block);
-        self.ivs.next().unwrap_or(Err(TokenError::Untrusted("it gives no random bytes")))
+        self.ivs.next().unwrap_or(Err(TokenError::Untrusted("it returned no random bytes")))
     }
 
-    /// So many random bytes for use as a secret. What is too short to be checked is cut from a
-    /// longer draw.
+    /// Random bytes for use as a secret. If too few to be checked, they are the start of a longer
+    /// draw.
     pub(crate) fn bytes(
         &self,
         session: &Session,
@@ -86,14 +87,14 @@ impl RandomSource {
     }
 }
 
-/// Combines bytes with as many from the kernel, by a system call: a generator in user space, such
-/// as that of the crypto library, would have its state copied with the memory too.
+/// Combines bytes with as many from the kernel, by a system call: the state of a generator in user
+/// space, such as that of the crypto library, would be copied with the memory.
 #[expect(clippy::disallowed_methods, reason = "the source of key material and IVs")]
 fn combine_with_system(bytes: &mut [u8]) -> Result<(), TokenError> {
     let mut system = Zeroizing::new([0; SYSTEM_BYTES]);
     for chunk in bytes.chunks_mut(SYSTEM_BYTES) {
         let Some(drawn) = system.get_mut(..chunk.len()) else { continue };
-        // The kernel gives up to 256 bytes as a whole (getrandom(2)).
+        // The kernel returns up to 256 bytes as a whole (getrandom(2)).
         let count = getrandom(&mut *drawn, GetRandomFlags::empty())
             .map_err(|error| TokenError::SystemRandom(error.into()))?;
         if count != chunk.len() {
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn every_byte_of_a_secret_is_combined() {
         for bytes in [1, 255, 256, 257, 4097] {
-            // With 40 tries no byte stays as it was by chance (2^-320).
+            // In 40 tries no byte stays unchanged by chance (2^-320).
             let mut changed = vec![false; bytes];
             for _try in 0..40 {
                 let mut secret = vec![0x5a; bytes];

@@ -1,4 +1,4 @@
-//! One piece of wrapped key material on its way into the token.
+//! One wrapped key on its way into the token.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
@@ -12,21 +12,21 @@ use crate::token::objects::name::ObjectName;
 use crate::token::objects::query::{self, attribute};
 use crate::token::objects::template::{self, Copies, ObjectLifetime, SecretUse};
 
-/// Wrapped key material, and what it has to become.
+/// Wrapped key material, and the key that it has to become.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wrapped<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) mechanism: &'a Mechanism<'a>,
     /// The private key that unwraps it.
     pub(crate) unwrapping: ObjectHandle,
-    /// The length that the key must have, in bytes.
+    /// The required length of the key, in bytes.
     pub(crate) length: u64,
     pub(crate) secret_use: SecretUse,
     pub(crate) target: &'a ObjectName,
 }
 
 impl Wrapped<'_> {
-    /// Unwraps into the token. The key is not proven yet.
+    /// Unwraps it into the token. The key is not checked yet.
     pub(crate) fn unwrap(
         &self,
         session: &Session,
@@ -48,7 +48,7 @@ impl Wrapped<'_> {
         if self.length_of(session, key)?.is_some_and(|length| length != self.length) {
             return Err(TokenError::BadKeyMaterial);
         }
-        // Material of an odd length fails here, each token with a word of its own.
+        // Material of an invalid length fails here, in each token with another error.
         let is_usable = is_granted(|| {
             key_test::secret(session, random, key, self.secret_use, self.length.into())
         })?;
@@ -59,8 +59,8 @@ impl Wrapped<'_> {
         template::secret_key(None, self.secret_use, lifetime, copies)
     }
 
-    /// The key's length in bytes. SoftHSM says 0 of unwrapped keys; then AES keys are measured,
-    /// and of a MAC key the trial tells that it is long enough, which is what matters.
+    /// The key's length in bytes. SoftHSM reports 0 for unwrapped keys; AES keys are then measured,
+    /// and for a MAC key the test shows that it is long enough, which is sufficient.
     fn length_of(&self, session: &Session, key: ObjectHandle) -> Result<Option<u64>, TokenError> {
         match attribute!(session.get_attributes(key, &[AttributeType::ValueLen])?, ValueLen) {
             Some(length) if **length != 0 => Ok(Some(**length)),
@@ -69,9 +69,9 @@ impl Wrapped<'_> {
         }
     }
 
-    /// Tells AES keys of 16, 24 and 32 bytes apart without seeing them: HMAC takes no key that
-    /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material becomes a
-    /// MAC key of the session for a moment, as closed as any.
+    /// Distinguishes AES keys of 16, 24 and 32 bytes without reading them: HMAC accepts no key that
+    /// is shorter than its hash, SHA-1 (20) or SHA-256 (32). For this the material is unwrapped as
+    /// a temporary session MAC key, also non-extractable.
     fn measure(&self, session: &Session) -> Result<u64, TokenError> {
         let template =
             template::secret_key(None, SecretUse::Mac, ObjectLifetime::Session, Copies::OfClosed);
@@ -87,8 +87,8 @@ impl Wrapped<'_> {
     }
 }
 
-/// Whether the token does this with a key. A refusal may be about the key or mean nothing: the one
-/// comes every time, the other hardly ever twice.
+/// Whether the token accepts a key for this. A rejection may concern the key or be a random
+/// failure: the former occurs every time, the latter hardly ever twice.
 fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool, TokenError> {
     for _time in 0..AMBIGUOUS_TRIES {
         match call() {
@@ -103,8 +103,8 @@ fn is_granted<T>(mut call: impl FnMut() -> Result<T, TokenError>) -> Result<bool
     Ok(false)
 }
 
-/// Makes an unwrapped key what was asked for, where the token took no notice of the template:
-/// openCryptoki leaves it open otherwise.
+/// Sets the attributes of an unwrapped key if the token ignored the template: otherwise
+/// openCryptoki leaves it extractable.
 fn close(session: &Session, key: ObjectHandle, template: &[Attribute]) -> Result<(), TokenError> {
     let differences = query::differences(session, key, template)?;
     if differences.is_empty() {

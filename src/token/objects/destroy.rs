@@ -1,4 +1,4 @@
-//! Destruction of keys. It runs under the object lock.
+//! Destruction of keys, under the object lock.
 
 use cryptoki::object::ObjectClass;
 use cryptoki::session::Session;
@@ -9,17 +9,17 @@ use crate::token::error::{ErrorClass, TokenError};
 use crate::token::worker::Worker;
 
 impl Worker<'_> {
-    /// Destroys the key, or the key pair. An absent key is as good.
+    /// Destroys the key, or the key pair. A missing key is not an error.
     ///
     /// # Errors
-    /// When the token does not say that every object is gone; `KeyMismatch` when it has objects with
-    /// this id that are another key's, or nobody's, which stay.
+    /// When the token does not confirm that every object is gone; `KeyMismatch` when objects with
+    /// this id belong to another key or have no label; these are kept.
     pub fn destroy(&mut self, key: KeyIdentity) -> Result<(), TokenError> {
         self.destroy_with(key, Unlabelled::Keep)
     }
 
-    /// As [`Worker::destroy`], of a key that may be half made: objects with its id that a kill left
-    /// without a label go too.
+    /// As [`Worker::destroy`], for a key that may be incomplete: also destroys objects with its id
+    /// that have no label after a kill.
     ///
     /// # Errors
     /// As [`Worker::destroy`].
@@ -40,8 +40,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Before a retry, removes what the attempt before may have made without saying so: an answer
-    /// may be lost, and two objects with one id would be of no use.
+    /// Before a retry, removes an object that the previous attempt may have created: its response
+    /// may be lost, and two objects with one id would be unusable.
     pub(crate) fn clear_before_retry(
         &mut self,
         key: KeyIdentity,
@@ -50,20 +50,25 @@ impl Worker<'_> {
         if is_retry { self.destroy_all(key, Unlabelled::Destroy) } else { Ok(()) }
     }
 
-    /// Removes what a failed attempt left behind: a half-written object is listed like a whole one.
-    /// What remains is removed before the next attempt, or when the version is taken back.
+    /// Removes the objects of a failed attempt: an incomplete object is listed like a complete one.
+    /// What remains is removed before the next attempt, or with the version.
     pub(crate) fn discard(&mut self, key: KeyIdentity) {
-        // What failed may have left its session in the middle of an operation.
+        // The failure may have left an operation active on the session.
         let destroyed = self.destroy_all(key, Unlabelled::Destroy).or_else(|_jammed| {
             self.drop_session();
             self.destroy_all(key, Unlabelled::Destroy)
         });
         if let Err(error) = destroyed {
-            tracing::warn!(key = %key.name, %error, "a key that failed its proof may be left in the token");
+            tracing::warn!(
+                event = "token.object_left",
+                key = %key.name,
+                %error,
+                "could not destroy a new key that failed its test; it may remain in the token"
+            );
         }
     }
 
-    /// Destroys all objects with this id. That there is none is believed as little as of any search.
+    /// Destroys all objects with this id. An empty search is accepted only as in any search.
     fn destroy_all(&mut self, key: KeyIdentity, unlabelled: Unlabelled) -> Result<(), TokenError> {
         self.log_in_if_logged_out()?;
         let mut existed = false;
@@ -75,8 +80,8 @@ impl Worker<'_> {
     }
 }
 
-/// Whether it saw objects of this key, which are gone now; those of another key stay. A token that
-/// stumbles may say of an object that it is not there: only a search that finds none is believed.
+/// Whether it found objects of this key, which are destroyed now; those of another key are kept. A
+/// failing token may report that an object does not exist: only an empty search is accepted.
 fn destroy_seen(
     session: &Session,
     key: KeyIdentity,
@@ -95,7 +100,7 @@ fn destroy_seen(
             Err(error) => Err(error),
         };
         match destroyed {
-            // Another process was faster, or that is not true.
+            // Another process was faster, or the error is wrong.
             Err(error) if error.class() == ErrorClass::HandleGone => doubt = Some(error),
             outcome => outcome?,
         }
@@ -107,16 +112,16 @@ fn destroy_seen(
     }
 }
 
-/// What becomes of objects that have a key's id and no label.
+/// How to treat objects that have a key's id and no label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unlabelled {
-    /// They are nobody's: an id alone would let a changed database name any object of the token.
+    /// Keep them: with the id alone, a changed database could name any object of the token.
     Keep,
-    /// They are the key's, where they are of its class: what a kill left half written.
+    /// Destroy those of the key's class: they were incomplete after a kill.
     Destroy,
 }
 
-/// Whether an object with a key's id is the key's to destroy.
+/// Whether an object with a key's id belongs to the key and may be destroyed.
 fn belongs_to(
     key: KeyIdentity,
     class: Option<ObjectClass>,

@@ -1,4 +1,4 @@
-//! Generation of keys. It runs under the object lock.
+//! Generation of keys, under the object lock.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::session::Session;
@@ -13,7 +13,7 @@ use crate::token::crypto::random::RandomSource;
 use crate::token::error::TokenError;
 use crate::token::worker::Worker;
 
-/// What a key is made of: what has to be generated for a spec, or what the token has.
+/// The parameters of a key: to generate it, or as found in the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GenerationParams {
     Secret { bytes: Ulong, secret_use: SecretUse },
@@ -21,10 +21,10 @@ pub(crate) enum GenerationParams {
 }
 
 impl GenerationParams {
-    /// The material of a key of this spec and usage.
+    /// The parameters of a key of this spec and usage.
     pub(crate) fn of(spec: KeySpec, usage: KeyUsage) -> Result<Self, TokenError> {
         if !spec.usages().contains(&usage) {
-            return Err(TokenError::BadInput("a key of this spec has no such usage"));
+            return Err(TokenError::BadInput("a key of this spec does not support this usage"));
         }
         let secret = |secret_use, bytes| Self::Secret { bytes: Ulong::new(bytes), secret_use };
         let (aes, mac) =
@@ -48,19 +48,19 @@ impl GenerationParams {
             KeySpec::Rsa4096 => rsa(4096),
             KeySpec::EcP256 => ec(Curve::P256),
             KeySpec::EcP256k => ec(Curve::Secp256k1),
-            // PKCS#11 has no numbers for them, and vendors' own differ.
+            // PKCS#11 has no standard numbers for them, and vendors' numbers differ.
             KeySpec::Sm4 => return Err(TokenError::Unsupported("SM4")),
             KeySpec::EcSm2 => return Err(TokenError::Unsupported("SM2")),
         })
     }
 
-    /// The material of a key of this spec and its first usage.
+    /// The parameters of a key of this spec and its first usage.
     pub(crate) fn of_default(spec: KeySpec) -> Result<Self, TokenError> {
         let usage = spec.usages().first().copied();
         Self::of(spec, usage.unwrap_or(KeyUsage::EncryptDecrypt))
     }
 
-    /// Which objects make it.
+    /// The objects that form the key.
     const fn class(self) -> KeyClass {
         match self {
             Self::Secret { .. } => KeyClass::Secret,
@@ -68,7 +68,7 @@ impl GenerationParams {
         }
     }
 
-    /// The mechanism that makes it, and what such keys are called.
+    /// The mechanism that generates it, and the name of such keys.
     const fn generator(self) -> (Mechanism<'static>, &'static str) {
         match self {
             Self::Secret { secret_use: SecretUse::Cipher, .. } => {
@@ -88,12 +88,12 @@ impl GenerationParams {
 }
 
 impl Worker<'_> {
-    /// Makes the key, or the key pair, of one key version in the token. When this returns `Ok`
-    /// its attributes were read back and it was used once; on failure nothing is left of it.
+    /// Generates the key, or the key pair, of one key version in the token. When this returns `Ok`,
+    /// its attributes were read back and it was used once; after a failure nothing is left.
     ///
     /// # Errors
-    /// `Unsupported` when the token has no such keys, `BadInput` for a usage that the spec does
-    /// not have, `WrongAttributes` when the token makes something else.
+    /// `Unsupported` when the token does not support such keys, `BadInput` for a usage that the
+    /// spec does not have, `WrongAttributes` when the token creates something else.
     pub fn generate(
         &mut self,
         name: &ObjectName,
@@ -103,7 +103,7 @@ impl Worker<'_> {
         self.make(name, GenerationParams::of(spec, usage)?)
     }
 
-    /// The mechanism that makes `params`.
+    /// The mechanism that generates `params`.
     ///
     /// # Errors
     /// `Unsupported` when the token does not have it.
@@ -116,7 +116,7 @@ impl Worker<'_> {
         if has_it { Ok(mechanism) } else { Err(TokenError::Unsupported(what)) }
     }
 
-    /// Makes the objects of `params`, proves them, and puts them into the cache.
+    /// Generates the objects of `params`, tests them, and caches them.
     pub(crate) fn make(
         &mut self,
         name: &ObjectName,
@@ -143,7 +143,7 @@ impl Worker<'_> {
     }
 }
 
-/// Generates, reads back, uses once.
+/// Generates a key, reads its attributes back, and uses it once.
 pub(crate) fn generate_in(
     session: &Session,
     random: &mut RandomSource,

@@ -1,5 +1,5 @@
-//! What our objects are, as their attributes tell: enough to rebuild a catalogue, and to hold every
-//! key against the policy that it was made by.
+//! Inspects the gateway's objects by their attributes: enough to rebuild a catalogue, and to check
+//! every key against the attributes of its generation.
 
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
@@ -14,7 +14,7 @@ use crate::token::crypto::mechanism::MacAlgorithm;
 use crate::token::error::TokenError;
 use crate::token::worker::Worker;
 
-/// The attributes that tell what an object is.
+/// The attributes that describe an object.
 const KIND_ATTRIBUTES: &[AttributeType] = &[
     AttributeType::Label,
     AttributeType::Class,
@@ -29,49 +29,50 @@ const KIND_ATTRIBUTES: &[AttributeType] = &[
     AttributeType::Modifiable,
 ];
 
-/// Why an object is none of ours, whatever its label says.
-const NO_KIND: &str = "it is no kind of key that hsmgate makes";
+/// Why an object is not one of the gateway's, whatever its label.
+const NO_KIND: &str = "it is not a kind of key that hsmgate generates";
 
-/// The objects of one name, looked at.
+/// The objects of one name, inspected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// Their name.
     pub name: ObjectName,
-    /// What they are; none when they are no key that we could have made.
+    /// The kind of key; `None` if the gateway cannot have created it.
     pub kind: Option<ObjectKind>,
-    /// Whether the token made the key itself (`CKA_LOCAL`), and nobody brought it in.
+    /// Whether the token generated the key itself (`CKA_LOCAL`), and it was not imported.
     pub is_local: bool,
-    /// What is not as it should be, each in words. A key without faults is whole and closed.
+    /// The differences from a correct key, as text. A key without faults is complete and
+    /// non-extractable.
     pub faults: Vec<String>,
 }
 
-/// What the objects of one name are.
+/// The kind of the objects of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
     /// A key of the API.
     Key {
         /// Its kind and size.
         spec: KeySpec,
-        /// What it is for.
+        /// The usage.
         usage: KeyUsage,
-        /// Whether the token told the size. SoftHSM does not for imported AES keys, which are then
-        /// given as `Aliyun_AES_256`; they work whatever their size is.
+        /// Whether the token reported the size. SoftHSM does not for imported AES keys, which are
+        /// then reported as `Aliyun_AES_256`; they work whatever their size.
         is_size_known: bool,
     },
     /// A key pair that unwraps imported material.
     WrappingPair,
 }
 
-/// How closely to look.
+/// The depth of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// At the attributes alone.
+    /// The attributes only.
     Attributes,
-    /// Every key is used once as well.
+    /// Also uses every key once.
     Use,
 }
 
-/// An object with what its attributes tell.
+/// An object with its attributes.
 #[derive(Debug)]
 pub(crate) struct Object {
     handle: ObjectHandle,
@@ -79,7 +80,7 @@ pub(crate) struct Object {
 }
 
 impl Worker<'_> {
-    /// What the attributes of an object tell, if its label is one of ours.
+    /// The attributes of an object, if its label is one of the gateway's.
     pub(crate) fn attributes_of(
         &mut self,
         handle: ObjectHandle,
@@ -88,7 +89,7 @@ impl Worker<'_> {
         Ok(name_from(&attributes).map(|name| (name, Object { handle, attributes })))
     }
 
-    /// Holds the objects of one name against what they have to be.
+    /// Checks the objects of one name.
     pub(crate) fn check_objects(
         &mut self,
         name: ObjectName,
@@ -116,20 +117,20 @@ impl Worker<'_> {
             && inspected.faults.is_empty()
             && let Err(error) = self.test_use(objects, params)
         {
-            // Whatever state the session is in now, the next object needs a good one.
+            // The session may be unusable, and the next object needs a good one.
             self.drop_session();
-            inspected.faults.push(format!("it can not be used: {error}"));
+            inspected.faults.push(format!("it cannot be used: {error}"));
         }
         inspected
     }
 
-    /// What the objects of one name are, or why they are no whole key.
+    /// The parameters of the objects of one name, or why they are not a complete key.
     fn params_of(&mut self, objects: &[Object]) -> Result<GenerationParams, &'static str> {
         let one = |class: ObjectClass| -> Result<Option<&Object>, &'static str> {
             let mut found = objects.iter().filter(|object| object.class() == Some(class));
             match (found.next(), found.next()) {
                 (first, None) => Ok(first),
-                (_, Some(_)) => Err("the token holds more than one such object"),
+                (_, Some(_)) => Err("the token has more than one such object"),
             }
         };
         let secret = one(ObjectClass::SECRET_KEY)?;
@@ -137,9 +138,9 @@ impl Worker<'_> {
         match (secret, private, public) {
             (Some(secret), None, None) => self.secret_params(secret),
             (None, Some(private), Some(public)) => pair_params(private, public),
-            (None, Some(_), None) => Err("the public half of the pair is missing"),
-            (None, None, Some(_)) => Err("the private half of the pair is missing"),
-            _ => Err("the objects make no key"),
+            (None, Some(_), None) => Err("the public key of the pair is missing"),
+            (None, None, Some(_)) => Err("the private key of the pair is missing"),
+            _ => Err("the objects do not form a key"),
         }
     }
 
@@ -161,8 +162,8 @@ impl Worker<'_> {
         }
     }
 
-    /// The length of a MAC key whose token does not tell it, as SoftHSM with imported ones: no HMAC
-    /// takes a key that is shorter than its hash.
+    /// The length of a MAC key if the token does not report it, as SoftHSM for imported ones: no
+    /// HMAC accepts a key that is shorter than its hash.
     fn measure_mac(&mut self, key: ObjectHandle) -> u64 {
         let mut longest = 0;
         for algorithm in MacAlgorithm::ALL {
@@ -178,7 +179,7 @@ impl Worker<'_> {
         u64::try_from(longest).unwrap_or_default()
     }
 
-    /// Which attributes are other than a key of this form has.
+    /// The attributes that differ from those of a key of this kind.
     fn faults_of(
         &mut self,
         object: &Object,
@@ -198,9 +199,10 @@ impl Worker<'_> {
             }
         };
         let differences = query::differences(self.session()?, object.handle, &wanted)?;
-        // A key that cannot be modified is always right; only the copies of SoftHSM ask for more.
+        // A key that cannot be modified is always correct; only the copies of SoftHSM need a
+        // modifiable one.
         let is_fault = |one: &&Attribute| **one != Attribute::Modifiable(true);
-        let name_of = |one: &Attribute| format!("{} is not as it should be", one.attribute_type());
+        let name_of = |one: &Attribute| format!("{} has a wrong value", one.attribute_type());
         Ok(differences.iter().filter(is_fault).map(name_of).collect())
     }
 
@@ -239,7 +241,7 @@ fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'
             bits: Ulong::new(attribute!(public.attributes, ModulusBits).map_or(0, |bits| **bits)),
         },
         Some(KeyType::EC) => {
-            let curve = public.curve().ok_or("it is on none of the curves that hsmgate uses")?;
+            let curve = public.curve().ok_or("it is on a curve that hsmgate does not support")?;
             PairKind::Ec { curve }
         }
         _ => return Err(NO_KIND),
@@ -247,7 +249,7 @@ fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'
     Ok(GenerationParams::Pair { kind, pair_use })
 }
 
-/// What objects of this material are: the key whose spec and usage ask for the same.
+/// The kind of objects with these parameters: the key whose spec and usage require the same.
 fn kind_of(material: GenerationParams) -> Result<ObjectKind, &'static str> {
     let (material, is_size_known) = match material {
         GenerationParams::Pair { pair_use: PairUse::Wrapping, .. } => {
@@ -267,7 +269,7 @@ fn kind_of(material: GenerationParams) -> Result<ObjectKind, &'static str> {
             }
         }
     }
-    Err("it is of no size that hsmgate makes")
+    Err("its size is not one that hsmgate generates")
 }
 
 impl Object {
@@ -283,7 +285,7 @@ impl Object {
         Curve::of_oid(attribute!(self.attributes, EcParams)?)
     }
 
-    /// A yes or no, no where the token does not tell it.
+    /// A boolean attribute; false if the token does not report it.
     fn is_true(&self, wanted: AttributeType) -> bool {
         self.attributes.iter().any(|attribute| {
             attribute.attribute_type() == wanted

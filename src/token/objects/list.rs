@@ -1,4 +1,4 @@
-//! Goes through all objects of the token, in steps so short that calls get their turn in between.
+//! Lists all objects of the token, in short steps that let other calls run in between.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::token::error::{ErrorClass, TokenError};
 use crate::token::retry::{REPEATED_LOGOUTS, RETRIES};
 use crate::token::worker::Worker;
 
-/// After so long a step lets others have the thread.
+/// The maximum duration of a step, before other jobs get the thread.
 const STEP: Duration = Duration::from_millis(2);
-/// How long one step may take on a slow token, with its wait for others.
+/// The timeout of one step on a slow token, including its wait for other jobs.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Where calls keep a step out, it comes again after so long.
+/// The pause before a step that found the queue busy is repeated.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The attributes that tell which key an object is of.
+/// The attributes that identify the key of an object.
 const NAME_ATTRIBUTES: &[AttributeType] =
     &[AttributeType::Label, AttributeType::Id, AttributeType::Class];
 
-/// An object whose label is one of ours.
+/// An object whose label is one of the gateway's.
 #[derive(Debug)]
 struct Named {
     name: ObjectName,
@@ -39,24 +39,24 @@ struct Named {
     handle: ObjectHandle,
 }
 
-/// All objects, as they were found.
+/// All objects that were found.
 struct ObjectList {
     login_epoch: LoginEpoch,
     copies: Copies,
     objects: Vec<ObjectHandle>,
 }
 
-/// What a step has found, and how many objects it has looked at.
+/// The results of a step, and the number of objects that it inspected.
 type Step<T> = (Vec<T>, usize);
 
 impl Token {
-    /// The names of all objects whose label is one of ours, sorted, each once. It reads the
-    /// label of every object: seconds, on some tokens minutes, where there are many. Others may make
-    /// and destroy keys at the same time, and calls go on. Their handles are kept, so that no key
-    /// has to be searched for when it is first used.
+    /// The names of all objects whose label is one of the gateway's, sorted, each once. It reads
+    /// the label of every object, which takes seconds, on some tokens minutes, if there are many.
+    /// Keys may be created and destroyed meanwhile, and calls continue. The handles are cached, so
+    /// that no key has to be searched on its first use.
     ///
     /// # Errors
-    /// When the token can not be searched, or has not answered for 30 seconds.
+    /// When the token cannot be searched, or has not responded for 30 seconds.
     pub async fn list(&self) -> Result<Vec<ObjectName>, TokenError> {
         for _time in 0..=RETRIES {
             let ObjectList { login_epoch, copies, objects } = self.all_objects().await?;
@@ -71,14 +71,14 @@ impl Token {
         Err(REPEATED_LOGOUTS)
     }
 
-    /// Looks at every object whose label is one of ours, by name. Others may make and destroy keys
-    /// at the same time, and calls go on: what vanishes in between is passed over, and what
-    /// another process is just making may show faults.
+    /// Inspects every object whose label is one of the gateway's, by name. Keys may be created and
+    /// destroyed meanwhile, and calls continue: objects that disappear are skipped, and objects
+    /// that another process is creating may show faults.
     ///
-    /// It reads every object of the token: seconds, on some tokens minutes, where there are many.
+    /// It reads every object of the token: seconds, on some tokens minutes, if there are many.
     ///
     /// # Errors
-    /// When the token can not be searched, or has not answered for 30 seconds.
+    /// When the token cannot be searched, or has not responded for 30 seconds.
     pub async fn inspect(&self, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
         let inspect = move |worker: &mut Worker<'_>, (name, objects): &(ObjectName, Vec<_>)| {
             Ok(Some(worker.check_objects(*name, objects, depth)))
@@ -102,7 +102,7 @@ impl Token {
         Err(REPEATED_LOGOUTS)
     }
 
-    /// Looks at each of `items` in turn, step by step; none when the handles died on the way.
+    /// Inspects each of `items`, step by step; `None` if the handles became invalid meanwhile.
     async fn each_object<I, T>(
         &self,
         login_epoch: LoginEpoch,
@@ -131,13 +131,13 @@ impl Token {
 
     #[expect(
         clippy::redundant_closure_for_method_calls,
-        reason = "the method alone is not general enough over the worker's lifetime"
+        reason = "the method path is not general enough over the worker's lifetime"
     )]
     async fn all_objects(&self) -> Result<ObjectList, TokenError> {
         self.retry_while_busy(|worker| worker.all_objects()).await
     }
 
-    /// Runs a job as often as it is turned away for the calls that wait.
+    /// Repeats a job while it is rejected because calls wait.
     async fn retry_while_busy<T, F>(&self, job: F) -> Result<T, TokenError>
     where
         T: Send + 'static,
@@ -163,14 +163,14 @@ impl Worker<'_> {
                 let all = [Attribute::Token(true)];
                 let objects =
                     worker.search_while_logged_in(|session| Ok(session.find_objects(&all)?))?;
-                // Handles of a login epoch that is over are found out at the first step.
+                // The first step detects handles of an ended login epoch.
                 Ok(ObjectList { login_epoch, copies: worker.initialization.copies, objects })
             })
         })
     }
 
-    /// Looks at one object at least, and at more until the step is over. None when the handles
-    /// are of a login epoch that has ended: whoever is logged out is shown no private object.
+    /// Inspects at least one object, and more until the step is over. `None` if the handles are of
+    /// an ended login epoch: a session that is not logged in sees no private object.
     fn list_step<I, T>(
         &mut self,
         login_epoch: LoginEpoch,
@@ -185,7 +185,7 @@ impl Worker<'_> {
             }
             match self.with_retry(None, |worker| look(worker, item)) {
                 Ok(one) => found.extend(one),
-                // Somebody has destroyed it.
+                // It was destroyed meanwhile.
                 Err(error) if error.class() == ErrorClass::HandleGone => {}
                 Err(error) => return Err(error),
             }
@@ -209,7 +209,7 @@ impl Worker<'_> {
     }
 }
 
-/// The handles of the keys that these objects make, each of one key alone.
+/// The handles of the keys that these objects form, each of one key only.
 fn complete_keys(
     objects: &[Named],
     login_epoch: LoginEpoch,
@@ -229,7 +229,7 @@ fn complete_keys(
         }
     }
     found.into_values().flatten().filter_map(move |(name, found)| {
-        // What is no whole key may become one, and is searched for when it is used.
+        // An incomplete key may become complete, and is searched for when it is used.
         let whole = Some(found).filter(|found| found.is_complete())?;
         let key = KeyIdentity { name, class: whole.class()? };
         Some((key, Handles::of(whole, login_epoch, copies)?))

@@ -1,4 +1,4 @@
-//! The names of our objects in the token: `CKA_LABEL`, readable without any database.
+//! The names of the gateway's objects in the token: `CKA_LABEL`, readable without a database.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use crate::model::{KeyId, KeySpec, KeyVersionId};
 
 const PREFIX: &str = "hsmgate";
 
-/// Whose key an object is, which version, and by which id it is found. As a label:
-/// `hsmgate/<owner>/<number>/<version>`, at most 92 bytes.
+/// The owner, number and id of a key version. As a label: `hsmgate/<owner>/<number>/<version>`, at
+/// most 92 bytes.
 ///
 /// ```
 /// use hsmgate::token::ObjectName;
@@ -20,26 +20,25 @@ const PREFIX: &str = "hsmgate";
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
-    /// Whose key it is.
+    /// The owner of the key.
     pub owner: ObjectOwner,
-    /// The version's number, 1 for the first.
+    /// The number of the version, from 1.
     pub number: u32,
-    /// The version's id; its 16 raw bytes are the object's `CKA_ID`.
+    /// The id of the version; its 16 raw bytes are the object's `CKA_ID`.
     pub version: KeyVersionId,
 }
 
-/// Which key a caller means: whose, which version, and of which class. Whoever uses a key says all
-/// of it, and the token's objects have to say the same: an id alone would let a changed database
-/// name any object of the token.
+/// The identity of a key: its owner, version and class. A caller gives all three, and the token's
+/// objects must match: with the id alone, a changed database could name any object of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyIdentity {
-    /// What the objects' `CKA_LABEL` has to be. The version in it is their `CKA_ID`.
+    /// The required `CKA_LABEL` of the objects. The version in it is their `CKA_ID`.
     pub name: ObjectName,
-    /// Which objects make the key.
+    /// The objects that form the key.
     pub class: KeyClass,
 }
 
-/// Which objects make a key (`CKA_CLASS`).
+/// The objects that form a key (`CKA_CLASS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyClass {
     /// A secret key.
@@ -49,7 +48,7 @@ pub enum KeyClass {
 }
 
 impl KeyIdentity {
-    /// The version of this number and id of a key of the API.
+    /// The key version of an API key with this number and id.
     pub fn of_key(key: KeyId, spec: KeySpec, number: u32, version: KeyVersionId) -> Self {
         let name = ObjectName { owner: ObjectOwner::Key(key), number, version };
         Self { name, class: KeyClass::of(spec) }
@@ -65,9 +64,9 @@ impl KeyIdentity {
         Self { name, class }
     }
 
-    /// Whether the label of an object says that it is this key's. The number is not compared, since
-    /// `hsmgate recover` gives a version another one where its own is taken; the id tells the
-    /// versions of a key apart.
+    /// Whether a label belongs to this key. The number is not compared, because `hsmgate recover`
+    /// gives a version another number if its own is taken; the id identifies the version of the
+    /// key.
     pub(crate) fn matches_label(&self, label: &[u8]) -> bool {
         let name = std::str::from_utf8(label).ok().and_then(|label| label.parse().ok());
         name.is_some_and(|name: ObjectName| {
@@ -75,46 +74,46 @@ impl KeyIdentity {
         })
     }
 
-    /// The version's id.
+    /// The id of the version.
     pub const fn id(&self) -> KeyVersionId {
         self.name.version
     }
 }
 
 impl KeyClass {
-    /// The class of the keys of this spec.
+    /// The class of keys of this spec.
     pub const fn of(spec: KeySpec) -> Self {
         if spec.is_asymmetric() { Self::Pair } else { Self::Secret }
     }
 }
 
-/// Whose key a token object is.
+/// The owner of a token object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectOwner {
-    /// A customer key of the catalogue.
+    /// A key of the API.
     Key(KeyId),
     /// The service itself.
     Service(ServiceKey),
 }
 
-/// The keys that the service holds for itself.
+/// The keys of the service itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServiceKey {
     /// Encrypts the AccessKey secrets at rest.
     AccessKeyEncryption,
     /// Unwraps imported key material, one pair for each import token.
     ImportWrapping,
-    /// Signs the checkpoints of the audit.
+    /// Signs the checkpoints of the audit log.
     AuditCheckpoint,
 }
 
 impl ServiceKey {
-    /// The metadata of the store that names the version of [`ServiceKey::AccessKeyEncryption`] in use.
+    /// The store metadata that names the version of [`ServiceKey::AccessKeyEncryption`] in use.
     pub const ENCRYPTION_KEY: &'static str = "access-key-seal";
-    /// The metadata of the store that names the version of [`ServiceKey::AuditCheckpoint`] in use.
+    /// The store metadata that names the version of [`ServiceKey::AuditCheckpoint`] in use.
     pub const CHECKPOINT_KEY: &'static str = "audit-checkpoint-key";
 
-    /// The metadata of the store that names the version in use, of a key of which one is in use.
+    /// The store metadata that names the version in use, for a key with only one version in use.
     pub const fn metadata_name(self) -> Option<&'static str> {
         match self {
             Self::AccessKeyEncryption => Some(Self::ENCRYPTION_KEY),
@@ -181,7 +180,7 @@ impl FromStr for ObjectName {
         let number = part()?.parse().map_err(|_source: std::num::ParseIntError| invalid)?;
         let version = part()?.parse()?;
         let name = Self { owner, number, version };
-        // One spelling per name: no sign, no leading zero, nothing behind.
+        // Only one spelling for each name: no sign, no leading zero, nothing after it.
         if name.to_string() == label { Ok(name) } else { Err(invalid) }
     }
 }

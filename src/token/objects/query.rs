@@ -1,6 +1,6 @@
-//! What the token says of its objects: searches and attributes read on one session.
+//! Queries of token objects: searches and attribute reads on one session.
 //!
-//! Nothing in here retries, logs in or remembers anything.
+//! They do not retry, log in or cache anything.
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -8,13 +8,13 @@ use cryptoki::session::Session;
 use super::name::{KeyClass, KeyIdentity, ObjectName};
 use crate::token::error::TokenError;
 
-/// What an error tells of a label that is not ours, in characters.
+/// The maximum characters of a foreign label in an error.
 const MAX_LABEL: usize = 128;
 
-/// Why a token that answers is not the one that it was.
-pub(crate) const KEYS_MISSING: &str = "it no longer shows the keys that it had";
+/// Why a token that responds is not the expected one.
+pub(crate) const KEYS_MISSING: &str = "it no longer shows its known keys";
 
-/// The value of the first attribute of this kind in a list, if there is one.
+/// The value of the first attribute of this type in a list, if any.
 macro_rules! attribute {
     ($attributes:expr, $kind:ident) => {
         $attributes.iter().find_map(|attribute| match attribute {
@@ -25,7 +25,7 @@ macro_rules! attribute {
 }
 pub(crate) use attribute;
 
-/// The objects that have one `CKA_ID`.
+/// The objects with one `CKA_ID`.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct KeyObjects {
     secret: Option<ObjectHandle>,
@@ -34,7 +34,7 @@ pub(crate) struct KeyObjects {
 }
 
 impl KeyObjects {
-    /// A secret key alone.
+    /// A secret key only.
     pub(crate) fn secret(secret: ObjectHandle) -> Self {
         Self { secret: Some(secret), ..Self::default() }
     }
@@ -47,7 +47,7 @@ impl KeyObjects {
     /// Adds an object of this class.
     ///
     /// # Errors
-    /// `Duplicate` when there is one: two are an error, not a choice.
+    /// `Duplicate` when one exists already.
     pub(crate) fn add(
         &mut self,
         class: Option<ObjectClass>,
@@ -62,7 +62,7 @@ impl KeyObjects {
         if slot.replace(object).is_some() { Err(TokenError::Duplicate) } else { Ok(()) }
     }
 
-    /// The secret or private key, if there is one.
+    /// The secret or private key, if any.
     pub(crate) fn main(self) -> Option<ObjectHandle> {
         self.secret.or(self.private)
     }
@@ -72,17 +72,17 @@ impl KeyObjects {
         self.public
     }
 
-    /// Every one of them.
+    /// All of them.
     pub(crate) fn objects(self) -> impl Iterator<Item = ObjectHandle> {
         [self.secret, self.private, self.public].into_iter().flatten()
     }
 
-    /// Whether it is a secret key, or both halves of a pair.
+    /// Whether it is a secret key, or both objects of a pair.
     pub(crate) fn is_complete(self) -> bool {
         self.secret.is_some() != (self.private.is_some() && self.public.is_some())
     }
 
-    /// What class of key it is, if it is of one.
+    /// The class of the key, if it is clear.
     pub(crate) fn class(self) -> Option<KeyClass> {
         match (self.secret, self.private, self.public) {
             (Some(_), None, None) => Some(KeyClass::Secret),
@@ -91,14 +91,14 @@ impl KeyObjects {
         }
     }
 
-    /// Whether there is a key that can be used.
+    /// Whether it has a usable key.
     pub(crate) fn has_key(self) -> bool {
         self.main().is_some()
     }
 }
 
-/// Every object of the token with the key's id, of whatever class. A short template: some
-/// tokens search five times slower with a longer one.
+/// All objects of the token with the key's id, of any class. A short template: some tokens search
+/// five times slower with a longer one.
 pub(crate) fn search_all(
     session: &Session,
     key: KeyIdentity,
@@ -107,8 +107,8 @@ pub(crate) fn search_all(
     Ok(session.find_objects(&[Attribute::Token(true), id])?)
 }
 
-/// The objects of a key. Objects with its id whose label or class is another key's are not used,
-/// whatever a database says.
+/// The objects of a key. Objects with its id, but with the label or class of another key, are not
+/// used, whatever the database says.
 pub(crate) fn search(session: &Session, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
     let mut found = KeyObjects::default();
     let mut other = None;
@@ -123,13 +123,13 @@ pub(crate) fn search(session: &Session, key: KeyIdentity) -> Result<KeyObjects, 
     match other {
         Some(label) if found.has_key() => Err(key_mismatch(key, &label)),
         None if found.has_key() && found.class() != Some(key.class) => {
-            Err(key_mismatch(key, format!("{} of another class", key.name).as_bytes()))
+            Err(key_mismatch(key, format!("{} with another class", key.name).as_bytes()))
         }
         _ => Ok(found),
     }
 }
 
-/// Looks for the key that the token is known by.
+/// Searches for the key that identifies the token.
 pub(crate) fn check_identity_key(
     session: &Session,
     identity_key: KeyIdentity,
@@ -141,7 +141,7 @@ pub(crate) fn check_identity_key(
     }
 }
 
-/// Fails when an object is not of this key, as its id and label say.
+/// Fails if the id or label of an object is not that of this key.
 pub(crate) fn check_id_and_label(
     session: &Session,
     object: ObjectHandle,
@@ -156,7 +156,7 @@ pub(crate) fn check_id_and_label(
     }
 }
 
-/// The class and the label of an object; an empty label if there is none.
+/// The class and the label of an object; an empty label if it has none.
 pub(crate) fn class_and_label(
     session: &Session,
     object: ObjectHandle,
@@ -171,12 +171,12 @@ pub(crate) fn class_from(attributes: &[Attribute]) -> Option<ObjectClass> {
     attribute!(attributes, Class).copied()
 }
 
-/// The label among these attributes; empty if there is none.
+/// The label among these attributes; empty if it is missing.
 fn label_from(attributes: &[Attribute]) -> &[u8] {
     attribute!(attributes, Label).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The name that the label among these attributes gives, if it is one of ours.
+/// The name in the label among these attributes, if it is one of the gateway's.
 pub(crate) fn name_from(attributes: &[Attribute]) -> Option<ObjectName> {
     std::str::from_utf8(label_from(attributes)).ok()?.parse().ok()
 }
@@ -187,9 +187,9 @@ pub(crate) fn key_mismatch(key: KeyIdentity, label: &[u8]) -> TokenError {
     TokenError::KeyMismatch { wanted: key.name, label }
 }
 
-/// A copy in the session, no less closed than its original, or none.
+/// Makes a session copy that is as non-extractable as its original; `None` if it is not.
 pub(crate) fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle, TokenError> {
-    // TOKEN alone may stand here: with PRIVATE=false some tokens open the copy up.
+    // Only TOKEN: with PRIVATE=false some tokens make the copy public.
     let copy = session.copy_object(key, &[Attribute::Token(false)])?;
     let closed =
         [Attribute::Token(false), Attribute::Sensitive(true), Attribute::Extractable(false)];
@@ -202,9 +202,9 @@ pub(crate) fn copy(session: &Session, key: ObjectHandle) -> Result<ObjectHandle,
     }
 }
 
-/// Reads back what was asked for, and gives what is otherwise: openCryptoki ignores SENSITIVE
-/// in C_UnwrapKey. An attribute that the token does not know is passed over, unless a key is
-/// not a safe one without it.
+/// Reads the attributes back and returns the differences: openCryptoki ignores SENSITIVE in
+/// C_UnwrapKey. An attribute that the token does not support is skipped, unless the key is not safe
+/// without it.
 pub(crate) fn differences(
     session: &Session,
     object: ObjectHandle,
@@ -236,7 +236,7 @@ fn is_essential(attribute: &Attribute) -> bool {
     )
 }
 
-/// Fails when an object is not what was asked for.
+/// Fails if an object does not have the requested attributes.
 pub(crate) fn check(
     session: &Session,
     object: ObjectHandle,

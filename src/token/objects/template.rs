@@ -1,12 +1,12 @@
-//! The attributes of our objects: every one said out loud, for PKCS#11 defaults are permissive
-//! (decision D1).
+//! The attributes of the gateway's objects: all of them explicit, because PKCS#11 defaults are
+//! permissive (decision D1).
 
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::types::Ulong;
 
 use super::name::ObjectName;
 
-/// What a secret key is for.
+/// The use of a secret key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretUse {
     Cipher,
@@ -14,7 +14,7 @@ pub(crate) enum SecretUse {
 }
 
 impl SecretUse {
-    /// The type of the keys for it.
+    /// The key type for the use.
     pub(crate) const fn key_type(self) -> KeyType {
         match self {
             Self::Cipher => KeyType::AES,
@@ -23,18 +23,18 @@ impl SecretUse {
     }
 }
 
-/// Which secret keys the token copies into the session, for the hot path to work on: there a
-/// copy spares it two files or a search for each call, a factor of 2 to 150.
+/// Which secret keys the token copies into the session for the hot path: a copy saves the token two
+/// file accesses or a search for each call, a factor of 2 to 150.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copies {
-    /// None. The keys are made with COPYABLE=false.
+    /// None. The keys are generated with COPYABLE=false.
     Never,
-    /// Those with MODIFIABLE=false, as all keys are by right.
+    /// Those with MODIFIABLE=false, as all keys should be.
     OfClosed,
-    /// Only those with MODIFIABLE=true; SoftHSM. That opens nothing up: SENSITIVE and
-    /// EXTRACTABLE go one way by the standard, and the keys that WRAP or DERIVE could be
-    /// turned on for are still closed. It leaves labels and ids to whoever has the PIN, and
-    /// they could destroy the key as well.
+    /// Only those with MODIFIABLE=true; SoftHSM. That is safe: by the standard SENSITIVE and
+    /// EXTRACTABLE can only become stricter, and the keys for which WRAP or DERIVE could be enabled
+    /// are non-extractable too. An attacker with the PIN could change labels and ids, but could
+    /// destroy the key as well.
     OfModifiable,
 }
 
@@ -45,16 +45,16 @@ impl Copies {
     }
 }
 
-/// Where an object lives.
+/// The lifetime of an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ObjectLifetime<'a> {
-    /// In the token, under a name.
+    /// A token object, with a name.
     Token(&'a ObjectName),
-    /// In the session that makes it, for a test.
+    /// An object of the session that creates it, for a test.
     Session,
 }
 
-/// A secret key. `bytes` stays out of a template for C_UnwrapKey, where tokens refuse it.
+/// A secret key. `bytes` is omitted in a template for C_UnwrapKey, where tokens reject it.
 pub(crate) fn secret_key(
     bytes: Option<Ulong>,
     secret_use: SecretUse,
@@ -77,17 +77,18 @@ pub(crate) fn secret_key(
         Attribute::Derive(false),
     ];
     template.extend(bytes.map(Attribute::ValueLen));
-    // Where copies are used the default, true, is wanted; NSS fails on the attribute as such.
+    // Where copies are used the default, true, is right; NSS does not support the attribute at all.
     if !copies.are_used() {
         template.push(Attribute::Copyable(false));
     }
     push_lifetime(&mut template, lifetime);
-    // Last: SoftHSM takes a template in order, and nothing after this one when it unwraps.
+    // Last: SoftHSM processes a template in order, and ignores everything after this one in
+    // C_UnwrapKey.
     template.push(Attribute::Modifiable(copies == Copies::OfModifiable));
     template
 }
 
-/// Adds where it lives and under which name.
+/// Adds the lifetime and the name.
 pub(crate) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifetime<'_>) {
     match lifetime {
         ObjectLifetime::Session => template.push(Attribute::Token(false)),
@@ -99,16 +100,16 @@ pub(crate) fn push_lifetime(template: &mut Vec<Attribute>, lifetime: ObjectLifet
     }
 }
 
-/// What a key pair is for.
+/// The use of a key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PairUse {
     Cipher,
     Signature,
-    /// The private key unwraps imported material, and decrypts to prove that it can.
+    /// The private key unwraps imported material, and decrypts for a control call.
     Wrapping,
 }
 
-/// What is particular to a kind of key pair.
+/// The parameters of a type of key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PairKind {
     Rsa { bits: Ulong },
@@ -128,12 +129,12 @@ impl Curve {
     /// Both curves.
     pub const ALL: &'static [Self] = &[Self::P256, Self::Secp256k1];
 
-    /// The curve with this object identifier, as `CKA_EC_PARAMS` has it.
+    /// The curve with this object identifier, in the encoding of `CKA_EC_PARAMS`.
     pub(crate) fn of_oid(oid: &[u8]) -> Option<Self> {
         Self::ALL.iter().copied().find(|curve| curve.oid() == oid)
     }
 
-    /// The DER encoding of the curve's object identifier, as it stands in `CKA_EC_PARAMS`.
+    /// The DER encoding of the curve's object identifier, as in `CKA_EC_PARAMS`.
     pub const fn oid(self) -> &'static [u8] {
         match self {
             // 1.2.840.10045.3.1.7
@@ -146,7 +147,7 @@ impl Curve {
 
 const PUBLIC_EXPONENT: [u8; 3] = [0x01, 0x00, 0x01];
 
-/// The public half of a key pair.
+/// The public key of a key pair.
 pub(crate) fn public_key(
     kind: PairKind,
     pair_use: PairUse,
@@ -174,7 +175,7 @@ pub(crate) fn public_key(
     template
 }
 
-/// The private half of a key pair.
+/// The private key of a key pair.
 pub(crate) fn private_key(
     kind: PairKind,
     pair_use: PairUse,

@@ -49,7 +49,7 @@ async fn idle_unauthenticated_clients_from_the_callers_own_address_take_nothing_
         }
         // What needs files of its own: an object of the token, and the database.
         caller.call("CreateKey", &[]).await.unwrap();
-        assert!(!server.has_logged("the token is lost"));
+        assert!(!server.has_logged("token.lost"));
         assert!(!server.has_logged("cannot be written"));
         drop(idle);
     }
