@@ -1,8 +1,8 @@
-//! How often cryptographic operations may be called, for each account and for each principal.
+//! Rate limits of cryptographic operations, for each account and for each principal.
 //!
-//! A principal's calls count when they arrive, so a principal whose calls are refused uses up its
-//! own share. The account's count once the caller has been authorized: a caller without a right
-//! allows nothing from those who have one.
+//! A principal's calls count on arrival, so that a principal whose calls are rejected uses its own
+//! limit. The account's calls count after authorization: a caller without permission cannot use up
+//! the limit of authorized callers.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, PrincipalKind};
 use crate::telemetry::metrics::{Limit, metrics};
 
-/// The setting of the account's limit.
+/// The setting for the account limit.
 const PER_ACCOUNT: &str = "limits.calls_per_second";
-/// The setting of the principal's limit.
+/// The setting for the principal limit.
 const PER_PRINCIPAL: &str = "limits.calls_per_second_per_principal";
 
-/// Calls a second for one cryptographic operation; none is no limit.
+/// Calls a second for one cryptographic operation; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CallRates {
     /// Of an account.
@@ -28,7 +28,7 @@ pub struct CallRates {
     pub per_principal: Option<NonZeroU32>,
 }
 
-/// The limits of all accounts and principals. Both are as many as the store has.
+/// The limits of all accounts and principals. Their number is limited by that in the store.
 #[derive(Debug, Default)]
 pub struct CallLimits {
     accounts: Option<Limiter<(AccountId, &'static str)>>,
@@ -42,7 +42,7 @@ struct Limiter<K: std::hash::Hash + Eq + Clone> {
 }
 
 impl CallLimits {
-    /// Limits of these rates.
+    /// Creates limits with these rates.
     pub fn new(rates: CallRates) -> Self {
         Self {
             accounts: rates.per_account.map(Limiter::new),

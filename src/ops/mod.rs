@@ -1,7 +1,7 @@
-//! What the service does: one file per operation, with its request, its output and its `run`.
+//! The operations of the service: one file for each, with its request, its output and its `run`.
 //!
-//! By the time an operation runs, parsing and replying belong to someone else. It asks for its
-//! key, which is the authorisation, and lets the keyring work.
+//! The protocols parse the request and write the response. An operation gets its key from the
+//! context, which authorizes it, and calls the keyring.
 
 pub mod access;
 pub mod account;
@@ -66,17 +66,17 @@ pub fn visit_instance(visitor: &mut impl InstanceVisitor) {
     instance::visit(visitor);
 }
 
-/// The id of a version of a key that was found.
+/// The id of a key version, for a version of this region and account.
 ///
 /// # Errors
-/// `Forbidden.KeyVersionNotFound` for one that is none here.
+/// `Forbidden.KeyVersionNotFound` for another one.
 fn local_version(version: &VersionRef) -> Result<KeyVersionId, ErrorCode> {
     version.id().ok_or(ErrorCode::KeyVersionNotFound)
 }
 
-/// The refusal of a parameter that asks for SM2 or SM4.
+/// The error for a parameter that requests SM2 or SM4.
 fn no_sm2(name: &str) -> ApiError {
-    ApiError::unsupported_parameter(name, "no token that this gateway knows does SM2 or SM4")
+    ApiError::unsupported_parameter(name, "no supported token has SM2 or SM4")
 }
 
 /// `PageNumber` and `PageSize`, of 1 to 100 rows.
@@ -85,34 +85,34 @@ fn page_of_rows(params: &Params<'_>, default_size: u32) -> Result<Page, ParamErr
     if page.size == 0 { Err(ParamError::invalid("PageSize")) } else { Ok(page) }
 }
 
-/// What all requests share.
+/// The services that all requests share.
 pub struct Services {
-    /// The region and account served here.
+    /// The region and account of the gateway.
     pub region_account: RegionAccount,
-    /// What this gateway is called as a KMS instance.
+    /// The names of this gateway as a KMS instance.
     pub instance: Instance,
-    /// Keys, aliases and their facts.
+    /// Keys, aliases and their metadata.
     pub store: Store,
-    /// Finds keys and decides.
+    /// Finds keys and authorizes requests.
     pub authorizer: Authorizer,
     /// Uses and changes keys.
     pub keyring: Keyring,
-    /// What operations accept.
+    /// The options for compatibility.
     pub compatibility: CompatibilityOptions,
-    /// How often cryptographic operations may be called.
+    /// The rate limits of cryptographic operations.
     pub call_limits: CallLimits,
 }
 
-/// A call that counts against the account's limit.
+/// A call that counts against the account limit.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitedCall {
     /// The operation.
     pub operation: &'static str,
-    /// With which of its authorizations it counts, from 1.
+    /// The number of the authorization with which it counts, from 1.
     pub authorizations: u8,
 }
 
-/// One request: who, when, and what it may reach.
+/// The context of one request: its caller, its time, and the services.
 pub struct Context {
     services: Arc<Services>,
     caller: Arc<Caller>,
@@ -120,18 +120,18 @@ pub struct Context {
     budget: Budget,
     limited: Option<LimitedCall>,
     is_dry_run: bool,
-    /// The refusal of a principal that has called too often, until it is told.
+    /// The error of a principal above its limit, until it is returned.
     throttled: Mutex<Option<ApiError>>,
     authorizations: AtomicU8,
     used_resources: OnceLock<KeyId>,
     version: OnceLock<KeyVersionId>,
-    /// The key that the caller asked for and was not given.
+    /// The key that was requested and not authorized.
     refused: OnceLock<KeyId>,
 }
 
 impl Context {
-    /// The context of a caller's request. An anonymous request has none. `limited` is none for a
-    /// call that no limit counts; a dry run checks everything and does nothing.
+    /// Creates the context of a request. `limited` is `None` for a call without a rate limit; a dry
+    /// run checks everything and changes nothing.
     pub fn new(
         services: Arc<Services>,
         caller: Arc<Caller>,
@@ -155,18 +155,17 @@ impl Context {
         }
     }
 
-    /// Refuses the request with `error` as soon as it is known which key it is about.
+    /// Rejects the request with `error` as soon as its key is known.
     pub fn throttle(&self, error: ApiError) {
         *self.throttled.lock() = Some(error);
     }
 
-    /// The refusal that nobody has been told of yet.
+    /// Takes the error of a principal above its limit, if it was not returned yet.
     pub fn take_throttled(&self) -> Option<ApiError> {
         self.throttled.lock().take()
     }
 
-    /// Finds a key and asks leave to do `P` with it, in an operation without an encryption
-    /// context.
+    /// Finds a key and authorizes action `P` on it, in an operation without an encryption context.
     ///
     /// # Errors
     /// As [`Authorizer::key`].
@@ -175,8 +174,8 @@ impl Context {
         self.note_found(found, || self.requested_key(key))
     }
 
-    /// Finds a key and asks leave to do `P` with it in an encryption context, which policies may
-    /// ask for.
+    /// Finds a key and authorizes action `P` on it with an encryption context, which policies may
+    /// require.
     ///
     /// # Errors
     /// As [`Authorizer::key`].
@@ -189,7 +188,7 @@ impl Context {
         self.note_found(found, || self.requested_key(key))
     }
 
-    /// Finds the key of a version and asks leave to do `P` with it, in an operation without an
+    /// Finds the key of a version and authorizes action `P` on it, in an operation without an
     /// encryption context.
     ///
     /// # Errors
@@ -201,7 +200,7 @@ impl Context {
         self.find_key_of_version(None, version)
     }
 
-    /// Finds the key of a version and asks leave to do `P` with it in an encryption context.
+    /// Finds the key of a version and authorizes action `P` on it with an encryption context.
     ///
     /// # Errors
     /// As [`Authorizer::key_of_version`].
@@ -223,7 +222,7 @@ impl Context {
         self.note_found(found, key_id).inspect_err(|_refused| self.note_version(version))
     }
 
-    /// The blob that a caller hands in, if a key here can have encrypted it.
+    /// Returns the caller's blob, if a key of this gateway may have encrypted it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
@@ -240,7 +239,7 @@ impl Context {
         }
     }
 
-    /// Asks leave to do `P` with an alias, whatever key it names.
+    /// Authorizes action `P` on an alias, whatever key it names.
     ///
     /// # Errors
     /// As [`Authorizer::alias`].
@@ -249,7 +248,7 @@ impl Context {
         allowed.inspect_err(|_refused| self.note_refused(self.store().alias_target(alias)))
     }
 
-    /// Finds the key that an alias names and asks leave to do `P` with both.
+    /// Finds the key of an alias and authorizes action `P` on both.
     ///
     /// # Errors
     /// As [`Authorizer::key_of_alias`].
@@ -258,7 +257,7 @@ impl Context {
         self.note_found(found, || self.store().alias_target(alias))
     }
 
-    /// Asks leave to do `P` with a key that the store holds for a change.
+    /// Authorizes action `P` on a key whose row is locked for a change.
     ///
     /// # Errors
     /// As [`Authorizer::locked_key`].
@@ -267,7 +266,7 @@ impl Context {
         allowed.inspect_err(|_refused| self.note_refused(Some(record.id)))
     }
 
-    /// Asks leave to do `P` in the account.
+    /// Authorizes action `P` in the account.
     ///
     /// # Errors
     /// As [`Authorizer::account`].
@@ -286,33 +285,32 @@ impl Context {
         &self.services.keyring
     }
 
-    /// Keys, aliases and their facts.
+    /// Keys, aliases and their metadata.
     pub fn store(&self) -> &Store {
         &self.services.store
     }
 
-    /// The region and account served here.
+    /// The region and account of the gateway.
     pub fn region_account(&self) -> &RegionAccount {
         &self.services.region_account
     }
 
-    /// What this gateway is called as a KMS instance.
+    /// The names of this gateway as a KMS instance.
     pub fn instance(&self) -> &Instance {
         &self.services.instance
     }
 
-    /// What operations accept.
+    /// The options for compatibility.
     pub fn compatibility(&self) -> CompatibilityOptions {
         self.services.compatibility
     }
 
-    /// When the request came.
+    /// The arrival time of the request.
     pub fn now(&self) -> Time {
         self.request.time
     }
 
-    /// Permission to do more than checks. An operation that takes DryRun asks for it once every
-    /// check has passed.
+    /// Permission to execute. An operation with DryRun calls this after all its checks.
     ///
     /// # Errors
     /// `DryRunOperationError` for a dry run.
@@ -336,27 +334,27 @@ impl Context {
         Ok(EmptyResponse {})
     }
 
-    /// Its time in the token, for what is one of the checks.
+    /// The token budget of the request, for checks.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// Who is calling.
+    /// The authenticated caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Its id.
+    /// The request id.
     pub fn request_id(&self) -> RequestId {
         self.request.id
     }
 
-    /// Notes the key of an operation that makes one, for the record of the request.
+    /// Records the key of an operation that creates one, for the audit.
     pub fn note_key(&self, key: KeyId) {
         let _ = self.used_resources.set(key);
     }
 
-    /// Notes the key version that was used, for the record of the request.
+    /// Records the key version that was used, for the audit.
     pub fn note_version(&self, version: KeyVersionId) {
         let _ = self.version.set(version);
     }
@@ -366,13 +364,13 @@ impl Context {
         (self.used_resources.get().copied(), self.version.get().copied())
     }
 
-    /// The key that the caller asked for and was not given, for the record of the request alone:
-    /// the answer does not tell whether it is there.
+    /// The key that was requested and not authorized, only for the audit: the response does not
+    /// reveal whether it exists.
     pub fn refused(&self) -> Option<KeyId> {
         self.refused.get().copied()
     }
 
-    /// Notes the key of an operation, or the one that it was refused.
+    /// Records the key of an operation, or the key that was not authorized.
     fn note_found<P>(
         &self,
         key: Result<AuthorizedKey<P>, ApiError>,
@@ -384,7 +382,7 @@ impl Context {
         Ok(key)
     }
 
-    /// Refuses a call beyond the principal's limit, and counts it against the account's with the last
+    /// Rejects a call above the principal limit, and charges it to the account limit with the last
     /// authorization that it needs.
     fn charge_account_limit(&self) -> Result<(), ApiError> {
         if let Some(error) = self.take_throttled() {
@@ -404,7 +402,7 @@ impl Context {
         }
     }
 
-    /// The key that a caller means, there or not.
+    /// The id of the requested key, whether it exists or not.
     fn requested_key(&self, key: &KeyRef) -> Option<KeyId> {
         let is_local =
             key.region_account.as_ref().is_none_or(|named| named == self.region_account());

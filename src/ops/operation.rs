@@ -5,44 +5,43 @@ use crate::audit::{Action, ActionEffect};
 use crate::authz::Permission;
 use crate::error::ApiError;
 
-/// One verb of the service.
+/// An operation of the service.
 pub trait Operation: Permission + Send + Sized + 'static {
-    /// Its name in the protocol, for instance `Encrypt`: that of its permission without `kms:`, unless
-    /// it says otherwise.
+    /// The name in the protocol, for instance `Encrypt`: by default its permission without `kms:`.
     const NAME: &'static str = Self::ACTION.split_at("kms:".len()).1;
-    /// What it does to the state of the gateway, which decides how it is recorded.
+    /// The effect on the state of the gateway, which decides how it is recorded.
     const EFFECT: ActionEffect;
-    /// How the audit records it.
+    /// The action, as recorded in the audit log.
     const RECORD: Action = Action { name: Self::NAME, effect: Self::EFFECT };
-    /// Whether it has the parameter DryRun, with which everything is checked and nothing done.
+    /// Whether it has the parameter DryRun, with which everything is checked and nothing changed.
     const DRY_RUN: bool = false;
-    /// The actions of RAM policies that it needs beside its own.
+    /// Further RAM actions that it needs.
     const EXTRA_PERMISSIONS: &'static [&'static str] = &[];
-    /// What it costs the token, which decides its deadline.
+    /// The cost for the token, which decides its timeout.
     const COST_CLASS: CostClass = CostClass::Store;
-    /// Whether the limits of calls a second count it: what uses a key for data does, however long it may
-    /// take; what changes keys does not.
+    /// Whether the rate limits count it: they count operations that use a key for data, however
+    /// long they take, and not those that change keys.
     const IS_LIMITED: bool = matches!(Self::COST_CLASS, CostClass::Cryptographic);
-    /// How many authorizations it asks for before it works; its call counts with the last.
+    /// The number of authorizations before its work; the call is charged with the last.
     const AUTHORIZATIONS: u8 = 1;
-    /// What it answers.
+    /// The output type.
     type Output: Send + 'static;
 
-    /// Does it.
+    /// Executes the operation.
     ///
     /// # Errors
-    /// Every refusal and failure as the caller is to see it.
+    /// Every error as the caller gets it.
     fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
 }
 
-/// What an operation costs.
+/// The cost of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CostClass {
     /// Store and memory only.
     Store,
     /// Uses a key in the token.
     Cryptographic,
-    /// Makes a key or a key pair, which takes seconds for the largest.
+    /// Generates a key or a key pair, which takes seconds for the largest.
     Generate,
 }
 
@@ -144,7 +143,7 @@ macro_rules! operation {
         $(#[doc = ""] #[$doc])*
         pub struct $Name { $($fields)* }
 
-        // A field may be a message, a digest or an encryption context, so none is shown.
+        // A field may contain a message, a digest or an encryption context, so none is shown.
         impl std::fmt::Debug for $Name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_struct(stringify!($Name)).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! What nearly every operation names.
+//! The names that nearly every operation uses.
 
 pub(in crate::ops) use super::operation::{CostClass, Operation, operation};
 pub(in crate::ops) use super::{Context, EmptyResponse, Paged, Rows};

@@ -6,9 +6,9 @@ use super::Operation;
 use super::instance::protobuf::ProtobufOperation;
 use crate::model::FromParams;
 
-/// Visits the operations of the public API, for instance to build their table.
+/// Visits the operations of the public API, for instance to build the action table.
 pub trait PublicVisitor {
-    /// Visits one of them.
+    /// Visits one operation.
     fn visit<O>(&mut self)
     where
         O: Operation + FromParams,
@@ -17,12 +17,12 @@ pub trait PublicVisitor {
 
 /// Visits the operations of the KMS instance protocol.
 pub trait InstanceVisitor {
-    /// Visits one of them.
+    /// Visits one operation.
     fn visit<O: ProtobufOperation>(&mut self);
 }
 
-/// Registers the operations of a family: declares the module of each, and makes the function `visit`
-/// of the family, which shows them to a visitor of their protocol in this order.
+/// Registers the operations of a family: declares the module of each, and defines the function
+/// `visit` of the family, which passes them to a visitor of their protocol in this order.
 ///
 /// ```ignore
 /// operations! {

@@ -1,4 +1,4 @@
-//! Answers that several operations share.
+//! Responses that several operations share.
 
 use std::collections::BTreeMap;
 
@@ -60,12 +60,12 @@ impl<R: Row> Paged<R> {
     }
 }
 
-/// The answer of an operation that has nothing to tell but its request id.
+/// The response of an operation without output: only the request id.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct EmptyResponse {}
 
 response! {
-    /// What the API tells of a key (CreateKey, DescribeKey).
+    /// The metadata of a key (CreateKey, DescribeKey).
     pub struct KeyMetadata {
         key_id: KeyId,
         arn: String,
@@ -77,7 +77,7 @@ response! {
         key_state: KeyState,
         origin: Origin,
         protection_level: ProtectionLevel,
-        /// Empty when the key was made without naming one.
+        /// Empty if the key was created without an instance.
         #[serde(rename = "DKMSInstanceId")]
         dkms_instance_id: String,
         /// Symmetric keys only; empty while there is no version.
@@ -89,9 +89,9 @@ response! {
         rotation_interval: Option<RotationInterval>,
         #[serde(skip_serializing_if = "Option::is_none")]
         next_rotation_date: Option<Time>,
-        /// Empty unless the deletion is pending.
+        /// Empty unless the deletion is scheduled.
         delete_date: String,
-        /// Empty when it never expires.
+        /// Empty if it does not expire.
         material_expire_time: String,
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         protection: Option<DeletionProtection>,
@@ -104,7 +104,7 @@ response! {
 }
 
 impl KeyMetadata {
-    /// What is told of `record`, a key of `place`, when it is made.
+    /// The metadata of `record`, a key of `region_account`, in the response to its creation.
     pub fn of(record: &KeyRecord, region_account: &RegionAccount) -> Self {
         let material = record.material.as_ref().filter(|material| material.is_present);
         Self {
@@ -133,7 +133,7 @@ impl KeyMetadata {
         }
     }
 
-    /// What is told of a key to one who asks for it.
+    /// The complete metadata of a key.
     pub fn in_full(record: &KeyRecord, region_account: &RegionAccount) -> Self {
         let description = record.deletion_protection.clone();
         let protection = DeletionProtection {

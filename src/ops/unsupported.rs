@@ -1,9 +1,9 @@
-//! The actions that the API knows and this gateway answers with `UnsupportedOperation`.
+//! The known actions that this gateway answers with `UnsupportedOperation`.
 
 use crate::audit::{Action, ActionEffect};
 
-/// Those of the public API: secrets, certificates, the purchase of instances, and what is not built
-/// yet. Sorted by name.
+/// Those of the public API: secrets, certificates, the purchase of instances, and features that are
+/// not implemented yet. Sorted by name.
 pub static PUBLIC: &[Action] = &[
     read("BatchGetSecretValue"),
     read("CertificatePrivateKeyDecrypt"),
@@ -39,7 +39,7 @@ pub static PUBLIC: &[Action] = &[
     change("UploadCertificate"),
 ];
 
-/// Those that the SDKs of the KMS instance protocol have.
+/// Those in the SDKs of the KMS instance protocol.
 pub static INSTANCE: &[Action] = &[read("GetSecretValue")];
 
 const fn read(name: &'static str) -> Action {

@@ -1,7 +1,7 @@
-//! Access documents and client keys: make, describe, list, change, delete.
+//! Access documents and client keys: create, describe, list, update, delete.
 //!
-//! What a document allows is decided in `authz`; here it is kept as it was sent, also where it names
-//! what is not there, and removed whoever names it.
+//! `authz` evaluates the documents; these operations store them as sent, even with references to
+//! missing documents, and delete them even if they are referenced.
 
 pub mod access_points;
 pub mod client_keys;
@@ -25,9 +25,9 @@ pub(super) fn visit(visitor: &mut impl PublicVisitor) {
     client_keys::visit(visitor);
 }
 
-/// A kind of document that its owner names.
+/// A kind of document with a name chosen by the user.
 trait NamedDocument: Document {
-    /// What stands before its name in its ARN, and for all of its kind without a name.
+    /// The prefix of its ARN, and the resource for all of its kind.
     const CONTAINER: &'static str;
 
     fn arn(cx: &Context, name: &AccessName) -> String {

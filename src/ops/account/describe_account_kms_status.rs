@@ -1,11 +1,12 @@
-//! DescribeAccountKmsStatus: whether the account may use the service, which it always may.
+//! DescribeAccountKmsStatus: tells whether the service is enabled for the account, which it always
+//! is.
 
 use crate::ops::prelude::*;
 
 operation! {
     pub struct DescribeAccountKmsStatus {}
 
-    /// The answer.
+    /// The response.
     pub struct AccountKmsStatus {
         account_status: &'static str,
     }

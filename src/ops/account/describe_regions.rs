@@ -1,4 +1,4 @@
-//! DescribeRegions: the regions served here, which is one. It needs no permission.
+//! DescribeRegions: lists the regions of the gateway, which is one. It needs no permission.
 
 use crate::ops::prelude::*;
 

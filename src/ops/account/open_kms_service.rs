@@ -1,4 +1,4 @@
-//! OpenKmsService: asks for the service, which every account of a gateway has already.
+//! OpenKmsService: enables the service, which is enabled for every account of a gateway.
 
 use crate::ops::prelude::*;
 

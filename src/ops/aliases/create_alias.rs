@@ -1,4 +1,4 @@
-//! CreateAlias: a new name for a key.
+//! CreateAlias: creates an alias for a key.
 
 use crate::model::NewAlias;
 use crate::ops::prelude::*;

@@ -1,4 +1,4 @@
-//! DeleteAlias: takes a name away from its key.
+//! DeleteAlias: deletes an alias of a key.
 
 use super::{Refused, refuse_reserved};
 use crate::model::{Alias, KeyRecord};

@@ -1,4 +1,4 @@
-//! ListAliases: every alias of the account, by name.
+//! ListAliases: lists all aliases of the account, by name.
 
 use super::{AliasDetails, page};
 use crate::ops::prelude::*;

@@ -1,4 +1,4 @@
-//! ListAliasesByKeyId: the aliases of one key, by name.
+//! ListAliasesByKeyId: lists the aliases of one key, by name.
 
 use super::{AliasDetails, page};
 use crate::ops::prelude::*;

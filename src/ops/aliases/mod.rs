@@ -1,7 +1,7 @@
-//! Aliases: make, move, delete, list. Each change is checked on the alias and on its key, a move on
-//! both keys; moves and deletions once more in the transaction that makes them, as the alias may
-//! have been given to another key since. Reserved aliases can be made, moved and deleted by an operator
-//! alone (`hsmgate alias`); to use them takes no more than to use any other.
+//! Aliases: create, update, delete, list. Each change is authorized on the alias and on its key, an
+//! update on both keys; updates and deletions again in their transaction, because the alias may
+//! have been moved to another key since. Only an operator can create, move and delete reserved
+//! aliases (`hsmgate alias`); using them needs no other permission than using any alias.
 
 use super::operation::response;
 use super::{Context, Paged};
@@ -29,7 +29,7 @@ enum Refused {
 }
 
 impl Refused {
-    /// What the caller is told.
+    /// The error for the caller.
     fn into_api_error(self) -> ApiError {
         match self {
             Self::Store(StoreError::NotFound) => ErrorCode::AliasNotFound.into(),
@@ -39,12 +39,13 @@ impl Refused {
     }
 }
 
-/// Refuses a change of a reserved alias: an operator has made it, and clients of everybody use it.
+/// Rejects a change of a reserved alias: an operator has created it, and all clients may use it.
 fn refuse_reserved(alias: &Alias) -> Result<(), ApiError> {
     if !alias.is_reserved() {
         return Ok(());
     }
-    let message = "The alias is reserved. An operator moves and deletes it with `hsmgate alias`.";
+    let message =
+        "The alias is reserved. Only an operator can move or delete it, with `hsmgate alias`.";
     Err(ApiError::with_message(ErrorCode::RejectedUnsupportedOperation, message))
 }
 

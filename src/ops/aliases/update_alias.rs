@@ -1,7 +1,7 @@
-//! UpdateAlias: lets an alias name another key.
+//! UpdateAlias: moves an alias to another key.
 //!
-//! Who may move it must have leave on the alias, on the key that it names now and on the one that it
-//! is to name: the old key's owner would otherwise lose the alias to whoever has a key of his own.
+//! The caller needs permission on the alias, on its current key and on the new key: otherwise the
+//! owner of any key could take the alias from the owner of the current key.
 
 use super::{Refused, refuse_reserved};
 use crate::model::{Alias, KeyRecord};
@@ -33,7 +33,7 @@ impl Operation for UpdateAlias {
         let to = key.record().id;
         let moved = cx.store().update_alias(&self.alias, to, decide).await;
         moved.map_err(|refused| match refused {
-            // One of the two was removed since it was found: the alias, or the key that it was to name.
+            // The alias, or the new key, was removed since it was found.
             Refused::Store(StoreError::NotFound) if cx.store().key(to).is_none() => {
                 ErrorCode::KeyNotFound.into()
             }

@@ -1,4 +1,4 @@
-//! AsymmetricDecrypt: decrypts with the private half of a key pair, in the token.
+//! AsymmetricDecrypt: decrypts with the private key of a key pair, in the token.
 
 use super::no_recipient;
 use crate::model::algorithm::EncryptionAlgorithm;
@@ -15,7 +15,7 @@ operation! {
         recipient: Option<String> = "Recipient",
     }
 
-    /// The answer.
+    /// The response.
     pub struct AsymmetricDecryptOutput {
         key_id: KeyId,
         key_version_id: KeyVersionId,

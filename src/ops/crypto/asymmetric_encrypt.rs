@@ -1,5 +1,5 @@
-//! AsymmetricEncrypt: encrypts data to a key pair. The ciphertext is the bare block, without the
-//! version in front.
+//! AsymmetricEncrypt: encrypts data with the public key of a key pair. The ciphertext is the plain
+//! RSA block, without a key version.
 
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ operation! {
         algorithm: EncryptionAlgorithm = "Algorithm",
     }
 
-    /// The answer.
+    /// The response.
     pub struct AsymmetricEncryptOutput {
         ciphertext_blob: Base64Bytes,
         key_id: KeyId,
@@ -54,7 +54,7 @@ impl Operation for AsymmetricEncrypt {
     }
 }
 
-/// The one parameter that can be found invalid so late.
+/// The only parameter that can be found invalid at this point.
 fn too_long(error: KeyringError) -> ApiError {
     match error {
         KeyringError::Refused(ErrorCode::InvalidParameter) => {

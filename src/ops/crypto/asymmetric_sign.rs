@@ -1,4 +1,4 @@
-//! AsymmetricSign: signs a digest with the private half of a key pair.
+//! AsymmetricSign: signs a digest with the private key of a key pair.
 
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{Base64Bytes, VersionRef};
@@ -14,7 +14,7 @@ operation! {
         digest: Digest = "Digest",
     }
 
-    /// The answer.
+    /// The response.
     pub struct Signed {
         key_id: KeyId,
         key_version_id: KeyVersionId,

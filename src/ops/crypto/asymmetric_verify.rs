@@ -1,4 +1,4 @@
-//! AsymmetricVerify: tells whether a signature is a key pair's over a digest.
+//! AsymmetricVerify: verifies a signature over a digest with a key pair.
 
 use crate::model::algorithm::{Digest, SignatureAlgorithm};
 use crate::model::{Base64Bytes, VersionRef};
@@ -15,7 +15,7 @@ operation! {
         signature: Base64Bytes = "Value",
     }
 
-    /// The answer. A signature that does not match is no error, it is `false`.
+    /// The response. A signature that does not match is not an error, but `false`.
     pub struct Verified {
         key_id: KeyId,
         key_version_id: KeyVersionId,

@@ -1,15 +1,15 @@
-//! What the operations of the GenerateDataKey family ask for.
+//! The parameters of the GenerateDataKey operations.
 
 use crate::model::{EncryptionContext, FromParams, KeyRef, ParamError, Params};
 
-/// The most bytes of a data key (GenerateDataKey, parameter NumberOfBytes).
+/// The maximum bytes of a data key (GenerateDataKey, parameter NumberOfBytes).
 const MAX_BYTES: usize = 1024;
 
-/// The parameters that the family shares.
+/// The parameters that the operations share.
 #[derive(Debug)]
 pub(super) struct DataKeyRequest {
     pub(super) key: KeyRef,
-    /// Length of the data key, 1 to [`MAX_BYTES`].
+    /// The length of the data key, 1 to [`MAX_BYTES`].
     pub(super) bytes: usize,
     pub(super) context: EncryptionContext,
 }
@@ -24,7 +24,7 @@ impl FromParams for DataKeyRequest {
     }
 }
 
-/// `NumberOfBytes` wins over `KeySpec`; without both it is 32 bytes.
+/// `NumberOfBytes` overrides `KeySpec`; the default is 32 bytes.
 fn length(params: &Params<'_>) -> Result<usize, ParamError> {
     let of_spec = match params.text("KeySpec").map(str::trim) {
         None | Some("" | "AES_256") => 32,

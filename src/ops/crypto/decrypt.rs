@@ -12,7 +12,7 @@ operation! {
         recipient: Option<String> = "Recipient",
     }
 
-    /// The answer.
+    /// The response.
     pub struct Decrypted {
         key_id: KeyId,
         key_version_id: KeyVersionId,
@@ -35,7 +35,7 @@ impl Operation for Decrypt {
         cx.note_version(blob.version);
         let version =
             cx.keyring().decryption_version(&key, VersionSelector::OfCiphertext(blob.version))?;
-        // A dry run decrypts the blob too: whether it decrypts is one of the checks.
+        // A dry run also decrypts the blob: whether it can be decrypted is one of the checks.
         let plaintext = cx
             .keyring()
             .decrypt_text(&version, blob, self.context.aad_bytes(), cx.budget())

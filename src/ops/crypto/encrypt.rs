@@ -13,7 +13,7 @@ operation! {
         context: EncryptionContext = "EncryptionContext",
     }
 
-    /// The answer.
+    /// The response.
     pub struct Encrypted {
         key_version_id: KeyVersionId,
         ciphertext_blob: CiphertextBlob,

@@ -1,4 +1,4 @@
-//! What the operations that export a data key ask for: the public key of whom it is for.
+//! The parameters of the operations that export a data key: the public key of the recipient.
 
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::RecipientKey;
@@ -6,7 +6,7 @@ use crate::model::algorithm::EncryptionAlgorithm;
 use crate::model::{Base64Bytes, FromParams, ParamError, Params, Plaintext};
 use crate::ops::no_sm2;
 
-/// The parameters that the family shares.
+/// The parameters that the operations share.
 #[derive(Debug)]
 pub(super) struct ExportRequest {
     der: Vec<u8>,
@@ -31,7 +31,7 @@ impl ExportRequest {
     /// The recipient's public key.
     ///
     /// # Errors
-    /// `InvalidParameter` when it is none that can be used; `UnsupportedOperation` for SM2.
+    /// `InvalidParameter` when it is malformed or unsuitable; `UnsupportedOperation` for SM2.
     pub(super) fn recipient(&self) -> Result<RecipientKey, ApiError> {
         RecipientKey::from_der(&self.der, self.algorithm).map_err(|code| match code {
             ErrorCode::InvalidParameter => ApiError::invalid_parameter("PublicKeyBlob"),
@@ -41,11 +41,11 @@ impl ExportRequest {
     }
 }
 
-/// A data key under the recipient's public key.
+/// Encrypts a data key with the recipient's public key.
 ///
 /// # Errors
-/// `InvalidParameter` by the name of `source`, where the data key came from, when it is too long
-/// or no data key at all.
+/// `InvalidParameter` with `source`, the parameter that the data key came from, when it is too long
+/// or not a data key.
 pub(super) fn wrap(
     recipient: &RecipientKey,
     data_key: &Plaintext,

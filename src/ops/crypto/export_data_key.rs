@@ -1,5 +1,5 @@
-//! ExportDataKey: decrypts a data key and wraps it under the public key of whom it is for. It leaves
-//! the gateway wrapped only.
+//! ExportDataKey: decrypts a data key and encrypts it with the public key of the recipient. The
+//! response has no plaintext.
 
 use super::export::{ExportRequest, wrap};
 use crate::model::{Base64Bytes, CiphertextParam, EncryptionContext};
@@ -12,7 +12,7 @@ operation! {
         recipient: ExportRequest = with(ExportRequest::from_params),
     }
 
-    /// The answer.
+    /// The response.
     pub struct WrappedDataKey {
         exported_data_key: Base64Bytes,
         key_id: KeyId,

@@ -1,5 +1,5 @@
-//! GenerateAndExportDataKey: a random key of the caller's, encrypted, and wrapped under the public key
-//! of whom it is for.
+//! GenerateAndExportDataKey: generates a data key, and returns it encrypted with the caller's key
+//! and with the public key of the recipient.
 
 use super::data_key::DataKeyRequest;
 use super::export::{ExportRequest, wrap};
@@ -12,7 +12,7 @@ operation! {
         recipient: ExportRequest = with(ExportRequest::from_params),
     }
 
-    /// The answer.
+    /// The response.
     pub struct GeneratedAndExported {
         ciphertext_blob: CiphertextBlob,
         exported_data_key: Base64Bytes,

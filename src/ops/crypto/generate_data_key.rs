@@ -1,4 +1,4 @@
-//! GenerateDataKey: a random key of the caller's, in clear and encrypted.
+//! GenerateDataKey: generates a data key, and returns it in plaintext and encrypted.
 
 use super::data_key::DataKeyRequest;
 use super::no_recipient;
@@ -12,7 +12,7 @@ operation! {
         recipient: Option<String> = "Recipient",
     }
 
-    /// The answer.
+    /// The response.
     pub struct DataKey {
         ciphertext_blob: CiphertextBlob,
         key_id: KeyId,

@@ -1,4 +1,4 @@
-//! GenerateDataKeyWithoutPlaintext: a random key of the caller's, encrypted only.
+//! GenerateDataKeyWithoutPlaintext: generates a data key, and returns it only encrypted.
 
 use super::data_key::DataKeyRequest;
 use crate::model::CiphertextBlob;
@@ -9,7 +9,7 @@ operation! {
         request: DataKeyRequest = with(DataKeyRequest::from_params),
     }
 
-    /// The answer.
+    /// The response.
     pub struct DataKeyCiphertext {
         ciphertext_blob: CiphertextBlob,
         key_id: KeyId,

@@ -1,4 +1,4 @@
-//! GenerateMac: a message authentication code, made in the token.
+//! GenerateMac: computes a message authentication code in the token.
 
 use crate::model::Base64Bytes;
 use crate::model::algorithm::MacAlgorithm;
@@ -11,7 +11,7 @@ operation! {
         message: Base64Bytes = "Message",
     }
 
-    /// The answer.
+    /// The response.
     pub struct GeneratedMac {
         algorithm: MacAlgorithm,
         key_id: KeyId,

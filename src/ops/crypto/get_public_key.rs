@@ -1,4 +1,4 @@
-//! GetPublicKey: the public half of a key pair, as PEM.
+//! GetPublicKey: returns the public key of a key pair, as PEM.
 
 use crate::model::VersionRef;
 use crate::ops::local_version;
@@ -11,7 +11,7 @@ operation! {
         version: VersionRef = "KeyVersionId",
     }
 
-    /// The answer.
+    /// The response.
     pub struct PublicKeyOutput {
         key_id: KeyId,
         key_version_id: KeyVersionId,

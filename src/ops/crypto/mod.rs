@@ -27,13 +27,14 @@ operations! {
     verify_mac::VerifyMac,
 }
 
-/// The refusal of `Recipient`, by which an enclave is answered under a key of its own.
+/// The error for `Recipient`, with which an enclave requests a response that is encrypted with its
+/// key.
 fn no_recipient() -> ApiError {
-    ApiError::unsupported_parameter("Recipient", "this gateway attests no enclaves")
+    ApiError::unsupported_parameter("Recipient", "this gateway does not support enclaves")
 }
 
-/// A plaintext as far as this gateway accepts it. The refusal names the way out, since the clients that
-/// send such text offer their users none.
+/// A plaintext, if this gateway accepts it. The error names the setting to change, because the
+/// clients that send such text have no option for it.
 fn accepted(sent: PlaintextParam, cx: &Context) -> Result<Plaintext, ApiError> {
     match sent {
         PlaintextParam::Base64(plaintext) => Ok(plaintext),
@@ -41,7 +42,7 @@ fn accepted(sent: PlaintextParam, cx: &Context) -> Result<Plaintext, ApiError> {
         PlaintextParam::NonBase64(_) => Err(ApiError::with_message(
             ErrorCode::InvalidParameter,
             "The specified parameter \"Plaintext\" is not valid: it must be Base64 encoded. The gateway \
-             takes other text with crypto.accept_non_base64_plaintext = true, hsmgate dev with \
+             accepts other text with crypto.accept_non_base64_plaintext = true, hsmgate dev with \
              --accept-non-base64-plaintext."
                 .to_owned(),
         )),

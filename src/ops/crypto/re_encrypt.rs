@@ -1,5 +1,5 @@
-//! ReEncrypt: decrypts a ciphertext and encrypts its text anew, which never leaves the gateway in
-//! between.
+//! ReEncrypt: decrypts a ciphertext and encrypts the plaintext with another key. The plaintext does
+//! not leave the gateway.
 
 use crate::authz::{AuthorizedKey, CanEncrypt, Permission};
 use crate::model::algorithm::EncryptionAlgorithm;
@@ -17,7 +17,7 @@ operation! {
         destination_context: EncryptionContext = "DestinationEncryptionContext",
     }
 
-    /// The answer. Key and version are those that decrypted the source, as the API documents.
+    /// The response. Key and version are those that decrypted the source, as the API documents.
     pub struct ReEncrypted {
         ciphertext_blob: CiphertextBlob,
         key_id: KeyId,
@@ -25,12 +25,12 @@ operation! {
     }
 }
 
-/// What is decrypted.
+/// The ciphertext to decrypt.
 #[derive(Debug)]
 enum Source {
     /// A blob of a symmetric key, which names its key version.
     Blob { blob: CiphertextParam, context: EncryptionContext },
-    /// A bare block that was encrypted to a key pair.
+    /// A plain RSA block that was encrypted with a key pair.
     Block {
         key: KeyRef,
         version: VersionRef,
@@ -39,7 +39,7 @@ enum Source {
     },
 }
 
-/// What is decrypted, by whom it can be.
+/// The ciphertext with its authorized key version.
 enum ResolvedSource {
     Blob { blob: CiphertextBlob, context: EncryptionContext },
     Block { version: KeyVersionId, algorithm: EncryptionAlgorithm, ciphertext: Base64Bytes },
@@ -73,7 +73,7 @@ impl Permission for ReEncryptTo {
 impl CanEncrypt for ReEncryptTo {}
 
 impl Source {
-    /// The key that decrypts it.
+    /// Finds and authorizes the key that decrypts it.
     fn find(self, cx: &Context) -> Result<(AuthorizedKey<ReEncrypt>, ResolvedSource), ApiError> {
         match self {
             Self::Blob { blob, context } => {

@@ -1,4 +1,4 @@
-//! VerifyMac: tells whether a message authentication code is a key's over a message.
+//! VerifyMac: verifies a message authentication code of a message.
 
 use crate::model::Base64Bytes;
 use crate::model::algorithm::MacAlgorithm;
@@ -12,7 +12,7 @@ operation! {
         mac: Base64Bytes = "Mac",
     }
 
-    /// The answer. A code that does not match is no error, it is `false`.
+    /// The response. A code that does not match is not an error, but `false`.
     pub struct VerifiedMac {
         algorithm: MacAlgorithm,
         key_id: KeyId,

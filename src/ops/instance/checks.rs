@@ -1,4 +1,4 @@
-//! What the operations of this protocol check of a key and of the parameters that go with it.
+//! Checks of keys and their parameters, for the operations of this protocol.
 
 use crate::authz::AuthorizedKey;
 use crate::error::{ApiError, ErrorCode};
@@ -6,7 +6,7 @@ use crate::model::IV_BYTES;
 use crate::model::algorithm::{CipherAlgorithm, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::ops::Context;
 
-/// The `Advance` calls are for symmetric keys only, and say so in a way of their own.
+/// The `Advance` calls support only symmetric keys, with their own error text.
 pub(super) fn only_symmetric<P>(key: &AuthorizedKey<P>) -> Result<(), ApiError> {
     let record = key.record();
     if !record.spec.is_asymmetric() {
@@ -19,20 +19,20 @@ pub(super) fn only_symmetric<P>(key: &AuthorizedKey<P>) -> Result<(), ApiError> 
     Err(ApiError::with_message(ErrorCode::OnlySymmetricKeySupported, message))
 }
 
-/// Symmetric keys are used with AES-GCM alone.
+/// Symmetric keys support only AES-GCM.
 pub(super) fn only_gcm(algorithm: Option<CipherAlgorithm>) -> Result<(), ApiError> {
     match algorithm {
         None | Some(CipherAlgorithm::AesGcm) => Ok(()),
-        Some(other) => Err(other_algorithm(other, "a symmetric key encrypts with AES_GCM alone")),
+        Some(other) => Err(other_algorithm(other, "a symmetric key encrypts with AES_GCM only")),
     }
 }
 
-/// The refusal of a way to encrypt that the protocol has.
+/// The error for an algorithm of the protocol that the key does not support.
 fn other_algorithm(algorithm: CipherAlgorithm, reason: &str) -> ApiError {
     ApiError::unsupported_parameter("Algorithm", &format!("it is {algorithm}, and {reason}"))
 }
 
-/// How to encrypt to a key pair.
+/// The encryption algorithm of a key pair.
 pub(super) fn pair_algorithm(
     algorithm: Option<CipherAlgorithm>,
 ) -> Result<(CipherAlgorithm, EncryptionAlgorithm), ApiError> {
@@ -50,8 +50,8 @@ pub(super) fn pair_algorithm(
     }
 }
 
-/// A key pair authenticates nothing beside the data and has no IV: to take either in silence would
-/// promise what is not kept.
+/// RSA encryption has no associated data and no IV: to ignore either would promise protection that
+/// does not exist.
 pub(super) fn only_plain(aad: &[u8], iv: Option<[u8; IV_BYTES]>) -> Result<(), ApiError> {
     if !aad.is_empty() {
         return Err(ApiError::invalid_parameter("Aad"));
@@ -62,7 +62,7 @@ pub(super) fn only_plain(aad: &[u8], iv: Option<[u8; IV_BYTES]>) -> Result<(), A
     Ok(())
 }
 
-/// A caller's own IV, as far as this gateway accepts one.
+/// The caller's IV, if this gateway accepts one.
 pub(super) fn accepted_iv(
     cx: &Context,
     iv: Option<[u8; IV_BYTES]>,
@@ -70,13 +70,13 @@ pub(super) fn accepted_iv(
     if iv.is_none() || cx.compatibility().caller_iv {
         return Ok(iv);
     }
-    let message = "The specified parameter \"Iv\" is not valid. This gateway draws every IV itself, \
-                   because one that is used twice breaks AES-GCM for its key: leave it out, or set \
-                   crypto.accept_caller_iv.";
+    let message = "The specified parameter \"Iv\" is not valid. This gateway generates every IV \
+                   itself, because one that is used twice breaks AES-GCM for its key: omit it, or \
+                   set crypto.accept_caller_iv.";
     Err(ApiError::with_message(ErrorCode::InvalidParameter, message))
 }
 
-/// How to sign: as the caller says, or by the default of the key.
+/// The signature algorithm: the caller's, or the default of the key.
 pub(super) fn signature_algorithm<P>(
     key: &AuthorizedKey<P>,
     input: Option<SignatureAlgorithm>,

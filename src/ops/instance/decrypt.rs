@@ -1,6 +1,7 @@
 //! Decrypt decrypts the ciphertexts of Encrypt and GenerateDataKey, with the initial version unless
-//! the caller names another; who names a version need not name the key. AdvanceDecrypt decrypts
-//! those of the `Advance` calls, which name the version, and those of the plain calls.
+//! the caller names another one; a caller that names a version need not name the key.
+//! AdvanceDecrypt decrypts those of the `Advance` calls, which name the version, and those of the
+//! plain calls.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -64,8 +65,8 @@ impl<L: Layout> Operation for Decryption<L> {
 }
 
 impl<L: Layout> Decryption<L> {
-    /// The ciphertext with its frame, if it has one. A bare ciphertext can begin like a framed one by
-    /// chance, but hardly with a key version that is known; who names no key can only mean a frame.
+    /// The ciphertext with its frame, if it has one. A plain ciphertext can start like a framed one
+    /// by chance, but hardly with a known key version; without a key id it must be framed.
     fn framed(&self, cx: &Context) -> Option<CiphertextParam> {
         let blob =
             CiphertextParam::from_framed(&self.ciphertext).ok().filter(|_blob| L::IS_ADVANCE)?;

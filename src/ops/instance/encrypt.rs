@@ -1,4 +1,4 @@
-//! Encrypt encrypts with the initial version of a symmetric key, or to a key pair. AdvanceEncrypt
+//! Encrypt encrypts with the initial version of a symmetric key, or with a key pair. AdvanceEncrypt
 //! encrypts with the primary version of a symmetric key, which the ciphertext names.
 
 use std::marker::PhantomData;
@@ -111,7 +111,7 @@ mod tests {
     fn a_wrong_field_is_refused_by_name() {
         assert!(Encrypt::read(good(), None).is_ok());
         let name = |request: EncryptRequest| match Encrypt::read(request, None) {
-            Ok(_) => panic!("not refused"),
+            Ok(_) => panic!("not rejected"),
             Err(refused) => refused.message().split('"').nth(1).unwrap().to_owned(),
         };
         let with = |change: fn(&mut EncryptRequest)| {

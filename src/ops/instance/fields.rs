@@ -1,4 +1,4 @@
-//! Fields of messages to values. A field that is wrong is refused by its name.
+//! Parses the fields of messages. An error names the invalid field.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::model::algorithm::{Digest, MessageType};
 use crate::model::{IV_BYTES, KeyRef};
 
-/// The most bytes of Aad.
+/// The maximum bytes of Aad.
 const MAX_AAD_BYTES: usize = 8192;
 
 /// A key by id, alias or ARN.
@@ -16,7 +16,7 @@ pub(super) fn key(text: &str) -> Result<KeyRef, ApiError> {
     text.parse().map_err(|_invalid| ApiError::invalid_parameter("KeyId"))
 }
 
-/// A word of the protocol; nothing where there is none.
+/// An optional keyword of the protocol.
 pub(super) fn parse_optional<T: FromStr>(
     field: &'static str,
     text: &str,
@@ -27,7 +27,7 @@ pub(super) fn parse_optional<T: FromStr>(
     text.parse().map(Some).map_err(|_invalid| ApiError::invalid_parameter(field))
 }
 
-/// A word of the protocol that must be there.
+/// A required keyword of the protocol.
 pub(super) fn required<T: FromStr>(field: &'static str, text: &str) -> Result<T, ApiError> {
     parse_optional(field, text)?.ok_or_else(|| ApiError::invalid_parameter(field))
 }
@@ -40,13 +40,13 @@ pub(super) fn number(field: &'static str, value: i32, most: usize) -> Result<usi
     }
 }
 
-/// What is authenticated beside the data.
+/// The associated data.
 pub(super) fn aad(bytes: Vec<u8>) -> Result<Vec<u8>, ApiError> {
     if bytes.len() > MAX_AAD_BYTES { Err(ApiError::invalid_parameter("Aad")) } else { Ok(bytes) }
 }
 
-/// The digest that is signed: of `message` when it is raw, else the one that the caller has made,
-/// which older callers put into a field of its own.
+/// The digest to sign: of `message` if it is raw, or else the caller's digest, which older callers
+/// send in a separate field.
 pub(super) fn digest_of(
     message: &[u8],
     legacy_digest: &[u8],
@@ -79,7 +79,7 @@ pub(super) fn iv(bytes: &[u8]) -> Result<Option<[u8; IV_BYTES]>, ApiError> {
     bytes.try_into().map(Some).map_err(|_length| ApiError::invalid_parameter("Iv"))
 }
 
-/// Nothing that is served pads, so its mode changes nothing.
+/// No supported operation uses padding, so the mode has no effect.
 pub(super) fn check_padding(text: &str) -> Result<(), ApiError> {
     match text {
         "" | "PKCS7_PADDING" | "NO_PADDING" => Ok(()),

@@ -13,7 +13,7 @@ use super::protobuf::{ProtobufOperation, Reply};
 use crate::model::algorithm::CipherAlgorithm;
 use crate::ops::prelude::*;
 
-/// The most bytes of a data key; the protocol names no limit, the public API this one.
+/// The maximum bytes of a data key; the protocol has no limit, so this is that of the public API.
 const MAX_BYTES: usize = 1024;
 
 operation_pair! {

@@ -1,4 +1,4 @@
-//! GenerateDataKeyPair generates a key pair for the caller, whose private half is encrypted with the
+//! GenerateDataKeyPair generates a key pair for the caller and encrypts its private key with the
 //! initial version; AdvanceGenerateDataKeyPair encrypts it with the primary version, which the
 //! ciphertext names.
 
@@ -23,7 +23,7 @@ operation_pair! {
     }
 }
 
-/// Which pair is generated, by all four operations.
+/// The parameters of the pair, for all four operations.
 pub(super) struct PairRequest {
     key: KeyRef,
     version: Option<KeyVersionId>,
@@ -70,7 +70,7 @@ impl PairRequest {
         })
     }
 
-    /// The version that has encrypted the private half, and the response with both halves.
+    /// Returns the version that has encrypted the private key, and the response with both keys.
     pub(super) async fn generate<P: CanEncrypt, L: Layout>(
         self,
         cx: &Context,

@@ -1,5 +1,5 @@
 //! GenerateDataKeyPairWithoutPlaintext and AdvanceGenerateDataKeyPairWithoutPlaintext: as
-//! GenerateDataKeyPair and its `Advance` form, without the private half in plaintext.
+//! GenerateDataKeyPair and its `Advance` form, without the private key in plaintext.
 
 use std::marker::PhantomData;
 use std::mem;

@@ -1,4 +1,4 @@
-//! GenerateRandom: random bytes from the token.
+//! GenerateRandom: returns random bytes from the token.
 
 use std::mem;
 
@@ -7,7 +7,7 @@ use super::messages::{GenerateRandomRequest, GenerateRandomResponse};
 use super::protobuf::{ProtobufOperation, Reply};
 use crate::ops::prelude::*;
 
-/// The most bytes of one call.
+/// The maximum bytes of one call.
 const MAX_BYTES: usize = 64;
 
 operation! {

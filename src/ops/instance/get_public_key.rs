@@ -1,4 +1,4 @@
-//! GetPublicKey: the public half of a key pair, as PEM.
+//! GetPublicKey: returns the public key of a key pair, as PEM.
 
 use super::fields;
 use super::messages::{GetPublicKeyRequest, GetPublicKeyResponse};

@@ -7,9 +7,9 @@ use super::messages::{
 use crate::keyring::VersionSelector;
 use crate::model::{CiphertextBlob, KeyVersionId};
 
-/// How ciphertexts are laid out, and which key version is used unless the caller names one.
+/// The layout of ciphertexts, and the key version that is used unless the caller names one.
 pub trait Layout: 'static {
-    /// Whether it is that of the `Advance` calls.
+    /// Whether it is the layout of the `Advance` calls.
     const IS_ADVANCE: bool;
     /// The request of a data key.
     type DataKeyRequest: ProtobufMessage + Into<GenerateDataKeyRequest>;
@@ -19,14 +19,14 @@ pub trait Layout: 'static {
     /// The version that encrypts.
     fn version(named: Option<KeyVersionId>) -> VersionSelector;
 
-    /// The ciphertext as it is laid out.
+    /// The ciphertext in this layout.
     fn ciphertext(blob: CiphertextBlob) -> Vec<u8>;
 
     /// The field of a response that names the version.
     fn version_field(version: KeyVersionId) -> String;
 }
 
-/// The bare ciphertext of the initial version.
+/// The plain ciphertext of the initial version.
 #[derive(Debug)]
 pub enum Plain {}
 
@@ -70,7 +70,7 @@ impl Layout for Advance {
     }
 }
 
-/// Declares the request of an operation that has both forms, with their permissions: a struct that is
+/// Declares the request of an operation with both forms, with their permissions: a struct that is
 /// generic over the [`Layout`], and the names of the two forms.
 macro_rules! operation_pair {
     (

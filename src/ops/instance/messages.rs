@@ -1,18 +1,19 @@
 //! The messages, by the names and numbers of the protocol (`dkms-gcs-0.2`).
 //!
-//! Empty and absent mean the same. Where an `Advance` call has the fields of the plain one, both
-//! share a message; a field that only one of them has stays empty in the other.
+//! Empty and absent fields are equal. If an `Advance` call has the fields of the plain one, both
+//! share a message; a field of only one of them is empty in the other.
 
 use prost::Message;
 use zeroize::Zeroize as _;
 
 /// A message of this protocol.
 pub trait ProtobufMessage: Message + Default {
-    /// The fields that stand in the audit record of a request, by the names that they have there.
+    /// The fields that are allowed in the audit record of a request, with their names in the
+    /// record.
     fn audit_parameters(&self) -> Vec<(&'static str, &str)>;
 }
 
-/// The field types by their names in protobuf.
+/// The field types, with the names of protobuf.
 #[expect(non_camel_case_types, reason = "the names of protobuf")]
 mod protobuf {
     pub(super) type string = String;
@@ -21,9 +22,9 @@ mod protobuf {
     pub(super) type bool = std::primitive::bool;
 }
 
-/// Declares messages in the form of a `.proto` file. `[audit = "Name"]` lets the field stand in the
-/// audit record of its request; `wipes` names the secret of a message, which is overwritten when
-/// the message is dropped, and keeps the message out of `Debug`.
+/// Declares messages in the form of a `.proto` file. `[audit = "Name"]` allows the field in the
+/// audit record of its request; `wipes` names the secret field of a message, which is zeroized when
+/// the message is dropped, and excludes it from `Debug`.
 macro_rules! messages {
     ($(
         $(#[$meta:meta])*
@@ -67,7 +68,7 @@ messages! {
         string padding_mode = 6;
     }
 
-    /// Response of `Encrypt`, `AdvanceEncrypt`; the key version is of the latter.
+    /// Response of `Encrypt`, `AdvanceEncrypt`; only the latter has the key version.
     message EncryptResponse {
         string key_id = 1;
         bytes ciphertext_blob = 2;
@@ -88,7 +89,7 @@ messages! {
         string padding_mode = 6;
     }
 
-    /// Response of `Decrypt`, `AdvanceDecrypt`; the key version is of the latter.
+    /// Response of `Decrypt`, `AdvanceDecrypt`; only the latter has the key version.
     message DecryptResponse wipes plaintext {
         string key_id = 1;
         bytes plaintext = 2;
@@ -106,14 +107,15 @@ messages! {
         bytes aad = 4;
     }
 
-    /// `AdvanceGenerateDataKey`. It has no algorithm, and so other numbers.
+    /// `AdvanceGenerateDataKey`. It has no algorithm, and therefore other numbers.
     message AdvanceGenerateDataKeyRequest {
         string key_id = 1 [audit = "KeyId"];
         int32 number_of_bytes = 2;
         bytes aad = 3;
     }
 
-    /// Response of `GenerateDataKey`, `AdvanceGenerateDataKey`; the key version is of the latter.
+    /// Response of `GenerateDataKey`, `AdvanceGenerateDataKey`; only the latter has the key
+    /// version.
     message GenerateDataKeyResponse wipes plaintext {
         string key_id = 1;
         bytes iv = 2;
@@ -134,7 +136,7 @@ messages! {
     }
 
     /// `AdvanceGenerateDataKeyPair`, `AdvanceGenerateDataKeyPairWithoutPlaintext`. It has no
-    /// algorithm, and so other numbers.
+    /// algorithm, and therefore other numbers.
     message AdvanceGenerateDataKeyPairRequest {
         string key_id = 1 [audit = "KeyId"];
         string key_pair_spec = 2 [audit = "KeyPairSpec"];
@@ -142,8 +144,8 @@ messages! {
         bytes aad = 4;
     }
 
-    /// Response of `GenerateDataKeyPair`, `AdvanceGenerateDataKeyPair`: the private half is PKCS#8,
-    /// the public half SubjectPublicKeyInfo. The key version is of the latter.
+    /// Response of `GenerateDataKeyPair`, `AdvanceGenerateDataKeyPair`: the private key is PKCS#8,
+    /// the public key SubjectPublicKeyInfo. Only the latter has the key version.
     message GenerateDataKeyPairResponse wipes private_key_plaintext {
         string key_id = 1;
         bytes iv = 2;
@@ -157,7 +159,7 @@ messages! {
     }
 
     /// Response of `GenerateDataKeyPairWithoutPlaintext`,
-    /// `AdvanceGenerateDataKeyPairWithoutPlaintext`; the key version is of the latter.
+    /// `AdvanceGenerateDataKeyPairWithoutPlaintext`; only the latter has the key version.
     message GenerateDataKeyPairWithoutPlaintextResponse {
         string key_id = 1;
         bytes iv = 2;
@@ -169,7 +171,7 @@ messages! {
         string key_version_id = 8;
     }
 
-    /// `Sign`. Older callers put the digest into its own field; the message type is `RAW` for a
+    /// `Sign`. Older callers send the digest in a separate field; the message type is `RAW` for a
     /// message, `DIGEST` for a digest.
     message SignRequest {
         string key_id = 1 [audit = "KeyId"];
@@ -198,7 +200,7 @@ messages! {
         string message_type = 6;
     }
 
-    /// Response of `Verify`; the value tells whether the signature is right.
+    /// Response of `Verify`; the value tells whether the signature is valid.
     message VerifyResponse {
         string key_id = 1;
         bool value = 2;
@@ -212,14 +214,14 @@ messages! {
         string key_id = 1 [audit = "KeyId"];
     }
 
-    /// Response of `GetPublicKey`: the public half in PEM.
+    /// Response of `GetPublicKey`: the public key in PEM.
     message GetPublicKeyResponse {
         string key_id = 1;
         string public_key = 2;
         string request_id = 3;
     }
 
-    /// `GenerateRandom`: how many bytes.
+    /// `GenerateRandom`: the number of bytes.
     message GenerateRandomRequest {
         int32 length = 1;
     }
@@ -230,7 +232,7 @@ messages! {
         string request_id = 2;
     }
 
-    /// The response to every request that fails.
+    /// The response to every failed request.
     message Error {
         int32 status_code = 1;
         string error_code = 2;

@@ -1,8 +1,8 @@
-//! The operations of the KMS instance protocol: plain bytes where the public API has Base64 text.
+//! The operations of the KMS instance protocol: binary data where the public API has Base64 text.
 //!
-//! A plain call uses the initial version of a key for ever, since nothing in its ciphertext names
-//! the version; its `Advance` form uses the primary version and writes it into the ciphertext. The
-//! two forms of an operation stand in one file, and differ by their [`Layout`](layout::Layout).
+//! A plain call always uses the initial version of a key, because its ciphertext does not name the
+//! version; its `Advance` form uses the primary version and writes it into the ciphertext. The two
+//! forms of an operation are in one file, and differ by their [`Layout`](layout::Layout).
 
 mod checks;
 mod fields;

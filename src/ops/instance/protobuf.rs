@@ -13,18 +13,18 @@ pub trait ProtobufOperation: Operation<Output = Reply> {
     /// The message of its request.
     type Message: ProtobufMessage;
 
-    /// Reads the request; `version` is the key version that its head names.
+    /// Parses the request; `version` is the key version that its head names.
     ///
     /// # Errors
-    /// Names the field that is wrong.
+    /// Names the invalid field.
     fn read(message: Self::Message, version: Option<KeyVersionId>) -> Result<Self, ApiError>;
 }
 
 /// A response of this protocol.
 pub struct Reply {
-    /// The key version that was used, which the head names.
+    /// The key version that was used, for the head.
     pub version: Option<KeyVersionId>,
-    /// The message. It may hold a plaintext.
+    /// The message. It may contain a plaintext.
     pub body: Zeroizing<Vec<u8>>,
 }
 

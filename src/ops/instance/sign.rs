@@ -1,4 +1,4 @@
-//! Sign: signs a digest with the private half of a key pair.
+//! Sign: signs a digest with the private key of a key pair.
 
 use super::checks::signature_algorithm;
 use super::fields;

@@ -1,4 +1,4 @@
-//! Verify: whether a signature is a key pair's.
+//! Verify: verifies a signature with a key pair.
 
 use super::checks::signature_algorithm;
 use super::fields;

@@ -1,4 +1,4 @@
-//! GetDefaultKmsInstance: the instance that keys are made in when none is named.
+//! GetDefaultKmsInstance: returns the instance in which keys are created by default.
 
 use crate::model::InstanceId;
 use crate::ops::prelude::*;
@@ -6,7 +6,7 @@ use crate::ops::prelude::*;
 operation! {
     pub struct GetDefaultKmsInstance {}
 
-    /// The answer.
+    /// The response.
     pub struct DefaultKmsInstance {
         default_kms_instance_id: InstanceId,
     }

@@ -1,8 +1,8 @@
-//! GetKmsInstance: what is known of the instance. It is not for sale, has no end and is in no
-//! network of the cloud, so that it has none of the facts about that.
+//! GetKmsInstance: returns the properties of the instance. It cannot be bought, does not expire and
+//! has no cloud network, so the properties of these are missing.
 //!
-//! VswitchIds and ZoneIds are left out: the Go SDKs up to v3.3.1 declare them as text and cannot
-//! decode an answer with empty lists.
+//! VswitchIds and ZoneIds are omitted: the Go SDKs up to v3.3.1 declare them as text and cannot
+//! decode a response with empty lists.
 
 use super::{NAME, NO_LIMIT, instance};
 use crate::model::{InstanceId, Time};
@@ -13,7 +13,7 @@ operation! {
         instance: String = "KmsInstanceId",
     }
 
-    /// The answer.
+    /// The response.
     pub struct DescribedInstance {
         kms_instance: KmsInstance,
     }
@@ -25,9 +25,9 @@ operation! {
         create_time: Time,
         start_date: Time,
         product_version: &'static str,
-        /// The most keys.
+        /// The maximum number of keys.
         key_num: u32,
-        /// The most secrets, as a text.
+        /// The maximum number of secrets, as text.
         secret_num: &'static str,
         vpc_num: u32,
         bind_vpcs: BindVpcs,

@@ -1,9 +1,9 @@
-//! GetKmsInstanceQuotaInfos: how much of what the instance has, and may have.
+//! GetKmsInstanceQuotaInfos: returns the usage and the quotas of the instance.
 
 use super::{NO_LIMIT, instance, keys};
 use crate::ops::prelude::*;
 
-/// The kinds of quota that the API knows.
+/// The kinds of quota in the API.
 const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
 
 operation! {
@@ -12,7 +12,7 @@ operation! {
         instance: Option<String> = "KmsInstanceId",
     }
 
-    /// The answer; its list is not wrapped.
+    /// The response; its list is not wrapped.
     pub struct KmsInstanceQuotas {
         kms_instance_id: String,
         kms_instance_quota_infos: Vec<QuotaInfo>,

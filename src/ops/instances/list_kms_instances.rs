@@ -1,4 +1,4 @@
-//! ListKmsInstances: the one instance.
+//! ListKmsInstances: lists the instances, which is one.
 
 use serde::Deserialize;
 
@@ -34,8 +34,8 @@ impl Operation for ListKmsInstances {
     }
 }
 
-/// The parameter Filters: each must be met by one of its values. The documentation names no key of a
-/// filter; Terraform's provider sends InstanceName. Any other is refused.
+/// The parameter Filters: each must match one of its values. The documentation names no filter
+/// keys; Terraform's provider sends InstanceName. Any other is rejected.
 #[derive(Debug, Default, Deserialize)]
 struct Filters(Vec<Filter>);
 

@@ -1,5 +1,5 @@
-//! The inventory of KMS instances, which holds one: this gateway. It is neither bought nor released
-//! nor bound to a network through the API.
+//! The inventory of KMS instances, with only this gateway. The API cannot buy or release it, nor
+//! bind it to a network.
 
 use super::Context;
 use crate::authz::Permission;
@@ -14,20 +14,20 @@ operations! {
     get_default_kms_instance::GetDefaultKmsInstance,
 }
 
-/// The name of this instance, as its callers see it.
+/// The name of this instance in the API.
 const NAME: &str = "hsmgate";
 
-/// Stands for "no limit" where the API has a number: the largest that every client can read.
+/// Means "no limit" where the API has a number: the largest that every client can read.
 const NO_LIMIT: u32 = i32::MAX.unsigned_abs();
 
-/// Asks leave to do `P` with this instance, which must be the one that is named.
+/// Authorizes the caller to perform `P` on this instance, which must be the named one.
 fn instance<P: Permission>(cx: &Context, named: &str) -> Result<(), ApiError> {
     let id = cx.instance().id.as_str();
     cx.account::<P>(&format!("keystore/{id}"))?;
     if named == id { Ok(()) } else { Err(ErrorCode::InstanceNotFound.into()) }
 }
 
-/// How many keys there are in the instance: all that can be seen.
+/// The number of keys in the instance: all that are visible.
 fn keys(cx: &Context) -> usize {
     cx.store().keys().iter().filter(|record| record.state.is_visible()).count()
 }

@@ -1,4 +1,4 @@
-//! GetKeyPolicy: a key's policy as its owner wrote it, or the one that holds without.
+//! GetKeyPolicy: returns a key's policy as it was set, or the default one.
 
 use super::{names_default, no_such_policy};
 use crate::model::policy::KeyPolicy as Document;
@@ -10,7 +10,7 @@ operation! {
         is_default: bool = with(names_default),
     }
 
-    /// The answer.
+    /// The response.
     pub struct KeyPolicy {
         policy: String,
     }

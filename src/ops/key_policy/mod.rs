@@ -1,5 +1,5 @@
-//! The key policy: a document that the owner of a key writes. It is kept as it was written; what
-//! follows from it is decided in `authz`.
+//! Key policies: documents that the owner of a key sets. They are stored as sent; `authz` evaluates
+//! them.
 
 use super::Context;
 use crate::error::{ApiError, ErrorCode};
@@ -14,20 +14,20 @@ operations! {
     get_key_policy::GetKeyPolicy,
 }
 
-/// The one policy that a key has.
+/// The name of the only policy of a key.
 const DEFAULT_NAME: &str = "default";
 
-/// The text of a key policy as it was sent (CreateKey and SetKeyPolicy, parameter Policy), at most
+/// The text of a key policy as sent (CreateKey and SetKeyPolicy, parameter Policy), at most
 /// [`MAX_KEY_POLICY_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyText(String);
 
 impl PolicyText {
-    /// The text, if it is a key policy, one that a decision can afford, and one under which somebody
-    /// in the account can set another.
+    /// Returns the text if it is a valid key policy, within the steps of a decision, under which
+    /// some principal in the account can set another one.
     ///
     /// # Errors
-    /// `InvalidParameter`, with the place of the fault.
+    /// `InvalidParameter`, with the position of the error.
     pub fn checked(self, cx: &Context) -> Result<String, ApiError> {
         let account = &cx.region_account().account;
         let checked = KeyPolicy::parse(&self.0).and_then(|policy| {
@@ -50,7 +50,7 @@ impl FromParam for PolicyText {
     }
 }
 
-/// The parameter PolicyName: whether the policy that is asked for can be there.
+/// The parameter PolicyName: whether it names the only policy that exists.
 fn names_default(params: &Params<'_>) -> Result<bool, ParamError> {
     let name: Option<String> = params.optional("PolicyName")?;
     Ok(name.is_none_or(|name| name == DEFAULT_NAME))

@@ -1,5 +1,4 @@
-//! CancelKeyDeletion: takes back a scheduled deletion; the key is enabled again, if it has its
-//! material.
+//! CancelKeyDeletion: cancels a scheduled deletion; the key is enabled again, if it has material.
 
 use crate::ops::prelude::*;
 

@@ -1,5 +1,5 @@
-//! CreateKey: makes a key with its initial version in the token, or a key that waits for imported
-//! material.
+//! CreateKey: creates a key with its initial version in the token, or a key that is pending import
+//! of its material.
 
 use super::{description, rotation};
 use crate::keyring::NewKey;
@@ -22,7 +22,7 @@ operation! {
         policy: Option<PolicyText> = "Policy",
     }
 
-    /// The answer.
+    /// The response.
     pub struct CreatedKey {
         key_metadata: KeyMetadata,
     }
@@ -45,12 +45,12 @@ fn rotation_if_wanted(params: &Params<'_>) -> Result<Option<Rotation>, ParamErro
 }
 
 impl CreateKey {
-    /// Whether such a key can be, as far as that is known without the token: only a symmetric
-    /// key's material can be imported, only one that is made here rotates, and all are kept in
-    /// the token.
+    /// Checks that such a key is possible, as far as known without the token: material can be
+    /// imported only for a symmetric key, only a key generated in the token rotates, and all are
+    /// stored in the token.
     ///
     /// # Errors
-    /// `UnsupportedOperation` by the name of the parameter.
+    /// `UnsupportedOperation` with the name of the parameter.
     fn check(&self) -> Result<(), ApiError> {
         let is_external = self.origin == Origin::External;
         let is_cipher = self.spec.is_symmetric_cipher();
@@ -58,13 +58,13 @@ impl CreateKey {
             return Err(no_sm2("KeySpec"));
         }
         let refused = if self.storage != KeyStorage::HsmInternal {
-            ("KeyStorageMechanism", "every key is kept in the token, HsmInternal")
+            ("KeyStorageMechanism", "every key is stored in the token, HsmInternal")
         } else if is_external && !is_cipher {
-            ("Origin", "material is imported for symmetric encryption keys alone")
+            ("Origin", "material is imported for symmetric encryption keys only")
         } else if self.rotation.is_some() && (is_external || !is_cipher) {
             (
                 "EnableAutomaticRotation",
-                "only symmetric encryption keys whose material is made here rotate by themselves",
+                "only symmetric encryption keys with material from the token rotate automatically",
             )
         } else {
             return Ok(());

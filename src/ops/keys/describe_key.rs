@@ -1,4 +1,4 @@
-//! DescribeKey: what is known of a key.
+//! DescribeKey: returns the metadata of a key.
 
 use crate::ops::KeyMetadata;
 use crate::ops::prelude::*;
@@ -8,7 +8,7 @@ operation! {
         key: KeyRef = "KeyId",
     }
 
-    /// The answer.
+    /// The response.
     pub struct DescribedKey {
         key_metadata: KeyMetadata,
     }

@@ -1,4 +1,4 @@
-//! EnableKey: lets a key be used again.
+//! EnableKey: allows the use of a key again.
 
 use crate::model::KeyState;
 use crate::ops::prelude::*;

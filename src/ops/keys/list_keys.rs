@@ -1,4 +1,4 @@
-//! ListKeys: the keys of the account, oldest first.
+//! ListKeys: lists the keys of the account, oldest first.
 
 use serde::Deserialize;
 
@@ -38,8 +38,7 @@ impl Operation for ListKeys {
     }
 }
 
-/// The parameter Filters: the values of one name are alternatives, different names must all
-/// match.
+/// The parameter Filters: a key must match one of the values of each name.
 #[derive(Debug, Default, Deserialize)]
 struct Filters(Vec<Filter>);
 
@@ -67,7 +66,7 @@ enum FilterKey {
 }
 
 impl FilterKey {
-    /// Whether a key shows `value` for this name. Every key was made by a user of the account.
+    /// Whether a key has `value` for this name. Every key was created by a user of the account.
     fn has_value(self, value: &str, record: &KeyRecord, cx: &Context) -> bool {
         match self {
             Self::KeyState => record.state.as_str() == value,

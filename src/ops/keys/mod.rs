@@ -1,4 +1,4 @@
-//! Keys: make, describe, list, change, delete.
+//! Keys: create, describe, list, update, delete.
 
 use crate::model::{ParamError, Params, Rotation, RotationInterval};
 use crate::ops::registry::operations;
@@ -17,10 +17,10 @@ operations! {
     set_deletion_protection::SetDeletionProtection,
 }
 
-/// The most characters of a key's description (CreateKey, parameter Description).
+/// The maximum characters of a key's description (CreateKey, parameter Description).
 const MAX_DESCRIPTION_CHARS: usize = 8192;
 
-/// A description as sent; `None` when the parameter is absent, which an empty one is not.
+/// A description as sent; `None` if the parameter is absent, which differs from an empty one.
 pub(in crate::ops) fn description(params: &Params<'_>) -> Result<Option<String>, ParamError> {
     description_in(params, "Description")
 }
@@ -34,8 +34,8 @@ fn description_in(params: &Params<'_>, name: &'static str) -> Result<Option<Stri
     }
 }
 
-/// The rotation policy of a request that wants one or not. An interval that is not needed must be
-/// a good one all the same.
+/// The rotation policy of a request, if it enables rotation. An interval that is not needed must be
+/// valid too.
 fn rotation(params: &Params<'_>, is_wanted: bool) -> Result<Option<Rotation>, ParamError> {
     const INTERVAL: &str = "RotationInterval";
     let interval: Option<RotationInterval> = params.optional(INTERVAL)?;

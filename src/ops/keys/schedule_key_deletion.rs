@@ -1,5 +1,5 @@
-//! ScheduleKeyDeletion: forbids every use of a key and destroys it when the window is over. The
-//! owner's deletion protection forbids it.
+//! ScheduleKeyDeletion: forbids every use of a key and destroys it after the waiting period.
+//! Deletion protection of the key forbids it.
 
 use crate::ops::prelude::*;
 

@@ -1,4 +1,4 @@
-//! SetDeletionProtection: whether a key may be scheduled for deletion.
+//! SetDeletionProtection: sets whether a key may be scheduled for deletion.
 
 use super::description_in;
 use crate::model::key_ref::KeyName;
@@ -8,9 +8,9 @@ const ARN: &str = "ProtectedResourceArn";
 
 operation! {
     pub struct SetDeletionProtection: CanManage {
-        /// Why the key must not be deleted; none to let it be.
+        /// The reason for the protection; `None` to remove it.
         protection: Option<String> = with(protection),
-        /// None when the instance is meant.
+        /// `None` for the instance.
         key: Option<KeyRef> = with(protected),
     }
 }
@@ -21,7 +21,7 @@ fn protection(params: &Params<'_>) -> Result<Option<String>, ParamError> {
     Ok(is_wanted.then(|| description.unwrap_or_default()))
 }
 
-/// The one resource that is named: a key by its id or its ARN, or the instance.
+/// The only resource that is named: a key by its id or its ARN, or the instance.
 fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
     let by_id: Option<KeyRef> = params.optional("KeyId")?;
     let by_arn: Option<KeyRef> = params.optional(ARN)?;
@@ -46,7 +46,7 @@ impl Operation for SetDeletionProtection {
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         // The instance cannot be released through the API at all.
         let key = self.key.ok_or_else(|| {
-            ApiError::unsupported_parameter("KmsInstanceId", "only keys are protected here")
+            ApiError::unsupported_parameter("KmsInstanceId", "only keys can be protected")
         })?;
         let protection = self.protection;
         cx.change::<Self>(&key, KeyAction::Annotate, |key| key.deletion_protection = protection)

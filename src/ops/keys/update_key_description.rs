@@ -1,5 +1,5 @@
-//! UpdateKeyDescription: replaces a key's description. An empty text clears it, and so does none: the API
-//! marks the parameter as required, but Terraform leaves it out when its user has taken it away.
+//! UpdateKeyDescription: replaces a key's description. An empty or absent text clears it: the API
+//! marks the parameter as required, but Terraform omits it after its user has removed it.
 
 use super::description;
 use crate::ops::prelude::*;

@@ -1,4 +1,4 @@
-//! UpdateRotationPolicy: whether and how often a key gets a new version by itself.
+//! UpdateRotationPolicy: sets whether and how often a key rotates automatically.
 
 use super::rotation;
 use crate::keyring::KeyringError;
@@ -23,7 +23,7 @@ impl Operation for UpdateRotationPolicy {
             .try_change(&key, KeyAction::Cryptographic, cx.execution()?, |record| {
                 if !record.can_rotate() {
                     return Err(KeyringError::NotForKey(
-                        "A key of this KeySpec or Origin does not rotate by itself",
+                        "A key of this KeySpec or Origin does not rotate automatically",
                     ));
                 }
                 record.rotation = self.rotation;

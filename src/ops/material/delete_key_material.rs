@@ -1,4 +1,4 @@
-//! DeleteKeyMaterial: takes imported material out of the token.
+//! DeleteKeyMaterial: deletes imported material from the token.
 
 use crate::ops::prelude::*;
 

@@ -1,5 +1,5 @@
-//! GetParametersForImport: a fresh wrapping key of the token's, and the import token that goes with
-//! it.
+//! GetParametersForImport: generates a wrapping key in the token, and returns it with its import
+//! token.
 
 use crate::model::{Base64Bytes, ImportToken, Time, WrappingAlgorithm};
 use crate::ops::no_sm2;
@@ -11,7 +11,7 @@ operation! {
         wrapping: Wrapping,
     }
 
-    /// The answer.
+    /// The response.
     pub struct ImportParameters {
         import_token: ImportToken,
         key_id: KeyId,
@@ -23,7 +23,7 @@ operation! {
 #[derive(Debug)]
 enum Wrapping {
     Rsa2048(WrappingAlgorithm),
-    /// No token that is supported unwraps with SM2.
+    /// No supported token unwraps with SM2.
     Sm2,
 }
 

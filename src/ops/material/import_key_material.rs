@@ -1,4 +1,4 @@
-//! ImportKeyMaterial: wrapped material into the token, by C_UnwrapKey.
+//! ImportKeyMaterial: imports wrapped material into the token, by C_UnwrapKey.
 
 use crate::keyring::WrappedMaterial;
 use crate::model::{Base64Bytes, ImportToken, Time};
@@ -6,7 +6,7 @@ use crate::ops::prelude::*;
 
 operation! {
     pub struct ImportKeyMaterial: CanImport {
-        /// None when the token is no import token of this gateway's.
+        /// `None` if it is not an import token of this gateway.
         import: Option<ImportToken> =
             with(|params| Ok(params.required::<String>("ImportToken")?.parse().ok())),
         expires: Option<Time> = with(expires),

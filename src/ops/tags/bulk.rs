@@ -1,4 +1,4 @@
-//! What the newer operations on tags share: resources and tags as numbered parameters.
+//! The parameters of the newer tag operations: numbered resources and tags.
 
 use super::ONLY_KEYS;
 use crate::authz::{AuthorizedKey, Permission};
@@ -6,10 +6,10 @@ use crate::error::{ApiError, ErrorCode};
 use crate::model::{Element, KeyId, MAX_TAGS, ParamError, Params, TagList};
 use crate::ops::Context;
 
-/// The most resources of one request (TagResources, parameter ResourceId.N).
+/// The maximum resources of one request (TagResources, parameter ResourceId.N).
 const MAX_RESOURCES: usize = 50;
 
-/// The resources of a request: all of one kind and in one region.
+/// The resources of a request, all of one kind and in one region.
 #[derive(Debug)]
 pub(super) struct Resources {
     region: String,
@@ -39,7 +39,7 @@ impl Resources {
         })
     }
 
-    /// As [`Resources::from_params`], where at least one resource must be named.
+    /// As [`Resources::from_params`], but at least one resource must be named.
     pub(super) fn at_least_one(params: &Params<'_>) -> Result<Self, ParamError> {
         let resources = Self::from_params(params)?;
         if resources.ids.is_empty() {
@@ -52,7 +52,7 @@ impl Resources {
         self.ids.is_empty()
     }
 
-    /// Whether they are such as are kept here.
+    /// Checks that this gateway stores such resources.
     ///
     /// # Errors
     /// `InvalidParameter` for another region, `UnsupportedOperation` for secrets.
@@ -66,7 +66,7 @@ impl Resources {
         }
     }
 
-    /// Finds all keys that are named, and asks leave to do `P` with each.
+    /// Finds all named keys, and authorizes action `P` on each.
     ///
     /// # Errors
     /// As [`Resources::check_served`]; `InvalidResourceId.NotFound`, `Forbidden.NoPermission`.

@@ -1,4 +1,4 @@
-//! ListResourceTags: the tags of one key, by name.
+//! ListResourceTags: lists the tags of one key, by name.
 
 use crate::model::{TagKey, TagValue};
 use crate::ops::prelude::*;

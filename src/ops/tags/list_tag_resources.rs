@@ -1,4 +1,4 @@
-//! ListTagResources: the tags of some keys, or of all, 200 at a time.
+//! ListTagResources: lists the tags of some keys, or of all, 200 at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::model::id::InvalidId;
 use crate::model::{FromParam, KeyRecord, TagKey, TagList, TagValue};
 use crate::ops::prelude::*;
 
-/// The most rows of one answer.
+/// The maximum rows of one response.
 const ROWS: usize = 200;
 
 operation! {
     pub struct ListTagResources {
         resources: Resources = with(Resources::from_params),
-        /// What a key must have to be listed, with all of its tags.
+        /// The tags that a key must have to be listed, with all of its tags.
         tags: TagList = with(numbered_tags),
         after: Option<PageStart> = "NextToken",
     }
 
-    /// The answer.
+    /// The response.
     pub struct TaggedResources {
         #[serde(flatten)]
         tag_resources: Rows<TagResource>,
@@ -39,8 +39,8 @@ operation! {
     }
 }
 
-/// Where a row stands among all: they are sorted by key and then by tag, so that a list goes on in
-/// the right place whatever has come or gone meanwhile.
+/// The position of a row: the rows are sorted by key and then by tag, so that a list continues
+/// correctly whatever was added or removed meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct PageStart {
     key: KeyId,
@@ -82,7 +82,7 @@ fn records(resources: &Resources, cx: &Context) -> Result<Vec<Arc<KeyRecord>>, A
     Ok(keys.iter().map(|key| Arc::clone(key.record())).collect())
 }
 
-/// Whether a key has every wanted tag; one that is wanted without a value may have any.
+/// Whether a key has every wanted tag; a wanted tag without a value matches any value.
 fn has_all(record: &KeyRecord, wanted: &BTreeMap<TagKey, TagValue>) -> bool {
     wanted.iter().all(|(key, value)| {
         record.tags.get(key).is_some_and(|own| value.as_str().is_empty() || own == value)

@@ -1,5 +1,5 @@
-//! Tags, by two families of operations: the older one (TagResource) takes one key and JSON, the
-//! newer one (TagResources) up to 50 keys and numbered parameters.
+//! Tags, in two families of operations: the older one (TagResource) has one key and JSON, the newer
+//! one (TagResources) up to 50 keys and numbered parameters.
 
 mod bulk;
 
@@ -22,11 +22,11 @@ operations! {
     list_tag_resources::ListTagResources,
 }
 
-/// The resource of TagResource and UntagResource, which is exactly one.
+/// The resource of TagResource and UntagResource, exactly one.
 #[derive(Debug)]
 enum SingleResource {
     Key(KeyRef),
-    /// Of a kind that is not kept here, by the name of its parameter.
+    /// Of an unsupported kind, by the name of its parameter.
     Other(&'static str),
 }
 
@@ -55,10 +55,10 @@ impl SingleResource {
     }
 }
 
-/// Why resources of other kinds are refused.
-const ONLY_KEYS: &str = "of all resources this gateway keeps the tags of keys alone";
+/// Why resources of other kinds are rejected.
+const ONLY_KEYS: &str = "this gateway has tags only for keys";
 
-/// Adds tags to a key; one whose key is there already gets the new value.
+/// Adds tags to a key, and replaces the values of existing ones.
 async fn add<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,
@@ -76,7 +76,7 @@ async fn add<P: CanManage>(
     Ok(())
 }
 
-/// Takes tags from a key.
+/// Removes tags from a key.
 async fn remove<P: CanManage>(
     cx: &Context,
     key: &AuthorizedKey<P>,

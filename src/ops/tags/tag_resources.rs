@@ -26,8 +26,8 @@ impl Operation for TagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = EmptyResponse;
 
-    /// All keys are found and allowed before the first is changed. A key that refuses leaves those
-    /// before it changed; the same request may be sent again.
+    /// All keys are found and authorized before the first is changed. If one fails, the keys before
+    /// it stay changed; the request may be repeated.
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.parse()?;
         for key in self.resources.keys::<Self>(cx)? {

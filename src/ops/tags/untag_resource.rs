@@ -1,4 +1,4 @@
-//! UntagResource: takes tags from a key.
+//! UntagResource: removes tags from a key.
 
 use super::{SingleResource, remove};
 use crate::model::TagKeyList;

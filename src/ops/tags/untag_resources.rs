@@ -1,4 +1,4 @@
-//! UntagResources: takes tags from several keys.
+//! UntagResources: removes tags from several keys.
 
 use super::bulk::Resources;
 use super::remove;
@@ -8,7 +8,7 @@ use crate::ops::prelude::*;
 operation! {
     pub struct UntagResources: CanManage {
         resources: Resources,
-        /// None for all tags.
+        /// `None` for all tags.
         tags: Option<TagKeyList>,
     }
 }
@@ -17,7 +17,7 @@ impl FromParams for UntagResources {
     fn from_params(params: &Params<'_>) -> Result<Self, ParamError> {
         let tags = params.numbered("TagKey", MAX_TAGS)?;
         let tags: Vec<_> = tags.iter().map(Element::text).map(str::to_owned).collect();
-        // All counts only where no tag is named.
+        // `All` has an effect only if no tag is named.
         let all: bool = params.optional("All")?.unwrap_or_default();
         if tags.is_empty() && !all {
             return Err(ParamError::Missing("TagKey.1".into()));
@@ -31,8 +31,8 @@ impl Operation for UntagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     type Output = EmptyResponse;
 
-    /// All keys are found and allowed before the first is changed. A key that refuses leaves those
-    /// before it changed; the same request may be sent again.
+    /// All keys are found and authorized before the first is changed. If one fails, the keys before
+    /// it stay changed; the request may be repeated.
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let tags = self.tags.map(TagKeyList::parse).transpose()?;
         for key in self.resources.keys::<Self>(cx)? {

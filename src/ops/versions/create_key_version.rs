@@ -1,4 +1,5 @@
-//! CreateKeyVersion: a new version of a key, the primary one from now on if the key is symmetric.
+//! CreateKeyVersion: creates a new version of a key, which becomes the primary one of a symmetric
+//! key.
 
 use super::{KeyVersion, KeyVersionResponse};
 use crate::ops::prelude::*;

@@ -1,4 +1,4 @@
-//! DescribeKeyVersion: what is known of one version of a key.
+//! DescribeKeyVersion: returns the metadata of one version of a key.
 
 use super::{KeyVersion, KeyVersionResponse};
 use crate::model::VersionRef;

@@ -1,4 +1,4 @@
-//! ListKeyVersions: the versions of a key, the initial one first.
+//! ListKeyVersions: lists the versions of a key, the initial one first.
 
 use super::KeyVersion;
 use crate::ops::prelude::*;

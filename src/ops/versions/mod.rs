@@ -1,4 +1,4 @@
-//! Key versions: make, describe, list.
+//! Key versions: create, describe, list.
 
 use crate::model::{KeyId, KeyRecord, KeyVersionId, Time};
 use crate::ops::operation::response;
@@ -12,7 +12,7 @@ operations! {
 }
 
 response! {
-    /// What the API tells of a key version.
+    /// A key version, as described by the API.
     #[expect(clippy::struct_field_names, reason = "the fields are named as the API names them")]
     pub struct KeyVersion in KeyVersions.KeyVersion {
         key_id: KeyId,
@@ -28,7 +28,7 @@ impl KeyVersion {
 }
 
 response! {
-    /// The answer of an operation that tells of one version.
+    /// The response of an operation for one version.
     pub struct KeyVersionResponse {
         key_version: KeyVersion,
     }

@@ -1,4 +1,5 @@
-//! CreateApplicationAccessPoint: a door for applications, behind which up to three policies hold.
+//! CreateApplicationAccessPoint: creates an access point for applications, with up to three
+//! policies.
 
 use super::AccessPointDetails;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod, PolicyNames};

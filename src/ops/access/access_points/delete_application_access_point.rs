@@ -1,4 +1,4 @@
-//! DeleteApplicationAccessPoint: removes an access point. Its client keys open nothing from then on.
+//! DeleteApplicationAccessPoint: deletes an access point. Its client keys are then rejected.
 
 use crate::model::{AccessName, AccessPoint};
 use crate::ops::access;

@@ -1,4 +1,4 @@
-//! Access points: doors for applications, with the policies that hold behind them.
+//! Access points: the entry for applications, with policies that restrict their requests.
 
 use super::NamedDocument as _;
 use crate::model::{AccessName, AccessPoint, AuthenticationMethod};
@@ -16,7 +16,7 @@ operations! {
 }
 
 response! {
-    /// What the API tells of an access point.
+    /// An access point, as described by the API.
     pub struct AccessPointDetails {
         arn: String,
         name: AccessName,

@@ -1,4 +1,4 @@
-//! UpdateApplicationAccessPoint: other policies or another text, at once for all its client keys.
+//! UpdateApplicationAccessPoint: changes policies or description, at once for all its client keys.
 
 use crate::model::{AccessName, AccessPoint, PolicyNames};
 use crate::ops::access;
@@ -6,7 +6,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    /// What is absent stays.
+    /// Absent parameters are unchanged.
     pub struct UpdateApplicationAccessPoint {
         name: AccessName = "Name",
         policies: Option<PolicyNames> = "Policies",

@@ -1,5 +1,5 @@
-//! CreateClientKey: a key pair and certificate for an application. The private half leaves with
-//! the answer and is kept nowhere.
+//! CreateClientKey: creates a key pair and certificate for an application. The private key is
+//! returned in the response and not stored.
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -13,10 +13,10 @@ use crate::model::{
 use crate::ops::access;
 use crate::ops::prelude::*;
 
-/// How long a client key is valid unless the caller says: five years.
+/// The default validity of a client key: five years.
 const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
 
-/// One at a time: making a pair takes a processor, and the others are for the token.
+/// One at a time: the generation of a pair takes a processor, and the others are for the token.
 static ISSUANCE: Semaphore = Semaphore::const_new(1);
 
 operation! {
@@ -26,7 +26,7 @@ operation! {
         password: ClientKeyPassword = "Password",
     }
 
-    /// The answer.
+    /// The response.
     pub struct CreatedClientKey {
         client_key_id: ClientKeyId,
         key_algorithm: &'static str,
@@ -88,7 +88,7 @@ async fn issue_client_key(
     not_after: Time,
 ) -> Result<IssuedClientKey, ApiError> {
     let failed = || ApiError::from(ErrorCode::InternalFailure);
-    // Held to the end of the work, also when the caller has gone.
+    // Held to the end of the work, even if the caller has disconnected.
     let permit = ISSUANCE.acquire().await.map_err(|error| failed().because(error))?;
     let work = spawn_blocking(move || {
         let issued = issue(id, &password, not_before, not_after);

@@ -1,4 +1,4 @@
-//! DeleteClientKey: the client key opens nothing any more.
+//! DeleteClientKey: deletes a client key, which is then rejected.
 
 use super::resource;
 use crate::model::{ClientKeyId, ClientKeyRecord};

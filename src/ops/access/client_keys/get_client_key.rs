@@ -1,4 +1,4 @@
-//! GetClientKey: what is kept of a client key.
+//! GetClientKey: returns the stored data of a client key.
 
 use super::{ClientKeyDetails, resource};
 use crate::model::{ClientKeyId, ClientKeyRecord};

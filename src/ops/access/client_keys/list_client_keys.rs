@@ -1,4 +1,4 @@
-//! ListClientKeys: the client keys of one access point or of all, by id.
+//! ListClientKeys: lists the client keys of one access point or of all, by id.
 
 use super::{CONTAINER, ClientKeyDetails};
 use crate::model::{AccessName, ClientKeyRecord};
@@ -9,7 +9,7 @@ operation! {
         access_point: Option<AccessName> = "AapName",
     }
 
-    /// The answer, a list that is wrapped once and not paged.
+    /// The response, a list that is wrapped once and not paged.
     pub struct ClientKeyList {
         client_keys: Vec<ClientKeyDetails>,
     }

@@ -1,4 +1,4 @@
-//! Client keys: the certificates with which applications come through an access point.
+//! Client keys: the certificates with which applications use an access point.
 
 use crate::model::{AccessName, ClientKeyId, ClientKeyRecord, Time};
 use crate::ops::operation::response;
@@ -12,10 +12,10 @@ operations! {
     list_client_keys::ListClientKeys,
 }
 
-/// The one kind of client keys.
+/// The only algorithm of client keys.
 const ALGORITHM: &str = "RSA_2048";
 
-/// What stands for all client keys, and before the id of one, in an ARN.
+/// The resource for all client keys, and the prefix of one in an ARN.
 const CONTAINER: &str = "clientkey";
 
 fn resource(id: ClientKeyId) -> String {
@@ -23,7 +23,7 @@ fn resource(id: ClientKeyId) -> String {
 }
 
 response! {
-    /// What the API tells of a client key.
+    /// A client key, as described by the API.
     pub struct ClientKeyDetails {
         client_key_id: ClientKeyId,
         aap_name: AccessName,

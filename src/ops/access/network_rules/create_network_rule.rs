@@ -1,4 +1,4 @@
-//! CreateNetworkRule: addresses from which requests may come, under a name.
+//! CreateNetworkRule: creates a named list of addresses from which requests are allowed.
 
 use super::{NetworkRuleDetails, TYPE};
 use crate::model::{AccessName, NetworkRule, SourceAddresses};

@@ -1,5 +1,5 @@
-//! DeleteNetworkRule: removes a network rule. Where a policy names it still, that name lets no
-//! address in.
+//! DeleteNetworkRule: deletes a network rule. If a policy still names it, the missing rule matches
+//! no address.
 
 use crate::model::{AccessName, NetworkRule};
 use crate::ops::access;

@@ -1,4 +1,4 @@
-//! DescribeNetworkRule: what a network rule lets in.
+//! DescribeNetworkRule: returns the addresses of a network rule.
 
 use super::NetworkRuleDetails;
 use crate::model::AccessName;

@@ -1,4 +1,4 @@
-//! ListNetworkRules: the network rules, by name.
+//! ListNetworkRules: lists the network rules, by name.
 
 use crate::model::{AccessName, NetworkRule};
 use crate::ops::access;

@@ -1,4 +1,4 @@
-//! Network rules: from where requests may come.
+//! Network rules: the addresses from which requests are allowed.
 
 use super::NamedDocument as _;
 use crate::model::{AccessName, NetworkRule};
@@ -15,14 +15,14 @@ operations! {
     update_network_rule::UpdateNetworkRule,
 }
 
-/// The one type of network rules.
+/// The only type of network rules.
 const TYPE: &str = "Private";
 
 response! {
-    /// What the API tells of a network rule.
+    /// A network rule, as described by the API.
     pub struct NetworkRuleDetails {
         arn: String,
-        /// Absent where the caller has named it (DescribeNetworkRule).
+        /// Absent in the response to a request with the name (DescribeNetworkRule).
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<AccessName>,
         r#type: &'static str,

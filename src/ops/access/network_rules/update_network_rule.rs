@@ -1,4 +1,5 @@
-//! UpdateNetworkRule: other addresses or another text, at once for all policies that name the rule.
+//! UpdateNetworkRule: changes addresses or description, at once for all policies that name the
+//! rule.
 
 use crate::model::{AccessName, NetworkRule, SourceAddresses};
 use crate::ops::access;
@@ -6,7 +7,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    /// What is absent stays.
+    /// Absent parameters are unchanged.
     pub struct UpdateNetworkRule {
         name: AccessName = "Name",
         source_private_ip: Option<SourceAddresses> = "SourcePrivateIp",

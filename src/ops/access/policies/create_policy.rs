@@ -1,4 +1,5 @@
-//! CreatePolicy: permissions on resources, from the addresses of network rules, under a name.
+//! CreatePolicy: creates a named policy: permissions on resources, from the addresses of network
+//! rules.
 
 use super::PolicyDetails;
 use crate::model::{

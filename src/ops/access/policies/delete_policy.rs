@@ -1,4 +1,5 @@
-//! DeletePolicy: removes a policy. Where an access point names it still, that name allows nothing.
+//! DeletePolicy: deletes a policy. If an access point still names it, the missing policy allows
+//! nothing.
 
 use crate::model::{AccessName, AccessPolicy};
 use crate::ops::access;

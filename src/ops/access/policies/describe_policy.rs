@@ -1,4 +1,4 @@
-//! DescribePolicy: what a policy allows. Unlike CreatePolicy it answers with lists.
+//! DescribePolicy: returns a policy. In contrast to CreatePolicy its lists are JSON lists.
 
 use super::PolicyDetails;
 use crate::model::{AccessName, AccessPolicy, AccessResource, PermissionTemplate};

@@ -1,4 +1,4 @@
-//! ListPolicies: the policies, by name.
+//! ListPolicies: lists the policies, by name.
 
 use crate::model::{AccessName, AccessPolicy};
 use crate::ops::access;

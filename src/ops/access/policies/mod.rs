@@ -1,4 +1,4 @@
-//! Policies: what may be done with what, from where.
+//! Policies of access points: permitted actions, resources and source addresses.
 
 use super::NamedDocument as _;
 use crate::model::{AccessName, AccessPolicy};
@@ -16,8 +16,8 @@ operations! {
 }
 
 response! {
-    /// What the API tells of a policy. `P` and `R` are the forms of the two lists: JSON text in one
-    /// answer, lists in the other.
+    /// A policy, as described by the API. `P` and `R` are the types of the two lists: JSON text in
+    /// one response, lists in the other.
     pub struct PolicyDetails<P, R> {
         arn: String,
         name: AccessName,

@@ -1,5 +1,5 @@
-//! UpdatePolicy: other permissions, resources, rules or another text, at once for all access points
-//! that name the policy.
+//! UpdatePolicy: changes permissions, resources, rules or description, at once for all access
+//! points that name the policy.
 
 use crate::model::{
     AccessControlRules, AccessName, AccessPolicy, AccessResources, PermissionTemplates,
@@ -9,7 +9,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    /// What is absent stays.
+    /// Absent parameters are unchanged.
     pub struct UpdatePolicy {
         name: AccessName = "Name",
         permissions: Option<PermissionTemplates> = "Permissions",

@@ -1,7 +1,7 @@
-//! The messages beside those that the official SDK for Python writes, field for field.
+//! Compares the messages with those of the official SDK for Python, field by field.
 //!
 //! `tests/vectors/instance-messages.txt` has every message of the SDK with all its fields, each
-//! filled with its own name; `tests/sdk/instance/test_messages.py` holds the file to the SDK.
+//! filled with its name; `tests/sdk/instance/test_messages.py` compares the file with the SDK.
 
 use std::collections::BTreeMap;
 
@@ -196,7 +196,7 @@ fn signatures(sdk: &mut Sdk) {
     sdk.has("VerifyResponse", &response);
 }
 
-/// What the SDK writes, by the names of the messages.
+/// The encoded messages of the SDK, by their names.
 struct Sdk(BTreeMap<String, Vec<u8>>);
 
 impl Sdk {
@@ -208,7 +208,7 @@ impl Sdk {
         Self(OF_THE_SDK.lines().map(message).collect())
     }
 
-    /// The SDK's message is this one, in both directions.
+    /// Checks that the SDK's message is this one, in both directions.
     fn has<M: Message + Default + PartialEq>(&mut self, name: &str, filled: &M) {
         let written = self.0.remove(name).unwrap();
         assert_eq!(filled.encode_to_vec(), written, "{name}");
@@ -239,7 +239,7 @@ fn text(name: &str) -> String {
     name.to_owned()
 }
 
-/// The bytes that a field of that name is filled with.
+/// The bytes in a field of that name.
 fn bytes(name: &str) -> Vec<u8> {
     [name.as_bytes(), b"\xff"].concat()
 }
