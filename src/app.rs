@@ -1,4 +1,4 @@
-//! The parts, put together: what a gateway and the commands beside it start from.
+//! Composes the components of the gateway and of its commands.
 
 mod backend;
 mod error;
@@ -24,10 +24,10 @@ use crate::server::http::ConnectionLimits;
 pub use crate::server::http::Stop;
 use crate::token::TokenSettings;
 
-/// What a gateway needs to know.
+/// The settings of a gateway.
 #[derive(Debug)]
 pub struct Settings {
-    /// The region and account to serve.
+    /// The region and account of the gateway.
     pub region_account: RegionAccount,
     /// The token.
     pub token: TokenSettings,
@@ -35,44 +35,44 @@ pub struct Settings {
     pub store_url: String,
     /// A directory for the replay journal.
     pub state_directory: PathBuf,
-    /// The certificate; none is plain HTTP.
+    /// The certificate; `None` is plain HTTP.
     pub tls: Option<CertificateFiles>,
-    /// Whose clients the admin listener lets in, by mutual TLS; none is plain HTTP.
+    /// The CA of the clients of the admin listener, for mutual TLS; `None` is plain HTTP.
     pub admin_client_ca: Option<PathBuf>,
-    /// How much a caller may ask for.
+    /// The limits for callers.
     pub limits: Limits,
-    /// What operations accept.
+    /// The options for compatibility.
     pub compatibility: CompatibilityOptions,
-    /// How long destructions that are due wait after a jump of the clock.
+    /// How long due destructions wait after a jump of the clock.
     pub destruction_hold: Duration,
-    /// How the audit is kept; none is no audit, for measurements only.
+    /// The audit settings; `None` is no audit, for measurements only.
     pub audit: Option<AuditSettings>,
 }
 
-/// The sockets that a gateway serves on.
+/// The sockets of a gateway.
 #[derive(Debug)]
 pub struct Listeners {
     /// For the API.
     pub api: TcpListener,
-    /// For health and metrics, where they are wanted.
+    /// For health and metrics, if configured.
     pub admin: Option<TcpListener>,
 }
 
-/// How much a caller may ask for, and how long things may take.
+/// The limits for callers, and the timeouts.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How often cryptographic operations may be called.
+    /// The rate limits of cryptographic operations.
     pub call_rates: CallRates,
-    /// Requests a second of a source that may fail to prove who sent them; none is no limit.
+    /// Permitted failed authentications a second from one source; `None` is no limit.
     pub authentication_failures: Option<NonZeroU32>,
-    /// For a whole request.
+    /// The timeout of a whole request.
     pub request_time: Duration,
-    /// For a request's head, then for its body, then for its answer to be taken.
+    /// The timeout of a request's head, then of its body, then of reading the response.
     pub header_time: Duration,
-    /// Open at once.
+    /// The limits of open connections.
     pub connections: ConnectionLimits,
-    /// How long connections and requests are still taken once a stop was asked for.
+    /// How long connections and requests are still accepted after a stop request.
     pub drain: Duration,
-    /// How keys are used.
+    /// The settings of the keyring.
     pub keyring: KeyringSettings,
 }

@@ -1,4 +1,4 @@
-//! Store and token together, as the gateway and the commands beside it use them.
+//! Store and token together, for the gateway and its commands.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
 use crate::token::{Token, TokenSettings};
 
-/// Store and token, opened and found to belong together.
+/// The store and its token, both open.
 pub struct Backend {
     pub(super) store: Store,
     pub(super) token: Token,
@@ -18,8 +18,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Opens store and token, without serving anything: what `init` and the AccessKey commands
-    /// work with.
+    /// Opens store and token, without serving: for `init` and the AccessKey commands.
     ///
     /// # Errors
     /// When one of them cannot be used, or they do not belong together.
@@ -44,7 +43,7 @@ impl Backend {
         Ok(Self { store, token, access_keys })
     }
 
-    /// Takes over what another process has changed since it was opened.
+    /// Loads the changes of other processes since it was opened.
     pub(super) async fn refresh(&self) -> Result<(), StartError> {
         self.access_keys.refresh().await?;
         self.store.refresh().await?;
@@ -56,16 +55,16 @@ impl Backend {
         &self.access_keys
     }
 
-    /// Keys, aliases and their facts.
+    /// Keys, aliases and their metadata.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Makes the keys of the gateway itself that are not there yet. That which encrypts AccessKeys is
-    /// made when they are opened.
+    /// Generates the missing keys of the gateway itself. The key that encrypts AccessKeys is
+    /// generated when they are opened.
     ///
     /// # Errors
-    /// When the key of the audit was there and is lost, and when token or store fail.
+    /// When the audit key existed and is lost, and when token or store fail.
     pub async fn make_service_keys(&self) -> Result<(), StartError> {
         Ok(crate::audit::make_key(&self.store, &self.token).await?)
     }
@@ -78,12 +77,12 @@ impl Backend {
     }
 }
 
-/// How the token was left.
+/// The result of closing the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownOutcome {
-    /// In an orderly way.
+    /// It was closed in an orderly way.
     Closed,
-    /// With threads inside the PKCS#11 module, which did not let them go.
+    /// Threads were blocked inside the PKCS#11 module.
     Abandoned,
 }
 
@@ -95,7 +94,7 @@ pub(super) async fn open_token(settings: TokenSettings) -> Result<Token, StartEr
 }
 
 pub(super) async fn close_token(token: Token) -> ShutdownOutcome {
-    // A panic of the module at the very end changes nothing.
+    // A panic of the module at the end has no effect.
     match spawn_blocking(move || token.close()).await {
         Ok(true) => ShutdownOutcome::Closed,
         Ok(false) | Err(_) => ShutdownOutcome::Abandoned,

@@ -1,4 +1,4 @@
-//! Why a gateway or a command cannot use its parts.
+//! Why a gateway or a command cannot use its components.
 
 use super::lock::LockError;
 use crate::audit::AuditError;
@@ -20,7 +20,7 @@ pub enum StartError {
     /// The store belongs to another token, region or account.
     #[error(transparent)]
     Binding(#[from] BindingError),
-    /// Another gateway serves with the store or the state directory.
+    /// Another gateway uses the store or the state directory.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The AccessKeys cannot be loaded.
@@ -29,14 +29,14 @@ pub enum StartError {
     /// The replay journal cannot be used.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// What the last process left half done cannot be finished.
-    #[error("what the last process left half done cannot be finished")]
+    /// The unfinished work of the last process cannot be completed.
+    #[error("the unfinished work of the last process cannot be completed")]
     Reconcile(#[from] KeyringError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The audit cannot be kept.
-    #[error("the audit cannot be kept")]
+    /// The audit cannot be used.
+    #[error("the audit cannot be used")]
     Audit(#[from] AuditError),
     /// The listener cannot be used.
     #[error("the listener cannot be used")]

@@ -1,8 +1,8 @@
-//! The locks that keep a second gateway away from a store and from a state directory.
+//! The locks that prevent a second gateway on a store or on a state directory.
 //!
-//! A lock file has a name of its own, which nothing renames or removes: whoever opens the name
-//! meets whoever holds it, also after the database or the audit file was renamed. Commands that
-//! work beside a gateway do not take these locks.
+//! A lock file has a separate name, which is never renamed or removed: two processes that open the
+//! name lock the same file, even after the database or the audit file was renamed. Commands that
+//! run next to a gateway do not take these locks.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -16,48 +16,48 @@ use crate::store::Store;
 
 /// The lock file in a state directory.
 const STATE_LOCK: &str = "gateway.lock";
-/// What the lock file of a SQLite store has behind the name of the database file.
+/// The suffix of a SQLite store's lock file, after the name of the database file.
 const STORE_LOCK: &str = ".gateway.lock";
-/// How often a lock file may be replaced by another one while it is being locked.
+/// The maximum number of times that a lock file may be replaced while it is being locked.
 const MAX_TRIES: usize = 10;
-/// The longest process id, and a newline.
+/// The maximum bytes of a process id and a newline.
 const PROCESS_BYTES: u64 = 20;
 
-/// Why a lock is not to be had.
+/// Why a lock could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("another gateway{} serves with {}", named(*.process), .what.display())]
+    #[error("another gateway{} is using {}", named(*.process), .what.display())]
     Taken {
-        /// The database file or the directory that the lock is for.
+        /// The database file or the directory of the lock.
         what: PathBuf,
-        /// The process id of the holder, as it has written it down.
+        /// The process id of the holder, as written in the file.
         process: Option<u32>,
     },
     /// The lock file cannot be used.
-    #[error("the lock file {} cannot be used", .path.display())]
+    #[error("cannot use the lock file {}", .path.display())]
     File {
         /// The lock file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// A lock file that this process holds until the value is dropped or the process ends.
+/// A locked file, until the value is dropped or the process ends.
 #[derive(Debug)]
 pub struct ProcessLock {
     _file: File,
 }
 
 impl ProcessLock {
-    /// Locks the file at `path`, which is made when it is not there, and writes the id of this
-    /// process into it. `what` is what the lock is for, named in the error.
+    /// Locks the file at `path`, which is created if missing, and writes the id of this process
+    /// into it. `what` is the resource of the lock, for the error.
     ///
     /// # Errors
-    /// [`LockError::Taken`] when another process holds it, at once; [`LockError::File`] when the
-    /// file cannot be made, locked or written.
+    /// [`LockError::Taken`] at once, when another process holds it; [`LockError::File`] when the
+    /// file cannot be created, locked or written.
     pub fn take(path: &Path, what: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::File { path: path.to_owned(), source };
         for _try in 0..MAX_TRIES {
@@ -72,7 +72,8 @@ impl ProcessLock {
                 }
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            // Somebody may have removed the name meanwhile: the next one would lock another file.
+            // Another process may have removed the name meanwhile: the next one would lock another
+            // file.
             if is_same_file(&file, path).map_err(failed)? {
                 write_process(&mut file, path).map_err(failed)?;
                 return Ok(Self { _file: file });
@@ -82,7 +83,7 @@ impl ProcessLock {
     }
 }
 
-/// The locks of the one gateway that serves with a store and a state directory.
+/// The locks of the only gateway on a store and a state directory.
 #[derive(Debug)]
 pub(super) struct GatewayLocks {
     _state: ProcessLock,
@@ -90,7 +91,7 @@ pub(super) struct GatewayLocks {
 }
 
 impl GatewayLocks {
-    /// Takes both. The state directory is made when it is not there. A store that is no SQLite
+    /// Takes both locks. The state directory is created if missing. A store that is not a SQLite
     /// file has no lock.
     ///
     /// # Errors
@@ -115,10 +116,10 @@ impl GatewayLocks {
         Ok(Self { _state: state, _store: store })
     }
 
-    /// Looks whether the state directory can be used as soon as nobody else uses it.
+    /// Checks that the state directory can be used once it is free.
     ///
     /// # Errors
-    /// [`LockError::File`] when it cannot be made or written.
+    /// [`LockError::File`] when it cannot be created or written.
     pub(super) fn check(state_directory: &Path) -> Result<(), LockError> {
         let path = state_directory.join(STATE_LOCK);
         let failed = |source| LockError::File { path: path.clone(), source };
@@ -131,13 +132,13 @@ impl GatewayLocks {
     }
 }
 
-/// Whether files can be made in a directory.
+/// Checks that files can be created in a directory.
 fn check_writable(directory: &Path) -> io::Result<()> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     Ok(rustix::fs::accessat(CWD, directory, access, AtFlags::EACCESS)?)
 }
 
-/// The one path of a database that two names may lead to. It may not be there yet.
+/// The canonical path of a database, which may not exist yet.
 fn real_path(database: &Path) -> io::Result<PathBuf> {
     match (fs::canonicalize(database), database.parent(), database.file_name()) {
         (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
@@ -166,8 +167,8 @@ fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A file that root has made belongs to the owner of its directory: the gateway must be able to
-/// use it later under its own account.
+/// A file created by root gets the owner of its directory: the gateway must be able to use it later
+/// under its own account.
 fn write_process(file: &mut File, path: &Path) -> io::Result<()> {
     let (ours, theirs) = (file.metadata()?, fs::metadata(path.parent().unwrap_or(path))?);
     let is_root = rustix::process::geteuid().is_root();
@@ -193,7 +194,7 @@ mod tests {
         let told = ProcessLock::take(&path, directory.path()).unwrap_err().to_string();
         let id = std::process::id();
         let place = directory.path().display();
-        assert_eq!(told, format!("another gateway (process {id}) serves with {place}"));
+        assert_eq!(told, format!("another gateway (process {id}) is using {place}"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(lock);
         ProcessLock::take(&path, directory.path()).unwrap();

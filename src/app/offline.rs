@@ -1,4 +1,4 @@
-//! Store and token for commands, without serving anything.
+//! Opens store and token for commands, without serving.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
 use crate::token::{Token, TokenSettings};
 
-/// Store and token, found to belong together, before anything in them is relied on.
+/// Opens the store and its token, and checks that they belong together.
 ///
 /// # Errors
-/// When one of them cannot be used, they do not belong together, or somebody else uses the store
+/// When one of them cannot be used, they do not belong together, or another process uses the store
 /// that is to be changed.
 pub async fn open_offline(
     token: TokenSettings,
@@ -29,13 +29,13 @@ pub async fn open_offline(
     Ok((store, token))
 }
 
-/// Closes what [`open_offline`] has opened.
+/// Closes the store and token of [`open_offline`].
 pub async fn close(store: Store, token: Token) {
     close_token(token).await;
     store.close().await;
 }
 
-/// Which other gateway keeps this one from starting, if any does.
+/// Checks whether another gateway prevents the start of this one.
 ///
 /// # Errors
 /// [`LockError::Taken`], and when a lock file cannot be used.
