@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_type_or_operation_name_tell_the_instance_protocol() {
+    fn content_type_or_operation_name_select_the_instance_protocol() {
         for (name, value, protocol) in [
             ("content-type", "application/x-protobuf", Protocol::Instance),
             ("content-type", "Application/X-Protobuf; charset=utf-8", Protocol::Instance),

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_had_once_and_names_its_holder() {
+    fn a_lock_is_held_once_and_names_its_holder() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let lock = ProcessLock::take(&path, directory.path()).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_directory_is_looked_at_without_taking_its_lock() {
+    fn a_state_directory_is_checked_without_taking_its_lock() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         GatewayLocks::check(&state).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn two_names_of_one_database_have_one_lock_also_before_it_is_made() {
+    fn two_names_of_one_database_have_one_lock_even_before_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let (database, link) = (directory.join("a.db"), directory.join("b.db"));

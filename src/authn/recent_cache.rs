@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_found_with_its_value_until_its_time_is_over() {
+    fn a_key_is_found_with_its_value_until_it_expires() {
         let (recent, now) = (RecentCache::new(1000), Instant::now());
         let minute = Duration::from_mins(1);
         assert_eq!(recent.find(&"a", now, minute), None);

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_wants_its_own_token_until_it_ends() {
+    fn a_session_requires_its_token_and_ends() {
         let token = [7; TOKEN_BYTES];
         let session = Session {
             name: "build-7".to_owned(),

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn published_vectors_verify_when_they_are_good_and_whole() {
+    fn published_vectors_verify_when_they_are_valid_and_complete() {
         for (name, algorithm, whole_bits) in
             [("sha1", HMAC_SHA1_FOR_LEGACY_USE_ONLY, 160), ("sha256", HMAC_SHA256, 256)]
         {

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_might_use_a_key_learns_that_it_is_not_there() {
+    async fn only_a_client_key_that_may_use_a_key_learns_that_it_does_not_exist() {
         let user = "CryptoServiceKeyUser";
         for (resources, known) in [
             (&["key/*"][..], [true; 3]),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_names_something_that_is_not_there_lets_nobody_in_until_it_is() {
+    async fn a_reference_to_a_missing_document_allows_nothing_until_it_exists() {
         let user = "CryptoServiceKeyUser";
         let (_directory, store, key) = shop(&[policy(user, &["key/*"], &["later"])]).await;
         let request = ClientKeyRequest { client_key: &key, source: "10.1.2.3".parse().unwrap() };

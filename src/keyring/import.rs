@@ -197,12 +197,11 @@ impl Keyring {
         }
     }
 
-    /// Takes the material out; the key then waits for it to come back, unless it is to be deleted
-    /// anyhow.
+    /// Deletes the material; the key is then pending import, unless its deletion is scheduled.
     ///
     /// # Errors
-    /// `Unsupported.Origin` when the key is not EXTERNAL, or store or token fail; what was begun is
-    /// finished at the next start.
+    /// `Unsupported.Origin` when the key is not EXTERNAL, or store or token fail; the next start
+    /// continues.
     pub async fn delete_material<P: CanImport>(
         &self,
         key: &AuthorizedKey<P>,

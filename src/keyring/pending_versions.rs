@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_rests_is_known_since_it_was_first_seen() {
+    fn an_inactive_version_keeps_the_time_when_it_was_first_seen() {
         let pending_versions = PendingVersions::default();
         let (one, other) = (KeyVersionId::random(), KeyVersionId::random());
         let first = pending_versions.first_seen([one].into_iter());

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_due_from_the_second_on_that_was_told() {
+    fn a_key_is_due_from_the_published_second_on() {
         let now = clock::now();
         let key = key(now);
         assert_eq!(key.next_rotation(), Some(now));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_rests_or_is_being_rotated_is_not_due() {
+    fn a_disabled_key_or_one_being_rotated_is_not_due() {
         let now = clock::now();
         for state in KeyState::ALL {
             let in_state = KeyRecord { state: *state, ..key(now) };

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_fails_is_slowed_down_and_its_neighbour_is_not() {
+    fn a_source_with_failures_is_throttled_and_its_neighbor_is_not() {
         let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         for _failure in 0..10 {
             assert!(limit.allows(v4(1), None, now));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_that_was_proven_from_a_source_is_heard_while_the_source_is_not() {
+    fn an_authenticated_credential_is_admitted_while_its_source_is_throttled() {
         let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         limit.note_authenticated(v4(1), &id("good"), now);
         for _failure in 0..30 {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_in_the_name_of_a_known_credential_is_slowed_down_as_well_and_alone() {
+    fn failures_with_a_known_credential_throttle_only_that_credential() {
         let (limit, now) = (FailedAuthLimiter::new(TEN), Instant::now());
         limit.note_authenticated(v4(1), &id("good"), now);
         limit.note_authenticated(v4(1), &id("other"), now);

@@ -401,7 +401,7 @@ mod tests {
     use crate::ops::keys::create_key::CreateKey;
 
     #[test]
-    fn what_uses_a_key_for_data_is_limited_however_long_it_takes_and_what_makes_keys_is_not() {
+    fn operations_that_use_a_key_for_data_are_limited_and_key_generation_is_not() {
         assert!(limited::<Encrypt>().is_some());
         assert!(limited::<GenerateDataKeyPair>().is_some());
         assert!(limited::<GenerateDataKeyPairWithoutPlaintext>().is_some());

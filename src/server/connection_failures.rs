@@ -60,7 +60,7 @@ struct Source {
     more: u64,
 }
 
-/// The failures that a log line adds: those without a line of their own.
+/// The failures without a log line, which the next line counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LogEntry {
     more: u64,
@@ -294,7 +294,7 @@ mod tests {
     const NONE_BEFORE: Option<LogEntry> = Some(LogEntry { more: 0, others: 0 });
 
     #[test]
-    fn a_source_has_one_line_a_minute_which_counts_what_had_none() {
+    fn a_source_has_one_log_line_a_minute_with_the_count_of_others() {
         let (mut log, now) = (FailureLog::default(), Instant::now());
         assert_eq!(log.line(v4(1), now), NONE_BEFORE);
         for second in 0..59 {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_tell_what_a_client_speaks() {
+    fn the_first_bytes_identify_the_protocol_of_a_client() {
         for (bytes, failure) in [
             (&b"\x16\x03\x01\x02\x00\x01"[..], Some(ConnectionFailure::tls_client_hello)),
             (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", Some(ConnectionFailure::proxy_header)),

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_idle_connection_makes_room_and_one_that_serves_does_not() {
+    async fn the_oldest_idle_connection_is_evicted_and_a_busy_one_is_not() {
         let slots = slots(2, 2, &[]);
         let first = connect(&slots, 1, 1).await.unwrap();
         let state = slots.0.table.lock().taken[&1].state.clone();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_was_used_with_success_is_kept_for_a_while_after_its_last_answer() {
+    async fn a_successful_connection_is_kept_for_a_while_after_its_last_response() {
         let slots = slots(1, 1, &[]);
         let first = connect(&slots, 1, 1).await.unwrap();
         let state = slots.0.table.lock().taken[&1].state.clone();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_makes_room_for_itself_and_a_shared_one_has_no_bound() {
+    async fn a_source_evicts_its_own_connections_and_a_shared_one_has_no_limit() {
         let slots = slots(4, 2, &["127.0.0.9/32"]);
         let first = connect(&slots, 1, 1).await.unwrap();
         tokio::time::advance(Duration::from_secs(2)).await;

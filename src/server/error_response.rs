@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_refusal_is_known_and_every_other_response_goes_out_as_it_is() {
+    fn an_empty_refusal_is_recognized_and_other_responses_are_unchanged() {
         for (status, error) in [
             ("400 Bad Request", HttpError::MalformedRequest),
             ("414 URI Too Long", HttpError::HeaderTooLarge),

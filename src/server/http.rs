@@ -209,7 +209,7 @@ enum Handshake {
     Plain(TcpStream),
 }
 
-/// What a connection may request.
+/// The requests that a connection accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PortMode {
     /// Everything that the router serves.

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_caller_alone_starts_the_recovery() {
+    fn only_one_caller_starts_the_recovery() {
         let breaker = Breaker::default();
         assert!(breaker.check().is_ok());
         assert!(breaker.trip());

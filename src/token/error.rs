@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_told_from_what_is_wrong_with_the_token() {
+    fn faults_of_a_key_are_distinguished_from_faults_of_the_token() {
         for error in [
             TokenError::NotFound,
             TokenError::Duplicate,
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_told_from_what_does_not() {
+    fn transient_errors_are_distinguished_from_permanent_ones() {
         assert!(TokenError::Busy.is_unavailable());
         assert!(call(Function::Encrypt, RvError::DeviceRemoved).is_unavailable());
         assert!(!TokenError::BadCiphertext.is_unavailable());

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_hangs_when_every_thread_does_and_until_one_comes_back() {
+    fn a_queue_hangs_while_every_thread_does() {
         let detector = aged(HangDetector::of_short_jobs(2));
         let later = Instant::now() + HANGING;
         detector.begin(0, long_ago(&detector), later);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_another_pin_than_those_that_were_refused_is_tried() {
+    fn only_a_pin_that_was_not_refused_is_tried() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin-refused");
         // Of three other ones, one in 1366 is mistaken for the first or the second.
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_tells_twelve_bits_and_is_salted() {
+    fn a_fingerprint_has_twelve_bits_and_a_salt() {
         let fingerprints: Vec<_> = (0..64).map(|_| PinFingerprint::of(&pin("1234"))).collect();
         assert!(
             fingerprints
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_names_no_pin_holds_every_pin_back() {
+    fn a_file_without_fingerprints_prevents_every_login() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pin-refused");
         fs::write(&file, "2026-01-01T00:00:00Z CKR_PIN_INCORRECT\npin-file size 4\n").unwrap();

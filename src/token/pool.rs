@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_is_that_of_the_jobs_before_and_follows_how_long_they_take() {
+    fn the_expected_wait_follows_the_duration_of_earlier_jobs() {
         let latency = MeanLatency::default();
         assert_eq!(latency.wait(1000, 1), Duration::ZERO);
         (0..200).for_each(|_job| latency.record(Duration::from_millis(2)));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_was_not_let_run_for_once_does_not_turn_callers_away() {
+    fn one_unscheduled_thread_does_not_reject_callers() {
         let latency = MeanLatency::default();
         (0..200).for_each(|_job| latency.record(Duration::from_micros(6)));
         latency.record(Duration::from_millis(200));

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_new_process_may_do_better_counts_and_only_the_opposite_ends_it() {
+    fn failures_that_a_new_process_may_solve_count_and_only_others_end_them() {
         let absent = TokenError::Selection { found: 0, slots: 0, selector: String::new() };
         let counted = ReinitializeFailures::after(None, &absent).unwrap();
         assert_eq!(counted.tries, 1);

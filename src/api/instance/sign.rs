@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_stands_twice_is_refused() {
+    fn a_repeated_header_is_refused() {
         for name in ["date", "content-sha256", "x-kms-apiname", "x-kms-added", "authorization"] {
             let mut headers = headers();
             headers.append(name, "a".parse().unwrap());

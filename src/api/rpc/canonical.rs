@@ -145,7 +145,7 @@ mod tests {
 
     /// A client with a whole URL as its endpoint sends and signs that text as its host.
     #[test]
-    fn the_host_is_signed_as_the_text_that_it_is() {
+    fn the_host_is_signed_as_sent() {
         let request = canonical("host", &["http://127.0.0.1:8199"]);
         assert!(request.contains("\nhost:http://127.0.0.1:8199\n"));
     }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_escapes_and_bytes_that_are_no_text_are_refused() {
+    fn broken_escapes_and_bytes_that_are_not_utf_8_are_refused() {
         for text in ["%", "a%4", "%zz", "%2", "%%41", "%ff", "%c3", "%C0%80"] {
             assert_eq!(decode(text.as_bytes()), Err(BadEncoding), "{text}");
         }

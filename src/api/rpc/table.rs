@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operation_of_the_guide_needs_its_file_and_its_line_alone() {
+    fn the_operation_of_the_guide_needs_only_its_file_and_one_line() {
         let mut table = ActionTable::new(&[]);
         ops::example::visit(&mut table);
         let [entry] = &table[..] else { panic!("expected one operation") };
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_action_stands_twice() {
+    fn no_action_is_listed_twice() {
         for (at, entry) in TABLE.iter().enumerate() {
             assert!(TABLE[..at].iter().all(|other| other.name != entry.name), "{}", entry.name);
         }

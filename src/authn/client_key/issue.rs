@@ -99,7 +99,7 @@ mod tests {
     use crate::model::clock;
 
     #[test]
-    fn a_minted_key_opens_with_its_password_and_no_other() {
+    fn an_issued_key_can_be_decrypted_only_with_its_password() {
         let password: ClientKeyPassword = "opens-it-1".parse().unwrap();
         let now = clock::now();
         let id = ClientKeyId::random();

@@ -155,7 +155,7 @@ mod tests {
     use crate::model::{AccessPoint, AccessPolicy};
 
     #[tokio::test]
-    async fn the_last_use_is_kept_to_the_hour_and_written_down_once() {
+    async fn the_last_use_is_kept_to_the_hour_and_stored_once() {
         let directory = TempDir::new().unwrap();
         let url = format!("sqlite://{}", directory.path().join("db").display());
         let store = Store::open(&url).await.unwrap();

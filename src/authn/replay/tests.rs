@@ -98,7 +98,7 @@ fn ten_thousand_replays_are_refused_across_a_restart_too() {
 }
 
 #[test]
-fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
+fn expired_nonces_are_removed_with_their_files() {
     let mut bench = Bench::new();
     let (guard, begin) = (bench.start(), Instant::now());
     assert!(first(&guard, "1", time(0), time(0)));
@@ -117,7 +117,7 @@ fn nonces_are_forgotten_with_their_files_once_their_time_is_over() {
 }
 
 #[test]
-fn a_clock_that_jumps_ahead_and_back_forgets_nothing_and_refuses_nothing_good() {
+fn a_clock_that_jumps_ahead_and_back_removes_no_nonce_and_rejects_no_valid_request() {
     let mut bench = Bench::new();
     let guard = bench.start();
     assert!(first(&guard, "1", time(0), time(0)));
@@ -129,7 +129,7 @@ fn a_clock_that_jumps_ahead_and_back_forgets_nothing_and_refuses_nothing_good() 
 }
 
 #[test]
-fn a_start_while_the_clock_is_ahead_accepts_nothing_again_when_it_is_back() {
+fn a_start_while_the_clock_is_ahead_accepts_no_replay_after_it_is_corrected() {
     let mut bench = Bench::new();
     assert!(first(&bench.start(), "1", time(0), time(0)));
     drop(bench.start_at(time(7200)));
@@ -139,7 +139,7 @@ fn a_start_while_the_clock_is_ahead_accepts_nothing_again_when_it_is_back() {
 }
 
 #[test]
-fn a_clock_behind_what_is_forgotten_is_told() {
+fn a_clock_behind_the_removed_nonces_is_reported() {
     let mut bench = Bench::new();
     assert!(first(&bench.start(), "1", time(0), time(0)));
     let guard = bench.start_at(time(7200));
@@ -148,7 +148,7 @@ fn a_clock_behind_what_is_forgotten_is_told() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_at_a_doubtful_start_refuses_nothing_good_once_it_is_set_right() {
+fn a_corrected_clock_after_an_untrusted_start_rejects_no_valid_request() {
     let ahead = time(8 * 3600);
     for restarts in [false, true] {
         let mut bench = Bench::new();
@@ -172,7 +172,7 @@ fn a_clock_that_was_ahead_at_a_doubtful_start_refuses_nothing_good_once_it_is_se
 }
 
 #[test]
-fn a_clock_that_is_set_back_makes_nothing_good_again_whose_nonce_was_forgotten() {
+fn a_clock_set_back_does_not_revalidate_requests_with_removed_nonces() {
     let mut bench = Bench::new();
     assert!(first(&bench.start(), "1", time(0), time(0)));
     bench.change_boot();
@@ -185,7 +185,7 @@ fn a_clock_that_is_set_back_makes_nothing_good_again_whose_nonce_was_forgotten()
 }
 
 #[test]
-fn a_torn_entry_is_cut_off_and_the_rest_counts() {
+fn a_partial_entry_is_cut_off_and_the_rest_counts() {
     let mut bench = Bench::new();
     let guard = bench.start();
     assert!(first(&guard, "1", time(0), time(0)));
@@ -198,7 +198,7 @@ fn a_torn_entry_is_cut_off_and_the_rest_counts() {
 }
 
 #[test]
-fn an_entry_that_a_full_disk_tore_puts_no_later_one_out_of_step() {
+fn a_partial_entry_on_a_full_disk_does_not_misalign_later_ones() {
     let mut bench = Bench::new();
     let guard = bench.start();
     assert!(first(&guard, "1", time(0), time(0)));

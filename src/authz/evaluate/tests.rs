@@ -65,7 +65,7 @@ fn too_costly(effect: &str) -> String {
 }
 
 #[test]
-fn what_takes_more_steps_than_a_decision_has_is_a_denial() {
+fn a_decision_that_needs_too_many_steps_is_a_denial() {
     let region_account =
         RegionAccount { region: "cn-hangzhou".parse().unwrap(), account: OWNER.parse().unwrap() };
     let name = format!("alias/{}", "a".repeat(200));
@@ -149,7 +149,7 @@ fn across_accounts_both_sides_must_allow() {
 }
 
 #[test]
-fn a_session_policy_takes_away_and_gives_nothing() {
+fn a_session_policy_only_restricts() {
     let ci = (OWNER, "role/ci");
     let key = key_policy("Allow", "1234567890123456:role/ci");
     for (policies, session, key, expected) in [

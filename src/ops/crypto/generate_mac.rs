@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_shows_nothing_of_its_message() {
+    fn debug_shows_nothing_of_a_message() {
         let mut params = Params::default();
         for (name, value) in
             [("KeyId", "alias/a"), ("Algorithm", "HMAC_SHA_256"), ("Message", "c2VjcmV0")]

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_instance_is_found_by_its_name_alone_and_other_filters_are_refused() {
+    fn the_instance_is_found_only_by_its_name_and_other_filters_are_refused() {
         let shows = |text: &str| Filters::from_param(text).ok().map(|filters| filters.matches());
         let named = |value: &str| format!(r#"[{{"Key":"InstanceName","Values":["x","{value}"]}}]"#);
         assert_eq!(shows("[]"), Some(true));

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_ends_at_32_kib() {
+    fn a_policy_is_limited_to_32_kib() {
         let of_length = |length: usize| PolicyText::from_param(&" ".repeat(length));
         assert!(of_length(MAX_KEY_POLICY_BYTES).is_ok());
         assert!(of_length(MAX_KEY_POLICY_BYTES + 1).is_err());

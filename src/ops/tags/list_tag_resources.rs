@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_tells_the_place_of_its_row() {
+    fn a_page_token_names_the_position_of_its_row() {
         let row = TagResource {
             resource_id: KeyId::random(),
             resource_type: "key",

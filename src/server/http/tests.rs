@@ -171,7 +171,7 @@ async fn requests_sent_without_waiting_are_each_answered() {
 }
 
 #[tokio::test]
-async fn a_body_that_waits_for_the_continue_stays_a_body() {
+async fn a_body_after_100_continue_stays_a_body() {
     let mut client = echoing();
     let trap = post(90_000, "");
     let length = trap.len();
@@ -195,7 +195,7 @@ async fn a_body_in_chunks_is_read_and_the_lines_after_it_are_not_touched() {
 }
 
 #[tokio::test]
-async fn what_the_library_cannot_read_is_refused_in_our_form() {
+async fn a_request_that_the_library_rejects_gets_the_applications_error_format() {
     for (request, status, error) in [
         ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400", "Common \"\" MalformedRequest"),
         (post(300_000, ""), "HTTP/1.1 413", "Common \"\" HeaderTooLarge"),
@@ -224,7 +224,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resting_connection_is_kept_and_a_slow_head_is_not() {
+async fn an_idle_connection_is_kept_and_a_slow_head_is_not() {
     let mut client = echoing();
     call(&mut client, &post(3, "")).await;
     tokio::time::advance(KEEP_ALIVE_TIMEOUT / 2).await;
@@ -254,7 +254,7 @@ async fn a_client_that_sends_nothing_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unauthenticated_client_whose_requests_are_refused_does_not_rest_long() {
+async fn an_idle_connection_of_an_unauthenticated_client_is_closed_early() {
     let mut client = connect(Router::new().fallback(|| async { http::StatusCode::FORBIDDEN }));
     call(&mut client, &post(3, "")).await;
     let start = Instant::now();
@@ -281,7 +281,7 @@ async fn a_body_that_trickles_is_cut_off_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
+async fn a_response_that_is_read_byte_by_byte_is_cut_off_in_time() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
     tokio::spawn(connection(
@@ -303,7 +303,7 @@ async fn an_answer_that_is_taken_byte_by_byte_is_cut_off_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answer_is_dropped() {
+async fn a_client_that_does_not_read_its_response_is_dropped() {
     let (client, server) = tokio::io::duplex(64);
     let router = Router::new().fallback(echo);
     let driven = tokio::spawn(connection(
@@ -335,7 +335,7 @@ async fn a_request_that_takes_too_long_is_answered() {
 const SPECIAL: &str = "POST / HTTP/1.1\r\nhost: h\r\nspecial: yes\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
-async fn a_panic_is_answered_in_the_form_of_its_request() {
+async fn a_panic_is_answered_in_the_error_format_of_its_request() {
     async fn panicking() -> Response {
         panic!("on purpose")
     }
@@ -354,7 +354,7 @@ async fn a_panic_is_answered_in_the_form_of_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_gets_its_own_form_when_the_server_itself_refuses() {
+async fn a_client_gets_its_error_format_for_errors_of_the_server() {
     let mut client = connect(Router::new().fallback(std::future::pending::<()>));
     client.write_all(SPECIAL.as_bytes()).await.unwrap();
     assert_eq!(answer(&mut client).await.2, "Special \"h\" TimedOut");
@@ -444,7 +444,7 @@ async fn while_a_server_drains_every_request_is_answered_and_closes_its_connecti
 }
 
 #[tokio::test]
-async fn a_server_that_stops_closes_who_rests_and_hears_who_has_just_come() {
+async fn a_stopping_server_closes_idle_connections_and_serves_new_ones() {
     let (address, stop, server) = start(ok());
     let mut resting = TcpStream::connect(address).await.unwrap();
     asked(&mut resting).await;
@@ -458,7 +458,7 @@ async fn a_server_that_stops_closes_who_rests_and_hears_who_has_just_come() {
 }
 
 #[tokio::test]
-async fn a_connection_that_stays_silent_does_not_hold_up_the_end() {
+async fn a_silent_connection_does_not_delay_the_stop() {
     let (address, stop, server) = start(ok());
     let mut silent = TcpStream::connect(address).await.unwrap();
     stop.notify_one();
@@ -469,7 +469,7 @@ async fn a_connection_that_stays_silent_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
+async fn a_listener_is_handed_over_without_a_lost_request() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let other = listener.try_clone().unwrap();
     let (address, stop, server) = start_on(listener, ok(), long_drain(), Stop::HandOver);
@@ -490,7 +490,7 @@ async fn a_listener_is_handed_over_without_a_request_that_is_lost() {
 }
 
 #[tokio::test]
-async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
+async fn a_connection_of_an_authenticated_caller_is_kept_whatever_the_response() {
     for is_authenticated in [true, false] {
         let refuse = move || async move {
             let mut answer = http::StatusCode::FORBIDDEN.into_response();
@@ -515,7 +515,7 @@ async fn a_connection_of_a_proven_caller_is_spared_whatever_he_is_answered() {
 }
 
 #[tokio::test]
-async fn all_who_wait_at_the_end_are_accepted_one_after_the_other() {
+async fn pending_connections_are_accepted_one_by_one_at_the_stop() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -560,7 +560,7 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_finished_before_the_server_stops() {
+async fn requests_in_flight_are_finished_before_the_server_stops() {
     let (requests_started, handle_next) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let count = Arc::new(AtomicU32::new(0));
     let handler = {

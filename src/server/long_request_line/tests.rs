@@ -94,7 +94,7 @@ fn check_conversation(reader: &Reader) {
 }
 
 #[test]
-fn long_queries_are_kept_and_all_else_passes_whatever_the_pieces() {
+fn long_queries_are_kept_and_other_bytes_pass_however_they_are_split() {
     let all = conversation();
     for size in [1, 7, 4096, 8191, 65_536, all.len()] {
         for room in [1000, 8192, 300_000] {
@@ -126,12 +126,12 @@ fn passed_at_once(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn a_common_request_passes_from_where_it_is() {
+fn a_common_request_passes_without_a_copy() {
     assert!(passed_at_once(SHORT.as_bytes()));
 }
 
 #[test]
-fn what_does_not_look_like_a_request_line_is_never_kept_waiting() {
+fn bytes_that_are_not_a_request_line_pass_at_once() {
     for bytes in [
         &b"\x16\x03\x01"[..],
         b"PRI * HTTP/2.0",
@@ -160,7 +160,7 @@ fn a_line_that_is_too_long_or_not_legal_passes_to_be_refused() {
 }
 
 #[test]
-fn what_was_held_passes_when_nothing_more_comes() {
+fn held_bytes_pass_at_the_end_of_the_input() {
     let mut splitter = RequestLineSplitter::default();
     assert_eq!(splitter.arrive(b"POST /?a"), 0);
     splitter.end();
@@ -171,7 +171,7 @@ fn what_was_held_passes_when_nothing_more_comes() {
 }
 
 #[test]
-fn out_of_step_with_the_library_nothing_is_shortened() {
+fn nothing_is_shortened_after_a_disagreement_with_the_library() {
     // The library reads on although the head has passed.
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(SHORT.as_bytes());
@@ -247,7 +247,7 @@ fn a_request_with_both_lengths_is_found_wherever_they_stand_and_however_they_are
 }
 
 #[test]
-fn the_request_behind_a_body_in_chunks_is_looked_at_too_and_not_shortened() {
+fn a_request_after_a_chunked_body_is_checked_but_not_shortened() {
     let both = "POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
     for size in [1, 2, 5, 1000] {
         let mut splitter =
@@ -267,7 +267,7 @@ fn the_request_behind_a_body_in_chunks_is_looked_at_too_and_not_shortened() {
 }
 
 #[test]
-fn a_body_in_chunks_that_nobody_could_look_at_is_not_begun() {
+fn a_request_with_an_unchecked_chunked_body_is_not_started() {
     let mut splitter = RequestLineSplitter::default();
     splitter.arrive(CHUNKED.as_bytes());
     assert_eq!(splitter.enter(None), Ok(None));

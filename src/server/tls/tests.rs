@@ -89,7 +89,7 @@ impl Client {
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 #[tokio::test]
-async fn both_versions_are_spoken_with_authenticated_ciphers_only() {
+async fn both_tls_versions_use_only_authenticated_ciphers() {
     let bench = Bench::new();
     let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
     for (version, number) in
@@ -106,7 +106,7 @@ async fn both_versions_are_spoken_with_authenticated_ciphers_only() {
 }
 
 #[tokio::test]
-async fn only_http_1_is_agreed_on_and_no_client_is_asked_for_a_certificate() {
+async fn only_http_1_is_negotiated_and_no_client_certificate_is_requested() {
     let bench = Bench::new();
     let server = TlsServer::without_client_auth(bench.certificate()).unwrap();
     let mut client = bench.client(&BOTH);
@@ -140,7 +140,7 @@ impl rustls::client::ResolvesClientCert for NeverAsked {
 }
 
 #[tokio::test]
-async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
+async fn a_listener_with_a_client_ca_accepts_only_its_clients() {
     let bench = Bench::new();
     let (certificate, key) = bench.issue("monitoring");
     bench.issue("first.example");
@@ -159,7 +159,7 @@ async fn a_listener_with_a_client_ca_lets_in_its_clients_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_files_are_served_once_they_rest_and_bad_ones_never() {
+async fn changed_files_are_loaded_once_they_are_stable_and_bad_ones_never() {
     let bench = Bench::new();
     let certificate = bench.certificate();
     let server = TlsServer::without_client_auth(Arc::clone(&certificate)).unwrap();

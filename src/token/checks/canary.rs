@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_control_call_speaks_for_its_key_for_a_second() {
+    fn one_control_call_is_valid_for_its_key_for_a_second() {
         let (key, other, start) = (KeyVersionId::random(), KeyVersionId::random(), Instant::now());
         let mut canary = Canary::default();
         assert!(canary.is_due(key, start));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_do_not_make_many_control_calls() {
+    fn many_keys_do_not_cause_many_control_calls() {
         let start = Instant::now();
         let mut canary = Canary::default();
         let mut calls = 0;

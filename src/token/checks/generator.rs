@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_that_begins_as_one_before_it_is_refused_whoever_drew_it() {
+    fn a_draw_that_begins_like_an_earlier_one_of_any_thread_is_refused() {
         let watch = GeneratorWatch::default();
         assert!(watch.check(&draw(1, 64)).is_ok());
         assert!(watch.check_ivs(&draw(2, 4080)).is_ok());
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iv_that_stands_twice_in_a_draw_or_was_drawn_lately_is_refused() {
+    fn an_iv_that_repeats_in_a_draw_or_a_recent_one_is_refused() {
         let period = draw(1, 96).repeat(42);
         assert!(is_refused(&GeneratorWatch::default().check_ivs(&period)));
         let watch = GeneratorWatch::default();

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_comes_out_of_its_octet_string_and_nothing_else_passes() {
+    fn a_point_is_decoded_from_its_octet_string_and_nothing_else_is_accepted() {
         let point = [&[0x04][..], &[7; 64]].concat();
         let der = [&[0x04, 0x41][..], &point].concat();
         assert_eq!(plain_point(&der), Some(point.as_slice()));

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_any_length_comes_back() {
+    fn a_message_of_any_length_is_recovered() {
         for hash in [OaepHash::Sha1, OaepHash::Sha256] {
             let longest = BLOCK_BYTES - 2 - 2 * hash.digest().output_len();
             for length in [0, 1, 32, longest] {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_byte_goes_unnoticed() {
+    fn every_changed_byte_is_detected() {
         let good = encode(OaepHash::Sha256, b"", &[1], b"message");
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn another_label_hash_separator_or_length_does_not_open() {
+    fn another_label_hash_separator_or_length_is_rejected() {
         let sha256 = OaepHash::Sha256;
         for bad in [
             encode(sha256, b"label", &[1], b"message"),

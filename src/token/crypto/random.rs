@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_go_on_from_one_frozen_pool_have_no_iv_in_common() {
+    fn two_copies_of_one_pool_share_no_iv() {
         let block: Vec<u8> = (0..=255_u8).cycle().take(IV_BLOCK_BYTES).collect();
         let pool = IvPool(block);
         let (one, other) = (all(pool.clone()), all(pool));

@@ -147,7 +147,7 @@ mod tests {
     use crate::model::{KeyId, KeySpec, KeyVersionId};
 
     #[test]
-    fn without_a_label_only_what_may_be_incomplete_is_taken_for_an_object_of_the_key() {
+    fn an_object_without_a_label_belongs_to_the_key_only_if_it_may_be_incomplete() {
         let of = |spec| KeyIdentity::of_key(KeyId::random(), spec, 1, KeyVersionId::random());
         let (secret, pair) = (of(KeySpec::Aes256), of(KeySpec::EcP256));
         let has = |key: KeyIdentity, class, label: &str, unlabelled| {

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_tells_of_one_owner_and_one_version() {
+    fn a_label_names_one_owner_and_one_version() {
         let (key, version) = (KeyId::random(), KeyVersionId::random());
         let wanted = KeyIdentity::of_key(key, KeySpec::Aes256, 2, version);
         let attributes = |owner, number, version| {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_somebody_else_is_not_ours() {
+    fn a_foreign_label_is_not_an_object_name() {
         let id = "46a9efd9-3d16-4894-bd4f-1fc43f3f2abf";
         for label in [
             String::new(),

@@ -250,7 +250,7 @@ fn of_advance(operation: &str, name: &str) -> String {
 }
 
 #[test]
-fn a_request_reads_as_the_sdks_write_it() {
+fn a_request_of_the_sdks_is_decoded() {
     let body = b"\x0a\x0aalias/demo\x12\x02hi";
     let request = EncryptRequest::decode(&body[..]).unwrap();
     assert_eq!((request.key_id.as_str(), &*request.plaintext), ("alias/demo", &b"hi"[..]));
@@ -258,7 +258,7 @@ fn a_request_reads_as_the_sdks_write_it() {
 }
 
 #[test]
-fn what_a_newer_client_adds_is_passed_over() {
+fn fields_of_a_newer_client_are_ignored() {
     let request = GenerateRandomRequest::decode(&b"\x08\x10\xfa\x01\x01x"[..]).unwrap();
     assert_eq!(request.length, 16);
 }
