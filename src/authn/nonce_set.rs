@@ -37,7 +37,7 @@ fn shard(hash: u64) -> usize {
     usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default()
 }
 
-/// Open addressing with linear probing. The slots are in the order of the hashes, so that growing
+/// Open addressing with linear probing. The slots are in the order of the hashes, so that growth
 /// is one sequential pass over memory.
 #[derive(Debug, Default)]
 struct Table {

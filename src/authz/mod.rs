@@ -221,8 +221,8 @@ impl Authorizer {
     }
 
     /// The error for an unknown key version, for which the key is unknown too. The version id
-    /// stands in for the key id: a requester who may describe any key gets `KeyVersionNotFound`,
-    /// others do not.
+    /// stands in for the key id: a requester that may describe any key gets
+    /// `Forbidden.KeyNotFound`, others `Forbidden.NoPermission`.
     pub fn no_version(&self, requester: &Requester<'_>, version: &str) -> ApiError {
         let name = format!("key/{version}");
         let resource = Resource::new(&self.region_account, ResourceName::Other(&name));

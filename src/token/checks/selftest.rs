@@ -30,8 +30,8 @@ const RETRY_TIME: Duration = Duration::from_millis(500);
 /// Opens another session.
 type OpenSession<'a> = &'a dyn Fn() -> Result<Session, TokenError>;
 
-/// The sessions of a test: one that owns the keys, and one for the operations, which is replaced
-/// after a failed call because an operation may still be active on it.
+/// The sessions of a test: the one that owns the keys, and after a failed call another one for the
+/// operations, because an operation may still be active on the first.
 struct Steps<'a> {
     key_session: &'a Session,
     open: OpenSession<'a>,
