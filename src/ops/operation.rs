@@ -59,15 +59,14 @@ pub enum CostClass {
 /// }
 /// ```
 ///
-/// - A field is read from the parameter that is named: it must be there, unless the field is an
-///   `Option` or `or(…)` gives the value of an absent parameter. `with` takes a function of all
-///   parameters instead. Where no field says how it is read, the operation implements
-///   [`FromParams`](crate::model::FromParams) itself.
-/// - The permission is `kms:` and the name of the operation, unless `permission: "kms:…";` stands in
-///   front. `client_keys: "kms:…";` in front lets client keys call it whose access point gives them
-///   that permission.
-/// - What stands after the colon is what the permission is good for (`CanEncrypt`, `CanManage`, …).
-/// - The structs that follow are written as [`response`] writes them.
+/// - A field is parsed from the named parameter, which is required unless the field is an `Option` or
+///   `or(…)` gives a default. `with` takes a function of all parameters instead. If no field names
+///   its source, the operation must implement [`FromParams`](crate::model::FromParams).
+/// - The permission is `kms:` and the name of the operation, or the one in a leading
+///   `permission: "kms:…";`. A leading `client_keys: "kms:…";` allows client keys whose access point
+///   grants that permission.
+/// - The traits after the colon are those of the permission (`CanEncrypt`, `CanManage`, …).
+/// - The structs that follow are declared as by [`response`].
 macro_rules! operation {
     (
         $(permission: $action:literal;)?
@@ -172,8 +171,8 @@ macro_rules! operation {
 }
 pub(in crate::ops) use operation;
 
-/// Declares structs of a response: serialized with the names of the API. `in List.Row` after the name
-/// of a struct makes it a [`Row`](super::Row) of a list with these names.
+/// Declares response structs: serialized with the names of the API. `in List.Row` after the name of
+/// a struct makes it a [`Row`](super::Row) of a list with these names.
 macro_rules! response {
     ($(
         $(#[$meta:meta])*

@@ -100,7 +100,7 @@ fn list<P: Permission, D: NamedDocument, R: Row>(
     Ok(Paged::of(page, cx.store().documents::<D>(), |document| row(&document)))
 }
 
-/// `PageNumber` and `PageSize`, 20 rows unless the caller says otherwise (ListPolicies and its like).
+/// `PageNumber` and `PageSize`, by default 20 rows (ListPolicies and similar operations).
 fn page(params: &Params<'_>) -> Result<Page, ParamError> {
     page_of_rows(params, 20)
 }
