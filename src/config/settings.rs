@@ -292,7 +292,7 @@ settings! {
     /// The record file. After it is renamed, SIGHUP begins a new one.
     "audit.file": PATH, Unset("`audit.jsonl` in `store.state_directory`");
 
-    /// Size in MiB of the journal `.<name>.journal` beside the file, through which records reach
+    /// Size in MiB of the journal `.<name>.journal` next to the file, through which records reach
     /// the disk sooner; 0 disables it.
     "audit.journal_mib": Number(0, 1024), Value("16");
 

@@ -87,7 +87,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     (
         "AliyunKMSAuditorAccess",
         "Reads all keys, versions, aliases, tags, policies and client keys, and denies everything \
-         else, whatever other policies allow.",
+         else, even if other policies allow it.",
         r#"{"Version": "1",
  "Statement": [{"Effect": "Allow",
                 "Action": ["kms:Describe*", "kms:List*", "kms:GetKeyPolicy", "kms:GetClientKey"],
