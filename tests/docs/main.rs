@@ -71,20 +71,50 @@ fn the_readme_is_short() {
 
 #[test]
 fn every_link_leads_somewhere_and_every_page_is_on_the_map() {
-    let mut pages = vec![root().join("README.md"), root().join("softhsm/README.md")];
+    let roots =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "softhsm/README.md"];
+    let mut pages: Vec<PathBuf> = roots.iter().map(|page| root().join(page)).collect();
     pages_in(&root().join("docs"), &mut pages);
     let mut linked = Vec::new();
     for page in &pages {
-        for target in links(&fs::read_to_string(page).unwrap()) {
+        for (target, heading) in links(&fs::read_to_string(page).unwrap()) {
+            let from = page.display();
             let target = page.parent().unwrap().join(target);
-            assert!(target.exists(), "{} links to {}", page.display(), target.display());
-            linked.push(target.canonicalize().unwrap());
+            let target = if target.is_dir() { page.clone() } else { target };
+            assert!(target.exists(), "{from} links to {}", target.display());
+            let is_heading = heading.is_empty() || headings(&target).contains(&heading.to_owned());
+            assert!(is_heading, "{from} links to {}#{heading}", target.display());
+            if target != *page {
+                linked.push(target.canonicalize().unwrap());
+            }
         }
     }
     for page in pages {
         assert!(linked.contains(&page.canonicalize().unwrap()), "nothing links to {page:?}");
     }
 }
+
+/// A page names files of the project in full, from the root or from `src`.
+#[test]
+fn every_source_file_that_a_page_names_exists() {
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    pages_in(&root().join("docs"), &mut pages);
+    let mut named = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let is_rust = |name: &&str| Path::new(name).extension().is_some_and(|is| is == "rs");
+        for name in text.split('`').skip(1).step_by(2).filter(is_rust) {
+            let folders = ["", "src", "tests/it", "tests/fault", "tests/support"];
+            let exists = folders.iter().any(|folder| root().join(folder).join(name).exists());
+            assert!(exists || name == EXAMPLE_FILE, "{} names {name}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 40, "{named} names");
+}
+
+/// The guide to a new operation shows this file, which the API does not have.
+const EXAMPLE_FILE: &str = "src/ops/versions/count_key_versions.rs";
 
 fn pages_in(folder: &Path, pages: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -97,11 +127,25 @@ fn pages_in(folder: &Path, pages: &mut Vec<PathBuf>) {
     }
 }
 
-/// The relative targets of a page's links, without their fragments.
-fn links(text: &str) -> Vec<&str> {
+/// The relative targets of a page's links, each with the heading that it names or none.
+fn links(text: &str) -> Vec<(&str, &str)> {
     text.match_indices("](")
         .filter_map(|(at, start)| text.get(at + start.len()..)?.split_once(')'))
-        .filter_map(|(target, _rest)| target.split('#').next())
-        .filter(|target| !target.is_empty() && !target.contains("://"))
+        .map(|(target, _rest)| target.split_once('#').unwrap_or((target, "")))
+        .filter(|(target, _heading)| !target.contains("://"))
+        .collect()
+}
+
+/// The headings of a page as links name them.
+fn headings(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let in_links = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ => c.is_alphanumeric().then(|| c.to_ascii_lowercase()),
+    };
+    headings
+        .map(|line| line.trim_matches(['#', ' ']).chars().filter_map(in_links).collect())
         .collect()
 }
