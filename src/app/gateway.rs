@@ -1,4 +1,4 @@
-//! The gateway: prepared, started on its listeners, served until it is stopped.
+//! The gateway: preparation, start on its listeners, service until the stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -26,48 +26,48 @@ use crate::server::tls::{ServerCertificate, TlsServer};
 use crate::store::Store;
 use crate::token::Token;
 
-/// How long requests that are under way may go on once no further ones are taken.
+/// How long requests in progress may continue after the last one was accepted.
 const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(7);
-/// How long a start waits for the time from which on it accepts requests, which is the next second.
+/// How long a start waits for the time from which it accepts requests, which is the next second.
 const REPLAY_TRUST_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLAY_TRUST_POLL: Duration = Duration::from_millis(10);
-/// The connections that the admin listener may have.
+/// The maximum connections of the admin listener.
 pub const ADMIN_CONNECTIONS: usize = 64;
-/// How slow a client of the admin listener may be.
+/// The timeout for a client of the admin listener.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests of the admin listener may go on at the end.
+/// How long requests of the admin listener may continue at the end.
 const ADMIN_IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Whether another gateway serves on the same store at the moment.
+/// Whether another gateway uses the same store now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartMode {
-    /// None does.
+    /// No other gateway does.
     Exclusive,
-    /// One does, and will end before this one takes over.
+    /// Another one does, and ends before this one takes over.
     Replacement,
 }
 
-/// Everything of a gateway that may be open twice: certificate, token and store. Nothing is served
-/// or written yet.
+/// The components of a gateway that may be open twice: certificate, token and store. Nothing is
+/// served or written yet.
 pub struct Prepared {
     settings: Settings,
-    /// None beside another gateway, which has them.
+    /// `None` next to another gateway, which has them.
     locks: Option<GatewayLocks>,
     certificate: Option<Arc<ServerCertificate>>,
     tls: Option<TlsServer>,
     admin_tls: Option<TlsServer>,
     token: Token,
-    /// None where the tables have to be brought to this program's form first, while nobody uses them.
+    /// `None` if the tables have to be migrated first, while no other process uses them.
     backend: Option<Backend>,
 }
 
 impl Prepared {
-    /// Opens certificate, token and store. Who is to be alone takes the locks before that: to open a
-    /// store brings its tables to this program's form, which must not happen under another gateway.
-    /// Beside another gateway it also looks whether that can be used which is opened when the other one
-    /// has ended: there is no way back by then.
+    /// Opens certificate, token and store. An exclusive start takes the locks first: opening a
+    /// store migrates its tables, which must not happen while another gateway uses them. Next to
+    /// another gateway it also checks what it can open only after the end of the other one, because
+    /// there is no way back then.
     ///
     /// # Errors
-    /// When one of them cannot be used, they do not belong together, or there is another gateway.
+    /// When one of them cannot be used, they do not belong together, or another gateway is running.
     pub async fn open(settings: Settings, mode: StartMode) -> Result<Self, StartError> {
         let locks = match mode {
             StartMode::Exclusive => Some(take_locks(&settings)?),
@@ -124,7 +124,7 @@ pub struct Gateway {
     destruction_hold: Duration,
 }
 
-/// Where health and metrics are told.
+/// The server of health and metrics.
 struct AdminServer {
     address: SocketAddr,
     listener: Listener,
@@ -132,20 +132,20 @@ struct AdminServer {
 }
 
 impl Gateway {
-    /// Opens everything, finishes what the last process left half done, and is then ready to
-    /// serve on the listeners.
+    /// Opens all components, completes the unfinished work of the last process, and is then ready
+    /// to serve on the listeners.
     ///
     /// # Errors
-    /// When any part cannot be used.
+    /// When a component cannot be used.
     pub async fn start(settings: Settings, listeners: Listeners) -> Result<Self, StartError> {
         Self::take_over(Prepared::open(settings, StartMode::Exclusive).await?, listeners).await
     }
 
-    /// Finishes what the last process left half done, and is then ready to serve on the listeners.
-    /// A gateway that was [`StartMode`] has to have ended.
+    /// Completes the unfinished work of the last process, and is then ready to serve on the
+    /// listeners. The gateway of [`StartMode::Replacement`] must have ended.
     ///
     /// # Errors
-    /// When any part cannot be used.
+    /// When a component cannot be used.
     pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
         let Prepared { settings, locks, certificate, tls, admin_tls, token, backend } = prepared;
         let locks = match locks {
@@ -215,17 +215,17 @@ impl Gateway {
         })
     }
 
-    /// The address that it listens on.
+    /// The address of the API listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of the admin listener, where there is one.
+    /// The address of the admin listener, if any.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
     }
 
-    /// The certificate that it shows; none over plain HTTP.
+    /// The server certificate; `None` over plain HTTP.
     pub fn certificate(&self) -> Option<Arc<ServerCertificate>> {
         self.certificate.clone()
     }
@@ -235,7 +235,7 @@ impl Gateway {
         self.backend.access_keys()
     }
 
-    /// Keys, aliases and their facts.
+    /// Keys, aliases and their metadata.
     pub fn store(&self) -> &Store {
         self.backend.store()
     }
@@ -245,14 +245,14 @@ impl Gateway {
         &self.backend.token
     }
 
-    /// Serves until `stop` completes, and then stops as that says: finishes the requests that are
-    /// under way, and closes every session. `/readyz` tells of a stop from its first moment, except of
-    /// one after which another process goes on: the service stays.
+    /// Serves until `stop` completes, and then stops accordingly: finishes the requests in
+    /// progress, and closes every session. `/readyz` reports the stop at once, except if another
+    /// process takes over: the service continues.
     pub async fn serve_until(
         self,
         stop: impl Future<Output = Stop> + Send + 'static,
     ) -> ShutdownOutcome {
-        // Until store and token are closed.
+        // Held until store and token are closed.
         let _locks = self.locks;
         let jobs = Jobs::start(&JobContext {
             keyring: self.services.keyring.clone(),
@@ -276,7 +276,7 @@ impl Gateway {
             stop
         };
         let stop = http::serve(self.listener, self.api, self.http, stop).await;
-        // Nobody listens where the admin listener has failed.
+        // The receiver is gone if the admin listener has failed.
         let _ = stop_sender.send(stop);
         if let Some(certificate_watch) = certificate_watch {
             certificate_watch.abort();
@@ -284,7 +284,7 @@ impl Gateway {
         if let Some(admin) = admin
             && let Err(error) = admin.await
         {
-            tracing::error!(%error, "the admin listener failed");
+            tracing::error!(event = "admin.failed", %error, "the admin listener failed");
         }
         jobs.stop().await;
         if let Some(audit) = self.audit {
@@ -292,15 +292,27 @@ impl Gateway {
         }
         if let Err(error) = self.services.keyring.return_leases().await {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(error, "key versions count for more encryptions than they have done");
+            tracing::warn!(
+                event = "iv_budget.leases_not_returned",
+                error,
+                "could not return unused IV leases; the counts of encryptions are too high"
+            );
         }
         if let Err(error) = self.backend.access_keys.flush_last_used().await {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(error, "the last uses of AccessKeys are not written down");
+            tracing::warn!(
+                event = "access_key.last_use_not_stored",
+                error,
+                "could not store the last uses of AccessKeys"
+            );
         }
         if let Err(error) = self.client_keys.flush_last_used().await {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(error, "the last uses of client keys are not written down");
+            tracing::warn!(
+                event = "client_key.last_use_not_stored",
+                error,
+                "could not store the last uses of client keys"
+            );
         }
         self.backend.close().await
     }
@@ -317,8 +329,8 @@ impl AdminServer {
         Ok(Self { address, listener, health: Arc::new(Health::new(components)) })
     }
 
-    /// Answers until the API has stopped, and then stops in the same way: so it can tell that the
-    /// gateway is stopping.
+    /// Serves until the API has stopped, and then stops in the same way, so that it reports the
+    /// stop of the gateway.
     async fn serve_until(self, stopped: oneshot::Receiver<Stop>) {
         let stop = async { stopped.await.unwrap_or(Stop::AtOnce) };
         let settings = HttpSettings {
@@ -338,7 +350,7 @@ fn open_listener(listener: TcpListener) -> std::io::Result<tokio::net::TcpListen
     tokio::net::TcpListener::from_std(listener)
 }
 
-/// Looks whether state directory and audit can be used, and changes nothing.
+/// Checks that state directory and audit can be used, and changes nothing.
 async fn check_prerequisites(
     settings: &Settings,
     backend: Option<&Backend>,
@@ -394,15 +406,15 @@ async fn start_audit(
     .await
 }
 
-/// Takes store and state directory for this gateway alone. The last one has to have ended before.
+/// Takes the locks of store and state directory. The previous gateway must have ended.
 fn take_locks(settings: &Settings) -> Result<GatewayLocks, LockError> {
     GatewayLocks::take(&settings.state_directory, &settings.store_url)
 }
 
-/// Finishes what the last gateway left half done, and reads the nonces that it accepted.
+/// Completes the unfinished work of the previous gateway, and reads the nonces that it accepted.
 ///
-/// Where these nonces are lost, requests are trusted from the next second on, and the start waits for
-/// that, so that no caller is refused who comes when the gateway serves.
+/// If these nonces are lost, requests are accepted from the next second on, and the start waits for
+/// that, so that no caller is rejected once the gateway serves.
 async fn take_over(
     state_directory: &Path,
     backend: &Backend,
@@ -421,8 +433,8 @@ async fn take_over(
     Ok(Arc::new(replay))
 }
 
-/// How long a request that makes a key may take: its time in the token, and that of taking a
-/// failure back.
+/// The timeout of a request that generates a key: its time in the token, and the time to remove a
+/// failed key.
 fn max_generation_time(limits: &Limits) -> Duration {
     limits.keyring.timeouts.generate + limits.keyring.timeouts.call
 }
