@@ -318,8 +318,7 @@ impl Context {
         Ok(Execution::unless(self.is_dry_run, &self.budget)?)
     }
 
-    /// Finds a key, asks leave to do `P` with it, and changes its record where its state allows
-    /// `wanted`.
+    /// Finds a key, authorizes action `P` on it, and changes its record if its state allows `wanted`.
     ///
     /// # Errors
     /// As [`Context::key`] and [`Keyring::change`].

@@ -15,7 +15,7 @@ operation! {
     }
 }
 
-/// Zero stands for never, as absence does.
+/// Zero means never, like absence.
 fn expires(params: &Params<'_>) -> Result<Option<Time>, ParamError> {
     match params.optional("KeyMaterialExpireUnix")? {
         None | Some(0) => Ok(None),
