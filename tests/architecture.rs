@@ -1,4 +1,4 @@
-//! Holds the direction of use between the rooms, by reading the sources.
+//! Rules of dependencies between rooms, checked by reading the sources.
 
 #![expect(
     clippy::unwrap_used,

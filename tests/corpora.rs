@@ -1,4 +1,4 @@
-//! What the fuzzer has found worth keeping, and what it began with, through the same parsers.
+//! The parsers accept the corpora of the fuzzer without a panic.
 
 #![allow(dead_code, clippy::allow_attributes, reason = "the fuzzer uses the rest")]
 

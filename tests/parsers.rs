@@ -1,5 +1,5 @@
-//! Hostile input against the parsers that meet it first: none panics, and what is read means what
-//! was written.
+//! Hostile input for the parsers that read it first: none panics, and a parsed value means what was
+//! written.
 
 use std::collections::BTreeMap;
 

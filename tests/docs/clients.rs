@@ -1,4 +1,4 @@
-//! `docs/clients.md`, whose blocks are taken from the files that the tests use.
+//! `docs/clients.md`, whose blocks are copied from the files that the tests use.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
-//! Many callers change the same keys and aliases at once, on a token that stumbles, until the
-//! process is killed: what they were told can have happened one call after the other, and the next
-//! start has all of it.
+//! Many callers change the same keys and aliases concurrently, on a token with transient faults,
+//! until the process is killed. Their answers must be explained by some sequential order, and the
+//! next start must have every acknowledged change.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

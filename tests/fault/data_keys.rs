@@ -1,4 +1,4 @@
-//! Data keys whose encrypted form does not open: nobody gets them.
+//! Data keys whose ciphertext does not decrypt are never returned.
 
 use fault_token::{Fault, Rule, When};
 

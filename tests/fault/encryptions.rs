@@ -1,4 +1,4 @@
-//! Ciphertexts that do not open: where encryptions are verified, nobody gets one.
+//! Ciphertexts that do not decrypt are never returned where encryptions are verified.
 
 use fault_token::{Fault, Rule, When};
 use hsmgate::cli::client::Client;

@@ -1,4 +1,4 @@
-//! Whether token, store and audit hold together, looked at from outside.
+//! Checks that token, store and audit log are consistent.
 
 use std::fs;
 use std::process::Command;

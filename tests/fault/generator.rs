@@ -1,5 +1,5 @@
-//! A random generator that dies or gets stuck: noticed before an IV comes twice, and well again by
-//! itself.
+//! A random generator that fails or repeats itself is detected before an IV is used twice, and is
+//! used again when it works.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! A module that does not let go of the threads inside it: honest answers, bounded resources, a stop
-//! in time, and a new process where one helps.
+//! A module that blocks the threads inside it: correct answers, bounded resources, a shutdown in
+//! time, and a new process where it helps.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! Whether what callers at once were told can have happened one call after the other, each between
-//! its beginning and its answer (linearizability: Herlihy and Wing 1990; the search is Wing and
-//! Gong's of 1993, with the memory of Lowe 2017).
+//! Checks that the answers of concurrent callers have a sequential order, each between its call and
+//! its answer (linearizability: Herlihy and Wing 1990; the search is Wing and Gong's of 1993, with
+//! the cache of Lowe 2017).
 
 use std::collections::HashSet;
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! Another token in the place of the own one, or the own one without its keys: never used.
+//! Another token in place of the configured one, or the same token without its keys, is never used.
 
 use std::fs;
 use std::path::{Path, PathBuf};

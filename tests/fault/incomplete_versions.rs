@@ -1,4 +1,4 @@
-//! Versions that were never finished, while the gateway serves on.
+//! Incomplete key versions are removed while the gateway serves.
 
 use fault_token::{Fault, Rule, When};
 use tempfile::TempDir;

@@ -1,5 +1,4 @@
-//! What clients do, and what becomes of a key by it: the published table of states, as far as
-//! kills and faults are tried on it.
+//! A model of a key: the published table of states, as far as kills and faults are tested with it.
 
 use serde_json::{Value, json};
 

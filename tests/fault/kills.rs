@@ -1,5 +1,5 @@
-//! Killed while a change is made, at every call of the token and at any instant: the next start has
-//! the change or has it not, and nothing between.
+//! Kills during a change, at each call of the token and at random times: after the next start the
+//! change is complete or absent.
 
 use std::cell::RefCell;
 use std::thread;

@@ -1,5 +1,5 @@
-//! What clients know of their keys, aliases and client keys: what they were told, and whatever may
-//! have come of what they were not told of.
+//! What clients know about their keys, aliases and client keys: acknowledged changes, and possible
+//! results of calls without an answer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! What a gateway does when its token fails: the real binary on a real SoftHSM2, with the module of
-//! `tests/fault-token` between them, which fails as a test tells it.
+//! A gateway whose token fails: the real program on a real SoftHSM2, with the module of
+//! `tests/fault-token` between them, which fails by the rules of a test.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A token with many keys, each of which takes its time to be looked at.
+//! A token with many keys, each of which takes time to be found.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The module that fails does so as it is told.
+//! The failing module itself follows its rules.
 
 use std::pin::pin;
 

@@ -1,4 +1,4 @@
-//! Whether everything is as clients know it.
+//! Compares the state of a gateway with what clients know.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Ten times the load that a gateway can bear: what it takes in it serves in time, the rest is told
-//! to come again at once, and afterwards all is as before.
+//! Ten times the load that a gateway can serve: accepted requests are served in time, others are
+//! refused at once with a time to retry, and afterwards the gateway works as before.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A PIN that is refused: tried once, and never again until an operator has acted.
+//! A refused PIN is tried once, and not again until an operator has changed it.
 
 use std::fs;
 

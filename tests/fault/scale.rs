@@ -1,4 +1,4 @@
-//! How much a test does: enough for every commit, or what `make torture` asks for.
+//! The extent of a test: for each commit, or for `make torture`.
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Killed while the gateway does what is due by itself: the next start finishes it, once.
+//! Kills during scheduled jobs: the next start completes each of them once.
 
 use std::cell::RefCell;
 use std::time::Duration;

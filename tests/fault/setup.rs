@@ -1,4 +1,4 @@
-//! A gateway on a token that fails as it is told.
+//! A gateway on a token that fails by rules.
 
 use std::cell::Cell;
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! A process ends after its threads: a module, or a library below it, has something to do at the end of
-//! each and at the exit of the process, and crashes when both happen at once.
+//! A process ends after its threads: a module, or a library below it, may have work at the end of
+//! each thread and at the exit of the process, and crashes if both happen at once.
 
 use fault_token::{Fault, Rule};
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! What goes wrong in the token and is made good before a caller could notice.
+//! Losses in the token that are repaired before a caller notices.
 
 use fault_token::{Fault, Rule, When};
 

@@ -1,5 +1,5 @@
-//! A gateway that goes on twice from one state, as a virtual machine does that is reverted to a
-//! snapshot with its memory: the token's generator gives both the same.
+//! Two gateways that continue from one state, like a virtual machine that is reverted to a snapshot
+//! of its memory: the generator of the token gives both the same values.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! No change is acknowledged that is not on disk: the disk of the database full, and writes and syncs
-//! that fail.
+//! No change is acknowledged before it is on disk: the disk of the database is full, or writes and
+//! syncs fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Much traffic while a token stumbles, or callers send rubbish.
+//! Much traffic while the token has transient faults, or while callers send invalid data.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Return codes that pass by themselves: made good, and never a reason to take a good token away.
+//! Transient return codes are retried, and the token stays in use.
 
 use fault_token::{Fault, Rule, When};
 

@@ -1,4 +1,4 @@
-//! A token that goes away and comes back.
+//! A token that becomes unavailable and returns.
 
 use std::fs;
 use std::path::PathBuf;

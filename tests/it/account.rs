@@ -1,4 +1,4 @@
-//! Account, region and the inventory of instances.
+//! Account, region and the list of instances.
 
 use crate::support::gateway::{Gateway, refusal, text};
 
@@ -11,7 +11,7 @@ async fn the_service_is_open_and_cannot_be_opened_again() {
 }
 
 #[tokio::test]
-async fn the_gateway_is_the_one_instance_under_one_id_for_good() {
+async fn the_gateway_is_the_only_instance_and_keeps_its_id() {
     let gateway = Gateway::start();
     let default = gateway.call("GetDefaultKmsInstance", &[]).await;
     let id = text(&default["DefaultKmsInstanceId"]).to_owned();
@@ -35,7 +35,7 @@ async fn the_gateway_is_the_one_instance_under_one_id_for_good() {
 }
 
 #[tokio::test]
-async fn the_quotas_count_the_keys_that_are_there() {
+async fn the_quotas_count_the_existing_keys() {
     let gateway = Gateway::start();
     gateway.create_key().await;
     let all = gateway.call("GetKmsInstanceQuotaInfos", &[]).await;
@@ -79,7 +79,7 @@ async fn a_key_shows_its_instance_if_its_owner_named_it() {
 
 /// The Go SDKs up to v3.3.1 declare both lists as text and cannot decode an empty list.
 #[tokio::test]
-async fn the_instance_names_no_network_that_it_does_not_have_and_is_found_by_its_name() {
+async fn the_instance_has_no_invented_network_and_is_found_by_its_name() {
     let gateway = Gateway::start();
     let default = gateway.call("GetDefaultKmsInstance", &[]).await;
     let id = text(&default["DefaultKmsInstanceId"]).to_owned();

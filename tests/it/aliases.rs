@@ -1,4 +1,4 @@
-//! Aliases: make, move, delete, list.
+//! Aliases: create, move, delete, list.
 
 use hsmgate::api::instance::messages::EncryptResponse;
 use hsmgate::cli::client::{CallError, Client};
@@ -41,7 +41,7 @@ async fn an_alias_is_unique_in_the_account() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_no_alias_is_refused() {
+async fn an_invalid_alias_name_is_refused() {
     let gateway = Gateway::start();
     let id = ("KeyId", gateway.dev.key_id.as_str());
     let too_long = format!("alias/{}", "a".repeat(250));
@@ -216,7 +216,7 @@ async fn a_race_of_two_changes_takes_no_alias_from_a_key_that_denies_it() {
 /// Clients ask for keys by names that no key here can have: Terraform's import by whatever it was given,
 /// Nacos by the alias of a service of the cloud. All take "not there" for an answer, and nothing else.
 #[tokio::test]
-async fn a_key_or_alias_of_another_form_is_one_that_is_not_there_and_what_is_no_name_is_refused() {
+async fn a_key_or_alias_of_another_form_is_unknown_and_an_invalid_name_is_refused() {
     let gateway = Gateway::start();
     let longest = "k".repeat(255);
     let longer = "k".repeat(256);
@@ -299,7 +299,7 @@ async fn reserved_aliases_of_an_operator_name_a_key_by_both_protocols_and_the_ap
 }
 
 #[tokio::test]
-async fn an_operator_makes_moves_lists_and_deletes_aliases_beside_the_gateway_and_on_record() {
+async fn an_operator_changes_aliases_while_the_gateway_runs_and_each_change_is_recorded() {
     let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     let client = server.client(&admin);

@@ -1,4 +1,4 @@
-//! The key policy.
+//! Key policies: read and replace.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ async fn a_key_without_a_policy_of_its_own_has_the_default_one() {
 }
 
 #[tokio::test]
-async fn a_policy_is_given_back_letter_for_letter() {
+async fn a_policy_is_returned_unchanged() {
     let gateway = Gateway::start();
     let text_of_policy = format!(" {}", policy(&gateway.dev.account));
     let own = ("Policy", text_of_policy.as_str());
@@ -59,7 +59,7 @@ async fn a_policy_is_given_back_letter_for_letter() {
 }
 
 #[tokio::test]
-async fn what_is_no_policy_is_refused_and_there_is_no_other_name() {
+async fn an_invalid_policy_and_another_policy_name_are_refused() {
     let gateway = Gateway::start();
     let id = ("KeyId", gateway.dev.key_id.as_str());
     let good = policy(&gateway.dev.account);

@@ -1,4 +1,4 @@
-//! What the gateway writes about its requests, and what it never writes.
+//! Log lines of requests: what they contain, and what they must not contain.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,7 +37,7 @@ fn expect_all(line: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_request_is_one_line_that_says_who_did_what_with_which_key() {
+async fn a_request_is_one_line_with_caller_action_and_key() {
     let gateway = Gateway::start();
     let dev = &gateway.dev;
     let params = [("KeyId", dev.alias.as_str()), ("Plaintext", "SGVsbG8=")];
@@ -69,7 +69,7 @@ async fn a_request_is_one_line_that_says_who_did_what_with_which_key() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_line_with_its_code_whoever_made_it() {
+async fn every_refusal_is_one_line_with_its_code() {
     let gateway = Gateway::start();
     let unknown = Call::new(&gateway, ACS3, "DescribeKey", &[("KeyId", "alias/nothing")]);
     let nobody = Call::new(&gateway, ACS3, "Encrypt", &[]).by("LTAInobody", "secret");
@@ -152,7 +152,7 @@ async fn no_plaintext_context_secret_or_signature_gets_into_the_log() {
 }
 
 #[test]
-fn a_start_is_quiet_about_what_the_token_lacks() {
+fn a_start_logs_no_warning_about_missing_features_of_the_token() {
     let gateway = Gateway::start();
     let log = gateway.log();
     for level in [" ERROR ", " WARN "] {

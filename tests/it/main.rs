@@ -1,5 +1,5 @@
-//! Behaviour of a running gateway: the real binary, a real SoftHSM2 token, real sockets. Every
-//! test has a gateway, a token and a directory of its own.
+//! Behavior of a running gateway: the real program with a real SoftHSM2 token and real sockets.
+//! Each test has its own gateway, token and directory.
 
 #![expect(
     clippy::unwrap_used,

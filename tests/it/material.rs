@@ -1,4 +1,4 @@
-//! Imported material: its date, the date of an import token, and how often one may be tried.
+//! Imported key material: its expiry, the expiry of an import token, and the limit of its attempts.
 
 use std::path::Path;
 
@@ -71,7 +71,7 @@ async fn execute(state: &Path, sql: &'static str) {
 }
 
 #[tokio::test]
-async fn material_goes_at_its_date_and_the_same_comes_back() {
+async fn expired_material_is_deleted_and_the_same_material_can_be_imported_again() {
     let gateway = Gateway::start();
     let key = external_key(&gateway).await;
     let given = parameters(&gateway, &key).await;

@@ -1,4 +1,4 @@
-//! Tags, by both families of operations.
+//! Tags, by both families of tag operations.
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn tags_are_added_replaced_and_taken_away() {
+async fn tags_are_added_replaced_and_removed() {
     let gateway = Gateway::start();
     let key = gateway.create_key_with(&[("Tags", ORDERS)]).await;
     let id = ("KeyId", key.as_str());
@@ -70,7 +70,7 @@ async fn one_resource_must_be_named_and_only_keys_are_served() {
 }
 
 #[tokio::test]
-async fn tags_out_of_form_and_a_21st_are_refused() {
+async fn invalid_tags_and_a_21st_tag_are_refused() {
     let gateway = Gateway::start();
     let id = ("KeyId", gateway.dev.key_id.as_str());
     // One fault has one code, whichever operation brings the tag.

@@ -1,4 +1,4 @@
-//! An evaluator that takes the JSON of the documents as it is and follows the rules word for word.
+//! An evaluator that reads the JSON of the documents and follows the rules literally.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! ACS3 and ACS4: the published vectors, and what may not be changed in a signed request.
+//! ACS3 and ACS4: the published vectors, and changes of a signed request that are refused.
 
 use hsmgate::api::rpc::canonical::{ACS3, ACS4, BODY_DIGEST, canonical_request, sha256_hex};
 use hsmgate::api::rpc::sign::claim;

@@ -1,4 +1,5 @@
-//! 10,000 changes of a request signed with a client key: whatever is let in says what was signed.
+//! 10,000 changes of a request signed with a client key: an accepted request has the signed
+//! content.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};

@@ -1,4 +1,4 @@
-//! RPC 1.0: the published vectors, and what may not be changed in a signed request.
+//! RPC 1.0: the published vectors, and changes of a signed request that are refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! A caller of the admin listener.
+//! Requests to the admin listener.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -1,5 +1,5 @@
-//! A client key and what it signs, as an SDK of the KMS instance protocol does. The benchmark uses
-//! it too.
+//! A client key and its signatures, as an SDK of the KMS instance protocol makes them. The
+//! benchmark uses it too.
 
 #![expect(clippy::unwrap_used, reason = "who cannot sign shall fail")]
 
@@ -16,17 +16,17 @@ use hyper::body::Bytes;
 use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
 use serde_json::Value;
 
-/// What its container is made with.
+/// The password of its container.
 pub(crate) const PASSWORD: &str = "opens-it-1";
 
-/// A client key as its owner holds it.
+/// A client key with its private key.
 pub(crate) struct ClientKey {
     pub(crate) id: String,
     pair: KeyPair,
 }
 
 impl ClientKey {
-    /// Opens what CreateClientKey has answered.
+    /// Opens the answer of CreateClientKey.
     pub(crate) fn open(made: &Value) -> Self {
         let text = |name: &str| made.get(name).and_then(Value::as_str).unwrap();
         Self::open_with(text("ClientKeyId"), text("PrivateKeyData"), PASSWORD)
@@ -42,7 +42,7 @@ impl ClientKey {
         Self { id: id.to_owned(), pair }
     }
 
-    /// A request that says that it was signed at `date`, with more headers that are signed.
+    /// A request whose signing date is `date`, with additional signed headers.
     pub(crate) fn signed(
         &self,
         endpoint: &str,
@@ -92,7 +92,7 @@ impl ClientKey {
     }
 }
 
-/// The time, as requests say it.
+/// The current time in the format of requests.
 pub(crate) fn now() -> String {
     let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
     printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap()

@@ -1,4 +1,4 @@
-//! A gateway for one test: `hsmgate dev` as a child process in a directory that goes away, and a client
+//! A gateway for one test: `hsmgate dev` as a child process in a temporary directory, with a client
 //! that signs like an SDK.
 
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use super::calls::refused;
 use super::process::{LIMIT, Process, within};
 use super::softhsm::scratch;
 
-/// What `hsmgate dev --json` says once it serves.
+/// The line that `hsmgate dev --json` prints when it serves.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Dev {
     pub(crate) endpoint: String,
@@ -33,8 +33,8 @@ pub(crate) struct Dev {
     pub(crate) admin: String,
 }
 
-/// A running gateway with a token and a directory of its own. It is killed when dropped;
-/// [`Gateway::stop`] ends it as an operator would.
+/// A running gateway with its own token and directory. It is killed when dropped; [`Gateway::stop`]
+/// stops it as an operator does.
 pub(crate) struct Gateway {
     process: Process,
     dir: TempDir,
@@ -45,33 +45,33 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// On a free port.
+    /// Starts a gateway on a free port.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// With more options of `hsmgate dev`.
+    /// As [`Gateway::start`], with additional options of `hsmgate dev`.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         Self::start_in(new_directory(), options)
     }
 
-    /// With another filter of its log than the usual one.
+    /// As [`Gateway::start`], with another log filter.
     pub(crate) fn start_with_log(filter: &str) -> Self {
         let variables = [("HSMGATE_LOG", filter.as_ref())];
         Self::start_with_environment(new_directory(), &[], &variables)
     }
 
-    /// In the directory of an earlier one.
+    /// Starts a gateway in the directory of an earlier one.
     pub(crate) fn start_in(dir: TempDir, options: &[&str]) -> Self {
         Self::start_with_environment(dir, options, &[])
     }
 
-    /// As [`Gateway::start_in`], on the address that the earlier one had.
+    /// As [`Gateway::start_in`], on the address of the earlier one.
     pub(crate) fn start_at(dir: TempDir, address: &str, options: &[&str]) -> Self {
         Self::start_process(dir, address, options, &[])
     }
 
-    /// As [`Gateway::start_in`], with more variables.
+    /// As [`Gateway::start_in`], with additional environment variables.
     pub(crate) fn start_with_environment(
         dir: TempDir,
         options: &[&str],
@@ -80,7 +80,7 @@ impl Gateway {
         Self::start_process(dir, "127.0.0.1:0", options, variables)
     }
 
-    /// As [`Gateway::start_at`], with more variables.
+    /// As [`Gateway::start_at`], with additional environment variables.
     pub(crate) fn start_process(
         dir: TempDir,
         address: &str,
@@ -133,7 +133,7 @@ impl Gateway {
         Self::start_in(directory, &[])
     }
 
-    /// The line with which it introduced itself: endpoint, access key and demo key, as JSON.
+    /// The line that it printed when it served: endpoint, AccessKey and demo key, as JSON.
     pub(crate) fn dev_json(&self) -> &str {
         &self.dev_json
     }
@@ -147,7 +147,7 @@ impl Gateway {
         log_in(&self.dir)
     }
 
-    /// The directory of its token and its store.
+    /// The directory of its token and store.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -157,18 +157,18 @@ impl Gateway {
         self.dev.endpoint.strip_prefix("http://").expect("it speaks plain HTTP")
     }
 
-    /// Asks it to end with SIGTERM, waits until it has, and gives its directory.
+    /// Sends SIGTERM, waits until it has ended, and returns its directory.
     pub(crate) fn stop(self) -> TempDir {
         self.terminate();
         self.ended()
     }
 
-    /// Asks it to end with SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.process.signal("TERM");
     }
 
-    /// Waits until it has ended, as one that was asked to, and gives its directory.
+    /// Waits until it has ended with success, and returns its directory.
     pub(crate) fn ended(self) -> TempDir {
         let Self { process, dir, .. } = self;
         let ended = process.wait();
@@ -176,16 +176,16 @@ impl Gateway {
         dir
     }
 
-    /// Kills it, and gives its directory.
+    /// Kills it, and returns its directory.
     pub(crate) fn kill(self) -> TempDir {
         let Self { process, dir, .. } = self;
         drop(process);
         dir
     }
 
-    /// How many objects its SoftHSM2 token has, by their files. One without an id is what a kill
-    /// leaves in the middle of SoftHSM2's making of an object: it gives it the attributes one by
-    /// one, the id and the material last.
+    /// The number of objects in its SoftHSM2 token, by their files. A file without an id is not
+    /// counted: SoftHSM2 writes the attributes of a new object one by one, the id and the material
+    /// last, and a kill may interrupt it.
     pub(crate) fn token_objects(&self) -> usize {
         let tokens = fs::read_dir(self.state().join("tokens")).expect("a folder of tokens");
         let files = tokens.flat_map(|token| {
@@ -212,18 +212,18 @@ impl Gateway {
         refused(&self.client, action, params).await
     }
 
-    /// A new key's id.
+    /// Creates a key and returns its id.
     pub(crate) async fn create_key(&self) -> String {
         self.create_key_with(&[]).await
     }
 
-    /// The id of a new key of another kind.
+    /// As [`Gateway::create_key`], with parameters of the key.
     pub(crate) async fn create_key_with(&self, params: &[(&str, &str)]) -> String {
         let answer = self.call("CreateKey", params).await;
         text(&answer["KeyMetadata"]["KeyId"]).to_owned()
     }
 
-    /// What DescribeKey says of a key.
+    /// The answer of DescribeKey.
     pub(crate) async fn describe(&self, key: &str) -> Value {
         self.call("DescribeKey", &[("KeyId", key)]).await["KeyMetadata"].clone()
     }
@@ -246,22 +246,22 @@ pub(crate) fn whole_lines(file: &Path) -> String {
     String::from_utf8(bytes).expect("the file is text")
 }
 
-/// `hsmgate dev` with its state in a directory.
+/// The command `hsmgate dev` with its state in a directory.
 pub(crate) fn dev_command(dir: &Path, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hsmgate"));
     command.args(["dev", "--json", "--listen", address, "--dir"]).arg(dir.join("state"));
     command
 }
 
-/// Whether an object file of SoftHSM2 holds a CKA_ID that is not empty: its number, the kind of a
-/// byte string, and its length, 8 bytes each.
+/// Whether an object file of SoftHSM2 has a CKA_ID that is not empty: attribute number, type of a byte
+/// string, and length, 8 bytes each.
 fn has_id(file: &[u8]) -> bool {
     let head = [[0, 0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 0, 0, 3]].concat();
     let length = file.windows(24).find(|window| window.starts_with(&head));
     length.is_some_and(|window| !window.ends_with(&[0; 8]))
 }
 
-/// What a refusal is compared with.
+/// Status and code of an expected refusal.
 pub(crate) fn refusal(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }

@@ -1,5 +1,5 @@
-//! A production installation in a directory of its own: a configuration, PIN files, and a
-//! SoftHSM2 that has no token yet.
+//! A production installation in a temporary directory: a configuration, PIN files, and a SoftHSM2
+//! without a token.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -29,7 +29,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The result of a command that must have been done.
+    /// The output of a command that must have succeeded.
     #[track_caller]
     pub(crate) fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -43,7 +43,7 @@ impl Outcome {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// What was told to a person by a command that must have ended with this code.
+    /// The error output of a command that must have ended with this code.
     #[track_caller]
     pub(crate) fn failed(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -67,18 +67,18 @@ impl AccessKey {
     }
 }
 
-/// The directory.
+/// The directory of the installation.
 pub(crate) struct Installation {
     root: PathBuf,
     _dir: TempDir,
-    /// The `hsmgate` that it runs.
+    /// The `hsmgate` program that it runs.
     pub(crate) program: PathBuf,
-    /// What its commands find in their environment beside their SoftHSM2.
+    /// Environment variables of its commands, in addition to those of SoftHSM2.
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Installation {
-    /// With a configuration and nothing prepared.
+    /// With a configuration, and without a token or a database.
     pub(crate) fn new() -> Self {
         let dir = TempDir::new_in(scratch()).unwrap();
         let root = dir.path().to_owned();
@@ -102,7 +102,7 @@ impl Installation {
         (installation, key)
     }
 
-    /// What a gateway for development has left behind.
+    /// The state directory of a stopped gateway for development.
     pub(crate) fn of_development(dir: TempDir) -> Self {
         let program = env!("CARGO_BIN_EXE_hsmgate").into();
         Self { root: dir.path().join("state"), _dir: dir, program, environment: Vec::new() }
@@ -157,12 +157,12 @@ impl Installation {
         run(command, input)
     }
 
-    /// `hsmgate` in this directory, with an environment of nothing but this SoftHSM2.
+    /// `hsmgate` in this directory, with no environment variables except those of its SoftHSM2.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.command_under(&[], arguments)
     }
 
-    /// As [`Installation::command`], started by another program that becomes it.
+    /// As [`Installation::command`], executed by another program (`prlimit` for instance).
     pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
         let line = [starter, &[self.program.to_str().unwrap()], arguments].concat();
         let mut command = Command::new(line[0]);
@@ -177,25 +177,25 @@ impl Installation {
         command
     }
 
-    /// Runs a command to its end, started by another program that becomes it.
+    /// Runs a command until it ends, executed by another program.
     pub(crate) fn run_under(&self, starter: &[&str], arguments: &[&str]) -> Outcome {
         run(self.command_under(starter, arguments), b"")
     }
 
-    /// The database, beside whoever uses it.
+    /// A connection to the database, which others may use at the same time.
     pub(crate) async fn database(&self) -> SqliteConnection {
         let url = format!("sqlite://{}", self.path("hsmgate.db").display());
         SqliteConnection::connect(&url).await.unwrap()
     }
 
-    /// Changes the database.
+    /// Executes a statement in the database.
     pub(crate) async fn change(&self, sql: &'static str) {
         let mut database = self.database().await;
         sqlx::query(sql).execute(&mut database).await.unwrap();
         database.close().await.unwrap();
     }
 
-    /// How many objects its tokens hold.
+    /// The number of objects in its tokens.
     pub(crate) fn token_objects(&self) -> usize {
         let tokens = fs::read_dir(self.path("tokens")).unwrap();
         let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
@@ -203,17 +203,17 @@ impl Installation {
         files.filter(|file| is_object(&file.as_ref().unwrap().path())).count()
     }
 
-    /// Starts `hsmgate serve` and waits until it does.
+    /// Starts `hsmgate serve` and waits until it serves.
     pub(crate) fn serve(&self) -> Server {
         self.serve_with(&[])
     }
 
-    /// As [`Installation::serve`], with more options.
+    /// As [`Installation::serve`], with additional options.
     pub(crate) fn serve_with(&self, options: &[&str]) -> Server {
         self.serve_under(&[], options)
     }
 
-    /// As [`Installation::serve_with`], started by another program that becomes it.
+    /// As [`Installation::serve_with`], executed by another program.
     pub(crate) fn serve_under(&self, starter: &[&str], options: &[&str]) -> Server {
         let config = self.path("hsmgate.toml");
         let arguments = [&["serve", "--config", config.to_str().unwrap()], options].concat();
@@ -253,14 +253,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Where its admin listener is, by its log.
+    /// The address of its admin listener, from its log.
     pub(crate) fn admin_address(&self) -> String {
         let log = self.log.lock().unwrap();
         let (_before, rest) = log.split_once(" admin=").expect("there is an admin listener");
         rest.split_whitespace().next().unwrap().to_owned()
     }
 
-    /// What it has logged by now.
+    /// Its log until now.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -269,7 +269,7 @@ impl Server {
         Client::new(&self.endpoint, &user.id, user.secret.clone().into()).unwrap()
     }
 
-    /// How often it has logged this by now.
+    /// How often its log contains `what` until now.
     pub(crate) fn count_logged(&self, what: &str) -> usize {
         self.log.lock().unwrap().matches(what).count()
     }
@@ -279,7 +279,7 @@ impl Server {
         self.endpoint.strip_prefix("http://").unwrap()
     }
 
-    /// Whether it has logged this by now.
+    /// Whether its log contains `what` until now.
     pub(crate) fn has_logged(&self, what: &str) -> bool {
         self.log.lock().unwrap().contains(what)
     }
@@ -288,12 +288,12 @@ impl Server {
         self.process.id()
     }
 
-    /// The process id of the gateway under this supervisor; empty while there is none.
+    /// The process id of the gateway of this supervisor; empty if there is none.
     pub(crate) fn supervised(&self) -> String {
         self.all_supervised().into_iter().next().unwrap_or_default()
     }
 
-    /// The process ids of all gateways under this supervisor, in the order of their starts.
+    /// The process ids of all gateways of this supervisor, in the order of their starts.
     pub(crate) fn all_supervised(&self) -> Vec<String> {
         let id = self.process_id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
@@ -304,19 +304,19 @@ impl Server {
         self.process.signal(name);
     }
 
-    /// Asks it to end with SIGTERM, and gives its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn stop(self) -> Option<i32> {
         self.signal("TERM");
         self.wait()
     }
 
-    /// Waits until it has ended, and gives its exit code.
+    /// Waits until it has ended, and returns the exit code.
     pub(crate) fn wait(self) -> Option<i32> {
         self.process.wait().expect("it ends in time").code()
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Outcome {
     let mut process = command
         .stdin(Stdio::piped())

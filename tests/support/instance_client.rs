@@ -1,4 +1,4 @@
-//! A caller that speaks the KMS instance protocol like an SDK.
+//! A client of the KMS instance protocol that behaves like an SDK.
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -14,18 +14,18 @@ use super::gateway::Gateway;
 
 const VERSION: &str = "x-kms-migrationkeyversionid";
 
-/// A client key and the gateway that it is for.
+/// A client key and its gateway.
 pub(crate) struct InstanceClient {
     pub(crate) endpoint: String,
     pub(crate) client_key: ClientKey,
 }
 
-/// What a request does otherwise than an SDK.
+/// How a request differs from one of an SDK.
 pub(crate) type Change<'a> = &'a dyn Fn(&mut Request<Full<Bytes>>);
 
 impl InstanceClient {
-    /// With a new client key of an access point whose one policy is about `resources`, from the
-    /// addresses of `rule` if there is one.
+    /// With a new client key of an access point with one policy for `resources`, limited to the
+    /// addresses of `rule` if it is given.
     pub(crate) async fn of(gateway: &Gateway, name: &str, resources: &str, rule: &str) -> Self {
         let mut policy = vec![
             ("Name", name),
@@ -44,7 +44,7 @@ impl InstanceClient {
         Self::with_key(gateway, &[("AapName", name), ("Password", PASSWORD)]).await
     }
 
-    /// With any key.
+    /// With a client key that may use every key.
     pub(crate) async fn with_any_key(gateway: &Gateway) -> Self {
         Self::of(gateway, "any", r#"["key/*"]"#, "").await
     }
@@ -55,12 +55,12 @@ impl InstanceClient {
         Self::at(gateway, ClientKey::open(&made))
     }
 
-    /// With a client key that is there.
+    /// With an existing client key.
     pub(crate) fn at(gateway: &Gateway, client_key: ClientKey) -> Self {
         Self { endpoint: gateway.dev.endpoint.clone(), client_key }
     }
 
-    /// The answer, and the key version that its head names.
+    /// The answer, and the key version that its headers name.
     pub(crate) async fn call<A: Message + Default>(
         &self,
         name: &str,
@@ -69,7 +69,7 @@ impl InstanceClient {
         self.call_with_version(name, message, None).await
     }
 
-    /// As [`InstanceClient::call`], with a key version in the head of the request.
+    /// As [`InstanceClient::call`], with a key version in the headers of the request.
     pub(crate) async fn call_with_version<A: Message + Default>(
         &self,
         name: &str,
@@ -105,7 +105,7 @@ impl InstanceClient {
         refusal(&send(self.request(name, message.encode_to_vec(), &[])).await)
     }
 
-    /// As [`InstanceClient::refused`], with a key version in the head of the request.
+    /// As [`InstanceClient::refused`], with a key version in the headers of the request.
     pub(crate) async fn refused_with_version(
         &self,
         name: &str,
@@ -115,7 +115,7 @@ impl InstanceClient {
         refusal(&send(self.request(name, message.encode_to_vec(), &[(VERSION, version)])).await)
     }
 
-    /// Status and code of a request that is changed after it was signed.
+    /// Status and code of a request that is changed after signing.
     pub(crate) async fn refused_when(
         &self,
         name: &str,
@@ -127,7 +127,7 @@ impl InstanceClient {
         refusal(&send(request).await)
     }
 
-    /// A request that is signed now, with more headers.
+    /// A request signed now, with additional headers.
     pub(crate) fn request(
         &self,
         name: &str,
@@ -137,7 +137,7 @@ impl InstanceClient {
         self.signed(name, body, &now(), more)
     }
 
-    /// A request that says that it was signed at `date`.
+    /// A request whose signing date is `date`.
     pub(crate) fn signed(
         &self,
         name: &str,
@@ -149,7 +149,7 @@ impl InstanceClient {
     }
 }
 
-/// Sends a request and reads its whole answer.
+/// Sends a request and reads the complete answer.
 pub(crate) async fn send(request: Request<Full<Bytes>>) -> Response<Bytes> {
     let client = HttpClient::builder(TokioExecutor::new()).build_http();
     let (head, body) = client.request(request).await.unwrap().into_parts();

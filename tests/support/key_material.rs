@@ -1,4 +1,4 @@
-//! Key material on its way into a gateway.
+//! Key material, wrapped for an import.
 
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine as _;

@@ -1,5 +1,5 @@
-//! What the test crates share: a [`gateway::Gateway`] for development or a production
-//! [`installation::Installation`], and those who call them.
+//! Shared by the test crates: a [`gateway::Gateway`] for development or a production
+//! [`installation::Installation`], and their clients.
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses a part of it")]
 #![allow(

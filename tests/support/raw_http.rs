@@ -1,4 +1,4 @@
-//! Bytes over a socket: what no well-behaved client would send, and answers as they arrive.
+//! Requests as bytes, for what a correct client never sends, and their answers.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -28,7 +28,7 @@ impl RawResponse {
         value
     }
 
-    /// Status and code of a refusal, which must be one in the form of the API.
+    /// Status and code of a refusal, which must have the format of the API.
     pub(crate) fn refusal(&self) -> (u16, String) {
         let body = self.json();
         for field in ["RequestId", "HostId", "Code", "Message"] {
@@ -64,7 +64,7 @@ impl Connection {
         Self::of(socket.connect(address.parse().unwrap()).await.unwrap())
     }
 
-    /// Sends bytes. A server that has answered and closed already is fine: the answer counts.
+    /// Sends bytes. The server may have answered and closed already: then the answer is read.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.ok();
     }
@@ -74,7 +74,7 @@ impl Connection {
         tokio::time::timeout(LIMIT, self.read(true)).await.expect("an answer in time")
     }
 
-    /// Reads an answer that has a head only.
+    /// Reads the head of an answer without a body.
     pub(crate) async fn head(&mut self) -> Option<RawResponse> {
         tokio::time::timeout(LIMIT, self.read(false)).await.expect("an answer in time")
     }
@@ -108,7 +108,7 @@ impl Connection {
     }
 }
 
-/// Sends bytes over a connection of their own and reads the answer.
+/// Sends bytes over a new connection and reads the answer.
 pub(crate) async fn exchange(address: &str, bytes: &[u8]) -> RawResponse {
     let mut connection = Connection::open(address).await;
     connection.send(bytes).await;

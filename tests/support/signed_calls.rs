@@ -1,5 +1,5 @@
-//! Requests signed by every scheme and in every place, in parts that a test may change before or
-//! after they are signed.
+//! Requests signed by each scheme with their parameters in each place. A test may change each part
+//! before or after signing.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub(crate) enum Signing {
     Acs4,
 }
 
-/// Where the parameters stand.
+/// Where the parameters are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ParamLocation {
     GetQuery,
@@ -81,7 +81,7 @@ impl Call {
         Self::to(gateway.address(), user, variant, action, params)
     }
 
-    /// A call of a user, id and secret of an AccessKey, not yet signed.
+    /// A call of a user (id and secret of its AccessKey), not yet signed.
     pub(crate) fn to(
         address: &str,
         (access_key_id, secret): (&str, &str),
@@ -132,7 +132,7 @@ impl Call {
         }
     }
 
-    /// Another user, with this secret.
+    /// Replaces the user by another AccessKey id and secret.
     pub(crate) fn by(mut self, access_key_id: &str, secret: &str) -> Self {
         access_key_id.clone_into(&mut self.access_key_id);
         self.secret = SecretString::from(secret);
@@ -170,13 +170,13 @@ impl Call {
         if self.variant.1 == ParamLocation::PostForm { &mut self.body } else { &mut self.query }
     }
 
-    /// Adds a parameter, in place of one of this name.
+    /// Sets a parameter: replaces the one with this name, or adds it.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.remove(name);
         self.add(name, value);
     }
 
-    /// Adds a parameter behind all others.
+    /// Adds a parameter after all others.
     pub(crate) fn add(&mut self, name: &str, value: &str) {
         let text = self.params_text();
         if !text.is_empty() {
@@ -203,7 +203,7 @@ impl Call {
         self.headers.retain(|(other, _value)| other != name);
     }
 
-    /// What stands in the `Authorization` header, or in the parameter `Signature`, is changed.
+    /// Changes the `Authorization` header, or the parameter `Signature`.
     pub(crate) fn edit_signature(&mut self, edit: impl Fn(&str) -> String) {
         if self.variant.is_rpc1() {
             let text = self.params_text();
@@ -217,7 +217,7 @@ impl Call {
         *value = edit(value);
     }
 
-    /// The string that has to be signed. All headers so far are.
+    /// The string to sign. It covers all headers that are set so far.
     pub(crate) fn string_to_sign(&self) -> String {
         let headers = self.header_map();
         let form: &[u8] =
@@ -239,7 +239,7 @@ impl Call {
         canonical_string_to_sign(algorithm, &signed_request, &self.header_names(), &digest).unwrap()
     }
 
-    /// Signs it. What is changed from now on is changed behind the signer's back.
+    /// Signs it. Later changes are not covered by the signature.
     pub(crate) fn signed(mut self) -> Self {
         if self.variant.is_rpc1() {
             let text = self.string_to_sign();
@@ -271,7 +271,7 @@ impl Call {
         self
     }
 
-    /// Signs it, unless its parameters cannot even be read.
+    /// Signs it, unless its parameters cannot be parsed.
     pub(crate) fn signed_or_as_it_is(self) -> Self {
         if self.query.contains("%zz") { self } else { self.signed() }
     }
@@ -287,7 +287,7 @@ impl Call {
         header.rsplit_once("Signature=").unwrap().1.to_owned()
     }
 
-    /// Sends it over a connection of its own.
+    /// Sends it over a new connection.
     pub(crate) async fn send(&self, gateway: &Gateway) -> RawResponse {
         raw_http::exchange(gateway.address(), &self.bytes()).await
     }

@@ -1,4 +1,4 @@
-//! A disk that a test fills.
+//! A file system that a test fills.
 
 #![allow(clippy::print_stdout, reason = "a test that is not run says so")]
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// Of so many kilobytes. `None`, which is told, where this test may not mount.
+    /// Mounts one with this number of kilobytes. `None`, with a message, if the test has no permission to mount.
     pub(crate) fn mount(kilobytes: u32) -> Option<Self> {
         let directory = TempDir::new().unwrap();
         let mut mount = Command::new("mount");
@@ -30,7 +30,7 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Takes all of the room that is left.
+    /// Uses all free space.
     pub(crate) fn fill(&self) {
         let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
         for size in [4096, 1] {

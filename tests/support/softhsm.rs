@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Memory where there is some: a token on disk makes keys fifteen times slower.
+/// A directory in memory, if there is one: a token on disk creates keys fifteen times slower.
 pub(crate) fn scratch() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-/// SoftHSM2's module.
+/// The path of SoftHSM2's module.
 pub(crate) fn module() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/module.sh");
     let output = Command::new(script).output().expect("softhsm/module.sh runs");
@@ -18,7 +18,7 @@ pub(crate) fn module() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path is text").trim())
 }
 
-/// Writes `softhsm2.conf` and makes its folder `tokens` in a directory. Gives the file.
+/// Creates `softhsm2.conf` and its directory `tokens`. Returns the file.
 pub(crate) fn configure(directory: &Path) -> PathBuf {
     let (tokens, file) = (directory.join("tokens"), directory.join("softhsm2.conf"));
     fs::create_dir(&tokens).expect("a folder can be made");

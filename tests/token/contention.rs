@@ -1,4 +1,4 @@
-//! Who waits for whom: the token makes and finds objects one after another, and using them goes on.
+//! Contention in the token: creating and finding objects is serialized, and using them continues.
 
 use std::sync::mpsc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A process and a token for each test.
+//! One process and one token for each test.
 
 use std::env;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Key material from outside.
+//! Import of key material.
 
 use aws_lc_rs::rsa;
 use cryptoki::object::{Attribute, AttributeType};

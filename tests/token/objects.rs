@@ -1,4 +1,4 @@
-//! Making, destroying, listing; and what a key looks like from outside.
+//! Objects: create, destroy, list, and their attributes.
 
 use cryptoki::object::{Attribute, AttributeType};
 use hsmgate::model::KeySpec;

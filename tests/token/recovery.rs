@@ -1,4 +1,4 @@
-//! What is lost under the gateway's feet, and how it comes back.
+//! Recovery of lost logins, sessions and objects.
 
 use std::time::Duration;
 

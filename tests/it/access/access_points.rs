@@ -1,4 +1,4 @@
-//! Network rules, policies, access points, client keys.
+//! Network rules, policies, access points and client keys: create, read, change, delete.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -54,7 +54,7 @@ async fn every_document_is_described_as_it_was_made() {
 }
 
 #[tokio::test]
-async fn documents_outlive_a_restart_with_their_changes() {
+async fn documents_and_their_changes_survive_a_restart() {
     let gateway = Gateway::start();
     chain(&gateway).await;
     let name = ("Name", "office");
@@ -98,7 +98,7 @@ async fn lists_are_wrapped_twice_and_paged() {
 }
 
 #[tokio::test]
-async fn a_document_is_deleted_once_whatever_names_it() {
+async fn a_document_is_deleted_once_even_if_it_is_referenced() {
     let gateway = Gateway::start();
     chain(&gateway).await;
     let client_key = [("AapName", "shop"), ("Password", "opens-it-1")];
@@ -116,7 +116,7 @@ async fn a_document_is_deleted_once_whatever_names_it() {
 }
 
 #[tokio::test]
-async fn a_name_is_the_only_one_and_what_it_names_need_not_be_there() {
+async fn a_name_is_unique_and_its_references_may_be_missing() {
     let gateway = Gateway::start();
     chain(&gateway).await;
     let exists = (409, "Rejected.ResourceExist".to_owned());
@@ -140,7 +140,7 @@ async fn a_name_is_the_only_one_and_what_it_names_need_not_be_there() {
 
 /// Clients such as Terraform take every difference for a change that somebody else has made.
 #[tokio::test]
-async fn every_text_of_a_document_comes_back_letter_for_letter() {
+async fn every_text_of_a_document_is_returned_unchanged() {
     let gateway = Gateway::start();
     let user = r#""RbacPermission/Template/CryptoServiceKeyUser""#;
     let secrets = r#""RbacPermission/Template/CryptoServiceSecretUser""#;
@@ -201,7 +201,7 @@ async fn every_text_of_a_document_comes_back_letter_for_letter() {
 }
 
 #[tokio::test]
-async fn what_a_document_cannot_hold_is_refused() {
+async fn an_invalid_document_is_refused() {
     let gateway = Gateway::start();
     let rule = |kind, addresses| [("Name", "r"), ("Type", kind), ("SourcePrivateIp", addresses)];
     let policy = |permissions, resources| {
@@ -256,7 +256,7 @@ async fn what_a_document_cannot_hold_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_key_opens_with_openssl_and_its_private_half_is_not_told_again() {
+async fn a_client_key_opens_with_openssl_and_its_private_key_is_returned_once() {
     let gateway = Gateway::start();
     chain(&gateway).await;
     let (early, late) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");

@@ -1,4 +1,4 @@
-//! Calls of the public API that are signed with a client key, as the older Java SDK signs them
+//! Calls of the public API signed with a client key, as the older Java SDK signs them
 //! (KeyPairCredentials): RSA over the string of RPC 1.0.
 
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ async fn a_client_key_encrypts_and_decrypts_by_the_public_api_wherever_its_param
 }
 
 #[tokio::test]
-async fn who_may_sign_and_verify_by_the_instance_protocol_may_do_so_by_the_public_api() {
+async fn a_client_key_that_may_sign_by_the_instance_protocol_may_do_so_by_the_public_api() {
     let gateway = Gateway::start();
     let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let pair = gateway.create_key_with(&[("KeySpec", "EC_P256")]).await;
@@ -249,7 +249,7 @@ fn dev_secret(gateway: &Gateway) -> &str {
 }
 
 #[tokio::test]
-async fn what_a_living_client_key_did_not_sign_now_is_refused() {
+async fn a_call_that_a_valid_client_key_did_not_sign_now_is_refused() {
     let gateway = Gateway::start_with(&["--authentication-failures-per-second", "0"]);
     let key = InstanceClient::with_any_key(&gateway).await.client_key;
     let other = [("AapName", "any"), ("Password", "opens-it-1")];

@@ -1,4 +1,5 @@
-//! Names in access documents of which there is no document: they let nobody in, and operators are told.
+//! References to access documents that do not exist: they permit nothing, and operators are
+//! informed.
 
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,7 @@ async fn of_shop(gateway: &Gateway, policies: &str) -> InstanceClient {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_not_there_allows_nothing_and_a_rule_that_is_not_there_lets_no_address_in()
-{
+async fn a_missing_policy_permits_nothing_and_a_missing_rule_permits_no_address() {
     let gateway = Gateway::start();
     let key = &gateway.dev.key_id.clone();
     let instance_client = of_shop(&gateway, r#"["abc","efg","abc"]"#).await;
@@ -76,7 +76,7 @@ async fn a_policy_that_is_not_there_allows_nothing_and_a_rule_that_is_not_there_
 }
 
 #[tokio::test]
-async fn narrower_repeated_and_reordered_lists_are_obeyed_at_once() {
+async fn shorter_repeated_and_reordered_lists_apply_immediately() {
     let gateway = Gateway::start();
     let key = gateway.dev.key_id.clone();
     let instance_client = of_shop(&gateway, r#"["abc"]"#).await;
@@ -137,7 +137,7 @@ fn doctor(installation: &Installation) -> Value {
 }
 
 #[tokio::test]
-async fn the_doctor_the_list_of_client_keys_and_one_warning_name_what_dangles() {
+async fn the_doctor_the_list_of_client_keys_and_one_warning_name_missing_references() {
     let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     let client = server.client(&admin);
@@ -198,7 +198,7 @@ async fn the_doctor_the_list_of_client_keys_and_one_warning_name_what_dangles() 
 }
 
 #[test]
-fn a_slip_in_the_name_of_a_policy_is_noticed_on_the_command_line() {
+fn a_mistake_in_the_name_of_a_policy_is_reported_by_the_command() {
     let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     let out = installation.path("out");

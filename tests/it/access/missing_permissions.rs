@@ -1,4 +1,4 @@
-//! Every operation, called by somebody without rights.
+//! Each operation is refused for a caller without permissions.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -234,7 +234,7 @@ const KEY_PARAMETERS: [&str; 2] = ["KeyId", "DestinationKeyId"];
 
 /// Every operation is asked which of these it reads: it refuses by name what can be no name.
 #[tokio::test]
-async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_that_takes_one() {
+async fn every_operation_answers_an_impossible_key_name_as_an_unknown_key() {
     let test_account = TestAccount::open().await;
     let longest = "k".repeat(255);
     let (no_key, no_alias) = ("Forbidden.KeyNotFound", "Forbidden.AliasNotFound");

@@ -1,4 +1,4 @@
-//! Who may do what: principals and their policies, access points, client keys.
+//! Permissions: principals and their policies, access points, client keys.
 
 mod access_points;
 mod client_key_calls;

@@ -1,4 +1,4 @@
-//! Policies whose patterns cost more than a decision may take.
+//! Policies whose evaluation costs more than one decision may cost.
 
 use std::fs;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn hostile_policies() -> [String; 2] {
 }
 
 #[tokio::test]
-async fn a_policy_that_no_decision_can_afford_is_refused_where_it_is_attached() {
+async fn a_policy_that_is_too_costly_is_refused_when_it_is_attached() {
     let (installation, admin) = Installation::prepared();
     let server = installation.serve();
     let admin = server.client(&admin);
@@ -66,7 +66,7 @@ async fn a_policy_that_no_decision_can_afford_is_refused_where_it_is_attached() 
 }
 
 #[tokio::test]
-async fn a_stored_policy_that_no_decision_can_afford_denies_and_holds_nobody_up() {
+async fn a_stored_policy_that_is_too_costly_denies_and_delays_no_other_request() {
     let (installation, user) = Installation::prepared();
     let server = installation.serve();
     let admin = server.client(&user);

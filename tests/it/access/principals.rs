@@ -1,4 +1,4 @@
-//! Users, roles, sessions and what their policies let them do.
+//! Users, roles, sessions, and what their policies permit.
 
 use std::fs;
 
@@ -145,7 +145,7 @@ async fn a_document_limits_by_resource_tag_source_and_context() {
 }
 
 #[tokio::test]
-async fn a_session_has_the_rights_of_its_role_as_far_as_its_policy_goes() {
+async fn a_session_has_the_rights_of_its_role_limited_by_its_policy() {
     let test_account = TestAccount::open().await;
     let create = ["role", "create", "ci", "--policy", "AliyunKMSCryptoUserAccess"];
     test_account.installation.configured(&create).done();

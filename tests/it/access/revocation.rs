@@ -1,4 +1,4 @@
-//! What takes rights away works, whatever else is away or damaged.
+//! Revoking rights works also while the token is unavailable or rows are damaged.
 
 use std::fs;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn named(installation: &Installation) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn rights_are_taken_away_while_the_token_is_away() {
+async fn rights_are_revoked_while_the_token_is_unavailable() {
     let (installation, admin) = with_admin();
     let server = installation.serve();
     let admin = server.client(&admin);
@@ -120,7 +120,7 @@ async fn rights_are_taken_away_while_the_token_is_away() {
 }
 
 #[tokio::test]
-async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
+async fn a_damaged_access_key_affects_no_other_access_key() {
     let (installation, admin) = with_admin();
     let server = installation.serve();
     let full = ["AliyunKMSFullAccess"];
@@ -168,7 +168,7 @@ async fn a_damaged_access_key_keeps_no_other_in_force_and_shuts_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_of_any_table_gives_no_right_and_leaves_the_others() {
+async fn a_damaged_row_gives_no_right_and_other_rows_stay_valid() {
     let (installation, admin) = with_admin();
     let server = installation.serve();
     let client = server.client(&admin);

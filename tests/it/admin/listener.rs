@@ -9,7 +9,7 @@ use crate::support::gateway::Gateway;
 use crate::support::process::eventually;
 
 #[tokio::test]
-async fn a_gateway_that_serves_lives_and_is_ready_and_says_why() {
+async fn a_serving_gateway_is_live_and_ready_and_gives_reasons() {
     for options in [&[][..], &["--tls"]] {
         let gateway = Gateway::start_with(options);
         assert_eq!(get(&gateway.dev.admin, "/livez").await, (200, "ok\n".to_owned()));
@@ -30,7 +30,7 @@ async fn a_gateway_that_serves_lives_and_is_ready_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_api_is_not_on_the_admin_listener_nor_the_other_way_round() {
+async fn the_api_and_the_admin_listener_serve_only_their_own_paths() {
     let gateway = Gateway::start();
     let (status, _body) = get(&gateway.dev.admin, "/?Action=DescribeRegions").await;
     assert_eq!(status, 404);
@@ -40,7 +40,7 @@ async fn the_api_is_not_on_the_admin_listener_nor_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted_and_no_key_is_named() {
+async fn requests_are_counted_and_no_metric_names_a_key() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;
     let ok = "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"ok\"}";
@@ -78,7 +78,7 @@ async fn every_metric_that_shows_is_on_its_page() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_to_prove_who_it_is_is_slowed_down_and_heard_again() {
+async fn a_source_that_fails_to_authenticate_is_throttled_and_accepted_again() {
     let gateway = Gateway::start_with(&["--authentication-failures-per-second", "4"]);
     let outsider = hsmgate::cli::client::Client::new(
         &gateway.dev.endpoint,

@@ -1,4 +1,5 @@
-//! Mutual TLS of the admin listener: who has a certificate of the named CA is let in, nobody else.
+//! Mutual TLS of the admin listener: only clients with a certificate of the configured CA are
+//! accepted.
 
 use std::fs;
 use std::io;
@@ -65,7 +66,7 @@ async fn livez(
 }
 
 #[tokio::test]
-async fn the_admin_listener_lets_in_clients_of_its_ca_and_nobody_else() {
+async fn the_admin_listener_accepts_only_clients_of_its_ca() {
     let (installation, _user) = Installation::prepared();
     let tls = installation.path("tls");
     installation.command(&["tls", "self-signed", "--out", "tls"]).status().unwrap();

@@ -1,5 +1,5 @@
-//! Spellings of requests that users of the many clients report, each with the answer that the API's
-//! pages ask for.
+//! Unusual forms of requests that users of the many clients report, each with the answer that the
+//! pages of the API require.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,7 +33,7 @@ async fn refuses(gateway: &Gateway, action: &str, params: &[(&str, &str)], code:
 }
 
 #[tokio::test]
-async fn truth_is_taken_in_every_case_and_refused_by_name_in_other_words() {
+async fn booleans_are_accepted_in_every_case_and_other_values_are_refused_by_name() {
     let gateway = Gateway::start();
     let key = ("KeyId", gateway.dev.key_id.as_str());
     for (word, state) in
@@ -56,7 +56,7 @@ async fn truth_is_taken_in_every_case_and_refused_by_name_in_other_words() {
 }
 
 #[tokio::test]
-async fn an_optional_parameter_that_is_empty_is_one_that_is_absent() {
+async fn an_empty_optional_parameter_counts_as_absent() {
     let gateway = Gateway::start();
     let empty = |names: &[&'static str]| names.iter().map(|name| (*name, "")).collect::<Vec<_>>();
     let names = [
@@ -171,7 +171,7 @@ async fn pages_end_where_the_list_does_and_each_list_has_its_own_limit() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_ignored_and_what_is_repeated_is_refused_by_name() {
+async fn unknown_parameters_are_ignored_and_repeated_ones_are_refused_by_name() {
     let gateway = Gateway::start();
     let unknown = [
         ("RegionId", "eu-central-1"),
@@ -427,7 +427,7 @@ async fn a_key_is_named_by_id_alias_and_the_arn_of_either() {
 }
 
 #[tokio::test]
-async fn rotation_intervals_are_told_in_seconds_whatever_their_unit() {
+async fn rotation_intervals_are_returned_in_seconds() {
     let gateway = Gateway::start();
     let key = ("KeyId", gateway.dev.key_id.as_str());
     let on = ("EnableAutomaticRotation", "true");
@@ -474,7 +474,7 @@ async fn a_ciphertext_that_was_changed_on_its_way_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_forms_of_http_that_clients_use_are_all_one_request() {
+async fn every_form_of_http_that_clients_use_gives_the_same_request() {
     let gateway = Gateway::start();
     // A body in no chunks, as one Java client sends it, is an empty one.
     let call = Call::new(&gateway, ACS3, "Encrypt", &ENCRYPT).signed();
@@ -527,7 +527,7 @@ async fn the_forms_of_http_that_clients_use_are_all_one_request() {
 
 /// Ciphertexts and version ids that a program still has from the real service.
 #[tokio::test]
-async fn a_key_version_of_the_real_service_is_one_that_is_not_there() {
+async fn a_key_version_of_the_real_service_is_unknown() {
     let gateway = Gateway::start();
     let elsewhere = "key-hzz630494463ejqjx1234-0a1b2c3d4e";
     let blob = STANDARD.encode([elsewhere.as_bytes(), &[7; 64]].concat());

@@ -1,4 +1,4 @@
-//! Every operation that takes DryRun, tried with it: everything is checked and nothing is done.
+//! Each operation with DryRun: it checks everything and changes nothing.
 
 use std::collections::BTreeMap;
 

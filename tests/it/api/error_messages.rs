@@ -1,4 +1,4 @@
-//! What a refusal says beside its code: enough for who reads it to know what to change.
+//! Messages of errors: each says what the caller must change.
 
 use hsmgate::api::instance::messages::{
     EncryptRequest, EncryptResponse, GenerateDataKeyRequest, GenerateDataKeyResponse,
@@ -123,7 +123,7 @@ async fn what_is_not_supported_is_named_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_for_it_is_told_why() {
+async fn a_key_of_the_wrong_kind_is_refused_with_the_reason() {
     let gateway = Gateway::start();
     let pair = gateway.create_key_with(&[("KeySpec", "EC_P256")]).await;
     let mac = gateway.create_key_with(&[("KeySpec", "HMAC_SHA_256")]).await;
@@ -231,7 +231,7 @@ async fn a_description_that_is_left_out_of_its_change_is_cleared() {
 }
 
 #[tokio::test]
-async fn a_date_with_an_offset_is_taken_and_told_in_utc() {
+async fn a_date_with_an_offset_is_accepted_and_returned_in_utc() {
     let gateway = Gateway::start();
     let _any = InstanceClient::with_any_key(&gateway).await;
     let new_key = async |from: &str, until: &str| {

@@ -1,9 +1,9 @@
-//! JSON in parameters that is nested without end is refused, and the gateway goes on.
+//! Deeply nested JSON in parameters is refused, and the gateway continues.
 
 use crate::support::gateway::Gateway;
 
 #[tokio::test]
-async fn json_that_is_nested_without_end_is_refused() {
+async fn deeply_nested_json_is_refused() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;
     let id = ("KeyId", key.as_str());

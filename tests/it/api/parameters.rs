@@ -1,4 +1,4 @@
-//! What is refused before any operation runs, how, and in which form answers come.
+//! Requests that are refused before an operation runs, and the formats of answers.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -22,7 +22,7 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn an_action_that_is_not_known_or_not_served_is_told_apart() {
+async fn unknown_and_unsupported_actions_have_different_errors() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         for (action, status, code) in [
@@ -113,7 +113,7 @@ async fn a_value_that_is_missing_or_of_the_wrong_form_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_stands_twice_is_refused_by_name_wherever_the_two_stand() {
+async fn a_repeated_parameter_is_refused_by_name_wherever_it_occurs() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         let mut call = Call::new(&gateway, variant, "Encrypt", ENCRYPT);
@@ -145,7 +145,7 @@ async fn text_that_is_not_percent_encoded_utf8_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_form_is_refused() {
+async fn a_body_that_is_not_a_form_is_refused() {
     let gateway = Gateway::start();
     for media_type in ["application/json", "text/plain", "multipart/form-data; boundary=x", "x"] {
         let mut call = Call::new(&gateway, ACS3, "Encrypt", ENCRYPT);
@@ -172,7 +172,7 @@ async fn too_many_parameters_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_with_413() {
+async fn a_too_large_request_is_refused_with_413() {
     let gateway = Gateway::start();
     let too_large = refused(413, "RequestEntityTooLarge");
     let mut call = Call::new(
@@ -234,7 +234,7 @@ async fn an_error_names_the_host_that_the_client_used() {
 }
 
 #[tokio::test]
-async fn an_answer_is_json_unless_xml_is_asked_for() {
+async fn an_answer_is_json_unless_xml_is_requested() {
     let gateway = Gateway::start();
     for format in ["json", "JSON", "None", "", "XML", "xml"] {
         let mut params = ENCRYPT.to_vec();
@@ -295,7 +295,7 @@ async fn an_error_in_xml_has_the_same_fields() {
 
 /// Every answer to anything that is HTTP is an object of the API and never a fault of ours.
 #[tokio::test]
-async fn no_garbage_of_legal_size_is_left_without_an_answer() {
+async fn every_invalid_request_of_legal_size_is_answered() {
     let gateway = Gateway::start();
     let heads: &[&[u8]] = &[
         b"\x00\x01\x02\x03",
@@ -330,7 +330,7 @@ async fn no_garbage_of_legal_size_is_left_without_an_answer() {
 
 /// Hostile values, properly signed, for operations that read every kind of parameter.
 #[test]
-fn no_signed_value_is_a_fault_of_ours() {
+fn no_signed_value_causes_an_internal_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let gateway = Gateway::start();
     let calls = prop::sample::select(vec![

@@ -1,7 +1,7 @@
-//! What Terraform's provider aliyun/alicloud calls for each of its resources, in its order and in its
-//! form: create, read, change, read, import, destroy. After each change it reads what it has made; a plan
-//! stays quiet as long as that is what it has sent. What it takes for "gone" is gone by the codes that it
-//! knows.
+//! The calls of Terraform's provider aliyun/alicloud for each of its resources, in its order and
+//! form: create, read, change, read, import, destroy. After each change the provider reads the
+//! resource; its plan is empty only if the answer has the values that it sent. It recognizes a
+//! deleted resource by the error codes that it knows.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -268,7 +268,7 @@ async fn a_key_is_read_as_it_was_made_and_changed_and_is_gone_once_its_deletion_
 }
 
 #[tokio::test]
-async fn an_import_of_a_key_that_is_not_there_is_told_so_whatever_its_id_looks_like() {
+async fn an_import_of_an_unknown_key_is_not_found_whatever_its_id() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     for id in [
@@ -317,7 +317,7 @@ async fn a_key_of_every_kind_comes_back_with_its_kind_and_protection_level() {
 }
 
 #[tokio::test]
-async fn the_policy_of_a_key_of_the_instance_is_read_letter_for_letter() {
+async fn the_policy_of_an_instance_key_is_read_unchanged() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let listed =
@@ -345,7 +345,7 @@ async fn the_policy_of_a_key_of_the_instance_is_read_letter_for_letter() {
 }
 
 #[tokio::test]
-async fn an_alias_is_found_on_its_page_moves_and_goes() {
+async fn an_alias_is_listed_moved_and_deleted() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let second = provider.new_key(&[("ProtectionLevel", "SOFTWARE")]).await;
@@ -369,7 +369,7 @@ async fn an_alias_is_found_on_its_page_moves_and_goes() {
 }
 
 #[tokio::test]
-async fn a_key_version_is_described_by_key_and_version_and_missed_with_404() {
+async fn a_key_version_is_described_by_key_and_version_and_an_unknown_one_is_404() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let key = ("KeyId", gateway.dev.key_id.as_str());
@@ -496,7 +496,7 @@ async fn a_policy_is_read_as_it_was_sent_through_every_change_of_it() {
 
 /// It cuts the text of the policies at its commas.
 #[tokio::test]
-async fn an_access_point_is_read_as_it_was_sent_also_where_its_policies_are_not_there() {
+async fn an_access_point_is_read_as_sent_even_if_its_policies_are_missing() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let name = ("Name", "tf-point");
@@ -557,7 +557,7 @@ async fn a_client_key_is_read_with_the_dates_that_were_sent_and_its_file_opens()
 }
 
 #[tokio::test]
-async fn whatever_names_what_is_made_and_destroyed_in_any_order() {
+async fn resources_with_references_are_created_and_destroyed_in_any_order() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let policies = r#"["tf-policy"]"#;
@@ -621,7 +621,7 @@ async fn every_data_source_finds_its_rows() {
 }
 
 #[tokio::test]
-async fn secrets_are_refused_by_a_code_that_is_not_taken_for_gone() {
+async fn secrets_are_refused_with_a_code_that_does_not_mean_deleted() {
     let gateway = Gateway::start();
     let provider = Provider(&gateway);
     let form = [("SecretName", "tf"), ("SecretData", "x"), ("VersionId", "v1")];

@@ -1,4 +1,4 @@
-//! The limits of calls a second.
+//! Limits of calls per second.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ async fn calls_beyond_the_limit_are_throttled_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_call_beyond_the_limit_is_on_record_with_the_key_that_it_was_about() {
+async fn a_throttled_call_is_recorded_with_its_key() {
     let limits = "calls_per_second_per_principal = 1\n";
     let (installation, _server, owner, _nobody) = served(limits).await;
     let made = owner.call("CreateKey", &[]).await.unwrap();
@@ -76,7 +76,7 @@ async fn served(limits: &str) -> (Installation, Server, Client, Client) {
 }
 
 #[tokio::test]
-async fn a_caller_who_is_refused_takes_nothing_from_the_account() {
+async fn refused_calls_do_not_count_against_the_account() {
     let (_installation, server, owner, nobody) = served("calls_per_second = 5\n").await;
     assert!(!server.has_logged("calls are not limited"));
     let made = owner.call("CreateKey", &[]).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_caller_who_is_refused_takes_nothing_from_the_account() {
 }
 
 #[tokio::test]
-async fn a_principal_has_a_limit_of_its_own_that_its_refused_calls_count_for() {
+async fn refused_calls_count_against_the_limit_of_the_principal() {
     let limits = "calls_per_second_per_principal = 5\n";
     let (_installation, _server, owner, nobody) = served(limits).await;
     let made = owner.call("CreateKey", &[]).await.unwrap();

@@ -1,4 +1,4 @@
-//! The audit.
+//! The audit log.
 
 mod records;
 mod system_events;

@@ -1,5 +1,5 @@
-//! The audit: every operation leaves its record before its answer, and whatever happens to the
-//! process or the disk, no answer is without one.
+//! The audit log: each operation is recorded before its answer, also if the process is killed or
+//! the disk is full.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -105,7 +105,7 @@ async fn a_record_tells_who_did_what_with_which_key() {
 }
 
 #[tokio::test]
-async fn who_is_refused_before_authentication_is_on_record_and_cannot_forge_a_line() {
+async fn a_refusal_before_authentication_is_recorded_and_cannot_forge_a_line() {
     let gateway = Gateway::start();
     let dev = &gateway.dev;
     let wrong = SecretString::from("wrong-secret-marker");
@@ -249,7 +249,7 @@ async fn load(client: Client, stop: Arc<std::sync::atomic::AtomicBool>) -> Vec<S
 
 /// `HSMGATE_AUDIT_KILLS` raises the number of kills.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_survives_a_kill_without_its_record() {
+async fn every_answered_request_has_its_record_after_a_kill() {
     let kills = std::env::var("HSMGATE_AUDIT_KILLS").ok().and_then(|text| text.parse().ok());
     let mut gateway = Gateway::start_with(&["--calls-per-second", "0"]);
     let mut answered = Vec::new();
@@ -281,7 +281,7 @@ async fn no_answer_survives_a_kill_without_its_record() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_at_once_and_room_is_noticed_at_once() {
+async fn a_full_disk_refuses_immediately_and_free_space_is_used_immediately() {
     let Some(disk) = SmallDisk::mount(512) else { return };
     let file = disk.path().join("audit.jsonl");
     let gateway = Gateway::start_with(&["--audit-file", file.to_str().unwrap()]);
@@ -321,7 +321,7 @@ fn hang_up(gateway: &Gateway) {
 }
 
 #[tokio::test]
-async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
+async fn a_rotated_file_continues_in_the_next_and_a_deleted_one_is_detected() {
     let gateway = Gateway::start();
     let file = audit_file(&gateway);
     let rotated = file.with_file_name("audit.jsonl.1");
@@ -366,7 +366,7 @@ async fn a_rotated_file_goes_on_in_the_next_and_a_deleted_one_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_while_the_gateway_was_down_is_noticed() {
+async fn a_file_truncated_while_the_gateway_was_stopped_is_detected() {
     let gateway = Gateway::start();
     gateway.call("Encrypt", &ENCRYPT).await;
     let directory = gateway.stop();
@@ -544,7 +544,7 @@ async fn records_that_were_added_while_the_gateway_was_down_are_not_signed() {
 }
 
 #[tokio::test]
-async fn a_bundle_takes_rotated_files_whatever_their_names_and_says_where_it_begins() {
+async fn a_bundle_has_rotated_files_of_any_name_and_says_where_it_begins() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;
     let state = installation.path("state");
@@ -581,7 +581,7 @@ async fn a_bundle_takes_rotated_files_whatever_their_names_and_says_where_it_beg
 }
 
 #[tokio::test]
-async fn a_gateway_that_writes_to_a_renamed_file_says_so_until_the_next_one_begins() {
+async fn a_renamed_audit_file_is_reported_until_a_new_one_is_opened() {
     let gateway = Gateway::start();
     let file = audit_file(&gateway);
     let audit = async || {
@@ -637,7 +637,7 @@ fn refused_start(installation: &Installation) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_torn_audit_key_is_replaced_by_a_command_and_the_chain_goes_on() {
+async fn a_damaged_audit_key_is_replaced_by_a_command_and_the_chain_continues() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;
     let refused = installation.configured(&["audit", "replace-key"]).failed(1);
@@ -727,7 +727,7 @@ async fn an_encryption_key_that_the_token_has_twice_is_replaced_by_a_command() {
 }
 
 #[tokio::test]
-async fn with_the_key_of_one_caller_torn_everything_else_serves() {
+async fn with_the_damaged_key_of_one_caller_all_others_are_served() {
     let recorded = Recorded::stopped().await;
     let installation = &recorded.installation;
     let server = installation.serve();

@@ -1,4 +1,4 @@
-//! What is done without a request is on record too: by the gateway when it is due, and by operators.
+//! Records of changes without a request: scheduled jobs of the gateway and commands of operators.
 
 use hsmgate::audit::{Expectation, Verifier};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::gateway::Gateway;
 use crate::support::installation::Installation;
 
 #[tokio::test]
-async fn what_operators_change_is_on_record_in_the_order_of_the_changes() {
+async fn changes_by_operators_are_recorded_in_their_order() {
     let (installation, _admin) = Installation::prepared();
     installation.configured(&["user", "create", "alice"]).done();
     let key =

@@ -1,4 +1,4 @@
-//! A request that is sent again is refused, by the process that answered it and by the next one.
+//! A replayed request is refused by the process that answered it and by the next one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -156,7 +156,7 @@ async fn a_store_that_was_never_served_trusts_the_whole_window() {
 }
 
 #[tokio::test]
-async fn the_journal_of_nonces_is_its_owners_alone() {
+async fn only_its_owner_can_read_the_journal_of_nonces() {
     let gateway = Gateway::start();
     answered(&gateway).await;
     let replay = gateway.state().join("replay");

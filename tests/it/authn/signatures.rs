@@ -1,4 +1,5 @@
-//! Who is let in: three schemes, each by GET and by POST, in query and in form.
+//! Authentication by three signature schemes, each with GET and POST, with parameters in the query
+//! and in the body.
 
 use hsmgate::api::rpc::canonical::sha256_hex;
 use hsmgate::model::clock;
@@ -49,7 +50,7 @@ async fn every_scheme_is_accepted_by_get_and_by_post_in_query_and_in_form() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_told_with_the_string_that_the_server_signs() {
+async fn a_wrong_secret_is_refused_with_the_string_to_sign_of_the_server() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         let call = encrypt(&gateway, variant).by(&gateway.dev.access_key_id, "not the secret");
@@ -101,7 +102,7 @@ async fn the_time_of_signing_must_be_within_a_quarter_of_an_hour() {
 }
 
 #[tokio::test]
-async fn what_a_signature_needs_is_named_when_it_is_missing() {
+async fn a_missing_part_of_a_signature_is_named() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         let call = encrypt(&gateway, variant).at("").signed();
@@ -312,7 +313,7 @@ async fn only_what_is_signed_counts_among_the_headers() {
 }
 
 #[tokio::test]
-async fn a_security_token_with_a_lasting_key_is_refused() {
+async fn a_security_token_with_a_permanent_key_is_refused() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         let call = encrypt(&gateway, variant).with_security_token("CAIS+token/with=chars").signed();
@@ -335,7 +336,7 @@ async fn a_host_that_is_not_signed_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_a_whole_url_is_signed_as_it_stands() {
+async fn a_host_that_is_a_url_is_signed_unchanged() {
     let gateway = Gateway::start();
     for variant in SigningVariant::all() {
         let mut call = encrypt(&gateway, variant);

@@ -1,4 +1,4 @@
-//! A wall clock that is wrong for a while accepts no request twice.
+//! A wall clock that is wrong for some time: no request is accepted twice.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The commands, run as an operator runs them.
+//! Commands, executed as an operator executes them.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;

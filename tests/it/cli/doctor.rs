@@ -1,4 +1,4 @@
-//! What `hsmgate doctor` finds, and that it changes nothing.
+//! What `hsmgate doctor` finds. It changes nothing.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -85,7 +85,7 @@ async fn state(installation: &Installation) -> (Vec<Vec<u8>>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_healthy_installation_is_well_and_stays_as_it_is() {
+async fn a_healthy_installation_has_no_fault_and_is_not_changed() {
     let installation = with_keys().await;
     let before = state(&installation).await;
     let checks = examined(&installation, 0);
@@ -131,7 +131,7 @@ async fn an_object_of_a_key_that_was_destroyed_is_found() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_away_leaves_the_other_checks() {
+async fn the_other_checks_run_without_the_token() {
     let installation = with_keys().await;
     fs::rename(installation.path("tokens"), installation.path("away")).unwrap();
     fs::create_dir(installation.path("tokens")).unwrap();
@@ -193,7 +193,7 @@ async fn tables_of_a_newer_program_are_found() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_run_out_is_found() {
+async fn an_expired_certificate_is_found() {
     let installation = with_keys().await;
     let (certificate, key) = (installation.path("server.pem"), installation.path("server.key"));
     let mut params = CertificateParams::new(["kms.example".to_owned()]).unwrap();
@@ -218,7 +218,7 @@ async fn an_audit_file_that_is_another_file_is_found() {
 }
 
 #[tokio::test]
-async fn what_a_kill_left_half_made_is_told_and_no_fault() {
+async fn incomplete_objects_of_a_killed_process_are_reported_and_are_no_fault() {
     let installation = with_keys().await;
     installation.change("UPDATE key_versions SET is_live = 0").await;
     let checks = examined(&installation, 0);
@@ -263,7 +263,7 @@ async fn half_a_pair_is_a_fault_of_a_key_and_none_of_an_import_that_was_killed()
 }
 
 #[tokio::test]
-async fn a_pair_whose_import_token_is_lost_is_told_and_no_fault() {
+async fn a_key_pair_without_its_import_token_is_reported_and_is_no_fault() {
     let (installation, user) = Installation::prepared();
     let server = installation.serve();
     begin_import(&server.client(&user)).await;
@@ -278,7 +278,7 @@ async fn a_pair_whose_import_token_is_lost_is_told_and_no_fault() {
 const KEYS_AT_WORK: usize = 150;
 
 #[tokio::test]
-async fn a_gateway_at_work_is_well() {
+async fn a_running_gateway_has_no_fault() {
     let (installation, user) = Installation::prepared();
     let server: Server = installation.serve();
     let client = server.client(&user);

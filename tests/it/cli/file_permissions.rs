@@ -1,5 +1,5 @@
-//! Files that others can change are refused, and files that this process may not use are told apart
-//! from broken ones. What a PIN file may hold.
+//! Files that other users can change are refused, and unreadable files are distinguished from
+//! damaged ones. Contents of PIN files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ fn check<'a>(told: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn a_file_that_everybody_may_change_is_refused_with_the_way_out() {
+fn a_world_writable_file_is_refused_with_the_remedy() {
     let (installation, _user) = Installation::prepared();
     let own_module = installation.path("module.so");
     fs::copy(module(), &own_module).unwrap();
@@ -73,7 +73,7 @@ fn a_file_that_everybody_may_change_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn the_doctor_tells_a_file_that_it_may_not_read_from_a_broken_one() {
+fn the_doctor_distinguishes_an_unreadable_file_from_a_damaged_one() {
     let (installation, _user) = Installation::prepared();
     chmod(&installation.path(""), 0o755);
     let nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
@@ -116,7 +116,7 @@ fn can_open_the_token(installation: &Installation) -> Result<(), String> {
 }
 
 #[test]
-fn a_line_end_of_windows_is_no_part_of_the_pin_and_what_no_pin_has_costs_no_try() {
+fn a_windows_line_end_is_removed_from_the_pin_and_an_invalid_pin_is_not_tried() {
     let (installation, user) = Installation::prepared();
     let (pin, marker) = (installation.path("pin"), installation.path("state/pin-refused"));
     fs::write(&pin, "user-pin-8163\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! The commands, and the files that they read.
+//! Commands, and the files that they read.
 
 mod commands;
 mod doctor;

@@ -1,4 +1,4 @@
-//! `hsmgate token info`, beside a running gateway.
+//! `hsmgate token info` while a gateway runs.
 
 use std::process::{Command, Output};
 
@@ -16,7 +16,7 @@ fn token_info(gateway: &Gateway, options: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn it_tells_what_the_token_is_and_what_it_can_do() {
+async fn it_shows_the_token_and_its_capabilities() {
     let gateway = Gateway::start();
     let output = token_info(&gateway, &["--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -37,7 +37,7 @@ async fn it_tells_what_the_token_is_and_what_it_can_do() {
 }
 
 #[tokio::test]
-async fn a_directory_of_something_else_is_not_found() {
+async fn another_directory_is_not_found() {
     let gateway = Gateway::start();
     let elsewhere = gateway.state().join("tokens");
     let output = Command::new(env!("CARGO_BIN_EXE_hsmgate"))

@@ -32,7 +32,7 @@ async fn a_key_is_named_by_id_by_alias_and_by_the_arn_of_either() {
 }
 
 #[tokio::test]
-async fn an_arn_of_another_account_or_region_names_no_key_here() {
+async fn an_arn_of_another_account_or_region_is_an_unknown_key() {
     let gateway = Gateway::start();
     let dev = &gateway.dev;
     for place in
@@ -75,7 +75,7 @@ async fn the_context_must_be_given_again_pair_for_pair() {
 }
 
 #[tokio::test]
-async fn a_context_may_come_flattened() {
+async fn a_context_may_be_sent_flattened() {
     let gateway = Gateway::start();
     let encrypted = encrypt(&gateway, Some(r#"{"a":"1","b":"2"}"#)).await;
     let flattened = [

@@ -1,4 +1,4 @@
-//! How often a key version may encrypt: with thresholds that a test can reach.
+//! The limit of encryptions per key version, with thresholds that a test can reach.
 
 use hsmgate::cli::client::{CallError, Client};
 use serde_json::Value;
@@ -80,7 +80,7 @@ async fn the_count_is_never_below_the_encryptions_whether_stopped_or_killed() {
 }
 
 #[tokio::test]
-async fn an_orderly_end_gives_back_what_was_not_used() {
+async fn an_orderly_shutdown_returns_unused_invocations() {
     let (installation, user) = installation(1_000, 2_000, 3_000);
     let server = installation.serve();
     let client = server.client(&user);
@@ -158,7 +158,7 @@ async fn an_exhausted_version_encrypts_nothing_more_and_decrypts_everything() {
 }
 
 #[tokio::test]
-async fn without_its_store_a_gateway_encrypts_to_the_end_of_the_lease_and_decrypts_on() {
+async fn without_its_store_a_gateway_encrypts_until_its_lease_ends_and_continues_to_decrypt() {
     let (installation, user) = installation(1_000, 2_000, 3_000);
     let configured = std::fs::read_to_string(installation.path("hsmgate.toml")).unwrap();
     installation.configure(|text| {

@@ -1,4 +1,4 @@
-//! Client keys as the command line and `hsmgate dev` hand them out.
+//! Client keys that the command line and `hsmgate dev` create.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

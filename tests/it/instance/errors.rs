@@ -1,4 +1,4 @@
-//! Failures of the KMS instance protocol as they arrive over a socket, and what no answer may lack.
+//! Errors of the KMS instance protocol on a socket, and the required fields of each answer.
 
 use std::fmt::Write as _;
 
@@ -237,7 +237,7 @@ async fn both_schemes_carry_the_signature() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_one_and_a_body_that_is_no_message_is_refused() {
+async fn a_wrong_method_is_answered_with_the_right_one_and_an_invalid_message_is_refused() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -259,7 +259,7 @@ async fn a_wrong_method_is_told_the_right_one_and_a_body_that_is_no_message_is_r
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_in_time_is_answered() {
+async fn a_body_that_arrives_too_late_is_answered() {
     let (installation, admin) = Installation::prepared();
     installation.configure(|text| text.push_str("[limits]\nheader_timeout_ms = 300\n"));
     let server = installation.serve();

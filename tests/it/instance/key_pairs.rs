@@ -226,7 +226,7 @@ async fn a_pair_that_cannot_be_made_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pairs_are_made_one_at_a_time_and_the_others_are_told_to_wait() {
+async fn key_pairs_are_made_one_at_a_time_and_other_calls_must_retry() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     let body = plain(&gateway.dev.key_id, "RSA_4096", "DER", b"").encode_to_vec();

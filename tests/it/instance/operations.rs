@@ -184,7 +184,7 @@ async fn data_keys_are_encrypted_as_the_bytes_that_they_are() {
 }
 
 #[tokio::test]
-async fn random_bytes_are_as_many_as_were_asked_for() {
+async fn as_many_random_bytes_are_returned_as_were_requested() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     for length in [1, 64] {
@@ -317,7 +317,7 @@ async fn a_caller_may_choose_the_iv_where_the_operator_lets_it() {
 }
 
 #[tokio::test]
-async fn what_was_not_signed_by_a_living_client_key_is_refused() {
+async fn a_request_not_signed_by_a_valid_client_key_is_refused() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     let random = GenerateRandomRequest { length: 8 };
@@ -499,7 +499,7 @@ async fn two_equal_calls_of_one_second_are_both_answered() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_with_a_key() {
+async fn every_operation_with_a_key_answers_an_impossible_name_as_an_unknown_key() {
     let gateway = Gateway::start();
     let instance_client = InstanceClient::with_any_key(&gateway).await;
     let mine = format!(r#"["key/{}"]"#, gateway.dev.key_id);
@@ -586,7 +586,7 @@ async fn a_name_that_no_key_has_is_one_that_is_not_there_at_every_operation_with
 /// Text that is no Base64 is encrypted by both protocols where the operator lets it, and comes back as it was
 /// from either.
 #[tokio::test]
-async fn text_that_is_no_base64_goes_through_both_protocols_as_it_stands() {
+async fn text_that_is_not_base64_passes_both_protocols_unchanged() {
     let strict = Gateway::start();
     let gateway = Gateway::start_with(&["--accept-non-base64-plaintext"]);
     let instance_client = InstanceClient::with_any_key(&gateway).await;

@@ -1,5 +1,5 @@
-//! Published vectors of AES-256-GCM: their keys are imported, and the instance protocol, which
-//! leaves IV and AAD to the caller, opens their ciphertexts.
+//! Published vectors of AES-256-GCM: their keys are imported, and the instance protocol, in which
+//! the caller chooses IV and AAD, decrypts their ciphertexts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! A jump of the clock: what is due by it is destroyed only after a day, and can be taken back.
+//! Jumps of the clock: due deletions wait for a day and can be canceled.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

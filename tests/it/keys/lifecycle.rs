@@ -1,4 +1,4 @@
-//! Keys and versions: make, describe, list, states, deletion.
+//! Keys and versions: create, describe, list, states, deletion.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::gateway::{Gateway, text};
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
 #[tokio::test]
-async fn a_new_key_is_described_as_it_was_asked_for() {
+async fn a_new_key_is_described_as_requested() {
     let gateway = Gateway::start();
     let params =
         [("Description", "orders"), ("ProtectionLevel", "HSM"), ("KeySpec", "Aliyun_AES_256")];
@@ -40,7 +40,7 @@ async fn a_new_key_is_described_as_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_key_cannot_be_is_refused_with_the_documented_code() {
+async fn invalid_parameters_of_a_key_are_refused_with_the_documented_code() {
     let gateway = Gateway::start();
     for (params, code) in [
         (("KeySpec", "DES"), (400, "InvalidParameter")),
@@ -59,7 +59,7 @@ async fn what_a_key_cannot_be_is_refused_with_the_documented_code() {
 }
 
 #[tokio::test]
-async fn every_key_stands_once_in_the_pages_of_the_list() {
+async fn every_key_is_listed_on_exactly_one_page() {
     let gateway = Gateway::start();
     let mut made = vec![gateway.dev.key_id.clone()];
     for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! Automatic rotation. Time passes by moving the dates of the versions while no gateway runs.
+//! Automatic rotation. Tests change the dates of the versions while no gateway runs.
 
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ async fn an_overdue_key_rotates_once_and_old_ciphertexts_still_decrypt() {
 }
 
 #[tokio::test]
-async fn a_rotation_rests_while_a_key_is_not_enabled_and_is_made_up_for() {
+async fn a_rotation_is_suspended_while_the_key_is_disabled_and_happens_afterwards() {
     let gateway = Gateway::start();
     let resting = gateway.create_key_with(&[ON, WEEK]).await;
     let witness = gateway.create_key_with(&[ON, WEEK]).await;
@@ -75,7 +75,7 @@ async fn a_rotation_rests_while_a_key_is_not_enabled_and_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_a_kill_cut_short_is_made_once() {
+async fn a_rotation_interrupted_by_a_kill_is_made_once() {
     let gateway = Gateway::start();
     let key = gateway.create_key_with(&[ON, WEEK]).await;
     let half_made = "INSERT INTO key_versions (id, key_id, number, created, is_live) \

@@ -1,4 +1,4 @@
-//! Keys of every spec, and what a key can be made with.
+//! Keys of each spec, and the parameters of their creation.
 
 use crate::support::gateway::{Gateway, refusal, text};
 
@@ -32,7 +32,7 @@ async fn a_key_of_every_spec_that_the_token_has_can_be_made() {
 }
 
 #[tokio::test]
-async fn the_largest_key_pair_has_the_time_that_it_takes() {
+async fn the_largest_key_pair_gets_enough_time() {
     let gateway = Gateway::start();
     let made = &gateway.call("CreateKey", &[("KeySpec", "RSA_4096")]).await["KeyMetadata"];
     assert_eq!(text(&made["KeyUsage"]), "SIGN/VERIFY");
@@ -67,7 +67,7 @@ async fn an_external_key_waits_for_its_material() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_is_not_supported() {
+async fn an_impossible_key_is_not_supported() {
     let gateway = Gateway::start();
     let rotates = [("EnableAutomaticRotation", "true"), ("RotationInterval", "365d")];
     for params in [
@@ -87,7 +87,7 @@ async fn a_key_that_cannot_be_is_not_supported() {
 }
 
 #[tokio::test]
-async fn a_mac_key_has_one_version_for_good() {
+async fn a_mac_key_always_has_one_version() {
     let gateway = Gateway::start();
     let mac = gateway.create_key_with(&[("KeySpec", "HMAC_SHA_256")]).await;
     let refused = gateway.refused("CreateKeyVersion", &[("KeyId", &mac)]).await;

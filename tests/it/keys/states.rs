@@ -1,4 +1,4 @@
-//! The published table of states and operations, every cell of it.
+//! The published table of key states and operations, with each of its cells.
 
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
@@ -104,7 +104,7 @@ const TABLE: &[(Kind, &[&str], [&str; 5])] = &[
 ];
 
 #[tokio::test]
-async fn every_cell_is_the_published_one() {
+async fn every_cell_is_as_published() {
     let mut gateway = Gateway::start();
     let mut cells = Vec::new();
     for (kind, actions, row) in TABLE {
@@ -123,7 +123,7 @@ async fn every_cell_is_the_published_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_being_made_or_destroyed_is_not_there() {
+async fn a_key_that_is_being_created_or_destroyed_is_unknown() {
     let gateway = Gateway::start();
     let subject = Subject::make(&gateway, Kind::Cipher, "Enabled").await;
     let gateway = gateway
@@ -141,7 +141,7 @@ async fn a_key_that_is_being_made_or_destroyed_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_key_is_what_the_last_operation_has_made_of_it() {
+async fn a_key_has_the_state_of_its_last_operation() {
     let gateway = Gateway::start();
     for (kind, state, action, becomes) in [
         (Kind::Cipher, "Disabled", "EnableKey", "Enabled"),

@@ -1,4 +1,4 @@
-//! What a changed database cannot do: use an object of the token that is another key's.
+//! A changed database cannot make a key use the token object of another key.
 
 use hsmgate::cli::client::Client;
 use serde_json::Value;

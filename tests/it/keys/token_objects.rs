@@ -1,4 +1,4 @@
-//! The key objects of a running gateway, looked at from another process with the user PIN.
+//! The token objects of a running gateway, read by another process with the user PIN.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -1,4 +1,4 @@
-//! What the process does to itself.
+//! Hardening of the process: core dumps, locked memory, root.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +20,7 @@ async fn a_gateway_leaves_no_core_dump() {
 }
 
 #[test]
-fn a_gateway_locks_its_memory_where_it_may_and_says_so_where_it_may_not() {
+fn a_gateway_locks_its_memory_if_permitted_and_reports_it_otherwise() {
     let (installation, _user) = Installation::prepared();
     let limited = [PRLIMIT, "--memlock=65536"];
     let incapable = [&["/usr/bin/setpriv", "--bounding-set=-ipc_lock"], &limited[..]].concat();
@@ -54,7 +54,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn root_is_refused_unless_asked_for() {
+fn root_is_refused_unless_allowed_explicitly() {
     let installation = Installation::new();
     let config = installation.path("hsmgate.toml");
     let serve = ["serve", "--config", config.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! The process: its start, signals, reload and end.
+//! The process: start, signals, reload, shutdown.
 
 mod hardening;
 mod reload;

@@ -1,4 +1,4 @@
-//! `hsmgate serve --supervise` exchanges its gateway on SIGUSR2, and nobody's request is lost.
+//! `hsmgate serve --supervise` replaces its gateway on SIGUSR2, and no request is lost.
 
 use std::fs;
 use std::net::TcpListener;
@@ -277,7 +277,7 @@ async fn a_new_gateway_that_cannot_start_leaves_the_old_one_serving() {
 }
 
 #[tokio::test]
-async fn what_is_opened_last_is_looked_at_before_the_old_gateway_ends() {
+async fn all_files_are_checked_before_the_old_gateway_ends() {
     let (installation, _user) = Installation::prepared();
     installation.command(&["tls", "self-signed", "--out", "tls"]).status().unwrap();
     let (tls, ca) = (installation.path("tls"), installation.path("clients.pem"));
@@ -374,7 +374,7 @@ async fn a_kill_in_any_phase_of_an_exchange_ends_with_one_gateway_that_serves() 
 }
 
 #[tokio::test]
-async fn a_stop_in_any_phase_of_an_exchange_ends_all_in_good_order() {
+async fn a_stop_in_any_phase_of_an_exchange_ends_all_processes_in_order() {
     let (installation, user) = installation(1000);
     let server = supervised(&installation, &user).await;
     let (old, new) = begin_exchange(&server).await;
@@ -390,7 +390,7 @@ async fn a_stop_in_any_phase_of_an_exchange_ends_all_in_good_order() {
 }
 
 #[tokio::test]
-async fn an_exchange_starts_the_program_that_is_there_by_then() {
+async fn an_exchange_starts_the_installed_program() {
     let (mut installation, user) = installation(0);
     let program = installation.path("hsmgate");
     fs::copy(env!("CARGO_BIN_EXE_hsmgate"), &program).unwrap();

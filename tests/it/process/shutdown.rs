@@ -1,4 +1,4 @@
-//! What SIGTERM does: what is under way is finished, and nothing new is begun.
+//! SIGTERM: requests in progress are completed, and new ones are not accepted.
 
 use tokio::net::TcpStream;
 
@@ -40,7 +40,7 @@ async fn a_request_whose_body_is_half_sent_is_still_answered() {
 }
 
 #[tokio::test]
-async fn a_connection_at_rest_is_closed_and_does_not_delay_the_end() {
+async fn an_idle_connection_is_closed_and_does_not_delay_the_shutdown() {
     let gateway = Gateway::start();
     let call = |gateway| {
         Call::new(
@@ -61,7 +61,7 @@ async fn a_connection_at_rest_is_closed_and_does_not_delay_the_end() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_drains_says_so_first_and_answers_everybody_meanwhile() {
+async fn a_draining_gateway_is_not_ready_and_answers_every_request() {
     let (installation, user) = Installation::prepared();
     installation.configure(|text| {
         *text = text

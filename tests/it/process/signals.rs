@@ -1,11 +1,11 @@
-//! Signals that stop a server, and signals that do not.
+//! Signals that stop a gateway, and signals that do not.
 
 use crate::support::gateway::Gateway;
 use crate::support::installation::Installation;
 use crate::support::process::{is_alive, signal, until};
 
 #[tokio::test]
-async fn signals_that_mean_nothing_leave_a_gateway_for_development_alone() {
+async fn unused_signals_do_not_stop_a_gateway_for_development() {
     let gateway = Gateway::start();
     for name in ["USR1", "USR2"] {
         signal(name, &gateway.process_id());
@@ -17,7 +17,7 @@ async fn signals_that_mean_nothing_leave_a_gateway_for_development_alone() {
 }
 
 #[tokio::test]
-async fn signals_that_mean_nothing_leave_a_gateway_and_its_supervisor_alone() {
+async fn unused_signals_do_not_stop_a_gateway_and_its_supervisor() {
     let (installation, user) = Installation::prepared();
     for options in [&[][..], &["--supervise"]] {
         let server = installation.serve_with(options);
@@ -39,7 +39,7 @@ async fn signals_that_mean_nothing_leave_a_gateway_and_its_supervisor_alone() {
 }
 
 #[tokio::test]
-async fn a_gateway_ends_in_good_order_on_sigquit() {
+async fn a_gateway_shuts_down_in_order_on_sigquit() {
     let gateway = Gateway::start();
     gateway.call("DescribeRegions", &[]).await;
     signal("QUIT", &gateway.process_id());

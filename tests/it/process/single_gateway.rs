@@ -1,4 +1,4 @@
-//! A store and a state directory have one gateway.
+//! A store and a state directory are used by one gateway at a time.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `hsmgate serve --supervise`: the gateway comes back by itself when it crashes.
+//! `hsmgate serve --supervise` restarts a gateway that crashed.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ async fn a_gateway_that_crashes_is_back_before_its_clients_notice() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_became_wrong_is_waited_for_once_a_gateway_has_served() {
+async fn a_supervisor_retries_a_configuration_that_became_invalid_while_serving() {
     let (installation, user) = Installation::prepared();
     let server = installation.serve_with(&["--supervise"]);
     server.client(&user).call("ListKeys", &[]).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_gateway_ends_with_its_supervisor() {
 }
 
 #[test]
-fn a_configuration_that_is_wrong_ends_the_supervisor_too() {
+fn an_invalid_configuration_ends_the_supervisor() {
     let installation = Installation::new();
     fs::remove_file(installation.path("pin")).unwrap();
     let told = installation.configured(&["serve", "--supervise"]).failed(2);

@@ -1,4 +1,4 @@
-//! A client that comes to no request leaves a trace: a line a source and minute, and a count.
+//! Connections without a request: one log line per source and minute, and a metric.
 
 use std::process::Command;
 
@@ -79,7 +79,7 @@ fn address_of(endpoint: &str) -> String {
 }
 
 #[tokio::test]
-async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_counted() {
+async fn clients_that_refuse_the_certificate_are_logged_once_a_minute_and_all_counted() {
     let gateway = Gateway::start_with(&["--tls"]);
     for _call in 0..3 {
         let outsider = Client::new(&gateway.dev.endpoint, "LTAIx", "s".into()).unwrap();
@@ -111,7 +111,7 @@ async fn clients_that_refuse_the_certificate_are_told_of_once_a_minute_and_all_c
 }
 
 #[tokio::test]
-async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_https() {
+async fn other_protocols_on_a_tls_port_are_logged_and_plain_http_is_refused_with_a_hint() {
     let gateway = Gateway::start_with(&["--tls"]);
     let address = address_of(&gateway.dev.endpoint);
     let cases: [(&[&[u8]], &str, &str); 7] = [
@@ -154,7 +154,7 @@ async fn what_a_tls_port_cannot_take_is_named_and_plain_http_is_told_to_use_http
 }
 
 #[tokio::test]
-async fn what_a_plain_port_cannot_take_is_named_on_both_listeners() {
+async fn other_protocols_on_a_plain_port_are_logged_on_both_listeners() {
     let gateway = Gateway::start();
     for (listener, endpoint) in [("api", &gateway.dev.endpoint), ("admin", &gateway.dev.admin)] {
         let address = address_of(endpoint);

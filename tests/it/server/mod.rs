@@ -1,4 +1,4 @@
-//! Connections, whatever they carry.
+//! Connections of all listeners.
 
 mod connection_failures;
 mod request_framing;

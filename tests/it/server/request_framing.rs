@@ -1,5 +1,5 @@
-//! A request whose end two readers could see at different places is refused and its connection closed
-//! (RFC 9112, section 6.1), whoever it is for.
+//! A request whose end is ambiguous (RFC 9112, section 6.1) is refused and its connection closed,
+//! on each listener.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;

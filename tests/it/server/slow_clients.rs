@@ -1,5 +1,5 @@
-//! Clients that are slow on purpose, against the gateway with its own limits: each is cut off
-//! within ten seconds, and a client beside them is served all the while.
+//! Slow clients, with the default limits of the gateway: each is disconnected within ten seconds,
+//! and other clients are served.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn cut_off(address: String, start: &'static str, trickles: bool) -> Durati
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_slow_client_is_cut_off_and_the_others_are_served() {
+async fn every_slow_client_is_disconnected_and_the_others_are_served() {
     for options in [&[][..], &["--tls"]] {
         let gateway = Gateway::start_with(options);
         let address = gateway.dev.endpoint.split_once("://").unwrap().1.to_owned();

@@ -1,4 +1,4 @@
-//! TLS from outside: the development gateway over HTTPS, and `hsmgate tls self-signed`.
+//! TLS: the development gateway with HTTPS, and `hsmgate tls self-signed`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -46,7 +46,7 @@ async fn a_client_without_the_ca_gets_no_answer_and_one_without_tls_a_refusal() 
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_served_by_itself_and_no_call_is_lost() {
+async fn a_new_certificate_is_served_without_a_restart_and_no_call_is_lost() {
     let gateway = Gateway::start_with(&["--tls"]);
     let ca_file = gateway.dev.ca_file.clone().unwrap();
     let directory = ca_file.parent().unwrap().to_owned();
@@ -104,7 +104,7 @@ async fn a_production_gateway_serves_tls_and_a_new_certificate_after_sighup() {
 }
 
 #[test]
-fn a_certificate_that_is_there_is_replaced_by_force_only() {
+fn an_existing_certificate_is_replaced_only_with_force() {
     let directory = TempDir::new().unwrap();
     let out = directory.path().join("tls");
     let arguments = ["tls", "self-signed", "--name", "kms.example", "--out", out.to_str().unwrap()];
@@ -241,7 +241,7 @@ async fn the_development_gateway_has_the_names_that_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_directory_with_the_older_form_of_ca_keeps_it_until_another_is_asked_for() {
+async fn a_directory_with_an_older_ca_keeps_it_until_a_new_one_is_requested() {
     let directory = TempDir::new_in(scratch()).unwrap();
     let (ca_file, ca) = older_form(&directory.path().join("state/tls"));
     let gateway = Gateway::start_in(directory, &["--tls"]);

@@ -1,4 +1,4 @@
-//! What somebody who has proven nothing can take from those who have.
+//! Unauthenticated clients are limited, and authenticated clients are served meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn open_many_files() {
 }
 
 #[tokio::test]
-async fn idle_unauthenticated_clients_from_the_callers_own_address_take_nothing_from_anybody() {
+async fn idle_unauthenticated_clients_do_not_hinder_a_caller_at_the_same_address() {
     open_many_files();
     for (limit, is_cut) in [("--nofile=1024:4096", false), ("--nofile=1024:1024", true)] {
         let (installation, admin) = Installation::prepared();
@@ -94,7 +94,7 @@ async fn flood(
 const LIMITED: [&str; 2] = ["--authentication-failures-per-second", "1"];
 
 #[tokio::test]
-async fn whatever_an_unauthenticated_client_sends_it_is_throttled_and_counted_at_both_protocols() {
+async fn every_request_of_an_unauthenticated_client_is_throttled_and_counted_at_both_protocols() {
     let gateway = Gateway::start_with(&LIMITED);
     let instance = "POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-protobuf\r\n\
                     x-kms-apiversion: dkms-gcs-0.2\r\ncontent-length: 0\r\n";
@@ -141,7 +141,7 @@ async fn a_wrong_signature_of_a_client_key_is_throttled() {
 }
 
 #[tokio::test]
-async fn a_credential_that_has_succeeded_is_heard_from_a_source_that_is_throttled() {
+async fn a_credential_that_succeeded_is_accepted_from_a_throttled_source() {
     let gateway = Gateway::start_with(&LIMITED);
     let request = |id: &str, secret: &str| {
         let call = Call::new(&gateway, SIGNED, "DescribeKey", &[("KeyId", "alias/demo")]);
@@ -216,7 +216,7 @@ fn audit_bytes(gateway: &Gateway) -> u64 {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_again_on_another_connection_is_told_from_a_replay() {
+async fn a_request_repeated_on_another_connection_is_distinguished_from_a_replay() {
     let gateway = Gateway::start();
     let call = Call::new(&gateway, SIGNED, "DescribeKey", &[("KeyId", "alias/demo")]);
     let request = call.signed().bytes();
@@ -236,7 +236,7 @@ async fn a_request_that_comes_again_on_another_connection_is_told_from_a_replay(
 }
 
 #[test]
-fn the_doctor_tells_that_connections_do_not_fit() {
+fn the_doctor_reports_too_few_open_files_for_the_connections() {
     let (installation, _admin) = Installation::prepared();
     let config = installation.path("hsmgate.toml");
     let arguments = ["doctor", "--json", "--config", config.to_str().unwrap()];

@@ -1,4 +1,4 @@
-//! A fact of the database that is damaged or lost: every start succeeds, and no key of the token is given up.
+//! Damaged or lost metadata of the database: each start succeeds, and no key of the token is lost.
 
 use sqlx::Connection as _;
 
@@ -47,7 +47,7 @@ async fn damage(installation: &Installation, damage: &'static str, names: &[&str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_damaged_metadata_keeps_the_gateway_from_serving() {
+async fn a_gateway_with_damaged_metadata_serves() {
     let (installation, user) = Installation::prepared();
     assert_eq!(installation.serve().stop(), Some(0));
     let objects = installation.token_objects();
@@ -68,7 +68,7 @@ async fn no_damaged_metadata_keeps_the_gateway_from_serving() {
 }
 
 #[tokio::test]
-async fn an_encryption_key_that_the_database_does_not_name_any_more_is_not_given_up() {
+async fn an_encryption_key_that_the_database_lost_is_not_replaced() {
     for sql in DAMAGES {
         let (installation, user) = Installation::prepared();
         damage(&installation, sql, &["access-key-seal"]).await;
@@ -83,7 +83,7 @@ async fn an_encryption_key_that_the_database_does_not_name_any_more_is_not_given
 }
 
 #[tokio::test]
-async fn a_damaged_region_keeps_nobody_from_taking_rights_away() {
+async fn rights_can_be_revoked_despite_a_damaged_region() {
     let (installation, user) = Installation::prepared();
     damage(&installation, DAMAGES[1], &["region"]).await;
     installation.configured(&["access-key", "disable", &user.id]).done();

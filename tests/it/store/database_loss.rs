@@ -1,4 +1,4 @@
-//! What becomes of keys when the database is lost, copied, or put back to an older state.
+//! Keys after the database was lost, copied, or restored to an older state.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -145,7 +145,7 @@ async fn keys_made_since_a_backup_are_found_and_those_destroyed_since_stay_so() 
 }
 
 #[tokio::test]
-async fn the_audit_goes_on_after_a_restore_whose_database_was_readable_and_one_whose_was_not() {
+async fn the_audit_continues_after_a_restore_of_a_readable_and_an_unreadable_database() {
     let (installation, user) = Installation::prepared();
     let backup = installation.path("backup.db");
     let server = installation.serve();
@@ -181,7 +181,7 @@ async fn the_audit_goes_on_after_a_restore_whose_database_was_readable_and_one_w
 }
 
 #[tokio::test]
-async fn a_backup_of_another_place_or_of_something_else_is_refused() {
+async fn a_backup_of_another_installation_and_another_file_are_refused() {
     let (installation, _user) = Installation::prepared();
     let backup = installation.path("backup.db");
     installation.configured(&["backup", "--out", backup.to_str().unwrap()]).done();
@@ -197,7 +197,7 @@ async fn a_backup_of_another_place_or_of_something_else_is_refused() {
 }
 
 #[tokio::test]
-async fn what_another_process_changes_in_the_database_is_seen() {
+async fn changes_of_another_process_are_read_from_the_database() {
     let (installation, user) = Installation::prepared();
     let server = installation.serve();
     let client = server.client(&user);

@@ -1,4 +1,4 @@
-//! No change is answered before it is on disk: the system calls of the real gateway, in order.
+//! A change is on disk before its answer: the system calls of the real gateway, in order.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The gateway notices within seconds that its database file is gone, another one, or damaged.
+//! The gateway detects within seconds that its database file is missing, replaced or damaged.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -88,13 +88,13 @@ fn checkpointed(database: &Path) {
 }
 
 #[tokio::test]
-async fn a_removed_database_is_noticed_and_no_change_is_acknowledged() {
+async fn a_removed_database_is_detected_and_no_change_is_acknowledged() {
     noticed("store.file_lost", "does not exist", |database| fs::remove_file(database).unwrap())
         .await;
 }
 
 #[tokio::test]
-async fn a_replaced_database_is_noticed_and_no_change_is_acknowledged() {
+async fn a_replaced_database_is_detected_and_no_change_is_acknowledged() {
     noticed("store.file_lost", "is not the file that is open", |database| {
         let copy = beside(database, ".copy");
         fs::copy(database, &copy).unwrap();
@@ -104,7 +104,7 @@ async fn a_replaced_database_is_noticed_and_no_change_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_removed_log_is_noticed_and_no_change_is_acknowledged() {
+async fn a_removed_wal_is_detected_and_no_change_is_acknowledged() {
     noticed("store.file_lost", "-wal does not exist", |database| {
         fs::remove_file(beside(database, "-wal")).unwrap();
     })
@@ -112,7 +112,7 @@ async fn a_removed_log_is_noticed_and_no_change_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_truncated_database_is_noticed_and_no_change_is_acknowledged() {
+async fn a_truncated_database_is_detected_and_no_change_is_acknowledged() {
     noticed("store.damaged", "is damaged", |database| {
         checkpointed(database);
         let file = File::options().write(true).open(database).unwrap();
@@ -122,7 +122,7 @@ async fn a_truncated_database_is_noticed_and_no_change_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_noticed_and_no_change_is_acknowledged() {
+async fn a_damaged_database_is_detected_and_no_change_is_acknowledged() {
     noticed("store.damaged", "is damaged", |database| {
         checkpointed(database);
         let file = File::options().write(true).open(database).unwrap();
@@ -133,7 +133,7 @@ async fn a_damaged_database_is_noticed_and_no_change_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_put_back_is_used_again() {
+async fn a_restored_database_file_is_used_again() {
     let (installation, user, server, client, key) = serving().await;
     let (database, away) = (installation.path("hsmgate.db"), installation.path("away.db"));
     fs::rename(&database, &away).unwrap();

@@ -1,4 +1,5 @@
-//! States that earlier programs have left (`tests/golden/`): today's gateway serves them.
+//! Golden states: the current program serves the states that earlier programs stored
+//! (`tests/golden/`).
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -277,7 +278,7 @@ const STILL_PENDING: &str = "UPDATE keys SET delete_at = strftime('%s', 'now') +
                              WHERE delete_at IS NOT NULL";
 
 #[tokio::test]
-async fn every_state_of_an_earlier_program_is_served_as_it_was_left() {
+async fn every_state_of_an_earlier_program_is_served() {
     for state in states() {
         let (installation, expected) = (installed(&state), expected(&state));
         println!("{}: {}, schema {}", state.display(), expected.program, expected.schema);

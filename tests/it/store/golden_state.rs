@@ -1,4 +1,4 @@
-//! Makes a golden state of the program that runs it (`tests/golden/README.md`).
+//! Creates a golden state with the current program (`tests/golden/README.md`).
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What is on disk: what a restart keeps, and what becomes of damage and loss.
+//! Stored data: restarts, damage and loss.
 
 mod damaged_metadata;
 mod database_loss;

@@ -1,4 +1,4 @@
-//! What outlives the process: keys, ciphertexts, deletions; and what a stop does.
+//! Keys, ciphertexts and deletions after a restart.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::support::process::until_async;
 const PLAINTEXT: &str = "SGVsbG8gd29ybGQ=";
 
 #[tokio::test]
-async fn what_was_encrypted_before_a_restart_decrypts_after_it() {
+async fn ciphertexts_decrypt_after_a_restart() {
     for restart in [Gateway::restart, Gateway::kill_and_restart] {
         let gateway = Gateway::start();
         let key = gateway.create_key().await;
@@ -23,7 +23,7 @@ async fn what_was_encrypted_before_a_restart_decrypts_after_it() {
 }
 
 #[tokio::test]
-async fn a_key_is_destroyed_once_its_window_is_over() {
+async fn a_key_is_destroyed_when_its_window_ends() {
     let gateway = Gateway::start();
     let key = gateway.create_key().await;
     let id = [("KeyId", key.as_str())];
