@@ -134,6 +134,10 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
     if let Some(token) = token {
         token::close(token).await;
     }
+    // The last connection removes the WAL; without this a WAL would stay, with the mode of the database.
+    if let Some(store) = store {
+        store.close().await;
+    }
     checks
 }
 
