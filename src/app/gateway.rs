@@ -154,14 +154,7 @@ impl Gateway {
         };
         let address = listeners.api.local_addr()?;
         let listener = Listener::new("api", open_listener(listeners.api)?, tls);
-        let backend = if let Some(backend) = backend {
-            // After the locks were taken: the previous gateway may have changed something at its end.
-            backend.refresh().await?;
-            backend
-        } else {
-            let store = Store::open(&settings.store_url).await?;
-            Backend::of(store, token, &settings.region_account).await?
-        };
+        let backend = current_backend(backend, &settings, token).await?;
         let keyring =
             Keyring::new(backend.store.clone(), backend.token.clone(), settings.limits.keyring);
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
@@ -173,19 +166,15 @@ impl Gateway {
             None => None,
         };
         let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
-        let admin = listeners
-            .admin
-            .map(|listener| {
-                let components = MonitoredComponents {
-                    token: backend.token.clone(),
-                    store: backend.store.clone(),
-                    audit: recorder.clone(),
-                    certificate: certificate.clone(),
-                    replay: Arc::clone(&replay),
-                };
-                AdminServer::open(listener, admin_tls, components)
-            })
-            .transpose()?;
+        let components = MonitoredComponents {
+            token: backend.token.clone(),
+            store: backend.store.clone(),
+            audit: recorder.clone(),
+            certificate: certificate.clone(),
+            replay: Arc::clone(&replay),
+        };
+        let open_admin = |listener| AdminServer::open(listener, admin_tls, components);
+        let admin = listeners.admin.map(open_admin).transpose()?;
         let http = http_settings(&settings.limits);
         let failures = settings.limits.authentication_failures;
         let destruction_hold = settings.destruction_hold;
@@ -362,6 +351,21 @@ async fn check_prerequisites(
         crate::audit::check_key(&backend.store, &backend.token).await?;
     }
     Ok(())
+}
+
+/// Store and token as they are once the locks are taken: the previous gateway may have changed
+/// something at its end.
+async fn current_backend(
+    backend: Option<Backend>,
+    settings: &Settings,
+    token: Token,
+) -> Result<Backend, StartError> {
+    if let Some(backend) = backend {
+        backend.refresh().await?;
+        return Ok(backend);
+    }
+    let store = Store::open(&settings.store_url).await?;
+    Backend::of(store, token, &settings.region_account).await
 }
 
 /// The services of the operations.

@@ -51,18 +51,18 @@
 //! ```
 
 mod access_point;
+mod authorization_request;
 mod costly;
 mod evaluate;
 mod key_policies;
-mod requester;
 mod simulate;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+pub use authorization_request::AuthorizationRequest;
 pub use costly::{CostlyPolicy, costly_policies, log_costly_policies};
 pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
-pub use requester::Requester;
 pub use simulate::{SimulatedRequest, SimulationResult, UnreadablePolicy, simulate};
 
 use crate::error::{ApiError, ErrorCode};
@@ -152,14 +152,14 @@ impl Authorizer {
         Self { region_account, store, key_policies: Arc::default() }
     }
 
-    /// Finds the key that `key` names and authorizes `requester` to perform `P` on it.
+    /// Finds the key that `key` names and authorizes the caller of `request` to perform `P` on it.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.AliasNotFound`, `Forbidden.NoPermission`. An ARN of
     /// another region or account is `Forbidden.KeyNotFound`.
     pub fn key<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         if let Some(region_account) = key
@@ -168,18 +168,18 @@ impl Authorizer {
             .filter(|region_account| **region_account != self.region_account)
         {
             let resource = Resource::new(region_account, named(&key.name));
-            return Err(self.absent(requester, resource, ErrorCode::KeyNotFound));
+            return Err(self.absent(request, resource, ErrorCode::KeyNotFound));
         }
         match &key.name {
-            KeyName::Id(id) => self.key_with_id(requester, *id),
+            KeyName::Id(id) => self.key_with_id(request, *id),
             KeyName::Alias(alias) => match self.store.alias_target(alias) {
-                Some(id) => self.key_with_id(requester, id),
-                None => Err(self.no_alias(requester, alias)),
+                Some(id) => self.key_with_id(request, id),
+                None => Err(self.no_alias(request, alias)),
             },
             KeyName::Absent(absent) => {
                 let resource =
                     Resource::new(&self.region_account, ResourceName::Other(absent.resource()));
-                Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
+                Err(self.absent(request, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -190,14 +190,14 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_with_id<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         id: KeyId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         match self.store.key(id) {
-            Some(record) if record.state.is_visible() => self.grant(requester, record),
+            Some(record) if record.state.is_visible() => self.grant(request, record),
             _ => {
                 let resource = Resource::new(&self.region_account, ResourceName::Key(id));
-                Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
+                Err(self.absent(request, resource, ErrorCode::KeyNotFound))
             }
         }
     }
@@ -208,138 +208,138 @@ impl Authorizer {
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_of_version<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let is_known = |record: &Arc<KeyRecord>| {
             record.state.is_visible() && record.version(version).is_some()
         };
         if let Some(record) = self.store.key_of_version(version).filter(is_known) {
-            return self.grant(requester, record);
+            return self.grant(request, record);
         }
-        Err(self.no_version(requester, &version.to_string()))
+        Err(self.no_version(request, &version.to_string()))
     }
 
     /// The error for an unknown key version, for which the key is unknown too. The version id
     /// stands in for the key id: a requester that may describe any key gets
     /// `Forbidden.KeyNotFound`, others `Forbidden.NoPermission`.
-    pub fn no_version(&self, requester: &Requester<'_>, version: &str) -> ApiError {
+    pub fn no_version(&self, request: &AuthorizationRequest<'_>, version: &str) -> ApiError {
         let name = format!("key/{version}");
         let resource = Resource::new(&self.region_account, ResourceName::Other(&name));
-        self.absent(requester, resource, ErrorCode::KeyNotFound)
+        self.absent(request, resource, ErrorCode::KeyNotFound)
     }
 
-    /// Finds the key that an alias names and authorizes `requester` to perform `P` on both.
+    /// Finds the key that an alias names and authorizes the caller of `request` to perform `P` on both.
     ///
     /// # Errors
     /// `Forbidden.AliasNotFound`, `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn key_of_alias<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         alias: &Alias,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        self.alias::<P>(requester, alias)?;
+        self.alias::<P>(request, alias)?;
         match self.store.alias_target(alias) {
-            Some(id) => self.key_with_id(requester, id),
-            None => Err(self.no_alias(requester, alias)),
+            Some(id) => self.key_with_id(request, id),
+            None => Err(self.no_alias(request, alias)),
         }
     }
 
-    /// Authorizes `requester` to perform `P` on an alias, whatever key it names.
+    /// Authorizes `request` to perform `P` on an alias, whatever key it names.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn alias<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         alias: &Alias,
     ) -> Result<(), ApiError> {
         self.check::<P>(
-            requester,
+            request,
             Resource::new(&self.region_account, ResourceName::Alias(alias)),
             None,
         )
     }
 
-    /// Authorizes `requester` to perform `P` on a key whose row is locked for a change: the record
+    /// Authorizes `request` to perform `P` on a key whose row is locked for a change: the record
     /// is the one on disk, which may be newer than the one in memory.
     ///
     /// # Errors
     /// `Forbidden.KeyNotFound`, `Forbidden.NoPermission`.
     pub fn locked_key<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         record: &KeyRecord,
     ) -> Result<(), ApiError> {
         let resource = Resource::new(&self.region_account, ResourceName::Key(record.id));
         if record.state.is_visible() {
-            self.check::<P>(requester, resource, Some(record))
+            self.check::<P>(request, resource, Some(record))
         } else {
-            Err(self.absent(requester, resource, ErrorCode::KeyNotFound))
+            Err(self.absent(request, resource, ErrorCode::KeyNotFound))
         }
     }
 
-    /// Authorizes `requester` to perform `P` in the account; `container` is the resource that
+    /// Authorizes `request` to perform `P` in the account; `container` is the resource that
     /// stands for all of a kind, such as `key` or `alias`.
     ///
     /// # Errors
     /// `Forbidden.NoPermission`.
     pub fn account<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         container: &str,
     ) -> Result<AccountGrant<P>, ApiError> {
         let resource = Resource::new(&self.region_account, ResourceName::Other(container));
-        self.check::<P>(requester, resource, None)?;
+        self.check::<P>(request, resource, None)?;
         Ok(AccountGrant { permission: PhantomData })
     }
 
     fn grant<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         record: Arc<KeyRecord>,
     ) -> Result<AuthorizedKey<P>, ApiError> {
         let resource = Resource::new(&self.region_account, ResourceName::Key(record.id));
-        self.check::<P>(requester, resource, Some(&record))?;
+        self.check::<P>(request, resource, Some(&record))?;
         Ok(AuthorizedKey { record, permission: PhantomData })
     }
 
     fn check<P: Permission>(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         resource: Resource<'_>,
         record: Option<&KeyRecord>,
     ) -> Result<(), ApiError> {
-        if let Some(client_key) = &requester.caller.client_key {
-            let request = ClientKeyRequest { client_key, source: requester.request.source };
-            return decision(access_point::allows::<P>(&self.store, request, record));
+        if let Some(client_key) = &request.caller.client_key {
+            let client_key_request =
+                ClientKeyRequest { client_key, source: request.request.source };
+            return decision(access_point::allows::<P>(&self.store, client_key_request, record));
         }
         // An unreadable policy allows nothing; only the log tells the reason.
         let key_policy = match record.map(|record| self.key_policies.of(record)).transpose() {
             Ok(policy) => policy.flatten(),
             Err(fault) => return Err(ApiError::from(ErrorCode::InternalFailure).because(fault)),
         };
-        let policies = ApplicablePolicies {
-            key_policy: key_policy.as_ref(),
-            ..requester.applicable_policies()
-        };
-        let policy_request = requester.policy_request(P::ACTION, resource, record);
+        let policies =
+            ApplicablePolicies { key_policy: key_policy.as_ref(), ..request.applicable_policies() };
+        let policy_request = request.policy_request(P::ACTION, resource, record);
         decision(is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
     }
 
-    /// The error for a missing resource: `code` if the requester may know that it does not exist.
+    /// The error for a missing resource: `code` if the request may know that it does not exist.
     fn absent(
         &self,
-        requester: &Requester<'_>,
+        request: &AuthorizationRequest<'_>,
         resource: Resource<'_>,
         code: ErrorCode,
     ) -> ApiError {
-        let may_know = if let Some(client_key) = &requester.caller.client_key {
-            let request = ClientKeyRequest { client_key, source: requester.request.source };
-            access_point::may_know(&self.store, request, &resource)
+        let may_know = if let Some(client_key) = &request.caller.client_key {
+            let client_key_request =
+                ClientKeyRequest { client_key, source: request.request.source };
+            access_point::may_know(&self.store, client_key_request, &resource)
         } else {
-            let policy_request = requester.policy_request(DESCRIBE_KEY, resource, None);
-            let policies = requester.applicable_policies();
+            let policy_request = request.policy_request(DESCRIBE_KEY, resource, None);
+            let policies = request.applicable_policies();
             is_allowed(
                 &policies,
                 &policy_request,
@@ -349,9 +349,9 @@ impl Authorizer {
         if may_know { code.into() } else { ErrorCode::NoPermission.into() }
     }
 
-    fn no_alias(&self, requester: &Requester<'_>, alias: &Alias) -> ApiError {
+    fn no_alias(&self, request: &AuthorizationRequest<'_>, alias: &Alias) -> ApiError {
         let resource = Resource::new(&self.region_account, ResourceName::Alias(alias));
-        self.absent(requester, resource, ErrorCode::AliasNotFound)
+        self.absent(request, resource, ErrorCode::AliasNotFound)
     }
 }
 

@@ -78,9 +78,7 @@ pub fn simulate(request: &SimulatedRequest<'_>) -> Result<SimulationResult, Unre
             request.resource_region_account,
             ResourceName::Other(request.resource),
         ),
-        source: request.request.source,
-        is_secure: request.request.is_secure,
-        now: request.request.time,
+        request: &request.request,
         tags: request.tags.or(request.record.map(|record| &record.tags)),
         context: Some(request.context),
     };

@@ -34,7 +34,9 @@ pub use registry::{InstanceVisitor, PublicVisitor};
 pub use response::{EmptyResponse, KeyMetadata, Paged, Row, Rows};
 
 use crate::authn::Caller;
-use crate::authz::{AccountGrant, AuthorizedKey, Authorizer, CanManage, Permission, Requester};
+use crate::authz::{
+    AccountGrant, AuthorizationRequest, AuthorizedKey, Authorizer, CanManage, Permission,
+};
 use crate::config::CompatibilityOptions;
 use crate::error::{ApiError, ErrorCode};
 use crate::keyring::{Execution, KeyAction, Keyring};
@@ -132,7 +134,7 @@ pub struct Context {
 impl Context {
     /// Creates the context of a request. `limited` is `None` for a call without a rate limit; a dry
     /// run checks everything and changes nothing.
-    pub fn new(
+    pub(crate) fn new(
         services: Arc<Services>,
         caller: Arc<Caller>,
         request: Arc<RequestContext>,
@@ -170,7 +172,7 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key`].
     pub fn key<P: Permission>(&self, key: &KeyRef) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key(&self.requester(None), key);
+        let found = self.services.authorizer.key(&self.authorization_request(None), key);
         self.note_found(found, || self.requested_key(key))
     }
 
@@ -184,7 +186,7 @@ impl Context {
         context: &EncryptionContext,
         key: &KeyRef,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key(&self.requester(Some(context)), key);
+        let found = self.services.authorizer.key(&self.authorization_request(Some(context)), key);
         self.note_found(found, || self.requested_key(key))
     }
 
@@ -217,7 +219,8 @@ impl Context {
         context: Option<&EncryptionContext>,
         version: KeyVersionId,
     ) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_version(&self.requester(context), version);
+        let found =
+            self.services.authorizer.key_of_version(&self.authorization_request(context), version);
         let key_id = || self.store().key_of_version(version).map(|record| record.id);
         self.note_found(found, key_id).inspect_err(|_refused| self.note_version(version))
     }
@@ -233,9 +236,10 @@ impl Context {
     ) -> Result<CiphertextBlob, ApiError> {
         match blob {
             CiphertextParam::Local(blob) => Ok(blob),
-            CiphertextParam::Foreign(version) => {
-                Err(self.services.authorizer.no_version(&self.requester(Some(context)), &version))
-            }
+            CiphertextParam::Foreign(version) => Err(self
+                .services
+                .authorizer
+                .no_version(&self.authorization_request(Some(context)), &version)),
         }
     }
 
@@ -244,7 +248,7 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::alias`].
     pub fn alias<P: Permission>(&self, alias: &Alias) -> Result<(), ApiError> {
-        let allowed = self.services.authorizer.alias::<P>(&self.requester(None), alias);
+        let allowed = self.services.authorizer.alias::<P>(&self.authorization_request(None), alias);
         allowed.inspect_err(|_refused| self.note_refused(self.store().alias_target(alias)))
     }
 
@@ -253,7 +257,7 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::key_of_alias`].
     pub fn key_of_alias<P: Permission>(&self, alias: &Alias) -> Result<AuthorizedKey<P>, ApiError> {
-        let found = self.services.authorizer.key_of_alias(&self.requester(None), alias);
+        let found = self.services.authorizer.key_of_alias(&self.authorization_request(None), alias);
         self.note_found(found, || self.store().alias_target(alias))
     }
 
@@ -262,7 +266,8 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::locked_key`].
     pub fn locked_key<P: Permission>(&self, record: &KeyRecord) -> Result<(), ApiError> {
-        let allowed = self.services.authorizer.locked_key::<P>(&self.requester(None), record);
+        let allowed =
+            self.services.authorizer.locked_key::<P>(&self.authorization_request(None), record);
         allowed.inspect_err(|_refused| self.note_refused(Some(record.id)))
     }
 
@@ -271,13 +276,17 @@ impl Context {
     /// # Errors
     /// As [`Authorizer::account`].
     pub fn account<P: Permission>(&self, container: &str) -> Result<AccountGrant<P>, ApiError> {
-        let grant = self.services.authorizer.account(&self.requester(None), container)?;
+        let grant =
+            self.services.authorizer.account(&self.authorization_request(None), container)?;
         self.charge_account_limit()?;
         Ok(grant)
     }
 
-    fn requester<'a>(&'a self, context: Option<&'a EncryptionContext>) -> Requester<'a> {
-        Requester { caller: &self.caller, request: &self.request, context }
+    fn authorization_request<'a>(
+        &'a self,
+        context: Option<&'a EncryptionContext>,
+    ) -> AuthorizationRequest<'a> {
+        AuthorizationRequest { caller: &self.caller, request: &self.request, context }
     }
 
     /// Uses and changes keys.

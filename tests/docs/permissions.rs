@@ -9,7 +9,7 @@ use hsmgate::authz::{ApplicablePolicies, decide};
 use hsmgate::model::policy::{
     AttachedPolicy, PolicyRequest, Resource, ResourceName, SYSTEM_POLICIES, SystemPolicy,
 };
-use hsmgate::model::{PrincipalName, RegionAccount, Time};
+use hsmgate::model::{PrincipalName, RegionAccount, RequestContext, Time};
 
 use crate::check_page;
 
@@ -111,9 +111,11 @@ fn gives(policy: &SystemPolicy, action: &str, region_account: &RegionAccount) ->
     let policy_request = PolicyRequest {
         action,
         resource: Resource::new(region_account, ResourceName::Other("key/any")),
-        source: [127, 0, 0, 1].into(),
-        is_secure: false,
-        now: Time::from_unix(0),
+        request: &RequestContext {
+            is_secure: false,
+            time: Time::from_unix(0),
+            ..RequestContext::now([127, 0, 0, 1].into())
+        },
         tags: None,
         context: None,
     };

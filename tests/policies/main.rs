@@ -17,7 +17,7 @@ use hsmgate::authz::{ApplicablePolicies, decide};
 use hsmgate::model::policy::{
     AttachedPolicy, KeyPolicy, Policy, PolicyRequest, Resource, ResourceName,
 };
-use hsmgate::model::{EncryptionContext, RegionAccount, TagKey, TagValue, Time};
+use hsmgate::model::{EncryptionContext, RegionAccount, RequestContext, TagKey, TagValue, Time};
 
 const ROUNDS: usize = 20_000;
 /// Requests that are decided by the same policies.
@@ -265,9 +265,11 @@ fn decided(read: &Read, request: &Request) -> bool {
     let policy_request = PolicyRequest {
         action: request.action,
         resource: Resource::new(&region_account, ResourceName::Other(request.resource)),
-        source: IpAddr::V4(request.source),
-        is_secure: request.is_secure,
-        now: request.now.parse::<Time>().unwrap(),
+        request: &RequestContext {
+            is_secure: request.is_secure,
+            time: request.now.parse::<Time>().unwrap(),
+            ..RequestContext::now(IpAddr::V4(request.source))
+        },
         tags: Some(&tags),
         context: Some(&context),
     };

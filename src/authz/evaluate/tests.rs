@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::policy::{FULL_ACCESS, Resource, ResourceName};
-use crate::model::{RegionAccount, Time};
+use crate::model::{RegionAccount, RequestContext, Time};
 
 const ALLOW: &str =
     r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
@@ -35,9 +35,11 @@ fn decision(
     let policy_request = PolicyRequest {
         action: "kms:Encrypt",
         resource: Resource::new(&region_account, ResourceName::Other("key/a")),
-        source: [127, 0, 0, 1].into(),
-        is_secure: false,
-        now: Time::from_unix(0),
+        request: &RequestContext {
+            is_secure: false,
+            time: Time::from_unix(0),
+            ..RequestContext::now([127, 0, 0, 1].into())
+        },
         tags: None,
         context: None,
     };
@@ -86,9 +88,11 @@ fn a_decision_that_needs_too_many_steps_is_a_denial() {
             let policy_request = PolicyRequest {
                 action: "kms:Encrypt",
                 resource: Resource::new(&region_account, ResourceName::Other(&name)),
-                source: [127, 0, 0, 1].into(),
-                is_secure: false,
-                now: Time::from_unix(0),
+                request: &RequestContext {
+                    is_secure: false,
+                    time: Time::from_unix(0),
+                    ..RequestContext::now([127, 0, 0, 1].into())
+                },
                 tags: None,
                 context: None,
             };
@@ -205,9 +209,11 @@ fn the_statement_that_decided_is_named() {
     let policy_request = PolicyRequest {
         action: "kms:Encrypt",
         resource: Resource::new(&region_account, ResourceName::Other("key/a")),
-        source: [127, 0, 0, 1].into(),
-        is_secure: false,
-        now: Time::from_unix(0),
+        request: &RequestContext {
+            is_secure: false,
+            time: Time::from_unix(0),
+            ..RequestContext::now([127, 0, 0, 1].into())
+        },
         tags: None,
         context: None,
     };

@@ -194,10 +194,12 @@ impl ConditionKey {
 
     fn value_in<'q>(&self, policy_request: &'q PolicyRequest<'_>) -> Option<ConditionValue<'q>> {
         match self {
-            Self::SourceIp => Some(ConditionValue::Address(policy_request.source.to_canonical())),
+            Self::SourceIp => {
+                Some(ConditionValue::Address(policy_request.request.source.to_canonical()))
+            }
             Self::SourceVpc => None,
-            Self::SecureTransport => Some(ConditionValue::Truth(policy_request.is_secure)),
-            Self::CurrentTime => Some(ConditionValue::Time(policy_request.now)),
+            Self::SecureTransport => Some(ConditionValue::Truth(policy_request.request.is_secure)),
+            Self::CurrentTime => Some(ConditionValue::Time(policy_request.request.time)),
             Self::MfaPresent => Some(ConditionValue::Truth(false)),
             Self::Tag(key) => {
                 let value = policy_request.tags.and_then(|tags| tags.get(key))?;

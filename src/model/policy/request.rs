@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
-use crate::model::{Alias, EncryptionContext, KeyId, RegionAccount, TagKey, TagValue, Time};
+use crate::model::{
+    Alias, EncryptionContext, KeyId, RegionAccount, RequestContext, TagKey, TagValue,
+};
 
 /// An action on a resource, with the values of the condition keys.
 #[derive(Debug)]
@@ -14,12 +15,8 @@ pub struct PolicyRequest<'a> {
     pub action: &'a str,
     /// The resource.
     pub resource: Resource<'a>,
-    /// The source address.
-    pub source: IpAddr,
-    /// Whether the request came over TLS.
-    pub is_secure: bool,
-    /// The time of the request.
-    pub now: Time,
+    /// The received request: source address, transport, time.
+    pub request: &'a RequestContext,
     /// The tags of the key, if the resource is a key.
     pub tags: Option<&'a BTreeMap<TagKey, TagValue>>,
     /// The encryption context, if the operation has one.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::policy::{Policy, PolicyRequest, Resource, ResourceName, Steps};
-use crate::model::{EncryptionContext, RegionAccount, TagKey, TagValue, Time};
+use crate::model::{EncryptionContext, RegionAccount, RequestContext, TagKey, TagValue, Time};
 
 fn policy(condition: &str) -> Result<Policy, String> {
     let text = format!(
@@ -26,9 +26,11 @@ fn holds(condition: &str) -> bool {
     let policy_request = PolicyRequest {
         action: "kms:Encrypt",
         resource: Resource::new(&region_account, ResourceName::Other("key/a")),
-        source: "10.1.2.3".parse().unwrap(),
-        is_secure: true,
-        now: "2024-03-01T12:00:00Z".parse::<Time>().unwrap(),
+        request: &RequestContext {
+            is_secure: true,
+            time: "2024-03-01T12:00:00Z".parse::<Time>().unwrap(),
+            ..RequestContext::now("10.1.2.3".parse().unwrap())
+        },
         tags: Some(&tags),
         context: Some(&context),
     };

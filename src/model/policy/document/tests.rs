@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::policy::{Resource, ResourceName};
-use crate::model::{RegionAccount, Time};
+use crate::model::{RegionAccount, RequestContext, Time};
 
 fn region_account() -> RegionAccount {
     RegionAccount {
@@ -16,9 +16,11 @@ fn applies(statement: &str, action: &str, resource: &str) -> bool {
     let policy_request = PolicyRequest {
         action,
         resource: Resource::new(&region_account, ResourceName::Other(resource)),
-        source: [127, 0, 0, 1].into(),
-        is_secure: false,
-        now: Time::from_unix(0),
+        request: &RequestContext {
+            is_secure: false,
+            time: Time::from_unix(0),
+            ..RequestContext::now([127, 0, 0, 1].into())
+        },
         tags: None,
         context: None,
     };

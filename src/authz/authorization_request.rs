@@ -1,13 +1,14 @@
-//! The requester: the caller, and the condition values of the request.
+//! The request for authorization, as the authorizer gets it from an operation.
 
 use super::evaluate::ApplicablePolicies;
 use crate::authn::Caller;
 use crate::model::policy::{PolicyRequest, Resource};
 use crate::model::{EncryptionContext, KeyRecord, RequestContext};
 
-/// A caller with a request.
+/// A request of a caller, borrowed from the context of the operation. The action and the resource
+/// are added for each decision.
 #[derive(Debug, Clone, Copy)]
-pub struct Requester<'a> {
+pub struct AuthorizationRequest<'a> {
     /// The caller.
     pub caller: &'a Caller,
     /// The request.
@@ -16,7 +17,7 @@ pub struct Requester<'a> {
     pub context: Option<&'a EncryptionContext>,
 }
 
-impl<'a> Requester<'a> {
+impl<'a> AuthorizationRequest<'a> {
     /// The policies that apply to the caller, without the key policy.
     pub(super) fn applicable_policies(&self) -> ApplicablePolicies<'a> {
         let Caller { account, principal, session, .. } = self.caller;
@@ -43,9 +44,7 @@ impl<'a> Requester<'a> {
         PolicyRequest {
             action,
             resource,
-            source: self.request.source,
-            is_secure: self.request.is_secure,
-            now: self.request.time,
+            request: self.request,
             tags: record.map(|record| &record.tags),
             context: self.context,
         }
