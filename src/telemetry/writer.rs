@@ -1,10 +1,9 @@
-//! NonBlockingWriter on their way to standard error.
+//! Writes log lines to standard error without blocking the threads that serve.
 //!
-//! To write may mean to wait, for a reader that is slow or for another thread that is writing,
-//! and a thread that waits serves no connection. So a thread of its own writes, many lines at a
-//! time when there are many. A line is on its way within [`FLUSH_INTERVAL`]; a warning or an error is
-//! written before its event is over, with all lines before it, so that what led to a crash is
-//! there to be read.
+//! A write may block, for a slow reader or for another thread that is writing, and a blocked thread
+//! serves no connection. Therefore a separate thread writes, several lines at a time if they are
+//! waiting. A line is written within [`FLUSH_INTERVAL`]. A warning or an error is written before the
+//! call that logs it returns, with all lines before it, so that the cause of a crash can be read.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,11 +17,11 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How long lines may gather. Two hundred writes a second cost nothing, and nobody reads faster.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// From this many bytes on whoever adds a line helps to write: there is an end to the memory that
-/// a slow reader may cost.
+/// With more waiting bytes, the thread that adds a line also writes. This bounds the memory that a slow
+/// reader can use.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// NonBlockingWriter that wait, and where they go. Clones are the same.
+/// Waiting lines and their sink. Clones share both.
 #[derive(Debug)]
 pub(super) struct NonBlockingWriter<W>(Arc<Shared<W>>);
 
@@ -102,7 +101,7 @@ impl<W: Write> NonBlockingWriter<W> {
 }
 
 impl<W: Write + Send + 'static> NonBlockingWriter<W> {
-    /// NonBlockingWriter that go to `sink`, and the thread that writes them.
+    /// A writer to `sink`, with the thread that writes the lines.
     ///
     /// # Errors
     /// When there is no thread to be had.
