@@ -177,6 +177,21 @@ fn only_the_context_of_an_operation_gives_permission_to_execute() {
     assert!(files.len() == 1 && files[0].ends_with("src/ops/mod.rs"), "{files:?}");
 }
 
+#[test]
+fn the_front_page_of_the_crate_and_the_page_of_architecture_have_one_picture() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let front = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let lines = front.lines().filter_map(|line| line.strip_prefix("//!"));
+    let front: String =
+        lines.flat_map(|line| [line.strip_prefix(' ').unwrap_or(line), "\n"]).collect();
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let picture = |text: &str| {
+        let (_, rest) = text.split_once("```text\n").unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    assert_eq!(picture(&front), picture(&page));
+}
+
 /// The path of a module: `["token", "objects", "query"]`.
 type Module = Vec<String>;
 
