@@ -1,6 +1,8 @@
 //! Data key pairs: generated in software, because their private keys are returned, and encrypted in
 //! the token like data keys.
 
+use std::sync::Arc;
+
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rsa::{self, KeySize};
@@ -18,8 +20,32 @@ use crate::authz::CanEncrypt;
 use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
 use crate::telemetry::metrics::{Limit, metrics};
 
-/// One generation at a time, as in the real service: a large pair takes a processor for seconds.
-static GENERATION_LOCK: Semaphore = Semaphore::const_new(1);
+/// Allows one generation at a time, as the real service does: a large pair takes a processor for
+/// seconds.
+#[derive(Clone)]
+pub(super) struct PairGenerator(Arc<Semaphore>);
+
+impl Default for PairGenerator {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl PairGenerator {
+    async fn generate(&self, form: PairForm) -> Result<DataKeyPair, KeyringError> {
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
+            metrics().throttled(Limit::key_pairs);
+            return Err(KeyringError::PairInProgress);
+        };
+        let work = spawn_blocking(move || {
+            let pair = make(form);
+            // Held until the work ends, even if the caller is gone.
+            drop(permit);
+            pair
+        });
+        work.await.unwrap_or(Err(KeyringError::PairFailed))
+    }
+}
 
 /// The kind and format of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,25 +77,11 @@ impl Keyring {
         aad: Vec<u8>,
         execution: Execution<'_>,
     ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
-        let pair = make_one_at_a_time(form).await?;
+        let pair = self.pair_generator.generate(form).await?;
         let encrypted =
             self.encrypt_data_key(version, pair.private.clone(), aad, execution).await?;
         Ok((pair, encrypted))
     }
-}
-
-async fn make_one_at_a_time(form: PairForm) -> Result<DataKeyPair, KeyringError> {
-    let Ok(guard) = GENERATION_LOCK.try_acquire() else {
-        metrics().throttled(Limit::key_pairs);
-        return Err(KeyringError::PairInProgress);
-    };
-    let work = spawn_blocking(move || {
-        let pair = make(form);
-        // Not earlier, even if the caller has disconnected.
-        drop(guard);
-        pair
-    });
-    work.await.unwrap_or(Err(KeyringError::PairFailed))
 }
 
 /// Generates a pair. The largest take seconds: never call it from async code.
@@ -176,9 +188,11 @@ mod tests {
     #[tokio::test]
     async fn a_second_pair_at_the_same_time_is_refused() {
         let form = PairForm { spec: DataKeyPairSpec::EcP256, format: KeyFormat::Der };
-        let guard = GENERATION_LOCK.acquire().await.unwrap();
-        assert!(matches!(make_one_at_a_time(form).await, Err(KeyringError::PairInProgress)));
-        drop(guard);
-        assert!(make_one_at_a_time(form).await.is_ok());
+        let generator = PairGenerator::default();
+        let permit = generator.0.acquire().await.unwrap();
+        let refused = generator.generate(form).await;
+        assert!(matches!(refused, Err(KeyringError::PairInProgress)));
+        drop(permit);
+        assert!(generator.generate(form).await.is_ok());
     }
 }

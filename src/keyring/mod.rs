@@ -1,7 +1,8 @@
 //! Maps keys and versions to token objects: checks state and version, and binds the associated
 //! data.
 //!
-//! It takes an [`AuthorizedKey`], never a key id, and does not depend on the protocols.
+//! It takes an [`AuthorizedKey`](crate::authz::AuthorizedKey), never a key id, and does not depend
+//! on the protocols.
 
 mod asymmetric;
 mod data_key_pair;
@@ -42,6 +43,7 @@ use crate::error::ErrorCode;
 use crate::model::{KeyId, KeyRecord, KeyVersion, VerificationRate};
 use crate::store::{Store, StoreError};
 use crate::token::{KeyIdentity, Token};
+use data_key_pair::PairGenerator;
 use invocations::Invocations;
 use pending_versions::PendingVersions;
 use tokio::sync::watch;
@@ -58,6 +60,7 @@ pub struct Keyring {
     encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
     pending_versions: PendingVersions,
+    pair_generator: PairGenerator,
     /// Locked while imported material changes.
     material: Arc<tokio::sync::Mutex<()>>,
     /// Keys whose rows mark their material absent, and whose objects may still exist.
@@ -92,6 +95,7 @@ impl Keyring {
             encryptions: Arc::default(),
             invocations,
             pending_versions: PendingVersions::default(),
+            pair_generator: PairGenerator::default(),
             material: Arc::default(),
             pending_destruction: Arc::default(),
         }
