@@ -120,16 +120,25 @@ impl Keyring {
         // Continues even if the caller disconnects: an incomplete import would remain until the
         // next start.
         let (keyring, budget) = (self.clone(), execution.budget().clone());
-        let work = tokio::spawn(async move {
-            let _only_one = keyring.material.lock().await;
-            let parameters = keyring.check_import_token(key, material.import, now)?;
-            let outcome = keyring.import_material(&parameters, &material, now, &budget).await;
-            if let Err(KeyringError::Refused(ErrorCode::InvalidKeyMaterial)) = &outcome {
-                keyring.count_refusal(parameters.id).await?;
-            }
-            outcome
-        });
+        let work =
+            tokio::spawn(async move { keyring.import_alone(key, material, now, &budget).await });
         work.await.unwrap_or_else(|_panicked| Err(ErrorCode::InternalFailure.into()))
+    }
+
+    async fn import_alone(
+        &self,
+        key: KeyId,
+        material: WrappedMaterial,
+        now: Time,
+        budget: &Budget,
+    ) -> Result<(), KeyringError> {
+        let _only_one = self.material.lock().await;
+        let parameters = self.check_import_token(key, material.import, now)?;
+        let outcome = self.import_material(&parameters, &material, now, budget).await;
+        if let Err(KeyringError::Refused(ErrorCode::InvalidKeyMaterial)) = &outcome {
+            self.count_refusal(parameters.id).await?;
+        }
+        outcome
     }
 
     /// Checks an import token for this key now.
@@ -295,19 +304,17 @@ impl Keyring {
             expires,
             is_present: true,
         };
-        self.store
-            .change_key(record.id, |record| {
-                // The deletion of the key may have been scheduled in the meantime.
-                state::check(record.state, KeyAction::Import)?;
-                if !record.activate(unwrapped.version.id) {
-                    return Err(StoreError::NotFound.into());
-                }
-                record.material = Some(material);
-                record.state = KeyState::Enabled;
-                Ok::<_, KeyringError>(())
-            })
-            .await?;
-        Ok(())
+        let activate = |record: &mut KeyRecord| {
+            // The deletion of the key may have been scheduled in the meantime.
+            state::check(record.state, KeyAction::Import)?;
+            if !record.activate(unwrapped.version.id) {
+                return Err(StoreError::NotFound.into());
+            }
+            record.material = Some(material);
+            record.state = KeyState::Enabled;
+            Ok::<_, KeyringError>(())
+        };
+        self.store.change_key(record.id, activate).await.map(drop)
     }
 
     /// The same material again: under the key's own version, unless it is still present.
@@ -385,13 +392,10 @@ impl Keyring {
         let (wrapping, spec) = (wrapping_pair(parameters.wrapping), record.spec);
         let algorithm = unwrap_algorithm(parameters.algorithm);
         let wrapped = material.wrapped.clone();
-        let outcome = self
-            .token
-            .change(budget, move |worker| {
-                worker.unwrap_secret(wrapping, algorithm, &wrapped, &target, spec)
-            })
-            .await;
-        match outcome {
+        let unwrap = move |worker: &mut Worker<'_>| {
+            worker.unwrap_secret(wrapping, algorithm, &wrapped, &target, spec)
+        };
+        match self.token.change(budget, unwrap).await {
             Err(TokenError::BadKeyMaterial) => Err(ErrorCode::InvalidKeyMaterial.into()),
             Err(error) if error.is_not_found() => Err(ErrorCode::InvalidImportToken.into()),
             other => Ok(other?),
@@ -404,20 +408,17 @@ impl Keyring {
         is_selected: impl FnOnce(&ImportedMaterial) -> bool,
         budget: &Budget,
     ) -> Result<(), KeyringError> {
-        let record = self
-            .store
-            .change_key(key, |record| {
-                let Some(material) = &mut record.material else { return Ok(()) };
-                if is_selected(material) {
-                    material.is_present = false;
-                    material.expires = None;
-                    if record.state != KeyState::PendingDeletion {
-                        record.state = KeyState::PendingImport;
-                    }
+        let mark_absent = |record: &mut KeyRecord| {
+            if let Some(material) = record.material.as_mut().filter(|one| is_selected(one)) {
+                material.is_present = false;
+                material.expires = None;
+                if record.state != KeyState::PendingDeletion {
+                    record.state = KeyState::PendingImport;
                 }
-                Ok::<_, KeyringError>(())
-            })
-            .await?;
+            }
+            Ok::<_, KeyringError>(())
+        };
+        let record = self.store.change_key(key, mark_absent).await?;
         self.mark_pending_destruction(key);
         self.destroy_absent_material(&record, budget).await?;
         self.pending_destruction.lock().remove(&key);

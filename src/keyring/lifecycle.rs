@@ -101,18 +101,8 @@ impl Keyring {
         now: Time,
         execution: Execution<'_>,
     ) -> Result<KeyVersion, KeyringError> {
-        let pending = self
-            .insert_pending_version(key.record().id, now, |record| {
-                state::check(record.state, KeyAction::Cryptographic)?;
-                let is_mac = record.usage == KeyUsage::GenerateVerifyMac;
-                if record.origin == Origin::External || is_mac {
-                    return Err(KeyringError::NotForKey(
-                        "A key of this Origin or KeyUsage has only one version",
-                    ));
-                }
-                Ok(true)
-            })
-            .await?;
+        let may_rotate = |record: &KeyRecord| check_rotation(record).map(|()| true);
+        let pending = self.insert_pending_version(key.record().id, now, may_rotate).await?;
         let pending = pending.ok_or(ErrorCode::InternalFailure)?;
         let version = pending.version.clone();
         self.generate_and_activate(pending, execution.budget()).await?;
@@ -130,20 +120,14 @@ impl Keyring {
         self.token.ready()?;
         let id = KeyVersionId::random();
         let pending = self.pending_versions.begin(id);
-        let record = self
-            .store
-            .change_key(key, |record| {
-                if decide(record)? {
-                    record.versions.push(KeyVersion {
-                        id,
-                        number: record.next_version_number(),
-                        created: now,
-                        is_live: false,
-                    });
-                }
-                Ok::<_, KeyringError>(())
-            })
-            .await?;
+        let insert = |record: &mut KeyRecord| {
+            if decide(record)? {
+                let number = record.next_version_number();
+                record.versions.push(KeyVersion { id, number, created: now, is_live: false });
+            }
+            Ok::<_, KeyringError>(())
+        };
+        let record = self.store.change_key(key, insert).await?;
         let version = record.versions.iter().find(|version| version.id == id).cloned();
         Ok(version.map(|version| PendingVersion { record, version, pending }))
     }
@@ -270,4 +254,14 @@ impl Keyring {
             );
         }
     }
+}
+
+/// Checks that a key can have a new version now.
+fn check_rotation(record: &KeyRecord) -> Result<(), KeyringError> {
+    state::check(record.state, KeyAction::Cryptographic)?;
+    if record.origin == Origin::External || record.usage == KeyUsage::GenerateVerifyMac {
+        let reason = "A key of this Origin or KeyUsage has only one version";
+        return Err(KeyringError::NotForKey(reason));
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use super::{AesGcm, Execution, KeyAction, Keyring, KeyringError, UsableVersion, 
 use crate::authz::{AccountGrant, AuthorizedKey, CanDecrypt, CanEncrypt, Permission};
 use crate::error::ErrorCode;
 use crate::model::{CiphertextBlob, IV_BYTES, Plaintext, VerificationRate, clock};
-use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity};
+use crate::token::{Budget, EncryptOptions, Encrypted, KeyIdentity, Worker};
 
 impl Keyring {
     /// Returns a version that can encrypt with this key now.
@@ -139,15 +139,13 @@ impl Keyring {
     ) -> Result<(T, CiphertextBlob), KeyringError> {
         let reserved = self.invocations.reserve(identity.id(), budget.deadline()).await?;
         let options = EncryptOptions { iv: None, is_verified: self.verifies_data_keys };
-        let (data_key, encrypted) = self
-            .token
-            .run_with(identity, budget, move |worker| {
-                let data_key = (form.make)(worker.random(bytes)?);
-                let text = (form.bytes)(&data_key);
-                let encrypted = worker.encrypt_as(identity, options, Some(&aad), text)?;
-                Ok((data_key, encrypted))
-            })
-            .await?;
+        let job = move |worker: &mut Worker<'_>| {
+            let data_key = (form.make)(worker.random(bytes)?);
+            let text = (form.bytes)(&data_key);
+            let encrypted = worker.encrypt_as(identity, options, Some(&aad), text)?;
+            Ok((data_key, encrypted))
+        };
+        let (data_key, encrypted) = self.token.run_with(identity, budget, job).await?;
         reserved.release_unused(&encrypted);
         Ok((data_key, blob(identity, encrypted)))
     }

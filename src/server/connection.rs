@@ -41,6 +41,21 @@ pub(super) struct ConnectionTimeouts {
     pub(super) write: Duration,
 }
 
+impl ConnectionTimeouts {
+    /// What a connection waits for when no request is in progress, and how long.
+    fn of_wait(&self, state: &State) -> (Wait, Duration) {
+        if state.requests_started == 0 {
+            (Wait::Head, self.first_head)
+        } else if state.splitter.is_within_head() {
+            (Wait::Head, self.head)
+        } else if state.has_authenticated_caller {
+            (Wait::Idle, self.idle)
+        } else {
+            (Wait::Idle, self.head)
+        }
+    }
+}
+
 /// How long a connection with an authenticated caller is kept after its last response when others
 /// need its slot. Go and OkHttp reuse a connection that was idle for up to 90 s, and resend a
 /// request by themselves if it is closed; its nonce may be used by then.
@@ -314,15 +329,7 @@ impl<S> Connection<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let (wait, limit) = if state.requests_started == 0 {
-            (Wait::Head, self.timeouts.first_head)
-        } else if state.splitter.is_within_head() {
-            (Wait::Head, self.timeouts.head)
-        } else if state.has_authenticated_caller {
-            (Wait::Idle, self.timeouts.idle)
-        } else {
-            (Wait::Idle, self.timeouts.head)
-        };
+        let (wait, limit) = self.timeouts.of_wait(&state);
         ready!(self.reading.poll(cx, (wait, state.requests_started), limit));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -173,6 +173,20 @@ fn advice(failure: ConnectionFailure) -> &'static str {
     }
 }
 
+fn of_incompatibility(reason: &PeerIncompatible) -> ConnectionFailure {
+    match reason {
+        // A client without TLS 1.2 does not send it, and this extension is checked first.
+        PeerIncompatible::SignatureAlgorithmsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
+            ConnectionFailure::no_shared_version
+        }
+        _ => ConnectionFailure::no_shared_cipher,
+    }
+}
+
 /// Why a handshake failed.
 pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
     let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -181,15 +195,7 @@ pub(super) fn of_handshake(error: &io::Error) -> ConnectionFailure {
     };
     match fault {
         rustls::Error::AlertReceived(alert) => of_alert(*alert),
-        rustls::Error::PeerIncompatible(
-            // A client without TLS 1.2 does not send it, and this extension is checked first.
-            PeerIncompatible::SignatureAlgorithmsExtensionRequired
-            | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => ConnectionFailure::no_shared_version,
-        rustls::Error::PeerIncompatible(_) => ConnectionFailure::no_shared_cipher,
+        rustls::Error::PeerIncompatible(reason) => of_incompatibility(reason),
         rustls::Error::NoApplicationProtocol => ConnectionFailure::no_shared_protocol,
         rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => {
             ConnectionFailure::client_certificate

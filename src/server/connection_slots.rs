@@ -86,12 +86,7 @@ impl ConnectionSlots {
     /// Takes a slot for a connection; `None` if none is free.
     pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<ConnectionSlot> {
         let source = source_of(address);
-        let shared = &self.0.limits.shared_sources;
-        let is_shared = shared.iter().any(|range| range.contains(address));
-        if !is_shared
-            && self.count_of(source) >= self.0.limits.per_source
-            && !self.evict(Some(source))
-        {
+        if self.is_source_full(source, address) && !self.evict(Some(source)) {
             self.refuse(address, metrics::ConnectionLimit::source);
             return None;
         }
@@ -121,6 +116,12 @@ impl ConnectionSlots {
         tokio::time::timeout(EVICTION_WAIT, permits().acquire_owned()).await.ok()?.ok()
     }
 
+    fn is_source_full(&self, source: IpAddr, address: IpAddr) -> bool {
+        let shared = &self.0.limits.shared_sources;
+        let is_shared = shared.iter().any(|range| range.contains(address));
+        !is_shared && self.count_of(source) >= self.0.limits.per_source
+    }
+
     fn count_of(&self, source: IpAddr) -> usize {
         self.0.table.lock().by_source.get(&source).copied().unwrap_or_default()
     }
@@ -130,13 +131,7 @@ impl ConnectionSlots {
     fn evict(&self, source: Option<IpAddr>) -> bool {
         let now = clock::timer();
         let mut table = self.0.table.lock();
-        let idle = table
-            .taken
-            .iter()
-            .filter(|(_number, taken)| source.is_none_or(|source| source == taken.source))
-            .filter_map(|(number, taken)| Some((taken.state.idleness(taken.since, now)?, *number)))
-            .min_by_key(|(Idleness { rank, since }, number)| (*rank, *since, *number));
-        let Some((_idleness, number)) = idle else { return false };
+        let Some(number) = table.idlest(source, now) else { return false };
         // If a request has started in between, it is served.
         let is_closed = table
             .taken
@@ -156,15 +151,7 @@ impl ConnectionSlots {
 
     fn refuse(&self, address: IpAddr, limit: metrics::ConnectionLimit) {
         metrics().connection_refused(limit);
-        let now = clock::timer();
-        let mut table = self.0.table.lock();
-        if table.last_logged.is_some_and(|logged| now < logged + LOG_INTERVAL) {
-            table.suppressed = table.suppressed.saturating_add(1);
-            return;
-        }
-        table.last_logged = Some(now);
-        let more = std::mem::take(&mut table.suppressed);
-        drop(table);
+        let Some(more) = self.0.table.lock().next_log_line(clock::timer()) else { return };
         let setting = match limit {
             metrics::ConnectionLimit::connections => "limits.connections",
             metrics::ConnectionLimit::source => "limits.connections_per_source",
@@ -179,6 +166,27 @@ impl ConnectionSlots {
 }
 
 impl Table {
+    /// The connection that is best closed, of one source or of all.
+    fn idlest(&self, source: Option<IpAddr>, now: Instant) -> Option<u64> {
+        self.taken
+            .iter()
+            .filter(|(_number, taken)| source.is_none_or(|source| source == taken.source))
+            .filter_map(|(number, taken)| Some((taken.state.idleness(taken.since, now)?, *number)))
+            .min_by_key(|(Idleness { rank, since }, number)| (*rank, *since, *number))
+            .map(|(_idleness, number)| number)
+    }
+
+    /// Counts a refusal. Returns the number of refusals without a log line since the last line, if
+    /// it is time for the next line.
+    fn next_log_line(&mut self, now: Instant) -> Option<u64> {
+        if self.last_logged.is_some_and(|logged| now < logged + LOG_INTERVAL) {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.last_logged = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+
     fn remove(&mut self, number: u64) -> Option<OpenConnectionState> {
         let taken = self.taken.remove(&number)?;
         if let Some(count) = self.by_source.get_mut(&taken.source) {

@@ -166,15 +166,8 @@ pub async fn serve(
     stop: impl Future<Output = Stop>,
 ) -> Stop {
     let Listener { name, socket: listener, tls } = listener.into();
-    let mut stop = pin!(stop);
     let mut server = Server::new(name, app, tls, settings);
-    let stop = loop {
-        tokio::select! {
-            stop = &mut stop => break stop,
-            () = server.handle_next() => {}
-            accepted = listener.accept() => server.accept(accepted).await,
-        }
-    };
+    let stop = server.accept_until(&listener, pin!(stop)).await;
     if stop != Stop::AtOnce {
         server.drain(&listener, stop).await;
     }
@@ -279,6 +272,20 @@ impl Server {
         }
     }
 
+    async fn accept_until(
+        &mut self,
+        listener: &TcpListener,
+        mut stop: Pin<&mut impl Future<Output = Stop>>,
+    ) -> Stop {
+        loop {
+            tokio::select! {
+                stop = &mut stop => return stop,
+                () = self.handle_next() => {}
+                accepted = listener.accept() => self.accept(accepted).await,
+            }
+        }
+    }
+
     async fn accept(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
         let Some(slot) = self.slots.take(peer.ip(), next_number()).await else { return };
@@ -294,15 +301,15 @@ impl Server {
         };
         match self.tls.clone() {
             None => self.connect(accepted, stream, PortMode::Router),
-            Some(tls) => {
-                let limit = self.settings.header_timeout;
-                let number = accepted.slot.number;
-                let failures = Arc::clone(&self.failures);
-                let task =
-                    self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures));
-                ConnectionSlot::set_task(&self.slots, number, task);
-            }
+            Some(tls) => self.start_handshake(tls, accepted, stream),
         }
+    }
+
+    fn start_handshake(&mut self, tls: TlsServer, accepted: Accepted, stream: TcpStream) {
+        let (limit, number) = (self.settings.header_timeout, accepted.slot.number);
+        let failures = Arc::clone(&self.failures);
+        let task = self.handshakes.spawn(tls_handshake(tls, accepted, stream, limit, failures));
+        ConnectionSlot::set_task(&self.slots, number, task);
     }
 
     fn connect<S>(&mut self, accepted: Accepted, stream: S, mode: PortMode)
@@ -382,10 +389,7 @@ impl Server {
         while !(self.connections.is_empty() && self.handshakes.is_empty()) {
             tokio::select! {
                 () = &mut end => {
-                    tracing::warn!(
-                        event = "connections.aborted",
-                        "aborted connections that did not finish in time"
-                    );
+                    log_aborted_connections();
                     break;
                 }
                 () = &mut handshake_end, if !self.handshakes.is_empty() => {
@@ -456,27 +460,29 @@ pub async fn collect_body(body: Body, limit: usize) -> Result<Bytes, BodyError> 
     }
 }
 
+fn log_aborted_connections() {
+    tracing::warn!(
+        event = "connections.aborted",
+        "aborted connections that did not finish in time"
+    );
+}
+
 async fn accepted_stream(
     accepted: io::Result<(TcpStream, SocketAddr)>,
 ) -> Option<(TcpStream, SocketAddr)> {
-    match accepted {
-        Ok((stream, peer)) => {
-            // Without it, two small writes would wait 40 ms for each other.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "could not set TCP_NODELAY");
-            }
-            Some((stream, peer))
-        }
+    let (stream, peer) = match accepted {
+        Ok(accepted) => accepted,
         Err(error) => {
-            tracing::warn!(
-                event = "connection.accept_failed",
-                %error,
-                "could not accept a connection"
-            );
+            tracing::warn!(event = "connection.accept_failed", %error, "could not accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
+            return None;
         }
+    };
+    // Without it, two small writes would wait 40 ms for each other.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "could not set TCP_NODELAY");
     }
+    Some((stream, peer))
 }
 
 /// Prepares one connection to be polled.

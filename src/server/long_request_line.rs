@@ -15,7 +15,7 @@
 //! end (RFC 9112, section 6.1). For that it also follows chunked bodies, but shortens no request
 //! line after one.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 /// Request lines of up to this many bytes are passed to the library unchanged.
@@ -137,9 +137,7 @@ impl RequestLineSplitter {
     pub fn pass(&mut self, out: &mut ReadBuf<'_>) -> usize {
         loop {
             if !self.front.is_empty() {
-                let front = self.front.split_to(self.front.len().min(out.remaining()));
-                out.put_slice(&front);
-                return front.len();
+                return move_bytes(&mut self.front, out.remaining(), out);
             }
             if self.held.is_empty() {
                 return 0;
@@ -150,10 +148,7 @@ impl RequestLineSplitter {
             match action {
                 LineAction::Wait => return 0,
                 LineAction::Shorten(query_range) => self.shorten(query_range),
-                LineAction::Pass(count) => {
-                    out.put_slice(&self.held.split_to(count.min(self.held.len())));
-                    return count;
-                }
+                LineAction::Pass(count) => return move_bytes(&mut self.held, count, out),
             }
         }
     }
@@ -262,6 +257,13 @@ impl RequestLineSplitter {
         self.query = Some(query.slice(query.len().min(1)..));
         self.begin_head();
     }
+}
+
+/// Moves up to `count` bytes to `out`, which must have room for them, and returns their number.
+fn move_bytes(bytes: &mut impl Buf, count: usize, out: &mut ReadBuf<'_>) -> usize {
+    let count = count.min(bytes.remaining());
+    out.put(bytes.take(count));
+    count
 }
 
 impl QueryRange {

@@ -191,18 +191,20 @@ impl ServerCertificate {
                 );
                 self.loaded.store(Arc::new(loaded));
             }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(tracing::field::display);
-                metrics().tls_reload_failed();
-                tracing::error!(
-                    event = "tls.reload_failed",
-                    %error,
-                    cause,
-                    "could not reload the TLS certificate; the previous one stays in use"
-                );
-            }
+            Err(error) => report_failed_reload(&error),
         }
     }
+}
+
+fn report_failed_reload(error: &TlsError) {
+    let cause = std::error::Error::source(error).map(tracing::field::display);
+    metrics().tls_reload_failed();
+    tracing::error!(
+        event = "tls.reload_failed",
+        %error,
+        cause,
+        "could not reload the TLS certificate; the previous one stays in use"
+    );
 }
 
 impl ResolvesServerCert for ServerCertificate {

@@ -226,13 +226,12 @@ impl Token {
                 if worker.fetch_handles(key) { job(worker).map(Ok) } else { Ok(Err(job)) }
             })
             .await?;
-        match tried {
-            Ok(value) => Ok(value),
-            Err(job) => {
-                self.change(budget, move |worker| worker.look_up(key)).await?;
-                self.run(budget, job).await
-            }
-        }
+        let job = match tried {
+            Ok(value) => return Ok(value),
+            Err(job) => job,
+        };
+        self.change(budget, move |worker| worker.look_up(key)).await?;
+        self.run(budget, job).await
     }
 
     /// As `run`, for jobs that create or destroy objects: they run one after another, on a separate

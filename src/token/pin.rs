@@ -115,11 +115,7 @@ impl<'a> PinGuard<'a> {
             );
             return Ok(());
         }
-        Err(TokenError::PinNotTried(format!(
-            "the token refused it before; write the right PIN into its file and start again, or \
-             delete {} if the PIN in it is right",
-            refusal.display()
-        )))
+        Err(refused_before(refusal))
     }
 
     /// Whether the PIN is not one of the refused ones. False for a file without fingerprints.
@@ -157,6 +153,14 @@ impl<'a> PinGuard<'a> {
             );
         }
     }
+}
+
+fn refused_before(refusal: &Path) -> TokenError {
+    TokenError::PinNotTried(format!(
+        "the token refused it before; write the right PIN into its file and start again, or \
+         delete {} if the PIN in it is right",
+        refusal.display()
+    ))
 }
 
 /// The refused PINs in a file.

@@ -85,6 +85,14 @@ fn run(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     }
 }
 
+fn end_recovery(state: &TokenState, start: Instant) {
+    state.breaker.reset();
+    // Not before calls are accepted again.
+    state.announce_login_epoch();
+    let away_ms = start.elapsed().as_millis();
+    tracing::warn!(event = "token.back", away_ms, "the token was recovered");
+}
+
 /// Tries until the token is recovered, the PIN is refused, or the token is closed.
 fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     let start = clock::monotonic();
@@ -92,12 +100,7 @@ fn recover(state: &TokenState, failures: &Mutex<Option<ReinitializeFailures>>) {
     while !state.breaker.is_final() {
         let Err(error) = reinitialize(state) else {
             *failures.lock() = None;
-            state.breaker.reset();
-            // Not before calls are accepted again.
-            state.announce_login_epoch();
-            let away_ms = start.elapsed().as_millis();
-            tracing::warn!(event = "token.back", away_ms, "the token was recovered");
-            return;
+            return end_recovery(state, start);
         };
         state.note_pin_refusal(&error);
         count_failure(failures, &error);

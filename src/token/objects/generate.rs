@@ -127,19 +127,29 @@ impl Worker<'_> {
         self.with_objects(|worker| {
             let mut is_retry = false;
             worker.with_retry(Some(key), |worker| {
-                worker.log_in_if_logged_out()?;
-                let login_epoch = worker.login_epoch();
-                worker.clear_before_retry(key, std::mem::replace(&mut is_retry, true))?;
-                let copies = worker.initialization.copies;
-                let (session, thread_state) = worker.session_and_thread_state()?;
-                let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(name));
-                let made = generate_in(session, random, &mechanism, lifetime, params, copies);
-                if made.is_err() {
-                    worker.discard(key);
-                }
-                worker.cache_new_key(key, made?, login_epoch)
+                worker.make_once(key, &mechanism, params, std::mem::replace(&mut is_retry, true))
             })
         })
+    }
+
+    fn make_once(
+        &mut self,
+        key: KeyIdentity,
+        mechanism: &Mechanism<'_>,
+        params: GenerationParams,
+        is_retry: bool,
+    ) -> Result<(), TokenError> {
+        self.log_in_if_logged_out()?;
+        let login_epoch = self.login_epoch();
+        self.clear_before_retry(key, is_retry)?;
+        let copies = self.initialization.copies;
+        let (session, thread_state) = self.session_and_thread_state()?;
+        let (random, lifetime) = (&mut thread_state.random, ObjectLifetime::Token(&key.name));
+        let made = generate_in(session, random, mechanism, lifetime, params, copies);
+        if made.is_err() {
+            self.discard(key);
+        }
+        self.cache_new_key(key, made?, login_epoch)
     }
 }
 

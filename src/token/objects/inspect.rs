@@ -7,7 +7,7 @@ use cryptoki::types::Ulong;
 use super::generate::GenerationParams;
 use super::name::ObjectName;
 use super::query::{self, attribute, class_from, name_from};
-use super::template::{self, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
+use super::template::{self, Copies, Curve, ObjectLifetime, PairKind, PairUse, SecretUse};
 use crate::model::{KeySpec, KeyUsage};
 use crate::token::checks::key_test;
 use crate::token::crypto::mechanism::MacAlgorithm;
@@ -186,18 +186,7 @@ impl Worker<'_> {
         params: GenerationParams,
         name: &ObjectName,
     ) -> Result<Vec<String>, TokenError> {
-        let (lifetime, copies) = (ObjectLifetime::Token(name), self.initialization.copies);
-        let wanted = match (params, object.class()) {
-            (GenerationParams::Secret { secret_use, .. }, _) => {
-                template::secret_key(None, secret_use, lifetime, copies)
-            }
-            (GenerationParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
-                template::public_key(kind, pair_use, lifetime)
-            }
-            (GenerationParams::Pair { kind, pair_use }, _) => {
-                template::private_key(kind, pair_use, lifetime)
-            }
-        };
+        let wanted = template_of(params, object.class(), name, self.initialization.copies);
         let differences = query::differences(self.session()?, object.handle, &wanted)?;
         // A key that cannot be modified is always correct; only the copies of SoftHSM need a
         // modifiable one.
@@ -247,6 +236,27 @@ fn pair_params(private: &Object, public: &Object) -> Result<GenerationParams, &'
         _ => return Err(NO_KIND),
     };
     Ok(GenerationParams::Pair { kind, pair_use })
+}
+
+/// The attributes that hsmgate gives to an object of this class.
+fn template_of(
+    params: GenerationParams,
+    class: Option<ObjectClass>,
+    name: &ObjectName,
+    copies: Copies,
+) -> Vec<Attribute> {
+    let lifetime = ObjectLifetime::Token(name);
+    match (params, class) {
+        (GenerationParams::Secret { secret_use, .. }, _) => {
+            template::secret_key(None, secret_use, lifetime, copies)
+        }
+        (GenerationParams::Pair { kind, pair_use }, Some(ObjectClass::PUBLIC_KEY)) => {
+            template::public_key(kind, pair_use, lifetime)
+        }
+        (GenerationParams::Pair { kind, pair_use }, _) => {
+            template::private_key(kind, pair_use, lifetime)
+        }
+    }
 }
 
 /// The kind of objects with these parameters: the key whose spec and usage require the same.

@@ -89,13 +89,8 @@ impl Token {
                 .each_object(login_epoch, objects, |worker, object| worker.attributes_of(*object))
                 .await?;
             let Some(attributes) = attributes else { continue };
-            let mut named: BTreeMap<ObjectName, Vec<_>> = BTreeMap::new();
-            for (name, object) in attributes {
-                named.entry(name).or_default().push(object);
-            }
-            if let Some(inspected) =
-                self.each_object(login_epoch, named.into_iter().collect(), inspect).await?
-            {
+            let named = by_name(attributes);
+            if let Some(inspected) = self.each_object(login_epoch, named, inspect).await? {
                 return Ok(inspected);
             }
         }
@@ -207,6 +202,14 @@ impl Worker<'_> {
             handle,
         }))
     }
+}
+
+fn by_name<O>(objects: Vec<(ObjectName, O)>) -> Vec<(ObjectName, Vec<O>)> {
+    let mut named: BTreeMap<ObjectName, Vec<O>> = BTreeMap::new();
+    for (name, object) in objects {
+        named.entry(name).or_default().push(object);
+    }
+    named.into_iter().collect()
 }
 
 /// The handles of the keys that these objects form, each of one key only.
