@@ -1,19 +1,26 @@
-# The two commands are `make run` and `make test`; `.ci/run` calls the second.
+# The commands are `make run`, `make check` and `make test`; `.ci/run` calls the last.
 
 CARGO_DENY = 0.20.2
 
-.PHONY: run test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
+.PHONY: run check lint test clients bench bench-instructions audit fuzz torture setup setup-build setup-token setup-tools setup-sdk setup-clients setup-trace setup-proxy setup-valgrind
 
 # Starts a gateway for development on loopback. Its token and state are in .hsmgate.
 run: setup-build setup-token
 	cargo run --release -- dev --dir .hsmgate
 
-# Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
-test: setup
+# After an edit: format, lints, unit tests, architecture, words and docs.
+check: setup-build lint
+	cargo test --lib --test architecture --test words --test docs
+
+lint:
 	cargo fmt --all --check
 	# cargo fmt does not find modules that a macro declares.
 	rustfmt --edition 2024 --check $$(find src/ops -name '*.rs')
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Everything that a commit must pass. tests/sdk.rs and tests/clients run the SDKs.
+test: setup lint
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
 	cargo deny check bans licenses sources
 	cargo test --workspace
 
