@@ -12,7 +12,6 @@ use tokio::runtime::Runtime;
 use super::exit::CliError;
 use super::settings::{self, ConfigFile, with_store};
 use super::{output, policy_arg};
-use crate::app;
 use crate::authn::{AccessKeyError, CredentialStore};
 use crate::model::{AccessKeyId, PrincipalName};
 use crate::store::{AccessKeyRow, AccessMode, Store, StoreError};
@@ -126,15 +125,13 @@ impl ReplaceEncryptionKey {
         let config = self.file.load()?;
         let deleted = Runtime::new()?.block_on(async {
             let token = settings::token_settings(config.token, &config.state_directory)?;
-            let (url, change) = (&config.store_url, AccessMode::ReadWrite);
-            let (store, token) =
-                app::open_offline(token, url, &config.region_account, change).await?;
-            store.set_operator(settings::operator());
-            let replaced = CredentialStore::replace_encryption_key(&store, &token).await;
-            app::close(store, token).await;
-            anyhow::Ok(replaced?)
+            let (url, place, mode) =
+                (&config.store_url, &config.region_account, AccessMode::ReadWrite);
+            settings::with_offline(token, url, place, mode, async |store, token| {
+                Ok(CredentialStore::replace_encryption_key(store, token).await?)
+            })
+            .await
         })?;
-        let deleted: Vec<_> = deleted.iter().map(ToString::to_string).collect();
         if self.json {
             return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
         }
@@ -196,12 +193,8 @@ async fn rotate_key(keys: &CredentialStore, rotate: &Rotate) -> anyhow::Result<(
 async fn list_keys(store: &Store, as_json: bool) -> anyhow::Result<()> {
     let state = store.access_state().await?;
     output::damaged(&state.damaged);
-    if as_json {
-        let objects: Vec<Value> = state.keys.iter().map(in_json).collect();
-        return Ok(output::json(&objects)?);
-    }
-    let rows: Vec<_> = state.keys.iter().map(|key| (key.id.as_str(), in_words(key))).collect();
-    Ok(output::columns(&rows)?)
+    let row = |key: &AccessKeyRow| (key.id.to_string(), in_words(key));
+    Ok(output::list(&state.keys, as_json, in_json, row)?)
 }
 
 fn in_json(key: &AccessKeyRow) -> Value {

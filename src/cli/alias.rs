@@ -4,6 +4,7 @@
 //! second. Here, and not by the API, the names can be made that the cloud reserves for its own
 //! services: clients such as Nacos use them without being told so.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -34,7 +35,7 @@ pub(super) struct AliasAndKeyArgs {
     #[command(flatten)]
     file: ConfigFile,
     /// The alias, with or without alias/ in front: acs/mse and acs/acm for Nacos
-    #[arg(value_parser = parse)]
+    #[arg(value_parser = parse::<OperatorAlias>)]
     alias: OperatorAlias,
     /// The key: its id or another alias (alias/...)
     key: KeyRef,
@@ -54,7 +55,7 @@ pub(super) struct AliasArg {
     #[command(flatten)]
     file: ConfigFile,
     /// The alias, with or without alias/ in front
-    #[arg(value_parser = known)]
+    #[arg(value_parser = parse::<model::Alias>)]
     alias: model::Alias,
 }
 
@@ -99,16 +100,9 @@ impl AliasAndKeyArgs {
 impl List {
     fn run(&self) -> anyhow::Result<()> {
         with_store(&self.file, async |store| {
-            let all = store.aliases();
-            if self.json {
-                let objects: Vec<Value> = all.iter().map(in_json).collect();
-                return Ok(output::json(&objects)?);
-            }
-            let rows: Vec<_> = all
-                .iter()
-                .map(|one| (one.name.as_str(), format!("{}  {}", one.key, one.created)))
-                .collect();
-            Ok(output::columns(&rows)?)
+            let row =
+                |one: &AliasRecord| (one.name.to_string(), format!("{}  {}", one.key, one.created));
+            Ok(output::list(&store.aliases(), self.json, in_json, row)?)
         })
     }
 }
@@ -171,18 +165,10 @@ fn in_json(alias: &AliasRecord) -> Value {
     json!({"alias": alias.name, "key_id": alias.key, "created": alias.created})
 }
 
-/// Reads an alias that an operator may make, with or without its prefix.
+/// Parses an alias, with or without its prefix.
 ///
 /// # Errors
-/// When it is none.
-pub(super) fn parse(text: &str) -> Result<OperatorAlias, String> {
-    with_prefix(text).parse().map_err(|error| format!("{error}"))
-}
-
-fn known(text: &str) -> Result<model::Alias, String> {
-    with_prefix(text).parse().map_err(|error| format!("{error}"))
-}
-
-fn with_prefix(text: &str) -> String {
-    format!("alias/{}", text.strip_prefix("alias/").unwrap_or(text))
+/// When it is malformed.
+pub(super) fn parse<A: FromStr>(text: &str) -> Result<A, A::Err> {
+    format!("alias/{}", text.strip_prefix("alias/").unwrap_or(text)).parse()
 }

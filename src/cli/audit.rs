@@ -3,27 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::output;
 use super::paths::{Files, GatewayPaths};
 use super::settings::{self, ConfigFile};
-use crate::app;
 use crate::audit::{
     self, AuditKey, Bound, Bundle, Expectation, KeyChange, MANIFEST, Manifest, Report, Sources,
     StoredHead, Verifier, export,
 };
 use crate::store::{AccessMode, MetadataValue, Store};
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Audit {
-    /// Find what was changed in audit files, and where
-    Verify(Verify),
-    /// Make a bundle that verifies elsewhere, with the public key alone
-    Export(Export),
-    /// Replace a lost key that signs the checkpoints
-    ReplaceKey(ReplaceKey),
+commands! {
+    pub(super) enum Audit {
+        /// Find what was changed in audit files, and where
+        Verify(Verify);
+        /// Make a bundle that verifies elsewhere, with the public key alone
+        Export(Export);
+        /// Replace a lost key that signs the checkpoints
+        ReplaceKey(ReplaceKey);
+    }
 }
 
 /// Reads audit files, or a bundle, and holds every record against the chain and the signatures.
@@ -77,16 +77,6 @@ pub(super) struct ReplaceKey {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
-}
-
-impl Audit {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Verify(verify) => verify.run(),
-            Self::Export(export) => export.run(),
-            Self::ReplaceKey(new_key) => new_key.run(),
-        }
-    }
 }
 
 impl Verify {
@@ -208,28 +198,17 @@ impl ReplaceKey {
 
 async fn replace_key(config: crate::config::Config) -> anyhow::Result<KeyChange> {
     let settings = settings::settings(config)?;
-    let (store, token) = app::open_offline(
-        settings.token,
-        &settings.store_url,
-        &settings.region_account,
-        AccessMode::ReadWrite,
-    )
-    .await?;
-    let changed = async {
-        let change = audit::replace_key(&store, &token, settings::operator()).await?;
-        // On record now, so that nothing is left to the next start.
+    let (url, place, mode) = (settings.store_url, &settings.region_account, AccessMode::ReadWrite);
+    settings::with_offline(settings.token, &url, place, mode, async |store, token| {
+        let change = audit::replace_key(store, token, settings::operator()).await?;
+        // Recorded now, so that nothing is left to the next start.
         if let Some(audit) = settings.audit {
-            let region_account = settings.region_account.clone();
-            audit::AuditLog::start(audit, region_account, store.clone(), token.clone())
-                .await?
-                .stop()
-                .await;
+            let (place, store, token) = (place.clone(), store.clone(), token.clone());
+            audit::AuditLog::start(audit, place, store, token).await?.stop().await;
         }
-        anyhow::Ok(change)
-    };
-    let change = changed.await;
-    app::close(store, token).await;
-    change
+        Ok(change)
+    })
+    .await
 }
 
 fn read_key(path: &Path) -> anyhow::Result<AuditKey> {

@@ -162,26 +162,31 @@ impl Client {
     /// # Errors
     /// When the gateway refuses, does not answer in time, or answers what no KMS does.
     pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
-        let nonce = random::uuid().simple().to_string();
-        let date_and_nonce = DateAndNonce { date: clock::now(), nonce: &nonce };
-        let request = signed_request(&self.target, action, params, date_and_nonce);
-        let request = request.map_err(|_source| CallError::Malformed)?;
+        let request = self.signed_with_host(action, params)?;
         match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
             Ok(answer) => answer,
             Err(elapsed) => Err(CallError::Unreachable(elapsed.into())),
         }
     }
 
-    /// A call as [`Client::call`] would send it, for a [`Client::connect`].
+    fn signed_with_host(
+        &self,
+        action: &str,
+        params: &[(&str, &str)],
+    ) -> Result<Request<Full<Bytes>>, CallError> {
+        let nonce = random::uuid().simple().to_string();
+        let date_and_nonce = DateAndNonce { date: clock::now(), nonce: &nonce };
+        signed_request(&self.target, action, params, date_and_nonce)
+            .map_err(|_source| CallError::Malformed)
+    }
+
+    /// A call as [`Client::call`] sends it, for a connection of [`Client::connect`].
     pub(super) fn signed(
         &self,
         action: &str,
         params: &[(&str, &str)],
-        nonce: &str,
     ) -> Result<Request<Full<Bytes>>, CallError> {
-        let date_and_nonce = DateAndNonce { date: clock::now(), nonce };
-        let request = signed_request(&self.target, action, params, date_and_nonce);
-        let mut request = request.map_err(|_source| CallError::Malformed)?;
+        let mut request = self.signed_with_host(action, params)?;
         let line = request.uri().path_and_query().cloned();
         *request.uri_mut() = line.map(Uri::from).unwrap_or_default();
         Ok(request)
@@ -199,9 +204,8 @@ impl Client {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Value, CallError> {
-        let unreachable = |error: hyper_util::client::legacy::Error| error.into();
         let sent = self.http.request(request).await;
-        read_response(sent.map_err(|error| CallError::Unreachable(unreachable(error)))?).await
+        read_response(sent.map_err(|error| CallError::Unreachable(error.into()))?).await
     }
 }
 

@@ -1,14 +1,12 @@
 //! The file in which `hsmgate dev` leaves its endpoint and AccessKey for the client commands.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::private_files;
 use crate::config::SecretError;
 use crate::config::secret::read_private_file;
 
@@ -57,23 +55,8 @@ impl ClientFile {
     /// When it cannot be written.
     pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)?;
-        write_private_file(path, format!("{text}\n").as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))
+        private_files::write(path, format!("{text}\n").as_bytes())
     }
-}
-
-/// Writes a file that only its owner may read, as a whole or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub(super) fn write_private_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let draft = path.with_extension("new");
-    // A draft of an earlier, broken run would keep its own mode.
-    let _ = fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
 }
 
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::exit::CliError;
@@ -39,13 +40,13 @@ impl DataArgs {
             File::open(&self.input).and_then(|file| read_up_to(most, file))
         };
         let bytes = bytes.with_context(|| format!("cannot read {}", self.input.display()))?;
-        match bytes.len() {
-            0 => Err(CliError::usage("the input is empty").into()),
-            length if length > most => {
-                Err(CliError::usage(format!("the input is longer than {most} bytes")).into())
-            }
-            _ => Ok(bytes),
+        if bytes.is_empty() {
+            return Err(CliError::usage("the input is empty").into());
         }
+        if bytes.len() > most {
+            return Err(CliError::usage(format!("the input is longer than {most} bytes")).into());
+        }
+        Ok(bytes)
     }
 
     /// The context as the API takes it; `None` when there is none.
@@ -60,22 +61,29 @@ impl DataArgs {
                 return Err(CliError::usage(what).into());
             }
         }
-        if pairs.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(serde_json::to_string(&pairs)?))
+        Ok((!pairs.is_empty()).then(|| serde_json::to_string(&pairs)).transpose()?)
     }
 
-    /// Whether the result goes to a file.
-    pub(super) fn has_out_file(&self) -> bool {
-        self.out.is_some()
-    }
-
-    /// Writes the result to its file or to standard output.
+    /// Writes the result to its file, or to standard output unless `as_json` puts the response there.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub(super) fn write(&self, result: &[u8]) -> anyhow::Result<()> {
+    /// When it is not available or cannot be written.
+    pub(super) fn respond(
+        &self,
+        response: &Value,
+        as_json: bool,
+        result: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
+    ) -> anyhow::Result<()> {
+        if self.out.is_some() || !as_json {
+            self.write(&result()?)?;
+        }
+        if as_json {
+            output::json(response)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, result: &[u8]) -> anyhow::Result<()> {
         let Some(path) = &self.out else {
             return Ok(output::bytes(result)?);
         };

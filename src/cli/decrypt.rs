@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::connection::Connection;
 use super::data::DataArgs;
 use super::exit::CliError;
-use super::{output, response};
+use super::response;
 
 /// The most bytes of Base64 that are read: more than any blob has.
 const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
@@ -36,15 +36,10 @@ impl Decrypt {
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
         let answer = self.connection.open()?.call("Decrypt", &params)?;
         let plaintext = response::text(&answer, &["Plaintext"])?;
-        if self.data.has_out_file() || !self.json {
-            let data = STANDARD.decode(plaintext).map(Zeroizing::new).context(
-                "what was encrypted is no Base64 (some clients encrypt bare text): --json shows it",
-            )?;
-            self.data.write(&data)?;
-        }
-        if self.json {
-            output::json(&answer)?;
-        }
-        Ok(())
+        self.data.respond(&answer, self.json, || {
+            STANDARD.decode(plaintext).map(Zeroizing::new).context(
+                "the plaintext is not Base64 (some clients encrypt other text): --json shows it",
+            )
+        })
     }
 }

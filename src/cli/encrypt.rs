@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::connection::Connection;
 use super::data::DataArgs;
-use super::{output, response};
+use super::response;
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
 
 /// Reads data, and prints the ciphertext blob that a key makes of it.
@@ -32,12 +32,7 @@ impl Encrypt {
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
         let answer = self.connection.open()?.call("Encrypt", &params)?;
         let blob = response::text(&answer, &["CiphertextBlob"])?;
-        if self.data.has_out_file() || !self.json {
-            self.data.write(format!("{blob}\n").as_bytes())?;
-        }
-        if self.json {
-            output::json(&answer)?;
-        }
-        Ok(())
+        let text = || Ok(Zeroizing::new(format!("{blob}\n").into_bytes()));
+        self.data.respond(&answer, self.json, text)
     }
 }

@@ -110,18 +110,16 @@ impl Exit {
 /// Whether a start fails in a way that only another configuration can mend. A PIN that was refused
 /// may not be tried again by whoever restarts the gateway: each try may lock the token for good.
 fn is_set_up_wrongly(error: &StartError) -> bool {
-    match error {
-        StartError::Tls(_) => true,
-        StartError::Token(error) => error.class() == ErrorClass::Pin,
-        _ => false,
-    }
+    matches!(error, StartError::Tls(_)) || is_refused_pin(error)
 }
 
-/// Whether a start failed because the token refused the PIN, or it was not tried.
+/// Whether a start failed because the token refused the PIN, or the PIN was not tried.
 pub(super) fn is_pin_refused(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        matches!(cause.downcast_ref(), Some(StartError::Token(error)) if error.class() == ErrorClass::Pin)
-    })
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(is_refused_pin)
+}
+
+fn is_refused_pin(error: &StartError) -> bool {
+    matches!(error, StartError::Token(error) if error.class() == ErrorClass::Pin)
 }
 
 impl From<Exit> for ExitCode {

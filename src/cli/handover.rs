@@ -23,27 +23,34 @@ use crate::app::{Listeners, StartMode};
 /// The most listeners that are handed over: that of the API and that of health and metrics.
 const LISTENERS: usize = 2;
 
-/// What the supervisor says.
-const TAKE_OVER: u8 = b'T';
-const HAND_OVER: u8 = b'H';
-/// What the gateway says.
-const PREPARED: u8 = b'P';
-const SERVING: u8 = b'S';
-const PIN_REFUSED: u8 = b'R';
+/// What a supervisor tells its gateway to do, as a byte on the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// To serve on the listeners.
+    TakeOver = b'T',
+    /// To stop serving, because another gateway takes over.
+    HandOver = b'H',
+}
 
 /// The first message, without its listeners.
 const FIRST_EXCLUSIVE: u8 = b'1';
 const FIRST_REPLACEMENT: u8 = b'2';
 
-/// What a gateway has reported to its supervisor.
+/// What a gateway reports to its supervisor, as a byte on the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Report {
-    /// It has opened what it can beside another gateway, and waits to take over.
-    Prepared,
+    /// It has opened what it can open beside another gateway, and waits to take over.
+    Prepared = b'P',
     /// It serves.
-    Serving,
+    Serving = b'S',
     /// The token has refused the PIN, or the PIN is not tried: the gateway is about to end.
-    PinRefused,
+    PinRefused = b'R',
+}
+
+impl Report {
+    const ALL: [Self; 3] = [Self::Prepared, Self::Serving, Self::PinRefused];
 }
 
 /// The supervisor's end of the socket to one gateway.
@@ -75,33 +82,22 @@ impl GatewayChannel {
         Ok((Self(AsyncStream::from_std(ours)?), theirs.into()))
     }
 
-    /// Tells it to take over.
+    /// Gives the gateway an order.
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) async fn send_take_over(&mut self) -> io::Result<()> {
-        self.0.write_all(&[TAKE_OVER]).await
+    pub(super) async fn send(&mut self, order: Order) -> io::Result<()> {
+        self.0.write_all(&[order as u8]).await
     }
 
-    /// Tells it to hand over.
+    /// The next report of the gateway. Cancel safe: no report is lost when this is dropped.
     ///
     /// # Errors
-    /// When it has ended.
-    pub(super) async fn send_hand_over(&mut self) -> io::Result<()> {
-        self.0.write_all(&[HAND_OVER]).await
-    }
-
-    /// What it reports next. Nothing is lost when this is dropped before it completes.
-    ///
-    /// # Errors
-    /// When it has ended, or says what no gateway says.
+    /// When it has ended, or sends a byte that is no report.
     pub(super) async fn report(&mut self) -> io::Result<Report> {
-        match self.0.read_u8().await? {
-            PREPARED => Ok(Report::Prepared),
-            SERVING => Ok(Report::Serving),
-            PIN_REFUSED => Ok(Report::PinRefused),
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        }
+        let byte = self.0.read_u8().await?;
+        let report = Report::ALL.into_iter().find(|report| *report as u8 == byte);
+        report.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -146,36 +142,28 @@ impl SupervisorChannel {
     /// # Errors
     /// When the supervisor has ended.
     pub(super) async fn wait_to_take_over(&mut self) -> io::Result<()> {
-        self.0.write_all(&[PREPARED]).await?;
-        while self.0.read_u8().await? != TAKE_OVER {}
-        Ok(())
+        self.send(Report::Prepared).await?;
+        self.wait_for(Order::TakeOver).await
     }
 
-    /// Reports that the gateway serves.
+    /// Reports to the supervisor.
     ///
     /// # Errors
     /// When the supervisor has ended.
-    pub(super) async fn send_serving(&mut self) -> io::Result<()> {
-        self.0.write_all(&[SERVING]).await
-    }
-
-    /// Reports that the token has refused the PIN.
-    ///
-    /// # Errors
-    /// When the supervisor has ended.
-    pub(super) async fn send_pin_refused(&mut self) -> io::Result<()> {
-        self.0.write_all(&[PIN_REFUSED]).await
+    pub(super) async fn send(&mut self, report: Report) -> io::Result<()> {
+        self.0.write_all(&[report as u8]).await
     }
 
     /// Completes when the gateway has to hand over. Not when the supervisor has ended: the process
     /// ends with it.
     pub(super) async fn hand_over_requested(&mut self) {
-        loop {
-            match self.0.read_u8().await {
-                Ok(HAND_OVER) => return,
-                Ok(_) => {}
-                Err(_) => std::future::pending().await,
-            }
+        if self.wait_for(Order::HandOver).await.is_err() {
+            std::future::pending::<()>().await;
         }
+    }
+
+    async fn wait_for(&mut self, order: Order) -> io::Result<()> {
+        while self.0.read_u8().await? != order as u8 {}
+        Ok(())
     }
 }

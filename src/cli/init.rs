@@ -1,7 +1,5 @@
 //! `hsmgate init`.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -11,8 +9,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
-use super::output;
 use super::settings::{self, ConfigFile};
+use super::{output, private_files};
 use crate::app::Backend;
 use crate::config::secret::read_pin_file;
 use crate::config::{Config, TokenName};
@@ -40,11 +38,7 @@ impl Init {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.file.load()?;
         self.make_token(&config)?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&config.state_directory)
-            .with_context(|| format!("cannot make {}", config.state_directory.display()))?;
+        private_files::create_directory(&config.state_directory)?;
         Runtime::new()?.block_on(async {
             let backend = settings::backend(config).await.inspect_err(|_error| {
                 if self.so_pin_file.is_none() {

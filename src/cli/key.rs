@@ -3,24 +3,25 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Remote};
-use super::{output, response};
+use super::{alias, output, response};
 use crate::model::{Alias, KeySpec, KeyUsage};
 
 /// The most rows that the API gives on a page.
 const PAGE_SIZE: &str = "100";
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Key {
-    /// Make a key, and print its id
-    Create(Create),
-    /// List all keys with their aliases
-    List(List),
-    /// Show what is known of a key
-    Describe(Describe),
+commands! {
+    pub(super) enum Key {
+        /// Make a key, and print its id
+        Create(Create);
+        /// List all keys with their aliases
+        List(List);
+        /// Show what is known of a key
+        Describe(Describe);
+    }
 }
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// An alias for the key, with or without alias/ in front
-    #[arg(long, value_name = "NAME", value_parser = alias)]
+    #[arg(long, value_name = "NAME", value_parser = alias::parse::<Alias>)]
     alias: Option<Alias>,
     /// Its kind and size [default: Aliyun_AES_256]
     #[arg(long)]
@@ -62,16 +63,6 @@ pub(super) struct Describe {
     json: bool,
     #[command(flatten)]
     connection: Connection,
-}
-
-impl Key {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Create(create) => create.run(),
-            Self::List(list) => list.run(),
-            Self::Describe(describe) => describe.run(),
-        }
-    }
 }
 
 impl Create {
@@ -114,15 +105,12 @@ impl List {
             let id = response::text(key, &["KeyId"])?;
             rows.push((id, key.get("KeyArn"), aliases.remove(id).unwrap_or_default()));
         }
-        if self.json {
-            let objects: Vec<Value> = rows
-                .iter()
-                .map(|(id, arn, aliases)| json!({"KeyId": id, "KeyArn": arn, "Aliases": aliases}))
-                .collect();
-            return Ok(output::json(&objects)?);
-        }
-        let rows: Vec<_> = rows.iter().map(|(id, _, aliases)| (*id, aliases.join(" "))).collect();
-        Ok(output::columns(&rows)?)
+        Ok(output::list(
+            &rows,
+            self.json,
+            |(id, arn, aliases)| json!({"KeyId": id, "KeyArn": arn, "Aliases": aliases}),
+            |(id, _, aliases)| ((*id).to_owned(), aliases.join(" ")),
+        )?)
     }
 }
 
@@ -160,9 +148,4 @@ fn all(remote: &Remote, action: &str, outer: &str, inner: &str) -> anyhow::Resul
 
 fn in_words(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn alias(text: &str) -> Result<Alias, String> {
-    let name = text.strip_prefix("alias/").unwrap_or(text);
-    format!("alias/{name}").parse().map_err(|error| format!("{error}"))
 }

@@ -205,7 +205,7 @@ impl Sender {
     fn signed(&self) -> Result<Request<Full<Bytes>>, CallError> {
         let params: Vec<(&str, &str)> =
             self.plan.params.iter().map(|(name, value)| (&**name, &**value)).collect();
-        self.client.signed(&self.plan.action, &params, &random::uuid().simple().to_string())
+        self.client.signed(&self.plan.action, &params)
     }
 }
 

@@ -3,6 +3,31 @@
 //! Knows arguments, exit codes and what people read. Must not know SQL, PKCS#11 or how a request is
 //! signed: commands drive the gateway through `app`, or call it through the client.
 
+/// Declares a group of commands. Each command is a struct of its arguments with a method `run`, which
+/// takes the value after `with`, if there is one.
+macro_rules! commands {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis enum $Group:ident {
+            $($(#[$command_meta:meta])* $Command:ident($Arguments:ty) $(with $value:expr)?;)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, clap::Subcommand)]
+        $visibility enum $Group {
+            $($(#[$command_meta])* $Command($Arguments),)+
+        }
+
+        impl $Group {
+            pub(super) fn run(self) -> anyhow::Result<()> {
+                match self {
+                    $(Self::$Command(command) => command.run($($value)?),)+
+                }
+            }
+        }
+    };
+}
+
 mod access_key;
 mod alias;
 mod audit;
@@ -29,6 +54,7 @@ mod paths;
 mod policy;
 mod policy_arg;
 mod principal;
+mod private_files;
 mod recover;
 mod response;
 mod restart_on_hang;
@@ -45,7 +71,7 @@ mod token;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 use crate::model::PrincipalKind;
 use crate::telemetry;
@@ -62,61 +88,62 @@ struct Cli {
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not found, \
                           4 refused, 5 wrong state, 6 unreachable, 7 the doctor found failed checks";
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Start a gateway for development on loopback, with a SoftHSM2 token of its own
-    Dev(dev::Dev),
-    /// Start the gateway
-    Serve(serve::Serve),
-    /// Prepare token and database, and create the first AccessKey
-    Init(init::Init),
-    /// Show token information
-    #[command(subcommand)]
-    Token(token::Token),
-    /// Manage AccessKeys; works while the gateway runs or is stopped
-    #[command(subcommand)]
-    AccessKey(access_key::AccessKey),
-    /// Create certificates for development
-    #[command(subcommand)]
-    Tls(tls::Tls),
-    /// Check token, keys, database, files and clock
-    Doctor(doctor::Doctor),
-    /// Copy the database while it is in use
-    Backup(backup::Backup),
-    /// Replace the database with a backup
-    Restore(restore::Restore),
-    /// Import keys found on the token into the database
-    Recover(recover::Recover),
-    /// Verify and export the record of operations
-    #[command(subcommand)]
-    Audit(audit::Audit),
-    /// Manage users and their policies; works while the gateway runs or is stopped
-    #[command(subcommand)]
-    User(principal::Principal),
-    /// Manage roles and their policies; works while the gateway runs or is stopped
-    #[command(subcommand)]
-    Role(principal::Principal),
-    /// Create temporary credentials; works while the gateway runs or is stopped
-    #[command(subcommand)]
-    Sts(sts::Sts),
-    /// Validate and simulate policy documents
-    #[command(subcommand)]
-    Policy(policy::Policy),
-    /// Manage keys through the API
-    #[command(subcommand)]
-    Key(key::Key),
-    /// Manage aliases, the reserved ones too; works while the gateway runs or is stopped
-    #[command(subcommand)]
-    Alias(alias::Alias),
-    /// Create, list and delete client keys for programs that use a KMS instance SDK
-    #[command(subcommand)]
-    ClientKey(client_key::ClientKey),
-    /// Encrypt up to 6 KiB through the API
-    Encrypt(encrypt::Encrypt),
-    /// Decrypt through the API
-    Decrypt(decrypt::Decrypt),
-    /// Measure a gateway under a fixed rate of calls
-    Bench(bench::Bench),
+commands! {
+    enum Command {
+        /// Start a gateway for development on loopback, with a SoftHSM2 token of its own
+        Dev(dev::Dev);
+        /// Start the gateway
+        Serve(serve::Serve);
+        /// Prepare token and database, and create the first AccessKey
+        Init(init::Init);
+        /// Show token information
+        #[command(subcommand)]
+        Token(token::Token);
+        /// Manage AccessKeys; works while the gateway runs or is stopped
+        #[command(subcommand)]
+        AccessKey(access_key::AccessKey);
+        /// Create certificates for development
+        #[command(subcommand)]
+        Tls(tls::Tls);
+        /// Check token, keys, database, files and clock
+        Doctor(doctor::Doctor);
+        /// Copy the database while it is in use
+        Backup(backup::Backup);
+        /// Replace the database with a backup
+        Restore(restore::Restore);
+        /// Import keys found on the token into the database
+        Recover(recover::Recover);
+        /// Verify and export the record of operations
+        #[command(subcommand)]
+        Audit(audit::Audit);
+        /// Manage users and their policies; works while the gateway runs or is stopped
+        #[command(subcommand)]
+        User(principal::Principal) with PrincipalKind::User;
+        /// Manage roles and their policies; works while the gateway runs or is stopped
+        #[command(subcommand)]
+        Role(principal::Principal) with PrincipalKind::Role;
+        /// Create temporary credentials; works while the gateway runs or is stopped
+        #[command(subcommand)]
+        Sts(sts::Sts);
+        /// Validate and simulate policy documents
+        #[command(subcommand)]
+        Policy(policy::Policy);
+        /// Manage keys through the API
+        #[command(subcommand)]
+        Key(key::Key);
+        /// Manage aliases, the reserved ones too; works while the gateway runs or is stopped
+        #[command(subcommand)]
+        Alias(alias::Alias);
+        /// Create, list and delete client keys for programs that use a KMS instance SDK
+        #[command(subcommand)]
+        ClientKey(client_key::ClientKey);
+        /// Encrypt up to 6 KiB through the API
+        Encrypt(encrypt::Encrypt);
+        /// Decrypt through the API
+        Decrypt(decrypt::Decrypt);
+        /// Measure a gateway under a fixed rate of calls
+        Bench(bench::Bench);
+    }
 }
 
 /// Runs the command that the process was started with.
@@ -136,34 +163,6 @@ pub fn run() -> ExitCode {
 fn run_command(command: Command) -> anyhow::Result<()> {
     hardening::protect_memory().context("cannot close the memory of this process to others")?;
     command.run()
-}
-
-impl Command {
-    fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Dev(dev) => dev.run(),
-            Self::Serve(serve) => serve.run(),
-            Self::Init(init) => init.run(),
-            Self::Token(token) => token.run(),
-            Self::AccessKey(access_key) => access_key.run(),
-            Self::Tls(tls) => tls.run(),
-            Self::Doctor(doctor) => doctor.run(),
-            Self::Backup(backup) => backup.run(),
-            Self::Restore(restore) => restore.run(),
-            Self::Recover(recover) => recover.run(),
-            Self::Audit(audit) => audit.run(),
-            Self::User(user) => user.run(PrincipalKind::User),
-            Self::Role(role) => role.run(PrincipalKind::Role),
-            Self::Sts(sts) => sts.run(),
-            Self::Policy(policy) => policy.run(),
-            Self::Key(key) => key.run(),
-            Self::Alias(alias) => alias.run(),
-            Self::ClientKey(client_key) => client_key.run(),
-            Self::Encrypt(encrypt) => encrypt.run(),
-            Self::Decrypt(decrypt) => decrypt.run(),
-            Self::Bench(bench) => bench.run(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::config::ConfigError;
 use crate::model::AccessKeyId;
@@ -24,9 +25,23 @@ pub(super) fn line(text: &str) -> io::Result<()> {
 }
 
 /// Writes names and values in two columns.
-pub(super) fn columns(rows: &[(&str, String)]) -> io::Result<()> {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    rows.iter().try_for_each(|(name, value)| line(format!("{name:width$}  {value}").trim_end()))
+pub(super) fn columns(rows: &[(impl AsRef<str>, String)]) -> io::Result<()> {
+    let width = rows.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or_default();
+    rows.iter()
+        .try_for_each(|(name, value)| line(format!("{:width$}  {value}", name.as_ref()).trim_end()))
+}
+
+/// Writes a list as a JSON array of objects, or as names and values in two columns.
+pub(super) fn list<T, N: AsRef<str>>(
+    items: &[T],
+    as_json: bool,
+    object: impl Fn(&T) -> Value,
+    row: impl Fn(&T) -> (N, String),
+) -> io::Result<()> {
+    if as_json {
+        return json(&items.iter().map(object).collect::<Vec<_>>());
+    }
+    columns(&items.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Writes a new AccessKey: the one time that its secret is shown.

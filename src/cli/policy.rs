@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
@@ -21,12 +21,13 @@ use crate::model::{
 };
 use crate::store::Store;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Policy {
-    /// Say whether a policy document can be used, and where its fault is
-    Validate(Validate),
-    /// Say whether a request would be allowed, and which statement decides
-    Simulate(Box<Simulate>),
+commands! {
+    pub(super) enum Policy {
+        /// Say whether a policy document can be used, and where its fault is
+        Validate(Validate);
+        /// Say whether a request would be allowed, and which statement decides
+        Simulate(Box<Simulate>);
+    }
 }
 
 #[derive(Debug, Args)]
@@ -60,15 +61,6 @@ pub(super) struct Simulate {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
-}
-
-impl Policy {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Validate(validate) => validate.run(),
-            Self::Simulate(simulate) => simulate.run(),
-        }
-    }
 }
 
 impl Validate {

@@ -135,15 +135,11 @@ impl List {
             output::damaged(&state.damaged);
             let mut all = state.principals;
             all.retain(|one| one.name.kind() == kind);
-            if self.json {
-                let objects: Vec<Value> = all.iter().map(in_json).collect();
-                return Ok(output::json(&objects)?);
-            }
-            let rows: Vec<_> = all
-                .iter()
-                .map(|one| (one.name.name(), format!("{}  {}", one.created, names(one).join(" "))))
-                .collect();
-            Ok(output::columns(&rows)?)
+            let row = |one: &PrincipalRow| {
+                let text = format!("{}  {}", one.created, names(one).join(" "));
+                (one.name.name().to_owned(), text)
+            };
+            Ok(output::list(&all, self.json, in_json, row)?)
         })
     }
 }

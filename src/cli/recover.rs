@@ -7,10 +7,9 @@ use tokio::runtime::Runtime;
 
 use super::output;
 use super::settings::{self, ConfigFile};
-use crate::app;
 use crate::config::Config;
 use crate::keyring::recovery::{self, Findings};
-use crate::model::clock;
+use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
 use crate::store::{AccessMode, Store, StoreError};
 
 /// What no label in the token tells.
@@ -43,20 +42,20 @@ struct RecoveryReport {
     is_dry_run: bool,
     keys: Vec<RecoveredKey>,
     service_keys: Vec<String>,
-    destroyed_before: Vec<String>,
+    destroyed_before: Vec<KeyId>,
     left_alone: Vec<IgnoredObject>,
     keys_in_store: usize,
-    postponed_deletions: Vec<String>,
+    postponed_deletions: Vec<KeyId>,
     not_rebuilt: &'static [&'static str],
 }
 
 #[derive(Serialize)]
 struct RecoveredKey {
-    key_id: String,
-    key_spec: &'static str,
-    key_usage: &'static str,
+    key_id: KeyId,
+    key_spec: KeySpec,
+    key_usage: KeyUsage,
     is_new: bool,
-    versions: Vec<String>,
+    versions: Vec<KeyVersionId>,
 }
 
 #[derive(Serialize)]
@@ -78,24 +77,20 @@ impl Recover {
         let (url, _directory) = self.url(&config).await?;
         let token = settings::token_settings(config.token, &config.state_directory)?;
         let mode = if self.dry_run { AccessMode::ReadOnly } else { AccessMode::ReadWrite };
-        let (store, token) = app::open_offline(token, &url, &config.region_account, mode).await?;
-        store.set_operator(settings::operator());
-        let had_keys = !store.keys().is_empty();
-        let outcome = async {
-            let findings = recovery::find_missing(&store, &token).await?;
+        let place = &config.region_account;
+        settings::with_offline(token, &url, place, mode, async |store, token| {
+            let had_keys = !store.keys().is_empty();
+            let findings = recovery::find_missing(store, token).await?;
             let mut postponed = Vec::new();
             if !self.dry_run {
-                recovery::import(&store, &token, &findings, rotate_at, now).await?;
+                recovery::import(store, token, &findings, rotate_at, now).await?;
                 if had_keys && !findings.keys.is_empty() {
                     postponed = store.postpone_deletions(now).await?;
                 }
             }
-            let postponed = postponed.iter().map(ToString::to_string).collect();
-            anyhow::Ok(RecoveryReport::of(&findings, self.dry_run, store.keys().len(), postponed))
-        };
-        let shown = outcome.await;
-        app::close(store, token).await;
-        shown
+            Ok(RecoveryReport::of(findings, self.dry_run, store.keys().len(), postponed))
+        })
+        .await
     }
 
     /// The store, or an empty one in its place where there is none and nothing may be made.
@@ -117,30 +112,23 @@ impl Recover {
 }
 
 impl RecoveryReport {
-    fn of(findings: &Findings, is_dry_run: bool, keys: usize, postponed: Vec<String>) -> Self {
+    fn of(findings: Findings, is_dry_run: bool, keys: usize, postponed: Vec<KeyId>) -> Self {
+        let recovered = findings.keys.into_iter().map(|found| RecoveredKey {
+            key_id: found.id,
+            key_spec: found.spec,
+            key_usage: found.usage,
+            is_new: !found.is_known,
+            versions: found.versions.into_iter().map(|(_, id)| id).collect(),
+        });
+        let unusable = findings.unusable.into_iter();
+        let ignored =
+            unusable.map(|(name, reason)| IgnoredObject { label: name.to_string(), reason });
         Self {
             is_dry_run,
-            keys: findings
-                .keys
-                .iter()
-                .map(|found| RecoveredKey {
-                    key_id: found.id.to_string(),
-                    key_spec: found.spec.as_str(),
-                    key_usage: found.usage.as_str(),
-                    is_new: !found.is_known,
-                    versions: found.versions.iter().map(|(_, id)| id.to_string()).collect(),
-                })
-                .collect(),
+            keys: recovered.collect(),
             service_keys: findings.services.iter().map(|(key, _)| key.to_string()).collect(),
-            destroyed_before: findings.destroyed.iter().map(ToString::to_string).collect(),
-            left_alone: findings
-                .unusable
-                .iter()
-                .map(|(name, reason)| IgnoredObject {
-                    label: name.to_string(),
-                    reason: reason.clone(),
-                })
-                .collect(),
+            destroyed_before: findings.destroyed,
+            left_alone: ignored.collect(),
             keys_in_store: keys,
             postponed_deletions: postponed,
             not_rebuilt: NOT_RECOVERABLE,

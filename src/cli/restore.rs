@@ -13,7 +13,7 @@ use super::settings::ConfigFile;
 use crate::audit;
 use crate::authn::REPLAY_JOURNAL;
 use crate::config::Config;
-use crate::model::{KeyId, clock};
+use crate::model::clock;
 use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
 
 /// Puts a backup in the place of the database, which is kept beside it. No gateway may be running
@@ -56,8 +56,8 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
     output::json(&json!({
         "kept": replaced.kept,
         "keys": replaced.keys,
-        "destroyed_since": texts(&replaced.destroyed),
-        "postponed_deletions": texts(&replaced.postponed),
+        "destroyed_since": replaced.destroyed,
+        "postponed_deletions": replaced.postponed,
         "incomplete": replaced.incomplete,
         "has_tombstones": replaced.has_tombstones,
     }))?;
@@ -126,8 +126,4 @@ fn tell(replaced: &Replaced) -> anyhow::Result<()> {
     }
     output::line("Keys and versions that were made since: hsmgate recover takes them in.")?;
     Ok(())
-}
-
-fn texts(keys: &[KeyId]) -> Vec<String> {
-    keys.iter().map(ToString::to_string).collect()
 }

@@ -12,7 +12,7 @@ use clap::builder::FalseyValueParser;
 use tokio::runtime::{self, Runtime};
 
 use super::exit::is_pin_refused;
-use super::handover::SupervisorChannel;
+use super::handover::{Report, SupervisorChannel};
 use super::settings::{self, ConfigFile};
 use super::shutdown_timeout::{STOP_LIMIT, end_at_once, end_within};
 use super::signals::{ServerSignals, StopSignals};
@@ -95,7 +95,7 @@ impl Serve {
                 if let Some(supervisor) = &mut supervisor
                     && is_pin_refused(&error)
                 {
-                    supervisor.send_pin_refused().await?;
+                    supervisor.send(Report::PinRefused).await?;
                 }
                 return Err(error);
             }
@@ -115,7 +115,7 @@ impl Serve {
             );
         }
         if let Some(supervisor) = &mut supervisor {
-            supervisor.send_serving().await.context("the supervisor has ended")?;
+            supervisor.send(Report::Serving).await.context("the supervisor has ended")?;
         }
         let certificate = gateway.certificate();
         let reloads = tokio::spawn(hangups.each(move || {

@@ -11,14 +11,15 @@ use super::open_files;
 use crate::app::{self, Backend};
 use crate::config::ownership::{InsecurePermissions, Role, check_permissions};
 use crate::config::{Config, Limits, TokenConfig, TokenName};
+use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::server::http::ConnectionLimits;
-use crate::store::Store;
+use crate::store::{AccessMode, Store};
 use crate::telemetry;
-use crate::token::{TokenSelector, TokenSettings};
+use crate::token::{Token, TokenSelector, TokenSettings};
 
 /// The file of the state directory that remembers a refused PIN.
-pub(super) const PIN_REFUSAL: &str = "pin-refused";
+const PIN_REFUSAL: &str = "pin-refused";
 
 /// The configuration file.
 #[derive(Debug, Args)]
@@ -48,14 +49,25 @@ impl ConfigFile {
 /// What a gateway needs, with the PIN read.
 ///
 /// # Errors
-/// When the PIN cannot be read, or the system allows too few open files.
+/// When other users can change a file that the gateway trusts, the PIN cannot be read, or the system
+/// allows too few open files.
 pub(super) fn settings(config: Config) -> anyhow::Result<app::Settings> {
     check_store_permissions(&config)?;
     for (path, role) in protected_gateway_paths(&config) {
         check_permissions(&path, role)?;
     }
+    check_token_permissions(&config.token, &config.state_directory)?;
+    without_permission_checks(config)
+}
+
+/// As [`settings`], for files that other users may be able to change: those of a gateway for
+/// development.
+///
+/// # Errors
+/// When the PIN cannot be read, or the system allows too few open files.
+pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::Settings> {
     let connections = connection_limits(&config.limits)?;
-    let token = token_settings(config.token, &config.state_directory)?;
+    let token = read_token_settings(config.token, &config.state_directory)?;
     Ok(app::Settings {
         region_account: config.region_account,
         store_url: config.store_url,
@@ -129,6 +141,25 @@ pub(super) fn with_store(
     })
 }
 
+/// Opens store and token without a gateway, does the work, and closes them however that ends.
+///
+/// # Errors
+/// When one of them cannot be used, they do not belong together, or another process uses a store that
+/// `mode` may change; and what the work returns.
+pub(super) async fn with_offline<T>(
+    token: TokenSettings,
+    store_url: &str,
+    region_account: &RegionAccount,
+    mode: AccessMode,
+    work: impl AsyncFnOnce(&Store, &Token) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (store, token) = app::open_offline(token, store_url, region_account, mode).await?;
+    store.set_operator(operator());
+    let outcome = work(&store, &token).await;
+    app::close(store, token).await;
+    outcome
+}
+
 /// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
 /// names are what the environment says, the number is what the system knows.
 pub(super) fn operator() -> String {
@@ -181,9 +212,27 @@ pub(super) fn token_settings(
     token: TokenConfig,
     state_directory: &Path,
 ) -> anyhow::Result<TokenSettings> {
+    check_token_permissions(&token, state_directory)?;
+    read_token_settings(token, state_directory)
+}
+
+fn check_token_permissions(
+    token: &TokenConfig,
+    state_directory: &Path,
+) -> Result<(), InsecurePermissions> {
     check_permissions(&token.module, Role::Code)?;
-    check_permissions(state_directory, Role::Data)?;
-    let pin = token.pin.read().context("there is no PIN")?;
+    check_permissions(state_directory, Role::Data)
+}
+
+/// As [`token_settings`], without the checks of permissions.
+///
+/// # Errors
+/// When the PIN cannot be read.
+pub(super) fn read_token_settings(
+    token: TokenConfig,
+    state_directory: &Path,
+) -> anyhow::Result<TokenSettings> {
+    let pin = token.pin.read().context("cannot read the PIN")?;
     Ok(TokenSettings {
         module: token.module,
         selector: match token.name {

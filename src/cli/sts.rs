@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -18,10 +18,11 @@ use crate::model::{PrincipalName, clock};
 const MIN_SECONDS: i64 = 900;
 const MAX_SECONDS: i64 = 43_200;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Sts {
-    /// Make temporary credentials, and print them once
-    Assume(AssumeArgs),
+commands! {
+    pub(super) enum Sts {
+        /// Make temporary credentials, and print them once
+        Assume(AssumeArgs);
+    }
 }
 
 #[derive(Debug, Args)]
@@ -56,18 +57,15 @@ struct PrincipalArg {
     user_name: Option<String>,
 }
 
-impl Sts {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self::Assume(assume) = self;
-        let request = assume.request()?;
-        with_access_keys(&assume.file, async |keys| {
+impl AssumeArgs {
+    fn run(&self) -> anyhow::Result<()> {
+        let request = self.request()?;
+        with_access_keys(&self.file, async |keys| {
             let credentials = keys.assume(request).await?;
-            Ok(print(&credentials, assume.json)?)
+            Ok(print(&credentials, self.json)?)
         })
     }
-}
 
-impl AssumeArgs {
     fn request(&self) -> anyhow::Result<AssumeRoleRequest> {
         let principal = match (&self.principal.role_name, &self.principal.user_name) {
             (Some(role), _) => PrincipalName::role(role),

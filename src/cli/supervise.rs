@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_dea
 use tokio::process::{Child, Command};
 
 use super::exit::{CliError, Exit};
-use super::handover::{GatewayChannel, Report, SupervisorChannel};
+use super::handover::{GatewayChannel, Order, Report, SupervisorChannel};
 use super::signals::ServerSignals;
 use crate::app::{Listeners, StartMode};
 use crate::model::clock;
@@ -195,7 +195,7 @@ impl Supervisor {
                     if !self.is_stopping {
                         is_handing_over = true;
                         // One that has just ended is seen to have.
-                        let _ = current.channel.send_hand_over().await;
+                        let _ = current.channel.send(Order::HandOver).await;
                     }
                 }
                 Event::Next(GatewayEvent::Ended(status)) => {
@@ -255,7 +255,7 @@ impl Supervisor {
                     tracing::error!(%status, "the gateway has ended; the new one takes over");
                 }
                 // One that has just ended is seen to have.
-                let _ = next.channel.send_take_over().await;
+                let _ = next.channel.send(Order::TakeOver).await;
                 return Ok(AfterExit::Successor(Box::new(next)));
             }
             Some(mut next) => {
@@ -278,7 +278,7 @@ impl Supervisor {
     async fn start_alone(&self) -> anyhow::Result<Gateway> {
         let mut gateway = self.start(StartMode::Exclusive)?;
         // One that has just ended is seen to have.
-        let _ = gateway.channel.send_take_over().await;
+        let _ = gateway.channel.send(Order::TakeOver).await;
         Ok(gateway)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
 use super::exit::CliError;
@@ -10,10 +10,11 @@ use super::settings::{self, ConfigFile};
 use super::{dev, output};
 use crate::token::{self, Capability, TokenInfo, TokenSettings};
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Token {
-    /// Show what the token is and what it can do
-    Info(Info),
+commands! {
+    pub(super) enum Token {
+        /// Show what the token is and what it can do
+        Info(Info);
+    }
 }
 
 /// Logs in to the token, tests it as a start does, and changes nothing. Works while the gateway runs.
@@ -48,14 +49,6 @@ struct CapabilityReport {
     name: &'static str,
     serves: &'static str,
     is_supported: bool,
-}
-
-impl Token {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Info(info) => info.run(),
-        }
-    }
 }
 
 impl Info {

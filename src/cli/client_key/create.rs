@@ -8,11 +8,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::client::CallError;
-use super::super::client_file::write_private_file;
 use super::super::connection::{Connection, Remote};
 use super::super::exit::CliError;
-use super::super::{output, response};
-use super::files::{Files, make_directory, password};
+use super::super::{output, private_files, response};
+use super::files::{Files, password};
 use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -47,8 +46,8 @@ pub(in super::super) struct Create {
 impl Create {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let remote = self.connection.open()?;
-        // Before anything is made that could not be written down.
-        make_directory(&self.out)?;
+        // Before anything is created whose files could not be written.
+        private_files::create_directory(&self.out)?;
         let ca_file = remote.ca_file().map(|ca| copy_ca(ca, &self.out)).transpose()?;
         if !self.policy.is_empty() {
             require_policies(&remote, &self.policy)?;
@@ -66,7 +65,7 @@ impl Create {
 fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let path = directory.join(CA_FILE);
     let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
-    write_private_file(&path, &pem).with_context(|| format!("cannot write {}", path.display()))?;
+    private_files::write(&path, &pem)?;
     Ok(path)
 }
 

@@ -1,14 +1,13 @@
 //! The files of a client key, as the KMS instance SDKs take them.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::super::client_file::write_private_file;
+use super::super::private_files;
 use crate::model::{ClientKeyPassword, random};
 
 /// What stands before the id in the names of both files.
@@ -18,11 +17,13 @@ pub(in super::super) const KEY_SUFFIX: &str = ".json";
 const PASSWORD_SUFFIX: &str = "_Password.txt";
 
 /// The client key's file and that of its password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in super::super) struct Files {
     /// Id and PKCS#12, JSON.
+    #[serde(rename = "client_key_file")]
     pub(in super::super) key: PathBuf,
     /// The password of the PKCS#12, and nothing else.
+    #[serde(rename = "client_key_password_file")]
     pub(in super::super) password: PathBuf,
 }
 
@@ -49,8 +50,7 @@ impl Files {
         let key = Zeroizing::new(key.to_string());
         // No newline behind the password: programs hand the file's text on as it is.
         for (path, text) in [(&self.password, password), (&self.key, key.as_str())] {
-            write_private_file(path, text.as_bytes())
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            private_files::write(path, text.as_bytes())?;
         }
         Ok(())
     }
@@ -70,18 +70,6 @@ pub(in super::super) fn password() -> anyhow::Result<Zeroizing<String>> {
             return Ok(text);
         }
     }
-}
-
-/// Makes a directory for its owner alone. One that is there keeps its mode.
-///
-/// # Errors
-/// When it cannot be made.
-pub(in super::super) fn make_directory(directory: &Path) -> anyhow::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))
 }
 
 #[cfg(test)]

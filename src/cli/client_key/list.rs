@@ -31,14 +31,8 @@ impl List {
         let url = self.gateway.files()?.store_url;
         let keys = Runtime::new()?.block_on(keys(&url))?;
         let now = clock::now();
-        if self.json {
-            let objects: Vec<Value> = keys.iter().map(|key| key.in_json(now)).collect();
-            return Ok(output::json(&objects)?);
-        }
-        let ids: Vec<String> = keys.iter().map(|key| key.record.id.to_string()).collect();
-        let rows: Vec<_> =
-            ids.iter().map(String::as_str).zip(keys.iter().map(|key| key.in_words(now))).collect();
-        Ok(output::columns(&rows)?)
+        let row = |key: &Listed| (key.record.id.to_string(), key.in_words(now));
+        Ok(output::list(&keys, self.json, |key| key.in_json(now), row)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `hsmgate dev` says once it serves.
+//! What `hsmgate dev` prints as soon as it serves.
 
 use std::env;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::client_file::ClientFile;
 use super::super::client_key::files::Files;
-use super::demo::{ALIAS, FirstUse, MESSAGE};
+use super::demo::{FirstUse, MESSAGE};
 
 /// Characters of a ciphertext blob that are shown.
 const SHOWN_CHARACTERS: usize = 56;
@@ -24,123 +24,109 @@ const SDK: &str = "alibabacloud-kms20160120==3.3.1";
 const INSTANCE_EXAMPLE: &str = include_str!("../../../examples/instance_encryption.py");
 const INSTANCE_SDK: &str = "alibabacloud-dkms-gcs==1.0.2";
 
-/// The line of `--json`.
-#[derive(Debug, Serialize)]
-pub(super) struct JsonLine<'a> {
-    pub(super) endpoint: &'a str,
-    pub(super) region: &'a str,
-    pub(super) account: &'a str,
-    pub(super) access_key_id: &'a str,
-    pub(super) access_key_secret: &'a str,
-    pub(super) key_id: &'a str,
-    pub(super) alias: &'a str,
-    /// The CA of its certificate; absent over plain HTTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ca_file: Option<&'a Path>,
-    /// The client key and its password; absent over plain HTTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_key_file: Option<&'a Path>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_key_password_file: Option<&'a Path>,
-    /// Where health and metrics are.
-    pub(super) admin: &'a str,
-}
-
-/// The words for people.
+/// The text for people; serialized, the line of `--json`.
+#[derive(Serialize)]
 pub(super) struct Banner<'a> {
     /// Endpoint and AccessKey.
+    #[serde(flatten)]
     pub(super) file: &'a ClientFile,
-    /// The files of the client key, with TLS.
-    pub(super) client_key: Option<&'a Files>,
-    /// Where health and metrics are.
-    pub(super) admin: &'a str,
     /// The demo key.
     pub(super) key_id: &'a str,
-    /// What became of its first use.
+    /// The alias of the demo key.
+    pub(super) alias: &'a str,
+    /// The files of the client key; absent over plain HTTP.
+    #[serde(flatten)]
+    pub(super) client_key: Option<&'a Files>,
+    /// The URL of health and metrics.
+    pub(super) admin: &'a str,
+    /// The result of the first Encrypt and Decrypt.
+    #[serde(skip)]
     pub(super) first_use: &'a FirstUse,
     /// The directory, as it was given.
+    #[serde(skip)]
     pub(super) dir: &'a Path,
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file;
-        let secret = file.access_key_secret.expose_secret();
-        writeln!(f)?;
-        writeln!(f, "  hsmgate dev serves. FOR DEVELOPMENT ONLY: the PINs lie beside the token")?;
-        writeln!(f, "  in {}. Ctrl-C stops it.", self.dir.display())?;
-        writeln!(f)?;
-        writeln!(f, "  Endpoint         {}", file.endpoint)?;
-        if let Some(ca) = &file.ca_file {
-            writeln!(f, "  CA file          {}", ca.display())?;
+        writeln!(f, "\n  hsmgate dev serves. FOR DEVELOPMENT ONLY: the PINs lie beside the token")?;
+        writeln!(f, "  in {}. Ctrl-C stops it.\n", self.dir.display())?;
+        for (name, value) in self.facts() {
+            writeln!(f, "  {name:15}  {value}")?;
         }
-        writeln!(f, "  Health, metrics  {0}/readyz, {0}/metrics", self.admin)?;
-        writeln!(f, "  Region, account  {}, {}", file.region, file.account)?;
-        writeln!(f, "  AccessKey        {}  {secret}", file.access_key_id)?;
-        if let Some(files) = self.client_key {
-            writeln!(f, "  ClientKey        {}", files.key.display())?;
-            writeln!(f, "  its password     {}", files.password.display())?;
-        }
-        writeln!(f, "  Key              {ALIAS} = {}", self.key_id)?;
         writeln!(f)?;
         self.first_use(f)?;
-        self.shell_commands(f)
+        writeln!(f, "\n  Try it, in another shell:\n")?;
+        for (name, value) in self.variables() {
+            writeln!(f, "export {name}={value}")?;
+        }
+        let program = env::args().next().unwrap_or_else(|| "hsmgate".to_owned());
+        let alias = self.alias;
+        writeln!(f, "echo hello | {program} encrypt {alias} | {program} decrypt")?;
+        writeln!(f, "\n  And with the official Python SDK:\n\npip install {SDK}")?;
+        write!(f, "python3 - <<'END'\n{EXAMPLE}END\n")?;
+        if self.client_key.is_none() {
+            return Ok(());
+        }
+        writeln!(f, "\n  And with the Python SDK of a KMS instance, in a separate environment:\n")?;
+        write!(f, "pip install {INSTANCE_SDK}\npython3 - <<'END'\n{INSTANCE_EXAMPLE}END\n")
     }
 }
 
 impl Banner<'_> {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let (file, admin) = (self.file, self.admin);
+        let secret = file.access_key_secret.expose_secret();
+        let mut facts = vec![("Endpoint", file.endpoint.clone())];
+        facts.extend(file.ca_file.as_ref().map(|ca| ("CA file", ca.display().to_string())));
+        facts.extend([
+            ("Health, metrics", format!("{admin}/readyz, {admin}/metrics")),
+            ("Region, account", format!("{}, {}", file.region, file.account)),
+            ("AccessKey", format!("{}  {secret}", file.access_key_id)),
+        ]);
+        if let Some(files) = self.client_key {
+            facts.push(("ClientKey", files.key.display().to_string()));
+            facts.push(("its password", files.password.display().to_string()));
+        }
+        facts.push(("Key", format!("{} = {}", self.alias, self.key_id)));
+        facts
+    }
+
     fn first_use(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.first_use {
             FirstUse::Done { blob, decrypted } => {
                 let head: String = blob.chars().take(SHOWN_CHARACTERS).collect();
                 writeln!(f, "  Encrypt {MESSAGE:?}  ->  {head}...")?;
-                writeln!(f, "  Decrypt that back       ->  {decrypted:?}")?;
+                writeln!(f, "  Decrypt that back       ->  {decrypted:?}")
             }
-            FirstUse::Refused(code) => writeln!(f, "  Encrypt with {ALIAS} is refused: {code}")?,
+            FirstUse::Refused(code) => {
+                writeln!(f, "  Encrypt with {} is refused: {code}", self.alias)
+            }
         }
-        writeln!(f)
     }
 
-    /// The variables that the gateway's own client and the example read, and lines for both.
-    fn shell_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The variables that the client commands and the example read, quoted for a shell.
+    fn variables(&self) -> Vec<(&'static str, String)> {
         let file = self.file;
-        let program = env::args().next().unwrap_or_else(|| "hsmgate".to_owned());
-        writeln!(f, "  Try it, in another shell:")?;
-        writeln!(f)?;
-        writeln!(f, "export HSMGATE_ENDPOINT={}", file.endpoint)?;
-        writeln!(f, "export HSMGATE_ACCESS_KEY_ID={}", file.access_key_id)?;
-        writeln!(
-            f,
-            "export HSMGATE_ACCESS_KEY_SECRET='{}'",
-            file.access_key_secret.expose_secret()
-        )?;
-        if let Some(ca) = &file.ca_file {
-            writeln!(f, "export HSMGATE_CA_FILE='{}'", ca.display())?;
-        }
+        let quoted = |path: &Path| format!("'{}'", path.display());
+        let secret = format!("'{}'", file.access_key_secret.expose_secret());
+        let mut variables = vec![
+            ("HSMGATE_ENDPOINT", file.endpoint.clone()),
+            ("HSMGATE_ACCESS_KEY_ID", file.access_key_id.clone()),
+            ("HSMGATE_ACCESS_KEY_SECRET", secret),
+        ];
+        variables.extend(file.ca_file.as_ref().map(|ca| ("HSMGATE_CA_FILE", quoted(ca))));
         if let Some(files) = self.client_key {
-            writeln!(f, "export HSMGATE_CLIENT_KEY_FILE='{}'", files.key.display())?;
-            let password = files.password.display();
-            writeln!(f, "export HSMGATE_CLIENT_KEY_PASSWORD_FILE='{password}'")?;
+            variables.push(("HSMGATE_CLIENT_KEY_FILE", quoted(&files.key)));
+            variables.push(("HSMGATE_CLIENT_KEY_PASSWORD_FILE", quoted(&files.password)));
         }
-        writeln!(f, "echo hello | {program} encrypt {ALIAS} | {program} decrypt")?;
-        writeln!(f)?;
-        writeln!(f, "  And with the official Python SDK:")?;
-        writeln!(f)?;
-        writeln!(f, "pip install {SDK}")?;
-        write!(f, "python3 - <<'END'\n{EXAMPLE}END\n")?;
-        if self.client_key.is_none() {
-            return Ok(());
-        }
-        writeln!(f)?;
-        writeln!(f, "  And with the Python SDK of a KMS instance, in an environment of its own:")?;
-        writeln!(f)?;
-        writeln!(f, "pip install {INSTANCE_SDK}")?;
-        write!(f, "python3 - <<'END'\n{INSTANCE_EXAMPLE}END\n")
+        variables
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::demo::ALIAS;
     use super::*;
 
     fn banner(dir: &str, first_use: &FirstUse, client_key: Option<&Files>) -> String {
@@ -153,7 +139,8 @@ mod tests {
             ca_file: None,
         };
         let (admin, dir) = ("http://127.0.0.1:8201", Path::new(dir));
-        Banner { file: &file, client_key, admin, key_id: "key-x", first_use, dir }.to_string()
+        let (key_id, alias) = ("key-x", ALIAS);
+        Banner { file: &file, key_id, alias, client_key, admin, first_use, dir }.to_string()
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::super::client::{CallError, Client};
-use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, make_directory, password};
-use super::super::response;
+use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, password};
+use super::super::{private_files, response};
 use crate::model::{Time, clock};
 
 /// The name of its access point and of that one's policy.
@@ -19,7 +19,7 @@ const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 /// # Errors
 /// When the gateway refuses or does not answer, or a file cannot be written.
 pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<Files> {
-    make_directory(directory)?;
+    private_files::create_directory(directory)?;
     for id in ids(directory)? {
         let files = Files::of(directory, &id);
         if files.password.is_file() && is_valid_for_a_day(client, &id).await? {

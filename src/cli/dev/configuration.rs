@@ -1,105 +1,89 @@
-//! The configuration that a gateway for development has, as a file: for the commands that take one,
-//! `hsmgate doctor` above all.
+//! The configuration of a gateway for development: `hsmgate dev` starts from it, and keeps it as a
+//! file for the commands that take one, such as `hsmgate doctor`.
 
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use serde::Serialize;
+use anyhow::Context as _;
+use serde_json::json;
 
-use super::TOKEN_LABEL;
+use super::super::private_files;
+use super::super::tls::certificate::Files;
 use super::directory::DevDirectory;
-use crate::app::Settings;
+use super::{ACCOUNT, CONNECTIONS, Dev, REGION, TOKEN_LABEL};
+use crate::config::{Config, ConfigError};
 
 const HEAD: &str = "\
 # Written by hsmgate dev at each of its starts, for commands that take a configuration. They find the
 # token with SOFTHSM2_CONF set to the softhsm2.conf beside this file.
 ";
 
-#[derive(Serialize)]
-struct Document<'a> {
-    listen: Listen,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<Tls<'a>>,
-    admin: Listen,
-    service: Service<'a>,
-    token: Token<'a>,
-    store: Store<'a>,
-    limits: Limits,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<AuditTable<'a>>,
+impl Dev {
+    /// Writes the configuration to its file, and returns it.
+    ///
+    /// # Errors
+    /// When an argument is out of range, a path is not UTF-8, or the file cannot be written.
+    pub(super) fn configuration(
+        &self,
+        dev_directory: &DevDirectory,
+        module: &Path,
+        tls: Option<&Files>,
+    ) -> anyhow::Result<Config> {
+        let text = self.configuration_text(dev_directory, module, tls)?;
+        let path = dev_directory.configuration_path();
+        let config =
+            Config::parse(&text).map_err(|faults| ConfigError::Faults(faults.of_file(&path)))?;
+        private_files::write(&path, text.as_bytes())?;
+        Ok(config)
+    }
+
+    fn configuration_text(
+        &self,
+        dev_directory: &DevDirectory,
+        module: &Path,
+        tls: Option<&Files>,
+    ) -> anyhow::Result<String> {
+        let known = dev_directory.client_file()?;
+        let module = module.canonicalize().context("cannot find the module")?;
+        let audit_file = self.audit_file.as_ref().map(std::path::absolute).transpose();
+        let audit_file = audit_file.context("cannot find the audit file")?;
+        let mut document = json!({
+            "listen": {"address": self.listen, "drain_ms": 0},
+            "admin": {"address": self.admin},
+            "service": {
+                "region": known.as_ref().map_or(REGION, |file| file.region.as_str()),
+                "account": known.as_ref().map_or(ACCOUNT, |file| file.account.as_str()),
+            },
+            "token": {
+                "module": utf8(module)?,
+                "label": TOKEN_LABEL,
+                "pin_file": utf8(dev_directory.pin_path())?,
+            },
+            "store": {
+                "url": dev_directory.store_url()?,
+                "state_directory": utf8(dev_directory.directory().to_owned())?,
+            },
+            // All its clients are on this machine.
+            "limits": {
+                "calls_per_second": self.calls_per_second,
+                "authentication_failures_per_second": self.authentication_failures_per_second,
+                "connections_per_source": CONNECTIONS,
+            },
+            "crypto": {"accept_non_base64_plaintext": self.accept_non_base64_plaintext},
+            "audit": {
+                "file": utf8(audit_file.unwrap_or_else(|| dev_directory.audit_file()))?,
+                "journal_mib": 1,
+            },
+        });
+        if let (Some(files), Some(document)) = (tls, document.as_object_mut()) {
+            let certificate = utf8(files.server.certificate.clone())?;
+            let key = utf8(files.server.key.clone())?;
+            document.insert("tls".to_owned(), json!({"certificate": certificate, "key": key}));
+        }
+        Ok(format!("{HEAD}\n{}", toml::to_string(&document).context("cannot write hsmgate.toml")?))
+    }
 }
 
-#[derive(Serialize)]
-struct Listen {
-    address: SocketAddr,
-}
-
-#[derive(Serialize)]
-struct Tls<'a> {
-    certificate: &'a Path,
-    key: &'a Path,
-}
-
-#[derive(Serialize)]
-struct Service<'a> {
-    region: &'a str,
-    account: &'a str,
-}
-
-#[derive(Serialize)]
-struct Token<'a> {
-    module: &'a Path,
-    label: &'a str,
-    pin_file: &'a Path,
-}
-
-#[derive(Serialize)]
-struct Store<'a> {
-    url: &'a str,
-    state_directory: &'a Path,
-}
-
-#[derive(Serialize)]
-struct Limits {
-    calls_per_second: u32,
-}
-
-#[derive(Serialize)]
-struct AuditTable<'a> {
-    file: &'a Path,
-}
-
-/// The file's text, for a gateway on these addresses.
-///
-/// # Errors
-/// When a path is no text.
-pub(super) fn text(
-    dev_directory: &DevDirectory,
-    settings: &Settings,
-    api: SocketAddr,
-    admin: SocketAddr,
-) -> anyhow::Result<String> {
-    let region_account = &settings.region_account;
-    let (region, account) = (region_account.region.to_string(), region_account.account.to_string());
-    let module = settings.token.module.canonicalize().context("cannot find the module")?;
-    let audit_file = settings.audit.as_ref().map(|audit| std::path::absolute(&audit.file));
-    let audit_file = audit_file.transpose().context("cannot find the audit")?;
-    let document = Document {
-        listen: Listen { address: api },
-        tls: settings
-            .tls
-            .as_ref()
-            .map(|files| Tls { certificate: &files.certificate, key: &files.key }),
-        admin: Listen { address: admin },
-        service: Service { region: &region, account: &account },
-        token: Token { module: &module, label: TOKEN_LABEL, pin_file: &dev_directory.pin_path() },
-        store: Store { url: &settings.store_url, state_directory: dev_directory.directory() },
-        limits: Limits {
-            calls_per_second: settings.limits.call_rates.per_account.map_or(0, NonZeroU32::get),
-        },
-        audit: audit_file.as_deref().map(|file| AuditTable { file }),
-    };
-    Ok(format!("{HEAD}\n{}", toml::to_string(&document).context("cannot write hsmgate.toml")?))
+fn utf8(path: PathBuf) -> anyhow::Result<String> {
+    let text = path.into_os_string().into_string();
+    text.map_err(|path| anyhow::anyhow!("the path {} is not UTF-8", path.display()))
 }

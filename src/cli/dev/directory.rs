@@ -1,10 +1,7 @@
 //! The directory of a gateway for development: token, PINs, database, AccessKey.
 
 use std::env;
-use std::fs::DirBuilder;
-use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +12,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::super::client_file::{ClientFile, write_private_file};
+use super::super::client_file::ClientFile;
 use super::super::exit::CliError;
+use super::super::private_files;
 use super::super::tls::certificate::{Files, Name};
 use crate::app::{LockError, ProcessLock};
 use crate::config::secret::read_private_file;
@@ -49,7 +47,7 @@ impl DevDirectory {
     /// cannot stand in a configuration file.
     pub(super) fn prepare(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
-        make_directory(directory).with_context(|| format!("cannot make {shown}"))?;
+        private_files::create_directory(directory)?;
         let directory = directory.canonicalize().with_context(|| format!("cannot find {shown}"))?;
         // Both SoftHSM2's configuration and the database's URL hold the path as text.
         let Some(text) = directory.to_str().filter(|text| !text.contains(['\n', '?', '#', '%']))
@@ -59,9 +57,8 @@ impl DevDirectory {
         };
         let configuration = SOFTHSM2_CONF_TEMPLATE.replace("@DIR@", text);
         let dev_directory = Self { _lock: Some(lock(&directory)?), directory };
-        make_directory(&dev_directory.path("tokens")).context("cannot make the token directory")?;
-        write_private_file(&dev_directory.path(CONFIGURATION), configuration.as_bytes())
-            .context("cannot write softhsm2.conf")?;
+        private_files::create_directory(&dev_directory.path("tokens"))?;
+        private_files::write(&dev_directory.path(CONFIGURATION), configuration.as_bytes())?;
         dev_directory.make_pin("pin")?;
         dev_directory.make_pin("so-pin")?;
         Ok(dev_directory)
@@ -118,7 +115,7 @@ impl DevDirectory {
         Ok(format!("sqlite://{text}"))
     }
 
-    /// The records of its operations.
+    /// The audit file.
     pub(super) fn audit_file(&self) -> PathBuf {
         self.path(AUDIT_FILE)
     }
@@ -144,13 +141,9 @@ impl DevDirectory {
         Ok(read_private_file(&self.path("so-pin"))?)
     }
 
-    /// Writes the configuration for other commands.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub(super) fn write_configuration(&self, text: &str) -> anyhow::Result<()> {
-        write_private_file(&self.path("hsmgate.toml"), text.as_bytes())
-            .context("cannot write hsmgate.toml")
+    /// The configuration, which other commands use too.
+    pub(super) fn configuration_path(&self) -> PathBuf {
+        self.path("hsmgate.toml")
     }
 
     /// Endpoint and AccessKey of the last start, if there was one.
@@ -215,8 +208,7 @@ impl DevDirectory {
         }
         let random = random::secret::<PIN_BYTES>().context("no random bytes")?;
         let pin = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_ref()));
-        write_private_file(&path, pin.as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))
+        private_files::write(&path, pin.as_bytes())
     }
 }
 
@@ -229,12 +221,6 @@ fn lock(directory: &Path) -> anyhow::Result<ProcessLock> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Makes a directory for its owner alone. One that is there keeps its mode: it may be somebody's
-/// current directory, and the files in it are private by themselves.
-fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path)
 }
 
 #[cfg(test)]

@@ -9,14 +9,12 @@ mod module;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -24,21 +22,18 @@ use super::alias;
 use super::client::Client;
 use super::client_file::ClientFile;
 use super::exit::CliError;
-use super::open_files;
 use super::output;
 use super::serve::bind;
-use super::settings::PIN_REFUSAL;
+use super::settings;
 use super::signals::{StopSignals, UserSignals};
-use super::tls::certificate::{Files, Name};
+use super::tls::certificate::Name;
 use crate::app::{self, Gateway, Listeners, Stop};
-use crate::config::{AuditSettings, CompatibilityOptions, KeyringSettings, Log, LogFormat};
+use crate::config::{Config, Log, LogFormat, TokenConfig};
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::model::{AccessKeyId, OperatorAlias, PrincipalName, RegionAccount};
-use crate::ops::CallRates;
-use crate::server::http::ConnectionLimits;
 use crate::store::Store;
 use crate::telemetry;
-use crate::token::{Token, TokenSelector, TokenSettings};
+use crate::token::{Token, TokenSettings};
 use banner::Banner;
 use directory::DevDirectory;
 
@@ -46,12 +41,9 @@ use directory::DevDirectory;
 const USER: &str = "dev";
 const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
+/// As `limits.connections` has it by default.
 const CONNECTIONS: usize = 1024;
 const TOKEN_LABEL: &str = "hsmgate-dev";
-/// As `keys.destruction_hold_hours` has it by default.
-const DESTRUCTION_HOLD: Duration = Duration::from_hours(24);
-const TOKEN_WAIT: Duration = Duration::from_millis(50);
-const TOKEN_QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
 /// next. Serves on loopback until Ctrl-C.
@@ -85,7 +77,7 @@ pub(super) struct Dev {
     accept_non_base64_plaintext: bool,
     /// Another alias of the demo key (may be repeated), also a reserved name such as alias/acs/mse, which
     /// Nacos uses; one that is there stays as it is
-    #[arg(long = "alias", value_name = "NAME", value_parser = alias::parse)]
+    #[arg(long = "alias", value_name = "NAME", value_parser = alias::parse::<OperatorAlias>)]
     aliases: Vec<OperatorAlias>,
     /// Speak TLS, with a certificate that is made at the first start and kept in the directory
     #[arg(long)]
@@ -129,65 +121,13 @@ impl Dev {
             .tls
             .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))
             .transpose()?;
-        let settings = self.settings(&dev_directory, module, tls.as_ref())?;
-        dev_directory.write_configuration(&configuration::text(
-            &dev_directory,
-            &settings,
-            self.listen,
-            self.admin,
-        )?)?;
+        let config = self.configuration(&dev_directory, &module, tls.as_ref())?;
+        let mut settings = settings::without_permission_checks(config)?;
+        if self.no_audit {
+            settings.audit = None;
+        }
         let ca_file = tls.map(|files| files.ca);
         Runtime::new()?.block_on(self.serve(&dev_directory, settings, listeners, ca_file))
-    }
-
-    fn settings(
-        &self,
-        dev_directory: &DevDirectory,
-        module: PathBuf,
-        tls: Option<&Files>,
-    ) -> anyhow::Result<app::Settings> {
-        let known = dev_directory.client_file()?;
-        let region = known.as_ref().map_or(REGION, |file| file.region.as_str());
-        let account = known.as_ref().map_or(ACCOUNT, |file| file.account.as_str());
-        Ok(app::Settings {
-            region_account: RegionAccount { region: region.parse()?, account: account.parse()? },
-            token: token_of(dev_directory, module)?,
-            store_url: dev_directory.store_url()?,
-            state_directory: dev_directory.directory().to_owned(),
-            tls: tls.map(|files| files.server.clone()),
-            admin_client_ca: None,
-            limits: app::Limits {
-                call_rates: CallRates {
-                    per_account: NonZeroU32::new(self.calls_per_second),
-                    per_principal: None,
-                },
-                authentication_failures: NonZeroU32::new(self.authentication_failures_per_second),
-                request_time: Duration::from_secs(15),
-                header_time: Duration::from_secs(10),
-                // All its clients are on this machine.
-                connections: ConnectionLimits::of_all(open_files::raise_limit_for(CONNECTIONS)?),
-                drain: Duration::ZERO,
-                keyring: KeyringSettings::default(),
-            },
-            compatibility: CompatibilityOptions {
-                non_base64_plaintext: self.accept_non_base64_plaintext,
-                ..CompatibilityOptions::default()
-            },
-            destruction_hold: DESTRUCTION_HOLD,
-            audit: (!self.no_audit).then(|| self.audit(dev_directory)),
-        })
-    }
-
-    fn audit(&self, dev_directory: &DevDirectory) -> AuditSettings {
-        AuditSettings {
-            file: self.audit_file.clone().unwrap_or_else(|| dev_directory.audit_file()),
-            journal_bytes: 1024 * 1024,
-            timeout: Duration::from_secs(1),
-            required: true,
-            checkpoint_records: 10_000,
-            checkpoint_interval: Duration::from_mins(1),
-            forward_to: None,
-        }
     }
 
     async fn serve(
@@ -286,23 +226,18 @@ impl Dev {
         } else {
             None
         };
-        let (key_id, first_use, client_key) = (key_id.as_str(), &first_use, client_key.as_ref());
-        let banner = Banner { file, client_key, admin, key_id, first_use, dir: &self.dir };
+        let banner = Banner {
+            file,
+            client_key: client_key.as_ref(),
+            admin,
+            key_id: &key_id,
+            alias: demo::ALIAS,
+            first_use: &first_use,
+            dir: &self.dir,
+        };
         output::print_note(&banner.to_string());
         if self.json {
-            output::json(&banner::JsonLine {
-                endpoint: &file.endpoint,
-                region: &file.region,
-                account: &file.account,
-                access_key_id: &file.access_key_id,
-                access_key_secret: file.access_key_secret.expose_secret(),
-                key_id,
-                alias: demo::ALIAS,
-                ca_file: file.ca_file.as_deref(),
-                client_key_file: client_key.map(|files| files.key.as_path()),
-                client_key_password_file: client_key.map(|files| files.password.as_path()),
-                admin,
-            })?;
+            output::json(&banner)?;
         }
         Ok(())
     }
@@ -316,19 +251,8 @@ pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<Toke
     let module = module::find(module)?;
     let dev_directory = DevDirectory::find(dir)?;
     dev_directory.reexec_with_softhsm()?;
-    token_of(&dev_directory, module)
-}
-
-fn token_of(dev_directory: &DevDirectory, module: PathBuf) -> anyhow::Result<TokenSettings> {
-    Ok(TokenSettings {
-        module,
-        selector: TokenSelector::Label(TOKEN_LABEL.to_owned()),
-        pin: dev_directory.pin()?,
-        pin_refusal: Some(dev_directory.directory().join(PIN_REFUSAL)),
-        workers: None,
-        queue: TOKEN_QUEUE,
-        max_queue_wait: TOKEN_WAIT,
-    })
+    let config = Config::load(&dev_directory.configuration_path())?;
+    settings::read_token_settings(TokenConfig { module, ..config.token }, &config.state_directory)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]

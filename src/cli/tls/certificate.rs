@@ -20,7 +20,7 @@ use rustls::pki_types::{DnsName, ServerName};
 use rustls::server::ParsedCertificate;
 use zeroize::Zeroizing;
 
-use super::super::client_file::write_private_file;
+use super::super::private_files;
 use crate::config::CertificateFiles;
 use crate::model::{clock, random};
 use crate::server::tls::certificates;
@@ -118,7 +118,7 @@ impl Files {
         fs::write(&self.ca, made.ca).with_context(|| writing(&self.ca))?;
         let CertificateFiles { certificate, key } = &self.server;
         fs::write(certificate, made.server).with_context(|| writing(certificate))?;
-        write_private_file(key, made.key.as_bytes()).with_context(|| writing(key))
+        private_files::write(key, made.key.as_bytes())
     }
 
     /// The first of these names that the server's certificate is not good for.

@@ -4,17 +4,18 @@ pub(super) mod certificate;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use self::certificate::{Files, Name};
 use super::exit::CliError;
 use super::output;
 
-/// The commands under `hsmgate tls`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Tls {
-    /// Make a root CA, a sub CA and a server certificate. For development: nothing revokes them
-    SelfSigned(SelfSigned),
+commands! {
+    /// The commands under `hsmgate tls`.
+    pub(super) enum Tls {
+        /// Make a root CA, a sub CA and a server certificate. For development: nothing revokes them
+        SelfSigned(SelfSigned);
+    }
 }
 
 /// Writes `ca.pem` for clients (sub CA, then root), and `server.pem` (server, then sub CA) and
@@ -33,14 +34,6 @@ pub(super) struct SelfSigned {
     /// Replace what is there
     #[arg(long)]
     force: bool,
-}
-
-impl Tls {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::SelfSigned(command) => command.run(),
-        }
-    }
 }
 
 impl SelfSigned {
