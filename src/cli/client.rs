@@ -363,14 +363,7 @@ fn encoded(params: &[(&str, &str)]) -> String {
     let mut sorted = params.to_vec();
     sorted.sort_unstable();
     let mut text = String::new();
-    for (name, value) in sorted {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        percent::encode_into(&mut text, name);
-        text.push('=');
-        percent::encode_into(&mut text, value);
-    }
+    percent::encode_pairs_into(&mut text, sorted);
     text
 }
 

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::client::{CallError, Client};
-use crate::model::{clock, random};
+use crate::model::clock;
 
 /// How long an answer may take before its connection is given up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);

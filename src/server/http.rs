@@ -560,16 +560,14 @@ impl Service<Request<Incoming>> for ConnectionService {
             Err(RequestStartError::FramingError(FramingError::ConflictingLengths)) => {
                 return self.framing_error(form, HttpError::ConflictingLengths);
             }
-            Err(RequestStartError::Closed) => {
-                return Box::pin(std::future::ready(Ok(closing(form, "", HttpError::Closing))));
-            }
+            Err(RequestStartError::Closed) => return refuse(form, HttpError::Closing),
         };
         if !request.body().is_end_stream() && has_other_coding(request.headers()) {
             return self.framing_error(form, HttpError::OtherCoding);
         }
         if self.mode == PortMode::TlsOnly {
             self.state.fail(ConnectionFailure::plain_http);
-            return Box::pin(std::future::ready(Ok(closing(form, "", HttpError::TlsOnly))));
+            return refuse(form, HttpError::TlsOnly);
         }
         let (limit, state) = (self.body_timeout, self.state.clone());
         let mut request = request.map(|body| Body::new(TimedBody::new(body, state, limit)));
@@ -613,8 +611,12 @@ impl ConnectionService {
     /// Refuses a request whose end another parser could see elsewhere.
     fn framing_error(&self, form: &'static dyn ErrorForm, error: HttpError) -> ResponseFuture {
         self.state.fail(ConnectionFailure::malformed_request);
-        Box::pin(std::future::ready(Ok(closing(form, "", error))))
+        refuse(form, error)
     }
+}
+
+fn refuse(form: &'static dyn ErrorForm, error: HttpError) -> ResponseFuture {
+    Box::pin(std::future::ready(Ok(closing(form, "", error))))
 }
 
 /// Whether a body has another transfer coding than a single `chunked`.

@@ -94,17 +94,16 @@ impl Health {
     /// All requests are rejected while the audit cannot be written.
     fn audit(&self) -> Dependency {
         match self.components.audit.status() {
-            None => Dependency { status: "none", reason: None, days_left: None },
+            None => Dependency::none(),
             Some(status) if status.is_failing => {
-                let reason = Some("the last audit write failed".to_owned());
-                Dependency { status: "failed", reason, days_left: None }
+                Dependency::or("failed", Some("the last audit write failed".to_owned()))
             }
             Some(status) if status.is_moved => {
                 let reason = "the audit file was renamed or removed while in use: send SIGHUP to \
                               begin a new one";
-                Dependency { status: "degraded", reason: Some(reason.to_owned()), days_left: None }
+                Dependency::or("degraded", Some(reason.to_owned()))
             }
-            Some(_) => Dependency { status: "ok", reason: None, days_left: None },
+            Some(_) => Dependency::or("failed", None),
         }
     }
 
@@ -116,9 +115,7 @@ impl Health {
         match tokio::time::timeout(STORE_TIMEOUT, self.components.store.metadata("region")).await {
             // The store responds, whatever the result.
             Ok(Ok(_) | Err(StoreError::Corrupt { .. })) => {
-                let reason = self.store_problem();
-                let status = if reason.is_none() { "ok" } else { "degraded" };
-                Dependency { status, reason, days_left: None }
+                Dependency::or("degraded", self.store_problem())
             }
             Ok(Err(error)) => Dependency::of(Err(error)),
             Err(elapsed) => Dependency::of(Err(elapsed)),
@@ -141,21 +138,16 @@ impl Health {
         let behind = self.components.replay.clock_behind(clock::now());
         let reason = behind
             .map(|from| format!("the clock is behind: requests dated before {from} are refused"));
-        let status = if reason.is_none() { "ok" } else { "failed" };
-        Dependency { status, reason, days_left: None }
+        Dependency::or("failed", reason)
     }
 
     fn certificate(&self) -> Dependency {
         let Some(certificate) = &self.components.certificate else {
-            return Dependency { status: "none", reason: None, days_left: None };
+            return Dependency::none();
         };
         let days = certificate.days_left(clock::now());
-        let is_valid = days > 0.0;
-        Dependency {
-            status: if is_valid { "ok" } else { "failed" },
-            reason: (!is_valid).then(|| "the certificate has expired".to_owned()),
-            days_left: Some(days),
-        }
+        let reason = (days <= 0.0).then(|| "the certificate has expired".to_owned());
+        Dependency { days_left: Some(days), ..Dependency::or("failed", reason) }
     }
 }
 
@@ -167,9 +159,18 @@ impl Readiness {
 }
 
 impl Dependency {
-    fn of(outcome: Result<(), impl std::error::Error>) -> Self {
-        let reason = outcome.err().map(|error| error.to_string());
-        let status = if reason.is_none() { "ok" } else { "failed" };
+    /// `status` if there is a reason for it, otherwise `ok`.
+    fn or(status: &'static str, reason: Option<String>) -> Self {
+        let status = if reason.is_none() { "ok" } else { status };
         Self { status, reason, days_left: None }
+    }
+
+    fn of(outcome: Result<(), impl std::error::Error>) -> Self {
+        Self::or("failed", outcome.err().map(|error| error.to_string()))
+    }
+
+    /// The gateway does without it.
+    const fn none() -> Self {
+        Self { status: "none", reason: None, days_left: None }
     }
 }

@@ -90,14 +90,7 @@ fn canonical_query(query: &[u8]) -> Result<Cow<'_, [u8]>, ApiError> {
         return Ok(Cow::Borrowed(query));
     }
     let mut text = String::with_capacity(query.len() + query.len() / 8);
-    for (name, value) in params::read(query, &[])?.iter() {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        percent::encode_into(&mut text, name);
-        text.push('=');
-        percent::encode_into(&mut text, value);
-    }
+    percent::encode_pairs_into(&mut text, params::read(query, &[])?.iter());
     Ok(Cow::Owned(text.into_bytes()))
 }
 

@@ -7,9 +7,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The bytes that are not encoded in the canonical form.
-const UNRESERVED: [bool; 256] = unreserved();
-
 /// Text that is not percent-encoded UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not percent-encoded UTF-8")]
@@ -55,6 +52,21 @@ pub fn encode_into(out: &mut String, text: &str) {
     out.extend(utf8_percent_encode(text, RESERVED));
 }
 
+/// Appends `enc(name)=enc(value)` for each pair, joined by `&`.
+pub fn encode_pairs_into<'a>(
+    out: &mut String,
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
+    for (name, value) in pairs {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        encode_into(out, name);
+        out.push('=');
+        encode_into(out, value);
+    }
+}
+
 /// Appends `enc(enc(text))`, in one pass.
 pub fn encode_twice_into(out: &mut String, text: &str) {
     for piece in utf8_percent_encode(text, RESERVED) {
@@ -71,8 +83,7 @@ pub fn encode_twice_into(out: &mut String, text: &str) {
 /// Whether `text` is the `enc` of some bytes, UTF-8 or not.
 pub fn is_encoded(text: &[u8]) -> bool {
     // First all bytes without a branch between them, many at a time; then the few escapes.
-    let is_legal =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'%');
+    let is_legal = |byte: u8| is_unreserved(byte) || byte == b'%';
     text.iter().fold(true, |all, byte| all & is_legal(*byte))
         && memchr::memchr_iter(b'%', text).all(|at| {
             let digits = text.get(at..).and_then(|rest| rest.get(1..3));
@@ -81,26 +92,14 @@ pub fn is_encoded(text: &[u8]) -> bool {
 }
 
 /// Whether a byte is not encoded in the canonical form.
-pub fn is_unreserved(byte: u8) -> bool {
-    UNRESERVED.get(usize::from(byte)).copied().unwrap_or(false)
+pub const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 fn is_canonical_escape(high: u8, low: u8) -> bool {
     let is_upper = !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
     let byte = hex_value(high).and_then(|high| Ok(high << 4 | hex_value(low)?));
     is_upper && byte.is_ok_and(|byte| !is_unreserved(byte))
-}
-
-const fn unreserved() -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut rest: &mut [bool] = &mut table;
-    let mut byte: u8 = 0;
-    while let [entry, tail @ ..] = rest {
-        *entry = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-        byte = byte.wrapping_add(1);
-        rest = tail;
-    }
-    table
 }
 
 const fn hex_value(digit: u8) -> Result<u8, BadEncoding> {

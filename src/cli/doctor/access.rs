@@ -28,10 +28,15 @@ pub(super) fn exposed(config: &Config) -> Check {
     Check::failed(NAME, faults.join("; "), remedy)
 }
 
-/// What to do where this process may not read and write a file, or search a directory on the way to
-/// it. `None` where access is not what is wrong.
+/// How to give this process access to a file for reading and writing, if it may not use the file or
+/// search a directory on its path.
 pub(super) fn remedy(path: &Path) -> Option<String> {
     remedy_for(path, Access::READ_OK | Access::WRITE_OK)
+}
+
+/// As [`remedy`]; `other` if access is not the cause.
+pub(super) fn remedy_or(path: Option<&Path>, other: &str) -> String {
+    path.and_then(remedy).unwrap_or_else(|| other.to_owned())
 }
 
 /// As [`remedy`], for a file that is only read.

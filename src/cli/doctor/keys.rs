@@ -34,22 +34,28 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
             return vec![unread, Check::not_checked(ORPHANS, why), Check::not_checked(LOST, why)];
         }
     };
-    match (differences(store, token).await, incomplete(store).await) {
-        (Ok(mut first), Ok(incomplete)) => {
-            if !first.is_empty() {
-                // A running gateway may have been at work: only what stays counts.
-                tokio::time::sleep(RECHECK_DELAY).await;
-                match differences(store, token).await {
-                    Ok(second) => first.keep(&second),
-                    Err(error) => checks.push(unread(&error)),
-                }
-            }
-            checks.extend(first.checks());
-            checks.extend(incomplete);
+    match lasting_differences(store, token).await {
+        Ok(differences) => checks.extend(differences),
+        Err(error) => {
+            let remedy = "Check whether token and database can be read.";
+            checks.push(Check::failed(ORPHANS, format!("{error:#}"), remedy));
         }
-        (Err(error), _) | (_, Err(error)) => checks.push(unread(&error)),
     }
     checks
+}
+
+/// The differences that remain: a running gateway may have changed objects and rows during the first
+/// comparison.
+async fn lasting_differences(store: &Store, token: &Token) -> anyhow::Result<Vec<Check>> {
+    let mut found = differences(store, token).await?;
+    let incomplete = incomplete(store).await?;
+    if !found.is_empty() {
+        tokio::time::sleep(RECHECK_DELAY).await;
+        found.keep(&differences(store, token).await?);
+    }
+    let mut checks = found.checks();
+    checks.extend(incomplete);
+    Ok(checks)
 }
 
 /// The keys of the gateway itself, without which it does not start.
@@ -78,10 +84,6 @@ async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
         Err(error) => Check::failed(ENCRYPTION_KEY, chain(&error), "See the log of the HSM."),
     };
     vec![audit, encryption_key]
-}
-
-fn unread(error: &anyhow::Error) -> Check {
-    Check::failed(ORPHANS, format!("{error:#}"), "See whether token and database can be read.")
 }
 
 /// Every object of ours against the attributes that it was made with (decision D1).
@@ -150,15 +152,23 @@ async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenErr
     Ok(first)
 }
 
-/// Objects and rows that have no counterpart.
+/// Why an object has no matching row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Difference {
+    /// No row names it.
+    Orphan,
+    /// Its key was destroyed.
+    Destroyed,
+    /// A key pair for an import of material whose import token is lost.
+    UnusedImport,
+    /// The database gives its id to another owner than its label does.
+    Misplaced,
+}
+
+/// Objects without a matching row, and rows without an object.
 #[derive(Default)]
 struct Differences {
-    orphans: BTreeSet<ObjectName>,
-    destroyed: BTreeSet<ObjectName>,
-    /// Pairs for the import of material whose import token is lost.
-    unused_imports: BTreeSet<ObjectName>,
-    /// Objects whose id the database gives to another owner than their label does.
-    misplaced: BTreeSet<ObjectName>,
+    objects: BTreeSet<(Difference, ObjectName)>,
     /// Versions without an object, with their keys.
     lost: BTreeMap<KeyVersionId, String>,
 }
@@ -172,25 +182,21 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
     let mut differences = Differences::default();
     for name in &names {
         if known.conflicts_with(name) {
-            differences.misplaced.insert(*name);
+            differences.objects.insert((Difference::Misplaced, *name));
         }
-        let is_incomplete = store.key_of_version(name.version).is_some();
-        if known.has(name) || is_incomplete {
+        if known.has(name) || store.key_of_version(name.version).is_some() {
             continue;
         }
-        match name.owner {
-            // Told of by its row.
-            ObjectOwner::Key(key) if store.is_damaged_key(key) => {}
+        let difference = match name.owner {
+            // The damaged row is reported.
+            ObjectOwner::Key(key) if store.is_damaged_key(key) => continue,
             ObjectOwner::Key(key) if store.removed_at(key).await?.is_some() => {
-                differences.destroyed.insert(*name);
+                Difference::Destroyed
             }
-            ObjectOwner::Service(ServiceKey::ImportWrapping) => {
-                differences.unused_imports.insert(*name);
-            }
-            _ => {
-                differences.orphans.insert(*name);
-            }
-        }
+            ObjectOwner::Service(ServiceKey::ImportWrapping) => Difference::UnusedImport,
+            _ => Difference::Orphan,
+        };
+        differences.objects.insert((difference, *name));
     }
     let there: BTreeSet<KeyVersionId> = names.iter().map(|name| name.version).collect();
     for record in before {
@@ -207,67 +213,61 @@ async fn differences(store: &Store, token: &Token) -> anyhow::Result<Differences
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        let names = [&self.orphans, &self.destroyed, &self.unused_imports, &self.misplaced];
-        names.iter().all(|names| names.is_empty()) && self.lost.is_empty()
+        self.objects.is_empty() && self.lost.is_empty()
     }
 
     fn keep(&mut self, other: &Self) {
-        self.orphans.retain(|name| other.orphans.contains(name));
-        self.destroyed.retain(|name| other.destroyed.contains(name));
-        self.unused_imports.retain(|name| other.unused_imports.contains(name));
-        self.misplaced.retain(|name| other.misplaced.contains(name));
+        self.objects.retain(|object| other.objects.contains(object));
         self.lost.retain(|version, _| other.lost.contains_key(version));
     }
 
     fn checks(&self) -> Vec<Check> {
-        let keys = |of: &BTreeSet<ObjectName>| {
-            let first = of.first().map(ToString::to_string).unwrap_or_default();
-            format!("{first}; {} in all", of.len())
-        };
-        let orphans = if self.orphans.is_empty() {
-            Check::ok(ORPHANS, "none")
-        } else {
-            Check::failed(ORPHANS, keys(&self.orphans), RECOVER)
-        };
-        let destroyed = (!self.destroyed.is_empty()).then(|| {
-            Check::failed(
-                "destroyed keys",
-                format!("the token still has {}", keys(&self.destroyed)),
-                "Destroy these objects with the tools of the HSM: their owners were told that they \
-                 are gone.",
-            )
-        });
-        let unused_imports = (!self.unused_imports.is_empty()).then(|| {
-            Check::warning(
-                "import-wrapping pairs",
-                format!(
-                    "{} unwrap nothing any more: {}",
-                    self.unused_imports.len(),
-                    keys(&self.unused_imports)
-                ),
-                "They do no harm. Destroy them with the tools of the HSM, or leave them.",
-            )
-        });
-        let misplaced = (!self.misplaced.is_empty()).then(|| {
-            Check::failed(
-                "rows over another key",
-                format!("the database gives this object to another key: {}", keys(&self.misplaced)),
-                "Somebody has changed the database. The gateway uses none of these objects. Find out \
-                 who it was, and restore a backup.",
-            )
-        });
-        let lost = match self.lost.first_key_value() {
+        let kinds = [
+            Difference::Orphan,
+            Difference::Destroyed,
+            Difference::UnusedImport,
+            Difference::Misplaced,
+        ];
+        let mut checks: Vec<_> = kinds.into_iter().filter_map(|kind| self.check(kind)).collect();
+        checks.push(match self.lost.first_key_value() {
             None => Check::ok(LOST, "none"),
             Some((version, key)) => Check::failed(
                 LOST,
                 format!("version {version} of key {key}; {} in all", self.lost.len()),
-                "Bring the token back to a state that has them. What they encrypted does not open.",
+                "Restore the token to a state that has these keys. Otherwise their ciphertexts cannot \
+                 be decrypted.",
             ),
+        });
+        checks
+    }
+
+    fn check(&self, kind: Difference) -> Option<Check> {
+        let mut names = self.objects.iter().filter(|(of, _)| *of == kind).map(|(_, name)| name);
+        let Some(first) = names.next() else {
+            return (kind == Difference::Orphan).then(|| Check::ok(ORPHANS, "none"));
         };
-        [Some(orphans), destroyed, unused_imports, misplaced, Some(lost)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let count = names.count() + 1;
+        let found = format!("{first}; {count} in all");
+        Some(match kind {
+            Difference::Orphan => Check::failed(ORPHANS, found, RECOVER),
+            Difference::Destroyed => Check::failed(
+                "destroyed keys",
+                format!("the token still has {found}"),
+                "Destroy these objects with the tools of the HSM: the API has reported them as \
+                 deleted.",
+            ),
+            Difference::UnusedImport => Check::warning(
+                "import-wrapping pairs",
+                format!("{count} pairs are no longer used: {found}"),
+                "They do no harm. They may be destroyed with the tools of the HSM.",
+            ),
+            Difference::Misplaced => Check::failed(
+                "rows over another key",
+                format!("the database assigns this object to another key: {found}"),
+                "The database was changed by another program. The gateway uses none of these \
+                 objects. Find out who changed it, and restore a backup.",
+            ),
+        })
     }
 }
 
@@ -277,22 +277,15 @@ const fn is_incomplete(state: KeyState) -> bool {
 
 /// What a process left behind that was killed. A running gateway is about to finish it.
 async fn incomplete(store: &Store) -> anyhow::Result<Option<Check>> {
-    const NAME: &str = "half made";
     if !store.is_only_user().await? {
         return Ok(None);
     }
-    let keys = store.keys();
-    let count = keys
-        .iter()
-        .filter(|record| {
-            is_incomplete(record.state) || record.versions.iter().any(|version| !version.is_live)
-        })
-        .count();
-    Ok((count > 0).then(|| {
-        Check::warning(
-            NAME,
-            format!("{count} keys were being made or destroyed when the gateway ended"),
-            "The next start finishes that by itself.",
-        )
-    }))
+    let mut keys = store.keys();
+    keys.retain(|record| {
+        is_incomplete(record.state) || record.versions.iter().any(|version| !version.is_live)
+    });
+    let found =
+        format!("{} keys were being generated or destroyed when the gateway ended", keys.len());
+    let remedy = "The next start completes this.";
+    Ok((!keys.is_empty()).then(|| Check::warning("incomplete keys", found, remedy)))
 }

@@ -10,23 +10,22 @@ use crate::store::{AccessMode, DamagedRow, Schema, Store, StoreError};
 use crate::token::Token;
 
 const NAME: &str = "database";
+const NEW_OR_LOST: &str = "For a new installation, run hsmgate init. For a lost database, run hsmgate \
+                           restore or hsmgate recover.";
 const RESTORE: &str = "Stop the gateway and put a backup in its place: hsmgate restore. Without one: \
                        hsmgate recover.";
 
 /// Looks at the file, and opens it where that makes sense.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Store> {
+    let file = Store::file(&config.store_url);
     let found = match Store::check(&config.store_url).await {
         Ok(found) => found,
         Err(error) => {
             let remedy = match error {
-                StoreError::NoFile(_) => {
-                    "A new installation: hsmgate init. A lost database: hsmgate restore, or \
-                     hsmgate recover."
-                }
+                StoreError::NoFile(_) => NEW_OR_LOST,
                 _ => RESTORE,
             };
-            let denied = Store::file(&config.store_url).and_then(|file| access::remedy(&file));
-            let remedy = denied.unwrap_or_else(|| remedy.to_owned());
+            let remedy = access::remedy_or(file.as_deref(), remedy);
             checks.push(Check::failed(NAME, chain(&error), remedy));
             return None;
         }
@@ -65,9 +64,8 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
             Some(store)
         }
         Err(error) => {
-            let denied = Store::file(&config.store_url).and_then(|file| access::remedy(&file));
-            let remedy = denied.unwrap_or_else(|| RESTORE.to_owned());
-            checks.push(Check::failed("database rows", chain(&error), remedy));
+            let remedy = access::remedy_or(file.as_deref(), RESTORE);
+            checks.push(Check::failed(ROWS, chain(&error), remedy));
             None
         }
     }

@@ -31,10 +31,10 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
         Err(error) => Check::failed(
             "PIN file",
             error.to_string(),
-            config.token.pin.file().and_then(|file| access::remedy(&file)).unwrap_or_else(|| {
-                "Put the user PIN there, and allow its owner alone to read it (chmod 600)."
-                    .to_owned()
-            }),
+            access::remedy_or(
+                config.token.pin.file().as_deref(),
+                "Write the user PIN to this file, and make it readable only by its owner (chmod 600).",
+            ),
         ),
     };
     let mut checks = vec![pin];
@@ -92,7 +92,7 @@ fn audit(file: &Path, state_directory: &Path) -> Check {
             return Check::ok(NAME, "not there yet; the next start makes it");
         }
         Err(error) => {
-            let remedy = access::remedy(file).unwrap_or_else(|| ACCESS.to_owned());
+            let remedy = access::remedy_or(Some(file), ACCESS);
             return Check::failed(NAME, error.to_string(), remedy);
         }
     };
@@ -120,8 +120,7 @@ fn room(name: &str, mut path: PathBuf) -> Check {
     let free = match rustix::fs::statvfs(&path) {
         Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
         Err(error) => {
-            let remedy = access::remedy(&path)
-                .unwrap_or_else(|| "Let the user of the gateway read it.".to_owned());
+            let remedy = access::remedy_or(Some(&path), "Let the user of the gateway read it.");
             return Check::failed(name, error.to_string(), remedy);
         }
     };

@@ -3,20 +3,13 @@
 //! AdvanceDecrypt decrypts those of the `Advance` calls, which name the version, and those of the
 //! plain calls.
 
-use std::marker::PhantomData;
-use std::mem;
-
 use zeroize::Zeroizing;
 
-use super::checks::{only_gcm, only_plain, only_symmetric, pair_algorithm};
-use super::fields;
-use super::layout::{Layout, operation_pair};
 use super::messages::{DecryptRequest, DecryptResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::authz::AuthorizedKey;
 use crate::model::algorithm::CipherAlgorithm;
 use crate::model::{CiphertextBlob, CiphertextParam, EncryptionContext, IV_BYTES};
-use crate::ops::prelude::*;
 
 operation_pair! {
     Decrypt, AdvanceDecrypt:

@@ -1,20 +1,13 @@
 //! Encrypt encrypts with the initial version of a symmetric key, or with a key pair. AdvanceEncrypt
 //! encrypts with the primary version of a symmetric key, which the ciphertext names.
 
-use std::marker::PhantomData;
-use std::mem;
-
 use zeroize::Zeroizing;
 
-use super::checks::{accepted_iv, only_gcm, only_plain, only_symmetric, pair_algorithm};
-use super::fields;
-use super::layout::{Layout, operation_pair};
 use super::messages::{EncryptRequest, EncryptResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::authz::AuthorizedKey;
 use crate::model::IV_BYTES;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::prelude::*;
 
 operation_pair! {
     Encrypt, AdvanceEncrypt:

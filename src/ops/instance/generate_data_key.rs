@@ -2,16 +2,9 @@
 //! with the initial version; AdvanceGenerateDataKey encrypts with the primary version, which the
 //! ciphertext names.
 
-use std::marker::PhantomData;
-use std::mem;
-
-use super::checks::{only_gcm, only_symmetric};
-use super::fields;
-use super::layout::{Layout, operation_pair};
 use super::messages::{GenerateDataKeyRequest, GenerateDataKeyResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::prelude::*;
 
 /// The maximum bytes of a data key; the protocol has no limit, so this is that of the public API.
 const MAX_BYTES: usize = 1024;

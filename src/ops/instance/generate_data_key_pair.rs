@@ -2,19 +2,12 @@
 //! initial version; AdvanceGenerateDataKeyPair encrypts it with the primary version, which the
 //! ciphertext names.
 
-use std::marker::PhantomData;
-use std::mem;
-
-use super::checks::{only_gcm, only_symmetric};
-use super::fields;
-use super::layout::{Layout, operation_pair};
 use super::messages::{GenerateDataKeyPairRequest, GenerateDataKeyPairResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::authz::CanEncrypt;
 use crate::keyring::PairForm;
 use crate::model::KeyFormat;
 use crate::model::algorithm::CipherAlgorithm;
-use crate::ops::prelude::*;
 
 operation_pair! {
     GenerateDataKeyPair, AdvanceGenerateDataKeyPair:

@@ -1,14 +1,9 @@
 //! GenerateDataKeyPairWithoutPlaintext and AdvanceGenerateDataKeyPairWithoutPlaintext: as
 //! GenerateDataKeyPair and its `Advance` form, without the private key in plaintext.
 
-use std::marker::PhantomData;
-use std::mem;
-
 use super::generate_data_key_pair::PairRequest;
-use super::layout::{Layout, operation_pair};
 use super::messages::GenerateDataKeyPairWithoutPlaintextResponse;
-use super::protobuf::{ProtobufOperation, Reply};
-use crate::ops::prelude::*;
+use super::prelude::*;
 
 operation_pair! {
     GenerateDataKeyPairWithoutPlaintext, AdvanceGenerateDataKeyPairWithoutPlaintext:

@@ -1,11 +1,7 @@
 //! GenerateRandom: returns random bytes from the token.
 
-use std::mem;
-
-use super::fields;
 use super::messages::{GenerateRandomRequest, GenerateRandomResponse};
-use super::protobuf::{ProtobufOperation, Reply};
-use crate::ops::prelude::*;
+use super::prelude::*;
 
 /// The maximum bytes of one call.
 const MAX_BYTES: usize = 64;

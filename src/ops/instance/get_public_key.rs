@@ -1,9 +1,7 @@
 //! GetPublicKey: returns the public key of a key pair, as PEM.
 
-use super::fields;
 use super::messages::{GetPublicKeyRequest, GetPublicKeyResponse};
-use super::protobuf::{ProtobufOperation, Reply};
-use crate::ops::prelude::*;
+use super::prelude::*;
 
 operation! {
     client_keys: "kms:GetPublicKey";

@@ -28,3 +28,15 @@ operations! {
     verify::Verify,
     get_public_key::GetPublicKey,
 }
+
+/// What nearly every operation of this protocol names.
+mod prelude {
+    pub(super) use std::marker::PhantomData;
+    pub(super) use std::mem;
+
+    pub(super) use super::checks::*;
+    pub(super) use super::fields;
+    pub(super) use super::layout::{Layout, operation_pair};
+    pub(super) use super::protobuf::{ProtobufOperation, Reply};
+    pub(super) use crate::ops::prelude::*;
+}

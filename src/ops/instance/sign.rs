@@ -1,11 +1,8 @@
 //! Sign: signs a digest with the private key of a key pair.
 
-use super::checks::signature_algorithm;
-use super::fields;
 use super::messages::{SignRequest, SignResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
-use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Sign";

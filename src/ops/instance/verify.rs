@@ -1,11 +1,8 @@
 //! Verify: verifies a signature with a key pair.
 
-use super::checks::signature_algorithm;
-use super::fields;
 use super::messages::{VerifyRequest, VerifyResponse};
-use super::protobuf::{ProtobufOperation, Reply};
+use super::prelude::*;
 use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
-use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Verify";
