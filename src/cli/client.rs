@@ -8,8 +8,6 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::{Authority, Scheme as UriScheme};
@@ -27,7 +25,7 @@ use tower::Service as _;
 
 use crate::api::rpc::canonical::{ACS3, BODY_DIGEST, sha256_hex, string_to_sign};
 use crate::api::rpc::percent;
-use crate::api::rpc::sign::{SignedRequest, rpc1_string_to_sign};
+use crate::api::rpc::sign::SignedRequest;
 use crate::authn::claim::Scheme;
 use crate::authn::signature;
 use crate::model::{AccessKeyId, Params, Time, clock, random};
@@ -277,50 +275,6 @@ pub fn signed_request(
     headers.insert(AUTHORIZATION, HeaderValue::try_from(authorization)?);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     request(&Method::POST, target.uri(&query)?, headers, body)
-}
-
-/// A call signed as RPC 1.0, as the older SDKs do: a GET with all parameters in its query, or a
-/// POST with all of them in a form.
-///
-/// # Errors
-/// When the parameters of a GET are too long for a URI.
-pub fn signed_request_v1(
-    target: &Target,
-    method: &Method,
-    action: &str,
-    params: &[(&str, &str)],
-    date_and_nonce: DateAndNonce<'_>,
-) -> Result<Request<Full<Bytes>>, http::Error> {
-    let date = date_and_nonce.date.to_string();
-    let common = [
-        ("AccessKeyId", target.access_key_id.as_str()),
-        ("Action", action),
-        ("Format", "JSON"),
-        ("SignatureMethod", "HMAC-SHA1"),
-        ("SignatureNonce", date_and_nonce.nonce),
-        ("SignatureVersion", "1.0"),
-        ("Timestamp", &date),
-        ("Version", VERSION),
-    ];
-    let mut all = [&common, params].concat();
-    let mut signed = Params::default();
-    if let Some(token) = &target.security_token {
-        all.push(("SecurityToken", token.expose_secret()));
-    }
-    for (name, value) in &all {
-        // A name that stands twice is refused by the gateway; the first is as good as any.
-        let _first_stays = signed.insert(*name, *value);
-    }
-    let text = rpc1_string_to_sign(method, &signed);
-    let signature = STANDARD.encode(signature::sign(Scheme::Rpc1, &target.secret, &text));
-    all.push(("Signature", &signature));
-    let mut headers = HeaderMap::new();
-    headers.insert(HOST, HeaderValue::from_str(target.authority.as_str())?);
-    if method == Method::GET {
-        return request(method, target.uri(&encoded(&all))?, headers, String::new());
-    }
-    headers.insert(CONTENT_TYPE, FORM);
-    request(method, target.uri("")?, headers, encoded(&all))
 }
 
 fn request(

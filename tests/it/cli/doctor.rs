@@ -222,7 +222,7 @@ async fn incomplete_objects_of_a_killed_process_are_reported_and_are_no_fault() 
     let installation = with_keys().await;
     installation.change("UPDATE key_versions SET is_live = 0").await;
     let checks = examined(&installation, 0);
-    assert!(named(&checks, "warning").contains(&"half made".to_owned()), "{checks}");
+    assert!(named(&checks, "warning").contains(&"incomplete keys".to_owned()), "{checks}");
 }
 
 /// A key that waits for its material, and a wrapping pair for that.
