@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::exit::CliError;
-use super::settings::{self, ConfigFile, with_store};
+use super::settings::{self, ConfigAndFormat, ConfigFile, with_store};
 use super::{output, policy_arg};
 use crate::authn::{AccessKeyError, CredentialStore};
 use crate::model::{AccessKeyId, PrincipalName};
@@ -21,7 +21,7 @@ pub(super) enum AccessKey {
     /// Make an AccessKey, and its user where there is none, and print it once
     Create(Create),
     /// List all AccessKeys, without their secrets
-    List(List),
+    List(ConfigAndFormat),
     /// Refuse calls with an AccessKey from now on
     Disable(AccessKeyArg),
     /// Let calls with an AccessKey in again
@@ -31,20 +31,8 @@ pub(super) enum AccessKey {
     Rotate(Rotate),
     /// Delete an AccessKey
     Delete(AccessKeyArg),
-    /// Put another key in the place of a lost one that encrypted the secrets, and delete all AccessKeys
-    ReplaceEncryptionKey(ReplaceEncryptionKey),
-}
-
-/// Makes another key that encrypts the secrets of AccessKeys, where the token has lost it. Nothing opens
-/// the secrets of before, so all AccessKeys are deleted; users, roles, keys and client keys stay. No
-/// gateway may be running
-#[derive(Debug, Args)]
-pub(super) struct ReplaceEncryptionKey {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Print a JSON object
-    #[arg(long)]
-    json: bool,
+    /// Replace a lost key that encrypts the secrets, and delete all AccessKeys
+    ReplaceEncryptionKey(ConfigAndFormat),
 }
 
 #[derive(Debug, Args)]
@@ -70,15 +58,6 @@ struct Owner {
     /// It belongs to the account's root, which may do everything
     #[arg(long)]
     root: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Print a JSON array
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -115,32 +94,32 @@ impl AccessKey {
             Self::Delete(one) => {
                 with_store(&one.file, async |store| delete_key(store, &one.id).await)
             }
-            Self::ReplaceEncryptionKey(command) => command.run(),
+            Self::ReplaceEncryptionKey(arguments) => replace_encryption_key(&arguments),
         }
     }
 }
 
-impl ReplaceEncryptionKey {
-    fn run(self) -> anyhow::Result<()> {
-        let config = self.file.load()?;
-        let deleted = Runtime::new()?.block_on(async {
-            let token = settings::token_settings(config.token, &config.state_directory)?;
-            let (url, place, mode) =
-                (&config.store_url, &config.region_account, AccessMode::ReadWrite);
-            settings::with_offline(token, url, place, mode, async |store, token| {
-                Ok(CredentialStore::replace_encryption_key(store, token).await?)
-            })
-            .await
-        })?;
-        if self.json {
-            return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
-        }
-        for id in &deleted {
-            output::line(&format!("{id}  deleted: nothing opens its secret any more"))?;
-        }
-        output::print_note("New ones: hsmgate access-key create --user NAME");
-        Ok(())
+/// Generates another key that encrypts the secrets of AccessKeys, if the token has lost it. Nothing can
+/// decrypt the previous secrets, so all AccessKeys are deleted; users, roles, keys and client keys stay.
+/// No gateway may be running.
+fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
+    let config = arguments.file.load()?;
+    let deleted = Runtime::new()?.block_on(async {
+        let token = settings::token_settings(config.token, &config.state_directory)?;
+        let (url, place, mode) = (&config.store_url, &config.region_account, AccessMode::ReadWrite);
+        settings::with_offline(token, url, place, mode, async |store, token| {
+            Ok(CredentialStore::replace_encryption_key(store, token).await?)
+        })
+        .await
+    })?;
+    if arguments.json {
+        return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
     }
+    for id in &deleted {
+        output::line(&format!("{id}  deleted: nothing opens its secret any more"))?;
+    }
+    output::print_note("New ones: hsmgate access-key create --user NAME");
+    Ok(())
 }
 
 /// Opens store and token, does the work, and closes them however it ends.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::exit::CliError;
 use super::output;
-use super::settings::{ConfigFile, operator, with_store};
+use super::settings::{ConfigAndFormat, ConfigFile, operator, with_store};
 use crate::keyring::{KeyAction, check_state};
 use crate::model::key_ref::KeyName;
 use crate::model::{self, KeyId, KeyRecord, KeyRef, OperatorAlias};
@@ -25,7 +25,7 @@ pub(super) enum Alias {
     /// Let an alias name another key
     Update(AliasAndKeyArgs),
     /// List all aliases with their keys
-    List(List),
+    List(ConfigAndFormat),
     /// Delete an alias; its key stays
     Delete(AliasArg),
 }
@@ -42,15 +42,6 @@ pub(super) struct AliasAndKeyArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Print a JSON array
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct AliasArg {
     #[command(flatten)]
     file: ConfigFile,
@@ -64,7 +55,7 @@ impl Alias {
         match self {
             Self::Create(named) => named.create(),
             Self::Update(named) => named.update(),
-            Self::List(list) => list.run(),
+            Self::List(list) => list_aliases(&list),
             Self::Delete(one) => one.delete(),
         }
     }
@@ -97,14 +88,12 @@ impl AliasAndKeyArgs {
     }
 }
 
-impl List {
-    fn run(&self) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
-            let row =
-                |one: &AliasRecord| (one.name.to_string(), format!("{}  {}", one.key, one.created));
-            Ok(output::list(&store.aliases(), self.json, in_json, row)?)
-        })
-    }
+fn list_aliases(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
+    with_store(&arguments.file, async |store| {
+        let row =
+            |one: &AliasRecord| (one.name.to_string(), format!("{}  {}", one.key, one.created));
+        Ok(output::list(&store.aliases(), arguments.json, in_json, row)?)
+    })
 }
 
 impl AliasArg {

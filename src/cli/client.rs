@@ -274,16 +274,7 @@ pub fn signed_request(
     let authorization = authorization(target, &query, &headers, &body);
     headers.insert(AUTHORIZATION, HeaderValue::try_from(authorization)?);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    request(&Method::POST, target.uri(&query)?, headers, body)
-}
-
-fn request(
-    method: &Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: String,
-) -> Result<Request<Full<Bytes>>, http::Error> {
-    let mut request = Request::builder().method(method).uri(uri).body(Full::from(body))?;
+    let mut request = Request::post(target.uri(&query)?).body(Full::from(body))?;
     *request.headers_mut() = headers;
     Ok(request)
 }

@@ -69,6 +69,7 @@ fn hide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::E
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     use tempfile::TempDir;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::CliError;
-use super::settings::{ConfigFile, with_store};
+use super::settings::{ConfigAndFormat, ConfigFile, with_store};
 use super::{output, policy_arg};
 use crate::authn::{attach_policy, create_principal, detach_policy};
 use crate::model::policy::AttachedPolicy;
@@ -19,7 +19,7 @@ pub(super) enum Principal {
     /// Make one, with the policies that are named
     Create(Create),
     /// List all, with the names of their policies
-    List(List),
+    List(ConfigAndFormat),
     /// Attach a policy, in place of one with its name
     Attach(Policy),
     /// Detach a policy by its name
@@ -35,15 +35,6 @@ pub(super) struct Create {
     /// Attach a system policy or the document in a file (may be repeated)
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// Print a JSON array
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +59,7 @@ impl Principal {
     pub(super) fn run(self, kind: PrincipalKind) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run(kind),
-            Self::List(list) => list.run(kind),
+            Self::List(list) => list_principals(&list, kind),
             Self::Attach(attach) => attach.attach(kind),
             Self::Detach(detach) => detach.detach(kind),
             Self::Delete(one) => one.delete(kind),
@@ -128,20 +119,18 @@ impl Policy {
     }
 }
 
-impl List {
-    fn run(&self, kind: PrincipalKind) -> anyhow::Result<()> {
-        with_store(&self.file, async |store| {
-            let state = store.access_state().await?;
-            output::damaged(&state.damaged);
-            let mut all = state.principals;
-            all.retain(|one| one.name.kind() == kind);
-            let row = |one: &PrincipalRow| {
-                let text = format!("{}  {}", one.created, names(one).join(" "));
-                (one.name.name().to_owned(), text)
-            };
-            Ok(output::list(&all, self.json, in_json, row)?)
-        })
-    }
+fn list_principals(arguments: &ConfigAndFormat, kind: PrincipalKind) -> anyhow::Result<()> {
+    with_store(&arguments.file, async |store| {
+        let state = store.access_state().await?;
+        output::damaged(&state.damaged);
+        let mut all = state.principals;
+        all.retain(|one| one.name.kind() == kind);
+        let row = |one: &PrincipalRow| {
+            let text = format!("{}  {}", one.created, names(one).join(" "));
+            (one.name.name().to_owned(), text)
+        };
+        Ok(output::list(&all, arguments.json, in_json, row)?)
+    })
 }
 
 fn in_json(principal: &PrincipalRow) -> Value {

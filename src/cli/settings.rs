@@ -29,6 +29,16 @@ pub(super) struct ConfigFile {
     config: PathBuf,
 }
 
+/// The configuration file, and the format of the output.
+#[derive(Debug, Args)]
+pub(super) struct ConfigAndFormat {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 impl ConfigFile {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {

@@ -15,26 +15,23 @@ use super::{
 };
 use crate::model::{IvBudget, RegionAccount};
 
-/// The configuration, or `None` if there are faults. Every part is read before returning, so that
-/// all faults are reported.
+/// The configuration, which counts only if the reader has no faults. Every text is parsed before
+/// returning, so that all faults are reported; flags and numbers have been parsed already.
 pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = tls(reader);
     let listen = listen(reader, tls.is_some());
-    let drain = milliseconds(reader, "listen.drain_ms");
     let admin = admin(reader, tls.is_some());
     let region_account = region_account(reader);
     let token = token(reader);
     let store_url = reader.text("store.url", store_url);
     let state_directory = reader.text("store.state_directory", absolute);
     let limits = limits(reader);
-    let compatibility = compatibility(reader);
     let keyring = keyring(reader);
-    let destruction_hold = hours(reader, "keys.destruction_hold_hours");
     let audit = audit(reader, state_directory.as_deref());
     let log = log(reader);
     Some(Config {
         listen: listen?,
-        drain: drain?,
+        drain: milliseconds(reader, "listen.drain_ms")?,
         tls,
         admin: admin?,
         region_account: region_account?,
@@ -42,9 +39,9 @@ pub(super) fn config(reader: &mut Reader<'_>) -> Option<Config> {
         store_url: store_url?,
         state_directory: state_directory?,
         limits: limits?,
-        compatibility: compatibility?,
+        compatibility: compatibility(reader)?,
         keyring: keyring?,
-        destruction_hold: destruction_hold?,
+        destruction_hold: hours(reader, "keys.destruction_hold_hours")?,
         audit: audit?,
         log: log?,
     })
@@ -110,31 +107,21 @@ fn token(reader: &mut Reader<'_>) -> Option<TokenConfig> {
     let pin_file = reader.text("token.pin_file", absolute).map(PinSource::File);
     let pin_credential =
         reader.text("token.pin_credential", credential_name).map(PinSource::Credential);
-    let workers = match reader.number::<usize>("token.workers") {
-        None if reader.is_set("token.workers") => return None,
-        workers => workers.and_then(NonZeroUsize::new),
-    };
-    let queue_size = reader.number("token.queue_size").and_then(NonZeroUsize::new);
-    let max_queue_wait = milliseconds(reader, "token.max_queue_wait_ms");
-    let hang_timeout = milliseconds(reader, "token.hang_timeout_ms");
     Some(TokenConfig {
         module: module?,
         name: label.or(serial)?,
         pin: pin_file.or(pin_credential)?,
-        workers,
-        queue_size: queue_size?,
-        max_queue_wait: max_queue_wait?,
-        hang_timeout: hang_timeout?,
+        workers: reader.number("token.workers").and_then(NonZeroUsize::new),
+        queue_size: reader.number("token.queue_size").and_then(NonZeroUsize::new)?,
+        max_queue_wait: milliseconds(reader, "token.max_queue_wait_ms")?,
+        hang_timeout: milliseconds(reader, "token.hang_timeout_ms")?,
     })
 }
 
 fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     let shared_sources = reader.list("limits.shared_sources", parsed);
     let connections: Option<usize> = reader.number("limits.connections");
-    let per_source = match reader.number::<usize>("limits.connections_per_source") {
-        None if reader.is_set("limits.connections_per_source") => return None,
-        per_source => per_source,
-    };
+    let per_source: Option<usize> = reader.number("limits.connections_per_source");
     if per_source > connections {
         reader
             .fault_of("limits.connections_per_source", "must not be more than limits.connections");
@@ -152,25 +139,23 @@ fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     })
 }
 
-fn compatibility(reader: &mut Reader<'_>) -> Option<CompatibilityOptions> {
-    let non_base64_plaintext = reader.flag("crypto.accept_non_base64_plaintext");
-    let caller_iv = reader.flag("crypto.accept_caller_iv");
+fn compatibility(reader: &Reader<'_>) -> Option<CompatibilityOptions> {
     Some(CompatibilityOptions {
-        non_base64_plaintext: non_base64_plaintext?,
-        caller_iv: caller_iv?,
+        non_base64_plaintext: reader.flag("crypto.accept_non_base64_plaintext")?,
+        caller_iv: reader.flag("crypto.accept_caller_iv")?,
     })
 }
 
 fn keyring(reader: &mut Reader<'_>) -> Option<KeyringSettings> {
-    let call = milliseconds(reader, "token.timeout_ms");
-    let generate = milliseconds(reader, "token.key_pair_timeout_ms");
-    let verify_data_keys = reader.flag("crypto.verify_data_keys");
     let verify_encryptions = reader.text("crypto.verify_encryptions", |text| text.parse().ok());
     let iv_budget = iv_budget(reader);
     Some(KeyringSettings {
-        timeouts: TokenTimeouts { call: call?, generate: generate? },
+        timeouts: TokenTimeouts {
+            call: milliseconds(reader, "token.timeout_ms")?,
+            generate: milliseconds(reader, "token.key_pair_timeout_ms")?,
+        },
         iv_budget: iv_budget?,
-        verify_data_keys: verify_data_keys?,
+        verify_data_keys: reader.flag("crypto.verify_data_keys")?,
         verify_encryptions: verify_encryptions?,
     })
 }
@@ -196,15 +181,9 @@ fn iv_budget(reader: &mut Reader<'_>) -> Option<IvBudget> {
 }
 
 fn audit(reader: &mut Reader<'_>, state_directory: Option<&Path>) -> Option<AuditSettings> {
-    let file = match reader.text("audit.file", absolute) {
-        None if reader.is_set("audit.file") => None,
-        None => state_directory.map(|directory| directory.join("audit.jsonl")),
-        file => file,
-    };
+    let default = || state_directory.map(|directory| directory.join("audit.jsonl"));
+    let file = reader.text("audit.file", absolute).or_else(default);
     let forward_to = reader.text("audit.forward_to", absolute);
-    if forward_to.is_none() && reader.is_set("audit.forward_to") {
-        return None;
-    }
     let seconds: u64 = reader.number("audit.checkpoint_seconds")?;
     let journal_mib: u64 = reader.number("audit.journal_mib")?;
     Some(AuditSettings {

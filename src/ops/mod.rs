@@ -29,9 +29,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 pub use call_limits::{CallLimits, CallRates};
-pub use operation::{CostClass, Operation};
+pub use operation::{Call, CostClass, EmptyResponse, Operation, Row};
 pub use registry::{InstanceVisitor, PublicVisitor};
-pub use response::{EmptyResponse, KeyMetadata, Paged, Row, Rows};
+pub use response::{KeyMetadata, Paged, Rows};
 
 use crate::authn::Caller;
 use crate::authz::{

@@ -1,12 +1,20 @@
 //! The trait of an operation, and the macros that declare its request and its response.
 
+use serde::Serialize;
+
 use super::Context;
 use crate::audit::{Action, ActionEffect};
 use crate::authz::Permission;
 use crate::error::ApiError;
 
+/// The request of an operation, with the type of its response.
+pub trait Call {
+    /// The response.
+    type Output: Send + 'static;
+}
+
 /// An operation of the service.
-pub trait Operation: Permission + Send + Sized + 'static {
+pub trait Operation: Call + Permission + Send + Sized + 'static {
     /// The name in the protocol, for instance `Encrypt`: by default its permission without `kms:`.
     const NAME: &'static str = Self::ACTION.split_at("kms:".len()).1;
     /// The effect on the state of the gateway, which decides how it is recorded.
@@ -24,14 +32,24 @@ pub trait Operation: Permission + Send + Sized + 'static {
     const IS_LIMITED: bool = matches!(Self::COST_CLASS, CostClass::Cryptographic);
     /// The number of authorizations before its work; the call is charged with the last.
     const AUTHORIZATIONS: u8 = 1;
-    /// The output type.
-    type Output: Send + 'static;
 
     /// Executes the operation.
     ///
     /// # Errors
     /// Every error as the caller gets it.
     fn run(self, cx: &Context) -> impl Future<Output = Result<Self::Output, ApiError>> + Send;
+}
+
+/// The response of an operation without output: only the request id.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EmptyResponse {}
+
+/// A row of a list.
+pub trait Row: Serialize {
+    /// The name of the list, such as `Keys`.
+    const LIST: &'static str;
+    /// The name of a row, such as `Key`.
+    const ROW: &'static str;
 }
 
 /// The cost of an operation.
@@ -49,7 +67,7 @@ pub enum CostClass {
 ///
 /// ```ignore
 /// operation! {
-///     pub struct Encrypt: CanEncrypt {
+///     pub struct Encrypt: CanEncrypt -> Encrypted {
 ///         key: KeyRef = "KeyId",
 ///         page: Page = with(page(10, 100)),
 ///     }
@@ -65,14 +83,15 @@ pub enum CostClass {
 /// - The permission is `kms:` and the name of the operation, or the one in a leading
 ///   `permission: "kms:…";`. A leading `client_keys: "kms:…";` allows client keys whose access point
 ///   grants that permission.
-/// - The traits after the colon are those of the permission (`CanEncrypt`, `CanManage`, …).
+/// - The traits after the colon are those of the permission (`CanEncrypt`, `CanManage`, …). The type
+///   after the arrow is the response, by default [`EmptyResponse`].
 /// - The structs that follow are declared as by [`response`].
 macro_rules! operation {
     (
         $(permission: $action:literal;)?
         $(client_keys: $granted:literal;)?
         $(#[$doc:meta])*
-        pub struct $Name:ident $(: $($good_for:ident),+)? {
+        pub struct $Name:ident $(: $($good_for:ident),+)? $(-> $Output:ty)? {
             $(
                 $(#[$meta:meta])*
                 $field:ident: $type:ty = $($param:literal $(or($default:expr))?)? $(with($read:expr))?
@@ -85,7 +104,7 @@ macro_rules! operation {
             $(permission: $action;)?
             $(client_keys: $granted;)?
             $(#[$doc])*
-            pub struct $Name $(: $($good_for),+)? {
+            pub struct $Name $(: $($good_for),+)? $(-> $Output)? {
                 $($(#[$meta])* $field: $type,)+
             }
             $($response)*
@@ -106,11 +125,11 @@ macro_rules! operation {
         $(permission: $action:literal;)?
         $(client_keys: $granted:literal;)?
         $(#[$doc:meta])*
-        pub struct $Name:ident $(: $($good_for:ident),+)? {}
+        pub struct $Name:ident $(: $($good_for:ident),+)? $(-> $Output:ty)? {}
         $($response:tt)*
     ) => {
         $crate::ops::operation::operation! {
-            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] {}
+            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] [$($Output)?] {}
         }
         $crate::ops::operation::response! { $($response)* }
 
@@ -126,16 +145,17 @@ macro_rules! operation {
         $(permission: $action:literal;)?
         $(client_keys: $granted:literal;)?
         $(#[$doc:meta])*
-        pub struct $Name:ident $(: $($good_for:ident),+)? { $($fields:tt)+ }
+        pub struct $Name:ident $(: $($good_for:ident),+)? $(-> $Output:ty)? { $($fields:tt)+ }
         $($response:tt)*
     ) => {
         $crate::ops::operation::operation! {
-            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] { $($fields)+ }
+            @declare [$($action)?] [$($granted)?] [$($doc)*] $Name [$($($good_for)+)?] [$($Output)?] { $($fields)+ }
         }
         $crate::ops::operation::response! { $($response)* }
     };
     (
         @declare [$($action:literal)?] [$($granted:literal)?] [$($doc:meta)*] $Name:ident [$($good_for:ident)*]
+        [$($Output:ty)?]
         { $($fields:tt)* }
     ) => {
         #[doc = concat!("The request of ", stringify!($Name), ".")]
@@ -157,6 +177,10 @@ macro_rules! operation {
         }
 
         $(impl $crate::authz::$good_for for $Name {})*
+
+        impl $crate::ops::operation::Call for $Name {
+            type Output = $crate::ops::operation::operation!(@output $($Output)?);
+        }
     };
     (@read $params:ident, $param:literal) => {
         $crate::model::RequestField::read($params, $param)?
@@ -164,6 +188,8 @@ macro_rules! operation {
     (@read $params:ident, $param:literal, $default:expr) => {
         $params.optional($param)?.unwrap_or($default)
     };
+    (@output $Output:ty) => { $Output };
+    (@output) => { $crate::ops::operation::EmptyResponse };
     (@or $given:literal, $default:expr) => { $given };
     (@or , $default:expr) => { $default };
     (@some $given:literal) => { Some($given) };
@@ -172,7 +198,7 @@ macro_rules! operation {
 pub(in crate::ops) use operation;
 
 /// Declares response structs: serialized with the names of the API. `in List.Row` after the name of
-/// a struct makes it a [`Row`](super::Row) of a list with these names.
+/// a struct makes it a [`Row`] of a list with these names.
 macro_rules! response {
     ($(
         $(#[$meta:meta])*
@@ -186,7 +212,7 @@ macro_rules! response {
             $(#[$meta])*
             $visibility struct $Name $(<$($generic),+>)? { $($fields)* }
 
-            $(impl $crate::ops::Row for $Name {
+            $(impl $crate::ops::operation::Row for $Name {
                 const LIST: &'static str = stringify!($List);
                 const ROW: &'static str = stringify!($Row);
             })?

@@ -5,19 +5,11 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::operation::response;
+use super::operation::{Row, response};
 use crate::model::{
     KeyId, KeyRecord, KeySpec, KeyState, KeyUsage, Origin, Page, ProtectionLevel, RegionAccount,
     RotationInterval, Time,
 };
-
-/// A row of a list.
-pub trait Row: Serialize {
-    /// The name of the list, such as `Keys`.
-    const LIST: &'static str;
-    /// The name of a row, such as `Key`.
-    const ROW: &'static str;
-}
 
 /// The rows of a list, which the API wraps twice: `{"Keys": {"Key": [...]}}`.
 #[derive(Debug)]
@@ -59,10 +51,6 @@ impl<R: Row> Paged<R> {
         }
     }
 }
-
-/// The response of an operation without output: only the request id.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct EmptyResponse {}
 
 response! {
     /// The metadata of a key (CreateKey, DescribeKey).

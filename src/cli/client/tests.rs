@@ -70,6 +70,17 @@ fn signed_request_v1(
     request(method, target.uri("")?, headers, encoded(&all))
 }
 
+fn request(
+    method: &Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder().method(method).uri(uri).body(Full::from(body))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
 /// Proves the request as the protocol and `authn` do, and gives its action and its parameters.
 async fn prove(request: Request<Body>) -> Result<(String, Vec<String>), ApiError> {
     let (head, body) = request.into_parts();

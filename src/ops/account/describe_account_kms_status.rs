@@ -4,7 +4,7 @@
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeAccountKmsStatus {}
+    pub struct DescribeAccountKmsStatus -> AccountKmsStatus {}
 
     /// The response.
     pub struct AccountKmsStatus {
@@ -14,7 +14,6 @@ operation! {
 
 impl Operation for DescribeAccountKmsStatus {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = AccountKmsStatus;
 
     async fn run(self, cx: &Context) -> Result<AccountKmsStatus, ApiError> {
         cx.account::<Self>("*")?;

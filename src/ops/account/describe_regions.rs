@@ -3,7 +3,7 @@
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeRegions {}
+    pub struct DescribeRegions -> Rows<Region> {}
 
     /// A row of the list.
     pub struct Region in Regions.Region {
@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for DescribeRegions {
     const EFFECT: ActionEffect = ActionEffect::ReadsUnrecorded;
-    type Output = Rows<Region>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         Ok(Rows(vec![Region { region_id: cx.region_account().region.to_string() }]))

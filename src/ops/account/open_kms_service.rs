@@ -8,7 +8,6 @@ operation! {
 
 impl Operation for OpenKmsService {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.account::<Self>("*")?;

@@ -12,7 +12,6 @@ operation! {
 
 impl Operation for DeleteAlias {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.key_of_alias::<Self>(&self.alias)?;

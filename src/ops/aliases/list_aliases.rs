@@ -4,14 +4,13 @@ use super::{AliasDetails, page};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListAliases {
+    pub struct ListAliases -> Paged<AliasDetails> {
         page: Page = with(|params| Page::from_params(params, 10, 100)),
     }
 }
 
 impl Operation for ListAliases {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<AliasDetails>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("alias")?;

@@ -4,7 +4,7 @@ use super::{AliasDetails, page};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListAliasesByKeyId {
+    pub struct ListAliasesByKeyId -> Paged<AliasDetails> {
         key: KeyRef = "KeyId",
         page: Page = with(|params| Page::from_params(params, 10, 101)),
     }
@@ -12,7 +12,6 @@ operation! {
 
 impl Operation for ListAliasesByKeyId {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<AliasDetails>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -17,7 +17,6 @@ operation! {
 
 impl Operation for UpdateAlias {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.alias::<Self>(&self.alias)?;

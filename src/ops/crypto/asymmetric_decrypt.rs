@@ -7,7 +7,7 @@ use crate::ops::local_version;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct AsymmetricDecrypt: CanDecryptAsymmetric {
+    pub struct AsymmetricDecrypt: CanDecryptAsymmetric -> AsymmetricDecryptOutput {
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
         algorithm: EncryptionAlgorithm = "Algorithm",
@@ -27,7 +27,6 @@ impl Operation for AsymmetricDecrypt {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = AsymmetricDecryptOutput;
 
     async fn run(self, cx: &Context) -> Result<AsymmetricDecryptOutput, ApiError> {
         if self.recipient.is_some() {

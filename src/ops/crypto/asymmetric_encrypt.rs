@@ -10,7 +10,7 @@ use crate::ops::local_version;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct AsymmetricEncrypt: CanReadPublicKey {
+    pub struct AsymmetricEncrypt: CanReadPublicKey -> AsymmetricEncryptOutput {
         plaintext: Zeroizing<Vec<u8>> = with(plaintext),
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
@@ -34,7 +34,6 @@ impl Operation for AsymmetricEncrypt {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = AsymmetricEncryptOutput;
 
     async fn run(self, cx: &Context) -> Result<AsymmetricEncryptOutput, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -7,7 +7,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Sign";
-    pub struct AsymmetricSign: CanSign {
+    pub struct AsymmetricSign: CanSign -> Signed {
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
         algorithm: SignatureAlgorithm = "Algorithm",
@@ -26,7 +26,6 @@ impl Operation for AsymmetricSign {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Signed;
 
     async fn run(self, cx: &Context) -> Result<Signed, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

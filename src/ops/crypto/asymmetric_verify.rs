@@ -7,7 +7,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Verify";
-    pub struct AsymmetricVerify: CanVerify {
+    pub struct AsymmetricVerify: CanVerify -> Verified {
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
         algorithm: SignatureAlgorithm = "Algorithm",
@@ -27,7 +27,6 @@ impl Operation for AsymmetricVerify {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Verified;
 
     async fn run(self, cx: &Context) -> Result<Verified, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -6,7 +6,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Decrypt";
-    pub struct Decrypt: CanDecrypt {
+    pub struct Decrypt: CanDecrypt -> Decrypted {
         blob: CiphertextParam = "CiphertextBlob",
         context: EncryptionContext = "EncryptionContext",
         recipient: Option<String> = "Recipient",
@@ -24,7 +24,6 @@ impl Operation for Decrypt {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Decrypted;
 
     async fn run(self, cx: &Context) -> Result<Decrypted, ApiError> {
         if self.recipient.is_some() {

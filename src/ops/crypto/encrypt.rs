@@ -7,7 +7,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:Encrypt";
-    pub struct Encrypt: CanEncrypt {
+    pub struct Encrypt: CanEncrypt -> Encrypted {
         key: KeyRef = "KeyId",
         plaintext: PlaintextParam = "Plaintext",
         context: EncryptionContext = "EncryptionContext",
@@ -25,7 +25,6 @@ impl Operation for Encrypt {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Encrypted;
 
     async fn run(self, cx: &Context) -> Result<Encrypted, ApiError> {
         let key = cx.key_in::<Self>(&self.context, &self.key)?;

@@ -6,7 +6,7 @@ use crate::model::{Base64Bytes, CiphertextParam, EncryptionContext};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ExportDataKey: CanDecrypt {
+    pub struct ExportDataKey: CanDecrypt -> WrappedDataKey {
         blob: CiphertextParam = "CiphertextBlob",
         context: EncryptionContext = "EncryptionContext",
         recipient: ExportRequest = with(ExportRequest::from_params),
@@ -24,7 +24,6 @@ impl Operation for ExportDataKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = WrappedDataKey;
 
     async fn run(self, cx: &Context) -> Result<WrappedDataKey, ApiError> {
         let blob = cx.local_blob(&self.context, self.blob)?;

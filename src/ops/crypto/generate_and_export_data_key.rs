@@ -7,7 +7,7 @@ use crate::model::{Base64Bytes, CiphertextBlob};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GenerateAndExportDataKey: CanEncrypt {
+    pub struct GenerateAndExportDataKey: CanEncrypt -> GeneratedAndExported {
         request: DataKeyRequest = with(DataKeyRequest::from_params),
         recipient: ExportRequest = with(ExportRequest::from_params),
     }
@@ -25,7 +25,6 @@ impl Operation for GenerateAndExportDataKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = GeneratedAndExported;
 
     async fn run(self, cx: &Context) -> Result<GeneratedAndExported, ApiError> {
         let DataKeyRequest { key, bytes, context } = self.request;

@@ -7,7 +7,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:GenerateDataKey";
-    pub struct GenerateDataKey: CanEncrypt {
+    pub struct GenerateDataKey: CanEncrypt -> DataKey {
         request: DataKeyRequest = with(DataKeyRequest::from_params),
         recipient: Option<String> = "Recipient",
     }
@@ -25,7 +25,6 @@ impl Operation for GenerateDataKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = DataKey;
 
     async fn run(self, cx: &Context) -> Result<DataKey, ApiError> {
         if self.recipient.is_some() {

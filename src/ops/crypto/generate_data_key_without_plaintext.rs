@@ -5,7 +5,7 @@ use crate::model::CiphertextBlob;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GenerateDataKeyWithoutPlaintext: CanEncrypt {
+    pub struct GenerateDataKeyWithoutPlaintext: CanEncrypt -> DataKeyCiphertext {
         request: DataKeyRequest = with(DataKeyRequest::from_params),
     }
 
@@ -21,7 +21,6 @@ impl Operation for GenerateDataKeyWithoutPlaintext {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = DataKeyCiphertext;
 
     async fn run(self, cx: &Context) -> Result<DataKeyCiphertext, ApiError> {
         let DataKeyRequest { key, bytes, context } = self.request;

@@ -5,7 +5,7 @@ use crate::model::algorithm::MacAlgorithm;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GenerateMac: CanMac {
+    pub struct GenerateMac: CanMac -> GeneratedMac {
         key: KeyRef = "KeyId",
         algorithm: MacAlgorithm = "Algorithm",
         message: Base64Bytes = "Message",
@@ -23,7 +23,6 @@ impl Operation for GenerateMac {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = GeneratedMac;
 
     async fn run(self, cx: &Context) -> Result<GeneratedMac, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

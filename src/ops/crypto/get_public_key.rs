@@ -6,7 +6,7 @@ use crate::ops::prelude::*;
 
 operation! {
     client_keys: "kms:GetPublicKey";
-    pub struct GetPublicKey: CanReadPublicKey {
+    pub struct GetPublicKey: CanReadPublicKey -> PublicKeyOutput {
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
     }
@@ -23,7 +23,6 @@ impl Operation for GetPublicKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = PublicKeyOutput;
 
     async fn run(self, cx: &Context) -> Result<PublicKeyOutput, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

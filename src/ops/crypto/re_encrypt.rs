@@ -11,7 +11,7 @@ use crate::ops::prelude::*;
 
 operation! {
     permission: "kms:ReEncryptFrom";
-    pub struct ReEncrypt: CanDecrypt, CanDecryptAsymmetric {
+    pub struct ReEncrypt: CanDecrypt, CanDecryptAsymmetric -> ReEncrypted {
         source: Source = with(Source::from_params),
         destination: KeyRef = "DestinationKeyId",
         destination_context: EncryptionContext = "DestinationEncryptionContext",
@@ -131,7 +131,6 @@ impl Operation for ReEncrypt {
     const EXTRA_PERMISSIONS: &'static [&'static str] = &[ReEncryptTo::ACTION];
     const COST_CLASS: CostClass = CostClass::Cryptographic;
     const AUTHORIZATIONS: u8 = 2;
-    type Output = ReEncrypted;
 
     async fn run(self, cx: &Context) -> Result<ReEncrypted, ApiError> {
         let (source, resolved) = self.source.find(cx)?;

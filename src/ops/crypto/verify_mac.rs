@@ -5,7 +5,7 @@ use crate::model::algorithm::MacAlgorithm;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct VerifyMac: CanMac {
+    pub struct VerifyMac: CanMac -> VerifiedMac {
         key: KeyRef = "KeyId",
         algorithm: MacAlgorithm = "Algorithm",
         message: Base64Bytes = "Message",
@@ -24,7 +24,6 @@ impl Operation for VerifyMac {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const DRY_RUN: bool = true;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = VerifiedMac;
 
     async fn run(self, cx: &Context) -> Result<VerifiedMac, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -3,7 +3,7 @@
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CountKeyVersions {
+    pub struct CountKeyVersions -> KeyVersionCount {
         key: KeyRef = "KeyId",
     }
 
@@ -15,7 +15,6 @@ operation! {
 
 impl Operation for CountKeyVersions {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KeyVersionCount;
 
     async fn run(self, cx: &Context) -> Result<KeyVersionCount, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

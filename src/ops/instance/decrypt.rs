@@ -44,7 +44,6 @@ impl<L: Layout> ProtobufOperation for Decryption<L> {
 impl<L: Layout> Operation for Decryption<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         match self.framed(cx) {

@@ -45,7 +45,6 @@ impl<L: Layout> ProtobufOperation for Encryption<L> {
 impl<L: Layout> Operation for Encryption<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -39,7 +39,6 @@ impl<L: Layout> ProtobufOperation for DataKeyGeneration<L> {
 impl<L: Layout> Operation for DataKeyGeneration<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -37,7 +37,6 @@ impl<L: Layout> Operation for DataKeyPairGeneration<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let (version, response) = self.pair.generate::<Self, L>(cx).await?;

@@ -24,7 +24,6 @@ impl<L: Layout> Operation for DataKeyPairGenerationWithoutPlaintext<L> {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Generate;
     const IS_LIMITED: bool = true;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let (version, mut with) = self.pair.generate::<Self, L>(cx).await?;

@@ -8,7 +8,7 @@ const MAX_BYTES: usize = 64;
 
 operation! {
     client_keys: "kms:GenerateRandom";
-    pub struct GenerateRandom {
+    pub struct GenerateRandom -> Reply {
         bytes: usize,
     }
 }
@@ -27,7 +27,6 @@ impl ProtobufOperation for GenerateRandom {
 impl Operation for GenerateRandom {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let grant = cx.account::<Self>("random")?;

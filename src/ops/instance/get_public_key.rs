@@ -5,7 +5,7 @@ use super::prelude::*;
 
 operation! {
     client_keys: "kms:GetPublicKey";
-    pub struct GetPublicKey: CanReadPublicKey {
+    pub struct GetPublicKey: CanReadPublicKey -> Reply {
         key: KeyRef,
         version: Option<KeyVersionId>,
     }
@@ -22,7 +22,6 @@ impl ProtobufOperation for GetPublicKey {
 impl Operation for GetPublicKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -17,13 +17,23 @@ pub trait Layout: 'static {
     type DataKeyPairRequest: ProtobufMessage + Into<GenerateDataKeyPairRequest>;
 
     /// The version that encrypts.
-    fn version(named: Option<KeyVersionId>) -> VersionSelector;
+    fn version(named: Option<KeyVersionId>) -> VersionSelector {
+        if Self::IS_ADVANCE {
+            VersionSelector::named_or_primary(named)
+        } else {
+            VersionSelector::named_or_initial(named)
+        }
+    }
 
     /// The ciphertext in this layout.
-    fn ciphertext(blob: CiphertextBlob) -> Vec<u8>;
+    fn ciphertext(blob: CiphertextBlob) -> Vec<u8> {
+        if Self::IS_ADVANCE { blob.to_framed() } else { blob.ciphertext }
+    }
 
     /// The field of a response that names the version.
-    fn version_field(version: KeyVersionId) -> String;
+    fn version_field(version: KeyVersionId) -> String {
+        if Self::IS_ADVANCE { version.to_string() } else { String::new() }
+    }
 }
 
 /// The plain ciphertext of the initial version.
@@ -38,36 +48,12 @@ impl Layout for Plain {
     const IS_ADVANCE: bool = false;
     type DataKeyRequest = GenerateDataKeyRequest;
     type DataKeyPairRequest = GenerateDataKeyPairRequest;
-
-    fn version(named: Option<KeyVersionId>) -> VersionSelector {
-        VersionSelector::named_or_initial(named)
-    }
-
-    fn ciphertext(blob: CiphertextBlob) -> Vec<u8> {
-        blob.ciphertext
-    }
-
-    fn version_field(_version: KeyVersionId) -> String {
-        String::new()
-    }
 }
 
 impl Layout for Advance {
     const IS_ADVANCE: bool = true;
     type DataKeyRequest = AdvanceGenerateDataKeyRequest;
     type DataKeyPairRequest = AdvanceGenerateDataKeyPairRequest;
-
-    fn version(named: Option<KeyVersionId>) -> VersionSelector {
-        VersionSelector::named_or_primary(named)
-    }
-
-    fn ciphertext(blob: CiphertextBlob) -> Vec<u8> {
-        blob.to_framed()
-    }
-
-    fn version_field(version: KeyVersionId) -> String {
-        version.to_string()
-    }
 }
 
 /// Declares the request of an operation with both forms, with their permissions: a struct that is
@@ -101,6 +87,10 @@ macro_rules! operation_pair {
         }
 
         $(impl<L: $crate::ops::instance::layout::Layout> $crate::authz::$good_for for $Name<L> {})+
+
+        impl<L: 'static> $crate::ops::operation::Call for $Name<L> {
+            type Output = $crate::ops::instance::Reply;
+        }
     };
 }
 pub(super) use operation_pair;

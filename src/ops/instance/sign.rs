@@ -6,7 +6,7 @@ use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 
 operation! {
     client_keys: "kms:Sign";
-    pub struct Sign: CanSign {
+    pub struct Sign: CanSign -> Reply {
         key: KeyRef,
         version: Option<KeyVersionId>,
         algorithm: Option<SignatureAlgorithm>,
@@ -34,7 +34,6 @@ impl ProtobufOperation for Sign {
 impl Operation for Sign {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -6,7 +6,7 @@ use crate::model::algorithm::{Digest, MessageType, SignatureAlgorithm};
 
 operation! {
     client_keys: "kms:Verify";
-    pub struct Verify: CanVerify {
+    pub struct Verify: CanVerify -> Reply {
         key: KeyRef,
         version: Option<KeyVersionId>,
         algorithm: Option<SignatureAlgorithm>,
@@ -36,7 +36,6 @@ impl ProtobufOperation for Verify {
 impl Operation for Verify {
     const EFFECT: ActionEffect = ActionEffect::Reads;
     const COST_CLASS: CostClass = CostClass::Cryptographic;
-    type Output = Reply;
 
     async fn run(self, cx: &Context) -> Result<Reply, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

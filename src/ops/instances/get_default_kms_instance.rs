@@ -4,7 +4,7 @@ use crate::model::InstanceId;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetDefaultKmsInstance {}
+    pub struct GetDefaultKmsInstance -> DefaultKmsInstance {}
 
     /// The response.
     pub struct DefaultKmsInstance {
@@ -14,7 +14,6 @@ operation! {
 
 impl Operation for GetDefaultKmsInstance {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = DefaultKmsInstance;
 
     async fn run(self, cx: &Context) -> Result<DefaultKmsInstance, ApiError> {
         cx.account::<Self>("keystore")?;

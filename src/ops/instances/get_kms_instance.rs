@@ -9,7 +9,7 @@ use crate::model::{InstanceId, Time};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetKmsInstance {
+    pub struct GetKmsInstance -> DescribedInstance {
         instance: String = "KmsInstanceId",
     }
 
@@ -41,7 +41,6 @@ operation! {
 
 impl Operation for GetKmsInstance {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = DescribedInstance;
 
     async fn run(self, cx: &Context) -> Result<DescribedInstance, ApiError> {
         instance::<Self>(cx, &self.instance)?;

@@ -7,7 +7,7 @@ use crate::ops::prelude::*;
 const TYPES: [&str; 4] = ["key", "secret", "qps", "vpc"];
 
 operation! {
-    pub struct GetKmsInstanceQuotaInfos {
+    pub struct GetKmsInstanceQuotaInfos -> KmsInstanceQuotas {
         types: Vec<&'static str> = with(types),
         instance: Option<String> = "KmsInstanceId",
     }
@@ -34,7 +34,6 @@ fn types(params: &Params<'_>) -> Result<Vec<&'static str>, ParamError> {
 
 impl Operation for GetKmsInstanceQuotaInfos {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KmsInstanceQuotas;
 
     async fn run(self, cx: &Context) -> Result<KmsInstanceQuotas, ApiError> {
         let named = self.instance.unwrap_or_else(|| cx.instance().id.to_string());

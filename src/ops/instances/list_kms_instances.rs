@@ -9,7 +9,7 @@ use crate::ops::page_of_rows;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListKmsInstances {
+    pub struct ListKmsInstances -> Paged<ListedInstance> {
         page: Page = with(|params| page_of_rows(params, 20)),
         filters: Filters = "Filters" or(Filters::default()),
     }
@@ -23,7 +23,6 @@ operation! {
 
 impl Operation for ListKmsInstances {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ListedInstance>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("keystore")?;

@@ -5,7 +5,7 @@ use crate::model::policy::KeyPolicy as Document;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetKeyPolicy {
+    pub struct GetKeyPolicy -> KeyPolicy {
         key: KeyRef = "KeyId",
         is_default: bool = with(names_default),
     }
@@ -18,7 +18,6 @@ operation! {
 
 impl Operation for GetKeyPolicy {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KeyPolicy;
 
     async fn run(self, cx: &Context) -> Result<KeyPolicy, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

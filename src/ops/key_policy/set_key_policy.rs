@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for SetKeyPolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let policy = self.policy.checked(cx)?;

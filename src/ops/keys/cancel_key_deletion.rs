@@ -10,7 +10,6 @@ operation! {
 
 impl Operation for CancelKeyDeletion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -9,7 +9,7 @@ use crate::ops::prelude::*;
 use crate::ops::{KeyMetadata, no_sm2};
 
 operation! {
-    pub struct CreateKey {
+    pub struct CreateKey -> CreatedKey {
         spec: KeySpec = with(spec),
         usage: KeyUsage = with(usage),
         origin: Origin = "Origin" or(Origin::AliyunKms),
@@ -76,7 +76,6 @@ impl CreateKey {
 impl Operation for CreateKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const COST_CLASS: CostClass = CostClass::Generate;
-    type Output = CreatedKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedKey, ApiError> {
         let grant = cx.account::<Self>("key")?;

@@ -4,7 +4,7 @@ use crate::ops::KeyMetadata;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeKey {
+    pub struct DescribeKey -> DescribedKey {
         key: KeyRef = "KeyId",
     }
 
@@ -16,7 +16,6 @@ operation! {
 
 impl Operation for DescribeKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = DescribedKey;
 
     async fn run(self, cx: &Context) -> Result<DescribedKey, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -11,7 +11,6 @@ operation! {
 
 impl Operation for EnableKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.change::<Self>(&self.key, KeyAction::Toggle, |record| record.state = KeyState::Enabled)

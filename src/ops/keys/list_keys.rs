@@ -8,7 +8,7 @@ use crate::ops::page_of_rows;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListKeys {
+    pub struct ListKeys -> Paged<ListedKey> {
         page: Page = with(|params| page_of_rows(params, 10)),
         filters: Filters = "Filters" or(Filters::default()),
     }
@@ -22,7 +22,6 @@ operation! {
 
 impl Operation for ListKeys {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ListedKey>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         cx.account::<Self>("key")?;

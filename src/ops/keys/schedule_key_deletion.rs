@@ -21,7 +21,6 @@ fn window_days(params: &Params<'_>) -> Result<u32, ParamError> {
 
 impl Operation for ScheduleKeyDeletion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -41,7 +41,6 @@ fn protected(params: &Params<'_>) -> Result<Option<KeyRef>, ParamError> {
 
 impl Operation for SetDeletionProtection {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         // The instance cannot be released through the API at all.

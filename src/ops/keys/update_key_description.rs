@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for UpdateKeyDescription {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let description = self.description.unwrap_or_default();

@@ -15,7 +15,6 @@ operation! {
 
 impl Operation for UpdateRotationPolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

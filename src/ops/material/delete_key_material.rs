@@ -11,7 +11,6 @@ operation! {
 impl Operation for DeleteKeyMaterial {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const COST_CLASS: CostClass = CostClass::Generate;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

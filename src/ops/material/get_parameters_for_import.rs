@@ -6,7 +6,7 @@ use crate::ops::no_sm2;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetParametersForImport: CanImport {
+    pub struct GetParametersForImport: CanImport -> ImportParameters {
         key: KeyRef,
         wrapping: Wrapping,
     }
@@ -45,7 +45,6 @@ impl FromParams for GetParametersForImport {
 impl Operation for GetParametersForImport {
     const EFFECT: ActionEffect = ActionEffect::ChangesAsReading;
     const COST_CLASS: CostClass = CostClass::Generate;
-    type Output = ImportParameters;
 
     async fn run(self, cx: &Context) -> Result<ImportParameters, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -27,7 +27,6 @@ fn expires(params: &Params<'_>) -> Result<Option<Time>, ParamError> {
 impl Operation for ImportKeyMaterial {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const COST_CLASS: CostClass = CostClass::Generate;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

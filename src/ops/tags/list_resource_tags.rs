@@ -4,7 +4,7 @@ use crate::model::{TagKey, TagValue};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListResourceTags {
+    pub struct ListResourceTags -> Rows<ResourceTag> {
         key: KeyRef = "KeyId",
     }
 
@@ -18,7 +18,6 @@ operation! {
 
 impl Operation for ListResourceTags {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Rows<ResourceTag>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

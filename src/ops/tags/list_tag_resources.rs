@@ -15,7 +15,7 @@ use crate::ops::prelude::*;
 const ROWS: usize = 200;
 
 operation! {
-    pub struct ListTagResources {
+    pub struct ListTagResources -> TaggedResources {
         resources: Resources = with(Resources::from_params),
         /// The tags that a key must have to be listed, with all of its tags.
         tags: TagList = with(numbered_tags),
@@ -49,7 +49,6 @@ struct PageStart {
 
 impl Operation for ListTagResources {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = TaggedResources;
 
     async fn run(self, cx: &Context) -> Result<TaggedResources, ApiError> {
         let wanted = self.tags.parse()?;

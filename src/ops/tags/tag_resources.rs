@@ -24,7 +24,6 @@ impl FromParams for TagResources {
 
 impl Operation for TagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     /// All keys are found and authorized before the first is changed. If one fails, the keys before
     /// it stay changed; the request may be repeated.

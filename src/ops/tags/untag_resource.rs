@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for UntagResource {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let key = self.resource.key()?;

@@ -29,7 +29,6 @@ impl FromParams for UntagResources {
 
 impl Operation for UntagResources {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     /// All keys are found and authorized before the first is changed. If one fails, the keys before
     /// it stay changed; the request may be repeated.

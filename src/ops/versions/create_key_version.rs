@@ -5,7 +5,7 @@ use super::{KeyVersion, KeyVersionResponse};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CreateKeyVersion: CanManage {
+    pub struct CreateKeyVersion: CanManage -> KeyVersionResponse {
         key: KeyRef = "KeyId",
     }
 }
@@ -13,7 +13,6 @@ operation! {
 impl Operation for CreateKeyVersion {
     const EFFECT: ActionEffect = ActionEffect::Changes;
     const COST_CLASS: CostClass = CostClass::Generate;
-    type Output = KeyVersionResponse;
 
     async fn run(self, cx: &Context) -> Result<KeyVersionResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

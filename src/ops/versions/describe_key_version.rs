@@ -5,7 +5,7 @@ use crate::model::VersionRef;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeKeyVersion {
+    pub struct DescribeKeyVersion -> KeyVersionResponse {
         key: KeyRef = "KeyId",
         version: VersionRef = "KeyVersionId",
     }
@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for DescribeKeyVersion {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = KeyVersionResponse;
 
     async fn run(self, cx: &Context) -> Result<KeyVersionResponse, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -4,7 +4,7 @@ use super::KeyVersion;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListKeyVersions {
+    pub struct ListKeyVersions -> Paged<KeyVersion> {
         key: KeyRef = "KeyId",
         page: Page = with(|params| Page::from_params(params, 10, 101)),
     }
@@ -12,7 +12,6 @@ operation! {
 
 impl Operation for ListKeyVersions {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<KeyVersion>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let key = cx.key::<Self>(&self.key)?;

@@ -8,7 +8,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CreateApplicationAccessPoint {
+    pub struct CreateApplicationAccessPoint -> AccessPointDetails {
         authentication_method: AuthenticationMethod =
             "AuthenticationMethod" or(AuthenticationMethod::ClientKey),
         name: AccessName = "Name",
@@ -19,7 +19,6 @@ operation! {
 
 impl Operation for CreateApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = AccessPointDetails;
 
     async fn run(self, cx: &Context) -> Result<AccessPointDetails, ApiError> {
         let point = AccessPoint {

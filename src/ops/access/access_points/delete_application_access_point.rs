@@ -12,7 +12,6 @@ operation! {
 
 impl Operation for DeleteApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         access::delete::<Self, AccessPoint>(cx, &self.name).await

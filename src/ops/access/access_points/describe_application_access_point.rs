@@ -6,14 +6,13 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeApplicationAccessPoint {
+    pub struct DescribeApplicationAccessPoint -> AccessPointDetails {
         name: AccessName = "Name",
     }
 }
 
 impl Operation for DescribeApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = AccessPointDetails;
 
     async fn run(self, cx: &Context) -> Result<AccessPointDetails, ApiError> {
         Ok(AccessPointDetails::of(&*access::find::<Self, _>(cx, &self.name)?, cx))

@@ -5,7 +5,7 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListApplicationAccessPoints {
+    pub struct ListApplicationAccessPoints -> Paged<ListedAccessPoint> {
         page: Page = with(access::page),
     }
 
@@ -18,7 +18,6 @@ operation! {
 
 impl Operation for ListApplicationAccessPoints {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ListedAccessPoint>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         access::list::<Self, AccessPoint, _>(cx, self.page, |point| ListedAccessPoint {

@@ -16,7 +16,6 @@ operation! {
 
 impl Operation for UpdateApplicationAccessPoint {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |point: &mut AccessPoint| {

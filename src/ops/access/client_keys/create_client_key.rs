@@ -20,7 +20,7 @@ const DEFAULT_LIFE_SECONDS: i64 = 5 * 365 * 24 * 60 * 60;
 static ISSUANCE: Semaphore = Semaphore::const_new(1);
 
 operation! {
-    pub struct CreateClientKey {
+    pub struct CreateClientKey -> CreatedClientKey {
         validity: Option<(Time, Time)> = with(validity),
         access_point: AccessName = "AapName",
         password: ClientKeyPassword = "Password",
@@ -50,7 +50,6 @@ fn validity(params: &Params<'_>) -> Result<Option<(Time, Time)>, ParamError> {
 
 impl Operation for CreateClientKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = CreatedClientKey;
 
     async fn run(self, cx: &Context) -> Result<CreatedClientKey, ApiError> {
         access::find::<Self, AccessPoint>(cx, &self.access_point)?;

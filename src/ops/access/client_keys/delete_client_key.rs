@@ -12,7 +12,6 @@ operation! {
 
 impl Operation for DeleteClientKey {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         cx.account::<Self>(&resource(self.id))?;

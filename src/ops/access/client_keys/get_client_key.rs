@@ -5,14 +5,13 @@ use crate::model::{ClientKeyId, ClientKeyRecord};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct GetClientKey {
+    pub struct GetClientKey -> ClientKeyDetails {
         id: ClientKeyId = "ClientKeyId",
     }
 }
 
 impl Operation for GetClientKey {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ClientKeyDetails;
 
     async fn run(self, cx: &Context) -> Result<ClientKeyDetails, ApiError> {
         cx.account::<Self>(&resource(self.id))?;

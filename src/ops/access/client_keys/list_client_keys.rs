@@ -5,7 +5,7 @@ use crate::model::{AccessName, ClientKeyRecord};
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListClientKeys {
+    pub struct ListClientKeys -> ClientKeyList {
         access_point: Option<AccessName> = "AapName",
     }
 
@@ -17,7 +17,6 @@ operation! {
 
 impl Operation for ListClientKeys {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = ClientKeyList;
 
     async fn run(self, cx: &Context) -> Result<ClientKeyList, ApiError> {
         cx.account::<Self>(CONTAINER)?;

@@ -7,7 +7,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CreateNetworkRule {
+    pub struct CreateNetworkRule -> NetworkRuleDetails {
         name: AccessName,
         source_private_ip: SourceAddresses,
         description: String,
@@ -29,7 +29,6 @@ impl FromParams for CreateNetworkRule {
 
 impl Operation for CreateNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = NetworkRuleDetails;
 
     async fn run(self, cx: &Context) -> Result<NetworkRuleDetails, ApiError> {
         let rule = NetworkRule {

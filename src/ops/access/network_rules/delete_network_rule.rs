@@ -13,7 +13,6 @@ operation! {
 
 impl Operation for DeleteNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         access::delete::<Self, NetworkRule>(cx, &self.name).await

@@ -6,14 +6,13 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribeNetworkRule {
+    pub struct DescribeNetworkRule -> NetworkRuleDetails {
         name: AccessName = "Name",
     }
 }
 
 impl Operation for DescribeNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = NetworkRuleDetails;
 
     async fn run(self, cx: &Context) -> Result<NetworkRuleDetails, ApiError> {
         Ok(NetworkRuleDetails::of(&*access::find::<Self, _>(cx, &self.name)?, cx))

@@ -5,7 +5,7 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListNetworkRules {
+    pub struct ListNetworkRules -> Paged<ListedNetworkRule> {
         page: Page = with(access::page),
     }
 
@@ -18,7 +18,6 @@ operation! {
 
 impl Operation for ListNetworkRules {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ListedNetworkRule>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         access::list::<Self, NetworkRule, _>(cx, self.page, |rule| ListedNetworkRule {

@@ -17,7 +17,6 @@ operation! {
 
 impl Operation for UpdateNetworkRule {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |rule: &mut NetworkRule| {

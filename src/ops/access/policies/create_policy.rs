@@ -10,7 +10,7 @@ use crate::ops::keys::description;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct CreatePolicy {
+    pub struct CreatePolicy -> PolicyDetails<String, String> {
         name: AccessName = "Name",
         permissions: PermissionTemplates = "Permissions",
         resources: AccessResources = "Resources",
@@ -23,7 +23,6 @@ operation! {
 
 impl Operation for CreatePolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = PolicyDetails<String, String>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let policy = AccessPolicy {

@@ -6,14 +6,13 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct DescribePolicy {
+    pub struct DescribePolicy -> PolicyDetails<Vec<PermissionTemplate>, Vec<AccessResource>> {
         name: AccessName = "Name",
     }
 }
 
 impl Operation for DescribePolicy {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = PolicyDetails<Vec<PermissionTemplate>, Vec<AccessResource>>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         let policy = access::find::<Self, AccessPolicy>(cx, &self.name)?;

@@ -5,7 +5,7 @@ use crate::ops::access;
 use crate::ops::prelude::*;
 
 operation! {
-    pub struct ListPolicies {
+    pub struct ListPolicies -> Paged<ListedPolicy> {
         page: Page = with(access::page),
     }
 
@@ -17,7 +17,6 @@ operation! {
 
 impl Operation for ListPolicies {
     const EFFECT: ActionEffect = ActionEffect::Reads;
-    type Output = Paged<ListedPolicy>;
 
     async fn run(self, cx: &Context) -> Result<Self::Output, ApiError> {
         access::list::<Self, AccessPolicy, _>(cx, self.page, |policy| ListedPolicy {

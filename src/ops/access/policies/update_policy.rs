@@ -21,7 +21,6 @@ operation! {
 
 impl Operation for UpdatePolicy {
     const EFFECT: ActionEffect = ActionEffect::Changes;
-    type Output = EmptyResponse;
 
     async fn run(self, cx: &Context) -> Result<EmptyResponse, ApiError> {
         let change = |policy: &mut AccessPolicy| {
