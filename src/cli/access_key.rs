@@ -1,8 +1,8 @@
 //! `hsmgate access-key create|list|disable|enable|rotate|delete|replace-encryption-key`.
 //!
-//! They work on store and token themselves, so that the first AccessKey needs none; those that make no
-//! AccessKey work on the store alone, so that one can be taken away while the token is. A gateway
-//! that runs beside them takes the change over from the store.
+//! They use store and token directly, so that creating the first AccessKey needs no AccessKey. Commands
+//! that create none use only the store, so that AccessKeys can be revoked while the token is
+//! unavailable. A running gateway applies the change.
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
@@ -18,16 +18,16 @@ use crate::store::{AccessKeyRow, AccessMode, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccessKey {
-    /// Make an AccessKey, and its user where there is none, and print it once
+    /// Create an AccessKey, and its user if it does not exist, and print the AccessKey once
     Create(Create),
     /// List all AccessKeys, without their secrets
     List(ConfigAndFormat),
-    /// Refuse calls with an AccessKey from now on
+    /// Disable an AccessKey
     Disable(AccessKeyArg),
-    /// Let calls with an AccessKey in again
+    /// Enable an AccessKey again
     Enable(AccessKeyArg),
-    /// Make a second AccessKey for the user of this one, and print it once; this one stays until
-    /// it is disabled or deleted
+    /// Create a second AccessKey for the user of this one, and print it once; this one stays valid
+    /// until it is disabled or deleted
     Rotate(Rotate),
     /// Delete an AccessKey
     Delete(AccessKeyArg),
@@ -44,7 +44,7 @@ pub(super) struct Create {
     /// Attach a system policy or the document in a file (may be repeated)
     #[arg(long = "policy", value_name = "NAME|FILE")]
     policies: Vec<String>,
-    /// Print it as JSON
+    /// Print the AccessKey as JSON
     #[arg(long)]
     json: bool,
 }
@@ -52,10 +52,10 @@ pub(super) struct Create {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Owner {
-    /// The user whom it belongs to
+    /// The user that owns it
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// It belongs to the account's root, which may do everything
+    /// The root of the account owns it, which has all permissions
     #[arg(long)]
     root: bool,
 }
@@ -64,7 +64,7 @@ struct Owner {
 pub(super) struct AccessKeyArg {
     #[command(flatten)]
     file: ConfigFile,
-    /// The AccessKey's public half
+    /// The AccessKey id
     id: AccessKeyId,
 }
 
@@ -116,13 +116,13 @@ fn replace_encryption_key(arguments: &ConfigAndFormat) -> anyhow::Result<()> {
         return Ok(output::json(&json!({"deleted_access_keys": deleted}))?);
     }
     for id in &deleted {
-        output::line(&format!("{id}  deleted: nothing opens its secret any more"))?;
+        output::line(&format!("{id}  deleted: its secret cannot be decrypted"))?;
     }
-    output::print_note("New ones: hsmgate access-key create --user NAME");
+    output::print_note("Create new AccessKeys with: hsmgate access-key create --user NAME");
     Ok(())
 }
 
-/// Opens store and token, does the work, and closes them however it ends.
+/// Opens store and token, does the work, and closes them, even after an error.
 pub(super) fn with_access_keys(
     file: &ConfigFile,
     work: impl AsyncFnOnce(&CredentialStore) -> anyhow::Result<()>,
@@ -150,7 +150,7 @@ async fn create_key(keys: &CredentialStore, create: &Create) -> anyhow::Result<(
     let key = keys.create(&owner).await?;
     if key.principal.policies.is_empty() && owner != PrincipalName::root() {
         output::print_note(
-            "No policy is attached to the user, who may do nothing yet: hsmgate user attach",
+            "The user has no policy and no permissions yet: attach one with hsmgate user attach",
         );
     }
     output::access_key(&key.id, key.secret.expose_secret(), create.json)?;
@@ -161,10 +161,7 @@ async fn rotate_key(keys: &CredentialStore, rotate: &Rotate) -> anyhow::Result<(
     let old = keys.find(rotate.access_key.id.as_str()).filter(|key| key.session.is_none());
     let old = old.ok_or_else(|| not_found(&rotate.access_key.id))?;
     let new = keys.create(&old.principal.name).await?;
-    output::print_note(&format!(
-        "Once nothing signs with {} any more, disable and delete it.",
-        old.id
-    ));
+    output::print_note(&format!("Disable and delete {} when no program uses it.", old.id));
     output::access_key(&new.id, new.secret.expose_secret(), rotate.json)?;
     Ok(())
 }
@@ -222,5 +219,5 @@ async fn delete_key(store: &Store, id: &AccessKeyId) -> anyhow::Result<()> {
 }
 
 fn not_found(id: &AccessKeyId) -> CliError {
-    CliError::NotFound(format!("there is no AccessKey {id}"))
+    CliError::NotFound(format!("the AccessKey {id} does not exist"))
 }

@@ -1,8 +1,8 @@
 //! `hsmgate alias create|update|list|delete`.
 //!
-//! They work on the store alone; a gateway that runs beside them takes the change over within a
-//! second. Here, and not by the API, the names can be made that the cloud reserves for its own
-//! services: clients such as Nacos use them without being told so.
+//! They use only the store; a running gateway applies the change within a second. Unlike the API, they
+//! can create the names that the cloud reserves for its services: clients such as Nacos use these names
+//! without configuration.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::store::{AliasRecord, Store, StoreError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Alias {
-    /// Give a key an alias, also one of the reserved names alias/acs/…
+    /// Create an alias of a key, reserved names alias/acs/… included
     Create(AliasAndKeyArgs),
-    /// Let an alias name another key
+    /// Change the key of an alias
     Update(AliasAndKeyArgs),
     /// List all aliases with their keys
     List(ConfigAndFormat),
@@ -68,7 +68,7 @@ impl AliasAndKeyArgs {
             let alias = self.alias.alias();
             match store.create_alias(alias, key.id).await {
                 Err(StoreError::Exists) => {
-                    Err(CliError::usage(format!("{alias} is there already")).into())
+                    Err(CliError::usage(format!("{alias} already exists")).into())
                 }
                 done => Ok(done?),
             }
@@ -108,7 +108,7 @@ impl AliasArg {
     }
 }
 
-/// Gives a key those of the aliases that are not there yet, on behalf of the operator.
+/// Creates the missing ones of these aliases for a key, on behalf of the operator.
 ///
 /// # Errors
 /// When the store cannot be used.
@@ -129,7 +129,7 @@ pub(super) async fn ensure(
     Ok(outcome?)
 }
 
-/// The key that is meant, where its state allows `wanted`.
+/// The named key, if its state allows `wanted`.
 fn key(store: &Store, named: &KeyRef, wanted: KeyAction) -> anyhow::Result<Arc<KeyRecord>> {
     if named.region_account.is_some() {
         return Err(CliError::usage("name the key by its id or an alias, not by an ARN").into());
@@ -140,14 +140,14 @@ fn key(store: &Store, named: &KeyRef, wanted: KeyAction) -> anyhow::Result<Arc<K
         KeyName::Absent(_) => None,
     };
     let record = id.and_then(|id| store.key(id)).filter(|record| record.state.is_visible());
-    let record = record.ok_or_else(|| CliError::NotFound("there is no such key".to_owned()))?;
+    let record = record.ok_or_else(|| CliError::NotFound("the key does not exist".to_owned()))?;
     check_state(&record, wanted)
         .map_err(|code| CliError::WrongState(format!("{}: {}", record.id, code.message())))?;
     Ok(record)
 }
 
 fn absent(alias: &model::Alias) -> anyhow::Error {
-    CliError::NotFound(format!("there is no alias {alias}")).into()
+    CliError::NotFound(format!("{alias} does not exist")).into()
 }
 
 fn in_json(alias: &AliasRecord) -> Value {

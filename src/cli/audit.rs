@@ -17,36 +17,36 @@ use crate::store::{AccessMode, MetadataValue, Store};
 
 commands! {
     pub(super) enum Audit {
-        /// Find what was changed in audit files, and where
+        /// Verify audit files, and report every change and its position
         Verify(Verify);
-        /// Make a bundle that verifies elsewhere, with the public key alone
+        /// Create a bundle that can be verified elsewhere with only the public key
         Export(Export);
         /// Replace a lost key that signs the checkpoints
         ReplaceKey(ReplaceKey);
     }
 }
 
-/// Reads audit files, or a bundle, and holds every record against the chain and the signatures.
-/// The exit code is 1 when anything is wrong.
+/// Reads audit files or a bundle, and verifies every record with the chain and the signatures. The exit
+/// code is 1 if there is any fault.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// Audit files in any order, or the directory of a bundle
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The public key of the checkpoints, more than once where it was replaced; signatures are not
-    /// looked at without one
+    /// The public key of the checkpoints (may be repeated, if it was replaced); without it, signatures
+    /// are not verified
     #[arg(long, value_name = "PEM")]
     public_key: Vec<PathBuf>,
-    /// Take it that the last records of a file that is written just now are not signed yet
+    /// Accept that the last records of a file in use are not signed yet
     #[arg(long)]
     allow_unsigned_tail: bool,
-    /// Tell faults from this record or time on
+    /// Report faults from this record or time on
     #[arg(long, value_name = "NUMBER|TIME")]
     from: Option<Bound>,
-    /// Tell faults up to this record or time
+    /// Report faults up to this record or time
     #[arg(long, value_name = "NUMBER|TIME")]
     to: Option<Bound>,
-    /// A record that the files must reach
+    /// A record number that the files must reach
     #[arg(long, value_name = "NUMBER")]
     expect_sequence: Option<u64>,
     /// Print the report as JSON
@@ -54,13 +54,13 @@ pub(super) struct Verify {
     json: bool,
 }
 
-/// Copies the audit file and all files beside it of the same chain, whatever their names, with the
-/// public key and a manifest. Works while the gateway runs.
+/// Copies the audit file and all files of the same chain in its directory, with the public key and a
+/// manifest. Works while the gateway runs.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(flatten)]
     gateway: GatewayPaths,
-    /// The directory to make
+    /// The directory to create
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Print the manifest as JSON
@@ -68,8 +68,8 @@ pub(super) struct Export {
     json: bool,
 }
 
-/// Makes another key for the checkpoints of the audit, where the token has lost the one that signs
-/// them, and writes a record that names both public keys. No gateway may be running
+/// Generates another key for the checkpoints of the audit, if the token has lost the present one, and
+/// writes a record with both public keys. No gateway may be running
 #[derive(Debug, Args)]
 pub(super) struct ReplaceKey {
     #[command(flatten)]
@@ -127,7 +127,7 @@ impl Export {
             let (key, retired, known) = read?;
             let key = match key {
                 MetadataValue::Read(key) => key,
-                MetadataValue::Absent => bail!("this gateway has kept no audit yet"),
+                MetadataValue::Absent => bail!("this gateway has written no audit yet"),
                 MetadataValue::Damaged => {
                     bail!("the database has lost the public key: start the gateway once")
                 }
@@ -144,7 +144,9 @@ impl Export {
             "{} files and the public key are in {shown}.",
             manifest.files.len()
         ));
-        output::print_note("Compare the key's fingerprint by another way before you trust it:");
+        output::print_note(
+            "Compare the fingerprint of the key over another channel before you trust it:",
+        );
         Ok(output::line(&manifest.key_fingerprint)?)
     }
 }
@@ -156,7 +158,7 @@ async fn read_stored_head(
     Ok((key, StoredHead::retired_keys(store).await?, StoredHead::load(store).await?.value()))
 }
 
-/// A bundle that begins later verifies as well, and says nothing of what was before.
+/// A bundle that begins later can also be verified, but proves nothing about earlier records.
 fn warn_of_beginning(manifest: &Manifest) {
     match manifest.first {
         Some(1) => output::print_note("The bundle begins with record 1."),
@@ -187,9 +189,11 @@ impl ReplaceKey {
             return Ok(output::json(&shown)?);
         }
         output::print_note(
-            "Another key signs the checkpoints of the audit, and a record names both.",
+            "A new key signs the checkpoints of the audit, and a record contains both public keys.",
         );
-        output::print_note("Whoever verifies needs both public keys, the new one by another way:");
+        output::print_note(
+            "To verify the audit, both public keys are needed. Get the new one over another channel:",
+        );
         output::line(&format!("old {old}"))?;
         output::line(&format!("new {new}"))?;
         Ok(output::line(change.new_key.public_key.trim_end())?)
@@ -227,7 +231,7 @@ fn print(report: &Report, keys: &[AuditKey]) -> anyhow::Result<()> {
     }
     let number = |number: Option<u64>| number.map_or("none".to_owned(), |n| n.to_string());
     let signed = match keys {
-        [] => "not looked at: no --public-key".to_owned(),
+        [] => "not verified: no --public-key".to_owned(),
         _ => number(report.signed_through),
     };
     let mut rows = vec![

@@ -1,4 +1,4 @@
-//! `hsmgate backup`.
+//! `hsmgate backup`: copies the database while it is in use.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::output;
 use super::settings::ConfigFile;
 use crate::store::Store;
 
-/// Copies the database to a file, while gateways use it. The keys themselves are in the token alone
+/// Copies the database to a file, while gateways use it. The key material is only in the token
 #[derive(Debug, Args)]
 pub(super) struct Backup {
     #[command(flatten)]
@@ -18,7 +18,7 @@ pub(super) struct Backup {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
     /// Print a JSON object

@@ -1,4 +1,4 @@
-//! `hsmgate bench`.
+//! `hsmgate bench`: measures a gateway under a fixed rate of calls.
 
 use std::time::Duration;
 
@@ -12,23 +12,22 @@ use super::load::{self, Plan, Report, Times};
 use super::{output, response};
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
 
-/// How long after its instant a request may still begin.
+/// Maximum delay of a request after its planned time.
 const MAX_START_DELAY: Duration = Duration::from_secs(1);
 
-/// Sends signed requests at a fixed rate, and tells how long their answers took from the instants
-/// at which they were due.
+/// Sends signed requests at a fixed rate, and reports the latencies from their planned times.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// The key: its id, an alias (alias/...) or an ARN
     #[arg(long, value_name = "KEY")]
     key: String,
-    /// What to ask for
+    /// The operation to call
     #[arg(long, value_enum, default_value_t = Subject::Encrypt)]
     operation: Subject,
     /// Requests a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// For how long
+    /// Duration in seconds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Connections, each with one request at a time
@@ -45,15 +44,15 @@ pub(super) struct Bench {
     connection: Connection,
 }
 
-/// What can be measured.
+/// The operations that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 enum Subject {
     /// Encrypts a text
     Encrypt,
-    /// Opens a blob that is encrypted before the clock runs
+    /// Decrypts a blob that is encrypted before the measurement
     Decrypt,
-    /// Makes and encrypts a data key
+    /// Generates and encrypts a data key
     GenerateDataKey,
 }
 

@@ -1,6 +1,4 @@
-//! A client of the HTTP API that signs as an SDK does.
-//!
-//! It knows how a call is signed and how an answer is told from a refusal. It knows no operation.
+//! A client of the HTTP API that signs requests as the SDKs do. It defines no operations.
 
 mod trust;
 
@@ -44,7 +42,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Key pairs may take half a minute in an HSM.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why a call has no answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The gateway refused it.
@@ -59,29 +57,29 @@ pub enum CallError {
         /// The id of the request.
         request_id: String,
     },
-    /// There is no connection, or no answer came over it in time.
+    /// No connection, or no response in time.
     #[error("the gateway cannot be reached")]
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
-    /// The call cannot be written, or its answer is not one of a KMS.
-    #[error("the call or its answer is malformed")]
+    /// The request cannot be encoded, or the response is not one of a KMS.
+    #[error("the request or its response is malformed")]
     Malformed,
 }
 
-/// Why there is no client.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidTarget {
-    /// The endpoint has another form.
+    /// The endpoint is malformed.
     #[error("not of the form https://host:port or http://host:port")]
     Endpoint,
-    /// The AccessKey id is none.
+    /// The AccessKey id is malformed.
     #[error("not a valid AccessKey id")]
     AccessKeyId,
-    /// Nobody says whom to trust over TLS.
+    /// The trusted CAs cannot be loaded.
     #[error("the gateway's certificate could not be checked")]
     Trust(#[source] TlsError),
 }
 
-/// A gateway, and who calls it.
+/// A gateway, and the AccessKey that calls it.
 #[derive(Debug, Clone)]
 pub struct Target {
     scheme: UriScheme,
@@ -91,12 +89,12 @@ pub struct Target {
     security_token: Option<SecretString>,
 }
 
-/// What makes two equal calls different, and a signature good for a quarter of an hour.
+/// Date and nonce, which make a signature unique. It is valid for a quarter of an hour.
 #[derive(Debug, Clone, Copy)]
 pub struct DateAndNonce<'a> {
     /// The time of signing.
     pub date: Time,
-    /// A text that is not used twice: up to 128 letters or digits.
+    /// A unique text of up to 128 letters or digits.
     pub nonce: &'a str,
 }
 
@@ -110,7 +108,7 @@ pub struct Client {
 
 impl Client {
     /// A client of the gateway at `endpoint`, `https://host:port` or `http://host:port`. It
-    /// connects with the first call, and over TLS trusts whom the system trusts.
+    /// connects at the first call. Over TLS it trusts the CAs of the system.
     ///
     /// # Errors
     /// When `endpoint` or `access_key_id` has another form.
@@ -122,10 +120,10 @@ impl Client {
         Self::trusting(None, endpoint, access_key_id, secret)
     }
 
-    /// As [`Client::new`], but over TLS it trusts only the CAs in this PEM file, where one is given.
+    /// As [`Client::new`], but over TLS it trusts only the CAs in the PEM file `ca`, if given.
     ///
     /// # Errors
-    /// As there, and when the file cannot be used.
+    /// As [`Client::new`], and when the file cannot be used.
     pub fn trusting(
         ca: Option<&Path>,
         endpoint: &str,
@@ -155,10 +153,10 @@ impl Client {
         self
     }
 
-    /// Calls an operation and gives its answer, a JSON object.
+    /// Calls an operation and returns its response, a JSON object.
     ///
     /// # Errors
-    /// When the gateway refuses, does not answer in time, or answers what no KMS does.
+    /// When the gateway refuses, does not respond in time, or its response is malformed.
     pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
         let request = self.signed_with_host(action, params)?;
         match tokio::time::timeout(CALL_TIMEOUT, self.send(request)).await {
@@ -190,13 +188,13 @@ impl Client {
         Ok(request)
     }
 
-    /// A connection of its own.
+    /// Opens a separate connection.
     pub(super) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
         let uri = self.target.uri("").map_err(|_source| CallError::Malformed)?;
         let stream = self.connector.clone().call(uri).await.map_err(CallError::Unreachable)?;
         let opened = http1::handshake(stream).await;
         let (sender, connection) = opened.map_err(|error| CallError::Unreachable(error.into()))?;
-        // It ends with the line, or with an error that the next request meets.
+        // It ends with the connection, or with an error that the next request returns.
         tokio::spawn(async move { connection.await.ok() });
         Ok(sender)
     }
@@ -242,11 +240,11 @@ impl Target {
     }
 }
 
-/// A call signed as ACS3-HMAC-SHA256: a POST with the parameters in its query, or in a form where
-/// they are too long for a URI.
+/// A request signed with ACS3-HMAC-SHA256: a POST with the parameters in its query, or in a form if they
+/// are too long for a URI.
 ///
 /// # Errors
-/// When the action or the nonce cannot stand in a header.
+/// When the action or the nonce cannot be a header value.
 pub fn signed_request(
     target: &Target,
     action: &str,
@@ -279,7 +277,7 @@ pub fn signed_request(
     Ok(request)
 }
 
-/// The `Authorization` header of a POST with these parts; every header so far is signed.
+/// The `Authorization` header of a POST with these parts. All present headers are signed.
 fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) -> String {
     let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
@@ -293,7 +291,7 @@ fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) 
         params: &Params::default(),
     };
     let digest = headers.get(BODY_DIGEST).and_then(|value| value.to_str().ok());
-    // Only a header that is not there, or a query that is not encoded, has no string to sign.
+    // It fails only for a missing header or a query that is not encoded.
     let text = string_to_sign(ACS3, &signed, &signed_headers, digest.unwrap_or_default());
     let signature = signature::sign(Scheme::Acs3, &target.secret, &text.unwrap_or_default());
     let signature = hex::encode(&signature);
@@ -303,7 +301,7 @@ fn authorization(target: &Target, query: &str, headers: &HeaderMap, body: &str) 
     )
 }
 
-/// The parameters in the canonical spelling, sorted by name.
+/// The parameters in the canonical encoding, sorted by name.
 fn encoded(params: &[(&str, &str)]) -> String {
     let mut sorted = params.to_vec();
     sorted.sort_unstable();

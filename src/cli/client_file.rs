@@ -1,4 +1,4 @@
-//! The file in which `hsmgate dev` leaves its endpoint and AccessKey for the client commands.
+//! The file with endpoint and AccessKey that `hsmgate dev` writes for the client commands.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use super::private_files;
 use crate::config::SecretError;
 use crate::config::secret::read_private_file;
 
-/// Endpoint, place and AccessKey of a gateway.
+/// Endpoint, region, account and AccessKey of a gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ClientFile {
-    /// Where it answers, such as `http://127.0.0.1:8200`.
+    /// Its URL, such as `http://127.0.0.1:8200`.
     pub(super) endpoint: String,
     /// Its region.
     pub(super) region: String,
@@ -24,16 +24,16 @@ pub(super) struct ClientFile {
     /// The AccessKey's secret half.
     #[serde(serialize_with = "expose", deserialize_with = "hide")]
     pub(super) access_key_secret: SecretString,
-    /// The CA of its certificate; none over plain HTTP.
+    /// The CA of its certificate; `None` over plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ca_file: Option<PathBuf>,
 }
 
 impl ClientFile {
-    /// Reads the file; `None` when there is none.
+    /// Reads the file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it is open to others or is no such file.
+    /// When other users can read it, or it is malformed.
     pub(super) fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         let text = match read_private_file(path) {
             Ok(text) => text,

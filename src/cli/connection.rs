@@ -1,4 +1,4 @@
-//! Which gateway a client command calls, and with which AccessKey.
+//! Selects the gateway and the AccessKey of a client command.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use super::client_file::ClientFile;
 use super::exit::CliError;
 use crate::config::secret::read_private_file;
 
-/// The gateway when nothing names another.
+/// The default gateway.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8200";
-/// What `hsmgate dev` leaves in the directory that it is started in.
+/// The file that `hsmgate dev` writes, relative to the directory that it is started in.
 const CLIENT_FILE: &str = ".hsmgate/client.json";
 const SECRET_VARIABLE: &str = "HSMGATE_ACCESS_KEY_SECRET";
-/// The security token, where the AccessKey is a temporary one.
+/// The security token of a temporary AccessKey.
 const TOKEN_VARIABLE: &str = "HSMGATE_SECURITY_TOKEN";
 
-/// Gateway and AccessKey. What is not given is taken from `.hsmgate/client.json` here, where
-/// `hsmgate dev` leaves its own.
+/// Gateway and AccessKey. Missing values are read from `.hsmgate/client.json` in the current directory,
+/// which `hsmgate dev` writes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
@@ -41,7 +41,7 @@ pub(super) struct Connection {
     ca_file: Option<PathBuf>,
 }
 
-/// A client that waits for its answers.
+/// A blocking client.
 #[derive(Debug)]
 pub(super) struct Remote {
     client: Client,
@@ -58,10 +58,10 @@ struct ResolvedConnection {
 }
 
 impl Connection {
-    /// A client of the gateway that was named.
+    /// Creates a client of the selected gateway.
     ///
     /// # Errors
-    /// When there is no AccessKey, or the endpoint is no URL.
+    /// When no AccessKey is given, or the endpoint is not a URL.
     pub(super) fn open(self) -> anyhow::Result<Remote> {
         let variable = std::env::var(SECRET_VARIABLE).ok().filter(|text| !text.is_empty());
         let resolved = self.resolve(variable.map(SecretString::from), Path::new(CLIENT_FILE))?;
@@ -91,7 +91,7 @@ impl Connection {
         let is_whole = self.endpoint.is_some() && self.access_key_id.is_some() && secret.is_some();
         let file = if is_whole { None } else { ClientFile::load(file)? };
         let file_endpoint = file.as_ref().map(|file| file.endpoint.clone());
-        // The CA belongs to the file's endpoint, and to no other.
+        // The CA is valid only for the endpoint of the file.
         let file_ca = match &self.endpoint {
             Some(endpoint) if file_endpoint.as_ref() != Some(endpoint) => None,
             _ => file.as_ref().and_then(|file| file.ca_file.clone()),
@@ -128,12 +128,12 @@ impl Connection {
 }
 
 impl Remote {
-    /// The client alone.
+    /// The asynchronous client.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The file with the CA of the gateway's certificate, where it was given.
+    /// The file with the CA of the gateway's certificate, if given.
     pub(super) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
@@ -141,7 +141,7 @@ impl Remote {
     /// Calls an action of the API.
     ///
     /// # Errors
-    /// When the gateway refuses, cannot be reached, or answers no JSON.
+    /// When the gateway refuses, cannot be reached, or does not respond with JSON.
     pub(super) fn call(&self, action: &str, params: &[(&str, &str)]) -> Result<Value, CallError> {
         self.runtime.block_on(self.client.call(action, params))
     }

@@ -1,4 +1,4 @@
-//! What `encrypt` and `decrypt` take and give: data from a file or a pipe, and a context.
+//! Input and output of `encrypt` and `decrypt`: data from a file or a pipe, and the context.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,13 +17,13 @@ use super::output;
 /// The arguments that both commands share.
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
-    /// A pair of the encryption context, which must be the same to decrypt; may be repeated
+    /// A pair of the encryption context; decryption requires the same pairs (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
-    /// Where the data comes from; - is standard input
+    /// The input; - is standard input
     #[arg(long = "in", value_name = "FILE", default_value = "-")]
     input: PathBuf,
-    /// Where the result goes, in place of standard output; a new file is its owner's alone
+    /// The output, standard output by default; only its owner may use a new file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -49,15 +49,15 @@ impl DataArgs {
         Ok(bytes)
     }
 
-    /// The context as the API takes it; `None` when there is none.
+    /// The context as a parameter of the API; `None` if it is empty.
     ///
     /// # Errors
-    /// When a name stands twice.
+    /// When a name is repeated.
     pub(super) fn context_json(&self) -> anyhow::Result<Option<String>> {
         let mut pairs = BTreeMap::new();
         for (name, value) in &self.context {
             if pairs.insert(name, value).is_some() {
-                let what = format!("the name {name:?} stands twice in the context");
+                let what = format!("the name {name:?} is repeated in the context");
                 return Err(CliError::usage(what).into());
             }
         }
@@ -98,7 +98,7 @@ impl DataArgs {
     }
 }
 
-/// Reads at most one byte more than `most`, which tells that there is more.
+/// Reads at most one byte more than `most`, which shows that the input is too long.
 fn read_up_to(most: usize, source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

@@ -11,7 +11,7 @@ use super::data::DataArgs;
 use super::exit::CliError;
 use super::response;
 
-/// The most bytes of Base64 that are read: more than any blob has.
+/// Maximum bytes of Base64 input, more than any blob has.
 const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
 
 /// Reads a ciphertext blob in Base64, as `hsmgate encrypt` prints it, and writes the data.
@@ -19,7 +19,7 @@ const MAX_BLOB_TEXT_BYTES: usize = 64 * 1024;
 pub(super) struct Decrypt {
     #[command(flatten)]
     data: DataArgs,
-    /// Print the whole answer as JSON, with the data in Base64
+    /// Print the whole response as JSON, with the data in Base64
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -31,7 +31,7 @@ impl Decrypt {
         let context = self.data.context_json()?;
         let input = self.data.read(MAX_BLOB_TEXT_BYTES)?;
         let blob = std::str::from_utf8(&input)
-            .map_err(|_source| CliError::usage("the input is no ciphertext blob in Base64"))?;
+            .map_err(|_source| CliError::usage("the input is not a ciphertext blob in Base64"))?;
         let mut params = vec![("CiphertextBlob", blob.trim())];
         params.extend(context.as_deref().map(|context| ("EncryptionContext", context)));
         let answer = self.connection.open()?.call("Decrypt", &params)?;

@@ -10,14 +10,14 @@ use super::data::DataArgs;
 use super::response;
 use crate::model::bytes::MAX_PLAINTEXT_BYTES;
 
-/// Reads data, and prints the ciphertext blob that a key makes of it.
+/// Encrypts data with a key, and prints the ciphertext blob.
 #[derive(Debug, Args)]
 pub(super) struct Encrypt {
     /// The key: its id, an alias (alias/...) or an ARN
     key: String,
     #[command(flatten)]
     data: DataArgs,
-    /// Print the whole answer as JSON
+    /// Print the whole response as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes, and which failure has which.
+//! The exit codes of commands, and the code of each failure.
 
 use std::process::ExitCode;
 
@@ -13,41 +13,41 @@ use crate::token::ErrorClass;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {
-    /// Everything was done.
+    /// The command succeeded.
     Done = 0,
-    /// It failed in a way that no other code stands for.
+    /// A failure without a code of its own.
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// What was asked for is not there.
+    /// The requested object does not exist.
     NotFound = 3,
-    /// The caller may not: signature, permission, or too many calls.
+    /// The gateway refused the caller: signature, permission, or too many calls.
     Refused = 4,
-    /// The key is in a state that forbids it.
+    /// The state of the key does not allow the operation.
     WrongState = 5,
-    /// The gateway does not answer.
+    /// The gateway does not respond.
     Unreachable = 6,
-    /// The doctor found something that is wrong.
+    /// A check of the doctor failed.
     DoctorFailed = 7,
 }
 
-/// A failure that the command line itself finds.
+/// A failure that the command line detects.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// The command cannot be run as it was given.
+    /// The arguments or the configuration cannot be used.
     #[error("{0}")]
     Usage(String),
-    /// What was asked for is not there.
+    /// The requested object does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The key is in a state that forbids it.
+    /// The state of the key does not allow the operation.
     #[error("{0}")]
     WrongState(String),
-    /// The doctor found something wrong.
-    #[error("something is wrong")]
+    /// A check of the doctor failed.
+    #[error("at least one check failed")]
     DoctorFailed,
     /// A simulated request is denied.
-    #[error("denied")]
+    #[error("the simulated request is denied")]
     Denied,
 }
 
@@ -58,7 +58,7 @@ impl CliError {
 }
 
 impl Exit {
-    /// The code for a failure, wherever in its chain of causes the telling one stands.
+    /// The code of the first cause in the chain that has one.
     pub(super) fn of(error: &anyhow::Error) -> Self {
         error
             .chain()
@@ -107,8 +107,8 @@ impl Exit {
     }
 }
 
-/// Whether a start fails in a way that only another configuration can mend. A PIN that was refused
-/// may not be tried again by whoever restarts the gateway: each try may lock the token for good.
+/// Whether only another configuration can make the start succeed. After a refused PIN, a supervisor
+/// must not restart the gateway: each attempt may lock the token permanently.
 fn is_set_up_wrongly(error: &StartError) -> bool {
     matches!(error, StartError::Tls(_)) || is_refused_pin(error)
 }
@@ -128,11 +128,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What the codes of a wrong key state begin with.
+/// Prefixes of the error codes for a wrong key state.
 const WRONG_STATE: &[&str] =
     &["Rejected.Disabled", "Rejected.Pending", "Rejected.StateModified", "Rejected.Unavailable"];
 
-/// What the codes of a caller who may not begin with: permission, limits, AccessKey, signature.
+/// Prefixes of the error codes for a refused caller: permission, limits, AccessKey, signature.
 const REFUSED: &[&str] = &[
     "Forbidden.",
     "AccessDenied",

@@ -1,8 +1,8 @@
-//! What a supervisor and its gateways tell each other: over a socket, which is the standard input of
-//! the gateway, each word one byte. The first message of the supervisor brings the listeners.
+//! The protocol between a supervisor and its gateways. It uses a socket, which is the standard input of
+//! the gateway. Each message is one byte; the first message of the supervisor carries the listeners.
 //!
-//! A gateway says when it is prepared, is told to take over, and says when it serves. Later it may be
-//! told to hand over to another one.
+//! A gateway reports when it is prepared, is ordered to take over, and reports when it serves. Later it
+//! may be ordered to hand over to another one.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ use tokio::net::UnixStream as AsyncStream;
 
 use crate::app::{Listeners, StartMode};
 
-/// The most listeners that are handed over: that of the API and that of health and metrics.
+/// Maximum number of listeners: one for the API, one for health and metrics.
 const LISTENERS: usize = 2;
 
 /// What a supervisor tells its gateway to do, as a byte on the socket.
@@ -58,8 +58,7 @@ impl Report {
 pub(super) struct GatewayChannel(AsyncStream);
 
 impl GatewayChannel {
-    /// A socket whose other end becomes the standard input of a gateway. The listeners are on
-    /// their way in it.
+    /// Opens a socket whose other end becomes the standard input of a gateway, and sends the listeners.
     ///
     /// # Errors
     /// When the system refuses.
@@ -106,11 +105,11 @@ impl GatewayChannel {
 pub(super) struct SupervisorChannel(AsyncStream);
 
 impl SupervisorChannel {
-    /// The socket on standard input, the listeners that came in it, and whether another gateway
+    /// The socket on standard input, the listeners received from it, and whether another gateway
     /// serves on them now.
     ///
     /// # Errors
-    /// When there is none, or no listener came.
+    /// When standard input is not such a socket, or no listener was received.
     pub(super) fn receive() -> anyhow::Result<(Self, Listeners, StartMode)> {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
@@ -118,7 +117,7 @@ impl SupervisorChannel {
         let mut first = [0];
         let flags = RecvFlags::CMSG_CLOEXEC;
         recvmsg(&stream, &mut [IoSliceMut::new(&mut first)], &mut control, flags)
-            .context("the supervisor hands over no listener")?;
+            .context("the supervisor has handed over no listener")?;
         let mut listeners = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -126,7 +125,7 @@ impl SupervisorChannel {
             }
         }
         let mut listeners = listeners.into_iter();
-        let api = listeners.next().context("the supervisor hands over no listener")?;
+        let api = listeners.next().context("the supervisor has handed over no listener")?;
         let admin = listeners.next().map(TcpListener::from);
         let mode = match first {
             [FIRST_REPLACEMENT] => StartMode::Replacement,
@@ -137,7 +136,7 @@ impl SupervisorChannel {
         Ok((Self(AsyncStream::from_std(stream)?), listeners, mode))
     }
 
-    /// Reports that the gateway is prepared, and waits until it is to take over.
+    /// Reports that the gateway is prepared, and waits for the order to take over.
     ///
     /// # Errors
     /// When the supervisor has ended.
@@ -154,8 +153,8 @@ impl SupervisorChannel {
         self.0.write_all(&[report as u8]).await
     }
 
-    /// Completes when the gateway has to hand over. Not when the supervisor has ended: the process
-    /// ends with it.
+    /// Completes when the gateway must hand over. It does not complete when the supervisor has ended:
+    /// the process ends with its supervisor.
     pub(super) async fn hand_over_requested(&mut self) {
         if self.wait_for(Order::HandOver).await.is_err() {
             std::future::pending::<()>().await;

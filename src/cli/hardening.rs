@@ -1,4 +1,4 @@
-//! What the process does to itself before it holds a secret.
+//! Hardens the process before it holds a secret.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::exit::CliError;
 
-/// No core dump, and no look into the memory by other processes of the same user: PINs and the
-/// secrets of AccessKeys stand in it.
+/// Disables core dumps, and access to the memory by other processes of the same user: it contains PINs
+/// and the secrets of AccessKeys.
 ///
 /// # Errors
 /// When the system refuses.
@@ -21,12 +21,12 @@ pub(super) fn protect_memory() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps all memory of the process out of swap, where the system lets it lock as much as it wants;
-/// whether that is so. With a limit it is not tried: beyond it, memory is refused, and the process
+/// Keeps all memory of the process out of swap, if the system allows locking without a limit; returns
+/// whether it does. With a limit it is not attempted: above the limit, allocations fail and the process
 /// ends.
 ///
-/// All of it, since secrets are not only in our own buffers but in those of the PKCS#11 module, of
-/// TLS and of the HTTP library. Pages are locked as they are first used.
+/// It locks all memory, because the PKCS#11 module, TLS and the HTTP library also hold secrets. Pages
+/// are locked when they are first used.
 pub(super) fn lock_memory() -> bool {
     let has_capability =
         capabilities(None).is_ok_and(|own| own.effective.contains(CapabilitySet::IPC_LOCK));
@@ -40,15 +40,15 @@ pub(super) fn lock_memory() -> bool {
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).is_ok()
 }
 
-/// Refuses to go on as root, unless that was asked for.
+/// Refuses to serve as root, unless it is allowed.
 ///
 /// # Errors
 /// As root.
 pub(super) fn refuse_root(is_allowed: bool) -> Result<(), CliError> {
     if geteuid().is_root() && !is_allowed {
         return Err(CliError::usage(
-            "hsmgate needs no root rights and does not serve with them: start it as a user of its \
-             own (packaging/systemd/hsmgate.service), or ask for it with --allow-root",
+            "hsmgate does not need root and refuses to serve as root: start it as a separate user \
+             (packaging/systemd/hsmgate.service), or allow root with --allow-root",
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `hsmgate init`.
+//! `hsmgate init`: prepares token and database, and creates the first AccessKey.
 
 use std::path::PathBuf;
 
@@ -18,18 +18,18 @@ use crate::model::PrincipalName;
 use crate::model::policy::{AttachedPolicy, FULL_ACCESS};
 use crate::token::Token;
 
-/// Prepares what is not there yet, and leaves alone what is. May be run again at any time.
+/// Creates what is missing, and changes nothing else. It can be repeated at any time.
 #[derive(Debug, Args)]
 pub(super) struct Init {
     #[command(flatten)]
     file: ConfigFile,
-    /// A file with the SO PIN: with it, a token of the configured label is made when there is none
+    /// A file with the SO PIN, to create the token if no token has the configured label
     #[arg(long, value_name = "FILE")]
     so_pin_file: Option<PathBuf>,
-    /// The user whom the first AccessKey belongs to, and who may do everything
+    /// The user of the first AccessKey, who gets all permissions
     #[arg(long, default_value = "admin", value_name = "NAME")]
     user: String,
-    /// Print the AccessKey as JSON; its fields are null when there was one already
+    /// Print the AccessKey as JSON; its fields are null if one exists already
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +43,7 @@ impl Init {
             let backend = settings::backend(config).await.inspect_err(|_error| {
                 if self.so_pin_file.is_none() {
                     output::print_note(
-                        "If there is no such token yet: --so-pin-file FILE makes it.",
+                        "If the token does not exist yet, create it with --so-pin-file FILE.",
                     );
                 }
             })?;
@@ -60,19 +60,19 @@ impl Init {
     fn make_token(&self, config: &Config) -> anyhow::Result<()> {
         let Some(so_pin_file) = &self.so_pin_file else { return Ok(()) };
         let TokenName::Label(label) = &config.token.name else {
-            let what = "--so-pin-file makes a token by its label, and token.serial is set";
+            let what = "--so-pin-file creates a token by its label, but token.serial is set";
             return Err(CliError::usage(what).into());
         };
         let so_pin = read_pin_file(so_pin_file)?;
         let pin = config.token.pin.read()?;
         Token::initialize(&config.token.module, label, &so_pin, &pin)
-            .with_context(|| format!("cannot make the token {label:?}"))
+            .with_context(|| format!("cannot create the token {label:?}"))
     }
 
     async fn first_access_key(&self, backend: &Backend) -> anyhow::Result<()> {
         let state = backend.store().access_state().await?;
         if !state.keys.is_empty() || state.damaged.iter().any(|one| one.table == "access_keys") {
-            output::print_note("Token and database are ready. There are AccessKeys already.");
+            output::print_note("Token and database are ready. AccessKeys exist already.");
             if self.json {
                 output::json(&json!({"access_key_id": null, "access_key_secret": null}))?;
             }
@@ -83,7 +83,7 @@ impl Init {
         let full_access = vec![AttachedPolicy::system(FULL_ACCESS)?];
         backend.access_keys().ensure_principal(&user, full_access).await?;
         let key = backend.access_keys().create(&user).await?;
-        output::print_note("Token and database are ready. The AccessKey is shown this once:");
+        output::print_note("Token and database are ready. The AccessKey is shown only once:");
         output::access_key(&key.id, key.secret.expose_secret(), self.json)?;
         Ok(())
     }

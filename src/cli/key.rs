@@ -10,32 +10,32 @@ use super::connection::{Connection, Remote};
 use super::{alias, output, response};
 use crate::model::{Alias, KeySpec, KeyUsage};
 
-/// The most rows that the API gives on a page.
+/// Maximum rows on a page of the API.
 const PAGE_SIZE: &str = "100";
 
 commands! {
     pub(super) enum Key {
-        /// Make a key, and print its id
+        /// Create a key, and print its id
         Create(Create);
         /// List all keys with their aliases
         List(List);
-        /// Show what is known of a key
+        /// Show the metadata of a key
         Describe(Describe);
     }
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// What the key is for, in words
+    /// A description of the key
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// An alias for the key, with or without alias/ in front
     #[arg(long, value_name = "NAME", value_parser = alias::parse::<Alias>)]
     alias: Option<Alias>,
-    /// Its kind and size [default: Aliyun_AES_256]
+    /// Its key spec [default: Aliyun_AES_256]
     #[arg(long)]
     spec: Option<KeySpec>,
-    /// What it may be used for [default: the spec's first usage]
+    /// Its key usage [default: the spec's first usage]
     #[arg(long)]
     usage: Option<KeyUsage>,
     /// Print the key's metadata as JSON
@@ -80,7 +80,7 @@ impl Create {
         if let Some(alias) = &self.alias {
             remote
                 .call("CreateAlias", &[("AliasName", alias.as_str()), ("KeyId", key_id)])
-                .with_context(|| format!("key {key_id} was made, but not {alias}"))?;
+                .with_context(|| format!("key {key_id} was created, but not {alias}"))?;
         }
         if self.json {
             output::json(&answer.get("KeyMetadata"))?;
@@ -120,7 +120,7 @@ impl Describe {
         let metadata = answer
             .get("KeyMetadata")
             .and_then(Value::as_object)
-            .context("the answer has no KeyMetadata")?;
+            .context("the response has no KeyMetadata")?;
         if self.json {
             return Ok(output::json(metadata)?);
         }

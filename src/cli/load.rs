@@ -1,8 +1,8 @@
-//! Load at a fixed rate: requests are planned by the clock, whatever becomes of those before them,
-//! and the time of each counts from the instant that it was planned for. So a server that stalls
-//! cannot slow its own test down (coordinated omission).
+//! Sends load at a fixed rate. Each request has a planned time that does not depend on earlier requests,
+//! and its latency counts from that time. So a server that stalls cannot slow down its own test
+//! (coordinated omission).
 //!
-//! Memory is bounded: a request that no connection is free for in time is counted as missed.
+//! Memory is bounded: a request is counted as missed if no connection is free in time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,19 +23,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::client::{CallError, Client};
 use crate::model::clock;
 
-/// How long an answer may take before its connection is given up.
+/// Timeout of a response; then its connection is closed.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause before a connection that broke is made anew.
+/// The pause before a reconnect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// A histogram holds microseconds up to a minute, longer than any answer may take, with so many
-/// digits.
+/// A histogram covers up to a minute in microseconds, more than the timeout, with this number of digits.
 const MAX_MICROS: u64 = 60_000_000;
 const DIGITS: u8 = 3;
-/// Under which code requests without an answer are counted.
+/// The code of requests without a response.
 const NO_RESPONSE: &str = "-";
 
-/// What to send, how often, and for how long.
+/// What to send, at which rate, and for how long.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The action.
@@ -44,45 +43,45 @@ pub struct Plan {
     pub params: Vec<(String, String)>,
     /// Requests a second, above 0.
     pub rate: f64,
-    /// For how long requests are planned.
+    /// The duration for which requests are planned.
     pub length: Duration,
     /// Connections, each with one request at a time; at least 1.
     pub connections: usize,
-    /// How long after its instant a request may still begin; later ones are missed.
+    /// Maximum delay of a request after its planned time; later ones are missed.
     pub max_start_delay: Duration,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// Requests that were to be sent.
+    /// Planned requests.
     pub planned: u64,
-    /// Those that were.
+    /// Requests that were sent.
     pub sent: u64,
-    /// Those that no connection was free for in time.
+    /// Requests for which no connection was free in time.
     pub missed: u64,
-    /// Requests by their error code: `OK` is a success, `-` has no answer.
+    /// Requests by error code: `OK` for success, `-` for no response.
     pub codes: BTreeMap<String, u64>,
     /// Successes a second.
     pub goodput: f64,
-    /// The times of successes, from the planned instant to the whole answer.
+    /// Latencies of successes, from the planned time to the complete response.
     pub accepted: Times,
-    /// The times of refusals.
+    /// Latencies of refusals.
     pub refused: Times,
 }
 
-/// Times in milliseconds.
+/// Latencies in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Times {
-    /// Half of them are not longer.
+    /// The 50th percentile.
     pub p50_ms: f64,
-    /// Nine in ten are not longer.
+    /// The 90th percentile.
     pub p90_ms: f64,
-    /// 99 in a hundred are not longer.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// 999 in a thousand are not longer.
+    /// The 99.9th percentile.
     pub p999_ms: f64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
@@ -95,11 +94,11 @@ impl Report {
 
 const SUCCESS: &str = "OK";
 
-/// Sends the load, signed as it goes, and waits for its last answer. Blocking: a thread with a
-/// runtime of its own, so that it is the load's processor that limits it and nothing else.
+/// Sends the load, signing each request, and waits for the last response. It blocks and uses a thread
+/// with a separate runtime, so that only the processor of the load limits it.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the system creates no thread.
 pub fn run(client: &Client, plan: &Plan) -> std::io::Result<Report> {
     let (client, plan) = (client.clone(), Arc::new(plan.clone()));
     let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
@@ -126,7 +125,7 @@ async fn send(client: Client, plan: Arc<Plan>) -> Result<Report, CreationError> 
     Ok(results.lock().report(&plan, schedule.planned))
 }
 
-/// The instants of all requests, each given away once.
+/// The planned times of all requests, each taken once.
 struct Schedule {
     start: Instant,
     rate: f64,
@@ -153,7 +152,7 @@ impl Schedule {
     }
 }
 
-/// One connection and what went over it.
+/// One connection and its results.
 struct Sender {
     client: Client,
     plan: Arc<Plan>,
@@ -180,7 +179,7 @@ impl Sender {
         }
     }
 
-    /// Sends one request; gives the code of its answer.
+    /// Sends one request, and returns the code of its response.
     async fn call(&mut self) -> Result<String, CallError> {
         let request = self.signed()?;
         let mut connection = match self.connection.take() {
@@ -209,7 +208,7 @@ impl Sender {
     }
 }
 
-/// What all connections have seen. One thread writes it, so that nobody waits for the lock.
+/// The results of all connections. Only one thread uses them, so the lock is free.
 struct Results {
     sent: u64,
     missed: u64,

@@ -1,7 +1,7 @@
 //! The command line: one file per command.
 //!
-//! Knows arguments, exit codes and what people read. Must not know SQL, PKCS#11 or how a request is
-//! signed: commands drive the gateway through `app`, or call it through the client.
+//! Defines arguments, exit codes and output. Must not use SQL or PKCS#11, or sign requests: commands
+//! drive the gateway through `app`, or call it through the client.
 
 /// Declares a group of commands. Each command is a struct of its arguments with a method `run`, which
 /// takes the value after `with`, if there is one.
@@ -90,7 +90,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration
 
 commands! {
     enum Command {
-        /// Start a gateway for development on loopback, with a SoftHSM2 token of its own
+        /// Start a gateway for development on loopback, with its own SoftHSM2 token
         Dev(dev::Dev);
         /// Start the gateway
         Serve(serve::Serve);
@@ -113,7 +113,7 @@ commands! {
         Restore(restore::Restore);
         /// Import keys found on the token into the database
         Recover(recover::Recover);
-        /// Verify and export the record of operations
+        /// Verify and export the audit
         #[command(subcommand)]
         Audit(audit::Audit);
         /// Manage users and their policies; works while the gateway runs or is stopped
@@ -131,7 +131,7 @@ commands! {
         /// Manage keys through the API
         #[command(subcommand)]
         Key(key::Key);
-        /// Manage aliases, the reserved ones too; works while the gateway runs or is stopped
+        /// Manage aliases, including reserved ones; works while the gateway runs or is stopped
         #[command(subcommand)]
         Alias(alias::Alias);
         /// Create, list and delete client keys for programs that use a KMS instance SDK
@@ -161,7 +161,7 @@ pub fn run() -> ExitCode {
 }
 
 fn run_command(command: Command) -> anyhow::Result<()> {
-    hardening::protect_memory().context("cannot close the memory of this process to others")?;
+    hardening::protect_memory().context("cannot protect the memory of this process")?;
     command.run()
 }
 

@@ -1,7 +1,7 @@
-//! The only place that writes to standard output, and to standard error beside the log.
+//! Writes to standard output, and to standard error in addition to the log. No other file does.
 //!
-//! Results go to standard output, and everything else to standard error, so that a pipe carries
-//! results alone. A closed pipe is an error like any other, not a panic as with `println!`.
+//! Results go to standard output and everything else to standard error, so that a pipe contains only
+//! results. A closed pipe is an ordinary error, not a panic as with `println!`.
 
 use std::io::{self, Write};
 
@@ -44,7 +44,7 @@ pub(super) fn list<T, N: AsRef<str>>(
     columns(&items.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Writes a new AccessKey: the one time that its secret is shown.
+/// Writes a new AccessKey. Its secret is shown only here.
 pub(super) fn access_key(id: &AccessKeyId, secret: &str, as_json: bool) -> io::Result<()> {
     if as_json {
         return json(&serde_json::json!({"access_key_id": id, "access_key_secret": secret}));
@@ -52,31 +52,31 @@ pub(super) fn access_key(id: &AccessKeyId, secret: &str, as_json: bool) -> io::R
     columns(&[("AccessKeyId", id.to_string()), ("AccessKeySecret", secret.to_owned())])
 }
 
-/// Writes a result as it is.
+/// Writes a result unchanged.
 pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()
 }
 
-/// Tells a person something beside the result. Nobody may be listening, which is fine.
+/// Writes a note for people to standard error. Failures are ignored.
 pub(super) fn print_note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Tells why the command failed.
+/// Writes why the command failed.
 pub(super) fn print_error(error: &anyhow::Error) {
     match error.downcast_ref::<ConfigError>() {
-        // Each fault begins with its file and line, which editors and terminals understand.
+        // Each fault begins with its file and line, which editors and terminals recognize.
         Some(ConfigError::Faults(faults)) => print_note(&faults.to_string()),
         _ => print_note(&format!("hsmgate: {error:#}")),
     }
 }
 
-/// Tells a person of rows that are left out.
+/// Reports damaged rows, which the output omits.
 pub(super) fn damaged(rows: &[DamagedRow]) {
     if !rows.is_empty() {
         let count = rows.len();
-        print_note(&format!("{count} damaged rows are left out: hsmgate doctor names them."));
+        print_note(&format!("{count} damaged rows are omitted: run hsmgate doctor to list them."));
     }
 }

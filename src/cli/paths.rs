@@ -1,4 +1,4 @@
-//! Where the files of a gateway are, for commands that work on them beside it or without one.
+//! The paths of a gateway's files, for commands that use them while it runs or is stopped.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::dev::directory::{AUDIT_FILE, DATABASE};
 use super::exit::CliError;
 use crate::config::Config;
 
-/// Which gateway is meant.
+/// Selects a gateway.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct GatewayPaths {
@@ -20,18 +20,18 @@ pub(super) struct GatewayPaths {
     dev_dir: Option<PathBuf>,
 }
 
-/// Its files.
+/// The files of a gateway.
 pub(super) struct Files {
-    /// The records of its operations.
+    /// The audit file.
     pub(super) audit: PathBuf,
-    /// The second place of these records.
+    /// The file or socket that its records are forwarded to.
     pub(super) forward_to: Option<PathBuf>,
-    /// Its database.
+    /// The URL of the database.
     pub(super) store_url: String,
 }
 
 impl GatewayPaths {
-    /// Its files.
+    /// The files of the gateway.
     ///
     /// # Errors
     /// With all faults of the configuration, or when there is no such directory.
@@ -47,7 +47,10 @@ impl GatewayPaths {
         let directory = self.dev_dir.as_deref().unwrap_or(Path::new("."));
         let database = directory.join(DATABASE);
         if !database.is_file() {
-            let what = format!("there is no gateway for development in {}", directory.display());
+            let what = format!(
+                "{} is not the directory of a gateway for development",
+                directory.display()
+            );
             return Err(CliError::NotFound(what).into());
         }
         let store_url = format!("sqlite://{}", database.canonicalize()?.display());

@@ -23,9 +23,9 @@ use crate::store::Store;
 
 commands! {
     pub(super) enum Policy {
-        /// Say whether a policy document can be used, and where its fault is
+        /// Check a policy document, and show the position of a fault
         Validate(Validate);
-        /// Say whether a request would be allowed, and which statement decides
+        /// Simulate a request, and show the statement that decides
         Simulate(Box<Simulate>);
     }
 }
@@ -34,7 +34,7 @@ commands! {
 pub(super) struct Validate {
     /// The file with the document
     file: PathBuf,
-    /// It is a key policy for a key of this account
+    /// Check it as a key policy for a key of this account
     #[arg(long, value_name = "ACCOUNT")]
     key_policy_for: Option<AccountId>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Validate {
 pub(super) struct Simulate {
     #[command(flatten)]
     file: ConfigFile,
-    /// Who asks: root, user/NAME or role/NAME
+    /// The caller: root, user/NAME or role/NAME
     #[arg(long, value_name = "PRINCIPAL")]
     principal: PrincipalName,
     /// The action, such as kms:Encrypt
@@ -52,7 +52,7 @@ pub(super) struct Simulate {
     /// The resource: its ARN, or key/ID, alias/NAME, key, alias
     #[arg(long, value_name = "RESOURCE")]
     resource: String,
-    /// What the request has for a condition key, such as acs:SourceIp=10.0.0.7 (may be repeated)
+    /// The value of a condition key, such as acs:SourceIp=10.0.0.7 (may be repeated)
     #[arg(long = "condition", value_name = "KEY=VALUE", value_parser = pair)]
     conditions: Vec<(String, String)>,
     /// The policy document of the session
@@ -102,12 +102,12 @@ impl Simulate {
             Some(row) => {
                 Ok(Principal { name: row.name, policies: row.policies, created: row.created })
             }
-            // The root is there without having been made.
+            // The root has no row.
             None if self.principal == PrincipalName::root() => {
                 let name = PrincipalName::root();
                 Ok(Principal { name, policies: Vec::new(), created: clock::now() })
             }
-            None => Err(CliError::NotFound(format!("there is no {}", self.principal)).into()),
+            None => Err(CliError::NotFound(format!("{} does not exist", self.principal)).into()),
         }
     }
 
@@ -155,7 +155,7 @@ impl Simulate {
     }
 }
 
-/// RegionAccount and name of a resource, given by its ARN or its name here.
+/// Region, account and name of a resource, from its ARN or its local name.
 fn resource<'a>(text: &'a str, here: &RegionAccount) -> anyhow::Result<(RegionAccount, &'a str)> {
     let Some(rest) = text.strip_prefix("acs:kms:") else { return Ok((here.clone(), text)) };
     let malformed = || CliError::usage(format!("{text}: not acs:kms:<region>:<account>:<name>"));
@@ -168,7 +168,7 @@ fn resource<'a>(text: &'a str, here: &RegionAccount) -> anyhow::Result<(RegionAc
     Ok((region_account, part()?))
 }
 
-/// What is supposed of a request.
+/// The simulated condition values.
 struct SimulatedConditions {
     request: RequestContext,
     tags: BTreeMap<TagKey, TagValue>,

@@ -1,4 +1,4 @@
-//! Policies on the command line: a system policy by its name, or a file with a document.
+//! Parses policies on the command line: the name of a system policy, or a file with a document.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,11 @@ use anyhow::Context;
 use super::exit::CliError;
 use crate::model::policy::{AttachedPolicy, InvalidAttachment, SystemPolicy};
 
-/// Reads a policy that is to be attached. A document has the name of its file, without what
-/// follows the last dot.
+/// Reads a policy to attach. A document has the name of its file without the extension.
 ///
 /// # Errors
-/// When there is neither such a system policy nor such a file, or the document is no policy, or one
-/// that a decision cannot afford.
+/// When neither such a system policy nor such a file exists, or the document is not a policy or exceeds
+/// the cost limit of a decision.
 pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
     if SystemPolicy::find(name_or_file).is_some() {
         return Ok(AttachedPolicy::system(name_or_file)?);
@@ -35,6 +34,6 @@ pub(super) fn read(name_or_file: &str) -> anyhow::Result<AttachedPolicy> {
 /// When it cannot be read.
 pub(super) fn text(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).map_err(|error| CliError::usage(error.to_string())).with_context(
-        || format!("{} is neither a system policy nor a file that can be read", path.display()),
+        || format!("{} is neither a system policy nor a readable file", path.display()),
     )
 }

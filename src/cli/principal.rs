@@ -1,7 +1,7 @@
 //! `hsmgate user|role create|list|attach|detach|delete`.
 //!
-//! They work on the store alone, so that rights can be taken away while the token is; a gateway that
-//! runs beside them takes the change over within a second.
+//! They use only the store, so that rights can be revoked while the token is unavailable. A running
+//! gateway applies the change within a second.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,11 +16,11 @@ use crate::store::PrincipalRow;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
-    /// Make one, with the policies that are named
+    /// Create one, with the given policies
     Create(Create),
     /// List all, with the names of their policies
     List(ConfigAndFormat),
-    /// Attach a policy, in place of one with its name
+    /// Attach a policy, replacing one of the same name
     Attach(Policy),
     /// Detach a policy by its name
     Detach(Policy),
@@ -41,7 +41,7 @@ pub(super) struct Create {
 pub(super) struct Policy {
     #[command(flatten)]
     name_arg: NameArg,
-    /// The system policy, or the file with the document; the name where it is detached
+    /// The system policy, or the file with the document; to detach, the name of the policy
     #[arg(value_name = "NAME|FILE")]
     policy: String,
 }
@@ -55,7 +55,7 @@ pub(super) struct NameArg {
 }
 
 impl Principal {
-    /// Runs it for users or for roles.
+    /// Runs the command for users or for roles.
     pub(super) fn run(self, kind: PrincipalKind) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run(kind),
@@ -82,7 +82,7 @@ impl NameArg {
             if store.delete_principal(&name).await? {
                 return Ok(());
             }
-            Err(CliError::NotFound(format!("there is no {name}")).into())
+            Err(CliError::NotFound(format!("{name} does not exist")).into())
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `hsmgate recover`.
+//! `hsmgate recover`: imports keys found on the token into the database.
 
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::keyring::recovery::{self, Findings};
 use crate::model::{KeyId, KeySpec, KeyUsage, KeyVersionId, clock};
 use crate::store::{AccessMode, Store, StoreError};
 
-/// What no label in the token tells.
+/// What the labels in the token do not contain.
 const NOT_RECOVERABLE: &[&str] = &[
     "aliases",
     "tags and descriptions",
@@ -23,13 +23,13 @@ const NOT_RECOVERABLE: &[&str] = &[
     "expiry dates of imported material, imports under way",
 ];
 
-/// Takes keys and key versions into the database that only the token knows: after the loss of the
-/// database, or after an older copy was restored. Nothing is destroyed. No gateway may be running
+/// Imports keys and key versions that exist only in the token: after a loss of the database, or after a
+/// restore of an older backup. Nothing is destroyed. No gateway may be running
 #[derive(Debug, Args)]
 pub(super) struct Recover {
     #[command(flatten)]
     file: ConfigFile,
-    /// Tell what would be done, and change nothing
+    /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Print a JSON object
@@ -93,7 +93,7 @@ impl Recover {
         .await
     }
 
-    /// The store, or an empty one in its place where there is none and nothing may be made.
+    /// The URL of the store, or of an empty one if none exists and none may be created.
     async fn url(&self, config: &Config) -> anyhow::Result<(String, Option<TempDir>)> {
         if !self.dry_run {
             return Ok((config.store_url.clone(), None));
@@ -145,22 +145,24 @@ impl RecoveryReport {
             output::line(&format!("{key}  a key of the gateway itself"))?;
         }
         for key in &self.destroyed_before {
-            output::line(&format!("{key}  was destroyed on purpose and stays so"))?;
+            output::line(&format!("{key}  was destroyed intentionally and stays destroyed"))?;
         }
         for object in &self.left_alone {
-            output::line(&format!("{}  left alone: {}", object.label, object.reason))?;
+            output::line(&format!("{}  ignored: {}", object.label, object.reason))?;
         }
         for key in &self.postponed_deletions {
-            output::line(&format!("{key}  will be deleted, in seven days at the earliest"))?;
+            output::line(&format!("{key}  will be deleted in seven days at the earliest"))?;
         }
         let (count, total) = (self.keys.len(), self.keys_in_store);
         if self.is_dry_run {
-            output::line(&format!("{count} keys would be taken in; nothing was changed"))?;
+            output::line(&format!("{count} keys would be imported; nothing was changed"))?;
         } else {
-            output::line(&format!("{count} keys were taken in; the database has {total} keys"))?;
+            output::line(&format!("{count} keys were imported; the database has {total} keys"))?;
         }
         if self.keys.iter().any(|key| key.is_new) {
-            output::line("No label tells, so these must be made anew where they were lost:")?;
+            output::line(
+                "The token does not contain the following; create it again if it was lost:",
+            )?;
             self.not_rebuilt.iter().try_for_each(|what| output::line(&format!("  {what}")))?;
         }
         Ok(())

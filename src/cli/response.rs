@@ -1,23 +1,23 @@
-//! Reading the answers of the API.
+//! Reads responses of the API.
 
 use anyhow::Context;
 use serde_json::Value;
 
-/// The text at a path of names in an answer.
+/// The text at a path of names in a response.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such text.
 pub(super) fn text<'a>(answer: &'a Value, path: &[&str]) -> anyhow::Result<&'a str> {
     path.iter()
         .try_fold(answer, |value, name| value.get(name))
         .and_then(Value::as_str)
-        .with_context(|| format!("the answer has no {}", path.join(".")))
+        .with_context(|| format!("the response has no {}", path.join(".")))
 }
 
-/// The rows of a list, which the API wraps twice (`Keys.Key`), and how many all pages have.
+/// The rows of a list, which the API wraps twice (`Keys.Key`), and the number of rows on all pages.
 ///
 /// # Errors
-/// When the answer is no list.
+/// When the response is not a list.
 pub(super) fn rows<'a>(
     answer: &'a Value,
     outer: &str,
@@ -27,7 +27,7 @@ pub(super) fn rows<'a>(
     let total = answer.get("TotalCount").and_then(Value::as_u64);
     rows.map(Vec::as_slice)
         .zip(total)
-        .with_context(|| format!("the answer has no {outer}.{inner} or no TotalCount"))
+        .with_context(|| format!("the response has no {outer}.{inner} or no TotalCount"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Whether a new process would help: the PKCS#11 module hangs in this one, or refuses to be
-//! initialised anew, and does not in another.
+//! Detects that a new process would help: the PKCS#11 module hangs in this process, or refuses to be
+//! initialized again, but works in another process.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,26 +11,29 @@ use tokio::process::Command;
 use crate::model::clock;
 use crate::token::{ReinitializeFailures, Token};
 
-/// What this process runs, also after its file was replaced by that of another version.
+/// The program of this process, even after its file was replaced by another version.
 const THIS_PROGRAM: &str = "/proc/self/exe";
-/// How often a look is taken at a token that may hang, and at a new process.
+/// Interval of the checks for a hanging token.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a new process may take to open the token.
+/// Timeout for a new process to open the token.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The token may have come back for both: so many more tries have to fail here after that.
+/// Number of further failed attempts that confirm the need: the token may have recovered for both.
 const CONFIRMING_TRIES: u64 = 2;
 
-/// Completes when the module has held this process's threads for so long, or has refused every try to
-/// bring it back for so long, and a new process opens the token all the same. Starting anew any
-/// earlier would end in a start that hangs or fails.
+/// Completes when the module has blocked all threads of this process for `limit`, or has refused every
+/// reinitialization for `limit`, and a new process can open the token. An earlier restart would hang or
+/// fail.
 pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if token.hanging().is_some_and(|time| time >= limit) && opens_in_new_process(config).await {
-            tracing::error!("the PKCS#11 module hangs in this process only; starting anew");
+            tracing::error!(
+                event = "token.process_restart_needed",
+                "the PKCS#11 module hangs in this process only; restarting"
+            );
             return;
         }
         let is_refused = |failures: &ReinitializeFailures| failures.since.elapsed() >= limit;
@@ -40,14 +43,14 @@ pub(super) async fn is_due(token: Token, limit: Duration, config: &Path) {
         {
             tracing::error!(
                 event = "token.process_restart_needed",
-                "the PKCS#11 module fails in this process only; starting anew"
+                "the PKCS#11 module fails in this process only; restarting"
             );
             return;
         }
     }
 }
 
-/// Whether the next tries to bring the module back fail, too.
+/// Whether the next attempts to reinitialize the module also fail.
 async fn keeps_failing(token: &Token) -> bool {
     let Some(before) = token.reinitialize_failures() else { return false };
     let end = clock::timer() + PROBE_LIMIT;
@@ -63,7 +66,7 @@ async fn keeps_failing(token: &Token) -> bool {
     false
 }
 
-/// Whether `hsmgate token info` ends well.
+/// Whether `hsmgate token info` succeeds.
 async fn opens_in_new_process(config: &Path) -> bool {
     let arguments = ["token", "info", "--config"].map(OsString::from);
     let probe = Command::new(THIS_PROGRAM)
@@ -77,7 +80,7 @@ async fn opens_in_new_process(config: &Path) -> bool {
     match tokio::time::timeout(PROBE_LIMIT, probe).await {
         Ok(Ok(status)) => status.success(),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "no process can be started to try the token");
+            tracing::warn!(event = "token.probe_failed", %error, "cannot start a process to test the token");
             false
         }
         Err(_) => false,

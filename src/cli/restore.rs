@@ -1,4 +1,4 @@
-//! `hsmgate restore`.
+//! `hsmgate restore`: replaces the database with a backup.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::model::clock;
 use crate::store::{BINDING_METADATA, Replaced, Replacement, TOKEN_SERIAL};
 
-/// Puts a backup in the place of the database, which is kept beside it. No gateway may be running
+/// Replaces the database with a backup, and keeps the previous database. No gateway may be running
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub(super) struct Restore {
     /// The backup
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
-    /// Take a backup of another token, region, account or instance too
+    /// Accept a backup of another token, region, account or instance
     #[arg(long)]
     force: bool,
     /// Print a JSON object
@@ -44,11 +44,11 @@ impl Restore {
         if !self.force {
             refuse_foreign(&replacement, config).await?;
         }
-        // A backup from before the first start does not know what was accepted since.
+        // A backup from before the first start has no record of the accepted nonces.
         replacement.add_metadata(REPLAY_JOURNAL, "").await?;
         keep_audit(&replacement).await?;
         let rotate_at = config.keyring.iv_budget.rotate_at;
-        replacement.install(clock::now(), rotate_at).await.context("the database is as it was")
+        replacement.install(clock::now(), rotate_at).await.context("the database is unchanged")
     }
 }
 
@@ -64,8 +64,8 @@ fn show(replaced: &Replaced) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A backup must be of this place, and of the token and the instance that the present database is
-/// of, as far as that can be read.
+/// A backup must be of this region and account, and of the token and instance of the present database,
+/// if that can be read.
 async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::Result<()> {
     for name in BINDING_METADATA {
         let here = match *name {
@@ -78,7 +78,7 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
             && here != there
         {
             return Err(CliError::usage(format!(
-                "the backup is of {name} {there:?}, not of {here:?}; --force takes it all the same"
+                "the backup is of {name} {there:?}, not of {here:?}; use --force to accept it"
             ))
             .into());
         }
@@ -86,8 +86,8 @@ async fn refuse_foreign(replacement: &Replacement, config: &Config) -> anyhow::R
     Ok(())
 }
 
-/// The audit file goes on, whatever the database was put back to: what the one in place knows of it
-/// stays, where that is of the same token and so has the same key.
+/// The audit file continues after the restore. So the metadata about it is kept from the replaced
+/// database, if that belongs to the same token and so has the same audit key.
 async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
     let of_backup = replacement.metadata(TOKEN_SERIAL).await?;
     if replacement.replaced_metadata(TOKEN_SERIAL) != of_backup.as_deref() {
@@ -102,15 +102,15 @@ async fn keep_audit(replacement: &Replacement) -> anyhow::Result<()> {
 }
 
 fn tell(replaced: &Replaced) -> anyhow::Result<()> {
-    output::line(&format!("The database has {} keys now.", replaced.keys))?;
+    output::line(&format!("The database now has {} keys.", replaced.keys))?;
     if let Some(kept) = &replaced.kept {
-        output::line(&format!("The one before it is kept as {}.", kept.display()))?;
+        output::line(&format!("The previous database is kept as {}.", kept.display()))?;
     }
     for key in &replaced.destroyed {
-        output::line(&format!("{key}  was destroyed since the backup and stays so"))?;
+        output::line(&format!("{key}  was destroyed after the backup and stays destroyed"))?;
     }
     for key in &replaced.postponed {
-        output::line(&format!("{key}  will be deleted, in seven days at the earliest"))?;
+        output::line(&format!("{key}  will be deleted in seven days at the earliest"))?;
     }
     if replaced.incomplete > 0 {
         output::line(&format!(
@@ -120,10 +120,12 @@ fn tell(replaced: &Replaced) -> anyhow::Result<()> {
     }
     if !replaced.has_tombstones {
         output::line(
-            "The database before could not be read: keys that were destroyed since are listed, and \
-             no object is behind them.",
+            "The previous database could not be read: keys that were destroyed after the backup are \
+             listed, but have no object.",
         )?;
     }
-    output::line("Keys and versions that were made since: hsmgate recover takes them in.")?;
+    output::line(
+        "Import keys and versions that were created after the backup with hsmgate recover.",
+    )?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `hsmgate serve`.
+//! `hsmgate serve`: runs a gateway, or a supervisor of gateways.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,24 +21,25 @@ use crate::app::{
     self, Gateway, Listeners, LockError, Prepared, Settings, ShutdownOutcome, StartMode, Stop,
 };
 use crate::config::Config;
+use crate::model::RegionAccount;
 use crate::ops::CallRates;
 use crate::token::Token;
 
-/// How long a stop may take whose reason is a module that hangs: nothing useful is under way.
+/// Timeout of a stop because of a module that hangs: no request makes progress.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long blocking work may go on after the gateway has stopped.
+/// Timeout of blocking work after the gateway has stopped.
 const RUNTIME_END: Duration = Duration::from_millis(500);
 
-/// Serves until SIGTERM, SIGINT or SIGQUIT, then finishes the requests that are under way.
+/// Serves until SIGTERM, SIGINT or SIGQUIT, then completes the requests in progress.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
     file: ConfigFile,
-    /// Serve as root too
+    /// Allow serving as root
     #[arg(long, env = "HSMGATE_ALLOW_ROOT", value_parser = FalseyValueParser::new())]
     allow_root: bool,
-    /// Stay as a parent that starts the gateway again when it ends by itself, and that exchanges it on
-    /// SIGUSR2 without a refused connection
+    /// Run as a supervisor that restarts the gateway after a failure, and replaces it on SIGUSR2 without
+    /// refusing a connection
     #[arg(long)]
     supervise: bool,
 }
@@ -52,12 +53,15 @@ impl Serve {
             Runtime::new()?
         };
         let entered = runtime.enter();
-        // Before anything else, so that none of them ends the process.
+        // Before anything else, because a signal without a handler ends the process.
         let signals = ServerSignals::catch()?;
         let config = self.file.load()?;
         hardening::refuse_root(self.allow_root)?;
         if !hardening::lock_memory() {
-            tracing::warn!("memory is not locked and may be swapped out: LimitMEMLOCK=infinity");
+            tracing::warn!(
+                event = "memory.unlocked",
+                "memory is not locked and may be swapped out: set LimitMEMLOCK=infinity"
+            );
         }
         let outcome = if is_supervisor {
             let listeners = bind_all(&config)?;
@@ -100,20 +104,7 @@ impl Serve {
                 return Err(error);
             }
         };
-        tracing::info!(
-            address = %gateway.address(),
-            tls = gateway.certificate().is_some(),
-            admin = gateway.admin_address().map(tracing::field::display),
-            region = %region_account.region,
-            account = %region_account.account,
-            "serving"
-        );
-        if call_rates == CallRates::default() {
-            tracing::info!(
-                "calls are not limited: limits.calls_per_second and \
-                 limits.calls_per_second_per_principal are 0"
-            );
-        }
+        log_start(&gateway, &region_account, call_rates);
         if let Some(supervisor) = &mut supervisor {
             supervisor.send(Report::Serving).await.context("the supervisor has ended")?;
         }
@@ -129,15 +120,15 @@ impl Serve {
         let outcome = gateway.serve_until(stop).await;
         reloads.abort();
         ignoring.abort();
-        tracing::info!("stopped");
+        tracing::info!(event = "gateway.stopped", "stopped");
         if outcome == ShutdownOutcome::Abandoned {
             end_at_once();
         }
-        anyhow::ensure!(!is_restarting.load(Ordering::Relaxed), "a new process has to take over");
+        anyhow::ensure!(!is_restarting.load(Ordering::Relaxed), "a new process must take over");
         Ok(())
     }
 
-    /// Completes when the gateway has to stop, and limits the time of the stop.
+    /// Completes when the gateway must stop, and limits the duration of the stop.
     fn stop(
         &self,
         mut signals: StopSignals,
@@ -160,7 +151,7 @@ impl Serve {
                     Stop::Drain
                 }
                 () = successor => {
-                    tracing::info!("handing over to another process");
+                    tracing::info!(event = "gateway.handing_over", "handing over to another process");
                     end_within(limits.drain + STOP_LIMIT);
                     Stop::HandOver
                 }
@@ -174,14 +165,33 @@ impl Serve {
     }
 }
 
-/// Times of a gateway that the commands look after.
+fn log_start(gateway: &Gateway, region_account: &RegionAccount, call_rates: CallRates) {
+    tracing::info!(
+        address = %gateway.address(),
+        tls = gateway.certificate().is_some(),
+        admin = gateway.admin_address().map(tracing::field::display),
+        region = %region_account.region,
+        account = %region_account.account,
+        event = "gateway.serving",
+        "serving"
+    );
+    if call_rates == CallRates::default() {
+        tracing::info!(
+            event = "calls.unlimited",
+            "calls are not limited: limits.calls_per_second and \
+             limits.calls_per_second_per_principal are 0"
+        );
+    }
+}
+
+/// The timeouts that this command controls.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     hang_timeout: Duration,
     drain: Duration,
 }
 
-/// What a gateway is started with.
+/// The parameters of a gateway's start.
 struct Start {
     settings: Settings,
     listeners: Listeners,
@@ -189,8 +199,8 @@ struct Start {
 }
 
 impl Start {
-    /// Starts it; none when it was asked to stop before it served. With a supervisor, it waits
-    /// until it is to take over.
+    /// Starts the gateway; `None` if a signal stops it before it serves. With a supervisor, it waits
+    /// until it must take over.
     async fn gateway(
         self,
         supervisor: Option<&mut SupervisorChannel>,
@@ -223,8 +233,7 @@ impl Start {
     }
 }
 
-/// Connections that may wait to be accepted: those of the moment in which one gateway hands over to
-/// another.
+/// Maximum connections that wait to be accepted, for instance while one gateway hands over to another.
 const BACKLOG: i32 = 1024;
 
 fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
@@ -234,7 +243,7 @@ fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
         let is_taken = error
             .downcast_ref::<io::Error>()
             .is_some_and(|source| source.kind() == io::ErrorKind::AddrInUse);
-        // The same gateway a second time: its process id says more than that the address is taken.
+        // If the same gateway runs already, its process id is more useful than the address in use.
         match app::find_other_gateway(&config.state_directory, &config.store_url) {
             Err(other @ LockError::Taken { .. }) if is_taken => anyhow::Error::new(other),
             _ => error,
@@ -242,7 +251,7 @@ fn bind_all(config: &Config) -> anyhow::Result<Listeners> {
     })
 }
 
-/// The supervisor keeps the listeners that it began with.
+/// The supervisor keeps its first listeners.
 fn warn_of_changed_addresses(config: &Config, listeners: &Listeners) {
     let is_other = |address: Option<SocketAddr>, listener: Option<&TcpListener>| {
         let bound = listener.and_then(|listener| listener.local_addr().ok());
@@ -256,11 +265,14 @@ fn warn_of_changed_addresses(config: &Config, listeners: &Listeners) {
     if is_other(Some(config.listen), Some(&listeners.api))
         || is_other(config.admin.address, listeners.admin.as_ref())
     {
-        tracing::warn!("listen.address or admin.address has changed, which takes a restart");
+        tracing::warn!(
+            event = "config.address_changed",
+            "listen.address or admin.address has changed: restart the supervisor to apply it"
+        );
     }
 }
 
-/// Listens there.
+/// Listens on an address.
 ///
 /// # Errors
 /// When the system refuses.

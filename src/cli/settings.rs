@@ -1,4 +1,4 @@
-//! What the commands with a configuration file share: from the file to what `app` takes.
+//! Converts the configuration file to the settings of `app`, and opens store and token for commands.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::store::{AccessMode, Store};
 use crate::telemetry;
 use crate::token::{Token, TokenSelector, TokenSettings};
 
-/// The file of the state directory that remembers a refused PIN.
+/// The file of the state directory that records a refused PIN.
 const PIN_REFUSAL: &str = "pin-refused";
 
 /// The configuration file.
@@ -40,12 +40,12 @@ pub(super) struct ConfigAndFormat {
 }
 
 impl ConfigFile {
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.config
     }
 
-    /// Reads the configuration and starts the log as it says.
+    /// Loads the configuration and starts the log.
     ///
     /// # Errors
     /// With all faults of the file.
@@ -105,7 +105,7 @@ pub(super) fn without_permission_checks(config: Config) -> anyhow::Result<app::S
     })
 }
 
-/// The connections that fit into the limit of open files, and how many of them a source may have.
+/// The number of connections that the limit of open files allows, in total and for one source.
 ///
 /// # Errors
 /// When the system allows too few open files.
@@ -115,7 +115,7 @@ fn connection_limits(limits: &Limits) -> anyhow::Result<ConnectionLimits> {
     Ok(ConnectionLimits { total, per_source, shared_sources: limits.shared_sources.clone().into() })
 }
 
-/// Store and token, opened beside a gateway or without one.
+/// Opens store and token, whether a gateway runs or not.
 ///
 /// # Errors
 /// When one of them cannot be used.
@@ -127,11 +127,11 @@ pub(super) async fn backend(config: Config) -> anyhow::Result<Backend> {
     Ok(backend)
 }
 
-/// Opens the store alone, does the work, and closes it however that ends. What takes rights away must
-/// work while the token is away, and needs nothing of it.
+/// Opens the store only, does the work, and closes the store, even after an error. Commands that
+/// revoke rights must work while the token is unavailable.
 ///
 /// # Errors
-/// When the store cannot be used or is of another place, and what the work returns.
+/// When the store cannot be used or belongs to another region or account, and the errors of `work`.
 pub(super) fn with_store(
     file: &ConfigFile,
     work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
@@ -151,11 +151,11 @@ pub(super) fn with_store(
     })
 }
 
-/// Opens store and token without a gateway, does the work, and closes them however that ends.
+/// Opens store and token without a gateway, does the work, and closes them, even after an error.
 ///
 /// # Errors
 /// When one of them cannot be used, they do not belong together, or another process uses a store that
-/// `mode` may change; and what the work returns.
+/// `mode` may change; and the errors of `work`.
 pub(super) async fn with_offline<T>(
     token: TokenSettings,
     store_url: &str,
@@ -170,8 +170,8 @@ pub(super) async fn with_offline<T>(
     outcome
 }
 
-/// Who is at work, for the audit: the account of the system, and behind `sudo` who called it. The
-/// names are what the environment says, the number is what the system knows.
+/// Identifies the operator for the audit: the user id of the process, and the user names from the
+/// environment, including the caller of `sudo`.
 pub(super) fn operator() -> String {
     let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     let mut text = format!("uid:{}", rustix::process::getuid().as_raw());
@@ -183,7 +183,7 @@ pub(super) fn operator() -> String {
     text
 }
 
-/// Refuses a database that others can change: it says who may use which key.
+/// Refuses a database that other users can change: it defines who may use which key.
 fn check_store_permissions(config: &Config) -> Result<(), InsecurePermissions> {
     store_files(config).iter().try_for_each(|file| check_permissions(file, Role::Data))
 }
@@ -199,13 +199,13 @@ fn store_files(config: &Config) -> Vec<PathBuf> {
     file.map_or_else(Vec::new, |file| vec![beside(&file, "-wal"), beside(&file, "-shm"), file])
 }
 
-/// What a gateway goes on from, or lets in by, besides what every command believes.
+/// The files that only a gateway trusts: the audit file, and the CA of admin clients.
 fn protected_gateway_paths(config: &Config) -> impl Iterator<Item = (PathBuf, Role)> {
     let files = [Some(config.audit.file.clone()), config.admin.client_ca.clone()];
     files.into_iter().flatten().map(|file| (file, Role::Data))
 }
 
-/// The files and directories that nobody else may be able to change.
+/// The files and directories that other users must not be able to change.
 pub(super) fn protected_paths(config: &Config) -> Vec<(PathBuf, Role)> {
     let data = store_files(config).into_iter().chain([config.state_directory.clone()]);
     std::iter::once((config.token.module.clone(), Role::Code))
@@ -214,10 +214,10 @@ pub(super) fn protected_paths(config: &Config) -> Vec<(PathBuf, Role)> {
         .collect()
 }
 
-/// What opens the token, with the PIN read. A refused one is remembered in the state directory.
+/// What opens the token, with the PIN read. A refused PIN is recorded in the state directory.
 ///
 /// # Errors
-/// When the PIN cannot be read, or others can change the module or the state directory.
+/// When the PIN cannot be read, or other users can change the module or the state directory.
 pub(super) fn token_settings(
     token: TokenConfig,
     state_directory: &Path,

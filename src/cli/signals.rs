@@ -1,10 +1,10 @@
-//! The signals of a server: to stop, to read its files again, and those that must not end it.
+//! The signals of a server: to stop, to reload files, and those that must not end it.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// All signals of a server, caught from the moment this is made.
+/// All signals of a server, caught as soon as this exists.
 #[derive(Debug)]
 pub(super) struct ServerSignals {
     pub(super) stop: StopSignals,
@@ -26,7 +26,7 @@ impl ServerSignals {
     }
 }
 
-/// SIGTERM, SIGINT and SIGQUIT, caught from the moment this is made.
+/// SIGTERM, SIGINT and SIGQUIT, caught as soon as this exists.
 #[derive(Debug)]
 pub(super) struct StopSignals {
     terminate: Signal,
@@ -35,8 +35,8 @@ pub(super) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Catches the signals. They must be caught before the first request is taken, so that none is
-    /// cut off.
+    /// Catches the signals. They must be caught before the first request is accepted, so that none is
+    /// interrupted.
     ///
     /// # Errors
     /// When the system refuses.
@@ -55,12 +55,11 @@ impl StopSignals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.quit.recv() => "SIGQUIT",
         };
-        tracing::info!(signal = name, "stopping");
+        tracing::info!(event = "gateway.stopping", signal = name, "stopping");
     }
 }
 
-/// SIGHUP, caught from the moment this is made, also where nothing is read again: it ends the
-/// process otherwise.
+/// SIGHUP, caught as soon as this exists, even if no file is reloaded: it ends the process otherwise.
 #[derive(Debug)]
 pub(super) struct Hangups(Signal);
 
@@ -83,13 +82,13 @@ impl Hangups {
     /// Calls `reload` with every signal, for as long as it is polled.
     pub(super) async fn each(mut self, reload: impl Fn()) {
         while self.0.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "reading files again");
+            tracing::info!(event = "files.reloading", signal = "SIGHUP", "reloading files");
             reload();
         }
     }
 }
 
-/// SIGUSR1 and SIGUSR2, caught from the moment this is made: they end the process otherwise.
+/// SIGUSR1 and SIGUSR2, caught as soon as this exists: they end the process otherwise.
 #[derive(Debug)]
 pub(super) struct UserSignals {
     first: Signal,
@@ -106,7 +105,7 @@ impl UserSignals {
         Ok(Self { first, second: signal(SignalKind::user_defined2())? })
     }
 
-    /// Completes with the next SIGUSR2. SIGUSR1 means nothing here.
+    /// Completes with the next SIGUSR2. SIGUSR1 is ignored.
     pub(super) async fn second(&mut self) {
         loop {
             tokio::select! {
@@ -127,5 +126,5 @@ impl UserSignals {
 }
 
 fn log_ignored_signal(signal: &str) {
-    tracing::info!(signal, "this signal means nothing to this process and is ignored");
+    tracing::info!(event = "signal.ignored", signal, "this process ignores this signal");
 }

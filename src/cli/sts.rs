@@ -14,13 +14,13 @@ use crate::authn::{AssumeRoleRequest, Credentials};
 use crate::model::policy::Policy;
 use crate::model::{PrincipalName, clock};
 
-/// How long credentials are good, in seconds (STS, AssumeRole, parameter DurationSeconds).
+/// Validity of credentials in seconds (STS, AssumeRole, parameter DurationSeconds).
 const MIN_SECONDS: i64 = 900;
 const MAX_SECONDS: i64 = 43_200;
 
 commands! {
     pub(super) enum Sts {
-        /// Make temporary credentials, and print them once
+        /// Create temporary credentials, and print them once
         Assume(AssumeArgs);
     }
 }
@@ -31,17 +31,17 @@ pub(super) struct AssumeArgs {
     file: ConfigFile,
     #[command(flatten)]
     principal: PrincipalArg,
-    /// The name of the session, for the records
+    /// The session name in audit records
     #[arg(long, default_value = "hsmgate", value_name = "NAME")]
     session_name: String,
-    /// Seconds until they end
+    /// Validity in seconds
     #[arg(long, default_value_t = 3600, value_name = "SECONDS",
           value_parser = clap::value_parser!(i64).range(MIN_SECONDS..=MAX_SECONDS))]
     duration: i64,
-    /// A policy document that limits them further
+    /// A policy document that restricts them
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Print them as STS answers AssumeRole, in JSON
+    /// Print JSON as in the response of AssumeRole
     #[arg(long)]
     json: bool,
 }
@@ -49,10 +49,10 @@ pub(super) struct AssumeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct PrincipalArg {
-    /// The role whose rights they have
+    /// The role whose permissions they have
     #[arg(long, value_name = "NAME")]
     role_name: Option<String>,
-    /// The user whose rights they have
+    /// The user whose permissions they have
     #[arg(long, value_name = "NAME")]
     user_name: Option<String>,
 }
@@ -72,9 +72,9 @@ impl AssumeArgs {
             (None, user) => PrincipalName::user(user.as_deref().unwrap_or_default()),
         };
         let principal = principal.map_err(|error| CliError::usage(error.to_string()))?;
-        // The form of a name is that of a user's (STS, parameter RoleSessionName).
+        // The form is that of a user name (STS, parameter RoleSessionName).
         if PrincipalName::user(&self.session_name).is_err() {
-            return Err(CliError::usage("--session-name is no name").into());
+            return Err(CliError::usage("--session-name is not a valid name").into());
         }
         let policy = self.policy.as_deref().map(policy_arg::text).transpose()?;
         if let (Some(text), Some(path)) = (&policy, &self.policy) {

@@ -1,11 +1,11 @@
-//! A process that keeps a gateway running: it holds the listeners, starts the gateway as a child, and
-//! starts it again when it ends without having been asked to. Meanwhile new connections wait.
+//! The supervisor: holds the listeners, starts the gateway as a child process, and restarts it after an
+//! unexpected end. Meanwhile new connections wait.
 //!
-//! On SIGUSR2 it exchanges the child. The new one opens what it may open beside the old one, and only
-//! then the old one is told to hand over; when that has ended, the new one takes over. So no two of
-//! them answer at a time, and a child that cannot start changes nothing.
+//! On SIGUSR2 it replaces the child. The new gateway first opens what it can open beside the old one.
+//! Then the old gateway is ordered to hand over; when it has ended, the new one takes over. So only one
+//! of them serves at a time, and a new gateway that cannot start changes nothing.
 //!
-//! It loads no module and holds no secret, so that what brings the gateway down leaves it alone.
+//! It loads no module and holds no secret, so that a crash of the gateway cannot affect it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,32 +24,30 @@ use super::signals::ServerSignals;
 use crate::app::{Listeners, StartMode};
 use crate::model::clock;
 
-/// The pause before the first start after an end; doubled for each further one.
+/// The pause before the first restart; doubled for each further one.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// A gateway that ran for this long ends a row of failures.
+/// A gateway that ran for this long resets the pause.
 const STABLE_RUN: Duration = Duration::from_secs(10);
 /// How long a new gateway may take to open token and store while the old one serves.
 const PREPARE_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long what a gateway has reported at its end may take to be read.
+/// Timeout for reading the last reports of a gateway that has ended.
 const FINAL_REPORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What is told of an exchange that fails.
-const START_FAILED: &str = "the new gateway does not start; the old one goes on";
+/// The log text of a failed replacement.
+const START_FAILED: &str = "the new gateway does not start; the old one continues";
 
-const ENDED_BEFORE_SERVING: &str =
-    "the new gateway has ended before it served; it is started again";
+const ENDED_BEFORE_SERVING: &str = "the new gateway has ended before it served; it is restarted";
 
-/// The environment variable in which a gateway finds the process id of its supervisor.
+/// The environment variable with the process id of the supervisor.
 const SUPERVISOR: &str = "HSMGATE_SUPERVISOR";
 
-/// Starts this program again with the arguments that it has itself, as often as it takes, until it
-/// ends as it was asked to.
+/// Runs this program as a child with the same arguments, and restarts it until a requested stop.
 ///
 /// # Errors
-/// When a gateway says that its configuration is wrong before one has served, or fails while it stops;
-/// when the system gives no process.
+/// When a gateway reports a wrong configuration before one has served, or fails while it stops; when
+/// the system creates no process.
 pub(super) async fn run(listeners: Listeners, signals: ServerSignals) -> anyhow::Result<()> {
     let api = OwnedFd::from(listeners.api);
     let admin = listeners.admin.map(OwnedFd::from);
@@ -64,11 +62,11 @@ pub(super) fn is_supervised() -> bool {
     std::env::var_os(SUPERVISOR).is_some()
 }
 
-/// What a supervisor handed over, where this process has one. From here on it ends with its
+/// What the supervisor handed over, if this process has one. From now on this process ends with its
 /// supervisor.
 ///
 /// # Errors
-/// When the supervisor has ended by now, or the system refuses.
+/// When the supervisor has ended, or the system refuses.
 pub(super) fn receive() -> anyhow::Result<Option<(SupervisorChannel, Listeners, StartMode)>> {
     let Ok(supervisor) = std::env::var(SUPERVISOR) else {
         return Ok(None);
@@ -79,13 +77,13 @@ pub(super) fn receive() -> anyhow::Result<Option<(SupervisorChannel, Listeners, 
     SupervisorChannel::receive().map(Some)
 }
 
-/// Where the program is, by the path that it was started by where that is absolute: another version
-/// may be there later.
+/// The path of the program. An absolute path from the command line is used as given, because it may
+/// lead to another version later.
 fn program() -> anyhow::Result<PathBuf> {
     let named = std::env::args_os().next().map(PathBuf::from);
     match named.filter(|path| path.is_absolute()) {
         Some(path) => Ok(path),
-        None => std::env::current_exe().context("this program cannot be found"),
+        None => std::env::current_exe().context("cannot find the path of this program"),
     }
 }
 
@@ -95,18 +93,18 @@ struct Supervisor {
     program: PathBuf,
     signals: ServerSignals,
     is_stopping: bool,
-    /// Whether a gateway has served. A configuration that is wrong since then does not end the supervisor:
-    /// it may be mended while the listeners stay.
+    /// Whether a gateway has served. After that, a wrong configuration does not end the supervisor: it
+    /// can be corrected while the listeners stay open.
     has_served: bool,
 }
 
-/// What comes after a gateway that has ended.
+/// What follows the end of a gateway.
 enum AfterExit {
-    /// Nothing: it was asked to end.
+    /// Nothing: the end was requested.
     Nothing,
-    /// Another one, which is taking over.
+    /// Another gateway, which takes over.
     Successor(Box<Gateway>),
-    /// It has to be started again.
+    /// A restart.
     Restart(ExitStatus),
 }
 
@@ -143,7 +141,12 @@ impl Supervisor {
             }
             gateway = loop {
                 let pause_ms = backoff.as_millis();
-                tracing::error!(failure, pause_ms, "the gateway does not run; starting it");
+                tracing::error!(
+                    event = "gateway.restarting",
+                    failure,
+                    pause_ms,
+                    "the gateway does not run; starting it"
+                );
                 if !self.wait_before_restart(backoff).await {
                     return Ok(());
                 }
@@ -156,21 +159,21 @@ impl Supervisor {
         }
     }
 
-    /// Waits so long; not to the end, and `false`, when a signal to stop comes.
+    /// Waits for the pause; returns `false` early after a stop signal.
     async fn wait_before_restart(&mut self, backoff: Duration) -> bool {
         let mut end = std::pin::pin!(tokio::time::sleep(backoff));
         loop {
             tokio::select! {
                 () = &mut end => return true,
                 () = self.signals.stop.received() => return false,
-                // The next start reads everything anyway.
+                // The next start reads all files anyway.
                 () = self.signals.hangups.next() => {}
                 () = self.signals.user.second() => {}
             }
         }
     }
 
-    /// Looks after a gateway until it has ended, and exchanges it when that is asked for.
+    /// Watches a gateway until it has ended, and replaces it on request.
     async fn watch(&mut self, mut current: Gateway) -> anyhow::Result<AfterExit> {
         let mut next: Option<Gateway> = None;
         let mut is_handing_over = false;
@@ -194,7 +197,7 @@ impl Supervisor {
                 Event::Next(GatewayEvent::Reported(_)) => {
                     if !self.is_stopping {
                         is_handing_over = true;
-                        // One that has just ended is seen to have.
+                        // If the gateway has just ended, its end is the next event.
                         let _ = current.channel.send(Order::HandOver).await;
                     }
                 }
@@ -217,7 +220,10 @@ impl Supervisor {
                 Event::Reload
                     if next.is_some() || is_handing_over || current.stage != Stage::Serving =>
                 {
-                    tracing::warn!("a gateway is starting already; this SIGUSR2 is ignored");
+                    tracing::warn!(
+                        event = "reload.ignored",
+                        "a gateway is already starting; this SIGUSR2 is ignored"
+                    );
                 }
                 Event::Reload => next = self.start_beside(&current),
             }
@@ -236,12 +242,12 @@ impl Supervisor {
             if let Some(mut next) = next {
                 next.process.wait().await?;
             }
-            // One that has opened nothing yet may end by the signal itself.
+            // A gateway that has not installed its handlers yet is ended by the signal itself.
             let is_early =
                 current.stage == Stage::Starting && status.signal() == Some(Signal::TERM.as_raw());
             anyhow::ensure!(
                 status.success() || is_early,
-                "the gateway did not stop in good order: {status}"
+                "the gateway did not stop in an orderly way: {status}"
             );
             return Ok(AfterExit::Nothing);
         }
@@ -252,9 +258,9 @@ impl Supervisor {
         match next {
             Some(mut next) if is_handing_over || !(status.success() || is_usage) => {
                 if !status.success() {
-                    tracing::error!(%status, "the gateway has ended; the new one takes over");
+                    tracing::error!(event = "gateway.ended", %status, "the gateway has ended; the new one takes over");
                 }
-                // One that has just ended is seen to have.
+                // If the gateway has just ended, its end is the next event.
                 let _ = next.channel.send(Order::TakeOver).await;
                 return Ok(AfterExit::Successor(Box::new(next)));
             }
@@ -269,27 +275,26 @@ impl Supervisor {
             return Ok(AfterExit::Nothing);
         }
         if is_usage && (current.is_pin_refused || !self.has_served) {
-            return Err(CliError::usage("the gateway cannot be started as it is set up").into());
+            return Err(CliError::usage("the gateway cannot start with this configuration").into());
         }
         Ok(AfterExit::Restart(status))
     }
 
-    /// Starts a gateway that takes over as soon as it can.
+    /// Starts a gateway that takes over as soon as it is prepared.
     async fn start_alone(&self) -> anyhow::Result<Gateway> {
         let mut gateway = self.start(StartMode::Exclusive)?;
-        // One that has just ended is seen to have.
+        // If the gateway has just ended, its end is the next event.
         let _ = gateway.channel.send(Order::TakeOver).await;
         Ok(gateway)
     }
 
-    /// Starts a gateway that is to follow another one; none, and an error in the log, where that
-    /// fails.
+    /// Starts a gateway that will replace another one; `None`, and an error in the log, if that fails.
     fn start_beside(&self, current: &Gateway) -> Option<Gateway> {
         let old = current.process.id();
         match self.start(StartMode::Replacement) {
             Ok(gateway) => {
                 let new = gateway.process.id();
-                tracing::info!(event = "reload.started", old, new, "exchanging the gateway");
+                tracing::info!(event = "reload.started", old, new, "replacing the gateway");
                 Some(gateway)
             }
             Err(error) => {
@@ -309,7 +314,7 @@ impl Supervisor {
             .env(SUPERVISOR, std::process::id().to_string())
             .stdin(Stdio::from(theirs))
             .spawn()
-            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
         Ok(Gateway {
             process,
             channel,
@@ -324,7 +329,7 @@ impl Supervisor {
     }
 }
 
-/// How far a child has come.
+/// The stage of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Starting,
@@ -332,25 +337,25 @@ enum Stage {
     Serving,
 }
 
-/// A child.
+/// A child process.
 struct Gateway {
     process: Child,
     channel: GatewayChannel,
     begin: Instant,
     mode: StartMode,
     stage: Stage,
-    /// Where it may not take as long as it wants to get prepared.
+    /// The timeout of its preparation, if it has one.
     prepare_limit: Option<Duration>,
-    /// Whether it has closed its end of the channel.
+    /// Whether the child has closed its end of the channel.
     is_channel_closed: bool,
-    /// Whether it ends because of its PIN, which must not be tried over and over.
+    /// Whether it ends because of its PIN, which must not be tried repeatedly.
     is_pin_refused: bool,
-    /// Whether SIGHUP came before it could bear one.
+    /// Whether SIGHUP arrived before the child had a handler for it.
     has_pending_hangup: bool,
 }
 
 impl Gateway {
-    /// What happens to it next. Nothing is lost when this is dropped before it completes.
+    /// The next event. Cancel safe: no event is lost when this is dropped.
     async fn next_event(&mut self) -> io::Result<GatewayEvent> {
         loop {
             let limit = self.prepare_limit;
@@ -370,11 +375,11 @@ impl Gateway {
                         }
                         return Ok(GatewayEvent::Reported(report));
                     }
-                    // It has ended or is about to.
+                    // The child has ended or is about to end.
                     Err(_) => self.is_channel_closed = true,
                 },
                 () = tokio::time::sleep(left), if limit.is_some() => {
-                    tracing::error!("the new gateway takes too long to open token and store");
+                    tracing::error!(event = "reload.timeout", "the new gateway takes too long to open token and store");
                     self.process.start_kill()?;
                     self.prepare_limit = None;
                 }
@@ -382,14 +387,14 @@ impl Gateway {
         }
     }
 
-    /// Reads what it has reported before it ended.
+    /// Reads the reports that the child sent before it ended.
     async fn read_final_reports(&mut self) {
         let reports = async {
             while let Ok(report) = self.channel.report().await {
                 self.is_pin_refused |= report == Report::PinRefused;
             }
         };
-        // A process that the module has left behind may still hold the other end.
+        // A process that the module started may still hold the other end.
         let _ = tokio::time::timeout(FINAL_REPORT_TIMEOUT, reports).await;
     }
 
@@ -403,7 +408,7 @@ impl Gateway {
         }
     }
 
-    /// Passes SIGHUP on, as soon as it does not end the process.
+    /// Passes SIGHUP on as soon as the child has a handler for it.
     fn hang_up(&mut self) {
         if self.stage == Stage::Starting {
             self.has_pending_hangup = true;
@@ -417,7 +422,7 @@ impl Gateway {
         if let Some(id) = id
             && let Err(error) = kill_process(id, signal)
         {
-            tracing::warn!(%error, "the signal does not reach the gateway");
+            tracing::warn!(event = "signal.undelivered", %error, "cannot send the signal to the gateway");
         }
     }
 }

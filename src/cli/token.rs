@@ -12,7 +12,7 @@ use crate::token::{self, Capability, TokenInfo, TokenSettings};
 
 commands! {
     pub(super) enum Token {
-        /// Show what the token is and what it can do
+        /// Show identity and capabilities of the token
         Info(Info);
     }
 }
@@ -22,11 +22,11 @@ commands! {
 pub(super) struct Info {
     #[command(flatten)]
     file: Option<ConfigFile>,
-    /// The directory of a gateway for development, in place of a configuration
+    /// The directory of a gateway for development, instead of a configuration
     #[arg(long, value_name = "DIR", required_unless_present = "config", conflicts_with = "config")]
     dir: Option<PathBuf>,
     /// With --dir: its PKCS#11 module of SoftHSM2 [default: where distributions install it]
-    // Where the variable is set, it must not stand in the way of a configuration.
+    // The variable must not conflict with --config.
     #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
     /// Print a JSON object
@@ -67,7 +67,7 @@ impl Info {
                 settings::token_settings(config.token, &config.state_directory)
             }
             (None, Some(dir)) => dev::token_in(dir, self.module.as_deref()),
-            (None, None) => Err(CliError::usage("--config or --dir is needed").into()),
+            (None, None) => Err(CliError::usage("--config or --dir is required").into()),
         }
     }
 }
@@ -106,7 +106,7 @@ impl<'a> TokenReport<'a> {
     }
 }
 
-/// A capability by name, and what it serves in words of the API.
+/// The name of a capability, and the operations of the API that need it.
 pub(super) const fn words(capability: Capability) -> (&'static str, &'static str) {
     match capability {
         Capability::AesGcm => {

@@ -343,7 +343,7 @@ async fn an_operator_changes_aliases_while_the_gateway_runs_and_each_change_is_r
     target(Some(second)).await;
 
     let exists = alias(&["create", "alias/acs/mse", first]).failed(2);
-    assert!(exists.contains("alias/acs/mse is there already"), "{exists}");
+    assert!(exists.contains("alias/acs/mse already exists"), "{exists}");
     for (arguments, code) in [
         (["create", "alias/acs/acm", "key-none"], 3),
         (["create", "alias/acs/acm", "alias/none"], 3),

@@ -1,4 +1,4 @@
-//! Whom the client trusts over TLS.
+//! Loads the CAs that the client trusts over TLS.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rustls::{ClientConfig, RootCertStore, version};
 
 use crate::server::tls::{TlsError, certificates, provider};
 
-/// TLS that trusts the CAs in this file; without one those of the system, if they are needed.
+/// A configuration that trusts the CAs in this file, or else those of the system, if they are needed.
 ///
 /// # Errors
 /// When the file cannot be used, or the TLS library refuses.
@@ -19,10 +19,10 @@ pub(super) fn config(ca: Option<&Path>, is_needed: bool) -> Result<ClientConfig,
             }
         }
         None if is_needed => {
-            // Some that cannot be read leave the others; none at all refuses every server.
+            // Unreadable CAs are skipped. Without any CA, every server is refused.
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
-                tracing::warn!(%error, "a CA of the system cannot be read");
+                tracing::warn!(event = "tls.system_ca_unreadable", %error, "cannot read a CA of the system");
             }
             let _counts = roots.add_parsable_certificates(found.certs);
         }

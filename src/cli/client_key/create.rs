@@ -1,4 +1,4 @@
-//! `hsmgate client-key create`.
+//! `hsmgate client-key create`: creates a client key and its files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,25 +15,25 @@ use super::files::{Files, password};
 use crate::model::{AccessName, clock};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-/// Ten years, beyond which a key outlives whoever made it.
+/// Ten years, the maximum validity.
 const MAX_DAYS: i64 = 3650;
-/// The file of the CA, named like those that the real service hands out.
+/// The name of the CA file, as in the files of the real service.
 const CA_FILE: &str = "PrivateKmsCA.pem";
 
-/// Makes a client key and writes the files that the KMS instance SDKs take: clientKey_<id>.json,
-/// its password and, where the gateway's CA is known, that CA.
+/// Creates a client key and writes the files that the KMS instance SDKs read: clientKey_<id>.json, its
+/// password and, if known, the CA of the gateway.
 #[derive(Debug, Args)]
 pub(in super::super) struct Create {
-    /// The access point; it is made if policies are given
+    /// The access point; it is created if policies are given
     #[arg(long)]
     name: AccessName,
-    /// A policy of the new access point (up to three); without any the access point must be there
+    /// A policy of the new access point (up to three); without policies the access point must exist
     #[arg(long, value_name = "NAME")]
     policy: Vec<AccessName>,
     /// How long the client key is valid [default: five years]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=MAX_DAYS))]
     days: Option<i64>,
-    /// The directory for the files; it is made if it is not there
+    /// The directory for the files; it is created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Print id and files as JSON
@@ -69,13 +69,13 @@ fn copy_ca(ca: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The gateway takes names of policies that are not there; here they are a slip of the pen. Who may not
-/// look goes on.
+/// The gateway accepts names of missing policies, but this command treats them as mistakes. Without the
+/// permission to check, it continues.
 fn require_policies(remote: &Remote, policies: &[AccessName]) -> anyhow::Result<()> {
     for name in policies {
         match remote.call("DescribePolicy", &[("Name", name.as_str())]) {
             Err(CallError::Refused { code, .. }) if code == "Forbidden.ResourceNotFound" => {
-                return Err(CliError::NotFound(format!("there is no policy {name}")).into());
+                return Err(CliError::NotFound(format!("the policy {name} does not exist")).into());
             }
             Err(error @ (CallError::Unreachable(_) | CallError::Malformed)) => {
                 return Err(error.into());

@@ -1,4 +1,4 @@
-//! `hsmgate client-key delete`.
+//! `hsmgate client-key delete`: deletes a client key.
 
 use clap::Args;
 
@@ -7,8 +7,8 @@ use super::super::settings::{ConfigFile, with_store};
 use crate::model::ClientKeyId;
 use crate::store::StoreError;
 
-/// Deletes a client key, while the gateway runs or is stopped. It works on the store alone, so
-/// that a client key can be taken away while the token is.
+/// Deletes a client key, while the gateway runs or is stopped. It uses only the store, so that a client
+/// key can be revoked while the token is unavailable.
 #[derive(Debug, Args)]
 pub(in super::super) struct Delete {
     #[command(flatten)]
@@ -21,7 +21,7 @@ impl Delete {
     pub(super) fn run(self) -> anyhow::Result<()> {
         with_store(&self.file, async |store| match store.delete_client_key(self.id).await {
             Err(StoreError::NotFound) => {
-                Err(CliError::NotFound(format!("there is no client key {}", self.id)).into())
+                Err(CliError::NotFound(format!("the client key {} does not exist", self.id)).into())
             }
             done => Ok(done?),
         })

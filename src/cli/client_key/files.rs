@@ -1,4 +1,4 @@
-//! The files of a client key, as the KMS instance SDKs take them.
+//! The files of a client key, as the KMS instance SDKs read them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 use super::super::private_files;
 use crate::model::{ClientKeyPassword, random};
 
-/// What stands before the id in the names of both files.
+/// The prefix of both file names.
 pub(in super::super) const PREFIX: &str = "clientKey_";
-/// What stands behind it in the name of the key's.
+/// The suffix of the key file.
 pub(in super::super) const KEY_SUFFIX: &str = ".json";
 const PASSWORD_SUFFIX: &str = "_Password.txt";
 
-/// The client key's file and that of its password.
+/// The file of a client key and that of its password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in super::super) struct Files {
     /// Id and PKCS#12, JSON.
@@ -28,7 +28,7 @@ pub(in super::super) struct Files {
 }
 
 impl Files {
-    /// Those of the client key with this id in a directory, there or not.
+    /// The files of the client key with this id in a directory, whether they exist or not.
     pub(in super::super) fn of(directory: &Path, id: &str) -> Self {
         Self {
             key: directory.join(format!("{PREFIX}{id}{KEY_SUFFIX}")),
@@ -36,10 +36,10 @@ impl Files {
         }
     }
 
-    /// Writes both for their owner alone. `private_key_data` is the Base64 of the PKCS#12.
+    /// Writes both, readable only by their owner. `private_key_data` is the Base64 of the PKCS#12.
     ///
     /// # Errors
-    /// When one cannot be written.
+    /// When a file cannot be written.
     pub(in super::super) fn write(
         &self,
         id: &str,
@@ -48,7 +48,7 @@ impl Files {
     ) -> anyhow::Result<()> {
         let key = json!({"KeyId": id, "PrivateKeyData": private_key_data});
         let key = Zeroizing::new(key.to_string());
-        // No newline behind the password: programs hand the file's text on as it is.
+        // No newline after the password: programs use the text of the file unchanged.
         for (path, text) in [(&self.password, password), (&self.key, key.as_str())] {
             private_files::write(path, text.as_bytes())?;
         }
@@ -65,7 +65,7 @@ pub(in super::super) fn password() -> anyhow::Result<Zeroizing<String>> {
     loop {
         let random = random::secret::<16>().context("no random bytes")?;
         let text = Zeroizing::new(hex::encode(*random));
-        // Once in three million times there is no letter in it.
+        // About one in three million has no letter.
         if text.parse::<ClientKeyPassword>().is_ok() {
             return Ok(text);
         }

@@ -1,6 +1,5 @@
-//! `hsmgate client-key list`.
-//!
-//! It reads the store, because the API has no field for the last use.
+//! `hsmgate client-key list`: lists the client keys. It reads the store, because the API has no field for
+//! the last use.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use super::super::paths::GatewayPaths;
 use crate::model::{ClientKeyRecord, Time, clock};
 use crate::store::{DanglingReference, Store};
 
-/// Lists all client keys, while the gateway runs or is stopped. The last use is kept to the
-/// hour, and written down once a minute and when the gateway stops. Documents that the access point of a
-/// client key or its policies name and that are not there let nobody in: they are listed too.
+/// Lists all client keys, while the gateway runs or is stopped. The last use is precise to the hour, and
+/// stored once a minute and when the gateway stops. Missing documents that the access point of a client
+/// key or its policies name grant nothing: they are listed too.
 #[derive(Debug, Args)]
 pub(in super::super) struct List {
     #[command(flatten)]
@@ -36,7 +35,7 @@ impl List {
     }
 }
 
-/// A client key, and the names on its way in that no document has.
+/// A client key, and the missing documents that its access point and policies name.
 struct Listed {
     record: Arc<ClientKeyRecord>,
     dangling: BTreeSet<DanglingReference>,
@@ -76,7 +75,7 @@ impl Listed {
         let mut text =
             format!("{created}  {state} until {until}  {last_used}  {}", key.access_point);
         for (at, name) in self.dangling.iter().enumerate() {
-            text.push_str(if at == 0 { "  not there: " } else { ", " });
+            text.push_str(if at == 0 { "  missing: " } else { ", " });
             text.push_str(&name.to_string());
         }
         text

@@ -11,7 +11,7 @@ use self::list::List;
 
 commands! {
     pub(super) enum ClientKey {
-        /// Make a client key for an application that uses a KMS instance SDK
+        /// Create a client key for an application that uses a KMS instance SDK
         Create(Create);
         /// List all client keys, with the hour of their last use
         List(List);

@@ -1,4 +1,4 @@
-//! The client key of a gateway for development, made through the API like any other.
+//! The client key of a gateway for development, created through the API.
 
 use std::fs;
 use std::path::Path;
@@ -8,16 +8,16 @@ use super::super::client_key::files::{Files, KEY_SUFFIX, PREFIX, password};
 use super::super::{private_files, response};
 use crate::model::{Time, clock};
 
-/// The name of its access point and of that one's policy.
+/// The name of its access point and of the policy.
 const NAME: &str = "hsmgate-dev";
 const PERMISSIONS: &str = r#"["RbacPermission/Template/CryptoServiceKeyUser"]"#;
 const RESOURCES: &str = r#"["key/*"]"#;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
-/// The files of the client key in a directory, which is made when there is none that lasts.
+/// The files of the client key in a directory. It is created if none is valid for another day.
 ///
 /// # Errors
-/// When the gateway refuses or does not answer, or a file cannot be written.
+/// When the gateway refuses or does not respond, or a file cannot be written.
 pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<Files> {
     private_files::create_directory(directory)?;
     for id in ids(directory)? {
@@ -31,7 +31,7 @@ pub(super) async fn files(client: &Client, directory: &Path) -> anyhow::Result<F
     made(client, directory).await
 }
 
-/// The ids of the client keys whose files are there.
+/// The ids of the client keys with files in the directory.
 fn ids(directory: &Path) -> std::io::Result<Vec<String>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -42,7 +42,7 @@ fn ids(directory: &Path) -> std::io::Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Whether the gateway knows the client key, and will for a day.
+/// Whether the gateway accepts the client key for at least another day.
 async fn is_valid_for_a_day(client: &Client, id: &str) -> anyhow::Result<bool> {
     match client.call("GetClientKey", &[("ClientKeyId", id)]).await {
         Ok(key) => {
@@ -69,7 +69,7 @@ async fn made(client: &Client, directory: &Path) -> anyhow::Result<Files> {
     Ok(files)
 }
 
-/// Makes what may be there already: its owner may have changed it since.
+/// Creates a document. An existing one stays, because its owner may have changed it.
 async fn ensure(client: &Client, action: &str, params: &[(&str, &str)]) -> Result<(), CallError> {
     match client.call(action, params).await {
         Err(CallError::Refused { code, .. }) if code == "Rejected.ResourceExist" => Ok(()),

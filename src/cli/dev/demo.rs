@@ -1,4 +1,4 @@
-//! The demo key, and its first use, through the API like any client's.
+//! The demo key and its first use, through the API.
 
 use std::time::Duration;
 
@@ -12,32 +12,31 @@ use crate::error::ErrorCode;
 
 /// The alias of the demo key.
 pub(super) const ALIAS: &str = "alias/demo";
-/// What is encrypted to show that it works.
+/// The plaintext of the first use.
 pub(super) const MESSAGE: &str = "Hello, HSM!";
 
-/// Together longer than a second.
+/// Attempts of the first call. In total they take longer than a second.
 const FIRST_TRIES: u32 = 15;
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
-/// What became of the first Encrypt and Decrypt.
+/// The result of the first Encrypt and Decrypt.
 #[derive(Debug)]
 pub(super) enum FirstUse {
-    /// The ciphertext blob, and the text that came back.
+    /// The ciphertext blob and the decrypted text.
     Done { blob: String, decrypted: String },
-    /// The key's state forbids it, as its owner has ordered since the last start: nothing is wrong.
+    /// The state of the key does not allow it, because its owner has changed it: this is no error.
     Refused(String),
 }
 
-/// The id of the demo key, which is made when there is none.
+/// The id of the demo key, which is created if it does not exist.
 ///
 /// # Errors
-/// When the gateway refuses or does not answer.
+/// When the gateway refuses or does not respond.
 pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
     let answer = match first_call(client).await {
         Err(CallError::Refused { code, .. }) if code == "Forbidden.AliasNotFound" => {
-            let made = client
-                .call("CreateKey", &[("Description", "Made by hsmgate dev to try things with")])
-                .await?;
+            let made =
+                client.call("CreateKey", &[("Description", "Created by hsmgate dev")]).await?;
             let key_id = response::text(&made, &["KeyMetadata", "KeyId"])?;
             client.call("CreateAlias", &[("AliasName", ALIAS), ("KeyId", key_id)]).await?;
             made
@@ -47,8 +46,8 @@ pub(super) async fn key(client: &Client) -> anyhow::Result<String> {
     Ok(response::text(&answer, &["KeyMetadata", "KeyId"])?.to_owned())
 }
 
-/// The first call of all. A start that has no journal of used nonces takes requests of the seconds
-/// after it only.
+/// The first call. A gateway that starts without a journal of used nonces accepts only requests dated
+/// after its start.
 async fn first_call(client: &Client) -> Result<Value, CallError> {
     let mut tries = 0;
     loop {
@@ -67,7 +66,7 @@ async fn first_call(client: &Client) -> Result<Value, CallError> {
 /// Encrypts and decrypts a message with the demo key.
 ///
 /// # Errors
-/// When the gateway does not answer, or refuses for another reason than the key's state.
+/// When the gateway does not respond, or refuses for another reason than the state of the key.
 pub(super) async fn first_use(client: &Client) -> anyhow::Result<FirstUse> {
     match round_trip(client).await {
         Ok((blob, decrypted)) => Ok(FirstUse::Done { blob, decrypted }),
@@ -86,6 +85,6 @@ async fn round_trip(client: &Client) -> anyhow::Result<(String, String)> {
     let blob = response::text(&answer, &["CiphertextBlob"])?.to_owned();
     let answer = client.call("Decrypt", &[("CiphertextBlob", &blob)]).await?;
     let decrypted = STANDARD.decode(response::text(&answer, &["Plaintext"])?)?;
-    anyhow::ensure!(decrypted == MESSAGE.as_bytes(), "Decrypt gave back another text");
+    anyhow::ensure!(decrypted == MESSAGE.as_bytes(), "Decrypt returned another text");
     Ok((blob, String::from_utf8_lossy(&decrypted).into_owned()))
 }

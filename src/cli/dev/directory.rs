@@ -1,4 +1,4 @@
-//! The directory of a gateway for development: token, PINs, database, AccessKey.
+//! The directory of a gateway for development: token, PINs, database and AccessKey.
 
 use std::env;
 use std::net::IpAddr;
@@ -21,18 +21,18 @@ use crate::config::secret::read_private_file;
 use crate::model::{clock, random};
 use crate::server::tls::{ServerCertificate, certificates};
 
-/// The variable in which SoftHSM2 finds its configuration.
+/// The variable with the path of the SoftHSM2 configuration.
 const SOFTHSM2_CONF: &str = "SOFTHSM2_CONF";
 const SOFTHSM2_CONF_TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.conf.in");
-/// The database, and the records of operations.
+/// The database and the audit file.
 pub(in crate::cli) const DATABASE: &str = "hsmgate.db";
 pub(in crate::cli) const AUDIT_FILE: &str = "audit.jsonl";
-/// That configuration.
+/// The SoftHSM2 configuration.
 const CONFIGURATION: &str = "softhsm2.conf";
 const PIN_BYTES: usize = 16;
 
-/// A prepared directory. While a gateway runs in it, it is held for that process until it is dropped
-/// or the process dies.
+/// A prepared directory. While a gateway uses it, it is locked for that process until it is dropped or
+/// the process ends.
 #[derive(Debug)]
 pub(super) struct DevDirectory {
     directory: PathBuf,
@@ -40,19 +40,21 @@ pub(super) struct DevDirectory {
 }
 
 impl DevDirectory {
-    /// Makes what is not there yet, and leaves alone what is. Everything made is its owner's alone.
+    /// Creates what is missing, and changes nothing else. Only the owner may access the new files.
     ///
     /// # Errors
-    /// When another process holds the directory, something cannot be made, or the directory's path
-    /// cannot stand in a configuration file.
+    /// When another process uses the directory, a file cannot be created, or the path of the directory
+    /// cannot be written to a configuration file.
     pub(super) fn prepare(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         private_files::create_directory(directory)?;
         let directory = directory.canonicalize().with_context(|| format!("cannot find {shown}"))?;
-        // Both SoftHSM2's configuration and the database's URL hold the path as text.
+        // The SoftHSM2 configuration and the URL of the database contain the path as text.
         let Some(text) = directory.to_str().filter(|text| !text.contains(['\n', '?', '#', '%']))
         else {
-            let what = format!("{shown}: another directory is needed, with a plain path");
+            let what = format!(
+                "cannot use {shown}: choose a directory without special characters in its path"
+            );
             return Err(CliError::usage(what).into());
         };
         let configuration = SOFTHSM2_CONF_TEMPLATE.replace("@DIR@", text);
@@ -64,10 +66,10 @@ impl DevDirectory {
         Ok(dev_directory)
     }
 
-    /// A directory that was prepared before, to look at beside a gateway that may run in it.
+    /// Finds a directory that was prepared before, while a gateway may be using it.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it does not exist.
     pub(super) fn find(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         let directory = directory.canonicalize().with_context(|| format!("cannot find {shown}"))?;
@@ -79,9 +81,8 @@ impl DevDirectory {
         Ok(dev_directory)
     }
 
-    /// Goes on only in a process whose SoftHSM2 finds this directory's token: replaces this process
-    /// by itself when the variable is not set so. (Setting a variable of the running process is
-    /// unsafe.)
+    /// Ensures that the SoftHSM2 of this process finds the token of this directory: executes this program
+    /// again if the variable has another value. (Setting a variable of the running process is unsafe.)
     ///
     /// # Errors
     /// When the process cannot be replaced.
@@ -105,7 +106,7 @@ impl DevDirectory {
         &self.directory
     }
 
-    /// The database in it.
+    /// The URL of its database.
     ///
     /// # Errors
     /// Never for a directory that was prepared.
@@ -120,7 +121,7 @@ impl DevDirectory {
         self.path(AUDIT_FILE)
     }
 
-    /// Where the user PIN is.
+    /// The path of the user PIN.
     pub(super) fn pin_path(&self) -> PathBuf {
         self.path("pin")
     }
@@ -141,24 +142,24 @@ impl DevDirectory {
         Ok(read_private_file(&self.path("so-pin"))?)
     }
 
-    /// The configuration, which other commands use too.
+    /// The path of the configuration, which other commands use too.
     pub(super) fn configuration_path(&self) -> PathBuf {
         self.path("hsmgate.toml")
     }
 
-    /// Endpoint and AccessKey of the last start, if there was one.
+    /// Endpoint and AccessKey of the last start, if any.
     ///
     /// # Errors
-    /// When the file is damaged or open to others.
+    /// When the file is damaged or accessible to other users.
     pub(super) fn client_file(&self) -> anyhow::Result<Option<ClientFile>> {
         ClientFile::load(&self.client_path())
     }
 
-    /// A certificate for a listener on this address and with these names, which is made when there is
-    /// none that lasts. One that is there stays, since clients trust its CA.
+    /// A certificate for a listener on this address and with these names. It is created if none is valid for
+    /// another day. An existing one stays, because clients trust its CA.
     ///
     /// # Errors
-    /// When it cannot be made, or when one that is there lacks one of the names.
+    /// When it cannot be created, or the existing one lacks one of the names.
     pub(super) fn certificate(&self, address: IpAddr, names: &[Name]) -> anyhow::Result<Files> {
         let files = Files::of(&self.path("tls"));
         let is_good = ServerCertificate::open(files.server.clone())
@@ -171,28 +172,28 @@ impl DevDirectory {
             let (directory, shown) = (self.path("tls"), files.server.certificate.display());
             let directory = directory.display();
             let what = format!(
-                "{shown} is not good for {name}. This makes another CA and certificate, and clients \
-                 then need the new ca.pem: hsmgate tls self-signed --force --out {directory} --name \
-                 {name}, with --name for every other name as well"
+                "{shown} is not valid for {name}. Create another CA and certificate with hsmgate tls \
+                 self-signed --force --out {directory} --name {name}, with --name for every other \
+                 name too; clients then need the new ca.pem"
             );
             return Err(CliError::usage(what).into());
         } else if certificates(&files.ca).is_ok_and(|ca| ca.len() == 1) {
             tracing::info!(
                 event = "tls.single_ca",
                 ca_file = %files.ca.display(),
-                "the CA file holds no sub CA, which the instance SDK for Java up to 0.2.x asks for; \
-                 hsmgate tls self-signed --force makes another CA, with one"
+                "the CA file contains no sub CA, which the instance SDK for Java up to 0.2.x requires; \
+                 hsmgate tls self-signed --force creates another CA with a sub CA"
             );
         }
         Ok(files)
     }
 
-    /// Where that file is.
+    /// The path of the client file.
     pub(super) fn client_path(&self) -> PathBuf {
         self.path("client.json")
     }
 
-    /// Where the client key is.
+    /// The directory of the client key.
     pub(super) fn client_key_directory(&self) -> PathBuf {
         self.path("client-key")
     }

@@ -1,4 +1,4 @@
-//! `hsmgate dev`: a gateway for development with a SoftHSM2 token of its own, in one directory.
+//! `hsmgate dev`: a gateway for development with its own SoftHSM2 token, in one directory.
 
 mod banner;
 mod client_key;
@@ -37,7 +37,7 @@ use crate::token::{Token, TokenSettings};
 use banner::Banner;
 use directory::DevDirectory;
 
-/// The user whom the AccessKey of a gateway for development belongs to.
+/// The user of the AccessKey of a gateway for development.
 const USER: &str = "dev";
 const REGION: &str = "cn-hangzhou";
 const ACCOUNT: &str = "1234567890123456";
@@ -45,58 +45,58 @@ const ACCOUNT: &str = "1234567890123456";
 const CONNECTIONS: usize = 1024;
 const TOKEN_LABEL: &str = "hsmgate-dev";
 
-/// Makes token, database, AccessKey and a demo key at the first start, and finds them again at the
-/// next. Serves on loopback until Ctrl-C.
+/// Creates token, database, AccessKey and a demo key at the first start, and reuses them later. Serves
+/// on loopback until Ctrl-C.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Dev {
     /// The directory of token, PINs, database and AccessKey
     #[arg(long, default_value = ".hsmgate", value_name = "DIR")]
     dir: PathBuf,
-    /// The loopback address to listen on; port 0 takes a free port
+    /// The loopback address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:8200", value_name = "ADDR")]
     listen: SocketAddr,
     /// The PKCS#11 module of SoftHSM2 [default: where distributions install it]
     #[arg(long, env = "SOFTHSM2_MODULE", value_name = "PATH")]
     module: Option<PathBuf>,
-    /// An AccessKey to use in place of one that is made
+    /// An AccessKey to use instead of a generated one
     #[arg(long, value_name = "ID", requires = "access_key_secret")]
     access_key_id: Option<AccessKeyId>,
-    /// Its secret, which other users of the machine can see here: for development only
+    /// Its secret, which other users of the machine can see: for development only
     #[arg(long, value_name = "SECRET", requires = "access_key_id", value_parser = secret)]
     access_key_secret: Option<SecretString>,
-    /// Calls a second for each cryptographic operation, as many as the public service allows; 0 is no
-    /// limit, as `hsmgate serve` has it
+    /// Calls per second for each cryptographic operation, by default as in the public service; 0 means
+    /// no limit, the default of `hsmgate serve`
     #[arg(long, default_value_t = 750, value_name = "N")]
     calls_per_second: u32,
-    /// Refused AccessKeys and signatures a second for each source; 0 is no limit
+    /// Failed authentications per second for each source; 0 means no limit
     #[arg(long, default_value_t = 0, value_name = "N")]
     authentication_failures_per_second: u32,
-    /// Let Encrypt take a Plaintext that is not Base64, as Terraform's provider and Nacos send it
+    /// Let Encrypt accept a Plaintext that is not Base64, as Terraform's provider and Nacos send it
     #[arg(long)]
     accept_non_base64_plaintext: bool,
     /// Another alias of the demo key (may be repeated), also a reserved name such as alias/acs/mse, which
-    /// Nacos uses; one that is there stays as it is
+    /// Nacos uses; existing aliases stay unchanged
     #[arg(long = "alias", value_name = "NAME", value_parser = alias::parse::<OperatorAlias>)]
     aliases: Vec<OperatorAlias>,
-    /// Speak TLS, with a certificate that is made at the first start and kept in the directory
+    /// Use TLS, with a certificate that is created at the first start and kept in the directory
     #[arg(long)]
     tls: bool,
-    /// One more name of the certificate, such as kms.cn-hangzhou.aliyuncs.com or
-    /// *.cryptoservice.kms.aliyuncs.com; may be given several times. A certificate that is there
-    /// and lacks it is not replaced: the start is refused
+    /// Another name of the certificate, such as kms.cn-hangzhou.aliyuncs.com or
+    /// *.cryptoservice.kms.aliyuncs.com (may be repeated). An existing certificate without it is not
+    /// replaced: the start is refused
     #[arg(long, value_name = "NAME", requires = "tls")]
     tls_name: Vec<Name>,
-    /// The loopback address of health and metrics; port 0 takes a free port
+    /// The loopback address of health and metrics; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     admin: SocketAddr,
     /// The file of the audit [default: audit.jsonl in the directory]
     #[arg(long, value_name = "FILE")]
     audit_file: Option<PathBuf>,
-    /// Keep no audit: to measure what it costs
+    /// Write no audit, to measure its cost
     #[arg(long, hide = true)]
     no_audit: bool,
-    /// Print one line of JSON on standard output once it serves
+    /// Print one line of JSON on standard output when it serves
     #[arg(long)]
     json: bool,
 }
@@ -116,7 +116,7 @@ impl Dev {
         telemetry::init(&Log { format: LogFormat::Text, filter: "info".to_owned() })?;
         let listeners = Listeners { api: bind(self.listen)?, admin: Some(bind(self.admin)?) };
         Token::initialize(&module, TOKEN_LABEL, &dev_directory.so_pin()?, &dev_directory.pin()?)
-            .context("cannot make the token")?;
+            .context("cannot create the token")?;
         let tls = self
             .tls
             .then(|| dev_directory.certificate(self.listen.ip(), &self.tls_name))
@@ -166,7 +166,7 @@ impl Dev {
         opened
     }
 
-    /// The AccessKey that was given, or that of the first start; kept for the client commands.
+    /// The given AccessKey, or that of the first start. It is stored for the client commands.
     async fn access_key(
         &self,
         dev_directory: &DevDirectory,
@@ -199,9 +199,8 @@ impl Dev {
         Ok(file)
     }
 
-    /// Makes the demo key and uses it, and with TLS a client key, through the gateway that serves
-    /// by now, and tells about it. Its other aliases are made beside the API, which makes no reserved
-    /// ones.
+    /// Creates and uses the demo key, and with TLS a client key, through the running gateway, and prints
+    /// the banner. Further aliases are created without the API, which creates no reserved ones.
     async fn prepare_demo(
         &self,
         dev_directory: &DevDirectory,
@@ -243,10 +242,10 @@ impl Dev {
     }
 }
 
-/// What opens the token of a gateway for development, in a process that finds it.
+/// The settings that open the token of a gateway for development, in a process whose SoftHSM2 finds it.
 ///
 /// # Errors
-/// When there is no such directory or no module.
+/// When the directory or the module does not exist.
 pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<TokenSettings> {
     let module = module::find(module)?;
     let dev_directory = DevDirectory::find(dir)?;
@@ -255,7 +254,7 @@ pub(super) fn token_in(dir: &Path, module: Option<&Path>) -> anyhow::Result<Toke
     settings::read_token_settings(TokenConfig { module, ..config.token }, &config.state_directory)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a value parser")]
 fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(SecretString::from(text))
 }

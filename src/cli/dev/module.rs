@@ -1,10 +1,10 @@
-//! Where SoftHSM2's PKCS#11 module is.
+//! Finds the PKCS#11 module of SoftHSM2.
 
 use std::path::{Path, PathBuf};
 
 use super::super::exit::CliError;
 
-/// Where distributions install it, and where a build from source puts it.
+/// The directories of distributions, and of a build from source.
 const DIRECTORIES: &[&str] = &[
     "/usr/lib/softhsm",
     "/usr/lib64/softhsm",
@@ -16,13 +16,13 @@ const DIRECTORIES: &[&str] = &[
 const MULTIARCH: &str = "/usr/lib";
 const FILE_NAME: &str = "libsofthsm2.so";
 
-/// The module that was given, or the first one that is there.
+/// The given module, or the first one found.
 ///
 /// # Errors
-/// When there is none, with the words that install it.
+/// When it does not exist. The error tells how to install it.
 pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(path) = given {
-        let what = || CliError::usage(format!("there is no PKCS#11 module at {}", path.display()));
+        let what = || CliError::usage(format!("no PKCS#11 module found at {}", path.display()));
         return path.canonicalize().map_err(|_source| what());
     }
     candidates().find(|path| path.is_file()).ok_or_else(|| {

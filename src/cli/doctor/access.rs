@@ -1,4 +1,4 @@
-//! Who may use the files, and who may change them.
+//! Checks the permissions of files: whether this process may use them, and who may change them.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use crate::cli::settings::protected_paths;
 use crate::config::Config;
 use crate::config::ownership::check_permissions;
 
-/// The files that the gateway believes, and that others can change.
+/// Files that the gateway trusts, but other users can change.
 pub(super) fn exposed(config: &Config) -> Check {
     const NAME: &str = "exposed files";
     let faults: Vec<String> = protected_paths(config)
@@ -21,10 +21,13 @@ pub(super) fn exposed(config: &Config) -> Check {
         .map(|exposed| exposed.to_string())
         .collect();
     if faults.is_empty() {
-        return Check::ok(NAME, "nobody else can change module, database, state and audit");
+        return Check::ok(
+            NAME,
+            "no other user can change module, database, state directory and audit",
+        );
     }
-    let remedy = "Let nobody but root and the user of the gateway write there. Find out whether \
-                  somebody has: it is refused until then.";
+    let remedy = "Allow only root and the user of the gateway to write to it, and check whether it was \
+                  changed. The gateway refuses it until then.";
     Check::failed(NAME, faults.join("; "), remedy)
 }
 
@@ -49,7 +52,7 @@ fn remedy_for(path: &Path, wanted: Access) -> Option<String> {
     let process = rustix::process::geteuid().as_raw();
     let shown = refused.display();
     let owner = refused.metadata().map_or_else(
-        |_error| "of which not even the owner can be told".to_owned(),
+        |_error| "whose owner cannot be read".to_owned(),
         |found: Metadata| {
             let (uid, gid, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
             format!("which belongs to uid {uid}, gid {gid} (mode {mode:o})")
@@ -61,8 +64,8 @@ fn remedy_for(path: &Path, wanted: Access) -> Option<String> {
     ))
 }
 
-/// The first directory on the way that may not be searched, or the path itself where it may not be
-/// used as is wanted.
+/// The first directory of the path that may not be searched, or the path itself if it may not be used
+/// with `wanted`.
 fn refused(path: &Path, wanted: Access) -> Option<PathBuf> {
     let is_denied = |path: &Path, wanted| matches!(access(path, wanted), Err(Errno::ACCESS));
     let mut directories: Vec<&Path> = path.ancestors().skip(1).collect();

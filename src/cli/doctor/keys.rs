@@ -1,4 +1,5 @@
-//! Token objects against rows: every object closed as it should be, and none without the other.
+//! Compares token objects with rows: every object must have the right attributes, and every object and
+//! every row must have its counterpart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::model::{KeyState, KeyVersionId, Origin};
 use crate::store::Store;
 use crate::token::{Depth, Inspected, ObjectName, ObjectOwner, ServiceKey, Token, TokenError};
 
-/// What a running gateway is about to finish looks right after so long.
+/// The delay before a second check, in which a running gateway completes its changes.
 const RECHECK_DELAY: Duration = Duration::from_secs(2);
 
 const OBJECTS: &str = "key objects";
@@ -21,7 +22,7 @@ const LOST: &str = "rows without an object";
 
 const RECOVER: &str = "Stop the gateway, then: hsmgate recover.";
 
-/// All checks that need both.
+/// All checks that need store and token.
 pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<Check> {
     let mut checks = match objects(store, token, is_deep).await {
         Ok(mut objects) => {
@@ -30,7 +31,7 @@ pub(super) async fn compare(store: &Store, token: &Token, is_deep: bool) -> Vec<
         }
         Err(error) => {
             let unread = Check::failed(OBJECTS, chain(&error), "See the log of the HSM.");
-            let why = "the token has to show its objects for that";
+            let why = "requires the list of the token's objects";
             return vec![unread, Check::not_checked(ORPHANS, why), Check::not_checked(LOST, why)];
         }
     };
@@ -58,7 +59,7 @@ async fn lasting_differences(store: &Store, token: &Token) -> anyhow::Result<Vec
     Ok(checks)
 }
 
-/// The keys of the gateway itself, without which it does not start.
+/// The keys of the gateway itself. It does not start without them.
 async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
     const AUDIT: &str = "audit key";
     const ENCRYPTION_KEY: &str = "AccessKey encryption key";
@@ -67,8 +68,8 @@ async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
         Err(error @ AuditError::KeyMissing(_)) => Check::failed(
             AUDIT,
             chain(&error),
-            "Bring the token back to a state that has it. Where it is lost: stop the gateway, then \
-             hsmgate audit replace-key. The records go on, and verify with both public keys.",
+            "Restore the token to a state that has the key. If it is lost, stop the gateway and run \
+             hsmgate audit replace-key. The audit continues, and is verified with both public keys.",
         ),
         Err(error) => Check::failed(AUDIT, chain(&error), "See the log of the HSM."),
     };
@@ -76,22 +77,22 @@ async fn service_keys(store: &Store, token: &Token) -> Vec<Check> {
         Ok(false) => Check::ok(ENCRYPTION_KEY, "whole, or not made yet"),
         Ok(true) => Check::failed(
             ENCRYPTION_KEY,
-            "the token has lost the key that opens the AccessKey secrets",
-            "Bring the token back to a state that has it. Where it is lost no AccessKey opens any \
-             more, and they must be made anew: stop the gateway, then hsmgate access-key replace-encryption-key, \
-             then hsmgate access-key create for each user. Keys and client keys stay as they are.",
+            "the token has lost the key that decrypts the AccessKey secrets",
+            "Restore the token to a state that has the key. If it is lost, no AccessKey secret can be \
+             decrypted: stop the gateway, run hsmgate access-key replace-encryption-key, and then \
+             hsmgate access-key create for each user. Keys and client keys stay unchanged.",
         ),
         Err(error) => Check::failed(ENCRYPTION_KEY, chain(&error), "See the log of the HSM."),
     };
     vec![audit, encryption_key]
 }
 
-/// Every object of ours against the attributes that it was made with (decision D1).
+/// Compares every object of the gateway with the attributes that it was created with (decision D1).
 async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Check>, TokenError> {
     let depth = if is_deep { Depth::Use } else { Depth::Attributes };
     let inspected = inspect(token, depth).await?;
     let total = inspected.len();
-    // What is missing of the keys of the gateway itself has a check of its own.
+    // Missing objects of the gateway's own keys have a separate check.
     let is_own = |one: &&Inspected| {
         one.kind.is_none()
             && matches!(
@@ -106,27 +107,27 @@ async fn objects(store: &Store, token: &Token, is_deep: bool) -> Result<Vec<Chec
         Some(format!("{}: {}; {} in all", first.name, first.faults.join(", "), some.len()))
     };
     let whole = match summary(&faulty) {
-        None => Check::ok(OBJECTS, format!("{total}, all closed as they should be")),
+        None => Check::ok(OBJECTS, format!("{total}, all with the right attributes")),
         Some(found) => Check::failed(
             OBJECTS,
             found,
-            "Find out who changed it. A key that was open may have left the token: rotate it and \
-             encrypt anew.",
+            "Find out who changed it. A key with weaker attributes may have been extracted: rotate it \
+             and encrypt the data again.",
         ),
     };
     let halves = summary(&left).map(|found| {
         Check::warning(
-            "half-made objects",
+            "incomplete objects",
             found,
-            "They do no harm. The next start takes them away, or the end of the import token that \
-             they are for.",
+            "They do no harm. They are removed at the next start, or when their import token \
+             expires.",
         )
     });
     Ok([Some(whole), halves].into_iter().flatten().collect())
 }
 
-/// Whether an object is a part of a key that was being made or destroyed, so that nobody misses the
-/// rest and the gateway takes it away.
+/// Whether an object belongs to a key that was being generated or destroyed, so that the gateway removes
+/// it.
 fn is_incomplete_object(store: &Store, one: &Inspected) -> bool {
     let is_passing = match one.name.owner {
         ObjectOwner::Service(service) => service == ServiceKey::ImportWrapping,
@@ -137,8 +138,8 @@ fn is_incomplete_object(store: &Store, one: &Inspected) -> bool {
     one.kind.is_none() && is_passing
 }
 
-/// Looks at every object. A key that a running gateway was just making when it was looked at, or
-/// destroying, is looked at once more.
+/// Inspects every object. An object with faults is inspected again, because a running gateway may have
+/// been generating or destroying its key.
 async fn inspect(token: &Token, depth: Depth) -> Result<Vec<Inspected>, TokenError> {
     let mut first = token.inspect(depth).await?;
     if first.iter().any(|one| !one.faults.is_empty()) {
@@ -275,7 +276,7 @@ const fn is_incomplete(state: KeyState) -> bool {
     matches!(state, KeyState::Creating | KeyState::Deleting)
 }
 
-/// What a process left behind that was killed. A running gateway is about to finish it.
+/// Keys that a killed process left incomplete. A running gateway is still working on its own.
 async fn incomplete(store: &Store) -> anyhow::Result<Option<Check>> {
     if !store.is_only_user().await? {
         return Ok(None);

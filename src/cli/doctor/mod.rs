@@ -1,4 +1,4 @@
-//! `hsmgate doctor`: looks at everything that a gateway depends on, and changes nothing.
+//! `hsmgate doctor`: checks everything that a gateway depends on, and changes nothing.
 
 mod access;
 mod keys;
@@ -17,16 +17,16 @@ use super::output;
 use super::settings::ConfigFile;
 use crate::config::Config;
 
-/// How long the threads of the runtime may take to end.
+/// Timeout for the threads of the runtime to end.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
-/// Looks at token, keys, database, files and clock, and tells what is wrong and what to do about it.
-/// Changes nothing; works while the gateway runs
+/// Checks token, keys, database, files and clock, and shows each fault with its remedy. Changes nothing;
+/// works while the gateway runs
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
     file: ConfigFile,
-    /// Use every key once, and make a key of every kind, RSA too, which takes seconds
+    /// Use every key once, and generate a key of every spec, including RSA, which takes seconds
     #[arg(long)]
     deep: bool,
     /// Print a JSON object
@@ -34,17 +34,17 @@ pub(super) struct Doctor {
     json: bool,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum CheckStatus {
-    /// As it should be.
+    /// No fault.
     Ok,
-    /// It works, and somebody should know.
+    /// It works, but needs attention.
     Warning,
-    /// Wrong.
+    /// A fault.
     Failed,
-    /// Something else has to be put right first.
+    /// Another fault prevents the check.
     NotChecked,
 }
 
@@ -54,7 +54,7 @@ struct Check {
     name: String,
     verdict: CheckStatus,
     found: String,
-    /// What to do.
+    /// How to correct the fault.
     #[serde(skip_serializing_if = "String::is_empty")]
     remedy: String,
 }
@@ -97,8 +97,8 @@ impl Doctor {
         let config = self.file.load()?;
         let runtime = Runtime::new()?;
         let checks = runtime.block_on(run_checks(config, self.deep));
-        // A module that hangs keeps its thread for ever. The others have to end before the process runs
-        // what the module does at its exit.
+        // A module that hangs blocks its thread forever. The other threads must end before the process runs
+        // the exit handlers of the module.
         runtime.shutdown_timeout(RUNTIME_END);
         let is_well = checks.iter().all(|check| check.verdict != CheckStatus::Failed);
         if self.json {
@@ -129,7 +129,7 @@ async fn run_checks(config: Config, is_deep: bool) -> Vec<Check> {
             store::secrets(store, token, &mut checks).await;
             checks.extend(keys::compare(store, token, is_deep).await);
         }
-        _ => checks.push(Check::not_checked("keys", "token and database are needed for that")),
+        _ => checks.push(Check::not_checked("keys", "requires token and database")),
     }
     if let Some(token) = token {
         token::close(token).await;

@@ -1,4 +1,4 @@
-//! The database.
+//! Checks the database: the file, its rows, and what they refer to.
 
 use super::system::chain;
 use super::{Check, access};
@@ -12,10 +12,10 @@ use crate::token::Token;
 const NAME: &str = "database";
 const NEW_OR_LOST: &str = "For a new installation, run hsmgate init. For a lost database, run hsmgate \
                            restore or hsmgate recover.";
-const RESTORE: &str = "Stop the gateway and put a backup in its place: hsmgate restore. Without one: \
+const RESTORE: &str = "Stop the gateway and restore a backup with hsmgate restore. Without a backup, run \
                        hsmgate recover.";
 
-/// Looks at the file, and opens it where that makes sense.
+/// Checks the file, and opens it if it is usable.
 pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Store> {
     let file = Store::file(&config.store_url);
     let found = match Store::check(&config.store_url).await {
@@ -31,28 +31,28 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
         }
     };
     if let Some(damage) = found.damage.first() {
-        checks.push(Check::failed(NAME, format!("it is damaged: {damage}"), RESTORE));
+        checks.push(Check::failed(NAME, format!("the database is damaged: {damage}"), RESTORE));
         return None;
     }
     let kib = found.bytes >> 10;
     checks.push(match found.tables {
-        Schema::Current => Check::ok(NAME, format!("whole, {kib} KiB")),
+        Schema::Current => Check::ok(NAME, format!("intact, {kib} KiB")),
         Schema::Older => Check::warning(
             NAME,
-            "its tables are those of an older program",
-            "The next start of the gateway brings them up to date.",
+            "its tables are those of an older version",
+            "The next start of the gateway updates them.",
         ),
         Schema::Newer => Check::failed(
             NAME,
-            "its tables are those of a newer program",
-            "Use the newer program, or put a backup in place: hsmgate restore.",
+            "its tables are those of a newer version",
+            "Use the newer version, or restore a backup with hsmgate restore.",
         ),
     });
     if found.mode & 0o077 != 0 {
         checks.push(Check::warning(
             "database file",
-            format!("others may use it: mode {:o}", found.mode),
-            "Allow its owner alone to use it (chmod 600).",
+            format!("other users may access it: mode {:o}", found.mode),
+            "Allow access only to its owner (chmod 600).",
         ));
     }
     if found.tables != Schema::Current {
@@ -73,7 +73,7 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Sto
 
 const ROWS: &str = "database rows";
 
-/// The rows that a gateway leaves out, each by its name, as far as that can be told without the token.
+/// The rows that a gateway ignores, as far as this can be checked without the token.
 async fn rows(store: &Store, checks: &mut Vec<Check>) {
     let access = match (store.access_state().await, store.operator_events().await) {
         (Ok(state), Ok(_events)) => state.damaged,
@@ -91,42 +91,41 @@ async fn rows(store: &Store, checks: &mut Vec<Check>) {
     checks.push(costly(store).await);
 }
 
-/// Policies that an older program took and that could spend all the steps of a decision.
+/// Policies that an older version accepted and that can exceed the steps of a decision.
 async fn costly(store: &Store) -> Check {
     const NAME: &str = "cost of policies";
     match costly_policies(store).await {
         Ok(costly) if costly.is_empty() => {
-            Check::ok(NAME, "none takes all the steps of a decision")
+            Check::ok(NAME, "no policy exceeds the steps of a decision")
         }
         Ok(costly) => {
             let told = costly.iter().map(|one| format!("{}: {}", one.of, one.fault));
             Check::warning(
                 NAME,
                 told.collect::<Vec<_>>().join("; "),
-                "Attach a simpler document in its place: a decision that runs out of steps is a \
-                 denial.",
+                "Replace it with a simpler document: a decision that exceeds its steps is a denial.",
             )
         }
         Err(error) => Check::not_checked(NAME, &chain(&error)),
     }
 }
 
-/// Names in access documents that no document has.
+/// Names in access documents that refer to missing documents.
 pub(super) fn dangling_references(store: &Store) -> Check {
     const NAME: &str = "access documents";
     let names: Vec<String> = store.dangling_references().iter().map(ToString::to_string).collect();
     if names.is_empty() {
-        return Check::ok(NAME, "every document that another one names is there");
+        return Check::ok(NAME, "every referenced document exists");
     }
     Check::warning(
         NAME,
-        format!("not there, and so letting nobody in: {}", names.join("; ")),
-        "Make what is missing, or take its name out of the document that names it. Whoever may make a \
-         document of that name decides who gets in.",
+        format!("missing, so that they grant nothing: {}", names.join("; ")),
+        "Create the missing document, or remove its name from the document that refers to it. A user \
+         who may create a document of that name decides who gets access.",
     )
 }
 
-/// AccessKeys whose secret does not open, and sessions whose policy is none.
+/// AccessKeys whose secret cannot be decrypted, and sessions whose policy is malformed.
 pub(super) async fn secrets(store: &Store, token: &Token, checks: &mut Vec<Check>) {
     let known = match store.access_state().await {
         Ok(state) => state.damaged,
@@ -144,28 +143,28 @@ fn damaged_row(row: &DamagedRow) -> Check {
     let DamagedRow { table, row, why } = row;
     let remedy = match *table {
         "access_keys" => {
-            "Calls with it are refused. Delete it (hsmgate access-key delete) and make another one."
+            "Calls with it are refused. Delete it (hsmgate access-key delete) and create another one."
         }
         "principals" => {
-            "It has no rights. Detach the policy that is damaged (hsmgate user detach or role \
-             detach), or delete it (user delete or role delete) and make it anew."
+            "It has no permissions. Detach the damaged policy (hsmgate user detach or role detach), or \
+             delete it (user delete or role delete) and create it again."
         }
         "documents" => {
-            "It gives no right. Delete it, through the API or, a client key, with hsmgate client-key \
-             delete, and make it anew."
+            "It grants nothing. Delete it through the API, or a client key with hsmgate client-key \
+             delete, and create it again."
         }
         "keys" | "key_versions" => {
-            "The key cannot be used, and its aliases still name it. Replace the database by a backup \
-             (hsmgate restore): the token still has the key."
+            "The key cannot be used, but its aliases still refer to it. Restore a backup of the \
+             database (hsmgate restore): the token still has the key."
         }
-        // Counters of changes. What other facts say is looked at where it is used.
-        "facts" => "The next change through the gateway or the command line mends it.",
+        // Counters of changes. Other metadata is checked where it is used.
+        "facts" => "The next change through the gateway or the command line corrects it.",
         _ => RESTORE,
     };
-    Check::failed(ROWS, format!("{table} {row:?} is left out: {why}"), remedy)
+    Check::failed(ROWS, format!("{table} {row:?} is ignored: {why}"), remedy)
 }
 
-/// Whether token, region and account are those that the database was made with.
+/// Whether token, region and account are those of the database.
 pub(super) async fn binding(store: &Store, token: &Token, region_account: &RegionAccount) -> Check {
     const NAME: &str = "belonging";
     match store.check_binding(&token.info().serial, region_account, AccessMode::ReadOnly).await {
@@ -173,7 +172,7 @@ pub(super) async fn binding(store: &Store, token: &Token, region_account: &Regio
         Err(error) => Check::failed(
             NAME,
             chain(&error),
-            "Name the token, region and account that the database is of, or the other database.",
+            "Set token, region and account to those of the database, or use the matching database.",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Files, disks, certificate and clock.
+//! Checks files, disks, certificate and clock.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,21 +13,21 @@ use crate::model::clock;
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
 
-/// Less room than this is not enough for a day.
+/// Less free space than this is not enough for a day.
 const LOW_SPACE_BYTES: u64 = 1 << 30;
-/// Less room than this, and records will soon not be written.
+/// With less free space than this, writing records will fail soon.
 const MIN_SPACE_BYTES: u64 = 64 << 20;
-/// A certificate that is good for fewer days should be on its way to being replaced.
+/// A certificate with fewer days left should be replaced.
 const EXPIRY_WARNING_DAYS: f64 = 14.0;
-/// How every record of the audit begins.
+/// The start of every audit record.
 const AUDIT_START: &[u8] = b"{\"sequence\":";
-/// How far ahead of the clock a time in the database may be.
+/// Maximum time by which an entry of the database may be ahead of the clock.
 const TOLERANCE_SECONDS: i64 = 5;
 
-/// The PIN and the room on the disks.
+/// Checks the PIN file, the free space, the audit file and the limit of open files.
 pub(super) fn files(config: &Config) -> Vec<Check> {
     let pin = match config.token.pin.read() {
-        Ok(_pin) => Check::ok("PIN file", "it is there, and nobody else can read it"),
+        Ok(_pin) => Check::ok("PIN file", "it exists, and no other user can read it"),
         Err(error) => Check::failed(
             "PIN file",
             error.to_string(),
@@ -50,8 +50,8 @@ pub(super) fn files(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Whether as many connections fit into the limit of open files as are configured. A service may have
-/// another limit than the shell.
+/// Whether the limit of open files allows the configured connections. A service may have another limit
+/// than the shell.
 fn open_files(connections: usize) -> Check {
     const NAME: &str = "open files";
     const REMEDY: &str = "Raise the hard limit of whatever starts the gateway (LimitNOFILE=, \
@@ -59,22 +59,23 @@ fn open_files(connections: usize) -> Check {
     let (allowed, needed) = (open_files::allowed(), open_files::needed(connections));
     let found = match allowed {
         None => format!("no limit; {needed} are needed"),
-        Some(allowed) => format!("{allowed} are allowed to what starts here; {needed} are needed"),
+        Some(allowed) => format!("{allowed} are allowed in this shell; {needed} are needed"),
     };
     match open_files::max_connections(connections, allowed) {
         Some(max_connections) if max_connections == connections => Check::ok(NAME, found),
         Some(max_connections) => {
-            let cut = format!("{found}: limits.connections is cut to {max_connections}");
+            let cut = format!("{found}: limits.connections is reduced to {max_connections}");
             Check::warning(NAME, cut, REMEDY)
         }
         None => Check::failed(NAME, found, REMEDY),
     }
 }
 
-/// Whether the gateway can go on with its audit file: a file of records that it may write to.
+/// Whether the gateway can continue its audit file: a file of records that it may write.
 fn audit(file: &Path, state_directory: &Path) -> Check {
     const NAME: &str = "audit file";
-    const ACCESS: &str = "Let the user of the gateway read and write the file and its directory.";
+    const ACCESS: &str =
+        "Allow the user of the gateway to read and write the file and its directory.";
     let looked = || -> io::Result<_> {
         let found = std::fs::metadata(file)?;
         if !found.is_file() {
@@ -89,7 +90,7 @@ fn audit(file: &Path, state_directory: &Path) -> Check {
     let (found, start) = match looked() {
         Ok(looked) => looked,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Check::ok(NAME, "not there yet; the next start makes it");
+            return Check::ok(NAME, "it does not exist yet; the next start creates it");
         }
         Err(error) => {
             let remedy = access::remedy_or(Some(file), ACCESS);
@@ -98,46 +99,47 @@ fn audit(file: &Path, state_directory: &Path) -> Check {
     };
     let owner = std::fs::metadata(state_directory).map(|directory| directory.uid());
     if !found.is_file() || !AUDIT_START.starts_with(&start) {
-        let other = "it is no file of audit records";
-        Check::failed(NAME, other, "Name another file in audit.file.")
+        let other = "it is not a file of audit records";
+        Check::failed(NAME, other, "Set audit.file to another file.")
     } else if owner.is_ok_and(|owner| owner != found.uid()) {
         Check::failed(NAME, "it belongs to another user than the state directory", ACCESS)
     } else if found.mode() & 0o007 != 0 {
-        let open = format!("others may use it: mode {:o}", found.mode() & 0o777);
-        Check::warning(NAME, open, "Allow its owner alone to write it (chmod 600).")
+        let open = format!("other users may access it: mode {:o}", found.mode() & 0o777);
+        Check::warning(NAME, open, "Allow access only to its owner (chmod 600).")
     } else {
         Check::ok(NAME, format!("{} bytes", found.len()))
     }
 }
 
-/// How much room is left where the path is, or will be.
+/// The free space at the path, or at its first existing parent.
 fn room(name: &str, mut path: PathBuf) -> Check {
     while !path.exists() {
         if !path.pop() {
-            return Check::failed(name, "there is no such directory", "Make the directory.");
+            return Check::failed(name, "the directory does not exist", "Create the directory.");
         }
     }
     let free = match rustix::fs::statvfs(&path) {
         Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
         Err(error) => {
-            let remedy = access::remedy_or(Some(&path), "Let the user of the gateway read it.");
+            let remedy =
+                access::remedy_or(Some(&path), "Allow the user of the gateway to read it.");
             return Check::failed(name, error.to_string(), remedy);
         }
     };
     let found = format!("{} MiB free", free >> 20);
     if free < MIN_SPACE_BYTES {
-        Check::failed(name, found, "Make room: what cannot be recorded is refused.")
+        Check::failed(name, found, "Free space: operations that cannot be recorded are refused.")
     } else if free < LOW_SPACE_BYTES {
-        Check::warning(name, found, "Make room before it runs out.")
+        Check::warning(name, found, "Free space before it runs out.")
     } else {
         Check::ok(name, found)
     }
 }
 
-/// The certificate of the gateway, where it has one.
+/// The certificate of the gateway, if it has one.
 pub(super) fn certificate(config: &Config) -> Option<Check> {
     const NAME: &str = "certificate";
-    const REMEDY: &str = "Put a new certificate there; a running gateway reads it by itself.";
+    const REMEDY: &str = "Replace the certificate; a running gateway reloads it automatically.";
     let files = config.tls.clone()?;
     let denied = [&files.certificate, &files.key].map(|file| access::remedy_to_read(file));
     Some(match ServerCertificate::open(files) {
@@ -147,9 +149,9 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
         }
         Ok(certificate) => {
             let days = certificate.days_left(clock::now());
-            let found = format!("good for {days:.1} days");
+            let found = format!("valid for {days:.1} days");
             if days <= 0.0 {
-                Check::failed(NAME, "it has run out", REMEDY)
+                Check::failed(NAME, "it has expired", REMEDY)
             } else if days < EXPIRY_WARNING_DAYS {
                 Check::warning(NAME, found, REMEDY)
             } else {
@@ -159,17 +161,17 @@ pub(super) fn certificate(config: &Config) -> Option<Check> {
     })
 }
 
-/// Time cannot be before what was written down.
+/// The clock must not be behind the entries of the database.
 pub(super) async fn clock(store: Option<&Store>) -> Check {
     const NAME: &str = "clock";
-    let Some(store) = store else { return Check::not_checked(NAME, "the database tells the time") };
+    let Some(store) = store else { return Check::not_checked(NAME, "requires the database") };
     let now = clock::now();
     match store.newest_time().await {
         Ok(Some(newest)) if newest.unix() > now.unix().saturating_add(TOLERANCE_SECONDS) => {
             Check::failed(
                 NAME,
                 format!("it is {now}, and the database has an entry of {newest}"),
-                "Set the clock: signatures, deletions and rotations go by it.",
+                "Set the clock: signatures, deletions and rotations depend on it.",
             )
         }
         Ok(_) => destruction_hold(store).await.unwrap_or_else(|| Check::ok(NAME, now.to_string())),
@@ -177,19 +179,18 @@ pub(super) async fn clock(store: Option<&Store>) -> Check {
     }
 }
 
-/// Whether due destructions wait because the clock has jumped.
+/// Whether due destructions are held because the clock has jumped.
 async fn destruction_hold(store: &Store) -> Option<Check> {
     let left: u64 = store.metadata(HOLD_LEFT).await.ok()??.parse().ok()?;
     (left > 0).then(|| {
         Check::warning(
             "clock",
             format!(
-                "it has jumped: destructions whose date has come wait for {} minutes more in which \
-                 a gateway runs",
+                "it has jumped: due destructions are held for {} more minutes of a gateway's running \
+                 time",
                 left.div_ceil(60)
             ),
-            "Set the clock right if it is wrong, and cancel what must not be destroyed \
-             (CancelKeyDeletion).",
+            "Correct the clock if it is wrong, and cancel unwanted deletions (CancelKeyDeletion).",
         )
     })
 }

@@ -1,4 +1,4 @@
-//! The token: is it there, what can it do, and does it do it.
+//! Checks the token: access, capabilities, and a round trip for each key spec.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::config::Config;
 use crate::model::KeySpec;
 use crate::token::{Budget, Capability, ErrorClass, Token, TokenError};
 
-/// How long a token may take to be opened.
+/// Timeout for opening a token.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long it may take to make a key and use it.
+/// Timeout for generating a key and using it.
 const ROUND_TRIP: Duration = Duration::from_secs(30);
-/// How long an RSA pair may take, which some tokens need minutes for.
+/// The same for an RSA key pair, which takes minutes on some tokens.
 const RSA_ROUND_TRIP: Duration = Duration::from_mins(5);
 
 const NAME: &str = "token";
-/// Where SoftHSM2 looks for its configuration when `SOFTHSM2_CONF` names none.
+/// The default paths of the SoftHSM2 configuration, without `SOFTHSM2_CONF`.
 const SOFTHSM_CONFIGURATIONS: &[&str] =
     &["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf", "/usr/local/etc/softhsm2.conf"];
 
@@ -47,19 +47,27 @@ pub(super) async fn open(config: &Config, checks: &mut Vec<Check>) -> Option<Tok
             None
         }
         Ok(Err(_)) => {
-            checks.push(Check::failed(NAME, "the module panicked", "Ask its maker."));
+            checks.push(Check::failed(
+                NAME,
+                "the module panicked",
+                "Contact the vendor of the module.",
+            ));
             None
         }
         Err(_) => {
-            let found = format!("the module does not answer within {} s", OPENING.as_secs());
-            checks.push(Check::failed(NAME, found, "See whether the HSM answers its own tools."));
+            let found = format!("the module does not respond within {} s", OPENING.as_secs());
+            checks.push(Check::failed(
+                NAME,
+                found,
+                "Check whether the HSM responds to its own tools.",
+            ));
             None
         }
     }
 }
 
-/// What to do where this process may not use the module, or the files of a token in software, without
-/// which the module has no such token.
+/// How to give this process access to the module, or to the files of a software token, if it has none:
+/// without these files the module does not show the token.
 fn denied(error: &TokenError, module: &Path) -> Option<String> {
     match error {
         TokenError::Module { .. } => access::remedy_to_read(module),
@@ -92,20 +100,20 @@ fn remedy(error: &TokenError) -> &'static str {
     match (error, error.class()) {
         (TokenError::Module { .. }, _) => "Install the module, or set token.module to its path.",
         (TokenError::Selection { .. }, _) => {
-            "Set token.label or token.serial to that of the token; hsmgate init makes a new one."
+            "Set token.label or token.serial to that of the token; hsmgate init creates a new one."
         }
         (_, ErrorClass::Pin) => {
-            "Put the right PIN into its file, which is then tried again. A PIN that was refused is \
-             not."
+            "Write the right PIN to its file, which is then tried again. A refused PIN is not tried \
+             again."
         }
         (TokenError::Untrusted(_) | TokenError::Unsupported(_), _) => {
-            "This token cannot serve: it needs AES-GCM as PKCS#11 2.40 has it."
+            "This token is not supported: AES-GCM as in PKCS#11 2.40 is required."
         }
-        _ => "See whether the HSM is on, connected, and answers its own tools.",
+        _ => "Check whether the HSM is on, connected, and responds to its own tools.",
     }
 }
 
-/// What the mechanism list offers.
+/// The capabilities that the mechanism list lacks.
 pub(super) fn capabilities(token: &Token) -> Vec<Check> {
     let lacks = |capability: &Capability| !token.supports(*capability);
     Capability::ALL
@@ -113,30 +121,30 @@ pub(super) fn capabilities(token: &Token) -> Vec<Check> {
         .filter(|capability| lacks(capability))
         .map(|capability| {
             let (name, serves) = words(*capability);
-            let remedy = "Only needed by those operations.";
+            let remedy = "Only these operations need it.";
             Check::warning("mechanisms", format!("no {name}: {serves}"), remedy)
         })
         .collect()
 }
 
-/// Makes a key of each kind in the session, uses it, and destroys it. False once the token has not
-/// answered in time: then nothing more is asked of it.
+/// Generates a session key of each spec, uses it, and destroys it. Returns `false` if the token did not
+/// respond in time: then it is not used further.
 pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<Check>) -> bool {
     for spec in KeySpec::ALL.iter().copied() {
         let Some(usage) = spec.usages().first().copied() else { continue };
         let name = format!("round trip {}", spec.as_str());
         let is_rsa = spec.as_str().starts_with("RSA");
         if is_rsa && !is_deep {
-            checks.push(Check::not_checked(&name, "takes seconds: --deep makes one"));
+            checks.push(Check::not_checked(&name, "takes seconds: use --deep"));
             continue;
         }
         let budget = Budget::new(if is_rsa { RSA_ROUND_TRIP } else { ROUND_TRIP });
         match token.change(&budget, move |worker| worker.test_generation(spec, usage)).await {
             Ok(()) => checks.push(Check::ok(&name, format!("{} ms", budget.spent().as_millis()))),
-            // Said of its mechanism already.
+            // The missing mechanism is reported already.
             Err(TokenError::Unsupported(_)) => {}
             Err(error) => {
-                let remedy = "Keys of this kind cannot be made. See the log of the HSM.";
+                let remedy = "Keys of this spec cannot be generated. See the log of the HSM.";
                 checks.push(Check::failed(&name, chain(&error), remedy));
                 if matches!(error, TokenError::Deadline | TokenError::Unavailable(_)) {
                     return false;
@@ -149,6 +157,6 @@ pub(super) async fn round_trips(token: &Token, is_deep: bool, checks: &mut Vec<C
 
 /// Ends the use of the token, unless its module hangs.
 pub(super) async fn close(token: Token) {
-    // Whether it ends in order is of no interest to a look.
+    // A check does not depend on an orderly end.
     let _ = tokio::task::spawn_blocking(move || token.close()).await;
 }

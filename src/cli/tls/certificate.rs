@@ -1,6 +1,6 @@
-//! A root CA, a sub CA and a server certificate, made on the spot.
+//! Generates a root CA, a sub CA and a server certificate.
 //!
-//! Three certificates and not two, since the Java SDK of a KMS instance up to 0.2.x trusts only the
+//! Three certificates and not two, because the Java SDK of a KMS instance up to 0.2.x trusts only the
 //! first certificate of its CA file that is not self-signed.
 
 use std::fmt;
@@ -28,20 +28,19 @@ use crate::server::tls::certificates;
 /// The names that every development certificate has.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// What stands in place of the first label in the name of all hosts of a domain.
+/// The prefix of a wildcard name, for all hosts of a domain.
 const WILDCARD: &str = "*.";
 
 const DAY_SECONDS: i64 = 86_400;
 
-/// How long a certificate is good.
+/// The validity of a certificate in days.
 const DAYS: i64 = 365;
 
-/// A name that can stand in a certificate: a host name, the hosts of a domain (`*.kms.example`), or
-/// an IP address.
+/// A name in a certificate: a host name, a wildcard (`*.kms.example`), or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Name(String);
 
-/// A text is no name that can stand in a certificate.
+/// A text is not a valid name in a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither a host name, nor `*.` and a domain, nor an IP address")]
 pub(in super::super) struct InvalidName;
@@ -55,7 +54,7 @@ impl FromStr for Name {
             return Ok(Self(address.to_string()));
         }
         let host = match name.strip_prefix(WILDCARD) {
-            // Clients take no certificate for every host of a top-level domain.
+            // Clients accept no certificate for all hosts of a top-level domain.
             Some(domain) if domain.contains('.') => domain,
             Some(_) => return Err(InvalidName),
             None => &name,
@@ -72,7 +71,7 @@ impl fmt::Display for Name {
 }
 
 impl Name {
-    /// Whether this certificate is good for it. For the hosts of a domain one of them is tried.
+    /// Whether the certificate is valid for this name. A wildcard is tested with one host.
     fn is_in(&self, certificate: &ParsedCertificate<'_>) -> bool {
         let host = match self.0.strip_prefix(WILDCARD) {
             Some(domain) => format!("a.{domain}"),
@@ -85,15 +84,15 @@ impl Name {
 /// The files of a CA and its one server.
 #[derive(Debug)]
 pub(in super::super) struct Files {
-    /// For clients: the sub CA's certificate, then the root's. Clients that read one certificate
-    /// only read the first, and any of the two is enough to trust the server.
+    /// For clients: the certificates of the sub CA and of the root CA. Clients that read only one read the
+    /// first, and either is enough to trust the server.
     pub(in super::super) ca: PathBuf,
-    /// The server's certificate, the sub CA's behind it; and the server's key.
+    /// The certificates of the server and of the sub CA; and the key of the server.
     pub(in super::super) server: CertificateFiles,
 }
 
 impl Files {
-    /// The files in a directory, there or not.
+    /// The files in a directory, whether they exist or not.
     pub(in super::super) fn of(directory: &Path) -> Self {
         let file = |name| directory.join(name);
         let server = CertificateFiles { certificate: file("server.pem"), key: file("server.key") };
@@ -105,13 +104,13 @@ impl Files {
         [&self.ca, &self.server.certificate, &self.server.key]
     }
 
-    /// Makes them anew and writes them; only the owner may read the server's key. The keys of root
-    /// and sub CA are dropped, so that nobody can sign more in the name of a CA that clients trust.
+    /// Generates and writes new files; only the owner may read the key of the server. The keys of root and
+    /// sub CA are discarded, so that a CA that clients trust can sign nothing else.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub(in super::super) fn make(&self, names: &[Name]) -> anyhow::Result<()> {
-        let made = GeneratedPem::new(names).context("cannot make a certificate")?;
+        let made = GeneratedPem::new(names).context("cannot generate a certificate")?;
         let directory = self.ca.parent().unwrap_or(Path::new("."));
         let writing = |path: &Path| format!("cannot write {}", path.display());
         fs::create_dir_all(directory).with_context(|| writing(directory))?;
@@ -121,7 +120,7 @@ impl Files {
         private_files::write(key, made.key.as_bytes())
     }
 
-    /// The first of these names that the server's certificate is not good for.
+    /// The first of these names for which the server's certificate is not valid.
     ///
     /// # Errors
     /// When the certificate cannot be read.
@@ -133,13 +132,13 @@ impl Files {
             return Ok(None);
         }
         let chain = certificates(&self.server.certificate)?;
-        let server = chain.first().context("there is no certificate")?;
+        let server = chain.first().context("the file contains no certificate")?;
         let server = ParsedCertificate::try_from(server)?;
         Ok(names.iter().find(|name| !name.is_in(&server)))
     }
 }
 
-/// What stands in the files, as PEM.
+/// The contents of the files, as PEM.
 struct GeneratedPem {
     ca: String,
     server: String,
@@ -148,7 +147,7 @@ struct GeneratedPem {
 
 impl GeneratedPem {
     fn new(names: &[Name]) -> Result<Self, rcgen::Error> {
-        // Names of their own each time: two CAs of one name in one trust store mislead OpenSSL.
+        // The names are unique, because OpenSSL confuses two CAs of one name in one trust store.
         let id = random::uuid().simple().to_string();
         let root = ca_params(&format!("hsmgate development root CA {id}"), 1)?;
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
@@ -163,7 +162,7 @@ impl GeneratedPem {
             }
         }
         let mut server = with_validity("hsmgate", CertificateParams::new(names)?);
-        // With its basic constraints and its own key identifier, as OpenSSL's strict checks want it.
+        // With basic constraints and a key identifier, which the strict checks of OpenSSL require.
         server.is_ca = IsCa::ExplicitNoCa;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -177,7 +176,7 @@ impl GeneratedPem {
     }
 }
 
-/// A CA above so many others.
+/// The parameters of a CA with at most `below` CAs under it.
 fn ca_params(name: &str, below: u8) -> Result<CertificateParams, rcgen::Error> {
     let mut ca = with_validity(name, CertificateParams::new([])?);
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
@@ -185,7 +184,7 @@ fn ca_params(name: &str, below: u8) -> Result<CertificateParams, rcgen::Error> {
     Ok(ca)
 }
 
-/// From yesterday, as clocks differ, for a year.
+/// Sets name and validity: from yesterday, because clocks differ, for a year.
 fn with_validity(name: &str, mut params: CertificateParams) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

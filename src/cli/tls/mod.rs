@@ -13,25 +13,24 @@ use super::output;
 commands! {
     /// The commands under `hsmgate tls`.
     pub(super) enum Tls {
-        /// Make a root CA, a sub CA and a server certificate. For development: nothing revokes them
+        /// Create a root CA, a sub CA and a server certificate for development: they cannot be revoked
         SelfSigned(SelfSigned);
     }
 }
 
 /// Writes `ca.pem` for clients (sub CA, then root), and `server.pem` (server, then sub CA) and
-/// `server.key` for the gateway. The certificate is good for localhost, 127.0.0.1, ::1 and the given
-/// names, for a year. The keys of both CAs are dropped, so that nobody can sign more in their name:
-/// another name or another year means another CA for the clients.
+/// `server.key` for the gateway. The certificate is valid for localhost, 127.0.0.1, ::1 and the given
+/// names, for a year. The keys of both CAs are discarded, so that they can sign nothing else: another
+/// name or another year requires another CA for the clients.
 #[derive(Debug, Args)]
 pub(super) struct SelfSigned {
     /// The directory to write to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One more host name, domain of hosts (*.DOMAIN) or IP address of the gateway; may be given
-    /// several times
+    /// Another host name, wildcard domain (*.DOMAIN) or IP address of the gateway (may be repeated)
     #[arg(long, value_name = "NAME")]
     name: Vec<Name>,
-    /// Replace what is there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
 }
@@ -42,7 +41,7 @@ impl SelfSigned {
         if let Some(there) = files.all().into_iter().find(|path| path.exists())
             && !self.force
         {
-            let what = format!("{} is there already: --force replaces it", there.display());
+            let what = format!("{} exists already: use --force to replace it", there.display());
             return Err(CliError::usage(what).into());
         }
         files.make(&self.name)?;

@@ -163,7 +163,7 @@ async fn the_doctor_the_list_of_client_keys_and_one_warning_name_missing_referen
     let abc = missing("policy", "abc", "access-point", "shop");
     assert_eq!(dangling(installation.configured(&list)), json!([[abc]]));
     let words = installation.configured(&["client-key", "list"]).done();
-    let told = "shop  not there: policy abc (named by access-point shop)";
+    let told = "shop  missing: policy abc (named by access-point shop)";
     assert!(words.contains(told), "{words}");
 
     let rules = ("AccessControlRules", r#"{"NetworkRules":["office"]}"#);
@@ -205,6 +205,6 @@ fn a_mistake_in_the_name_of_a_policy_is_reported_by_the_command() {
     let create = ["client-key", "create", "--name", "shop", "--policy", "pyaments", "--out"];
     let create = [&create[..], &[out.to_str().unwrap()]].concat();
     let refused = installation.client(&server.endpoint, &admin, &create, b"").failed(3);
-    assert!(refused.contains("there is no policy pyaments"), "{refused}");
+    assert!(refused.contains("the policy pyaments does not exist"), "{refused}");
     assert_eq!(server.stop(), Some(0));
 }

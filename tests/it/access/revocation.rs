@@ -50,7 +50,7 @@ fn named(installation: &Installation) -> Vec<String> {
         .map(|check| {
             assert_eq!(check["name"], "database rows", "{check}");
             let found = text(&check["found"]);
-            found.split_once(" is left out").unwrap_or_else(|| panic!("{found}")).0.to_owned()
+            found.split_once(" is ignored").unwrap_or_else(|| panic!("{found}")).0.to_owned()
         })
         .collect()
 }

@@ -254,7 +254,7 @@ async fn half_a_pair_is_a_fault_of_a_key_and_none_of_an_import_that_was_killed()
     fs::remove_file(&object_files(&installation)[0]).unwrap();
     let checks = examined(&installation, 0);
     assert_eq!(named(&checks, "failed"), [""; 0], "{checks}");
-    assert!(named(&checks, "warning").contains(&"half-made objects".to_owned()), "{checks}");
+    assert!(named(&checks, "warning").contains(&"incomplete objects".to_owned()), "{checks}");
     let rsa = [("KeySpec", "RSA_2048"), ("KeyUsage", "SIGN/VERIFY")];
     client.call("CreateKey", &rsa).await.unwrap();
     fs::remove_file(&object_files(&installation)[0]).unwrap();

@@ -31,7 +31,7 @@ async fn unused_signals_do_not_stop_a_gateway_and_its_supervisor() {
         signal("USR2", &gateway);
         until(|| server.has_logged("signal=\"SIGUSR2\"")).await;
         server.signal("HUP");
-        until(|| server.has_logged("reading files again")).await;
+        until(|| server.has_logged("reloading files")).await;
         server.client(&user).call("DescribeRegions", &[]).await.unwrap();
         assert!(is_alive(&gateway));
         assert_eq!(server.stop(), Some(0));

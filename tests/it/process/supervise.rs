@@ -70,5 +70,5 @@ fn an_invalid_configuration_ends_the_supervisor() {
     let installation = Installation::new();
     fs::remove_file(installation.path("pin")).unwrap();
     let told = installation.configured(&["serve", "--supervise"]).failed(2);
-    assert!(told.contains("cannot be started as it is set up"), "{told}");
+    assert!(told.contains("cannot start with this configuration"), "{told}");
 }

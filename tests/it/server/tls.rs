@@ -229,7 +229,7 @@ async fn the_development_gateway_has_the_names_that_it_is_given() {
     ]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains("is not good for kms.example"), "{told}");
+    assert!(told.contains("is not valid for kms.example"), "{told}");
     assert_eq!(fs::read(&ca_file).unwrap(), before);
     let out = state.join("tls");
     let anew = ["tls", "self-signed", "--force", "--name", "kms.example", "--out"];

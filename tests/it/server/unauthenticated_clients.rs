@@ -251,5 +251,5 @@ fn the_doctor_reports_too_few_open_files_for_the_connections() {
         &["prlimit", "--nofile=100:100"],
         &["serve", "--config", config.to_str().unwrap()],
     );
-    assert!(outcome.failed(2).contains("a gateway needs 208 at least"));
+    assert!(outcome.failed(2).contains("a gateway needs at least 208"));
 }
