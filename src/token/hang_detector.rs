@@ -101,6 +101,7 @@ impl HangDetector {
             return;
         }
         tracing::error!(
+            event = "token.hanging",
             threads = self.threads.len(),
             for_ms = time.as_millis(),
             "the PKCS#11 module hangs in every thread; rejecting calls until one returns"
