@@ -41,7 +41,7 @@ mod tests {
         let answer = json!({"KeyMetadata": {"KeyId": "k"}});
         assert_eq!(text(&answer, &["KeyMetadata", "KeyId"]).unwrap(), "k");
         let error = text(&answer, &["KeyMetadata", "Arn"]).unwrap_err();
-        assert_eq!(error.to_string(), "the answer has no KeyMetadata.Arn");
+        assert_eq!(error.to_string(), "the response has no KeyMetadata.Arn");
         assert!(rows(&answer, "Keys", "Key").is_err());
     }
 }

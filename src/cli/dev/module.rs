@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_module_that_is_not_there_is_named() {
         let error = find(Some(Path::new("/nonexistent/module.so"))).unwrap_err();
-        assert_eq!(error.to_string(), "there is no PKCS#11 module at /nonexistent/module.so");
+        assert_eq!(error.to_string(), "no PKCS#11 module found at /nonexistent/module.so");
     }
 
     #[test]
