@@ -6,19 +6,8 @@ use super::connection::Connection;
 use super::damage::ReadRows;
 use super::keys::lock_key_row;
 use super::row::Table;
-use super::{Store, StoreError};
-use crate::model::{Alias, KeyId, KeyRecord, Time, clock};
-
-/// An alias of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AliasRecord {
-    /// The alias name (unique).
-    pub name: Alias,
-    /// The key that the alias names.
-    pub key: KeyId,
-    /// Creation time. Moving the alias to another key keeps it.
-    pub created: Time,
-}
+use super::{AliasRecord, Store, StoreError};
+use crate::model::{Alias, KeyId, KeyRecord, clock};
 
 const ALIASES: Table = Table { name: "aliases", columns: "name, key_id, created" };
 

@@ -3,9 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::AliasRecord;
 use super::document_cache::DocumentCache;
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId, Time};
+
+/// An alias of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasRecord {
+    /// The alias name (unique).
+    pub name: Alias,
+    /// The key that the alias names.
+    pub key: KeyId,
+    /// Creation time. Moving the alias to another key keeps it.
+    pub created: Time,
+}
 
 /// Indexes keys by id, by version and by age, aliases by name and by key, and documents by name.
 #[derive(Default)]

@@ -46,8 +46,8 @@ use sqlx::{AnyConnection, AnyPool, Connection as _};
 use tokio::sync::Mutex;
 
 pub use access_keys::{AccessKeyRow, AccessState, MAX_ACTIVE_KEYS, SessionRow};
-pub use aliases::AliasRecord;
 pub use binding::{AccessMode, BINDING_METADATA, BindingError, TOKEN_SERIAL};
+pub use catalogue::AliasRecord;
 pub use check::{DatabaseCheck, Schema};
 pub use damage::{DamagedRow, Part};
 pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentIndex, Reference};
