@@ -4,6 +4,7 @@ mod backend;
 mod error;
 mod gateway;
 mod lock;
+mod metrics;
 mod offline;
 
 use std::net::TcpListener;
@@ -15,6 +16,7 @@ pub use backend::{Backend, ShutdownOutcome};
 pub use error::StartError;
 pub use gateway::{ADMIN_CONNECTIONS, Gateway, Prepared, StartMode};
 pub use lock::{LockError, ProcessLock};
+pub use metrics::Metrics;
 pub use offline::{close, find_other_gateway, open_offline};
 
 use crate::config::{AuditSettings, CertificateFiles, CompatibilityOptions, KeyringSettings};

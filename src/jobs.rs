@@ -4,6 +4,7 @@
 mod backoff;
 mod dangling_references;
 mod destruction_hold;
+mod metrics;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use backoff::Backoff;
 use dangling_references::DanglingReferences;
 pub use destruction_hold::HOLD_LEFT;
 use destruction_hold::{DestructionHold, HoldStatus};
+pub use metrics::JobMetrics;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -71,6 +73,8 @@ pub struct JobContext {
     pub audit: Recorder,
     /// How long due destructions wait after a jump of the clock. Zero disables it.
     pub destruction_hold: Duration,
+    /// The metrics of the jobs.
+    pub metrics: JobMetrics,
 }
 
 /// The running jobs. Dropping them cancels them.
@@ -105,13 +109,14 @@ impl Jobs {
 
     /// Jobs on keys: deletion, rotation, expiry, removal of what a failure left on the token.
     fn start_key_jobs(&mut self, context: &JobContext) {
-        let JobContext { keyring, store, audit, destruction_hold, .. } = context;
+        let JobContext { keyring, store, audit, destruction_hold, metrics, .. } = context;
         let find = find_all_keys(keyring.clone());
         let mut stopped = self.stop.subscribe();
         self.tasks.spawn(async move {
             tokio::select! { () = find => {}, _ = stopped.wait_for(|stop| *stop) => {} }
         });
-        let hold = DestructionHold::new(store.clone(), audit.clone(), *destruction_hold);
+        let (store, metrics) = (store.clone(), metrics.clone());
+        let hold = DestructionHold::new(store, audit.clone(), *destruction_hold, metrics);
         let stop = self.stop.subscribe();
         let job = || KeyJob {
             keyring: keyring.clone(),

@@ -58,13 +58,16 @@ fn code_of(text: &str) -> String {
     code.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The code of every room, without comments and without the tests at the end of its files.
+/// The code of every room, without comments and tests.
 fn rooms() -> BTreeMap<String, String> {
     let sources_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&sources_root, &mut files);
     let mut rooms: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
+        if file.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
         let code = code_of(&fs::read_to_string(&file).unwrap());
         let first = file.strip_prefix(&sources_root).unwrap().components().next().unwrap();
         let room = Path::new(first.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned();
@@ -128,7 +131,8 @@ const SERVER_USES: &[&str] = &[
     "model::{Time, clock}",
     "model::{clock, source_of}",
     "server::",
-    "telemetry::metrics::",
+    "telemetry::{Counter, Family, Gauge, metrics}",
+    "telemetry::Counter",
 ];
 
 #[test]
@@ -138,6 +142,36 @@ fn the_http_server_knows_nothing_of_what_is_served() {
         let used = &code[at + "crate::".len()..];
         let is_allowed = SERVER_USES.iter().any(|allowed| used.starts_with(allowed));
         assert!(is_allowed, "server uses {}", used.lines().next().unwrap());
+    }
+}
+
+/// A room counts in its own metrics. Only `app` registers them, in one registry; another room may
+/// name them as unregistered ones.
+#[test]
+fn the_metrics_of_a_room_are_used_by_that_room() {
+    let rooms = rooms();
+    let mut owners = BTreeMap::new();
+    for (room, code) in &rooms {
+        for (_, rest) in code.match_indices("metrics! {").map(|(at, _)| code.split_at(at)) {
+            let name = rest.split("pub struct ").nth(1).unwrap().split(' ').next().unwrap();
+            owners.insert(name, room);
+        }
+    }
+    assert!(owners.len() >= 9, "only {} rooms declare metrics", owners.len());
+    for (room, code) in rooms.iter().filter(|(room, _)| *room != "app") {
+        assert!(!code.contains("Registry::default()"), "{room} makes a registry of metrics");
+        for (name, owner) in owners.iter().filter(|(_, owner)| **owner != room) {
+            let used = code.matches(name).count();
+            let unregistered = code.matches(&format!("{name}::default()")).count();
+            assert_eq!(used, unregistered, "{room} uses {name} of {owner}");
+        }
+    }
+    let is_static = |line: &&str| line.split(' ').any(|word| word == "static");
+    let types = ["Metrics", "Registry", "Counter", "Gauge", "Family", "Throttled"];
+    for (room, code) in &rooms {
+        let mut statics = code.lines().filter(is_static);
+        let global = statics.find(|line| types.iter().any(|name| line.contains(name)));
+        assert_eq!(global, None, "{room} has global metrics");
     }
 }
 

@@ -8,7 +8,7 @@ use super::StartError;
 use crate::authn::CredentialStore;
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
-use crate::token::{Token, TokenSettings};
+use crate::token::{Token, TokenMetrics, TokenSettings};
 
 /// The store and its token, both open.
 pub struct Backend {
@@ -28,7 +28,7 @@ impl Backend {
         region_account: &RegionAccount,
     ) -> Result<Self, StartError> {
         let store = Store::open(store_url).await?;
-        let token = open_token(token).await?;
+        let token = open_token(token, TokenMetrics::default()).await?;
         Self::of(store, token, region_account).await
     }
 
@@ -86,8 +86,11 @@ pub enum ShutdownOutcome {
     Abandoned,
 }
 
-pub(super) async fn open_token(settings: TokenSettings) -> Result<Token, StartError> {
-    match spawn_blocking(move || Token::open(settings)).await {
+pub(super) async fn open_token(
+    settings: TokenSettings,
+    metrics: TokenMetrics,
+) -> Result<Token, StartError> {
+    match spawn_blocking(move || Token::open_with(settings, metrics)).await {
         Ok(opened) => Ok(opened?),
         Err(panicked) => Err(StartError::Listen(panicked.into())),
     }

@@ -9,21 +9,22 @@ use tokio::sync::oneshot;
 
 use super::backend::{Backend, ShutdownOutcome, close_token, open_token};
 use super::lock::{GatewayLocks, LockError};
+use super::metrics::Metrics;
 use super::{Limits, Listeners, Settings, StartError};
 use crate::api;
 use crate::api::admin::{self, Health, MonitoredComponents};
-use crate::audit::{AuditError, AuditLog, Recorder};
+use crate::audit::{AuditError, AuditLog, AuditMetrics, Recorder};
 use crate::authn::{Authenticator, ClientKeys, CredentialStore, ReplayGuard};
 use crate::authz::Authorizer;
-use crate::config::AuditSettings;
-use crate::jobs::{JobContext, Jobs};
+use crate::jobs::{JobContext, JobMetrics, Jobs};
 use crate::keyring::Keyring;
-use crate::model::{RegionAccount, clock};
+use crate::model::clock;
 use crate::ops::{CallLimits, Services};
 use crate::pipeline::Pipeline;
+use crate::server::ServerMetrics;
 use crate::server::http::{self, ConnectionLimits, HttpApp, HttpSettings, Listener, Stop};
 use crate::server::tls::{ServerCertificate, TlsServer};
-use crate::store::Store;
+use crate::store::{Store, StoreMetrics};
 use crate::token::Token;
 
 /// How long requests in progress may continue after the last one was accepted.
@@ -56,6 +57,7 @@ pub struct Prepared {
     tls: Option<TlsServer>,
     admin_tls: Option<TlsServer>,
     token: Token,
+    metrics: Metrics,
     /// `None` if the tables have to be migrated first, while no other process uses them.
     backend: Option<Backend>,
 }
@@ -73,7 +75,9 @@ impl Prepared {
             StartMode::Exclusive => Some(take_locks(&settings)?),
             StartMode::Replacement => None,
         };
-        let certificate = settings.tls.clone().map(ServerCertificate::open).transpose()?;
+        let metrics = Metrics::register();
+        let open = |files| ServerCertificate::open_with(files, metrics.server.clone());
+        let certificate = settings.tls.clone().map(open).transpose()?;
         let tls = certificate
             .as_ref()
             .map(|certificate| TlsServer::without_client_auth(Arc::clone(certificate)));
@@ -86,8 +90,12 @@ impl Prepared {
         };
         let url = &settings.store_url;
         let must_wait = mode == StartMode::Replacement && Store::needs_migration(url).await?;
-        let store = if must_wait { None } else { Some(Store::open(url).await?) };
-        let token = open_token(settings.token.clone()).await?;
+        let store = if must_wait {
+            None
+        } else {
+            Some(Store::open_with(url, metrics.store.clone()).await?)
+        };
+        let token = open_token(settings.token.clone(), metrics.token.clone()).await?;
         let backend = match store {
             Some(store) => Some(Backend::of(store, token.clone(), &settings.region_account).await?),
             None => None,
@@ -95,7 +103,7 @@ impl Prepared {
         if mode == StartMode::Replacement {
             check_prerequisites(&settings, backend.as_ref()).await?;
         }
-        Ok(Self { settings, locks, certificate, tls, admin_tls, token, backend })
+        Ok(Self { settings, locks, certificate, tls, admin_tls, token, metrics, backend })
     }
 
     /// Closes token and store again.
@@ -122,6 +130,7 @@ pub struct Gateway {
     api: HttpApp,
     http: HttpSettings,
     destruction_hold: Duration,
+    job_metrics: JobMetrics,
 }
 
 /// The server of health and metrics.
@@ -147,44 +156,43 @@ impl Gateway {
     /// # Errors
     /// When a component cannot be used.
     pub async fn take_over(prepared: Prepared, listeners: Listeners) -> Result<Self, StartError> {
-        let Prepared { settings, locks, certificate, tls, admin_tls, token, backend } = prepared;
-        let locks = match locks {
-            Some(locks) => locks,
-            None => take_locks(&settings)?,
-        };
+        let Prepared { settings, locks, certificate, tls, admin_tls, token, metrics, backend } =
+            prepared;
+        let locks = locks.map_or_else(|| take_locks(&settings), Ok)?;
         let address = listeners.api.local_addr()?;
-        let listener = Listener::new("api", open_listener(listeners.api)?, tls);
-        let backend = current_backend(backend, &settings, token).await?;
-        let keyring =
-            Keyring::new(backend.store.clone(), backend.token.clone(), settings.limits.keyring);
+        let socket = open_listener(listeners.api)?;
+        let listener = Listener::new("api", socket, tls, metrics.server.clone());
+        let backend = current_backend(backend, &settings, token, metrics.store.clone()).await?;
+        let (store, token) = (backend.store.clone(), backend.token.clone());
+        let keyring = Keyring::new(store, token, settings.limits.keyring, metrics.keyring.clone());
         let replay = take_over(&settings.state_directory, &backend, &keyring).await?;
         crate::authz::log_costly_policies(&backend.store).await?;
         let account = settings.region_account.account.clone();
         let client_keys = Arc::new(ClientKeys::new(account.clone(), backend.store.clone()));
-        let audit = match &settings.audit {
-            Some(audit) => Some(start_audit(audit, &settings.region_account, &backend).await?),
-            None => None,
-        };
+        let audit = start_audit(&settings, &backend, metrics.audit.clone()).await?;
         let recorder = audit.as_ref().map_or(Recorder::off(), AuditLog::recorder);
+        let http = http_settings(&settings.limits);
+        let failures = settings.limits.authentication_failures;
+        let destruction_hold = settings.destruction_hold;
+        let services = Arc::new(services(settings, &backend.store, keyring, &metrics).await?);
         let components = MonitoredComponents {
             token: backend.token.clone(),
             store: backend.store.clone(),
             audit: recorder.clone(),
             certificate: certificate.clone(),
             replay: Arc::clone(&replay),
+            registry: metrics.registry,
         };
-        let open_admin = |listener| AdminServer::open(listener, admin_tls, components);
+        let open_admin =
+            |listener| AdminServer::open(listener, admin_tls, components, metrics.server);
         let admin = listeners.admin.map(open_admin).transpose()?;
-        let http = http_settings(&settings.limits);
-        let failures = settings.limits.authentication_failures;
-        let destruction_hold = settings.destruction_hold;
-        let services = Arc::new(services(settings, &backend.store, keyring).await?);
-        let pipeline = Pipeline::new(Arc::clone(&services), recorder, failures);
+        let pipeline = Pipeline::new(Arc::clone(&services), recorder, failures, metrics.pipeline);
         let authenticator = Authenticator::new(
             account,
             Arc::clone(&backend.access_keys),
             Arc::clone(&client_keys),
             Arc::clone(&replay),
+            metrics.authn,
         );
         let api = api::app(pipeline, authenticator, Arc::clone(&client_keys));
         Ok(Self {
@@ -201,6 +209,7 @@ impl Gateway {
             api,
             http,
             destruction_hold,
+            job_metrics: metrics.jobs,
         })
     }
 
@@ -251,6 +260,7 @@ impl Gateway {
             store: self.backend.store.clone(),
             audit: self.audit.as_ref().map_or(Recorder::off(), AuditLog::recorder),
             destruction_hold: self.destruction_hold,
+            metrics: self.job_metrics,
         });
         let certificate_watch =
             self.certificate.map(|certificate| tokio::spawn(certificate.watch_files()));
@@ -312,9 +322,10 @@ impl AdminServer {
         listener: TcpListener,
         tls: Option<TlsServer>,
         components: MonitoredComponents,
+        metrics: ServerMetrics,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        let listener = Listener::new("admin", open_listener(listener)?, tls);
+        let listener = Listener::new("admin", open_listener(listener)?, tls, metrics);
         Ok(Self { address, listener, health: Arc::new(Health::new(components)) })
     }
 
@@ -359,12 +370,13 @@ async fn current_backend(
     backend: Option<Backend>,
     settings: &Settings,
     token: Token,
+    metrics: StoreMetrics,
 ) -> Result<Backend, StartError> {
     if let Some(backend) = backend {
         backend.refresh().await?;
         return Ok(backend);
     }
-    let store = Store::open(&settings.store_url).await?;
+    let store = Store::open_with(&settings.store_url, metrics).await?;
     Backend::of(store, token, &settings.region_account).await
 }
 
@@ -373,15 +385,20 @@ async fn services(
     settings: Settings,
     store: &Store,
     keyring: Keyring,
+    metrics: &Metrics,
 ) -> Result<Services, StartError> {
     Ok(Services {
-        authorizer: Authorizer::new(settings.region_account.clone(), store.clone()),
+        authorizer: Authorizer::new(
+            settings.region_account.clone(),
+            store.clone(),
+            metrics.authz.clone(),
+        ),
         region_account: settings.region_account,
         instance: store.instance().await?,
         store: store.clone(),
         keyring,
         compatibility: settings.compatibility,
-        call_limits: CallLimits::new(settings.limits.call_rates),
+        call_limits: CallLimits::new(settings.limits.call_rates, metrics.registry.throttled()),
     })
 }
 
@@ -397,17 +414,14 @@ fn http_settings(limits: &Limits) -> HttpSettings {
 }
 
 async fn start_audit(
-    settings: &AuditSettings,
-    region_account: &RegionAccount,
+    settings: &Settings,
     backend: &Backend,
-) -> Result<AuditLog, AuditError> {
-    AuditLog::start(
-        settings.clone(),
-        region_account.clone(),
-        backend.store.clone(),
-        backend.token.clone(),
-    )
-    .await
+    metrics: AuditMetrics,
+) -> Result<Option<AuditLog>, AuditError> {
+    let Some(audit) = settings.audit.clone() else { return Ok(None) };
+    let (store, token) = (backend.store.clone(), backend.token.clone());
+    let region_account = settings.region_account.clone();
+    Ok(Some(AuditLog::start(audit, region_account, store, token, metrics).await?))
 }
 
 /// Takes the locks of store and state directory. The previous gateway must have ended.

@@ -7,7 +7,7 @@ use super::backend::{close_token, open_token};
 use super::lock::{GatewayLocks, LockError};
 use crate::model::RegionAccount;
 use crate::store::{AccessMode, Store};
-use crate::token::{Token, TokenSettings};
+use crate::token::{Token, TokenMetrics, TokenSettings};
 
 /// Opens the store and its token, and checks that they belong together.
 ///
@@ -24,7 +24,7 @@ pub async fn open_offline(
         AccessMode::ReadOnly => Store::open_existing(store_url).await?,
         AccessMode::ReadWrite => Store::open_exclusive(store_url).await?,
     };
-    let token = open_token(token).await?;
+    let token = open_token(token, TokenMetrics::default()).await?;
     store.check_binding(&token.info().serial, region_account, mode).await?;
     Ok((store, token))
 }

@@ -16,6 +16,7 @@ use super::checkpoint::{AuditKey, Checkpoint, CheckpointLink};
 use super::continuity::TrustedState;
 use super::line::{self, Kind};
 use super::metadata::{KeyChange, StoredHead};
+use super::metrics::AuditMetrics;
 use super::recorder::{Inner, Recorder};
 use super::refusal_counts::RefusalCounts;
 use super::writer::{self, Command, NotRecorded, Rotation, Started};
@@ -57,6 +58,7 @@ impl AuditLog {
         region_account: RegionAccount,
         store: Store,
         token: Token,
+        metrics: AuditMetrics,
     ) -> Result<Self, AuditError> {
         let hangup = signal(SignalKind::hangup()).map_err(AuditError::System)?;
         let signer = Signer::open(&store, token).await?;
@@ -82,6 +84,7 @@ impl AuditLog {
             required,
             region_account,
             refusal_counts: RefusalCounts::default(),
+            metrics,
         });
         if let (Some(change), Some(inner)) = (change, recorder.inner()) {
             inner.write(Kind::Key, line::members(&change), false).await?;

@@ -34,6 +34,7 @@ mod journal_replay;
 mod key_change;
 mod line;
 mod metadata;
+mod metrics;
 #[cfg(test)]
 mod page;
 mod parameters;
@@ -57,6 +58,7 @@ pub use export::{Bundle, MANIFEST, Manifest, ManifestFile, PUBLIC_KEY, Sources, 
 pub use file::check_file;
 pub use key_change::replace_key;
 pub use metadata::{HEAD_METADATA, KeyChange, StoredHead, metadata_to_keep};
+pub use metrics::AuditMetrics;
 pub use parameters::{NEVER, Parameters};
 pub use record::{RequestDetails, UsedResources};
 pub use recorder::{OpenRecord, Recorded, Recorder, Status};

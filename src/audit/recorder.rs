@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 
 use super::chain::Head;
 use super::line::Kind;
+use super::metrics::AuditMetrics;
 use super::record::{Outcome, RequestDetails, UsedResources};
 use super::refusal_counts::RefusalCounts;
 use super::writer::{Command, NotRecorded, QueuedRecord, WriterStatus};
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{RegionAccount, Time};
+use crate::telemetry::gauge_value;
 
 /// Accepts the records of all requests. Clones share it.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub(super) struct Inner {
     pub(super) required: bool,
     pub(super) region_account: RegionAccount,
     pub(super) refusal_counts: RefusalCounts,
+    pub(super) metrics: AuditMetrics,
 }
 
 /// The status of the audit log.
@@ -56,6 +59,19 @@ pub struct Status {
     pub forward_waiting: u64,
     /// Commits that were not forwarded.
     pub forward_lost: u64,
+}
+
+impl Status {
+    fn set_metrics(&self, metrics: &AuditMetrics) {
+        metrics.sequence.set(gauge_value(self.head.sequence));
+        metrics.waiting.set(gauge_value(self.waiting));
+        metrics.pending_outcomes.set(gauge_value(self.pending_outcomes));
+        metrics.failures.inner().store(self.failures, Ordering::Relaxed);
+        metrics.file_renamed.set(i64::from(self.is_moved));
+        metrics.discontinued.set(i64::from(self.is_discontinued));
+        metrics.forward_waiting.set(gauge_value(self.forward_waiting));
+        metrics.forward_lost.inner().store(self.forward_lost, Ordering::Relaxed);
+    }
 }
 
 /// The outcome of an operation whose record is on disk, or a refusal that is only counted
@@ -135,6 +151,7 @@ impl Recorder {
             required: true,
             region_account: super::record::tests::region_account(),
             refusal_counts: RefusalCounts::default(),
+            metrics: AuditMetrics::default(),
         };
         (Self::new(inner), asked)
     }
@@ -180,6 +197,13 @@ impl Recorder {
             forward_waiting: backlog.map_or(0, |backlog| backlog.waiting()),
             forward_lost: backlog.map_or(0, |backlog| backlog.lost()),
         })
+    }
+
+    /// Sets the metrics that are read on demand.
+    pub fn observe(&self) {
+        if let (Some(inner), Some(status)) = (self.inner(), self.status()) {
+            status.set_metrics(&inner.metrics);
+        }
     }
 
     pub(super) fn inner(&self) -> Option<&Inner> {
@@ -336,6 +360,42 @@ impl Inner {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_ended)) => Err(NotRecorded::Ended),
             Err(_elapsed) => Err(NotRecorded::Late),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Registry;
+
+    #[test]
+    fn what_is_counted_stands_in_the_text_under_its_name() {
+        let mut registry = Registry::default();
+        let status = Status {
+            head: Head { sequence: 7, ..Head::START },
+            waiting: 1,
+            pending_outcomes: 2,
+            is_moved: true,
+            is_discontinued: false,
+            failures: 3,
+            is_failing: true,
+            forward_waiting: 4,
+            forward_lost: 5,
+        };
+        status.set_metrics(&AuditMetrics::new(&mut registry));
+        let text = registry.text().unwrap();
+        for line in [
+            "hsmgate_audit_sequence 7",
+            "hsmgate_audit_waiting_records 1",
+            "hsmgate_audit_pending_outcomes 2",
+            "hsmgate_audit_write_failures_total 3",
+            "hsmgate_audit_file_renamed 1",
+            "hsmgate_audit_discontinued 0",
+            "hsmgate_audit_forward_waiting_writes 4",
+            "hsmgate_audit_forward_lost_writes_total 5",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod access_key;
 pub mod claim;
 pub mod client_key;
+mod metrics;
 mod nonce_set;
 pub mod principal;
 mod principals;
@@ -21,6 +22,7 @@ pub use claim::{Claim, Scheme, SignedWith};
 pub use client_key::{
     ClientKeyClaim, ClientKeys, is_claim_signature_valid, is_rsa_signature_valid,
 };
+pub use metrics::AuthnMetrics;
 pub use principal::{Principal, Session};
 pub use principals::{attach_policy, create_principal, detach_policy};
 pub use recent_cache::RecentCache;
@@ -29,7 +31,6 @@ pub use session::{AssumeRoleRequest, Credentials};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, AccountId, ClientKeyId, ClientKeyRecord, Time, clock};
-use crate::telemetry::metrics::metrics;
 
 /// The permitted difference of a request's time, in seconds, either way (KMS API, common
 /// parameters: 15 minutes).
@@ -66,6 +67,7 @@ pub struct Authenticator {
     replay: Arc<ReplayGuard>,
     /// The connections of recent nonces.
     nonce_connections: RecentCache,
+    metrics: AuthnMetrics,
 }
 
 /// The key that has verifiably signed a claim.
@@ -81,6 +83,7 @@ impl Authenticator {
         access_keys: Arc<CredentialStore>,
         client_keys: Arc<ClientKeys>,
         replay: Arc<ReplayGuard>,
+        metrics: AuthnMetrics,
     ) -> Self {
         Self {
             account,
@@ -88,6 +91,7 @@ impl Authenticator {
             client_keys,
             replay,
             nonce_connections: RecentCache::new(REMEMBERED_NONCES),
+            metrics,
         }
     }
 
@@ -191,7 +195,7 @@ impl Authenticator {
             Ok(NonceUse::Repeated) => Err(self.used_nonce_error(key, claim.nonce, connection)),
             Ok(NonceUse::TooOld) => Err(ErrorCode::InvalidTimeStampExpired.into()),
             Err(error) => {
-                metrics().replay_journal_failed();
+                self.metrics.replay_journal_errors.inc();
                 Err(ApiError::from(ErrorCode::Unavailable).because(error))
             }
         }
@@ -214,7 +218,7 @@ impl Authenticator {
         if before.is_none_or(|before| before == low_bits(connection)) {
             return ErrorCode::SignatureNonceUsed.into();
         }
-        metrics().request_resent();
+        self.metrics.resent_requests.inc();
         let message = format!(
             "{} This gateway received the same request on another connection within the last minute: \
              the client, or a proxy, sent it again after that connection closed. The first one may \

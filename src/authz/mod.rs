@@ -55,6 +55,7 @@ mod authorization_request;
 mod costly;
 mod evaluate;
 mod key_policies;
+mod metrics;
 mod simulate;
 
 use std::marker::PhantomData;
@@ -63,6 +64,7 @@ use std::sync::Arc;
 pub use authorization_request::AuthorizationRequest;
 pub use costly::{CostlyPolicy, costly_policies, log_costly_policies};
 pub use evaluate::{ApplicablePolicies, Decision, MatchedStatement, PolicyType, decide};
+pub use metrics::AuthzMetrics;
 pub use simulate::{SimulatedRequest, SimulationResult, UnreadablePolicy, simulate};
 
 use crate::error::{ApiError, ErrorCode};
@@ -70,7 +72,6 @@ use crate::model::key_ref::KeyName;
 use crate::model::policy::{PolicyRequest, Resource, ResourceName};
 use crate::model::{Alias, KeyId, KeyRecord, KeyRef, KeyVersionId, RegionAccount};
 use crate::store::Store;
-use crate::telemetry::metrics::metrics;
 use access_point::ClientKeyRequest;
 use key_policies::KeyPolicies;
 
@@ -144,12 +145,13 @@ pub struct Authorizer {
     region_account: RegionAccount,
     store: Store,
     key_policies: Arc<KeyPolicies>,
+    metrics: AuthzMetrics,
 }
 
 impl Authorizer {
     /// Creates an authorizer for the keys of one region and account.
-    pub fn new(region_account: RegionAccount, store: Store) -> Self {
-        Self { region_account, store, key_policies: Arc::default() }
+    pub fn new(region_account: RegionAccount, store: Store, metrics: AuthzMetrics) -> Self {
+        Self { region_account, store, key_policies: Arc::default(), metrics }
     }
 
     /// Finds the key that `key` names and authorizes the caller of `request` to perform `P` on it.
@@ -323,7 +325,7 @@ impl Authorizer {
         let policies =
             ApplicablePolicies { key_policy: key_policy.as_ref(), ..request.applicable_policies() };
         let policy_request = request.policy_request(P::ACTION, resource, record);
-        decision(is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
+        decision(self.is_allowed(&policies, &policy_request, decide(&policies, &policy_request)))
     }
 
     /// The error for a missing resource: `code` if the request may know that it does not exist.
@@ -340,7 +342,7 @@ impl Authorizer {
         } else {
             let policy_request = request.policy_request(DESCRIBE_KEY, resource, None);
             let policies = request.applicable_policies();
-            is_allowed(
+            self.is_allowed(
                 &policies,
                 &policy_request,
                 evaluate::decide_own_side(&policies, &policy_request),
@@ -349,30 +351,31 @@ impl Authorizer {
         if may_know { code.into() } else { ErrorCode::NoPermission.into() }
     }
 
+    /// Whether a decision allows the request. Policies that exceed the steps are logged, because every
+    /// request that depends on them is denied.
+    fn is_allowed(
+        &self,
+        policies: &ApplicablePolicies<'_>,
+        policy_request: &PolicyRequest<'_>,
+        decision: Decision<'_>,
+    ) -> bool {
+        if decision == Decision::OutOfSteps {
+            self.metrics.policy_out_of_steps.inc();
+            tracing::warn!(
+                event = "policy.steps_exhausted",
+                principal = %policies.principal,
+                action = policy_request.action,
+                resource = policy_request.resource.arn(),
+                "request denied: the policies of principal, session and key need more steps than a decision has"
+            );
+        }
+        decision.is_allowed()
+    }
+
     fn no_alias(&self, request: &AuthorizationRequest<'_>, alias: &Alias) -> ApiError {
         let resource = Resource::new(&self.region_account, ResourceName::Alias(alias));
         self.absent(request, resource, ErrorCode::AliasNotFound)
     }
-}
-
-/// Whether a decision allows the request. Policies that exceed the steps are logged, because every
-/// request that depends on them is denied.
-fn is_allowed(
-    policies: &ApplicablePolicies<'_>,
-    policy_request: &PolicyRequest<'_>,
-    decision: Decision<'_>,
-) -> bool {
-    if decision == Decision::OutOfSteps {
-        metrics().policy_out_of_steps();
-        tracing::warn!(
-            event = "policy.steps_exhausted",
-            principal = %policies.principal,
-            action = policy_request.action,
-            resource = policy_request.resource.arn(),
-            "request denied: the policies of principal, session and key need more steps than a decision has"
-        );
-    }
-    decision.is_allowed()
 }
 
 fn decision(is_allowed: bool) -> Result<(), ApiError> {

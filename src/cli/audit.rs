@@ -208,7 +208,8 @@ async fn replace_key(config: crate::config::Config) -> anyhow::Result<KeyChange>
         // Recorded now, so that nothing is left to the next start.
         if let Some(audit) = settings.audit {
             let (place, store, token) = (place.clone(), store.clone(), token.clone());
-            audit::AuditLog::start(audit, place, store, token).await?.stop().await;
+            let metrics = audit::AuditMetrics::default();
+            audit::AuditLog::start(audit, place, store, token, metrics).await?.stop().await;
         }
         Ok(change)
     })

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use super::metrics::JobMetrics;
 use crate::audit::{Actor, Recorder, SystemEvent};
 use crate::model::{RequestId, Time, clock};
 use crate::store::{MetadataValue, Store, StoreError};
-use crate::telemetry::metrics::metrics;
+use crate::telemetry::gauge_value;
 
 /// Normal corrections of the clock are far smaller.
 const MAX_STEP_SECONDS: i64 = 3600;
@@ -109,6 +110,7 @@ pub(super) struct DestructionHold {
     audit: Recorder,
     hold: Duration,
     state: Arc<Mutex<Option<State>>>,
+    metrics: JobMetrics,
 }
 
 #[derive(Debug)]
@@ -131,8 +133,8 @@ pub(super) struct HoldStatus {
 }
 
 impl DestructionHold {
-    pub(super) fn new(store: Store, audit: Recorder, hold: Duration) -> Self {
-        Self { store, audit, hold, state: Arc::default() }
+    pub(super) fn new(store: Store, audit: Recorder, hold: Duration, metrics: JobMetrics) -> Self {
+        Self { store, audit, hold, state: Arc::default(), metrics }
     }
 
     /// Reads the clocks. A jump is stored before this returns.
@@ -153,11 +155,12 @@ impl DestructionHold {
         };
         if let Some(jump) = jump {
             state.recorded = None;
+            self.metrics.clock_jumps.inc();
             log_jump(jump, self.hold);
             state.unrecorded.push(event_of(jump, self.hold));
         }
         let is_held = state.watch.left > Duration::ZERO;
-        metrics().set_destruction_hold(state.watch.left);
+        self.metrics.destruction_hold_seconds.set(gauge_value(state.watch.left.as_secs()));
         if std::mem::replace(&mut state.was_held, is_held) && !is_held {
             state.recorded = None;
             tracing::info!(
@@ -220,7 +223,6 @@ impl DestructionHold {
 }
 
 fn log_jump(jump: Jump, hold: Duration) {
-    metrics().clock_jumped();
     let hold_hours = hold.as_secs() / 3600;
     tracing::error!(
         event = "clock.jumped",
@@ -291,7 +293,7 @@ mod tests {
             .await
             .unwrap();
         let (audit, asked) = Recorder::of_full_disk();
-        let hold = DestructionHold::new(store, audit, HOLD);
+        let hold = DestructionHold::new(store, audit, HOLD, JobMetrics::default());
         for _ in 0..3 {
             assert!(hold.check().await.unwrap().is_held);
         }
@@ -315,7 +317,7 @@ mod tests {
             let now = clock::now().unix().to_string();
             store.set_metadata(RECORDED_TIME, &now).await.unwrap();
             store.set_metadata(name, value).await.unwrap();
-            let hold = DestructionHold::new(store, Recorder::off(), HOLD);
+            let hold = DestructionHold::new(store, Recorder::off(), HOLD, JobMetrics::default());
             assert_eq!(hold.check().await.unwrap().is_held, is_held, "{name} {value:?}");
         }
     }

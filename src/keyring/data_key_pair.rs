@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{AesGcm, Execution, Keyring, KeyringError, UsableVersion};
 use crate::authz::CanEncrypt;
 use crate::model::{CiphertextBlob, DataKeyPairSpec, KeyFormat};
-use crate::telemetry::metrics::{Limit, metrics};
+use crate::telemetry::{Limit, Throttled};
 
 /// Allows one generation at a time, as the real service does: a large pair takes a processor for
 /// seconds.
@@ -32,9 +32,13 @@ impl Default for PairGenerator {
 }
 
 impl PairGenerator {
-    async fn generate(&self, form: PairForm) -> Result<DataKeyPair, KeyringError> {
+    async fn generate(
+        &self,
+        form: PairForm,
+        throttled: &Throttled,
+    ) -> Result<DataKeyPair, KeyringError> {
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
-            metrics().throttled(Limit::key_pairs);
+            throttled.count(Limit::key_pairs);
             return Err(KeyringError::PairInProgress);
         };
         let work = spawn_blocking(move || {
@@ -77,7 +81,7 @@ impl Keyring {
         aad: Vec<u8>,
         execution: Execution<'_>,
     ) -> Result<(DataKeyPair, CiphertextBlob), KeyringError> {
-        let pair = self.pair_generator.generate(form).await?;
+        let pair = self.pair_generator.generate(form, &self.metrics.throttled).await?;
         let encrypted =
             self.encrypt_data_key(version, pair.private.clone(), aad, execution).await?;
         Ok((pair, encrypted))
@@ -189,10 +193,11 @@ mod tests {
     async fn a_second_pair_at_the_same_time_is_refused() {
         let form = PairForm { spec: DataKeyPairSpec::EcP256, format: KeyFormat::Der };
         let generator = PairGenerator::default();
+        let throttled = Throttled::default();
         let permit = generator.0.acquire().await.unwrap();
-        let refused = generator.generate(form).await;
+        let refused = generator.generate(form, &throttled).await;
         assert!(matches!(refused, Err(KeyringError::PairInProgress)));
         drop(permit);
-        assert!(generator.generate(form).await.is_ok());
+        assert!(generator.generate(form, &throttled).await.is_ok());
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::KeyringError;
+use super::metrics::{BudgetEvent, BudgetEventLabels, KeyringMetrics};
 use crate::error::ErrorCode;
 use crate::model::{IvBudget, KeyVersionId};
 use crate::store::{Remainder, Store, StoreError};
-use crate::telemetry::metrics::{BudgetEvent, metrics};
 use crate::token::{Encrypted, MAX_USES};
 
 /// The pause of the background task after a failure of the store.
@@ -28,6 +28,7 @@ pub(super) struct Invocations {
     counters: RwLock<HashMap<KeyVersionId, Arc<InvocationCounter>>>,
     /// The events that are not recorded in the audit yet.
     events: Mutex<Vec<IvEvent>>,
+    metrics: KeyringMetrics,
 }
 
 /// A key version has reached a limit of encryptions; an event for the audit.
@@ -69,8 +70,8 @@ impl Reservation {
 }
 
 impl Invocations {
-    pub(super) fn new(store: Store, limits: IvBudget) -> Self {
-        Self { store, limits, counters: RwLock::default(), events: Mutex::default() }
+    pub(super) fn new(store: Store, limits: IvBudget, metrics: KeyringMetrics) -> Self {
+        Self { store, limits, counters: RwLock::default(), events: Mutex::default(), metrics }
     }
 
     /// Reserves one encryption with a version.
@@ -194,8 +195,10 @@ impl Invocations {
     fn report(&self, counter: &InvocationCounter, total: u64) {
         let IvBudget { warn_at, rotate_at, refuse_at, .. } = self.limits;
         let version = counter.version;
+        let count =
+            |event| self.metrics.iv_budget.get_or_create(&BudgetEventLabels { event }).inc();
         if total >= refuse_at {
-            metrics().iv_budget(BudgetEvent::exhausted);
+            count(BudgetEvent::exhausted);
             self.events().push(IvEvent { version, total, is_end: true });
             tracing::error!(
                 event = "iv_budget.exhausted",
@@ -206,7 +209,7 @@ impl Invocations {
                  create a new version of its key"
             );
         } else if total >= warn_at && !counter.is_warning_logged.swap(true, Ordering::Relaxed) {
-            metrics().iv_budget(BudgetEvent::warned);
+            count(BudgetEvent::warned);
             self.events().push(IvEvent { version, total, is_end: false });
             tracing::warn!(
                 event = "iv_budget.warned",

@@ -13,6 +13,7 @@ mod import;
 mod invocations;
 mod lifecycle;
 mod mac;
+mod metrics;
 mod pending_versions;
 mod public_key;
 mod reconcile;
@@ -34,6 +35,7 @@ pub use execution::Execution;
 pub use import::{WrappedMaterial, WrappingKey};
 pub use invocations::IvEvent;
 pub use lifecycle::NewKey;
+pub use metrics::KeyringMetrics;
 pub use public_key::{RecipientKey, signature_from_der, signature_to_der};
 pub use state::KeyAction;
 pub use usable_version::{AesGcm, PublicHalf, UsableVersion, VersionSelector};
@@ -59,6 +61,7 @@ pub struct Keyring {
     /// The number of encryptions, if only some of them are verified.
     encryptions: Arc<AtomicU64>,
     invocations: Arc<Invocations>,
+    metrics: KeyringMetrics,
     pending_versions: PendingVersions,
     pair_generator: PairGenerator,
     /// Locked while imported material changes.
@@ -82,10 +85,15 @@ pub fn check_state(record: &KeyRecord, wanted: KeyAction) -> Result<(), ErrorCod
 
 impl Keyring {
     /// Creates a keyring over a store and its token.
-    pub fn new(store: Store, token: Token, settings: KeyringSettings) -> Self {
+    pub fn new(
+        store: Store,
+        token: Token,
+        settings: KeyringSettings,
+        metrics: KeyringMetrics,
+    ) -> Self {
         let KeyringSettings { timeouts, iv_budget, verify_data_keys, verify_encryptions } =
             settings;
-        let invocations = Arc::new(Invocations::new(store.clone(), iv_budget));
+        let invocations = Arc::new(Invocations::new(store.clone(), iv_budget, metrics.clone()));
         Self {
             store,
             token,
@@ -94,6 +102,7 @@ impl Keyring {
             verified_encryptions: verify_encryptions,
             encryptions: Arc::default(),
             invocations,
+            metrics,
             pending_versions: PendingVersions::default(),
             pair_generator: PairGenerator::default(),
             material: Arc::default(),

@@ -12,7 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccountId, PrincipalKind};
-use crate::telemetry::metrics::{Limit, metrics};
+use crate::telemetry::{Limit, Throttled};
 
 /// The setting for the account limit.
 const PER_ACCOUNT: &str = "limits.calls_per_second";
@@ -33,6 +33,7 @@ pub struct CallRates {
 pub struct CallLimits {
     accounts: Option<Limiter<(AccountId, &'static str)>>,
     principals: Option<Limiter<(PrincipalKind, Arc<str>, &'static str)>>,
+    throttled: Throttled,
 }
 
 #[derive(Debug)]
@@ -43,10 +44,11 @@ struct Limiter<K: std::hash::Hash + Eq + Clone> {
 
 impl CallLimits {
     /// Creates limits with these rates.
-    pub fn new(rates: CallRates) -> Self {
+    pub fn new(rates: CallRates, throttled: Throttled) -> Self {
         Self {
             accounts: rates.per_account.map(Limiter::new),
             principals: rates.per_principal.map(Limiter::new),
+            throttled,
         }
     }
 
@@ -64,7 +66,7 @@ impl CallLimits {
         if limiter.allows(&principal) {
             return Ok(());
         }
-        metrics().throttled(Limit::principal_calls);
+        self.throttled.count(Limit::principal_calls);
         Err(exceeded(PER_PRINCIPAL, limiter.rate, "a principal"))
     }
 
@@ -81,7 +83,7 @@ impl CallLimits {
         if limiter.allows(&(caller.account.clone(), operation)) {
             return Ok(());
         }
-        metrics().throttled(Limit::calls);
+        self.throttled.count(Limit::calls);
         Err(exceeded(PER_ACCOUNT, limiter.rate, "an account"))
     }
 }

@@ -101,6 +101,7 @@
 
 mod dry_run;
 mod failed_auth_limit;
+mod metrics;
 mod rate_limit;
 mod report;
 mod unauthenticated_records;
@@ -109,6 +110,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use self::failed_auth_limit::FailedAuthLimiter;
+use self::metrics::CodeLabels;
+pub use self::metrics::PipelineMetrics;
 use self::report::{count, log};
 use self::unauthenticated_records::UnauthenticatedRecords;
 use crate::audit::{Action, Parameters, Recorded, Recorder, RequestDetails, UsedResources};
@@ -116,7 +119,7 @@ use crate::authn::Caller;
 use crate::error::{ApiError, ErrorCode};
 use crate::model::{AccessKeyId, RequestContext, source_of};
 use crate::ops::{Context, CostClass, LimitedCall, Operation, Services};
-use crate::telemetry::metrics::{Limit, metrics};
+use crate::telemetry::Limit;
 use crate::token::Budget;
 
 /// The pipeline that every request passes.
@@ -125,6 +128,7 @@ pub struct Pipeline {
     audit: Recorder,
     failures: Option<FailedAuthLimiter>,
     unauthenticated: UnauthenticatedRecords,
+    metrics: PipelineMetrics,
 }
 
 /// A request in its protocol: decodes bytes to an operation, and encodes the outcome to bytes.
@@ -273,7 +277,7 @@ impl Authenticated<'_> {
                 record.refused(dry_run_result(Err(error))).await
             }
         };
-        log(details, Some(&cx), outcome.error());
+        log(&pipeline.metrics, details, Some(&cx), outcome.error());
         outcome
     }
 }
@@ -285,9 +289,10 @@ impl Pipeline {
         services: Arc<Services>,
         audit: Recorder,
         failures_per_second: Option<NonZeroU32>,
+        metrics: PipelineMetrics,
     ) -> Self {
         let failures = failures_per_second.map(FailedAuthLimiter::new);
-        Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new() }
+        Self { services, audit, failures, unauthenticated: UnauthenticatedRecords::new(), metrics }
     }
 
     /// Serves one request, from its context to its response.
@@ -316,13 +321,13 @@ impl Pipeline {
         let error = if is_authenticated { error } else { self.count_failure(details, error) };
         if is_authenticated || self.unauthenticated.may_be_recorded(&details.context) {
             let outcome = self.audit.open(details.take()).refused(Err(error)).await;
-            log(details, None, outcome.error());
+            log(&self.metrics, details, None, outcome.error());
             return outcome;
         }
         let RequestContext { source, time, .. } = *details.context;
         let outcome = self.audit.count_refusal(source_of(source), time, error);
-        metrics().refusal_aggregated();
-        count(details, None, outcome.error());
+        self.metrics.aggregated_refusals.inc();
+        count(&self.metrics, details, None, outcome.error());
         outcome
     }
 
@@ -330,17 +335,18 @@ impl Pipeline {
     /// errors do not count.
     fn count_failure(&self, details: &RequestDetails, error: ApiError) -> ApiError {
         if error.code() == ErrorCode::Throttling {
-            metrics().throttled(Limit::authentication);
+            self.metrics.throttled.count(Limit::authentication);
             return error;
         }
         if error.code().status() >= 500 {
             return error;
         }
         if let Err(throttled) = self.check_source(details) {
-            metrics().throttled(Limit::authentication);
+            self.metrics.throttled.count(Limit::authentication);
             return throttled;
         }
-        metrics().authentication_failed(error.code().as_str());
+        let code = error.code().as_str();
+        self.metrics.authentication_failures.get_or_create(&CodeLabels { code }).inc();
         if let Some(failures) = &self.failures {
             let RequestContext { source, received_at, .. } = *details.context;
             failures.note(source, details.claimed.as_ref(), received_at);

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use super::metrics::{PipelineMetrics, RequestOutcome};
 use crate::audit::RequestDetails;
 use crate::error::ApiError;
 use crate::ops::Context;
-use crate::telemetry::metrics::{RequestOutcome, metrics};
 
 /// Counts a request, and writes its log line for operators, independent of the audit. The line has
 /// names and times only: no parameter, and no message, because the message of a rejected signature
 /// repeats the signed text.
-pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<&ApiError>) {
-    let (total, in_token) = count(details, cx, error);
+pub(super) fn log(
+    metrics: &PipelineMetrics,
+    details: &RequestDetails,
+    cx: Option<&Context>,
+    error: Option<&ApiError>,
+) {
+    let (total, in_token) = count(metrics, details, cx, error);
     let (key, version) = cx.map(Context::used_resources).unwrap_or_default();
     let key = cx.and_then(Context::refused).or(key);
     let cause =
@@ -36,13 +41,14 @@ pub(super) fn log(details: &RequestDetails, cx: Option<&Context>, error: Option<
 
 /// Counts a request, and returns its total time and its time in the token.
 pub(super) fn count(
+    metrics: &PipelineMetrics,
     details: &RequestDetails,
     cx: Option<&Context>,
     error: Option<&ApiError>,
 ) -> (Duration, Option<Duration>) {
     let total = details.context.received_at.elapsed();
     let in_token = cx.map(|cx| cx.budget().spent());
-    metrics().request(details.action.name, class(error), total, in_token.unwrap_or_default());
+    metrics.request(details.action.name, class(error), total, in_token.unwrap_or_default());
     (total, in_token)
 }
 

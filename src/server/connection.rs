@@ -21,8 +21,8 @@ use tokio::time::{Instant, Sleep};
 use super::connection_failures::ClientPrefix;
 use super::error_response::{ErrorForm, ErrorResponder, HttpError, refusal_of_library, written};
 use super::long_request_line::{FramingError, RequestLineSplitter};
+use super::metrics::ConnectionFailure;
 use crate::model::clock;
-use crate::telemetry::metrics::ConnectionFailure;
 
 /// The buffer space for bytes that arrive after held bytes.
 const MORE_BYTES: usize = 64 * 1024;

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use rustls::{AlertDescription, PeerIncompatible};
 use tokio::time::Instant;
 
+use super::metrics::{ConnectionFailure, ConnectionFailureLabels, ServerMetrics};
 use crate::model::{clock, source_of};
-use crate::telemetry::metrics::{ConnectionFailure, metrics};
 
 /// The minimum time between two log lines of a source.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -42,6 +42,7 @@ pub(super) struct Failures {
     /// `api` or `admin`.
     listener: &'static str,
     log: Mutex<FailureLog>,
+    metrics: ServerMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +69,8 @@ struct LogEntry {
 }
 
 impl Failures {
-    pub(super) fn new(listener: &'static str) -> Self {
-        Self { listener, log: Mutex::default() }
+    pub(super) fn new(listener: &'static str, metrics: ServerMetrics) -> Self {
+        Self { listener, log: Mutex::default(), metrics }
     }
 
     /// Counts a failure, and logs it unless the source had a line within the last minute.
@@ -79,7 +80,8 @@ impl Failures {
         failure: ConnectionFailure,
         cause: Option<&(dyn Error + 'static)>,
     ) {
-        metrics().connection_failed(failure);
+        let labels = ConnectionFailureLabels { reason: failure };
+        self.metrics.connection_failures.get_or_create(&labels).inc();
         let line = {
             let mut log = self.log.lock();
             log.line(source_of(peer), clock::timer())

@@ -15,8 +15,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connection::{ConnectionState, Idleness};
+use super::metrics::{ConnectionLimit, ConnectionLimitLabels, ServerMetrics};
 use crate::model::{AddressRange, clock, source_of};
-use crate::telemetry::metrics::{self, metrics};
 
 /// How long a new connection may wait for the slot of one that is being closed.
 const EVICTION_WAIT: Duration = Duration::from_millis(100);
@@ -49,6 +49,7 @@ struct Inner {
     limits: ConnectionLimits,
     permits: Arc<Semaphore>,
     table: Mutex<Table>,
+    metrics: ServerMetrics,
 }
 
 #[derive(Default)]
@@ -78,20 +79,20 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionSlots {
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, metrics: ServerMetrics) -> Self {
         let permits = Arc::new(Semaphore::new(limits.total.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { limits, permits, table: Mutex::default() }))
+        Self(Arc::new(Inner { limits, permits, table: Mutex::default(), metrics }))
     }
 
     /// Takes a slot for a connection; `None` if none is free.
     pub(super) async fn take(&self, address: IpAddr, number: u64) -> Option<ConnectionSlot> {
         let source = source_of(address);
         if self.is_source_full(source, address) && !self.evict(Some(source)) {
-            self.refuse(address, metrics::ConnectionLimit::source);
+            self.refuse(address, ConnectionLimit::source);
             return None;
         }
         let Some(permit) = self.permit().await else {
-            self.refuse(address, metrics::ConnectionLimit::connections);
+            self.refuse(address, ConnectionLimit::connections);
             return None;
         };
         let state = ConnectionState::default();
@@ -101,6 +102,7 @@ impl ConnectionSlots {
         table.taken.insert(number, taken);
         *table.by_source.entry(source).or_default() += 1;
         drop(table);
+        self.0.metrics.connections.inc();
         Some(ConnectionSlot { slots: self.clone(), number, state, _permit: permit })
     }
 
@@ -145,16 +147,16 @@ impl ConnectionSlots {
         if let Some(task) = task {
             task.abort();
         }
-        metrics().connection_evicted();
+        self.0.metrics.connections_evicted.inc();
         true
     }
 
-    fn refuse(&self, address: IpAddr, limit: metrics::ConnectionLimit) {
-        metrics().connection_refused(limit);
+    fn refuse(&self, address: IpAddr, limit: ConnectionLimit) {
+        self.0.metrics.connections_refused.get_or_create(&ConnectionLimitLabels { limit }).inc();
         let Some(more) = self.0.table.lock().next_log_line(clock::timer()) else { return };
         let setting = match limit {
-            metrics::ConnectionLimit::connections => "limits.connections",
-            metrics::ConnectionLimit::source => "limits.connections_per_source",
+            ConnectionLimit::connections => "limits.connections",
+            ConnectionLimit::source => "limits.connections_per_source",
         };
         tracing::warn!(
             event = "connections.refused",
@@ -200,6 +202,11 @@ impl Table {
 }
 
 impl ConnectionSlot {
+    /// The metrics of its server.
+    pub(super) fn metrics(&self) -> &ServerMetrics {
+        &self.slots.0.metrics
+    }
+
     /// Sets the task that drives the connection, to abort it when the slot is needed.
     pub(super) fn set_task(slots: &ConnectionSlots, number: u64, task: AbortHandle) {
         match slots.0.table.lock().taken.get_mut(&number) {
@@ -213,6 +220,7 @@ impl ConnectionSlot {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.slots.0.table.lock().remove(self.number);
+        self.slots.0.metrics.connections.dec();
     }
 }
 
@@ -226,7 +234,8 @@ mod tests {
 
     fn slots(total: usize, per_source: usize, shared: &[&str]) -> ConnectionSlots {
         let shared = shared.iter().map(|text| text.parse().unwrap()).collect();
-        ConnectionSlots::new(ConnectionLimits { total, per_source, shared_sources: shared })
+        let limits = ConnectionLimits { total, per_source, shared_sources: shared };
+        ConnectionSlots::new(limits, ServerMetrics::default())
     }
 
     /// A connection that waits forever, with its slot.

@@ -44,9 +44,10 @@ use super::connection_failures::{self as failures, Failures};
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::error_response::{ErrorForm, ErrorResponder, HttpError};
 use super::long_request_line::FramingError;
+use super::metrics::{ConnectionFailure, ServerMetrics};
 use super::tls::TlsServer;
 use crate::model::clock;
-use crate::telemetry::metrics::{ConnectionFailure, OpenConnection, metrics};
+use crate::telemetry::Counter;
 
 /// The maximum bytes of a head, and of the read buffer. A legal request line has up to 98 KB.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -142,18 +143,24 @@ pub struct Listener {
     name: &'static str,
     socket: TcpListener,
     tls: Option<TlsServer>,
+    metrics: ServerMetrics,
 }
 
 impl Listener {
     /// Creates a listener for plain HTTP, or for TLS if configured. `name` is for the log.
-    pub fn new(name: &'static str, socket: TcpListener, tls: Option<TlsServer>) -> Self {
-        Self { name, socket, tls }
+    pub fn new(
+        name: &'static str,
+        socket: TcpListener,
+        tls: Option<TlsServer>,
+        metrics: ServerMetrics,
+    ) -> Self {
+        Self { name, socket, tls, metrics }
     }
 }
 
 impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
-        Self::new("api", socket, None)
+        Self::new("api", socket, None, ServerMetrics::default())
     }
 }
 
@@ -165,8 +172,8 @@ pub async fn serve(
     settings: HttpSettings,
     stop: impl Future<Output = Stop>,
 ) -> Stop {
-    let Listener { name, socket: listener, tls } = listener.into();
-    let mut server = Server::new(name, app, tls, settings);
+    let Listener { name, socket: listener, tls, metrics } = listener.into();
+    let mut server = Server::new(name, app, tls, settings, metrics);
     let stop = server.accept_until(&listener, pin!(stop)).await;
     if stop != Stop::AtOnce {
         server.drain(&listener, stop).await;
@@ -218,7 +225,6 @@ struct Accepted {
     /// When it was accepted.
     since: Instant,
     slot: ConnectionSlot,
-    _counted: OpenConnection,
     _before_drain: Arc<()>,
 }
 
@@ -228,12 +234,13 @@ impl Server {
         app: HttpApp,
         tls: Option<TlsServer>,
         settings: HttpSettings,
+        metrics: ServerMetrics,
     ) -> Self {
         Self {
             app,
             tls,
-            failures: Arc::new(Failures::new(name)),
-            slots: ConnectionSlots::new(settings.connections.clone()),
+            failures: Arc::new(Failures::new(name, metrics.clone())),
+            slots: ConnectionSlots::new(settings.connections.clone(), metrics),
             settings,
             phase: watch::Sender::new(Phase::Serving),
             before_drain: Arc::new(()),
@@ -290,13 +297,11 @@ impl Server {
         let Some((stream, peer)) = accepted_stream(accepted).await else { return };
         let Some(slot) = self.slots.take(peer.ip(), next_number()).await else { return };
         let is_secure = self.tls.is_some();
-        let (since, counted) = (clock::timer(), metrics().connection());
         let accepted = Accepted {
             peer,
             is_secure,
-            since,
+            since: clock::timer(),
             slot,
-            _counted: counted,
             _before_drain: Arc::clone(&self.before_drain),
         };
         match self.tls.clone() {
@@ -429,13 +434,13 @@ async fn tls_handshake(
     let failed = match handshake.await.map_err(io::Error::from) {
         Ok(Ok(handshake)) => {
             if matches!(handshake, Handshake::Plain(_)) {
-                metrics().tls_handshake_failed();
+                accepted.slot.metrics().tls_handshake_failures.inc();
             }
             return Some((accepted, handshake));
         }
         Ok(Err(error)) | Err(error) => error,
     };
-    metrics().tls_handshake_failed();
+    accepted.slot.metrics().tls_handshake_failures.inc();
     tracing::debug!(peer = %accepted.peer, error = %failed, "TLS handshake failed");
     // A client that connects and sends nothing checks whether the port is open, or keeps a spare
     // connection.
@@ -514,7 +519,10 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         state: state.clone(),
         body_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
-        phase: phase.clone(),
+        shared: Arc::new(Shared {
+            phase: phase.clone(),
+            panics: accepted.slot.metrics().panics.clone(),
+        }),
     };
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -538,7 +546,13 @@ struct ConnectionService {
     state: ConnectionState,
     body_timeout: Duration,
     request_timeout: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What the responses of a connection share.
+struct Shared {
     phase: watch::Receiver<Phase>,
+    panics: Counter,
 }
 
 /// A pending response.
@@ -580,12 +594,12 @@ impl Service<Request<Incoming>> for ConnectionService {
         let limit = self.request_timeout;
         let guarded = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let answer = tokio::time::timeout(limit, guarded);
-        let phase = self.phase.clone();
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
             match answer.await {
                 Ok(Ok(Ok(mut answer))) => {
-                    if *phase.borrow() != Phase::Serving {
+                    if *shared.phase.borrow() != Phase::Serving {
                         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
                     let is_authenticated = answer.extensions().get() == Some(&AuthenticatedCaller);
@@ -598,7 +612,7 @@ impl Service<Request<Incoming>> for ConnectionService {
                 Ok(Err(_panic)) => {
                     // The panic message is in the log already.
                     tracing::error!(event = "request.panicked", "a request failed with a panic");
-                    metrics().panicked();
+                    shared.panics.inc();
                     Ok(closing(form, host, HttpError::Panicked))
                 }
                 Err(_elapsed) => Ok(closing(form, host, HttpError::TimedOut)),

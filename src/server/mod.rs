@@ -10,4 +10,7 @@ mod connection_slots;
 pub mod error_response;
 pub mod http;
 pub mod long_request_line;
+mod metrics;
 pub mod tls;
+
+pub use metrics::ServerMetrics;

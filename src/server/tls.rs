@@ -26,10 +26,10 @@ use tokio_rustls::server::TlsStream;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use super::metrics::{NoLabels, ServerMetrics};
 use crate::config::secret::read_private_text;
 use crate::config::{CertificateFiles, SecretError};
 use crate::model::{Time, clock};
-use crate::telemetry::metrics::metrics;
 
 /// The only protocol inside TLS (ALPN).
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -104,6 +104,7 @@ pub struct ServerCertificate {
     /// The versions of the files when they were last read.
     loaded_versions: Mutex<FileVersions>,
     reload_requested: Notify,
+    metrics: ServerMetrics,
 }
 
 #[derive(Debug)]
@@ -124,6 +125,17 @@ impl ServerCertificate {
     /// # Errors
     /// When they cannot be read, do not match, or other users can read the key.
     pub fn open(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
+        Self::open_with(files, ServerMetrics::default())
+    }
+
+    /// As [`ServerCertificate::open`], with registered metrics.
+    ///
+    /// # Errors
+    /// As [`ServerCertificate::open`].
+    pub fn open_with(
+        files: CertificateFiles,
+        metrics: ServerMetrics,
+    ) -> Result<Arc<Self>, TlsError> {
         let loaded_versions = FileVersions::of(&files);
         let loaded = LoadedCertificate::read(&files)?;
         loaded.warn_if_expired(&files);
@@ -132,6 +144,7 @@ impl ServerCertificate {
             loaded: ArcSwap::from_pointee(loaded),
             loaded_versions: Mutex::new(loaded_versions),
             reload_requested: Notify::new(),
+            metrics,
         }))
     }
 
@@ -146,6 +159,12 @@ impl ServerCertificate {
         // Exact for more years than a certificate can express.
         let seconds = i32::try_from(seconds).map_or(f64::MAX, f64::from);
         seconds / SECONDS_PER_DAY
+    }
+
+    /// Sets the metrics that are read on demand.
+    pub fn observe(&self) {
+        let days = self.days_left(clock::now());
+        self.metrics.certificate_days_left.get_or_create(&NoLabels {}).set(days);
     }
 
     /// Requests a reload of the files, changed or not.
@@ -191,14 +210,16 @@ impl ServerCertificate {
                 );
                 self.loaded.store(Arc::new(loaded));
             }
-            Err(error) => report_failed_reload(&error),
+            Err(error) => {
+                self.metrics.tls_reload_failures.inc();
+                report_failed_reload(&error);
+            }
         }
     }
 }
 
 fn report_failed_reload(error: &TlsError) {
     let cause = std::error::Error::source(error).map(tracing::field::display);
-    metrics().tls_reload_failed();
     tracing::error!(
         event = "tls.reload_failed",
         %error,

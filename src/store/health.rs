@@ -3,12 +3,13 @@
 
 use parking_lot::Mutex;
 
-use crate::telemetry::metrics::metrics;
+use super::metrics::StoreMetrics;
 
 /// The known problems of a store. Each is logged when it begins and when it ends.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     faults: Mutex<Faults>,
+    pub(super) metrics: StoreMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -24,9 +25,13 @@ struct Faults {
 }
 
 impl Health {
+    pub(super) fn new(metrics: StoreMetrics) -> Self {
+        Self { faults: Mutex::default(), metrics }
+    }
+
     /// Records that the database refused a change.
     pub(super) fn write_failed(&self, error: &(dyn std::error::Error + 'static)) {
-        metrics().store_write_failed();
+        self.metrics.write_failures.inc();
         let was = self.faults.lock().write.replace(error.to_string());
         if was.is_none() {
             tracing::error!(

@@ -28,6 +28,7 @@ mod invocations;
 mod key_row;
 mod keys;
 mod metadata;
+mod metrics;
 mod operator_events;
 mod principals;
 mod recovered_keys;
@@ -54,11 +55,13 @@ pub use document_cache::{DanglingReference, Document, DocumentCache, DocumentInd
 pub use error::StoreError;
 pub use invocations::{Lease, Remainder};
 pub use metadata::MetadataValue;
+pub use metrics::StoreMetrics;
 pub use operator_events::OperatorEvent;
 pub use principals::PrincipalRow;
 pub use restore::{Replaced, Replacement};
 
 use crate::model::{Alias, KeyId, KeyRecord, KeyVersionId};
+use crate::telemetry::gauge_value;
 use catalogue::Catalogue;
 use connect::Connected;
 use connection::Connection;
@@ -113,7 +116,15 @@ impl Store {
     /// When the URL is invalid, the database cannot be opened or read, or its schema belongs to a
     /// newer program. A row that cannot be read is skipped: [`Store::damaged_rows`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, LockMode::Shared).await?).await
+        Self::open_with(url, StoreMetrics::default()).await
+    }
+
+    /// As [`Store::open`], with registered metrics.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, metrics: StoreMetrics) -> Result<Self, StoreError> {
+        Self::load(connect::connect(url, LockMode::Shared).await?, metrics).await
     }
 
     /// As [`Store::open`], but with an exclusive lock: no other process may use the store
@@ -122,7 +133,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUseElsewhere`], and as [`Store::open`].
     pub async fn open_exclusive(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect(url, LockMode::Exclusive).await?).await
+        Self::load(connect::connect(url, LockMode::Exclusive).await?, StoreMetrics::default()).await
     }
 
     /// Opens an existing SQLite database with the schema of this program, without changing
@@ -131,7 +142,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoFile`], or when it cannot be read.
     pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
-        Self::load(connect::connect_existing(url).await?).await
+        Self::load(connect::connect_existing(url).await?, StoreMetrics::default()).await
     }
 
     /// Whether the database at `url` has an older schema, so that opening it would migrate it. The
@@ -156,7 +167,7 @@ impl Store {
         .await
     }
 
-    async fn load(connected: Connected) -> Result<Self, StoreError> {
+    async fn load(connected: Connected, metrics: StoreMetrics) -> Result<Self, StoreError> {
         let Connected { pool, file, files, anchor } = connected;
         let (catalogue, left_out) = load(&pool).await?;
         let inner = Inner {
@@ -164,7 +175,7 @@ impl Store {
             catalogue: RwLock::new(catalogue),
             damages: DamagedRows::of(left_out),
             writer_lock: Arc::default(),
-            health: Arc::default(),
+            health: Arc::new(Health::new(metrics)),
             files,
             watch: Mutex::default(),
             last_seen: LastSeen::default(),
@@ -182,6 +193,14 @@ impl Store {
             // The connection holds no data, so an error is ignored.
             let _ = anchor.close().await;
         }
+    }
+
+    /// Sets the metrics that are read on demand.
+    pub fn observe(&self) {
+        let metrics = &self.inner.health.metrics;
+        metrics.ready.set(i64::from(self.condition().is_ok()));
+        metrics.damaged_rows.set(gauge_value(self.damaged_rows().len()));
+        metrics.stale.set(i64::from(self.is_stale()));
     }
 
     /// The key with this id, in any state.

@@ -3,7 +3,7 @@
 //! Knows how lines are written and which of them. Must not know what they say: each room names its
 //! own fields, and keeps plaintexts, secrets and signatures out of them.
 
-pub mod metrics;
+mod registry;
 mod writer;
 
 use std::io::{self, IsTerminal, Stderr};
@@ -14,6 +14,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub(crate) use registry::metrics;
+pub use registry::{
+    CONTENT_TYPE, Counter, Description, Family, Gauge, Limit, Registry, Seconds, Throttled,
+    gauge_value,
+};
 
 use crate::config::{Log, LogFormat};
 use writer::NonBlockingWriter;

@@ -22,6 +22,7 @@ use super::error::{ErrorClass, TokenError};
 use super::objects::template::Copies;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSelector, TokenSettings};
+use crate::telemetry::Counter;
 
 /// Sessions in addition to the workers': the anchor and the one for changes.
 const EXTRA_SESSIONS: u64 = 2;
@@ -90,12 +91,15 @@ pub(super) fn tokens(
 }
 
 impl Module {
-    /// Loads the module.
-    pub(super) fn load(settings: TokenSettings) -> Result<Self, TokenError> {
+    /// Loads the module, whose random generator counts its failures.
+    pub(super) fn load(
+        settings: TokenSettings,
+        generator_failures: Counter,
+    ) -> Result<Self, TokenError> {
         Ok(Self {
             pkcs11: load(&settings.module)?,
             settings,
-            generator: Arc::default(),
+            generator: Arc::new(GeneratorWatch::new(generator_failures)),
             epochs: AtomicU64::new(0),
             initialized_by_us: AtomicBool::new(false),
         })

@@ -13,6 +13,7 @@ mod error;
 mod handles;
 mod hang_detector;
 mod initialization;
+mod metrics;
 mod objects;
 mod pin;
 mod pool;
@@ -38,6 +39,7 @@ pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use crypto::import::CheckValue;
 pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
 pub use error::{ErrorClass, TokenError, UnavailableReason};
+pub use metrics::TokenMetrics;
 pub use objects::inspect::{Depth, Inspected, ObjectKind};
 pub use objects::name::{KeyClass, KeyIdentity, ObjectName, ObjectOwner, ServiceKey};
 pub use objects::template::Curve;
@@ -108,8 +110,16 @@ impl Token {
     /// `Module`, `Selection`, class `Pin`, `Untrusted` or `Unsupported` when the token cannot be
     /// used with this configuration; others when it is unavailable.
     pub fn open(settings: TokenSettings) -> Result<Self, TokenError> {
+        Self::open_with(settings, TokenMetrics::default())
+    }
+
+    /// As [`Token::open`], with registered metrics.
+    ///
+    /// # Errors
+    /// As [`Token::open`].
+    pub fn open_with(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
         let (queue, max_queue_wait) = (settings.queue.get(), settings.max_queue_wait);
-        let state = Arc::new(TokenState::open(settings)?);
+        let state = Arc::new(TokenState::open(settings, metrics)?);
         let started = Recovery::start(&state)
             .and_then(|recovery| Ok((recovery, Pool::start(&state, queue, max_queue_wait)?)));
         let (recovery, pool) = started.inspect_err(|_error| state.close())?;
@@ -186,6 +196,12 @@ impl Token {
     pub fn load(&self) -> TokenLoad {
         let (waiting_calls, waiting_changes) = self.0.pool.waiting();
         TokenLoad { sessions: self.0.state.sessions(), waiting_calls, waiting_changes }
+    }
+
+    /// Sets the metrics that are read on demand.
+    pub fn observe(&self) {
+        let (sessions, waiting) = (self.0.state.sessions(), self.0.pool.waiting());
+        self.0.state.metrics.observe(self.ready().is_ok(), sessions, waiting);
     }
 
     /// Runs a job on a token thread and waits for its result until the budget's deadline. The job

@@ -17,7 +17,7 @@ use super::hang_detector::HangDetector;
 use super::state::TokenState;
 use super::worker::{ThreadState, Worker};
 use crate::model::clock;
-use crate::telemetry::metrics::{Limit, metrics};
+use crate::telemetry::{Limit, Throttled};
 
 /// The number of jobs for each thread that may always wait, however long jobs take.
 const ALWAYS_QUEUED: usize = 4;
@@ -83,6 +83,7 @@ pub(super) struct Pool {
     /// Disconnected after every thread has ended.
     ends: Receiver<Infallible>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    throttled: Throttled,
 }
 
 /// The queue of some threads, and their hang detector.
@@ -137,7 +138,8 @@ impl Pool {
         };
         let (calls, latency) = start_queue(QueueKind::Use, workers, 0)?;
         let (changes, _latency) = start_queue(QueueKind::Manage, 1, workers)?;
-        Ok(Self { calls, changes, latency, max_queue_wait, ends, threads: Mutex::new(started) })
+        let (threads, throttled) = (Mutex::new(started), state.metrics.throttled.clone());
+        Ok(Self { calls, changes, latency, max_queue_wait, ends, threads, throttled })
     }
 
     /// Queues a job and waits for its result until the budget's deadline.
@@ -152,7 +154,7 @@ impl Pool {
         F: FnOnce(&mut Worker<'_>) -> Result<T, TokenError> + Send + 'static,
     {
         if kind == QueueKind::Use && self.is_overloaded() {
-            return Err(busy());
+            return Err(self.busy());
         }
         let deadline = budget.deadline();
         let (answer, receiver) = oneshot::channel();
@@ -166,7 +168,7 @@ impl Pool {
         }
         match work_queue.queue.try_send(Job::Run { deadline, work }) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(busy()),
+            Err(TrySendError::Full(_)) => return Err(self.busy()),
             Err(TrySendError::Disconnected(_)) => {
                 return Err(TokenError::Unavailable(UnavailableReason::Closed));
             }
@@ -188,6 +190,11 @@ impl Pool {
         let (waiting, threads) = (self.calls.queue.len(), self.calls.hang_detector.threads());
         waiting >= ALWAYS_QUEUED * threads.max(1)
             && self.latency.wait(waiting, threads) > self.max_queue_wait
+    }
+
+    fn busy(&self) -> TokenError {
+        self.throttled.count(Limit::token);
+        TokenError::Busy
     }
 
     /// The number of waiting jobs in the two queues.
@@ -234,11 +241,6 @@ impl Pool {
         }
         is_over
     }
-}
-
-fn busy() -> TokenError {
-    metrics().throttled(Limit::token);
-    TokenError::Busy
 }
 
 fn nanos(time: Duration) -> u64 {

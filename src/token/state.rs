@@ -19,16 +19,17 @@ use super::cache::{KeyCache, LoginEpoch};
 use super::crypto::mechanism::{Capability, OaepHash};
 use super::error::{ErrorClass, TokenError};
 use super::initialization::{Initialization, Module};
+use super::metrics::TokenMetrics;
 use super::objects::name::KeyIdentity;
 use super::quirks;
 use super::settings::{TokenInfo, TokenSettings};
-use crate::telemetry::metrics::metrics;
 
 /// The maximum number of keys whose mismatch is logged.
 const MAX_REPORTED: usize = 1_000;
 
 pub(super) struct TokenState {
     pub(super) module: Module,
+    pub(super) metrics: TokenMetrics,
     pub(super) breaker: Breaker,
     pub(super) keys: KeyCache,
     /// Held for create, find, copy and destroy: SoftHSM returns wrong results when they overlap.
@@ -54,8 +55,8 @@ pub(super) struct TokenState {
 
 impl TokenState {
     /// Loads the module and opens the token.
-    pub(super) fn open(settings: TokenSettings) -> Result<Self, TokenError> {
-        let module = Module::load(settings)?;
+    pub(super) fn open(settings: TokenSettings, metrics: TokenMetrics) -> Result<Self, TokenError> {
+        let module = Module::load(settings, metrics.random_generator_failures.clone())?;
         let first = module.open(&module.settings.selector)?;
         let info = first.info.clone();
         let mechanisms = first.mechanisms.clone();
@@ -70,6 +71,7 @@ impl TokenState {
         );
         Ok(Self {
             module,
+            metrics,
             breaker: Breaker::default(),
             keys: KeyCache::default(),
             objects: Mutex::default(),
@@ -209,7 +211,7 @@ impl TokenState {
     pub(super) fn begin_recovery(&self, cause: &TokenError) {
         if self.breaker.trip() {
             tracing::error!(event = "token.lost", %cause, "the token was lost; starting recovery");
-            metrics().token_lost();
+            self.metrics.disconnects.inc();
             self.wake_recovery();
         }
     }

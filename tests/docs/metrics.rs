@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hsmgate::telemetry::metrics::{Description, metrics};
+use hsmgate::app::Metrics;
+use hsmgate::telemetry::Description;
 
 use crate::check_page;
 
@@ -12,8 +13,8 @@ const HEAD: &str = "# Metrics
 these metrics in the text format of OpenMetrics, which Prometheus reads. No label has a value that a
 client chooses: no key id, no user, no address. A metric with labels appears after its first count.
 
-This page is written from `src/telemetry/metrics.rs` and checked against it; after a change there,
-`UPDATE_DOCS=1 cargo test --test docs` updates it.
+This page is written from the metrics that `src/app/metrics.rs` registers, and checked against them; after a
+change there, `UPDATE_DOCS=1 cargo test --test docs` updates it.
 
 | metric | kind | labels | meaning |
 | --- | --- | --- | --- |
@@ -21,7 +22,7 @@ This page is written from `src/telemetry/metrics.rs` and checked against it; aft
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    for Description { name, kind, labels, help } in metrics().descriptions() {
+    for Description { name, kind, labels, help } in Metrics::register().registry.descriptions() {
         let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(page, "| `{name}` | {kind} | {} | {help}. |", labels.join(", ")).unwrap();
     }

@@ -3,7 +3,6 @@
 //! They are read-only, and no probe causes a call to the token.
 
 mod health;
-mod metrics;
 
 use std::sync::Arc;
 
@@ -20,10 +19,10 @@ use crate::audit::Recorder;
 use crate::authn::ReplayGuard;
 use crate::server::tls::ServerCertificate;
 use crate::store::Store;
+use crate::telemetry::{self, Registry};
 use crate::token::Token;
 
 /// The components that the admin endpoints observe.
-#[derive(Clone)]
 pub struct MonitoredComponents {
     /// The token.
     pub token: Token,
@@ -35,6 +34,8 @@ pub struct MonitoredComponents {
     pub certificate: Option<Arc<ServerCertificate>>,
     /// The used nonces.
     pub replay: Arc<ReplayGuard>,
+    /// The metrics of all rooms.
+    pub registry: Registry,
 }
 
 /// A router with `/livez`, `/readyz` and `/metrics`.
@@ -57,8 +58,15 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
 }
 
 async fn scrape(State(health): State<Arc<Health>>) -> Response {
-    match metrics::text(health.components()) {
-        Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+    let components = health.components();
+    components.token.observe();
+    components.store.observe();
+    components.audit.observe();
+    if let Some(certificate) = &components.certificate {
+        certificate.observe();
+    }
+    match components.registry.text() {
+        Ok(text) => answer(StatusCode::OK, telemetry::CONTENT_TYPE, text),
         Err(error) => internal_error(&error),
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::super::metadata::StoredHead;
+use super::super::metrics::AuditMetrics;
 use super::super::record::UsedResources;
 use super::super::record::tests::{region_account, request};
 use super::super::recorder::{Inner, Recorder};
@@ -43,6 +44,7 @@ fn recorder(settings: &AuditSettings, known: Option<StoredHead>) -> Recorder {
         required,
         region_account: region_account(),
         refusal_counts: RefusalCounts::default(),
+        metrics: AuditMetrics::default(),
     })
 }
 

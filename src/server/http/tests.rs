@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::telemetry::Registry;
 
 const MAX_BODY_BYTES: usize = 256 * 1024;
 const CONNECTIONS: usize = 2;
@@ -80,15 +81,14 @@ fn settings() -> HttpSettings {
     }
 }
 
-fn accepted() -> Accepted {
-    let places = ConnectionSlots::new(ConnectionLimits::of_all(1));
+fn accepted(metrics: ServerMetrics) -> Accepted {
+    let places = ConnectionSlots::new(ConnectionLimits::of_all(1), metrics);
     let slot = places.take(PEER.ip(), 1).now_or_never().unwrap().unwrap();
     Accepted {
         peer: PEER,
         is_secure: false,
         since: Instant::now(),
         slot,
-        _counted: metrics().connection(),
         _before_drain: Arc::default(),
     }
 }
@@ -99,10 +99,14 @@ fn guard() -> watch::Receiver<Phase> {
 
 /// A connection to `router` through a pipe of this many bytes.
 fn connect(router: Router) -> DuplexStream {
+    connect_with(router, ServerMetrics::default())
+}
+
+fn connect_with(router: Router, metrics: ServerMetrics) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(connection(
         server,
-        &accepted(),
+        &accepted(metrics),
         app(router),
         PortMode::Router,
         &settings(),
@@ -286,7 +290,7 @@ async fn a_response_that_is_read_byte_by_byte_is_cut_off_in_time() {
     let router = Router::new().fallback(|| async { "x".repeat(10_000) });
     tokio::spawn(connection(
         server,
-        &accepted(),
+        &accepted(ServerMetrics::default()),
         app(router),
         PortMode::Router,
         &settings(),
@@ -308,7 +312,7 @@ async fn a_client_that_does_not_read_its_response_is_dropped() {
     let router = Router::new().fallback(echo);
     let driven = tokio::spawn(connection(
         server,
-        &accepted(),
+        &accepted(ServerMetrics::default()),
         app(router),
         PortMode::Router,
         &settings(),
@@ -339,10 +343,12 @@ async fn a_panic_is_answered_in_the_error_format_of_its_request() {
     async fn panicking() -> Response {
         panic!("on purpose")
     }
+    let mut registry = Registry::default();
+    let metrics = ServerMetrics::new(&mut registry);
     for (request, error) in
         [(&*post(1, ""), "Common \"h\" Panicked"), (SPECIAL, "Special \"h\" Panicked")]
     {
-        let mut client = connect(Router::new().fallback(panicking));
+        let mut client = connect_with(Router::new().fallback(panicking), metrics.clone());
         client.write_all(request.as_bytes()).await.unwrap();
         let (line, head, body) = answer(&mut client).await;
         assert_eq!(line, "HTTP/1.1 500 Internal Server Error");
@@ -350,7 +356,7 @@ async fn a_panic_is_answered_in_the_error_format_of_its_request() {
         assert_eq!(body, error);
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
-    assert!(metrics().text().unwrap().contains("hsmgate_panics_total 2\n"));
+    assert!(registry.text().unwrap().contains("hsmgate_panics_total 2\n"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -520,7 +526,7 @@ async fn pending_connections_are_accepted_one_by_one_at_the_stop() {
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
-    let mut server = Server::new("api", app(ok()), None, settings());
+    let mut server = Server::new("api", app(ok()), None, settings(), ServerMetrics::default());
     let mut waiting = Vec::new();
     for _count in 0..CONNECTIONS + 20 {
         waiting.push(TcpStream::connect(address).await.unwrap());

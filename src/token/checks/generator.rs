@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 use parking_lot::Mutex;
 
 use crate::model::IV_BYTES;
-use crate::telemetry::metrics::metrics;
+use crate::telemetry::Counter;
 use crate::token::error::TokenError;
 
 /// The minimum bytes of a draw. A healthy generator repeats the first bytes of a draw, up to this
@@ -26,7 +26,10 @@ const IVS: usize = 16 * 340;
 
 /// The recent output of the token's generator, in all threads.
 #[derive(Debug, Default)]
-pub(crate) struct GeneratorWatch(Mutex<Memory>);
+pub(crate) struct GeneratorWatch {
+    memory: Mutex<Memory>,
+    failures: Counter,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -36,12 +39,17 @@ struct Memory {
 }
 
 impl GeneratorWatch {
+    /// A watch that has seen no draw, and counts the refused ones.
+    pub(crate) fn new(failures: Counter) -> Self {
+        Self { memory: Mutex::default(), failures }
+    }
+
     /// Checks a draw.
     ///
     /// # Errors
     /// `Untrusted` when a working generator cannot have made it.
     pub(crate) fn check(&self, draw: &[u8]) -> Result<(), TokenError> {
-        counted(self.0.lock().check(draw))
+        self.counted(self.memory.lock().check(draw))
     }
 
     /// Checks a draw that is used as IVs.
@@ -49,8 +57,14 @@ impl GeneratorWatch {
     /// # Errors
     /// As [`GeneratorWatch::check`], and when an IV occurs twice in the draw or was drawn recently.
     pub(crate) fn check_ivs(&self, draw: &[u8]) -> Result<(), TokenError> {
-        let mut memory = self.0.lock();
-        counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
+        let mut memory = self.memory.lock();
+        self.counted(memory.check(draw).and_then(|()| memory.check_ivs(draw)))
+    }
+
+    fn counted(&self, outcome: Result<(), TokenError>) -> Result<(), TokenError> {
+        outcome.inspect_err(|_error| {
+            self.failures.inc();
+        })
     }
 }
 
@@ -75,10 +89,6 @@ impl Memory {
 
 fn repeated() -> TokenError {
     TokenError::Untrusted("its random generator repeats itself")
-}
-
-fn counted(outcome: Result<(), TokenError>) -> Result<(), TokenError> {
-    outcome.inspect_err(|_error| metrics().random_generator_failed())
 }
 
 /// The last values of a sequence.
@@ -161,7 +171,7 @@ mod tests {
             assert!(watch.check_ivs(&draw(seed, 4080)).is_ok());
             assert!(watch.check(&draw(seed, 64)[32..]).is_ok());
         }
-        let memory = watch.0.lock();
+        let memory = watch.memory.lock();
         assert_eq!((memory.ivs.known.len(), memory.ivs.order.len()), (IVS, IVS));
         assert_eq!((memory.draws.known.len(), memory.draws.order.len()), (DRAWS, DRAWS));
     }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::gcm;
 use crate::model::{IV_BYTES, clock};
-use crate::telemetry::metrics::metrics;
+use crate::telemetry::Counter;
 use crate::token::cache::{Handles, KnownAnswer};
 use crate::token::error::TokenError;
 use crate::token::objects::name::KeyIdentity;
@@ -86,6 +86,7 @@ impl Worker<'_> {
                 verify(
                     gcm::decrypt(session, handles.verification_handle(), &iv, aad, &ciphertext),
                     plaintext,
+                    &worker.state.metrics.unverified_ciphertexts,
                 )?;
                 if !handles.is_copy_verified {
                     worker.state.keys.keep(key, Handles { is_copy_verified: true, ..handles });
@@ -210,6 +211,7 @@ impl Worker<'_> {
 fn verify(
     decrypted: Result<Zeroizing<Vec<u8>>, TokenError>,
     plaintext: &[u8],
+    failures: &Counter,
 ) -> Result<(), TokenError> {
     match decrypted {
         Ok(decrypted) if verify_slices_are_equal(&decrypted, plaintext).is_ok() => return Ok(()),
@@ -218,7 +220,7 @@ fn verify(
         }
         Ok(_) | Err(_) => {}
     }
-    metrics().ciphertext_unverified();
+    failures.inc();
     tracing::error!(
         event = "token.ciphertext_discarded",
         "discarded a ciphertext of the token that cannot be decrypted"

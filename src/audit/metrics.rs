@@ -1,0 +1,25 @@
+//! Metrics of the audit log.
+
+use crate::telemetry::{Counter, Gauge, metrics};
+
+metrics! {
+    /// Metrics of the audit log.
+    pub struct AuditMetrics {
+        /// The number of the last audit record on disk; 0 without an audit
+        sequence: Gauge = "hsmgate_audit_sequence" [],
+        /// Audit records that wait to be written, each with an answer behind it
+        waiting: Gauge = "hsmgate_audit_waiting_records" [],
+        /// Outcomes of changes that could not be recorded yet and are kept in memory
+        pending_outcomes: Gauge = "hsmgate_audit_pending_outcomes" [],
+        /// Writes of audit records that failed; their requests were refused with 503
+        failures: Counter = "hsmgate_audit_write_failures_total" [],
+        /// 1 while records go to a file that was renamed or removed and not yet rotated
+        file_renamed: Gauge = "hsmgate_audit_file_renamed" [],
+        /// 1 when this start found an audit file without the records that the store knows of
+        discontinued: Gauge = "hsmgate_audit_discontinued" [],
+        /// Writes that the target of audit.forward_to has not taken yet
+        forward_waiting: Gauge = "hsmgate_audit_forward_waiting_writes" [],
+        /// Writes that the target of audit.forward_to never received
+        forward_lost: Counter = "hsmgate_audit_forward_lost_writes_total" [],
+    }
+}

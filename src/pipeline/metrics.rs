@@ -1,0 +1,106 @@
+//! Metrics of requests.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+use crate::telemetry::{Counter, Family, Seconds, Throttled, metrics};
+
+/// How a request ended, as a class of its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub(super) enum RequestOutcome {
+    /// It was answered with success.
+    ok,
+    /// The caller was refused: any status from 400 to 499 but 429.
+    refused,
+    /// The caller asked too often: 429.
+    throttled,
+    /// The gateway could not do it: 500 and above.
+    failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RequestLabels {
+    pub(super) operation: &'static str,
+    pub(super) outcome: RequestOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OperationLabels {
+    pub(super) operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CodeLabels {
+    pub(super) code: &'static str,
+}
+
+metrics! {
+    /// Metrics of requests.
+    pub struct PipelineMetrics {
+        /// Requests that were answered; operation is - where none was found, outcome is ok, refused
+        /// (4xx), throttled (429) or failed (5xx)
+        requests: Family<RequestLabels, Counter> = "hsmgate_requests_total" ["operation", "outcome"],
+        /// Time from a whole head to the answer
+        request_seconds: Seconds<OperationLabels> = "hsmgate_request_duration_seconds" ["operation"],
+        /// The part of it in which a thread worked in the token, waiting in the queue apart;
+        /// requests that never came to the token are left out
+        token_seconds: Seconds<OperationLabels> = "hsmgate_request_token_duration_seconds" ["operation"],
+        /// Requests refused before it was proven who sent them, over either protocol, by the code
+        /// of the answer: signature, AccessKey or client key, time, nonce, or a request that could
+        /// not be read so far
+        authentication_failures: Family<CodeLabels, Counter> = "hsmgate_authentication_failures_total" ["code"],
+        /// Refused requests of unproven callers that are counted in a record of their minute in
+        /// place of having one of their own
+        aggregated_refusals: Counter = "hsmgate_audit_aggregated_refusals_total" [],
+        + throttled: Throttled,
+    }
+}
+
+impl PipelineMetrics {
+    /// Counts a request that was answered. `token` is the time in the token, zero for none.
+    pub(super) fn request(
+        &self,
+        operation: &'static str,
+        outcome: RequestOutcome,
+        total: Duration,
+        token: Duration,
+    ) {
+        self.requests.get_or_create(&RequestLabels { operation, outcome }).inc();
+        let labels = OperationLabels { operation };
+        self.request_seconds.observe(&labels, total);
+        if !token.is_zero() {
+            self.token_seconds.observe(&labels, token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Limit, Registry};
+
+    #[test]
+    fn what_is_counted_stands_in_the_text_under_its_name() {
+        let mut registry = Registry::default();
+        let metrics = PipelineMetrics::new(&mut registry);
+        let (total, token) = (Duration::from_millis(3), Duration::from_millis(1));
+        metrics.request("Encrypt", RequestOutcome::ok, total, token);
+        metrics.request("Encrypt", RequestOutcome::refused, total, Duration::ZERO);
+        metrics.throttled.count(Limit::authentication);
+        let code = "SignatureDoesNotMatch";
+        metrics.authentication_failures.get_or_create(&CodeLabels { code }).inc();
+        let text = registry.text().unwrap();
+        for line in [
+            "hsmgate_requests_total{operation=\"Encrypt\",outcome=\"refused\"} 1",
+            "# TYPE hsmgate_request_duration_seconds histogram",
+            "hsmgate_request_duration_seconds_count{operation=\"Encrypt\"} 2",
+            "hsmgate_request_token_duration_seconds_count{operation=\"Encrypt\"} 1",
+            "hsmgate_throttled_total{limit=\"authentication\"} 1",
+            "hsmgate_authentication_failures_total{code=\"SignatureDoesNotMatch\"} 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+}

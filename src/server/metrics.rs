@@ -1,0 +1,123 @@
+//! Metrics of the HTTP server.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+use crate::telemetry::{Counter, Family, Gauge, metrics};
+
+/// Which limit a new connection came up against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub(super) enum ConnectionLimit {
+    /// That of all connections.
+    connections,
+    /// That of its source.
+    source,
+}
+
+/// Why a connection came to no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub(super) enum ConnectionFailure {
+    /// The client's alert: it does not know the CA.
+    unknown_ca,
+    /// The client's alert: it refuses the certificate.
+    certificate_refused,
+    /// No version of TLS that both sides speak.
+    no_shared_version,
+    /// No cipher, group or signature scheme that both sides take.
+    no_shared_cipher,
+    /// No protocol inside TLS that both sides speak.
+    no_shared_protocol,
+    /// No certificate of the client, or one that is not let in.
+    client_certificate,
+    /// Another fault of a TLS handshake.
+    handshake_failed,
+    /// The client ended it after its first bytes.
+    closed,
+    /// The client did not go on in time after its first bytes.
+    timeout,
+    /// Plain HTTP where TLS is spoken.
+    plain_http,
+    /// A TLS greeting where HTTP is spoken.
+    tls_client_hello,
+    /// A header of the PROXY protocol.
+    proxy_header,
+    /// HTTP/2.
+    http2,
+    /// Another protocol.
+    not_http,
+    /// A head that cannot be read.
+    malformed_request,
+    /// A head that is too large.
+    header_too_large,
+}
+
+impl fmt::Display for ConnectionFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The variants are named as the label's values.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ConnectionLimitLabels {
+    pub(super) limit: ConnectionLimit,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ConnectionFailureLabels {
+    pub(super) reason: ConnectionFailure,
+}
+
+/// For a metric that may be absent, which only a family can be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct NoLabels {}
+
+metrics! {
+    /// Metrics of the HTTP server.
+    pub struct ServerMetrics {
+        /// Connections that are open, those of the admin listener included
+        connections: Gauge = "hsmgate_connections" [],
+        /// Connections closed at once; limit is connections (limits.connections) or source
+        /// (limits.connections_per_source)
+        connections_refused: Family<ConnectionLimitLabels, Counter> = "hsmgate_connections_refused_total" ["limit"],
+        /// Idle connections closed to make room for new ones
+        connections_evicted: Counter = "hsmgate_connections_evicted_total" [],
+        /// Connections whose client has sent something that came to no request; reason is
+        /// unknown_ca or certificate_refused (an alert of the client about the certificate),
+        /// no_shared_version, no_shared_cipher, no_shared_protocol, client_certificate (none, or
+        /// one that admin.client_ca does not let in), handshake_failed, closed or timeout (by the
+        /// client), plain_http (to a TLS port), tls_client_hello (to a plain port), proxy_header,
+        /// http2, not_http, malformed_request or header_too_large; the log has a line a source and
+        /// minute (connection.failed)
+        connection_failures: Family<ConnectionFailureLabels, Counter> = "hsmgate_connection_failures_total" ["reason"],
+        /// TLS handshakes that failed or did not end in time
+        tls_handshake_failures: Counter = "hsmgate_tls_handshake_failures_total" [],
+        /// Certificate files that could not be used; the old ones are still served
+        tls_reload_failures: Counter = "hsmgate_tls_reload_failures_total" [],
+        /// Days until the TLS certificate runs out; absent over plain HTTP
+        certificate_days_left: Family<NoLabels, Gauge<f64, AtomicU64>> = "hsmgate_certificate_days_left" [],
+        /// Requests that failed in a panic, which is a defect of the gateway; their outcome is not
+        /// known, and they are not in hsmgate_requests_total
+        panics: Counter = "hsmgate_panics_total" [],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Registry;
+
+    #[test]
+    fn what_is_counted_stands_in_the_text_under_its_name() {
+        let mut registry = Registry::default();
+        let metrics = ServerMetrics::new(&mut registry);
+        assert!(!registry.text().unwrap().contains("\nhsmgate_certificate_days_left "));
+        metrics.certificate_days_left.get_or_create(&NoLabels {}).set(12.5);
+        let text = registry.text().unwrap();
+        assert!(text.contains("\nhsmgate_certificate_days_left 12.5\n"), "{text}");
+    }
+}

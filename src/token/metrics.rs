@@ -1,0 +1,72 @@
+//! Metrics of the token.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+use crate::telemetry::{Counter, Family, Gauge, Throttled, gauge_value, metrics};
+
+/// Which of the token's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the values as they stand in the text")]
+pub(super) enum Queue {
+    /// That of everything that uses keys.
+    calls,
+    /// That of making and destroying keys.
+    changes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct QueueLabels {
+    pub(super) queue: Queue,
+}
+
+metrics! {
+    /// Metrics of the token.
+    pub struct TokenMetrics {
+        /// 1 while calls go to the token, 0 while it is away
+        ready: Gauge = "hsmgate_token_ready" [],
+        /// Threads that work in the token, each with a session of its own; 0 while it is brought
+        /// back
+        sessions: Gauge = "hsmgate_token_sessions" [],
+        /// Jobs that wait for a token thread; queue is calls or changes
+        queue_depth: Family<QueueLabels, Gauge> = "hsmgate_token_queue_depth" ["queue"],
+        /// Times that the token was lost and had to be brought back
+        disconnects: Counter = "hsmgate_token_disconnects_total" [],
+        /// Draws from the token's random generator that no living generator gives; the token is not
+        /// used until its draws are well again
+        random_generator_failures: Counter = "hsmgate_token_random_failures_total" [],
+        /// Ciphertexts that the token made and did not open again; nobody got them
+        unverified_ciphertexts: Counter = "hsmgate_token_unverified_ciphertexts_total" [],
+        + throttled: Throttled,
+    }
+}
+
+impl TokenMetrics {
+    /// Sets the gauges that are read on demand. `waiting` are the jobs in the two queues.
+    pub(super) fn observe(&self, is_ready: bool, sessions: usize, waiting: (usize, usize)) {
+        self.ready.set(i64::from(is_ready));
+        self.sessions.set(gauge_value(sessions));
+        for (queue, waiting) in [(Queue::calls, waiting.0), (Queue::changes, waiting.1)] {
+            self.queue_depth.get_or_create(&QueueLabels { queue }).set(gauge_value(waiting));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Registry;
+
+    #[test]
+    fn what_is_counted_stands_in_the_text_under_its_name() {
+        let mut registry = Registry::default();
+        TokenMetrics::new(&mut registry).observe(true, 4, (2, 0));
+        let text = registry.text().unwrap();
+        for line in [
+            "hsmgate_token_ready 1",
+            "hsmgate_token_queue_depth{queue=\"calls\"} 2",
+            "hsmgate_token_sessions 4",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+}
