@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::model::id::InvalidId;
+use crate::model::text_form::{InvalidId, text_forms};
 
 const VALUE_BYTES: usize = 32;
 
@@ -43,6 +43,8 @@ impl Head {
     }
 }
 
+text_forms!(ChainValue: Serialize, Deserialize);
+
 impl fmt::Display for ChainValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex::encode(self.0).fmt(f)
@@ -66,19 +68,6 @@ impl FromStr for ChainValue {
             Ok(()) if is_lower => Ok(Self(value)),
             _ => Err(InvalidId("chain value")),
         }
-    }
-}
-
-impl Serialize for ChainValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ChainValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -166,8 +166,7 @@ fn is_linked(one: &ChainFile, other: &ChainFile) -> bool {
 
 /// The regular files of the directory, by name, without the journal.
 fn beside(file: &Path) -> Result<Vec<PathBuf>, ExportError> {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = journal::directory_of(file);
     let entries = fs::read_dir(parent).map_err(|source| fault(parent, source))?;
     let journal = journal::path_beside(file);
     let mut paths = Vec::new();

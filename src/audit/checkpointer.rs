@@ -187,13 +187,7 @@ impl Checkpointer {
         let Some(checkpoint) = self.signed(head).await else { return };
         match inner.enqueue(Kind::Checkpoint, line::members(&checkpoint), false) {
             Ok(told) => self.unconfirmed = Some((checkpoint, told)),
-            Err(error) => {
-                tracing::error!(
-                    event = "audit.checkpoint_not_written",
-                    %error,
-                    "could not write a checkpoint of the audit log"
-                );
-            }
+            Err(error) => log_not_written(error),
         }
         self.is_confirmed(inner).await;
     }
@@ -215,13 +209,7 @@ impl Checkpointer {
         let checkpoint = self.unconfirmed.take().map(|(checkpoint, _)| checkpoint);
         match outcome {
             Ok(()) => self.save_progress(inner, checkpoint).await,
-            Err(error) => {
-                tracing::error!(
-                    event = "audit.checkpoint_not_written",
-                    %error,
-                    "could not write a checkpoint of the audit log"
-                );
-            }
+            Err(error) => log_not_written(error),
         }
         true
     }
@@ -248,10 +236,9 @@ impl Checkpointer {
             Err(error) => {
                 // The first failure in a row is logged.
                 if self.retry_at.replace(clock::monotonic() + RETRY_PAUSE).is_none() {
-                    let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::error!(
                         event = "audit.checkpoint_failed",
-                        error,
+                        error = &error as &dyn std::error::Error,
                         "could not sign a checkpoint of the audit log; it will be retried"
                     );
                 }
@@ -293,11 +280,8 @@ impl Checkpointer {
         let sent = tokio::task::spawn_blocking(move || {
             commands.send_timeout(Command::Close(done), TOKEN_TIMEOUT).is_ok()
         });
-        if !sent.await.unwrap_or_default() {
-            tracing::error!(event = "audit.close_failed", "could not close the audit log in order");
-            return;
-        }
-        if let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIMEOUT, closed).await {
+        let is_sent = sent.await.unwrap_or_default();
+        if is_sent && let Ok(Ok(head)) = tokio::time::timeout(TOKEN_TIMEOUT, closed).await {
             let checkpoint = self.checkpoint.clone();
             self.save_head(StoredHead { head, is_closed: true, is_opening: false, checkpoint })
                 .await;
@@ -308,24 +292,30 @@ impl Checkpointer {
 
     async fn save_head(&self, known: StoredHead) {
         if let Err(error) = known.save(&self.store).await {
-            let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(
                 event = "audit.checkpoint_not_stored",
-                error,
+                error = &error as &dyn std::error::Error,
                 "could not store the last checkpoint of the audit log"
             );
         }
     }
 }
 
+fn log_not_written(error: NotRecorded) {
+    tracing::error!(
+        event = "audit.checkpoint_not_written",
+        %error,
+        "could not write a checkpoint of the audit log"
+    );
+}
+
 fn log_reopen(outcome: &Result<bool, AuditError>) {
     match outcome {
         Ok(_) => tracing::info!(event = "audit.reopened", "the audit file was reopened"),
         Err(error) => {
-            let error: &(dyn std::error::Error + 'static) = error;
             tracing::error!(
                 event = "audit.reopen_failed",
-                error,
+                error = error as &dyn std::error::Error,
                 "could not reopen the audit file; records still go to the old file"
             );
         }
@@ -432,39 +422,20 @@ pub async fn check_key(store: &Store, token: &Token) -> Result<(), AuditError> {
     if is_usable { Ok(()) } else { Err(AuditError::KeyMissing(key_for_message(found))) }
 }
 
-/// Whether the key is complete, with the public key in the store or, if the store has lost it, with
-/// any.
+/// Whether both objects of the key exist and the private key signs, with the public key in the store
+/// or, if the store has lost it, with any.
 pub(super) async fn is_usable(
     token: &Token,
     key: KeyVersionId,
     public: Option<&AuditKey>,
 ) -> Result<bool, AuditError> {
-    if let Some(public) = public {
-        return is_whole(token, key, public).await;
-    }
-    match public_half(token, key).await {
-        Ok(public) => is_whole(token, key, &public).await,
-        Err(AuditError::Damaged) => Ok(false),
-        Err(AuditError::Token(error)) if is_key_fault(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether both objects of the key exist and the private key signs.
-pub(super) async fn is_whole(
-    token: &Token,
-    key: KeyVersionId,
-    public: &AuditKey,
-) -> Result<bool, AuditError> {
-    if !can_sign(token, key, public).await? {
-        return Ok(false);
-    }
-    match public_half(token, key).await {
-        Ok(half) => Ok(half == *public),
-        Err(AuditError::Damaged) => Ok(false),
-        Err(AuditError::Token(error)) if is_key_fault(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let half = match public_half(token, key).await {
+        Ok(half) => half,
+        Err(AuditError::Damaged) => return Ok(false),
+        Err(AuditError::Token(error)) if is_key_fault(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(public.is_none_or(|public| half == *public) && can_sign(token, key, &half).await?)
 }
 
 /// Whether the public key verifies signatures of the private key.
@@ -542,7 +513,7 @@ pub(super) async fn find_key(
         ([only], _) => return Ok(Some(only.version)),
         (_, MetadataValue::Read(public)) => {
             for name in &named {
-                if is_whole(token, name.version, public).await? {
+                if is_usable(token, name.version, Some(public)).await? {
                     return Ok(Some(name.version));
                 }
             }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::chain::Head;
 use super::checkpoint::{AuditKey, Checkpoint};
 use super::file::{Tail, last_record};
+use super::journal::directory_of;
 use super::line::{Kind, Line, MAX_LINE_BYTES, key_bits};
 use super::metadata::StoredHead;
 
@@ -192,8 +193,7 @@ fn beside(
     last: Head,
     is_wanted: impl Fn(&Path) -> bool,
 ) -> io::Result<Option<PathBuf>> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    for entry in std::fs::read_dir(parent.unwrap_or(Path::new(".")))? {
+    for entry in std::fs::read_dir(directory_of(path))? {
         let other = entry?.path();
         if other.is_file()
             && other != path

@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::AuditError;
 use super::chain::Head;
-use super::journal::{self, Journal, Position};
+use super::journal::{self, Journal, Position, directory_of};
 use super::journal_replay::replay_journal;
 use super::line::{Line, MAX_LINE_BYTES};
 
@@ -259,11 +259,6 @@ fn tail(end: &[u8], size: u64) -> Option<Tail> {
 /// A new file survives a crash only when its directory is synced too.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
-}
-
-fn directory_of(path: &Path) -> &Path {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
 }
 
 fn bytes(of: &[u8]) -> u64 {

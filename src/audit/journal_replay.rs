@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirEntryExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::journal::{self, Position};
+use super::journal::{self, Position, directory_of};
 use super::line::{Kind, Line, MAX_LINE_BYTES};
 
 /// Writes the records of the journal to their positions in their audit file, found by inode in its
@@ -50,8 +50,7 @@ fn records(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 
 /// The file with this inode in the directory of the audit file.
 fn named(audit: &Path, inode: u64) -> io::Result<Option<PathBuf>> {
-    let parent = audit.parent().filter(|parent| !parent.as_os_str().is_empty());
-    for entry in std::fs::read_dir(parent.unwrap_or(Path::new(".")))? {
+    for entry in std::fs::read_dir(directory_of(audit))? {
         let entry = entry?;
         if entry.ino() == inode && entry.path().is_file() {
             return Ok(Some(entry.path()));

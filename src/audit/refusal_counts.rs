@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-use super::system_event::{Actor, SystemEvent};
+use super::system_event::SystemEvent;
 use crate::error::ErrorCode;
-use crate::model::{RequestId, Time, clock};
+use crate::model::Time;
 
 /// The audit event of a count.
 const EVENT: &str = "RefusedRequests";
@@ -83,14 +83,7 @@ impl RefusalCount {
         ];
         let codes = self.codes.iter().map(|(code, count)| ((*code).to_owned(), count.to_string()));
         parameters.extend(codes);
-        SystemEvent {
-            id: RequestId::random().to_string(),
-            name: EVENT.to_owned(),
-            actor: Actor::Gateway,
-            time: clock::now(),
-            parameters,
-            key: None,
-        }
+        SystemEvent::of_gateway(EVENT, parameters)
     }
 }
 

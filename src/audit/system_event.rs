@@ -37,13 +37,19 @@ pub enum Actor {
 impl SystemEvent {
     /// A scheduled action of the gateway on a key.
     pub fn scheduled(name: &'static str, key: KeyId) -> Self {
+        let parameters = vec![("KeyId".to_owned(), key.to_string())];
+        Self { key: Some(key), ..Self::of_gateway(name, parameters) }
+    }
+
+    /// An action of the gateway now, which is not about one key.
+    pub(super) fn of_gateway(name: &str, parameters: Vec<(String, String)>) -> Self {
         Self {
             id: RequestId::random().to_string(),
             name: name.to_owned(),
             actor: Actor::Gateway,
             time: clock::now(),
-            parameters: vec![("KeyId".to_owned(), key.to_string())],
-            key: Some(key),
+            parameters,
+            key: None,
         }
     }
 

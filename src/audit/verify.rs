@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::chain::{ChainValue, Head};
 use super::checkpoint::{AuditKey, CheckpointLink, FORMAT};
 use super::line::{Frame, Kind, Line};
+use crate::model::text_form::api_enum;
 use crate::model::{Time, clock};
 
 /// Default records and seconds between two checkpoints, if the files have no values.
@@ -27,62 +28,41 @@ const LIVE_SECONDS: i64 = 60 * 60;
 /// Maximum difference between the gateway's clock and this one.
 const CLOCK_SKEW_SECONDS: i64 = 5 * 60;
 
-/// The kind of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// A line is not a record.
-    Malformed,
-    /// The last line is incomplete.
-    Torn,
-    /// A record does not have the bytes or the predecessor that its chain value covers.
-    Altered,
-    /// Records are missing before this one.
-    Missing,
-    /// A record is repeated or was moved.
-    OutOfPlace,
-    /// A file does not begin with an opening record.
-    NoBeginning,
-    /// A file does not continue the previous one.
-    Unlinked,
-    /// The key did not sign a checkpoint.
-    BadSignature,
-    /// The previous checkpoint is not the one that this checkpoint references.
-    CheckpointMissing,
-    /// Required signatures are missing: for all records, at the end of a closed file, or for too
-    /// long in an open one.
-    Unsigned,
-    /// The key that signs checkpoints is only named by a record, and was not given.
-    UnprovenKey,
-    /// The file has a format that this program does not know.
-    NewerFormat,
-    /// A checkpoint covers other records than those in the file.
-    Rewritten,
-    /// The files end before the last known record.
-    Truncated,
-    /// The gateway found its file missing or changed.
-    Noticed,
-}
-
-impl FaultKind {
-    /// Every kind.
-    pub const ALL: &'static [Self] = &[
-        Self::Malformed,
-        Self::Torn,
-        Self::Altered,
-        Self::Missing,
-        Self::OutOfPlace,
-        Self::NoBeginning,
-        Self::Unlinked,
-        Self::BadSignature,
-        Self::CheckpointMissing,
-        Self::Unsigned,
-        Self::UnprovenKey,
-        Self::NewerFormat,
-        Self::Rewritten,
-        Self::Truncated,
-        Self::Noticed,
-    ];
+api_enum! {
+    /// The kind of a fault.
+    FaultKind, "kind of a fault" {
+        /// A line is not a record.
+        Malformed = "malformed",
+        /// The last line is incomplete.
+        Torn = "torn",
+        /// A record does not have the bytes or the predecessor that its chain value covers.
+        Altered = "altered",
+        /// Records are missing before this one.
+        Missing = "missing",
+        /// A record is repeated or was moved.
+        OutOfPlace = "out-of-place",
+        /// A file does not begin with an opening record.
+        NoBeginning = "no-beginning",
+        /// A file does not continue the previous one.
+        Unlinked = "unlinked",
+        /// The key did not sign a checkpoint.
+        BadSignature = "bad-signature",
+        /// The previous checkpoint is not the one that this checkpoint references.
+        CheckpointMissing = "checkpoint-missing",
+        /// Required signatures are missing: for all records, at the end of a closed file, or for too
+        /// long in an open one.
+        Unsigned = "unsigned",
+        /// The key that signs checkpoints is only named by a record, and was not given.
+        UnprovenKey = "unproven-key",
+        /// The file has a format that this program does not know.
+        NewerFormat = "newer-format",
+        /// A checkpoint covers other records than those in the file.
+        Rewritten = "rewritten",
+        /// The files end before the last known record.
+        Truncated = "truncated",
+        /// The gateway found its file missing or changed.
+        Noticed = "noticed",
+    }
 }
 
 /// A fault and its location.
@@ -216,7 +196,7 @@ struct Interval {
 }
 
 /// Reads files one after another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verifier {
     keys: Vec<AuditKey>,
     /// The key that signs at this point, once known.
@@ -249,21 +229,11 @@ impl Verifier {
     pub fn new(keys: impl IntoIterator<Item = AuditKey>, expectation: Expectation) -> Self {
         Self {
             keys: keys.into_iter().collect(),
-            in_force: None,
-            link: None,
-            closed: Vec::new(),
             checkpoint_records: CHECKPOINT_RECORDS,
             checkpoint_seconds: CHECKPOINT_SECONDS,
-            intervals: Vec::new(),
             expectation,
-            report: Report::default(),
-            head: None,
             is_lost: true,
-            chain: BTreeMap::new(),
-            intents: HashSet::new(),
-            time: None,
-            file: PathBuf::new(),
-            line: 0,
+            ..Self::default()
         }
     }
 
@@ -332,8 +302,10 @@ impl Verifier {
         let head = line.head();
         let is_known = |known: &Head| known.sequence == head.sequence && *known != head;
         if self.expectation.heads.iter().any(is_known) {
-            let text = format!("record {} differs from the known record", head.sequence);
-            self.fault(FaultKind::Rewritten, &text);
+            self.fault(
+                FaultKind::Rewritten,
+                format!("record {} differs from the known record", head.sequence),
+            );
         }
         self.report.records += 1;
         self.report.first = self.report.first.or(Some(line.frame.sequence));
@@ -362,17 +334,21 @@ impl Verifier {
                 self.head = Some(previous);
                 self.is_lost = false;
                 if let Some(reason) = abnormal_reason(frame) {
-                    let text = format!("records before this file are missing: it was {reason}");
-                    self.fault(FaultKind::Noticed, &text);
+                    self.fault(
+                        FaultKind::Noticed,
+                        format!("records before this file are missing: it was {reason}"),
+                    );
                 }
             }
             Some(head) if head == previous => {}
             Some(head) => {
-                let text = format!(
-                    "the file continues after record {}, but the previous file ends with {}",
-                    previous.sequence, head.sequence
+                self.fault(
+                    FaultKind::Unlinked,
+                    format!(
+                        "the file continues after record {}, but the previous file ends with {}",
+                        previous.sequence, head.sequence
+                    ),
                 );
-                self.fault(FaultKind::Unlinked, &text);
                 self.is_lost = true;
             }
         }
@@ -384,17 +360,23 @@ impl Verifier {
         let expected = head.sequence.saturating_add(1);
         if sequence > expected {
             let last = sequence - 1;
-            let text = format!("records {expected} to {last} are missing before this one");
-            self.fault(FaultKind::Missing, &text);
-        } else if sequence < expected {
-            let text = format!("record {sequence} is at the place of record {expected}");
-            self.fault(FaultKind::OutOfPlace, &text);
-        } else if head.followed_by(line.covered) != line.head() {
-            let text = format!(
-                "record {sequence} was altered, or the chain value of record {} was",
-                head.sequence
+            self.fault(
+                FaultKind::Missing,
+                format!("records {expected} to {last} are missing before this one"),
             );
-            self.fault(FaultKind::Altered, &text);
+        } else if sequence < expected {
+            self.fault(
+                FaultKind::OutOfPlace,
+                format!("record {sequence} is at the place of record {expected}"),
+            );
+        } else if head.followed_by(line.covered) != line.head() {
+            self.fault(
+                FaultKind::Altered,
+                format!(
+                    "record {sequence} was altered, or the chain value of record {} was",
+                    head.sequence
+                ),
+            );
         }
     }
 
@@ -415,12 +397,13 @@ impl Verifier {
 
     fn take_opening(&mut self, frame: &Frame) {
         if let Some(reason) = abnormal_reason(frame).filter(|_| self.line > 1) {
-            let text = format!("the gateway found this file {reason}");
-            self.fault(FaultKind::Noticed, &text);
+            self.fault(FaultKind::Noticed, format!("the gateway found this file {reason}"));
         }
         if let Some(format) = frame.format.filter(|format| *format > FORMAT) {
-            let text = format!("the records have format {format}, which needs a newer program");
-            self.fault(FaultKind::NewerFormat, &text);
+            self.fault(
+                FaultKind::NewerFormat,
+                format!("the records have format {format}, which needs a newer program"),
+            );
         }
         if let (Some(records), Some(seconds)) = (frame.checkpoint_records, frame.checkpoint_seconds)
         {
@@ -447,16 +430,20 @@ impl Verifier {
             return;
         }
         if self.in_force.as_ref().is_some_and(|key| *key != old) {
-            let text = "the replaced key is not the key that signed so far";
-            self.fault(FaultKind::UnprovenKey, text);
+            self.fault(
+                FaultKind::UnprovenKey,
+                "the replaced key is not the key that signed so far",
+            );
         }
         if !self.keys.contains(&new) {
-            let text = format!(
-                "from here on key {} signs, which is not trusted: pass it with --public-key \
+            self.fault(
+                FaultKind::UnprovenKey,
+                format!(
+                    "from here on key {} signs, which is not trusted: pass it with --public-key \
                  too",
-                new.fingerprint()
+                    new.fingerprint()
+                ),
             );
-            self.fault(FaultKind::UnprovenKey, &text);
         }
         self.in_force = Some(new);
     }
@@ -471,8 +458,7 @@ impl Verifier {
         let candidates = self.in_force.as_ref().map_or(&*self.keys, std::slice::from_ref);
         let signer = candidates.iter().find(|key| key.has_signed(&checkpoint)).cloned();
         if signer.is_none() && !self.keys.is_empty() {
-            let text = "the checkpoint was not signed by this key";
-            self.fault(FaultKind::BadSignature, text);
+            self.fault(FaultKind::BadSignature, "the checkpoint was not signed by this key");
             return;
         }
         let covers = checkpoint.covers;
@@ -480,8 +466,10 @@ impl Verifier {
         let is_here = self.report.first.is_some_and(|first| covers.sequence >= first);
         let stands = self.chain.get(&covers.sequence).map(|record| record.chain);
         if is_here && stands != Some(covers.chain) {
-            let text = format!("the records up to {} differ from the signed ones", covers.sequence);
-            self.fault(FaultKind::Rewritten, &text);
+            self.fault(
+                FaultKind::Rewritten,
+                format!("the records up to {} differ from the signed ones", covers.sequence),
+            );
             return;
         }
         self.chain = self.chain.split_off(&covers.sequence);
@@ -503,7 +491,7 @@ impl Verifier {
             ),
             None => "this checkpoint states that it is the first".to_owned(),
         };
-        self.fault(FaultKind::CheckpointMissing, &text);
+        self.fault(FaultKind::CheckpointMissing, text);
     }
 
     /// Accepts the opening records that a valid signature covers.
@@ -594,11 +582,14 @@ impl Verifier {
         let most_live = most.max(2 * CHECKPOINT_RECORDS);
         if count > most_live || old_count > most || span > self.checkpoint_seconds.saturating_mul(2)
         {
-            let text = format!(
-                "{count} records after record {signed} are not signed, {old_count} of them \
+            self.fault_at(
+                FaultKind::Unsigned,
+                signed.saturating_add(1),
+                format!(
+                    "{count} records after record {signed} are not signed, {old_count} of them \
                  not from the last hour"
+                ),
             );
-            self.fault_at(FaultKind::Unsigned, signed.saturating_add(1), &text);
         }
     }
 
@@ -608,8 +599,10 @@ impl Verifier {
         let heads = self.expectation.heads.iter().map(|head| head.sequence);
         let expected = heads.chain(self.expectation.sequence).max();
         if let Some(expected) = expected.filter(|expected| *expected > last) {
-            let text = format!("the files end with record {last}, but record {expected} is known");
-            self.fault(FaultKind::Truncated, &text);
+            self.fault(
+                FaultKind::Truncated,
+                format!("the files end with record {last}, but record {expected} is known"),
+            );
         }
         self.find_unsigned();
         self.report.unfinished = self.intents.into_iter().collect();
@@ -617,19 +610,19 @@ impl Verifier {
         self.report
     }
 
-    fn fault(&mut self, kind: FaultKind, text: &str) {
+    fn fault(&mut self, kind: FaultKind, text: impl Into<String>) {
         let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
         self.fault_at(kind, sequence, text);
     }
 
-    fn fault_at(&mut self, kind: FaultKind, sequence: u64, text: &str) {
+    fn fault_at(&mut self, kind: FaultKind, sequence: u64, text: impl Into<String>) {
         self.report.faults.push(Fault {
             kind,
             file: self.file.clone(),
             line: self.line,
             sequence,
             time: self.time.clone(),
-            text: text.to_owned(),
+            text: text.into(),
         });
     }
 }

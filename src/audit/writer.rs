@@ -79,6 +79,13 @@ pub(super) struct QueuedRecord {
     pub(super) done: Option<oneshot::Sender<Result<(), NotRecorded>>>,
 }
 
+impl QueuedRecord {
+    /// A record of the writer itself, which is tried once and reported to nobody.
+    fn new(kind: Kind, members: Box<[u8]>) -> Self {
+        Self { kind, members, retry_until_written: false, done: None }
+    }
+}
+
 /// The status of the thread.
 #[derive(Debug)]
 pub(super) struct WriterStatus {
@@ -104,12 +111,12 @@ impl WriterStatus {
     pub(super) fn of(head: Head) -> Self {
         Self {
             head: parking_lot::Mutex::new(head),
-            failures: AtomicU64::new(0),
-            is_failing: AtomicBool::new(false),
-            is_moved: AtomicBool::new(false),
+            failures: AtomicU64::default(),
+            is_failing: AtomicBool::default(),
+            is_moved: AtomicBool::default(),
             is_discontinued: false,
-            pending_outcomes: AtomicU64::new(0),
-            due: Notify::new(),
+            pending_outcomes: AtomicU64::default(),
+            due: Notify::default(),
             backlog: None,
         }
     }
@@ -408,12 +415,7 @@ impl Writer {
         let members =
             if is_asked { signed.recv_timeout(self.rotation_wait).ok().flatten() } else { None };
         let is_signed = members.is_some();
-        let checkpoint = members.map(|members| QueuedRecord {
-            kind: Kind::Checkpoint,
-            members,
-            retry_until_written: false,
-            done: None,
-        });
+        let checkpoint = members.map(|members| QueuedRecord::new(Kind::Checkpoint, members));
         let last: Vec<_> = checkpoint.into_iter().chain([close_record("rotated")]).collect();
         self.write(&last).map_err(fault)?;
         self.file.sync_all_records().map_err(fault)?;
@@ -442,7 +444,7 @@ impl Writer {
 
 fn close_record(reason: &str) -> QueuedRecord {
     let members = line::members(&json!({"time": clock::now(), "reason": reason}));
-    QueuedRecord { kind: Kind::Close, members, retry_until_written: false, done: None }
+    QueuedRecord::new(Kind::Close, members)
 }
 
 #[cfg(test)]

@@ -103,8 +103,6 @@ pub struct AccessKey {
     pub principal: Arc<Principal>,
     /// The secret, the HMAC key of the signature.
     pub secret: SecretString,
-    /// When it was created.
-    pub created: Time,
     /// Whether it is active.
     pub is_active: bool,
     /// The session, for temporary credentials.
@@ -122,12 +120,6 @@ struct LastUsed {
 }
 
 impl AccessKey {
-    /// The start of the hour of the last use.
-    pub fn last_used(&self) -> Option<Time> {
-        let hour = self.usage.last_hour.load(Ordering::Relaxed);
-        (hour > 0).then(|| Time::from_unix(hour * SECONDS_PER_HOUR))
-    }
-
     /// Records a use. [`CredentialStore::flush_last_used`] writes it to the store.
     pub(super) fn record_use(&self, now: Time) {
         let hour = now.unix() / SECONDS_PER_HOUR;
@@ -301,13 +293,6 @@ impl CredentialStore {
     /// The AccessKey with this id, from memory.
     pub fn find(&self, id: &str) -> Option<Arc<AccessKey>> {
         self.snapshot.load().keys.get(id).map(Arc::clone)
-    }
-
-    /// All AccessKeys by id, including temporary ones.
-    pub fn list(&self) -> Vec<Arc<AccessKey>> {
-        let mut keys: Vec<_> = self.snapshot.load().keys.values().map(Arc::clone).collect();
-        keys.sort_by(|one, other| one.id.cmp(&other.id));
-        keys
     }
 
     /// Creates an AccessKey with a random id and secret.
@@ -602,7 +587,6 @@ fn access_key(
         id: row.id,
         principal,
         secret,
-        created: row.created,
         is_active: row.is_active,
         session: session.map(Arc::new),
         encrypted_secret: row.encrypted_secret,

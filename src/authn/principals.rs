@@ -1,24 +1,11 @@
 //! Users and roles: the principals of AccessKeys and temporary credentials.
 
-use std::sync::Arc;
-
 use super::access_key::{AccessKeyError, CredentialStore};
-use super::principal::Principal;
 use crate::model::policy::AttachedPolicy;
 use crate::model::{PrincipalName, clock};
 use crate::store::{PrincipalRow, Store, StoreError};
 
 impl CredentialStore {
-    /// The principal with this name, from memory.
-    pub fn principal(&self, name: &PrincipalName) -> Option<Arc<Principal>> {
-        self.snapshot().principals.get(name).map(Arc::clone)
-    }
-
-    /// All principals by kind and name.
-    pub fn principals(&self) -> Vec<Arc<Principal>> {
-        self.snapshot().principals.values().map(Arc::clone).collect()
-    }
-
     /// Creates a principal with these policies, unless it exists: it then keeps its own.
     ///
     /// # Errors

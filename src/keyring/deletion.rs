@@ -62,11 +62,9 @@ impl Keyring {
     /// The keys to destroy: those whose deletion has begun, and, unless `is_held`, those whose date
     /// has passed.
     pub fn due_for_purge(&self, now: Time, is_held: bool) -> Vec<KeyId> {
-        let mut due = self.store.keys();
-        due.retain(|record| {
+        self.keys_where(|record| {
             record.state == KeyState::Deleting || (!is_held && is_due(record, now))
-        });
-        due.iter().map(|record| record.id).collect()
+        })
     }
 
     /// Destroys a key whose deletion is due. This is checked again under the row lock, because the

@@ -19,9 +19,7 @@ use crate::model::{
     KeyVersion, KeyVersionId, Origin, Time, WrappingAlgorithm,
 };
 use crate::store::StoreError;
-use crate::token::{
-    Budget, CheckValue, KeyIdentity, ServiceKey, TokenError, UnwrapAlgorithm, Worker,
-};
+use crate::token::{Budget, Capability, CheckValue, KeyIdentity, ServiceKey, TokenError, Worker};
 
 /// The lifetime of an import token (GetParametersForImport: 24 hours).
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
@@ -77,7 +75,7 @@ impl Keyring {
         execution: Execution<'_>,
     ) -> Result<WrappingKey, KeyringError> {
         check_origin(key.record())?;
-        if !self.token.supports(unwrap_algorithm(algorithm).capability()) {
+        if !self.token.supports(Capability::of_unwrapping(algorithm)) {
             return Err(TokenError::Unsupported(unwrapping(algorithm)).into());
         }
         self.token.ready()?;
@@ -223,9 +221,9 @@ impl Keyring {
 
     /// The keys whose imported material has expired.
     pub fn due_for_expiry(&self, now: Time) -> Vec<KeyId> {
-        let mut due = self.store.keys();
-        due.retain(|record| record.material.as_ref().is_some_and(|material| material.is_due(now)));
-        due.iter().map(|record| record.id).collect()
+        self.keys_where(|record| {
+            record.material.as_ref().is_some_and(|material| material.is_due(now))
+        })
     }
 
     /// Deletes the expired material of a key.
@@ -390,7 +388,7 @@ impl Keyring {
     ) -> Result<CheckValue, KeyringError> {
         let target = identity(record, version).name;
         let (wrapping, spec) = (wrapping_pair(parameters.wrapping), record.spec);
-        let algorithm = unwrap_algorithm(parameters.algorithm);
+        let algorithm = parameters.algorithm;
         let wrapped = material.wrapped.clone();
         let unwrap = move |worker: &mut Worker<'_>| {
             worker.unwrap_secret(wrapping, algorithm, &wrapped, &target, spec)
@@ -454,12 +452,4 @@ const fn wrapping_pair(wrapping: KeyVersionId) -> KeyIdentity {
 
 fn check_origin(record: &KeyRecord) -> Result<(), ErrorCode> {
     if record.origin == Origin::External { Ok(()) } else { Err(ErrorCode::UnsupportedOrigin) }
-}
-
-const fn unwrap_algorithm(algorithm: WrappingAlgorithm) -> UnwrapAlgorithm {
-    match algorithm {
-        WrappingAlgorithm::RsaesPkcs1 => UnwrapAlgorithm::Pkcs1,
-        WrappingAlgorithm::RsaesOaepSha1 => UnwrapAlgorithm::OaepSha1,
-        WrappingAlgorithm::RsaesOaepSha256 => UnwrapAlgorithm::OaepSha256,
-    }
 }

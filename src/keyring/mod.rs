@@ -147,4 +147,10 @@ impl Keyring {
     pub fn timeouts(&self) -> TokenTimeouts {
         self.timeouts
     }
+
+    /// The keys that are due for something.
+    fn keys_where(&self, is_due: impl Fn(&KeyRecord) -> bool) -> Vec<KeyId> {
+        let keys = self.store.keys();
+        keys.iter().filter(|record| is_due(record)).map(|record| record.id).collect()
+    }
 }

@@ -135,11 +135,10 @@ fn is_done(outcome: Result<(), KeyringError>, key: KeyId) -> Result<bool, Keyrin
         Ok(()) => Ok(true),
         Err(error @ KeyringError::Store(_)) => Err(error),
         Err(error) => {
-            let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(
                 event = "key.reconcile_failed",
                 key_id = %key,
-                error,
+                error = &error as &dyn std::error::Error,
                 "could not remove an incomplete key version yet; will retry"
             );
             Ok(false)

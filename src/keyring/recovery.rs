@@ -195,11 +195,6 @@ async fn material(token: &Token, found: &FoundKey) -> Result<ImportedMaterial, K
 }
 
 impl Findings {
-    /// Whether the store knows every usable object.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.services.is_empty()
-    }
-
     fn add_service_key(&mut self, service: ServiceKey, one: &Inspected, known: &StoredKeys) {
         if let Some(fault) = one.faults.first() {
             self.unusable.push((one.name, fault.clone()));

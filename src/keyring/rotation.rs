@@ -7,9 +7,7 @@ use crate::token::Budget;
 impl Keyring {
     /// The keys whose rotation is due.
     pub fn due_for_rotation(&self, now: Time) -> Vec<KeyId> {
-        let mut due = self.store.keys();
-        due.retain(|record| self.is_due(record, now));
-        due.iter().map(|record| record.id).collect()
+        self.keys_where(|record| self.is_due(record, now))
     }
 
     /// Creates a new primary version of a key whose rotation is due.

@@ -30,7 +30,7 @@ pub mod rotation;
 pub mod source;
 pub mod spec;
 pub mod tag;
-mod text_form;
+pub mod text_form;
 pub mod time;
 pub mod verification_rate;
 

@@ -129,7 +129,7 @@ macro_rules! uuid_type {
     };
 }
 
-/// Declares an enum whose variants have API names.
+/// Declares an enum whose variants have names.
 macro_rules! api_enum {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -138,7 +138,7 @@ macro_rules! api_enum {
         impl $name {
             /// Every value, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// The API name.
+            /// The name.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }

@@ -57,26 +57,27 @@ impl FileLock {
             }
             thread::sleep(POLL);
         };
-        match locked {
-            Ok(()) => Ok(Self { file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUseElsewhere(database.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
+        locked.map(|()| Self { file }).map_err(|error| of_lock(error, database))
     }
 
     /// Whether no other process holds the lock now. The lock is shared afterwards.
     pub(super) fn is_only_user(&self, database: &Path) -> Result<bool, StoreError> {
-        let failed = |source| StoreError::File { path: with_suffix(database, ".lock"), source };
         let is_only_user = match self.file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(error) => return Err(of_lock(error, database)),
         };
-        match self.file.try_lock_shared() {
-            Ok(()) => Ok(is_only_user),
-            // Another process began to replace the store between the two calls.
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUseElsewhere(database.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        // It is taken if another process began to replace the store between the two calls.
+        let shared = self.file.try_lock_shared().map_err(|error| of_lock(error, database));
+        shared.map(|()| is_only_user)
+    }
+}
+
+fn of_lock(error: TryLockError, database: &Path) -> StoreError {
+    match error {
+        TryLockError::WouldBlock => StoreError::InUseElsewhere(database.to_owned()),
+        TryLockError::Error(source) => {
+            StoreError::File { path: with_suffix(database, ".lock"), source }
         }
     }
 }

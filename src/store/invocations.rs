@@ -69,36 +69,14 @@ impl Store {
         }
         write.finish().await
     }
-
-    /// Raises the counter of every version to at least `at_least`. Returns how many counters
-    /// changed. Used for a store whose counters may be too low: one restored from an older copy, or
-    /// rebuilt from the token.
-    ///
-    /// With `crypto.iv_rotate_at` this is safe for every key with automatic rotation: such a
-    /// version was rotated at that count before the copy was lost, and is rotated immediately after
-    /// the restore, so the sum of both periods stays below 2^32.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn raise_invocations_to(&self, at_least: u64) -> Result<u64, StoreError> {
-        let mut write = self.write().await?;
-        let changed = raise_to(write.connection(), at_least).await?;
-        write.finish().await?;
-        Ok(changed)
-    }
-
-    /// The number of encryptions that a version may have made.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the version does not exist; when the database cannot be read.
-    pub async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
-        let select = sqlx::query(INVOCATIONS.select("WHERE id = $1")).bind(version.to_string());
-        let row = self.inner.connection().await?.required_row(select).await?;
-        read_invocations(&row)
-    }
 }
 
-/// As [`Store::raise_invocations_to`], in a transaction.
+/// Raises the counter of every version to at least `at_least`, for a store whose counters may be too
+/// low: one restored from an older copy, or rebuilt from the token. Returns how many counters changed.
+///
+/// With `crypto.iv_rotate_at` this is safe for every key with automatic rotation: such a version was
+/// rotated at that count before the copy was lost, and is rotated immediately after the restore, so the
+/// sum of both periods stays below 2^32.
 pub(super) async fn raise_to(
     connection: &mut Connection,
     at_least: u64,
@@ -124,6 +102,20 @@ fn count(total: u64) -> Result<i64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    impl Store {
+        async fn invocations(&self, version: KeyVersionId) -> Result<u64, StoreError> {
+            let select = sqlx::query(INVOCATIONS.select("WHERE id = $1")).bind(version.to_string());
+            read_invocations(&self.inner.connection().await?.required_row(select).await?)
+        }
+
+        async fn raise_invocations_to(&self, at_least: u64) -> Result<u64, StoreError> {
+            let mut write = self.write().await?;
+            let changed = raise_to(write.connection(), at_least).await?;
+            write.finish().await?;
+            Ok(changed)
+        }
+    }
+
     use super::*;
     use crate::store::tests::{Bench, sample_key};
 

@@ -106,10 +106,9 @@ impl Store {
                     watch.has_shrunk = false;
                 }
                 Err(error) => {
-                    let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::warn!(
                         event = "store.check_failed",
-                        error,
+                        error = &error as &dyn std::error::Error,
                         "could not check the store file"
                     );
                 }

@@ -1,6 +1,5 @@
 //! The errors of the token, and the table of recovery actions for them.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use cryptoki::context::Function;
@@ -106,28 +105,21 @@ pub enum TokenError {
 }
 
 /// Why the token is unavailable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnavailableReason {
     /// It was lost and is being recovered.
+    #[error("it was lost and is being recovered")]
     Recovering,
     /// It refused the PIN. No further login until an operator has acted: every further try may lock
     /// the token permanently.
+    #[error("it refused the PIN, and an operator must act")]
     PinRefused,
     /// Its module has blocked every thread for long.
+    #[error("its module does not respond")]
     Hanging,
     /// It was closed in an orderly way.
+    #[error("it is closed")]
     Closed,
-}
-
-impl fmt::Display for UnavailableReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Recovering => "it was lost and is being recovered",
-            Self::PinRefused => "it refused the PIN, and an operator must act",
-            Self::Hanging => "its module does not respond",
-            Self::Closed => "it is closed",
-        })
-    }
 }
 
 /// The recovery action for an error.

@@ -87,11 +87,8 @@ impl Worker<'_> {
 
     /// Searches; an empty result is accepted only from a session that is logged in.
     pub(super) fn find(&mut self, key: KeyIdentity) -> Result<KeyObjects, TokenError> {
-        self.find_logged_in(key).inspect_err(|error| {
-            if matches!(error, TokenError::KeyMismatch { .. }) {
-                self.state.report_key_mismatch(key, error);
-            }
-        })
+        let found = self.find_logged_in(key);
+        found.inspect_err(|error| self.state.report_key_mismatch(key, error))
     }
 
     fn find_logged_in(&mut self, key: KeyIdentity) -> Result<KeyObjects, TokenError> {

@@ -37,7 +37,7 @@ pub use budget::Budget;
 pub use crypto::asymmetric::PublicKey;
 pub use crypto::cipher::{EncryptOptions, Encrypted, MAX_USES};
 pub use crypto::import::CheckValue;
-pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm, UnwrapAlgorithm};
+pub use crypto::mechanism::{Capability, MacAlgorithm, OaepHash, SignAlgorithm};
 pub use error::{ErrorClass, TokenError, UnavailableReason};
 pub use metrics::TokenMetrics;
 pub use objects::inspect::{Depth, Inspected, ObjectKind};

@@ -174,8 +174,9 @@ impl TokenState {
 
     /// Logs, once for each key, that its objects belong to another key.
     pub(super) fn report_key_mismatch(&self, key: KeyIdentity, error: &TokenError) {
+        let is_mismatch = matches!(error, TokenError::KeyMismatch { .. });
         let mut reported = self.reported_keys.lock();
-        if reported.len() < MAX_REPORTED && reported.insert(key) {
+        if is_mismatch && reported.len() < MAX_REPORTED && reported.insert(key) {
             tracing::error!(
                 event = "token.key_mismatch",
                 key_version_id = %key.id(),

@@ -2,10 +2,9 @@
 
 use aws_lc_rs::rsa;
 use cryptoki::object::{Attribute, AttributeType};
-use hsmgate::model::KeySpec;
+use hsmgate::model::{KeySpec, WrappingAlgorithm};
 use hsmgate::token::{
     CheckValue, ErrorClass, KeyIdentity, MacAlgorithm, ObjectName, PublicKey, Token, TokenError,
-    UnwrapAlgorithm,
 };
 
 use super::harness::{change, direct_session, name, pair, run, secret, with_token};
@@ -21,10 +20,10 @@ async fn wrapping_pair(token: &Token) -> (KeyIdentity, rsa::PublicEncryptingKey)
     (key, public.try_into().unwrap())
 }
 
-fn wrap(public: &rsa::PublicEncryptingKey, how: UnwrapAlgorithm, material: &[u8]) -> Vec<u8> {
+fn wrap(public: &rsa::PublicEncryptingKey, how: WrappingAlgorithm, material: &[u8]) -> Vec<u8> {
     let mut wrapped = vec![0; 256];
     let public = public.clone();
-    if how == UnwrapAlgorithm::Pkcs1 {
+    if how == WrappingAlgorithm::RsaesPkcs1 {
         let public = rsa::Pkcs1PublicEncryptingKey::new(public).unwrap();
         public.encrypt(material, &mut wrapped).unwrap();
     } else {
@@ -37,7 +36,7 @@ fn wrap(public: &rsa::PublicEncryptingKey, how: UnwrapAlgorithm, material: &[u8]
 async fn unwrap(
     token: &Token,
     wrapping: KeyIdentity,
-    how: UnwrapAlgorithm,
+    how: WrappingAlgorithm,
     wrapped: Vec<u8>,
     target: ObjectName,
     spec: KeySpec,
@@ -53,7 +52,7 @@ fn imported_material_becomes_a_closed_key_that_works() {
     with_token("import::imported_material_becomes_a_closed_key_that_works", async |token| {
         let (wrapping, public) = wrapping_pair(&token).await;
         let mut values = Vec::new();
-        for how in [UnwrapAlgorithm::Pkcs1, UnwrapAlgorithm::OaepSha1] {
+        for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
             let target = name();
             let wrapped = wrap(&public, how, &[0x42; 32]);
             let spec = KeySpec::Aes256;
@@ -81,7 +80,7 @@ fn imported_material_becomes_a_closed_key_that_works() {
 fn check_values_tell_keys_apart() {
     with_token("import::check_values_tell_keys_apart", async |token| {
         let (wrapping, public) = wrapping_pair(&token).await;
-        let how = UnwrapAlgorithm::OaepSha1;
+        let how = WrappingAlgorithm::RsaesOaepSha1;
         let mut values = Vec::new();
         for byte in [1, 2] {
             for (spec, bytes) in
@@ -100,7 +99,7 @@ fn check_values_tell_keys_apart() {
 fn an_imported_mac_key_makes_the_macs_of_its_material() {
     with_token("import::an_imported_mac_key_makes_the_macs_of_its_material", async |token| {
         let (wrapping, public) = wrapping_pair(&token).await;
-        let (how, target) = (UnwrapAlgorithm::OaepSha1, name());
+        let (how, target) = (WrappingAlgorithm::RsaesOaepSha1, name());
         let wrapped = wrap(&public, how, &[9; 64]);
         unwrap(&token, wrapping, how, wrapped, target, KeySpec::HmacSha512).await.unwrap();
         let mac = run(&token, move |worker| {
@@ -116,7 +115,7 @@ fn an_imported_mac_key_makes_the_macs_of_its_material() {
 fn bad_material_is_refused_and_leaves_nothing() {
     with_token("import::bad_material_is_refused_and_leaves_nothing", async |token| {
         let (wrapping, public) = wrapping_pair(&token).await;
-        for how in [UnwrapAlgorithm::Pkcs1, UnwrapAlgorithm::OaepSha1] {
+        for how in [WrappingAlgorithm::RsaesPkcs1, WrappingAlgorithm::RsaesOaepSha1] {
             let mut damaged = wrap(&public, how, &[1; 32]);
             damaged[9] ^= 1;
             for wrapped in [
@@ -151,12 +150,18 @@ fn a_way_that_would_need_the_material_out_here_is_unsupported() {
     let name_here = "import::a_way_that_would_need_the_material_out_here_is_unsupported";
     with_token(name_here, async |token| {
         let (wrapping, _public) = wrapping_pair(&token).await;
-        let how = UnwrapAlgorithm::OaepSha256;
+        let how = WrappingAlgorithm::RsaesOaepSha256;
         let wrapped = vec![1; 256];
         let error = unwrap(&token, wrapping, how, wrapped, name(), KeySpec::Aes256).await;
         assert!(matches!(error, Err(TokenError::Unsupported(_))));
-        let pair =
-            unwrap(&token, wrapping, UnwrapAlgorithm::Pkcs1, vec![1; 256], name(), KeySpec::EcP256);
+        let pair = unwrap(
+            &token,
+            wrapping,
+            WrappingAlgorithm::RsaesPkcs1,
+            vec![1; 256],
+            name(),
+            KeySpec::EcP256,
+        );
         assert_eq!(pair.await.unwrap_err().class(), ErrorClass::BadInput);
     });
 }

@@ -7,9 +7,9 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
 use super::asymmetric::modulus_bytes;
-use super::mechanism::{MacAlgorithm, UnwrapAlgorithm};
+use super::mechanism::{Capability, MacAlgorithm, unwrap_mechanism};
 use super::wrapped::Wrapped;
-use crate::model::KeySpec;
+use crate::model::{KeySpec, WrappingAlgorithm};
 use crate::token::error::TokenError;
 use crate::token::objects::generate::GenerationParams;
 use crate::token::objects::name::{KeyClass, KeyIdentity, ObjectName};
@@ -67,12 +67,12 @@ impl Worker<'_> {
     pub fn unwrap_secret(
         &mut self,
         wrapping: KeyIdentity,
-        algorithm: UnwrapAlgorithm,
+        algorithm: WrappingAlgorithm,
         wrapped: &[u8],
         target: &ObjectName,
         spec: KeySpec,
     ) -> Result<CheckValue, TokenError> {
-        if !self.state.supports(algorithm.capability()) {
+        if !self.state.supports(Capability::of_unwrapping(algorithm)) {
             return Err(TokenError::Unsupported("this way of unwrapping"));
         }
         let params = GenerationParams::of_default(spec)?;
@@ -90,7 +90,7 @@ impl Worker<'_> {
     fn unwrap_once(
         &mut self,
         wrapping: KeyIdentity,
-        algorithm: UnwrapAlgorithm,
+        algorithm: WrappingAlgorithm,
         wrapped: &[u8],
         target: &ObjectName,
         params: GenerationParams,
@@ -105,7 +105,7 @@ impl Worker<'_> {
         if wrapped.len() != modulus_bytes(session, handles.main)? {
             return Err(TokenError::BadKeyMaterial);
         }
-        let mechanism = algorithm.mechanism();
+        let mechanism = unwrap_mechanism(algorithm);
         let wrapped = Wrapped {
             bytes: wrapped,
             mechanism: &mechanism,

@@ -5,6 +5,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, Pkcs
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::types::Ulong;
 
+use crate::model::WrappingAlgorithm;
 use crate::token::error::TokenError;
 
 /// A function that a token may support.
@@ -58,6 +59,15 @@ impl Capability {
         Self::UnwrapOaepSha1,
         Self::UnwrapOaepSha256,
     ];
+
+    /// What unwrapping with this algorithm needs.
+    pub const fn of_unwrapping(algorithm: WrappingAlgorithm) -> Self {
+        match algorithm {
+            WrappingAlgorithm::RsaesPkcs1 => Self::UnwrapPkcs1,
+            WrappingAlgorithm::RsaesOaepSha1 => Self::UnwrapOaepSha1,
+            WrappingAlgorithm::RsaesOaepSha256 => Self::UnwrapOaepSha256,
+        }
+    }
 
     /// Whether a token with these mechanisms has it. `oaep_sha1_only`: OAEP supports only SHA-1.
     pub(crate) fn is_among(self, mechanisms: &[MechanismType], oaep_sha1_only: bool) -> bool {
@@ -190,31 +200,11 @@ impl OaepHash {
     }
 }
 
-/// How imported key material is wrapped with an RSA key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum UnwrapAlgorithm {
-    /// RSAES-PKCS1-v1_5.
-    Pkcs1,
-    /// RSAES-OAEP with SHA-1.
-    OaepSha1,
-    /// RSAES-OAEP with SHA-256.
-    OaepSha256,
-}
-
-impl UnwrapAlgorithm {
-    pub(crate) fn mechanism(self) -> Mechanism<'static> {
-        match self {
-            Self::Pkcs1 => Mechanism::RsaPkcs,
-            Self::OaepSha1 => OaepHash::Sha1.mechanism(),
-            Self::OaepSha256 => OaepHash::Sha256.mechanism(),
-        }
-    }
-
-    pub(crate) const fn capability(self) -> Capability {
-        match self {
-            Self::Pkcs1 => Capability::UnwrapPkcs1,
-            Self::OaepSha1 => Capability::UnwrapOaepSha1,
-            Self::OaepSha256 => Capability::UnwrapOaepSha256,
-        }
+/// How the token unwraps imported key material.
+pub(crate) fn unwrap_mechanism(algorithm: WrappingAlgorithm) -> Mechanism<'static> {
+    match algorithm {
+        WrappingAlgorithm::RsaesPkcs1 => Mechanism::RsaPkcs,
+        WrappingAlgorithm::RsaesOaepSha1 => OaepHash::Sha1.mechanism(),
+        WrappingAlgorithm::RsaesOaepSha256 => OaepHash::Sha256.mechanism(),
     }
 }

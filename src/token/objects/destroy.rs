@@ -31,11 +31,8 @@ impl Worker<'_> {
         self.with_objects(|worker| {
             worker.with_retry(Some(key), |worker| {
                 worker.drop_copy(key);
-                worker.destroy_all(key, unlabelled).inspect_err(|error| {
-                    if matches!(error, TokenError::KeyMismatch { .. }) {
-                        worker.state.report_key_mismatch(key, error);
-                    }
-                })
+                let destroyed = worker.destroy_all(key, unlabelled);
+                destroyed.inspect_err(|error| worker.state.report_key_mismatch(key, error))
             })
         })
     }

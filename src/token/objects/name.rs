@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::id::InvalidId;
+use crate::model::text_form::{InvalidId, api_enum};
 use crate::model::{KeyId, KeySpec, KeyVersionId};
 
 const PREFIX: &str = "hsmgate";
@@ -96,15 +96,16 @@ pub enum ObjectOwner {
     Service(ServiceKey),
 }
 
-/// The keys of the service itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ServiceKey {
-    /// Encrypts the AccessKey secrets at rest.
-    AccessKeyEncryption,
-    /// Unwraps imported key material, one pair for each import token.
-    ImportWrapping,
-    /// Signs the checkpoints of the audit log.
-    AuditCheckpoint,
+api_enum! {
+    /// The keys of the service itself.
+    ServiceKey, "service key" {
+        /// Encrypts the AccessKey secrets at rest.
+        AccessKeyEncryption = "access-key-seal",
+        /// Unwraps imported key material, one pair for each import token.
+        ImportWrapping = "import-wrapping",
+        /// Signs the checkpoints of the audit log.
+        AuditCheckpoint = "audit-checkpoint",
+    }
 }
 
 impl ServiceKey {
@@ -121,23 +122,6 @@ impl ServiceKey {
             Self::ImportWrapping => None,
         }
     }
-
-    const ALL: &'static [Self] =
-        &[Self::AccessKeyEncryption, Self::ImportWrapping, Self::AuditCheckpoint];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessKeyEncryption => "access-key-seal",
-            Self::ImportWrapping => "import-wrapping",
-            Self::AuditCheckpoint => "audit-checkpoint",
-        }
-    }
-}
-
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl fmt::Display for ObjectOwner {
@@ -153,10 +137,7 @@ impl FromStr for ObjectOwner {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match ServiceKey::ALL.iter().find(|key| key.as_str() == text) {
-            Some(key) => Ok(Self::Service(*key)),
-            None => text.parse().map(Self::Key),
-        }
+        text.parse().map(Self::Service).or_else(|_other| text.parse().map(Self::Key))
     }
 }
 

@@ -1,10 +1,8 @@
 //! RSAES-OAEP, and RSAES-PKCS1-v1_5 where it unwraps.
 
 use aws_lc_rs::hmac;
-use hsmgate::model::KeySpec;
-use hsmgate::token::{
-    KeyIdentity, MacAlgorithm, OaepHash, Token, TokenError, UnwrapAlgorithm, Worker,
-};
+use hsmgate::model::{KeySpec, WrappingAlgorithm};
+use hsmgate::token::{KeyIdentity, MacAlgorithm, OaepHash, Token, TokenError, Worker};
 use serde_json::Value;
 
 use super::keys::put_rsa_pair;
@@ -143,7 +141,7 @@ async fn unwraps(
 ) -> Option<KeyIdentity> {
     let (wrapped, target) = (bytes(&test["ct"]), name());
     let job = move |worker: &mut Worker<'_>| {
-        worker.unwrap_secret(wrapping, UnwrapAlgorithm::Pkcs1, &wrapped, &target, spec)
+        worker.unwrap_secret(wrapping, WrappingAlgorithm::RsaesPkcs1, &wrapped, &target, spec)
     };
     match change(token, job).await {
         Ok(_check_value) => Some(secret(target)),
